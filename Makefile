@@ -1,0 +1,40 @@
+# The commands a person types. Everything runs in .venv, with the versions of requirements.lock.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help setup compare test lint format lock
+
+help:
+	@echo "make compare   compare the baseline with the optimized variant on the sample that evbench carries"
+	@echo "make test      run the tests"
+	@echo "make lint      ruff, format check, mypy"
+	@echo "make format    format the code"
+
+setup: .venv/installed
+
+.venv/installed: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit("evbench needs Python 3.11 or newer; try: make PYTHON=python3.12 compare" if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+compare: setup
+	$(BIN)/evbench compare --baseline baseline --optimized optimized
+
+test: setup
+	$(BIN)/python -m pytest
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy evbench tests
+
+format: setup
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# Needs uv. Keeps the versions that are pinned already; add --upgrade-package NAME==VERSION to move one.
+lock:
+	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --no-header --no-annotate --output-file requirements.lock

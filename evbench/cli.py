@@ -1,0 +1,218 @@
+"""The command line: reads options, calls, prints, exits. Nothing else prints or exits."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import shlex
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import wraps
+from inspect import Parameter, Signature, signature
+from pathlib import Path
+from typing import Annotated, Any, get_type_hints
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from evbench import __version__, compare, machine, report, results, variants, workload
+from evbench.errors import UserError
+from evbench.results import FORMAT, Result, Role, VariantResult, Workload
+from evbench.variants import Variant
+from evbench.worker import WorkerDied
+
+app = typer.Typer(
+    help="Is an optimized video-language model really faster, and does it still say the same?",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+PIPE_WIDTH = 140
+"""Columns when the output goes into a file or a pipe, so that no line of a table is folded."""
+screen = Console(width=None if sys.stdout.isatty() else PIPE_WIDTH)
+errors = Console(stderr=True)
+
+
+@dataclass(frozen=True)
+class Options:
+    """What `compare` and `run` are both told."""
+
+    model: Annotated[str, typer.Option(help="video-llava, or eventgpt.")] = "video-llava"
+    preset: Annotated[str | None, typer.Option(help="Size with random weights: tiny, or 7b. Default: tiny.")] = None
+    weights: Annotated[Path | None, typer.Option(help="A local Hugging Face checkpoint folder, instead of a preset.")] = None
+    video: Annotated[Path | None, typer.Option(help="A video file for video-llava. Default: a street that evbench carries.")] = None
+    events: Annotated[Path | None, typer.Option(help="A folder of event images (PNG) for eventgpt. Default: the same street.")] = None
+    frame_policy: Annotated[
+        str, typer.Option(help="inclusive: evenly spaced, first and last frame included. stride: every n/8-th frame, never the last.")
+    ] = "inclusive"
+    prompt: Annotated[str, typer.Option(help="The question put to the model.")] = workload.QUESTION
+    new_tokens: Annotated[int, typer.Option(min=1, max=1024, help="Tokens to generate, the same for every variant.")] = 64
+    stop_at_end: Annotated[bool, typer.Option("--stop-at-end", help="Let the end-of-text token end an answer early, on both sides.")] = (
+        False
+    )
+    device: Annotated[str, typer.Option(help="cuda, cpu, or auto: the GPU if there is one.")] = "auto"
+    seed: Annotated[int, typer.Option(help="Seed of the random weights.")] = 0
+    samples: Annotated[int, typer.Option(min=1, help="Timed runs of each variant.")] = 10
+    warmup: Annotated[int, typer.Option(min=0, help="Untimed runs of each variant after its first call.")] = 3
+    trace_tokens: Annotated[int, typer.Option(min=0, help="Tokens generated in the run that is traced. 0: no trace.")] = 16
+    out: Annotated[Path | None, typer.Option(help="Folder for results, report and traces. Default: profiles/<time>-<model>.")] = None
+
+    def workload(self) -> Workload:
+        return workload.describe(
+            model=self.model,
+            preset=self.preset,
+            weights=self.weights,
+            video_file=self.video,
+            events_folder=self.events,
+            frame_policy=self.frame_policy,
+            prompt=self.prompt,
+            new_tokens=self.new_tokens,
+            stop_at_end=self.stop_at_end,
+            device=self.device,
+            seed=self.seed,
+        )
+
+    def plan(self) -> compare.Plan:
+        return compare.Plan(self.samples, self.warmup, self.trace_tokens)
+
+
+def with_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command each field of Options on the command line, and hand them over as its argument `options`."""
+    hints = get_type_hints(command, include_extras=True)
+    shared = get_type_hints(Options, include_extras=True)
+    own = [parameter.replace(annotation=hints[name]) for name, parameter in signature(command).parameters.items() if name != "options"]
+    fields = [Parameter(field.name, Parameter.KEYWORD_ONLY, default=field.default, annotation=shared[field.name])
+              for field in dataclasses.fields(Options)]  # fmt: skip
+
+    @wraps(command)
+    def with_fields(**given: Any) -> None:
+        command(**{name: value for name, value in given.items() if name not in shared},
+                options=Options(**{name: value for name, value in given.items() if name in shared}))  # fmt: skip
+
+    with_fields.__signature__ = Signature([*own, *fields])  # type: ignore[attr-defined]
+    with_fields.__annotations__ = hints | shared
+    return with_fields
+
+
+@app.command("compare")
+@with_options
+def compare_command(
+    *,
+    baseline: Annotated[
+        str,
+        typer.Option(
+            help="A variant (see evbench variants), one with changed choices (baseline+attention=eager), "
+            "or the folder or result.json of an earlier run."
+        ),
+    ],
+    optimized: Annotated[str, typer.Option(help="The same, for the other side.")],
+    options: Options,
+) -> None:
+    """Run two variants in turn on the same work, and put their stages side by side.
+
+    Leaves a folder with result.json, the raw runs, report.md and one trace per variant, to open in https://ui.perfetto.dev.
+    """
+    sides: dict[Role, Variant | VariantResult] = {"baseline": _side(baseline, "baseline"), "optimized": _side(optimized, "optimized")}
+    fresh = {role: side for role, side in sides.items() if isinstance(side, Variant)}
+    earlier = {role: side for role, side in sides.items() if isinstance(side, VariantResult)}
+    _session(fresh, earlier, options)
+
+
+@app.command("run")
+@with_options
+def run_command(
+    *,
+    variant: Annotated[
+        str, typer.Argument(help="A variant (see evbench variants), or one with changed choices (baseline+attention=eager).")
+    ],
+    options: Options,
+) -> None:
+    """Run one variant. The folder it leaves can be one side of a later compare."""
+    _session({"baseline": variants.parse(variant)}, {}, options)
+
+
+@app.command("variants")
+def variants_command(
+    model: Annotated[str, typer.Option(help="video-llava, or eventgpt.")] = "video-llava",
+    device: Annotated[str, typer.Option(help="cuda, cpu, or auto: the GPU if there is one.")] = "auto",
+) -> None:
+    """List the variants, whether they run on this machine, and what each choice means."""
+    workload.require_model(model)
+    chosen = machine.choose_device(device)
+    obstacles = {name: machine.obstacles(variant, model, chosen) for name, variant in variants.VARIANTS.items()}
+    for table in report.list_variants(obstacles):
+        screen.print(report.to_rich(table, numbers=False))
+    screen.print("Change one choice of a variant with name+part=choice, such as baseline+attention=eager.")
+
+
+def _side(text: str, role: Role) -> Variant | VariantResult:
+    """A variant by name, or one side of an earlier result by path."""
+    if text.partition("+")[0] in variants.VARIANTS or not (Path(text).exists() or "/" in text or text.endswith(".json")):
+        return variants.parse(text)
+    found = results.read(Path(text))
+    return found.variants().get(role, found.baseline)
+
+
+def _session(fresh: dict[Role, Variant], earlier: dict[Role, VariantResult], options: Options) -> None:
+    """Measure what has to be measured, write the result, print the report."""
+    asked = options.workload() if fresh else next(iter(earlier.values())).workload
+    for side in earlier.values():
+        compare.require_same_workload(side.workload, asked)
+    now = datetime.datetime.now(datetime.UTC)
+    folder = options.out or Path("profiles", f"{now:%Y-%m-%dT%H-%M-%S}-{asked.model}")
+    with compare.open_folder(folder) as raw, _progress() as progress:
+        sides = earlier | compare.run_session(fresh, asked, options.plan(), folder, raw, progress)
+    if "optimized" in sides:
+        compare.require_same_weights(sides["baseline"], sides["optimized"])
+    command = shlex.join(["evbench", *sys.argv[1:]])
+    result = Result(FORMAT, __version__, f"{now:%Y-%m-%dT%H:%M:%SZ}", command, sides["baseline"], sides.get("optimized"))
+    results.write(result, folder / "result.json")
+    told = report.describe(result)
+    (folder / "report.md").write_text(report.to_markdown(told, result.created, command), encoding="utf-8")
+    screen.print(report.to_console(told))
+    screen.print(
+        f"Written to {folder}: {', '.join(sorted(file.name for file in folder.iterdir()))}", highlight=False, markup=False, soft_wrap=True
+    )
+
+
+@contextmanager
+def _progress() -> Iterator[compare.Progress]:
+    """A live bar on a terminal; elsewhere one line for each kind of step."""
+    if not errors.is_terminal:
+        told: set[str] = set()
+
+        def line(doing: str, done: int, steps: int) -> None:
+            kind = doing.rstrip("0123456789 ")
+            if kind not in told:
+                told.add(kind)
+                errors.print(f"[{done}/{steps}] {kind}", highlight=False, markup=False)
+
+        yield line
+        return
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=errors, transient=True) as bar:
+        task = bar.add_task("", total=None)
+        yield lambda doing, done, steps: bar.update(task, description=doing, completed=done, total=steps)
+
+
+def main() -> None:
+    """Entry point. Exit codes: 0 done, 1 a fault of evbench, 2 wrong input or options, 130 interrupted."""
+    try:
+        app()
+    except UserError as error:
+        errors.print(f"evbench: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
+        raise SystemExit(2) from None
+    except WorkerDied as error:
+        errors.print(f"evbench: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
+        raise SystemExit(1) from None
+    except KeyboardInterrupt:
+        errors.print("evbench: interrupted; the runs that ended are in runs.jsonl of the folder", style="red")
+        raise SystemExit(130) from None
+
+
+if __name__ == "__main__":
+    main()

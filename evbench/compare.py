@@ -1,0 +1,157 @@
+"""A session: workers are started, warmed, run in turn and traced; every run is written the moment it ends."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+from evbench import machine
+from evbench.errors import UserError
+from evbench.pipelines.presets import PRESETS
+from evbench.results import Build, Kind, Machine, Role, Run, VariantResult, Workload, to_json
+from evbench.schedule import turns
+from evbench.variants import Variant
+from evbench.worker import Worker
+
+Progress = Callable[[str, int, int], None]
+"""(what is being done, steps done, steps in all)."""
+
+BYTES_PER_VALUE = {"float32": 4, "bfloat16": 2}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much is run."""
+
+    samples: int
+    """Timed runs of each variant."""
+    warmup: int
+    """Runs of each variant between the first call and the timed ones."""
+    trace_tokens: int
+    """Decode steps in the profiled run: a whole answer makes a trace that few viewers open. 0 for no trace."""
+
+
+def open_folder(folder: Path) -> TextIO:
+    """Make the folder of a session and open its raw runs.
+
+    Raises:
+        UserError: it cannot be written, or holds a result already.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if (folder / "runs.jsonl").exists():
+            raise UserError(f"{folder} holds runs of an earlier session; give another --out, or remove it")
+        return (folder / "runs.jsonl").open("x", encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"cannot write to {folder} ({error.strerror}); give another --out") from error
+
+
+def run_session(
+    variants: dict[Role, Variant], workload: Workload, plan: Plan, folder: Path, raw: TextIO, progress: Progress
+) -> dict[Role, VariantResult]:
+    """Measure `variants` on `workload`. Two workers live at the same time, and one of them is busy.
+
+    Raises:
+        UserError: a variant cannot run here, or the input or weights turn out to be unusable.
+        WorkerDied: a worker crashed; what ran before stands in `raw`.
+    """
+    if not variants:
+        return {}
+    for variant in variants.values():
+        machine.require(variant, workload.model, workload.device)
+    here = machine.read(workload.device)
+    _require_memory(workload, here, len(variants))
+    session = _Session(variants, raw, progress, len(variants) * (2 + plan.warmup + plan.samples + (plan.trace_tokens > 0)))
+    with ExitStack() as stack:
+        for role, variant in variants.items():
+            session.step(f"{role}: start, import, make the model")
+            session.workers[role] = stack.enter_context(Worker(variant, workload, folder / f"worker-{role}.log"))
+            session.builds[role] = session.workers[role].built()
+        for role in variants:
+            session.run(role, "first")
+        for role in turns(list(variants), plan.warmup):
+            session.run(role, "warmup")
+        for role in turns(list(variants), plan.samples):
+            session.run(role, "timed")
+        for role in variants if plan.trace_tokens else ():
+            session.step(f"{role}: trace {plan.trace_tokens} tokens")
+            file = session.workers[role].profile(folder / f"trace-{role}.json.gz", min(plan.trace_tokens, workload.new_tokens))
+            session.traces[role] = file.name
+    return {
+        role: VariantResult(
+            variant=variant.name,
+            choices=variant.choices(),
+            workload=workload,
+            machine=here,
+            build=session.builds[role],
+            runs=tuple(session.runs[role]),
+            trace=session.traces.get(role),
+        )
+        for role, variant in variants.items()
+    }
+
+
+class _Session:
+    """What has happened so far."""
+
+    def __init__(self, variants: dict[Role, Variant], raw: TextIO, progress: Progress, steps: int) -> None:
+        self._variants, self._raw, self._progress, self._steps = variants, raw, progress, steps
+        self._done = 0
+        self._turn = 0
+        self.workers: dict[Role, Worker] = {}
+        self.builds: dict[Role, Build] = {}
+        self.runs: dict[Role, list[Run]] = {role: [] for role in variants}
+        self.traces: dict[Role, str] = {}
+
+    def step(self, doing: str) -> None:
+        self._progress(doing, self._done, self._steps)
+        self._done += 1
+
+    def run(self, role: Role, kind: Kind) -> None:
+        told = {"first": "first call, compiles", "warmup": "warm-up", "timed": "timed"}[kind]
+        number = sum(run.kind == kind for run in self.runs[role]) + 1
+        self.step(f"{role}: {told}" + (f" {number}" if kind != "first" else ""))
+        run = self.workers[role].measure(kind, self._turn)
+        self._turn += 1
+        self.runs[role].append(run)
+        # Written at once: a later failure must not lose it.
+        line = {"role": role, "variant": self._variants[role].name} | json.loads(to_json(run))
+        self._raw.write(json.dumps(line, ensure_ascii=False) + "\n")
+        self._raw.flush()
+
+
+def _require_memory(workload: Workload, here: Machine, workers: int) -> None:
+    """Raises UserError if the weights of all workers cannot fit. They need more than that, so this only catches the hopeless."""
+    if workload.preset is None:
+        parameters = sum(file.stat().st_size for file in Path(str(workload.weights)).glob("*.safetensors")) // 2  # stored in 16 bits
+    else:
+        parameters = PRESETS[workload.model][workload.preset]["parameters"]
+    needed = workers * parameters * BYTES_PER_VALUE[workload.dtype]
+    present, place = (here.gpu.memory_bytes, here.gpu.name) if here.gpu else (here.memory_bytes, "this machine")
+    if present is not None and needed > present:
+        raise UserError(
+            f"{workers} workers with {parameters / 1e9:.1f} billion {workload.dtype} weights need {needed / 2**30:.0f} GiB, "
+            f"{place} has {present / 2**30:.0f}; use a smaller --preset"
+        )
+
+
+def require_same_workload(ours: Workload, theirs: Workload) -> None:
+    """Raises UserError, naming the fields and both values, if the two ask for different work."""
+    one, other = dataclasses.asdict(ours), dataclasses.asdict(theirs)
+    if different := [
+        f"{name} {one[name]!r} and {other[name]!r}" for name in one if name not in Workload.PATHS and one[name] != other[name]
+    ]:
+        raise UserError(f"not the same work: {'; '.join(different)}. Measure with the options of the earlier result")
+
+
+def require_same_weights(baseline: VariantResult, optimized: VariantResult) -> None:
+    """Raises UserError if the two sides ran models with different weights."""
+    if baseline.build.weights_fingerprint != optimized.build.weights_fingerprint:
+        raise UserError(
+            "the two sides ran different weights; measure both with the same --weights, or on the same machine with the same --seed"
+        )

@@ -1,0 +1,131 @@
+"""The machine a result is measured on, and what it lacks for a variant. Imports no torch: the parent process stays light."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import shutil
+import sysconfig
+from collections.abc import Callable
+from pathlib import Path
+
+import pynvml
+
+from evbench.errors import UserError
+from evbench.results import Gpu, Machine
+from evbench.variants import CHOICES, Variant
+
+PACKAGES = ("torch", "torchvision", "triton", "transformers", "tokenizers", "nvidia-dali-cuda130", "av", "pillow", "numpy")
+
+
+def read(device: str) -> Machine:
+    """Describe this machine; with its first GPU if `device` is `cuda`."""
+    return Machine(
+        system=f"{platform.system()} {platform.release()} {platform.machine()}",
+        cpu=_cpu_name(),
+        cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        memory_bytes=_memory_bytes(),
+        gpu=find_gpu() if device == "cuda" else None,
+        python=platform.python_version(),
+        packages={name: _version(name) for name in PACKAGES},
+    )
+
+
+def find_gpu() -> Gpu | None:
+    """The first NVIDIA GPU that the driver shows, or None."""
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:
+        return None
+    try:
+        if pynvml.nvmlDeviceGetCount() == 0:
+            return None
+        handle = pynvml.nvmlDeviceGetHandleByIndex(0)
+        memory = int(pynvml.nvmlDeviceGetMemoryInfo(handle).total)
+        return Gpu(pynvml.nvmlDeviceGetName(handle), pynvml.nvmlSystemGetDriverVersion(), memory)
+    finally:
+        pynvml.nvmlShutdown()
+
+
+def choose_device(asked: str) -> str:
+    """`auto` -> `cuda` where a driver shows a GPU, else `cpu`.
+
+    Raises:
+        UserError: `cuda` was asked for and there is no GPU.
+    """
+    present = find_gpu() is not None
+    if asked == "cuda" and not present:
+        raise UserError("--device cuda: no NVIDIA driver or GPU found; install the driver, or run with --device cpu")
+    return {"auto": "cuda" if present else "cpu"}.get(asked, asked)
+
+
+def _no_gpu(device: str) -> str | None:
+    return None if device == "cuda" else "needs an NVIDIA GPU, and the run is on the CPU"
+
+
+def _no_dali(device: str) -> str | None:
+    found = importlib.util.find_spec("nvidia") is not None and importlib.util.find_spec("nvidia.dali") is not None
+    return None if found else "needs NVIDIA DALI, which is not installed (pip install nvidia-dali-cuda130; Linux x86-64 only)"
+
+
+def _no_compiler(device: str) -> str | None:
+    if device == "cuda" and importlib.util.find_spec("triton") is None:
+        return "needs Triton, which is not installed (pip install triton; Linux only)"
+    compiler = os.environ.get("CXX") or ("clang++" if platform.system() == "Darwin" else "g++")
+    if shutil.which(compiler) is None:
+        return f"needs a C++ compiler for torch.compile, and {compiler} is not there (Debian: apt install g++; or set CXX)"
+    header = Path(sysconfig.get_path("include"), "Python.h")
+    if not header.exists():
+        return f"needs Python's headers for torch.compile, and {header} is not there (Debian: apt install python3-dev)"
+    return None
+
+
+NEEDS: dict[str, Callable[[str], str | None]] = {"gpu": _no_gpu, "dali": _no_dali, "compiler": _no_compiler}
+"""Name of a need -> function of the device that says what is missing and how to get it, or None."""
+
+
+def obstacles(variant: Variant, model: str, device: str) -> list[str]:
+    """Why `variant` cannot run here: one sentence for each choice that cannot."""
+    found = []
+    for part, name in variant.choices().items():
+        choice = CHOICES[part][name]
+        if model not in choice.models:
+            found.append(f"{part}={name} is for {' and '.join(choice.models)} only")
+        found += [f"{part}={name} {reason}" for need in choice.needs if (reason := NEEDS[need](device))]
+    return found
+
+
+def require(variant: Variant, model: str, device: str) -> None:
+    """Raises UserError if `variant` cannot run here. Nothing is replaced by something else."""
+    if found := obstacles(variant, model, device):
+        part = found[0].partition("=")[0]
+        runnable = [
+            name for name, choice in CHOICES[part].items() if model in choice.models and not any(NEEDS[n](device) for n in choice.needs)
+        ]
+        raise UserError(
+            f"{variant.name} cannot run here: {'; '.join(found)}. Or choose another: {variant.name}+{part}={'|'.join(runnable)}"
+        )
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.processor())
+
+
+def _memory_bytes() -> int | None:
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (ValueError, OSError, AttributeError):
+        return None

@@ -1,0 +1,61 @@
+"""The four stages, and what a pipeline has to be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import reduce
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+from evbench.results import Work
+
+STAGES = ("load", "preprocess", "vision", "generate")
+
+Loaded = TypeVar("Loaded")
+Inputs = TypeVar("Inputs")
+Features = TypeVar("Features")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the model said."""
+
+    tokens: tuple[int, ...]
+    """New tokens only."""
+    text: str
+
+
+class Pipeline(Protocol[Loaded, Inputs, Features]):
+    """Four methods, each taking what the one before returned, and each saying what it did."""
+
+    parameters: int
+    weights_fingerprint: str
+
+    def load(self, path: Path, /) -> tuple[Loaded, Work]:
+        """Read and decode the input."""
+
+    def preprocess(self, loaded: Loaded, /) -> tuple[Inputs, Work]:
+        """Make pixel values and prompt tokens, on the model's device."""
+
+    def vision(self, inputs: Inputs, /) -> tuple[Features, Work]:
+        """Encode the pixels and project them into the language model's space."""
+
+    def generate(self, features: Features, new_tokens: int, /) -> tuple[Answer, Work]:
+        """Prefill and decode, greedily."""
+
+
+def run_stages(
+    pipeline: Pipeline[Loaded, Inputs, Features], path: Path, new_tokens: int, around: Callable[[str], AbstractContextManager[object]]
+) -> tuple[Answer, Work]:
+    """One sample through the four stages, each inside `around(stage)`: a stopwatch, or a profiler's range."""
+    with around("load"):
+        loaded, loading = pipeline.load(path)
+    with around("preprocess"):
+        inputs, preprocessing = pipeline.preprocess(loaded)
+    with around("vision"):
+        features, encoding = pipeline.vision(inputs)
+    with around("generate"):
+        answer, generating = pipeline.generate(features, new_tokens)
+    return answer, reduce(Work.merged, (loading, preprocessing, encoding, generating))

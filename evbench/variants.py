@@ -1,0 +1,114 @@
+"""A variant is data: a name, and one choice for each part of the pipeline."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from evbench.errors import UserError
+
+Decode = Literal["plain", "threaded", "dali"]
+Preprocess = Literal["processor", "direct"]
+Attention = Literal["eager", "sdpa"]
+Vision = Literal["eager", "compile"]
+Generate = Literal["dynamic", "static", "static-compile"]
+
+
+@dataclass(frozen=True)
+class Variant:
+    """How each part of the pipeline is done. Never what is done: that is the workload, and equal for both sides."""
+
+    name: str
+    decode: Decode
+    preprocess: Preprocess
+    attention: Attention
+    vision: Vision
+    generate: Generate
+
+    def choices(self) -> dict[str, str]:
+        """Part -> choice, in the order of the pipeline."""
+        return {part: getattr(self, part) for part in CHOICES}
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One way to do one part."""
+
+    meaning: str
+    needs: tuple[str, ...] = ()
+    """Names of `evbench.machine.NEEDS`."""
+    models: tuple[str, ...] = ("video-llava", "eventgpt")
+
+
+CHOICES: dict[str, dict[str, Choice]] = {
+    "decode": {
+        "plain": Choice("PyAV with its default settings, the whole clip; event images one after the other with PIL"),
+        "threaded": Choice("PyAV on all cores, no further than the last frame needed, converted in parallel; event images in parallel"),
+        "dali": Choice("NVIDIA DALI on the GPU's video decoder, only up to the frames needed", ("gpu", "dali"), ("video-llava",)),
+    },
+    "preprocess": {
+        "processor": Choice("the Hugging Face processor, then a copy to the model's device"),
+        "direct": Choice("the same resize, crop and normalisation on the decoder's own memory, on the model's device; the prompt's "
+                         "visual placeholders are counted instead of spelled out"),
+    },
+    "attention": {
+        "eager": Choice("attention written out in PyTorch operations"),
+        "sdpa": Choice("torch.nn.functional.scaled_dot_product_attention, the default of transformers"),
+    },
+    "vision": {
+        "eager": Choice("the tower as published: Video-LLaVA runs its unused last layer, EventGPT takes its images one by one"),
+        "compile": Choice("all images at once through the layers that are used, one torch.compile graph", ("compiler",)),
+    },
+    "generate": {
+        "dynamic": Choice("transformers' generate with a cache that grows"),
+        "static": Choice("prefill and a decode loop of our own over a cache of fixed size"),
+        "static-compile": Choice("the same loop, its decode step compiled with torch.compile", ("compiler",)),
+    },
+}  # fmt: skip
+
+# Each line changes one part of the line above it; `optimized` is the sum of what every machine can run.
+VARIANTS: dict[str, Variant] = {
+    variant.name: variant
+    for variant in (
+        Variant("baseline",      "plain",    "processor", "sdpa", "eager",   "dynamic"),
+        Variant("fast-decode",   "threaded", "processor", "sdpa", "eager",   "dynamic"),
+        Variant("fast-pixels",   "threaded", "direct",    "sdpa", "eager",   "dynamic"),
+        Variant("fast-vision",   "threaded", "direct",    "sdpa", "compile", "dynamic"),
+        Variant("static-cache",  "threaded", "direct",    "sdpa", "compile", "static"),
+        Variant("optimized",     "threaded", "direct",    "sdpa", "compile", "static-compile"),
+        Variant("optimized-gpu", "dali",     "direct",    "sdpa", "compile", "static-compile"),
+    )
+}  # fmt: skip
+
+
+def nearest(word: str, words: list[str]) -> str:
+    """`did you mean ...?` if a known word is close, else the list of all."""
+    close = difflib.get_close_matches(word, words, n=1, cutoff=0.5)
+    return f"did you mean {close[0]!r}?" if close else f"there is {', '.join(words)}"
+
+
+def parse(text: str) -> Variant:
+    """Read `name` or `name+part=choice+part=choice`.
+
+    Raises:
+        UserError: unknown name, part or choice; the nearest known one is named.
+    """
+    name, *changes = text.split("+")
+    if name not in VARIANTS:
+        raise UserError(f"unknown variant {name!r}; {nearest(name, list(VARIANTS))} See: evbench variants")
+    variant = VARIANTS[name]
+    for change in changes:
+        part, equals, choice = change.partition("=")
+        if not equals:
+            raise UserError(f"{change!r} in {text!r} is no change of a choice; write {name}+part=choice. See: evbench variants")
+        if part not in CHOICES:
+            raise UserError(f"unknown part {part!r} in {text!r}; {nearest(part, list(CHOICES))} See: evbench variants")
+        if choice not in CHOICES[part]:
+            raise UserError(
+                f"unknown choice {choice!r} for {part} in {text!r}; {nearest(choice, list(CHOICES[part]))} See: evbench variants"
+            )
+        changed: dict[str, Any] = {part: choice}
+        variant = dataclasses.replace(variant, **changed)
+    return dataclasses.replace(variant, name=text)

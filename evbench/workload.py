@@ -1,0 +1,89 @@
+"""From options to a Workload: what both variants are asked to do, checked before any worker starts."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from evbench import sample
+from evbench.errors import UserError
+from evbench.machine import choose_device
+from evbench.pipelines import events, video
+from evbench.pipelines.presets import PRESETS
+from evbench.results import Workload
+from evbench.variants import nearest
+
+QUESTION = "What are the key elements in this scene?"
+VIDEO_FRAMES = 8
+DTYPES = {"cpu": "float32", "cuda": "bfloat16"}
+"""Both variants compute in the type that is usual on the device."""
+
+
+def describe(
+    *,
+    model: str,
+    preset: str | None,
+    weights: Path | None,
+    video_file: Path | None,
+    events_folder: Path | None,
+    frame_policy: str,
+    prompt: str,
+    new_tokens: int,
+    stop_at_end: bool,
+    device: str,
+    seed: int,
+) -> Workload:
+    """Raises UserError if the options contradict each other, or the input cannot be used."""
+    require_model(model)
+    if frame_policy not in video.POLICIES:
+        raise UserError(f"unknown --frame-policy {frame_policy!r}; {nearest(frame_policy, list(video.POLICIES))}")
+    if weights is not None and preset is not None:
+        raise UserError("--preset and --weights exclude each other: a preset has random weights; give one of them")
+    preset = preset if preset is not None or weights is not None else "tiny"
+    if preset is not None and preset not in PRESETS[model]:
+        raise UserError(f"unknown --preset {preset!r}; {nearest(preset, list(PRESETS[model]))}")
+    path, frames = _input(model, video_file, events_folder, frame_policy)
+    chosen = choose_device(device)
+    return Workload(
+        model=model,
+        preset=preset,
+        weights=str(weights) if weights is not None else None,
+        input=str(path),
+        input_sha256=_sha256(path),
+        frames=frames,
+        frame_policy=frame_policy if model == "video-llava" else "all",
+        prompt=prompt,
+        new_tokens=new_tokens,
+        stop_at_end=stop_at_end,
+        device=chosen,
+        dtype=DTYPES[chosen],
+        seed=seed,
+    )
+
+
+def require_model(model: str) -> None:
+    """Raises UserError for an unknown model."""
+    if model not in PRESETS:
+        raise UserError(f"unknown --model {model!r}; {nearest(model, list(PRESETS))}")
+
+
+def _input(model: str, video_file: Path | None, events_folder: Path | None, policy: str) -> tuple[Path, int]:
+    """The input and the number of pictures the model is given."""
+    if model == "video-llava":
+        if events_folder is not None:
+            raise UserError("--events is for --model eventgpt; give --video, or choose that model")
+        path = video_file or sample.CLIP
+        video.probe(path).choose(path, VIDEO_FRAMES, policy)
+        return path, VIDEO_FRAMES
+    if video_file is not None:
+        raise UserError("--video is for --model video-llava; give --events, or choose that model")
+    path = events_folder or sample.EVENTS
+    return path, events.probe(path)
+
+
+def _sha256(path: Path) -> str:
+    """Of the file, or of the folder's event images in order."""
+    digest = hashlib.sha256()
+    for file in [path] if path.is_file() else events.find(path):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()

@@ -1,0 +1,95 @@
+"""Making a model: from a local checkpoint folder, or from a seed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import nn
+
+from evbench.errors import UserError
+
+
+def read_config(folder: Path, model_type: str) -> dict[str, Any]:
+    """The folder's config.json. Raises UserError if there is none, or it is of another model."""
+    file = folder / "config.json"
+    if not folder.is_dir():
+        raise UserError(f"--weights {folder}: no such folder; give a local Hugging Face checkpoint folder")
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"--weights {folder} has no readable config.json; give a local Hugging Face checkpoint folder") from error
+    except ValueError as error:
+        raise UserError(f"{file} is not JSON ({error}); copy the checkpoint again") from error
+    found = config.get("model_type") if isinstance(config, dict) else None
+    if found != model_type:
+        raise UserError(
+            f"{file} is of model_type {found!r}, this pipeline loads {model_type!r}; choose the --model that fits the checkpoint"
+        )
+    return dict(config)
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The safetensors files. Raises UserError if there are none: pickled weights run code when they are read."""
+    files = sorted(folder.glob("*.safetensors"))
+    if not files:
+        raise UserError(f"{folder} holds no .safetensors; convert its weights to safetensors (pickled ones are not read)")
+    for file in files:
+        try:
+            with safe_open(file, framework="pt") as tensors:
+                tensors.keys()
+        except (SafetensorError, OSError) as error:
+            raise UserError(f"{file} is damaged or no safetensors ({error}); copy it again") from error
+    return files
+
+
+def tensors(folder: Path) -> Iterator[tuple[str, torch.Tensor]]:
+    """Every stored tensor by name, one at a time."""
+    for file in weight_files(folder):
+        with safe_open(file, framework="pt") as stored:
+            for name in stored.keys():  # noqa: SIM118  not a dict
+                yield name, stored.get_tensor(name)
+
+
+def refuse_mismatch(folder: Path, missing: list[str], mismatched: list[tuple[str, Any, Any]]) -> None:
+    """Raises UserError unless every weight was found with its shape. A model with some random weights is not the model."""
+    if mismatched:
+        name, stored, expected = mismatched[0]
+        more = f" (and {len(mismatched) - 1} more)" if len(mismatched) > 1 else ""
+        shapes = f"{list(stored)} and config.json asks for {list(expected)}"
+        raise UserError(f"--weights {folder}: {name} has shape {shapes}{more}; use the config.json of these weights")
+    if missing:
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise UserError(f"--weights {folder} lacks {missing[0]}{more}; copy all files of the checkpoint")
+
+
+@contextmanager
+def seeded(seed: int, device: str, dtype: torch.dtype) -> Iterator[None]:
+    """Inside, modules are made on `device` in `dtype`, with the same random weights each time."""
+    before = torch.get_default_dtype()
+    torch.manual_seed(seed)
+    torch.set_default_dtype(dtype)
+    try:
+        with torch.device(device):
+            yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+def parameter_count(model: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+@torch.inference_mode()
+def fingerprint(model: nn.Module) -> str:
+    """Hash over the names, shapes and sums of all weights: tells two models apart without copying them off the device."""
+    digest = hashlib.sha256()
+    for name, parameter in model.named_parameters():
+        digest.update(f"{name} {tuple(parameter.shape)} {parameter.sum(dtype=torch.float64).item():.17g}\n".encode())
+    return digest.hexdigest()

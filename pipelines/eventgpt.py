@@ -1,0 +1,289 @@
+"""EventGPT: the event images of an event camera and a question in, an answer out.
+
+The network and its checkpoint layout are those of XduSyL/EventGPT:model/EventChatModel.py (CVPR 2025), as a module of our own:
+CLIP tower, projector, adaptor, pooling over time and space, LLaMA.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AutoTokenizer, CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModel, LlamaConfig, LlamaForCausalLM
+
+from evbench.errors import UserError
+from evbench.pipelines import checkpoint, presets
+from evbench.pipelines.events import EventImages, Reader, read_plain, read_threaded
+from evbench.pipelines.generate import GENERATORS, LanguageModel
+from evbench.pipelines.pixels import Recipe, pixel_values
+from evbench.results import Work, Workload
+from evbench.stages import Answer
+from evbench.variants import Variant
+
+MODEL_TYPE = "EventChat_llama"
+PROMPT = (
+    "A chat between a curious human and an artificial intelligence assistant. The assistant gives helpful, detailed, and polite "
+    "answers to the human's questions. USER: <ev_start><event><ev_end>\n{prompt} ASSISTANT:"
+)
+"""XduSyL/EventGPT:dataset/conversation.py. `<event>` is replaced by features; its neighbours are plain text to the tokenizer."""
+CONTEXT = 2048
+"""Longer prompts are cut there, as in the released code."""
+RELEASED_TOWER = "clip-vit-large-patch14-336"
+IGNORED_KEYS = ("rotary_emb.inv_freq", "embeddings.position_ids")
+"""Constants that older transformers versions stored."""
+
+
+class EventGPTModel(nn.Module):
+    """The whole network."""
+
+    def __init__(self, vision: CLIPVisionConfig, text: LlamaConfig, attention: str) -> None:
+        super().__init__()
+        hidden = text.hidden_size
+        self.visual_tower = CLIPVisionModel._from_config(vision, attn_implementation=attention)
+        self.visual_projector = nn.Sequential(nn.Linear(vision.hidden_size, hidden), nn.GELU(), nn.Linear(hidden, hidden))
+        self.feature_adaptor = nn.Linear(hidden, hidden)
+        self.language = LlamaForCausalLM._from_config(text, attn_implementation=attention)
+
+    def features(self, pixels: torch.Tensor) -> torch.Tensor:
+        """[images, 3, height, width] -> [images, tokens, hidden]: last layer, class token kept, no final norm."""
+        hidden = self.visual_tower(pixel_values=pixels).last_hidden_state
+        return torch.as_tensor(self.feature_adaptor(self.visual_projector(hidden)))
+
+
+def pool(features: torch.Tensor) -> torch.Tensor:
+    """Temporal tokens, one per image, then spatial tokens, one per patch: [images, tokens, hidden] -> [1, images + tokens, hidden]."""
+    temporal = features.mean(dim=1)
+    spatial = features.mean(dim=0)
+    return torch.cat([temporal, spatial])[None]
+
+
+def as_published(model: EventGPTModel) -> Callable[[torch.Tensor], torch.Tensor]:
+    """The images one by one through tower, projector and adaptor, as the released code does it."""
+
+    def encode(pixels: torch.Tensor) -> torch.Tensor:
+        return pool(torch.cat([model.features(image[None]) for image in pixels]))
+
+    return encode
+
+
+def batched(model: EventGPTModel) -> Callable[[torch.Tensor], torch.Tensor]:
+    """All images at once: no image sees another before the pooling."""
+    return lambda pixels: pool(model.features(pixels))
+
+
+ENCODERS: dict[str, Callable[[EventGPTModel], Callable[[torch.Tensor], torch.Tensor]]] = {
+    "eager": as_published,
+    "compile": lambda model: torch.compile(batched(model), fullgraph=True, dynamic=False),
+}
+READERS: dict[str, Reader] = {"plain": read_plain, "threaded": read_threaded}
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Pixel values and the question's two halves."""
+
+    pixels: torch.Tensor
+    """[images, 3, 336, 336] in the model's dtype, on its device."""
+    before: torch.Tensor
+    """[1, tokens] in front of the event features, beginning of text first."""
+    after: torch.Tensor
+    """[1, tokens] behind them."""
+
+
+@dataclass(frozen=True)
+class Features:
+    """What the language model is given."""
+
+    visual: torch.Tensor
+    """[1, images + 577, hidden]."""
+    before: torch.Tensor
+    after: torch.Tensor
+
+
+class EventGPT:
+    """The four stages of EventGPT, each done as the variant chose."""
+
+    def __init__(self, variant: Variant, workload: Workload) -> None:
+        self._workload = workload
+        self._model, self._processor, self._tokenizer = _make(variant, workload)
+        self.parameters = checkpoint.parameter_count(self._model)
+        self.weights_fingerprint = checkpoint.fingerprint(self._model)
+        self._read = READERS[variant.decode]
+        self._pixels = PREPROCESSORS[variant.preprocess](self._processor, workload)
+        self._encode = ENCODERS[variant.vision](self._model)
+        language = self._model.language
+        self._generate = GENERATORS[variant.generate](
+            LanguageModel(language, language.model, language.lm_head, self._tokenizer.eos_token_id, workload.stop_at_end)
+        )
+
+    def load(self, path: Path, /) -> tuple[EventImages, Work]:
+        images = self._read(path)
+        height, width = images.pixels[0].shape[:2]
+        indices = tuple(range(len(images.pixels)))
+        return images, Work(frame_indices=indices, frame_height=height, frame_width=width, decoder=images.decoder)
+
+    @torch.inference_mode()
+    def preprocess(self, loaded: EventImages, /) -> tuple[Inputs, Work]:
+        before, after = self._halves()
+        pixels = self._pixels(loaded)
+        return Inputs(pixels, before, after), Work(pixel_shape=tuple(pixels.shape))
+
+    @torch.inference_mode()
+    def vision(self, inputs: Inputs, /) -> tuple[Features, Work]:
+        visual = self._encode(inputs.pixels)
+        work = Work(visual_tokens=visual.shape[1], dtype=str(visual.dtype).removeprefix("torch."), attention=self._attention())
+        return Features(visual, inputs.before, inputs.after), work
+
+    @torch.inference_mode()
+    def generate(self, features: Features, new_tokens: int, /) -> tuple[Answer, Work]:
+        embed = self._model.language.get_input_embeddings()
+        embeddings = torch.cat([embed(features.before), features.visual, embed(features.after)], dim=1)[:, :CONTEXT]
+        tokens = self._generate(embeddings, new_tokens)
+        text = self._tokenizer.decode(tokens, skip_special_tokens=True)
+        stop: Any = "length" if len(tokens) == new_tokens else "end"
+        return Answer(tuple(tokens), text), Work(prompt_tokens=embeddings.shape[1], new_tokens=len(tokens), stop=stop)
+
+    def _halves(self) -> tuple[torch.Tensor, torch.Tensor]:
+        if "<event>" in self._workload.prompt:
+            raise UserError(f"--prompt {self._workload.prompt!r} contains the placeholder <event>; leave it out, it is put in front")
+        first, second = PROMPT.format(prompt=self._workload.prompt).split("<event>")
+        before = self._tokenizer(first)["input_ids"]
+        after = self._tokenizer(second, add_special_tokens=False)["input_ids"]
+        return tuple(torch.tensor([ids], device=self._workload.device) for ids in (before, after))  # type: ignore[return-value]
+
+    def _attention(self) -> str:
+        vision, text = self._model.visual_tower.config, self._model.language.config
+        return f"{vision._attn_implementation} (vision), {text._attn_implementation} (text)"
+
+
+def as_processor(processor: Any, workload: Workload) -> Callable[[EventImages], torch.Tensor]:
+    """Each image through the Hugging Face processor, as the released code does it."""
+    dtype = getattr(torch, workload.dtype)
+
+    def preprocess(images: EventImages) -> torch.Tensor:
+        made = [processor(image, return_tensors="pt")["pixel_values"][0] for image in images.pixels]
+        return torch.stack(made).to(workload.device, dtype)
+
+    return preprocess
+
+
+def direct(processor: Any, workload: Workload) -> Callable[[EventImages], torch.Tensor]:
+    """All images at once."""
+    recipe = Recipe.of(processor)
+    dtype = getattr(torch, workload.dtype)
+
+    def preprocess(images: EventImages) -> torch.Tensor:
+        stacked = torch.stack([torch.from_numpy(image) for image in images.pixels])
+        return pixel_values(stacked, recipe, workload.device, dtype)
+
+    return preprocess
+
+
+PREPROCESSORS: dict[str, Callable[[Any, Workload], Callable[[EventImages], torch.Tensor]]] = {"processor": as_processor, "direct": direct}
+
+
+def _make(variant: Variant, workload: Workload) -> tuple[EventGPTModel, Any, Any]:
+    dtype = getattr(torch, workload.dtype)
+    if workload.weights is not None:
+        return _from_folder(Path(workload.weights), variant.attention, workload, dtype)
+    preset = presets.PRESETS["eventgpt"][str(workload.preset)]
+    vision, text = CLIPVisionConfig(**preset["vision"]), LlamaConfig(**preset["text"])
+    with checkpoint.seeded(workload.seed, workload.device, dtype):
+        model = EventGPTModel(vision, text, variant.attention)
+    return model.eval(), _processor(vision.image_size), presets.byte_tokenizer(text.vocab_size, {})
+
+
+def _processor(size: int) -> Any:
+    return CLIPImageProcessor(size={"shortest_edge": size}, crop_size={"height": size, "width": size})
+
+
+def _from_folder(folder: Path, attention: str, workload: Workload, dtype: torch.dtype) -> tuple[EventGPTModel, Any, Any]:
+    config = checkpoint.read_config(folder, MODEL_TYPE)
+    tower = _tower_folder(folder, config)
+    vision = _tower_config(tower, config)
+    text = LlamaConfig(
+        **{name: value for name, value in config.items() if name not in ("model_type", "architectures", "torch_dtype", "dtype")}
+    )
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError) as error:
+        raise UserError(f"--weights {folder} has no tokenizer that can be read; copy the checkpoint's tokenizer files") from error
+    with checkpoint.seeded(workload.seed, workload.device, dtype):
+        model = EventGPTModel(vision, text, attention)
+    load_weights(model, folder, tower)
+    return model.eval(), _processor(vision.image_size), tokenizer
+
+
+def _tower_folder(folder: Path, config: dict[str, Any]) -> Path | None:
+    """The local folder that `mm_visual_tower` names, beside or inside the checkpoint; None if there is none."""
+    name = str(config.get("mm_visual_tower", ""))
+    places = (folder / name, folder.parent / Path(name).name, Path(name))
+    return next((place for place in places if name and (place / "config.json").is_file()), None)
+
+
+def _tower_config(tower: Path | None, config: dict[str, Any]) -> CLIPVisionConfig:
+    if tower is not None:
+        return CLIPVisionConfig.from_pretrained(tower, local_files_only=True)
+    name = config.get("mm_visual_tower")
+    if Path(str(name)).name == RELEASED_TOWER:
+        return CLIPVisionConfig(**presets.PRESETS["eventgpt"]["7b"]["vision"])
+    raise UserError(f"config.json names the vision tower {name!r}, which is no local folder; put its folder beside the checkpoint")
+
+
+def load_weights(model: EventGPTModel, folder: Path, tower: Path | None) -> None:
+    """Read the released layout into `model`. The tower's weights are in the checkpoint, or in the folder `tower`.
+
+    Raises:
+        UserError: a weight is missing, unknown, or of another shape.
+    """
+    own = dict(model.named_parameters())
+    remaining = set(own)
+    mismatched: list[tuple[str, Any, Any]] = []
+
+    def take(source: Path, rename: Callable[[str], str | None]) -> None:
+        for stored, tensor in checkpoint.tensors(source):
+            name = rename(stored)
+            if name is None or stored.endswith(IGNORED_KEYS):
+                continue
+            if name not in own:
+                raise UserError(f"--weights {source} holds {stored}, which this network does not have; is it an EventGPT checkpoint?")
+            if own[name].shape != tensor.shape:
+                mismatched.append((stored, tensor.shape, own[name].shape))
+            else:
+                with torch.no_grad():
+                    own[name].copy_(tensor)
+            remaining.discard(name)
+
+    take(folder, own_name)
+    if tower is not None and any(name.startswith("visual_tower.") for name in remaining):
+        take(tower, _tower_name)
+    checkpoint.refuse_mismatch(folder, sorted(map(released_name, remaining)), mismatched)
+
+
+def own_name(released: str) -> str:
+    """Key of the released checkpoint -> parameter of EventGPTModel."""
+    for prefix in ("visual_projector.", "feature_adaptor."):
+        if released.startswith(f"model.{prefix}"):
+            return released.removeprefix("model.")
+    if released.startswith("model.visual_tower.visual_tower."):
+        # transformers 4 keeps the tower under .vision_model, transformers 5 does not
+        return "visual_tower." + released.removeprefix("model.visual_tower.visual_tower.").removeprefix("vision_model.")
+    return f"language.{released}"
+
+
+def released_name(own: str) -> str:
+    """Parameter of EventGPTModel -> key of the released checkpoint."""
+    if own.startswith("visual_tower."):
+        return "model.visual_tower.visual_tower.vision_model." + own.removeprefix("visual_tower.")
+    return own.removeprefix("language.") if own.startswith("language.") else f"model.{own}"
+
+
+def _tower_name(stored: str) -> str | None:
+    """Key of a CLIP checkpoint -> parameter of EventGPTModel; None for its text half and what the tower does not use."""
+    if stored.startswith(("text_model.", "text_projection", "visual_projection", "logit_scale")):
+        return None
+    return "visual_tower." + stored.removeprefix("vision_model.")

@@ -1,0 +1,97 @@
+"""Event images: PNGs of what an event camera saw, as EventGPT is given them."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, UnidentifiedImageError
+
+from evbench.errors import UserError
+
+Pixels = npt.NDArray[np.uint8]
+LIMIT = 64
+"""More images than this are a mistake: the model is made for five."""
+
+
+@dataclass(frozen=True)
+class EventImages:
+    """Decoded event images, in order of time."""
+
+    pixels: tuple[Pixels, ...]
+    """Each [height, width, 3] RGB, uint8."""
+    decoder: str
+
+
+Reader = Callable[[Path], EventImages]
+
+
+def find(path: Path) -> list[Path]:
+    """The PNG files of a folder in the order of their names, or the one PNG that `path` is.
+
+    Raises:
+        UserError: there is none.
+    """
+    if not path.exists():
+        raise UserError(f"{path}: no such file or folder; give a folder of event images (PNG)")
+    files = [path] if path.is_file() else sorted((file for file in path.iterdir() if file.suffix.lower() == ".png"), key=_natural)
+    if not files:
+        raise UserError(f"{path} holds no PNG; give a folder of event images (PNG), named in order of time")
+    if len(files) > LIMIT:
+        raise UserError(f"{path} holds {len(files)} PNGs; give the event images of one sample, five as a rule")
+    return files
+
+
+def probe(path: Path) -> int:
+    """Number of event images, each opened and of one size. Raises UserError."""
+    sizes = {}
+    for file in find(path):
+        with _opened(file) as image:
+            sizes[file.name] = image.size
+    if len(set(sizes.values())) > 1:
+        told = ", ".join(f"{name} {width}x{height}" for name, (width, height) in sizes.items())
+        raise UserError(f"{path}: the event images differ in size ({told}); render all of a sample at one size")
+    return len(sizes)
+
+
+def read_plain(path: Path) -> EventImages:
+    """One after the other."""
+    return EventImages(tuple(_read(file) for file in find(path)), _decoder())
+
+
+def read_threaded(path: Path) -> EventImages:
+    """All at the same time."""
+    files = find(path)
+    with ThreadPoolExecutor(len(files)) as pool:
+        return EventImages(tuple(pool.map(_read, files)), _decoder())
+
+
+def _read(file: Path) -> Pixels:
+    with _opened(file) as image:
+        try:
+            return np.array(image.convert("RGB"))
+        except (OSError, ValueError, SyntaxError) as error:  # what PIL raises for damaged image data
+            raise UserError(f"{file} is a damaged PNG ({error}); render it again") from error
+
+
+def _opened(file: Path) -> Image.Image:
+    if not file.stat().st_size:
+        raise UserError(f"{file} is empty; render it again")
+    try:
+        return Image.open(file, formats=["PNG"])
+    except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
+        raise UserError(f"{file} is no PNG image; give event images rendered as PNG") from error
+
+
+def _natural(file: Path) -> tuple[int, str]:
+    """Sort `2.png` before `10.png`."""
+    return (int(file.stem) if file.stem.isdecimal() else 0, file.name)
+
+
+def _decoder() -> str:
+    return f"Pillow {importlib.metadata.version('pillow')}"

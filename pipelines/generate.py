@@ -1,0 +1,104 @@
+"""Prefill and greedy decoding of a LLaMA-shaped language model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import GenerationConfig, StaticCache
+
+
+@dataclass(frozen=True)
+class LanguageModel:
+    """The parts of a causal language model that the loops below need."""
+
+    whole: Any
+    """The transformers model with `generate`."""
+    decoder: nn.Module
+    """LlamaModel: embeddings in, last hidden state out."""
+    head: nn.Module
+    """Hidden state -> logits."""
+    end_token: int
+    stop_at_end: bool
+    """Whether the end token ends an answer. If not, it is a token like others, and every answer has the asked length."""
+
+
+Generate = Callable[[torch.Tensor, int], list[int]]
+"""(prompt embeddings [1, prompt, hidden], number of new tokens) -> the new tokens."""
+
+
+def dynamic(language: LanguageModel) -> Generate:
+    """transformers' own generate, with the cache that grows."""
+
+    def generate(embeddings: torch.Tensor, new_tokens: int) -> list[int]:
+        config = GenerationConfig(
+            do_sample=False,
+            max_new_tokens=new_tokens,
+            eos_token_id=language.end_token if language.stop_at_end else None,
+            pad_token_id=0,
+        )
+        mask = torch.ones(embeddings.shape[:2], dtype=torch.long, device=embeddings.device)
+        # Given embeddings alone, generate returns the new tokens without the prompt.
+        tokens = language.whole.generate(inputs_embeds=embeddings, attention_mask=mask, generation_config=config)
+        return list(tokens[0].tolist())
+
+    return generate
+
+
+class StaticLoop:
+    """Prefill, then one step per token over a cache of fixed size, which a compiled step can write in place.
+
+    Token and position stay on the device, and the host waits for neither, unless an end token may stop the loop. The prefill is
+    not compiled: on a CPU its graph was slower than eager (155 against 105 ms for 2,098 tokens of the tiny model), because the mask
+    over the whole cache keeps attention from its causal path.
+    """
+
+    def __init__(self, language: LanguageModel, compile_step: bool) -> None:
+        self._language = language
+        self._step = torch.compile(self._decode, fullgraph=True, dynamic=False) if compile_step else self._decode
+        self._cache: StaticCache | None = None
+        self._length = 0
+
+    def __call__(self, embeddings: torch.Tensor, new_tokens: int) -> list[int]:
+        prompt = embeddings.shape[1]
+        cache = self._fresh_cache(prompt + new_tokens)
+        positions = torch.arange(prompt, device=embeddings.device)[None]
+        token = self._next(embeddings, positions, cache)
+        position = positions[:, -1:] + 1
+        tokens = [token]
+        while len(tokens) < new_tokens and not self._ended(token):
+            token = self._step(token, position, cache).clone()
+            tokens.append(token)
+            position = position + 1
+        return [int(value) for value in torch.cat(tokens, dim=1)[0].tolist()]
+
+    def _ended(self, token: torch.Tensor) -> bool:
+        return self._language.stop_at_end and int(token) == self._language.end_token
+
+    def _decode(self, token: torch.Tensor, position: torch.Tensor, cache: StaticCache) -> torch.Tensor:
+        # token, position: [1, 1] int64
+        embeddings = self._language.decoder.get_input_embeddings()(token)  # type: ignore[operator]
+        return self._next(embeddings, position, cache)
+
+    def _next(self, embeddings: torch.Tensor, positions: torch.Tensor, cache: StaticCache) -> torch.Tensor:
+        # embeddings: [1, length, hidden]; positions: [1, length]. Returns the most likely next token, [1, 1].
+        hidden = self._language.decoder(inputs_embeds=embeddings, position_ids=positions, past_key_values=cache, use_cache=True)
+        logits: torch.Tensor = self._language.head(hidden.last_hidden_state[:, -1:])
+        return logits.argmax(dim=-1)
+
+    def _fresh_cache(self, length: int) -> StaticCache:
+        if self._cache is None or length > self._length:
+            # Sized tightly: attention reads every slot, used or not. A longer request makes a new one, and compiles anew.
+            self._cache, self._length = StaticCache(config=self._language.decoder.config, max_cache_len=length), length
+        self._cache.reset()
+        return self._cache
+
+
+GENERATORS: dict[str, Callable[[LanguageModel], Generate]] = {
+    "dynamic": dynamic,
+    "static": lambda language: StaticLoop(language, compile_step=False),
+    "static-compile": lambda language: StaticLoop(language, compile_step=True),
+}

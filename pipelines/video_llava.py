@@ -1,0 +1,239 @@
+"""Video-LLaVA, the Hugging Face port: eight frames of a clip and a question in, an answer out.
+
+The port differs from the original network: it has no temporal attention between frames (PKU-YuanGroup/Video-LLaVA issue 223).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import (
+    VideoLlavaConfig,
+    VideoLlavaForConditionalGeneration,
+    VideoLlavaImageProcessor,
+    VideoLlavaProcessor,
+    VideoLlavaVideoProcessor,
+)
+
+from evbench.errors import UserError
+from evbench.pipelines import checkpoint, presets
+from evbench.pipelines.generate import GENERATORS, LanguageModel
+from evbench.pipelines.pixels import Recipe, pixel_values
+from evbench.pipelines.video import Decoder, Frames, decode_plain, decode_threaded
+from evbench.results import Work, Workload
+from evbench.stages import Answer
+from evbench.variants import Variant
+
+MODEL_TYPE = "video_llava"
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What the processor makes of frames and question."""
+
+    pixels: torch.Tensor
+    """[1, frames, 3, 224, 224] in the model's dtype, on its device."""
+    tokens: torch.Tensor
+    """[1, prompt] int64; one `<video>` id for each visual token."""
+
+
+@dataclass(frozen=True)
+class Features:
+    """What the language model is given."""
+
+    visual: torch.Tensor
+    """[frames, 257, hidden]: projected; the class token of each frame is kept."""
+    tokens: torch.Tensor
+    """[1, prompt]."""
+
+
+Preprocess = Callable[[Frames, str], Inputs]
+Encode = Callable[[torch.Tensor], torch.Tensor]
+"""[1, frames, 3, height, width] -> [frames, tokens, hidden]."""
+
+
+class VideoLlava:
+    """The four stages of Video-LLaVA, each done as the variant chose."""
+
+    def __init__(self, variant: Variant, workload: Workload) -> None:
+        self._workload = workload
+        self._model, self._processor = _make(variant, workload)
+        self.parameters = checkpoint.parameter_count(self._model)
+        self.weights_fingerprint = checkpoint.fingerprint(self._model)
+        self._decode = _decoder(variant.decode)
+        self._preprocess = PREPROCESSORS[variant.preprocess](self._processor, workload)
+        self._encode = ENCODERS[variant.vision](self._model)
+        end_token = self._processor.tokenizer.eos_token_id
+        language = LanguageModel(self._model, self._model.model.language_model, self._model.lm_head, end_token, workload.stop_at_end)
+        self._generate = GENERATORS[variant.generate](language)
+
+    def load(self, path: Path, /) -> tuple[Frames, Work]:
+        frames = self._decode(path, self._workload.frames, self._workload.frame_policy)
+        height, width = frames.pixels.shape[1:3]
+        work = Work(
+            frame_indices=frames.indices, frame_seconds=frames.seconds, frame_height=height, frame_width=width, decoder=frames.decoder
+        )
+        return frames, work
+
+    @torch.inference_mode()
+    def preprocess(self, loaded: Frames, /) -> tuple[Inputs, Work]:
+        inputs = self._preprocess(loaded, self._workload.prompt)
+        return inputs, Work(pixel_shape=tuple(inputs.pixels.shape), prompt_tokens=inputs.tokens.shape[1])
+
+    @torch.inference_mode()
+    def vision(self, inputs: Inputs, /) -> tuple[Features, Work]:
+        visual = self._encode(inputs.pixels)
+        work = Work(visual_tokens=visual.shape[0] * visual.shape[1], dtype=_name(visual.dtype), attention=self._attention())
+        return Features(visual, inputs.tokens), work
+
+    @torch.inference_mode()
+    def generate(self, features: Features, new_tokens: int, /) -> tuple[Answer, Work]:
+        tokens = self._generate(self._fuse(features), new_tokens)
+        text = self._processor.tokenizer.decode(tokens, skip_special_tokens=True)
+        work = Work(new_tokens=len(tokens), stop="length" if len(tokens) == new_tokens else "end", dtype=_name(features.visual.dtype))
+        return Answer(tuple(tokens), text), work
+
+    def _fuse(self, features: Features) -> torch.Tensor:
+        """Text embeddings with the visual features in the places of `<video>`: [1, prompt, hidden]."""
+        embeddings = self._model.get_input_embeddings()(features.tokens)
+        places = (features.tokens == self._model.config.video_token_id).unsqueeze(-1)
+        return torch.as_tensor(embeddings.masked_scatter(places, features.visual.to(embeddings.dtype)))
+
+    def _attention(self) -> str:
+        vision, text = self._model.config.vision_config, self._model.config.text_config
+        return f"{vision._attn_implementation} (vision), {text._attn_implementation} (text)"
+
+
+def as_processor(processor: Any, workload: Workload) -> Preprocess:
+    """Frames and question through the Hugging Face processor, as its documentation does it."""
+
+    def preprocess(frames: Frames, prompt: str) -> Inputs:
+        clip = frames.pixels if not isinstance(frames.pixels, torch.Tensor) else frames.pixels.permute(0, 3, 1, 2)
+        made = processor(text=_question(prompt), videos=clip, return_tensors="pt")
+        dtype = getattr(torch, workload.dtype)
+        return Inputs(made["pixel_values_videos"].to(workload.device, dtype), made["input_ids"].to(workload.device))
+
+    return preprocess
+
+
+def direct(processor: Any, workload: Workload) -> Preprocess:
+    """The same numbers without the copies. `<video>` is tokenized once and repeated, not written out 2,056 times."""
+    recipe = Recipe.of(processor.video_processor)
+    dtype = getattr(torch, workload.dtype)
+    per_frame = (recipe.crop[0] // processor.patch_size) * (recipe.crop[1] // processor.patch_size) + processor.num_additional_image_tokens
+
+    def preprocess(frames: Frames, prompt: str) -> Inputs:
+        ids: list[int] = processor.tokenizer(_question(prompt))["input_ids"]
+        place = ids.index(processor.video_token_id)
+        ids = [*ids[:place], *[processor.video_token_id] * (per_frame * len(frames.indices)), *ids[place + 1 :]]
+        pixels = pixel_values(frames.pixels, recipe, workload.device, dtype)
+        return Inputs(pixels[None], torch.tensor([ids], device=workload.device))
+
+    return preprocess
+
+
+PREPROCESSORS: dict[str, Callable[[Any, Workload], Preprocess]] = {"processor": as_processor, "direct": direct}
+
+
+def as_published(model: Any) -> Encode:
+    """transformers' get_video_features: every layer of the tower runs, and the output before the last is taken."""
+
+    def encode(pixels: torch.Tensor) -> torch.Tensor:
+        return torch.as_tensor(model.model.get_video_features(pixel_values_videos=pixels, return_dict=True).pooler_output)
+
+    return encode
+
+
+def used_layers(model: Any) -> Encode:
+    """The same features from the layers that they need. Layer -2 of n is the output of layer n-1, so the last is left out."""
+    if not isinstance(model.config.vision_feature_layer, int):
+        raise UserError(
+            f"vision=compile takes one vision_feature_layer, config.json has {model.config.vision_feature_layer}; use vision=eager"
+        )
+    tower = model.model.video_tower
+    layers = tower.encoder.layers
+    used = range(len(layers) + 1)[model.config.vision_feature_layer]  # hidden state 0 is the embedding
+
+    def encode(pixels: torch.Tensor) -> torch.Tensor:
+        hidden = tower.pre_layrnorm(tower.embeddings(pixels.flatten(0, 1)))
+        for layer in layers[:used]:
+            hidden = layer(hidden, attention_mask=None)
+        return torch.as_tensor(model.model.multi_modal_projector(hidden))
+
+    return encode
+
+
+ENCODERS: dict[str, Callable[[Any], Encode]] = {
+    "eager": as_published,
+    "compile": lambda model: torch.compile(used_layers(model), fullgraph=True, dynamic=False),
+}
+
+
+def _decoder(choice: str) -> Decoder:
+    if choice == "dali":
+        from evbench.pipelines.dali import DaliDecoder
+
+        return DaliDecoder()
+    return {"plain": decode_plain, "threaded": decode_threaded}[choice]
+
+
+def _question(prompt: str) -> str:
+    if "<video>" in prompt or "<image>" in prompt:
+        raise UserError(f"--prompt {prompt!r} contains a placeholder for pictures; leave it out, it is put in front")
+    return f"USER: <video>\n{prompt} ASSISTANT:"
+
+
+def _make(variant: Variant, workload: Workload) -> tuple[Any, Any]:
+    dtype = getattr(torch, workload.dtype)
+    if workload.weights is not None:
+        return _from_folder(Path(workload.weights), variant.attention, workload.device, dtype)
+    preset = presets.PRESETS["video-llava"][str(workload.preset)]
+    vocabulary = preset["text"]["vocab_size"]
+    specials = presets.special_tokens(vocabulary)
+    config = VideoLlavaConfig(
+        text_config=preset["text"],
+        vision_config=preset["vision"],
+        image_token_index=specials["<image>"],
+        video_token_index=specials["<video>"],
+        vision_feature_layer=-2,
+        vision_feature_select_strategy="default",
+    )
+    with checkpoint.seeded(workload.seed, workload.device, dtype):
+        model = VideoLlavaForConditionalGeneration._from_config(config, attn_implementation=variant.attention)
+    processor = VideoLlavaProcessor(
+        VideoLlavaImageProcessor(),
+        VideoLlavaVideoProcessor(),
+        presets.byte_tokenizer(vocabulary, specials),
+        patch_size=config.vision_config.patch_size,
+    )
+    return model.eval(), processor
+
+
+def _from_folder(folder: Path, attention: str, device: str, dtype: torch.dtype) -> tuple[Any, Any]:
+    checkpoint.read_config(folder, MODEL_TYPE)
+    checkpoint.weight_files(folder)
+    model, info = VideoLlavaForConditionalGeneration.from_pretrained(
+        folder,
+        dtype=dtype,
+        attn_implementation=attention,
+        local_files_only=True,
+        use_safetensors=True,
+        ignore_mismatched_sizes=True,  # reported below, with both shapes
+        output_loading_info=True,
+    )
+    checkpoint.refuse_mismatch(folder, sorted(info["missing_keys"]), sorted(info["mismatched_keys"]))
+    try:
+        processor = VideoLlavaProcessor.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"--weights {folder} has no processor or tokenizer that can be read; copy its *.json and tokenizer files"
+        ) from error
+    return model.eval().to(device), processor
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
