@@ -15,8 +15,9 @@ import pynvml
 
 from evbench.errors import UserError
 from evbench.results import Gpu, Machine
-from evbench.variants import CHOICES, Variant
+from evbench.variants import CHOICES, Variant, nearest
 
+DEVICES = ("auto", "cuda", "cpu")
 PACKAGES = ("torch", "torchvision", "triton", "transformers", "tokenizers", "nvidia-dali-cuda130", "av", "pillow", "numpy")
 
 
@@ -53,8 +54,10 @@ def choose_device(asked: str) -> str:
     """`auto` -> `cuda` where a driver shows a GPU, else `cpu`.
 
     Raises:
-        UserError: `cuda` was asked for and there is no GPU.
+        UserError: unknown, or `cuda` was asked for and there is no GPU.
     """
+    if asked not in DEVICES:
+        raise UserError(f"unknown --device {asked!r}; {nearest(asked, list(DEVICES))}")
     present = find_gpu() is not None
     if asked == "cuda" and not present:
         raise UserError("--device cuda: no NVIDIA driver or GPU found; install the driver, or run with --device cpu")

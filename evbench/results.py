@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
 import types
 import typing
@@ -42,7 +43,7 @@ class StageRun:
     memory: Memory
 
     def __post_init__(self) -> None:
-        if not self.seconds >= 0:
+        if not 0 <= self.seconds < math.inf:
             raise ValueError(f"a stage cannot take {self.seconds} s")
 
 
@@ -224,7 +225,7 @@ def read(path: Path) -> Result:
         content = json.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"cannot read result {file}: {error.strerror}; give the folder or result.json of an earlier run") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{file} is not JSON: {error}; give the folder or result.json of an earlier run") from error
     found = content.get("format") if isinstance(content, dict) else None
     if found != FORMAT:

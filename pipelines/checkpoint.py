@@ -25,7 +25,7 @@ def read_config(folder: Path, model_type: str) -> dict[str, Any]:
         config = json.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"--weights {folder} has no readable config.json; give a local Hugging Face checkpoint folder") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{file} is not JSON ({error}); copy the checkpoint again") from error
     found = config.get("model_type") if isinstance(config, dict) else None
     if found != model_type:
@@ -57,16 +57,26 @@ def tensors(folder: Path) -> Iterator[tuple[str, torch.Tensor]]:
                 yield name, stored.get_tensor(name)
 
 
-def refuse_mismatch(folder: Path, missing: list[str], mismatched: list[tuple[str, Any, Any]]) -> None:
-    """Raises UserError unless every weight was found with its shape. A model with some random weights is not the model."""
+def refuse_mismatch(folder: Path, missing: list[str], unknown: list[str], mismatched: list[tuple[str, Any, Any]]) -> None:
+    """Raises UserError unless every weight was found with its shape, and no other. Anything else is another model.
+
+    Args:
+        mismatched: (name, stored shape, expected shape).
+    """
+
+    def more(names: list[Any]) -> str:
+        return f" and {len(names) - 1} more" if len(names) > 1 else ""
+
     if mismatched:
         name, stored, expected = mismatched[0]
-        more = f" (and {len(mismatched) - 1} more)" if len(mismatched) > 1 else ""
-        shapes = f"{list(stored)} and config.json asks for {list(expected)}"
-        raise UserError(f"--weights {folder}: {name} has shape {shapes}{more}; use the config.json of these weights")
-    if missing:
-        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-        raise UserError(f"--weights {folder} lacks {missing[0]}{more}; copy all files of the checkpoint")
+        told = f"{name} has shape {list(stored)} and config.json asks for {list(expected)}{more(mismatched)}; use the config.json of these weights"
+    elif missing:
+        told = f"the weights lack {missing[0]}{more(missing)}; copy all files of the checkpoint"
+    elif unknown:
+        told = f"the weights hold {unknown[0]}{more(unknown)}, which this network does not have; choose the --model that fits"
+    else:
+        return
+    raise UserError(f"--weights {folder}: {told}")
 
 
 @contextmanager

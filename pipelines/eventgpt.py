@@ -241,7 +241,8 @@ def load_weights(model: EventGPTModel, folder: Path, tower: Path | None) -> None
         UserError: a weight is missing, unknown, or of another shape.
     """
     own = dict(model.named_parameters())
-    remaining = set(own)
+    missing = set(own)
+    unknown: list[str] = []
     mismatched: list[tuple[str, Any, Any]] = []
 
     def take(source: Path, rename: Callable[[str], str | None]) -> None:
@@ -249,19 +250,19 @@ def load_weights(model: EventGPTModel, folder: Path, tower: Path | None) -> None
             name = rename(stored)
             if name is None or stored.endswith(IGNORED_KEYS):
                 continue
+            missing.discard(name)
             if name not in own:
-                raise UserError(f"--weights {source} holds {stored}, which this network does not have; is it an EventGPT checkpoint?")
-            if own[name].shape != tensor.shape:
+                unknown.append(stored)
+            elif own[name].shape != tensor.shape:
                 mismatched.append((stored, tensor.shape, own[name].shape))
             else:
                 with torch.no_grad():
                     own[name].copy_(tensor)
-            remaining.discard(name)
 
     take(folder, own_name)
-    if tower is not None and any(name.startswith("visual_tower.") for name in remaining):
+    if tower is not None and any(name.startswith("visual_tower.") for name in missing):
         take(tower, _tower_name)
-    checkpoint.refuse_mismatch(folder, sorted(map(released_name, remaining)), mismatched)
+    checkpoint.refuse_mismatch(folder, sorted(map(released_name, missing)), unknown, mismatched)
 
 
 def own_name(released: str) -> str:

@@ -48,13 +48,11 @@ def find(path: Path) -> list[Path]:
 
 
 def probe(path: Path) -> int:
-    """Number of event images, each opened and of one size. Raises UserError."""
-    sizes = {}
-    for file in find(path):
-        with _opened(file) as image:
-            sizes[file.name] = image.size
-    if len(set(sizes.values())) > 1:
-        told = ", ".join(f"{name} {width}x{height}" for name, (width, height) in sizes.items())
+    """Number of event images, all of which can be read and are of one size. Raises UserError."""
+    files = find(path)
+    sizes = [_read(file).shape[1::-1] for file in files]
+    if len(set(sizes)) > 1:
+        told = ", ".join(f"{file.name} {width}x{height}" for file, (width, height) in zip(files, sizes, strict=True))
         raise UserError(f"{path}: the event images differ in size ({told}); render all of a sample at one size")
     return len(sizes)
 

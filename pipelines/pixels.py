@@ -28,10 +28,10 @@ class Recipe:
         steps = {name: getattr(processor, name) for name in ("do_resize", "do_center_crop", "do_rescale", "do_normalize")}
         usual = all(steps.values()) and int(processor.resample) == 3 and abs(processor.rescale_factor * 255 - 1) < 1e-6
         size = dict(processor.size)
-        if not usual or not size.get("shortest_edge"):
-            does = f"{steps}, resample {processor.resample}, size {size}"
+        crop = dict(processor.crop_size)
+        if not usual or size.get("shortest_edge", 0) < max(crop["height"], crop["width"]):
+            does = f"{steps}, resample {processor.resample}, size {size}, crop {crop}"
             raise UserError(f"preprocess=direct cannot do what this checkpoint's processor does ({does}); use preprocess=processor")
-        crop = processor.crop_size
         return cls(size["shortest_edge"], (crop["height"], crop["width"]), tuple(processor.image_mean), tuple(processor.image_std))
 
 
@@ -56,7 +56,9 @@ def pixel_values(
     edges = recipe.shortest_edge, int(recipe.shortest_edge * longer / shorter)
     size = list(edges if height <= width else reversed(edges))
     images = functional.resize(images, size, interpolation=functional.InterpolationMode.BICUBIC, antialias=True)
-    images = functional.center_crop(images, list(recipe.crop)).contiguous()
+    # transformers rounds the corner of the crop down, torchvision's center_crop to even
+    top, left = ((edge - crop) // 2 for edge, crop in zip(images.shape[2:], recipe.crop, strict=True))
+    images = images[:, :, top : top + recipe.crop[0], left : left + recipe.crop[1]].contiguous()
     mean = torch.tensor(recipe.mean, device=device).view(3, 1, 1) * 255
     std = torch.tensor(recipe.std, device=device).view(3, 1, 1) * 255
     values: torch.Tensor = (images.float() - mean) / std

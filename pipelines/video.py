@@ -110,10 +110,10 @@ def probe(path: Path) -> Clip:
 
 def decode_plain(path: Path, count: int, policy: str) -> Frames:
     """PyAV with its default settings: decode the whole clip, then convert the chosen frames."""
-    with opened(path) as container:
-        decoded = list(container.decode(video=0))
     clip = probe(path)
     indices = clip.choose(path, count, policy)
+    with opened(path) as container:
+        decoded = list(container.decode(video=0))
     _check_complete(path, clip, len(decoded))
     chosen = [decoded[index] for index in indices]
     pixels: Pixels = np.stack([frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False) for frame in chosen])

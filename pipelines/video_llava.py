@@ -225,7 +225,7 @@ def _from_folder(folder: Path, attention: str, device: str, dtype: torch.dtype) 
         ignore_mismatched_sizes=True,  # reported below, with both shapes
         output_loading_info=True,
     )
-    checkpoint.refuse_mismatch(folder, sorted(info["missing_keys"]), sorted(info["mismatched_keys"]))
+    checkpoint.refuse_mismatch(folder, sorted(info["missing_keys"]), sorted(info["unexpected_keys"]), sorted(info["mismatched_keys"]))
     try:
         processor = VideoLlavaProcessor.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError) as error:

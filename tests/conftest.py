@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from evbench import sample
+
+MakeClip = Callable[..., Path]
+
+
+@pytest.fixture
+def make_clip(tmp_path: Path) -> MakeClip:
+    """A function that writes a small H.264 clip whose frame n is of grey level 40 + 5 n."""
+
+    def make(name: str = "clip.mp4", frames: int = 20, width: int = 64, height: int = 48) -> Path:
+        path = tmp_path / name
+        with av.open(path, "w", options={"movflags": "faststart"}) as container:
+            stream = container.add_stream("libx264", rate=20, options={"crf": "10"})
+            stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+            for index in range(frames):
+                grey = np.full((height, width, 3), 40 + 5 * index, np.uint8)
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(grey, format="rgb24")))
+            container.mux(stream.encode())
+        return path
+
+    return make
+
+
+@pytest.fixture(params=["missing", "folder", "empty", "png", "text", "audio", "truncated", "headless", "short", "playlist"])
+def broken_clip(request: pytest.FixtureRequest, tmp_path: Path, make_clip: MakeClip) -> tuple[Path, str]:
+    """A file that is no usable clip, and a part of what is told of it."""
+    path = tmp_path / "broken.mp4"
+    match request.param:
+        case "missing":
+            return path, "no such file"
+        case "folder":
+            path.mkdir()
+            return path, "is a folder"
+        case "empty":
+            path.touch()
+            return path, "is empty"
+        case "png":
+            path.write_bytes((sample.EVENTS / "0.png").read_bytes())
+            return path, "damaged or no video"
+        case "text":
+            path.write_text("not a video\n" * 100)
+            return path, "damaged or no video"
+        case "audio":
+            write_audio(path)
+            return path, "no video stream, only audio"
+        case "truncated":
+            whole = sample.CLIP.read_bytes()
+            path.write_bytes(whole[: len(whole) * 2 // 3])
+            return path, "cut off: its header promises 20 frames"
+        case "headless":
+            whole = sample.CLIP.read_bytes()
+            path.write_bytes(whole[:600])
+            return path, "damaged or no video"
+        case "short":
+            return make_clip("short.mp4", frames=7), "has 7 frames and the model is given 8"
+        case _:
+            other = make_clip("other.mp4")
+            path.write_text(f"ffconcat version 1.0\nfile '{other}'\n")
+            return path, "damaged or no video"
+
+
+def write_audio(path: Path) -> None:
+    with av.open(path, "w") as container:
+        stream = container.add_stream("aac", rate=44100)
+        for _ in range(10):
+            frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+            frame.sample_rate = 44100
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+
+
+def untimed(stage: str) -> contextlib.AbstractContextManager[None]:
+    """For run_stages: nothing around a stage."""
+    return contextlib.nullcontext()

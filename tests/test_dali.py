@@ -1,0 +1,98 @@
+"""Decoding on the GPU's video decoder, against PyAV."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from evbench import sample
+from evbench.errors import UserError
+from evbench.pipelines.dali import BT470BG, BT709, LUMA, DaliDecoder, _to_rgb, repair_bt709
+from evbench.pipelines.pixels import Recipe, pixel_values
+from evbench.pipelines.video import POLICIES, decode_plain
+from tests.conftest import MakeClip
+
+
+def test_the_repair_undoes_a_conversion_with_the_wrong_matrix() -> None:
+    true = torch.randint(40, 216, (1000, 3), generator=torch.Generator().manual_seed(0)).double()
+    coded = true @ torch.linalg.inv(_to_rgb(*LUMA[BT709])).T  # Y, Cb, Cr
+    wrong = (coded @ _to_rgb(*LUMA[BT470BG]).T).round()
+    inside = ((wrong >= 0) & (wrong <= 255)).all(dim=1)
+    assert inside.float().mean() > 0.9
+    mended = repair_bt709(wrong.clamp(0, 255).to(torch.uint8)).double()
+    assert (wrong - true)[inside].abs().mean() > 5, "the wrong matrix is visible"
+    assert (mended - true)[inside].abs().max() <= 2, "rounding twice"
+
+
+def test_grey_stays_grey() -> None:
+    grey = torch.arange(256, dtype=torch.uint8)[:, None].expand(-1, 3)
+    assert torch.equal(repair_bt709(grey), grey)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("policy", POLICIES)
+def test_dali_returns_the_frames_of_the_policy(policy: str, make_clip: MakeClip) -> None:
+    clip = make_clip(width=256, height=192)
+    frames, expected = DaliDecoder()(clip, 8, policy), decode_plain(clip, 8, policy)
+    assert (frames.indices, frames.seconds) == (expected.indices, expected.seconds)
+    assert isinstance(frames.pixels, torch.Tensor)
+    assert frames.pixels.is_cuda
+    assert frames.pixels.shape == (8, 192, 256, 3)
+    levels = frames.pixels.float().mean(dim=(1, 2, 3)).cpu().numpy()
+    assert np.abs(levels - expected.pixels.mean(axis=(1, 2, 3))).max() < 1.5  # type: ignore[union-attr,call-arg]
+
+
+@pytest.mark.gpu
+def test_dali_shows_the_colours_of_bt709() -> None:
+    """After the resize that the model's input goes through: decoders differ in how they upsample chroma."""
+    from transformers import VideoLlavaVideoProcessor
+
+    recipe = Recipe.of(VideoLlavaVideoProcessor())
+    made = pixel_values(DaliDecoder()(sample.CLIP, 8, "inclusive").pixels, recipe, "cuda", torch.float32).cpu()
+    expected = pixel_values(decode_plain(sample.CLIP, 8, "inclusive").pixels, recipe, "cpu", torch.float32)
+    quantum = 1 / 255 / 0.26
+    assert (made - expected).abs().mean() < 1.5 * quantum
+
+
+@pytest.mark.gpu
+def test_a_decoder_is_kept_and_gives_the_same_frames_again(make_clip: MakeClip) -> None:
+    decode = DaliDecoder()
+    first = decode(sample.CLIP, 8, "inclusive").pixels
+    other = decode(make_clip(width=256, height=192), 8, "inclusive").pixels
+    again = decode(sample.CLIP, 8, "inclusive").pixels
+    assert torch.equal(torch.as_tensor(first), torch.as_tensor(again))
+    assert other.shape == (8, 192, 256, 3)
+
+
+@pytest.mark.gpu
+def test_a_broken_clip_is_refused(broken_clip: tuple[Path, str]) -> None:
+    path, told = broken_clip
+    with pytest.raises(UserError, match=told):
+        DaliDecoder()(path, 8, "inclusive")
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("variant", ["optimized", "optimized-gpu", "baseline+decode=dali"])
+def test_on_the_gpu_in_float32_the_tokens_are_the_same(variant: str) -> None:
+    from evbench.pipelines.video_llava import VideoLlava
+    from evbench.results import Workload
+    from evbench.stages import run_stages
+    from evbench.variants import parse
+    from tests.conftest import untimed
+
+    asked = Workload("video-llava", "tiny", None, str(sample.CLIP), "", 8, "inclusive", "What is it?", 24, False, "cuda", "float32", 0)
+
+    def run(name: str) -> Any:
+        return run_stages(VideoLlava(parse(name), asked), sample.CLIP, 24, untimed)
+
+    # The same decoder on both sides: another one's pixels may differ by a level, which random weights may turn into other tokens.
+    decode = parse(variant).decode
+    expected, expected_work = run(f"baseline+decode={decode}")
+    answer, work = run(variant)
+    assert answer == expected
+    assert replace(work, attention=None) == replace(expected_work, attention=None)

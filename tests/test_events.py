@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from evbench import sample
+from evbench.errors import UserError
+from evbench.pipelines import events
+
+
+def test_both_readers_return_the_images_in_order() -> None:
+    plain, threaded = events.read_plain(sample.EVENTS), events.read_threaded(sample.EVENTS)
+    assert len(plain.pixels) == 5
+    for index, (one, other) in enumerate(zip(plain.pixels, threaded.pixels, strict=True)):
+        assert np.array_equal(one, other)
+        assert np.array_equal(one, np.array(Image.open(sample.EVENTS / f"{index}.png")))
+
+
+def test_files_are_taken_in_the_order_of_their_numbers(tmp_path: Path) -> None:
+    for number in (10, 9, 0, 2):
+        Image.new("RGB", (4, 4), (number, 0, 0)).save(tmp_path / f"{number}.png")
+    assert [int(image[0, 0, 0]) for image in events.read_plain(tmp_path).pixels] == [0, 2, 9, 10]
+    assert events.probe(tmp_path / "9.png") == 1
+
+
+def broken(folder: Path, case: str) -> Path:
+    match case:
+        case "missing":
+            return folder / "none"
+        case "empty folder":
+            return folder
+        case "empty file":
+            (folder / "0.png").touch()
+        case "jpeg":
+            Image.new("RGB", (4, 4)).save(folder / "0.png", format="JPEG")
+        case "sizes":
+            Image.new("RGB", (4, 4)).save(folder / "0.png")
+            Image.new("RGB", (4, 5)).save(folder / "1.png")
+        case "truncated":
+            content = (sample.EVENTS / "0.png").read_bytes()
+            (folder / "0.png").write_bytes(content[: len(content) // 2])
+        case "many":
+            for index in range(events.LIMIT + 1):
+                Image.new("RGB", (4, 4)).save(folder / f"{index}.png")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("case", "told"),
+    [
+        ("missing", "no such file or folder"),
+        ("empty folder", "holds no PNG"),
+        ("empty file", "is empty"),
+        ("jpeg", "is no PNG image"),
+        ("sizes", "differ in size"),
+        ("truncated", "damaged PNG"),
+        ("many", "holds 65 PNGs"),
+    ],
+)
+def test_broken_event_images_are_refused_in_one_line(case: str, told: str, tmp_path: Path) -> None:
+    path = broken(tmp_path, case)
+    with pytest.raises(UserError) as caught:
+        events.probe(path)
+    assert told in str(caught.value)
+    assert "\n" not in str(caught.value)
+    if case == "truncated":
+        for read in (events.read_plain, events.read_threaded):
+            with pytest.raises(UserError, match=told):
+                read(path)

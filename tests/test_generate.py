@@ -1,0 +1,57 @@
+"""The loops of our own against transformers' generate."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from evbench.pipelines.checkpoint import seeded
+from evbench.pipelines.generate import GENERATORS, Generate, LanguageModel
+from evbench.pipelines.presets import PRESETS
+
+OWN = ["static", pytest.param("static-compile", marks=pytest.mark.slow)]
+
+
+def language(stop_at_end: bool = False, end_token: int = 2) -> LanguageModel:
+    with seeded(0, "cpu", torch.float32):
+        model = LlamaForCausalLM._from_config(LlamaConfig(**PRESETS["eventgpt"]["tiny"]["text"]), attn_implementation="sdpa")
+    return LanguageModel(model, model.model, model.lm_head, end_token, stop_at_end)
+
+
+def prompt(length: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(1, length, 128, generator=torch.Generator().manual_seed(seed))
+
+
+def answers(generate: Generate) -> list[list[int]]:
+    with torch.inference_mode():
+        return [
+            generate(prompt(length, seed), tokens) for seed, (length, tokens) in enumerate([(31, 20), (31, 7), (64, 1), (7, 33), (40, 5)])
+        ]
+
+
+@pytest.mark.parametrize("choice", OWN)
+def test_the_static_loop_gives_the_tokens_of_generate(choice: str) -> None:
+    model = language()
+    expected = answers(GENERATORS["dynamic"](model))
+    assert [len(tokens) for tokens in expected] == [20, 7, 1, 33, 5]
+    assert len({token for tokens in expected for token in tokens}) > 20, "a constant answer would prove nothing"
+    loop = GENERATORS[choice](model)
+    assert answers(loop) == expected
+    assert answers(loop) == expected, "a cache that was used before is as good as new"
+
+
+@pytest.mark.parametrize("choice", ["dynamic", "static"])
+def test_the_end_token_stops_only_when_it_may(choice: str) -> None:
+    whole = GENERATORS["dynamic"](language())(prompt(31), 20)
+    end = whole[6]
+    until_end = whole[: whole.index(end) + 1]
+    with torch.inference_mode():
+        assert GENERATORS[choice](language(stop_at_end=True, end_token=end))(prompt(31), 20) == until_end
+        assert GENERATORS[choice](language(stop_at_end=False, end_token=end))(prompt(31), 20) == whole
+
+
+def test_every_choice_of_the_variants_is_there() -> None:
+    from evbench.variants import CHOICES
+
+    assert set(GENERATORS) == set(CHOICES["generate"])

@@ -1,0 +1,85 @@
+"""Who may import whom, and what nothing is called."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+EVERYTHING = {path.stem for path in (ROOT / "evbench").glob("*.py")} | {"pipelines", "kernels"}
+
+DATA = {"errors", "results", "variants", "stages"}
+MAY_IMPORT: dict[str, set[str]] = {
+    "errors": set(),
+    "sample": set(),
+    "kernels": set(),
+    "results": {"errors"},
+    "variants": {"errors"},
+    "stages": {"results"},
+    "schedule": {"results"},
+    "memory": {"results"},
+    "measure": {"results", "stages"},
+    "trace": {"stages"},
+    "machine": {"errors", "results", "variants"},
+    "report": {"results", "stages", "variants"},
+    "pipelines": DATA | {"kernels"},
+    "worker": DATA | {"measure", "memory", "trace", "pipelines"},
+    "workload": DATA | {"machine", "sample", "pipelines"},
+    "compare": DATA | {"machine", "schedule", "worker", "pipelines"},
+    "cli": EVERYTHING,
+    "__init__": set(),
+}
+
+
+def room(path: Path) -> str:
+    return path.parent.name if path.parent.name in ("pipelines", "kernels") else path.stem
+
+
+def imported_rooms(path: Path) -> set[str]:
+    """Rooms of ours that a file imports, anywhere in it."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[1] for alias in node.names if alias.name.startswith("evbench.")}
+        elif isinstance(node, ast.ImportFrom) and node.module == "evbench":
+            found |= {alias.name for alias in node.names if alias.name in EVERYTHING}
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("evbench."):
+            found.add(str(node.module).split(".")[1])
+    return found
+
+
+SOURCES = sorted([*(ROOT / "evbench").glob("*.py"), *(ROOT / "pipelines").glob("*.py"), *(ROOT / "kernels").glob("*.py")])
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_imports_point_one_way(path: Path) -> None:
+    own = room(path)
+    assert own in MAY_IMPORT, f"{path.name} is not in the table: say what it may import"
+    assert imported_rooms(path) - {own} <= MAY_IMPORT[own]
+
+
+def test_the_table_lists_no_room_that_is_gone() -> None:
+    assert set(MAY_IMPORT) == EVERYTHING
+
+
+def test_the_parent_process_imports_no_torch_at_module_level() -> None:
+    """`evbench --help` answers at once, and only workers hold a CUDA context."""
+    light = [*(ROOT / "evbench").glob("*.py"), *(ROOT / "pipelines" / name for name in ("video.py", "events.py", "presets.py"))]
+    for path in light:
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [str(node.module)] if isinstance(node, ast.ImportFrom) else []
+            assert not {name.split(".")[0] for name in names} & {"torch", "transformers", "torchvision"}, path.name
+
+
+def test_no_room_has_a_name_that_says_nothing() -> None:
+    for path in SOURCES:
+        assert not {"utils", "util", "manager", "helpers", "helper", "common", "misc"} & set(path.stem.split("_")), path
+
+
+def test_the_folders_at_the_top_are_packages_of_evbench() -> None:
+    for name in ("kernels", "pipelines"):
+        assert (ROOT / "evbench" / name).resolve() == ROOT / name
+        assert not (ROOT / name / "__init__.py").exists(), "would shadow the package `kernels` that transformers imports"

@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from evbench import results
+from evbench.errors import UserError
+from evbench.results import Memory, StageRun, VariantResult, Work
+from tests.examples import make_result, make_run, make_side
+
+
+@pytest.mark.parametrize("optimized", [None, make_side(variant="optimized")])
+def test_a_result_survives_its_file(tmp_path: Path, optimized: VariantResult | None) -> None:
+    result = make_result(optimized)
+    results.write(result, tmp_path / "result.json")
+    assert results.read(tmp_path / "result.json") == result
+    assert results.read(tmp_path) == result, "a folder is read by its result.json"
+    assert [file.name for file in tmp_path.iterdir()] == ["result.json"], "nothing half-written is left"
+
+
+def test_only_timed_runs_count() -> None:
+    timed = make_run()
+    assert make_side(make_run("warmup"), timed).timed() == (timed,)
+
+
+def test_an_impossible_time_is_refused() -> None:
+    for seconds in (-1.0, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="cannot take"):
+            StageRun(seconds, Memory(None, None, None, None))
+
+
+def test_not_a_number_never_reaches_a_file() -> None:
+    with pytest.raises(ValueError, match="JSON compliant"):
+        results.to_json(make_run(frame_seconds=(float("nan"),)))
+
+
+def test_accounts_of_stages_are_merged_and_must_agree() -> None:
+    assert Work(decoder="a", dtype="x").merged(Work(new_tokens=3, dtype="x")) == Work(decoder="a", new_tokens=3, dtype="x")
+    with pytest.raises(ValueError, match="disagree on dtype: bfloat16 and float32"):
+        Work(dtype="bfloat16").merged(Work(dtype="float32"))
+
+
+def change(content: dict[str, Any], path: str, value: Any) -> None:
+    *parents, last = path.split(".")
+    for parent in parents:
+        content = content[int(parent)] if parent.isdecimal() else content[parent]
+    content[last] = value
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "told"),
+    [
+        ("format", 999, "has format 999"),
+        ("baseline.runs.0.tokens", ["x"], r"result.baseline.runs\[0\].tokens\[0\] is 'x'"),
+        ("baseline.runs.0.kind", "maybe", r"result.baseline.runs\[0\].kind is 'maybe'"),
+        ("baseline.machine.cores", True, "result.baseline.machine.cores is True"),
+        ("baseline.runs.0.stages", {"load": {"seconds": -1, "memory": None}}, "memory has other fields"),
+        ("baseline.extra", 1, "other fields than expected: .'extra'."),
+        ("baseline", [], "other fields than expected: list"),
+    ],
+)
+def test_a_file_that_is_no_result_is_refused_with_the_place(tmp_path: Path, path: str, value: Any, told: str) -> None:
+    content = json.loads(results.to_json(make_result()))
+    change(content, path, value)
+    (tmp_path / "result.json").write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(UserError, match=told):
+        results.read(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", '"x"', "\x00", "[" * 100_000])
+def test_a_file_that_is_no_json_object_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "result.json").write_text(text, encoding="utf-8")
+    with pytest.raises(UserError):
+        results.read(tmp_path / "result.json")
+
+
+def test_a_missing_or_binary_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="No such file"):
+        results.read(tmp_path / "none")
+    (tmp_path / "binary.json").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(UserError, match="not JSON"):
+        results.read(tmp_path / "binary.json")

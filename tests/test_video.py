@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from evbench import sample
+from evbench.errors import UserError
+from evbench.pipelines import video
+from evbench.pipelines.video import Decoder, decode_plain, decode_threaded, probe
+from tests.conftest import MakeClip
+
+DECODERS = [decode_plain, decode_threaded]
+
+
+@pytest.mark.parametrize("total", [8, 9, 19, 20, 21, 200, 1999])
+@pytest.mark.parametrize("count", [1, 2, 5, 8])
+def test_policies_pick_ascending_frames_that_exist(total: int, count: int) -> None:
+    for policy in video.POLICIES.values():
+        picked = policy(total, count)
+        assert len(picked) == count == len(set(picked))
+        assert picked == sorted(picked)
+        assert picked[0] == 0
+        assert picked[-1] < total
+    assert count == 1 or video.inclusive(total, count)[-1] == total - 1
+    assert video.stride(total, count) == [int(index) for index in np.arange(0, total, total / count)][:count]
+
+
+def test_policies_of_one_second() -> None:
+    assert video.inclusive(20, 8) == [0, 2, 5, 8, 10, 13, 16, 19]
+    assert video.stride(20, 8) == [0, 2, 5, 7, 10, 12, 15, 17]
+
+
+@pytest.mark.parametrize("decode", DECODERS)
+@pytest.mark.parametrize("policy", video.POLICIES)
+def test_each_decoder_returns_the_frames_that_the_policy_picked(decode: Decoder, policy: str, make_clip: MakeClip) -> None:
+    frames = decode(make_clip(), 8, policy)
+    assert frames.indices == tuple(video.POLICIES[policy](20, 8))
+    assert isinstance(frames.pixels, np.ndarray)
+    assert frames.pixels.shape == (8, 48, 64, 3)
+    levels = frames.pixels.mean(axis=(1, 2, 3))
+    assert np.abs(levels - [40 + 5 * index for index in frames.indices]).max() < 2
+    assert frames.seconds == pytest.approx([index / 20 for index in frames.indices])
+
+
+def test_decoders_return_equal_bytes_on_the_sample() -> None:
+    plain, threaded = (decode(sample.CLIP, 8, "inclusive") for decode in DECODERS)
+    assert plain == threaded.__class__(plain.pixels, threaded.indices, threaded.seconds, threaded.decoder)
+    assert np.array_equal(plain.pixels, threaded.pixels)
+    assert plain.pixels.shape == (8, 1080, 1440, 3)
+
+
+@pytest.mark.parametrize("decode", [probe, *DECODERS])
+def test_a_broken_clip_is_refused_in_one_line(decode: Decoder, broken_clip: tuple[Path, str]) -> None:
+    path, told = broken_clip
+    with pytest.raises(UserError) as caught:
+        probe(path).choose(path, 8, "inclusive") if decode is probe else decode(path, 8, "inclusive")
+    message = str(caught.value)
+    assert told in message
+    assert path.name in message
+    assert "\n" not in message
+    assert ";" in message, "says what to do"
+
+
+@pytest.mark.parametrize("decode", DECODERS)
+def test_a_clip_with_damaged_pictures_is_refused(decode: Decoder, tmp_path: Path) -> None:
+    content = bytearray(sample.CLIP.read_bytes())
+    content[-30000:-20000] = bytes(10000)
+    path = tmp_path / "damaged.mp4"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"damaged\.mp4"):
+        decode(path, 8, "inclusive")
+
+
+@pytest.mark.parametrize("name", ["mit Leerzeichen.mp4", "ünïcödé 视频.mp4", "a:b.mp4", "-dash.mp4", "100%.mp4"])
+@pytest.mark.parametrize("decode", DECODERS)
+def test_any_file_name_will_do(decode: Decoder, name: str, make_clip: MakeClip) -> None:
+    assert len(decode(make_clip(name), 8, "inclusive").indices) == 8
+
+
+def test_odd_sizes_and_exactly_enough_frames(make_clip: MakeClip) -> None:
+    clip = make_clip(frames=8, width=50, height=34)
+    plain, threaded = (decode(clip, 8, "inclusive") for decode in DECODERS)
+    assert plain.indices == tuple(range(8))
+    assert np.array_equal(plain.pixels, threaded.pixels)

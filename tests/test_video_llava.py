@@ -1,0 +1,211 @@
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from evbench import sample
+from evbench.errors import UserError
+from evbench.pipelines.checkpoint import fingerprint
+from evbench.pipelines.video import decode_plain
+from evbench.pipelines.video_llava import ENCODERS, Features, VideoLlava
+from evbench.results import Workload
+from evbench.stages import run_stages
+from evbench.variants import CHOICES, parse
+from tests.conftest import MakeClip, untimed
+
+NEW_TOKENS = 24
+
+
+def workload(**changes: Any) -> Workload:
+    asked = Workload(
+        "video-llava", "tiny", None, str(sample.CLIP), "", 8, "inclusive", "What is it?", NEW_TOKENS, False, "cpu", "float32", 0
+    )
+    return replace(asked, **changes)
+
+
+@pytest.fixture(scope="module")
+def baseline() -> VideoLlava:
+    return VideoLlava(parse("baseline"), workload())
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+def test_the_split_gives_the_tokens_of_the_fused_call(attention: str) -> None:
+    pipeline = VideoLlava(parse(f"baseline+attention={attention}"), workload())
+    inputs, _ = pipeline.preprocess(pipeline.load(sample.CLIP)[0])
+    answer, _ = pipeline.generate(pipeline.vision(inputs)[0], NEW_TOKENS)
+    with torch.inference_mode():
+        fused = pipeline._model.generate(
+            input_ids=inputs.tokens,
+            pixel_values_videos=inputs.pixels,
+            attention_mask=torch.ones_like(inputs.tokens),
+            do_sample=False,
+            max_new_tokens=NEW_TOKENS,
+            min_new_tokens=NEW_TOKENS,
+        )
+    assert list(answer.tokens) == fused[0, inputs.tokens.shape[1] :].tolist()
+    assert len(set(answer.tokens)) > NEW_TOKENS // 2, "a constant answer would prove nothing"
+
+
+def test_the_answer_depends_on_the_picture(baseline: VideoLlava, make_clip: MakeClip) -> None:
+    street, _ = run_stages(baseline, sample.CLIP, NEW_TOKENS, untimed)
+    grey, _ = run_stages(baseline, make_clip(), NEW_TOKENS, untimed)
+    assert street.tokens != grey.tokens
+
+
+@pytest.mark.parametrize("change", ["decode=threaded", "preprocess=direct", "generate=static"])
+def test_each_choice_says_the_same_and_does_the_same_work(baseline: VideoLlava, change: str) -> None:
+    expected, work = run_stages(baseline, sample.CLIP, NEW_TOKENS, untimed)
+    other = VideoLlava(parse(f"baseline+{change}"), workload())
+    answer, other_work = run_stages(other, sample.CLIP, NEW_TOKENS, untimed)
+    assert answer == expected
+    assert other_work == work
+    assert other.weights_fingerprint == baseline.weights_fingerprint
+
+
+def test_work_is_counted(baseline: VideoLlava) -> None:
+    _, work = run_stages(baseline, sample.CLIP, NEW_TOKENS, untimed)
+    assert work.visual_tokens == 8 * 257
+    assert work.pixel_shape == (1, 8, 3, 224, 224)
+    assert work.prompt_tokens == 2056 + len("<s>") - 2 + len("USER: \nWhat is it? ASSISTANT:")
+    assert (work.new_tokens, work.stop) == (NEW_TOKENS, "length")
+    assert (work.frame_height, work.frame_width) == (1080, 1440)
+    assert work.attention == "sdpa (vision), sdpa (text)"
+
+
+def test_direct_preprocessing_makes_the_same_tensors(baseline: VideoLlava) -> None:
+    frames = decode_plain(sample.CLIP, 8, "inclusive")
+    expected, _ = baseline.preprocess(frames)
+    made, _ = VideoLlava(parse("baseline+preprocess=direct"), workload()).preprocess(frames)
+    assert torch.equal(made.tokens, expected.tokens)
+    assert torch.equal(made.pixels, expected.pixels)
+
+
+def test_leaving_out_the_unused_layer_changes_no_bit(baseline: VideoLlava) -> None:
+    from evbench.pipelines.video_llava import used_layers
+
+    inputs, _ = baseline.preprocess(baseline.load(sample.CLIP)[0])
+    expected, _ = baseline.vision(inputs)
+    with torch.inference_mode():
+        made = used_layers(baseline._model)(inputs.pixels)
+    assert torch.equal(made, expected.visual)
+    assert isinstance(expected, Features)
+
+
+def test_there_is_code_for_every_choice() -> None:
+    assert set(ENCODERS) == set(CHOICES["vision"])
+
+
+def test_another_seed_is_another_model(baseline: VideoLlava) -> None:
+    other = VideoLlava(parse("baseline"), workload(seed=1))
+    assert other.weights_fingerprint != baseline.weights_fingerprint
+
+
+def test_a_prompt_with_a_placeholder_is_refused(baseline: VideoLlava) -> None:
+    pipeline = VideoLlava(parse("baseline"), workload(prompt="look at <video>"))
+    with pytest.raises(UserError, match="placeholder"):
+        pipeline.preprocess(pipeline.load(sample.CLIP)[0])
+
+
+@pytest.fixture(scope="module")
+def folder(baseline: VideoLlava, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny model as a Hugging Face checkpoint folder."""
+    folder = tmp_path_factory.mktemp("weights")
+    baseline._model.save_pretrained(folder)
+    baseline._processor.save_pretrained(folder)
+    return folder
+
+
+def test_a_checkpoint_folder_gives_the_answer_of_the_model_that_was_saved(baseline: VideoLlava, folder: Path) -> None:
+    loaded = VideoLlava(parse("baseline"), workload(preset=None, weights=str(folder)))
+    assert loaded.weights_fingerprint == baseline.weights_fingerprint
+    assert run_stages(loaded, sample.CLIP, NEW_TOKENS, untimed) == run_stages(baseline, sample.CLIP, NEW_TOKENS, untimed)
+
+
+def test_the_key_layout_of_the_hub_is_read(baseline: VideoLlava, folder: Path, tmp_path: Path) -> None:
+    """LanguageBind/Video-LLaVA-7B-hf was saved by transformers 4: other prefixes, the towers under `.vision_model`."""
+    copy = copy_of(folder, tmp_path)
+    stored = load_file(copy / "model.safetensors")
+    assert "language_model.model.layers.0.mlp.up_proj.weight" in stored, "transformers itself saves the rest in the old layout"
+    renamed = {re.sub(r"^(video|image)_tower\.", r"\1_tower.vision_model.", name): tensor for name, tensor in stored.items()}
+    assert "video_tower.vision_model.pre_layrnorm.weight" in renamed
+    save_file(renamed, copy / "model.safetensors", metadata={"format": "pt"})
+    loaded = VideoLlava(parse("baseline"), workload(preset=None, weights=str(copy)))
+    assert fingerprint(loaded._model) == baseline.weights_fingerprint
+
+
+def copy_of(folder: Path, target: Path) -> Path:
+    for file in folder.iterdir():
+        (target / file.name).write_bytes(file.read_bytes())
+    return target
+
+
+def edit_config(folder: Path, **changes: Any) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    for name, value in changes.items():
+        part, _, field = name.partition("__")
+        if field:
+            config[part][field] = value
+        else:
+            config[part] = value
+    (folder / "config.json").write_text(json.dumps(config))
+
+
+def spoil(folder: Path, case: str) -> None:
+    match case:
+        case "no config":
+            (folder / "config.json").unlink()
+        case "config no json":
+            (folder / "config.json").write_text("{")
+        case "other model":
+            edit_config(folder, model_type="llava")
+        case "other shapes":
+            edit_config(folder, text_config__intermediate_size=360)
+        case "no weights":
+            (folder / "model.safetensors").unlink()
+        case "pickled weights":
+            (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+        case "damaged weights":
+            (folder / "model.safetensors").write_bytes(b"\xff" * 1000)
+        case "weight missing":
+            weights = load_file(folder / "model.safetensors")
+            del weights["language_model.lm_head.weight"]
+            save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+        case "weight unknown":
+            weights = load_file(folder / "model.safetensors") | {"video_tower.temporal_attn.weight": torch.zeros(2)}
+            save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+        case "no tokenizer":
+            for file in folder.glob("tokenizer*"):
+                file.unlink()
+            for file in folder.glob("*processor*"):
+                file.unlink()
+
+
+SPOILED = {
+    "no config": "has no readable config.json",
+    "config no json": "is not JSON",
+    "other model": "is of model_type 'llava'",
+    "other shapes": "use the config.json of these weights",
+    "no weights": "holds no .safetensors",
+    "pickled weights": "pickled ones are not read",
+    "damaged weights": "is damaged or no safetensors",
+    "weight missing": "lack lm_head.weight",
+    "weight unknown": "temporal_attn.weight, which this network does not have",
+    "no tokenizer": "no processor or tokenizer",
+}
+
+
+@pytest.mark.parametrize("case", SPOILED)
+def test_a_folder_that_does_not_fit_is_refused_in_one_line(case: str, folder: Path, tmp_path: Path) -> None:
+    copy = copy_of(folder, tmp_path)
+    spoil(copy, case)
+    with pytest.raises(UserError) as caught:
+        VideoLlava(parse("baseline"), workload(preset=None, weights=str(copy)))
+    assert SPOILED[case] in str(caught.value)
+    assert "\n" not in str(caught.value)
