@@ -162,6 +162,7 @@ def _session(fresh: dict[Role, Variant], earlier: dict[Role, VariantResult], opt
     asked = options.workload() if fresh else next(iter(earlier.values())).workload
     for side in earlier.values():
         compare.require_same_workload(side.workload, asked)
+    compare.require_runnable(fresh, asked)
     now = datetime.datetime.now(datetime.UTC)
     folder = options.out or Path("profiles", f"{now:%Y-%m-%dT%H-%M-%S}-{asked.model}")
     with compare.open_folder(folder) as raw, _progress() as progress:

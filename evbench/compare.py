@@ -13,7 +13,7 @@ from typing import TextIO
 from evbench import machine
 from evbench.errors import UserError
 from evbench.pipelines.presets import PRESETS
-from evbench.results import Build, Kind, Machine, Role, Run, VariantResult, Workload, to_json
+from evbench.results import Build, Kind, Role, Run, VariantResult, Workload, to_json
 from evbench.schedule import turns
 from evbench.variants import Variant
 from evbench.worker import Worker
@@ -57,15 +57,12 @@ def run_session(
     """Measure `variants` on `workload`. Two workers live at the same time, and one of them is busy.
 
     Raises:
-        UserError: a variant cannot run here, or the input or weights turn out to be unusable.
+        UserError: the input or the weights turn out to be unusable.
         WorkerDied: a worker crashed; what ran before stands in `raw`.
     """
     if not variants:
         return {}
-    for variant in variants.values():
-        machine.require(variant, workload.model, workload.device)
     here = machine.read(workload.device)
-    _require_memory(workload, here, len(variants))
     session = _Session(variants, raw, progress, len(variants) * (2 + plan.warmup + plan.samples + (plan.trace_tokens > 0)))
     with ExitStack() as stack:
         for role, variant in variants.items():
@@ -125,8 +122,15 @@ class _Session:
         self._raw.flush()
 
 
-def _require_memory(workload: Workload, here: Machine, workers: int) -> None:
-    """Raises UserError if the weights of all workers cannot fit. They need more than that, so this only catches the hopeless."""
+def require_runnable(variants: dict[Role, Variant], workload: Workload) -> None:
+    """Raises UserError if a variant lacks something here, or the weights of all workers cannot fit.
+
+    The workers need more than their weights, so the check of memory only catches the hopeless.
+    """
+    for variant in variants.values():
+        machine.require(variant, workload.model, workload.device)
+    here = machine.read(workload.device)
+    workers = len(variants)
     if workload.preset is None:
         parameters = sum(file.stat().st_size for file in Path(str(workload.weights)).glob("*.safetensors")) // 2  # stored in 16 bits
     else:

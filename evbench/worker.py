@@ -6,14 +6,12 @@ asked for, or a `Failure`. Whatever libraries print goes to its log file.
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -23,6 +21,18 @@ from evbench.results import Build, Kind, Run, Workload
 from evbench.variants import Variant
 
 Reply = TypeVar("Reply")
+
+
+PATIENCE = 10
+"""Seconds that a worker is given to end by itself."""
+
+
+@dataclass(frozen=True)
+class Make:
+    """The first command: make this pipeline. Answered by a Build."""
+
+    variant: Variant
+    workload: Workload
 
 
 @dataclass(frozen=True)
@@ -57,21 +67,26 @@ class Worker:
 
     def __init__(self, variant: Variant, workload: Workload, log: Path) -> None:
         self._variant, self._log = variant, log
-        context = multiprocessing.get_context("spawn")
-        self._connection, theirs = context.Pipe()
-        self._process = context.Process(target=serve, args=(theirs, variant, workload, log), daemon=True)
-        self._process.start()
+        self._connection, theirs = Pipe()
+        command = [sys.executable, "-m", "evbench.worker", str(theirs.fileno())]
+        with log.open("ab") as output:
+            # A session of its own: Ctrl-C is the parent's to handle. The child ends when the pipe does.
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, pass_fds=[theirs.fileno()], start_new_session=True
+            )
         theirs.close()  # so that a dead child reads as the end of the pipe
+        self._send(Make(variant, workload))
 
     def __enter__(self) -> Worker:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._connection.close()
-        if kind is None:
-            self._process.join(timeout=10)
-        self._process.kill()
-        self._process.join()
+        try:
+            self._process.wait(timeout=PATIENCE if kind is None else 0)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
 
     def built(self) -> Build:
         """Wait until the pipeline stands."""
@@ -85,7 +100,7 @@ class Worker:
         self._send(Profile(file, new_tokens))
         return Path(self._receive(str))
 
-    def _send(self, command: Measure | Profile) -> None:
+    def _send(self, command: Make | Measure | Profile) -> None:
         try:
             self._connection.send(command)
         except OSError as error:
@@ -102,28 +117,27 @@ class Worker:
         return reply
 
     def _death(self) -> WorkerDied:
-        self._process.join(timeout=10)
+        code = self._process.wait(timeout=PATIENCE)
         lines = self._log.read_text(encoding="utf-8", errors="replace").strip().splitlines() if self._log.exists() else []
         last = lines[-1] if lines else "it said nothing"
-        return WorkerDied(f"the worker of {self._variant.name} ended with code {self._process.exitcode}: {last} (all of it in {self._log})")
+        return WorkerDied(f"the worker of {self._variant.name} ended with code {code}: {last} (all of it in {self._log})")
 
 
-def serve(connection: Connection, variant: Variant, workload: Workload, log: Path) -> None:
+def serve(connection: Connection) -> None:
     """The child's side: build, then answer commands until the parent closes the pipe."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
-    _redirect_output(log)
+    make = connection.recv()
     import torch
 
     try:
-        pipeline, build = _build(variant, workload)
+        pipeline, build = _build(make.variant, make.workload)
         connection.send(build)
-        _answer(connection, pipeline, workload)
+        _answer(connection, pipeline, make.workload)
     except EOFError:
         return
     except UserError as error:
         connection.send(Failure(str(error)))
     except torch.OutOfMemoryError:
-        connection.send(Failure(f"{variant.name}: out of GPU memory; use a smaller --preset, or a GPU with more"))
+        connection.send(Failure(f"{make.variant.name}: out of GPU memory; use a smaller --preset, or a GPU with more"))
 
 
 def _answer(connection: Connection, pipeline: Any, workload: Workload) -> None:
@@ -172,8 +186,8 @@ def _memory_gauge(device: str) -> Any:
     return CudaMemory() if device == "cuda" else HostMemory()
 
 
-def _redirect_output(log: Path) -> None:
-    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    os.dup2(file, sys.stdout.fileno() if sys.stdout else 1)
-    os.dup2(file, sys.stderr.fileno() if sys.stderr else 2)
-    os.close(file)
+if __name__ == "__main__":
+    # Under its importable name, so that the messages are the classes that the parent knows.
+    from evbench import worker
+
+    worker.serve(Connection(int(sys.argv[1])))

@@ -8,7 +8,7 @@ from pathlib import Path
 from evbench import sample
 from evbench.errors import UserError
 from evbench.machine import choose_device
-from evbench.pipelines import events, video
+from evbench.pipelines import events, folder, video
 from evbench.pipelines.presets import PRESETS
 from evbench.results import Workload
 from evbench.variants import nearest
@@ -42,6 +42,9 @@ def describe(
     preset = preset if preset is not None or weights is not None else "tiny"
     if preset is not None and preset not in PRESETS[model]:
         raise UserError(f"unknown --preset {preset!r}; {nearest(preset, list(PRESETS[model]))}")
+    if weights is not None:
+        folder.read_config(weights, model)
+        folder.weight_files(weights)
     path, frames = _input(model, video_file, events_folder, frame_policy)
     chosen = choose_device(device)
     return Workload(

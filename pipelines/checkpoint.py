@@ -3,50 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from torch import nn
 
 from evbench.errors import UserError
-
-
-def read_config(folder: Path, model_type: str) -> dict[str, Any]:
-    """The folder's config.json. Raises UserError if there is none, or it is of another model."""
-    file = folder / "config.json"
-    if not folder.is_dir():
-        raise UserError(f"--weights {folder}: no such folder; give a local Hugging Face checkpoint folder")
-    try:
-        config = json.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"--weights {folder} has no readable config.json; give a local Hugging Face checkpoint folder") from error
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{file} is not JSON ({error}); copy the checkpoint again") from error
-    found = config.get("model_type") if isinstance(config, dict) else None
-    if found != model_type:
-        raise UserError(
-            f"{file} is of model_type {found!r}, this pipeline loads {model_type!r}; choose the --model that fits the checkpoint"
-        )
-    return dict(config)
-
-
-def weight_files(folder: Path) -> list[Path]:
-    """The safetensors files. Raises UserError if there are none: pickled weights run code when they are read."""
-    files = sorted(folder.glob("*.safetensors"))
-    if not files:
-        raise UserError(f"{folder} holds no .safetensors; convert its weights to safetensors (pickled ones are not read)")
-    for file in files:
-        try:
-            with safe_open(file, framework="pt") as tensors:
-                tensors.keys()
-        except (SafetensorError, OSError) as error:
-            raise UserError(f"{file} is damaged or no safetensors ({error}); copy it again") from error
-    return files
+from evbench.pipelines.folder import weight_files
 
 
 def tensors(folder: Path) -> Iterator[tuple[str, torch.Tensor]]:
@@ -69,7 +36,9 @@ def refuse_mismatch(folder: Path, missing: list[str], unknown: list[str], mismat
 
     if mismatched:
         name, stored, expected = mismatched[0]
-        told = f"{name} has shape {list(stored)} and config.json asks for {list(expected)}{more(mismatched)}; use the config.json of these weights"
+        told = (
+            f"{name} has shape {list(stored)} and config.json asks for {list(expected)}{more(mismatched)}; use the config of these weights"
+        )
     elif missing:
         told = f"the weights lack {missing[0]}{more(missing)}; copy all files of the checkpoint"
     elif unknown:

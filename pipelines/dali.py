@@ -31,10 +31,8 @@ class DaliDecoder:
             raise UserError(f"{path} has colour matrix {clip.colorspace}, and decode=dali knows BT.601 and BT.709; use decode=threaded")
         if indices not in self._pipelines:
             self._pipelines[indices] = _build(indices)
-        pipeline = self._pipelines[indices]
-        pipeline.feed_input("encoded", [np.fromfile(path, np.uint8)])
         try:
-            (output,) = pipeline.run()
+            (output,) = self._pipelines[indices].run(encoded=[np.fromfile(path, np.uint8)])
         except RuntimeError as error:
             raise UserError(f"{path}: DALI cannot decode it ({_first_line(error)}); use decode=threaded") from error
         pixels = torch.utils.dlpack.from_dlpack(output[0]).clone()  # DALI reuses its buffer  # [frames, height, width, 3] uint8
@@ -72,9 +70,10 @@ def _to_rgb(red: float, blue: float) -> torch.Tensor:
 
 
 def _build(indices: tuple[int, ...]) -> Any:
+    # A deeper queue would ask for the next clip before it is known, and end the pipeline for want of one.
     from nvidia.dali import fn, pipeline_def
 
-    @pipeline_def(batch_size=1, num_threads=2, device_id=torch.cuda.current_device())  # type: ignore[untyped-decorator]
+    @pipeline_def(batch_size=1, num_threads=2, device_id=torch.cuda.current_device(), prefetch_queue_depth=1)  # type: ignore[untyped-decorator]
     def decode() -> Any:
         encoded = fn.external_source(name="encoded", dtype=_uint8(), ndim=1)
         return fn.decoders.video(encoded, device="mixed", frames=list(indices))

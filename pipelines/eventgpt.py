@@ -18,13 +18,13 @@ from transformers import AutoTokenizer, CLIPImageProcessor, CLIPVisionConfig, CL
 from evbench.errors import UserError
 from evbench.pipelines import checkpoint, presets
 from evbench.pipelines.events import EventImages, Reader, read_plain, read_threaded
+from evbench.pipelines.folder import read_config
 from evbench.pipelines.generate import GENERATORS, LanguageModel
 from evbench.pipelines.pixels import Recipe, pixel_values
 from evbench.results import Work, Workload
 from evbench.stages import Answer
 from evbench.variants import Variant
 
-MODEL_TYPE = "EventChat_llama"
 PROMPT = (
     "A chat between a curious human and an artificial intelligence assistant. The assistant gives helpful, detailed, and polite "
     "answers to the human's questions. USER: <ev_start><event><ev_end>\n{prompt} ASSISTANT:"
@@ -202,7 +202,7 @@ def _processor(size: int) -> Any:
 
 
 def _from_folder(folder: Path, attention: str, workload: Workload, dtype: torch.dtype) -> tuple[EventGPTModel, Any, Any]:
-    config = checkpoint.read_config(folder, MODEL_TYPE)
+    config = read_config(folder, "eventgpt")
     tower = _tower_folder(folder, config)
     vision = _tower_config(tower, config)
     text = LlamaConfig(

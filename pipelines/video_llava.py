@@ -21,14 +21,13 @@ from transformers import (
 
 from evbench.errors import UserError
 from evbench.pipelines import checkpoint, presets
+from evbench.pipelines.folder import read_config, weight_files
 from evbench.pipelines.generate import GENERATORS, LanguageModel
 from evbench.pipelines.pixels import Recipe, pixel_values
 from evbench.pipelines.video import Decoder, Frames, decode_plain, decode_threaded
 from evbench.results import Work, Workload
 from evbench.stages import Answer
 from evbench.variants import Variant
-
-MODEL_TYPE = "video_llava"
 
 
 @dataclass(frozen=True)
@@ -214,8 +213,8 @@ def _make(variant: Variant, workload: Workload) -> tuple[Any, Any]:
 
 
 def _from_folder(folder: Path, attention: str, device: str, dtype: torch.dtype) -> tuple[Any, Any]:
-    checkpoint.read_config(folder, MODEL_TYPE)
-    checkpoint.weight_files(folder)
+    read_config(folder, "video-llava")
+    weight_files(folder)
     model, info = VideoLlavaForConditionalGeneration.from_pretrained(
         folder,
         dtype=dtype,

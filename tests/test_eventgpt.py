@@ -36,12 +36,14 @@ def test_features_are_those_of_the_published_formula(baseline: EventGPT) -> None
     inputs, _ = baseline.preprocess(baseline.load(sample.EVENTS)[0])
     features, work = baseline.vision(inputs)
     model = baseline._model
+    weights = dict(model.visual_projector.named_parameters())
     with torch.inference_mode():
         per_image = []
         for image in inputs.pixels:
             seen = model.visual_tower(image[None]).last_hidden_state[0]
-            first, second = model.visual_projector[0], model.visual_projector[2]
-            projected = torch.nn.functional.gelu(seen @ first.weight.T + first.bias) @ second.weight.T + second.bias
+            projected = (
+                torch.nn.functional.gelu(seen @ weights["0.weight"].T + weights["0.bias"]) @ weights["2.weight"].T + weights["2.bias"]
+            )
             per_image.append(projected @ model.feature_adaptor.weight.T + model.feature_adaptor.bias)
         temporal = [image.mean(0) for image in per_image]
         spatial = [torch.stack([image[place] for image in per_image]).mean(0) for place in range(577)]

@@ -45,9 +45,10 @@ def test_accounts_of_stages_are_merged_and_must_agree() -> None:
 
 def change(content: dict[str, Any], path: str, value: Any) -> None:
     *parents, last = path.split(".")
+    place: Any = content
     for parent in parents:
-        content = content[int(parent)] if parent.isdecimal() else content[parent]
-    content[last] = value
+        place = place[int(parent)] if parent.isdecimal() else place[parent]
+    place[last] = value
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import get_args, get_type_hints
 
 import pytest
@@ -22,7 +23,7 @@ def test_every_need_can_be_checked() -> None:
 
 def test_each_variant_changes_one_part_of_the_one_above() -> None:
     variants = list(VARIANTS.values())
-    for above, below in zip(variants[:-1], variants[1:], strict=True):
+    for above, below in pairwise(variants):
         changed = [part for part in CHOICES if above.choices()[part] != below.choices()[part]]
         assert len(changed) == 1, (above.name, below.name)
 

@@ -1,10 +1,7 @@
 from __future__ import annotations
 
-import json
 import re
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -15,29 +12,22 @@ from evbench.errors import UserError
 from evbench.pipelines.checkpoint import fingerprint
 from evbench.pipelines.video import decode_plain
 from evbench.pipelines.video_llava import ENCODERS, Features, VideoLlava
-from evbench.results import Workload
 from evbench.stages import run_stages
 from evbench.variants import CHOICES, parse
+from tests.checkpoints import change_config, copy_of, save_tiny_video_llava, tiny_video_llava
 from tests.conftest import MakeClip, untimed
 
 NEW_TOKENS = 24
 
 
-def workload(**changes: Any) -> Workload:
-    asked = Workload(
-        "video-llava", "tiny", None, str(sample.CLIP), "", 8, "inclusive", "What is it?", NEW_TOKENS, False, "cpu", "float32", 0
-    )
-    return replace(asked, **changes)
-
-
 @pytest.fixture(scope="module")
 def baseline() -> VideoLlava:
-    return VideoLlava(parse("baseline"), workload())
+    return VideoLlava(parse("baseline"), tiny_video_llava(new_tokens=NEW_TOKENS))
 
 
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
 def test_the_split_gives_the_tokens_of_the_fused_call(attention: str) -> None:
-    pipeline = VideoLlava(parse(f"baseline+attention={attention}"), workload())
+    pipeline = VideoLlava(parse(f"baseline+attention={attention}"), tiny_video_llava(new_tokens=NEW_TOKENS))
     inputs, _ = pipeline.preprocess(pipeline.load(sample.CLIP)[0])
     answer, _ = pipeline.generate(pipeline.vision(inputs)[0], NEW_TOKENS)
     with torch.inference_mode():
@@ -62,7 +52,7 @@ def test_the_answer_depends_on_the_picture(baseline: VideoLlava, make_clip: Make
 @pytest.mark.parametrize("change", ["decode=threaded", "preprocess=direct", "generate=static"])
 def test_each_choice_says_the_same_and_does_the_same_work(baseline: VideoLlava, change: str) -> None:
     expected, work = run_stages(baseline, sample.CLIP, NEW_TOKENS, untimed)
-    other = VideoLlava(parse(f"baseline+{change}"), workload())
+    other = VideoLlava(parse(f"baseline+{change}"), tiny_video_llava(new_tokens=NEW_TOKENS))
     answer, other_work = run_stages(other, sample.CLIP, NEW_TOKENS, untimed)
     assert answer == expected
     assert other_work == work
@@ -82,7 +72,7 @@ def test_work_is_counted(baseline: VideoLlava) -> None:
 def test_direct_preprocessing_makes_the_same_tensors(baseline: VideoLlava) -> None:
     frames = decode_plain(sample.CLIP, 8, "inclusive")
     expected, _ = baseline.preprocess(frames)
-    made, _ = VideoLlava(parse("baseline+preprocess=direct"), workload()).preprocess(frames)
+    made, _ = VideoLlava(parse("baseline+preprocess=direct"), tiny_video_llava(new_tokens=NEW_TOKENS)).preprocess(frames)
     assert torch.equal(made.tokens, expected.tokens)
     assert torch.equal(made.pixels, expected.pixels)
 
@@ -103,27 +93,24 @@ def test_there_is_code_for_every_choice() -> None:
 
 
 def test_another_seed_is_another_model(baseline: VideoLlava) -> None:
-    other = VideoLlava(parse("baseline"), workload(seed=1))
+    other = VideoLlava(parse("baseline"), tiny_video_llava(new_tokens=NEW_TOKENS, seed=1))
     assert other.weights_fingerprint != baseline.weights_fingerprint
 
 
 def test_a_prompt_with_a_placeholder_is_refused(baseline: VideoLlava) -> None:
-    pipeline = VideoLlava(parse("baseline"), workload(prompt="look at <video>"))
+    pipeline = VideoLlava(parse("baseline"), tiny_video_llava(new_tokens=NEW_TOKENS, prompt="look at <video>"))
     with pytest.raises(UserError, match="placeholder"):
         pipeline.preprocess(pipeline.load(sample.CLIP)[0])
 
 
 @pytest.fixture(scope="module")
-def folder(baseline: VideoLlava, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tiny model as a Hugging Face checkpoint folder."""
-    folder = tmp_path_factory.mktemp("weights")
-    baseline._model.save_pretrained(folder)
-    baseline._processor.save_pretrained(folder)
-    return folder
+    return save_tiny_video_llava(tmp_path_factory.mktemp("weights"))
 
 
 def test_a_checkpoint_folder_gives_the_answer_of_the_model_that_was_saved(baseline: VideoLlava, folder: Path) -> None:
-    loaded = VideoLlava(parse("baseline"), workload(preset=None, weights=str(folder)))
+    loaded = VideoLlava(parse("baseline"), tiny_video_llava(new_tokens=NEW_TOKENS, preset=None, weights=str(folder)))
     assert loaded.weights_fingerprint == baseline.weights_fingerprint
     assert run_stages(loaded, sample.CLIP, NEW_TOKENS, untimed) == run_stages(baseline, sample.CLIP, NEW_TOKENS, untimed)
 
@@ -136,25 +123,8 @@ def test_the_key_layout_of_the_hub_is_read(baseline: VideoLlava, folder: Path, t
     renamed = {re.sub(r"^(video|image)_tower\.", r"\1_tower.vision_model.", name): tensor for name, tensor in stored.items()}
     assert "video_tower.vision_model.pre_layrnorm.weight" in renamed
     save_file(renamed, copy / "model.safetensors", metadata={"format": "pt"})
-    loaded = VideoLlava(parse("baseline"), workload(preset=None, weights=str(copy)))
+    loaded = VideoLlava(parse("baseline"), tiny_video_llava(new_tokens=NEW_TOKENS, preset=None, weights=str(copy)))
     assert fingerprint(loaded._model) == baseline.weights_fingerprint
-
-
-def copy_of(folder: Path, target: Path) -> Path:
-    for file in folder.iterdir():
-        (target / file.name).write_bytes(file.read_bytes())
-    return target
-
-
-def edit_config(folder: Path, **changes: Any) -> None:
-    config = json.loads((folder / "config.json").read_text())
-    for name, value in changes.items():
-        part, _, field = name.partition("__")
-        if field:
-            config[part][field] = value
-        else:
-            config[part] = value
-    (folder / "config.json").write_text(json.dumps(config))
 
 
 def spoil(folder: Path, case: str) -> None:
@@ -164,9 +134,9 @@ def spoil(folder: Path, case: str) -> None:
         case "config no json":
             (folder / "config.json").write_text("{")
         case "other model":
-            edit_config(folder, model_type="llava")
+            change_config(folder, model_type="llava")
         case "other shapes":
-            edit_config(folder, text_config__intermediate_size=360)
+            change_config(folder, text_config__intermediate_size=360)
         case "no weights":
             (folder / "model.safetensors").unlink()
         case "pickled weights":
@@ -191,7 +161,7 @@ SPOILED = {
     "no config": "has no readable config.json",
     "config no json": "is not JSON",
     "other model": "is of model_type 'llava'",
-    "other shapes": "use the config.json of these weights",
+    "other shapes": "use the config of these weights",
     "no weights": "holds no .safetensors",
     "pickled weights": "pickled ones are not read",
     "damaged weights": "is damaged or no safetensors",
@@ -206,6 +176,6 @@ def test_a_folder_that_does_not_fit_is_refused_in_one_line(case: str, folder: Pa
     copy = copy_of(folder, tmp_path)
     spoil(copy, case)
     with pytest.raises(UserError) as caught:
-        VideoLlava(parse("baseline"), workload(preset=None, weights=str(copy)))
+        VideoLlava(parse("baseline"), tiny_video_llava(new_tokens=NEW_TOKENS, preset=None, weights=str(copy)))
     assert SPOILED[case] in str(caught.value)
     assert "\n" not in str(caught.value)

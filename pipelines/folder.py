@@ -1,0 +1,45 @@
+"""A local checkpoint folder, looked at without loading it. No torch here: the parent process refuses a wrong folder at once."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+
+from evbench.errors import UserError
+
+MODEL_TYPES = {"video-llava": "video_llava", "eventgpt": "EventChat_llama"}
+"""`model_type` in config.json of the checkpoints that each pipeline loads."""
+
+
+def read_config(folder: Path, model: str) -> dict[str, Any]:
+    """The folder's config.json. Raises UserError if there is none, or it is of another model."""
+    file = folder / "config.json"
+    if not folder.is_dir():
+        raise UserError(f"--weights {folder}: no such folder; give a local Hugging Face checkpoint folder")
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"--weights {folder} has no readable config.json; give a local Hugging Face checkpoint folder") from error
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{file} is not JSON ({error}); copy the checkpoint again") from error
+    found = config.get("model_type") if isinstance(config, dict) else None
+    if found != MODEL_TYPES[model]:
+        raise UserError(f"{file} is of model_type {found!r}, --model {model} loads {MODEL_TYPES[model]!r}; choose the --model that fits")
+    return dict(config)
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The safetensors files. Raises UserError if there are none: pickled weights run code when they are read."""
+    files = sorted(folder.glob("*.safetensors"))
+    if not files:
+        raise UserError(f"{folder} holds no .safetensors; convert its weights to safetensors (pickled ones are not read)")
+    for file in files:
+        try:
+            with safe_open(file, framework="np") as stored:
+                stored.keys()
+        except (SafetensorError, OSError) as error:
+            raise UserError(f"{file} is damaged or no safetensors ({error}); copy it again") from error
+    return files

@@ -1,0 +1,44 @@
+"""Workloads and checkpoint folders to test with."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from evbench import sample
+from evbench.pipelines.video_llava import VideoLlava
+from evbench.results import Workload
+from evbench.variants import parse
+
+
+def tiny_video_llava(**changes: Any) -> Workload:
+    asked = Workload("video-llava", "tiny", None, str(sample.CLIP), "", 8, "inclusive", "What is it?", 20, False, "cpu", "float32", 0)
+    return replace(asked, **changes)
+
+
+def save_tiny_video_llava(folder: Path) -> Path:
+    """The tiny model as a Hugging Face checkpoint folder."""
+    pipeline = VideoLlava(parse("baseline"), tiny_video_llava())
+    pipeline._model.save_pretrained(folder)
+    pipeline._processor.save_pretrained(folder)
+    return folder
+
+
+def copy_of(folder: Path, target: Path) -> Path:
+    for file in folder.iterdir():
+        (target / file.name).write_bytes(file.read_bytes())
+    return target
+
+
+def change_config(folder: Path, **changes: Any) -> None:
+    """Change fields of config.json; `text_config__hidden_size` is the field of a part."""
+    config = json.loads((folder / "config.json").read_text())
+    for name, value in changes.items():
+        part, _, field = name.partition("__")
+        if field:
+            config[part][field] = value
+        else:
+            config[part] = value
+    (folder / "config.json").write_text(json.dumps(config))

@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from evbench import workload
+from evbench.errors import UserError
+from evbench.results import Workload
+from evbench.variants import parse
+from evbench.worker import Worker, WorkerDied
+
+
+def small(**changes: Any) -> Workload:
+    options: dict[str, Any] = {
+        "model": "eventgpt",
+        "preset": "tiny",
+        "weights": None,
+        "video_file": None,
+        "events_folder": None,
+        "frame_policy": "inclusive",
+        "prompt": "What?",
+        "new_tokens": 4,
+        "stop_at_end": False,
+        "device": "cpu",
+        "seed": 0,
+    }
+    return workload.describe(**(options | changes))
+
+
+@pytest.fixture
+def worker(tmp_path: Path) -> Iterator[Worker]:
+    with Worker(parse("baseline"), small(), tmp_path / "log") as worker:
+        yield worker
+
+
+def test_a_worker_stays_alive_and_runs_what_it_is_told(worker: Worker) -> None:
+    build = worker.built()
+    assert build.parameters == 1_218_432
+    assert 0 < build.seconds < 120
+    first, second = worker.measure("first", 0), worker.measure("timed", 1)
+    assert (first.kind, first.turn, second.kind, second.turn) == ("first", 0, "timed", 1)
+    assert first.tokens == second.tokens
+    assert len(first.tokens) == 4
+    assert all(stage.seconds > 0 for stage in second.stages.values())
+    assert all(stage.memory.process is None or stage.memory.process > 50_000_000 for stage in second.stages.values())
+
+
+def test_what_libraries_print_goes_to_the_log(worker: Worker, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    worker.built()
+    worker.measure("first", 0)
+    assert capfd.readouterr() == ("", "")
+    assert (tmp_path / "log").exists()
+
+
+def test_a_worker_that_is_killed_is_reported_with_its_log(worker: Worker, tmp_path: Path) -> None:
+    worker.built()
+    os.kill(worker._process.pid, signal.SIGKILL)
+    with pytest.raises(WorkerDied, match=r"the worker of baseline ended with code -9: .*log"):
+        worker.measure("first", 0)
+
+
+def test_leaving_the_block_ends_the_process(tmp_path: Path) -> None:
+    with Worker(parse("baseline"), small(), tmp_path / "log") as worker:
+        worker.built()
+    assert worker._process.returncode == 0
+    with pytest.raises(ZeroDivisionError), Worker(parse("baseline"), small(), tmp_path / "log") as other:
+        _ = 1 / 0
+    assert other._process.returncode == -signal.SIGKILL
+
+
+def test_a_mistake_that_only_the_worker_sees_reaches_the_user(tmp_path: Path) -> None:
+    asked = small(prompt="an <event>")
+    with Worker(parse("baseline"), asked, tmp_path / "log") as worker:
+        worker.built()
+        with pytest.raises(UserError, match="placeholder"):
+            worker.measure("first", 0)
