@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from evbench import sample
 from evbench.errors import UserError
-from evbench.pipelines import eventgpt
+from evbench.pipelines import eventgpt, events
 from evbench.pipelines.eventgpt import EventGPT, pool
 from evbench.results import Workload
 from evbench.stages import run_stages
@@ -75,11 +76,20 @@ def test_each_choice_says_the_same(baseline: EventGPT, change: str) -> None:
 
 
 def test_the_answer_depends_on_the_events(baseline: EventGPT, tmp_path: Path) -> None:
-    for index in range(5):
-        (tmp_path / f"{4 - index}.png").write_bytes((sample.EVENTS / f"{index}.png").read_bytes())
-    forward, _ = run_stages(baseline, sample.EVENTS, NEW_TOKENS, untimed)
-    backward, _ = run_stages(baseline, tmp_path, NEW_TOKENS, untimed)
-    assert forward.tokens != backward.tokens
+    for file in events.find(sample.EVENTS):
+        Image.open(file).transpose(Image.Transpose.TRANSPOSE).save(tmp_path / file.name)
+    street, _ = run_stages(baseline, sample.EVENTS, NEW_TOKENS, untimed)
+    turned, _ = run_stages(baseline, tmp_path, NEW_TOKENS, untimed)
+    assert street.tokens != turned.tokens
+
+
+def test_the_order_of_the_images_reaches_the_language_model(baseline: EventGPT) -> None:
+    inputs, _ = baseline.preprocess(baseline.load(sample.EVENTS)[0])
+    features, _ = baseline.vision(inputs)
+    backward, _ = baseline.vision(replace(inputs, pixels=inputs.pixels.flip(0)))
+    assert torch.allclose(backward.visual[0, :5], features.visual[0, :5].flip(0), atol=1e-5), "temporal tokens turn round"
+    assert torch.allclose(backward.visual[0, 5:], features.visual[0, 5:], atol=1e-4), "spatial tokens do not"
+    assert not torch.allclose(backward.visual[0, :5], features.visual[0, :5], atol=1e-2)
 
 
 def test_the_prompt_stands_around_the_events(baseline: EventGPT) -> None:
