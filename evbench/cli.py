@@ -165,8 +165,12 @@ def _session(fresh: dict[Role, Variant], earlier: dict[Role, VariantResult], opt
     compare.require_runnable(fresh, asked)
     now = datetime.datetime.now(datetime.UTC)
     folder = options.out or Path("profiles", f"{now:%Y-%m-%dT%H-%M-%S}-{asked.model}")
-    with compare.open_folder(folder) as raw, _progress() as progress:
-        sides = earlier | compare.run_session(fresh, asked, options.plan(), folder, raw, progress)
+    try:
+        with compare.open_folder(folder) as raw, _progress() as progress:
+            sides = earlier | compare.run_session(fresh, asked, options.plan(), folder, raw, progress)
+    except KeyboardInterrupt:
+        _complain(f"interrupted; the runs that ended are in {folder / 'runs.jsonl'}")
+        raise typer.Exit(130) from None
     if "optimized" in sides:
         compare.require_same_weights(sides["baseline"], sides["optimized"])
     command = shlex.join(["evbench", *sys.argv[1:]])
@@ -200,19 +204,20 @@ def _progress() -> Iterator[compare.Progress]:
         yield lambda doing, done, steps: bar.update(task, description=doing, completed=done, total=steps)
 
 
+def _complain(message: str) -> None:
+    errors.print(f"evbench: {message}", style="red", highlight=False, markup=False, soft_wrap=True)
+
+
 def main() -> None:
     """Entry point. Exit codes: 0 done, 1 a fault of evbench, 2 wrong input or options, 130 interrupted."""
     try:
         app()
     except UserError as error:
-        errors.print(f"evbench: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
+        _complain(str(error))
         raise SystemExit(2) from None
     except WorkerDied as error:
-        errors.print(f"evbench: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
+        _complain(str(error))
         raise SystemExit(1) from None
-    except KeyboardInterrupt:
-        errors.print("evbench: interrupted; the runs that ended are in runs.jsonl of the folder", style="red")
-        raise SystemExit(130) from None
 
 
 if __name__ == "__main__":

@@ -110,7 +110,7 @@ class _Session:
         self._done += 1
 
     def run(self, role: Role, kind: Kind) -> None:
-        told = {"first": "first call, compiles", "warmup": "warm-up", "timed": "timed"}[kind]
+        told = {"first": "first call", "warmup": "warm-up", "timed": "timed"}[kind]
         number = sum(run.kind == kind for run in self.runs[role]) + 1
         self.step(f"{role}: {told}" + (f" {number}" if kind != "first" else ""))
         run = self.workers[role].measure(kind, self._turn)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pynvml
 
+from evbench import gpu
 from evbench.errors import UserError
 from evbench.results import Gpu, Machine
 from evbench.variants import CHOICES, Variant, nearest
@@ -35,19 +36,12 @@ def read(device: str) -> Machine:
 
 
 def find_gpu() -> Gpu | None:
-    """The first NVIDIA GPU that the driver shows, or None."""
-    try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError:
+    """The GPU that the workers would use, or None."""
+    handle = gpu.first_visible()
+    if handle is None:
         return None
-    try:
-        if pynvml.nvmlDeviceGetCount() == 0:
-            return None
-        handle = pynvml.nvmlDeviceGetHandleByIndex(0)
-        memory = int(pynvml.nvmlDeviceGetMemoryInfo(handle).total)
-        return Gpu(pynvml.nvmlDeviceGetName(handle), pynvml.nvmlSystemGetDriverVersion(), memory)
-    finally:
-        pynvml.nvmlShutdown()
+    memory = int(pynvml.nvmlDeviceGetMemoryInfo(handle).total)
+    return Gpu(pynvml.nvmlDeviceGetName(handle), pynvml.nvmlSystemGetDriverVersion(), memory)
 
 
 def choose_device(asked: str) -> str:

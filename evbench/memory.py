@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import pynvml
+
+from evbench import gpu
 from evbench.results import Memory
 
 
@@ -34,11 +37,7 @@ class CudaMemory:
     """Host memory, and the GPU's: torch's allocator, its pool, and the driver's count for this process."""
 
     def __init__(self) -> None:
-        import pynvml
-
-        pynvml.nvmlInit()
-        self._nvml = pynvml
-        self._handle = pynvml.nvmlDeviceGetHandleByIndex(0)
+        self._handle = gpu.first_visible()
         self._host = HostMemory()
 
     def reset(self) -> None:
@@ -53,8 +52,10 @@ class CudaMemory:
         return Memory(self._host.read().process, torch.cuda.max_memory_allocated(), torch.cuda.max_memory_reserved(), self._device())
 
     def _device(self) -> int | None:
-        # Inside a container the driver lists processes under ids of the host: ours is then not among them.
-        for process in self._nvml.nvmlDeviceGetComputeRunningProcesses(self._handle):
+        if self._handle is None:
+            return None
+        # Inside a container the driver may list processes under ids of the host: ours is then not among them.
+        for process in pynvml.nvmlDeviceGetComputeRunningProcesses(self._handle):
             if process.pid == os.getpid() and process.usedGpuMemory is not None:
                 return int(process.usedGpuMemory)
         return None

@@ -62,7 +62,7 @@ def _facts(variants: dict[Role, VariantResult]) -> dict[str, str]:
     work = run.work
     facts = {
         "Model": f"{workload.model}, {size}, {side.build.parameters / 1e6:,.1f} million parameters, {work.dtype} on {workload.device}",
-        "Input": f"{Path(workload.input).name}, {_frames(work, workload.frame_policy)}",
+        "Input": f"{Path(workload.input).name}, {_pictures(work, workload.frame_policy)}",
         "Tokens": f"{work.prompt_tokens} in the prompt, {work.visual_tokens} of them visual; {work.new_tokens} new, "
         + ("fewer if the answer ends" if workload.stop_at_end else "always as many"),
         "Machine": _machine(side.machine, side.build.threads),
@@ -101,7 +101,7 @@ def _before(variants: dict[Role, VariantResult]) -> Table:
     warmups = [of_kind(side, "warmup") for side in sides]
     rows = (
         ("start and make the model", *(format_seconds(side.build.seconds) for side in sides)),
-        ("first call, compiles", *(format_seconds(sum(of_kind(side, "first"))) for side in sides)),
+        ("first call (compiles)", *(format_seconds(sum(of_kind(side, "first"))) for side in sides)),
         ("warm-up runs", *(f"{len(seconds)} in {format_seconds(sum(seconds))}" for seconds in warmups)),
     )
     return Table("Before the timed runs", ("", *variants), rows)
@@ -183,9 +183,12 @@ def _machine(machine: Machine, threads: int) -> str:
     return f"{gpu}{machine.cpu}, {machine.cores} cores, {threads} threads; Python {machine.python}, {versions}"
 
 
-def _frames(work: Work, policy: str) -> str:
+def _pictures(work: Work, policy: str) -> str:
     indices = work.frame_indices or ()
-    return f"{len(indices)} frames ({' '.join(map(str, indices))}; {policy}) of {work.frame_width}x{work.frame_height}"
+    size = f"of {work.frame_width}x{work.frame_height}"
+    if work.frame_seconds is None:
+        return f"{len(indices)} event images {size}"
+    return f"{len(indices)} frames {size}: {' '.join(map(str, indices))} ({policy})"
 
 
 def list_variants(obstacles: dict[str, list[str]]) -> tuple[Table, Table]:

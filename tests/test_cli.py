@@ -6,8 +6,10 @@ import gzip
 import json
 import os
 import shlex
+import signal
 import subprocess
 import sys
+import time
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -141,6 +143,25 @@ def test_earlier_results_can_be_sides(session: Session) -> None:
     retold = (folder.parent / "again" / "report.md").read_text(encoding="utf-8").splitlines()
     assert retold[0] == told[0]
     assert retold[3:] == told[3:], "all but the date and the command"
+
+
+@pytest.mark.slow
+def test_an_interrupt_keeps_what_ran_and_leaves_no_process(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "evbench.cli", *shlex.split("run baseline --device cpu --new-tokens 4 --samples 100000 --out out")]
+    running = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    raw = tmp_path / "out" / "runs.jsonl"
+    deadline = time.monotonic() + 120
+    while not (raw.exists() and raw.read_text().count("timed")):
+        assert time.monotonic() < deadline, "no timed run"
+        time.sleep(0.1)
+    workers = [int(pid) for pid in Path(f"/proc/{running.pid}/task/{running.pid}/children").read_text().split()]
+    assert workers
+    running.send_signal(signal.SIGINT)
+    _, told = running.communicate(timeout=30)
+    assert running.returncode == 130
+    assert told.splitlines()[-1] == "evbench: interrupted; the runs that ended are in out/runs.jsonl"
+    assert all(json.loads(line)["role"] == "baseline" for line in raw.read_text().splitlines())
+    assert not [pid for pid in workers if Path(f"/proc/{pid}").exists()]
 
 
 @pytest.mark.slow

@@ -5,9 +5,10 @@ import shutil
 import sysconfig
 from pathlib import Path
 
+import pynvml
 import pytest
 
-from evbench import machine
+from evbench import gpu, machine
 from evbench.errors import UserError
 from evbench.variants import VARIANTS, parse
 
@@ -67,3 +68,12 @@ def test_cuda_without_a_gpu_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_unknown_device_is_refused() -> None:
     with pytest.raises(UserError, match="unknown --device 'gpu'"):
         machine.choose_device("gpu")
+
+
+@pytest.mark.parametrize(("visible", "asked"), [("1", "index 1"), ("GPU-abc,0", "uuid GPU-abc"), ("", None), ("-1", None)])
+def test_the_gpu_described_is_the_one_that_is_visible(visible: str, asked: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    monkeypatch.setattr(pynvml, "nvmlInit", lambda: None)
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetHandleByIndex", lambda index: f"index {index}")
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetHandleByUUID", lambda uuid: f"uuid {uuid}")
+    assert gpu.first_visible() == asked

@@ -42,7 +42,7 @@ def test_warm_up_and_first_call_are_told_apart() -> None:
     side = make_side(make_run("warmup", 1.0), make_run("warmup", 1.0), make_run())
     told = report.describe(dataclasses.replace(make_result(), baseline=side))
     assert cells(told, "Before the timed runs", "warm-up runs") == ("warm-up runs", "2 in 8.00 s")
-    assert cells(told, "Before the timed runs", "first call, compiles")[1] == "400 ms"
+    assert cells(told, "Before the timed runs", "first call (compiles)")[1] == "400 ms"
 
 
 def test_no_verdict_is_drawn() -> None:
@@ -104,3 +104,10 @@ def test_a_pipe_in_a_text_does_not_break_the_markdown_table() -> None:
     assert tables
     assert all(line.endswith("|") for line in tables)
     assert "`evbench compare 'a|b'`" in text
+
+
+def test_the_input_is_named_for_what_it_is() -> None:
+    told = report.describe(make_result(make_side(variant="optimized")))
+    assert told.facts["Input"] == "a.mp4, 2 frames of 6x4: 0 2 (inclusive)"
+    side = dataclasses.replace(make_side(), runs=(make_run(frame_seconds=None),))
+    assert report.describe(dataclasses.replace(make_result(), baseline=side)).facts["Input"] == "a.mp4, 2 event images of 6x4"

@@ -1,0 +1,25 @@
+"""The GPU that torch calls `cuda:0`, as the driver (NVML) knows it."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import pynvml
+
+
+def first_visible() -> Any | None:
+    """NVML's handle of the first GPU that CUDA_VISIBLE_DEVICES leaves, or None if there is no driver or no such GPU.
+
+    Initialises NVML, and leaves it so for the use of the handle.
+    """
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0].strip()
+    try:
+        pynvml.nvmlInit()
+        if visible.isdecimal():
+            return pynvml.nvmlDeviceGetHandleByIndex(int(visible))
+        if visible.startswith(("GPU-", "MIG-")):
+            return pynvml.nvmlDeviceGetHandleByUUID(visible)
+    except pynvml.NVMLError:
+        return None
+    return None  # "" and "-1" hide every GPU

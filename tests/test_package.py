@@ -1,0 +1,32 @@
+"""What a user gets who installs evbench instead of cloning it."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.mark.slow
+def test_the_wheel_holds_all_code_and_the_sample(tmp_path: Path) -> None:
+    source = tmp_path / "source"  # a build leaves folders beside the sources
+    source.mkdir()
+    for name in ("evbench", "pipelines", "kernels"):
+        shutil.copytree(ROOT / name, source / name, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check", "--no-deps", "--no-build-isolation"]
+    subprocess.run([*pip, "--wheel-dir", str(tmp_path), str(source)], check=True, timeout=300)
+    (wheel,) = tmp_path.glob("*.whl")
+    names = set(zipfile.ZipFile(wheel).namelist())
+    code = {f"evbench/{path.name}" for path in (ROOT / "evbench").glob("*.py")}
+    code |= {f"evbench/pipelines/{path.name}" for path in (ROOT / "pipelines").glob("*.py")}
+    data = {"evbench/py.typed", "evbench/data/street.mp4", *(f"evbench/data/street-events/{index}.png" for index in range(5))}
+    assert names >= code | data
+    assert not {name for name in names if name.startswith(("kernels/", "pipelines/", "tests/"))}, "nothing beside evbench is installed"
