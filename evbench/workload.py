@@ -50,8 +50,8 @@ def describe(
     return Workload(
         model=model,
         preset=preset,
-        weights=str(weights) if weights is not None else None,
-        input=str(path),
+        weights=_short(weights) if weights is not None else None,
+        input=_short(path),
         input_sha256=_sha256(path),
         frames=frames,
         frame_policy=frame_policy if model == "video-llava" else "all",
@@ -82,6 +82,12 @@ def _input(model: str, video_file: Path | None, events_folder: Path | None, poli
         raise UserError("--video is for --model video-llava; give --events, or choose that model")
     path = events_folder or sample.EVENTS
     return path, events.probe(path)
+
+
+def _short(path: Path) -> str:
+    """Relative where it lies under the current folder, so that a recorded result tells nothing of one machine's folders."""
+    here, whole = Path.cwd(), path.absolute()
+    return str(whole.relative_to(here)) if whole.is_relative_to(here) else str(path)
 
 
 def _sha256(path: Path) -> str:

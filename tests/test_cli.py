@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -145,22 +146,30 @@ def test_earlier_results_can_be_sides(session: Session) -> None:
     assert retold[3:] == told[3:], "all but the date and the command"
 
 
-@pytest.mark.slow
-def test_an_interrupt_keeps_what_ran_and_leaves_no_process(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "evbench.cli", *shlex.split("run baseline --device cpu --new-tokens 4 --samples 100000 --out out")]
-    running = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
-    raw = tmp_path / "out" / "runs.jsonl"
+def wait_for_a_timed_run(raw: Path) -> None:
     deadline = time.monotonic() + 120
     while not (raw.exists() and raw.read_text().count("timed")):
         assert time.monotonic() < deadline, "no timed run"
         time.sleep(0.1)
-    workers = [int(pid) for pid in Path(f"/proc/{running.pid}/task/{running.pid}/children").read_text().split()]
-    assert workers
-    running.send_signal(signal.SIGINT)
-    _, told = running.communicate(timeout=30)
+
+
+@pytest.mark.slow
+def test_an_interrupt_keeps_what_ran_and_leaves_no_process(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "evbench.cli", *shlex.split("run baseline --device cpu --new-tokens 4 --samples 100000 --out out")]
+    # A shell that starts this test in the background has told its children to ignore the signal.
+    heed = partial(signal.signal, signal.SIGINT, signal.default_int_handler)
+    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, preexec_fn=heed) as running:
+        try:
+            wait_for_a_timed_run(tmp_path / "out" / "runs.jsonl")
+            workers = [int(pid) for pid in Path(f"/proc/{running.pid}/task/{running.pid}/children").read_text().split()]
+            assert workers
+            running.send_signal(signal.SIGINT)
+            _, told = running.communicate(timeout=30)
+        finally:
+            running.kill()
     assert running.returncode == 130
     assert told.splitlines()[-1] == "evbench: interrupted; the runs that ended are in out/runs.jsonl"
-    assert all(json.loads(line)["role"] == "baseline" for line in raw.read_text().splitlines())
+    assert all(json.loads(line)["role"] == "baseline" for line in (tmp_path / "out" / "runs.jsonl").read_text().splitlines())
     assert not [pid for pid in workers if Path(f"/proc/{pid}").exists()]
 
 
