@@ -76,8 +76,8 @@ class Options:
             seed=self.seed,
         )
 
-    def plan(self) -> compare.Plan:
-        return compare.Plan(self.samples, self.warmup, self.trace_tokens)
+    def plan(self, session: str) -> compare.Plan:
+        return compare.Plan(session, self.samples, self.warmup, self.trace_tokens)
 
 
 def with_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -163,21 +163,22 @@ def _session(fresh: dict[Role, Variant], earlier: dict[Role, VariantResult], opt
     for side in earlier.values():
         compare.require_same_workload(side.workload, asked)
     compare.require_runnable(fresh, asked)
-    now = datetime.datetime.now(datetime.UTC)
-    folder = options.out or Path("profiles", f"{now:%Y-%m-%dT%H-%M-%S}-{asked.model}")
+    now = f"{datetime.datetime.now(datetime.UTC):%Y-%m-%dT%H:%M:%SZ}"
+    folder = options.out or Path("profiles", f"{now.replace(':', '-').rstrip('Z')}-{asked.model}")
     try:
-        with compare.open_folder(folder) as raw, _progress() as progress:
-            sides = earlier | compare.run_session(fresh, asked, options.plan(), folder, raw, progress)
+        with compare.writing(folder), compare.open_folder(folder) as raw, _progress() as progress:
+            sides = earlier | compare.run_session(fresh, asked, options.plan(now), folder, raw, progress)
     except KeyboardInterrupt:
         _complain(f"interrupted; the runs that ended are in {folder / 'runs.jsonl'}")
         raise typer.Exit(130) from None
     if "optimized" in sides:
         compare.require_same_weights(sides["baseline"], sides["optimized"])
     command = shlex.join(["evbench", *sys.argv[1:]])
-    result = Result(FORMAT, __version__, f"{now:%Y-%m-%dT%H:%M:%SZ}", command, sides["baseline"], sides.get("optimized"))
-    results.write(result, folder / "result.json")
+    result = Result(FORMAT, __version__, now, command, sides["baseline"], sides.get("optimized"))
     told = report.describe(result)
-    (folder / "report.md").write_text(report.to_markdown(told, result.created, command), encoding="utf-8")
+    with compare.writing(folder):
+        results.write(result, folder / "result.json")
+        (folder / "report.md").write_text(report.to_markdown(told, now, command), encoding="utf-8")
     screen.print(report.to_console(told))
     screen.print(
         f"Written to {folder}: {', '.join(sorted(file.name for file in folder.iterdir()))}", highlight=False, markup=False, soft_wrap=True

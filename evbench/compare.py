@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
 from evbench import machine
 from evbench.errors import UserError
+from evbench.pipelines.folder import parameter_count
 from evbench.pipelines.presets import PRESETS
-from evbench.results import Build, Kind, Role, Run, VariantResult, Workload, to_json
+from evbench.results import Build, Kind, Role, Run, Trace, VariantResult, Workload, to_json
 from evbench.schedule import turns
 from evbench.variants import Variant
 from evbench.worker import Worker
@@ -28,6 +29,8 @@ BYTES_PER_VALUE = {"float32": 4, "bfloat16": 2}
 class Plan:
     """How much is run."""
 
+    session: str
+    """When it begins: UTC, ISO 8601."""
     samples: int
     """Timed runs of each variant."""
     warmup: int
@@ -36,19 +39,21 @@ class Plan:
     """Decode steps in the profiled run: a whole answer makes a trace that few viewers open. 0 for no trace."""
 
 
-def open_folder(folder: Path) -> TextIO:
-    """Make the folder of a session and open its raw runs.
-
-    Raises:
-        UserError: it cannot be written, or holds a result already.
-    """
+@contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Turns what the file system refuses into a UserError."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if (folder / "runs.jsonl").exists():
-            raise UserError(f"{folder} holds runs of an earlier session; give another --out, or remove it")
-        return (folder / "runs.jsonl").open("x", encoding="utf-8")
+        yield
     except OSError as error:
-        raise UserError(f"cannot write to {folder} ({error.strerror}); give another --out") from error
+        raise UserError(f"cannot write to {folder} ({error.strerror}); make room or give another --out. What is written stays") from error
+
+
+def open_folder(folder: Path) -> TextIO:
+    """Make the folder of a session and open its raw runs. Raises UserError if it holds runs already."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if (folder / "runs.jsonl").exists():
+        raise UserError(f"{folder} holds runs of an earlier session; give another --out, or remove it")
+    return (folder / "runs.jsonl").open("x", encoding="utf-8")
 
 
 def run_session(
@@ -76,9 +81,10 @@ def run_session(
         for role in turns(list(variants), plan.samples):
             session.run(role, "timed")
         for role in variants if plan.trace_tokens else ():
-            session.step(f"{role}: trace {plan.trace_tokens} tokens")
-            file = session.workers[role].profile(folder / f"trace-{role}.json.gz", min(plan.trace_tokens, workload.new_tokens))
-            session.traces[role] = file.name
+            tokens = min(plan.trace_tokens, workload.new_tokens)
+            session.step(f"{role}: trace {tokens} tokens")
+            file = session.workers[role].profile(folder / f"trace-{role}.json.gz", tokens)
+            session.traces[role] = Trace(file.name, tokens)
     return {
         role: VariantResult(
             variant=variant.name,
@@ -88,6 +94,7 @@ def run_session(
             build=session.builds[role],
             runs=tuple(session.runs[role]),
             trace=session.traces.get(role),
+            session=plan.session,
         )
         for role, variant in variants.items()
     }
@@ -103,7 +110,7 @@ class _Session:
         self.workers: dict[Role, Worker] = {}
         self.builds: dict[Role, Build] = {}
         self.runs: dict[Role, list[Run]] = {role: [] for role in variants}
-        self.traces: dict[Role, str] = {}
+        self.traces: dict[Role, Trace] = {}
 
     def step(self, doing: str) -> None:
         self._progress(doing, self._done, self._steps)
@@ -131,10 +138,10 @@ def require_runnable(variants: dict[Role, Variant], workload: Workload) -> None:
         machine.require(variant, workload.model, workload.device)
     here = machine.read(workload.device)
     workers = len(variants)
-    if workload.preset is None:
-        parameters = sum(file.stat().st_size for file in Path(str(workload.weights)).glob("*.safetensors")) // 2  # stored in 16 bits
+    if workload.weights is not None:
+        parameters = parameter_count(Path(workload.weights))
     else:
-        parameters = PRESETS[workload.model][workload.preset]["parameters"]
+        parameters = PRESETS[workload.model][str(workload.preset)]["parameters"]
     needed = workers * parameters * BYTES_PER_VALUE[workload.dtype]
     present, place = (here.gpu.memory_bytes, here.gpu.name) if here.gpu else (here.memory_bytes, "this machine")
     if present is not None and needed > present:

@@ -71,8 +71,9 @@ def _facts(variants: dict[Role, VariantResult]) -> dict[str, str]:
         facts["Difference"] = _difference(variants["baseline"], variants["optimized"])
         facts["Same work"] = _same_work(variants["baseline"], variants["optimized"])
         other = variants["optimized"]
-        if other.machine != side.machine:
-            facts["Measured apart"] = f"the optimized side on {_machine(other.machine, other.build.threads)}"
+        if other.session != side.session:
+            where = "" if other.machine == side.machine else f" on {_machine(other.machine, other.build.threads)}"
+            facts["Measured apart"] = f"the baseline from {side.session}, the optimized side from {other.session}{where}: not in turn"
     else:
         facts["Variant"] = ", ".join(f"{part} {choice}" for part, choice in side.choices.items())
     return facts
@@ -156,6 +157,9 @@ def compare_tokens(ours: Sequence[int], theirs: Sequence[int]) -> str:
 
 def _notes(variants: dict[Role, VariantResult]) -> tuple[str, ...]:
     notes = ["Medians and ranges only: no verdict is drawn, because none of these numbers has an interval yet."]
+    if traced := {role: side.trace for role, side in variants.items() if side.trace is not None}:
+        lengths = ", ".join(f"{trace.file} with {trace.new_tokens} new tokens" for trace in traced.values())
+        notes.append(f"Traces, each of one sample in an untimed run of its own: {lengths}. Open one in https://ui.perfetto.dev.")
     if next(iter(variants.values())).workload.preset:
         notes.append("Random weights: the text means nothing. It shows whether both variants compute the same.")
     return tuple(notes)

@@ -164,6 +164,16 @@ class Build:
 
 
 @dataclass(frozen=True)
+class Trace:
+    """One sample under torch.profiler."""
+
+    file: str
+    """Name, in the folder of the session."""
+    new_tokens: int
+    """Fewer than in a timed run, so that viewers open it."""
+
+
+@dataclass(frozen=True)
 class VariantResult:
     """Everything measured of one variant."""
 
@@ -174,8 +184,9 @@ class VariantResult:
     machine: Machine
     build: Build
     runs: tuple[Run, ...]
-    trace: str | None
-    """File name of the torch.profiler trace, in the same folder."""
+    trace: Trace | None
+    session: str
+    """When the session that measured this began: UTC, ISO 8601. Two sides of one session were run in turn."""
 
     def timed(self) -> tuple[Run, ...]:
         """The runs that count: neither the first call nor the warm-up."""

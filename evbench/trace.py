@@ -26,6 +26,6 @@ def profile(pipeline: Pipeline[Any, Any, Any], path: Path, new_tokens: int, file
 
     run_stages(pipeline, path, new_tokens, named)  # the shortened decode must not be seen for the first time
     activities = [ProfilerActivity.CPU] + ([ProfilerActivity.CUDA] if torch.cuda.is_available() else [])
-    with torch.profiler.profile(activities=activities, acc_events=True) as profiler:
+    with torch.profiler.profile(activities=activities) as profiler:
         run_stages(pipeline, path, new_tokens, named)
     profiler.export_chrome_trace(str(file))

@@ -82,11 +82,15 @@ class Worker:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._connection.close()
+        self._end(PATIENCE if kind is None else 0)
+
+    def _end(self, patience: float) -> int:
+        """Wait for the process to end by itself, then kill it. Returns its exit code."""
         try:
-            self._process.wait(timeout=PATIENCE if kind is None else 0)
+            return self._process.wait(timeout=patience)
         except subprocess.TimeoutExpired:
             self._process.kill()
-            self._process.wait()
+            return self._process.wait()
 
     def built(self) -> Build:
         """Wait until the pipeline stands."""
@@ -117,7 +121,7 @@ class Worker:
         return reply
 
     def _death(self) -> WorkerDied:
-        code = self._process.wait(timeout=PATIENCE)
+        code = self._end(PATIENCE)
         lines = self._log.read_text(encoding="utf-8", errors="replace").strip().splitlines() if self._log.exists() else []
         last = lines[-1] if lines else "it said nothing"
         return WorkerDied(f"the worker of {self._variant.name} ended with code {code}: {last} (all of it in {self._log})")

@@ -67,8 +67,12 @@ def parameter_count(model: nn.Module) -> int:
 
 @torch.inference_mode()
 def fingerprint(model: nn.Module) -> str:
-    """Hash over the names, shapes and sums of all weights: tells two models apart without copying them off the device."""
+    """Hash over the names, shapes and bits of all weights: tells two models apart without copying them off the device.
+
+    The bits are summed as integers, which gives the same on every device and in every order.
+    """
     digest = hashlib.sha256()
     for name, parameter in model.named_parameters():
-        digest.update(f"{name} {tuple(parameter.shape)} {parameter.sum(dtype=torch.float64).item():.17g}\n".encode())
+        bits = parameter.view({2: torch.int16, 4: torch.int32, 8: torch.int64}[parameter.element_size()])
+        digest.update(f"{name} {tuple(parameter.shape)} {bits.sum(dtype=torch.int64).item()}\n".encode())
     return digest.hexdigest()

@@ -115,10 +115,9 @@ class EventGPT:
         self._read = READERS[variant.decode]
         self._pixels = PREPROCESSORS[variant.preprocess](self._processor, workload)
         self._encode = ENCODERS[variant.vision](self._model)
-        language = self._model.language
-        self._generate = GENERATORS[variant.generate](
-            LanguageModel(language, language.model, language.lm_head, self._tokenizer.eos_token_id, workload.stop_at_end)
-        )
+        llama, end_token = self._model.language, self._tokenizer.eos_token_id
+        self._language = LanguageModel(llama, llama.model, llama.lm_head, end_token, workload.stop_at_end)
+        self._generate = GENERATORS[variant.generate](self._language)
 
     def load(self, path: Path, /) -> tuple[EventImages, Work]:
         images = self._read(path)
@@ -144,7 +143,7 @@ class EventGPT:
         embeddings = torch.cat([embed(features.before), features.visual, embed(features.after)], dim=1)[:, :CONTEXT]
         tokens = self._generate(embeddings, new_tokens)
         text = self._tokenizer.decode(tokens, skip_special_tokens=True)
-        stop: Any = "length" if len(tokens) == new_tokens else "end"
+        stop = self._language.stop_reason(tokens)
         return Answer(tuple(tokens), text), Work(prompt_tokens=embeddings.shape[1], new_tokens=len(tokens), stop=stop)
 
     def _halves(self) -> tuple[torch.Tensor, torch.Tensor]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,15 @@ def read_config(folder: Path, model: str) -> dict[str, Any]:
     if found != MODEL_TYPES[model]:
         raise UserError(f"{file} is of model_type {found!r}, --model {model} loads {MODEL_TYPES[model]!r}; choose the --model that fits")
     return dict(config)
+
+
+def parameter_count(folder: Path) -> int:
+    """Number of stored weights, from the headers of the files."""
+    count = 0
+    for file in weight_files(folder):
+        with safe_open(file, framework="np") as stored:
+            count += sum(math.prod(stored.get_slice(name).get_shape()) for name in stored.keys())  # noqa: SIM118  not a dict
+    return count
 
 
 def weight_files(folder: Path) -> list[Path]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -24,6 +24,10 @@ class LanguageModel:
     end_token: int
     stop_at_end: bool
     """Whether the end token ends an answer. If not, it is a token like others, and every answer has the asked length."""
+
+    def stop_reason(self, tokens: list[int]) -> Literal["length", "end"]:
+        """Why an answer ended there."""
+        return "end" if self.stop_at_end and tokens[-1] == self.end_token else "length"
 
 
 Generate = Callable[[torch.Tensor, int], list[int]]

@@ -67,8 +67,8 @@ class VideoLlava:
         self._preprocess = PREPROCESSORS[variant.preprocess](self._processor, workload)
         self._encode = ENCODERS[variant.vision](self._model)
         end_token = self._processor.tokenizer.eos_token_id
-        language = LanguageModel(self._model, self._model.model.language_model, self._model.lm_head, end_token, workload.stop_at_end)
-        self._generate = GENERATORS[variant.generate](language)
+        self._language = LanguageModel(self._model, self._model.model.language_model, self._model.lm_head, end_token, workload.stop_at_end)
+        self._generate = GENERATORS[variant.generate](self._language)
 
     def load(self, path: Path, /) -> tuple[Frames, Work]:
         frames = self._decode(path, self._workload.frames, self._workload.frame_policy)
@@ -93,7 +93,7 @@ class VideoLlava:
     def generate(self, features: Features, new_tokens: int, /) -> tuple[Answer, Work]:
         tokens = self._generate(self._fuse(features), new_tokens)
         text = self._processor.tokenizer.decode(tokens, skip_special_tokens=True)
-        work = Work(new_tokens=len(tokens), stop="length" if len(tokens) == new_tokens else "end", dtype=_name(features.visual.dtype))
+        work = Work(new_tokens=len(tokens), stop=self._language.stop_reason(tokens), dtype=_name(features.visual.dtype))
         return Answer(tuple(tokens), text), work
 
     def _fuse(self, features: Features) -> torch.Tensor:

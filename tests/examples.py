@@ -26,6 +26,7 @@ def make_side(*runs: Run, variant: str = "baseline", **workload: Any) -> Variant
         build=Build(1.5, 10, "ab", 2),
         runs=(make_run("first"), *(runs or (make_run(),))),
         trace=None,
+        session="2026-01-01T00:00:00Z",
     )
 
 

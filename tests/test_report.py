@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from evbench import report
-from evbench.results import Memory, StageRun, Work
+from evbench.results import Memory, StageRun, Trace, Work
 from tests.examples import make_result, make_run, make_side
 
 
@@ -111,3 +111,16 @@ def test_the_input_is_named_for_what_it_is() -> None:
     assert told.facts["Input"] == "a.mp4, 2 frames of 6x4: 0 2 (inclusive)"
     side = dataclasses.replace(make_side(), runs=(make_run(frame_seconds=None),))
     assert report.describe(dataclasses.replace(make_result(), baseline=side)).facts["Input"] == "a.mp4, 2 event images of 6x4"
+
+
+def test_sides_of_different_sessions_were_not_run_in_turn() -> None:
+    later = dataclasses.replace(make_side(variant="optimized"), session="2026-02-02T00:00:00Z")
+    told = report.describe(make_result(later)).facts["Measured apart"]
+    assert told == "the baseline from 2026-01-01T00:00:00Z, the optimized side from 2026-02-02T00:00:00Z: not in turn"
+    assert "Measured apart" not in report.describe(make_result(make_side(variant="optimized"))).facts
+
+
+def test_the_shortened_trace_is_told() -> None:
+    traced = dataclasses.replace(make_side(), trace=Trace("trace-baseline.json.gz", 16))
+    (note,) = (note for note in report.describe(dataclasses.replace(make_result(), baseline=traced)).notes if "Traces" in note)
+    assert "trace-baseline.json.gz with 16 new tokens" in note
