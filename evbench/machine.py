@@ -79,7 +79,7 @@ def _no_compiler(device: str) -> str | None:
     return None
 
 
-NEEDS: dict[str, Callable[[str], str | None]] = {"gpu": _no_gpu, "dali": _no_dali, "compiler": _no_compiler}
+NEEDS: dict[str, Callable[[str], str | None]] = {"NVIDIA GPU": _no_gpu, "NVIDIA DALI": _no_dali, "C++ compiler": _no_compiler}
 """Name of a need -> function of the device that says what is missing and how to get it, or None."""
 
 

@@ -201,8 +201,10 @@ def list_variants(obstacles: dict[str, list[str]]) -> tuple[Table, Table]:
     variants = tuple(
         (name, *variant.choices().values(), "; ".join(obstacles[name]) or "yes") for name, variant in VARIANTS.items()
     )  # fmt: skip
-    choices = tuple((part, name, choice.meaning) for part, named in CHOICES.items() for name, choice in named.items())
-    return Table("Variants", ("variant", *parts, "runs here"), variants), Table("Choices", ("part", "choice", "meaning"), choices)
+    choices = tuple(
+        (part, name, ", ".join(choice.needs) or "-", choice.meaning) for part, named in CHOICES.items() for name, choice in named.items()
+    )
+    return Table("Variants", ("variant", *parts, "runs here"), variants), Table("Choices", ("part", "choice", "needs", "meaning"), choices)
 
 
 def to_markdown(report: Report, created: str, command: str) -> str:

@@ -46,7 +46,7 @@ CHOICES: dict[str, dict[str, Choice]] = {
     "decode": {
         "plain": Choice("PyAV with its default settings, the whole clip; event images one after the other with PIL"),
         "threaded": Choice("PyAV on all cores, no further than the last frame needed, converted in parallel; event images in parallel"),
-        "dali": Choice("NVIDIA DALI on the GPU's video decoder, only up to the frames needed", ("gpu", "dali"), ("video-llava",)),
+        "dali": Choice("NVIDIA DALI on the GPU's video decoder, only up to the frames needed", ("NVIDIA GPU", "NVIDIA DALI"), ("video-llava",)),
     },
     "preprocess": {
         "processor": Choice("the Hugging Face processor, then a copy to the model's device"),
@@ -59,12 +59,12 @@ CHOICES: dict[str, dict[str, Choice]] = {
     },
     "vision": {
         "eager": Choice("the tower as published: Video-LLaVA runs its unused last layer, EventGPT takes its images one by one"),
-        "compile": Choice("all images at once through the layers that are used, one torch.compile graph", ("compiler",)),
+        "compile": Choice("all images at once through the layers that are used, one torch.compile graph", ("C++ compiler",)),
     },
     "generate": {
         "dynamic": Choice("transformers' generate with a cache that grows"),
         "static": Choice("prefill and a decode loop of our own over a cache of fixed size"),
-        "static-compile": Choice("the same loop, its decode step compiled with torch.compile", ("compiler",)),
+        "static-compile": Choice("the same loop, its decode step compiled with torch.compile", ("C++ compiler",)),
     },
 }  # fmt: skip
 
