@@ -55,7 +55,7 @@ class Options:
         False
     )
     device: Annotated[str, typer.Option(help="cuda, cpu, or auto: the GPU if there is one.")] = "auto"
-    seed: Annotated[int, typer.Option(help="Seed of the random weights.")] = 0
+    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Seed of the random weights.")] = 0
     samples: Annotated[int, typer.Option(min=1, help="Timed runs of each variant.")] = 10
     warmup: Annotated[int, typer.Option(min=0, help="Untimed runs of each variant after its first call.")] = 3
     trace_tokens: Annotated[int, typer.Option(min=0, help="Tokens generated in the run that is traced. 0: no trace.")] = 16
@@ -143,7 +143,7 @@ def variants_command(
     """List the variants, whether they run on this machine, and what each choice means."""
     workload.require_model(model)
     chosen = machine.choose_device(device)
-    obstacles = {name: machine.obstacles(variant, model, chosen) for name, variant in variants.VARIANTS.items()}
+    obstacles = {name: machine.tell(variant, machine.obstacles(variant, model, chosen)) for name, variant in variants.VARIANTS.items()}
     for table in report.list_variants(obstacles):
         screen.print(report.to_rich(table, numbers=False))
     screen.print("Change one choice of a variant with name+part=choice, such as baseline+attention=eager.")
@@ -159,30 +159,51 @@ def _side(text: str, role: Role) -> Variant | VariantResult:
 
 def _session(fresh: dict[Role, Variant], earlier: dict[Role, VariantResult], options: Options) -> None:
     """Measure what has to be measured, write the result, print the report."""
-    asked = options.workload() if fresh else next(iter(earlier.values())).workload
+    if not fresh:
+        _refuse_idle(options)
+    asked = options.workload() if fresh else earlier["baseline"].workload
     for side in earlier.values():
         compare.require_same_workload(side.workload, asked)
+    compare.require_same_weights([side.build.weights_fingerprint for side in earlier.values()])
     compare.require_runnable(fresh, asked)
     now = f"{datetime.datetime.now(datetime.UTC):%Y-%m-%dT%H:%M:%SZ}"
     folder = options.out or Path("profiles", f"{now.replace(':', '-').rstrip('Z')}-{asked.model}")
+    # The traces of an earlier side stay where they are.
+    sides = {role: dataclasses.replace(side, trace=None) for role, side in earlier.items()}
+    command = shlex.join(["evbench", *sys.argv[1:]])
+
+    def keep(measured: dict[Role, VariantResult]) -> None:
+        sides.update(measured)
+        result = Result(FORMAT, __version__, now, command, sides["baseline"], sides.get("optimized"))
+        results.write(result, folder / "result.json")
+        (folder / "report.md").write_text(report.to_markdown(report.describe(result), now, command), encoding="utf-8")
+
+    known = next((side.build.weights_fingerprint for side in earlier.values()), None)
     try:
         with compare.writing(folder), compare.open_folder(folder) as raw, _progress() as progress:
-            sides = earlier | compare.run_session(fresh, asked, options.plan(now), folder, raw, progress)
+            if fresh:
+                compare.run_session(fresh, asked, options.plan(now), folder, raw, weights_fingerprint=known, progress=progress, keep=keep)
+            else:
+                keep({})
     except KeyboardInterrupt:
         _complain(f"interrupted; the runs that ended are in {folder / 'runs.jsonl'}")
         raise typer.Exit(130) from None
-    if "optimized" in sides:
-        compare.require_same_weights(sides["baseline"], sides["optimized"])
-    command = shlex.join(["evbench", *sys.argv[1:]])
-    result = Result(FORMAT, __version__, now, command, sides["baseline"], sides.get("optimized"))
-    told = report.describe(result)
-    with compare.writing(folder):
-        results.write(result, folder / "result.json")
-        (folder / "report.md").write_text(report.to_markdown(told, now, command), encoding="utf-8")
-    screen.print(report.to_console(told))
+    screen.print(report.to_console(report.describe(results.read(folder))))
+    traces = [side.trace.file for side in sides.values() if side.trace is not None]
     screen.print(
-        f"Written to {folder}: {', '.join(sorted(file.name for file in folder.iterdir()))}", highlight=False, markup=False, soft_wrap=True
+        f"Written to {folder}: {', '.join(['report.md', 'result.json', 'runs.jsonl', *traces])}",
+        highlight=False,
+        markup=False,
+        soft_wrap=True,
     )
+
+
+def _refuse_idle(options: Options) -> None:
+    """Raises UserError for an option that has no effect because nothing is run."""
+    idle = [field.name for field in dataclasses.fields(Options) if field.name != "out" and getattr(options, field.name) != field.default]
+    if idle:
+        told = ", ".join(f"--{name.replace('_', '-')}" for name in idle)
+        raise UserError(f"both sides are earlier results, nothing is run: {told} would have no effect; leave it out")
 
 
 @contextmanager
@@ -215,6 +236,9 @@ def main() -> None:
         app()
     except UserError as error:
         _complain(str(error))
+        raise SystemExit(2) from None
+    except OSError as error:  # what the file system says of a path that the user gave
+        _complain(f"{error.filename or 'file system'}: {error.strerror}; give a path that can be read")
         raise SystemExit(2) from None
     except WorkerDied as error:
         _complain(str(error))

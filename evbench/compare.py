@@ -14,7 +14,7 @@ from evbench import machine
 from evbench.errors import UserError
 from evbench.pipelines.folder import parameter_count
 from evbench.pipelines.presets import PRESETS
-from evbench.results import Build, Kind, Role, Run, Trace, VariantResult, Workload, to_json
+from evbench.results import Build, Kind, Machine, Role, Run, Trace, VariantResult, Workload, to_json
 from evbench.schedule import turns
 from evbench.variants import Variant
 from evbench.worker import Worker
@@ -51,22 +51,35 @@ def writing(folder: Path) -> Iterator[None]:
 def open_folder(folder: Path) -> TextIO:
     """Make the folder of a session and open its raw runs. Raises UserError if it holds runs already."""
     folder.mkdir(parents=True, exist_ok=True)
-    if (folder / "runs.jsonl").exists():
-        raise UserError(f"{folder} holds runs of an earlier session; give another --out, or remove it")
-    return (folder / "runs.jsonl").open("x", encoding="utf-8")
+    raw = folder / "runs.jsonl"
+    # A session that was refused before its first run has left nothing to keep.
+    if (raw.exists() and raw.stat().st_size) or any((folder / name).exists() for name in ("result.json", "report.md")):
+        raise UserError(f"{folder} holds an earlier session; give another --out, or remove it")
+    return raw.open("w", encoding="utf-8")
 
 
 def run_session(
-    variants: dict[Role, Variant], workload: Workload, plan: Plan, folder: Path, raw: TextIO, progress: Progress
-) -> dict[Role, VariantResult]:
+    variants: dict[Role, Variant],
+    workload: Workload,
+    plan: Plan,
+    folder: Path,
+    raw: TextIO,
+    *,
+    weights_fingerprint: str | None,
+    progress: Progress,
+    keep: Callable[[dict[Role, VariantResult]], None],
+) -> None:
     """Measure `variants` on `workload`. Two workers live at the same time, and one of them is busy.
 
+    `keep` is given what there is after the timed runs, and again after the traces: a trace that fails must not cost the rest.
+
+    Args:
+        weights_fingerprint: of the earlier result that will be the other side, if there is one.
+
     Raises:
-        UserError: the input or the weights turn out to be unusable.
+        UserError: the input or the weights turn out to be unusable, or not those of the other side.
         WorkerDied: a worker crashed; what ran before stands in `raw`.
     """
-    if not variants:
-        return {}
     here = machine.read(workload.device)
     session = _Session(variants, raw, progress, len(variants) * (2 + plan.warmup + plan.samples + (plan.trace_tokens > 0)))
     with ExitStack() as stack:
@@ -74,30 +87,21 @@ def run_session(
             session.step(f"{role}: start, import, make the model")
             session.workers[role] = stack.enter_context(Worker(variant, workload, folder / f"worker-{role}.log"))
             session.builds[role] = session.workers[role].built()
+            require_same_weights([build.weights_fingerprint for build in session.builds.values()] + [weights_fingerprint or ""])
         for role in variants:
             session.run(role, "first")
         for role in turns(list(variants), plan.warmup):
             session.run(role, "warmup")
         for role in turns(list(variants), plan.samples):
             session.run(role, "timed")
+        keep(session.results(workload, here, plan))
         for role in variants if plan.trace_tokens else ():
             tokens = min(plan.trace_tokens, workload.new_tokens)
             session.step(f"{role}: trace {tokens} tokens")
             file = session.workers[role].profile(folder / f"trace-{role}.json.gz", tokens)
             session.traces[role] = Trace(file.name, tokens)
-    return {
-        role: VariantResult(
-            variant=variant.name,
-            choices=variant.choices(),
-            workload=workload,
-            machine=here,
-            build=session.builds[role],
-            runs=tuple(session.runs[role]),
-            trace=session.traces.get(role),
-            session=plan.session,
-        )
-        for role, variant in variants.items()
-    }
+    if session.traces:
+        keep(session.results(workload, here, plan))
 
 
 class _Session:
@@ -111,6 +115,21 @@ class _Session:
         self.builds: dict[Role, Build] = {}
         self.runs: dict[Role, list[Run]] = {role: [] for role in variants}
         self.traces: dict[Role, Trace] = {}
+
+    def results(self, workload: Workload, here: Machine, plan: Plan) -> dict[Role, VariantResult]:
+        return {
+            role: VariantResult(
+                variant=variant.name,
+                choices=variant.choices(),
+                workload=workload,
+                machine=here,
+                build=self.builds[role],
+                runs=tuple(self.runs[role]),
+                trace=self.traces.get(role),
+                session=plan.session,
+            )
+            for role, variant in self._variants.items()
+        }
 
     def step(self, doing: str) -> None:
         self._progress(doing, self._done, self._steps)
@@ -160,9 +179,9 @@ def require_same_workload(ours: Workload, theirs: Workload) -> None:
         raise UserError(f"not the same work: {'; '.join(different)}. Measure with the options of the earlier result")
 
 
-def require_same_weights(baseline: VariantResult, optimized: VariantResult) -> None:
-    """Raises UserError if the two sides ran models with different weights."""
-    if baseline.build.weights_fingerprint != optimized.build.weights_fingerprint:
+def require_same_weights(fingerprints: list[str]) -> None:
+    """Raises UserError if the sides have different weights. An empty fingerprint is of a side that is not known yet."""
+    if len(set(filter(None, fingerprints))) > 1:
         raise UserError(
             "the two sides ran different weights; measure both with the same --weights, or on the same machine with the same --seed"
         )

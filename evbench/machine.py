@@ -16,7 +16,7 @@ import pynvml
 from evbench import gpu
 from evbench.errors import UserError
 from evbench.results import Gpu, Machine
-from evbench.variants import CHOICES, Variant, nearest
+from evbench.variants import CHOICES, Choice, Variant, nearest
 
 DEVICES = ("auto", "cuda", "cpu")
 PACKAGES = ("torch", "torchvision", "triton", "transformers", "tokenizers", "nvidia-dali-cuda130", "av", "pillow", "numpy")
@@ -83,27 +83,38 @@ NEEDS: dict[str, Callable[[str], str | None]] = {"NVIDIA GPU": _no_gpu, "NVIDIA 
 """Name of a need -> function of the device that says what is missing and how to get it, or None."""
 
 
-def obstacles(variant: Variant, model: str, device: str) -> list[str]:
-    """Why `variant` cannot run here: one sentence for each choice that cannot."""
-    found = []
+def obstacles(variant: Variant, model: str, device: str) -> dict[str, str]:
+    """Why `variant` cannot run here: part -> reason, for each choice that cannot."""
+    found = {}
     for part, name in variant.choices().items():
-        choice = CHOICES[part][name]
-        if model not in choice.models:
-            found.append(f"{part}={name} is for {' and '.join(choice.models)} only")
-        found += [f"{part}={name} {reason}" for need in choice.needs if (reason := NEEDS[need](device))]
+        if reason := _obstacle(CHOICES[part][name], model, device):
+            found[part] = reason
     return found
 
 
+def _obstacle(choice: Choice, model: str, device: str) -> str | None:
+    if model not in choice.models:
+        return f"is for {' and '.join(choice.models)} only"
+    return next((reason for need in choice.needs if (reason := NEEDS[need](device))), None)
+
+
+def tell(variant: Variant, found: dict[str, str]) -> str:
+    """Obstacles in words, equal reasons once."""
+    by_reason: dict[str, list[str]] = {}
+    for part, reason in found.items():
+        by_reason.setdefault(reason, []).append(f"{part}={variant.choices()[part]}")
+    return "; ".join(f"{' and '.join(choices)} {reason}" for reason, choices in by_reason.items())
+
+
 def require(variant: Variant, model: str, device: str) -> None:
-    """Raises UserError if `variant` cannot run here. Nothing is replaced by something else."""
-    if found := obstacles(variant, model, device):
-        part = found[0].partition("=")[0]
-        runnable = [
-            name for name, choice in CHOICES[part].items() if model in choice.models and not any(NEEDS[n](device) for n in choice.needs)
-        ]
-        raise UserError(
-            f"{variant.name} cannot run here: {'; '.join(found)}. Or choose another: {variant.name}+{part}={'|'.join(runnable)}"
-        )
+    """Raises UserError if `variant` cannot run here, with the change that would. Nothing is replaced by something else."""
+    if not (found := obstacles(variant, model, device)):
+        return
+    cure = variant.name
+    for part in found:
+        runnable = [name for name, choice in CHOICES[part].items() if _obstacle(choice, model, device) is None]
+        cure += f"+{part}={runnable[-1]}"
+    raise UserError(f"{variant.name} cannot run here: {tell(variant, found)}. Or choose another: {cure}")
 
 
 def _version(package: str) -> str | None:

@@ -13,8 +13,7 @@ from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.table import Table as RichTable
 
-from evbench.results import Kind, Machine, Memory, Result, Role, VariantResult, Work
-from evbench.stages import STAGES
+from evbench.results import STAGES, Kind, Machine, Memory, Result, Role, VariantResult, Work
 from evbench.variants import CHOICES, VARIANTS
 
 NOT_MEASURED = "n/a"
@@ -47,8 +46,8 @@ def describe(result: Result) -> Report:
     variants = result.variants()
     title = " against ".join(f"{side.variant}" for side in reversed(list(variants.values())))
     return Report(
-        title=f"{result.baseline.workload.model}: {title}",
-        facts=_facts(variants),
+        title=printable(f"{result.baseline.workload.model}: {title}"),
+        facts={name: printable(text) for name, text in _facts(variants).items()},
         tables=(_times(variants), _before(variants), *_memory(variants)),
         outputs=_outputs(variants),
         notes=_notes(variants),
@@ -72,7 +71,8 @@ def _facts(variants: dict[Role, VariantResult]) -> dict[str, str]:
         facts["Same work"] = _same_work(variants["baseline"], variants["optimized"])
         other = variants["optimized"]
         if other.session != side.session:
-            where = "" if other.machine == side.machine else f" on {_machine(other.machine, other.build.threads)}"
+            here, there = _machine(side.machine, side.build.threads), _machine(other.machine, other.build.threads)
+            where = "" if here == there else f" on {there}"
             facts["Measured apart"] = f"the baseline from {side.session}, the optimized side from {other.session}{where}: not in turn"
     else:
         facts["Variant"] = ", ".join(f"{part} {choice}" for part, choice in side.choices.items())
@@ -80,9 +80,11 @@ def _facts(variants: dict[Role, VariantResult]) -> dict[str, str]:
 
 
 def _times(variants: dict[Role, VariantResult]) -> Table:
+    counts = {role: len(side.timed()) for role, side in variants.items()}
+    same = len(set(counts.values())) == 1
     columns = ["stage"]
-    for role in variants:
-        columns += [role, "least - most"]
+    for role, count in counts.items():
+        columns += [role if same else f"{role}, {count} runs", "least - most"]
     rows = []
     for stage in (*STAGES, "all four"):
         row = [stage]
@@ -90,8 +92,8 @@ def _times(variants: dict[Role, VariantResult]) -> Table:
             seconds = [run.seconds if stage == "all four" else run.stages[stage].seconds for run in side.timed()]
             row += [format_seconds(statistics.median(seconds)), format_range(min(seconds), max(seconds))]
         rows.append(tuple(row))
-    counts = " and ".join(str(count) for count in sorted({len(side.timed()) for side in variants.values()}))
-    return Table(f"Time of each stage: median of {counts} timed runs", tuple(columns), tuple(rows))
+    of = f" of {next(iter(counts.values()))} timed runs" if same else ""
+    return Table(f"Time of each stage: median{of}", tuple(columns), tuple(rows))
 
 
 def _before(variants: dict[Role, VariantResult]) -> Table:
@@ -102,8 +104,8 @@ def _before(variants: dict[Role, VariantResult]) -> Table:
     warmups = [of_kind(side, "warmup") for side in sides]
     rows = (
         ("start and make the model", *(format_seconds(side.build.seconds) for side in sides)),
-        ("first call (compiles)", *(format_seconds(sum(of_kind(side, "first"))) for side in sides)),
-        ("warm-up runs", *(f"{len(seconds)} in {format_seconds(sum(seconds))}" for seconds in warmups)),
+        ("first call, with what it compiles", *(format_seconds(sum(of_kind(side, "first"))) for side in sides)),
+        ("warm-up runs", *(f"{len(seconds)} in {format_seconds(sum(seconds))}" if seconds else "none" for seconds in warmups)),
     )
     return Table("Before the timed runs", ("", *variants), rows)
 
@@ -142,8 +144,17 @@ def _outputs(variants: dict[Role, VariantResult]) -> dict[str, str]:
         repeat = "" if len(answers) == 1 else f" (one of {len(answers)} different answers in {len(side.timed())} runs)"
         outputs[f"{role} says{repeat}"] = printable(side.timed()[-1].text)
     if "optimized" in variants:
-        outputs["Tokens"] = compare_tokens(variants["baseline"].timed()[-1].tokens, variants["optimized"].timed()[-1].tokens)
+        outputs["Tokens"] = _compare_answers(variants["baseline"], variants["optimized"])
     return outputs
+
+
+def _compare_answers(baseline: VariantResult, optimized: VariantResult) -> str:
+    """Over all timed runs: one run that agrees proves nothing of the others."""
+    ours, theirs = ([run.tokens for run in side.timed()] for side in (baseline, optimized))
+    told = compare_tokens(ours[-1], theirs[-1])
+    if len(set(ours)) == 1 and len(set(theirs)) == 1:
+        return told
+    return f"NOT identical in every run: {len(set(ours))} and {len(set(theirs))} different answers; the last two are {told}"
 
 
 def compare_tokens(ours: Sequence[int], theirs: Sequence[int]) -> str:
@@ -166,13 +177,17 @@ def _notes(variants: dict[Role, VariantResult]) -> tuple[str, ...]:
 
 
 def _difference(baseline: VariantResult, optimized: VariantResult) -> str:
-    changed = [f"{part} {one} -> {optimized.choices[part]}" for part, one in baseline.choices.items() if one != optimized.choices[part]]
+    parts = list(baseline.choices | optimized.choices)
+    pairs = [(part, baseline.choices.get(part, "unknown"), optimized.choices.get(part, "unknown")) for part in parts]
+    changed = [f"{part} {one} -> {other}" for part, one, other in pairs if one != other]
     return "; ".join(changed) or "none: the same variant twice"
 
 
 def _same_work(baseline: VariantResult, optimized: VariantResult) -> str:
-    different = work_differences(baseline.timed()[-1].work, optimized.timed()[-1].work)
-    return "yes: frames, pixels, prompt, new tokens, type" if not different else "NO: " + "; ".join(different)
+    ours = baseline.timed()[0].work
+    runs = (*baseline.timed(), *optimized.timed())
+    different = next((found for run in runs if (found := work_differences(ours, run.work))), None)
+    return "yes: frames, pixels, prompt, new tokens, type" if different is None else "NO: " + "; ".join(different)
 
 
 def work_differences(ours: Work, theirs: Work) -> list[str]:
@@ -195,11 +210,11 @@ def _pictures(work: Work, policy: str) -> str:
     return f"{len(indices)} frames {size}: {' '.join(map(str, indices))} ({policy})"
 
 
-def list_variants(obstacles: dict[str, list[str]]) -> tuple[Table, Table]:
+def list_variants(obstacles: dict[str, str]) -> tuple[Table, Table]:
     """All variants with what keeps them from running here, and what each choice means."""
     parts = tuple(CHOICES)
     variants = tuple(
-        (name, *variant.choices().values(), "; ".join(obstacles[name]) or "yes") for name, variant in VARIANTS.items()
+        (name, *variant.choices().values(), obstacles[name] or "yes") for name, variant in VARIANTS.items()
     )  # fmt: skip
     choices = tuple(
         (part, name, ", ".join(choice.needs) or "-", choice.meaning) for part, named in CHOICES.items() for name, choice in named.items()
@@ -209,7 +224,7 @@ def list_variants(obstacles: dict[str, list[str]]) -> tuple[Table, Table]:
 
 def to_markdown(report: Report, created: str, command: str) -> str:
     """The report as a file that reads well unrendered too."""
-    lines = [f"# {report.title}", "", f"{created}, `{command}`", ""]
+    lines = [f"# {report.title}", "", f"{created}, `{printable(command)}`", ""]
     lines += [f"- **{name}**: {text}" for name, text in report.facts.items()] + [""]
     for table in report.tables:
         lines += [f"## {table.title}", "", *_markdown_table(table), ""]

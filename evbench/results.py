@@ -17,6 +17,7 @@ from evbench.errors import UserError
 FORMAT = 1
 """Raised whenever a file written before could no longer be read. 1: first."""
 
+STAGES = ("load", "preprocess", "vision", "generate")
 Kind = Literal["first", "warmup", "timed"]
 Role = Literal["baseline", "optimized"]
 
@@ -43,8 +44,7 @@ class StageRun:
     memory: Memory
 
     def __post_init__(self) -> None:
-        if not 0 <= self.seconds < math.inf:
-            raise ValueError(f"a stage cannot take {self.seconds} s")
+        _require_time(self.seconds)
 
 
 @dataclass(frozen=True)
@@ -93,6 +93,10 @@ class Run:
     work: Work
     tokens: tuple[int, ...]
     text: str
+
+    def __post_init__(self) -> None:
+        if tuple(self.stages) != STAGES:
+            raise ValueError(f"a run has the stages {', '.join(STAGES)}, not {', '.join(self.stages)}")
 
     @property
     def seconds(self) -> float:
@@ -162,6 +166,9 @@ class Build:
     threads: int
     """CPU threads that torch uses."""
 
+    def __post_init__(self) -> None:
+        _require_time(self.seconds)
+
 
 @dataclass(frozen=True)
 class Trace:
@@ -188,6 +195,10 @@ class VariantResult:
     session: str
     """When the session that measured this began: UTC, ISO 8601. Two sides of one session were run in turn."""
 
+    def __post_init__(self) -> None:
+        if not self.timed():
+            raise ValueError("a result has one timed run at least")
+
     def timed(self) -> tuple[Run, ...]:
         """The runs that count: neither the first call nor the warm-up."""
         return tuple(run for run in self.runs if run.kind == "timed")
@@ -213,6 +224,11 @@ class Result:
         return sides
 
 
+def _require_time(seconds: float) -> None:
+    if not 0 <= seconds < math.inf:
+        raise ValueError(f"nothing can take {seconds} s")
+
+
 def to_json(value: Any, *, indent: int | None = None) -> str:
     """Any of the dataclasses above as JSON."""
     return json.dumps(dataclasses.asdict(value), indent=indent, ensure_ascii=False, allow_nan=False)
@@ -221,8 +237,11 @@ def to_json(value: Any, *, indent: int | None = None) -> str:
 def write(result: Result, path: Path) -> None:
     """Write whole or not at all: a reader never sees half a file."""
     unfinished = path.with_name(path.name + ".part")
-    unfinished.write_text(to_json(result, indent=1) + "\n", encoding="utf-8")
-    os.replace(unfinished, path)
+    try:
+        unfinished.write_text(to_json(result, indent=1) + "\n", encoding="utf-8")
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
 
 
 def read(path: Path) -> Result:
@@ -240,7 +259,7 @@ def read(path: Path) -> Result:
         raise UserError(f"{file} is not JSON: {error}; give the folder or result.json of an earlier run") from error
     found = content.get("format") if isinstance(content, dict) else None
     if found != FORMAT:
-        raise UserError(f"{file} has format {found}, this evbench reads format {FORMAT}; measure again")
+        raise UserError(f"{file} has format {found!r}, this evbench reads format {FORMAT}; measure again")
     try:
         result = _decode(Result, content, "result")
     except ValueError as error:
@@ -272,6 +291,9 @@ def _decode(kind: Any, value: Any, place: str) -> Any:
         return value
     if kind is float and isinstance(value, int | float) and not isinstance(value, bool):
         return float(value)
-    if kind in (int, str, bool) and type(value) is kind:
+    if kind is str and isinstance(value, str):
+        value.encode()  # raises ValueError for half a surrogate pair, which could never be written again
+        return value
+    if kind in (int, bool) and type(value) is kind:
         return value
     raise ValueError(f"{place} is {value!r}")

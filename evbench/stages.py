@@ -11,8 +11,6 @@ from typing import Protocol, TypeVar
 
 from evbench.results import Work
 
-STAGES = ("load", "preprocess", "vision", "generate")
-
 Loaded = TypeVar("Loaded")
 Inputs = TypeVar("Inputs")
 Features = TypeVar("Features")

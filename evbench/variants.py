@@ -46,7 +46,8 @@ CHOICES: dict[str, dict[str, Choice]] = {
     "decode": {
         "plain": Choice("PyAV with its default settings, the whole clip; event images one after the other with PIL"),
         "threaded": Choice("PyAV on all cores, no further than the last frame needed, converted in parallel; event images in parallel"),
-        "dali": Choice("NVIDIA DALI on the GPU's video decoder, only up to the frames needed", ("NVIDIA GPU", "NVIDIA DALI"), ("video-llava",)),
+        "dali": Choice("NVIDIA DALI on the GPU's video decoder, only up to the frames needed",
+                       ("NVIDIA GPU", "NVIDIA DALI"), ("video-llava",)),
     },
     "preprocess": {
         "processor": Choice("the Hugging Face processor, then a copy to the model's device"),
@@ -86,7 +87,7 @@ VARIANTS: dict[str, Variant] = {
 def nearest(word: str, words: list[str]) -> str:
     """`did you mean ...?` if a known word is close, else the list of all."""
     close = difflib.get_close_matches(word, words, n=1, cutoff=0.5)
-    return f"did you mean {close[0]!r}?" if close else f"there is {', '.join(words)}"
+    return f"did you mean {close[0]!r}?" if close else f"there is {', '.join(words)}."
 
 
 def parse(text: str) -> Variant:

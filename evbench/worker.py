@@ -123,7 +123,7 @@ class Worker:
     def _death(self) -> WorkerDied:
         code = self._end(PATIENCE)
         lines = self._log.read_text(encoding="utf-8", errors="replace").strip().splitlines() if self._log.exists() else []
-        last = lines[-1] if lines else "it said nothing"
+        last = next((line for line in reversed(lines) if "Error: " in line), lines[-1] if lines else "it said nothing")
         return WorkerDied(f"the worker of {self._variant.name} ended with code {code}: {last} (all of it in {self._log})")
 
 

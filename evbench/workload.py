@@ -15,6 +15,7 @@ from evbench.variants import nearest
 
 QUESTION = "What are the key elements in this scene?"
 VIDEO_FRAMES = 8
+PLACEHOLDERS = ("<video>", "<image>", "<event>")
 DTYPES = {"cpu": "float32", "cuda": "bfloat16"}
 """Both variants compute in the type that is usual on the device."""
 
@@ -45,6 +46,8 @@ def describe(
     if weights is not None:
         folder.read_config(weights, model)
         folder.weight_files(weights)
+    if found := [placeholder for placeholder in PLACEHOLDERS if placeholder in prompt]:
+        raise UserError(f"--prompt {prompt!r} contains a placeholder for pictures, {found[0]}; leave it out, it is put in front")
     path, frames = _input(model, video_file, events_folder, frame_policy)
     chosen = choose_device(device)
     return Workload(

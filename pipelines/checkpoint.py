@@ -3,17 +3,41 @@
 from __future__ import annotations
 
 import hashlib
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import safe_open
 from torch import nn
 
 from evbench.errors import UserError
 from evbench.pipelines.folder import weight_files
+
+LOADING_ERRORS = (
+    OSError, ValueError, LookupError, TypeError, AttributeError, ImportError, RuntimeError, ArithmeticError, StrictDataclassError,
+)  # fmt: skip
+
+
+@contextmanager
+def loading(folder: Path) -> Iterator[None]:
+    """Turns what transformers raises for a broken folder into a UserError.
+
+    It has no error of its own for that: a wrong field of a config ends in any of these, wherever the field is first used. The
+    whole traceback goes to the worker's log.
+    """
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise
+    except LOADING_ERRORS as error:
+        traceback.print_exc()
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        told = f"{type(error).__name__}: {lines[0][:160] if lines else 'no reason given'}"
+        raise UserError(f"--weights {folder} cannot be loaded ({told}); copy its config, tokenizer and processor files again") from error
 
 
 def tensors(folder: Path) -> Iterator[tuple[str, torch.Tensor]]:
@@ -42,7 +66,7 @@ def refuse_mismatch(folder: Path, missing: list[str], unknown: list[str], mismat
     elif missing:
         told = f"the weights lack {missing[0]}{more(missing)}; copy all files of the checkpoint"
     elif unknown:
-        told = f"the weights hold {unknown[0]}{more(unknown)}, which this network does not have; choose the --model that fits"
+        told = f"the weights hold {unknown[0]}{more(unknown)}, which this network does not have; use the config of these weights"
     else:
         return
     raise UserError(f"--weights {folder}: {told}")

@@ -31,8 +31,10 @@ PROMPT = (
 )
 """XduSyL/EventGPT:dataset/conversation.py. `<event>` is replaced by features; its neighbours are plain text to the tokenizer."""
 CONTEXT = 2048
-"""Longer prompts are cut there, as in the released code."""
+"""The released code cuts longer prompts there, and with them the question's end; here they are refused."""
 RELEASED_TOWER = "clip-vit-large-patch14-336"
+NOT_LLAMA = ("model_type", "architectures", "torch_dtype", "dtype", "transformers_version")
+"""Fields of the released config.json that are not LlamaConfig's."""
 IGNORED_KEYS = ("rotary_emb.inv_freq", "embeddings.position_ids")
 """Constants that older transformers versions stored."""
 
@@ -129,6 +131,11 @@ class EventGPT:
     def preprocess(self, loaded: EventImages, /) -> tuple[Inputs, Work]:
         before, after = self._halves()
         pixels = self._pixels(loaded)
+        vision = self._model.visual_tower.config
+        prompt = before.shape[1] + len(pixels) + (vision.image_size // vision.patch_size) ** 2 + 1 + after.shape[1]
+        if prompt > CONTEXT:
+            raise UserError(f"the prompt has {prompt} tokens and EventGPT takes {CONTEXT}; give a shorter --prompt")
+        self._language.require_room(prompt, self._workload.new_tokens)
         return Inputs(pixels, before, after), Work(pixel_shape=tuple(pixels.shape))
 
     @torch.inference_mode()
@@ -140,15 +147,13 @@ class EventGPT:
     @torch.inference_mode()
     def generate(self, features: Features, new_tokens: int, /) -> tuple[Answer, Work]:
         embed = self._model.language.get_input_embeddings()
-        embeddings = torch.cat([embed(features.before), features.visual, embed(features.after)], dim=1)[:, :CONTEXT]
+        embeddings = torch.cat([embed(features.before), features.visual, embed(features.after)], dim=1)
         tokens = self._generate(embeddings, new_tokens)
         text = self._tokenizer.decode(tokens, skip_special_tokens=True)
         stop = self._language.stop_reason(tokens)
         return Answer(tuple(tokens), text), Work(prompt_tokens=embeddings.shape[1], new_tokens=len(tokens), stop=stop)
 
     def _halves(self) -> tuple[torch.Tensor, torch.Tensor]:
-        if "<event>" in self._workload.prompt:
-            raise UserError(f"--prompt {self._workload.prompt!r} contains the placeholder <event>; leave it out, it is put in front")
         first, second = PROMPT.format(prompt=self._workload.prompt).split("<event>")
         before = self._tokenizer(first)["input_ids"]
         after = self._tokenizer(second, add_special_tokens=False)["input_ids"]
@@ -202,17 +207,13 @@ def _processor(size: int) -> Any:
 
 def _from_folder(folder: Path, attention: str, workload: Workload, dtype: torch.dtype) -> tuple[EventGPTModel, Any, Any]:
     config = read_config(folder, "eventgpt")
-    tower = _tower_folder(folder, config)
-    vision = _tower_config(tower, config)
-    text = LlamaConfig(
-        **{name: value for name, value in config.items() if name not in ("model_type", "architectures", "torch_dtype", "dtype")}
-    )
-    try:
+    with checkpoint.loading(folder):
+        tower = _tower_folder(folder, config)
+        vision = _tower_config(folder, tower, config)
+        text = LlamaConfig(**{name: value for name, value in config.items() if name not in NOT_LLAMA})
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError) as error:
-        raise UserError(f"--weights {folder} has no tokenizer that can be read; copy the checkpoint's tokenizer files") from error
-    with checkpoint.seeded(workload.seed, workload.device, dtype):
-        model = EventGPTModel(vision, text, attention)
+        with checkpoint.seeded(workload.seed, workload.device, dtype):
+            model = EventGPTModel(vision, text, attention)
     load_weights(model, folder, tower)
     return model.eval(), _processor(vision.image_size), tokenizer
 
@@ -220,17 +221,19 @@ def _from_folder(folder: Path, attention: str, workload: Workload, dtype: torch.
 def _tower_folder(folder: Path, config: dict[str, Any]) -> Path | None:
     """The local folder that `mm_visual_tower` names, beside or inside the checkpoint; None if there is none."""
     name = str(config.get("mm_visual_tower", ""))
-    places = (folder / name, folder.parent / Path(name).name, Path(name))
+    places = (folder / name, folder.resolve().parent / Path(name).name, Path(name))
     return next((place for place in places if name and (place / "config.json").is_file()), None)
 
 
-def _tower_config(tower: Path | None, config: dict[str, Any]) -> CLIPVisionConfig:
+def _tower_config(folder: Path, tower: Path | None, config: dict[str, Any]) -> CLIPVisionConfig:
     if tower is not None:
         return CLIPVisionConfig.from_pretrained(tower, local_files_only=True)
     name = config.get("mm_visual_tower")
     if Path(str(name)).name == RELEASED_TOWER:
         return CLIPVisionConfig(**presets.PRESETS["eventgpt"]["7b"]["vision"])
-    raise UserError(f"config.json names the vision tower {name!r}, which is no local folder; put its folder beside the checkpoint")
+    raise UserError(
+        f"--weights {folder}: config.json names the vision tower {name!r}, which is no local folder; put it beside the checkpoint"
+    )
 
 
 def load_weights(model: EventGPTModel, folder: Path, tower: Path | None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -39,7 +40,7 @@ def find(path: Path) -> list[Path]:
     """
     if not path.exists():
         raise UserError(f"{path}: no such file or folder; give a folder of event images (PNG)")
-    files = [path] if path.is_file() else sorted((file for file in path.iterdir() if file.suffix.lower() == ".png"), key=_natural)
+    files = [path] if path.is_file() else sorted(filter(_is_png, path.iterdir()), key=_natural)
     if not files:
         raise UserError(f"{path} holds no PNG; give a folder of event images (PNG), named in order of time")
     if len(files) > LIMIT:
@@ -71,6 +72,8 @@ def read_threaded(path: Path) -> EventImages:
 
 def _read(file: Path) -> Pixels:
     with _opened(file) as image:
+        if image.mode.startswith(("I", "F")):
+            raise UserError(f"{file} has more than 8 bits per channel ({image.mode}); render event images in 8-bit RGB")
         try:
             return np.array(image.convert("RGB"))
         except (OSError, ValueError, SyntaxError) as error:  # what PIL raises for damaged image data
@@ -78,17 +81,25 @@ def _read(file: Path) -> Pixels:
 
 
 def _opened(file: Path) -> Image.Image:
+    if not file.exists():
+        raise UserError(f"{file} points to nothing; copy the image itself")
     if not file.stat().st_size:
         raise UserError(f"{file} is empty; render it again")
     try:
         return Image.open(file, formats=["PNG"])
-    except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
+    except UnidentifiedImageError as error:
         raise UserError(f"{file} is no PNG image; give event images rendered as PNG") from error
+    except Image.DecompressionBombError as error:
+        raise UserError(f"{file} is too large for an event image ({error})") from error
 
 
-def _natural(file: Path) -> tuple[int, str]:
-    """Sort `2.png` before `10.png`."""
-    return (int(file.stem) if file.stem.isdecimal() else 0, file.name)
+def _is_png(file: Path) -> bool:
+    return file.suffix.lower() == ".png" and not file.name.startswith(".")  # macOS leaves ._1.png beside 1.png
+
+
+def _natural(file: Path) -> list[tuple[int, str]]:
+    """Sort `event_2.png` before `event_10.png`: numbers by value, the text between them by letters."""
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"([0-9]+)", file.name)]
 
 
 def _decoder() -> str:

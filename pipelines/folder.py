@@ -32,6 +32,14 @@ def read_config(folder: Path, model: str) -> dict[str, Any]:
     return dict(config)
 
 
+def _indexed(index: Path) -> set[str]:
+    """Names of the files that hold the weights. Raises UserError if the index is damaged."""
+    try:
+        return set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+    except (ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{index} is damaged ({error!r}); copy the checkpoint again") from error
+
+
 def parameter_count(folder: Path) -> int:
     """Number of stored weights, from the headers of the files."""
     count = 0
@@ -44,6 +52,11 @@ def parameter_count(folder: Path) -> int:
 def weight_files(folder: Path) -> list[Path]:
     """The safetensors files. Raises UserError if there are none: pickled weights run code when they are read."""
     files = sorted(folder.glob("*.safetensors"))
+    index = folder / "model.safetensors.index.json"
+    if index.exists():
+        missing = _indexed(index) - {file.name for file in files}
+        if missing:
+            raise UserError(f"{folder} lacks {min(missing)}, which {index.name} names; copy all files of the checkpoint")
     if not files:
         raise UserError(f"{folder} holds no .safetensors; convert its weights to safetensors (pickled ones are not read)")
     for file in files:

@@ -10,6 +10,8 @@ import torch
 from torch import nn
 from transformers import DynamicCache, GenerationConfig, StaticCache
 
+from evbench.errors import UserError
+
 
 @dataclass(frozen=True)
 class LanguageModel:
@@ -17,13 +19,22 @@ class LanguageModel:
 
     whole: Any
     """The transformers model with `generate`."""
-    decoder: nn.Module
+    decoder: Any
     """LlamaModel: embeddings in, last hidden state out."""
     head: nn.Module
     """Hidden state -> logits."""
     end_token: int
     stop_at_end: bool
     """Whether the end token ends an answer. If not, it is a token like others, and every answer has the asked length."""
+
+    def require_room(self, prompt_tokens: int, new_tokens: int) -> None:
+        """Raises UserError if prompt and answer are longer than the model was made for."""
+        limit = self.decoder.config.max_position_embeddings
+        if prompt_tokens + new_tokens > limit:
+            raise UserError(
+                f"the prompt has {prompt_tokens} tokens, with {new_tokens} new ones more than the model's {limit}; "
+                "give a shorter --prompt or fewer --new-tokens"
+            )
 
     def stop_reason(self, tokens: list[int]) -> Literal["length", "end"]:
         """Why an answer ended there."""
@@ -85,7 +96,7 @@ class StaticLoop:
 
     def _decode(self, token: torch.Tensor, position: torch.Tensor, cache: StaticCache) -> torch.Tensor:
         # token, position: [1, 1] int64
-        embeddings = self._language.decoder.get_input_embeddings()(token)  # type: ignore[operator]
+        embeddings = self._language.decoder.get_input_embeddings()(token)
         return self._next(embeddings, position, cache)
 
     def _next(self, embeddings: torch.Tensor, positions: torch.Tensor, cache: Any) -> torch.Tensor:

@@ -80,7 +80,7 @@ def opened(path: Path) -> Iterator[InputContainer]:
     if not path.exists():
         raise UserError(f"{path}: no such file; give a video, such as an MP4")
     if not path.is_file():
-        raise UserError(f"{path} is a folder; give a video, such as an MP4")
+        raise UserError(f"{path} is a folder or device; give a video file, such as an MP4")
     if path.stat().st_size == 0:
         raise UserError(f"{path} is empty; give a video, such as an MP4")
     try:
@@ -102,8 +102,11 @@ def probe(path: Path) -> Clip:
     with opened(path) as container:
         stream = container.streams.video[0]
         base = float(stream.time_base or 1)
-        times = sorted((packet.pts or 0) * base for packet in container.demux(stream) if packet.size and not packet.is_discard)
-        if len(times) < stream.frames:
+        packets = [packet for packet in container.demux(stream) if packet.size]
+        times = sorted((packet.pts or 0) * base for packet in packets if not packet.is_discard)
+        # An edit list (a clip that was trimmed without encoding it again) hides frames that the header still counts.
+        trimmed = len(times) < len(packets) or bool(times and times[0] < 0)
+        if len(times) < stream.frames and not trimmed:
             raise UserError(f"{path} is cut off: its header promises {stream.frames} frames and it holds {len(times)}; copy it again")
         return Clip(tuple(times), int(stream.codec_context.colorspace))
 

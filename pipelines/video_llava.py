@@ -81,6 +81,7 @@ class VideoLlava:
     @torch.inference_mode()
     def preprocess(self, loaded: Frames, /) -> tuple[Inputs, Work]:
         inputs = self._preprocess(loaded, self._workload.prompt)
+        self._language.require_room(inputs.tokens.shape[1], self._workload.new_tokens)
         return inputs, Work(pixel_shape=tuple(inputs.pixels.shape), prompt_tokens=inputs.tokens.shape[1])
 
     @torch.inference_mode()
@@ -153,17 +154,22 @@ def used_layers(model: Any) -> Encode:
         raise UserError(
             f"vision=compile takes one vision_feature_layer, config.json has {model.config.vision_feature_layer}; use vision=eager"
         )
-    tower = model.model.video_tower
-    layers = tower.encoder.layers
-    used = range(len(layers) + 1)[model.config.vision_feature_layer]  # hidden state 0 is the embedding
+    tower, used = model.model.video_tower, _used_layers(model)
 
     def encode(pixels: torch.Tensor) -> torch.Tensor:
         hidden = tower.pre_layrnorm(tower.embeddings(pixels.flatten(0, 1)))
-        for layer in layers[:used]:
+        for layer in tower.encoder.layers[:used]:
             hidden = layer(hidden, attention_mask=None)
         return torch.as_tensor(model.model.multi_modal_projector(hidden))
 
     return encode
+
+
+def _used_layers(model: Any) -> int:
+    """How many layers of the tower the features need. Raises IndexError if the tower has fewer."""
+    chosen = model.config.vision_feature_layer
+    states = range(len(model.model.video_tower.encoder.layers) + 1)  # hidden state 0 is the embedding
+    return max(states[layer] for layer in ([chosen] if isinstance(chosen, int) else chosen))
 
 
 ENCODERS: dict[str, Callable[[Any], Encode]] = {
@@ -181,8 +187,6 @@ def _decoder(choice: str) -> Decoder:
 
 
 def _question(prompt: str) -> str:
-    if "<video>" in prompt or "<image>" in prompt:
-        raise UserError(f"--prompt {prompt!r} contains a placeholder for pictures; leave it out, it is put in front")
     return f"USER: <video>\n{prompt} ASSISTANT:"
 
 
@@ -215,23 +219,40 @@ def _make(variant: Variant, workload: Workload) -> tuple[Any, Any]:
 def _from_folder(folder: Path, attention: str, device: str, dtype: torch.dtype) -> tuple[Any, Any]:
     read_config(folder, "video-llava")
     weight_files(folder)
-    model, info = VideoLlavaForConditionalGeneration.from_pretrained(
-        folder,
-        dtype=dtype,
-        attn_implementation=attention,
-        local_files_only=True,
-        use_safetensors=True,
-        ignore_mismatched_sizes=True,  # reported below, with both shapes
-        output_loading_info=True,
-    )
+    with checkpoint.loading(folder):
+        model, info = VideoLlavaForConditionalGeneration.from_pretrained(
+            folder,
+            dtype=dtype,
+            attn_implementation=attention,
+            local_files_only=True,
+            use_safetensors=True,
+            ignore_mismatched_sizes=True,  # reported below, with both shapes
+            output_loading_info=True,
+        )
     checkpoint.refuse_mismatch(folder, sorted(info["missing_keys"]), sorted(info["unexpected_keys"]), sorted(info["mismatched_keys"]))
-    try:
+    with checkpoint.loading(folder):
         processor = VideoLlavaProcessor.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError) as error:
-        raise UserError(
-            f"--weights {folder} has no processor or tokenizer that can be read; copy its *.json and tokenizer files"
-        ) from error
+        require_fit(model, processor)
     return model.eval().to(device), processor
+
+
+def require_fit(model: Any, processor: Any) -> None:
+    """Raises ValueError unless the processor puts one `<video>` into the prompt for each visual token of the model.
+
+    Otherwise features would be dropped, or none be put in, without a word.
+    """
+    if processor.video_token_id != model.config.video_token_id:
+        raise ValueError(f"the tokenizer's <video> is {processor.video_token_id} and the model's is {model.config.video_token_id}")
+    vision = model.config.vision_config
+    patches = (processor.video_processor.crop_size["height"] // processor.patch_size) * (
+        processor.video_processor.crop_size["width"] // processor.patch_size
+    )
+    placeholders, tokens = patches + processor.num_additional_image_tokens, (vision.image_size // vision.patch_size) ** 2 + 1
+    if placeholders != tokens:
+        raise ValueError(
+            f"the processor puts {placeholders} places for a frame into the prompt, and the model makes {tokens} tokens of one"
+        )
+    _used_layers(model)
 
 
 def _name(dtype: torch.dtype) -> str:

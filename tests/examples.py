@@ -6,8 +6,7 @@ import dataclasses
 from typing import Any
 
 from evbench import results
-from evbench.results import Build, Gpu, Machine, Memory, Result, Run, StageRun, VariantResult, Work, Workload
-from evbench.stages import STAGES
+from evbench.results import STAGES, Build, Gpu, Machine, Memory, Result, Run, StageRun, VariantResult, Work, Workload
 
 
 def make_run(kind: results.Kind = "timed", seconds: float = 0.1, tokens: tuple[int, ...] = (5, 6), **work: Any) -> Run:

@@ -19,8 +19,7 @@ import pytest
 
 from evbench import __version__, results, sample
 from evbench.cli import main
-from evbench.results import Result
-from evbench.stages import STAGES
+from evbench.results import STAGES, Result
 from evbench.trace import PREFIX
 from tests.checkpoints import change_config, save_tiny_video_llava
 
@@ -82,7 +81,7 @@ def test_a_comparison_leaves_everything(session: Session) -> None:
     folder, done = session
     names = {file.name for file in folder.iterdir()}
     assert names >= {"result.json", "runs.jsonl", "report.md", "trace-baseline.json.gz", "trace-optimized.json.gz"}
-    assert all(name in done.stdout for name in names)
+    assert all(name in done.stdout for name in names if not name.endswith(".log"))
     assert not [name for name in names if name.endswith(".part")]
     report = (folder / "report.md").read_text(encoding="utf-8")
     assert "`evbench compare" in report or "cli.py compare" in report
@@ -143,7 +142,13 @@ def test_earlier_results_can_be_sides(session: Session) -> None:
     told = (folder / "report.md").read_text(encoding="utf-8").splitlines()
     retold = (folder.parent / "again" / "report.md").read_text(encoding="utf-8").splitlines()
     assert retold[0] == told[0]
-    assert retold[3:] == told[3:], "all but the date and the command"
+    untraced = [line for line in told[3:] if not line.startswith("Traces")]
+    assert retold[3:] == untraced, "all but the date, the command and the traces, which stay where they are"
+    assert results.read(folder.parent / "again").baseline.trace is None
+
+    idle = evbench(f"compare --baseline {folder} --optimized {folder} --new-tokens 9 --out idle", folder.parent)
+    assert idle.returncode == 2
+    assert "--new-tokens would have no effect" in idle.stderr
 
 
 def wait_for_a_timed_run(raw: Path) -> None:
@@ -213,7 +218,7 @@ def test_help_and_variants_read_well(tmp_path: Path) -> None:
         ("compare --baseline basline --optimized optimized", "did you mean 'baseline'?"),
         ("compare --baseline baseline --optimized optimized+visoin=eager", "did you mean 'vision'?"),
         (f"{COMPARE} --model video-lava", "did you mean 'video-llava'?"),
-        (f"{COMPARE} --preset huge", "there is tiny, 7b"),
+        (f"{COMPARE} --preset huge", "there is tiny, 7b."),
         (f"{COMPARE} --frame-policy exclusive", "did you mean 'inclusive'?"),
         (f"{COMPARE} --preset tiny --weights .", "exclude each other"),
         (f"{COMPARE} --events .", "--events is for --model eventgpt"),
@@ -222,6 +227,8 @@ def test_help_and_variants_read_well(tmp_path: Path) -> None:
         (f"{COMPARE} --weights .", "has no readable config.json"),
         (f"{COMPARE} --device gpu", "unknown --device 'gpu'"),
         ("compare --baseline baseline --optimized optimized-gpu --device cpu", "decode=dali needs an NVIDIA GPU"),
+        (f"{COMPARE} --prompt 'look at <video>'", "contains a placeholder for pictures"),
+        (f"{COMPARE} --video {'x' * 300}.mp4", "File name too long"),
         ("compare --baseline none/result.json --optimized optimized", "cannot read result none/result.json"),
         ("run optimised --device cpu", "did you mean 'optimized'?"),
         ("variants --model llava", "unknown --model 'llava'"),
@@ -262,8 +269,12 @@ def test_a_folder_that_cannot_be_written_is_refused(
     assert "cannot write to" in refused(f"{COMPARE} --out /proc/evbench", monkeypatch, capsys)
     (tmp_path / "used").mkdir()
     (tmp_path / "used" / "runs.jsonl").write_text("{}\n")
-    assert "holds runs of an earlier session" in refused(f"{COMPARE} --out {tmp_path}/used", monkeypatch, capsys)
+    assert "holds an earlier session" in refused(f"{COMPARE} --out {tmp_path}/used", monkeypatch, capsys)
     assert (tmp_path / "used" / "runs.jsonl").read_text() == "{}\n"
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "report.md").write_text("mine")
+    assert "holds an earlier session" in refused(f"{COMPARE} --out {tmp_path}/mine", monkeypatch, capsys)
+    assert (tmp_path / "mine" / "report.md").read_text() == "mine"
 
 
 def test_a_model_that_cannot_fit_is_refused_at_once(
@@ -285,7 +296,7 @@ def test_files_with_spaces_and_other_letters_in_their_names_run(tmp_path: Path) 
     assert done.returncode == 0, done.stderr
     result = results.read(tmp_path / "out ü")
     assert isinstance(result, Result)
-    assert result.baseline.workload.input == str(clip)
+    assert result.baseline.workload.input == clip.name, "told relative to the current folder"
     assert result.baseline.trace is None
 
 

@@ -103,9 +103,9 @@ def test_the_prompt_stands_around_the_events(baseline: EventGPT) -> None:
     assert work.prompt_tokens == inputs.before.shape[1] + 582 + inputs.after.shape[1]
 
 
-def test_a_prompt_with_a_placeholder_is_refused() -> None:
-    pipeline = EventGPT(parse("baseline"), workload(prompt="an <event>"))
-    with pytest.raises(UserError, match="placeholder"):
+def test_a_prompt_that_would_be_cut_is_refused() -> None:
+    pipeline = EventGPT(parse("baseline"), workload(prompt="why " * 400))
+    with pytest.raises(UserError, match=r"the prompt has \d+ tokens and EventGPT takes 2048"):
         pipeline.preprocess(pipeline.load(sample.EVENTS)[0])
 
 
@@ -190,6 +190,11 @@ def spoil(folder: Path, case: str) -> None:
         case "no tokenizer":
             for stored in folder.glob("tokenizer*"):
                 stored.unlink()
+        case "tower config":
+            (folder.parent / "clip-tiny" / "config.json").write_text("{")
+        case "wrong type":
+            config = json.loads((folder / "config.json").read_text()) | {"hidden_size": "x"}
+            (folder / "config.json").write_text(json.dumps(config))
         case "no config":
             (folder / "config.json").unlink()
     save_file(weights, file, metadata={"format": "pt"})
@@ -201,7 +206,9 @@ SPOILED = {
     "no tower": "holds no .safetensors",
     "no tower config": "names the vision tower '/data/models/clip-tiny', which is no local folder",
     "unknown": "hold model.qformer.weight",
-    "no tokenizer": "has no tokenizer",
+    "no tokenizer": "cannot be loaded (",
+    "tower config": "cannot be loaded (",
+    "wrong type": "cannot be loaded (",
     "no config": "has no readable config.json",
 }
 
@@ -214,6 +221,12 @@ def test_a_folder_that_does_not_fit_is_refused_in_one_line(case: str, baseline: 
         EventGPT(parse("baseline"), workload(preset=None, weights=str(folder)))
     assert SPOILED[case] in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_the_tower_is_found_from_inside_the_folder(baseline: EventGPT, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(save_released(baseline, tmp_path, tower_inside=False))
+    loaded = EventGPT(parse("baseline"), workload(preset=None, weights="."))
+    assert loaded.weights_fingerprint == baseline.weights_fingerprint
 
 
 def test_a_checkpoint_of_the_other_model_is_refused(tmp_path: Path) -> None:

@@ -26,6 +26,21 @@ def test_files_are_taken_in_the_order_of_their_numbers(tmp_path: Path) -> None:
     assert events.probe(tmp_path / "9.png") == 1
 
 
+def test_numbers_inside_names_count_and_hidden_files_do_not(tmp_path: Path) -> None:
+    for number in (13, 1, 10, 4, 7):
+        Image.new("RGB", (4, 4), (number, 0, 0)).save(tmp_path / f"event_{number}.png")
+    (tmp_path / "._event_1.png").write_bytes(b"left by a file manager")
+    assert [int(image[0, 0, 0]) for image in events.read_plain(tmp_path).pixels] == [1, 4, 7, 10, 13]
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "L", "P", "1"])
+def test_other_8_bit_pngs_are_read_as_rgb(mode: str, tmp_path: Path) -> None:
+    Image.open(sample.EVENTS / "0.png").convert(mode).save(tmp_path / "0.png")
+    (image,) = events.read_plain(tmp_path).pixels
+    assert image.shape == (480, 640, 3)
+    assert len(np.unique(image)) > 1
+
+
 def broken(folder: Path, case: str) -> Path:
     match case:
         case "missing":
@@ -39,6 +54,10 @@ def broken(folder: Path, case: str) -> Path:
         case "sizes":
             Image.new("RGB", (4, 4)).save(folder / "0.png")
             Image.new("RGB", (4, 5)).save(folder / "1.png")
+        case "16 bits":
+            Image.fromarray(np.full((4, 4), 40000, np.uint16)).save(folder / "0.png")
+        case "dangling link":
+            (folder / "0.png").symlink_to(folder / "gone.png")
         case "truncated":
             content = (sample.EVENTS / "0.png").read_bytes()
             (folder / "0.png").write_bytes(content[: len(content) // 2])
@@ -57,6 +76,8 @@ def broken(folder: Path, case: str) -> Path:
         ("jpeg", "is no PNG image"),
         ("sizes", "differ in size"),
         ("truncated", "damaged PNG"),
+        ("16 bits", "more than 8 bits per channel"),
+        ("dangling link", "points to nothing"),
         ("many", "holds 65 PNGs"),
     ],
 )

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from evbench.measure import Stopwatch, measure
-from evbench.results import Memory, Work
-from evbench.stages import STAGES, Answer, run_stages
+from evbench.results import STAGES, Memory, Work
+from evbench.stages import Answer, run_stages
 
 STAGE_NANOSECONDS = {"load": 5_000_000, "preprocess": 7_000_000, "vision": 11_000_000, "generate": 13_000_000}
 

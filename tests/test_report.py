@@ -35,14 +35,15 @@ def test_median_and_range_are_of_the_timed_runs_only() -> None:
     told = report.describe(make_result(optimized=side))
     assert cells(told, "Time of each stage", "vision") == ("vision", "100 ms", "100 - 100 ms", "200 ms", "100 - 300 ms")
     assert cells(told, "Time of each stage", "all four")[3] == "800 ms"
-    assert "median of 1 and 3 timed runs" in told.tables[0].title
+    assert told.tables[0].columns == ("stage", "baseline, 1 runs", "least - most", "optimized, 3 runs", "least - most")
+    assert "median of 1 timed runs" in report.describe(make_result(make_side(variant="optimized"))).tables[0].title
 
 
 def test_warm_up_and_first_call_are_told_apart() -> None:
     side = make_side(make_run("warmup", 1.0), make_run("warmup", 1.0), make_run())
     told = report.describe(dataclasses.replace(make_result(), baseline=side))
     assert cells(told, "Before the timed runs", "warm-up runs") == ("warm-up runs", "2 in 8.00 s")
-    assert cells(told, "Before the timed runs", "first call (compiles)")[1] == "400 ms"
+    assert cells(told, "Before the timed runs", "first call, with what it compiles")[1] == "400 ms"
 
 
 def test_no_verdict_is_drawn() -> None:
@@ -83,12 +84,17 @@ def test_tokens_are_compared(ours: tuple[int, ...], theirs: tuple[int, ...], tol
 def test_a_variant_that_answers_differently_each_time_is_told() -> None:
     told = report.describe(make_result(make_side(make_run(tokens=(1,)), make_run(tokens=(2,)), variant="optimized")))
     assert "optimized says (one of 2 different answers in 2 runs)" in told.outputs
+    both = make_result(make_side(make_run(tokens=(9,)), make_run(), variant="optimized"))
+    expected = "NOT identical in every run: 1 and 2 different answers; the last two are identical, all 2"
+    assert report.describe(both).outputs["Tokens"] == expected
 
 
 def test_different_work_is_named_with_both_values() -> None:
     other = make_run(frame_indices=(0, 1), decoder="other")
     told = report.describe(make_result(make_side(other, variant="optimized")))
     assert told.facts["Same work"] == "NO: frame_indices (0, 2) and (0, 1)"
+    once = make_side(other, make_run(), variant="optimized")
+    assert report.describe(make_result(once)).facts["Same work"].startswith("NO"), "every run counts, not the last alone"
     assert report.work_differences(Work(decoder="a", attention="b"), Work(decoder="c", attention="d")) == []
 
 

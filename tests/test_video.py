@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
@@ -89,3 +90,24 @@ def test_odd_sizes_and_exactly_enough_frames(make_clip: MakeClip) -> None:
     plain, threaded = (decode(clip, 8, "inclusive") for decode in DECODERS)
     assert plain.indices == tuple(range(8))
     assert np.array_equal(plain.pixels, threaded.pixels)
+
+
+@pytest.mark.parametrize("shift", [0.1, 0.25])
+def test_a_clip_that_was_trimmed_without_encoding_is_whole(shift: float, tmp_path: Path) -> None:
+    """An edit list hides its first frames; the header counts them, the packets are there, the decoder does not show them."""
+    path = tmp_path / "trimmed.mp4"
+    with av.open(str(sample.CLIP)) as source, av.open(path, "w") as target:
+        stream = source.streams.video[0]
+        copy = target.add_stream_from_template(stream)
+        for packet in source.demux(stream):
+            if packet.size and packet.pts is not None and packet.dts is not None:
+                ticks = int(shift / float(stream.time_base or 1))
+                packet.pts, packet.dts, packet.stream = packet.pts - ticks, packet.dts - ticks, copy
+                target.mux(packet)
+    hidden = round(shift * 20)
+    plain, threaded = (decode(path, 8, "inclusive") for decode in DECODERS)
+    assert np.array_equal(plain.pixels, threaded.pixels)
+    assert plain.indices == tuple(video.inclusive(20 - hidden, 8))
+    with av.open(str(sample.CLIP)) as source:
+        every = [frame.to_ndarray(format="rgb24") for frame in source.decode(video=0)]
+    assert np.array_equal(plain.pixels, np.stack([every[hidden + index] for index in plain.indices]))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -97,12 +98,6 @@ def test_another_seed_is_another_model(baseline: VideoLlava) -> None:
     assert other.weights_fingerprint != baseline.weights_fingerprint
 
 
-def test_a_prompt_with_a_placeholder_is_refused(baseline: VideoLlava) -> None:
-    pipeline = VideoLlava(parse("baseline"), tiny_video_llava(new_tokens=NEW_TOKENS, prompt="look at <video>"))
-    with pytest.raises(UserError, match="placeholder"):
-        pipeline.preprocess(pipeline.load(sample.CLIP)[0])
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tiny model as a Hugging Face checkpoint folder."""
@@ -150,6 +145,23 @@ def spoil(folder: Path, case: str) -> None:
         case "weight unknown":
             weights = load_file(folder / "model.safetensors") | {"video_tower.temporal_attn.weight": torch.zeros(2)}
             save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+        case "other patches":
+            processor = json.loads((folder / "processor_config.json").read_text()) | {"patch_size": 28}
+            (folder / "processor_config.json").write_text(json.dumps(processor))
+        case "no patches":
+            processor = json.loads((folder / "processor_config.json").read_text()) | {"patch_size": None}
+            (folder / "processor_config.json").write_text(json.dumps(processor))
+        case "other video token":
+            change_config(folder, video_token_index=5, video_token_id=5)
+        case "no such layer":
+            change_config(folder, vision_feature_layer=99)
+        case "wrong type":
+            change_config(folder, text_config__hidden_size="x")
+        case "shard missing":
+            index = {"metadata": {}, "weight_map": {"lm_head.weight": "model-00002-of-00002.safetensors"}}
+            (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+        case "damaged index":
+            (folder / "model.safetensors.index.json").write_text("[]")
         case "no tokenizer":
             for file in folder.glob("tokenizer*"):
                 file.unlink()
@@ -167,7 +179,14 @@ SPOILED = {
     "damaged weights": "is damaged or no safetensors",
     "weight missing": "lack lm_head.weight",
     "weight unknown": "temporal_attn.weight, which this network does not have",
-    "no tokenizer": "no processor or tokenizer",
+    "other patches": "the processor puts 65 places for a frame into the prompt, and the model makes 257",
+    "no patches": "cannot be loaded (TypeError",
+    "other video token": "the tokenizer's <video> is 381 and the model's is 5",
+    "no such layer": "cannot be loaded (IndexError",
+    "wrong type": "cannot be loaded (",
+    "shard missing": "lacks model-00002-of-00002.safetensors",
+    "damaged index": "is damaged",
+    "no tokenizer": "cannot be loaded (",
 }
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -74,8 +75,8 @@ def test_leaving_the_block_ends_the_process(tmp_path: Path) -> None:
 
 
 def test_a_mistake_that_only_the_worker_sees_reaches_the_user(tmp_path: Path) -> None:
-    asked = small(prompt="an <event>")
+    asked = replace(small(), input=str(tmp_path / "gone"))
     with Worker(parse("baseline"), asked, tmp_path / "log") as worker:
         worker.built()
-        with pytest.raises(UserError, match="placeholder"):
+        with pytest.raises(UserError, match="no such file or folder"):
             worker.measure("first", 0)
