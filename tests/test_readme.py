@@ -1,0 +1,46 @@
+"""What the README shows is what was recorded."""
+
+from __future__ import annotations
+
+import io
+import re
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from evbench import report, results
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_table_is_that_of_the_recorded_run() -> None:
+    screen = Console(file=io.StringIO(), width=140)
+    screen.print(report.to_console(report.describe(results.read(ROOT / "profiles" / "cpu" / "video-llava-tiny"))))
+    assert isinstance(screen.file, io.StringIO)
+    recorded = {" ".join(line.split()) for line in screen.file.getvalue().splitlines()}
+    shown = README[README.index("    video-llava: optimized") : README.index("The first lines say")]
+    lines = [" ".join(line.split()) for line in shown.splitlines() if line.strip()]
+    assert len(lines) == 16
+    assert not [line for line in lines if line not in recorded]
+
+
+def test_every_link_leads_somewhere_and_it_is_short() -> None:
+    links = [link for link in re.findall(r"\]\(([^)]+)\)", README) if not link.startswith("http")]
+    assert len(links) >= 7
+    assert not [link for link in links if not (ROOT / link).exists()]
+    assert len(README.splitlines()) <= 100
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "profiles").rglob("result.json")), ids=lambda path: path.parent.name)
+def test_every_recorded_result_can_be_read_and_says_how_it_was_made(path: Path) -> None:
+    result = results.read(path)
+    assert (path.parent / "report.md").read_text(encoding="utf-8") == report.to_markdown(
+        report.describe(result), result.created, result.command
+    )
+    raw = (path.parent / "runs.jsonl").read_text(encoding="utf-8").splitlines()
+    assert len(raw) == sum(len(side.runs) for side in result.variants().values())
+    for side in result.variants().values():
+        assert side.trace is not None
+        assert (path.parent / side.trace.file).exists()
