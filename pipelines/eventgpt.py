@@ -211,7 +211,7 @@ def _from_folder(folder: Path, attention: str, workload: Workload, dtype: torch.
         tower = _tower_folder(folder, config)
         vision = _tower_config(folder, tower, config)
         text = LlamaConfig(**{name: value for name, value in config.items() if name not in NOT_LLAMA})
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         with checkpoint.seeded(workload.seed, workload.device, dtype):
             model = EventGPTModel(vision, text, attention)
     load_weights(model, folder, tower)

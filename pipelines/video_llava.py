@@ -124,7 +124,7 @@ def direct(processor: Any, workload: Workload) -> Preprocess:
     """The same numbers without the copies. `<video>` is tokenized once and repeated, not written out 2,056 times."""
     recipe = Recipe.of(processor.video_processor)
     dtype = getattr(torch, workload.dtype)
-    per_frame = (recipe.crop[0] // processor.patch_size) * (recipe.crop[1] // processor.patch_size) + processor.num_additional_image_tokens
+    per_frame = places_per_frame(processor)
 
     def preprocess(frames: Frames, prompt: str) -> Inputs:
         ids: list[int] = processor.tokenizer(_question(prompt))["input_ids"]
@@ -134,6 +134,13 @@ def direct(processor: Any, workload: Workload) -> Preprocess:
         return Inputs(pixels[None], torch.tensor([ids], device=workload.device))
 
     return preprocess
+
+
+def places_per_frame(processor: Any) -> int:
+    """How many `<video>` the processor puts into the prompt for a frame: one for each patch, and one for the class token."""
+    crop = processor.video_processor.crop_size
+    patches = (crop["height"] // processor.patch_size) * (crop["width"] // processor.patch_size)
+    return int(patches + processor.num_additional_image_tokens)
 
 
 PREPROCESSORS: dict[str, Callable[[Any, Workload], Preprocess]] = {"processor": as_processor, "direct": direct}
@@ -244,14 +251,9 @@ def require_fit(model: Any, processor: Any) -> None:
     if processor.video_token_id != model.config.video_token_id:
         raise ValueError(f"the tokenizer's <video> is {processor.video_token_id} and the model's is {model.config.video_token_id}")
     vision = model.config.vision_config
-    patches = (processor.video_processor.crop_size["height"] // processor.patch_size) * (
-        processor.video_processor.crop_size["width"] // processor.patch_size
-    )
-    placeholders, tokens = patches + processor.num_additional_image_tokens, (vision.image_size // vision.patch_size) ** 2 + 1
-    if placeholders != tokens:
-        raise ValueError(
-            f"the processor puts {placeholders} places for a frame into the prompt, and the model makes {tokens} tokens of one"
-        )
+    places, tokens = places_per_frame(processor), (vision.image_size // vision.patch_size) ** 2 + 1
+    if places != tokens:
+        raise ValueError(f"the processor puts {places} places for a frame into the prompt, and the model makes {tokens} tokens of one")
     _used_layers(model)
 
 
