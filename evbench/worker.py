@@ -9,6 +9,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, Pipe
@@ -140,6 +141,9 @@ def serve(connection: Connection) -> None:
         return
     except UserError as error:
         connection.send(Failure(str(error)))
+    except OSError as error:  # a full disk, an input that went away
+        traceback.print_exc()
+        connection.send(Failure(f"{make.variant.name}: {error.filename or 'file system'}: {error.strerror}; mend that and run again"))
     except torch.OutOfMemoryError:
         connection.send(Failure(f"{make.variant.name}: out of GPU memory; use a smaller --preset, or a GPU with more"))
 

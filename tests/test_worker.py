@@ -80,3 +80,9 @@ def test_a_mistake_that_only_the_worker_sees_reaches_the_user(tmp_path: Path) ->
         worker.built()
         with pytest.raises(UserError, match="no such file or folder"):
             worker.measure("first", 0)
+
+
+def test_a_trace_that_cannot_be_written_is_told_in_one_line(worker: Worker, tmp_path: Path) -> None:
+    worker.built()
+    with pytest.raises(UserError, match=r"^baseline: .*; mend that and run again$"):
+        worker.profile(tmp_path / "gone" / "trace.json.gz", 2)
