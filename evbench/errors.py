@@ -6,3 +6,8 @@ class UserError(Exception):
 
     The command line prints it without a traceback and exits with code 2.
     """
+
+
+def first_line(error: BaseException) -> str:
+    """What a library's error says, cut to one line for a UserError."""
+    return next((line.strip()[:160] for line in str(error).splitlines() if line.strip()), "no reason given")

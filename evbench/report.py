@@ -168,8 +168,8 @@ def compare_tokens(ours: Sequence[int], theirs: Sequence[int]) -> str:
 
 def _notes(variants: dict[Role, VariantResult]) -> tuple[str, ...]:
     notes = ["Medians and ranges only: no verdict is drawn, because none of these numbers has an interval yet."]
-    if traced := {role: side.trace for role, side in variants.items() if side.trace is not None}:
-        lengths = ", ".join(f"{trace.file} with {trace.new_tokens} new tokens" for trace in traced.values())
+    if traces := [side.trace for side in variants.values() if side.trace is not None]:
+        lengths = ", ".join(f"{trace.file} with {trace.new_tokens} new tokens" for trace in traces)
         notes.append(f"Traces, each of one sample in an untimed run of its own: {lengths}. Open one in https://ui.perfetto.dev.")
     if next(iter(variants.values())).workload.preset:
         notes.append("Random weights: the text means nothing. It shows whether both variants compute the same.")
@@ -213,9 +213,7 @@ def _pictures(work: Work, policy: str) -> str:
 def list_variants(obstacles: dict[str, str]) -> tuple[Table, Table]:
     """All variants with what keeps them from running here, and what each choice means."""
     parts = tuple(CHOICES)
-    variants = tuple(
-        (name, *variant.choices().values(), obstacles[name] or "yes") for name, variant in VARIANTS.items()
-    )  # fmt: skip
+    variants = tuple((name, *variant.choices().values(), obstacles[name] or "yes") for name, variant in VARIANTS.items())
     choices = tuple(
         (part, name, ", ".join(choice.needs) or "-", choice.meaning) for part, named in CHOICES.items() for name, choice in named.items()
     )

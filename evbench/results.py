@@ -162,7 +162,7 @@ class Build:
     """Importing, making or reading the weights, building decoders. Compilation happens in the first run."""
     parameters: int
     weights_fingerprint: str
-    """Hash over names, shapes and sums of all weights: equal on both sides, or the models differ."""
+    """Hash over names, shapes and bits of all weights: equal on both sides, or the models differ."""
     threads: int
     """CPU threads that torch uses."""
 

@@ -14,7 +14,7 @@ from huggingface_hub.errors import StrictDataclassError
 from safetensors import safe_open
 from torch import nn
 
-from evbench.errors import UserError
+from evbench.errors import UserError, first_line
 from evbench.pipelines.folder import weight_files
 
 LOADING_ERRORS = (
@@ -35,8 +35,7 @@ def loading(folder: Path) -> Iterator[None]:
         raise
     except LOADING_ERRORS as error:
         traceback.print_exc()
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        told = f"{type(error).__name__}: {lines[0][:160] if lines else 'no reason given'}"
+        told = f"{type(error).__name__}: {first_line(error)}"
         raise UserError(f"--weights {folder} cannot be loaded ({told}); copy its config, tokenizer and processor files again") from error
 
 
@@ -83,6 +82,20 @@ def seeded(seed: int, device: str, dtype: torch.dtype) -> Iterator[None]:
             yield
     finally:
         torch.set_default_dtype(before)
+
+
+def tokens_per_image(vision: Any) -> int:
+    """Tokens that a CLIP tower of this configuration makes of an image: one for each patch, and the class token."""
+    return int((vision.image_size // vision.patch_size) ** 2 + 1)
+
+
+def attention_name(vision: Any, text: Any) -> str:
+    """The attention implementations that two configurations report."""
+    return f"{vision._attn_implementation} (vision), {text._attn_implementation} (text)"
+
+
+def dtype_name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def parameter_count(model: nn.Module) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from evbench.errors import UserError
+from evbench.errors import UserError, first_line
 from evbench.pipelines.video import Frames, probe
 
 BT709, UNSPECIFIED, BT470BG, SMPTE170M = 1, 2, 5, 6
@@ -34,7 +34,7 @@ class DaliDecoder:
         try:
             (output,) = self._pipelines[indices].run(encoded=[np.fromfile(path, np.uint8)])
         except RuntimeError as error:
-            raise UserError(f"{path}: DALI cannot decode it ({_first_line(error)}); use decode=threaded") from error
+            raise UserError(f"{path}: DALI cannot decode it ({first_line(error)}); use decode=threaded") from error
         pixels = torch.utils.dlpack.from_dlpack(output[0]).clone()  # DALI reuses its buffer  # [frames, height, width, 3] uint8
         if clip.colorspace == BT709:
             pixels = repair_bt709(pixels)
@@ -70,24 +70,14 @@ def _to_rgb(red: float, blue: float) -> torch.Tensor:
 
 
 def _build(indices: tuple[int, ...]) -> Any:
-    # A deeper queue would ask for the next clip before it is known, and end the pipeline for want of one.
-    from nvidia.dali import fn, pipeline_def
+    from nvidia.dali import fn, pipeline_def, types
 
+    # A deeper queue would ask for the next clip before it is known, and end the pipeline for want of one.
     @pipeline_def(batch_size=1, num_threads=2, device_id=torch.cuda.current_device(), prefetch_queue_depth=1)  # type: ignore[untyped-decorator]
     def decode() -> Any:
-        encoded = fn.external_source(name="encoded", dtype=_uint8(), ndim=1)
+        encoded = fn.external_source(name="encoded", dtype=types.UINT8, ndim=1)
         return fn.decoders.video(encoded, device="mixed", frames=list(indices))
 
     pipeline = decode()
     pipeline.build()
     return pipeline
-
-
-def _uint8() -> Any:
-    from nvidia.dali import types
-
-    return types.UINT8
-
-
-def _first_line(error: RuntimeError) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), "no reason given")

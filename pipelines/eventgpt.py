@@ -131,8 +131,8 @@ class EventGPT:
     def preprocess(self, loaded: EventImages, /) -> tuple[Inputs, Work]:
         before, after = self._halves()
         pixels = self._pixels(loaded)
-        vision = self._model.visual_tower.config
-        prompt = before.shape[1] + len(pixels) + (vision.image_size // vision.patch_size) ** 2 + 1 + after.shape[1]
+        visual = len(pixels) + checkpoint.tokens_per_image(self._model.visual_tower.config)
+        prompt = before.shape[1] + visual + after.shape[1]
         if prompt > CONTEXT:
             raise UserError(f"the prompt has {prompt} tokens and EventGPT takes {CONTEXT}; give a shorter --prompt")
         self._language.require_room(prompt, self._workload.new_tokens)
@@ -141,7 +141,7 @@ class EventGPT:
     @torch.inference_mode()
     def vision(self, inputs: Inputs, /) -> tuple[Features, Work]:
         visual = self._encode(inputs.pixels)
-        work = Work(visual_tokens=visual.shape[1], dtype=str(visual.dtype).removeprefix("torch."), attention=self._attention())
+        work = Work(visual_tokens=visual.shape[1], dtype=checkpoint.dtype_name(visual.dtype), attention=self._attention())
         return Features(visual, inputs.before, inputs.after), work
 
     @torch.inference_mode()
@@ -160,8 +160,7 @@ class EventGPT:
         return tuple(torch.tensor([ids], device=self._workload.device) for ids in (before, after))  # type: ignore[return-value]
 
     def _attention(self) -> str:
-        vision, text = self._model.visual_tower.config, self._model.language.config
-        return f"{vision._attn_implementation} (vision), {text._attn_implementation} (text)"
+        return checkpoint.attention_name(self._model.visual_tower.config, self._model.language.config)
 
 
 def as_processor(processor: Any, workload: Workload) -> Callable[[EventImages], torch.Tensor]:

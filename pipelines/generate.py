@@ -36,9 +36,13 @@ class LanguageModel:
                 "give a shorter --prompt or fewer --new-tokens"
             )
 
+    def ends(self, token: int | torch.Tensor) -> bool:
+        """Whether the answer ends with this token. Waits for a token on the GPU only if one may end it."""
+        return self.stop_at_end and int(token) == self.end_token
+
     def stop_reason(self, tokens: list[int]) -> Literal["length", "end"]:
         """Why an answer ended there."""
-        return "end" if self.stop_at_end and tokens[-1] == self.end_token else "length"
+        return "end" if self.ends(tokens[-1]) else "length"
 
 
 Generate = Callable[[torch.Tensor, int], list[int]]
@@ -85,14 +89,11 @@ class StaticLoop:
         cache = self._filled_cache(grown, prompt + new_tokens)
         position = positions[:, -1:] + 1
         tokens = [token]
-        while len(tokens) < new_tokens and not self._ended(token):
+        while len(tokens) < new_tokens and not self._language.ends(token):
             token = self._step(token, position, cache).clone()
             tokens.append(token)
             position = position + 1
         return [int(value) for value in torch.cat(tokens, dim=1)[0].tolist()]
-
-    def _ended(self, token: torch.Tensor) -> bool:
-        return self._language.stop_at_end and int(token) == self._language.end_token
 
     def _decode(self, token: torch.Tensor, position: torch.Tensor, cache: StaticCache) -> torch.Tensor:
         # token, position: [1, 1] int64

@@ -87,14 +87,14 @@ class VideoLlava:
     @torch.inference_mode()
     def vision(self, inputs: Inputs, /) -> tuple[Features, Work]:
         visual = self._encode(inputs.pixels)
-        work = Work(visual_tokens=visual.shape[0] * visual.shape[1], dtype=_name(visual.dtype), attention=self._attention())
+        work = Work(visual_tokens=visual.shape[0] * visual.shape[1], dtype=checkpoint.dtype_name(visual.dtype), attention=self._attention())
         return Features(visual, inputs.tokens), work
 
     @torch.inference_mode()
     def generate(self, features: Features, new_tokens: int, /) -> tuple[Answer, Work]:
         tokens = self._generate(self._fuse(features), new_tokens)
         text = self._processor.tokenizer.decode(tokens, skip_special_tokens=True)
-        work = Work(new_tokens=len(tokens), stop=self._language.stop_reason(tokens), dtype=_name(features.visual.dtype))
+        work = Work(new_tokens=len(tokens), stop=self._language.stop_reason(tokens), dtype=checkpoint.dtype_name(features.visual.dtype))
         return Answer(tuple(tokens), text), work
 
     def _fuse(self, features: Features) -> torch.Tensor:
@@ -104,8 +104,7 @@ class VideoLlava:
         return torch.as_tensor(embeddings.masked_scatter(places, features.visual.to(embeddings.dtype)))
 
     def _attention(self) -> str:
-        vision, text = self._model.config.vision_config, self._model.config.text_config
-        return f"{vision._attn_implementation} (vision), {text._attn_implementation} (text)"
+        return checkpoint.attention_name(self._model.config.vision_config, self._model.config.text_config)
 
 
 def as_processor(processor: Any, workload: Workload) -> Preprocess:
@@ -250,12 +249,7 @@ def require_fit(model: Any, processor: Any) -> None:
     """
     if processor.video_token_id != model.config.video_token_id:
         raise ValueError(f"the tokenizer's <video> is {processor.video_token_id} and the model's is {model.config.video_token_id}")
-    vision = model.config.vision_config
-    places, tokens = places_per_frame(processor), (vision.image_size // vision.patch_size) ** 2 + 1
+    places, tokens = places_per_frame(processor), checkpoint.tokens_per_image(model.config.vision_config)
     if places != tokens:
         raise ValueError(f"the processor puts {places} places for a frame into the prompt, and the model makes {tokens} tokens of one")
     _used_layers(model)
-
-
-def _name(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")
