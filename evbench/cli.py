@@ -42,20 +42,20 @@ class Options:
     """What `compare` and `run` are both told."""
 
     model: Annotated[str, typer.Option(help="video-llava, or eventgpt.")] = "video-llava"
-    preset: Annotated[str | None, typer.Option(help="Size with random weights: tiny, or 7b. Default: tiny.")] = None
+    preset: Annotated[str | None, typer.Option(help="small: trained on street scenes (default). tiny, 7b: random weights.")] = None
     weights: Annotated[Path | None, typer.Option(help="A local Hugging Face checkpoint folder, instead of a preset.")] = None
-    video: Annotated[Path | None, typer.Option(help="A video file for video-llava. Default: a street that evbench carries.")] = None
-    events: Annotated[Path | None, typer.Option(help="A folder of event images (PNG) for eventgpt. Default: the same street.")] = None
+    video: Annotated[Path | None, typer.Option(help="A video file for video-llava. Default: a scene that evbench carries.")] = None
+    events: Annotated[Path | None, typer.Option(help="A folder of event images (PNG) for eventgpt. Default: the same scene.")] = None
     frame_policy: Annotated[
         str, typer.Option(help="inclusive: evenly spaced, first and last frame included. stride: every n/8-th frame, never the last.")
     ] = "inclusive"
     prompt: Annotated[str, typer.Option(help="The question put to the model.")] = workload.QUESTION
-    new_tokens: Annotated[int, typer.Option(min=1, max=1024, help="Tokens to generate, the same for every variant.")] = 64
+    new_tokens: Annotated[int, typer.Option(min=1, max=1024, help="Tokens to generate, the same for every variant.")] = 72
     stop_at_end: Annotated[bool, typer.Option("--stop-at-end", help="Let the end-of-text token end an answer early, on both sides.")] = (
         False
     )
     device: Annotated[str, typer.Option(help="cuda, cpu, or auto: the GPU if there is one.")] = "auto"
-    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Seed of the random weights.")] = 0
+    seed: Annotated[int | None, typer.Option(min=0, max=2**63 - 1, help="Seed of random weights. Default: 0.")] = None
     samples: Annotated[int, typer.Option(min=1, help="Timed runs of each variant.")] = 10
     warmup: Annotated[int, typer.Option(min=0, help="Untimed runs of each variant after its first call.")] = 3
     trace_tokens: Annotated[int, typer.Option(min=0, help="Tokens generated in the run that is traced. 0: no trace.")] = 16
@@ -147,6 +147,61 @@ def variants_command(
     for table in report.list_variants(obstacles):
         screen.print(report.to_rich(table, numbers=False))
     screen.print("Change one choice of a variant with name+part=choice, such as baseline+attention=eager.")
+
+
+scenes = typer.Typer(help="Make street scenes, seen by a video camera and an event camera, with captions.", no_args_is_help=True)
+app.add_typer(scenes, name="scenes")
+
+
+@scenes.command("make")
+def scenes_make_command(
+    folder: Annotated[Path, typer.Argument(help="Folder for the scenes. About 5 MB for each, most of it events.")],
+    count: Annotated[int, typer.Option(min=1, max=100_000, help="How many.")] = 10,
+    seconds: Annotated[float, typer.Option(min=0.5, max=10, help="Length of each. The small models have learnt 1.")] = 1.0,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="The same seed makes the same scenes.")] = 0,
+    size: Annotated[str, typer.Option(help="Of the video, in pixels: WIDTHxHEIGHT, both even.")] = "1440x1080",
+    workers: Annotated[int | None, typer.Option(min=1, help="Scenes made at the same time. Default: one on each core.")] = None,
+) -> None:
+    """Make scenes: for each an MP4, the events of a 640x480 event camera, five event images, and captions in dataset.json."""
+    from evbench.scenes import dataset
+
+    order = dataset.Order(folder, seed, count, seconds, *_size(size))
+    try:
+        dataset.open_folder(order)
+        with _progress() as progress:
+            progress("scenes", 0, count)
+            for done in dataset.make(order, workers or machine.cores()):
+                progress("scenes", done, count)
+    except KeyboardInterrupt:
+        _complain(f"interrupted; the scenes that are done are in {folder / dataset.INDEX}")
+        raise typer.Exit(130) from None
+    screen.print(f"Written to {folder}: {dataset.INDEX}, mp4, events, event_images", highlight=False, markup=False, soft_wrap=True)
+
+
+@scenes.command("show")
+def scenes_show_command(
+    folder: Annotated[Path, typer.Argument(help="A folder that `evbench scenes make` has made.")],
+    out: Annotated[Path, typer.Option(help="The sheet, a PNG.")] = Path("sheet.png"),
+    count: Annotated[int, typer.Option(min=1, max=100, help="How many scenes, from the first.")] = 6,
+) -> None:
+    """Draw a contact sheet: frames and event images of each scene above what its captions say."""
+    from evbench.scenes import dataset, sheet
+
+    if out.suffix.lower() != ".png":
+        raise UserError(f"--out {out} is no PNG; give a name that ends in .png")
+    sheet.draw_sheet(folder, dataset.read_index(folder)[:count]).save(out)
+    screen.print(f"Written to {out}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _size(text: str) -> tuple[int, int]:
+    """WIDTHxHEIGHT. Raises UserError."""
+    width, _, height = text.partition("x")
+    if not (width.isdecimal() and height.isdecimal()):
+        raise UserError(f"--size {text!r} is no size; write WIDTHxHEIGHT, such as 1440x1080")
+    size = int(width), int(height)
+    if any(edge % 2 or not 64 <= edge <= 4096 for edge in size):
+        raise UserError(f"--size {text}: each edge must be even, and from 64 to 4096 pixels; H.264 has no half of a pixel's colour")
+    return size
 
 
 def _side(text: str, role: Role) -> Variant | VariantResult:

@@ -12,8 +12,7 @@ from typing import TextIO
 
 from evbench import machine
 from evbench.errors import UserError
-from evbench.pipelines.folder import parameter_count
-from evbench.pipelines.presets import PRESETS
+from evbench.pipelines.presets import parameter_count
 from evbench.results import Build, Kind, Machine, Role, Run, Trace, VariantResult, Workload, to_json
 from evbench.schedule import turns
 from evbench.variants import Variant
@@ -157,10 +156,7 @@ def require_runnable(variants: dict[Role, Variant], workload: Workload) -> None:
         machine.require(variant, workload.model, workload.device)
     here = machine.read(workload.device)
     workers = len(variants)
-    if workload.weights is not None:
-        parameters = parameter_count(Path(workload.weights))
-    else:
-        parameters = PRESETS[workload.model][str(workload.preset)]["parameters"]
+    parameters = parameter_count(workload)
     needed = workers * parameters * BYTES_PER_VALUE[workload.dtype]
     present, place = (here.gpu.memory_bytes, here.gpu.name) if here.gpu else (here.memory_bytes, "this machine")
     if present is not None and needed > present:

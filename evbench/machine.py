@@ -27,12 +27,17 @@ def read(device: str) -> Machine:
     return Machine(
         system=f"{platform.system()} {platform.release()} {platform.machine()}",
         cpu=_cpu_name(),
-        cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        cores=cores(),
         memory_bytes=_memory_bytes(),
         gpu=find_gpu() if device == "cuda" else None,
         python=platform.python_version(),
         packages={name: _version(name) for name in PACKAGES},
     )
+
+
+def cores() -> int:
+    """That this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def find_gpu() -> Gpu | None:

@@ -57,7 +57,9 @@ def describe(result: Result) -> Report:
 def _facts(variants: dict[Role, VariantResult]) -> dict[str, str]:
     side = next(iter(variants.values()))
     workload, run = side.workload, side.runs[0]
-    size = f"preset {workload.preset}, random weights of seed {workload.seed}" if workload.preset else f"weights of {workload.weights}"
+    size = f"preset {workload.preset}" if workload.preset else f"weights of {workload.weights}"
+    if workload.seed is not None:
+        size += f", random weights of seed {workload.seed}"
     work = run.work
     facts = {
         "Model": f"{workload.model}, {size}, {side.build.parameters / 1e6:,.1f} million parameters, {work.dtype} on {workload.device}",
@@ -171,7 +173,7 @@ def _notes(variants: dict[Role, VariantResult]) -> tuple[str, ...]:
     if traces := [side.trace for side in variants.values() if side.trace is not None]:
         lengths = ", ".join(f"{trace.file} with {trace.new_tokens} new tokens" for trace in traces)
         notes.append(f"Traces, each of one sample in an untimed run of its own: {lengths}. Open one in https://ui.perfetto.dev.")
-    if next(iter(variants.values())).workload.preset:
+    if next(iter(variants.values())).workload.seed is not None:
         notes.append("Random weights: the text means nothing. It shows whether both variants compute the same.")
     return tuple(notes)
 

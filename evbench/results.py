@@ -110,7 +110,7 @@ class Workload:
 
     model: str
     preset: str | None
-    """Size of a model with seeded random weights. None if the weights come from a folder."""
+    """A model that needs no download. None if the weights come from a folder of the user's."""
     weights: str | None
     """Checkpoint folder. None for a preset."""
     input: str
@@ -124,7 +124,8 @@ class Workload:
     """Whether the end-of-text token may end the answer early, on both sides."""
     device: str
     dtype: str
-    seed: int
+    seed: int | None
+    """Of random weights. None where the weights are stored."""
 
     PATHS: typing.ClassVar[tuple[str, ...]] = ("weights", "input")
 

@@ -8,8 +8,7 @@ from pathlib import Path
 from evbench import sample
 from evbench.errors import UserError
 from evbench.machine import choose_device
-from evbench.pipelines import events, folder, video
-from evbench.pipelines.presets import PRESETS
+from evbench.pipelines import events, folder, presets, video
 from evbench.results import Workload
 from evbench.variants import nearest
 
@@ -32,20 +31,24 @@ def describe(
     new_tokens: int,
     stop_at_end: bool,
     device: str,
-    seed: int,
+    seed: int | None,
 ) -> Workload:
     """Raises UserError if the options contradict each other, or the input cannot be used."""
     require_model(model)
     if frame_policy not in video.POLICIES:
         raise UserError(f"unknown --frame-policy {frame_policy!r}; {nearest(frame_policy, list(video.POLICIES))}")
     if weights is not None and preset is not None:
-        raise UserError("--preset and --weights exclude each other: a preset has random weights; give one of them")
-    preset = preset if preset is not None or weights is not None else "tiny"
-    if preset is not None and preset not in PRESETS[model]:
-        raise UserError(f"unknown --preset {preset!r}; {nearest(preset, list(PRESETS[model]))}")
+        raise UserError("--preset and --weights exclude each other: a preset has weights of its own; give one of them")
+    preset = preset if preset is not None or weights is not None else presets.DEFAULT
+    if preset is not None and preset not in presets.names(model):
+        raise UserError(f"unknown --preset {preset!r}; {nearest(preset, presets.names(model))}")
     if weights is not None:
         folder.read_config(weights, model)
         folder.weight_files(weights)
+    trained = preset not in presets.PRESETS[model]
+    if trained and seed is not None:
+        told = f"--weights {weights}" if weights is not None else f"--preset {preset}"
+        raise UserError(f"--seed is of random weights, and {told} has stored ones: it would have no effect; leave it out")
     if found := [placeholder for placeholder in PLACEHOLDERS if placeholder in prompt]:
         raise UserError(f"--prompt {prompt!r} contains a placeholder for pictures, {found[0]}; leave it out, it is put in front")
     path, frames = _input(model, video_file, events_folder, frame_policy)
@@ -63,14 +66,14 @@ def describe(
         stop_at_end=stop_at_end,
         device=chosen,
         dtype=DTYPES[chosen],
-        seed=seed,
+        seed=None if trained else seed or 0,
     )
 
 
 def require_model(model: str) -> None:
     """Raises UserError for an unknown model."""
-    if model not in PRESETS:
-        raise UserError(f"unknown --model {model!r}; {nearest(model, list(PRESETS))}")
+    if model not in presets.PRESETS:
+        raise UserError(f"unknown --model {model!r}; {nearest(model, list(presets.PRESETS))}")
 
 
 def _input(model: str, video_file: Path | None, events_folder: Path | None, policy: str) -> tuple[Path, int]:

@@ -154,13 +154,18 @@ class EventGPT:
         return Answer(tuple(tokens), text), Work(prompt_tokens=embeddings.shape[1], new_tokens=len(tokens), stop=stop)
 
     def _halves(self) -> tuple[torch.Tensor, torch.Tensor]:
-        first, second = PROMPT.format(prompt=self._workload.prompt).split("<event>")
-        before = self._tokenizer(first)["input_ids"]
-        after = self._tokenizer(second, add_special_tokens=False)["input_ids"]
-        return tuple(torch.tensor([ids], device=self._workload.device) for ids in (before, after))  # type: ignore[return-value]
+        before, after = prompt_halves(self._tokenizer, self._workload.prompt)
+        device = self._workload.device
+        return torch.tensor([before], device=device), torch.tensor([after], device=device)
 
     def _attention(self) -> str:
         return checkpoint.attention_name(self._model.visual_tower.config, self._model.language.config)
+
+
+def prompt_halves(tokenizer: Any, prompt: str) -> tuple[list[int], list[int]]:
+    """The tokens in front of the event features, beginning of text first, and those behind them."""
+    first, second = PROMPT.format(prompt=prompt).split("<event>")
+    return tokenizer(first)["input_ids"], tokenizer(second, add_special_tokens=False)["input_ids"]
 
 
 def as_processor(processor: Any, workload: Workload) -> Callable[[EventImages], torch.Tensor]:
@@ -191,16 +196,17 @@ PREPROCESSORS: dict[str, Callable[[Any, Workload], Callable[[EventImages], torch
 
 def _make(variant: Variant, workload: Workload) -> tuple[EventGPTModel, Any, Any]:
     dtype = getattr(torch, workload.dtype)
-    if workload.weights is not None:
-        return _from_folder(Path(workload.weights), variant.attention, workload, dtype)
+    folder = presets.checkpoint_folder(workload)
+    if folder is not None:
+        return _from_folder(folder, variant.attention, workload, dtype)
     preset = presets.PRESETS["eventgpt"][str(workload.preset)]
     vision, text = CLIPVisionConfig(**preset["vision"]), LlamaConfig(**preset["text"])
-    with checkpoint.seeded(workload.seed, workload.device, dtype):
+    with checkpoint.seeded(workload.seed or 0, workload.device, dtype):
         model = EventGPTModel(vision, text, variant.attention)
-    return model.eval(), _processor(vision.image_size), presets.byte_tokenizer(text.vocab_size, {})
+    return model.eval(), image_processor(vision.image_size), presets.byte_tokenizer(text.vocab_size, {})
 
 
-def _processor(size: int) -> Any:
+def image_processor(size: int) -> Any:
     return CLIPImageProcessor(size={"shortest_edge": size}, crop_size={"height": size, "width": size})
 
 
@@ -211,10 +217,10 @@ def _from_folder(folder: Path, attention: str, workload: Workload, dtype: torch.
         vision = _tower_config(folder, tower, config)
         text = LlamaConfig(**{name: value for name, value in config.items() if name not in NOT_LLAMA})
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-        with checkpoint.seeded(workload.seed, workload.device, dtype):
+        with checkpoint.seeded(0, workload.device, dtype):
             model = EventGPTModel(vision, text, attention)
     load_weights(model, folder, tower)
-    return model.eval(), _processor(vision.image_size), tokenizer
+    return model.eval(), image_processor(vision.image_size), tokenizer
 
 
 def _tower_folder(folder: Path, config: dict[str, Any]) -> Path | None:

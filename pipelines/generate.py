@@ -51,12 +51,13 @@ Generate = Callable[[torch.Tensor, int], list[int]]
 
 def dynamic(language: LanguageModel) -> Generate:
     """transformers' own generate, with the cache that grows."""
+    # generate takes what its configuration leaves open from the model's, and would end an answer that is to have a fixed length.
+    language.whole.generation_config.eos_token_id = language.end_token if language.stop_at_end else None
 
     def generate(embeddings: torch.Tensor, new_tokens: int) -> list[int]:
         config = GenerationConfig(
             do_sample=False,
             max_new_tokens=new_tokens,
-            eos_token_id=language.end_token if language.stop_at_end else None,
             pad_token_id=0,
         )
         mask = torch.ones(embeddings.shape[:2], dtype=torch.long, device=embeddings.device)

@@ -1,12 +1,20 @@
-"""Model sizes that need no checkpoint: seeded random weights, and a tokenizer that spells text in bytes.
+"""Models that need no download.
 
-`7b` has the shapes of the released models, `tiny` the same number of visual tokens at a size that a CPU runs in a moment.
+`small` is trained, and ships with evbench. The others have seeded random weights, and a tokenizer that spells text in bytes: `7b` has
+the shapes of the released models, `tiny` the same number of visual tokens at a size that a CPU runs in a moment.
 No torch here: the parent process reads the parameter counts.
 """
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, TypedDict
+
+import evbench
+from evbench.pipelines import folder
+from evbench.results import Workload
+
+DATA = Path(evbench.__file__).parent / "data"
 
 
 class Preset(TypedDict):
@@ -65,6 +73,30 @@ PRESETS: dict[str, dict[str, Preset]] = {
         "7b": {"text": _TEXT_7B | {"vocab_size": 32000}, "vision": _VISION_7B | {"image_size": 336}, "parameters": 7_079_684_096},
     },
 }
+
+
+TRAINED: dict[str, dict[str, Path]] = {
+    "video-llava": {"small": DATA / "small-video-llava"},
+    "eventgpt": {"small": DATA / "small-eventgpt"},
+}
+"""Folders of the checkpoints that ship with evbench. `python -m evbench.training` made them."""
+DEFAULT = "small"
+
+
+def names(model: str) -> list[str]:
+    """All presets of a model."""
+    return [*TRAINED[model], *PRESETS[model]]
+
+
+def checkpoint_folder(workload: Workload) -> Path | None:
+    """Where the weights of a workload are stored. None for random ones."""
+    return Path(workload.weights) if workload.weights is not None else TRAINED[workload.model].get(str(workload.preset))
+
+
+def parameter_count(workload: Workload) -> int:
+    """Of the whole model, without loading it. Raises UserError if its folder is damaged."""
+    stored = checkpoint_folder(workload)
+    return folder.parameter_count(stored) if stored is not None else PRESETS[workload.model][str(workload.preset)]["parameters"]
 
 
 def special_tokens(vocabulary: int) -> dict[str, int]:

@@ -112,7 +112,7 @@ def as_processor(processor: Any, workload: Workload) -> Preprocess:
 
     def preprocess(frames: Frames, prompt: str) -> Inputs:
         clip = frames.pixels if not isinstance(frames.pixels, torch.Tensor) else frames.pixels.permute(0, 3, 1, 2)
-        made = processor(text=_question(prompt), videos=clip, return_tensors="pt")
+        made = processor(text=question(prompt), videos=clip, return_tensors="pt")
         dtype = getattr(torch, workload.dtype)
         return Inputs(made["pixel_values_videos"].to(workload.device, dtype), made["input_ids"].to(workload.device))
 
@@ -126,7 +126,7 @@ def direct(processor: Any, workload: Workload) -> Preprocess:
     per_frame = places_per_frame(processor)
 
     def preprocess(frames: Frames, prompt: str) -> Inputs:
-        ids: list[int] = processor.tokenizer(_question(prompt))["input_ids"]
+        ids: list[int] = processor.tokenizer(question(prompt))["input_ids"]
         place = ids.index(processor.video_token_id)
         ids = [*ids[:place], *[processor.video_token_id] * (per_frame * len(frames.indices)), *ids[place + 1 :]]
         pixels = pixel_values(frames.pixels, recipe, workload.device, dtype)
@@ -192,34 +192,44 @@ def _decoder(choice: str) -> Decoder:
     return {"plain": decode_plain, "threaded": decode_threaded}[choice]
 
 
-def _question(prompt: str) -> str:
+def question(prompt: str) -> str:
     return f"USER: <video>\n{prompt} ASSISTANT:"
 
 
 def _make(variant: Variant, workload: Workload) -> tuple[Any, Any]:
     dtype = getattr(torch, workload.dtype)
-    if workload.weights is not None:
-        return _from_folder(Path(workload.weights), variant.attention, workload.device, dtype)
+    folder = presets.checkpoint_folder(workload)
+    if folder is not None:
+        return _from_folder(folder, variant.attention, workload.device, dtype)
     preset = presets.PRESETS["video-llava"][str(workload.preset)]
     vocabulary = preset["text"]["vocab_size"]
     specials = presets.special_tokens(vocabulary)
+    with checkpoint.seeded(workload.seed or 0, workload.device, dtype):
+        model = untrained(preset["text"], preset["vision"], specials, variant.attention)
+    return model.eval(), processor(presets.byte_tokenizer(vocabulary, specials), preset["vision"]["patch_size"])
+
+
+def untrained(text: dict[str, Any], vision: dict[str, Any], specials: dict[str, int], attention: str) -> Any:
+    """The network with random weights, in torch's default type and on its default device.
+
+    Args:
+        text, vision: arguments for transformers' configurations.
+        specials: ids of `<image>` and `<video>`.
+    """
     config = VideoLlavaConfig(
-        text_config=preset["text"],
-        vision_config=preset["vision"],
+        text_config=text,
+        vision_config=vision,
         image_token_index=specials["<image>"],
         video_token_index=specials["<video>"],
         vision_feature_layer=-2,
         vision_feature_select_strategy="default",
     )
-    with checkpoint.seeded(workload.seed, workload.device, dtype):
-        model = VideoLlavaForConditionalGeneration._from_config(config, attn_implementation=variant.attention)
-    processor = VideoLlavaProcessor(
-        VideoLlavaImageProcessor(),
-        VideoLlavaVideoProcessor(),
-        presets.byte_tokenizer(vocabulary, specials),
-        patch_size=config.vision_config.patch_size,
-    )
-    return model.eval(), processor
+    return VideoLlavaForConditionalGeneration._from_config(config, attn_implementation=attention)
+
+
+def processor(tokenizer: Any, patch_size: int) -> Any:
+    """The released model's processor, with another tokenizer."""
+    return VideoLlavaProcessor(VideoLlavaImageProcessor(), VideoLlavaVideoProcessor(), tokenizer, patch_size=patch_size)
 
 
 def _from_folder(folder: Path, attention: str, device: str, dtype: torch.dtype) -> tuple[Any, Any]:

@@ -1,12 +1,24 @@
-"""Results to test with."""
+"""Results and pictures to test with."""
 
 from __future__ import annotations
 
 import dataclasses
 from typing import Any
 
-from evbench import results
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from evbench import results, sample
 from evbench.results import STAGES, Build, Gpu, Machine, Memory, Result, Run, StageRun, VariantResult, Work, Workload
+from evbench.scenes.draw import draw, pack
+from evbench.scenes.world import imagine
+
+
+def drawn_sample(seconds: tuple[float, ...]) -> npt.NDArray[np.uint8]:
+    """The scene of evbench's sample as it was before it was encoded: [frames, 1080, 1440, 3]."""
+    frames = draw(pack([imagine(sample.SEED, sample.INDEX)], "cpu"), torch.tensor(seconds), 1.0, 1080, 1440)[0]
+    return frames.permute(1, 2, 3, 0).add(0.5).clamp(0, 255).to(torch.uint8).numpy()
 
 
 def make_run(kind: results.Kind = "timed", seconds: float = 0.1, tokens: tuple[int, ...] = (5, 6), **work: Any) -> Run:

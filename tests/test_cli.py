@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
 import shlex
 import signal
 import subprocess
@@ -19,29 +18,12 @@ from typing import Any
 import pytest
 
 from evbench import __version__, results, sample
-from evbench.cli import main
 from evbench.results import STAGES, Result
 from evbench.trace import PREFIX
 from tests.checkpoints import change_config, save_tiny_video_llava
+from tests.command import evbench, refused
 
-QUICK = "--samples 3 --warmup 1 --new-tokens 20 --trace-tokens 5"
-
-
-def evbench(arguments: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "evbench.cli", *shlex.split(arguments)]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=600, env=os.environ | environment)
-
-
-def refused(arguments: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> str:
-    """Run in this process, expect exit code 2 and one line, and return it."""
-    monkeypatch.setattr(sys, "argv", ["evbench", *shlex.split(arguments)])
-    with pytest.raises(SystemExit) as caught:
-        main()
-    output = capsys.readouterr()
-    assert caught.value.code == 2
-    assert output.out == ""
-    (line,) = output.err.splitlines()
-    return line
+QUICK = "--preset tiny --samples 3 --warmup 1 --new-tokens 20 --trace-tokens 5"
 
 
 COMPARE = "compare --baseline baseline --optimized optimized --device cpu"
@@ -219,7 +201,7 @@ def test_help_and_variants_read_well(tmp_path: Path) -> None:
         ("compare --baseline basline --optimized optimized", "did you mean 'baseline'?"),
         ("compare --baseline baseline --optimized optimized+visoin=eager", "did you mean 'vision'?"),
         (f"{COMPARE} --model video-lava", "did you mean 'video-llava'?"),
-        (f"{COMPARE} --preset huge", "there is tiny, 7b."),
+        (f"{COMPARE} --preset huge", "there is small, tiny, 7b."),
         (f"{COMPARE} --frame-policy exclusive", "did you mean 'inclusive'?"),
         (f"{COMPARE} --preset tiny --weights .", "exclude each other"),
         (f"{COMPARE} --events .", "--events is for --model eventgpt"),

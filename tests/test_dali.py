@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from transformers import VideoLlavaVideoProcessor
@@ -17,6 +16,7 @@ from evbench.pipelines.dali import BT470BG, BT709, LUMA, DaliDecoder, _to_rgb, r
 from evbench.pipelines.pixels import Recipe, pixel_values
 from evbench.pipelines.video import POLICIES, decode_plain
 from tests.conftest import MakeClip
+from tests.examples import drawn_sample
 
 
 def test_the_repair_undoes_a_conversion_with_the_wrong_matrix() -> None:
@@ -53,7 +53,7 @@ def test_dali_shows_the_colours_of_bt709() -> None:
     """Against the pictures that were encoded, after the resize: decoders differ in how they upsample chroma."""
     recipe = Recipe.of(VideoLlavaVideoProcessor())
     frames, usual = DaliDecoder()(sample.CLIP, 8, "inclusive"), decode_plain(sample.CLIP, 8, "inclusive")
-    source = np.stack([sample.draw(seconds, 1440, 1080) for seconds in frames.seconds])
+    source = drawn_sample(frames.seconds)
     made, expected, true = (pixel_values(pixels, recipe, "cuda", torch.float32) for pixels in (frames.pixels, usual.pixels, source))
     level = 1 / 255 / min(recipe.std)
     assert (made - true).abs().mean() < 1.5 * level

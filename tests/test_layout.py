@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-EVERYTHING = {path.stem for path in (ROOT / "evbench").glob("*.py")} | {"pipelines", "kernels"}
+FOLDERS = ("pipelines", "kernels", "scenes", "training")
+"""Rooms of several files. The first two are links in evbench/ to the folders at the top."""
+EVERYTHING = {path.stem for path in (ROOT / "evbench").glob("*.py")} | set(FOLDERS)
 
 DATA = {"errors", "results", "variants", "stages"}
 MAY_IMPORT: dict[str, set[str]] = {
@@ -26,6 +28,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "machine": {"errors", "results", "variants", "gpu"},
     "report": {"results", "stages", "variants"},
     "pipelines": DATA | {"kernels"},
+    "scenes": {"errors", "pipelines"},
+    "training": DATA | {"pipelines", "scenes"},
     "worker": DATA | {"measure", "memory", "trace", "pipelines"},
     "workload": DATA | {"machine", "sample", "pipelines"},
     "compare": DATA | {"machine", "schedule", "worker", "pipelines"},
@@ -35,7 +39,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 
 
 def room(path: Path) -> str:
-    return path.parent.name if path.parent.name in ("pipelines", "kernels") else path.stem
+    return path.parent.name if path.parent.name in FOLDERS else path.stem
 
 
 def imported_rooms(path: Path) -> set[str]:
@@ -51,7 +55,7 @@ def imported_rooms(path: Path) -> set[str]:
     return found
 
 
-SOURCES = sorted([*(ROOT / "evbench").glob("*.py"), *(ROOT / "pipelines").glob("*.py"), *(ROOT / "kernels").glob("*.py")])
+SOURCES = sorted([*(ROOT / "evbench").glob("*.py"), *(path for name in FOLDERS for path in (ROOT / "evbench" / name).glob("*.py"))])
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: f"{path.parent.name}/{path.name}")

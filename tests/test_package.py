@@ -26,7 +26,10 @@ def test_the_wheel_holds_all_code_and_the_sample(tmp_path: Path) -> None:
     (wheel,) = tmp_path.glob("*.whl")
     names = set(zipfile.ZipFile(wheel).namelist())
     code = {f"evbench/{path.name}" for path in (ROOT / "evbench").glob("*.py")}
-    code |= {f"evbench/pipelines/{path.name}" for path in (ROOT / "pipelines").glob("*.py")}
-    data = {"evbench/py.typed", "evbench/data/street.mp4", *(f"evbench/data/street-events/{index}.png" for index in range(5))}
+    code |= {
+        f"evbench/{name}/{path.name}" for name in ("pipelines", "scenes", "training") for path in (ROOT / "evbench" / name).glob("*.py")
+    }
+    data = {"evbench/py.typed", *(str(path.relative_to(ROOT)) for path in (ROOT / "evbench" / "data").rglob("*") if path.is_file())}
+    assert "evbench/data/small-video-llava/model.safetensors" in data
     assert names >= code | data
     assert not {name for name in names if name.startswith(("kernels/", "pipelines/", "tests/"))}, "nothing beside evbench is installed"

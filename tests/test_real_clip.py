@@ -9,8 +9,8 @@ import pytest
 
 from evbench import results
 from evbench.pipelines.video import POLICIES, decode_plain, decode_threaded, probe
+from tests.command import evbench
 from tests.materials import BIKES
-from tests.test_cli import evbench
 
 
 @pytest.fixture(scope="module")

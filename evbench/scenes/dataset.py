@@ -1,0 +1,175 @@
+"""A folder of scenes: for each an MP4, the events of an event camera, five event images and the captions, listed in dataset.json.
+
+The keys of an entry are those of the set that EventGPT's one-second clips came in (models of xifan-zhang's benchmark): id, split,
+event_data, video_data and mp4_data, event_image, conversations. `event_conversations` holds the captions that tell nothing of colour,
+and `scene` what was drawn.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import multiprocessing
+import os
+import platform
+import signal
+from collections.abc import Iterator
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import torch
+from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
+from PIL import Image
+
+from evbench.errors import UserError
+from evbench.pipelines.events import slice_images
+from evbench.scenes import event_camera
+from evbench.scenes.captions import QUESTIONS, describe
+from evbench.scenes.draw import draw, pack
+from evbench.scenes.world import Scene, imagine
+
+INDEX = "dataset.json"
+FRAMES_PER_SECOND = 20
+FRAMES_AT_ONCE = 10
+EVENT_IMAGES = 5
+ENCODER = {"crf": "23", "preset": "fast"}
+if platform.machine() == "x86_64":
+    # The AVX-512 code of x264 (in PyAV 18.1's wheel) writes other bytes from run to run for the same frames; this one does not.
+    ENCODER["x264-params"] = "asm=SSE4.2"
+
+
+@dataclass(frozen=True)
+class Order:
+    """What is to be made."""
+
+    folder: Path
+    seed: int
+    count: int
+    seconds: float
+    width: int
+    height: int
+
+
+def open_folder(order: Order) -> None:
+    """Make the folder. Raises UserError if it holds a set already, or cannot be made."""
+    if (order.folder / INDEX).exists():
+        raise UserError(f"{order.folder} holds scenes already; give another folder, or remove it")
+    try:
+        for part in ("mp4", "events", "event_images"):
+            (order.folder / part).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot make {order.folder} ({error.strerror}); give another folder") from error
+
+
+def make(order: Order, workers: int) -> Iterator[int]:
+    """Make all scenes, `workers` at a time, and yield how many are done. dataset.json lists those that are done, also after a stop.
+
+    The same order gives the same bytes with the same versions, whatever the number of workers.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    entries: dict[int, dict[str, Any]] = {}
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_alone)
+    try:
+        running: dict[Future[dict[str, Any]], int] = {pool.submit(make_one, order, index): index for index in range(order.count)}
+        for future in as_completed(running):
+            entries[running[future]] = future.result()
+            yield len(entries)
+    except OSError as error:
+        raise UserError(f"cannot write to {order.folder} ({error.strerror}); make room, or give another folder") from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+        _write_index(order.folder, [entries[index] for index in sorted(entries)])
+
+
+def make_one(order: Order, index: int) -> dict[str, Any]:
+    """Make one scene's files. Returns its entry, with paths relative to the folder."""
+    scene = imagine(order.seed, index)
+    name = scene.name
+    clip, stream, images = f"mp4/{name}.mp4", f"events/{name}.npz", f"event_images/{name}"
+    write_clip(order.folder / clip, scene, order.seconds, order.width, order.height)
+    events = event_camera.watch(scene, order.seconds, (order.seed, index, 1))
+    np.savez_compressed(order.folder / stream, x=events.x, y=events.y, t=events.t, p=events.p)
+    files = write_event_images(order.folder / images, events)
+    return {
+        "id": name,
+        "split": "test",
+        "event_data": stream,
+        "video_data": clip,
+        "mp4_data": clip,
+        "event_image": [f"{images}/{file}" for file in files],
+        "conversations": _conversations(scene, colours=True),
+        "event_conversations": _conversations(scene, colours=False),
+        "scene": dataclasses.asdict(scene),
+    }
+
+
+def write_clip(path: Path, scene: Scene, seconds: float, width: int, height: int) -> None:
+    """As H.264 at 20 frames a second, 4:2:0, BT.709 limited range, and tagged as that."""
+    packed = pack([scene], "cpu")
+    count = round(seconds * FRAMES_PER_SECOND)
+    with av.open(path, "w", options={"movflags": "faststart"}) as container:
+        stream = container.add_stream("libx264", rate=FRAMES_PER_SECOND, options=ENCODER)
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        context = stream.codec_context
+        context.thread_count = 1
+        context.colorspace, context.color_range = Colorspace.ITU709, ColorRange.MPEG
+        context.color_primaries, context.color_trc = ColorPrimaries.BT709, ColorTrc.BT709
+        for start in range(0, count, FRAMES_AT_ONCE):
+            times = torch.arange(start, min(start + FRAMES_AT_ONCE, count)) / FRAMES_PER_SECOND
+            frames = draw(packed, times, seconds, height, width)[0].permute(1, 2, 3, 0)  # [frames, height, width, 3]
+            for offset, pixels in enumerate(frames.add(0.5).clamp_(0, 255).to(torch.uint8).numpy()):
+                rgb = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
+                yuv = rgb.reformat(format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG)
+                yuv.pts = start + offset
+                container.mux(stream.encode(yuv))
+        container.mux(stream.encode())
+
+
+def write_event_images(folder: Path, events: event_camera.Events) -> list[str]:
+    """Five images of equal event count. Returns their names."""
+    folder.mkdir(parents=True, exist_ok=True)
+    names = []
+    for index, image in enumerate(slice_images(events.x, events.y, events.p, event_camera.HEIGHT, event_camera.WIDTH, EVENT_IMAGES)):
+        names.append(f"{index}.png")
+        Image.fromarray(image).save(folder / names[-1])
+    return names
+
+
+def read_index(folder: Path) -> list[dict[str, Any]]:
+    """The entries of a folder of scenes. Raises UserError if it is none."""
+    file = folder / INDEX
+    try:
+        entries = json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{file}: {error.strerror}; give a folder that `evbench scenes make` has made") from error
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{file} is damaged ({error}); make the scenes again") from error
+    needed = {"id", "mp4_data", "event_image", "conversations", "event_conversations"}
+    if not (isinstance(entries, list) and all(isinstance(entry, dict) and needed <= set(entry) for entry in entries)):
+        raise UserError(f"{file} is no list of scenes with {', '.join(sorted(needed))}; give a folder that `evbench scenes make` has made")
+    return entries
+
+
+def _conversations(scene: Scene, *, colours: bool) -> list[dict[str, str]]:
+    turns = []
+    for register, question in QUESTIONS.items():
+        turns += [{"from": "human", "value": question}, {"from": "gpt", "value": describe(scene, register, colours=colours)}]
+    return turns
+
+
+def _write_index(folder: Path, entries: list[dict[str, Any]]) -> None:
+    unfinished = folder / f"{INDEX}.part"
+    unfinished.write_text(json.dumps(entries, indent=1) + "\n", encoding="utf-8")
+    os.replace(unfinished, folder / INDEX)
+
+
+def _alone() -> None:
+    """A worker draws on one core, and leaves Ctrl-C to the parent."""
+    torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

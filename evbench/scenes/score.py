@@ -1,0 +1,74 @@
+"""How much of what a caption should say was said."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import dataclass
+from itertools import zip_longest
+
+from evbench.scenes.captions import Account, Told, understand
+
+
+@dataclass(frozen=True)
+class Share:
+    """So many right, of so many."""
+
+    right: int
+    of: int
+
+    @property
+    def value(self) -> float:
+        return self.right / self.of
+
+    def interval(self) -> tuple[float, float]:
+        """95 % interval of the share: E. B. Wilson, J. Am. Stat. Assoc. 22 (1927)."""
+        z = 1.959964
+        centre = (self.value + z**2 / (2 * self.of)) / (1 + z**2 / self.of)
+        half = z / (1 + z**2 / self.of) * math.sqrt(self.value * (1 - self.value) / self.of + z**2 / (4 * self.of**2))
+        # Rounding must not put the bound of a share of 0 or 1 beside it.
+        return max(0.0, min(centre - half, self.value)), min(1.0, max(centre + half, self.value))
+
+
+def score(expected: list[str], said: list[str]) -> dict[str, Share]:
+    """The share of captions that are exactly right, and of each attribute over all that the expected captions tell.
+
+    Raises:
+        ValueError: an expected caption is none of ours, or the lists differ in length.
+    """
+    right: Counter[str] = Counter()
+    of: Counter[str] = Counter()
+    for should, does in zip(expected, said, strict=True):
+        of["exact"] += 1
+        right["exact"] += should == does
+        account = understand(should)
+        if account is None:
+            raise ValueError(f"no caption of a scene: {should!r}")
+        for name, value, found in _compared(account, understand(does)):
+            of[name] += 1
+            right[name] += value == found
+    return {name: Share(right[name], of[name]) for name in of}
+
+
+def _compared(should: Account, does: Account | None) -> list[tuple[str, object, object]]:
+    """(attribute, expected, found) for all that the expected account tells; found is None where the answer is no caption."""
+    rows: list[tuple[str, object, object]] = [
+        ("backdrop", should.backdrop, does and does.backdrop),
+        ("actors", len(should.actors), does and len(does.actors)),
+        ("relation", should.relation, does and does.relation),
+    ]
+    if should.dusk is not None:
+        rows.append(("day or dusk", should.dusk, does.dusk if does else None))
+    told: tuple[Told, ...] = does.actors if does else ()
+    for one, other in zip_longest(should.actors, told):
+        if one is None:  # told of one too many: counted under "actors"
+            continue
+        rows += [("place", one.place, other and other.place), ("kind", one.kind, other and other.kind)]
+        if one.colour is not None:
+            rows.append(("colour", one.colour, other and other.colour))
+        if one.row is not None:
+            rows.append(("row", one.row, other and other.row))
+        rows.append(("moves to", one.side or "stands", (other.side or "stands") if other else None))
+        if one.fast is not None:
+            rows.append(("speed", one.fast, other.fast if other else None))
+    return rows

@@ -1,0 +1,64 @@
+"""Train a small checkpoint on scenes: `python -m evbench.training video-llava FOLDER --minutes 6.5`."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+
+from evbench.scenes.words import make_tokenizer
+from evbench.training import batches, fit, learners
+from evbench.training.fit import Course
+
+TRAINING_SERIES = 2**32
+"""Seed of the scenes that are trained on: larger than any that `evbench scenes make` takes, so that none of those was ever seen."""
+HELD_OUT_SERIES = 0
+
+
+def main(
+    model: Annotated[str, typer.Argument(help="video-llava, or eventgpt.")],
+    out: Annotated[Path, typer.Argument(help="Folder for the checkpoint and log.jsonl.")],
+    steps: Annotated[int, typer.Option(min=1, help="Optimizer steps at most.")] = 6000,
+    minutes: Annotated[float, typer.Option(min=0, help="Time at most; the learning rate falls to its end by then.")] = 6.5,
+    scenes: Annotated[int, typer.Option(min=1, help="Scenes in a step.")] = 64,
+    rate: Annotated[float, typer.Option(help="Learning rate at its highest.")] = 1.5e-3,
+    hint: Annotated[float, typer.Option(help="Weight of naming what each patch shows.")] = 1.0,
+    seed: Annotated[int, typer.Option(help="Of the first weights and the noise.")] = 0,
+    workers: Annotated[int, typer.Option(min=0, help="Processes that imagine scenes.")] = 12,
+    device: Annotated[str, typer.Option(help="cuda, or cpu.")] = "cuda",
+    compiled: Annotated[bool, typer.Option(help="Compile the layers.")] = True,
+    every: Annotated[int, typer.Option(min=1, help="Steps between two lines of the log.")] = 50,
+    held_out: Annotated[int, typer.Option(min=0, help="Batches of new scenes to score at the end.")] = 16,
+) -> None:
+    """Train on scenes drawn as it goes, and leave a folder that `evbench --weights` takes."""
+    began = time.perf_counter()
+    torch.set_float32_matmul_precision("high")
+    tokenizer = make_tokenizer()
+    learner = learners.new(model, tokenizer, learners.SIZES[model], device, seed, compiled=compiled)
+    course = Course(steps, minutes * 60, rate, hint=hint)
+    out.mkdir(parents=True, exist_ok=True)
+    typer.echo(f"{model}: {learners.parameter_count(learner):,} parameters, {len(tokenizer)} words, torch {torch.__version__}, {course}")
+    with (out / "log.jsonl").open("w", encoding="utf-8") as log:
+        for progress in fit.fit(
+            learner, batches.stream(tokenizer, TRAINING_SERIES, scenes, workers, colours=learner.colours), course, device, every
+        ):
+            line = json.dumps(dataclasses.asdict(progress))
+            log.write(line + "\n")
+            log.flush()
+            typer.echo(line)
+    learner.model.to(torch.bfloat16)
+    learner.save(out)
+    typer.echo(f"saved to {out} after {time.perf_counter() - began:.0f} s")
+    if held_out:
+        learner.model.to(torch.float32)  # the rounded weights, which are those that ship
+        fresh = batches.stream(tokenizer, HELD_OUT_SERIES, scenes, min(workers, 4), colours=learner.colours)
+        typer.echo(f"exact on {held_out * scenes} new scenes: {fit.score(learner, fresh, held_out, device)}")
+
+
+if __name__ == "__main__":
+    typer.run(main)

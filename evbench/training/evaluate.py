@@ -1,0 +1,103 @@
+"""How well a checkpoint tells scenes that were stored as files: `python -m evbench.training.evaluate eventgpt SCENES OUT`.
+
+Through the ordinary pipeline: the MP4 is decoded, the event images are read from PNG, and the answer is generated.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+from rich.console import Console
+from rich.progress import track
+
+from evbench.pipelines.build import build
+from evbench.results import Workload
+from evbench.scenes.captions import QUESTIONS, Register
+from evbench.scenes.dataset import read_index
+from evbench.scenes.score import Share, score
+from evbench.stages import run_stages
+from evbench.training.batches import ANSWER_TOKENS
+from evbench.variants import parse
+
+TURNS = {"video-llava": "conversations", "eventgpt": "event_conversations"}
+INPUTS: dict[str, Callable[[dict[str, Any]], Path]] = {
+    "video-llava": lambda entry: Path(entry["mp4_data"]),
+    "eventgpt": lambda entry: Path(entry["event_image"][0]).parent,
+}
+
+
+def main(
+    model: Annotated[str, typer.Argument(help="video-llava, or eventgpt.")],
+    scenes: Annotated[Path, typer.Argument(help="A folder that `evbench scenes make` has made.")],
+    out: Annotated[Path, typer.Argument(help="Folder for scores.json, scores.md and answers.jsonl.")],
+    weights: Annotated[Path | None, typer.Option(help="A checkpoint folder. Default: the one that ships with evbench.")] = None,
+    variant: Annotated[str, typer.Option(help="A variant, see evbench variants.")] = "baseline",
+    count: Annotated[int | None, typer.Option(help="How many scenes, from the first. Default: all.")] = None,
+    device: Annotated[str, typer.Option(help="cpu, or cuda.")] = "cpu",
+) -> None:
+    """Ask both questions about every scene, and count what was right."""
+    entries = read_index(scenes)[:count]
+    out.mkdir(parents=True, exist_ok=True)
+    table = [f"# {model}: {len(entries)} scenes of {entries[0]['id'].rsplit('-', 1)[0]}, that training never saw\n"]
+    scores: dict[str, Any] = {"model": model, "scenes": len(entries), "variant": variant, "torch": torch.__version__, "device": device}
+    with (out / "answers.jsonl").open("w", encoding="utf-8") as log:
+        for number, register in enumerate(QUESTIONS):
+            expected = [entry[TURNS[model]][2 * number + 1]["value"] for entry in entries]
+            said = []
+            for entry, answer in zip(entries, _answers(model, scenes, entries, register, weights, variant, device), strict=True):
+                said.append(answer)
+                log.write(json.dumps({"id": entry["id"], "register": register, "answer": answer}) + "\n")
+                log.flush()
+            found = {"as shown": score(expected, said), "shuffled": score(expected, said[1:] + said[:1])}
+            scores[register] = {which: {name: _stored(share) for name, share in shares.items()} for which, shares in found.items()}
+            table += _table(register, found)
+    (out / "scores.json").write_text(json.dumps(scores, indent=1) + "\n", encoding="utf-8")
+    (out / "scores.md").write_text("\n".join(table) + "\n", encoding="utf-8")
+    typer.echo("\n".join(table))
+
+
+def _answers(
+    model: str, scenes: Path, entries: list[dict[str, Any]], register: Register, weights: Path | None, variant: str, device: str
+) -> Iterator[str]:
+    asked = Workload(
+        model=model,
+        preset=None if weights else "small",
+        weights=str(weights) if weights else None,
+        input="",
+        input_sha256="",
+        frames=8 if model == "video-llava" else 5,
+        frame_policy="inclusive" if model == "video-llava" else "all",
+        prompt=QUESTIONS[register],
+        new_tokens=ANSWER_TOKENS[register],
+        stop_at_end=True,
+        device=device,
+        dtype="bfloat16" if device == "cuda" else "float32",
+        seed=None,
+    )
+    pipeline = build(parse(variant), asked)
+    for entry in track(entries, f"{model}, {register}", console=Console(stderr=True)):
+        answer, _ = run_stages(pipeline, scenes / INPUTS[model](entry), asked.new_tokens, nullcontext)
+        yield answer.text
+
+
+def _stored(share: Share) -> dict[str, Any]:
+    return {"right": share.right, "of": share.of, "share": share.value, "interval": share.interval()}
+
+
+def _table(register: Register, found: dict[str, dict[str, Share]]) -> list[str]:
+    lines = [f"## {QUESTIONS[register]}\n", "| what | right | of | share | 95 % interval | pictures shuffled |", "| --- " * 6 + "|"]
+    for name, share in found["as shown"].items():
+        low, high = share.interval()
+        chance = found["shuffled"][name].value
+        lines.append(f"| {name} | {share.right} | {share.of} | {share.value:.1%} | {low:.1%} - {high:.1%} | {chance:.1%} |")
+    return [*lines, ""]
+
+
+if __name__ == "__main__":
+    typer.run(main)

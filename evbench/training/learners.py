@@ -1,0 +1,221 @@
+"""The two networks as they learn: pictures in, the features of the language model out. One class each, of the same shape."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from safetensors.torch import save_file
+from torch import nn
+from transformers import CLIPVisionConfig, LlamaConfig
+
+from evbench.pipelines import checkpoint, eventgpt, video_llava
+from evbench.pipelines.pixels import Recipe, pixel_values
+from evbench.pipelines.video import POLICIES
+from evbench.training import batches
+from evbench.training.batches import EVENT_IMAGES, FRAMES_PER_SECOND, SECONDS, Batch, Studio
+
+FRAMES = 8
+_LLAMA = {
+    "model_type": "llama",
+    "rms_norm_eps": 1e-5,
+    "max_position_embeddings": 4096,
+    "pad_token_id": 0,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+    "initializer_range": 0.05,
+}
+_CLIP = {"model_type": "clip_vision_model", "patch_size": 14, "hidden_act": "quick_gelu", "layer_norm_eps": 1e-5}
+
+
+def text_size(vocabulary: int, hidden: int, layers: int, heads: int, intermediate: int) -> dict[str, Any]:
+    """Arguments for transformers' LlamaConfig."""
+    return _LLAMA | {
+        "vocab_size": vocabulary,
+        "hidden_size": hidden,
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+        "num_key_value_heads": heads,
+        "intermediate_size": intermediate,
+    }
+
+
+def vision_size(image: int, hidden: int, layers: int, heads: int, intermediate: int) -> dict[str, Any]:
+    """Arguments for transformers' CLIPVisionConfig."""
+    return _CLIP | {
+        "image_size": image,
+        "hidden_size": hidden,
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+        "intermediate_size": intermediate,
+        "projection_dim": hidden,
+    }
+
+
+class Learner(Protocol):
+    """What the training loop needs of a network."""
+
+    colours: bool
+    """Whether it sees colour and the time of day, and so whether its captions tell them."""
+    llama: Any
+    """The language model without its head: takes inputs_embeds."""
+    head: Any
+
+    @property
+    def model(self) -> nn.Module:
+        """The whole network."""
+
+    def draw(self, batch: Batch) -> torch.Tensor:
+        """[scenes, images, 3, edge, edge] pixel values, as preprocessing would hand them over."""
+
+    def see(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """[scenes, visual tokens, hidden] for the language model; [scenes, images, patches, hidden] for the hint."""
+
+    def shown(self, batch: Batch) -> torch.Tensor:
+        """What each patch shows: [scenes, images, patches, traits]."""
+
+    def prompt(self, question: str) -> tuple[list[int], list[int]]:
+        """The tokens in front of the visual ones, and those behind them."""
+
+    def layers(self) -> Iterable[nn.Module]:
+        """What is worth compiling."""
+
+    def save(self, folder: Path) -> None:
+        """As a checkpoint folder that `--weights` takes."""
+
+
+class VideoLearner:
+    """Video-LLaVA: eight frames."""
+
+    colours = True
+
+    def __init__(self, tokenizer: Any, text: dict[str, Any], vision: dict[str, Any], studio: Studio, device: str) -> None:
+        self._studio = studio
+        specials = {name: tokenizer.convert_tokens_to_ids(name) for name in ("<image>", "<video>")}
+        with torch.device(device):
+            self.model = video_llava.untrained(text, vision, specials, "sdpa")
+        self.llama, self.head = self.model.model.language_model, self.model.lm_head
+        self._processor = video_llava.processor(tokenizer, vision["patch_size"])
+        self._processor.video_processor.size = {"shortest_edge": vision["image_size"]}
+        self._processor.video_processor.crop_size = {"height": vision["image_size"], "width": vision["image_size"]}
+        self._video = specials["<video>"]
+        self._edge, self._patches = vision["image_size"], vision["image_size"] // vision["patch_size"]
+        self._encode = video_llava.used_layers(self.model)
+        recipe = Recipe.of(self._processor.video_processor)
+        self._mean, self._std = (torch.tensor(value, device=device)[:, None, None] * 255 for value in (recipe.mean, recipe.std))
+        count = round(SECONDS * FRAMES_PER_SECOND)
+        self._seconds = [torch.tensor(choose(count, FRAMES), device=device) / FRAMES_PER_SECOND for choose in POLICIES.values()]
+
+    def draw(self, batch: Batch) -> torch.Tensor:
+        frames = self._studio.frames(batch.packed, self._moments(batch), self._edge)
+        return (frames.round() - self._mean) / self._std
+
+    def see(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        features = _apart(self._encode(pixels), pixels)  # [scenes, frames, 257, hidden]
+        return features.flatten(1, 2), features[:, :, 1:]
+
+    def shown(self, batch: Batch) -> torch.Tensor:
+        return batches.patch_traits(batch, self._moments(batch) - SECONDS / 2, self._patches)
+
+    def _moments(self, batch: Batch) -> torch.Tensor:
+        """[scenes, frames] seconds: the scenes take turns with the ways to choose frames, most of them evbench's own."""
+        return torch.stack([self._seconds[index % 4 == 3] for index in range(len(batch.traits))])
+
+    def prompt(self, question: str) -> tuple[list[int], list[int]]:
+        ids: list[int] = self._processor.tokenizer(video_llava.question(question))["input_ids"]
+        place = ids.index(self._video)
+        return ids[:place], ids[place + 1 :]
+
+    def layers(self) -> Iterable[nn.Module]:
+        return [*self.model.model.video_tower.encoder.layers, *self.llama.layers]
+
+    def save(self, folder: Path) -> None:
+        # Never trained, and never used for a video. As a copy it at least fits the images of this world.
+        self.model.model.image_tower.load_state_dict(self.model.model.video_tower.state_dict())
+        self.model.save_pretrained(folder)
+        self._processor.save_pretrained(folder)
+
+
+class EventLearner:
+    """EventGPT: five event images."""
+
+    colours = False
+
+    def __init__(self, tokenizer: Any, text: dict[str, Any], vision: dict[str, Any], studio: Studio, device: str) -> None:
+        self._tokenizer, self._studio, self._device = tokenizer, studio, device
+        self._text, self._vision = text, CLIPVisionConfig(**vision)
+        with torch.device(device):
+            self.model = eventgpt.EventGPTModel(self._vision, LlamaConfig(**text), "sdpa")
+        self.llama, self.head = self.model.language.model, self.model.language.lm_head
+        self._recipe = Recipe.of(eventgpt.image_processor(vision["image_size"]))
+        self._patches = vision["image_size"] // vision["patch_size"]
+
+    def draw(self, batch: Batch) -> torch.Tensor:
+        images = self._studio.event_images(batch.packed)
+        flat = images.flatten(0, 1).permute(0, 2, 3, 1)
+        return _apart(pixel_values(flat, self._recipe, self._device, torch.float32), images)
+
+    def see(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        features = _apart(self.model.features(pixels.flatten(0, 1)), pixels)  # [scenes, images, 577, hidden]
+        return torch.cat([eventgpt.pool(one) for one in features]), features[:, :, 1:]
+
+    def shown(self, batch: Batch) -> torch.Tensor:
+        middles = (torch.arange(EVENT_IMAGES, device=self._device) + 0.5) / EVENT_IMAGES * SECONDS
+        return batches.patch_traits(batch, middles[None] - SECONDS / 2, self._patches)
+
+    def prompt(self, question: str) -> tuple[list[int], list[int]]:
+        return eventgpt.prompt_halves(self._tokenizer, question)
+
+    def layers(self) -> Iterable[nn.Module]:
+        return [*self.model.visual_tower.encoder.layers, *self.llama.layers]
+
+    def save(self, folder: Path) -> None:
+        tower = folder / "vision_tower"
+        tower.mkdir(parents=True, exist_ok=True)
+        self._vision.to_json_file(tower / "config.json")
+        config = self._text | {
+            "model_type": "EventChat_llama",
+            "architectures": ["EventChatModel"],
+            "mm_visual_tower": tower.name,
+            "event_feature_adaptor": True,
+        }
+        (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+        weights = {eventgpt.released_name(name): value.contiguous() for name, value in self.model.state_dict().items()}
+        save_file(weights, folder / "model.safetensors", {"format": "pt"})
+        self._tokenizer.save_pretrained(folder)
+
+
+def _apart(flat: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    """[scenes * images, ...] -> [scenes, images, ...]."""
+    return flat.view(*like.shape[:2], *flat.shape[1:])
+
+
+LEARNERS: dict[str, Callable[..., Learner]] = {"video-llava": VideoLearner, "eventgpt": EventLearner}
+SIZES: dict[str, dict[str, dict[str, Any]]] = {
+    "video-llava": {
+        "text": {"hidden": 192, "layers": 4, "heads": 6, "intermediate": 512},
+        "vision": {"image": 224, "hidden": 192, "layers": 5, "heads": 6, "intermediate": 512},
+    },
+    "eventgpt": {
+        "text": {"hidden": 192, "layers": 5, "heads": 6, "intermediate": 512},
+        "vision": {"image": 336, "hidden": 192, "layers": 6, "heads": 6, "intermediate": 512},
+    },
+}
+"""What fits into 12 MB of bfloat16. Video-LLaVA carries two towers, and uses the last layer of neither."""
+
+
+def new(model: str, tokenizer: Any, sizes: dict[str, dict[str, Any]], device: str, seed: int, *, compiled: bool) -> Learner:
+    """A network with random weights."""
+    torch.manual_seed(seed)
+    text, vision = text_size(len(tokenizer), **sizes["text"]), vision_size(**sizes["vision"])
+    learner = LEARNERS[model](tokenizer, text, vision, Studio(device, seed, compiled=compiled), device)
+    for layer in learner.layers() if compiled else ():
+        layer.compile(dynamic=False)
+    return learner
+
+
+def parameter_count(learner: Learner) -> int:
+    return checkpoint.parameter_count(learner.model)

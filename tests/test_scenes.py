@@ -1,0 +1,136 @@
+"""`evbench scenes`: what it writes, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+
+from evbench.pipelines import events, video
+from evbench.scenes.captions import QUESTIONS, describe
+from evbench.scenes.world import imagine
+from tests.command import evbench
+
+MAKE = "scenes make set --count 3 --seconds 0.5 --seed 4 --size 320x240"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("scenes")
+    done = evbench(f"{MAKE} --workers 2", place)
+    assert done.returncode == 0, done.stderr
+    assert "Written to set" in done.stdout
+    return place / "set"
+
+
+def entries(folder: Path) -> list[dict[str, Any]]:
+    return list(json.loads((folder / "dataset.json").read_text()))
+
+
+@pytest.mark.slow
+def test_the_entries_have_the_keys_of_the_original_set(folder: Path) -> None:
+    for index, entry in enumerate(entries(folder)):
+        assert {"id", "split", "event_data", "video_data", "mp4_data", "event_image", "conversations"} <= set(entry)
+        assert entry["id"] == f"scene-4-{index:06d}"
+        scene = imagine(4, index)
+        for key, colours in (("conversations", True), ("event_conversations", False)):
+            said = [turn["value"] for turn in entry[key]]
+            assert said[0::2] == list(QUESTIONS.values())
+            assert said[1::2] == [describe(scene, register, colours=colours) for register in QUESTIONS]
+
+
+@pytest.mark.slow
+def test_clips_are_tagged_h264_of_the_asked_size(folder: Path) -> None:
+    for entry in entries(folder):
+        with av.open(str(folder / entry["mp4_data"])) as container:
+            stream = container.streams.video[0]
+            assert (stream.width, stream.height, stream.frames) == (320, 240, 10)
+            assert stream.average_rate == 20
+            assert stream.codec_context.name == "h264"
+            assert (stream.codec_context.colorspace, stream.codec_context.color_range) == (1, 1), "BT.709, limited range"
+
+
+@pytest.mark.slow
+def test_events_are_plain_arrays_and_the_images_are_theirs(folder: Path) -> None:
+    for entry in entries(folder):
+        with np.load(folder / entry["event_data"], allow_pickle=False) as stored:
+            x, y, t, p = (stored[name] for name in "xytp")
+        assert [array.dtype.name for array in (x, y, t, p)] == ["uint16", "uint16", "int64", "uint8"]
+        assert len(x) > 10_000
+        assert (np.diff(t) >= 0).all()
+        assert t[-1] < 500_000
+        images = events.read_plain((folder / entry["event_image"][0]).parent).pixels
+        # Written out: one event after the other, as the released code does it.
+        size = len(x) // 5
+        for index, image in enumerate(images):
+            end = (index + 1) * size if index < 4 else len(x)
+            expected = np.full((480, 640, 3), 255, np.uint8)
+            for place in range(index * size, end):
+                expected[y[place], x[place]] = (255, 0, 0) if p[place] else (0, 0, 255)
+            assert np.array_equal(image, expected)
+
+
+@pytest.mark.slow
+def test_the_same_order_gives_the_same_bytes(folder: Path, tmp_path: Path) -> None:
+    assert evbench(f"{MAKE} --count 2 --workers 1", tmp_path).returncode == 0
+    again = sorted(file.relative_to(tmp_path / "set") for file in (tmp_path / "set").rglob("*") if file.is_file())
+    assert len(again) == 2 * 7 + 1
+    for name in again:
+        if name.name != "dataset.json":
+            assert (tmp_path / "set" / name).read_bytes() == (folder / name).read_bytes(), name
+    assert entries(tmp_path / "set") == entries(folder)[:2]
+
+
+@pytest.mark.slow
+def test_the_sheet_shows_the_scenes(folder: Path, tmp_path: Path) -> None:
+    done = evbench(f"scenes show '{folder}' --out sheet.png --count 2", tmp_path)
+    assert done.returncode == 0, done.stderr
+    sheet = np.array(Image.open(tmp_path / "sheet.png"))
+    first = video.decode_plain(folder / entries(folder)[0]["mp4_data"], 3, "inclusive").pixels[0]
+    corner = np.array(Image.fromarray(np.asarray(first)).resize((300, 225), Image.Resampling.LANCZOS))
+    assert np.array_equal(sheet[8:233, 8:308], corner)
+
+
+@pytest.mark.slow
+def test_a_set_that_stands_there_is_not_overwritten(folder: Path) -> None:
+    done = evbench(MAKE, folder.parent)
+    assert done.returncode == 2
+    assert "holds scenes already" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "told"),
+    [
+        ("scenes make set --size 1440", "is no size; write WIDTHxHEIGHT"),
+        ("scenes make set --size 321x240", "each edge must be even"),
+        ("scenes make set --size 32x24", "from 64 to 4096"),
+        ("scenes make file/set", "cannot make file/set"),
+        ("scenes show nothing", "No such file or directory; give a folder that `evbench scenes make` has made"),
+        ("scenes show empty", "is no list of scenes"),
+        ("scenes show torn", "is damaged"),
+        ("scenes show lost", "no such file"),
+        ("scenes show lost --out sheet.gif", "is no PNG"),
+    ],
+)
+def test_wrong_input_gets_one_line(command: str, told: str, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    lost = {"id": "a", "mp4_data": "mp4/a.mp4", "event_image": ["a/0.png"]}
+    turns = [{"from": "human", "value": "?"}, {"from": "gpt", "value": "!"}]
+    for name, text in {
+        "empty": '{"a": 1}',
+        "torn": '[{"id"',
+        "lost": json.dumps([lost | {"conversations": turns, "event_conversations": turns}]),
+    }.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "dataset.json").write_text(text)
+    done = evbench(command, tmp_path)
+    assert done.returncode == 2, done.stderr
+    assert told in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+    assert shlex.split(command)[1] in ("make", "show")

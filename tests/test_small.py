@@ -1,0 +1,115 @@
+"""The two checkpoints that ship: they see, and what they say follows the picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from evbench.pipelines.build import build
+from evbench.pipelines.presets import TRAINED
+from evbench.pipelines.video import Frames, inclusive
+from evbench.results import Workload
+from evbench.scenes import dataset
+from evbench.scenes.captions import QUESTIONS, Register, describe
+from evbench.scenes.score import score
+from evbench.scenes.world import imagine
+from evbench.stages import run_stages
+from evbench.training import evaluate
+from evbench.training.batches import ANSWER_TOKENS
+from evbench.variants import parse
+from tests.conftest import untimed
+
+SEED = 12  # held out, as every series that can be made by hand
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[str, Any]]]:
+    """Three scenes as files."""
+    folder = tmp_path_factory.mktemp("scenes")
+    order = dataset.Order(folder, SEED, 3, 1.0, 640, 480)
+    dataset.open_folder(order)
+    assert list(dataset.make(order, workers=2)) == [1, 2, 3]
+    return folder, dataset.read_index(folder)
+
+
+def workload(model: str, register: Register, *, stop_at_end: bool = False) -> Workload:
+    """Asks the shipped weights by their folder, as --weights does."""
+    pictures, policy = (8, "inclusive") if model == "video-llava" else (5, "all")
+    weights = str(TRAINED[model]["small"])
+    tokens = ANSWER_TOKENS[register]
+    return Workload(model, None, weights, "", "", pictures, policy, QUESTIONS[register], tokens, stop_at_end, "cpu", "float32", None)
+
+
+@pytest.mark.parametrize("model", list(TRAINED))
+def test_a_checkpoint_is_small(model: str) -> None:
+    assert (TRAINED[model]["small"] / "model.safetensors").stat().st_size <= 12_000_000
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", list(TRAINED))
+@pytest.mark.parametrize("register", list(QUESTIONS))
+def test_three_held_out_scenes_are_told_correctly(model: str, register: Register, scenes: tuple[Path, list[dict[str, Any]]]) -> None:
+    folder, entries = scenes
+    pipeline = build(parse("baseline"), workload(model, register))
+    for entry in entries:
+        answer, work = run_stages(pipeline, folder / evaluate.INPUTS[model](entry), ANSWER_TOKENS[register], untimed)
+        turns = entry[evaluate.TURNS[model]]
+        assert answer.text == turns[turns.index({"from": "human", "value": QUESTIONS[register]}) + 1]["value"]
+        assert len(answer.tokens) == ANSWER_TOKENS[register], "a fixed length is kept behind the end"
+        assert work.stop == "length"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("generate", ["dynamic", "static"])
+def test_an_answer_may_end_by_itself(generate: str, scenes: tuple[Path, list[dict[str, Any]]]) -> None:
+    folder, entries = scenes
+    pipeline = build(parse(f"baseline+generate={generate}"), workload("eventgpt", "concise", stop_at_end=True))
+    answer, work = run_stages(pipeline, folder / evaluate.INPUTS["eventgpt"](entries[0]), 72, untimed)
+    assert work.stop == "end"
+    assert answer.tokens[-1] == 2
+    assert answer.text == entries[0]["event_conversations"][1]["value"]
+
+
+def drawn(index: int) -> Frames:
+    """Eight frames of a scene, without a codec in between."""
+    import torch
+
+    from evbench.scenes.draw import draw, pack
+
+    indices = inclusive(20, 8)
+    pixels = draw(pack([imagine(SEED, index)], "cpu"), torch.tensor(indices) / 20, 1.0, 240, 320)[0]
+    return Frames(pixels.permute(1, 2, 3, 0).add(0.5).clamp(0, 255).byte().numpy(), tuple(indices), tuple(i / 20 for i in indices), "none")
+
+
+@pytest.mark.slow
+def test_shuffled_videos_collapse_the_score_to_chance() -> None:
+    count = 16
+    pipeline: Any = build(parse("baseline+preprocess=direct"), workload("video-llava", "concise"))
+    expected = [describe(imagine(SEED, index), "concise", colours=True) for index in range(count)]
+    said = []
+    for index in range(count):
+        features, _ = pipeline.vision(pipeline.preprocess(drawn(index))[0])
+        said.append(pipeline.generate(features, ANSWER_TOKENS["concise"])[0].text)
+    assert score(expected, said)["exact"].right >= count - 1
+    shuffled, chance = (score(expected, answers[1:] + answers[:1]) for answers in (said, expected))
+    assert shuffled["exact"].right == 0
+    for name, share in shuffled.items():
+        assert share.value <= chance[name].value + 0.1, name
+    for name in ("kind", "colour", "place", "moves to", "relation"):
+        assert shuffled[name].value < 0.65, name
+
+
+@pytest.mark.slow
+def test_a_grey_video_shows_nothing_of_the_scene() -> None:
+    pipeline: Any = build(parse("baseline+preprocess=direct"), workload("video-llava", "concise"))
+    scene = drawn(0)
+    grey = Frames(np.full_like(scene.pixels, 128), scene.indices, scene.seconds, "none")
+    texts = []
+    for frames in (scene, grey):
+        features, _ = pipeline.vision(pipeline.preprocess(frames)[0])
+        texts.append(pipeline.generate(features, ANSWER_TOKENS["concise"])[0].text)
+    expected = describe(imagine(SEED, 0), "concise", colours=True)
+    assert texts[0] == expected != texts[1]

@@ -1,0 +1,175 @@
+"""The training script, at reduced length, on a CPU."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from evbench import sample
+from evbench.pipelines import video
+from evbench.pipelines.build import build
+from evbench.pipelines.events import read_plain, slice_images
+from evbench.pipelines.pixels import Recipe, pixel_values
+from evbench.results import Workload
+from evbench.scenes.captions import QUESTIONS, describe
+from evbench.scenes.words import make_tokenizer
+from evbench.scenes.world import KINDS, ROWS, imagine
+from evbench.stages import run_stages
+from evbench.training import batches, fit, learners
+from evbench.training.batches import ANSWER_TOKENS, TRAITS, Studio
+from evbench.training.fit import Course
+from evbench.variants import parse
+from tests.conftest import untimed
+
+REDUCED: dict[str, dict[str, Any]] = {
+    "text": {"hidden": 32, "layers": 1, "heads": 2, "intermediate": 64},
+    "vision": {"hidden": 32, "layers": 2, "heads": 2, "intermediate": 64},
+}
+IMAGES = {"video-llava": 224, "eventgpt": 336}
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> Any:
+    return make_tokenizer()
+
+
+def reduced(model: str, tokenizer: Any) -> learners.Learner:
+    sizes = {"text": REDUCED["text"], "vision": REDUCED["vision"] | {"image": IMAGES[model]}}
+    return learners.new(model, tokenizer, sizes, "cpu", 0, compiled=False)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", list(IMAGES))
+def test_it_learns_and_leaves_a_checkpoint_that_runs(model: str, tokenizer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batches, "EVENT_STEPS", 8)
+    steps = 10
+    learner = reduced(model, tokenizer)
+    batch = batches.make(tokenizer, [imagine(9, 0), imagine(9, 1)], colours=learner.colours)
+    course = Course(steps, 3600, 1e-2)
+    steps_taken = list(fit.fit(learner, itertools.repeat(batch), course, "cpu", every=1))
+    assert [progress.step for progress in steps_taken] == list(range(1, steps + 1))
+    first, last = steps_taken[0], steps_taken[-1]
+    assert last.words < first.words - 0.2
+    assert last.hint < first.hint - 0.2
+    scores = fit.score(learner, itertools.repeat(batch), 1, "cpu")
+    assert set(scores) == set(QUESTIONS)
+
+    learner.model.to(torch.bfloat16)
+    learner.save(tmp_path / "weights")
+    path = sample.CLIP if model == "video-llava" else sample.EVENTS
+    policy, pictures = ("inclusive", 8) if model == "video-llava" else ("all", 5)
+    asked = Workload(
+        model, None, str(tmp_path / "weights"), str(path), "", pictures, policy, QUESTIONS["concise"], 8, False, "cpu", "float32", None
+    )
+    pipeline = build(parse("baseline"), asked)
+    assert pipeline.parameters == learners.parameter_count(learner)
+    answer, work = run_stages(pipeline, path, 8, untimed)
+    assert len(answer.tokens) == 8
+    assert work.visual_tokens == {"video-llava": 2056, "eventgpt": 582}[model]
+
+
+@pytest.mark.parametrize("model", list(IMAGES))
+def test_the_network_sees_while_it_learns_what_the_pipeline_sees(model: str, tokenizer: Any, tmp_path: Path) -> None:
+    """The same pixels and prompt through the training code and through the pipeline: the same next token, the same logits."""
+    learner = reduced(model, tokenizer)
+    learner.model.eval()
+    learner.save(tmp_path)
+    policy, pictures = ("inclusive", 8) if model == "video-llava" else ("all", 5)
+    asked = Workload(model, None, str(tmp_path), "", "", pictures, policy, QUESTIONS["verbose"], 4, False, "cpu", "float32", None)
+    pipeline: Any = build(parse("baseline"), asked)
+    path = sample.CLIP if model == "video-llava" else sample.EVENTS
+    inputs, _ = pipeline.preprocess(pipeline.load(path)[0])
+    features, _ = pipeline.vision(inputs)
+    answer, _ = pipeline.generate(features, 4)
+    pixels = inputs.pixels if model == "video-llava" else inputs.pixels[None]
+    with torch.inference_mode():
+        visual, _ = learner.see(pixels)
+        logits = fit._answers(learner, visual, QUESTIONS["verbose"], torch.tensor([answer.tokens]))
+    assert torch.allclose(visual.flatten(0, 1), features.visual.flatten(0, 1), atol=2e-3)
+    assert logits[0].argmax(-1).tolist() == list(answer.tokens)
+
+
+def test_frames_drawn_for_training_are_those_of_the_stored_clip() -> None:
+    """But for what imitates the codec, which is at most a few levels."""
+    indices = video.inclusive(20, 8)
+    batch = batches.make(make_tokenizer(), [imagine(sample.SEED, sample.INDEX)], colours=True)
+    drawn = Studio("cpu", 0, compiled=False).frames(batch.packed, torch.tensor(indices) / 20, 224)[0]
+    stored = video.decode_threaded(sample.CLIP, 8, "inclusive").pixels
+    recipe = Recipe(224, (224, 224), (0.0,) * 3, (1 / 255,) * 3)
+    expected = pixel_values(stored, recipe, "cpu", torch.float32)
+    difference = (drawn - expected).abs().mean()
+    assert difference < 5
+    assert (drawn - expected.roll(4, 0)).abs().mean() > 1.5 * difference, "other moments are other pictures"
+
+
+@pytest.mark.slow
+def test_event_images_drawn_for_training_are_like_the_stored_ones() -> None:
+    batch = batches.make(make_tokenizer(), [imagine(sample.SEED, sample.INDEX)], colours=False)
+    drawn = Studio("cpu", 0, compiled=False).event_images(batch.packed)[0].permute(0, 2, 3, 1).numpy()
+    stored = np.stack(read_plain(sample.EVENTS).pixels)
+    share = [(images != 255).any(-1).mean(axis=(1, 2)) for images in (drawn, stored)]
+    assert share[0] == pytest.approx(share[1], rel=0.1)
+    # Where the stored image has many events close to each other, the drawn one has them too.
+    dense = [torch.nn.functional.avg_pool2d(torch.tensor((images != 255).any(-1)).float(), 8) > 0.5 for images in (drawn, stored)]
+    assert (dense[0] & dense[1]).sum() > 0.85 * (dense[0] | dense[1]).sum()
+
+
+def test_the_last_event_wins_in_slices_of_equal_count() -> None:
+    random = np.random.default_rng(0)
+    steps, rows, columns = 40, 6, 8
+    place = random.integers(0, rows * columns, steps)
+    polarity = random.integers(0, 2, steps)
+    signs = np.zeros((steps, rows * columns), np.int8)
+    signs[np.arange(steps), place] = polarity * 2 - 1  # one event in each step
+    made = batches._last_wins(torch.tensor(signs.reshape(1, steps, rows, columns)), torch.ones(1, steps))[0]
+    expected = slice_images(place % columns, place // columns, polarity, rows, columns, 5)
+    assert np.array_equal(made.permute(0, 2, 3, 1).numpy(), np.stack(expected))
+
+
+def test_patches_are_named_by_what_stands_there(tokenizer: Any) -> None:
+    scenes = [imagine(5, index) for index in range(8)]
+    shown = batches.patch_traits(batches.make(tokenizer, scenes, colours=True), torch.zeros(1, 1), 16)[:, 0].view(8, 16, 16, len(TRAITS))
+    for scene, patches in zip(scenes, shown, strict=True):
+        for actor in scene.actors:
+            mine = (patches[..., 0] == KINDS.index(actor.kind) + 1) & (patches[..., 2] == ROWS.index(actor.row) + 1)
+            assert mine.any(), "none is hidden in the middle of the clip"
+        assert (patches[..., 0] == 0).float().mean() > 0.5
+        assert (patches[0] == 0).all(), "nothing stands in the sky"
+
+
+def test_an_answer_ends_and_stays_quiet(tokenizer: Any) -> None:
+    caption = describe(imagine(5, 0), "concise", colours=True)
+    ids = batches.answer(tokenizer, caption, "concise")
+    assert len(ids) == ANSWER_TOKENS["concise"]
+    text = tokenizer(caption, add_special_tokens=False)["input_ids"]
+    assert ids[: len(text)] == text
+    assert set(ids[len(text) :]) == {fit.END} == {tokenizer.eos_token_id}
+    with pytest.raises(ValueError, match="room"):
+        batches.answer(tokenizer, caption * 3, "concise")
+
+
+def test_exact_counts_up_to_the_first_end() -> None:
+    answers = torch.tensor([[5, 6, 2, 2, 2]])
+    logits = torch.nn.functional.one_hot(torch.tensor([[5, 6, 2, 7, 7]]), 8).float()
+    assert fit._exact(logits, answers).tolist() == [1]
+    assert fit._exact(logits.roll(1, 1), answers).tolist() == [0]
+
+
+def test_the_rate_rises_and_falls() -> None:
+    course = Course(100, 60, 1.0)
+    rates = [course.rate_at(course.done(step, 0.0)) for step in range(101)]
+    assert max(rates) == pytest.approx(1.0, abs=0.01)
+    assert rates[0] < 0.05
+    assert rates[-1] == pytest.approx(0.01)
+    assert course.done(10, 30.0) == 0.5, "whichever is sooner"
+
+
+def test_no_scene_that_a_user_can_make_was_trained_on() -> None:
+    from evbench.training.__main__ import HELD_OUT_SERIES, TRAINING_SERIES
+
+    assert TRAINING_SERIES > 2**32 - 1 >= HELD_OUT_SERIES
