@@ -7,7 +7,7 @@ import datetime
 import shlex
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import wraps
 from inspect import Parameter, Signature, signature
@@ -155,12 +155,14 @@ app.add_typer(scenes, name="scenes")
 
 @scenes.command("make")
 def scenes_make_command(
-    folder: Annotated[Path, typer.Argument(help="Folder for the scenes. About 5 MB for each, most of it events.")],
+    folder: Annotated[Path, typer.Argument(help="Folder for the scenes. About 3 MB for each, most of it events.")],
     count: Annotated[int, typer.Option(min=1, max=100_000, help="How many.")] = 10,
     seconds: Annotated[float, typer.Option(min=0.5, max=10, help="Length of each. The small models have learnt 1.")] = 1.0,
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="The same seed makes the same scenes.")] = 0,
     size: Annotated[str, typer.Option(help="Of the video, in pixels: WIDTHxHEIGHT, both even.")] = "1440x1080",
-    workers: Annotated[int | None, typer.Option(min=1, help="Scenes made at the same time. Default: one on each core.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Scenes made at the same time, each in 1.5 GB. Default: one on each core.")
+    ] = None,
 ) -> None:
     """Make scenes: for each an MP4, the events of a 640x480 event camera, five event images, and captions in dataset.json."""
     from evbench.scenes import dataset
@@ -170,8 +172,9 @@ def scenes_make_command(
         dataset.open_folder(order)
         with _progress() as progress:
             progress("scenes", 0, count)
-            for done in dataset.make(order, workers or machine.cores()):
-                progress("scenes", done, count)
+            with closing(dataset.make(order, workers or machine.cores())) as made:
+                for done in made:
+                    progress("scenes", done, count)
     except KeyboardInterrupt:
         _complain(f"interrupted; the scenes that are done are in {folder / dataset.INDEX}")
         raise typer.Exit(130) from None

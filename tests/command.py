@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import os
 import shlex
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,6 +20,19 @@ from evbench.cli import main
 def evbench(arguments: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "evbench.cli", *shlex.split(arguments)]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=600, env=os.environ | environment)
+
+
+@contextmanager
+def interruptible(arguments: str, folder: Path) -> Iterator[subprocess.Popen[str]]:
+    """The command, running; it heeds Ctrl-C as on a terminal. Killed at the end if it still runs."""
+    command = [sys.executable, "-m", "evbench.cli", *shlex.split(arguments)]
+    # A shell that starts this test in the background has told its children to ignore the signal.
+    heed = partial(signal.signal, signal.SIGINT, signal.default_int_handler)
+    with subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True, preexec_fn=heed) as running:
+        try:
+            yield running
+        finally:
+            running.kill()
 
 
 def refused(arguments: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> str:

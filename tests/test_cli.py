@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import gzip
 import json
-import shlex
 import signal
 import subprocess
-import sys
 import time
 from dataclasses import replace
-from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -21,7 +18,7 @@ from evbench import __version__, results, sample
 from evbench.results import STAGES, Result
 from evbench.trace import PREFIX
 from tests.checkpoints import change_config, save_tiny_video_llava
-from tests.command import evbench, refused
+from tests.command import evbench, interruptible, refused
 
 QUICK = "--preset tiny --samples 3 --warmup 1 --new-tokens 20 --trace-tokens 5"
 
@@ -143,18 +140,12 @@ def wait_for_a_timed_run(raw: Path) -> None:
 
 @pytest.mark.slow
 def test_an_interrupt_keeps_what_ran_and_leaves_no_process(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "evbench.cli", *shlex.split("run baseline --device cpu --new-tokens 4 --samples 100000 --out out")]
-    # A shell that starts this test in the background has told its children to ignore the signal.
-    heed = partial(signal.signal, signal.SIGINT, signal.default_int_handler)
-    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, preexec_fn=heed) as running:
-        try:
-            wait_for_a_timed_run(tmp_path / "out" / "runs.jsonl")
-            workers = [int(pid) for pid in Path(f"/proc/{running.pid}/task/{running.pid}/children").read_text().split()]
-            assert workers
-            running.send_signal(signal.SIGINT)
-            _, told = running.communicate(timeout=30)
-        finally:
-            running.kill()
+    with interruptible("run baseline --preset tiny --device cpu --new-tokens 4 --samples 100000 --out out", tmp_path) as running:
+        wait_for_a_timed_run(tmp_path / "out" / "runs.jsonl")
+        workers = [int(pid) for pid in Path(f"/proc/{running.pid}/task/{running.pid}/children").read_text().split()]
+        assert workers
+        running.send_signal(signal.SIGINT)
+        _, told = running.communicate(timeout=30)
     assert running.returncode == 130
     assert told.splitlines()[-1] == "evbench: interrupted; the runs that ended are in out/runs.jsonl"
     assert all(json.loads(line)["role"] == "baseline" for line in (tmp_path / "out" / "runs.jsonl").read_text().splitlines())

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from evbench.scenes.draw import LUMA_MIX, draw, pack
+from evbench.scenes.draw import LUMA_MIX, blend_shapes, draw, pack
 from evbench.scenes.shapes import GROUND, HEIGHT, RGB, SCALE
 from evbench.scenes.world import BACKDROPS, KINDS, Actor, Scene, imagine
 
@@ -33,6 +33,16 @@ def test_an_actor_is_painted_where_it_stands_and_nowhere_else(kind: str) -> None
     assert (rows.max() + 1 - rows.min()).item() / 240 <= HEIGHT[one.kind] * SCALE[one.row] + 0.02
     red = torch.tensor(RGB["red"])[:, None, None]
     assert ((shown - red).abs().amax(0) < 3).sum() >= 20, "its own colour is to be seen"
+
+
+def test_what_stands_grows_whole_while_the_camera_comes_nearer() -> None:
+    sign, end = actor("sign"), torch.tensor([7.9])
+    scenes = [replace(with_actors(*actors), approach=0.1) for actors in ((sign,), ())]
+    shown, empty = (draw(pack([scene], "cpu"), end, 8.0, 240, 320)[0, :, 0] for scene in scenes)
+    rows, _ = ((shown - empty).abs().amax(0) > 3).nonzero().T
+    grown = 1 + 0.1 * 3.9
+    ground = 0.45 + (GROUND[sign.row] - 0.45) * grown
+    assert rows.min().item() / 240 == pytest.approx(ground - 0.267 * SCALE[sign.row] * grown, abs=0.02)
 
 
 def test_what_moves_is_in_its_place_in_the_middle_of_the_clip() -> None:
@@ -83,3 +93,15 @@ def test_dusk_is_darker_and_lamps_are_not() -> None:
     day, dusk = (draw(pack([replace(with_actors(car), dusk=dark)], "cpu"), TIMES[1:2], 1.0, 480, 640)[0, :, 0] for dark in (False, True))
     assert dusk.mean() < 0.65 * day.mean()
     assert dusk.amax() > 240
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("compiled", [False, True])
+def test_a_gpu_draws_the_same_picture(compiled: bool) -> None:
+    scenes = [imagine(3, index) for index in range(4)]
+    expected = draw(pack(scenes, "cpu", tight=False), TIMES, 1.0, 240, 322)
+    blend = torch.compile(blend_shapes, dynamic=False) if compiled else None
+    drawn = draw(pack(scenes, "cuda", tight=False), TIMES.cuda(), 1.0, 240, 322, blend).cpu()
+    difference = (drawn - expected).abs()
+    assert difference.mean() < 0.05
+    assert (difference > 8).float().mean() < 1e-4, "but for an edge that falls between two pixels"

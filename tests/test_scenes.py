@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shlex
+import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from PIL import Image
 from evbench.pipelines import events, video
 from evbench.scenes.captions import QUESTIONS, describe
 from evbench.scenes.world import imagine
-from tests.command import evbench
+from tests.command import evbench, interruptible
 
 MAKE = "scenes make set --count 3 --seconds 0.5 --seed 4 --size 320x240"
 
@@ -104,6 +106,25 @@ def test_a_set_that_stands_there_is_not_overwritten(folder: Path) -> None:
     assert "holds scenes already" in done.stderr
 
 
+@pytest.mark.slow
+def test_an_interrupt_keeps_the_scenes_that_are_done(tmp_path: Path) -> None:
+    with interruptible("scenes make set --count 50 --seconds 0.5 --size 320x240", tmp_path) as running:
+        clips = tmp_path / "set" / "event_images"
+        deadline = time.monotonic() + 60
+        while not (clips.exists() and len(list(clips.iterdir())) > 2):
+            assert time.monotonic() < deadline, "no scene"
+            time.sleep(0.1)
+        running.send_signal(signal.SIGINT)
+        _, told = running.communicate(timeout=60)
+    assert running.returncode == 130
+    assert told.splitlines()[-1] == "evbench: interrupted; the scenes that are done are in set/dataset.json"
+    assert "Traceback" not in told
+    kept = entries(tmp_path / "set")
+    assert 1 <= len(kept) < 50
+    assert all((tmp_path / "set" / entry["event_image"][-1]).exists() for entry in kept)
+    assert evbench("scenes show set", tmp_path).returncode == 0
+
+
 @pytest.mark.parametrize(
     ("command", "told"),
     [
@@ -113,6 +134,8 @@ def test_a_set_that_stands_there_is_not_overwritten(folder: Path) -> None:
         ("scenes make file/set", "cannot make file/set"),
         ("scenes show nothing", "No such file or directory; give a folder that `evbench scenes make` has made"),
         ("scenes show empty", "is no list of scenes"),
+        ("scenes show hostile", "is no list of scenes"),
+        ("scenes show nobody", "is no list of scenes"),
         ("scenes show torn", "is damaged"),
         ("scenes show lost", "no such file"),
         ("scenes show lost --out sheet.gif", "is no PNG"),
@@ -121,9 +144,11 @@ def test_a_set_that_stands_there_is_not_overwritten(folder: Path) -> None:
 def test_wrong_input_gets_one_line(command: str, told: str, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     lost = {"id": "a", "mp4_data": "mp4/a.mp4", "event_image": ["a/0.png"]}
-    turns = [{"from": "human", "value": "?"}, {"from": "gpt", "value": "!"}]
+    turns = [{"from": "human", "value": "?"}, {"from": "gpt", "value": "!"}] * 2
     for name, text in {
         "empty": '{"a": 1}',
+        "nobody": "[]",
+        "hostile": json.dumps([lost | {"conversations": 5, "event_conversations": [{}]}]),
         "torn": '[{"id"',
         "lost": json.dumps([lost | {"conversations": turns, "event_conversations": turns}]),
     }.items():

@@ -35,12 +35,12 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[st
     return folder, dataset.read_index(folder)
 
 
-def workload(model: str, register: Register, *, stop_at_end: bool = False) -> Workload:
+def workload(model: str, register: Register, *, stop_at_end: bool = False, device: str = "cpu") -> Workload:
     """Asks the shipped weights by their folder, as --weights does."""
     pictures, policy = (8, "inclusive") if model == "video-llava" else (5, "all")
     weights = str(TRAINED[model]["small"])
-    tokens = ANSWER_TOKENS[register]
-    return Workload(model, None, weights, "", "", pictures, policy, QUESTIONS[register], tokens, stop_at_end, "cpu", "float32", None)
+    tokens, dtype = ANSWER_TOKENS[register], {"cpu": "float32", "cuda": "bfloat16"}[device]
+    return Workload(model, None, weights, "", "", pictures, policy, QUESTIONS[register], tokens, stop_at_end, device, dtype, None)
 
 
 @pytest.mark.parametrize("model", list(TRAINED))
@@ -60,6 +60,17 @@ def test_three_held_out_scenes_are_told_correctly(model: str, register: Register
         assert answer.text == turns[turns.index({"from": "human", "value": QUESTIONS[register]}) + 1]["value"]
         assert len(answer.tokens) == ANSWER_TOKENS[register], "a fixed length is kept behind the end"
         assert work.stop == "length"
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("model", list(TRAINED))
+@pytest.mark.parametrize("variant", ["baseline", "optimized"])
+def test_on_the_gpu_in_bfloat16_they_are_told_as_well(model: str, variant: str, scenes: tuple[Path, list[dict[str, Any]]]) -> None:
+    folder, entries = scenes
+    pipeline = build(parse(variant), workload(model, "verbose", device="cuda"))
+    for entry in entries:
+        answer, _ = run_stages(pipeline, folder / evaluate.INPUTS[model](entry), ANSWER_TOKENS["verbose"], untimed)
+        assert answer.text == entry[evaluate.TURNS[model]][3]["value"]
 
 
 @pytest.mark.slow

@@ -173,3 +173,17 @@ def test_no_scene_that_a_user_can_make_was_trained_on() -> None:
     from evbench.training.__main__ import HELD_OUT_SERIES, TRAINING_SERIES
 
     assert TRAINING_SERIES > 2**32 - 1 >= HELD_OUT_SERIES
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("colours", [True, False])
+def test_compiled_on_the_gpu_the_studio_draws_what_it_draws_without(colours: bool, tokenizer: Any) -> None:
+    batch = batches.make(tokenizer, [imagine(5, index) for index in range(8)], colours=colours).to("cuda")
+    plain, compiled = (Studio("cuda", 0, compiled=flag) for flag in (False, True))
+    if colours:
+        seconds = torch.tensor([0.0, 0.5, 0.95], device="cuda")
+        one, other = (studio.frames(batch.packed, seconds, 224) for studio in (plain, compiled))
+        assert (one - other).abs().mean() < 0.01
+    else:
+        one, other = (studio.event_images(batch.packed) for studio in (plain, compiled))
+        assert (one != other).float().mean() < 1e-3

@@ -7,14 +7,16 @@ and `scene` what was drawn.
 
 from __future__ import annotations
 
+import ctypes
 import dataclasses
 import json
 import multiprocessing
 import os
 import platform
 import signal
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,12 +36,14 @@ from evbench.scenes.world import Scene, imagine
 
 INDEX = "dataset.json"
 FRAMES_PER_SECOND = 20
-FRAMES_AT_ONCE = 10
+FRAMES_AT_ONCE = 5
 EVENT_IMAGES = 5
-ENCODER = {"crf": "23", "preset": "fast"}
+ENCODER = {"crf": "23", "preset": "veryfast"}
 if platform.machine() == "x86_64":
     # The AVX-512 code of x264 (in PyAV 18.1's wheel) writes other bytes from run to run for the same frames; this one does not.
     ENCODER["x264-params"] = "asm=SSE4.2"
+_MALLOPT_TRIM_THRESHOLD, _MALLOPT_MMAP_THRESHOLD = -1, -3
+"""Of glibc's malloc.h."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +69,7 @@ def open_folder(order: Order) -> None:
         raise UserError(f"cannot make {order.folder} ({error.strerror}); give another folder") from error
 
 
-def make(order: Order, workers: int) -> Iterator[int]:
+def make(order: Order, workers: int) -> Generator[int]:
     """Make all scenes, `workers` at a time, and yield how many are done. dataset.json lists those that are done, also after a stop.
 
     The same order gives the same bytes with the same versions, whatever the number of workers.
@@ -73,18 +77,20 @@ def make(order: Order, workers: int) -> Iterator[int]:
     Raises:
         UserError: the folder cannot be written.
     """
-    entries: dict[int, dict[str, Any]] = {}
     pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_alone)
+    running: list[Future[dict[str, Any]]] = []
     try:
-        running: dict[Future[dict[str, Any]], int] = {pool.submit(make_one, order, index): index for index in range(order.count)}
-        for future in as_completed(running):
-            entries[running[future]] = future.result()
-            yield len(entries)
+        with _children_ignore_interrupts():
+            running += [pool.submit(make_one, order, index) for index in range(order.count)]
+        for done, future in enumerate(as_completed(running), 1):
+            future.result()
+            yield done
     except OSError as error:
         raise UserError(f"cannot write to {order.folder} ({error.strerror}); make room, or give another folder") from error
     finally:
-        pool.shutdown(cancel_futures=True)
-        _write_index(order.folder, [entries[index] for index in sorted(entries)])
+        pool.shutdown(cancel_futures=True)  # what has been begun is finished
+        ended = [future for future in running if not future.cancelled() and future.exception() is None]
+        _write_index(order.folder, [future.result() for future in ended])
 
 
 def make_one(order: Order, index: int) -> dict[str, Any]:
@@ -150,10 +156,23 @@ def read_index(folder: Path) -> list[dict[str, Any]]:
         raise UserError(f"{file}: {error.strerror}; give a folder that `evbench scenes make` has made") from error
     except (ValueError, RecursionError) as error:
         raise UserError(f"{file} is damaged ({error}); make the scenes again") from error
-    needed = {"id", "mp4_data", "event_image", "conversations", "event_conversations"}
-    if not (isinstance(entries, list) and all(isinstance(entry, dict) and needed <= set(entry) for entry in entries)):
-        raise UserError(f"{file} is no list of scenes with {', '.join(sorted(needed))}; give a folder that `evbench scenes make` has made")
+    if not (isinstance(entries, list) and entries and all(map(_is_entry, entries))):
+        raise UserError(f"{file} is no list of scenes; give a folder that `evbench scenes make` has made")
     return entries
+
+
+def _is_entry(entry: Any) -> bool:
+    """Whether it has what evbench reads of an entry."""
+    if not isinstance(entry, dict) or not all(isinstance(entry.get(name), str) for name in ("id", "mp4_data")):
+        return False
+    images, turns = entry.get("event_image"), [entry.get("conversations"), entry.get("event_conversations")]
+    return (
+        isinstance(images, list)
+        and bool(images)
+        and all(isinstance(image, str) for image in images)
+        and all(isinstance(said, list) and len(said) == 2 * len(QUESTIONS) for said in turns)
+        and all(isinstance(turn, dict) and isinstance(turn.get("value"), str) for said in turns for turn in said or ())
+    )
 
 
 def _conversations(scene: Scene, *, colours: bool) -> list[dict[str, str]]:
@@ -169,7 +188,22 @@ def _write_index(folder: Path, entries: list[dict[str, Any]]) -> None:
     os.replace(unfinished, folder / INDEX)
 
 
+@contextmanager
+def _children_ignore_interrupts() -> Iterator[None]:
+    """Processes that are started inside leave Ctrl-C to this one: a signal that is ignored stays so in a child."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def _alone() -> None:
-    """A worker draws on one core, and leaves Ctrl-C to the parent."""
+    """A worker draws on one core."""
     torch.set_num_threads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if platform.libc_ver()[0] == "glibc":
+        # Keep the memory of large tensors: by default each goes back to the kernel, which clears it again for the next. A quarter
+        # of the time went there.
+        library = ctypes.CDLL(None)
+        library.mallopt(_MALLOPT_MMAP_THRESHOLD, 2**30)
+        library.mallopt(_MALLOPT_TRIM_THRESHOLD, 2**31 - 1)

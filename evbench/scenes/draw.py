@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import torch
 
 from evbench.scenes.shapes import GROUND, HALF_LENGTH, HEIGHT, RGB, SCALE, SHAPES
-from evbench.scenes.world import BACKDROPS, KINDS, ROWS, Actor, Scene
+from evbench.scenes.world import BACKDROPS, KINDS, MOST_APPROACH, MOST_PAN, ROWS, Actor, Scene
 
 RGB_MIX = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
 LUMA_MIX = ((0.2126, 0.7152, 0.0722),)
@@ -28,8 +28,6 @@ AMBIENT = {False: (1.0, 1.0, 1.0), True: (0.46, 0.47, 0.58)}
 """Light on everything that does not shine, by day and at dusk."""
 STEPS_PER_SECOND = 1.8
 NUMBERS = ("present", "x", "y", "width", "height", "round", "taper", "slant", "swing", "ring")
-GROWTH = 1.06
-"""How much larger than at the start what stands can get, as the camera comes nearer."""
 
 
 @dataclass(frozen=True)
@@ -51,12 +49,10 @@ class Window:
 
 
 ANY_ACTOR = Window(
-    max(HEIGHT.values()) * max(SCALE.values()) * 1.1 * GROWTH,
-    max(HALF_LENGTH.values()) * max(SCALE.values()) * 1.1 * GROWTH,
+    max(HEIGHT.values()) * max(SCALE.values()) * 1.1,
+    max(HALF_LENGTH.values()) * max(SCALE.values()) * 1.1,
     (Shapes(True, True, True),) * SHAPES_EACH,
 )
-
-
 Blend = Callable[..., torch.Tensor]
 """`blend_shapes`, or a compiled one."""
 
@@ -182,8 +178,9 @@ def draw(packed: Packed, seconds: torch.Tensor, duration: float, height: int, wi
     moments = seconds.to(packed.start).reshape(-1, seconds.shape[-1]) - duration / 2
     view = _view(packed, moments, duration, height, width)
     placed = place(packed, moments)
+    growth = 1 + MOST_APPROACH * duration / 2  # of what stands, as the camera comes nearer
     for actor in range(len(packed.windows)):
-        _paint(view, packed, actor, placed, moments, blend or blend_shapes)
+        _paint(view, packed, actor, placed, moments, growth, blend or blend_shapes)
     return view
 
 
@@ -202,7 +199,7 @@ def place(packed: Packed, moments: torch.Tensor) -> Placed:
 
 def _view(packed: Packed, moments: torch.Tensor, duration: float, height: int, width: int) -> torch.Tensor:
     """The backdrop as the camera sees it: [scenes, channels, moments, height, width]."""
-    reach = 0.1 * (duration / 2) * (1 + width / height) + 2 / height  # the camera is never farther from the middle
+    reach = (MOST_PAN + MOST_APPROACH * width / height) * duration / 2 + 2 / height  # the camera is never farther from the middle
     canvas_height, canvas_width = height, 2 * math.ceil(width / 2 + reach * height)
     canvas = _canvas(packed, canvas_height, canvas_width)
     pan, approach = (value[:, None] for value in packed.camera.unbind(-1))
@@ -222,11 +219,11 @@ def _view(packed: Packed, moments: torch.Tensor, duration: float, height: int, w
     return seen.view(scenes, -1, count, height, width)
 
 
-def _paint(view: torch.Tensor, packed: Packed, actor: int, placed: Placed, moments: torch.Tensor, blend: Blend) -> None:
+def _paint(view: torch.Tensor, packed: Packed, actor: int, placed: Placed, moments: torch.Tensor, growth: float, blend: Blend) -> None:
     """Paint one actor of each scene into `view`, inside windows that hold it."""
     scenes, channels, count, height, width = view.shape
     window = packed.windows[actor]
-    tall, half = window.height, window.half_length
+    tall, half = window.height * growth, window.half_length * growth
     window_height, window_width = min(height, math.ceil(tall * height) + 3), min(width, math.ceil(half * 2 * height) + 3)
     x, ground, scale = (value[..., actor].expand(scenes, count) for value in placed)
     left = ((x - half) * height + width / 2).floor().long().sub(1).clamp(0, width - window_width)
@@ -369,7 +366,7 @@ def _tables() -> _Tables:
 
 def _window(actors: Sequence[Actor]) -> Window:
     """Holds each of these actors, one of each scene."""
-    scales = [SCALE[actor.row] * actor.size * GROWTH for actor in actors]
+    scales = [SCALE[actor.row] * actor.size for actor in actors]
     lists = [SHAPES[actor.kind] for actor in actors]
     return Window(
         height=max(HEIGHT[actor.kind] * scale for actor, scale in zip(actors, scales, strict=True)),

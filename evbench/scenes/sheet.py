@@ -14,7 +14,7 @@ from evbench.pipelines.video import decode_plain
 CELL = (300, 225)
 MARGIN, LINE, LETTERS = 8, 19, 215
 FRAMES = 3
-EVENT_IMAGES = (0, 4)
+EVENT_IMAGES = (0, -1)
 
 
 def draw_sheet(folder: Path, entries: list[dict[str, Any]]) -> Image.Image:

@@ -45,6 +45,8 @@ SLOTS = (-0.4, -0.4 / 3, 0.4 / 3, 0.4)
 JITTER = 0.05
 SLOW, FAST = (0.12, 0.20), (0.34, 0.48)
 """Speed, in picture heights per second. The gap keeps the two apart for the eye."""
+MOST_PAN, MOST_APPROACH = 0.1, 0.1
+"""Of the camera, per second: picture heights, and growth."""
 
 
 @dataclass(frozen=True)
@@ -108,8 +110,8 @@ def imagine(seed: int, index: int) -> Scene:
         dusk=bool(random.random() < 0.5),
         backdrop=BACKDROPS[random.integers(len(BACKDROPS))],
         actors=actors,
-        pan=float(random.uniform(-0.1, 0.1)),
-        approach=float(random.uniform(0, 0.1)),
+        pan=float(random.uniform(-MOST_PAN, MOST_PAN)),
+        approach=float(random.uniform(0, MOST_APPROACH)),
         tint=(float(random.uniform(0.9, 1.06)), float(random.uniform(0.9, 1.06)), float(random.uniform(0.9, 1.06))),
         shift=float(random.uniform(0, 10)),
         heights=tuple(float(value) for value in random.random(16)),
