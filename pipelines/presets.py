@@ -26,55 +26,63 @@ class Preset(TypedDict):
     """Of the whole model: to refuse a size that the machine cannot hold before any time is spent."""
 
 
-# LLaMA and Vicuna v1.5 as in the hub's LanguageBind/Video-LLaVA-7B-hf:config.json; transformers' own defaults differ.
-_LLAMA = {
-    "model_type": "llama",
-    "rms_norm_eps": 1e-5,
-    "max_position_embeddings": 4096,
-    "pad_token_id": 0,
-    "bos_token_id": 1,
-    "eos_token_id": 2,
-}
-_CLIP = {"model_type": "clip_vision_model", "patch_size": 14, "hidden_act": "quick_gelu", "layer_norm_eps": 1e-5}
+def text_config(vocabulary: int, *, hidden: int, layers: int, heads: int, intermediate: int, spread: float = 0.02) -> dict[str, Any]:
+    """Arguments for transformers' LlamaConfig, whose defaults differ from LLaMA and Vicuna v1.5.
 
-_TEXT_7B = _LLAMA | {
-    "hidden_size": 4096,
-    "intermediate_size": 11008,
-    "num_hidden_layers": 32,
-    "num_attention_heads": 32,
-    "num_key_value_heads": 32,
-}
-_VISION_7B = _CLIP | {
-    "hidden_size": 1024,
-    "intermediate_size": 4096,
-    "num_hidden_layers": 24,
-    "num_attention_heads": 16,
-    "projection_dim": 768,
-}
-# With transformers' initial spread of 0.02 such small models answer one token for ever, whatever they see; with these, tokens
+    Source: the hub's LanguageBind/Video-LLaVA-7B-hf:config.json.
+
+    Args:
+        spread: standard deviation of random weights.
+    """
+    return {
+        "model_type": "llama",
+        "rms_norm_eps": 1e-5,
+        "max_position_embeddings": 4096,
+        "pad_token_id": 0,
+        "bos_token_id": 1,
+        "eos_token_id": 2,
+        "vocab_size": vocabulary,
+        "hidden_size": hidden,
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+        "num_key_value_heads": heads,
+        "intermediate_size": intermediate,
+        "initializer_range": spread,
+    }
+
+
+def vision_config(image: int, *, hidden: int, layers: int, heads: int, intermediate: int) -> dict[str, Any]:
+    """Arguments for transformers' CLIPVisionConfig, for images of `image` pixels a side."""
+    return {
+        "model_type": "clip_vision_model",
+        "patch_size": 14,
+        "hidden_act": "quick_gelu",
+        "layer_norm_eps": 1e-5,
+        "image_size": image,
+        "hidden_size": hidden,
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+        "intermediate_size": intermediate,
+    }
+
+
+_TEXT_7B = {"hidden": 4096, "layers": 32, "heads": 32, "intermediate": 11008}
+_VISION_7B = {"hidden": 1024, "layers": 24, "heads": 16, "intermediate": 4096}
+# With transformers' initial spread of 0.02 such small models answer one token for ever, whatever they see; with this, tokens
 # vary and follow the picture.
-_TEXT_TINY = _LLAMA | {
-    "hidden_size": 128,
-    "intermediate_size": 352,
-    "num_hidden_layers": 4,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 4,
-}
-_TEXT_TINY |= {"vocab_size": 384, "initializer_range": 0.2}
-_VISION_TINY = _CLIP | {"hidden_size": 64, "intermediate_size": 256, "num_hidden_layers": 4, "num_attention_heads": 4, "projection_dim": 64}
+_TEXT_TINY = text_config(384, hidden=128, layers=4, heads=4, intermediate=352, spread=0.2)
+_VISION_TINY = {"hidden": 64, "layers": 4, "heads": 4, "intermediate": 256}
 
 PRESETS: dict[str, dict[str, Preset]] = {
     "video-llava": {
-        "tiny": {"text": _TEXT_TINY, "vision": _VISION_TINY | {"image_size": 224}, "parameters": 1_435_776},
-        "7b": {"text": _TEXT_7B | {"vocab_size": 32064}, "vision": _VISION_7B | {"image_size": 224}, "parameters": 7_366_279_168},
+        "tiny": {"text": _TEXT_TINY, "vision": vision_config(224, **_VISION_TINY), "parameters": 1_435_776},
+        "7b": {"text": text_config(32064, **_TEXT_7B), "vision": vision_config(224, **_VISION_7B), "parameters": 7_366_279_168},
     },
     "eventgpt": {
-        "tiny": {"text": _TEXT_TINY, "vision": _VISION_TINY | {"image_size": 336}, "parameters": 1_218_432},
-        "7b": {"text": _TEXT_7B | {"vocab_size": 32000}, "vision": _VISION_7B | {"image_size": 336}, "parameters": 7_079_684_096},
+        "tiny": {"text": _TEXT_TINY, "vision": vision_config(336, **_VISION_TINY), "parameters": 1_218_432},
+        "7b": {"text": text_config(32000, **_TEXT_7B), "vision": vision_config(336, **_VISION_7B), "parameters": 7_079_684_096},
     },
 }
-
-
 TRAINED: dict[str, dict[str, Path]] = {
     "video-llava": {"small": DATA / "small-video-llava"},
     "eventgpt": {"small": DATA / "small-eventgpt"},

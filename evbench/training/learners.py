@@ -14,45 +14,14 @@ from transformers import CLIPVisionConfig, LlamaConfig
 
 from evbench.pipelines import checkpoint, eventgpt, video_llava
 from evbench.pipelines.pixels import Recipe, pixel_values
+from evbench.pipelines.presets import text_config, vision_config
 from evbench.pipelines.video import POLICIES
 from evbench.training import batches
 from evbench.training.batches import EVENT_IMAGES, FRAMES_PER_SECOND, SECONDS, Batch, Studio
 
 FRAMES = 8
-_LLAMA = {
-    "model_type": "llama",
-    "rms_norm_eps": 1e-5,
-    "max_position_embeddings": 4096,
-    "pad_token_id": 0,
-    "bos_token_id": 1,
-    "eos_token_id": 2,
-    "initializer_range": 0.05,
-}
-_CLIP = {"model_type": "clip_vision_model", "patch_size": 14, "hidden_act": "quick_gelu", "layer_norm_eps": 1e-5}
-
-
-def text_size(vocabulary: int, hidden: int, layers: int, heads: int, intermediate: int) -> dict[str, Any]:
-    """Arguments for transformers' LlamaConfig."""
-    return _LLAMA | {
-        "vocab_size": vocabulary,
-        "hidden_size": hidden,
-        "num_hidden_layers": layers,
-        "num_attention_heads": heads,
-        "num_key_value_heads": heads,
-        "intermediate_size": intermediate,
-    }
-
-
-def vision_size(image: int, hidden: int, layers: int, heads: int, intermediate: int) -> dict[str, Any]:
-    """Arguments for transformers' CLIPVisionConfig."""
-    return _CLIP | {
-        "image_size": image,
-        "hidden_size": hidden,
-        "num_hidden_layers": layers,
-        "num_attention_heads": heads,
-        "intermediate_size": intermediate,
-        "projection_dim": hidden,
-    }
+SPREAD = 0.05
+"""Of the first weights of the language model."""
 
 
 class Learner(Protocol):
@@ -210,7 +179,7 @@ SIZES: dict[str, dict[str, dict[str, Any]]] = {
 def new(model: str, tokenizer: Any, sizes: dict[str, dict[str, Any]], device: str, seed: int, *, compiled: bool) -> Learner:
     """A network with random weights."""
     torch.manual_seed(seed)
-    text, vision = text_size(len(tokenizer), **sizes["text"]), vision_size(**sizes["vision"])
+    text, vision = text_config(len(tokenizer), **sizes["text"], spread=SPREAD), vision_config(**sizes["vision"])
     learner = LEARNERS[model](tokenizer, text, vision, Studio(device, seed, compiled=compiled), device)
     for layer in learner.layers() if compiled else ():
         layer.compile(dynamic=False)
