@@ -49,7 +49,12 @@ class Options:
     frame_policy: Annotated[
         str, typer.Option(help="inclusive: evenly spaced, first and last frame included. stride: every n/8-th frame, never the last.")
     ] = "inclusive"
-    prompt: Annotated[str, typer.Option(help="The question put to the model.")] = workload.QUESTION
+    prompt: Annotated[
+        str,
+        typer.Option(
+            help="The question put to the model. The small ones have learnt this, and: Describe in detail what happened in the scene."
+        ),
+    ] = workload.QUESTION
     new_tokens: Annotated[int, typer.Option(min=1, max=1024, help="Tokens to generate, the same for every variant.")] = 72
     stop_at_end: Annotated[bool, typer.Option("--stop-at-end", help="Let the end-of-text token end an answer early, on both sides.")] = (
         False
@@ -157,11 +162,12 @@ app.add_typer(scenes, name="scenes")
 def scenes_make_command(
     folder: Annotated[Path, typer.Argument(help="Folder for the scenes. About 3 MB for each, most of it events.")],
     count: Annotated[int, typer.Option(min=1, max=100_000, help="How many.")] = 10,
-    seconds: Annotated[float, typer.Option(min=0.5, max=10, help="Length of each. The small models have learnt 1.")] = 1.0,
+    seconds: Annotated[float, typer.Option(min=0.5, max=2, help="Length of each. The small models have learnt 1.")] = 1.0,
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="The same seed makes the same scenes.")] = 0,
-    size: Annotated[str, typer.Option(help="Of the video, in pixels: WIDTHxHEIGHT, both even.")] = "1440x1080",
+    size: Annotated[str, typer.Option(help="Of the video, in pixels: WIDTHxHEIGHT, both even, no higher than wide.")] = "1440x1080",
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Scenes made at the same time, each in 1.5 GB. Default: one on each core.")
+        int | None,
+        typer.Option(min=1, max=256, help="Scenes made at the same time, each in 1.3 GB at 1440x1080. Default: one on each core."),
     ] = None,
 ) -> None:
     """Make scenes: for each an MP4, the events of a 640x480 event camera, five event images, and captions in dataset.json."""
@@ -192,7 +198,11 @@ def scenes_show_command(
 
     if out.suffix.lower() != ".png":
         raise UserError(f"--out {out} is no PNG; give a name that ends in .png")
-    sheet.draw_sheet(folder, dataset.read_index(folder)[:count]).save(out)
+    picture = sheet.draw_sheet(folder, dataset.read_index(folder)[:count])
+    try:
+        picture.save(out)
+    except OSError as error:
+        raise UserError(f"cannot write {out} ({error.strerror}); give another --out") from error
     screen.print(f"Written to {out}", highlight=False, markup=False, soft_wrap=True)
 
 
@@ -204,6 +214,8 @@ def _size(text: str) -> tuple[int, int]:
     size = int(width), int(height)
     if any(edge % 2 or not 64 <= edge <= 4096 for edge in size):
         raise UserError(f"--size {text}: each edge must be even, and from 64 to 4096 pixels; H.264 has no half of a pixel's colour")
+    if size[0] < size[1]:
+        raise UserError(f"--size {text} is higher than wide: things at the sides, which the captions tell of, would be cut off; turn it")
     return size
 
 

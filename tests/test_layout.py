@@ -29,7 +29,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "report": {"results", "stages", "variants"},
     "pipelines": DATA | {"kernels"},
     "scenes": {"errors", "pipelines"},
-    "training": DATA | {"pipelines", "scenes"},
+    "training": DATA | {"pipelines", "scenes", "machine", "workload"},
     "worker": DATA | {"measure", "memory", "trace", "pipelines"},
     "workload": DATA | {"machine", "sample", "pipelines"},
     "compare": DATA | {"machine", "schedule", "worker", "pipelines"},

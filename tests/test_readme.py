@@ -17,7 +17,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 def test_the_table_is_that_of_the_recorded_run() -> None:
     screen = Console(file=io.StringIO(), width=140)
-    screen.print(report.to_console(report.describe(results.read(ROOT / "profiles" / "cpu" / "video-llava-tiny"))))
+    screen.print(report.to_console(report.describe(results.read(ROOT / "profiles" / "cpu" / "video-llava-small"))))
     assert isinstance(screen.file, io.StringIO)
     recorded = {" ".join(line.split()) for line in screen.file.getvalue().splitlines()}
     shown = README[README.index("    video-llava: optimized") : README.index("The first lines say")]
@@ -30,7 +30,7 @@ def test_every_link_leads_somewhere_and_it_is_short() -> None:
     links = [link for link in re.findall(r"\]\(([^)]+)\)", README) if not link.startswith("http")]
     assert len(links) >= 7
     assert not [link for link in links if not (ROOT / link).exists()]
-    assert len(README.splitlines()) <= 100
+    assert len(README.splitlines()) <= 110
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "profiles").rglob("result.json")), ids=lambda path: path.parent.name)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -67,6 +69,9 @@ def test_events_are_plain_arrays_and_the_images_are_theirs(folder: Path) -> None
         assert len(x) > 10_000
         assert (np.diff(t) >= 0).all()
         assert t[-1] < 500_000
+        by_pixel = np.lexsort((t, x, y))
+        same = (np.diff(x[by_pixel].astype(int)) == 0) & (np.diff(y[by_pixel].astype(int)) == 0)
+        assert np.diff(t[by_pixel])[same].min() >= 500, "no pixel fires within its refractory time, not by noise either"
         images = events.read_plain((folder / entry["event_image"][0]).parent).pixels
         # Written out: one event after the other, as the released code does it.
         size = len(x) // 5
@@ -125,13 +130,44 @@ def test_an_interrupt_keeps_the_scenes_that_are_done(tmp_path: Path) -> None:
     assert evbench("scenes show set", tmp_path).returncode == 0
 
 
+@pytest.mark.slow
+def test_a_worker_that_is_killed_is_told_in_a_line(tmp_path: Path) -> None:
+    with interruptible("scenes make set --count 50 --seconds 0.5 --size 320x240 --workers 1", tmp_path) as running:
+        images = tmp_path / "set" / "event_images"
+        deadline = time.monotonic() + 60
+        while not (images.exists() and len(list(images.iterdir())) > 1):
+            assert time.monotonic() < deadline, "no scene"
+            time.sleep(0.1)
+        children = Path(f"/proc/{running.pid}/task/{running.pid}/children").read_text().split()
+        worker = next(pid for pid in children if "spawn_main" in Path(f"/proc/{pid}/cmdline").read_text())
+        os.kill(int(worker), signal.SIGKILL)
+        _, told = running.communicate(timeout=60)
+    assert running.returncode == 2
+    assert "a worker was killed" in told.splitlines()[-1]
+    assert "Traceback" not in told
+    assert entries(tmp_path / "set")
+
+
+@pytest.mark.slow
+def test_the_sheet_reads_the_files_that_are_listed(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path / "set")
+    lost = entries(folder)[0]["event_image"][0]
+    (tmp_path / "set" / lost).unlink()
+    done = evbench("scenes show set", tmp_path)
+    assert done.returncode == 2
+    assert f"set/{lost}: no such file" in done.stderr
+    assert "cannot write nowhere/sheet.png" in evbench(f"scenes show '{folder}' --out nowhere/sheet.png", tmp_path).stderr
+
+
 @pytest.mark.parametrize(
     ("command", "told"),
     [
         ("scenes make set --size 1440", "is no size; write WIDTHxHEIGHT"),
         ("scenes make set --size 321x240", "each edge must be even"),
         ("scenes make set --size 32x24", "from 64 to 4096"),
+        ("scenes make set --size 480x640", "higher than wide"),
         ("scenes make file/set", "cannot make file/set"),
+        ("scenes show outside", "is no list of scenes"),
         ("scenes show nothing", "No such file or directory; give a folder that `evbench scenes make` has made"),
         ("scenes show empty", "is no list of scenes"),
         ("scenes show hostile", "is no list of scenes"),
@@ -149,6 +185,7 @@ def test_wrong_input_gets_one_line(command: str, told: str, tmp_path: Path) -> N
         "empty": '{"a": 1}',
         "nobody": "[]",
         "hostile": json.dumps([lost | {"conversations": 5, "event_conversations": [{}]}]),
+        "outside": json.dumps([lost | {"mp4_data": "../a.mp4", "conversations": turns, "event_conversations": turns}]),
         "torn": '[{"id"',
         "lost": json.dumps([lost | {"conversations": turns, "event_conversations": turns}]),
     }.items():

@@ -35,6 +35,13 @@ def test_what_was_said_wrongly_is_counted_where_it_is_wrong(said: str, wrong: se
     assert shares["speed"].of == 1, "a tree has none"
 
 
+def test_the_number_that_is_said_counts() -> None:
+    caption = describe(imagine(1, 0), "verbose", colours=True)
+    number = next(word for word in ("two", "three", "four") if f"are {word} things" in caption)
+    shares = score([caption], [caption.replace(f"are {number}", "are two" if number != "two" else "are four")])
+    assert {name for name, share in shares.items() if share.right < share.of} == {"exact", "actors"}
+
+
 def test_nothing_is_asked_that_an_event_camera_cannot_see() -> None:
     captions = [describe(imagine(1, index), "concise", colours=False) for index in range(20)]
     assert not {"colour", "day or dusk", "row"} & set(score(captions, captions))

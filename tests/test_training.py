@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +14,18 @@ import pytest
 import torch
 
 from evbench import sample
+from evbench.errors import UserError
 from evbench.pipelines import video
 from evbench.pipelines.build import build
 from evbench.pipelines.events import read_plain, slice_images
 from evbench.pipelines.pixels import Recipe, pixel_values
 from evbench.results import Workload
+from evbench.scenes import dataset
 from evbench.scenes.captions import QUESTIONS, describe
 from evbench.scenes.words import make_tokenizer
 from evbench.scenes.world import KINDS, ROWS, imagine
 from evbench.stages import run_stages
-from evbench.training import batches, fit, learners
+from evbench.training import batches, evaluate, fit, learners
 from evbench.training.batches import ANSWER_TOKENS, TRAITS, Studio
 from evbench.training.fit import Course
 from evbench.variants import parse
@@ -170,9 +175,67 @@ def test_the_rate_rises_and_falls() -> None:
 
 
 def test_no_scene_that_a_user_can_make_was_trained_on() -> None:
-    from evbench.training.__main__ import HELD_OUT_SERIES, TRAINING_SERIES
+    from evbench.training.__main__ import HELD_OUT_FIRST, HELD_OUT_SERIES, TRAINING_FIRST, TRAINING_SERIES
 
-    assert TRAINING_SERIES > 2**32 - 1 >= HELD_OUT_SERIES
+    def places(seed: int, first: int, count: int) -> set[tuple[float, ...]]:
+        return {tuple(actor.x for actor in imagine(seed, index).actors) for index in range(first, first + count)}
+
+    trained = places(TRAINING_SERIES, TRAINING_FIRST, 1000)
+    assert len(trained) == 1000
+    for seed in (0, 1, 2, 2**32 - 1):
+        assert not trained & places(seed, 0, 500)
+    # The checkpoints that ship were trained from scene 0 on, which is scene 1 of series 0: NumPy pads seeds with zeros.
+    assert places(TRAINING_SERIES, 0, 1) == places(0, 1, 1)
+    assert not places(TRAINING_SERIES, 0, 1) & places(HELD_OUT_SERIES, HELD_OUT_FIRST, 1000)
+
+
+def test_the_script_runs_and_what_it_leaves_can_be_scored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(learners.SIZES, "video-llava", {"text": REDUCED["text"], "vision": REDUCED["vision"] | {"image": 224}})
+    train(tmp_path / "out", steps=1, scenes=1, workers=0, compiled=False, held_out=1)
+    lines = (tmp_path / "out" / "log.jsonl").read_text().splitlines()
+    assert json.loads(lines[-1])["step"] == 1
+    with pytest.raises(UserError, match="holds a checkpoint already"):
+        train(tmp_path / "out", steps=1)
+
+    order = dataset.Order(tmp_path / "set", 3, 2, 0.5, 320, 240)
+    dataset.open_folder(order)
+    assert list(dataset.make(order, 2)) == [1, 2]
+    evaluate.main("video-llava", order.folder, tmp_path / "scores", weights=tmp_path / "out", device="cpu")
+    scores = json.loads((tmp_path / "scores" / "scores.json").read_text())
+    assert scores["scenes"] == 2
+    assert scores["concise"]["as shown"]["exact"] == {"right": 0, "of": 2, "share": 0.0, "interval": [0.0, pytest.approx(0.658, abs=0.001)]}
+    assert len((tmp_path / "scores" / "answers.jsonl").read_text().splitlines()) == 4
+    assert "| exact | 0 | 2 | 0.0% | 0.0% - 65.8% | 0.0% |" in (tmp_path / "scores" / "scores.md").read_text()
+
+
+def train(out: Path, **options: Any) -> None:
+    """The script with its defaults, on a CPU."""
+    from evbench.training.__main__ import main
+
+    given: dict[str, Any] = {"minutes": 1.0, "rate": 1e-3, "hint": 1.0, "seed": 0, "device": "cpu", "every": 1, "held_out": 0}
+    main("video-llava", out, **given | options)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ("evbench.training bogus out", "unknown --model 'bogus'"),
+        ("evbench.training video-llava out --device cuda", "no NVIDIA driver or GPU found"),
+        ("evbench.training video-llava file/out", "file/out: Not a directory"),
+        ("evbench.training.evaluate bogus set out", "unknown --model 'bogus'"),
+        ("evbench.training.evaluate video-llava nothing out", "give a folder that `evbench scenes make` has made"),
+    ],
+)
+def test_wrong_input_gets_one_line(arguments: str, told: str, tmp_path: Path) -> None:
+    if "cuda" in arguments and torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    (tmp_path / "file").touch()
+    command = [sys.executable, "-m", *arguments.split()]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.startswith("evbench: ")
+    assert told in done.stderr
+    assert len(done.stderr.splitlines()) == 1
 
 
 @pytest.mark.gpu

@@ -2,7 +2,7 @@
 
 Two registers, each asked for by a question of its own: a concise one and a verbose one. An event camera sees neither colour nor the
 time of day, so what is told of events leaves both out. `describe` writes, `understand` reads back: the score of an answer is counted
-in what it says, not in letters.
+in what it says, not in letters. All places, and how two pass each other, are as in the middle of the clip.
 """
 
 from __future__ import annotations
@@ -51,6 +51,8 @@ class Account:
     backdrop: str
     dusk: bool | None
     actors: tuple[Told, ...]
+    count: int
+    """How many there are: as said, or else as told of."""
     relation: str
     """The last sentence."""
 
@@ -79,7 +81,9 @@ def understand(text: str) -> Account | None:
             actors = tuple(_told(match) for match in one.finditer(found["actors"]))
             time = found["time"]
             backdrop = next(name for name, words in BEHIND.items() if words == found["backdrop"])
-            return Account(backdrop, time == "dusk" if time else None, actors, found["relation"])
+            said = found.groupdict().get("count")
+            count = next((number for number, word in COUNTS.items() if word == said), len(actors))
+            return Account(backdrop, time == "dusk" if time else None, actors, count, found["relation"])
     return None
 
 
@@ -154,5 +158,5 @@ _CONCISE = re.compile(
 )
 _VERBOSE = re.compile(
     rf"The scene shows a street in front of (?P<backdrop>{_any(tuple(BEHIND.values()))})(?:, in the light of (?P<time>dusk|day))?\. "
-    r"There are (?:two|three|four) things to see\. (?P<actors>(?:At the [^.]*\. )*)(?P<relation>(?:The|Only) [^.]*)\."
+    r"There are (?P<count>two|three|four) things to see\. (?P<actors>(?:At the [^.]*\. )*)(?P<relation>(?:The|Only) [^.]*)\."
 )

@@ -16,9 +16,10 @@ import platform
 import signal
 from collections.abc import Generator, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import av
@@ -44,6 +45,9 @@ if platform.machine() == "x86_64":
     ENCODER["x264-params"] = "asm=SSE4.2"
 _MALLOPT_TRIM_THRESHOLD, _MALLOPT_MMAP_THRESHOLD = -1, -3
 """Of glibc's malloc.h."""
+_PRCTL_SIGNAL_AT_PARENTS_DEATH = 1
+"""Of Linux's prctl.h."""
+_KEPT = f"The scenes that are done are kept, and listed in {INDEX}"
 
 
 @dataclass(frozen=True)
@@ -75,22 +79,36 @@ def make(order: Order, workers: int) -> Generator[int]:
     The same order gives the same bytes with the same versions, whatever the number of workers.
 
     Raises:
-        UserError: the folder cannot be written.
+        UserError: the folder cannot be written, or a worker was killed.
     """
     pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_alone)
     running: list[Future[dict[str, Any]]] = []
     try:
-        with _children_ignore_interrupts():
+        with _interrupts_held_back():
             running += [pool.submit(make_one, order, index) for index in range(order.count)]
         for done, future in enumerate(as_completed(running), 1):
             future.result()
             yield done
+    except BrokenProcessPool as error:
+        raise UserError(f"a worker was killed, for want of memory perhaps; give fewer --workers or a smaller --size. {_KEPT}") from error
     except OSError as error:
-        raise UserError(f"cannot write to {order.folder} ({error.strerror}); make room, or give another folder") from error
+        raise UserError(f"cannot write to {order.folder} ({error.strerror}); make room, or give another folder. {_KEPT}") from error
     finally:
-        pool.shutdown(cancel_futures=True)  # what has been begun is finished
-        ended = [future for future in running if not future.cancelled() and future.exception() is None]
-        _write_index(order.folder, [future.result() for future in ended])
+        _keep(order.folder, running)
+        if not all(future.done() for future in running):
+            for child in multiprocessing.active_children():
+                child.kill()
+        pool.shutdown(cancel_futures=True)
+
+
+def _keep(folder: Path, running: list[Future[dict[str, Any]]]) -> None:
+    """List the scenes that are done. Raises UserError if even that cannot be written."""
+    ended = [future for future in running if future.done() and not future.cancelled() and future.exception() is None]
+    if ended:
+        try:
+            _write_index(folder, [future.result() for future in ended])
+        except OSError as error:
+            raise UserError(f"cannot write {folder / INDEX} ({error.strerror}); make room, or give another folder") from error
 
 
 def make_one(order: Order, index: int) -> dict[str, Any]:
@@ -163,16 +181,21 @@ def read_index(folder: Path) -> list[dict[str, Any]]:
 
 def _is_entry(entry: Any) -> bool:
     """Whether it has what evbench reads of an entry."""
-    if not isinstance(entry, dict) or not all(isinstance(entry.get(name), str) for name in ("id", "mp4_data")):
+    if not (isinstance(entry, dict) and isinstance(entry.get("id"), str) and _is_inside(entry.get("mp4_data"))):
         return False
     images, turns = entry.get("event_image"), [entry.get("conversations"), entry.get("event_conversations")]
     return (
         isinstance(images, list)
         and bool(images)
-        and all(isinstance(image, str) for image in images)
+        and all(map(_is_inside, images))
         and all(isinstance(said, list) and len(said) == 2 * len(QUESTIONS) for said in turns)
         and all(isinstance(turn, dict) and isinstance(turn.get("value"), str) for said in turns for turn in said or ())
     )
+
+
+def _is_inside(path: Any) -> bool:
+    """Whether it names something below the folder of the set, and not elsewhere on this machine."""
+    return isinstance(path, str) and bool(path) and not PurePosixPath(path).is_absolute() and ".." not in PurePosixPath(path).parts
 
 
 def _conversations(scene: Scene, *, colours: bool) -> list[dict[str, str]]:
@@ -189,17 +212,19 @@ def _write_index(folder: Path, entries: list[dict[str, Any]]) -> None:
 
 
 @contextmanager
-def _children_ignore_interrupts() -> Iterator[None]:
-    """Processes that are started inside leave Ctrl-C to this one: a signal that is ignored stays so in a child."""
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _interrupts_held_back() -> Iterator[None]:
+    """Ctrl-C comes through afterwards. Processes that are started inside never see it: a child has the signals blocked that its
+    parent had.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _alone() -> None:
-    """A worker draws on one core."""
+    """A worker draws on one core, and ends with its parent."""
     torch.set_num_threads(1)
     if platform.libc_ver()[0] == "glibc":
         # Keep the memory of large tensors: by default each goes back to the kernel, which clears it again for the next. A quarter
@@ -207,3 +232,4 @@ def _alone() -> None:
         library = ctypes.CDLL(None)
         library.mallopt(_MALLOPT_MMAP_THRESHOLD, 2**30)
         library.mallopt(_MALLOPT_TRIM_THRESHOLD, 2**31 - 1)
+        library.prctl(_PRCTL_SIGNAL_AT_PARENTS_DEATH, signal.SIGKILL)

@@ -199,7 +199,7 @@ def place(packed: Packed, moments: torch.Tensor) -> Placed:
 
 def _view(packed: Packed, moments: torch.Tensor, duration: float, height: int, width: int) -> torch.Tensor:
     """The backdrop as the camera sees it: [scenes, channels, moments, height, width]."""
-    reach = (MOST_PAN + MOST_APPROACH * width / height) * duration / 2 + 2 / height  # the camera is never farther from the middle
+    reach = (MOST_PAN + MOST_APPROACH * width / height) * duration / 2 + 2 / height  # to the sides; above, the sky's first row goes on
     canvas_height, canvas_width = height, 2 * math.ceil(width / 2 + reach * height)
     canvas = _canvas(packed, canvas_height, canvas_width)
     pan, approach = (value[:, None] for value in packed.camera.unbind(-1))

@@ -70,13 +70,28 @@ def watch(scene: Scene, seconds: float, seed: tuple[int, ...]) -> Events:
     found.append(_noise(random, NOISE[scene.dusk], seconds))
     place, time, polarity = (np.concatenate(parts) for parts in zip(*found, strict=True))
     order = np.argsort(time, kind="stable")
-    place = place[order]
-    return Events(
-        x=(place % WIDTH).astype(np.uint16),
-        y=(place // WIDTH).astype(np.uint16),
+    stream = Events(
+        x=(place[order] % WIDTH).astype(np.uint16),
+        y=(place[order] // WIDTH).astype(np.uint16),
         t=(time[order] * 1e6).astype(np.int64),
         p=polarity[order].astype(np.uint8),
     )
+    return rested(stream, round(seconds * 1e6))
+
+
+def rested(events: Events, end: int) -> Events:
+    """Without the events that a pixel reports within its refractory time, true or false ones, and those at or after `end` (us)."""
+    kept = events.t < end
+    place = events.y.astype(np.int64) * WIDTH + events.x
+    while True:
+        here = np.flatnonzero(kept)
+        by_pixel = here[np.argsort(place[here], kind="stable")]  # in order of time within each pixel
+        early = (np.diff(place[by_pixel]) == 0) & (np.diff(events.t[by_pixel]) < REFRACTORY * 1e6)
+        # An event counts from the last one that is kept: of a run of early ones only the first goes, then the rest is looked at anew.
+        first = early & ~np.concatenate([[False], early[:-1]])
+        if not first.any():
+            return Events(events.x[kept], events.y[kept], events.t[kept], events.p[kept])
+        kept[by_pixel[1:][first]] = False
 
 
 Found = tuple[npt.NDArray[np.int64], npt.NDArray[np.float64], npt.NDArray[np.bool_]]

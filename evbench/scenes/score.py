@@ -51,10 +51,13 @@ def score(expected: list[str], said: list[str]) -> dict[str, Share]:
 
 
 def _compared(should: Account, does: Account | None) -> list[tuple[str, object, object]]:
-    """(attribute, expected, found) for all that the expected account tells; found is None where the answer is no caption."""
+    """(attribute, expected, found) for all that the expected account tells; found is None where the answer is no caption.
+
+    Actors are compared in their order from left to right: after one that was left out, all are in the wrong place.
+    """
     rows: list[tuple[str, object, object]] = [
         ("backdrop", should.backdrop, does and does.backdrop),
-        ("actors", len(should.actors), does and len(does.actors)),
+        ("actors", (should.count, len(should.actors)), does and (does.count, len(does.actors))),
         ("relation", should.relation, does and does.relation),
     ]
     if should.dusk is not None:

@@ -6,7 +6,7 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from evbench.pipelines.events import read_plain
 from evbench.pipelines.video import decode_plain
@@ -34,16 +34,15 @@ def draw_sheet(folder: Path, entries: list[dict[str, Any]]) -> Image.Image:
 
 
 def _band(folder: Path, entry: dict[str, Any], width: int) -> Image.Image:
-    lines = [
-        line
-        for who, turns in (("Video: ", "conversations"), ("Events: ", "event_conversations"))
-        for line in textwrap.wrap(who + entry[turns][1]["value"], LETTERS, subsequent_indent="    ")
-    ]
+    frames = decode_plain(folder / entry["mp4_data"], FRAMES, "inclusive")
+    events = [read_plain(folder / entry["event_image"][index]).pixels[0] for index in EVENT_IMAGES]
+    video, detail, seen = entry["conversations"][1], entry["conversations"][3], entry["event_conversations"][1]
+    shown = f"{entry['id']} at {', '.join(f'{seconds:.2f}' for seconds in frames.seconds)} s, and its first and last event image"
+    said = [f"Video: {video['value']}", f"In detail: {detail['value']}", f"Events: {seen['value']}"]
+    lines = [line for text in (shown, *said) for line in textwrap.wrap(text, LETTERS, subsequent_indent="    ")]
     band = Image.new("RGB", (width, CELL[1] + 3 * MARGIN + LINE * len(lines)), "white")
-    frames = decode_plain(folder / entry["mp4_data"], FRAMES, "inclusive").pixels
-    events = read_plain((folder / entry["event_image"][0]).parent).pixels
-    for place, picture in enumerate([*frames, *(events[index] for index in EVENT_IMAGES)]):
-        small = Image.fromarray(picture).resize(CELL, Image.Resampling.LANCZOS)
+    for place, picture in enumerate([*frames.pixels, *events]):
+        small = ImageOps.contain(Image.fromarray(picture), CELL, Image.Resampling.LANCZOS)
         band.paste(small, (MARGIN + place * (CELL[0] + MARGIN), MARGIN))
     pen, font = ImageDraw.Draw(band), ImageFont.load_default(size=14)
     for number, line in enumerate(lines):

@@ -21,7 +21,7 @@ ASKED = (
     "Do they pass each other? Does anything stand still? Why When Can From Into Over Under Behind Before After This That These Those "
     "not no yes one none left right near far fast slow big small old new sky road house window pavement lane clip picture event camera"
 )
-"""Words of questions that people may put; what is not here becomes <unk>."""
+"""Words of other questions, so that few become <unk>. The models were trained on two questions only."""
 SAMPLED = 2000
 """Scenes whose captions are read for their words; the grammar is small, and they use all of it."""
 

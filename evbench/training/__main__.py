@@ -11,42 +11,51 @@ from typing import Annotated
 import torch
 import typer
 
+from evbench.errors import UserError
+from evbench.machine import choose_device
 from evbench.scenes.words import make_tokenizer
 from evbench.training import batches, fit, learners
 from evbench.training.fit import Course
+from evbench.training.script import run
+from evbench.workload import require_model
 
-TRAINING_SERIES = 2**32
-"""Seed of the scenes that are trained on: larger than any that `evbench scenes make` takes, so that none of those was ever seen."""
-HELD_OUT_SERIES = 0
+TRAINING_SERIES, TRAINING_FIRST = 2**32, 1
+"""The scenes that are trained on: of a series that `evbench scenes make` does not take. Not from scene 0 on: NumPy pads its seeds with
+zeros, so that (2**32, 0) and (0, 1) are one seed."""
+HELD_OUT_SERIES, HELD_OUT_FIRST = 0, 2
+"""The scenes that are scored at the end. The checkpoints that ship were trained from scene 0 on, and so have seen scene 1 of this one."""
 
 
 def main(
     model: Annotated[str, typer.Argument(help="video-llava, or eventgpt.")],
     out: Annotated[Path, typer.Argument(help="Folder for the checkpoint and log.jsonl.")],
     steps: Annotated[int, typer.Option(min=1, help="Optimizer steps at most.")] = 6000,
-    minutes: Annotated[float, typer.Option(min=0, help="Time at most; the learning rate falls to its end by then.")] = 6.5,
+    minutes: Annotated[float, typer.Option(min=0.01, help="Time at most; the learning rate falls to its end by then.")] = 6.5,
     scenes: Annotated[int, typer.Option(min=1, help="Scenes in a step.")] = 64,
     rate: Annotated[float, typer.Option(help="Learning rate at its highest.")] = 1.5e-3,
     hint: Annotated[float, typer.Option(help="Weight of naming what each patch shows.")] = 1.0,
     seed: Annotated[int, typer.Option(help="Of the first weights and the noise.")] = 0,
     workers: Annotated[int, typer.Option(min=0, help="Processes that imagine scenes.")] = 12,
-    device: Annotated[str, typer.Option(help="cuda, or cpu.")] = "cuda",
+    device: Annotated[str, typer.Option(help="cuda, cpu, or auto: the GPU if there is one.")] = "auto",
     compiled: Annotated[bool, typer.Option(help="Compile the layers.")] = True,
     every: Annotated[int, typer.Option(min=1, help="Steps between two lines of the log.")] = 50,
     held_out: Annotated[int, typer.Option(min=0, help="Batches of new scenes to score at the end.")] = 16,
 ) -> None:
     """Train on scenes drawn as it goes, and leave a folder that `evbench --weights` takes."""
+    require_model(model)
+    device = choose_device(device)
+    if (out / "config.json").exists():
+        raise UserError(f"{out} holds a checkpoint already; give another folder, or remove it")
+    out.mkdir(parents=True, exist_ok=True)
     began = time.perf_counter()
     torch.set_float32_matmul_precision("high")
     tokenizer = make_tokenizer()
     learner = learners.new(model, tokenizer, learners.SIZES[model], device, seed, compiled=compiled)
     course = Course(steps, minutes * 60, rate, hint=hint)
-    out.mkdir(parents=True, exist_ok=True)
     typer.echo(f"{model}: {learners.parameter_count(learner):,} parameters, {len(tokenizer)} words, torch {torch.__version__}, {course}")
+    seen = batches.stream(tokenizer, TRAINING_SERIES, TRAINING_FIRST, scenes, workers, colours=learner.colours)
     with (out / "log.jsonl").open("w", encoding="utf-8") as log:
-        for progress in fit.fit(
-            learner, batches.stream(tokenizer, TRAINING_SERIES, scenes, workers, colours=learner.colours), course, device, every
-        ):
+        for progress in fit.fit(learner, seen, course, device, every):
             line = json.dumps(dataclasses.asdict(progress))
             log.write(line + "\n")
             log.flush()
@@ -56,9 +65,9 @@ def main(
     typer.echo(f"saved to {out} after {time.perf_counter() - began:.0f} s")
     if held_out:
         learner.model.to(torch.float32)  # the rounded weights, which are those that ship
-        fresh = batches.stream(tokenizer, HELD_OUT_SERIES, scenes, min(workers, 4), colours=learner.colours)
+        fresh = batches.stream(tokenizer, HELD_OUT_SERIES, HELD_OUT_FIRST, scenes, min(workers, 4), colours=learner.colours)
         typer.echo(f"exact on {held_out * scenes} new scenes: {fit.score(learner, fresh, held_out, device)}")
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run(main)

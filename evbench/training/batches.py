@@ -66,8 +66,9 @@ class Stream(IterableDataset[Batch]):
             number += workers
 
 
-def stream(tokenizer: Any, seed: int, size: int, workers: int, *, colours: bool) -> Iterator[Batch]:
-    dataset = Stream(tokenizer, seed, 0, size, colours=colours)
+def stream(tokenizer: Any, seed: int, first: int, size: int, workers: int, *, colours: bool) -> Iterator[Batch]:
+    """Batches without end, of the scenes `first`, `first + 1`, ... of the series `seed`."""
+    dataset = Stream(tokenizer, seed, first, size, colours=colours)
     return iter(DataLoader(dataset, batch_size=None, num_workers=workers, prefetch_factor=4 if workers else None))
 
 

@@ -16,6 +16,8 @@ import typer
 from rich.console import Console
 from rich.progress import track
 
+from evbench.errors import UserError
+from evbench.machine import choose_device
 from evbench.pipelines.build import build
 from evbench.results import Workload
 from evbench.scenes.captions import QUESTIONS, Register
@@ -23,7 +25,9 @@ from evbench.scenes.dataset import read_index
 from evbench.scenes.score import Share, score
 from evbench.stages import run_stages
 from evbench.training.batches import ANSWER_TOKENS
+from evbench.training.script import run
 from evbench.variants import parse
+from evbench.workload import require_model
 
 TURNS = {"video-llava": "conversations", "eventgpt": "event_conversations"}
 INPUTS: dict[str, Callable[[dict[str, Any]], Path]] = {
@@ -38,13 +42,20 @@ def main(
     out: Annotated[Path, typer.Argument(help="Folder for scores.json, scores.md and answers.jsonl.")],
     weights: Annotated[Path | None, typer.Option(help="A checkpoint folder. Default: the one that ships with evbench.")] = None,
     variant: Annotated[str, typer.Option(help="A variant, see evbench variants.")] = "baseline",
-    count: Annotated[int | None, typer.Option(help="How many scenes, from the first. Default: all.")] = None,
-    device: Annotated[str, typer.Option(help="cpu, or cuda.")] = "cpu",
+    count: Annotated[int | None, typer.Option(min=2, help="How many scenes, from the first. Default: all.")] = None,
+    leave_out: Annotated[list[str] | None, typer.Option(help="The id of a scene that is not asked about. Any number of times.")] = None,
+    device: Annotated[str, typer.Option(help="cuda, cpu, or auto: the GPU if there is one.")] = "auto",
 ) -> None:
     """Ask both questions about every scene, and count what was right."""
-    entries = read_index(scenes)[:count]
+    require_model(model)
+    device = choose_device(device)
+    entries = [entry for entry in read_index(scenes) if entry["id"] not in (leave_out or ())][:count]
+    if len(entries) < 2:
+        raise UserError(f"{scenes} holds {len(entries)} scenes to ask about; give two or more, so that they can be shuffled")
     out.mkdir(parents=True, exist_ok=True)
-    table = [f"# {model}: {len(entries)} scenes of {entries[0]['id'].rsplit('-', 1)[0]}, that training never saw\n"]
+    table = [f"# {model}: {len(entries)} scenes, {entries[0]['id']} to {entries[-1]['id']}\n"]
+    if leave_out:
+        table.append(f"Left out: {', '.join(leave_out)}.\n")
     scores: dict[str, Any] = {"model": model, "scenes": len(entries), "variant": variant, "torch": torch.__version__, "device": device}
     with (out / "answers.jsonl").open("w", encoding="utf-8") as log:
         for number, register in enumerate(QUESTIONS):
@@ -100,4 +111,4 @@ def _table(register: Register, found: dict[str, dict[str, Share]]) -> list[str]:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run(main)

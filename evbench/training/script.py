@@ -1,0 +1,25 @@
+"""How the two scripts of this folder are run from the command line."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+import typer
+
+from evbench.errors import UserError
+
+
+def run(main: Callable[..., None]) -> None:
+    """Call `main` with the options of the command line. A user's mistake is one line, and exit code 2."""
+    try:
+        typer.run(main)
+    except UserError as error:
+        sys.exit(_told(str(error)))
+    except OSError as error:  # what the file system says of a path that the user gave
+        sys.exit(_told(f"{error.filename or 'file system'}: {error.strerror}; give a path that can be used"))
+
+
+def _told(message: str) -> int:
+    typer.echo(f"evbench: {message}", err=True)
+    return 2
