@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import os
 import types
 import typing
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from evbench.errors import UserError
+from evbench.files import write_whole
 
 FORMAT = 1
 """Raised whenever a file written before could no longer be read. 1: first."""
@@ -236,13 +236,8 @@ def to_json(value: Any, *, indent: int | None = None) -> str:
 
 
 def write(result: Result, path: Path) -> None:
-    """Write whole or not at all: a reader never sees half a file."""
-    unfinished = path.with_name(path.name + ".part")
-    try:
-        unfinished.write_text(to_json(result, indent=1) + "\n", encoding="utf-8")
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    """Whole or not at all."""
+    write_whole(path, to_json(result, indent=1) + "\n")
 
 
 def read(path: Path) -> Result:

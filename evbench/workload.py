@@ -10,9 +10,10 @@ from evbench.errors import UserError
 from evbench.machine import choose_device
 from evbench.pipelines import events, folder, presets, video
 from evbench.results import Workload
+from evbench.scenes.captions import QUESTIONS
 from evbench.variants import nearest
 
-QUESTION = "What are the key elements in this scene?"
+QUESTION = QUESTIONS["concise"]
 VIDEO_FRAMES = 8
 PLACEHOLDERS = ("<video>", "<image>", "<event>")
 DTYPES = {"cpu": "float32", "cuda": "bfloat16"}

@@ -111,14 +111,18 @@ def test_a_set_that_stands_there_is_not_overwritten(folder: Path) -> None:
     assert "holds scenes already" in done.stderr
 
 
+def wait_for_scenes(folder: Path, begun: int) -> None:
+    images = folder / "event_images"
+    deadline = time.monotonic() + 60
+    while not (images.exists() and len(list(images.iterdir())) >= begun):
+        assert time.monotonic() < deadline, "no scene"
+        time.sleep(0.1)
+
+
 @pytest.mark.slow
 def test_an_interrupt_keeps_the_scenes_that_are_done(tmp_path: Path) -> None:
     with interruptible("scenes make set --count 50 --seconds 0.5 --size 320x240", tmp_path) as running:
-        clips = tmp_path / "set" / "event_images"
-        deadline = time.monotonic() + 60
-        while not (clips.exists() and len(list(clips.iterdir())) > 2):
-            assert time.monotonic() < deadline, "no scene"
-            time.sleep(0.1)
+        wait_for_scenes(tmp_path / "set", 3)
         running.send_signal(signal.SIGINT)
         _, told = running.communicate(timeout=60)
     assert running.returncode == 130
@@ -133,11 +137,7 @@ def test_an_interrupt_keeps_the_scenes_that_are_done(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_worker_that_is_killed_is_told_in_a_line(tmp_path: Path) -> None:
     with interruptible("scenes make set --count 50 --seconds 0.5 --size 320x240 --workers 1", tmp_path) as running:
-        images = tmp_path / "set" / "event_images"
-        deadline = time.monotonic() + 60
-        while not (images.exists() and len(list(images.iterdir())) > 1):
-            assert time.monotonic() < deadline, "no scene"
-            time.sleep(0.1)
+        wait_for_scenes(tmp_path / "set", 2)
         children = Path(f"/proc/{running.pid}/task/{running.pid}/children").read_text().split()
         worker = next(pid for pid in children if "spawn_main" in Path(f"/proc/{pid}/cmdline").read_text())
         os.kill(int(worker), signal.SIGKILL)

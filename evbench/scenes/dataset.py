@@ -11,7 +11,6 @@ import ctypes
 import dataclasses
 import json
 import multiprocessing
-import os
 import platform
 import signal
 from collections.abc import Generator, Iterator
@@ -29,6 +28,7 @@ from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTr
 from PIL import Image
 
 from evbench.errors import UserError
+from evbench.files import write_whole
 from evbench.pipelines.events import slice_images
 from evbench.scenes import event_camera
 from evbench.scenes.captions import QUESTIONS, describe
@@ -106,7 +106,7 @@ def _keep(folder: Path, running: list[Future[dict[str, Any]]]) -> None:
     ended = [future for future in running if future.done() and not future.cancelled() and future.exception() is None]
     if ended:
         try:
-            _write_index(folder, [future.result() for future in ended])
+            write_whole(folder / INDEX, json.dumps([future.result() for future in ended], indent=1) + "\n")
         except OSError as error:
             raise UserError(f"cannot write {folder / INDEX} ({error.strerror}); make room, or give another folder") from error
 
@@ -203,12 +203,6 @@ def _conversations(scene: Scene, *, colours: bool) -> list[dict[str, str]]:
     for register, question in QUESTIONS.items():
         turns += [{"from": "human", "value": question}, {"from": "gpt", "value": describe(scene, register, colours=colours)}]
     return turns
-
-
-def _write_index(folder: Path, entries: list[dict[str, Any]]) -> None:
-    unfinished = folder / f"{INDEX}.part"
-    unfinished.write_text(json.dumps(entries, indent=1) + "\n", encoding="utf-8")
-    os.replace(unfinished, folder / INDEX)
 
 
 @contextmanager

@@ -12,13 +12,12 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from evbench.scenes import captions, event_camera
 from evbench.scenes.captions import QUESTIONS, Register
+from evbench.scenes.dataset import EVENT_IMAGES
 from evbench.scenes.draw import LUMA_MIX, RGB_MIX, Packed, blend_shapes, draw, from_far_to_near, pack, place
 from evbench.scenes.shapes import HALF_LENGTH, HEIGHT
 from evbench.scenes.world import COLOURS, KINDS, ROWS, Actor, Scene, imagine
 
 SECONDS = 1.0
-FRAMES_PER_SECOND = 20
-EVENT_IMAGES = 5
 EVENT_STEPS = 96
 """Views the event camera takes of the second: far fewer than for the stored events, so that a GPU draws them while it trains."""
 EVENT_SCENES = 8

@@ -21,13 +21,13 @@ from evbench.machine import choose_device
 from evbench.pipelines.build import build
 from evbench.results import Workload
 from evbench.scenes.captions import QUESTIONS, Register
-from evbench.scenes.dataset import read_index
+from evbench.scenes.dataset import EVENT_IMAGES, read_index
 from evbench.scenes.score import Share, score
 from evbench.stages import run_stages
 from evbench.training.batches import ANSWER_TOKENS
 from evbench.training.script import run
 from evbench.variants import parse
-from evbench.workload import require_model
+from evbench.workload import VIDEO_FRAMES, require_model
 
 TURNS = {"video-llava": "conversations", "eventgpt": "event_conversations"}
 INPUTS: dict[str, Callable[[dict[str, Any]], Path]] = {
@@ -82,7 +82,7 @@ def _answers(
         weights=str(weights) if weights else None,
         input="",
         input_sha256="",
-        frames=8 if model == "video-llava" else 5,
+        frames=VIDEO_FRAMES if model == "video-llava" else EVENT_IMAGES,
         frame_policy="inclusive" if model == "video-llava" else "all",
         prompt=QUESTIONS[register],
         new_tokens=ANSWER_TOKENS[register],

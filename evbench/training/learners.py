@@ -16,10 +16,11 @@ from evbench.pipelines import checkpoint, eventgpt, video_llava
 from evbench.pipelines.pixels import Recipe, pixel_values
 from evbench.pipelines.presets import text_config, vision_config
 from evbench.pipelines.video import POLICIES
+from evbench.scenes.dataset import EVENT_IMAGES, FRAMES_PER_SECOND
 from evbench.training import batches
-from evbench.training.batches import EVENT_IMAGES, FRAMES_PER_SECOND, SECONDS, Batch, Studio
+from evbench.training.batches import SECONDS, Batch, Studio
+from evbench.workload import VIDEO_FRAMES
 
-FRAMES = 8
 SPREAD = 0.05
 """Of the first weights of the language model."""
 
@@ -76,7 +77,7 @@ class VideoLearner:
         recipe = Recipe.of(self._processor.video_processor)
         self._mean, self._std = (torch.tensor(value, device=device)[:, None, None] * 255 for value in (recipe.mean, recipe.std))
         count = round(SECONDS * FRAMES_PER_SECOND)
-        self._seconds = [torch.tensor(choose(count, FRAMES), device=device) / FRAMES_PER_SECOND for choose in POLICIES.values()]
+        self._seconds = [torch.tensor(choose(count, VIDEO_FRAMES), device=device) / FRAMES_PER_SECOND for choose in POLICIES.values()]
 
     def draw(self, batch: Batch) -> torch.Tensor:
         frames = self._studio.frames(batch.packed, self._moments(batch), self._edge)
