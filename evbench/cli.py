@@ -6,7 +6,7 @@ import dataclasses
 import datetime
 import shlex
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import wraps
@@ -18,9 +18,12 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from evbench import __version__, compare, machine, report, results, variants, workload
+from evbench import compare, demands, floors, machine, report, results, selftest, session, variants, workload
 from evbench.errors import UserError
-from evbench.results import FORMAT, Result, Role, VariantResult, Workload
+from evbench.judge import judge
+from evbench.planted import Delay
+from evbench.render import printable, to_console, to_rich
+from evbench.results import STAGES, Plan, Result, Role, Rules, VariantResult, Workload
 from evbench.variants import Variant
 from evbench.worker import WorkerDied
 
@@ -37,6 +40,10 @@ screen = Console(width=None if sys.stdout.isatty() else PIPE_WIDTH)
 errors = Console(stderr=True)
 
 
+BLOCKS: dict[results.Order, int] = {"in turn": 10, "reload": 6}
+WARMUP_SECONDS = 120.0
+
+
 @dataclass(frozen=True)
 class Options:
     """What `compare` and `run` are both told."""
@@ -44,8 +51,14 @@ class Options:
     model: Annotated[str, typer.Option(help="video-llava, or eventgpt.")] = "video-llava"
     preset: Annotated[str | None, typer.Option(help="small: trained on street scenes (default). tiny, 7b: random weights.")] = None
     weights: Annotated[Path | None, typer.Option(help="A local Hugging Face checkpoint folder, instead of a preset.")] = None
-    video: Annotated[Path | None, typer.Option(help="A video file for video-llava. Default: a scene that evbench carries.")] = None
-    events: Annotated[Path | None, typer.Option(help="A folder of event images (PNG) for eventgpt. Default: the same scene.")] = None
+    video: Annotated[
+        list[Path] | None, typer.Option(help="A video file for video-llava, any number of times. Default: a scene that evbench carries.")
+    ] = None
+    events: Annotated[
+        list[Path] | None, typer.Option(help="A folder of event images (PNG) for eventgpt, any number of times. Default: the same scene.")
+    ] = None
+    data: Annotated[Path | None, typer.Option(help="Instead: all scenes of a folder that evbench scenes make has made.")] = None
+    limit: Annotated[int | None, typer.Option(min=1, help="Only so many scenes of --data, from the first.")] = None
     frame_policy: Annotated[
         str, typer.Option(help="inclusive: evenly spaced, first and last frame included. stride: every n/8-th frame, never the last.")
     ] = "inclusive"
@@ -61,18 +74,37 @@ class Options:
     )
     device: Annotated[str, typer.Option(help="cuda, cpu, or auto: the GPU if there is one.")] = "auto"
     seed: Annotated[int | None, typer.Option(min=0, max=2**63 - 1, help="Seed of random weights. Default: 0.")] = None
-    samples: Annotated[int, typer.Option(min=1, help="Timed runs of each variant.")] = 10
-    warmup: Annotated[int, typer.Option(min=0, help="Untimed runs of each variant after its first call.")] = 3
+    blocks: Annotated[
+        int | None,
+        typer.Option(min=1, max=100_000, help="Blocks ABBA or BAAB, of 8 runs. Default: 10, or one for each sample, if these are more."),
+    ] = None
+    precision: Annotated[str | None, typer.Option(help="Add blocks until the interval is within so much of the ratio, such as 1%.")] = None
+    max_time: Annotated[float, typer.Option(min=0, help="For --precision: seconds of timed runs after which no block is added.")] = 600
+    warmup: Annotated[int, typer.Option(min=0, help="The most runs of each variant until it is steady; 120 s at most.")] = 30
+    order: Annotated[
+        str,
+        typer.Option(help="in-turn: both workers live. reload: one at a time, started anew for each block. auto: in-turn if both fit."),
+    ] = "auto"
+    cold_files: Annotated[bool, typer.Option("--cold-files", help="Drop the input from the page cache before each run.")] = False
+    cold_compile: Annotated[bool, typer.Option("--cold-compile", help="Start with empty compile caches.")] = False
     trace_tokens: Annotated[int, typer.Option(min=0, help="Tokens generated in the run that is traced. 0: no trace.")] = 16
+    target: Annotated[
+        list[str] | None,
+        typer.Option(help="A time to reach, such as 'video-llava.generate<2.5s', any number of times. Exit code 3 if one is missed."),
+    ] = None
     out: Annotated[Path | None, typer.Option(help="Folder for results, report and traces. Default: profiles/<time>-<model>.")] = None
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the interrupted session in --out; give the same options.")] = False
+    wait: Annotated[bool, typer.Option(help="Wait for another evbench on the same device to end, or be refused.")] = True
 
     def workload(self) -> Workload:
         return workload.describe(
             model=self.model,
             preset=self.preset,
             weights=self.weights,
-            video_file=self.video,
-            events_folder=self.events,
+            videos=self.video or (),
+            events_folders=self.events or (),
+            data=self.data,
+            limit=self.limit,
             frame_policy=self.frame_policy,
             prompt=self.prompt,
             new_tokens=self.new_tokens,
@@ -81,8 +113,19 @@ class Options:
             seed=self.seed,
         )
 
-    def plan(self, session: str) -> compare.Plan:
-        return compare.Plan(session, self.samples, self.warmup, self.trace_tokens)
+    def plan(self, asked: Workload, workers: int) -> Plan:
+        order = session.choose_order(self.order, workers, asked)
+        return Plan(
+            order=order,
+            blocks=self.blocks or max(len(asked.samples), BLOCKS[order]),
+            precision=None if self.precision is None else _percent("--precision", self.precision),
+            max_seconds=self.max_time,
+            warmup_runs=self.warmup,
+            warmup_seconds=WARMUP_SECONDS,
+            trace_tokens=self.trace_tokens,
+            cold_files=self.cold_files,
+            cold_compile=self.cold_compile,
+        )
 
 
 def with_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -115,16 +158,30 @@ def compare_command(
         ),
     ],
     optimized: Annotated[str, typer.Option(help="The same, for the other side.")],
+    fail_if: Annotated[
+        list[str] | None,
+        typer.Option(help="slower:2%, or of a stage vision.slower:5%, any number of times. Exit code 3 if so; other slowness is none."),
+    ] = None,
+    require_speedup: Annotated[bool, typer.Option("--require-speedup", help="Exit code 3 if both are equally fast.")] = False,
+    allow: Annotated[
+        list[str] | None,
+        typer.Option(help="A difference that may be between the machines of two results, such as torch or driver, any number of times."),
+    ] = None,
     options: Options,
 ) -> None:
-    """Run two variants in turn on the same work, and put their stages side by side.
+    """Run two variants in turn on the same work, and say with an interval how much faster one is.
 
-    Leaves a folder with result.json, the raw runs, report.md and one trace per variant, to open in https://ui.perfetto.dev.
+    Leaves a folder with result.json, the raw runs, verdict.json, report.md and one trace per variant, to open in
+    https://ui.perfetto.dev. Exit codes: 0 faster or the same, 3 slower or a demand not met, 4 inconclusive, 5 the outputs differ,
+    6 invalid; 2 wrong input, 1 a fault of evbench.
     """
-    sides: dict[Role, Variant | VariantResult] = {"baseline": _side(baseline, "baseline"), "optimized": _side(optimized, "optimized")}
+    sides: dict[Role, Variant | tuple[Result, VariantResult]] = {
+        "baseline": _side(baseline, "baseline"),
+        "optimized": _side(optimized, "optimized"),
+    }
     fresh = {role: side for role, side in sides.items() if isinstance(side, Variant)}
-    earlier = {role: side for role, side in sides.items() if isinstance(side, VariantResult)}
-    _session(fresh, earlier, options)
+    found = {role: side for role, side in sides.items() if not isinstance(side, Variant)}
+    _session(fresh, compare.earlier(found, allow or ()), options, fail_if or (), require_speedup, allow or ())
 
 
 @app.command("run")
@@ -137,7 +194,7 @@ def run_command(
     options: Options,
 ) -> None:
     """Run one variant. The folder it leaves can be one side of a later compare."""
-    _session({"baseline": variants.parse(variant)}, {}, options)
+    _session({"baseline": variants.parse(variant)}, compare.Earlier(), options)
 
 
 @app.command("variants")
@@ -150,7 +207,7 @@ def variants_command(
     chosen = machine.choose_device(device)
     obstacles = {name: machine.tell(variant, machine.obstacles(variant, model, chosen)) for name, variant in variants.VARIANTS.items()}
     for table in report.list_variants(obstacles):
-        screen.print(report.to_rich(table, numbers=False))
+        screen.print(to_rich(table, numbers=False))
     screen.print("Change one choice of a variant with name+part=choice, such as baseline+attention=eager.")
 
 
@@ -172,19 +229,20 @@ def scenes_make_command(
 ) -> None:
     """Make scenes: for each an MP4, the events of a 640x480 event camera, five event images, and captions in dataset.json."""
     from evbench.scenes import dataset
+    from evbench.scenes.index import INDEX
 
     order = dataset.Order(folder, seed, count, seconds, *_size(size))
     try:
         dataset.open_folder(order)
         with _progress() as progress:
-            progress("scenes", 0, count)
+            progress.step("scenes", 0, count)
             with closing(dataset.make(order, workers or machine.cores())) as made:
                 for done in made:
-                    progress("scenes", done, count)
+                    progress.step("scenes", done, count)
     except KeyboardInterrupt:
-        _complain(f"interrupted; the scenes that are done are in {folder / dataset.INDEX}")
+        _complain(f"interrupted; the scenes that are done are in {folder / INDEX}")
         raise typer.Exit(130) from None
-    screen.print(f"Written to {folder}: {dataset.INDEX}, mp4, events, event_images", highlight=False, markup=False, soft_wrap=True)
+    _tell(f"Written to {folder}: {INDEX}, mp4, events, event_images")
 
 
 @scenes.command("show")
@@ -194,16 +252,16 @@ def scenes_show_command(
     count: Annotated[int, typer.Option(min=1, max=100, help="How many scenes, from the first.")] = 6,
 ) -> None:
     """Draw a contact sheet: frames and event images of each scene above what its captions say."""
-    from evbench.scenes import dataset, sheet
+    from evbench.scenes import index, sheet
 
     if out.suffix.lower() != ".png":
         raise UserError(f"--out {out} is no PNG; give a name that ends in .png")
-    picture = sheet.draw_sheet(folder, dataset.read_index(folder)[:count])
+    picture = sheet.draw_sheet(folder, index.read_index(folder)[:count])
     try:
         picture.save(out)
     except OSError as error:
         raise UserError(f"cannot write {out} ({error.strerror}); give another --out") from error
-    screen.print(f"Written to {out}", highlight=False, markup=False, soft_wrap=True)
+    _tell(f"Written to {out}")
 
 
 def _size(text: str) -> tuple[int, int]:
@@ -219,81 +277,200 @@ def _size(text: str) -> tuple[int, int]:
     return size
 
 
-def _side(text: str, role: Role) -> Variant | VariantResult:
+def _side(text: str, role: Role) -> Variant | tuple[Result, VariantResult]:
     """A variant by name, or one side of an earlier result by path."""
     if text.partition("+")[0] in variants.VARIANTS or not (Path(text).exists() or "/" in text or text.endswith(".json")):
         return variants.parse(text)
     found = results.read(Path(text))
-    return found.variants().get(role, found.baseline)
+    return found, found.variants().get(role, found.baseline)
 
 
-def _session(fresh: dict[Role, Variant], earlier: dict[Role, VariantResult], options: Options) -> None:
-    """Measure what has to be measured, write the result, print the report."""
+def _percent(option: str, text: str) -> float:
+    """`1%` -> 0.01. Raises UserError."""
+    number = text.strip().removesuffix("%")
+    try:
+        value = float(number) / 100
+    except ValueError:
+        value = 0.0
+    if not (text.strip().endswith("%") and 0 < value < 1):
+        raise UserError(f"{option} {text!r} is no share between 0 and 100 %; write it such as 1%")
+    return value
+
+
+def _session(
+    fresh: dict[Role, Variant],
+    earlier: compare.Earlier,
+    options: Options,
+    fail_if: Sequence[str] = (),
+    require_speedup: bool = False,
+    allow: Sequence[str] = (),
+) -> None:
+    """Measure what has to be measured, print the report, and exit with the code of its verdict."""
     if not fresh:
         _refuse_idle(options)
-    asked = options.workload() if fresh else earlier["baseline"].workload
-    for side in earlier.values():
-        compare.require_same_workload(side.workload, asked)
-    compare.require_same_weights([side.build.weights_fingerprint for side in earlier.values()])
-    compare.require_runnable(fresh, asked)
-    now = f"{datetime.datetime.now(datetime.UTC):%Y-%m-%dT%H:%M:%SZ}"
-    folder = options.out or Path("profiles", f"{now.replace(':', '-').rstrip('Z')}-{asked.model}")
-    # The traces of an earlier side stay where they are.
-    sides = {role: dataclasses.replace(side, trace=None) for role, side in earlier.items()}
+    asked = options.workload() if fresh else earlier.sides["baseline"].workload
+    for side in earlier.sides.values():
+        session.require_same_workload(side.workload, asked)
+    plan = _plan(fresh, asked, options) if fresh else earlier.sessions[0].plan
+    demands.read(options.target or (), fail_if, asked.model)
+    here = machine.read(asked.device)
+    floor = floors.find(here, asked)
+    rules = Rules(floor.smallest if floor else {}, tuple(fail_if), tuple(options.target or ()), require_speedup, tuple(allow))
+    now = _now()
+    folder = _folder(options, now, asked.model)
     command = shlex.join(["evbench", *sys.argv[1:]])
+    order = compare.Asked(fresh, earlier, asked, plan, rules, folder, now, command, options.resume, options.wait)
+    result = _carry_out(order)
+    screen.print(to_console(report.describe(result)))
+    traces = [side.trace.file for side in result.variants().values() if side.trace is not None]
+    raw = ["runs.jsonl"] if fresh else []
+    _tell(f"Written to {folder}: {', '.join(['report.md', 'verdict.json', 'result.json', *raw, *traces])}")
+    raise typer.Exit(judge(result).exit_code)
 
-    def keep(measured: dict[Role, VariantResult]) -> None:
-        sides.update(measured)
-        result = Result(FORMAT, __version__, now, command, sides["baseline"], sides.get("optimized"))
-        results.write(result, folder / "result.json")
-        (folder / "report.md").write_text(report.to_markdown(report.describe(result), now, command), encoding="utf-8")
 
-    known = next((side.build.weights_fingerprint for side in earlier.values()), None)
+def _plan(fresh: dict[Role, Variant], asked: Workload, options: Options) -> Plan:
+    """Raises UserError if a variant lacks something here, or the weights cannot fit."""
+    for variant in fresh.values():
+        machine.require(variant, asked.model, asked.device)
+    if options.order not in ("auto", "in-turn", "reload"):
+        raise UserError(f"unknown --order {options.order!r}; {variants.nearest(options.order, ['auto', 'in-turn', 'reload'])}")
+    return options.plan(asked, len(fresh))
+
+
+def _now() -> str:
+    return f"{datetime.datetime.now(datetime.UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def _folder(options: Options, now: str, model: str) -> Path:
+    if options.resume and options.out is None:
+        raise UserError("--resume goes on with the session in --out, which is not given; give its folder")
+    return options.out or Path("profiles", f"{now.replace(':', '-').rstrip('Z')}-{model}")
+
+
+def _carry_out(order: compare.Asked) -> Result:
     try:
-        with compare.writing(folder), compare.open_folder(folder) as raw, _progress() as progress:
-            if fresh:
-                compare.run_session(fresh, asked, options.plan(now), folder, raw, weights_fingerprint=known, progress=progress, keep=keep)
-            else:
-                keep({})
+        with _progress() as progress:
+            return compare.carry_out(order, progress)
     except KeyboardInterrupt:
-        _complain(f"interrupted; the runs that ended are in {folder / 'runs.jsonl'}")
+        _complain(f"interrupted; the runs that ended are in {order.folder / 'runs.jsonl'}. {_how_to_go_on(order)}")
         raise typer.Exit(130) from None
-    screen.print(report.to_console(report.describe(results.read(folder))))
-    traces = [side.trace.file for side in sides.values() if side.trace is not None]
-    screen.print(
-        f"Written to {folder}: {', '.join(['report.md', 'result.json', 'runs.jsonl', *traces])}",
-        highlight=False,
-        markup=False,
-        soft_wrap=True,
+    except WorkerDied as error:
+        _complain(f"{error}. {_how_to_go_on(order)}")
+        raise typer.Exit(1) from None
+
+
+def _how_to_go_on(order: compare.Asked) -> str:
+    return f"To go on, give the same command with --out {shlex.quote(str(order.folder))} --resume"
+
+
+@app.command("selftest")
+@with_options
+def selftest_command(
+    *,
+    variant: Annotated[str, typer.Option(help="The variant that is compared with itself.")] = "baseline",
+    repetitions: Annotated[int, typer.Option(min=1, max=10_000, help="Comparisons, each of --blocks blocks.")] = 20,
+    plant: Annotated[
+        str | None,
+        typer.Option(help="Make a stage of one side slower, such as vision:2%; it must be found there and nowhere else."),
+    ] = None,
+    options: Options,
+) -> None:
+    """Compare a variant with itself: how often a difference is found that is not there, and how large (the noise floor).
+
+    What it measures is kept, and later comparisons of such work on this machine claim nothing below it. Exit code 6 if it fails.
+    """
+    if options.target or options.precision or options.resume:
+        raise UserError("selftest takes no --target, --precision or --resume; leave it out")
+    delay = None if plant is None else _delay(plant)
+    asked, chosen = options.workload(), variants.parse(variant)
+    sides: dict[Role, Variant] = {"baseline": chosen, "optimized": chosen}
+    plan = _plan(sides, asked, options)
+    now = _now()
+    folder = _folder(options, now, f"{asked.model}-selftest")
+    plan_of_all = dataclasses.replace(plan, blocks=plan.blocks * repetitions)
+    rules = Rules({}, (), (), False, ())
+    command = shlex.join(["evbench", *sys.argv[1:]])
+    delays: dict[Role, Delay] = {} if delay is None else {"optimized": delay}
+    result = _carry_out(
+        compare.Asked(sides, compare.Earlier(), asked, plan_of_all, rules, folder, now, command, False, options.wait, delays)
     )
+    if delay is not None:
+        screen.print(to_console(report.describe(result)))
+        passed, told = selftest.find_planted(judge(result), delay)
+    else:
+        test = selftest.assess(selftest.repetitions(result, plan.blocks))
+        screen.print(to_rich(selftest.table(test), numbers=True))
+        passed, told = test.passed, test.told
+        if repetitions >= selftest.LEAST_REPETITIONS and passed:
+            measured = result.sessions[0].machine
+            floors.keep(floors.Floor(now, floors.place(measured), floors.work(asked), selftest.floors(test)))
+            _tell(f"Kept in {floors.path()}: comparisons of {floors.work(asked)} on this machine claim nothing below these floors")
+        elif passed:
+            _tell(f"Not kept: fewer than {selftest.LEAST_REPETITIONS} repetitions say nothing of what happens once in twenty times")
+    _tell(f"{'Passed' if passed else 'FAILED'}: {printable(told)}")
+    _tell(f"Written to {folder}: report.md, verdict.json, result.json, runs.jsonl")
+    raise typer.Exit(0 if passed else 6)
+
+
+def _delay(text: str) -> Delay:
+    """`vision:2%`. Raises UserError."""
+    stage, _, share = text.partition(":")
+    if stage not in STAGES:
+        raise UserError(f"--plant {text!r} names no stage; write it such as vision:2%. Stages are {', '.join(STAGES)}")
+    return Delay(stage, _percent("--plant", share))
 
 
 def _refuse_idle(options: Options) -> None:
     """Raises UserError for an option that has no effect because nothing is run."""
-    idle = [field.name for field in dataclasses.fields(Options) if field.name != "out" and getattr(options, field.name) != field.default]
+    heeded = ("out", "target")
+    idle = [
+        field.name for field in dataclasses.fields(Options) if field.name not in heeded and getattr(options, field.name) != field.default
+    ]
     if idle:
         told = ", ".join(f"--{name.replace('_', '-')}" for name in idle)
         raise UserError(f"both sides are earlier results, nothing is run: {told} would have no effect; leave it out")
 
 
+class Telling:
+    """Tells of progress, where no terminal shows a bar: one line for each kind of step and each tenth of the way."""
+
+    def __init__(self) -> None:
+        self._told: set[tuple[str, int]] = set()
+
+    def step(self, doing: str, done: int, of: int) -> None:
+        kind = doing.rstrip("0123456789 ")
+        if (kind, 10 * done // of) not in self._told:
+            self._told.add((kind, 10 * done // of))
+            errors.print(f"[{done}/{of}] {kind}", highlight=False, markup=False)
+
+    def say(self, text: str) -> None:
+        errors.print(f"evbench: {text}", highlight=False, markup=False, soft_wrap=True)
+
+
+class Bar(Telling):
+    """The same with a live bar."""
+
+    def __init__(self, bar: Progress) -> None:
+        super().__init__()
+        self._bar, self._task = bar, bar.add_task("", total=None)
+
+    def step(self, doing: str, done: int, of: int) -> None:
+        self._bar.update(self._task, description=doing, completed=done, total=of)
+
+
 @contextmanager
-def _progress() -> Iterator[compare.Progress]:
-    """A live bar on a terminal; elsewhere one line for each kind of step."""
+def _progress() -> Iterator[Telling]:
+    """A live bar on a terminal; elsewhere lines."""
     if not errors.is_terminal:
-        told: set[str] = set()
-
-        def line(doing: str, done: int, steps: int) -> None:
-            kind = doing.rstrip("0123456789 ")
-            if kind not in told:
-                told.add(kind)
-                errors.print(f"[{done}/{steps}] {kind}", highlight=False, markup=False)
-
-        yield line
+        yield Telling()
         return
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=errors, transient=True) as bar:
-        task = bar.add_task("", total=None)
-        yield lambda doing, done, steps: bar.update(task, description=doing, completed=done, total=steps)
+        yield Bar(bar)
+
+
+def _tell(text: str) -> None:
+    screen.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 def _complain(message: str) -> None:
@@ -301,7 +478,7 @@ def _complain(message: str) -> None:
 
 
 def main() -> None:
-    """Entry point. Exit codes: 0 done, 1 a fault of evbench, 2 wrong input or options, 130 interrupted."""
+    """Entry point. Exit codes: those of the verdict, 1 a fault of evbench, 2 wrong input or options, 130 interrupted."""
     try:
         app()
     except UserError as error:
@@ -310,9 +487,6 @@ def main() -> None:
     except OSError as error:  # what the file system says of a path that the user gave
         _complain(f"{error.filename or 'file system'}: {error.strerror}; give a path that can be read")
         raise SystemExit(2) from None
-    except WorkerDied as error:
-        _complain(str(error))
-        raise SystemExit(1) from None
 
 
 if __name__ == "__main__":

@@ -23,3 +23,8 @@ def first_visible() -> Any | None:
     except pynvml.NVMLError:
         return None
     return None  # "" and "-1" hide every GPU
+
+
+def identity() -> str:
+    """UUID of that GPU, which names it for every process of this machine. Call only where there is one."""
+    return str(pynvml.nvmlDeviceGetUUID(first_visible()))

@@ -7,9 +7,11 @@ import importlib.util
 import os
 import platform
 import shutil
+import subprocess
 import sysconfig
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pynvml
 
@@ -19,7 +21,7 @@ from evbench.results import Gpu, Machine
 from evbench.variants import CHOICES, Choice, Variant, nearest
 
 DEVICES = ("auto", "cuda", "cpu")
-PACKAGES = ("torch", "torchvision", "triton", "transformers", "tokenizers", "nvidia-dali-cuda130", "av", "pillow", "numpy")
+PACKAGES = ("evbench", "torch", "torchvision", "triton", "transformers", "tokenizers", "nvidia-dali-cuda130", "av", "pillow", "numpy")
 
 
 def read(device: str) -> Machine:
@@ -32,6 +34,7 @@ def read(device: str) -> Machine:
         gpu=find_gpu() if device == "cuda" else None,
         python=platform.python_version(),
         packages={name: _version(name) for name in PACKAGES},
+        source=_source(),
     )
 
 
@@ -45,8 +48,70 @@ def find_gpu() -> Gpu | None:
     handle = gpu.first_visible()
     if handle is None:
         return None
-    memory = int(pynvml.nvmlDeviceGetMemoryInfo(handle).total)
-    return Gpu(pynvml.nvmlDeviceGetName(handle), pynvml.nvmlSystemGetDriverVersion(), memory)
+    default = _told(pynvml.nvmlDeviceGetDefaultApplicationsClock, handle, pynvml.NVML_CLOCK_SM)
+    applications = _told(pynvml.nvmlDeviceGetApplicationsClock, handle, pynvml.NVML_CLOCK_SM)
+    return Gpu(
+        name=pynvml.nvmlDeviceGetName(handle),
+        driver=pynvml.nvmlSystemGetDriverVersion(),
+        memory_bytes=int(pynvml.nvmlDeviceGetMemoryInfo(handle).total),
+        power_limit_watts=_watts(_told(pynvml.nvmlDeviceGetEnforcedPowerLimit, handle)),
+        default_power_limit_watts=_watts(_told(pynvml.nvmlDeviceGetPowerManagementDefaultLimit, handle)),
+        max_sm_mhz=_told(pynvml.nvmlDeviceGetMaxClockInfo, handle, pynvml.NVML_CLOCK_SM),
+        applications_sm_mhz=applications if applications != default else None,
+    )
+
+
+def _told(ask: Callable[..., Any], *arguments: Any) -> Any:
+    """What the driver answers, or None where it does not know: not every GPU has every reading."""
+    try:
+        return ask(*arguments)
+    except pynvml.NVMLError:
+        return None
+
+
+def _watts(milliwatts: int | None) -> float | None:
+    return None if milliwatts is None else milliwatts / 1e3
+
+
+def _source() -> str | None:
+    """Commit of the checkout that evbench is in, and whether its files were changed since. None outside of one."""
+    here = Path(__file__).resolve().parent
+    command = ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    if shutil.which("git") is None or not (here.parent / ".git").exists():
+        return None
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.stdout.strip() or None
+
+
+def differences(ours: Machine, theirs: Machine) -> dict[str, str]:
+    """Where two machines differ in what may change a time: name -> both values."""
+    one, other = _comparable(ours), _comparable(theirs)
+    return {name: f"{one[name]} and {other[name]}" for name in one if one[name] != other[name]}
+
+
+def _comparable(machine: Machine) -> dict[str, str]:
+    gpu = machine.gpu
+    return {
+        "system": machine.system,
+        "cpu": machine.cpu,
+        "cores": str(machine.cores),
+        "gpu": gpu.name if gpu else "none",
+        "driver": gpu.driver if gpu else "none",
+        "power-limit": str(gpu.power_limit_watts) if gpu else "none",
+        "clocks": str(gpu.applications_sm_mhz) if gpu else "none",
+        "python": machine.python,
+        **{name: str(machine.packages.get(name)) for name in PACKAGES},
+        "source": str(machine.source),
+    }
+
+
+def require_same(ours: Machine, theirs: Machine, allowed: Sequence[str]) -> None:
+    """Raises UserError if two results come from machines or versions that differ in what was not allowed by name."""
+    found = differences(ours, theirs)
+    if refused := {name: values for name, values in found.items() if name not in allowed}:
+        told = "; ".join(f"{name}: {values}" for name, values in refused.items())
+        names = " ".join(f"--allow {name}" for name in refused)
+        raise UserError(f"the two sides come from different machines or versions ({told}); measure both here, or say {names}")
 
 
 def choose_device(asked: str) -> str:

@@ -23,7 +23,7 @@ class HostMemory:
             self._resettable = True
 
     def read(self) -> Memory:
-        return Memory(process=self._peak() if self._resettable else None, allocator=None, reserved=None, device=None)
+        return Memory(process=self._peak() if self._resettable else None, allocator=None, reserved=None, device=None, other=None)
 
     @staticmethod
     def _peak() -> int | None:
@@ -49,7 +49,14 @@ class CudaMemory:
     def read(self) -> Memory:
         import torch
 
-        return Memory(self._host.read().process, torch.cuda.max_memory_allocated(), torch.cuda.max_memory_reserved(), self._device())
+        device = self._device()
+        return Memory(
+            process=self._host.read().process,
+            allocator=torch.cuda.max_memory_allocated(),
+            reserved=torch.cuda.max_memory_reserved(),
+            device=device,
+            other=None if device is None else device - torch.cuda.memory_reserved(),
+        )
 
     def _device(self) -> int | None:
         if self._handle is None:

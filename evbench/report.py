@@ -1,115 +1,228 @@
-"""Results -> console and markdown. Pure, and the only place that knows units."""
+"""A result and what may be claimed of it -> the words and tables of a report. Pure."""
 
 from __future__ import annotations
 
-import dataclasses
+import math
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-from rich import box
-from rich.console import Group, RenderableType
-from rich.markup import escape
-from rich.table import Table as RichTable
-
-from evbench.results import STAGES, Kind, Machine, Memory, Result, Role, VariantResult, Work
+from evbench.demands import Outcome
+from evbench.judge import MOST_ENERGY_ERROR, OVERLAP, SMALLEST, Judgement, Line, Spread, Verdict, judge
+from evbench.render import Report, Table, printable
+from evbench.results import STAGES, Energy, Machine, Result, Role, Session, VariantResult, Work
+from evbench.statistics import BreakEven, Interval
+from evbench.units import NOT_MEASURED, format_bytes, format_range, format_seconds, format_signed
 from evbench.variants import CHOICES, VARIANTS
+from evbench.work import work_differences
 
-NOT_MEASURED = "n/a"
-HOW = ("decoder", "attention")
-"""Fields of Work in which two variants may differ: they say how it was done, not what."""
-
-
-@dataclass(frozen=True)
-class Table:
-    """Rows of text under a title. The first column names the row."""
-
-    title: str
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-
-
-@dataclass(frozen=True)
-class Report:
-    """What is told of a result, in order."""
-
-    title: str
-    facts: dict[str, str]
-    tables: tuple[Table, ...]
-    outputs: dict[str, str]
-    notes: tuple[str, ...]
+CLAIMS = {Verdict.FASTER: "faster", Verdict.SLOWER: "slower", Verdict.SAME: "same", Verdict.INCONCLUSIVE: "unclear"}
 
 
 def describe(result: Result) -> Report:
     """Everything a reader needs to judge the numbers, and the numbers."""
-    variants = result.variants()
+    variants, judged = result.variants(), judge(result)
     title = " against ".join(f"{side.variant}" for side in reversed(list(variants.values())))
+    tables = [_times(variants, judged), _inside(variants, judged)]
+    if judged.gain:
+        tables.append(_gain(judged))
+    if judged.demands:
+        tables.append(_demands(judged.demands))
+    tables += [_before(variants, judged), _spreads(judged), *_memory(variants)]
     return Report(
         title=printable(f"{result.baseline.workload.model}: {title}"),
-        facts={name: printable(text) for name, text in _facts(variants).items()},
-        tables=(_times(variants), _before(variants), *_memory(variants)),
+        facts={name: printable(text) for name, text in _facts(result).items()},
+        headline=_headline(judged),
+        tables=tuple(tables),
         outputs=_outputs(variants),
-        notes=_notes(variants),
+        notes=_notes(result, judged),
     )
 
 
-def _facts(variants: dict[Role, VariantResult]) -> dict[str, str]:
-    side = next(iter(variants.values()))
+def _facts(result: Result) -> dict[str, str]:
+    variants = result.variants()
+    side, session = result.baseline, result.session(result.baseline)
     workload, run = side.workload, side.runs[0]
     size = f"preset {workload.preset}" if workload.preset else f"weights of {workload.weights}"
     if workload.seed is not None:
         size += f", random weights of seed {workload.seed}"
-    work = run.work
+    work, build = run.work, side.builds[0]
     facts = {
-        "Model": f"{workload.model}, {size}, {side.build.parameters / 1e6:,.1f} million parameters, {work.dtype} on {workload.device}",
-        "Input": f"{Path(workload.input).name}, {_pictures(work, workload.frame_policy)}",
+        "Model": f"{workload.model}, {size}, {build.parameters / 1e6:,.1f} million parameters, {work.dtype} on {workload.device}",
+        "Input": _input(side),
         "Tokens": f"{work.prompt_tokens} in the prompt, {work.visual_tokens} of them visual; {work.new_tokens} new, "
         + ("fewer if the answer ends" if workload.stop_at_end else "always as many"),
-        "Machine": _machine(side.machine, side.build.threads),
+        "Machine": _machine(session.machine, build.threads),
+        "Order": _order(session),
     }
     if "optimized" in variants:
         facts["Difference"] = _difference(variants["baseline"], variants["optimized"])
         facts["Same work"] = _same_work(variants["baseline"], variants["optimized"])
         other = variants["optimized"]
         if other.session != side.session:
-            here, there = _machine(side.machine, side.build.threads), _machine(other.machine, other.build.threads)
-            where = "" if here == there else f" on {there}"
+            there = _machine(result.session(other).machine, other.builds[0].threads)
+            where = "" if facts["Machine"] == there else f" on {there}"
             facts["Measured apart"] = f"the baseline from {side.session}, the optimized side from {other.session}{where}: not in turn"
     else:
         facts["Variant"] = ", ".join(f"{part} {choice}" for part, choice in side.choices.items())
     return facts
 
 
-def _times(variants: dict[Role, VariantResult]) -> Table:
-    counts = {role: len(side.timed()) for role, side in variants.items()}
-    same = len(set(counts.values())) == 1
-    columns = ["stage"]
-    for role, count in counts.items():
-        columns += [role if same else f"{role}, {count} runs", "least - most"]
-    rows = []
-    for stage in (*STAGES, "all four"):
-        row = [stage]
-        for side in variants.values():
-            seconds = [run.seconds if stage == "all four" else run.stages[stage].seconds for run in side.timed()]
-            row += [format_seconds(statistics.median(seconds)), format_range(min(seconds), max(seconds))]
-        rows.append(tuple(row))
-    of = f" of {next(iter(counts.values()))} timed runs" if same else ""
-    return Table(f"Time of each stage: median{of}", tuple(columns), tuple(rows))
+def _input(side: VariantResult) -> str:
+    samples, work = side.workload.samples, side.runs[0].work
+    told = f"{Path(samples[0].path).name}, {_pictures(work, side.workload.frame_policy)}"
+    return told if len(samples) == 1 else f"{len(samples)} samples; the first: {told}"
 
 
-def _before(variants: dict[Role, VariantResult]) -> Table:
-    def of_kind(side: VariantResult, kind: Kind) -> list[float]:
-        return [run.seconds for run in side.runs if run.kind == kind]
-
-    sides = list(variants.values())
-    warmups = [of_kind(side, "warmup") for side in sides]
-    rows = (
-        ("start and make the model", *(format_seconds(side.build.seconds) for side in sides)),
-        ("first call, with what it compiles", *(format_seconds(sum(of_kind(side, "first"))) for side in sides)),
-        ("warm-up runs", *(f"{len(seconds)} in {format_seconds(sum(seconds))}" if seconds else "none" for seconds in warmups)),
+def _order(session: Session) -> str:
+    blocks, counted = session.blocks, [block for block in session.blocks if not block.disturbances]
+    kinds = " and ".join(sorted({block.order for block in blocks}))
+    told = (
+        f"{len(counted)} blocks {kinds}, drawn by lot (A the baseline, B the optimized side)" if "B" in kinds else f"{len(counted)} blocks"
     )
-    return Table("Before the timed runs", ("", *variants), rows)
+    told += "; each letter one run as a user has it and one with barriers between the stages"
+    return told + (f"; {len(blocks) - len(counted)} more were disturbed and are not counted" if len(blocks) > len(counted) else "")
+
+
+def _headline(judged: Judgement) -> str:
+    """The verdict in one sentence."""
+    if judged.verdict is None:
+        return ""
+    interval = judged.total.interval
+    if judged.verdict in (Verdict.FASTER, Verdict.SLOWER):
+        assert interval is not None
+        told = f"end to end {_times_as_fast(interval)} times as fast, 95 % interval {_range(interval)}"
+    elif judged.verdict is Verdict.SAME:
+        assert interval is not None
+        told = f"the 95 % interval, {_range(interval)} times as fast, lies within {judged.total.smallest:.1%} of no change"
+    elif interval is not None:
+        told = (
+            f"the 95 % interval, {_range(interval)} times as fast, shows no difference above {judged.total.smallest:.1%}, nor its absence"
+        )
+    else:
+        told = "; ".join(judged.reasons)
+    return f"{judged.verdict}: {told}"
+
+
+def _times_as_fast(interval: Interval) -> str:
+    return f"{interval.ratio:.3f}"[: 5 if interval.ratio < 10 else 4]
+
+
+def _range(interval: Interval) -> str:
+    return f"{interval.low:.3f} - {interval.high:.3f}"
+
+
+def _times(variants: dict[Role, VariantResult], judged: Judgement) -> Table:
+    """The total is of runs without barriers, the stages of runs with them."""
+    comparing = len(variants) == 2
+    columns = ("", *variants, *(("times as fast", "95 % interval", "") if comparing else ()))
+    rows = [_row(line, comparing) for line in (*judged.stages, judged.total)]
+    return Table("Time: median of each stage, and end to end without barriers between them", columns, tuple(rows))
+
+
+def _row(line: Line, comparing: bool) -> tuple[str, ...]:
+    name = "end to end" if line.name == "total" else line.name
+    row = (name, *(_median(side) for side in line.sides.values()))
+    if not comparing:
+        return row
+    if line.interval is None or line.claim is None:
+        return (*row, "-", "-", "")
+    # A ratio that is not claimed is not printed: it would be read as one that is.
+    ratio = _times_as_fast(line.interval) if line.claim in (Verdict.FASTER, Verdict.SLOWER) else "-"
+    return (*row, ratio, _range(line.interval), CLAIMS[line.claim])
+
+
+def _inside(variants: dict[Role, VariantResult], judged: Judgement) -> Table:
+    comparing = len(judged.total.sides) == 2
+    columns = ("", *judged.total.sides, *(("times as fast", "95 % interval", "") if comparing else ()))
+    rows = [_row(line, comparing) for line in judged.inside]
+    empty = ("",) * 3 if comparing else ()
+    rows.append(("further token, p90", *(_tail(spread) for spread in judged.steps.values()), *empty))
+    rows += [(f"{stage}, on the GPU's stream", *map(format_seconds, streams), *empty) for stage, streams in _streams(variants).items()]
+    return Table("Inside: from the start to the first token, and within generate", columns, tuple(rows))
+
+
+def _streams(variants: dict[Role, VariantResult]) -> dict[str, list[float]]:
+    """Stage -> the median between its first and last moment on the compute stream, of each side. What is missing to the stage's
+    time went by on the host.
+    """
+    found: dict[str, list[float]] = {}
+    for side in variants.values():
+        for stage in STAGES:
+            timed = [run.stages[stage].stream_seconds for run in side.timed() if run.stages is not None]
+            if seconds := [value for value in timed if value is not None]:
+                found.setdefault(stage, []).append(statistics.median(seconds))
+    return found
+
+
+def _median(spread: Spread | None) -> str:
+    return NOT_MEASURED if spread is None else format_seconds(spread.median)
+
+
+def _tail(spread: Spread | None) -> str:
+    if spread is None:
+        return NOT_MEASURED
+    return f"n too small ({spread.runs})" if spread.p90 is None else format_seconds(spread.p90)
+
+
+def _gain(judged: Judgement) -> Table:
+    rows = [(part.name, format_signed(part.seconds), f"{part.share:.1%}") for part in judged.gain]
+    rows.append(("all of it", format_signed(sum(part.seconds for part in judged.gain)), f"{sum(part.share for part in judged.gain):.1%}"))
+    return Table("Where the difference comes from: means, baseline less optimized", ("", "saved", "share"), tuple(rows))
+
+
+def _demands(outcomes: Sequence[Outcome]) -> Table:
+    rows = []
+    for outcome in outcomes:
+        met = {True: "yes", False: "NO", None: "unclear"}[outcome.met]
+        if outcome.low is None or outcome.high is None or outcome.measured is None:
+            measured, around = NOT_MEASURED, "-"
+        elif outcome.is_time:
+            measured, around = format_seconds(outcome.measured), format_range(outcome.low, outcome.high)
+        else:
+            # Not claimed by itself: the interval is what decides.
+            measured, around = "-", f"{outcome.low:.3f} - {outcome.high:.3f} times as fast"
+        rows.append((printable(outcome.text), measured, around, met))
+    return Table("Demanded", ("", "measured", "95 % interval", "met"), tuple(rows))
+
+
+def _before(variants: dict[Role, VariantResult], judged: Judgement) -> Table:
+    sides = list(variants.values())
+
+    def told(side: VariantResult) -> tuple[str, str, str]:
+        first = [run for run in side.runs if run.kind == "first"]
+        warm = [run for run in side.runs if run.kind == "warmup"]
+        cache = f"{side.builds[0].cached_files} files" if side.builds[0].cached_files else "empty"
+        prepared = first[0].preparations
+        compiled = (
+            f"{prepared.compiled} graphs, {prepared.cached} from the cache; {prepared.captured} CUDA graphs" if prepared else "nothing"
+        )
+        return (
+            f"{format_seconds(first[0].seconds)} ({compiled})",
+            f"{len(warm)} in {format_seconds(sum(run.seconds for run in warm))}, {'NOT steady' if side.unsteady else 'steady'}",
+            cache,
+        )
+
+    first, warm, cache = zip(*map(told, sides), strict=True)
+    rows = [
+        ("start and make the model", *(format_seconds(side.builds[0].seconds) for side in sides)),
+        ("first call, and what it compiled", *first),
+        ("warm-up runs", *warm),
+        ("compile cache before", *cache),
+        ("preparation in all", *(format_seconds(max(0.0, seconds)) for seconds in judged.preparation.values())),
+    ]
+    return Table("Before the timed runs", ("", *variants), tuple(rows))
+
+
+def _spreads(judged: Judgement) -> Table:
+    columns = ["", *(name for role in judged.total.sides for name in (f"{role}: least - most", "p90", "outliers"))]
+    rows = []
+    for line in (*judged.stages, judged.total):
+        row = ["end to end" if line.name == "total" else line.name]
+        for spread in filter(None, line.sides.values()):
+            row += [format_range(spread.least, spread.most), _tail(spread), f"{spread.outliers} of {spread.runs}"]
+        rows.append(tuple(row))
+    return Table("Spread of single runs; outliers are counted, and kept", tuple(columns), tuple(rows))
 
 
 MEMORY_KINDS = {
@@ -117,6 +230,7 @@ MEMORY_KINDS = {
     "allocator": "Peak of live tensors on the GPU",
     "reserved": "Peak of torch's pool on the GPU",
     "device": "On the GPU in all, by the driver's count, after the stage",
+    "other": "Of that not torch's: CUDA context, video decoder, DALI",
 }
 
 
@@ -127,32 +241,42 @@ def _memory(variants: dict[Role, VariantResult]) -> list[Table]:
     for kind, title in MEMORY_KINDS.items():
         if kind != "process" and not on_gpu:
             continue
-        rows = [
-            (stage, *(_peak(kind, [run.stages[stage].memory for run in side.timed()]) for side in variants.values())) for stage in STAGES
-        ]
+        rows = [(stage, *(_peak(kind, stage, side) for side in variants.values())) for stage in STAGES]
         tables.append(Table(title, ("stage", *variants), tuple(rows)))
     return tables
 
 
-def _peak(kind: str, memories: Sequence[Memory]) -> str:
-    values = [getattr(memory, kind) for memory in memories]
-    return NOT_MEASURED if None in values else format_bytes(max(values))
+def _peak(kind: str, stage: str, side: VariantResult) -> str:
+    values = [getattr(run.stages[stage].memory, kind) for run in side.timed() if run.stages is not None]
+    return NOT_MEASURED if None in values or not values else format_bytes(max(values))
 
 
 def _outputs(variants: dict[Role, VariantResult]) -> dict[str, str]:
     outputs = {}
     for role, side in variants.items():
-        answers = {run.tokens for run in side.timed()}
-        repeat = "" if len(answers) == 1 else f" (one of {len(answers)} different answers in {len(side.timed())} runs)"
-        outputs[f"{role} says{repeat}"] = printable(side.timed()[-1].text)
+        first = [run for run in side.timed() if run.sample == 0]
+        answers = {run.tokens for run in first}
+        repeat = "" if len(answers) == 1 else f" (one of {len(answers)} different answers in {len(first)} runs)"
+        outputs[f"{role} says{repeat}"] = printable(first[-1].text)
     if "optimized" in variants:
         outputs["Tokens"] = _compare_answers(variants["baseline"], variants["optimized"])
     return outputs
 
 
 def _compare_answers(baseline: VariantResult, optimized: VariantResult) -> str:
-    """Over all timed runs: one run that agrees proves nothing of the others."""
-    ours, theirs = ([run.tokens for run in side.timed()] for side in (baseline, optimized))
+    """Over all timed runs of all samples: one run that agrees proves nothing of the others."""
+    samples = sorted({run.sample for run in baseline.timed()} & {run.sample for run in optimized.timed()})
+    told = [_compare_answer(sample, baseline, optimized) for sample in samples]
+    different = [text for text in told if not text.startswith("identical")]
+    if len(samples) == 1:
+        return told[0]
+    if not different:
+        return f"identical in all runs of all {len(samples)} samples"
+    return f"NOT identical for {len(different)} of {len(samples)} samples; the first of these: {different[0]}"
+
+
+def _compare_answer(sample: int, baseline: VariantResult, optimized: VariantResult) -> str:
+    ours, theirs = ([run.tokens for run in side.timed() if run.sample == sample] for side in (baseline, optimized))
     told = compare_tokens(ours[-1], theirs[-1])
     if len(set(ours)) == 1 and len(set(theirs)) == 1:
         return told
@@ -168,14 +292,82 @@ def compare_tokens(ours: Sequence[int], theirs: Sequence[int]) -> str:
     return f"NOT identical: they differ from token {first + 1} on; lengths {len(ours)} and {len(theirs)}"
 
 
-def _notes(variants: dict[Role, VariantResult]) -> tuple[str, ...]:
-    notes = ["Medians and ranges only: no verdict is drawn, because none of these numbers has an interval yet."]
+def _notes(result: Result, judged: Judgement) -> tuple[str, ...]:
+    variants = result.variants()
+    notes = [f"{name}: {told}." for name, told in judged.flags.items()]
+    if len(variants) == 2:
+        notes += _on_claims(result, judged)
+    sums = ", ".join(f"{role} {excess:+.1%}" for role, excess in judged.barriers.items())
+    notes.append(f"Price of the barriers: the stages' sum against the run without them: {sums}.")
+    if overlap := [role for role, excess in judged.barriers.items() if excess > OVERLAP]:
+        notes.append(f"Stages overlap when nothing keeps them apart ({' and '.join(overlap)}): their single times are upper bounds.")
+    if judged.break_even is not None:
+        notes.append(_paid_back(judged.break_even, judged.preparation))
+    if told := _remarks(result):
+        notes.append(f"Noticed beside the runs: {told}.")
+    notes += [note for role, side in variants.items() if (note := _energy(role, side.energy))]
+    if any(session.plan.cold_files for session in result.sessions):
+        notes.append("The input was dropped from the page cache before each run.")
     if traces := [side.trace for side in variants.values() if side.trace is not None]:
-        lengths = ", ".join(f"{trace.file} with {trace.new_tokens} new tokens" for trace in traces)
+        lengths = ", ".join(
+            f"{trace.file} with {trace.new_tokens} new tokens ({trace.slowdown:.2f} times as long as without the profiler)"
+            for trace in traces
+        )
         notes.append(f"Traces, each of one sample in an untimed run of its own: {lengths}. Open one in https://ui.perfetto.dev.")
-    if next(iter(variants.values())).workload.seed is not None:
+    if result.baseline.workload.seed is not None:
         notes.append("Random weights: the text means nothing. It shows whether both variants compute the same.")
-    return tuple(notes)
+    return tuple(printable(note) for note in notes)
+
+
+def _on_claims(result: Result, judged: Judgement) -> list[str]:
+    floors = result.rules.smallest
+    floor = f"evbench selftest measured {floors['total']:.1%} here" if "total" in floors else "not measured here; evbench selftest does it"
+    told = f"Noise floor: {floor}. No difference below {judged.total.smallest:.1%} of the total is claimed"
+    other = {line.name: line.smallest for line in judged.stages if line.smallest > SMALLEST}
+    stages = "; of " + ", ".join(f"{name} {smallest:.1%}" for name, smallest in other.items()) if other else ""
+    notes = [f"{told}{stages}. Claims of stages are corrected for their number (Holm)."]
+    if judged.total.interval is not None and judged.ratio_of_medians is not None and judged.ratio_of_totals is not None:
+        samples = len(result.baseline.workload.samples)
+        how = "Hodges-Lehmann, Wilcoxon interval over blocks" if samples == 1 else f"geometric mean, interval over {samples} samples"
+        told = f"End to end by {how}: {judged.total.interval.half_width:.1%} half-width."
+        if judged.verdict in (Verdict.FASTER, Verdict.SLOWER):
+            told += f" Ratio of the medians {judged.ratio_of_medians:.3f}, ratio of the totals {judged.ratio_of_totals:.3f}."
+        notes.append(told)
+    return notes
+
+
+def _paid_back(even: BreakEven, preparation: dict[Role, float]) -> str:
+    longer = preparation["optimized"] - preparation["baseline"]
+    if even.samples is None or even.low is None or even.high is None:
+        return f"Preparation takes {format_signed(longer)} longer and is never paid back: no gain of a sample is certain."
+    if longer <= 0:
+        return "Preparation takes no longer: there is nothing to pay back."
+    return (
+        f"Preparation takes {format_seconds(longer)} longer and is paid back after {even.samples:,} samples "
+        f"(95 % interval {even.low:,} - {even.high:,})."
+    )
+
+
+def _remarks(result: Result) -> str:
+    counts: dict[str, int] = {}
+    for session in result.sessions:
+        for block in session.blocks:
+            for told in block.remarks + block.disturbances:
+                counts[told] = counts.get(told, 0) + 1
+    told_before = [remark for session in result.sessions for remark in session.remarks]
+    return "; ".join(told_before + [f"{remark} in {count} blocks" for remark, count in counts.items()])
+
+
+def _energy(role: Role, energy: Energy | None) -> str:
+    if energy is None:
+        return ""
+    error = abs(energy.integrated_joules / energy.joules - 1) if energy.joules else math.inf
+    if error > MOST_ENERGY_ERROR:
+        return f"Energy of the {role} side: the GPU's counter and its power readings differ by {error:.0%}; neither is believed."
+    return (
+        f"Energy of the {role} side: {energy.joules / energy.samples:.3g} J a sample on the GPU, over {energy.samples} samples in "
+        f"{format_seconds(energy.seconds)} (power readings within {error:.0%}); idle draw of {energy.idle_watts:.0f} W not subtracted."
+    )
 
 
 def _difference(baseline: VariantResult, optimized: VariantResult) -> str:
@@ -192,16 +384,15 @@ def _same_work(baseline: VariantResult, optimized: VariantResult) -> str:
     return "yes: frames, pixels, prompt, new tokens, type" if different is None else "NO: " + "; ".join(different)
 
 
-def work_differences(ours: Work, theirs: Work) -> list[str]:
-    """Fields in which two runs did not do the same, with both values."""
-    one, other = dataclasses.asdict(ours), dataclasses.asdict(theirs)
-    return [f"{name} {one[name]} and {other[name]}" for name in one if name not in HOW and one[name] != other[name]]
-
-
 def _machine(machine: Machine, threads: int) -> str:
-    gpu = f"{machine.gpu.name}, driver {machine.gpu.driver}; " if machine.gpu else ""
+    gpu = ""
+    if machine.gpu is not None:
+        limit = f", power limit {machine.gpu.power_limit_watts:.0f} W" if machine.gpu.power_limit_watts is not None else ""
+        fixed = f", clock set to {machine.gpu.applications_sm_mhz:,} MHz" if machine.gpu.applications_sm_mhz is not None else ""
+        gpu = f"{machine.gpu.name}, driver {machine.gpu.driver}{limit}{fixed}; "
     versions = ", ".join(f"{name} {version}" for name, version in machine.packages.items() if name in ("torch", "transformers") and version)
-    return f"{gpu}{machine.cpu}, {machine.cores} cores, {threads} threads; Python {machine.python}, {versions}"
+    source = f"; evbench at {machine.source}" if machine.source else ""
+    return f"{gpu}{machine.cpu}, {machine.cores} cores, {threads} threads; Python {machine.python}, {versions}{source}"
 
 
 def _pictures(work: Work, policy: str) -> str:
@@ -220,87 +411,3 @@ def list_variants(obstacles: dict[str, str]) -> tuple[Table, Table]:
         (part, name, ", ".join(choice.needs) or "-", choice.meaning) for part, named in CHOICES.items() for name, choice in named.items()
     )
     return Table("Variants", ("variant", *parts, "runs here"), variants), Table("Choices", ("part", "choice", "needs", "meaning"), choices)
-
-
-def to_markdown(report: Report, created: str, command: str) -> str:
-    """The report as a file that reads well unrendered too."""
-    lines = [f"# {report.title}", "", f"{created}, `{printable(command)}`", ""]
-    lines += [f"- **{name}**: {text}" for name, text in report.facts.items()] + [""]
-    for table in report.tables:
-        lines += [f"## {table.title}", "", *_markdown_table(table), ""]
-    lines += ["## Outputs", ""] + [f"- **{name}**: {text}" for name, text in report.outputs.items()] + [""]
-    lines += [*report.notes, ""]
-    return "\n".join(lines)
-
-
-def _markdown_table(table: Table) -> list[str]:
-    ruler = ["---"] + ["---:"] * (len(table.columns) - 1)
-    return [f"| {' | '.join(cells)} |" for cells in (table.columns, ruler, *table.rows)]
-
-
-def to_console(report: Report) -> RenderableType:
-    """The report for a terminal."""
-    parts: list[RenderableType] = [f"[bold]{escape(report.title)}[/bold]", _pairs(report.facts), ""]
-    parts += [to_rich(table, numbers=True) for table in report.tables]
-    return Group(*parts, _pairs(report.outputs), "", *(f"[dim]{escape(note)}[/dim]" for note in report.notes))
-
-
-def to_rich(table: Table, *, numbers: bool) -> RichTable:
-    """A table for a terminal; columns of numbers are aligned to the right."""
-    made = RichTable(title=table.title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
-    for index, column in enumerate(table.columns):
-        made.add_column(column, justify="right" if numbers and index else "left", no_wrap=numbers or index == 0)
-    for row in table.rows:
-        made.add_row(*map(escape, row))
-    return made
-
-
-def _pairs(texts: dict[str, str]) -> RichTable:
-    grid = RichTable.grid(padding=(0, 2))
-    for name, text in texts.items():
-        grid.add_row(f"[bold]{escape(name)}[/bold]", escape(text))
-    return grid
-
-
-def printable(text: str) -> str:
-    """Text of a model for a terminal: control characters would act on it."""
-    return "".join(character if character.isprintable() else "·" for character in text)
-
-
-def format_seconds(seconds: float) -> str:
-    """Three digits, in s, ms or µs.
-
-    >>> format_seconds(0.0123456), format_seconds(1.5), format_seconds(187.31)
-    ('12.3 ms', '1.50 s', '187 s')
-    """
-    unit, size = _unit(seconds)
-    return f"{_three_digits(seconds / size)} {unit}"
-
-
-def format_range(least: float, most: float) -> str:
-    """Both ends in the unit of the larger.
-
-    >>> format_range(0.0832, 0.104)
-    '83.2 - 104 ms'
-    """
-    unit, size = _unit(most)
-    return f"{_three_digits(least / size)} - {_three_digits(most / size)} {unit}"
-
-
-def _unit(seconds: float) -> tuple[str, float]:
-    return ("s", 1.0) if seconds >= 0.9995 else ("ms", 1e-3) if seconds >= 0.9995e-3 else ("µs", 1e-6)
-
-
-def format_bytes(count: int) -> str:
-    """Three digits, in GiB or MiB.
-
-    >>> format_bytes(3 * 2**30), format_bytes(5_000_000)
-    ('3.00 GiB', '4.77 MiB')
-    """
-    unit, size = ("GiB", 2**30) if count >= 0.9995 * 2**30 else ("MiB", 2**20)
-    return f"{_three_digits(count / size)} {unit}"
-
-
-def _three_digits(value: float) -> str:
-    decimals = 2 if value < 9.995 else 1 if value < 99.95 else 0
-    return f"{value:.{decimals}f}"

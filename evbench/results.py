@@ -1,25 +1,27 @@
-"""What a comparison leaves behind: frozen dataclasses, seconds and bytes, and their JSON. Standard library only."""
+"""What a comparison leaves behind: frozen dataclasses, seconds and bytes, and their file."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 import math
-import types
-import typing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
+from evbench.encoding import from_json, to_json
 from evbench.errors import UserError
 from evbench.files import write_whole
 
-FORMAT = 1
-"""Raised whenever a file written before could no longer be read. 1: first."""
+FORMAT = 2
+"""Raised whenever a file written before could no longer be read. 1: first. 2: blocks, runs without barriers, several samples."""
 
 STAGES = ("load", "preprocess", "vision", "generate")
-Kind = Literal["first", "warmup", "timed"]
+Kind = Literal["first", "warmup", "timed", "blocked"]
+"""The first call; runs until steady; runs in blocks, which count; runs of one variant after the other, which check the order."""
 Role = Literal["baseline", "optimized"]
+LETTERS: dict[Role, str] = {"baseline": "A", "optimized": "B"}
+"""How the order of a block is written."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,8 @@ class Memory:
     """Largest size of torch's memory pool on the GPU."""
     device: int | None
     """What the driver counts for this process at the end of the stage: pool, CUDA context, decoders."""
+    other: int | None
+    """What of `device` is not torch's: CUDA context, video decoder, DALI, libraries."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,9 @@ class StageRun:
     """One stage, once."""
 
     seconds: float
+    """On the host's clock, between two synchronised boundaries."""
+    stream_seconds: float | None
+    """Between two CUDA events on the compute stream, its gaps included. None where there is no GPU, or other streams do the work."""
     memory: Memory
 
     def __post_init__(self) -> None:
@@ -83,39 +90,75 @@ class Work:
 
 
 @dataclass(frozen=True)
+class Preparations:
+    """What a run made ready that a later run finds ready. A timed run makes nothing ready, or its block does not count."""
+
+    compiled: int
+    """Graphs that torch.compile traced."""
+    cached: int
+    """Of these, how many were found in the compile cache on disk."""
+    captured: int
+    """CUDA graphs captured."""
+    kernels: int
+    """Triton kernels compiled or tuned."""
+
+    def __bool__(self) -> bool:
+        return any((self.compiled, self.captured, self.kernels))
+
+
+@dataclass(frozen=True)
 class Run:
     """One sample through all four stages of one variant."""
 
     kind: Kind
     turn: int
     """Position in the order in which all runs of the session happened, both variants counted."""
-    stages: dict[str, StageRun]
+    sample: int
+    """Index into the workload's samples."""
+    block: int | None
+    """Number of the block. None outside of blocks."""
+    seconds: float
+    """Without barriers: from the first stage's start to the last one's end. With barriers: the sum of the stages."""
+    stages: dict[str, StageRun] | None
+    """None for a run without barriers between the stages."""
+    prefill_seconds: float | None
+    """Inside generate: to the first token's logits, by CUDA events on a GPU. None without barriers."""
+    step_seconds: tuple[float, ...] | None
+    """Inside generate: each further token. None without barriers."""
+    preparations: Preparations
+    reserved: int | None
+    """Size of torch's memory pool after the run. None on a CPU."""
     work: Work
     tokens: tuple[int, ...]
     text: str
 
     def __post_init__(self) -> None:
-        if tuple(self.stages) != STAGES:
+        _require_time(self.seconds)
+        if self.stages is not None and tuple(self.stages) != STAGES:
             raise ValueError(f"a run has the stages {', '.join(STAGES)}, not {', '.join(self.stages)}")
 
-    @property
-    def seconds(self) -> float:
-        """Sum over the stages."""
-        return sum(stage.seconds for stage in self.stages.values())
+
+@dataclass(frozen=True)
+class Sample:
+    """One input."""
+
+    path: str
+    """Video file, or folder of event images."""
+    sha256: str
+    height: int
+    width: int
 
 
 @dataclass(frozen=True)
 class Workload:
-    """What both variants are asked to do. Everything but the two paths must be equal to compare two results."""
+    """What both variants are asked to do. Everything but the paths must be equal to compare two results."""
 
     model: str
     preset: str | None
     """A model that needs no download. None if the weights come from a folder of the user's."""
     weights: str | None
     """Checkpoint folder. None for a preset."""
-    input: str
-    """MP4 file, or folder of event images."""
-    input_sha256: str
+    samples: tuple[Sample, ...]
     frames: int
     frame_policy: str
     prompt: str
@@ -127,16 +170,25 @@ class Workload:
     seed: int | None
     """Of random weights. None where the weights are stored."""
 
-    PATHS: typing.ClassVar[tuple[str, ...]] = ("weights", "input")
+    def __post_init__(self) -> None:
+        if not self.samples:
+            raise ValueError("a workload has one sample at least")
 
 
 @dataclass(frozen=True)
 class Gpu:
-    """One GPU as the driver describes it."""
+    """One GPU as the driver describes it. None for what it does not tell."""
 
     name: str
     driver: str
     memory_bytes: int
+    power_limit_watts: float | None
+    """What it may draw now."""
+    default_power_limit_watts: float | None
+    max_sm_mhz: int | None
+    """Highest clock of its multiprocessors."""
+    applications_sm_mhz: int | None
+    """Clock that somebody has set. None if it is left to the driver."""
 
 
 @dataclass(frozen=True)
@@ -153,6 +205,8 @@ class Machine:
     python: str
     packages: dict[str, str | None]
     """Versions; None if not installed."""
+    source: str | None
+    """Commit of evbench, and whether files were changed since. None outside of a git checkout."""
 
 
 @dataclass(frozen=True)
@@ -166,6 +220,8 @@ class Build:
     """Hash over names, shapes and bits of all weights: equal on both sides, or the models differ."""
     threads: int
     """CPU threads that torch uses."""
+    cached_files: int
+    """Files in the compile cache on disk before anything was compiled. 0: the cache was cold."""
 
     def __post_init__(self) -> None:
         _require_time(self.seconds)
@@ -179,6 +235,76 @@ class Trace:
     """Name, in the folder of the session."""
     new_tokens: int
     """Fewer than in a timed run, so that viewers open it."""
+    slowdown: float
+    """Time of the profiled run against the same run without the profiler."""
+
+
+@dataclass(frozen=True)
+class Energy:
+    """What the GPU drew while one sample after the other was run, by its own counter."""
+
+    samples: int
+    seconds: float
+    joules: float
+    integrated_joules: float
+    """The same from power readings. The two differ by 15 % at most, or neither is believed."""
+    idle_watts: float
+    """Before the first worker started. Not subtracted."""
+
+
+Order = Literal["in turn", "reload"]
+"""Both workers live and take turns; or only one fits at a time, and is started anew for each of its parts of a block."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much is run, and how."""
+
+    order: Order
+    blocks: int
+    """The fewest that are run. With several samples, rounded up to the same number for each."""
+    precision: float | None
+    """Half-width of the interval, relative, for which blocks are added. None to add none."""
+    max_seconds: float
+    """No block is added after so long in timed runs."""
+    warmup_runs: int
+    """The most that are run until steady, for each variant and shape of input."""
+    warmup_seconds: float
+    trace_tokens: int
+    """Decode steps in the profiled run: a whole answer makes a trace that few viewers open. 0 for no trace."""
+    cold_files: bool
+    """Whether the input is dropped from the page cache before each run."""
+    cold_compile: bool
+    """Whether the workers start with an empty compile cache."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """Runs of the variants in turn on one sample: the unit that statistics count."""
+
+    number: int
+    sample: int
+    order: str
+    """`ABBA`: A is the baseline, B the optimized side."""
+    disturbances: tuple[str, ...]
+    """Why it does not count and was run again. Empty if it counts."""
+    remarks: tuple[str, ...]
+    """What was noticed and is no reason to run it again."""
+
+
+@dataclass(frozen=True)
+class Session:
+    """One sitting: what its runs have in common."""
+
+    started: str
+    """UTC, ISO 8601. Names the session."""
+    machine: Machine
+    plan: Plan
+    seed: int
+    """Of the order of the blocks."""
+    blocks: tuple[Block, ...]
+    remarks: tuple[str, ...]
+    """What was noticed of the machine before the first run."""
 
 
 @dataclass(frozen=True)
@@ -189,25 +315,46 @@ class VariantResult:
     """Name, with changed choices: `baseline+attention=eager`."""
     choices: dict[str, str]
     workload: Workload
-    machine: Machine
-    build: Build
+    session: str
+    """When the session that measured this began. Two sides of one session were run in turn."""
+    builds: tuple[Build, ...]
+    """One for each time that the worker was started."""
+    unsteady: tuple[str, ...]
+    """What spoke against being steady when the warm-up was given up. Empty if it was reached."""
     runs: tuple[Run, ...]
     trace: Trace | None
-    session: str
-    """When the session that measured this began: UTC, ISO 8601. Two sides of one session were run in turn."""
+    energy: Energy | None
+    """None on a CPU, or where the counter cannot be believed."""
 
     def __post_init__(self) -> None:
         if not self.timed():
             raise ValueError("a result has one timed run at least")
+        if not self.builds:
+            raise ValueError("a result has one build at least")
+        if any(not 0 <= run.sample < len(self.workload.samples) for run in self.runs):
+            raise ValueError("a run is of a sample that the workload does not have")
 
     def timed(self) -> tuple[Run, ...]:
-        """The runs that count: neither the first call nor the warm-up."""
+        """The runs in blocks, disturbed ones included."""
         return tuple(run for run in self.runs if run.kind == "timed")
 
 
 @dataclass(frozen=True)
+class Rules:
+    """What was asked of the result: it decides on claims and on the exit code."""
+
+    smallest: dict[str, float]
+    """Noise floor of the total and of each stage on this machine, relative, by `evbench selftest`. Empty if it was not measured."""
+    fail_if: tuple[str, ...]
+    targets: tuple[str, ...]
+    require_speedup: bool
+    allowed: tuple[str, ...]
+    """Differences between the machines of the two sides that were allowed by name."""
+
+
+@dataclass(frozen=True)
 class Result:
-    """One session: one variant (`evbench run`, as baseline) or two."""
+    """One variant (`evbench run`, as baseline) or two."""
 
     format: int
     evbench: str
@@ -215,8 +362,15 @@ class Result:
     created: str
     """UTC, ISO 8601."""
     command: str
+    rules: Rules
+    sessions: tuple[Session, ...]
+    """One, or two if the sides were measured apart."""
     baseline: VariantResult
     optimized: VariantResult | None
+
+    def __post_init__(self) -> None:
+        if missing := {side.session for side in self.variants().values()} - {session.started for session in self.sessions}:
+            raise ValueError(f"no session of {', '.join(sorted(missing))}")
 
     def variants(self) -> dict[Role, VariantResult]:
         sides: dict[Role, VariantResult] = {"baseline": self.baseline}
@@ -224,20 +378,19 @@ class Result:
             sides["optimized"] = self.optimized
         return sides
 
+    def session(self, side: VariantResult) -> Session:
+        """The session that measured this side."""
+        return next(session for session in self.sessions if session.started == side.session)
+
 
 def _require_time(seconds: float) -> None:
     if not 0 <= seconds < math.inf:
         raise ValueError(f"nothing can take {seconds} s")
 
 
-def to_json(value: Any, *, indent: int | None = None) -> str:
-    """Any of the dataclasses above as JSON."""
-    return json.dumps(dataclasses.asdict(value), indent=indent, ensure_ascii=False, allow_nan=False)
-
-
 def write(result: Result, path: Path) -> None:
     """Whole or not at all."""
-    write_whole(path, to_json(result, indent=1) + "\n")
+    write_whole(path, to_json(result) + "\n")
 
 
 def read(path: Path) -> Result:
@@ -257,39 +410,6 @@ def read(path: Path) -> Result:
     if found != FORMAT:
         raise UserError(f"{file} has format {found!r}, this evbench reads format {FORMAT}; measure again")
     try:
-        result = _decode(Result, content, "result")
+        return from_json(Result, content, "result")
     except ValueError as error:
         raise UserError(f"{file} is not a result of evbench: {error}") from error
-    assert isinstance(result, Result)
-    return result
-
-
-def _decode(kind: Any, value: Any, place: str) -> Any:
-    """Build `kind` out of parsed JSON, strictly. Raises ValueError that names the place."""
-    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if dataclasses.is_dataclass(kind):
-        names = {field.name for field in dataclasses.fields(kind)}
-        if not isinstance(value, dict) or value.keys() != names:
-            different = sorted(names ^ value.keys()) if isinstance(value, dict) else type(value).__name__
-            raise ValueError(f"{place} has other fields than expected: {different}")
-        hints = typing.get_type_hints(kind)
-        return kind(**{name: _decode(hints[name], value[name], f"{place}.{name}") for name in names})  # type: ignore[operator]
-    if origin in (types.UnionType, typing.Union):
-        if value is None and type(None) in arguments:
-            return None
-        (inner,) = (argument for argument in arguments if argument is not type(None))
-        return _decode(inner, value, place)
-    if origin is tuple and isinstance(value, list):
-        return tuple(_decode(arguments[0], item, f"{place}[{index}]") for index, item in enumerate(value))
-    if origin is dict and isinstance(value, dict):
-        return {key: _decode(arguments[1], item, f"{place}[{key!r}]") for key, item in value.items()}
-    if origin is Literal and value in arguments:
-        return value
-    if kind is float and isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
-    if kind is str and isinstance(value, str):
-        value.encode()  # raises ValueError for half a surrogate pair, which could never be written again
-        return value
-    if kind in (int, bool) and type(value) is kind:
-        return value
-    raise ValueError(f"{place} is {value!r}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
@@ -25,6 +25,14 @@ class Answer:
     text: str
 
 
+Mark = Callable[[], None]
+"""Called by generate when the first token's logits are there, and after each further step. Waits for nothing."""
+
+
+def unmarked() -> None:
+    """For a run that looks at no token by itself."""
+
+
 class Pipeline(Protocol[Loaded, Inputs, Features]):
     """Four methods, each taking what the one before returned, and each saying what it did."""
 
@@ -40,14 +48,18 @@ class Pipeline(Protocol[Loaded, Inputs, Features]):
     def vision(self, inputs: Inputs, /) -> tuple[Features, Work]:
         """Encode the pixels and project them into the language model's space."""
 
-    def generate(self, features: Features, new_tokens: int, /) -> tuple[Answer, Work]:
+    def generate(self, features: Features, new_tokens: int, mark: Mark, /) -> tuple[Answer, Work]:
         """Prefill and decode, greedily."""
 
 
 def run_stages(
-    pipeline: Pipeline[Loaded, Inputs, Features], path: Path, new_tokens: int, around: Callable[[str], AbstractContextManager[object]]
+    pipeline: Pipeline[Loaded, Inputs, Features],
+    path: Path,
+    new_tokens: int,
+    around: Callable[[str], AbstractContextManager[object]] = nullcontext,
+    mark: Mark = unmarked,
 ) -> tuple[Answer, Work]:
-    """One sample through the four stages, each inside `around(stage)`: a stopwatch, or a profiler's range."""
+    """One sample through the four stages, each inside `around(stage)`: a stopwatch, a profiler's range, or nothing."""
     with around("load"):
         loaded, loading = pipeline.load(path)
     with around("preprocess"):
@@ -55,5 +67,5 @@ def run_stages(
     with around("vision"):
         features, encoding = pipeline.vision(inputs)
     with around("generate"):
-        answer, generating = pipeline.generate(features, new_tokens)
+        answer, generating = pipeline.generate(features, new_tokens, mark)
     return answer, reduce(Work.merged, (loading, preprocessing, encoding, generating))

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from evbench.measure import Instruments
+from evbench.results import Trace
 from evbench.stages import Pipeline, run_stages
 
 PREFIX = "evbench/"
@@ -17,7 +19,7 @@ GPU_WORK = ("kernel", "gpu_memcpy", "gpu_memset")
 """Categories of what runs on a stream, as torch.profiler names them."""
 
 
-def profile(pipeline: Pipeline[Any, Any, Any], path: Path, new_tokens: int, file: Path, synchronize: Callable[[], None]) -> None:
+def profile(pipeline: Pipeline[Any, Any, Any], path: Path, new_tokens: int, file: Path, using: Instruments) -> Trace:
     """Write a Chrome trace (`.json.gz`, opens in Perfetto) of one sample with `new_tokens` decode steps."""
     import torch
     from torch.profiler import ProfilerActivity, record_function
@@ -26,14 +28,21 @@ def profile(pipeline: Pipeline[Any, Any, Any], path: Path, new_tokens: int, file
     def named(stage: str) -> Iterator[None]:
         with record_function(PREFIX + stage):
             yield
-            synchronize()  # a stage's kernels end inside its range
+            using.synchronize()  # a stage's kernels end inside its range
 
-    run_stages(pipeline, path, new_tokens, named)  # the shortened decode must not be seen for the first time
+    def timed() -> float:
+        start = using.clock()
+        run_stages(pipeline, path, new_tokens, named)
+        return (using.clock() - start) / 1e9
+
+    timed()  # the shortened decode must not be seen for the first time
+    plain = timed()
     activities = [ProfilerActivity.CPU] + ([ProfilerActivity.CUDA] if torch.cuda.is_available() else [])
     with torch.profiler.profile(activities=activities) as profiler:
-        run_stages(pipeline, path, new_tokens, named)
+        profiled = timed()
     profiler.export_chrome_trace(str(file))
     rewrite(file)
+    return Trace(file.name, new_tokens, profiled / plain)
 
 
 def rewrite(file: Path) -> None:

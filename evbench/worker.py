@@ -6,6 +6,7 @@ asked for, or a `Failure`. Whatever libraries print goes to its log file.
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -18,7 +19,9 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from evbench.errors import UserError
-from evbench.results import Build, Kind, Run, Workload
+from evbench.measure import Place
+from evbench.planted import Delay
+from evbench.results import Build, Energy, Run, Trace, Workload
 from evbench.variants import Variant
 
 Reply = TypeVar("Reply")
@@ -34,19 +37,38 @@ class Make:
 
     variant: Variant
     workload: Workload
+    delay: Delay | None
+    """Planted, to see whether evbench finds it."""
 
 
 @dataclass(frozen=True)
 class Measure:
     """Run one sample, timed. Answered by a Run."""
 
-    kind: Kind
-    turn: int
+    place: Place
+    barriers: bool
+    cold_file: bool
+    """Whether the input is dropped from the page cache first."""
+
+
+@dataclass(frozen=True)
+class Repeat:
+    """Run samples one after the other for so long, and read the GPU's energy counter. Answered by a Spent."""
+
+    seconds: float
+    idle_watts: float
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What a Repeat drew. None if this GPU does not tell."""
+
+    energy: Energy | None
 
 
 @dataclass(frozen=True)
 class Profile:
-    """Run one sample under the profiler and write its trace. Answered by the file's path."""
+    """Run one sample under the profiler and write its trace. Answered by a Trace."""
 
     file: Path
     new_tokens: int
@@ -66,17 +88,25 @@ class WorkerDied(Exception):
 class Worker:
     """The parent's side of one worker process. Use as a context manager: leaving it ends the process."""
 
-    def __init__(self, variant: Variant, workload: Workload, log: Path) -> None:
+    def __init__(
+        self, variant: Variant, workload: Workload, log: Path, environment: dict[str, str] | None = None, delay: Delay | None = None
+    ) -> None:
         self._variant, self._log = variant, log
         self._connection, theirs = Pipe()
         command = [sys.executable, "-m", "evbench.worker", str(theirs.fileno())]
         with log.open("ab") as output:
             # A session of its own: Ctrl-C is the parent's to handle. The child ends when the pipe does.
             self._process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, pass_fds=[theirs.fileno()], start_new_session=True
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                pass_fds=[theirs.fileno()],
+                start_new_session=True,
+                env=os.environ | (environment or {}),
             )
         theirs.close()  # so that a dead child reads as the end of the pipe
-        self._send(Make(variant, workload))
+        self._send(Make(variant, workload, delay))
 
     def __enter__(self) -> Worker:
         return self
@@ -97,15 +127,23 @@ class Worker:
         """Wait until the pipeline stands."""
         return self._receive(Build)
 
-    def measure(self, kind: Kind, turn: int) -> Run:
-        self._send(Measure(kind, turn))
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def measure(self, order: Measure) -> Run:
+        self._send(order)
         return self._receive(Run)
 
-    def profile(self, file: Path, new_tokens: int) -> Path:
+    def profile(self, file: Path, new_tokens: int) -> Trace:
         self._send(Profile(file, new_tokens))
-        return Path(self._receive(str))
+        return self._receive(Trace)
 
-    def _send(self, command: Make | Measure | Profile) -> None:
+    def repeat(self, seconds: float, idle_watts: float) -> Energy | None:
+        self._send(Repeat(seconds, idle_watts))
+        return self._receive(Spent).energy
+
+    def _send(self, command: Make | Measure | Profile | Repeat) -> None:
         try:
             self._connection.send(command)
         except OSError as error:
@@ -134,7 +172,7 @@ def serve(connection: Connection) -> None:
     import torch
 
     try:
-        pipeline, build = _build(make.variant, make.workload)
+        pipeline, build = _build(make)
         connection.send(build)
         _answer(connection, pipeline, make.workload)
     except EOFError:
@@ -149,35 +187,72 @@ def serve(connection: Connection) -> None:
 
 
 def _answer(connection: Connection, pipeline: Any, workload: Workload) -> None:
-    from evbench.measure import Stopwatch, measure
+    from evbench.measure import measure
+    from evbench.stages import run_stages
     from evbench.trace import profile
 
-    path, synchronize = Path(workload.input), _synchronizer(workload.device)
-    gauge = _memory_gauge(workload.device)
+    paths = [Path(sample.path) for sample in workload.samples]
+    using = _instruments(workload.device)
     while True:
         command = connection.recv()
         if isinstance(command, Measure):
-            stopwatch = Stopwatch(time.perf_counter_ns, synchronize, gauge)
-            connection.send(measure(pipeline, path, workload.new_tokens, command.kind, command.turn, stopwatch))
+            path = paths[command.place.sample]
+            if command.cold_file:
+                drop_from_page_cache(path)
+            connection.send(measure(pipeline, path, workload.new_tokens, command.place, command.barriers, using))
+        elif isinstance(command, Profile):
+            connection.send(profile(pipeline, paths[0], command.new_tokens, command.file, using))
         else:
-            profile(pipeline, path, command.new_tokens, command.file, synchronize)
-            connection.send(str(command.file))
+            connection.send(Spent(_spend(command, lambda: run_stages(pipeline, paths[0], workload.new_tokens), using.synchronize)))
 
 
-def _build(variant: Variant, workload: Workload) -> tuple[Any, Build]:
+def _spend(command: Repeat, once: Callable[[], object], synchronize: Callable[[], None]) -> Energy | None:
+    from evbench import gpu
+    from evbench.energy import spend
+
+    handle = gpu.first_visible()
+    return None if handle is None else spend(once, synchronize, command.seconds, command.idle_watts, handle)
+
+
+def _instruments(device: str) -> Any:
+    from evbench.measure import CudaStream, HostStream, Instruments
+    from evbench.memory import CudaMemory, HostMemory
+    from evbench.preparations import Counter
+
+    clock, counter = time.perf_counter_ns, Counter(device)
+    if device == "cpu":
+        return Instruments(clock, _synchronizer(device), HostMemory(), HostStream(clock), counter.count, lambda: None)
+    import torch
+
+    return Instruments(clock, _synchronizer(device), CudaMemory(), CudaStream(), counter.count, torch.cuda.memory_reserved)
+
+
+def drop_from_page_cache(path: Path) -> None:
+    """Of the operating system, so that the next read is from the disk. Files that are mapped or dirty may stay (posix_fadvise(2))."""
+    for file in [path] if path.is_file() else path.iterdir():
+        with file.open("rb") as opened:
+            os.posix_fadvise(opened.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def _build(make: Make) -> tuple[Any, Build]:
     start = time.perf_counter()
     import torch
 
     from evbench.pipelines.build import build
+    from evbench.planted import plant
+    from evbench.preparations import cached_files
 
-    if workload.device == "cuda" and not torch.cuda.is_available():
+    device = make.workload.device
+    if device == "cuda" and not torch.cuda.is_available():
         raise UserError(
             "the driver shows a GPU, but this PyTorch cannot use it; install a build that fits the driver, or run with --device cpu"
         )
-    pipeline = build(variant, workload)
-    _synchronizer(workload.device)()
+    cached = cached_files()
+    pipeline = build(make.variant, make.workload)
+    _synchronizer(device)()
     seconds = time.perf_counter() - start
-    return pipeline, Build(seconds, pipeline.parameters, pipeline.weights_fingerprint, torch.get_num_threads())
+    made = Build(seconds, pipeline.parameters, pipeline.weights_fingerprint, torch.get_num_threads(), cached)
+    return (pipeline if make.delay is None else plant(make.delay, pipeline, _synchronizer(device))), made
 
 
 def _synchronizer(device: str) -> Callable[[], None]:
@@ -186,12 +261,6 @@ def _synchronizer(device: str) -> Callable[[], None]:
 
         return torch.cuda.synchronize
     return lambda: None
-
-
-def _memory_gauge(device: str) -> Any:
-    from evbench.memory import CudaMemory, HostMemory
-
-    return CudaMemory() if device == "cuda" else HostMemory()
 
 
 if __name__ == "__main__":

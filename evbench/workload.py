@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
 from evbench import sample
 from evbench.errors import UserError
 from evbench.machine import choose_device
 from evbench.pipelines import events, folder, presets, video
-from evbench.results import Workload
+from evbench.results import Sample, Workload
 from evbench.scenes.captions import QUESTIONS
+from evbench.scenes.index import INPUTS, read_index
 from evbench.variants import nearest
 
 QUESTION = QUESTIONS["concise"]
@@ -25,8 +27,10 @@ def describe(
     model: str,
     preset: str | None,
     weights: Path | None,
-    video_file: Path | None,
-    events_folder: Path | None,
+    videos: Sequence[Path],
+    events_folders: Sequence[Path],
+    data: Path | None,
+    limit: int | None,
     frame_policy: str,
     prompt: str,
     new_tokens: int,
@@ -52,14 +56,13 @@ def describe(
         raise UserError(f"--seed is of random weights, and {told} has stored ones: it would have no effect; leave it out")
     if found := [placeholder for placeholder in PLACEHOLDERS if placeholder in prompt]:
         raise UserError(f"--prompt {prompt!r} contains a placeholder for pictures, {found[0]}; leave it out, it is put in front")
-    path, frames = _input(model, video_file, events_folder, frame_policy)
+    samples, frames = _samples(_inputs(model, videos, events_folders, data, limit), model, frame_policy)
     chosen = choose_device(device)
     return Workload(
         model=model,
         preset=preset,
         weights=_short(weights) if weights is not None else None,
-        input=_short(path),
-        input_sha256=_sha256(path),
+        samples=samples,
         frames=frames,
         frame_policy=frame_policy if model == "video-llava" else "all",
         prompt=prompt,
@@ -77,18 +80,37 @@ def require_model(model: str) -> None:
         raise UserError(f"unknown --model {model!r}; {nearest(model, list(presets.PRESETS))}")
 
 
-def _input(model: str, video_file: Path | None, events_folder: Path | None, policy: str) -> tuple[Path, int]:
-    """The input and the number of pictures the model is given."""
-    if model == "video-llava":
-        if events_folder is not None:
-            raise UserError("--events is for --model eventgpt; give --video, or choose that model")
-        path = video_file or sample.CLIP
-        video.probe(path).choose(path, VIDEO_FRAMES, policy)
-        return path, VIDEO_FRAMES
-    if video_file is not None:
-        raise UserError("--video is for --model video-llava; give --events, or choose that model")
-    path = events_folder or sample.EVENTS
-    return path, events.probe(path)
+def _inputs(model: str, videos: Sequence[Path], events_folders: Sequence[Path], data: Path | None, limit: int | None) -> list[Path]:
+    """The files or folders that the options name."""
+    given, option, other = (videos, "--video", "--events") if model == "video-llava" else (events_folders, "--events", "--video")
+    if (videos and model != "video-llava") or (events_folders and model != "eventgpt"):
+        raise UserError(f"{other} is not for --model {model}; give {option}, or choose the other model")
+    if data is None:
+        if limit is not None:
+            raise UserError("--limit is of the scenes in --data, which is not given: it would have no effect; leave it out")
+        return list(given) or [sample.CLIP if model == "video-llava" else sample.EVENTS]
+    if given:
+        raise UserError(f"{option} and --data exclude each other; give one of them")
+    return [data / INPUTS[model](entry) for entry in read_index(data)[:limit]]
+
+
+def _samples(paths: Sequence[Path], model: str, policy: str) -> tuple[tuple[Sample, ...], int]:
+    """The inputs, and the number of pictures that the model is given of each."""
+    probed = [_probe(path, model, policy) for path in paths]
+    counts = [count for count, _, _ in probed]
+    if differing := next((place for place, count in enumerate(counts) if count != counts[0]), None):
+        raise UserError(f"{paths[differing]} holds {counts[differing]} event images and {paths[0]} {counts[0]}; give samples of one kind")
+    samples = [Sample(_short(path), _sha256(path), height, width) for path, (_, height, width) in zip(paths, probed, strict=True)]
+    return tuple(samples), counts[0]
+
+
+def _probe(path: Path, model: str, policy: str) -> tuple[int, int, int]:
+    """Number, height and width of the pictures."""
+    if model == "eventgpt":
+        return events.probe(path)
+    clip = video.probe(path)
+    clip.choose(path, VIDEO_FRAMES, policy)
+    return VIDEO_FRAMES, clip.height, clip.width
 
 
 def _short(path: Path) -> str:

@@ -22,7 +22,7 @@ from evbench.pipelines.folder import read_config
 from evbench.pipelines.generate import GENERATORS, LanguageModel
 from evbench.pipelines.pixels import Recipe, pixel_values
 from evbench.results import Work, Workload
-from evbench.stages import Answer
+from evbench.stages import Answer, Mark
 from evbench.variants import Variant
 
 PROMPT = (
@@ -145,10 +145,10 @@ class EventGPT:
         return Features(visual, inputs.before, inputs.after), work
 
     @torch.inference_mode()
-    def generate(self, features: Features, new_tokens: int, /) -> tuple[Answer, Work]:
+    def generate(self, features: Features, new_tokens: int, mark: Mark, /) -> tuple[Answer, Work]:
         embed = self._model.language.get_input_embeddings()
         embeddings = torch.cat([embed(features.before), features.visual, embed(features.after)], dim=1)
-        tokens = self._generate(embeddings, new_tokens)
+        tokens = self._generate(embeddings, new_tokens, mark)
         text = self._tokenizer.decode(tokens, skip_special_tokens=True)
         stop = self._language.stop_reason(tokens)
         return Answer(tuple(tokens), text), Work(prompt_tokens=embeddings.shape[1], new_tokens=len(tokens), stop=stop)

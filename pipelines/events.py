@@ -50,14 +50,15 @@ def find(path: Path) -> list[Path]:
     return files
 
 
-def probe(path: Path) -> int:
-    """Number of event images, all of which can be read and are of one size. Raises UserError."""
+def probe(path: Path) -> tuple[int, int, int]:
+    """Number, height and width of the event images, all of which can be read and are of one size. Raises UserError."""
     files = find(path)
     sizes = [_read(file).shape[1::-1] for file in files]
     if len(set(sizes)) > 1:
         told = ", ".join(f"{file.name} {width}x{height}" for file, (width, height) in zip(files, sizes, strict=True))
         raise UserError(f"{path}: the event images differ in size ({told}); render all of a sample at one size")
-    return len(sizes)
+    width, height = sizes[0]
+    return len(sizes), height, width
 
 
 def read_plain(path: Path) -> EventImages:

@@ -8,9 +8,10 @@ from typing import Any, Literal
 
 import torch
 from torch import nn
-from transformers import DynamicCache, GenerationConfig, StaticCache
+from transformers import DynamicCache, GenerationConfig, LogitsProcessor, LogitsProcessorList, StaticCache
 
 from evbench.errors import UserError
+from evbench.stages import Mark
 
 
 @dataclass(frozen=True)
@@ -45,8 +46,19 @@ class LanguageModel:
         return "end" if self.ends(tokens[-1]) else "length"
 
 
-Generate = Callable[[torch.Tensor, int], list[int]]
-"""(prompt embeddings [1, prompt, hidden], number of new tokens) -> the new tokens."""
+Generate = Callable[[torch.Tensor, int, Mark], list[int]]
+"""(prompt embeddings [1, prompt, hidden], number of new tokens, mark) -> the new tokens."""
+
+
+class Marker(LogitsProcessor):  # type: ignore[misc]
+    """Marks each forward pass of transformers' generate, which hands over the logits as soon as their kernels are launched."""
+
+    def __init__(self, mark: Mark) -> None:
+        self._mark = mark
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        self._mark()
+        return scores
 
 
 def dynamic(language: LanguageModel) -> Generate:
@@ -54,7 +66,7 @@ def dynamic(language: LanguageModel) -> Generate:
     # generate takes what its configuration leaves open from the model's, and would end an answer that is to have a fixed length.
     language.whole.generation_config.eos_token_id = language.end_token if language.stop_at_end else None
 
-    def generate(embeddings: torch.Tensor, new_tokens: int) -> list[int]:
+    def generate(embeddings: torch.Tensor, new_tokens: int, mark: Mark) -> list[int]:
         config = GenerationConfig(
             do_sample=False,
             max_new_tokens=new_tokens,
@@ -62,7 +74,9 @@ def dynamic(language: LanguageModel) -> Generate:
         )
         mask = torch.ones(embeddings.shape[:2], dtype=torch.long, device=embeddings.device)
         # Given embeddings alone, generate returns the new tokens without the prompt.
-        tokens = language.whole.generate(inputs_embeds=embeddings, attention_mask=mask, generation_config=config)
+        tokens = language.whole.generate(
+            inputs_embeds=embeddings, attention_mask=mask, generation_config=config, logits_processor=LogitsProcessorList([Marker(mark)])
+        )
         return list(tokens[0].tolist())
 
     return generate
@@ -82,7 +96,7 @@ class StaticLoop:
         self._cache: StaticCache | None = None
         self._length = 0
 
-    def __call__(self, embeddings: torch.Tensor, new_tokens: int) -> list[int]:
+    def __call__(self, embeddings: torch.Tensor, new_tokens: int, mark: Mark) -> list[int]:
         prompt = embeddings.shape[1]
         positions = torch.arange(prompt, device=embeddings.device)[None]
         grown = DynamicCache(config=self._language.decoder.config)
@@ -90,10 +104,12 @@ class StaticLoop:
         cache = self._filled_cache(grown, prompt + new_tokens)
         position = positions[:, -1:] + 1
         tokens = [token]
+        mark()
         while len(tokens) < new_tokens and not self._language.ends(token):
             token = self._step(token, position, cache).clone()
             tokens.append(token)
             position = position + 1
+            mark()
         return [int(value) for value in torch.cat(tokens, dim=1)[0].tolist()]
 
     def _decode(self, token: torch.Tensor, position: torch.Tensor, cache: StaticCache) -> torch.Tensor:

@@ -62,6 +62,8 @@ class Clip:
     """Presentation time of every frame, ascending."""
     colorspace: int
     """Matrix coefficients as in ITU-T H.273: 1 is BT.709, 2 unspecified, 5 and 6 BT.601."""
+    height: int
+    width: int
 
     def choose(self, path: Path, count: int, policy: str) -> list[int]:
         """Indices of the frames that the model is given. Raises UserError if there are too few."""
@@ -108,7 +110,7 @@ def probe(path: Path) -> Clip:
         trimmed = len(times) < len(packets) or bool(times and times[0] < 0)
         if len(times) < stream.frames and not trimmed:
             raise UserError(f"{path} is cut off: its header promises {stream.frames} frames and it holds {len(times)}; copy it again")
-        return Clip(tuple(times), int(stream.codec_context.colorspace))
+        return Clip(tuple(times), int(stream.codec_context.colorspace), stream.codec_context.height, stream.codec_context.width)
 
 
 def decode_plain(path: Path, count: int, policy: str) -> Frames:

@@ -26,7 +26,7 @@ from evbench.pipelines.generate import GENERATORS, LanguageModel
 from evbench.pipelines.pixels import Recipe, pixel_values
 from evbench.pipelines.video import Decoder, Frames, decode_plain, decode_threaded
 from evbench.results import Work, Workload
-from evbench.stages import Answer
+from evbench.stages import Answer, Mark
 from evbench.variants import Variant
 
 
@@ -91,8 +91,8 @@ class VideoLlava:
         return Features(visual, inputs.tokens), work
 
     @torch.inference_mode()
-    def generate(self, features: Features, new_tokens: int, /) -> tuple[Answer, Work]:
-        tokens = self._generate(self._fuse(features), new_tokens)
+    def generate(self, features: Features, new_tokens: int, mark: Mark, /) -> tuple[Answer, Work]:
+        tokens = self._generate(self._fuse(features), new_tokens, mark)
         text = self._processor.tokenizer.decode(tokens, skip_special_tokens=True)
         work = Work(new_tokens=len(tokens), stop=self._language.stop_reason(tokens), dtype=checkpoint.dtype_name(features.visual.dtype))
         return Answer(tuple(tokens), text), work

@@ -18,7 +18,7 @@ from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import av
@@ -33,9 +33,9 @@ from evbench.pipelines.events import slice_images
 from evbench.scenes import event_camera
 from evbench.scenes.captions import QUESTIONS, describe
 from evbench.scenes.draw import draw, pack
+from evbench.scenes.index import INDEX
 from evbench.scenes.world import Scene, imagine
 
-INDEX = "dataset.json"
 FRAMES_PER_SECOND = 20
 FRAMES_AT_ONCE = 5
 EVENT_IMAGES = 5
@@ -163,39 +163,6 @@ def write_event_images(folder: Path, events: event_camera.Events) -> list[str]:
         names.append(f"{index}.png")
         Image.fromarray(image).save(folder / names[-1])
     return names
-
-
-def read_index(folder: Path) -> list[dict[str, Any]]:
-    """The entries of a folder of scenes. Raises UserError if it is none."""
-    file = folder / INDEX
-    try:
-        entries = json.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"{file}: {error.strerror}; give a folder that `evbench scenes make` has made") from error
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{file} is damaged ({error}); make the scenes again") from error
-    if not (isinstance(entries, list) and entries and all(map(_is_entry, entries))):
-        raise UserError(f"{file} is no list of scenes; give a folder that `evbench scenes make` has made")
-    return entries
-
-
-def _is_entry(entry: Any) -> bool:
-    """Whether it has what evbench reads of an entry."""
-    if not (isinstance(entry, dict) and isinstance(entry.get("id"), str) and _is_inside(entry.get("mp4_data"))):
-        return False
-    images, turns = entry.get("event_image"), [entry.get("conversations"), entry.get("event_conversations")]
-    return (
-        isinstance(images, list)
-        and bool(images)
-        and all(map(_is_inside, images))
-        and all(isinstance(said, list) and len(said) == 2 * len(QUESTIONS) for said in turns)
-        and all(isinstance(turn, dict) and isinstance(turn.get("value"), str) for said in turns for turn in said or ())
-    )
-
-
-def _is_inside(path: Any) -> bool:
-    """Whether it names something below the folder of the set, and not elsewhere on this machine."""
-    return isinstance(path, str) and bool(path) and not PurePosixPath(path).is_absolute() and ".." not in PurePosixPath(path).parts
 
 
 def _conversations(scene: Scene, *, colours: bool) -> list[dict[str, str]]:

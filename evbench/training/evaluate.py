@@ -6,8 +6,7 @@ Through the ordinary pipeline: the MP4 is decoded, the event images are read fro
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,9 +18,10 @@ from rich.progress import track
 from evbench.errors import UserError
 from evbench.machine import choose_device
 from evbench.pipelines.build import build
-from evbench.results import Workload
+from evbench.results import Sample, Workload
 from evbench.scenes.captions import QUESTIONS, Register
-from evbench.scenes.dataset import EVENT_IMAGES, read_index
+from evbench.scenes.dataset import EVENT_IMAGES
+from evbench.scenes.index import INPUTS, read_index
 from evbench.scenes.score import Share, score
 from evbench.stages import run_stages
 from evbench.training.batches import ANSWER_TOKENS
@@ -30,10 +30,6 @@ from evbench.variants import parse
 from evbench.workload import VIDEO_FRAMES, require_model
 
 TURNS = {"video-llava": "conversations", "eventgpt": "event_conversations"}
-INPUTS: dict[str, Callable[[dict[str, Any]], Path]] = {
-    "video-llava": lambda entry: Path(entry["mp4_data"]),
-    "eventgpt": lambda entry: Path(entry["event_image"][0]).parent,
-}
 
 
 def main(
@@ -80,8 +76,7 @@ def _answers(
         model=model,
         preset=None if weights else "small",
         weights=str(weights) if weights else None,
-        input="",
-        input_sha256="",
+        samples=tuple(Sample(str(scenes / INPUTS[model](entry)), "", 0, 0) for entry in entries),
         frames=VIDEO_FRAMES if model == "video-llava" else EVENT_IMAGES,
         frame_policy="inclusive" if model == "video-llava" else "all",
         prompt=QUESTIONS[register],
@@ -92,8 +87,8 @@ def _answers(
         seed=None,
     )
     pipeline = build(parse(variant), asked)
-    for entry in track(entries, f"{model}, {register}", console=Console(stderr=True)):
-        answer, _ = run_stages(pipeline, scenes / INPUTS[model](entry), asked.new_tokens, nullcontext)
+    for sample in track(asked.samples, f"{model}, {register}", console=Console(stderr=True)):
+        answer, _ = run_stages(pipeline, Path(sample.path), asked.new_tokens)
         yield answer.text
 
 

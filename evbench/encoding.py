@@ -1,0 +1,66 @@
+"""Frozen dataclasses to JSON and back. Standard library only."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import types
+import typing
+from functools import cache
+from typing import Any, Literal, TypeVar
+
+Decoded = TypeVar("Decoded")
+
+
+def to_json(value: Any, *, indent: int | None = None) -> str:
+    """A dataclass as JSON."""
+    return json.dumps(dataclasses.asdict(value), indent=indent, ensure_ascii=False, allow_nan=False)
+
+
+def from_json(kind: type[Decoded], value: Any, place: str) -> Decoded:
+    """Parsed JSON as the dataclass `kind`, with exactly its fields and types.
+
+    Raises:
+        ValueError: something else; the place is named.
+    """
+    made = _decode(kind, value, place)
+    assert isinstance(made, kind)
+    return made
+
+
+def _decode(kind: Any, value: Any, place: str) -> Any:
+    """Build `kind` out of parsed JSON, strictly. Raises ValueError that names the place."""
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if dataclasses.is_dataclass(kind):
+        hints = _hints(typing.cast(Any, kind))
+        names = hints.keys()
+        if not isinstance(value, dict) or value.keys() != names:
+            different = sorted(names ^ value.keys()) if isinstance(value, dict) else type(value).__name__
+            raise ValueError(f"{place} has other fields than expected: {different}")
+        return kind(**{name: _decode(hint, value[name], f"{place}.{name}") for name, hint in hints.items()})  # type: ignore[operator]
+    if origin in (types.UnionType, typing.Union):
+        if value is None and type(None) in arguments:
+            return None
+        (inner,) = (argument for argument in arguments if argument is not type(None))
+        return _decode(inner, value, place)
+    if origin is tuple and isinstance(value, list):
+        return tuple(_decode(arguments[0], item, f"{place}[{index}]") for index, item in enumerate(value))
+    if origin is dict and isinstance(value, dict):
+        return {key: _decode(arguments[1], item, f"{place}[{key!r}]") for key, item in value.items()}
+    if origin is Literal and value in arguments:
+        return value
+    if kind is float and isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    if kind is str and isinstance(value, str):
+        value.encode()  # raises ValueError for half a surrogate pair, which could never be written again
+        return value
+    if kind in (int, bool) and type(value) is kind:
+        return value
+    raise ValueError(f"{place} is {value!r}")
+
+
+@cache
+def _hints(kind: type[Any]) -> dict[str, Any]:
+    """Field -> type, in order."""
+    hints = typing.get_type_hints(kind)
+    return {field.name: hints[field.name] for field in dataclasses.fields(kind)}

@@ -1,0 +1,475 @@
+"""Result -> what may be claimed of it. Pure: the same result is always judged the same."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+
+from evbench import demands
+from evbench.demands import Demand, Outcome
+from evbench.results import STAGES, Result, Role, Run, Session, VariantResult
+from evbench.statistics import (
+    LEVEL,
+    BreakEven,
+    Interval,
+    break_even,
+    estimate,
+    holm,
+    median_interval,
+    outliers,
+    student_quantile,
+    tail,
+)
+from evbench.work import work_differences
+
+SMALLEST = 0.01
+"""No difference below this is claimed, however narrow the interval: it would not matter, and code placement alone can make it."""
+MOST_DISTURBED = 0.2
+OVERLAP = 0.03
+"""Share of the total by which the stages' sum may exceed it."""
+MOST_ENERGY_ERROR = 0.15
+"""Between the GPU's energy counter and its power readings (as ml-energy/zeus checks)."""
+TOTAL = "total"
+
+
+class Verdict(StrEnum):
+    """Of two sides. The optimized one is ..."""
+
+    FASTER = "FASTER"
+    SAME = "SAME"
+    SLOWER = "SLOWER"
+    INCONCLUSIVE = "INCONCLUSIVE"
+    OUTPUT_DIFFERS = "OUTPUT_DIFFERS"
+    INVALID = "INVALID"
+
+
+EXIT_CODES = {
+    Verdict.FASTER: 0,
+    Verdict.SAME: 0,
+    Verdict.SLOWER: 3,
+    Verdict.INCONCLUSIVE: 4,
+    Verdict.OUTPUT_DIFFERS: 5,
+    Verdict.INVALID: 6,
+}
+UNMET, UNCLEAR = 3, 4
+"""Exit codes of a demand."""
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Seconds of one side."""
+
+    median: float
+    least: float
+    most: float
+    p90: float | None
+    """None if too few runs could bound it."""
+    runs: int
+    outliers: int
+
+
+@dataclass(frozen=True)
+class Line:
+    """One thing that was timed on both sides."""
+
+    name: str
+    sides: dict[Role, Spread | None]
+    """None where nothing was timed, such as further tokens of an answer of one."""
+    interval: Interval | None
+    """None if nothing may be said: too few blocks, one side only, or sides that cannot be compared."""
+    smallest: float
+    """No difference below this is claimed."""
+    claim: Verdict | None
+    """FASTER, SAME, SLOWER or INCONCLUSIVE."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one part contributes to the difference of the totals, which is the sum of all parts."""
+
+    name: str
+    seconds: float
+    share: float
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """Everything derived from a result."""
+
+    verdict: Verdict | None
+    """None for one variant alone."""
+    reasons: tuple[str, ...]
+    """Of a verdict that is none of FASTER, SAME and SLOWER."""
+    flags: dict[str, str]
+    """What a reader has to know before believing a number."""
+    total: Line
+    stages: tuple[Line, ...]
+    inside: tuple[Line, ...]
+    """First token, prefill and a further token."""
+    steps: dict[Role, Spread | None]
+    """Single further tokens."""
+    ratio_of_medians: float | None
+    ratio_of_totals: float | None
+    gain: tuple[Part, ...]
+    barriers: dict[Role, float]
+    """By what share the sum of the stages exceeds the run without barriers."""
+    break_even: BreakEven | None
+    preparation: dict[Role, float]
+    """Seconds until a worker is steady that a later run does not take."""
+    disturbed: int
+    """Blocks that were run again."""
+    demands: tuple[Outcome, ...]
+    exit_code: int
+
+
+def judge(result: Result) -> Judgement:
+    """Raises UserError if a demand cannot be read."""
+    sides, rules = result.variants(), result.rules
+    sessions = {role: result.session(side) for role, side in sides.items()}
+    apart = len({session.started for session in sessions.values()}) > 1
+    samples = _counted(sessions["baseline"])
+    reasons, verdict = _refusal(result, apart)
+    comparable = len(sides) == 2 and verdict not in (Verdict.INVALID, Verdict.OUTPUT_DIFFERS) and not apart
+
+    def line(name: str, value: Timed) -> Line:
+        spreads = {role: _spread(_values(_runs(side, _counted(sessions[role])), value)) for role, side in sides.items()}
+        interval = estimate(_differences(sides, samples, value)) if comparable else None
+        return Line(name, spreads, interval, max(SMALLEST, rules.smallest.get(name, 0.0)), None)
+
+    total = line(TOTAL, whole_seconds)
+    total = _claimed(total, total.interval.p if total.interval else 1.0)
+    stages = _corrected([line(stage, stage_seconds(stage)) for stage in STAGES])
+    inside = _corrected([line(name, value) for name, value in INSIDE.items()])
+    if comparable and verdict is None:
+        verdict = total.claim or Verdict.INCONCLUSIVE
+        if total.interval is None:
+            reasons = ["too few blocks for an interval: six of one sample, or two samples, at least"]
+    medians = _ratio_of_medians(total) if comparable else None
+    demanded = _demands(result, {line.name: line for line in (total, *stages, *inside)})
+    return Judgement(
+        verdict=verdict if len(sides) == 2 else None,
+        reasons=tuple(reasons),
+        flags=_flags(sides, sessions, total, medians, comparable),
+        total=total,
+        stages=stages,
+        inside=inside,
+        steps={role: _spread(_steps(_runs(side, _counted(sessions[role])))) for role, side in sides.items()},
+        ratio_of_medians=medians,
+        ratio_of_totals=_ratio_of_totals(sides, samples) if comparable else None,
+        gain=_gain(sides, samples) if comparable or _differs_in_length_only(sides, apart) else (),
+        barriers={role: _barriers(_runs(side, _counted(sessions[role]))) for role, side in sides.items()},
+        break_even=_break_even(sides, samples) if comparable else None,
+        preparation={role: _preparation(side, _counted(sessions[role])) for role, side in sides.items()},
+        disturbed=sum(bool(block.disturbances) for block in sessions["baseline"].blocks),
+        demands=demanded,
+        exit_code=_exit_code(verdict if len(sides) == 2 else None, result, demanded),
+    )
+
+
+# What is timed.
+
+Timed = Callable[[Run], float | None]
+"""Run -> seconds. None if this run says nothing of it."""
+
+
+def whole_seconds(run: Run) -> float | None:
+    return run.seconds if run.stages is None else None
+
+
+def stage_seconds(stage: str) -> Timed:
+    return lambda run: run.stages[stage].seconds if run.stages is not None else None
+
+
+def _first_token(run: Run) -> float | None:
+    if run.stages is None or run.prefill_seconds is None:
+        return None
+    return sum(run.stages[stage].seconds for stage in STAGES[:-1]) + run.prefill_seconds
+
+
+def _further_token(run: Run) -> float | None:
+    return statistics.fmean(run.step_seconds) if run.step_seconds else None
+
+
+INSIDE: dict[str, Timed] = {"first token": _first_token, "prefill": lambda run: run.prefill_seconds, "further token": _further_token}
+
+
+# Blocks and differences.
+
+
+def _counted(session: Session) -> dict[int, int]:
+    """Number of each block that counts -> its sample. If too many were disturbed none is left out: the result is INVALID anyway."""
+    if _too_disturbed(session):
+        return {block.number: block.sample for block in session.blocks}
+    return {block.number: block.sample for block in session.blocks if not block.disturbances}
+
+
+def _too_disturbed(session: Session) -> bool:
+    return sum(bool(block.disturbances) for block in session.blocks) > MOST_DISTURBED * len(session.blocks)
+
+
+def _runs(side: VariantResult, counted: Mapping[int, int]) -> list[Run]:
+    return [run for run in side.timed() if run.block in counted]
+
+
+def _values(runs: Iterable[Run], value: Timed) -> list[float]:
+    return [seconds for run in runs if (seconds := value(run)) is not None]
+
+
+def _by_block(side: VariantResult, counted: Mapping[int, int], value: Timed) -> dict[int, list[float]]:
+    found: dict[int, list[float]] = {}
+    for run in _runs(side, counted):
+        if (seconds := value(run)) is not None and run.block is not None:
+            found.setdefault(run.block, []).append(seconds)
+    return found
+
+
+def _paired(
+    sides: Mapping[Role, VariantResult], counted: Mapping[int, int], value: Timed, difference: Callable[[list[float], list[float]], float]
+) -> dict[int, list[float]]:
+    """Sample -> the difference of each of its blocks."""
+    ours, theirs = (_by_block(sides[role], counted, value) for role in ("baseline", "optimized"))
+    found: dict[int, list[float]] = {}
+    for block in ours.keys() & theirs.keys():
+        found.setdefault(counted[block], []).append(difference(ours[block], theirs[block]))
+    return found
+
+
+def _log_ratio(ours: list[float], theirs: list[float]) -> float:
+    return statistics.fmean(map(_log, ours)) - statistics.fmean(map(_log, theirs))
+
+
+def _log(seconds: float) -> float:
+    return math.log(max(seconds, 1e-9))  # a stage that does nothing takes less than the clock can tell
+
+
+def _differences(sides: Mapping[Role, VariantResult], counted: Mapping[int, int], value: Timed) -> dict[int, list[float]]:
+    return _paired(sides, counted, value, _log_ratio)
+
+
+def half_width(session: Session, sides: Mapping[Role, VariantResult]) -> float | None:
+    """Of the interval of the total, relative; of one variant alone, that of its median. None if there is no interval yet."""
+    counted = _counted(session)
+    if len(sides) == 2:
+        interval = estimate(_differences(sides, counted, whole_seconds))
+        return None if interval is None else interval.half_width
+    values = _values(_runs(sides["baseline"], counted), whole_seconds)
+    around = median_interval(values)
+    return None if around is None else (around[1] - around[0]) / 2 / statistics.median(values)
+
+
+def scatter(runs: Sequence[Run]) -> float | None:
+    """Coefficient of variation of the last runs of the warm-up. None if there are too few."""
+    last = [_log(run.seconds) for run in runs if run.kind == "warmup"][-5:]
+    return statistics.stdev(last) if len(last) >= 3 else None
+
+
+# Claims.
+
+
+def _claimed(line: Line, p: float) -> Line:
+    """With what may be claimed. `p` is corrected for the number of lines that are looked at."""
+    if line.interval is None:
+        return line
+    low, high, small = line.interval.low, line.interval.high, line.smallest
+    if low > 1 + small and p < LEVEL:
+        claim = Verdict.FASTER
+    elif high < 1 - small and p < LEVEL:
+        claim = Verdict.SLOWER
+    elif low >= 1 - small and high <= 1 + small:
+        claim = Verdict.SAME
+    else:
+        claim = Verdict.INCONCLUSIVE
+    return Line(line.name, line.sides, line.interval, line.smallest, claim)
+
+
+def _corrected(lines: Sequence[Line]) -> tuple[Line, ...]:
+    chances = holm({line.name: line.interval.p for line in lines if line.interval is not None})
+    return tuple(_claimed(line, chances.get(line.name, 1.0)) for line in lines)
+
+
+def _refusal(result: Result, apart: bool) -> tuple[list[str], Verdict | None]:
+    """Why no time is compared, and the verdict that says so."""
+    sides = result.variants()
+    if len(sides) == 1:
+        return [], None
+    invalid = []
+    if different := _unequal_work(sides):
+        invalid.append(f"the two sides did not do the same work: {'; '.join(different)}")
+    for session in result.sessions:
+        if _too_disturbed(session):
+            disturbed = [block for block in session.blocks if block.disturbances]
+            causes = ", ".join(dict.fromkeys(told for block in disturbed for told in block.disturbances))
+            invalid.append(f"{len(disturbed)} of {len(session.blocks)} blocks were disturbed: {causes}")
+    if invalid:
+        return invalid, Verdict.INVALID
+    if different := _unequal_answers(sides):
+        return different, Verdict.OUTPUT_DIFFERS
+    if apart:
+        return ["the sides were measured apart, where drift looks like a difference; run both in one comparison"], Verdict.INCONCLUSIVE
+    return [], None
+
+
+def _unequal_work(sides: Mapping[Role, VariantResult]) -> list[str]:
+    """Fields in which a run did something else than the baseline's first run of the same sample."""
+    asked: dict[int, Run] = {}
+    for run in sides["baseline"].timed():
+        asked.setdefault(run.sample, run)
+    runs = [run for side in sides.values() for run in side.timed() if run.sample in asked]
+    return next((found for run in runs if (found := work_differences(asked[run.sample].work, run.work))), [])
+
+
+def _differs_in_length_only(sides: Mapping[Role, VariantResult], apart: bool) -> bool:
+    """Then no time is compared, but the part of the difference that the number of tokens made can be told."""
+    different = _unequal_work(sides) if len(sides) == 2 and not apart else []
+    return bool(different) and all(field.startswith(("new_tokens ", "stop ")) for field in different)
+
+
+def _unequal_answers(sides: Mapping[Role, VariantResult]) -> list[str]:
+    """Samples whose answers are not the same tokens in every run of both sides."""
+    answers: dict[Role, dict[int, set[tuple[int, ...]]]] = {role: {} for role in sides}
+    for role, side in sides.items():
+        for run in side.timed():
+            answers[role].setdefault(run.sample, set()).add(run.tokens)
+    ours, theirs = answers["baseline"], answers["optimized"]
+    found = []
+    if unstable := [sample for sample in ours if len(ours[sample]) > 1]:
+        found.append(f"the baseline itself does not repeat its answer to {_samples(unstable, len(ours))}")
+    if different := [sample for sample in ours if sample in theirs and ours[sample] != theirs[sample]]:
+        found.append(f"the two sides answered {_samples(different, len(ours))} with different tokens")
+    return found
+
+
+def _samples(found: Sequence[int], of: int) -> str:
+    return "the sample" if of == 1 else f"{len(found)} of {of} samples"
+
+
+def _flags(
+    sides: Mapping[Role, VariantResult], sessions: Mapping[Role, Session], total: Line, medians: float | None, comparable: bool
+) -> dict[str, str]:
+    flags = {}
+    if unsteady := [f"{role}: {reason}" for role, side in sides.items() for reason in dict.fromkeys(side.unsteady)]:
+        flags["NOT_STEADY"] = f"the warm-up was given up: {'; '.join(unsteady)}"
+    if any(session.plan.order == "reload" for session in sessions.values()) and len(sides) == 2:
+        flags["ORDER=RELOAD"] = "only one worker fits at a time: each block starts both anew, one after the other"
+    if len({session.started for session in sessions.values()}) > 1:
+        flags["MEASURED_APART"] = (
+            f"the baseline from {sessions['baseline'].started}, the optimized side from {sessions['optimized'].started}"
+        )
+    if not comparable or total.interval is None:
+        return flags
+    if medians is not None and abs(medians / total.interval.ratio - 1) > total.interval.half_width:
+        flags["MULTIMODAL"] = f"the ratio of the medians is {medians:.3f}: times fall into groups, and one number does not tell them"
+    if told := _order_sensitive(sides, total.interval):
+        flags["ORDER_SENSITIVE"] = told
+    return flags
+
+
+def _order_sensitive(sides: Mapping[Role, VariantResult], interval: Interval) -> str | None:
+    """Whether runs of one side after the other tell something else than the blocks."""
+    ours, theirs = ([_log(run.seconds) for run in side.runs if run.kind == "blocked"] for side in sides.values())
+    if len(ours) < 2 or len(theirs) < 2:
+        return None
+    difference = statistics.fmean(ours) - statistics.fmean(theirs)
+    error = math.sqrt(statistics.variance(ours) / len(ours) + statistics.variance(theirs) / len(theirs))
+    reach = student_quantile(1 - LEVEL / 2, len(ours) + len(theirs) - 2) * error
+    if math.log(interval.low) - reach <= difference <= math.log(interval.high) + reach:
+        return None
+    return (
+        f"all runs of one side after all of the other's gave {math.exp(difference):.3f} times; caches, clocks or power depend on the order"
+    )
+
+
+# Secondary figures.
+
+
+def _spread(values: Sequence[float]) -> Spread | None:
+    if not values:
+        return None
+    return Spread(statistics.median(values), min(values), max(values), tail(values, 0.9), len(values), outliers(values))
+
+
+def _steps(runs: Iterable[Run]) -> list[float]:
+    return [seconds for run in runs for seconds in run.step_seconds or ()]
+
+
+def _ratio_of_medians(total: Line) -> float | None:
+    ours, theirs = total.sides["baseline"], total.sides["optimized"]
+    return None if ours is None or theirs is None else ours.median / theirs.median
+
+
+def _ratio_of_totals(sides: Mapping[Role, VariantResult], counted: Mapping[int, int]) -> float:
+    ours, theirs = (sum(_values(_runs(side, counted), whole_seconds)) for side in sides.values())
+    return ours / theirs
+
+
+def _mean(runs: Iterable[Run], value: Timed) -> float:
+    return float(np.mean(_values(runs, value)))
+
+
+def _barriers(runs: Sequence[Run]) -> float:
+    return _mean(runs, lambda run: run.seconds if run.stages is not None else None) / _mean(runs, whole_seconds) - 1
+
+
+def _gain(sides: Mapping[Role, VariantResult], counted: Mapping[int, int]) -> tuple[Part, ...]:
+    """Difference of the means, taken apart. The stages add up to more than the whole by what barriers cost and overlap saves."""
+    ours, theirs = (_runs(side, counted) for side in sides.values())
+    parts = {stage: _mean(ours, stage_seconds(stage)) - _mean(theirs, stage_seconds(stage)) for stage in STAGES}
+    tokens = _mean(ours, lambda run: len(run.tokens)) - _mean(theirs, lambda run: len(run.tokens))
+    if tokens:
+        # Tokens that only one side generated, at the baseline's price: no gain of the optimization.
+        parts["number of tokens"] = tokens * _mean(ours, _further_token)
+        parts["generate"] -= parts["number of tokens"]
+    whole = _mean(ours, whole_seconds) - _mean(theirs, whole_seconds)
+    parts["overlap of stages, barriers"] = whole - sum(parts.values())
+    return tuple(Part(name, seconds, seconds / whole if whole else 0.0) for name, seconds in parts.items())
+
+
+def _preparation(side: VariantResult, counted: Mapping[int, int]) -> float:
+    """Start, first call and warm-up of one worker, less what its runs would take when steady."""
+    usual = _mean(_runs(side, counted), lambda run: run.seconds if run.stages is not None else None)
+    before = [run.seconds - usual for run in side.runs if run.kind in ("first", "warmup")]
+    return (sum(build.seconds for build in side.builds) + sum(before)) / len(side.builds)
+
+
+def _break_even(sides: Mapping[Role, VariantResult], counted: Mapping[int, int]) -> BreakEven:
+    gains = _paired(sides, counted, whole_seconds, lambda ours, theirs: statistics.fmean(ours) - statistics.fmean(theirs))
+    return break_even(_preparation(sides["optimized"], counted) - _preparation(sides["baseline"], counted), gains)
+
+
+# Demands.
+
+
+def _demands(result: Result, lines: Mapping[str, Line]) -> tuple[Outcome, ...]:
+    rules, sides = result.rules, result.variants()
+    model = result.baseline.workload.model
+    role: Role = "optimized" if result.optimized is not None else "baseline"
+    side = sides[role]
+    counted = _counted(result.session(side))
+    values = {TOTAL: whole_seconds, **{stage: stage_seconds(stage) for stage in STAGES}, **INSIDE}
+
+    def decide(demand: Demand) -> Outcome:
+        if demand.seconds is None:
+            return demands.decide_slower(demand, lines[demand.what].interval)
+        return demands.decide_target(demand, _values(_runs(side, counted), values[demand.what]))
+
+    return tuple(decide(demand) for demand in demands.read(rules.targets, rules.fail_if, model))
+
+
+def _exit_code(verdict: Verdict | None, result: Result, outcomes: Sequence[Outcome]) -> int:
+    if verdict in (Verdict.OUTPUT_DIFFERS, Verdict.INVALID):
+        return EXIT_CODES[verdict]
+    if any(outcome.met is False for outcome in outcomes):
+        return UNMET
+    if any(outcome.met is None for outcome in outcomes):
+        return UNCLEAR
+    if verdict is None:
+        return 0
+    if result.rules.require_speedup and verdict is Verdict.SAME:
+        return UNMET
+    # Whoever says from where on slower is a failure has said that less is none.
+    return 0 if result.rules.fail_if and not result.rules.require_speedup else EXIT_CODES[verdict]

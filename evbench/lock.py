@@ -1,0 +1,65 @@
+"""One measurement at a time on one device."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import stat
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from evbench.errors import UserError
+
+LOOK_SECONDS = 0.5
+
+
+@contextmanager
+def exclusive(device: str, wait: bool, tell: Callable[[str], None]) -> Iterator[None]:
+    """Hold `device` (`cpu`, or a GPU's UUID) for as long as the block lasts. The lock ends with the process, however that ends.
+
+    Raises:
+        UserError: another evbench holds it, and this one is not to wait; or the lock cannot be made.
+    """
+    path = Path(tempfile.gettempdir(), f"evbench-{device}.lock")
+    try:
+        file = _open(path)
+    except OSError as error:
+        raise UserError(f"cannot open {path} ({error.strerror}), which keeps two measurements apart; mend that, or set TMPDIR") from error
+    try:
+        if not stat.S_ISREG(os.fstat(file).st_mode):
+            raise UserError(f"{path} is no plain file, and keeps two measurements apart; remove it")
+        _acquire(file, device, wait, tell)
+        with suppress(OSError):  # another user's file can be locked, and not written
+            os.ftruncate(file, 0)
+            os.pwrite(file, str(os.getpid()).encode(), 0)
+        yield
+    finally:
+        os.close(file)
+
+
+def _open(path: Path) -> int:
+    """No link to somewhere else is followed."""
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+    except PermissionError:
+        return os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+
+
+def _acquire(file: int, device: str, wait: bool, tell: Callable[[str], None]) -> None:
+    told = False
+    while True:
+        try:
+            return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.pread(file, 20, 0).decode(errors="replace") or "unknown"
+            place = "this CPU" if device == "cpu" else "this GPU"
+            busy = f"another evbench (process {holder}) is measuring on {place}, and the two would disturb each other"
+        if not wait:
+            raise UserError(f"{busy}; wait for it to end, or leave out --no-wait")
+        if not told:
+            tell(f"{busy}; waiting for it to end")
+            told = True
+        time.sleep(LOOK_SECONDS)

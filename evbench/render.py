@@ -1,0 +1,79 @@
+"""Reports -> console and markdown."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.markup import escape
+from rich.table import Table as RichTable
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of text under a title. The first column names the row."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What is told of a result, in order."""
+
+    title: str
+    facts: dict[str, str]
+    headline: str
+    tables: tuple[Table, ...]
+    outputs: dict[str, str]
+    notes: tuple[str, ...]
+
+
+def to_markdown(report: Report, created: str, command: str) -> str:
+    """The report as a file that reads well unrendered too."""
+    lines = [f"# {report.title}", "", f"{created}, `{printable(command)}`", ""]
+    lines += [f"- **{name}**: {text}" for name, text in report.facts.items()] + [""]
+    lines += [f"**{report.headline}**", ""] if report.headline else []
+    for table in report.tables:
+        lines += [f"## {table.title}", "", *_markdown_table(table), ""]
+    lines += ["## Outputs", ""] + [f"- **{name}**: {text}" for name, text in report.outputs.items()] + [""]
+    lines += ["## Notes", "", *(f"- {note}" for note in report.notes), ""]
+    return "\n".join(lines)
+
+
+def _markdown_table(table: Table) -> list[str]:
+    ruler = ["---"] + ["---:"] * (len(table.columns) - 1)
+    return [f"| {' | '.join(cells)} |" for cells in (table.columns, ruler, *table.rows)]
+
+
+def to_console(report: Report) -> RenderableType:
+    """The report for a terminal."""
+    parts: list[RenderableType] = [f"[bold]{escape(report.title)}[/bold]", _pairs(report.facts), ""]
+    if report.headline:
+        parts += [f"[bold]{escape(report.headline)}[/bold]", ""]
+    parts += [to_rich(table, numbers=True) for table in report.tables]
+    return Group(*parts, _pairs(report.outputs), "", *(f"[dim]{escape(note)}[/dim]" for note in report.notes))
+
+
+def to_rich(table: Table, *, numbers: bool) -> RichTable:
+    """A table for a terminal; columns of numbers are aligned to the right."""
+    made = RichTable(title=table.title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
+    for index, column in enumerate(table.columns):
+        made.add_column(column, justify="right" if numbers and index else "left", no_wrap=numbers or index == 0)
+    for row in table.rows:
+        made.add_row(*map(escape, row))
+    return made
+
+
+def _pairs(texts: dict[str, str]) -> RichTable:
+    grid = RichTable.grid(padding=(0, 2))
+    for name, text in texts.items():
+        grid.add_row(f"[bold]{escape(name)}[/bold]", escape(text))
+    return grid
+
+
+def printable(text: str) -> str:
+    """Text of a model for a terminal: control characters would act on it."""
+    return "".join(character if character.isprintable() else "·" for character in text)

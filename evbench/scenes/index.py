@@ -1,0 +1,51 @@
+"""dataset.json, which lists the scenes of a folder. Imports no torch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from evbench.errors import UserError
+from evbench.scenes.captions import QUESTIONS
+
+INDEX = "dataset.json"
+INPUTS: dict[str, Callable[[dict[str, Any]], Path]] = {
+    "video-llava": lambda entry: Path(entry["mp4_data"]),
+    "eventgpt": lambda entry: Path(entry["event_image"][0]).parent,
+}
+"""Model -> what of an entry it is given, relative to the folder."""
+
+
+def read_index(folder: Path) -> list[dict[str, Any]]:
+    """The entries of a folder of scenes. Raises UserError if it is none."""
+    file = folder / INDEX
+    try:
+        entries = json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{file}: {error.strerror}; give a folder that `evbench scenes make` has made") from error
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{file} is damaged ({error}); make the scenes again") from error
+    if not (isinstance(entries, list) and entries and all(map(_is_entry, entries))):
+        raise UserError(f"{file} is no list of scenes; give a folder that `evbench scenes make` has made")
+    return entries
+
+
+def _is_entry(entry: Any) -> bool:
+    """Whether it has what evbench reads of an entry."""
+    if not (isinstance(entry, dict) and isinstance(entry.get("id"), str) and _is_inside(entry.get("mp4_data"))):
+        return False
+    images, turns = entry.get("event_image"), [entry.get("conversations"), entry.get("event_conversations")]
+    return (
+        isinstance(images, list)
+        and bool(images)
+        and all(map(_is_inside, images))
+        and all(isinstance(said, list) and len(said) == 2 * len(QUESTIONS) for said in turns)
+        and all(isinstance(turn, dict) and isinstance(turn.get("value"), str) for said in turns for turn in said or ())
+    )
+
+
+def _is_inside(path: Any) -> bool:
+    """Whether it names something below the folder of the set, and not elsewhere on this machine."""
+    return isinstance(path, str) and bool(path) and not PurePosixPath(path).is_absolute() and ".." not in PurePosixPath(path).parts

@@ -1,0 +1,133 @@
+"""A variant against itself: how often evbench finds a difference that is not there, and how large. Pure."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from evbench.judge import TOTAL, Judgement, Line, Verdict, judge
+from evbench.planted import Delay
+from evbench.render import Table
+from evbench.results import STAGES, Result, Rules
+from evbench.statistics import LEVEL, Interval, estimate
+
+LEAST_REPETITIONS = 10
+"""Fewer say nothing of what happens once in twenty times."""
+QUANTILE = 0.95
+RARE = 0.02
+"""A number of false claims that is rarer than this is taken for a fault of the machine, or of evbench."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What many comparisons of a variant with itself found of one thing that is timed."""
+
+    name: str
+    comparisons: int
+    significant: int
+    """Whose interval does not contain 1."""
+    claims: int
+    """That said faster or slower, with nothing but the smallest effect of 1 % to keep them from it."""
+    floor: float
+    """The difference that 95 of 100 stay below."""
+    mean: Interval | None
+    """Over all comparisons."""
+
+
+@dataclass(frozen=True)
+class SelfTest:
+    """All of it."""
+
+    trials: tuple[Trial, ...]
+    most: int
+    """More comparisons than this that are significant happen by chance in less than 2 of 100 self-tests."""
+    passed: bool
+    told: str
+
+
+def repetitions(result: Result, blocks: int) -> list[Judgement]:
+    """One session in parts of so many blocks, each judged as a comparison of its own, as if it were all there is."""
+    (session,) = result.sessions
+    assert result.optimized is not None
+    counted = [block for block in session.blocks if not block.disturbances]
+    judged = []
+    for start in range(0, len(counted) - blocks + 1, blocks):
+        part = counted[start : start + blocks]
+        numbers = {block.number for block in part}
+        sides = [
+            dataclasses.replace(side, runs=tuple(run for run in side.runs if run.block in numbers))
+            for side in (result.baseline, result.optimized)
+        ]
+        rules = Rules({}, (), (), False, ())
+        whole = dataclasses.replace(session, blocks=tuple(part))
+        judged.append(judge(dataclasses.replace(result, rules=rules, sessions=(whole,), baseline=sides[0], optimized=sides[1])))
+    return judged
+
+
+def assess(judged: Sequence[Judgement]) -> SelfTest:
+    """Whether a variant is found to be like itself."""
+    names = (TOTAL, *STAGES)
+    trials = tuple(_trial(name, [line for one in judged for line in (one.total, *one.stages) if line.name == name]) for name in names)
+    most = most_by_chance(len(judged))
+    total = trials[0]
+    refused = next((one for one in judged if one.verdict in (Verdict.INVALID, Verdict.OUTPUT_DIFFERS)), None)
+    if refused is not None:
+        return SelfTest(trials, most, False, f"{refused.verdict}: {'; '.join(refused.reasons)}")
+    if total.significant > most:
+        return SelfTest(trials, most, False, f"{total.significant} of {total.comparisons} found a difference; {most} may by chance")
+    if total.mean is not None and not total.mean.low <= 1 <= total.mean.high:
+        told = f"taken together they find a difference that is not there: {total.mean.low:.4f} - {total.mean.high:.4f} times as fast"
+        return SelfTest(trials, most, False, told)
+    return SelfTest(trials, most, True, f"{total.significant} of {total.comparisons} found a difference; up to {most} may by chance")
+
+
+def _trial(name: str, lines: Sequence[Line]) -> Trial:
+    known = [line.interval for line in lines if line.interval is not None]
+    logs = [math.log(interval.ratio) for interval in known]
+    return Trial(
+        name,
+        len(known),
+        sum(not interval.low <= 1 <= interval.high for interval in known),
+        sum(line.claim in (Verdict.FASTER, Verdict.SLOWER) for line in lines),
+        math.expm1(float(np.quantile(np.abs(logs), QUANTILE))) if logs else math.inf,
+        estimate({index: [value] for index, value in enumerate(logs)}) if len(logs) > 1 else None,
+    )
+
+
+def most_by_chance(comparisons: int) -> int:
+    """The most that are significant in 98 of 100 self-tests of a variant that is like itself: 3 of 20."""
+    most, within = 0, (1 - LEVEL) ** comparisons
+    while within < 1 - RARE:
+        most += 1
+        within += math.comb(comparisons, most) * LEVEL**most * (1 - LEVEL) ** (comparisons - most)
+    return most
+
+
+def find_planted(judged: Judgement, delay: Delay) -> tuple[bool, str]:
+    """Whether a planted delay was found in its stage and in no other."""
+    claimed = {line.name: line.claim for line in judged.stages if line.claim in (Verdict.FASTER, Verdict.SLOWER)}
+    if not claimed:
+        return False, f"the delay of {delay.share:.1%} in {delay.stage} was not found; more blocks see smaller differences"
+    if claimed == {delay.stage: Verdict.SLOWER}:
+        return True, f"the delay of {delay.share:.1%} was found in {delay.stage} and in no other stage"
+    told = ", ".join(f"{name} {claim}" for name, claim in claimed.items())
+    return False, f"a delay of {delay.share:.1%} was planted in {delay.stage}, and this was found: {told}"
+
+
+def table(test: SelfTest) -> Table:
+    """For a report."""
+    rows = []
+    for trial in test.trials:
+        mean = "-" if trial.mean is None else f"{trial.mean.low:.4f} - {trial.mean.high:.4f}"
+        name = "end to end" if trial.name == TOTAL else trial.name
+        rows.append((name, f"{trial.significant} of {trial.comparisons}", str(trial.claims), f"{trial.floor:.2%}", mean))
+    columns = ("", "intervals without 1", "claims", "noise floor", "all together, times as fast")
+    return Table("The same variant on both sides", columns, tuple(rows))
+
+
+def floors(test: SelfTest) -> dict[str, float]:
+    return {trial.name: trial.floor for trial in test.trials}

@@ -1,0 +1,333 @@
+"""A session: workers are started, warmed until steady, run in blocks, and traced."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from evbench import judge, machine
+from evbench.conditions import Watch
+from evbench.errors import UserError
+from evbench.journal import Journal
+from evbench.measure import Place
+from evbench.pipelines.presets import parameter_count
+from evbench.results import (
+    Block,
+    Build,
+    Energy,
+    Kind,
+    Order,
+    Role,
+    Run,
+    Session,
+    Trace,
+    VariantResult,
+    Workload,
+)
+from evbench.schedule import pattern, slots
+from evbench.statistics import smallest_effect, unsteady
+from evbench.variants import Variant
+from evbench.worker import Measure
+
+BYTES_PER_VALUE = {"float32": 4, "bfloat16": 2}
+ROOM_PER_WORKER = 3 * 2**29
+"""Bytes beside the weights: libraries, activations, compiler. A worker of the small models has a peak of 1.1 GB."""
+STEADY_RUNS = 5
+"""The last of a warm-up, which are looked at."""
+MOST_DISTURBED = 0.2
+"""Share of blocks that may be disturbed. With more, the machine is not fit to measure on."""
+BLOCKED_RUNS = 4
+ENERGY_SECONDS = 5.0
+
+
+class Runner(Protocol):
+    """A worker, as a session needs it."""
+
+    def built(self) -> Build: ...
+
+    def measure(self, order: Measure) -> Run: ...
+
+    def profile(self, file: Path, new_tokens: int) -> Trace: ...
+
+    def repeat(self, seconds: float, idle_watts: float) -> Energy | None: ...
+
+
+class Listener(Protocol):
+    """Is told what a session does."""
+
+    def step(self, doing: str, blocks: int, planned: int) -> None: ...
+
+    def say(self, text: str) -> None: ...
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a session works with, beside what it was asked."""
+
+    start: Callable[[Role], AbstractContextManager[Runner]]
+    watch: Watch
+    listener: Listener
+    fingerprint: str
+    """Of the weights of an earlier result that will be the other side. Empty if there is none."""
+    idle_watts: float
+
+
+class Sitting:
+    """The runs of one session, in order. All that happens goes into the journal, also what an interrupted session had already."""
+
+    def __init__(self, variants: Mapping[Role, Variant], journal: Journal, setting: Setting) -> None:
+        self._variants, self._journal, self._setting = variants, journal, setting
+        opening = journal.opening
+        self._workload, self._plan, self._seed = opening.workload, opening.plan, opening.seed
+        self._living: dict[Role, tuple[ExitStack, Runner]] = {}
+        self._turn = journal.happened.turns()
+        self.traces: dict[Role, Trace] = {}
+        self.energies: dict[Role, Energy | None] = {}
+
+    def run(self, keep: Callable[[], object], folder: Path) -> None:
+        """`keep` is called before the traces: a trace that fails must not cost the rest."""
+        with self._crew():
+            if self._plan.order == "in turn":
+                for role in self._variants:
+                    self._start(role)
+                self._warm_up(tuple(self._variants))
+                self._foretell()
+            self._blocks()
+            if self._plan.order == "in turn" and len(self._variants) == 2:
+                self._blocked()
+            keep()
+            for role in self._variants:
+                self._afterwards(role, folder)
+
+    def results(self) -> tuple[Session, dict[Role, VariantResult]]:
+        """What there is so far."""
+        opening, happened = self._journal.opening, self._journal.happened
+        session = Session(opening.started, opening.machine, self._plan, self._seed, tuple(happened.blocks), opening.remarks)
+        return session, {
+            role: VariantResult(
+                variant=variant.name,
+                choices=variant.choices(),
+                workload=self._workload,
+                session=opening.started,
+                builds=tuple(happened.builds[role]),
+                unsteady=tuple(happened.unsteady.get(role, ())),
+                runs=tuple(happened.runs[role]),
+                trace=self.traces.get(role),
+                energy=self.energies.get(role),
+            )
+            for role, variant in self._variants.items()
+        }
+
+    # Workers.
+
+    @contextmanager
+    def _crew(self) -> Iterator[None]:
+        """Ends whatever lives at the end; at once if something went wrong."""
+        with ExitStack() as all_of_them:
+            all_of_them.push(lambda kind, error, trace: self._end(*self._living, failed=(kind, error, trace)))
+            yield
+
+    def _end(self, *roles: Role, failed: tuple[object, object, object] = (None, None, None)) -> None:
+        for role in roles:
+            stack, _ = self._living.pop(role)
+            stack.__exit__(*failed)  # type: ignore[arg-type]
+
+    def _start(self, role: Role) -> Runner:
+        self._step(f"{role}: start, import, make the model")
+        stack = ExitStack()
+        worker = stack.enter_context(self._setting.start(role))
+        self._living[role] = stack, worker
+        self._journal.built(role, worker.built())
+        builds = [build for builds in self._journal.happened.builds.values() for build in builds]
+        require_same_weights([build.weights_fingerprint for build in builds] + [self._setting.fingerprint])
+        self._step(f"{role}: first call")
+        self._measure(role, "first", 0, None, barriers=True)
+        return worker
+
+    def _worker(self, role: Role) -> Runner:
+        """The worker, warm. Where only one fits, the other makes room for it."""
+        if role not in self._living:
+            self._end(*self._living)
+            self._start(role)
+            self._warm_up((role,))
+        return self._living[role][1]
+
+    def _measure(self, role: Role, kind: Kind, sample: int, block: int | None, barriers: bool) -> Run:
+        _, worker = self._living[role]
+        run = worker.measure(Measure(Place(kind, self._turn, sample, block), barriers, self._plan.cold_files))
+        self._turn += 1
+        self._journal.ran(role, run)
+        return run
+
+    # Warm-up.
+
+    def _warm_up(self, roles: tuple[Role, ...]) -> None:
+        """Until steady, for each shape of input: what is compiled for one is not for another."""
+        shapes: dict[tuple[int, int], int] = {}
+        for index, one in enumerate(self._workload.samples):
+            shapes.setdefault((one.height, one.width), index)
+        for sample in shapes.values():
+            warmed: dict[Role, list[Run]] = {role: [] for role in roles}
+            waiting = list(roles)
+            while waiting:
+                for role in list(waiting):
+                    reasons = agitation(warmed[role])
+                    spent = sum(run.seconds for run in warmed[role])
+                    capped = len(warmed[role]) >= self._plan.warmup_runs or spent >= self._plan.warmup_seconds
+                    if not reasons or capped:
+                        waiting.remove(role)
+                        if reasons:
+                            self._journal.gave_up(role, reasons)
+                        continue
+                    self._step(f"{role}: warm-up {len(warmed[role]) + 1}")
+                    warmed[role].append(self._measure(role, "warmup", sample, None, barriers=True))
+                    self._setting.watch.warmed()
+
+    def _foretell(self) -> None:
+        """Say what the planned blocks can see."""
+        scatter = [judge.scatter(self._journal.happened.runs[role]) for role in self._variants]
+        known = [value for value in scatter if value is not None]
+        if len(self._variants) == 1 or not known:
+            return
+        cv = max(known)
+        seen = smallest_effect(cv, self._plan.blocks)
+        told = f"warm-up runs scatter by {cv:.1%}; "
+        told += (
+            f"{self._plan.blocks} blocks are too few for any interval"
+            if seen is None
+            else f"with {self._plan.blocks} blocks a difference of {seen:.1%} is seen in 80 of 100 comparisons"
+        )
+        self._setting.listener.say(told)
+
+    # Blocks.
+
+    def _blocks(self) -> None:
+        while (sample := self._next_sample()) is not None:
+            self._block(sample)
+
+    def _next_sample(self) -> int | None:
+        """The sample with the fewest blocks that count. None if there is enough of everything."""
+        blocks = self._journal.happened.blocks
+        disturbed = sum(bool(block.disturbances) for block in blocks)
+        # A machine that disturbs more than this is not fit to measure on: nothing is run again any more, and the result is INVALID.
+        redo = disturbed <= max(1, MOST_DISTURBED * self._planned())
+        counted = [block.sample for block in blocks if not (redo and block.disturbances)]
+        fewest = min(range(len(self._workload.samples)), key=lambda sample: (counted.count(sample), sample))
+        if len(counted) < self._planned() or len(counted) % len(self._workload.samples):
+            return fewest
+        return fewest if self._is_too_wide(len(counted)) else None
+
+    def _planned(self) -> int:
+        """Blocks, the same number for each sample."""
+        samples = len(self._workload.samples)
+        return -(-self._plan.blocks // samples) * samples
+
+    def _is_too_wide(self, counted: int) -> bool:
+        if self._plan.precision is None:
+            return False
+        spent = sum(run.seconds for runs in self._journal.happened.runs.values() for run in runs if run.kind == "timed")
+        if spent >= self._plan.max_seconds:
+            return False
+        # An interval that is looked at after every block is stopped at when it happens to be narrow; so in steps of a tenth.
+        if (counted - self._planned()) % max(1, self._planned() // 10):
+            return True
+        session, sides = self.results()
+        width = judge.half_width(session, sides)
+        return width is None or width > self._plan.precision
+
+    def _block(self, sample: int) -> None:
+        number = len(self._journal.happened.blocks)
+        letters = pattern(tuple(self._variants), self._plan.order, self._seed, number)
+        watch = self._setting.watch
+        if self._plan.order == "reload":
+            self._end(*self._living)  # a process that served two blocks would make them resemble each other
+        watch.begin()
+        prepared = False
+        for role, barriers in slots(letters):
+            self._worker(role)
+            self._step("timed runs")
+            run = self._measure(role, "timed", sample, number, barriers)
+            prepared |= bool(run.preparations)
+            watch.look()
+        found = watch.end()
+        disturbances = found.disturbances + (("something was compiled or captured in a timed run",) if prepared else ())
+        self._journal.ended(Block(number, sample, letters, disturbances, found.remarks))
+
+    def _blocked(self) -> None:
+        """All of one, then all of the other: if that tells something else than the blocks, the order matters."""
+        done = {run.turn for runs in self._journal.happened.runs.values() for run in runs if run.kind == "blocked"}
+        if done:
+            return
+        for role in self._variants:
+            self._step(f"{role}: one after the other")
+            for _ in range(BLOCKED_RUNS):
+                self._measure(role, "blocked", 0, None, barriers=False)
+
+    def _afterwards(self, role: Role, folder: Path) -> None:
+        """Energy and trace, in runs of their own."""
+        if self._workload.device == "cuda":
+            self._step(f"{role}: energy")
+            self.energies[role] = self._worker(role).repeat(ENERGY_SECONDS, self._setting.idle_watts)
+        if self._plan.trace_tokens:
+            tokens = min(self._plan.trace_tokens, self._workload.new_tokens)
+            self._step(f"{role}: trace {tokens} tokens")
+            self.traces[role] = self._worker(role).profile(folder / f"trace-{role}.json.gz", tokens)
+
+    def _step(self, doing: str) -> None:
+        self._setting.listener.step(doing, len(self._journal.happened.blocks), self._planned())
+
+
+def agitation(runs: list[Run]) -> list[str]:
+    """What speaks against a warm-up being done. Empty if it is."""
+    if len(runs) < STEADY_RUNS:
+        return [f"{len(runs)} warm-up runs are too few to tell, {STEADY_RUNS} are looked at"]
+    last = runs[-STEADY_RUNS:]
+    found = unsteady([run.seconds for run in last])
+    if any(run.preparations for run in last):
+        found.append("something was still compiled or captured")
+    if len({run.reserved for run in last}) > 1:
+        found.append("the memory pool still grew")
+    return found
+
+
+def choose_order(asked: str, workers: int, workload: Workload) -> Order:
+    """`auto` -> in turn if all workers fit at the same time. Raises UserError if not even one fits, or those asked for do not."""
+    here = machine.read(workload.device)
+    parameters = parameter_count(workload)
+    weights = parameters * BYTES_PER_VALUE[workload.dtype]
+    present, place = (here.gpu.memory_bytes, here.gpu.name) if here.gpu else (here.memory_bytes, "this machine")
+    if present is None:
+        return "reload" if asked == "reload" else "in turn"
+    told = f"{parameters / 1e9:.1f} billion {workload.dtype} weights"
+    if weights > present:
+        raise UserError(f"{told} need {weights / 2**30:.0f} GiB, {place} has {present / 2**30:.0f}; use a smaller --preset")
+    fit = workers * (weights + ROOM_PER_WORKER) <= present
+    if asked == "in-turn" and not fit:
+        raise UserError(f"two workers with {told} each do not fit into the {present / 2**30:.0f} GiB of {place}; use --order reload")
+    return "reload" if asked == "reload" or (not fit and workers > 1) else "in turn"
+
+
+def require_same_workload(ours: Workload, theirs: Workload) -> None:
+    """Raises UserError, naming the fields and both values, if the two ask for different work."""
+    one, other = (_without_paths(workload) for workload in (ours, theirs))
+    if different := [f"{name} {one[name]!r} and {other[name]!r}" for name in one if one[name] != other[name]]:
+        raise UserError(f"not the same work: {'; '.join(different)}. Measure with the options of the earlier result")
+
+
+def _without_paths(workload: Workload) -> dict[str, object]:
+    """The same files may lie elsewhere."""
+    plain = dataclasses.asdict(workload) | {"samples": [sample.sha256[:12] for sample in workload.samples]}
+    del plain["weights"]
+    return plain
+
+
+def require_same_weights(fingerprints: list[str]) -> None:
+    """Raises UserError if the sides have different weights. An empty fingerprint is of a side that is not known yet."""
+    if len(set(filter(None, fingerprints))) > 1:
+        raise UserError(
+            "the two sides ran different weights; measure both with the same --weights, or on the same machine with the same --seed"
+        )

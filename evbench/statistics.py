@@ -1,0 +1,250 @@
+"""Raw times -> ratio, interval, smallest effect that can be seen. Pure.
+
+A difference is a log-ratio: log(baseline) - log(optimized) of one block, so that 0 means no change and exp(difference) is how many
+times as fast the optimized side is. Intervals are of 95 %.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+import numpy.typing as npt
+
+Values = npt.NDArray[np.float64]
+
+LEVEL = 0.05
+POWER = 0.8
+DRAWS = 10_000
+FEWEST_BLOCKS = 6
+"""With five, even blocks that all agree happen by chance once in 16 times."""
+MANY_SAMPLES = 20
+"""From here on samples are drawn again instead of trusting Student's distribution."""
+_WILCOXON_EFFICIENCY = 3 / math.pi
+"""Of the signed-rank interval against Student's, for normal noise (Lehmann, Nonparametrics, 1975)."""
+
+
+@dataclass(frozen=True)
+class Interval:
+    """How many times as fast the optimized side is."""
+
+    ratio: float
+    low: float
+    high: float
+    p: float
+    """Probability of a difference this large if there is none."""
+
+    @property
+    def half_width(self) -> float:
+        """Relative to the ratio."""
+        return (self.high - self.low) / 2 / self.ratio
+
+
+def estimate(differences: Mapping[int, Sequence[float]]) -> Interval | None:
+    """From the blocks of each sample. None if there are too few for any interval.
+
+    One sample: each block counts. Several: each sample does, because blocks of one sample resemble each other, and an interval from
+    all blocks together would cover the truth in some 70 of 100 cases instead of 95.
+    """
+    if len(differences) == 1:
+        (blocks,) = differences.values()
+        return _signed_rank(np.array(blocks, np.float64)) if len(blocks) >= FEWEST_BLOCKS else None
+    means = np.array([np.mean(blocks) for blocks in differences.values()], np.float64)
+    if len(means) < 2:
+        return None
+    return _student(means) if len(means) < MANY_SAMPLES else _resampled(means)
+
+
+def _signed_rank(differences: Values) -> Interval:
+    """Hodges-Lehmann location with the interval that inverts Wilcoxon's signed-rank test (Lehmann, Nonparametrics, 1975, ch. 4)."""
+    count = len(differences)
+    first, second = np.triu_indices(count)
+    walsh = np.sort((differences[first] + differences[second]) / 2)
+    cumulated = np.cumsum(_rank_sums(count))
+    # The largest rank sum that is as rare as the level allows; the interval leaves out so many Walsh averages at either end, less one.
+    rare = int(np.searchsorted(cumulated, LEVEL / 2, side="right")) - 1
+    low, high = walsh[max(rare, 0)], walsh[-1 - max(rare, 0)]
+    above, below = float(np.sum(walsh > 0)), float(np.sum(walsh < 0))
+    smaller = math.ceil(min(above, below) + (len(walsh) - above - below) / 2)
+    p = min(1.0, 2 * float(cumulated[smaller]))
+    return _interval(float(np.median(walsh)), float(low), float(high), p)
+
+
+@cache
+def _rank_sums(count: int) -> Values:
+    """Probability of each sum of the positive ranks, 0 to count (count + 1) / 2, if signs are tossed."""
+    chances = np.ones(1)
+    for rank in range(1, count + 1):
+        grown = np.zeros(len(chances) + rank)
+        grown[: len(chances)] += chances / 2
+        grown[rank:] += chances / 2
+        chances = grown
+    return chances
+
+
+def _student(means: Values) -> Interval:
+    freedom = len(means) - 1
+    location, error = float(means.mean()), float(means.std(ddof=1)) / math.sqrt(len(means))
+    reach = student_quantile(1 - LEVEL / 2, freedom) * error
+    p = 2 * (1 - student_cdf(abs(location) / error, freedom)) if error else float(location == 0)
+    return _interval(location, location - reach, location + reach, p)
+
+
+def _resampled(means: Values) -> Interval:
+    """Bootstrap-t over samples (Efron and Tibshirani, An Introduction to the Bootstrap, 1993, section 12.5)."""
+    location, error = float(means.mean()), float(means.std(ddof=1)) / math.sqrt(len(means))
+    if error == 0:
+        return _interval(location, location, location, float(location == 0))
+    drawn = means[draws(len(means))]
+    errors = drawn.std(axis=1, ddof=1) / math.sqrt(len(means))
+    scores = (drawn.mean(axis=1) - location)[errors > 0] / errors[errors > 0]
+    least, most = np.quantile(scores, [LEVEL / 2, 1 - LEVEL / 2])
+    p = float(np.mean(np.abs(scores) >= abs(location) / error))
+    return _interval(location, location - float(most) * error, location - float(least) * error, max(p, 1 / DRAWS))
+
+
+def _interval(location: float, low: float, high: float, p: float) -> Interval:
+    return Interval(math.exp(location), math.exp(low), math.exp(high), p)
+
+
+@cache
+def draws(count: int) -> npt.NDArray[np.int64]:
+    """[DRAWS, count]: indices drawn with replacement, the same every time, so that a report can be made again."""
+    return np.random.default_rng(0).integers(0, count, (DRAWS, count))
+
+
+def student_cdf(value: float, freedom: int) -> float:
+    """Of Student's distribution, by its finite sums (Abramowitz and Stegun, 26.7.3 and 26.7.4)."""
+    angle = math.atan(abs(value) / math.sqrt(freedom))
+    cosine, sine = math.cos(angle), math.sin(angle)
+    term, total = (cosine if freedom % 2 else 1.0), 0.0
+    for index in range(freedom // 2):
+        total += term
+        step = 2 * index + (2 if freedom % 2 else 1)
+        term *= cosine**2 * step / (step + 1)
+    inside = 2 / math.pi * (angle + sine * total) if freedom % 2 else sine * total
+    return 0.5 + math.copysign(inside / 2, value)
+
+
+@cache
+def student_quantile(chance: float, freedom: int) -> float:
+    """By bisection. `chance` above a half."""
+    low, high = 0.0, 1e6
+    while high - low > 1e-9 * max(high, 1.0):
+        middle = (low + high) / 2
+        low, high = (middle, high) if student_cdf(middle, freedom) < chance else (low, middle)
+    return (low + high) / 2
+
+
+def holm(chances: Mapping[str, float]) -> dict[str, float]:
+    """p-values corrected for so many being looked at (Holm, Scandinavian Journal of Statistics 6, 1979)."""
+    corrected, least = {}, 0.0
+    for done, name in enumerate(sorted(chances, key=lambda name: chances[name])):
+        least = max(least, min(1.0, (len(chances) - done) * chances[name]))
+        corrected[name] = least
+    return corrected
+
+
+def smallest_effect(variation: float, blocks: int) -> float | None:
+    """The relative difference that is seen in 80 of 100 comparisons. None if so few blocks see nothing.
+
+    Args:
+        variation: coefficient of variation of single runs. The difference of a block, of two runs against two, varies as much.
+    """
+    if blocks < FEWEST_BLOCKS:
+        return None
+    reach = student_quantile(1 - LEVEL / 2, blocks - 1) + student_quantile(POWER, blocks - 1)
+    return math.expm1(reach * variation / math.sqrt(blocks * _WILCOXON_EFFICIENCY))
+
+
+def blocks_needed(variation: float, effect: float) -> int:
+    """The fewest blocks that see a relative difference of `effect` in 80 of 100 comparisons."""
+    blocks = FEWEST_BLOCKS
+    while (seen := smallest_effect(variation, blocks)) is None or seen > effect:
+        blocks += max(1, blocks // 20)
+    return blocks
+
+
+def variation(values: Sequence[float]) -> float:
+    """Coefficient of variation, not moved by a few outliers: 1.4826 median absolute deviations for the standard deviation."""
+    return 1.4826 * deviation(values) / statistics.median(values)
+
+
+def deviation(values: Sequence[float]) -> float:
+    """Median absolute deviation."""
+    middle = statistics.median(values)
+    return statistics.median([abs(value - middle) for value in values])
+
+
+def outliers(values: Sequence[float]) -> int:
+    """How many have a modified z-score above 3.5 (Iglewicz and Hoaglin, 1993). They are counted, never left out."""
+    spread = deviation(values)
+    middle = statistics.median(values)
+    return sum(0.6745 * abs(value - middle) > 3.5 * spread for value in values) if spread else 0
+
+
+def tail(values: Sequence[float], chance: float) -> float | None:
+    """The value that a share `chance` of runs does not exceed. None if too few were seen to bound it.
+
+    So many are needed that a bound from the largest is wrong once in 20 times at most: 29 for 90 %, 299 for 99 %
+    (mlcommons/inference:loadgen/early_stopping.cc reasons the same way).
+    """
+    if chance ** len(values) > LEVEL:
+        return None
+    return float(np.quantile(np.array(values), chance))
+
+
+def median_interval(values: Sequence[float]) -> tuple[float, float] | None:
+    """Free of any distribution, from the order of the values. None if they are fewer than six."""
+    ordered, count = sorted(values), len(values)
+    outside, chance = -1, 0.0
+    while (chance := chance + math.comb(count, outside + 1) / 2**count) <= LEVEL / 2:
+        outside += 1
+    return (ordered[outside], ordered[-1 - outside]) if outside >= 0 else None
+
+
+def unsteady(values: Sequence[float]) -> list[str]:
+    """What speaks against these runs, the last of a warm-up, being steady.
+
+    psf/pyperf:pyperf/_worker.py looks at the same properties when it calibrates a warm-up.
+    """
+    first, rest = values[0], np.array(values[1:])
+    lower, upper = np.quantile(rest, [0.25, 0.75])
+    half = len(values) // 2
+    before, after = statistics.fmean(values[:half]), statistics.fmean(values[-half:])
+    found = []
+    if first > upper + 1.5 * (upper - lower) and first > 1.05 * upper:
+        found.append(f"the first of them took {first / statistics.median(values):.2f} times the median")
+    if abs(after - before) > 0.05 * statistics.fmean(values):
+        found.append(f"times moved by {(after - before) / before:+.0%}")
+    if deviation(values) > 0.1 * statistics.median(values):
+        found.append(f"they scatter by {deviation(values) / statistics.median(values):.0%}")
+    return found
+
+
+@dataclass(frozen=True)
+class BreakEven:
+    """After how many samples a longer preparation is paid back. None: never, or not within the interval."""
+
+    samples: int | None
+    low: int | None
+    high: int | None
+
+
+def break_even(extra: float, gains: Mapping[int, Sequence[float]]) -> BreakEven:
+    """`extra` seconds of preparation against the seconds gained by each sample, in blocks of each sample.
+
+    The interval of the gain is a percentile bootstrap over blocks, or over samples if there are several.
+    """
+    units = np.array(next(iter(gains.values())) if len(gains) == 1 else [np.mean(blocks) for blocks in gains.values()], np.float64)
+    mean = float(units.mean())
+    least, most = np.quantile(units[draws(len(units))].mean(axis=1), [LEVEL / 2, 1 - LEVEL / 2])
+    if least <= 0:
+        # Nothing gained for certain: a preparation that is no longer needs none.
+        return BreakEven(None, None, None)
+    samples, low, high = (max(0, math.ceil(extra / gain)) for gain in (mean, most, least))
+    return BreakEven(samples, low, high)
