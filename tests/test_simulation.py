@@ -1,0 +1,118 @@
+"""Trying to fool evbench: comparisons on a machine whose clock is simulated, and whose truth is therefore known."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections import Counter
+
+import pytest
+
+from evbench import schedule
+from evbench.judge import Judgement, Verdict, judge
+from evbench.results import STAGES, Role
+from evbench.selftest import assess, repetitions
+from evbench.statistics import smallest_effect
+from tests.simulation import PLAN, Noise, SimulatedMachine, simulate
+
+COMPARISONS = 2000
+"""The true rate of false findings is 4.9 %, what Wilcoxon's test has at 10 blocks; of 1,000 comparisons 6.1 % may be found by chance."""
+TOO_OFTEN = 0.06
+CERTAIN = (Verdict.FASTER, Verdict.SLOWER)
+
+
+def compare(seed: int, faster: float = 1.0, noise: Noise | None = None, plan: object = None, samples: int = 1) -> Judgement:
+    machine = SimulatedMachine(seed, noise or Noise(), faster)
+    return judge(simulate(machine, plan or PLAN, samples))  # type: ignore[arg-type]
+
+
+def finds_a_difference(judged: Judgement) -> bool:
+    """By its interval alone: a stricter question than whether it claims one."""
+    interval = judged.total.interval
+    assert interval is not None
+    return not interval.low <= 1 <= interval.high
+
+
+@pytest.mark.slow
+def test_a_variant_is_rarely_found_to_differ_from_itself() -> None:
+    judged = [compare(seed) for seed in range(COMPARISONS)]
+    assert sum(map(finds_a_difference, judged)) <= TOO_OFTEN * COMPARISONS
+    assert sum(one.verdict in CERTAIN for one in judged) <= 0.01 * COMPARISONS, "claims need more than an interval"
+    claimed = sum(any(line.claim in CERTAIN for line in one.stages) for one in judged)
+    assert claimed <= TOO_OFTEN * COMPARISONS, "of any stage, all four together"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fixed", ["AAABBB", "ABAB"])
+def test_a_fixed_order_finds_differences_that_are_not_there(fixed: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Through the same code: what saves the others is the order alone."""
+    monkeypatch.setitem(schedule.PATTERNS, "in turn", (fixed,))
+    found = sum(finds_a_difference(compare(seed)) for seed in range(200))
+    assert found > 0.3 * 200
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("truth", [1.0, 1.02, 1.05, 1.5])
+@pytest.mark.parametrize(
+    ("samples", "noise", "comparisons"),
+    [(1, Noise(), 400), (12, Noise(samples=0.03), 200), (25, Noise(samples=0.03), 200)],
+    ids=["one sample", "12 samples", "25 samples"],
+)
+def test_the_interval_contains_the_truth(truth: float, samples: int, noise: Noise, comparisons: int) -> None:
+    judged = [compare(seed, truth, noise, samples=samples) for seed in range(comparisons)]
+    intervals = [one.total.interval for one in judged]
+    covered = sum(interval is not None and interval.low <= truth <= interval.high for interval in intervals)
+    assert covered >= 0.93 * comparisons
+
+
+@pytest.mark.slow
+def test_the_interval_contains_the_truth_also_if_blocks_are_added_until_it_is_narrow() -> None:
+    plan = dataclasses.replace(PLAN, precision=0.004)
+    judged = [compare(seed, 1.02, plan=plan) for seed in range(300)]
+    widths = [one.total.interval.half_width for one in judged if one.total.interval]
+    assert max(widths) <= 0.004
+    covered = sum(one.total.interval is not None and one.total.interval.low <= 1.02 <= one.total.interval.high for one in judged)
+    assert covered >= 0.93 * 300
+
+
+@pytest.mark.slow
+def test_the_smallest_effect_that_is_foretold_is_seen_as_often_as_promised() -> None:
+    quiet = Noise(variation=0.02, drift=0, first_slot=0, outliers=0)
+    # A run's four stages vary one by one, and the sum of them less than each.
+    total = math.hypot(0.1, 0.05, 0.08, 0.4) / (0.1 + 0.05 + 0.08 + 0.4) * 0.02
+    effect = smallest_effect(total, 10)
+    assert effect is not None
+    found = sum(finds_a_difference(compare(seed, 1 + effect, quiet)) for seed in range(300))
+    assert 0.72 * 300 <= found <= 0.88 * 300
+
+
+@pytest.mark.slow
+def test_a_delay_in_one_stage_is_found_there_and_nowhere_else() -> None:
+    claims: Counter[str] = Counter()
+    for seed in range(100):
+        machine = SimulatedMachine(seed, slower_stages={"vision": 1.02})
+        judged = judge(simulate(machine, dataclasses.replace(PLAN, blocks=60)))
+        claims.update(line.name for line in judged.stages if line.claim in CERTAIN)
+        assert judged.verdict not in CERTAIN, "a quarter of a per cent of the total is none"
+    assert claims["vision"] >= 95
+    assert sum(claims[stage] for stage in STAGES if stage != "vision") <= 1
+
+
+@pytest.mark.slow
+def test_a_variant_passes_the_selftest_and_a_machine_that_favours_a_side_does_not() -> None:
+    plan = dataclasses.replace(PLAN, blocks=200)
+    passed = assess(repetitions(simulate(SimulatedMachine(3), plan), 10))
+    assert passed.passed
+    assert passed.most == 3
+    assert [trial.comparisons for trial in passed.trials] == [20] * 5
+    assert all(0 < trial.floor < 0.02 for trial in passed.trials)
+    failed = assess(repetitions(simulate(SimulatedMachine(3, faster=1.03), plan), 10))
+    assert not failed.passed
+    assert "found a difference" in failed.told
+
+
+def test_the_same_seed_gives_the_same_order_and_another_seed_another() -> None:
+    roles: tuple[Role, Role] = ("baseline", "optimized")
+    orders = [[schedule.pattern(roles, "in turn", seed, block) for block in range(40)] for seed in (1, 1, 2)]
+    assert orders[0] == orders[1] != orders[2]
+    assert set(orders[0]) == {"ABBA", "BAAB"}
