@@ -12,6 +12,7 @@ import numpy as np
 
 from evbench import demands
 from evbench.demands import Demand, Outcome
+from evbench.differences import work_differences
 from evbench.results import STAGES, Result, Role, Run, Session, VariantResult
 from evbench.statistics import (
     LEVEL,
@@ -25,7 +26,6 @@ from evbench.statistics import (
     student_quantile,
     tail,
 )
-from evbench.work import work_differences
 
 SMALLEST = 0.01
 """No difference below this is claimed, however narrow the interval: it would not matter, and code placement alone can make it."""

@@ -16,6 +16,7 @@ from typing import Any
 import pynvml
 
 from evbench import gpu
+from evbench.differences import machine_differences
 from evbench.errors import UserError
 from evbench.results import Gpu, Machine
 from evbench.variants import CHOICES, Choice, Variant, nearest
@@ -83,31 +84,9 @@ def _source() -> str | None:
     return done.stdout.strip() or None
 
 
-def differences(ours: Machine, theirs: Machine) -> dict[str, str]:
-    """Where two machines differ in what may change a time: name -> both values."""
-    one, other = _comparable(ours), _comparable(theirs)
-    return {name: f"{one[name]} and {other[name]}" for name in one if one[name] != other[name]}
-
-
-def _comparable(machine: Machine) -> dict[str, str]:
-    gpu = machine.gpu
-    return {
-        "system": machine.system,
-        "cpu": machine.cpu,
-        "cores": str(machine.cores),
-        "gpu": gpu.name if gpu else "none",
-        "driver": gpu.driver if gpu else "none",
-        "power-limit": str(gpu.power_limit_watts) if gpu else "none",
-        "clocks": str(gpu.applications_sm_mhz) if gpu else "none",
-        "python": machine.python,
-        **{name: str(machine.packages.get(name)) for name in PACKAGES},
-        "source": str(machine.source),
-    }
-
-
 def require_same(ours: Machine, theirs: Machine, allowed: Sequence[str]) -> None:
     """Raises UserError if two results come from machines or versions that differ in what was not allowed by name."""
-    found = differences(ours, theirs)
+    found = machine_differences(ours, theirs)
     if refused := {name: values for name, values in found.items() if name not in allowed}:
         told = "; ".join(f"{name}: {values}" for name, values in refused.items())
         names = " ".join(f"--allow {name}" for name in refused)

@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from evbench.demands import Outcome
+from evbench.differences import machine_differences, work_differences
 from evbench.judge import MOST_ENERGY_ERROR, OVERLAP, SMALLEST, Judgement, Line, Spread, Verdict, judge
 from evbench.render import Report, Table, printable
 from evbench.results import STAGES, Energy, Machine, Result, Role, Session, VariantResult, Work
-from evbench.statistics import BreakEven, Interval
-from evbench.units import NOT_MEASURED, format_bytes, format_range, format_seconds, format_signed
+from evbench.statistics import BreakEven
+from evbench.units import NOT_MEASURED, format_bytes, format_range, format_ratio, format_ratios, format_seconds, format_signed
 from evbench.variants import CHOICES, VARIANTS
-from evbench.work import work_differences
 
 CLAIMS = {Verdict.FASTER: "faster", Verdict.SLOWER: "slower", Verdict.SAME: "same", Verdict.INCONCLUSIVE: "unclear"}
 
@@ -60,8 +60,10 @@ def _facts(result: Result) -> dict[str, str]:
         facts["Same work"] = _same_work(variants["baseline"], variants["optimized"])
         other = variants["optimized"]
         if other.session != side.session:
-            there = _machine(result.session(other).machine, other.builds[0].threads)
-            where = "" if facts["Machine"] == there else f" on {there}"
+            there = result.session(other).machine
+            where = "" if session.machine == there else f" on {_machine(there, other.builds[0].threads)}"
+            if different := machine_differences(session.machine, there):
+                facts["Machines differ"] = "; ".join(f"{name}: {values}" for name, values in different.items())
             facts["Measured apart"] = f"the baseline from {side.session}, the optimized side from {other.session}{where}: not in turn"
     else:
         facts["Variant"] = ", ".join(f"{part} {choice}" for part, choice in side.choices.items())
@@ -88,28 +90,17 @@ def _headline(judged: Judgement) -> str:
     """The verdict in one sentence."""
     if judged.verdict is None:
         return ""
-    interval = judged.total.interval
+    interval, smallest = judged.total.interval, f"{judged.total.smallest:.1%}"
+    if interval is None:
+        return f"{judged.verdict}: {'; '.join(judged.reasons)}"
+    around = f"95 % interval {format_ratios(interval.low, interval.high)}"
     if judged.verdict in (Verdict.FASTER, Verdict.SLOWER):
-        assert interval is not None
-        told = f"end to end {_times_as_fast(interval)} times as fast, 95 % interval {_range(interval)}"
+        told = f"end to end {format_ratio(interval.ratio)} times as fast, {around}"
     elif judged.verdict is Verdict.SAME:
-        assert interval is not None
-        told = f"the 95 % interval, {_range(interval)} times as fast, lies within {judged.total.smallest:.1%} of no change"
-    elif interval is not None:
-        told = (
-            f"the 95 % interval, {_range(interval)} times as fast, shows no difference above {judged.total.smallest:.1%}, nor its absence"
-        )
+        told = f"{around} times as fast, which is within {smallest} of no change"
     else:
-        told = "; ".join(judged.reasons)
+        told = f"{around} times as fast, which shows neither a difference above {smallest} nor that there is none"
     return f"{judged.verdict}: {told}"
-
-
-def _times_as_fast(interval: Interval) -> str:
-    return f"{interval.ratio:.3f}"[: 5 if interval.ratio < 10 else 4]
-
-
-def _range(interval: Interval) -> str:
-    return f"{interval.low:.3f} - {interval.high:.3f}"
 
 
 def _times(variants: dict[Role, VariantResult], judged: Judgement) -> Table:
@@ -128,8 +119,8 @@ def _row(line: Line, comparing: bool) -> tuple[str, ...]:
     if line.interval is None or line.claim is None:
         return (*row, "-", "-", "")
     # A ratio that is not claimed is not printed: it would be read as one that is.
-    ratio = _times_as_fast(line.interval) if line.claim in (Verdict.FASTER, Verdict.SLOWER) else "-"
-    return (*row, ratio, _range(line.interval), CLAIMS[line.claim])
+    ratio = format_ratio(line.interval.ratio) if line.claim in (Verdict.FASTER, Verdict.SLOWER) else "-"
+    return (*row, ratio, format_ratios(line.interval.low, line.interval.high), CLAIMS[line.claim])
 
 
 def _inside(variants: dict[Role, VariantResult], judged: Judgement) -> Table:
@@ -181,7 +172,7 @@ def _demands(outcomes: Sequence[Outcome]) -> Table:
             measured, around = format_seconds(outcome.measured), format_range(outcome.low, outcome.high)
         else:
             # Not claimed by itself: the interval is what decides.
-            measured, around = "-", f"{outcome.low:.3f} - {outcome.high:.3f} times as fast"
+            measured, around = "-", f"{format_ratios(outcome.low, outcome.high)} times as fast"
         rows.append((printable(outcome.text), measured, around, met))
     return Table("Demanded", ("", "measured", "95 % interval", "met"), tuple(rows))
 

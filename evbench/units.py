@@ -15,6 +15,19 @@ def format_seconds(seconds: float) -> str:
     return f"{_three_digits(seconds / size)} {unit}"
 
 
+def format_ratio(ratio: float) -> str:
+    """Four digits, so that one per cent can be told from two.
+
+    >>> format_ratio(1.6789), format_ratio(23.456), format_ratio(187.31)
+    ('1.679', '23.46', '187.3')
+    """
+    return f"{ratio:.{3 if ratio < 9.9995 else 2 if ratio < 99.995 else 1}f}"
+
+
+def format_ratios(low: float, high: float) -> str:
+    return f"{format_ratio(low)} - {format_ratio(high)}"
+
+
 def format_signed(seconds: float) -> str:
     """A difference of times.
 

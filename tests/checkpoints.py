@@ -7,14 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from evbench import sample
 from evbench.pipelines.video_llava import VideoLlava
 from evbench.results import Workload
 from evbench.variants import parse
+from tests.examples import CLIP
 
 
 def tiny_video_llava(**changes: Any) -> Workload:
-    asked = Workload("video-llava", "tiny", None, str(sample.CLIP), "", 8, "inclusive", "What is it?", 20, False, "cpu", "float32", 0)
+    asked = Workload("video-llava", "tiny", None, (CLIP,), 8, "inclusive", "What is it?", 20, False, "cpu", "float32", 0)
     return replace(asked, **changes)
 
 

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -77,8 +76,3 @@ def write_audio(path: Path) -> None:
             frame.sample_rate = 44100
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
-
-
-def untimed(stage: str) -> contextlib.AbstractContextManager[None]:
-    """For run_stages: nothing around a stage."""
-    return contextlib.nullcontext()

@@ -10,7 +10,24 @@ import numpy.typing as npt
 import torch
 
 from evbench import results, sample
-from evbench.results import STAGES, Build, Gpu, Machine, Memory, Result, Run, StageRun, VariantResult, Work, Workload
+from evbench.preparations import NOTHING
+from evbench.results import (
+    STAGES,
+    Block,
+    Build,
+    Machine,
+    Memory,
+    Plan,
+    Result,
+    Rules,
+    Run,
+    Sample,
+    Session,
+    StageRun,
+    VariantResult,
+    Work,
+    Workload,
+)
 from evbench.scenes.draw import draw, pack
 from evbench.scenes.world import imagine
 
@@ -21,25 +38,86 @@ def drawn_sample(seconds: tuple[float, ...]) -> npt.NDArray[np.uint8]:
     return frames.permute(1, 2, 3, 0).add(0.5).clamp(0, 255).to(torch.uint8).numpy()
 
 
+CLIP = Sample(str(sample.CLIP), "", 1080, 1440)
+NOWHERE = Sample("", "", 0, 0)
+"""For a pipeline that is given its input by hand."""
+MACHINE = Machine("Linux", "CPU", 2, 2**34, None, "3.11", {"torch": "2.14", "av": None}, "abc")
+PLAN = Plan("in turn", 10, None, 600.0, 30, 120.0, 16, False, False)
+STARTED = "2026-01-01T00:00:00Z"
+
+
 def make_run(kind: results.Kind = "timed", seconds: float = 0.1, tokens: tuple[int, ...] = (5, 6), **work: Any) -> Run:
-    stage = StageRun(seconds, Memory(2**20, None, None, None))
+    """With barriers; each stage takes `seconds`."""
+    stage = StageRun(seconds, None, Memory(2**20, None, None, None, None))
     done = Work(frame_indices=(0, 2), frame_seconds=(0.0, 0.1), frame_height=4, frame_width=6, new_tokens=len(tokens), stop="length")
-    return Run(kind, 3, dict.fromkeys(STAGES, stage), dataclasses.replace(done, **work), tokens, "é ok")
+    return Run(
+        kind=kind,
+        turn=3,
+        sample=0,
+        block=0 if kind == "timed" else None,
+        seconds=4 * seconds,
+        stages=dict.fromkeys(STAGES, stage),
+        prefill_seconds=seconds / 2,
+        step_seconds=(seconds / 4,) * (len(tokens) - 1),
+        preparations=NOTHING,
+        reserved=None,
+        work=dataclasses.replace(done, **work),
+        tokens=tokens,
+        text="é ok",
+    )
+
+
+def without_barriers(run: Run, seconds: float | None = None) -> Run:
+    return dataclasses.replace(
+        run, seconds=run.seconds if seconds is None else seconds, stages=None, prefill_seconds=None, step_seconds=None
+    )
 
 
 def make_side(*runs: Run, variant: str = "baseline", **workload: Any) -> VariantResult:
-    asked = Workload("video-llava", "tiny", None, "a.mp4", "00", 8, "inclusive", "What?", 2, False, "cpu", "float32", 0)
+    """If no runs are given: ten blocks, each with one run without and one with barriers."""
+    asked = Workload("video-llava", "tiny", None, (Sample("a.mp4", "00", 4, 6),), 8, "inclusive", "What?", 2, False, "cpu", "float32", 0)
+    if not runs:
+        run = make_run()
+        runs = tuple(dataclasses.replace(one, block=block) for block in range(10) for one in (run, without_barriers(run)))
     return VariantResult(
         variant=variant,
         choices={"decode": "plain"},
         workload=dataclasses.replace(asked, **workload),
-        machine=Machine("Linux", "CPU", 2, 2**34, Gpu("GPU", "1", 2**30), "3.11", {"torch": "2.14", "av": None}),
-        build=Build(1.5, 10, "ab", 2),
-        runs=(make_run("first"), *(runs or (make_run(),))),
+        session=STARTED,
+        builds=(Build(1.5, 10, "ab", 2, 0),),
+        unsteady=(),
+        runs=(make_run("first"), *runs),
         trace=None,
-        session="2026-01-01T00:00:00Z",
+        energy=None,
     )
 
 
-def make_result(optimized: VariantResult | None = None) -> Result:
-    return Result(results.FORMAT, "0", "2026-01-01T00:00:00Z", "evbench compare", make_side(), optimized)
+def scaled(side: VariantResult, factor: float) -> VariantResult:
+    """The same runs, each part of which takes `factor` times as long."""
+
+    def slower(run: Run) -> Run:
+        stages = run.stages and {name: dataclasses.replace(stage, seconds=stage.seconds * factor) for name, stage in run.stages.items()}
+        return dataclasses.replace(
+            run,
+            seconds=run.seconds * factor,
+            stages=stages,
+            prefill_seconds=run.prefill_seconds and run.prefill_seconds * factor,
+            step_seconds=run.step_seconds and tuple(seconds * factor for seconds in run.step_seconds),
+        )
+
+    return dataclasses.replace(side, runs=tuple(map(slower, side.runs)))
+
+
+def make_session(blocks: int = 10, started: str = STARTED, machine: Machine = MACHINE, **plan: Any) -> Session:
+    made = tuple(Block(number, 0, "ABBA", (), ()) for number in range(blocks))
+    return Session(started, machine, dataclasses.replace(PLAN, **plan), 0, made, ())
+
+
+def make_result(
+    optimized: VariantResult | None = None,
+    baseline: VariantResult | None = None,
+    sessions: tuple[Session, ...] | None = None,
+    **rules: Any,
+) -> Result:
+    asked = dataclasses.replace(Rules({}, (), (), False, ()), **rules)
+    return Result(results.FORMAT, "0", STARTED, "evbench compare", asked, sessions or (make_session(),), baseline or make_side(), optimized)

@@ -16,7 +16,7 @@ from evbench.pipelines.dali import BT470BG, BT709, LUMA, DaliDecoder, _to_rgb, r
 from evbench.pipelines.pixels import Recipe, pixel_values
 from evbench.pipelines.video import POLICIES, decode_plain
 from tests.conftest import MakeClip
-from tests.examples import drawn_sample
+from tests.examples import CLIP, drawn_sample
 
 
 def test_the_repair_undoes_a_conversion_with_the_wrong_matrix() -> None:
@@ -84,12 +84,11 @@ def test_on_the_gpu_in_float32_the_tokens_are_the_same(variant: str) -> None:
     from evbench.results import Workload
     from evbench.stages import run_stages
     from evbench.variants import parse
-    from tests.conftest import untimed
 
-    asked = Workload("video-llava", "tiny", None, str(sample.CLIP), "", 8, "inclusive", "What is it?", 24, False, "cuda", "float32", 0)
+    asked = Workload("video-llava", "tiny", None, (CLIP,), 8, "inclusive", "What is it?", 24, False, "cuda", "float32", 0)
 
     def run(name: str) -> Any:
-        return run_stages(VideoLlava(parse(name), asked), sample.CLIP, 24, untimed)
+        return run_stages(VideoLlava(parse(name), asked), sample.CLIP, 24)
 
     # The same pixels on both sides: decoders, and the resize on CPU and GPU, differ by a level here and there, and random
     # weights make other tokens out of that.

@@ -17,13 +17,13 @@ from evbench.pipelines.eventgpt import EventGPT, pool
 from evbench.results import Workload
 from evbench.stages import run_stages
 from evbench.variants import CHOICES, parse
-from tests.conftest import untimed
+from tests.examples import NOWHERE
 
 NEW_TOKENS = 24
 
 
 def workload(**changes: Any) -> Workload:
-    asked = Workload("eventgpt", "tiny", None, str(sample.EVENTS), "", 5, "all", "What is it?", NEW_TOKENS, False, "cpu", "float32", 0)
+    asked = Workload("eventgpt", "tiny", None, (NOWHERE,), 5, "all", "What is it?", NEW_TOKENS, False, "cpu", "float32", 0)
     return replace(asked, **changes)
 
 
@@ -68,8 +68,8 @@ def test_images_at_once_see_no_more_than_one_by_one(baseline: EventGPT) -> None:
 
 @pytest.mark.parametrize("change", ["decode=threaded", "preprocess=direct", "generate=static", "attention=eager"])
 def test_each_choice_says_the_same(baseline: EventGPT, change: str) -> None:
-    expected, work = run_stages(baseline, sample.EVENTS, NEW_TOKENS, untimed)
-    answer, other_work = run_stages(EventGPT(parse(f"baseline+{change}"), workload()), sample.EVENTS, NEW_TOKENS, untimed)
+    expected, work = run_stages(baseline, sample.EVENTS, NEW_TOKENS)
+    answer, other_work = run_stages(EventGPT(parse(f"baseline+{change}"), workload()), sample.EVENTS, NEW_TOKENS)
     assert answer == expected
     assert replace(other_work, attention=None) == replace(work, attention=None)
     assert len(set(answer.tokens)) > NEW_TOKENS // 2, "a constant answer would prove nothing"
@@ -78,8 +78,8 @@ def test_each_choice_says_the_same(baseline: EventGPT, change: str) -> None:
 def test_the_answer_depends_on_the_events(baseline: EventGPT, tmp_path: Path) -> None:
     for file in events.find(sample.EVENTS):
         Image.open(file).transpose(Image.Transpose.TRANSPOSE).save(tmp_path / file.name)
-    street, _ = run_stages(baseline, sample.EVENTS, NEW_TOKENS, untimed)
-    turned, _ = run_stages(baseline, tmp_path, NEW_TOKENS, untimed)
+    street, _ = run_stages(baseline, sample.EVENTS, NEW_TOKENS)
+    turned, _ = run_stages(baseline, tmp_path, NEW_TOKENS)
     assert street.tokens != turned.tokens
 
 
@@ -99,7 +99,7 @@ def test_the_prompt_stands_around_the_events(baseline: EventGPT) -> None:
     assert before.startswith("<s>A chat between a curious human")
     assert before.endswith("USER: <ev_start>")
     assert after == "<ev_end>\nWhat is it? ASSISTANT:"
-    _, work = run_stages(baseline, sample.EVENTS, 2, untimed)
+    _, work = run_stages(baseline, sample.EVENTS, 2)
     assert work.prompt_tokens == inputs.before.shape[1] + 582 + inputs.after.shape[1]
 
 
@@ -162,7 +162,7 @@ def test_the_released_layout_is_read(baseline: EventGPT, tmp_path: Path, tower_i
     folder = save_released(baseline, tmp_path, tower_inside=tower_inside, shards=shards)
     loaded = EventGPT(parse("baseline"), workload(preset=None, weights=str(folder), seed=7))
     assert loaded.weights_fingerprint == baseline.weights_fingerprint
-    assert run_stages(loaded, sample.EVENTS, NEW_TOKENS, untimed) == run_stages(baseline, sample.EVENTS, NEW_TOKENS, untimed)
+    assert run_stages(loaded, sample.EVENTS, NEW_TOKENS) == run_stages(baseline, sample.EVENTS, NEW_TOKENS)
 
 
 def test_names_go_back_and_forth(baseline: EventGPT) -> None:

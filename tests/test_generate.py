@@ -9,6 +9,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from evbench.pipelines.checkpoint import seeded
 from evbench.pipelines.generate import GENERATORS, Generate, LanguageModel
 from evbench.pipelines.presets import PRESETS
+from evbench.stages import unmarked
 
 OWN = ["static", pytest.param("static-compile", marks=pytest.mark.slow)]
 
@@ -26,7 +27,8 @@ def prompt(length: int, seed: int = 0) -> torch.Tensor:
 def answers(generate: Generate) -> list[list[int]]:
     with torch.inference_mode():
         return [
-            generate(prompt(length, seed), tokens) for seed, (length, tokens) in enumerate([(31, 20), (31, 7), (64, 1), (7, 33), (40, 5)])
+            generate(prompt(length, seed), tokens, unmarked)
+            for seed, (length, tokens) in enumerate([(31, 20), (31, 7), (64, 1), (7, 33), (40, 5)])
         ]
 
 
@@ -41,14 +43,24 @@ def test_the_static_loop_gives_the_tokens_of_generate(choice: str) -> None:
     assert answers(loop) == expected, "a cache that was used before is as good as new"
 
 
+@pytest.mark.parametrize("choice", list(GENERATORS))
+def test_every_token_is_marked_once(choice: str) -> None:
+    """The mark of the first comes when the prompt has been read, before the second token is begun."""
+    marks: list[int] = []
+    with torch.inference_mode():
+        for tokens in (1, 5):
+            marks.clear()
+            assert len(GENERATORS[choice](language())(prompt(9), tokens, lambda: marks.append(0))) == tokens == len(marks)
+
+
 @pytest.mark.parametrize("choice", ["dynamic", "static"])
 def test_the_end_token_stops_only_when_it_may(choice: str) -> None:
-    whole = GENERATORS["dynamic"](language())(prompt(31), 20)
+    whole = GENERATORS["dynamic"](language())(prompt(31), 20, unmarked)
     end = whole[6]
     until_end = whole[: whole.index(end) + 1]
     with torch.inference_mode():
-        assert GENERATORS[choice](language(stop_at_end=True, end_token=end))(prompt(31), 20) == until_end
-        assert GENERATORS[choice](language(stop_at_end=False, end_token=end))(prompt(31), 20) == whole
+        assert GENERATORS[choice](language(stop_at_end=True, end_token=end))(prompt(31), 20, unmarked) == until_end
+        assert GENERATORS[choice](language(stop_at_end=False, end_token=end))(prompt(31), 20, unmarked) == whole
 
 
 def test_every_choice_of_the_variants_is_there() -> None:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import io
+import json
 import re
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-from evbench import report, results
+from evbench import journal, report, results
+from evbench.encoding import to_json
+from evbench.judge import judge
+from evbench.render import to_console, to_markdown
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -17,7 +21,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 def test_the_table_is_that_of_the_recorded_run() -> None:
     screen = Console(file=io.StringIO(), width=140)
-    screen.print(report.to_console(report.describe(results.read(ROOT / "profiles" / "cpu" / "video-llava-small"))))
+    screen.print(to_console(report.describe(results.read(ROOT / "profiles" / "cpu" / "video-llava-small"))))
     assert isinstance(screen.file, io.StringIO)
     recorded = {" ".join(line.split()) for line in screen.file.getvalue().splitlines()}
     shown = README[README.index("    video-llava: optimized") : README.index("The first lines say")]
@@ -36,11 +40,10 @@ def test_every_link_leads_somewhere_and_it_is_short() -> None:
 @pytest.mark.parametrize("path", sorted((ROOT / "profiles").rglob("result.json")), ids=lambda path: path.parent.name)
 def test_every_recorded_result_can_be_read_and_says_how_it_was_made(path: Path) -> None:
     result = results.read(path)
-    assert (path.parent / "report.md").read_text(encoding="utf-8") == report.to_markdown(
-        report.describe(result), result.created, result.command
-    )
-    raw = (path.parent / "runs.jsonl").read_text(encoding="utf-8").splitlines()
-    assert len(raw) == sum(len(side.runs) for side in result.variants().values())
+    assert (path.parent / "report.md").read_text(encoding="utf-8") == to_markdown(report.describe(result), result.created, result.command)
+    assert json.loads((path.parent / "verdict.json").read_text(encoding="utf-8")) == json.loads(to_json(judge(result)))
+    happened = journal.read(path.parent)
+    assert {role: tuple(runs) for role, runs in happened.runs.items()} == {role: side.runs for role, side in result.variants().items()}
     for side in result.variants().values():
         assert side.trace is not None
         assert (path.parent / side.trace.file).exists()

@@ -7,62 +7,88 @@ import io
 import pytest
 from rich.console import Console
 
-from evbench import report
-from evbench.results import Memory, StageRun, Trace, Work
-from tests.examples import make_result, make_run, make_side
+from evbench import report, units
+from evbench.differences import work_differences
+from evbench.render import Report, printable, to_console, to_markdown
+from evbench.results import STAGES, Energy, Gpu, Memory, StageRun, Trace, VariantResult, Work
+from tests.examples import MACHINE, make_result, make_run, make_session, make_side, scaled, without_barriers
 
 
-def cells(told: report.Report, title: str, row: str) -> tuple[str, ...]:
+def cells(told: Report, title: str, row: str) -> tuple[str, ...]:
     (table,) = (table for table in told.tables if table.title.startswith(title))
     (found,) = (cells for cells in table.rows if cells[0] == row)
     return found
 
 
-def rendered(told: report.Report) -> str:
+def rendered(told: Report) -> str:
     screen = Console(file=io.StringIO(), width=140)
-    screen.print(report.to_console(told))
+    screen.print(to_console(told))
     file = screen.file
     assert isinstance(file, io.StringIO)
     return file.getvalue()
 
 
 def test_the_examples_in_docstrings_hold() -> None:
-    assert doctest.testmod(report).failed == 0
+    assert doctest.testmod(units).failed == 0
 
 
-def test_median_and_range_are_of_the_timed_runs_only() -> None:
-    side = make_side(make_run("warmup", 9.0), *(make_run("timed", seconds) for seconds in (0.3, 0.1, 0.2)))
-    told = report.describe(make_result(optimized=side))
-    assert cells(told, "Time of each stage", "vision") == ("vision", "100 ms", "100 - 100 ms", "200 ms", "100 - 300 ms")
-    assert cells(told, "Time of each stage", "all four")[3] == "800 ms"
-    assert told.tables[0].columns == ("stage", "baseline, 1 runs", "least - most", "optimized, 3 runs", "least - most")
-    assert "median of 1 timed runs" in report.describe(make_result(make_side(variant="optimized"))).tables[0].title
+def test_medians_are_of_the_timed_runs_only_and_the_total_of_those_without_barriers() -> None:
+    runs = [dataclasses.replace(make_run(seconds=seconds), block=block) for block, seconds in enumerate((0.3, 0.1, 0.2))]
+    whole = [without_barriers(run, 5.0) for run in runs]
+    side = make_side(make_run("warmup", 9.0), *runs, *whole)
+    told = report.describe(make_result(side, baseline=side, sessions=(make_session(3),)))
+    assert cells(told, "Time: median", "vision")[1] == "200 ms"
+    assert cells(told, "Time: median", "end to end")[1] == "5.00 s"
+    assert cells(told, "Spread", "vision")[1:4] == ("100 - 300 ms", "n too small (3)", "0 of 3")
 
 
 def test_warm_up_and_first_call_are_told_apart() -> None:
-    side = make_side(make_run("warmup", 1.0), make_run("warmup", 1.0), make_run())
-    told = report.describe(dataclasses.replace(make_result(), baseline=side))
-    assert cells(told, "Before the timed runs", "warm-up runs") == ("warm-up runs", "2 in 8.00 s")
-    assert cells(told, "Before the timed runs", "first call, with what it compiles")[1] == "400 ms"
+    side = make_side(make_run("warmup", 1.0), make_run("warmup", 1.0), *make_side().runs[1:])
+    told = report.describe(make_result(baseline=side))
+    assert cells(told, "Before the timed runs", "warm-up runs") == ("warm-up runs", "2 in 8.00 s, steady")
+    assert cells(told, "Before the timed runs", "first call, and what it compiled")[1] == "400 ms (nothing)"
 
 
-def test_no_verdict_is_drawn() -> None:
-    slow, quick = make_run(seconds=1.0), make_run(seconds=0.1)
-    result = dataclasses.replace(make_result(make_side(quick, variant="optimized")), baseline=make_side(slow))
-    text = rendered(report.describe(result)) + report.to_markdown(report.describe(result), "", "")
-    assert "no verdict" in text
-    for claim in ("faster", "speedup", "10x", "10.0x"):
-        assert claim not in text
+def test_a_speedup_is_printed_with_its_interval() -> None:
+    told = report.describe(make_result(scaled(make_side(), 0.5)))
+    assert told.headline == "FASTER: end to end 2.000 times as fast, 95 % interval 2.000 - 2.000"
+    assert cells(told, "Time: median", "vision")[3:] == ("2.000", "2.000 - 2.000", "faster")
+    assert cells(told, "Where the difference", "all of it") == ("all of it", "200 ms", "100.0%")
+
+
+def test_no_speedup_is_printed_that_is_not_claimed() -> None:
+    """Neither for other outputs, nor for other work, nor for sides measured apart, nor where the interval does not decide."""
+    fast = scaled(make_side(), 1 / 7)
+    other_tokens = dataclasses.replace(fast, runs=tuple(dataclasses.replace(run, tokens=(1, 2)) for run in fast.runs))
+    other_work = dataclasses.replace(
+        fast, runs=tuple(dataclasses.replace(run, work=dataclasses.replace(run.work, visual_tokens=3)) for run in fast.runs)
+    )
+    later = dataclasses.replace(fast, session="2026-02-02T00:00:00Z")
+    apart = make_result(later, sessions=(make_session(), make_session(started="2026-02-02T00:00:00Z")))
+    for result, verdict in (
+        (make_result(other_tokens), "OUTPUT_DIFFERS: "),
+        (make_result(other_work), "INVALID: "),
+        (apart, "INCONCLUSIVE: "),
+        (make_result(scaled(make_side(), 0.95), smallest={name: 0.2 for name in ("total", *STAGES)}), "SAME: "),
+    ):
+        told = report.describe(result)
+        text = rendered(told) + to_markdown(told, "", "")
+        assert told.headline.startswith(verdict)
+        assert "7.000" not in text
+        assert "faster" not in cells(told, "Time: median", "end to end")
+        assert cells(told, "Time: median", "end to end")[3] == "-"
 
 
 def test_memory_that_cannot_be_known_is_not_zero() -> None:
-    unknown = dataclasses.replace(make_run(), stages=dict.fromkeys(make_run().stages, StageRun(0.1, Memory(None, None, None, None))))
-    told = report.describe(make_result(make_side(unknown, variant="optimized")))
+    nothing = dict.fromkeys(STAGES, StageRun(0.1, None, Memory(None, None, None, None, None)))
+    unknown = dataclasses.replace(make_run(), stages=nothing)
+    side = make_side(unknown, without_barriers(unknown))
+    told = report.describe(make_result(side, sessions=(make_session(1),)))
     assert cells(told, "Peak memory of the process", "load") == ("load", "1.00 MiB", "n/a")
     assert len([table for table in told.tables if "GPU" in table.title]) == 0, "no GPU tables for a run on the CPU"
-    on_gpu = make_side(unknown, device="cuda")
-    told = report.describe(dataclasses.replace(make_result(), baseline=on_gpu))
-    assert len([table for table in told.tables if "GPU" in table.title]) == 3
+    on_gpu = dataclasses.replace(side, workload=dataclasses.replace(side.workload, device="cuda"))
+    told = report.describe(make_result(baseline=on_gpu, sessions=(make_session(1),)))
+    assert [cells(told, title, "load")[1] for title in ("Peak of live", "Peak of torch", "On the GPU", "Of that not torch")] == ["n/a"] * 4
 
 
 @pytest.mark.parametrize(
@@ -75,37 +101,40 @@ def test_memory_that_cannot_be_known_is_not_zero() -> None:
 )
 def test_tokens_are_compared(ours: tuple[int, ...], theirs: tuple[int, ...], told: str) -> None:
     assert report.compare_tokens(ours, theirs) == told
-    result = dataclasses.replace(
-        make_result(make_side(make_run(tokens=theirs), variant="optimized")), baseline=make_side(make_run(tokens=ours))
-    )
+    sides = [make_side(run, without_barriers(run)) for run in (make_run(tokens=ours), make_run(tokens=theirs))]
+    result = make_result(sides[1], baseline=sides[0], sessions=(make_session(1),))
     assert told in rendered(report.describe(result))
 
 
 def test_a_variant_that_answers_differently_each_time_is_told() -> None:
-    told = report.describe(make_result(make_side(make_run(tokens=(1,)), make_run(tokens=(2,)), variant="optimized")))
-    assert "optimized says (one of 2 different answers in 2 runs)" in told.outputs
-    both = make_result(make_side(make_run(tokens=(9,)), make_run(), variant="optimized"))
-    expected = "NOT identical in every run: 1 and 2 different answers; the last two are identical, all 2"
+    def answering(*answers: int) -> VariantResult:
+        runs = [dataclasses.replace(make_run(tokens=(token,)), block=block) for block, token in enumerate(answers)]
+        return make_side(*runs, *map(without_barriers, runs))
+
+    told = report.describe(make_result(answering(1, 2), sessions=(make_session(2),)))
+    assert "optimized says (one of 2 different answers in 4 runs)" in told.outputs
+    both = make_result(answering(9, 1), baseline=answering(1, 1), sessions=(make_session(2),))
+    expected = "NOT identical in every run: 1 and 2 different answers; the last two are identical, all 1"
     assert report.describe(both).outputs["Tokens"] == expected
 
 
 def test_different_work_is_named_with_both_values() -> None:
-    other = make_run(frame_indices=(0, 1), decoder="other")
-    told = report.describe(make_result(make_side(other, variant="optimized")))
-    assert told.facts["Same work"] == "NO: frame_indices (0, 2) and (0, 1)"
-    once = make_side(other, make_run(), variant="optimized")
-    assert report.describe(make_result(once)).facts["Same work"].startswith("NO"), "every run counts, not the last alone"
-    assert report.work_differences(Work(decoder="a", attention="b"), Work(decoder="c", attention="d")) == []
+    runs = make_side().runs[1:]
+    other = dataclasses.replace(runs[-1], work=dataclasses.replace(runs[-1].work, frame_indices=(0, 1), decoder="other"))
+    told = report.describe(make_result(make_side(*runs[:-1], other)))
+    assert told.facts["Same work"] == "NO: frame_indices (0, 2) and (0, 1)", "every run counts"
+    assert work_differences(Work(decoder="a", attention="b"), Work(decoder="c", attention="d")) == []
 
 
 def test_text_of_a_model_cannot_act_on_the_terminal() -> None:
-    assert report.printable("a\x1b[31mb\r\nü") == "a·[31mb··ü"
-    markup = dataclasses.replace(make_run(), text="[bold]x[/bold] [/nothing]")
-    assert "[bold]x[/bold] [/nothing]" in rendered(report.describe(make_result(make_side(markup, variant="o"))))
+    assert printable("a\x1b[31mb\r\nü") == "a·[31mb··ü"
+    marked = [dataclasses.replace(run, text="[bold]x[/bold] [/nothing]") for run in make_side().runs]
+    told = report.describe(make_result(dataclasses.replace(make_side(), runs=tuple(marked))))
+    assert "[bold]x[/bold] [/nothing]" in rendered(told)
 
 
 def test_a_pipe_in_a_text_does_not_break_the_markdown_table() -> None:
-    text = report.to_markdown(report.describe(make_result(make_side(variant="optimized"))), "2026-01-01", "evbench compare 'a|b'")
+    text = to_markdown(report.describe(make_result(make_side(variant="optimized"))), "2026-01-01", "evbench compare 'a|b'")
     tables = [line for line in text.splitlines() if line.startswith("|")]
     assert tables
     assert all(line.endswith("|") for line in tables)
@@ -115,18 +144,62 @@ def test_a_pipe_in_a_text_does_not_break_the_markdown_table() -> None:
 def test_the_input_is_named_for_what_it_is() -> None:
     told = report.describe(make_result(make_side(variant="optimized")))
     assert told.facts["Input"] == "a.mp4, 2 frames of 6x4: 0 2 (inclusive)"
-    side = dataclasses.replace(make_side(), runs=(make_run(frame_seconds=None),))
-    assert report.describe(dataclasses.replace(make_result(), baseline=side)).facts["Input"] == "a.mp4, 2 event images of 6x4"
+    runs = tuple(dataclasses.replace(run, work=dataclasses.replace(run.work, frame_seconds=None)) for run in make_side().runs)
+    side = dataclasses.replace(make_side(), runs=runs)
+    assert report.describe(make_result(baseline=side)).facts["Input"] == "a.mp4, 2 event images of 6x4"
 
 
 def test_sides_of_different_sessions_were_not_run_in_turn() -> None:
     later = dataclasses.replace(make_side(variant="optimized"), session="2026-02-02T00:00:00Z")
-    told = report.describe(make_result(later)).facts["Measured apart"]
-    assert told == "the baseline from 2026-01-01T00:00:00Z, the optimized side from 2026-02-02T00:00:00Z: not in turn"
+    there = dataclasses.replace(MACHINE, cpu="Other CPU")
+    sessions = (make_session(), make_session(started="2026-02-02T00:00:00Z", machine=there))
+    told = report.describe(make_result(later, sessions=sessions)).facts["Measured apart"]
+    assert told.startswith("the baseline from 2026-01-01T00:00:00Z, the optimized side from 2026-02-02T00:00:00Z on Other CPU")
     assert "Measured apart" not in report.describe(make_result(make_side(variant="optimized"))).facts
 
 
+def note(told: Report, word: str) -> str:
+    (found,) = (note for note in told.notes if word in note)
+    return found
+
+
 def test_the_shortened_trace_is_told() -> None:
-    traced = dataclasses.replace(make_side(), trace=Trace("trace-baseline.json.gz", 16))
-    (note,) = (note for note in report.describe(dataclasses.replace(make_result(), baseline=traced)).notes if "Traces" in note)
-    assert "trace-baseline.json.gz with 16 new tokens" in note
+    traced = dataclasses.replace(make_side(), trace=Trace("trace-baseline.json.gz", 16, 1.5))
+    found = note(report.describe(make_result(baseline=traced)), "Traces")
+    assert "trace-baseline.json.gz with 16 new tokens (1.50 times as long as without the profiler)" in found
+
+
+def test_energy_is_told_only_if_counter_and_power_agree() -> None:
+    def told(joules: float) -> str:
+        side = dataclasses.replace(make_side(), energy=Energy(10, 5.0, joules, 100.0, 70.0))
+        return note(report.describe(make_result(baseline=side)), "Energy")
+
+    assert "10.5 J a sample" in told(105.0)
+    assert "neither is believed" in told(150.0)
+
+
+def test_the_machine_is_told_with_what_limits_its_gpu() -> None:
+    card = Gpu("H200", "580", 2**37, 600.0, 700.0, 1980, 1500)
+    told = report.describe(make_result(sessions=(make_session(machine=dataclasses.replace(MACHINE, gpu=card)),)))
+    assert told.facts["Machine"].startswith("H200, driver 580, power limit 600 W, clock set to 1,500 MHz; CPU, 2 cores")
+    assert told.facts["Machine"].endswith("evbench at abc")
+
+
+def test_what_was_noticed_beside_the_runs_is_counted() -> None:
+    session = make_session()
+    blocks = [dataclasses.replace(block, remarks=("at the power limit",)) for block in session.blocks[:4]]
+    session = dataclasses.replace(session, blocks=(*blocks, *session.blocks[4:]), remarks=("2 other processes had the GPU open",))
+    found = note(report.describe(make_result(sessions=(session,))), "Noticed")
+    assert found == "Noticed beside the runs: 2 other processes had the GPU open; at the power limit in 4 blocks."
+
+
+def test_the_noise_floor_is_told_or_how_to_measure_it() -> None:
+    assert "evbench selftest does it" in note(report.describe(make_result(make_side())), "Noise floor")
+    told = note(report.describe(make_result(make_side(), smallest={"total": 0.031, "load": 0.2})), "Noise floor")
+    assert "measured 3.1% here. No difference below 3.1% of the total is claimed; of load 20.0%" in told
+
+
+def test_demands_are_told_with_what_was_measured() -> None:
+    told = report.describe(make_result(scaled(make_side(), 0.5), targets=("video-llava.vision<1ms",), fail_if=("slower:2%",)))
+    assert cells(told, "Demanded", "video-llava.vision<1ms") == ("video-llava.vision<1ms", "50.0 ms", "50.0 - 50.0 ms", "NO")
+    assert cells(told, "Demanded", "slower:2%")[3] == "yes"

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from evbench import results
+from evbench.encoding import to_json
 from evbench.errors import UserError
 from evbench.results import Memory, StageRun, VariantResult, Work
 from tests.examples import make_result, make_run, make_side
@@ -29,12 +30,12 @@ def test_only_timed_runs_count() -> None:
 def test_an_impossible_time_is_refused() -> None:
     for seconds in (-1.0, float("nan"), float("inf")):
         with pytest.raises(ValueError, match="can take"):
-            StageRun(seconds, Memory(None, None, None, None))
+            StageRun(seconds, None, Memory(None, None, None, None, None))
 
 
 def test_not_a_number_never_reaches_a_file() -> None:
     with pytest.raises(ValueError, match="JSON compliant"):
-        results.to_json(make_run(frame_seconds=(float("nan"),)))
+        to_json(make_run(frame_seconds=(float("nan"),)))
 
 
 def test_accounts_of_stages_are_merged_and_must_agree() -> None:
@@ -57,17 +58,21 @@ def change(content: dict[str, Any], path: str, value: Any) -> None:
         ("format", 999, "has format 999"),
         ("baseline.runs.0.tokens", ["x"], r"result.baseline.runs\[0\].tokens\[0\] is 'x'"),
         ("baseline.runs.0.kind", "maybe", r"result.baseline.runs\[0\].kind is 'maybe'"),
-        ("baseline.machine.cores", True, "result.baseline.machine.cores is True"),
-        ("baseline.runs.0.stages", {"load": {"seconds": -1, "memory": None}}, "memory has other fields"),
+        ("sessions.0.machine.cores", True, r"result.sessions\[0\].machine.cores is True"),
+        ("baseline.runs.0.stages", {"load": {"seconds": 1, "stream_seconds": None, "memory": {}}}, "memory has other fields"),
         ("baseline.runs", [], "one timed run at least"),
-        ("baseline.build.seconds", 1e999, "nothing can take inf s"),
+        ("baseline.builds.0.seconds", 1e999, "nothing can take inf s"),
         ("baseline.runs.0.text", "\ud800", "surrogates not allowed"),
+        ("baseline.builds", [], "one build at least"),
+        ("baseline.runs.1.sample", 1, "a sample that the workload does not have"),
+        ("baseline.session", "2025", "no session of 2025"),
+        ("baseline.workload.samples", [], "one sample at least"),
         ("baseline.extra", 1, "other fields than expected: .'extra'."),
         ("baseline", [], "other fields than expected: list"),
     ],
 )
 def test_a_file_that_is_no_result_is_refused_with_the_place(tmp_path: Path, path: str, value: Any, told: str) -> None:
-    content = json.loads(results.to_json(make_result()))
+    content = json.loads(to_json(make_result()))
     change(content, path, value)
     (tmp_path / "result.json").write_text(json.dumps(content), encoding="utf-8")
     with pytest.raises(UserError, match=told):

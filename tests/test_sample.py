@@ -23,7 +23,7 @@ def test_the_sample_is_as_described() -> None:
         assert stream.average_rate == 20
         assert stream.codec_context.name == "h264"
         assert (stream.codec_context.colorspace, stream.codec_context.color_range) == (1, 1), "BT.709, limited range"
-    assert events.probe(sample.EVENTS) == 5
+    assert events.probe(sample.EVENTS) == (5, 480, 640)
 
 
 def test_the_sample_is_the_scene_that_it_is_said_to_be(tmp_path: Path) -> None:

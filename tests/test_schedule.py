@@ -1,14 +1,46 @@
 from __future__ import annotations
 
-from evbench.results import Role
-from evbench.schedule import turns
+import doctest
+from collections import Counter
+
+from evbench import schedule
+from evbench.results import Order, Role
+from evbench.schedule import pattern, slots
+
+BOTH: tuple[Role, Role] = ("baseline", "optimized")
 
 
-def test_variants_take_turns_and_none_is_always_first() -> None:
-    roles: list[Role] = ["baseline", "optimized"]
-    order = list(turns(roles, 4))
-    assert order == ["baseline", "optimized", "optimized", "baseline"] * 2
+def test_the_examples_in_docstrings_hold() -> None:
+    assert doctest.testmod(schedule).failed == 0
 
 
-def test_one_variant_alone() -> None:
-    assert list(turns(["baseline"], 3)) == ["baseline"] * 3
+def test_the_pattern_is_drawn_by_lot_and_the_same_for_the_same_seed() -> None:
+    drawn = [pattern(BOTH, "in turn", 1, block) for block in range(400)]
+    assert drawn == [pattern(BOTH, "in turn", 1, block) for block in range(400)]
+    assert drawn != [pattern(BOTH, "in turn", 2, block) for block in range(400)]
+    counts = Counter(drawn)
+    assert set(counts) == {"ABBA", "BAAB"}
+    assert all(160 <= count <= 240 for count in counts.values())
+
+
+def test_both_sides_have_equally_many_runs_of_either_kind_in_every_pattern() -> None:
+    orders: tuple[Order, Order] = ("in turn", "reload")
+    for order in orders:
+        for letters in schedule.PATTERNS[order]:
+            counts = Counter(slots(letters))
+            assert len(counts) == 4
+            assert len(set(counts.values())) == 1
+
+
+def test_neither_kind_of_run_is_always_first_after_the_other_side() -> None:
+    first = [barriers for (_, barriers) in list(slots("ABBA"))[::2]]
+    assert first == [False, False, True, True]
+
+
+def test_one_variant_alone_has_two_slots() -> None:
+    assert list(slots(pattern(("baseline",), "in turn", 0, 0))) == [
+        ("baseline", False),
+        ("baseline", True),
+        ("baseline", True),
+        ("baseline", False),
+    ]

@@ -14,13 +14,14 @@ from evbench.pipelines.video import Frames, inclusive
 from evbench.results import Workload
 from evbench.scenes import dataset
 from evbench.scenes.captions import QUESTIONS, Register, describe
+from evbench.scenes.index import INPUTS, read_index
 from evbench.scenes.score import score
 from evbench.scenes.world import imagine
-from evbench.stages import run_stages
+from evbench.stages import run_stages, unmarked
 from evbench.training import evaluate
 from evbench.training.batches import ANSWER_TOKENS
 from evbench.variants import parse
-from tests.conftest import untimed
+from tests.examples import NOWHERE
 
 SEED = 12  # held out, as every series that can be made by hand
 
@@ -32,7 +33,7 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[st
     order = dataset.Order(folder, SEED, 3, 1.0, 640, 480)
     dataset.open_folder(order)
     assert list(dataset.make(order, workers=2)) == [1, 2, 3]
-    return folder, dataset.read_index(folder)
+    return folder, read_index(folder)
 
 
 def workload(model: str, register: Register, *, stop_at_end: bool = False, device: str = "cpu") -> Workload:
@@ -40,7 +41,7 @@ def workload(model: str, register: Register, *, stop_at_end: bool = False, devic
     pictures, policy = (8, "inclusive") if model == "video-llava" else (5, "all")
     weights = str(TRAINED[model]["small"])
     tokens, dtype = ANSWER_TOKENS[register], {"cpu": "float32", "cuda": "bfloat16"}[device]
-    return Workload(model, None, weights, "", "", pictures, policy, QUESTIONS[register], tokens, stop_at_end, device, dtype, None)
+    return Workload(model, None, weights, (NOWHERE,), pictures, policy, QUESTIONS[register], tokens, stop_at_end, device, dtype, None)
 
 
 @pytest.mark.parametrize("model", list(TRAINED))
@@ -55,7 +56,7 @@ def test_three_held_out_scenes_are_told_correctly(model: str, register: Register
     folder, entries = scenes
     pipeline = build(parse("baseline"), workload(model, register))
     for entry in entries:
-        answer, work = run_stages(pipeline, folder / evaluate.INPUTS[model](entry), ANSWER_TOKENS[register], untimed)
+        answer, work = run_stages(pipeline, folder / INPUTS[model](entry), ANSWER_TOKENS[register])
         turns = entry[evaluate.TURNS[model]]
         assert answer.text == turns[turns.index({"from": "human", "value": QUESTIONS[register]}) + 1]["value"]
         assert len(answer.tokens) == ANSWER_TOKENS[register], "a fixed length is kept behind the end"
@@ -69,7 +70,7 @@ def test_on_the_gpu_in_bfloat16_they_are_told_as_well(model: str, variant: str, 
     folder, entries = scenes
     pipeline = build(parse(variant), workload(model, "verbose", device="cuda"))
     for entry in entries:
-        answer, _ = run_stages(pipeline, folder / evaluate.INPUTS[model](entry), ANSWER_TOKENS["verbose"], untimed)
+        answer, _ = run_stages(pipeline, folder / INPUTS[model](entry), ANSWER_TOKENS["verbose"])
         assert answer.text == entry[evaluate.TURNS[model]][3]["value"]
 
 
@@ -78,7 +79,7 @@ def test_on_the_gpu_in_bfloat16_they_are_told_as_well(model: str, variant: str, 
 def test_an_answer_may_end_by_itself(generate: str, scenes: tuple[Path, list[dict[str, Any]]]) -> None:
     folder, entries = scenes
     pipeline = build(parse(f"baseline+generate={generate}"), workload("eventgpt", "concise", stop_at_end=True))
-    answer, work = run_stages(pipeline, folder / evaluate.INPUTS["eventgpt"](entries[0]), 72, untimed)
+    answer, work = run_stages(pipeline, folder / INPUTS["eventgpt"](entries[0]), 72)
     assert work.stop == "end"
     assert answer.tokens[-1] == 2
     assert answer.text == entries[0]["event_conversations"][1]["value"]
@@ -103,7 +104,7 @@ def test_shuffled_videos_collapse_the_score_to_chance() -> None:
     said = []
     for index in range(count):
         features, _ = pipeline.vision(pipeline.preprocess(drawn(index))[0])
-        said.append(pipeline.generate(features, ANSWER_TOKENS["concise"])[0].text)
+        said.append(pipeline.generate(features, ANSWER_TOKENS["concise"], unmarked)[0].text)
     assert score(expected, said)["exact"].right >= count - 1
     shuffled, chance = (score(expected, answers[1:] + answers[:1]) for answers in (said, expected))
     assert shuffled["exact"].right == 0
@@ -121,6 +122,6 @@ def test_a_grey_video_shows_nothing_of_the_scene() -> None:
     texts = []
     for frames in (scene, grey):
         features, _ = pipeline.vision(pipeline.preprocess(frames)[0])
-        texts.append(pipeline.generate(features, ANSWER_TOKENS["concise"])[0].text)
+        texts.append(pipeline.generate(features, ANSWER_TOKENS["concise"], unmarked)[0].text)
     expected = describe(imagine(SEED, 0), "concise", colours=True)
     assert texts[0] == expected != texts[1]

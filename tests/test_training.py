@@ -24,12 +24,12 @@ from evbench.scenes import dataset
 from evbench.scenes.captions import QUESTIONS, describe
 from evbench.scenes.words import make_tokenizer
 from evbench.scenes.world import KINDS, ROWS, imagine
-from evbench.stages import run_stages
+from evbench.stages import run_stages, unmarked
 from evbench.training import batches, evaluate, fit, learners
 from evbench.training.batches import ANSWER_TOKENS, TRAITS, Studio
 from evbench.training.fit import Course
 from evbench.variants import parse
-from tests.conftest import untimed
+from tests.examples import NOWHERE
 
 REDUCED: dict[str, dict[str, Any]] = {
     "text": {"hidden": 32, "layers": 1, "heads": 2, "intermediate": 64},
@@ -69,11 +69,11 @@ def test_it_learns_and_leaves_a_checkpoint_that_runs(model: str, tokenizer: Any,
     path = sample.CLIP if model == "video-llava" else sample.EVENTS
     policy, pictures = ("inclusive", 8) if model == "video-llava" else ("all", 5)
     asked = Workload(
-        model, None, str(tmp_path / "weights"), str(path), "", pictures, policy, QUESTIONS["concise"], 8, False, "cpu", "float32", None
+        model, None, str(tmp_path / "weights"), (NOWHERE,), pictures, policy, QUESTIONS["concise"], 8, False, "cpu", "float32", None
     )
     pipeline = build(parse("baseline"), asked)
     assert pipeline.parameters == learners.parameter_count(learner)
-    answer, work = run_stages(pipeline, path, 8, untimed)
+    answer, work = run_stages(pipeline, path, 8)
     assert len(answer.tokens) == 8
     assert work.visual_tokens == {"video-llava": 2056, "eventgpt": 582}[model]
 
@@ -85,12 +85,12 @@ def test_the_network_sees_while_it_learns_what_the_pipeline_sees(model: str, tok
     learner.model.eval()
     learner.save(tmp_path)
     policy, pictures = ("inclusive", 8) if model == "video-llava" else ("all", 5)
-    asked = Workload(model, None, str(tmp_path), "", "", pictures, policy, QUESTIONS["verbose"], 4, False, "cpu", "float32", None)
+    asked = Workload(model, None, str(tmp_path), (NOWHERE,), pictures, policy, QUESTIONS["verbose"], 4, False, "cpu", "float32", None)
     pipeline: Any = build(parse("baseline"), asked)
     path = sample.CLIP if model == "video-llava" else sample.EVENTS
     inputs, _ = pipeline.preprocess(pipeline.load(path)[0])
     features, _ = pipeline.vision(inputs)
-    answer, _ = pipeline.generate(features, 4)
+    answer, _ = pipeline.generate(features, 4, unmarked)
     pixels = inputs.pixels if model == "video-llava" else inputs.pixels[None]
     with torch.inference_mode():
         visual, _ = learner.see(pixels)

@@ -13,10 +13,10 @@ from evbench.errors import UserError
 from evbench.pipelines.checkpoint import fingerprint
 from evbench.pipelines.video import decode_plain
 from evbench.pipelines.video_llava import ENCODERS, Features, VideoLlava
-from evbench.stages import run_stages
+from evbench.stages import run_stages, unmarked
 from evbench.variants import CHOICES, parse
 from tests.checkpoints import change_config, copy_of, save_tiny_video_llava, tiny_video_llava
-from tests.conftest import MakeClip, untimed
+from tests.conftest import MakeClip
 
 NEW_TOKENS = 24
 
@@ -30,7 +30,7 @@ def baseline() -> VideoLlava:
 def test_the_split_gives_the_tokens_of_the_fused_call(attention: str) -> None:
     pipeline = VideoLlava(parse(f"baseline+attention={attention}"), tiny_video_llava(new_tokens=NEW_TOKENS))
     inputs, _ = pipeline.preprocess(pipeline.load(sample.CLIP)[0])
-    answer, _ = pipeline.generate(pipeline.vision(inputs)[0], NEW_TOKENS)
+    answer, _ = pipeline.generate(pipeline.vision(inputs)[0], NEW_TOKENS, unmarked)
     with torch.inference_mode():
         fused = pipeline._model.generate(
             input_ids=inputs.tokens,
@@ -45,23 +45,23 @@ def test_the_split_gives_the_tokens_of_the_fused_call(attention: str) -> None:
 
 
 def test_the_answer_depends_on_the_picture(baseline: VideoLlava, make_clip: MakeClip) -> None:
-    street, _ = run_stages(baseline, sample.CLIP, NEW_TOKENS, untimed)
-    grey, _ = run_stages(baseline, make_clip(), NEW_TOKENS, untimed)
+    street, _ = run_stages(baseline, sample.CLIP, NEW_TOKENS)
+    grey, _ = run_stages(baseline, make_clip(), NEW_TOKENS)
     assert street.tokens != grey.tokens
 
 
 @pytest.mark.parametrize("change", ["decode=threaded", "preprocess=direct", "generate=static"])
 def test_each_choice_says_the_same_and_does_the_same_work(baseline: VideoLlava, change: str) -> None:
-    expected, work = run_stages(baseline, sample.CLIP, NEW_TOKENS, untimed)
+    expected, work = run_stages(baseline, sample.CLIP, NEW_TOKENS)
     other = VideoLlava(parse(f"baseline+{change}"), tiny_video_llava(new_tokens=NEW_TOKENS))
-    answer, other_work = run_stages(other, sample.CLIP, NEW_TOKENS, untimed)
+    answer, other_work = run_stages(other, sample.CLIP, NEW_TOKENS)
     assert answer == expected
     assert other_work == work
     assert other.weights_fingerprint == baseline.weights_fingerprint
 
 
 def test_work_is_counted(baseline: VideoLlava) -> None:
-    _, work = run_stages(baseline, sample.CLIP, NEW_TOKENS, untimed)
+    _, work = run_stages(baseline, sample.CLIP, NEW_TOKENS)
     assert work.visual_tokens == 8 * 257
     assert work.pixel_shape == (1, 8, 3, 224, 224)
     assert work.prompt_tokens == 2056 + len("<s>") - 2 + len("USER: \nWhat is it? ASSISTANT:")
@@ -107,7 +107,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_checkpoint_folder_gives_the_answer_of_the_model_that_was_saved(baseline: VideoLlava, folder: Path) -> None:
     loaded = VideoLlava(parse("baseline"), tiny_video_llava(new_tokens=NEW_TOKENS, preset=None, weights=str(folder)))
     assert loaded.weights_fingerprint == baseline.weights_fingerprint
-    assert run_stages(loaded, sample.CLIP, NEW_TOKENS, untimed) == run_stages(baseline, sample.CLIP, NEW_TOKENS, untimed)
+    assert run_stages(loaded, sample.CLIP, NEW_TOKENS) == run_stages(baseline, sample.CLIP, NEW_TOKENS)
 
 
 def test_the_key_layout_of_the_hub_is_read(baseline: VideoLlava, folder: Path, tmp_path: Path) -> None:

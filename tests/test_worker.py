@@ -11,9 +11,11 @@ import pytest
 
 from evbench import workload
 from evbench.errors import UserError
-from evbench.results import Workload
+from evbench.measure import Place
+from evbench.planted import Delay
+from evbench.results import Kind, Run, Sample, Workload
 from evbench.variants import parse
-from evbench.worker import Worker, WorkerDied
+from evbench.worker import Measure, Worker, WorkerDied
 
 
 def small(**changes: Any) -> Workload:
@@ -21,8 +23,10 @@ def small(**changes: Any) -> Workload:
         "model": "eventgpt",
         "preset": "tiny",
         "weights": None,
-        "video_file": None,
-        "events_folder": None,
+        "videos": (),
+        "events_folders": (),
+        "data": None,
+        "limit": None,
         "frame_policy": "inclusive",
         "prompt": "What?",
         "new_tokens": 4,
@@ -31,6 +35,10 @@ def small(**changes: Any) -> Workload:
         "seed": 0,
     }
     return workload.describe(**(options | changes))
+
+
+def order(kind: Kind, turn: int, *, barriers: bool = True) -> Measure:
+    return Measure(Place(kind, turn, 0, None), barriers, cold_file=False)
 
 
 @pytest.fixture
@@ -43,17 +51,18 @@ def test_a_worker_stays_alive_and_runs_what_it_is_told(worker: Worker) -> None:
     build = worker.built()
     assert build.parameters == 1_218_432
     assert 0 < build.seconds < 120
-    first, second = worker.measure("first", 0), worker.measure("timed", 1)
+    first, second = worker.measure(order("first", 0)), worker.measure(order("timed", 1))
     assert (first.kind, first.turn, second.kind, second.turn) == ("first", 0, "timed", 1)
     assert first.tokens == second.tokens
     assert len(first.tokens) == 4
+    assert second.stages is not None
     assert all(stage.seconds > 0 for stage in second.stages.values())
     assert all(stage.memory.process is None or stage.memory.process > 50_000_000 for stage in second.stages.values())
 
 
 def test_what_libraries_print_goes_to_the_log(worker: Worker, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     worker.built()
-    worker.measure("first", 0)
+    worker.measure(order("first", 0))
     assert capfd.readouterr() == ("", "")
     assert (tmp_path / "log").exists()
 
@@ -62,7 +71,7 @@ def test_a_worker_that_is_killed_is_reported_with_its_log(worker: Worker, tmp_pa
     worker.built()
     os.kill(worker._process.pid, signal.SIGKILL)
     with pytest.raises(WorkerDied, match=r"the worker of baseline ended with code -9: .*log"):
-        worker.measure("first", 0)
+        worker.measure(order("first", 0))
 
 
 def test_leaving_the_block_ends_the_process(tmp_path: Path) -> None:
@@ -75,14 +84,41 @@ def test_leaving_the_block_ends_the_process(tmp_path: Path) -> None:
 
 
 def test_a_mistake_that_only_the_worker_sees_reaches_the_user(tmp_path: Path) -> None:
-    asked = replace(small(), input=str(tmp_path / "gone"))
+    asked = replace(small(), samples=(Sample(str(tmp_path / "gone"), "", 0, 0),))
     with Worker(parse("baseline"), asked, tmp_path / "log") as worker:
         worker.built()
         with pytest.raises(UserError, match="no such file or folder"):
-            worker.measure("first", 0)
+            worker.measure(order("first", 0))
 
 
 def test_a_trace_that_cannot_be_written_is_told_in_one_line(worker: Worker, tmp_path: Path) -> None:
     worker.built()
     with pytest.raises(UserError, match=r"^baseline: .*; mend that and run again$"):
         worker.profile(tmp_path / "gone" / "trace.json.gz", 2)
+
+
+def test_a_planted_delay_makes_its_stage_longer_by_its_share(tmp_path: Path) -> None:
+    with Worker(parse("baseline"), small(), tmp_path / "log", delay=Delay("vision", 3.0)) as worker:
+        worker.built()
+        runs = [worker.measure(order("timed", turn)) for turn in range(5)]
+    with Worker(parse("baseline"), small(), tmp_path / "log") as worker:
+        worker.built()
+        usual = [worker.measure(order("timed", turn)) for turn in range(5)]
+
+    def least(stage: str, found: list[Run]) -> float:
+        return min(run.stages[stage].seconds for run in found if run.stages is not None)
+
+    assert 2.5 < least("vision", runs) / least("vision", usual) < 6
+    assert least("generate", runs) / least("generate", usual) < 2
+
+
+def test_a_sample_is_run_from_a_cold_file_too(tmp_path: Path) -> None:
+    with Worker(parse("baseline"), small(), tmp_path / "log") as worker:
+        worker.built()
+        run = worker.measure(Measure(Place("timed", 0, 0, None), False, cold_file=True))
+    assert len(run.tokens) == 4
+
+
+def test_its_environment_is_its_own(tmp_path: Path) -> None:
+    with Worker(parse("baseline"), small(), tmp_path / "log", {"TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "cache")}) as worker:
+        assert worker.built().cached_files == 0

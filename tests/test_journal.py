@@ -1,0 +1,195 @@
+"""A session on disk: what is written, what is left of it after the worst, and how it goes on."""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from evbench import journal
+from evbench.errors import UserError
+from evbench.journal import OPENING, RUNS, Journal, Opening
+from evbench.measure import Place
+from evbench.results import Role, Run
+from evbench.worker import Measure
+from tests.simulation import PLAN, Noise, SimulatedMachine, opening, sit
+
+SHORT = dataclasses.replace(PLAN, blocks=6)
+ASKED = opening(SHORT)
+
+
+class Stopped(Exception):
+    """The power went out."""
+
+
+class Dying(SimulatedMachine):
+    """Stops for good after so many runs."""
+
+    lives = 40
+
+    def run(self, role: Role, order: Measure) -> Run:
+        if len(self.order) == self.lives:
+            raise Stopped
+        return super().run(role, order)
+
+
+def interrupted(folder: Path, lives: int = 40) -> None:
+    machine = Dying(1, Noise())
+    machine.lives = lives
+    with pytest.raises(Stopped), journal.begin(folder, ASKED) as written:
+        sit(machine, written)
+    assert not machine.living, "workers are ended"
+
+
+def go_on(folder: Path, asked: Opening = ASKED) -> tuple[SimulatedMachine, object]:
+    machine = SimulatedMachine(2, Noise())
+    with journal.resume(folder, asked) as written:
+        return machine, sit(machine, written)
+
+
+def test_what_happened_survives_its_file(tmp_path: Path) -> None:
+    with journal.begin(tmp_path / "out", ASKED) as written:
+        result = sit(SimulatedMachine(1), written)
+        assert journal.read(tmp_path / "out") == written.happened
+    assert {role: tuple(runs) for role, runs in written.happened.runs.items()} == {
+        role: side.runs for role, side in result.variants().items()
+    }
+
+
+@pytest.mark.parametrize("lives", [1, 12, 13, 40, 60])
+def test_an_interrupted_session_goes_on_from_its_last_whole_block(tmp_path: Path, lives: int) -> None:
+    interrupted(tmp_path / "out", lives)
+    before = journal.read(tmp_path / "out")
+    machine, _ = go_on(tmp_path / "out")
+    after = journal.read(tmp_path / "out")
+    assert after.blocks[: len(before.blocks)] == before.blocks
+    assert [block.number for block in after.blocks] == list(range(6))
+    timed = sum(kind == "timed" for _, kind, _, _ in machine.order)
+    assert timed == 8 * (6 - len(before.blocks)), "no block is run twice"
+    for runs in after.runs.values():
+        assert len([run for run in runs if run.kind == "timed"]) == 4 * 6
+        assert [run.turn for run in runs] == sorted({run.turn for run in runs})
+    assert {block.order for block in after.blocks} <= {"ABBA", "BAAB"}
+
+
+def test_a_session_may_be_interrupted_twice(tmp_path: Path) -> None:
+    """Runs of a block that was begun twice and ended once count once."""
+    interrupted(tmp_path / "out", 40)
+    with pytest.raises(Stopped), journal.resume(tmp_path / "out", ASKED) as written:
+        sit(Dying(3, Noise()), written)
+    go_on(tmp_path / "out")
+    happened = journal.read(tmp_path / "out")
+    for runs in happened.runs.values():
+        assert len([run for run in runs if run.kind == "timed"]) == 4 * 6
+
+
+def test_half_a_line_is_cut_off(tmp_path: Path) -> None:
+    interrupted(tmp_path / "out")
+    raw = tmp_path / "out" / RUNS
+    whole = raw.read_bytes()
+    before = journal.read(tmp_path / "out")
+    raw.write_bytes(whole + whole[:100].rstrip(b"\n"))
+    assert journal.read(tmp_path / "out") == before
+    assert raw.read_bytes() == whole
+
+
+def test_a_disk_that_fills_up_leaves_whole_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The system takes a part of what it is given, then nothing."""
+    folder = tmp_path / "out"
+
+    class Full:
+        def __init__(self, file: object) -> None:
+            self.file = file
+
+        def tell(self) -> int:
+            return int(self.file.tell())  # type: ignore[attr-defined]
+
+        def write(self, data: bytes) -> int:
+            if b'"block": 2' in data:
+                return int(self.file.write(data[:50]))  # type: ignore[attr-defined]
+            return int(self.file.write(data))  # type: ignore[attr-defined]
+
+        def close(self) -> None:
+            self.file.close()  # type: ignore[attr-defined]
+
+    with (
+        pytest.raises(UserError, match=r"cannot write to .*No space left.*--resume"),
+        journal.writing(folder),
+        journal.begin(folder, ASKED) as written,
+    ):
+        monkeypatch.setattr(written, "_file", Full(written._file))
+        sit(SimulatedMachine(1), written)
+    assert all(json.loads(line) for line in (folder / RUNS).read_text().splitlines())
+    assert len(journal.read(folder).blocks) == 2
+    go_on(folder)
+    assert len(journal.read(folder).blocks) == 6
+
+
+def test_other_options_or_another_machine_are_refused_with_both_values(tmp_path: Path) -> None:
+    interrupted(tmp_path / "out")
+    for changed, told in (
+        (dataclasses.replace(ASKED, plan=dataclasses.replace(SHORT, blocks=9)), "plan.blocks 6 and 9"),
+        (dataclasses.replace(ASKED, machine=dataclasses.replace(ASKED.machine, cpu="B")), "machine.cpu 'CPU' and 'B'"),
+        (dataclasses.replace(ASKED, workload=dataclasses.replace(ASKED.workload, prompt="Who?")), "workload.prompt 'What[?]' and 'Who[?]'"),
+    ):
+        with pytest.raises(UserError, match=told):
+            go_on(tmp_path / "out", changed)
+    go_on(tmp_path / "out", dataclasses.replace(ASKED, started="later", seed=99))
+
+
+def test_what_is_no_session_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="give the --out of a session that was interrupted"):
+        go_on(tmp_path)
+    for content, told in (
+        ("{", "is damaged"),
+        ("[]", "another version"),
+        ('{"format": 1}', "another version"),
+        ('{"format": 2}', "is damaged"),
+    ):
+        (tmp_path / OPENING).write_text(content)
+        with pytest.raises(UserError, match=told):
+            go_on(tmp_path)
+
+
+def test_a_damaged_line_is_named(tmp_path: Path) -> None:
+    interrupted(tmp_path / "out")
+    raw = tmp_path / "out" / RUNS
+    lines = raw.read_text().splitlines()
+    for damaged in ("{}", "nonsense", '{"role": "baseline", "run": {}}', '{"block": 3}', "[]"):
+        raw.write_text("\n".join([*lines[:4], damaged, *lines[5:]]) + "\n")
+        with pytest.raises(UserError, match="line 5 is damaged"):
+            go_on(tmp_path / "out")
+
+
+def test_a_folder_with_a_session_is_not_begun_again(tmp_path: Path) -> None:
+    interrupted(tmp_path / "out")
+    with pytest.raises(UserError, match="go on with it by --resume"), journal.begin(tmp_path / "out", ASKED):
+        pass
+    with journal.begin(tmp_path / "new", ASKED):
+        pass
+    with journal.begin(tmp_path / "new", ASKED):
+        pass  # it was refused before its first run
+
+
+def test_a_text_with_line_separators_is_one_line(tmp_path: Path) -> None:
+    with journal.begin(tmp_path / "out", ASKED) as written:
+        run = SimulatedMachine(1).run("baseline", Measure(Place("first", 0, 0, None), True, False))
+        written.ran("baseline", dataclasses.replace(run, text="a\u2028b\u0085c\nd"))
+    assert journal.read(tmp_path / "out").runs["baseline"][0].text == "a\u2028b\u0085c\nd"
+
+
+def test_what_the_file_system_refuses_is_told_in_one_line(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"cannot write to .*No space left on device.*What is written stays"), journal.writing(tmp_path):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_journal_is_closed_with_its_block(tmp_path: Path) -> None:
+    with journal.begin(tmp_path / "out", ASKED) as written:
+        pass
+    assert isinstance(written, Journal)
+    with pytest.raises(ValueError, match="closed file"):
+        written.resumed()

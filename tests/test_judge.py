@@ -1,0 +1,267 @@
+"""What may be claimed of a result."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+
+from evbench.errors import UserError
+from evbench.judge import EXIT_CODES, Judgement, Verdict, half_width, judge
+from evbench.results import Block, Result, Run, Sample, Session, VariantResult
+from tests.examples import make_result, make_run, make_session, make_side, scaled, without_barriers
+
+
+def compared(factor: float, baseline: VariantResult | None = None, **rules: Any) -> Judgement:
+    """The optimized side takes `factor` times as long in every run."""
+    side = baseline or make_side()
+    return judge(make_result(scaled(side, factor), baseline=side, **rules))
+
+
+def in_blocks(*runs: Run, blocks: int = 10) -> tuple[Run, ...]:
+    """Each with and without barriers, in every block."""
+    return tuple(dataclasses.replace(one, block=block) for block in range(blocks) for run in runs for one in (run, without_barriers(run)))
+
+
+@pytest.mark.parametrize(
+    ("factor", "verdict"),
+    [
+        (0.5, Verdict.FASTER),
+        (0.98, Verdict.FASTER),
+        (0.995, Verdict.SAME),
+        (1.0, Verdict.SAME),
+        (1.005, Verdict.SAME),
+        (1.02, Verdict.SLOWER),
+    ],
+)
+def test_the_verdict_follows_the_interval_and_the_smallest_effect(factor: float, verdict: Verdict) -> None:
+    judged = compared(factor)
+    assert judged.verdict == verdict
+    assert judged.exit_code == EXIT_CODES[verdict]
+    assert judged.total.interval is not None
+    assert judged.total.interval.ratio == pytest.approx(1 / factor)
+    if verdict is not Verdict.SAME:
+        assert {line.claim for line in judged.stages} == {verdict}
+
+
+def test_no_claim_is_made_below_the_noise_floor_of_this_machine() -> None:
+    assert compared(0.97).verdict == Verdict.FASTER
+    assert compared(0.97, smallest={"total": 0.05}).verdict == Verdict.SAME
+    judged = compared(0.97, smallest={"vision": 0.05})
+    assert {line.name: line.claim for line in judged.stages}["vision"] == Verdict.SAME
+    assert judged.verdict == Verdict.FASTER
+
+
+def test_an_interval_that_reaches_over_the_line_is_inconclusive() -> None:
+    side, faster = make_side(), scaled(make_side(), 0.9)
+    mixed = tuple(theirs if theirs.block in (0, 3, 4, 8) else ours for ours, theirs in zip(side.runs, faster.runs, strict=True))
+    judged = judge(make_result(dataclasses.replace(side, runs=mixed), baseline=side))
+    assert judged.verdict == Verdict.INCONCLUSIVE
+    assert judged.exit_code == 4
+
+
+def test_too_few_blocks_are_inconclusive_and_say_how_many_it_takes() -> None:
+    side = make_side(*in_blocks(make_run(), blocks=5))
+    judged = judge(make_result(scaled(side, 0.5), baseline=side, sessions=(make_session(5),)))
+    assert judged.verdict == Verdict.INCONCLUSIVE
+    assert judged.total.interval is None
+    assert "six of one sample" in judged.reasons[0]
+
+
+def test_other_tokens_are_no_speedup_however_fast() -> None:
+    fast = make_side(*in_blocks(make_run(seconds=0.001, tokens=(5, 7))))
+    judged = judge(make_result(fast))
+    assert judged.verdict == Verdict.OUTPUT_DIFFERS
+    assert judged.exit_code == 5
+    assert judged.reasons == ("the two sides answered the sample with different tokens",)
+    assert all(line.interval is None for line in (judged.total, *judged.stages, *judged.inside))
+    assert (judged.gain, judged.break_even, judged.ratio_of_medians, judged.ratio_of_totals) == ((), None, None, None)
+
+
+def test_a_baseline_that_does_not_repeat_itself_is_told() -> None:
+    runs = list(in_blocks(make_run()))
+    runs[3] = dataclasses.replace(runs[3], tokens=(5, 9))
+    judged = judge(make_result(make_side(), baseline=make_side(*runs)))
+    assert judged.verdict == Verdict.OUTPUT_DIFFERS
+    assert judged.reasons[0] == "the baseline itself does not repeat its answer to the sample"
+
+
+def test_other_work_is_invalid_whichever_run_did_it() -> None:
+    runs = list(in_blocks(make_run()))
+    runs[-1] = dataclasses.replace(runs[-1], work=dataclasses.replace(runs[-1].work, frame_indices=(0, 1)))
+    judged = judge(make_result(make_side(*runs)))
+    assert judged.verdict == Verdict.INVALID
+    assert judged.exit_code == 6
+    assert judged.reasons == ("the two sides did not do the same work: frame_indices (0, 2) and (0, 1)",)
+    assert judged.gain == ()
+
+
+def test_another_number_of_tokens_is_invalid_and_its_part_of_the_difference_is_told() -> None:
+    short, long = make_run(tokens=(5, 6)), make_run(tokens=(5, 6, 7, 8))
+    judged = judge(make_result(make_side(*in_blocks(short)), baseline=make_side(*in_blocks(long))))
+    assert judged.verdict == Verdict.INVALID
+    parts = {part.name: part.seconds for part in judged.gain}
+    assert parts["number of tokens"] == pytest.approx(2 * 0.025), "two more tokens at the baseline's 25 ms"
+    assert parts["generate"] == pytest.approx(-2 * 0.025)
+
+
+def disturbed(blocks: int, of: int) -> Session:
+    session = make_session(of)
+    marked = [dataclasses.replace(block, disturbances=("power brake",)) for block in session.blocks[:blocks]]
+    return dataclasses.replace(session, blocks=(*marked, *session.blocks[blocks:]))
+
+
+def test_disturbed_blocks_do_not_count() -> None:
+    calm, loud = make_run(), make_run(seconds=9.0)
+    side = make_side(*in_blocks(calm, blocks=10))
+    runs = tuple(loud if run.block == 0 else run for run in side.runs)
+    runs = tuple(dataclasses.replace(run, block=0) if run.seconds > 30 else run for run in runs)
+    judged = judge(make_result(dataclasses.replace(side, runs=runs), baseline=side, sessions=(disturbed(1, 10),)))
+    assert judged.verdict == Verdict.SAME
+    assert judged.disturbed == 1
+    assert judged.total.sides["optimized"] is not None
+    assert judged.total.sides["optimized"].most < 1
+
+
+def test_too_many_disturbed_blocks_are_invalid() -> None:
+    judged = judge(make_result(make_side(), sessions=(disturbed(3, 10),)))
+    assert judged.verdict == Verdict.INVALID
+    assert judged.reasons == ("3 of 10 blocks were disturbed: power brake",)
+    assert judge(make_result(make_side(), sessions=(disturbed(2, 10),))).verdict == Verdict.SAME
+
+
+def test_sides_measured_apart_are_never_claimed_to_differ() -> None:
+    later = dataclasses.replace(scaled(make_side(), 0.1), session="2026-02-02T00:00:00Z")
+    judged = judge(make_result(later, sessions=(make_session(), make_session(started="2026-02-02T00:00:00Z"))))
+    assert judged.verdict == Verdict.INCONCLUSIVE
+    assert judged.total.interval is None
+    assert "MEASURED_APART" in judged.flags
+    assert "drift looks like a difference" in judged.reasons[0]
+
+
+def several_samples(gains: list[float], blocks_each: int = 2) -> Result:
+    """Each sample is faster by its own factor."""
+    numbers = range(len(gains) * blocks_each)
+    samples = tuple(Sample(f"{index}.mp4", str(index), 4, 6) for index in range(len(gains)))
+    session = dataclasses.replace(make_session(), blocks=tuple(Block(n, n % len(gains), "ABBA", (), ()) for n in numbers))
+    sides = []
+    for faster in (False, True):
+        runs = [
+            dataclasses.replace(one, block=number, sample=number % len(gains))
+            for number in numbers
+            for run in [make_run(seconds=0.1 / (gains[number % len(gains)] if faster else 1))]
+            for one in (run, without_barriers(run))
+        ]
+        sides.append(make_side(*runs, samples=samples))
+    return make_result(sides[1], baseline=sides[0], sessions=(session,))
+
+
+def test_several_samples_count_as_samples_not_as_blocks() -> None:
+    wide = judge(several_samples([1.0, 1.1, 1.2, 1.3, 1.4], blocks_each=1)).total.interval
+    more = judge(several_samples([1.0, 1.1, 1.2, 1.3, 1.4], blocks_each=10)).total.interval
+    assert wide is not None
+    assert more is not None
+    assert wide.low == pytest.approx(more.low), "ten blocks of the same five samples know no more samples"
+    assert wide.ratio == pytest.approx((1.0 * 1.1 * 1.2 * 1.3 * 1.4) ** 0.2), "the geometric mean"
+    judged = judge(several_samples([1.0, 2.0]))
+    assert judged.ratio_of_totals == pytest.approx(2 / 1.5)
+
+
+def test_the_parts_of_the_difference_add_up() -> None:
+    side = make_side()
+    other = scaled(side, 0.7)
+    judged = judge(make_result(other, baseline=side))
+    assert sum(part.share for part in judged.gain) == pytest.approx(1)
+    assert sum(part.seconds for part in judged.gain) == pytest.approx(0.4 * 0.3)
+    overlapping = tuple(dataclasses.replace(run, seconds=run.seconds * (0.5 if run.stages is None else 1)) for run in other.runs)
+    judged = judge(make_result(dataclasses.replace(other, runs=overlapping), baseline=side))
+    parts = {part.name: part.seconds for part in judged.gain}
+    assert parts["overlap of stages, barriers"] == pytest.approx(0.14)
+    assert sum(part.share for part in judged.gain) == pytest.approx(1)
+    assert judged.barriers["optimized"] == pytest.approx(1.0)
+
+
+def test_a_longer_preparation_is_paid_back_after_so_many_samples() -> None:
+    side = make_side()
+    slow_start = dataclasses.replace(scaled(side, 0.5).builds[0], seconds=11.5)
+    other = dataclasses.replace(scaled(side, 0.5), builds=(slow_start,))
+    judged = judge(make_result(other, baseline=side))
+    assert judged.preparation["optimized"] - judged.preparation["baseline"] == pytest.approx(10)
+    assert judged.break_even is not None
+    assert (judged.break_even.samples, judged.break_even.low, judged.break_even.high) == (50, 50, 50)
+    never = judge(make_result(dataclasses.replace(side, builds=(slow_start,)), baseline=side)).break_even
+    assert never is not None
+    assert never.samples is None
+
+
+def test_what_makes_a_number_doubtful_is_flagged() -> None:
+    side = make_side()
+    doubtful = dataclasses.replace(side, unsteady=("the memory pool still grew",))
+    assert judge(make_result(doubtful)).flags["NOT_STEADY"] == "the warm-up was given up: optimized: the memory pool still grew"
+    reload = make_result(side, sessions=(make_session(order="reload"),))
+    assert "ORDER=RELOAD" in judge(reload).flags
+    blocked = dataclasses.replace(without_barriers(make_run("blocked")), block=None)
+
+    def with_blocked(seconds: float) -> VariantResult:
+        runs = [dataclasses.replace(blocked, seconds=seconds * factor) for factor in (0.99, 1.0, 1.0, 1.01)]
+        return dataclasses.replace(side, runs=(*side.runs, *runs))
+
+    assert "ORDER_SENSITIVE" not in judge(make_result(with_blocked(0.4), baseline=with_blocked(0.4))).flags
+    told = judge(make_result(with_blocked(0.3), baseline=with_blocked(0.4))).flags["ORDER_SENSITIVE"]
+    assert "1.333 times" in told
+    assert judge(make_result(side)).flags == {}
+
+
+def test_two_groups_of_times_are_flagged() -> None:
+    """In each block both sides are equal but for 5 %, yet the medians of all runs fall into different groups."""
+    slow, quick = make_run(seconds=0.2), make_run(seconds=0.1)
+    ours = tuple(
+        run
+        for block in range(10)
+        for run in in_blocks(slow if block < 5 else quick, blocks=1)
+        for run in [dataclasses.replace(run, block=block)]
+    )
+    side = make_side(*ours)
+    runs = tuple(dataclasses.replace(run, seconds=run.seconds * (0.95 if run.block != 4 else 0.45)) for run in scaled(side, 1.0).runs)
+    judged = judge(make_result(dataclasses.replace(side, runs=runs), baseline=side))
+    assert "MULTIMODAL" in judged.flags
+
+
+@pytest.mark.parametrize(
+    ("factor", "rules", "code"),
+    [
+        (1.05, {}, 3),
+        (1.05, {"fail_if": ("slower:10%",)}, 0),
+        (1.05, {"fail_if": ("slower:2%",)}, 3),
+        (1.05, {"fail_if": ("slower:10%", "vision.slower:1%")}, 3),
+        (1.0, {"require_speedup": True}, 3),
+        (0.9, {"require_speedup": True}, 0),
+        (0.9, {"targets": ("video-llava.vision<91ms",)}, 0),
+        (0.9, {"targets": ("video-llava.vision<90ms",)}, 3),
+        (0.9, {"targets": ("video-llava.total<1s", "video-llava.further-token<1us")}, 3),
+        (0.5, {"smallest": {"total": 3.0}}, 0),
+    ],
+)
+def test_what_is_demanded_decides_the_exit_code(factor: float, rules: dict[str, Any], code: int) -> None:
+    assert compared(factor, **rules).exit_code == code
+
+
+def test_a_demand_that_cannot_be_decided_is_inconclusive_and_one_of_another_model_refused() -> None:
+    side = make_side(*in_blocks(make_run(), blocks=2))
+    alone = judge(make_result(baseline=side, sessions=(make_session(2),), targets=("video-llava.load<1s",)))
+    assert alone.verdict is None
+    assert alone.demands[0].met is None
+    assert alone.exit_code == 4
+    with pytest.raises(UserError, match="is of eventgpt, and video-llava is measured"):
+        compared(1.0, targets=("eventgpt.load<1s",))
+
+
+def test_outputs_come_before_demands() -> None:
+    other = make_side(*in_blocks(make_run(tokens=(1, 2))))
+    assert judge(make_result(other, targets=("video-llava.load<100s",))).exit_code == 5
+
+
+def test_the_half_width_of_one_variant_is_that_of_its_median() -> None:
+    assert half_width(make_session(), {"baseline": make_side()}) == 0
+    assert half_width(make_session(2), {"baseline": make_side(*in_blocks(make_run(), blocks=2))}) is None

@@ -1,0 +1,195 @@
+"""What a session does in which order, on a machine whose clock is simulated."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from evbench import machine, session
+from evbench.errors import UserError
+from evbench.judge import judge
+from evbench.pipelines.folder import parameter_count
+from evbench.pipelines.presets import PRESETS
+from evbench.results import Run, Sample
+from evbench.session import agitation, choose_order
+from tests.checkpoints import save_tiny_video_llava, tiny_video_llava
+from tests.examples import make_run, make_side
+from tests.simulation import PLAN, MemoryJournal, Noise, SimulatedMachine, opening, simulate, sit
+
+QUIET = Noise(variation=0.005, drift=0, first_slot=0, outliers=0)
+
+
+def plan(**changes: Any) -> Any:
+    return dataclasses.replace(PLAN, **changes)
+
+
+def kinds(machine: SimulatedMachine, kind: str) -> list[tuple[str, int, bool]]:
+    return [(role[0], sample, barriers) for role, found, sample, barriers in machine.order if found == kind]
+
+
+def test_first_calls_warm_ups_blocks_and_what_comes_after_are_run_in_this_order() -> None:
+    machine = SimulatedMachine(1, QUIET)
+    result = simulate(machine, plan(blocks=7))
+    phases = list(dict.fromkeys(kind for _, kind, _, _ in machine.order))
+    assert phases == ["first", "warmup", "timed", "blocked"]
+    assert kinds(machine, "first") == [("b", 0, True), ("o", 0, True)]
+    assert Counter(role for role, _, _ in kinds(machine, "warmup")) == {"b": 5, "o": 5}
+    assert len(kinds(machine, "timed")) == 7 * 8
+    assert kinds(machine, "blocked") == [("b", 0, False)] * 4 + [("o", 0, False)] * 4
+    assert [block.number for block in result.sessions[0].blocks] == list(range(7))
+    assert {block.order for block in result.sessions[0].blocks} == {"ABBA", "BAAB"}
+    turns = sorted(run.turn for side in result.variants().values() for run in side.runs)
+    assert turns == list(range(len(machine.order)))
+
+
+def test_both_workers_live_and_each_is_started_once() -> None:
+    machine = SimulatedMachine(1, QUIET)
+    simulate(machine)
+    assert (machine.most_living, machine.starts) == (2, 2)
+    assert not machine.living
+
+
+def test_where_only_one_fits_each_block_starts_both_anew() -> None:
+    machine = SimulatedMachine(1, QUIET)
+    result = simulate(machine, plan(order="reload", blocks=6))
+    assert machine.most_living == 1
+    assert machine.starts == 12
+    assert {block.order for block in result.sessions[0].blocks} == {"AAAABBBB", "BBBBAAAA"}
+    assert all(len(side.builds) == 6 for side in result.variants().values())
+    judged = judge(result)
+    assert "ORDER=RELOAD" in judged.flags
+    assert judged.total.interval is not None
+
+
+def test_every_sample_has_the_same_number_of_blocks_and_each_shape_a_warm_up() -> None:
+    machine = SimulatedMachine(1, QUIET)
+    result = simulate(machine, plan(blocks=7), samples=3)
+    assert Counter(block.sample for block in result.sessions[0].blocks) == {0: 3, 1: 3, 2: 3}
+    assert {sample for _, sample, _ in kinds(machine, "warmup")} == {0}, "all are of one shape"
+
+    asked = opening(PLAN, 3)
+    tall = Sample("tall.mp4", "t", 8, 6)
+    asked = dataclasses.replace(asked, workload=dataclasses.replace(asked.workload, samples=(*asked.workload.samples[:2], tall)))
+    machine = SimulatedMachine(1, QUIET)
+    sit(machine, MemoryJournal(asked))
+    assert Counter(kinds(machine, "warmup")) == {("b", 0, True): 5, ("o", 0, True): 5, ("b", 2, True): 5, ("o", 2, True): 5}
+
+
+def test_one_variant_alone_has_no_other_to_take_turns_with() -> None:
+    machine = SimulatedMachine(1, QUIET)
+    result = sit(machine, MemoryJournal(opening()), ("baseline",))
+    assert {block.order for block in result.sessions[0].blocks} == {"AA"}
+    assert not kinds(machine, "blocked")
+    assert judge(result).verdict is None
+
+
+def test_a_disturbed_block_is_run_again_and_counted() -> None:
+    machine = SimulatedMachine(1, QUIET, disturbed=(2, 5))
+    result = simulate(machine)
+    blocks = result.sessions[0].blocks
+    assert [block.number for block in blocks if block.disturbances] == [2, 5]
+    assert len(blocks) == 12
+    judged = judge(result)
+    assert judged.disturbed == 2
+    assert judged.verdict != "INVALID"
+
+
+def test_a_machine_that_disturbs_all_the_time_ends_invalid_and_not_never() -> None:
+    machine = SimulatedMachine(1, QUIET, disturbed=tuple(range(1000)))
+    judged = judge(simulate(machine))
+    assert judged.verdict == "INVALID"
+    assert "somebody else was here" in judged.reasons[0]
+
+
+def test_a_block_in_which_something_is_compiled_is_run_again() -> None:
+    machine = SimulatedMachine(1, QUIET, compiles={20: 1})
+    blocks = simulate(machine).sessions[0].blocks
+    assert [block.disturbances for block in blocks if block.disturbances] == [("something was compiled or captured in a timed run",)]
+    assert len(blocks) == 11
+
+
+def test_blocks_are_added_until_the_interval_is_narrow() -> None:
+    few = judge(simulate(SimulatedMachine(1), plan(precision=0.05)))
+    many_result = simulate(SimulatedMachine(1), plan(precision=0.004))
+    many = judge(many_result)
+    assert few.total.interval is not None
+    assert many.total.interval is not None
+    assert few.total.interval.half_width > 0.004 >= many.total.interval.half_width
+    assert len(many_result.sessions[0].blocks) > 10
+
+
+def test_no_block_is_added_after_the_time_is_over() -> None:
+    result = simulate(SimulatedMachine(1), plan(precision=0.0001, max_seconds=100.0))
+    spent = sum(run.seconds for side in result.variants().values() for run in side.timed())
+    assert 100 <= spent < 120
+    assert len(simulate(SimulatedMachine(1), plan(precision=0.0001, max_seconds=0.0)).sessions[0].blocks) == 10
+
+
+def test_what_the_blocks_can_see_is_said_before_they_are_run() -> None:
+    machine = SimulatedMachine(1, QUIET)
+    simulate(machine)
+    (told,) = machine.said
+    assert told.startswith("warm-up runs scatter by 0.")
+    assert "with 10 blocks a difference of 0." in told
+    machine = SimulatedMachine(1, QUIET)
+    simulate(machine, plan(blocks=3))
+    assert "3 blocks are too few for any interval" in machine.said[0]
+
+
+def test_a_warm_up_that_does_not_become_steady_is_given_up_and_told() -> None:
+    machine = SimulatedMachine(1, QUIET, compiles={turn: 1 for turn in range(40)})
+    result = simulate(machine, plan(warmup_runs=8))
+    assert Counter(role for role, _, _ in kinds(machine, "warmup")) == {"b": 8, "o": 8}
+    assert result.baseline.unsteady == ("something was still compiled or captured",)
+    assert "NOT_STEADY" in judge(result).flags
+    machine = SimulatedMachine(1, QUIET)
+    result = simulate(machine, plan(warmup_seconds=1.0))
+    assert len(kinds(machine, "warmup")) == 4, "a run takes 0.63 s"
+    assert result.baseline.unsteady == ("2 warm-up runs are too few to tell, 5 are looked at",)
+
+
+def warmups(*seconds: float, **changes: Any) -> list[Run]:
+    return [dataclasses.replace(make_run("warmup", value), **changes) for value in seconds]
+
+
+def test_a_warm_up_is_done_when_nothing_moves_any_more() -> None:
+    assert agitation(warmups(1, 1, 1, 1)) == ["4 warm-up runs are too few to tell, 5 are looked at"]
+    assert agitation(warmups(9, 1.0, 1.01, 1.0, 0.99, 1.0)) == [], "only the last five count"
+    assert "the first of them took 2.00 times the median" in agitation(warmups(2, 1, 1.01, 0.99, 1))[0]
+    grown = [dataclasses.replace(run, reserved=place) for place, run in enumerate(warmups(1, 1, 1, 1, 1))]
+    assert agitation(grown) == ["the memory pool still grew"]
+
+
+def test_two_results_of_different_work_are_refused_with_both_values() -> None:
+    ours, theirs = make_side().workload, make_side(new_tokens=3, dtype="bfloat16", samples=(Sample("b.mp4", "00", 4, 6),)).workload
+    with pytest.raises(UserError) as caught:
+        session.require_same_workload(ours, theirs)
+    assert "new_tokens 2 and 3; dtype 'float32' and 'bfloat16'" in str(caught.value)
+    assert "b.mp4" not in str(caught.value), "the same file may lie elsewhere"
+    session.require_same_workload(ours, ours)
+
+
+def test_the_order_is_chosen_by_what_fits_into_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = save_tiny_video_llava(tmp_path / "weights")
+    weights = 4 * PRESETS["video-llava"]["tiny"]["parameters"]
+    assert 4 * parameter_count(folder) == weights
+    asked = tiny_video_llava(preset=None, weights=str(folder))
+
+    def remembering(amount: int) -> None:
+        monkeypatch.setattr(machine, "_memory_bytes", lambda: amount)
+
+    remembering(2 * (weights + session.ROOM_PER_WORKER))
+    assert choose_order("auto", 2, asked) == "in turn"
+    assert choose_order("reload", 2, asked) == "reload"
+    remembering(2 * (weights + session.ROOM_PER_WORKER) - 1)
+    assert choose_order("auto", 2, asked) == "reload"
+    assert choose_order("auto", 1, asked) == "in turn"
+    with pytest.raises(UserError, match="use --order reload"):
+        choose_order("in-turn", 2, asked)
+    remembering(weights - 1)
+    with pytest.raises(UserError, match="use a smaller --preset"):
+        choose_order("auto", 1, asked)
