@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 import shutil
 import tempfile
@@ -60,7 +61,8 @@ class Asked:
 
 def earlier(found: Mapping[Role, tuple[Result, VariantResult]], allowed: Sequence[str]) -> Earlier:
     """Sides out of results. Raises UserError if they cannot be compared with each other."""
-    sides = {role: side for role, (_, side) in found.items()}
+    # Their traces stay where they are.
+    sides = {role: dataclasses.replace(side, trace=None) for role, (_, side) in found.items()}
     sessions = {result.session(side).started: result.session(side) for result, side in found.values()}
     if len(sides) == 2:
         ours, theirs = sides.values()

@@ -120,29 +120,32 @@ class GpuWatch:
         return self._foreign
 
     def warmed(self) -> None:
-        self._normal.append(self._clock())
+        self._normal += self._clock()
 
     def begin(self) -> None:
         self._clocks, self._reasons = [], 0
 
     def look(self) -> None:
-        self._clocks.append(self._clock())
-        self._reasons |= int(pynvml.nvmlDeviceGetCurrentClocksThrottleReasons(self.handle))
+        self._clocks += self._clock()
+        self._reasons |= int(gpu.told(pynvml.nvmlDeviceGetCurrentClocksThrottleReasons, self.handle) or 0)
 
     def end(self) -> Findings:
         disturbances = [told for bit, told in THROTTLED.items() if self._reasons & bit]
-        clock, normal = statistics.median(self._clocks), statistics.median(self._normal)
-        if clock < LEAST_CLOCK * normal:
-            disturbances.append(f"the GPU's clock was {clock:,.0f} MHz, {normal:,.0f} in the warm-up")
-        if (more := self._processes() - self.workers() - self._foreign) > 0:
-            disturbances.append(f"{more} other processes came onto the GPU")
+        if self._clocks and self._normal:
+            clock, normal = statistics.median(self._clocks), statistics.median(self._normal)
+            if clock < LEAST_CLOCK * normal:
+                disturbances.append(f"the GPU's clock was {clock:,.0f} MHz, {normal:,.0f} in the warm-up")
+        if self._processes() > self.workers() + self._foreign:
+            disturbances.append("another process came onto the GPU")
         return Findings(tuple(disturbances), ("at the power limit",) if self._reasons & CAPPED else ())
 
-    def _clock(self) -> int:
-        return int(pynvml.nvmlDeviceGetClockInfo(self.handle, pynvml.NVML_CLOCK_SM))
+    def _clock(self) -> list[int]:
+        """Of the multiprocessors, in MHz. Empty if this GPU does not tell."""
+        clock = gpu.told(pynvml.nvmlDeviceGetClockInfo, self.handle, pynvml.NVML_CLOCK_SM)
+        return [] if clock is None else [int(clock)]
 
     def _processes(self) -> int:
-        return len(pynvml.nvmlDeviceGetComputeRunningProcesses(self.handle))
+        return len(gpu.told(pynvml.nvmlDeviceGetComputeRunningProcesses, self.handle) or ())
 
 
 @dataclass(frozen=True)
@@ -177,14 +180,9 @@ def watch(device: str, pids: Callable[[], Sequence[int]]) -> tuple[Watch, tuple[
     if handle is None:
         return CpuWatch(pids, disturbs=True), (), 0.0
     on_gpu = GpuWatch(handle, lambda: len(pids()))
-    remarks = [f"{on_gpu.foreign()} other processes had the GPU open before the first run"] if on_gpu.foreign() else []
-    if busy := int(pynvml.nvmlDeviceGetUtilizationRates(handle).gpu):
-        remarks.append(f"the GPU was busy for {busy} % of the last second before the first run")
-    return Both((on_gpu, CpuWatch(pids, disturbs=False))), tuple(remarks), _idle_watts(handle)
-
-
-def _idle_watts(handle: Any) -> float:
-    try:
-        return float(pynvml.nvmlDeviceGetPowerUsage(handle)) / 1e3
-    except pynvml.NVMLError:
-        return 0.0
+    remarks = [f"other processes that had the GPU open before the first run: {on_gpu.foreign()}"] if on_gpu.foreign() else []
+    rates = gpu.told(pynvml.nvmlDeviceGetUtilizationRates, handle)
+    if rates is not None and rates.gpu:
+        remarks.append(f"the GPU was busy for {rates.gpu} % of the last second before the first run")
+    milliwatts = gpu.told(pynvml.nvmlDeviceGetPowerUsage, handle)
+    return Both((on_gpu, CpuWatch(pids, disturbs=False))), tuple(remarks), (milliwatts or 0) / 1e3

@@ -14,7 +14,7 @@ from evbench.statistics import Interval, median_interval
 NAMES = {"total": "total", **{stage: stage for stage in STAGES},
          "first-token": "first token", "prefill": "prefill", "further-token": "further token"}  # fmt: skip
 """As it is written on the command line -> as it is called in a report."""
-UNITS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6}
+UNITS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "\u00b5s": 1e-6, "\u03bcs": 1e-6}
 
 
 @dataclass(frozen=True)
@@ -50,8 +50,8 @@ def read(targets: Sequence[str], fail_if: Sequence[str], model: str) -> list[Dem
 
 
 def _target(text: str, model: str) -> Demand:
-    found = re.fullmatch(r"\s*([\w-]+)\.([\w-]+)\s*<\s*(\d+(?:\.\d+)?)\s*(s|ms|us|µs)\s*", text)
-    if found is None or found[2] not in NAMES:
+    found = re.fullmatch(r"\s*([\w-]+)\.([\w-]+)\s*<\s*(\d+(?:\.\d+)?)\s*(s|ms|us|\u00b5s|\u03bcs)\s*", text)
+    if found is None or found[2] not in NAMES or float(found[3]) == 0:
         raise UserError(
             f"--target {text!r} cannot be read; write MODEL.WHAT<TIME, such as 'video-llava.generate<2.5s'. WHAT is {', '.join(NAMES)}"
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import types
 import typing
 from functools import cache
@@ -49,7 +50,7 @@ def _decode(kind: Any, value: Any, place: str) -> Any:
         return {key: _decode(arguments[1], item, f"{place}[{key!r}]") for key, item in value.items()}
     if origin is Literal and value in arguments:
         return value
-    if kind is float and isinstance(value, int | float) and not isinstance(value, bool):
+    if kind is float and isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
         return float(value)
     if kind is str and isinstance(value, str):
         value.encode()  # raises ValueError for half a surrogate pair, which could never be written again

@@ -9,6 +9,7 @@ from typing import Any
 
 import pynvml
 
+from evbench import gpu
 from evbench.results import Energy
 
 READING_SECONDS = 0.02
@@ -28,10 +29,7 @@ def spend(once: Callable[[], object], synchronize: Callable[[], None], seconds: 
         while not done.wait(READING_SECONDS):
             readings.append((time.perf_counter(), pynvml.nvmlDeviceGetPowerUsage(handle) / 1e3))
 
-    try:
-        pynvml.nvmlDeviceGetTotalEnergyConsumption(handle)
-        pynvml.nvmlDeviceGetPowerUsage(handle)
-    except pynvml.NVMLError:
+    if None in (gpu.told(pynvml.nvmlDeviceGetTotalEnergyConsumption, handle), gpu.told(pynvml.nvmlDeviceGetPowerUsage, handle)):
         return None
     once()
     synchronize()

@@ -30,7 +30,8 @@ class Floor:
 
 def path() -> Path:
     """The file, by the XDG base directory specification."""
-    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state", "evbench", "noise-floors.json")
+    state = Path(os.environ.get("XDG_STATE_HOME", ""))
+    return (state if state.is_absolute() else Path.home() / ".local" / "state") / "evbench" / "noise-floors.json"
 
 
 def place(machine: Machine) -> str:
@@ -61,10 +62,12 @@ def _read() -> list[Floor]:
     file = path()
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
+        if not isinstance(content, list):
+            raise ValueError("it is no list")
         return [from_json(Floor, entry, "floor") for entry in content]
     except FileNotFoundError:
         return []
     except OSError as error:
         raise UserError(f"cannot read {file} ({error.strerror}); mend that, or set XDG_STATE_HOME to another folder") from error
-    except (ValueError, TypeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{file} is damaged ({error}); remove it and run evbench selftest again") from error

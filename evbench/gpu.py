@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import Any
 
 import pynvml
@@ -23,6 +24,14 @@ def first_visible() -> Any | None:
     except pynvml.NVMLError:
         return None
     return None  # "" and "-1" hide every GPU
+
+
+def told(ask: Callable[..., Any], *arguments: Any) -> Any:
+    """What the driver answers, or None where it does not know: not every GPU has every reading."""
+    try:
+        return ask(*arguments)
+    except pynvml.NVMLError:
+        return None
 
 
 def identity() -> str:

@@ -163,7 +163,7 @@ def judge(result: Result) -> Judgement:
         ratio_of_totals=_ratio_of_totals(sides, samples) if comparable else None,
         gain=_gain(sides, samples) if comparable or _differs_in_length_only(sides, apart) else (),
         barriers={role: _barriers(_runs(side, _counted(sessions[role]))) for role, side in sides.items()},
-        break_even=_break_even(sides, samples) if comparable else None,
+        break_even=_break_even(sides, samples) if comparable and total.interval else None,
         preparation={role: _preparation(side, _counted(sessions[role])) for role, side in sides.items()},
         disturbed=sum(bool(block.disturbances) for block in sessions["baseline"].blocks),
         demands=demanded,

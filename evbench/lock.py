@@ -36,6 +36,8 @@ def exclusive(device: str, wait: bool, tell: Callable[[str], None]) -> Iterator[
             os.ftruncate(file, 0)
             os.pwrite(file, str(os.getpid()).encode(), 0)
         yield
+        with suppress(OSError):
+            os.ftruncate(file, 0)
     finally:
         os.close(file)
 

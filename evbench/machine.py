@@ -11,7 +11,6 @@ import subprocess
 import sysconfig
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import pynvml
 
@@ -49,25 +48,17 @@ def find_gpu() -> Gpu | None:
     handle = gpu.first_visible()
     if handle is None:
         return None
-    default = _told(pynvml.nvmlDeviceGetDefaultApplicationsClock, handle, pynvml.NVML_CLOCK_SM)
-    applications = _told(pynvml.nvmlDeviceGetApplicationsClock, handle, pynvml.NVML_CLOCK_SM)
+    default = gpu.told(pynvml.nvmlDeviceGetDefaultApplicationsClock, handle, pynvml.NVML_CLOCK_SM)
+    applications = gpu.told(pynvml.nvmlDeviceGetApplicationsClock, handle, pynvml.NVML_CLOCK_SM)
     return Gpu(
         name=pynvml.nvmlDeviceGetName(handle),
         driver=pynvml.nvmlSystemGetDriverVersion(),
         memory_bytes=int(pynvml.nvmlDeviceGetMemoryInfo(handle).total),
-        power_limit_watts=_watts(_told(pynvml.nvmlDeviceGetEnforcedPowerLimit, handle)),
-        default_power_limit_watts=_watts(_told(pynvml.nvmlDeviceGetPowerManagementDefaultLimit, handle)),
-        max_sm_mhz=_told(pynvml.nvmlDeviceGetMaxClockInfo, handle, pynvml.NVML_CLOCK_SM),
+        power_limit_watts=_watts(gpu.told(pynvml.nvmlDeviceGetEnforcedPowerLimit, handle)),
+        default_power_limit_watts=_watts(gpu.told(pynvml.nvmlDeviceGetPowerManagementDefaultLimit, handle)),
+        max_sm_mhz=gpu.told(pynvml.nvmlDeviceGetMaxClockInfo, handle, pynvml.NVML_CLOCK_SM),
         applications_sm_mhz=applications if applications != default else None,
     )
-
-
-def _told(ask: Callable[..., Any], *arguments: Any) -> Any:
-    """What the driver answers, or None where it does not know: not every GPU has every reading."""
-    try:
-        return ask(*arguments)
-    except pynvml.NVMLError:
-        return None
 
 
 def _watts(milliwatts: int | None) -> float | None:

@@ -329,10 +329,10 @@ def _on_claims(result: Result, judged: Judgement) -> list[str]:
 
 def _paid_back(even: BreakEven, preparation: dict[Role, float]) -> str:
     longer = preparation["optimized"] - preparation["baseline"]
-    if even.samples is None or even.low is None or even.high is None:
-        return f"Preparation takes {format_signed(longer)} longer and is never paid back: no gain of a sample is certain."
     if longer <= 0:
-        return "Preparation takes no longer: there is nothing to pay back."
+        return f"Preparation takes {format_seconds(-longer)} less: there is nothing to pay back."
+    if even.samples is None or even.low is None or even.high is None:
+        return f"Preparation takes {format_seconds(longer)} longer and is never paid back: no gain of a sample is certain."
     return (
         f"Preparation takes {format_seconds(longer)} longer and is paid back after {even.samples:,} samples "
         f"(95 % interval {even.low:,} - {even.high:,})."

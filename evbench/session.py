@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
@@ -41,6 +42,10 @@ STEADY_RUNS = 5
 MOST_DISTURBED = 0.2
 """Share of blocks that may be disturbed. With more, the machine is not fit to measure on."""
 BLOCKED_RUNS = 4
+SPARE = 1.2
+"""More blocks than the width calls for, so that one look more is rarely needed."""
+MOST_GROWTH = 4.0
+"""Of the number of blocks at once: the first widths are rough."""
 ENERGY_SECONDS = 5.0
 
 
@@ -85,6 +90,7 @@ class Sitting:
         self._workload, self._plan, self._seed = opening.workload, opening.plan, opening.seed
         self._living: dict[Role, tuple[ExitStack, Runner]] = {}
         self._turn = journal.happened.turns()
+        self._wanted = 0
         self.traces: dict[Role, Trace] = {}
         self.energies: dict[Role, Energy | None] = {}
 
@@ -232,12 +238,17 @@ class Sitting:
         spent = sum(run.seconds for runs in self._journal.happened.runs.values() for run in runs if run.kind == "timed")
         if spent >= self._plan.max_seconds:
             return False
-        # An interval that is looked at after every block is stopped at when it happens to be narrow; so in steps of a tenth.
-        if (counted - self._planned()) % max(1, self._planned() // 10):
+        # Stopping at the first block at which the interval happens to be narrow would make it narrow by luck. So it is looked at
+        # rarely: from its width follows how many blocks it will take, and these are run first.
+        if counted < self._wanted:
             return True
         session, sides = self.results()
         width = judge.half_width(session, sides)
-        return width is None or width > self._plan.precision
+        if width is not None and width <= self._plan.precision:
+            return False
+        growth = MOST_GROWTH if width is None else min(MOST_GROWTH, (width / self._plan.precision) ** 2)
+        self._wanted = max(counted + 1, math.ceil(counted * growth * SPARE))
+        return True
 
     def _block(self, sample: int) -> None:
         number = len(self._journal.happened.blocks)

@@ -19,6 +19,8 @@ Values = npt.NDArray[np.float64]
 
 LEVEL = 0.05
 POWER = 0.8
+MOST_SCORE = 3.0
+"""Reach of the bootstrap's interval in that of Student's."""
 DRAWS = 10_000
 FEWEST_BLOCKS = 6
 """With five, even blocks that all agree happen by chance once in 16 times."""
@@ -53,7 +55,7 @@ def estimate(differences: Mapping[int, Sequence[float]]) -> Interval | None:
     if len(differences) == 1:
         (blocks,) = differences.values()
         return _signed_rank(np.array(blocks, np.float64)) if len(blocks) >= FEWEST_BLOCKS else None
-    means = np.array([np.mean(blocks) for blocks in differences.values()], np.float64)
+    means = np.sort(np.array([np.mean(blocks) for blocks in differences.values()], np.float64))  # in whatever order they were given
     if len(means) < 2:
         return None
     return _student(means) if len(means) < FEWEST_SAMPLES else _wider(_student(means), _resampled(means))
@@ -65,11 +67,11 @@ def _signed_rank(differences: Values) -> Interval:
     first, second = np.triu_indices(count)
     walsh = np.sort((differences[first] + differences[second]) / 2)
     cumulated = np.cumsum(_rank_sums(count))
-    # The largest rank sum that is as rare as the level allows; the interval leaves out so many Walsh averages at either end, less one.
+    # The largest rank sum that is as rare as the level allows: the interval leaves out so many Walsh averages at either end.
     rare = int(np.searchsorted(cumulated, LEVEL / 2, side="right")) - 1
     low, high = walsh[max(rare, 0)], walsh[-1 - max(rare, 0)]
-    above, below = float(np.sum(walsh > 0)), float(np.sum(walsh < 0))
-    smaller = math.ceil(min(above, below) + (len(walsh) - above - below) / 2)
+    # What is neither above nor below speaks for there being no difference.
+    smaller = len(walsh) - max(int(np.sum(walsh > 0)), int(np.sum(walsh < 0)))
     p = min(1.0, 2 * float(cumulated[smaller]))
     return _interval(float(np.median(walsh)), float(low), float(high), p)
 
@@ -108,8 +110,10 @@ def _resampled(means: Values) -> Interval:
     if error == 0:
         return _interval(location, location, location, float(location == 0))
     drawn = means[draws(len(means))]
-    errors = drawn.std(axis=1, ddof=1) / math.sqrt(len(means))
-    scores = (drawn.mean(axis=1) - location)[errors > 0] / errors[errors > 0]
+    # A draw of nearly the same values has no error of its own to speak of, and a score without bounds.
+    errors = np.maximum(drawn.std(axis=1, ddof=1) / math.sqrt(len(means)), error / 1e3)
+    most_believed = MOST_SCORE * student_quantile(1 - LEVEL / 2, len(means) - 1)
+    scores = np.clip((drawn.mean(axis=1) - location) / errors, -most_believed, most_believed)
     least, most = np.quantile(scores, [LEVEL / 2, 1 - LEVEL / 2])
     p = float(np.mean(np.abs(scores) >= abs(location) / error))
     return _interval(location, location - float(most) * error, location - float(least) * error, max(p, 1 / DRAWS))
@@ -167,19 +171,6 @@ def smallest_effect(variation: float, blocks: int) -> float | None:
         return None
     reach = student_quantile(1 - LEVEL / 2, blocks - 1) + student_quantile(POWER, blocks - 1)
     return math.expm1(reach * variation / math.sqrt(blocks * _WILCOXON_EFFICIENCY))
-
-
-def blocks_needed(variation: float, effect: float) -> int:
-    """The fewest blocks that see a relative difference of `effect` in 80 of 100 comparisons."""
-    blocks = FEWEST_BLOCKS
-    while (seen := smallest_effect(variation, blocks)) is None or seen > effect:
-        blocks += max(1, blocks // 20)
-    return blocks
-
-
-def variation(values: Sequence[float]) -> float:
-    """Coefficient of variation, not moved by a few outliers: 1.4826 median absolute deviations for the standard deviation."""
-    return 1.4826 * deviation(values) / statistics.median(values)
 
 
 def deviation(values: Sequence[float]) -> float:
@@ -248,11 +239,12 @@ def break_even(extra: float, gains: Mapping[int, Sequence[float]]) -> BreakEven:
 
     The interval of the gain is a percentile bootstrap over blocks, or over samples if there are several.
     """
-    units = np.array(next(iter(gains.values())) if len(gains) == 1 else [np.mean(blocks) for blocks in gains.values()], np.float64)
+    if extra <= 0:
+        return BreakEven(0, 0, 0)
+    units = np.sort(np.array(next(iter(gains.values())) if len(gains) == 1 else [np.mean(blocks) for blocks in gains.values()], np.float64))
     mean = float(units.mean())
     least, most = np.quantile(units[draws(len(units))].mean(axis=1), [LEVEL / 2, 1 - LEVEL / 2])
     if least <= 0:
-        # Nothing gained for certain: a preparation that is no longer needs none.
         return BreakEven(None, None, None)
-    samples, low, high = (max(0, math.ceil(extra / gain)) for gain in (mean, most, least))
+    samples, low, high = (math.ceil(extra / gain) for gain in (mean, most, least))
     return BreakEven(samples, low, high)

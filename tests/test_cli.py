@@ -191,7 +191,7 @@ def kill_a_worker(running: subprocess.Popen[str]) -> None:
 
 @pytest.mark.slow
 def test_after_a_killed_worker_and_after_an_interrupt_the_session_goes_on(tmp_path: Path) -> None:
-    asked = "run baseline --model eventgpt --preset tiny --device cpu --new-tokens 4 --blocks 40 --trace-tokens 0 --out out"
+    asked = "run baseline --model eventgpt --preset tiny --device cpu --new-tokens 4 --blocks 16 --trace-tokens 0 --out out"
     raw = tmp_path / "out" / "runs.jsonl"
     with interruptible(asked, tmp_path) as running:
         wait_for(raw, '"block": {', 3)
@@ -201,7 +201,7 @@ def test_after_a_killed_worker_and_after_an_interrupt_the_session_goes_on(tmp_pa
     assert "the worker of baseline ended with code -9" in told
     assert told.splitlines()[-1].endswith("To go on, give the same command with --out out --resume")
     kept = journal.read(tmp_path / "out")
-    assert 3 <= len(kept.blocks) < 40
+    assert 3 <= len(kept.blocks) < 16
 
     with interruptible(f"{asked} --resume", tmp_path) as running:
         wait_for(raw, '"block": {', len(kept.blocks) + 3)

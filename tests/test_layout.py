@@ -36,7 +36,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "selftest": {"results", "statistics", "judge", "planted", "render"},
     "preparations": {"results"},
     "memory": {"results", "gpu"},
-    "energy": {"results"},
+    "energy": {"results", "gpu"},
     "conditions": {"gpu"},
     "measure": {"results", "stages", "preparations"},
     "trace": {"results", "stages", "measure"},

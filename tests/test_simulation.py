@@ -52,14 +52,14 @@ def test_a_fixed_order_finds_differences_that_are_not_there(fixed: str, monkeypa
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("truth", [1.0, 1.02, 1.05, 1.5])
 @pytest.mark.parametrize(
-    ("samples", "noise", "comparisons"),
-    [(1, Noise(), 400), (12, Noise(samples=0.03), 200), (25, Noise(samples=0.03), 200)],
-    ids=["one sample", "12 samples", "25 samples"],
+    ("truth", "samples", "comparisons"),
+    [(1.0, 1, 400), (1.02, 1, 400), (1.05, 1, 400), (1.5, 1, 400), (1.0, 12, 300), (1.5, 25, 200)],
 )
-def test_the_interval_contains_the_truth(truth: float, samples: int, noise: Noise, comparisons: int) -> None:
-    judged = [compare(seed, truth, noise, samples=samples) for seed in range(comparisons)]
+def test_the_interval_contains_the_truth(truth: float, samples: int, comparisons: int) -> None:
+    noise = Noise(samples=0 if samples == 1 else 0.03)
+    first = 10_000 * samples  # seeds of their own, so that one unlucky draw is not seen in all of them
+    judged = [compare(first + seed, truth, noise, samples=samples) for seed in range(comparisons)]
     intervals = [one.total.interval for one in judged]
     covered = sum(interval is not None and interval.low <= truth <= interval.high for interval in intervals)
     assert covered >= 0.93 * comparisons
@@ -67,12 +67,12 @@ def test_the_interval_contains_the_truth(truth: float, samples: int, noise: Nois
 
 @pytest.mark.slow
 def test_the_interval_contains_the_truth_also_if_blocks_are_added_until_it_is_narrow() -> None:
-    plan = dataclasses.replace(PLAN, precision=0.004)
-    judged = [compare(seed, 1.02, plan=plan) for seed in range(300)]
+    plan = dataclasses.replace(PLAN, precision=0.005)
+    judged = [compare(seed, 1.02, plan=plan) for seed in range(200)]
     widths = [one.total.interval.half_width for one in judged if one.total.interval]
-    assert max(widths) <= 0.004
+    assert max(widths) <= 0.005
     covered = sum(one.total.interval is not None and one.total.interval.low <= 1.02 <= one.total.interval.high for one in judged)
-    assert covered >= 0.93 * 300
+    assert covered >= 0.93 * 200
 
 
 @pytest.mark.slow

@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from evbench import floors
+from evbench.errors import UserError
+from evbench.floors import Floor
+from evbench.results import Gpu, Machine, Sample, Workload
+
+MACHINE = Machine("Linux", "Fast CPU", 8, 2**34, None, "3.11", {"torch": "2.14"}, "abc")
+WITH_GPU = dataclasses.replace(MACHINE, gpu=Gpu("Fast GPU", "580.1", 2**36, 700.0, 700.0, 1980, None))
+TINY = Workload("video-llava", "tiny", None, (Sample("a.mp4", "00", 4, 6),), 8, "inclusive", "What?", 2, False, "cpu", "float32", 0)
+ON_GPU = dataclasses.replace(TINY, preset=None, weights="/weights", device="cuda", seed=None)
+
+
+@pytest.fixture(autouse=True)
+def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty home of our own, never a real one."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    return tmp_path / "state"
+
+
+def floor(machine: Machine = MACHINE, workload: Workload = TINY, total: float = 0.01) -> Floor:
+    smallest = {"total": total, "vision": 0.02}
+    return Floor("2026-01-01T00:00:00Z", floors.place(machine), floors.work(workload), smallest)
+
+
+def test_what_was_kept_is_found_again(state: Path) -> None:
+    assert floors.find(MACHINE, TINY) is None
+    floors.keep(floor())
+    assert floors.find(MACHINE, TINY) == floor()
+    assert [path.name for path in (state / "evbench").iterdir()] == ["noise-floors.json"]
+
+
+def test_a_floor_is_of_one_machine_and_one_kind_of_work() -> None:
+    floors.keep(floor())
+    assert floors.find(WITH_GPU, TINY) is None
+    assert floors.find(MACHINE, ON_GPU) is None
+    assert floors.find(dataclasses.replace(MACHINE, cores=4), TINY) is None
+    assert floors.find(dataclasses.replace(MACHINE, source="def", packages={}), TINY) == floor(), "it is the same machine"
+    assert floors.find(MACHINE, dataclasses.replace(TINY, prompt="Who?", new_tokens=9)) == floor(), "it is the same kind of work"
+
+
+def test_a_machine_and_its_work_are_named() -> None:
+    assert floors.place(MACHINE) == "Fast CPU, 8 cores"
+    assert floors.place(WITH_GPU) == "Fast CPU, 8 cores, Fast GPU"
+    assert floors.work(TINY) == "video-llava tiny on cpu"
+    assert floors.work(ON_GPU) == "video-llava /weights on cuda"
+
+
+def test_a_new_floor_replaces_the_one_before_and_no_other() -> None:
+    floors.keep(floor(total=0.01))
+    floors.keep(floor(WITH_GPU, ON_GPU, total=0.002))
+    floors.keep(floor(total=0.03))
+    assert floors.find(MACHINE, TINY) == floor(total=0.03)
+    assert floors.find(WITH_GPU, ON_GPU) == floor(WITH_GPU, ON_GPU, total=0.002)
+    assert floors.path().read_text().count('"measured"') == 2
+
+
+@pytest.mark.parametrize("value", [None, ""])
+def test_without_a_folder_by_the_environment_it_is_in_the_home(value: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if value is None:
+        monkeypatch.delenv("XDG_STATE_HOME")
+    else:
+        monkeypatch.setenv("XDG_STATE_HOME", value)
+    floors.keep(floor())
+    assert (tmp_path / "home" / ".local" / "state" / "evbench" / "noise-floors.json").exists()
+    assert floors.find(MACHINE, TINY) == floor()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"[{",
+        b"null",
+        b"7",
+        b"[7]",
+        b"\xff\xfe",
+        b'[{"measured": "2026"}]',
+        b'[{"measured": "2026", "machine": "CPU", "work": "tiny", "smallest": {"total": "0.1"}}]',
+        b'[{"measured": "2026", "machine": "CPU", "work": "tiny", "smallest": {}, "more": 1}]',
+        b"[" * 100_000,
+    ],
+    ids=[
+        "empty",
+        "cut off",
+        "null",
+        "number",
+        "list of numbers",
+        "no text",
+        "fields missing",
+        "text for a number",
+        "one field more",
+        "deep",
+    ],
+)
+def test_a_damaged_file_is_refused_and_left_alone(content: bytes) -> None:
+    file = floors.path()
+    file.parent.mkdir(parents=True)
+    file.write_bytes(content)
+    with pytest.raises(UserError, match=r"noise-floors\.json is damaged \(.*\); remove it and run evbench selftest again"):
+        floors.find(MACHINE, TINY)
+    with pytest.raises(UserError, match="is damaged"):
+        floors.keep(floor())
+    assert file.read_bytes() == content
+
+
+def test_a_place_that_cannot_be_read_is_named(state: Path) -> None:
+    state.write_text("a file in the folder's place")
+    with pytest.raises(UserError, match=r"cannot read .*noise-floors\.json \(Not a directory\); mend that, or set XDG_STATE_HOME"):
+        floors.find(MACHINE, TINY)
+
+
+def test_a_place_that_cannot_be_written_is_named(state: Path) -> None:
+    # A link to nowhere stops the superuser too, whom permissions do not stop.
+    state.mkdir()
+    (state / "evbench").symlink_to(state / "nowhere")
+    assert floors.find(MACHINE, TINY) is None
+    with pytest.raises(UserError, match=r"cannot write .*noise-floors\.json \(File exists\); mend that, or set XDG_STATE_HOME"):
+        floors.keep(floor())
+
+
+def test_a_floor_that_cannot_be_written_leaves_the_one_before(state: Path) -> None:
+    floors.keep(floor(total=0.01))
+    (state / "evbench" / "noise-floors.json.part").mkdir()
+    with pytest.raises(UserError, match="cannot write"):
+        floors.keep(floor(total=0.03))
+    assert floors.find(MACHINE, TINY) == floor(total=0.01)
