@@ -34,6 +34,8 @@ class Findings:
     disturbances: tuple[str, ...]
     """Reasons to run it again."""
     remarks: tuple[str, ...]
+    sm_mhz: int | None = None
+    """Median clock of the GPU's multiprocessors."""
 
 
 class Watch(Protocol):
@@ -137,7 +139,8 @@ class GpuWatch:
                 disturbances.append(f"the GPU's clock was {clock:,.0f} MHz, {normal:,.0f} in the warm-up")
         if self._processes() > self.workers() + self._foreign:
             disturbances.append("another process came onto the GPU")
-        return Findings(tuple(disturbances), ("at the power limit",) if self._reasons & CAPPED else ())
+        remarks = ("at the power limit",) if self._reasons & CAPPED else ()
+        return Findings(tuple(disturbances), remarks, int(statistics.median(self._clocks)) if self._clocks else None)
 
     def _clock(self) -> list[int]:
         """Of the multiprocessors, in MHz. Empty if this GPU does not tell."""
@@ -171,6 +174,7 @@ class Both:
         return Findings(
             tuple(told for findings in found for told in findings.disturbances),
             tuple(told for findings in found for told in findings.remarks),
+            next((findings.sm_mhz for findings in found if findings.sm_mhz is not None), None),
         )
 
 

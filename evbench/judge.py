@@ -298,7 +298,7 @@ def _refusal(result: Result, apart: bool) -> tuple[list[str], Verdict | None]:
     if len(sides) == 1:
         return [], None
     invalid = []
-    if different := _unequal_work(sides):
+    if different := unequal_work(sides):
         invalid.append(f"the two sides did not do the same work: {'; '.join(different)}")
     for session in result.sessions:
         if _too_disturbed(session):
@@ -314,7 +314,7 @@ def _refusal(result: Result, apart: bool) -> tuple[list[str], Verdict | None]:
     return [], None
 
 
-def _unequal_work(sides: Mapping[Role, VariantResult]) -> list[str]:
+def unequal_work(sides: Mapping[Role, VariantResult]) -> list[str]:
     """Fields in which a run did something else than the baseline's first run of the same sample."""
     asked: dict[int, Run] = {}
     for run in sides["baseline"].timed():
@@ -325,7 +325,7 @@ def _unequal_work(sides: Mapping[Role, VariantResult]) -> list[str]:
 
 def _differs_in_length_only(sides: Mapping[Role, VariantResult], apart: bool) -> bool:
     """Then no time is compared, but the part of the difference that the number of tokens made can be told."""
-    different = _unequal_work(sides) if len(sides) == 2 and not apart else []
+    different = unequal_work(sides) if len(sides) == 2 and not apart else []
     return bool(different) and all(field.startswith(("new_tokens ", "stop ")) for field in different)
 
 

@@ -21,7 +21,20 @@ from evbench.results import Gpu, Machine
 from evbench.variants import CHOICES, Choice, Variant, nearest
 
 DEVICES = ("auto", "cuda", "cpu")
-PACKAGES = ("evbench", "torch", "torchvision", "triton", "transformers", "tokenizers", "nvidia-dali-cuda130", "av", "pillow", "numpy")
+PACKAGES = (
+    "evbench",
+    "torch",
+    "torchvision",
+    "triton",
+    "transformers",
+    "tokenizers",
+    "nvidia-dali-cuda130",
+    "flash-attn",
+    "flash-attn-4",
+    "av",
+    "pillow",
+    "numpy",
+)
 
 
 def read(device: str) -> Machine:

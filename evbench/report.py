@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from evbench.demands import Outcome
-from evbench.differences import machine_differences, work_differences
-from evbench.judge import MOST_ENERGY_ERROR, OVERLAP, SMALLEST, Judgement, Line, Spread, Verdict, judge
+from evbench.differences import machine_differences
+from evbench.judge import MOST_ENERGY_ERROR, OVERLAP, SMALLEST, Judgement, Line, Spread, Verdict, judge, unequal_work
 from evbench.render import Report, Table, printable
-from evbench.results import STAGES, Energy, Machine, Result, Role, Session, VariantResult, Work
+from evbench.results import STAGES, Build, Energy, Machine, Result, Role, Session, VariantResult, Work
 from evbench.statistics import BreakEven
 from evbench.units import NOT_MEASURED, format_bytes, format_range, format_ratio, format_ratios, format_seconds, format_signed
 from evbench.variants import CHOICES, VARIANTS
@@ -52,7 +52,7 @@ def _facts(result: Result) -> dict[str, str]:
         "Input": _input(side),
         "Tokens": f"{work.prompt_tokens} in the prompt, {work.visual_tokens} of them visual; {work.new_tokens} new, "
         + ("fewer if the answer ends" if workload.stop_at_end else "always as many"),
-        "Machine": _machine(session.machine, build.threads),
+        "Machine": _machine(session.machine, build),
         "Order": _order(session),
     }
     if "optimized" in variants:
@@ -61,7 +61,7 @@ def _facts(result: Result) -> dict[str, str]:
         other = variants["optimized"]
         if other.session != side.session:
             there = result.session(other).machine
-            where = "" if session.machine == there else f" on {_machine(there, other.builds[0].threads)}"
+            where = "" if session.machine == there else f" on {_machine(there, other.builds[0])}"
             if different := machine_differences(session.machine, there):
                 facts["Machines differ"] = "; ".join(f"{name}: {values}" for name, values in different.items())
             facts["Measured apart"] = f"the baseline from {side.session}, the optimized side from {other.session}{where}: not in turn"
@@ -294,6 +294,7 @@ def _notes(result: Result, judged: Judgement) -> tuple[str, ...]:
         notes.append(f"Stages overlap when nothing keeps them apart ({' and '.join(overlap)}): their single times are upper bounds.")
     if judged.break_even is not None:
         notes.append(_paid_back(judged.break_even, judged.preparation))
+    notes += [f"{told}." for session in result.sessions if (told := _clock(session))]
     if told := _remarks(result):
         notes.append(f"Noticed beside the runs: {told}.")
     notes += [note for role, side in variants.items() if (note := _energy(role, side.energy))]
@@ -339,6 +340,15 @@ def _paid_back(even: BreakEven, preparation: dict[Role, float]) -> str:
     )
 
 
+def _clock(session: Session) -> str:
+    readings = [block.sm_mhz for block in session.blocks if block.sm_mhz is not None]
+    if not readings or session.machine.gpu is None:
+        return ""
+    most = session.machine.gpu.max_sm_mhz
+    of = "" if most is None else f", {most:,} at most"
+    return f"Clock of the GPU's multiprocessors over the blocks: {min(readings):,} - {max(readings):,} MHz{of}"
+
+
 def _remarks(result: Result) -> str:
     counts: dict[str, int] = {}
     for session in result.sessions:
@@ -369,21 +379,19 @@ def _difference(baseline: VariantResult, optimized: VariantResult) -> str:
 
 
 def _same_work(baseline: VariantResult, optimized: VariantResult) -> str:
-    ours = baseline.timed()[0].work
-    runs = (*baseline.timed(), *optimized.timed())
-    different = next((found for run in runs if (found := work_differences(ours, run.work))), None)
-    return "yes: frames, pixels, prompt, new tokens, type" if different is None else "NO: " + "; ".join(different)
+    different = unequal_work({"baseline": baseline, "optimized": optimized})
+    return "NO: " + "; ".join(different) if different else "yes: frames, pixels, prompt, new tokens, type"
 
 
-def _machine(machine: Machine, threads: int) -> str:
+def _machine(machine: Machine, build: Build) -> str:
     gpu = ""
     if machine.gpu is not None:
         limit = f", power limit {machine.gpu.power_limit_watts:.0f} W" if machine.gpu.power_limit_watts is not None else ""
         fixed = f", clock set to {machine.gpu.applications_sm_mhz:,} MHz" if machine.gpu.applications_sm_mhz is not None else ""
-        gpu = f"{machine.gpu.name}, driver {machine.gpu.driver}{limit}{fixed}; "
+        gpu = f"{machine.gpu.name}, driver {machine.gpu.driver}, CUDA {build.libraries['cuda']}{limit}{fixed}; "
     versions = ", ".join(f"{name} {version}" for name, version in machine.packages.items() if name in ("torch", "transformers") and version)
     source = f"; evbench at {machine.source}" if machine.source else ""
-    return f"{gpu}{machine.cpu}, {machine.cores} cores, {threads} threads; Python {machine.python}, {versions}{source}"
+    return f"{gpu}{machine.cpu}, {machine.cores} cores, {build.threads} threads; Python {machine.python}, {versions}{source}"
 
 
 def _pictures(work: Work, policy: str) -> str:

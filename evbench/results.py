@@ -220,6 +220,8 @@ class Build:
     """Hash over names, shapes and bits of all weights: equal on both sides, or the models differ."""
     threads: int
     """CPU threads that torch uses."""
+    libraries: dict[str, str | None]
+    """Versions of what torch and PyAV were built with: cuda, cudnn, libavcodec."""
     cached_files: int
     """Files in the compile cache on disk before anything was compiled. 0: the cache was cold."""
 
@@ -290,6 +292,8 @@ class Block:
     """Why it does not count and was run again. Empty if it counts."""
     remarks: tuple[str, ...]
     """What was noticed and is no reason to run it again."""
+    sm_mhz: int | None
+    """Clock of the GPU's multiprocessors, the median of the readings after each run. None on a CPU."""
 
 
 @dataclass(frozen=True)

@@ -266,7 +266,7 @@ class Sitting:
             watch.look()
         found = watch.end()
         disturbances = found.disturbances + (("something was compiled or captured in a timed run",) if prepared else ())
-        self._journal.ended(Block(number, sample, letters, disturbances, found.remarks))
+        self._journal.ended(Block(number, sample, letters, disturbances, found.remarks, found.sm_mhz))
 
     def _blocked(self) -> None:
         """All of one, then all of the other: if that tells something else than the blocks, the order matters."""

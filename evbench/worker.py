@@ -251,8 +251,17 @@ def _build(make: Make) -> tuple[Any, Build]:
     pipeline = build(make.variant, make.workload)
     _synchronizer(device)()
     seconds = time.perf_counter() - start
-    made = Build(seconds, pipeline.parameters, pipeline.weights_fingerprint, torch.get_num_threads(), cached)
+    made = Build(seconds, pipeline.parameters, pipeline.weights_fingerprint, torch.get_num_threads(), _libraries(), cached)
     return (pipeline if make.delay is None else plant(make.delay, pipeline, _synchronizer(device))), made
+
+
+def _libraries() -> dict[str, str | None]:
+    import av
+    import torch
+
+    cudnn = torch.backends.cudnn.version() if torch.cuda.is_available() else None  # type: ignore[no-untyped-call]
+    codec = ".".join(map(str, av.library_versions["libavcodec"]))
+    return {"cuda": torch.version.cuda, "cudnn": None if cudnn is None else str(cudnn), "libavcodec": codec}
 
 
 def _synchronizer(device: str) -> Callable[[], None]:

@@ -84,7 +84,7 @@ def make_side(*runs: Run, variant: str = "baseline", **workload: Any) -> Variant
         choices={"decode": "plain"},
         workload=dataclasses.replace(asked, **workload),
         session=STARTED,
-        builds=(Build(1.5, 10, "ab", 2, 0),),
+        builds=(Build(1.5, 10, "ab", 2, {"cuda": "13.0"}, 0),),
         unsteady=(),
         runs=(make_run("first"), *runs),
         trace=None,
@@ -109,7 +109,7 @@ def scaled(side: VariantResult, factor: float) -> VariantResult:
 
 
 def make_session(blocks: int = 10, started: str = STARTED, machine: Machine = MACHINE, **plan: Any) -> Session:
-    made = tuple(Block(number, 0, "ABBA", (), ()) for number in range(blocks))
+    made = tuple(Block(number, 0, "ABBA", (), (), None) for number in range(blocks))
     return Session(started, machine, dataclasses.replace(PLAN, **plan), 0, made, ())
 
 

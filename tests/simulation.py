@@ -153,7 +153,7 @@ class SimulatedWorker:
     role: Role
 
     def built(self) -> Build:
-        return Build(1.0, 10, "ab", 2, 0)
+        return Build(1.0, 10, "ab", 2, {}, 0)
 
     def measure(self, order: Measure) -> Run:
         assert self.role in self.machine.living

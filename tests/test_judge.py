@@ -144,7 +144,7 @@ def several_samples(gains: list[float], blocks_each: int = 2) -> Result:
     """Each sample is faster by its own factor."""
     numbers = range(len(gains) * blocks_each)
     samples = tuple(Sample(f"{index}.mp4", str(index), 4, 6) for index in range(len(gains)))
-    session = dataclasses.replace(make_session(), blocks=tuple(Block(n, n % len(gains), "ABBA", (), ()) for n in numbers))
+    session = dataclasses.replace(make_session(), blocks=tuple(Block(n, n % len(gains), "ABBA", (), (), None) for n in numbers))
     sides = []
     for faster in (False, True):
         runs = [

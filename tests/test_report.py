@@ -10,7 +10,7 @@ from rich.console import Console
 from evbench import report, units
 from evbench.differences import work_differences
 from evbench.render import Report, printable, to_console, to_markdown
-from evbench.results import STAGES, Energy, Gpu, Memory, StageRun, Trace, VariantResult, Work
+from evbench.results import STAGES, Energy, Gpu, Memory, Sample, StageRun, Trace, VariantResult, Work
 from tests.examples import MACHINE, make_result, make_run, make_session, make_side, scaled, without_barriers
 
 
@@ -181,7 +181,7 @@ def test_energy_is_told_only_if_counter_and_power_agree() -> None:
 def test_the_machine_is_told_with_what_limits_its_gpu() -> None:
     card = Gpu("H200", "580", 2**37, 600.0, 700.0, 1980, 1500)
     told = report.describe(make_result(sessions=(make_session(machine=dataclasses.replace(MACHINE, gpu=card)),)))
-    assert told.facts["Machine"].startswith("H200, driver 580, power limit 600 W, clock set to 1,500 MHz; CPU, 2 cores")
+    assert told.facts["Machine"].startswith("H200, driver 580, CUDA 13.0, power limit 600 W, clock set to 1,500 MHz; CPU, 2 cores")
     assert told.facts["Machine"].endswith("evbench at abc")
 
 
@@ -191,6 +191,32 @@ def test_what_was_noticed_beside_the_runs_is_counted() -> None:
     session = dataclasses.replace(session, blocks=(*blocks, *session.blocks[4:]), remarks=("2 other processes had the GPU open",))
     found = note(report.describe(make_result(sessions=(session,))), "Noticed")
     assert found == "Noticed beside the runs: 2 other processes had the GPU open; at the power limit in 4 blocks."
+
+
+def test_the_gpus_clock_is_told() -> None:
+    card = Gpu("H200", "580", 2**37, 700.0, 700.0, 1980, None)
+    session = make_session(machine=dataclasses.replace(MACHINE, gpu=card))
+    blocks = tuple(dataclasses.replace(block, sm_mhz=1700 + block.number) for block in session.blocks)
+    told = report.describe(make_result(sessions=(dataclasses.replace(session, blocks=blocks),)))
+    assert note(told, "Clock") == "Clock of the GPU's multiprocessors over the blocks: 1,700 - 1,709 MHz, 1,980 at most."
+
+
+def test_each_sample_is_held_against_itself() -> None:
+    """Two samples differ in their frames, and both sides in nothing."""
+    side = make_side(samples=(Sample("a.mp4", "0", 4, 6), Sample("b.mp4", "1", 4, 6)))
+    runs = tuple(
+        dataclasses.replace(run, sample=1, tokens=(7, 8), work=dataclasses.replace(run.work, frame_indices=(1, 3)))
+        if (run.block or 0) % 2
+        else run
+        for run in side.runs
+    )
+    side, session = dataclasses.replace(side, runs=runs), make_session()
+    session = dataclasses.replace(session, blocks=tuple(dataclasses.replace(one, sample=one.number % 2) for one in session.blocks))
+    told = report.describe(make_result(side, baseline=side, sessions=(session,)))
+    assert told.facts["Same work"].startswith("yes")
+    assert told.facts["Input"].startswith("2 samples; the first: a.mp4")
+    assert told.outputs["Tokens"] == "identical in all runs of all 2 samples"
+    assert told.headline.startswith("SAME")
 
 
 def test_the_noise_floor_is_told_or_how_to_measure_it() -> None:
