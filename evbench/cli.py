@@ -40,7 +40,7 @@ screen = Console(width=None if sys.stdout.isatty() else PIPE_WIDTH)
 errors = Console(stderr=True)
 
 
-BLOCKS: dict[results.Order, int] = {"in turn": 10, "reload": 6}
+BLOCKS: dict[results.Order, int] = {"in turn": 12, "reload": 6}
 WARMUP_SECONDS = 120.0
 
 
@@ -76,8 +76,12 @@ class Options:
     seed: Annotated[int | None, typer.Option(min=0, max=2**63 - 1, help="Seed of random weights. Default: 0.")] = None
     blocks: Annotated[
         int | None,
-        typer.Option(min=1, max=100_000, help="Blocks ABBA or BAAB, of 8 runs. Default: 10, or one for each sample, if these are more."),
+        typer.Option(min=1, max=100_000, help="Blocks ABBA or BAAB, of 8 runs. Default: 12, or one for each sample, if these are more."),
     ] = None
+    starts: Annotated[
+        int,
+        typer.Option(min=1, max=10_000, help="Starts of the workers over which the blocks are spread: processes are not equally fast."),
+    ] = 4
     precision: Annotated[str | None, typer.Option(help="Add blocks until the interval is within so much of the ratio, such as 1%.")] = None
     max_time: Annotated[float, typer.Option(min=0, help="For --precision: seconds of timed runs after which no block is added.")] = 600
     warmup: Annotated[int, typer.Option(min=0, help="The most runs of each variant until it is steady; 120 s at most.")] = 30
@@ -118,6 +122,7 @@ class Options:
         return Plan(
             order=order,
             blocks=self.blocks or max(len(asked.samples), BLOCKS[order]),
+            starts=self.starts,
             precision=None if self.precision is None else _percent("--precision", self.precision),
             max_seconds=self.max_time,
             warmup_runs=self.warmup,
@@ -387,7 +392,7 @@ def selftest_command(
     plan = _plan(sides, asked, options)
     now = _now()
     folder = _folder(options, now, f"{asked.model}-selftest")
-    plan_of_all = dataclasses.replace(plan, blocks=plan.blocks * repetitions)
+    plan_of_all = dataclasses.replace(plan, blocks=plan.blocks * repetitions, starts=plan.starts * repetitions)
     rules = Rules({}, (), (), False, ())
     command = shlex.join(["evbench", *sys.argv[1:]])
     delays: dict[Role, Delay] = {} if delay is None else {"optimized": delay}
@@ -401,12 +406,12 @@ def selftest_command(
         test = selftest.assess(selftest.repetitions(result, plan.blocks))
         screen.print(to_rich(selftest.table(test), numbers=True))
         passed, told = test.passed, test.told
-        if repetitions >= selftest.LEAST_REPETITIONS and passed:
+        if repetitions < selftest.LEAST_REPETITIONS:
+            _tell(f"Not kept: fewer than {selftest.LEAST_REPETITIONS} repetitions say nothing of what happens once in twenty times")
+        elif test.comparable:
             measured = result.sessions[0].machine
             floors.keep(floors.Floor(now, floors.place(measured), floors.work(asked), selftest.floors(test)))
             _tell(f"Kept in {floors.path()}: comparisons of {floors.work(asked)} on this machine claim nothing below these floors")
-        elif passed:
-            _tell(f"Not kept: fewer than {selftest.LEAST_REPETITIONS} repetitions say nothing of what happens once in twenty times")
     _tell(f"{'Passed' if passed else 'FAILED'}: {printable(told)}")
     _tell(f"Written to {folder}: report.md, verdict.json, result.json, runs.jsonl")
     raise typer.Exit(0 if passed else 6)

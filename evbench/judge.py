@@ -13,7 +13,7 @@ import numpy as np
 from evbench import demands
 from evbench.demands import Demand, Outcome
 from evbench.differences import work_differences
-from evbench.results import STAGES, Result, Role, Run, Session, VariantResult
+from evbench.results import STAGES, Block, Result, Role, Run, Session, VariantResult
 from evbench.statistics import (
     LEVEL,
     BreakEven,
@@ -23,6 +23,7 @@ from evbench.statistics import (
     holm,
     median_interval,
     outliers,
+    over_starts,
     student_quantile,
     tail,
 )
@@ -138,7 +139,7 @@ def judge(result: Result) -> Judgement:
 
     def line(name: str, value: Timed) -> Line:
         spreads = {role: _spread(_values(_runs(side, _counted(sessions[role])), value)) for role, side in sides.items()}
-        interval = estimate(_differences(sides, samples, value)) if comparable else None
+        interval = _interval(sides, samples, value) if comparable else None
         return Line(name, spreads, interval, max(SMALLEST, rules.smallest.get(name, 0.0)), None)
 
     total = line(TOTAL, whole_seconds)
@@ -201,18 +202,18 @@ INSIDE: dict[str, Timed] = {"first token": _first_token, "prefill": lambda run: 
 # Blocks and differences.
 
 
-def _counted(session: Session) -> dict[int, int]:
-    """Number of each block that counts -> its sample. If too many were disturbed none is left out: the result is INVALID anyway."""
+def _counted(session: Session) -> dict[int, Block]:
+    """The blocks that count, by number. If too many were disturbed none is left out: the result is INVALID anyway."""
     if _too_disturbed(session):
-        return {block.number: block.sample for block in session.blocks}
-    return {block.number: block.sample for block in session.blocks if not block.disturbances}
+        return {block.number: block for block in session.blocks}
+    return {block.number: block for block in session.blocks if not block.disturbances}
 
 
 def _too_disturbed(session: Session) -> bool:
     return sum(bool(block.disturbances) for block in session.blocks) > MOST_DISTURBED * len(session.blocks)
 
 
-def _runs(side: VariantResult, counted: Mapping[int, int]) -> list[Run]:
+def _runs(side: VariantResult, counted: Mapping[int, Block]) -> list[Run]:
     return [run for run in side.timed() if run.block in counted]
 
 
@@ -220,7 +221,7 @@ def _values(runs: Iterable[Run], value: Timed) -> list[float]:
     return [seconds for run in runs if (seconds := value(run)) is not None]
 
 
-def _by_block(side: VariantResult, counted: Mapping[int, int], value: Timed) -> dict[int, list[float]]:
+def _by_block(side: VariantResult, counted: Mapping[int, Block], value: Timed) -> dict[int, list[float]]:
     found: dict[int, list[float]] = {}
     for run in _runs(side, counted):
         if (seconds := value(run)) is not None and run.block is not None:
@@ -229,14 +230,29 @@ def _by_block(side: VariantResult, counted: Mapping[int, int], value: Timed) -> 
 
 
 def _paired(
-    sides: Mapping[Role, VariantResult], counted: Mapping[int, int], value: Timed, difference: Callable[[list[float], list[float]], float]
-) -> dict[int, list[float]]:
-    """Sample -> the difference of each of its blocks."""
+    sides: Mapping[Role, VariantResult],
+    counted: Mapping[int, Block],
+    value: Timed,
+    difference: Callable[[list[float], list[float]], float],
+) -> dict[int, float]:
+    """Number of a block -> the difference between its two sides."""
     ours, theirs = (_by_block(sides[role], counted, value) for role in ("baseline", "optimized"))
+    return {number: difference(ours[number], theirs[number]) for number in counted if number in ours and number in theirs}
+
+
+def _grouped(differences: Mapping[int, float], group: Callable[[int], int]) -> dict[int, list[float]]:
     found: dict[int, list[float]] = {}
-    for block in ours.keys() & theirs.keys():
-        found.setdefault(counted[block], []).append(difference(ours[block], theirs[block]))
+    for number, difference in differences.items():
+        found.setdefault(group(number), []).append(difference)
     return found
+
+
+def _interval(sides: Mapping[Role, VariantResult], counted: Mapping[int, Block], value: Timed) -> Interval | None:
+    differences = _paired(sides, counted, value, _log_ratio)
+    if not differences:
+        return None
+    interval = estimate(_grouped(differences, lambda number: counted[number].sample))
+    return interval and over_starts(interval, _grouped(differences, lambda number: counted[number].start))
 
 
 def _log_ratio(ours: list[float], theirs: list[float]) -> float:
@@ -247,15 +263,11 @@ def _log(seconds: float) -> float:
     return math.log(max(seconds, 1e-9))  # a stage that does nothing takes less than the clock can tell
 
 
-def _differences(sides: Mapping[Role, VariantResult], counted: Mapping[int, int], value: Timed) -> dict[int, list[float]]:
-    return _paired(sides, counted, value, _log_ratio)
-
-
 def half_width(session: Session, sides: Mapping[Role, VariantResult]) -> float | None:
     """Of the interval of the total, relative; of one variant alone, that of its median. None if there is no interval yet."""
     counted = _counted(session)
     if len(sides) == 2:
-        interval = estimate(_differences(sides, counted, whole_seconds))
+        interval = _interval(sides, counted, whole_seconds)
         return None if interval is None else interval.half_width
     values = _values(_runs(sides["baseline"], counted), whole_seconds)
     around = median_interval(values)
@@ -356,6 +368,8 @@ def _flags(
         flags["NOT_STEADY"] = f"the warm-up was given up: {'; '.join(unsteady)}"
     if any(session.plan.order == "reload" for session in sessions.values()) and len(sides) == 2:
         flags["ORDER=RELOAD"] = "only one worker fits at a time: each block starts both anew, one after the other"
+    if comparable and len({block.start for block in sessions["baseline"].blocks}) == 1:
+        flags["ONE_START"] = "each worker was started once: the interval is of these two processes, and others may differ; give --starts"
     if len({session.started for session in sessions.values()}) > 1:
         flags["MEASURED_APART"] = (
             f"the baseline from {sessions['baseline'].started}, the optimized side from {sessions['optimized'].started}"
@@ -402,7 +416,7 @@ def _ratio_of_medians(total: Line) -> float | None:
     return None if ours is None or theirs is None else ours.median / theirs.median
 
 
-def _ratio_of_totals(sides: Mapping[Role, VariantResult], counted: Mapping[int, int]) -> float:
+def _ratio_of_totals(sides: Mapping[Role, VariantResult], counted: Mapping[int, Block]) -> float:
     ours, theirs = (sum(_values(_runs(side, counted), whole_seconds)) for side in sides.values())
     return ours / theirs
 
@@ -415,7 +429,7 @@ def _barriers(runs: Sequence[Run]) -> float:
     return _mean(runs, lambda run: run.seconds if run.stages is not None else None) / _mean(runs, whole_seconds) - 1
 
 
-def _gain(sides: Mapping[Role, VariantResult], counted: Mapping[int, int]) -> tuple[Part, ...]:
+def _gain(sides: Mapping[Role, VariantResult], counted: Mapping[int, Block]) -> tuple[Part, ...]:
     """Difference of the means, taken apart. The stages add up to more than the whole by what barriers cost and overlap saves."""
     ours, theirs = (_runs(side, counted) for side in sides.values())
     parts = {stage: _mean(ours, stage_seconds(stage)) - _mean(theirs, stage_seconds(stage)) for stage in STAGES}
@@ -429,16 +443,17 @@ def _gain(sides: Mapping[Role, VariantResult], counted: Mapping[int, int]) -> tu
     return tuple(Part(name, seconds, seconds / whole if whole else 0.0) for name, seconds in parts.items())
 
 
-def _preparation(side: VariantResult, counted: Mapping[int, int]) -> float:
+def _preparation(side: VariantResult, counted: Mapping[int, Block]) -> float:
     """Start, first call and warm-up of one worker, less what its runs would take when steady."""
     usual = _mean(_runs(side, counted), lambda run: run.seconds if run.stages is not None else None)
     before = [run.seconds - usual for run in side.runs if run.kind in ("first", "warmup")]
     return (sum(build.seconds for build in side.builds) + sum(before)) / len(side.builds)
 
 
-def _break_even(sides: Mapping[Role, VariantResult], counted: Mapping[int, int]) -> BreakEven:
+def _break_even(sides: Mapping[Role, VariantResult], counted: Mapping[int, Block]) -> BreakEven:
     gains = _paired(sides, counted, whole_seconds, lambda ours, theirs: statistics.fmean(ours) - statistics.fmean(theirs))
-    return break_even(_preparation(sides["optimized"], counted) - _preparation(sides["baseline"], counted), gains)
+    extra = _preparation(sides["optimized"], counted) - _preparation(sides["baseline"], counted)
+    return break_even(extra, _grouped(gains, lambda number: counted[number].sample))
 
 
 # Demands.

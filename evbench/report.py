@@ -82,6 +82,8 @@ def _order(session: Session) -> str:
     told = (
         f"{len(counted)} blocks {kinds}, drawn by lot (A the baseline, B the optimized side)" if "B" in kinds else f"{len(counted)} blocks"
     )
+    starts = len({block.start for block in counted})
+    told += f" over {starts} starts of the workers" if starts > 1 else ""
     told += "; each letter one run as a user has it and one with barriers between the stages"
     return told + (f"; {len(blocks) - len(counted)} more were disturbed and are not counted" if len(blocks) > len(counted) else "")
 

@@ -265,6 +265,8 @@ class Plan:
     order: Order
     blocks: int
     """The fewest that are run. With several samples, rounded up to the same number for each."""
+    starts: int
+    """Over how many starts of the workers they are spread. Where only one worker fits at a time, each block is a start."""
     precision: float | None
     """Half-width of the interval, relative, for which blocks are added. None to add none."""
     max_seconds: float
@@ -286,6 +288,8 @@ class Block:
 
     number: int
     sample: int
+    start: int
+    """Which start of the workers it ran on: processes of the same variant are not equally fast."""
     order: str
     """`ABBA`: A is the baseline, B the optimized side."""
     disturbances: tuple[str, ...]

@@ -45,6 +45,8 @@ class SelfTest:
     trials: tuple[Trial, ...]
     most: int
     """More comparisons than this that are significant happen by chance in less than 2 of 100 self-tests."""
+    comparable: bool
+    """Whether times could be compared at all. If so the floors hold, also of a machine that fails: it needs them most."""
     passed: bool
     told: str
 
@@ -76,13 +78,13 @@ def assess(judged: Sequence[Judgement]) -> SelfTest:
     total = trials[0]
     refused = next((one for one in judged if one.verdict in (Verdict.INVALID, Verdict.OUTPUT_DIFFERS)), None)
     if refused is not None:
-        return SelfTest(trials, most, False, f"{refused.verdict}: {'; '.join(refused.reasons)}")
+        return SelfTest(trials, most, False, False, f"{refused.verdict}: {'; '.join(refused.reasons)}")
     if total.significant > most:
-        return SelfTest(trials, most, False, f"{total.significant} of {total.comparisons} found a difference; {most} may by chance")
+        return SelfTest(trials, most, True, False, f"{total.significant} of {total.comparisons} found a difference; {most} may by chance")
     if total.mean is not None and not total.mean.low <= 1 <= total.mean.high:
         told = f"taken together they find a difference that is not there: {total.mean.low:.4f} - {total.mean.high:.4f} times as fast"
-        return SelfTest(trials, most, False, told)
-    return SelfTest(trials, most, True, f"{total.significant} of {total.comparisons} found a difference; up to {most} may by chance")
+        return SelfTest(trials, most, True, False, told)
+    return SelfTest(trials, most, True, True, f"{total.significant} of {total.comparisons} found a difference; up to {most} may by chance")
 
 
 def _trial(name: str, lines: Sequence[Line]) -> Trial:

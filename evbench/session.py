@@ -91,19 +91,18 @@ class Sitting:
         self._living: dict[Role, tuple[ExitStack, Runner]] = {}
         self._turn = journal.happened.turns()
         self._wanted = 0
+        self._start_number = max((block.start for block in journal.happened.blocks), default=-1)
+        self._in_start = 0
+        self._foretold = False
         self.traces: dict[Role, Trace] = {}
         self.energies: dict[Role, Energy | None] = {}
 
     def run(self, keep: Callable[[], object], folder: Path) -> None:
         """`keep` is called before the traces: a trace that fails must not cost the rest."""
         with self._crew():
-            if self._plan.order == "in turn":
-                for role in self._variants:
-                    self._start(role)
-                self._warm_up(tuple(self._variants))
-                self._foretell()
             self._blocks()
             if self._plan.order == "in turn" and len(self._variants) == 2:
+                self._worker("baseline")
                 self._blocked()
             keep()
             for role in self._variants:
@@ -157,9 +156,12 @@ class Sitting:
     def _worker(self, role: Role) -> Runner:
         """The worker, warm. Where only one fits, the other makes room for it."""
         if role not in self._living:
+            roles = tuple(self._variants) if self._plan.order == "in turn" else (role,)
             self._end(*self._living)
-            self._start(role)
-            self._warm_up((role,))
+            for starting in roles:
+                self._start(starting)
+            self._warm_up(roles)
+            self._foretell()
         return self._living[role][1]
 
     def _measure(self, role: Role, kind: Kind, sample: int, block: int | None, barriers: bool) -> Run:
@@ -195,17 +197,20 @@ class Sitting:
 
     def _foretell(self) -> None:
         """Say what the planned blocks can see."""
-        scatter = [judge.scatter(self._journal.happened.runs[role]) for role in self._variants]
+        if self._foretold:
+            return
+        self._foretold = True
+        scatter = [judge.scatter(self._journal.happened.runs.get(role, [])) for role in self._variants]
         known = [value for value in scatter if value is not None]
         if len(self._variants) == 1 or not known:
             return
         cv = max(known)
-        seen = smallest_effect(cv, self._plan.blocks)
+        seen = smallest_effect(cv, self._planned())
         told = f"warm-up runs scatter by {cv:.1%}; "
         told += (
-            f"{self._plan.blocks} blocks are too few for any interval"
+            f"{self._planned()} blocks are too few for any interval"
             if seen is None
-            else f"with {self._plan.blocks} blocks a difference of {seen:.1%} is seen in 80 of 100 comparisons"
+            else f"with {self._planned()} blocks a difference of {seen:.1%} is seen in 80 of 100 comparisons, if all starts are alike"
         )
         self._setting.listener.say(told)
 
@@ -254,8 +259,9 @@ class Sitting:
         number = len(self._journal.happened.blocks)
         letters = pattern(tuple(self._variants), self._plan.order, self._seed, number)
         watch = self._setting.watch
-        if self._plan.order == "reload":
-            self._end(*self._living)  # a process that served two blocks would make them resemble each other
+        self._begin_start()
+        if self._plan.order == "in turn":
+            self._worker(next(iter(self._variants)))  # what starting takes is no part of the block
         watch.begin()
         prepared = False
         for role, barriers in slots(letters):
@@ -266,7 +272,19 @@ class Sitting:
             watch.look()
         found = watch.end()
         disturbances = found.disturbances + (("something was compiled or captured in a timed run",) if prepared else ())
-        self._journal.ended(Block(number, sample, letters, disturbances, found.remarks, found.sm_mhz))
+        self._journal.ended(Block(number, sample, self._start_number, letters, disturbances, found.remarks, found.sm_mhz))
+        self._in_start += not disturbances
+
+    def _begin_start(self) -> None:
+        """End the workers if they have served their share of the blocks: processes of one variant are not equally fast."""
+        if self._plan.order == "reload":
+            served = True
+        else:
+            served = self._plan.starts > 1 and self._in_start >= -(-self._planned() // self._plan.starts)
+        if served or not self._living:
+            self._end(*self._living)
+            self._start_number += 1
+            self._in_start = 0
 
     def _blocked(self) -> None:
         """All of one, then all of the other: if that tells something else than the blocks, the order matters."""

@@ -42,7 +42,7 @@ CLIP = Sample(str(sample.CLIP), "", 1080, 1440)
 NOWHERE = Sample("", "", 0, 0)
 """For a pipeline that is given its input by hand."""
 MACHINE = Machine("Linux", "CPU", 2, 2**34, None, "3.11", {"torch": "2.14", "av": None}, "abc")
-PLAN = Plan("in turn", 10, None, 600.0, 30, 120.0, 16, False, False)
+PLAN = Plan("in turn", 10, 1, None, 600.0, 30, 120.0, 16, False, False)
 STARTED = "2026-01-01T00:00:00Z"
 
 
@@ -108,8 +108,8 @@ def scaled(side: VariantResult, factor: float) -> VariantResult:
     return dataclasses.replace(side, runs=tuple(map(slower, side.runs)))
 
 
-def make_session(blocks: int = 10, started: str = STARTED, machine: Machine = MACHINE, **plan: Any) -> Session:
-    made = tuple(Block(number, 0, "ABBA", (), (), None) for number in range(blocks))
+def make_session(blocks: int = 10, starts: int = 2, started: str = STARTED, machine: Machine = MACHINE, **plan: Any) -> Session:
+    made = tuple(Block(number, 0, number % starts, "ABBA", (), (), None) for number in range(blocks))
     return Session(started, machine, dataclasses.replace(PLAN, **plan), 0, made, ())
 
 

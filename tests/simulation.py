@@ -36,7 +36,7 @@ from evbench.worker import Measure
 
 SECONDS = {"load": 0.1, "preprocess": 0.05, "vision": 0.08, "generate": 0.4}
 MACHINE = Machine("Linux", "CPU", 2, 2**34, None, "3.11", {"torch": "2.14"}, "abc")
-PLAN = Plan("in turn", 10, None, 600.0, 30, 120.0, 0, False, False)
+PLAN = Plan("in turn", 10, 1, None, 600.0, 30, 120.0, 0, False, False)
 
 
 @dataclass
@@ -51,6 +51,8 @@ class Noise:
     """By which the first two runs of a block are slower."""
     outliers: float = 0.03
     """Share of runs that take half as long again."""
+    processes: float = 0.0
+    """Standard deviation, between starts, of how fast a worker is for as long as it lives."""
     samples: float = 0.0
     """Standard deviation, between samples, of how much faster the optimized side is."""
 
@@ -88,7 +90,7 @@ class SimulatedMachine:
         self.starts += 1
         self.most_living = max(self.most_living, len(self.living))
         try:
-            yield SimulatedWorker(self, role)
+            yield SimulatedWorker(self, role, math.exp(self._random.gauss(0, self.noise.processes)))
         finally:
             self.living.discard(role)
 
@@ -112,11 +114,11 @@ class SimulatedMachine:
     def say(self, text: str) -> None:
         self.said.append(text)
 
-    def run(self, role: Role, order: Measure) -> Run:
+    def run(self, role: Role, order: Measure, slow: float = 1.0) -> Run:
         place = order.place
         self.order.append((role, place.kind, place.sample, order.barriers))
         seconds = {stage: usual * self._factor(role, stage, place.sample) for stage, usual in SECONDS.items()}
-        slow = 1 + self.noise.drift * len(self.order) / 100
+        slow *= 1 + self.noise.drift * len(self.order) / 100
         if place.kind == "timed":
             slow *= 1 + self.noise.first_slot * (self._in_block < 2)
             self._in_block += 1
@@ -151,13 +153,14 @@ class SimulatedMachine:
 class SimulatedWorker:
     machine: SimulatedMachine
     role: Role
+    slow: float
 
     def built(self) -> Build:
         return Build(1.0, 10, "ab", 2, {}, 0)
 
     def measure(self, order: Measure) -> Run:
         assert self.role in self.machine.living
-        return self.machine.run(self.role, order)
+        return self.machine.run(self.role, order, self.slow)
 
     def profile(self, file: Path, new_tokens: int) -> Trace:
         return Trace(file.name, new_tokens, 1.5)

@@ -31,10 +31,10 @@ class Dying(SimulatedMachine):
 
     lives = 40
 
-    def run(self, role: Role, order: Measure) -> Run:
+    def run(self, role: Role, order: Measure, slow: float = 1.0) -> Run:
         if len(self.order) == self.lives:
             raise Stopped
-        return super().run(role, order)
+        return super().run(role, order, slow)
 
 
 def interrupted(folder: Path, lives: int = 40) -> None:

@@ -144,7 +144,7 @@ def several_samples(gains: list[float], blocks_each: int = 2) -> Result:
     """Each sample is faster by its own factor."""
     numbers = range(len(gains) * blocks_each)
     samples = tuple(Sample(f"{index}.mp4", str(index), 4, 6) for index in range(len(gains)))
-    session = dataclasses.replace(make_session(), blocks=tuple(Block(n, n % len(gains), "ABBA", (), (), None) for n in numbers))
+    session = dataclasses.replace(make_session(), blocks=tuple(Block(n, n % len(gains), 0, "ABBA", (), (), None) for n in numbers))
     sides = []
     for faster in (False, True):
         runs = [
@@ -224,7 +224,7 @@ def test_two_groups_of_times_are_flagged() -> None:
     )
     side = make_side(*ours)
     runs = tuple(dataclasses.replace(run, seconds=run.seconds * (0.95 if run.block != 4 else 0.45)) for run in scaled(side, 1.0).runs)
-    judged = judge(make_result(dataclasses.replace(side, runs=runs), baseline=side))
+    judged = judge(make_result(dataclasses.replace(side, runs=runs), baseline=side, sessions=(make_session(starts=1),)))
     assert "MULTIMODAL" in judged.flags
 
 

@@ -53,6 +53,19 @@ def test_both_workers_live_and_each_is_started_once() -> None:
     assert not machine.living
 
 
+def test_blocks_are_spread_over_starts_of_both_workers() -> None:
+    machine = SimulatedMachine(1, QUIET, disturbed=(3,))
+    result = simulate(machine, plan(blocks=12, starts=4))
+    starts = [block.start for block in result.sessions[0].blocks]
+    assert starts == [0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 3, 3, 3], "a disturbed block is run again on the same start"
+    assert (machine.most_living, machine.starts) == (2, 8)
+    assert all(len(side.builds) == 4 for side in result.variants().values())
+    assert len([run for run in result.baseline.runs if run.kind == "first"]) == 4
+    assert "ONE_START" not in judge(result).flags
+    more = simulate(SimulatedMachine(1), plan(blocks=12, starts=4, precision=0.005)).sessions[0].blocks
+    assert max(block.start for block in more) == (len(more) - 1) // 3, "blocks that are added have starts of their own"
+
+
 def test_where_only_one_fits_each_block_starts_both_anew() -> None:
     machine = SimulatedMachine(1, QUIET)
     result = simulate(machine, plan(order="reload", blocks=6))

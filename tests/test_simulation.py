@@ -52,6 +52,19 @@ def test_a_fixed_order_finds_differences_that_are_not_there(fixed: str, monkeypa
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("starts", [1, 3, 4, 6])
+def test_two_processes_of_a_variant_that_differ_for_life_are_not_taken_for_two_variants(starts: int) -> None:
+    """Blocks on one pair of workers all show its difference, and their interval nothing of the next pair's."""
+    plan = dataclasses.replace(PLAN, blocks=12, starts=starts)
+    found = [finds_a_difference(compare(seed, noise=Noise(processes=0.02), plan=plan)) for seed in range(300)]
+    if starts == 1:
+        assert sum(found) > 0.5 * 300
+        assert "ONE_START" in compare(0, plan=plan).flags
+    else:
+        assert sum(found) <= 0.07 * 300  # 5 % expected
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("truth", "samples", "comparisons"),
     [(1.0, 1, 400), (1.02, 1, 400), (1.05, 1, 400), (1.5, 1, 400), (1.0, 12, 300), (1.5, 25, 200)],
