@@ -20,6 +20,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 
 from evbench import compare, demands, floors, machine, report, results, selftest, session, variants, workload
 from evbench.errors import UserError
+from evbench.files import write_whole
 from evbench.judge import judge
 from evbench.planted import Delay
 from evbench.render import printable, to_console, to_rich
@@ -404,6 +405,7 @@ def selftest_command(
         passed, told = selftest.find_planted(judge(result), delay)
     else:
         test = selftest.assess(selftest.repetitions(result, plan.blocks))
+        write_whole(folder / "selftest.md", selftest.to_markdown(test, now, command))
         screen.print(to_rich(selftest.table(test), numbers=True))
         passed, told = test.passed, test.told
         if repetitions < selftest.LEAST_REPETITIONS:
@@ -413,7 +415,8 @@ def selftest_command(
             floors.keep(floors.Floor(now, floors.place(measured), floors.work(asked), selftest.floors(test)))
             _tell(f"Kept in {floors.path()}: comparisons of {floors.work(asked)} on this machine claim nothing below these floors")
     _tell(f"{'Passed' if passed else 'FAILED'}: {printable(told)}")
-    _tell(f"Written to {folder}: report.md, verdict.json, result.json, runs.jsonl")
+    own = ["selftest.md"] if delay is None else []
+    _tell(f"Written to {folder}: {', '.join([*own, 'report.md', 'verdict.json', 'result.json', 'runs.jsonl'])}")
     raise typer.Exit(0 if passed else 6)
 
 

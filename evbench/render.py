@@ -37,13 +37,14 @@ def to_markdown(report: Report, created: str, command: str) -> str:
     lines += [f"- **{name}**: {text}" for name, text in report.facts.items()] + [""]
     lines += [f"**{report.headline}**", ""] if report.headline else []
     for table in report.tables:
-        lines += [f"## {table.title}", "", *_markdown_table(table), ""]
+        lines += [f"## {table.title}", "", *markdown_table(table), ""]
     lines += ["## Outputs", ""] + [f"- **{name}**: {text}" for name, text in report.outputs.items()] + [""]
     lines += ["## Notes", "", *(f"- {note}" for note in report.notes), ""]
     return "\n".join(lines)
 
 
-def _markdown_table(table: Table) -> list[str]:
+def markdown_table(table: Table) -> list[str]:
+    """Its lines."""
     ruler = ["---"] + ["---:"] * (len(table.columns) - 1)
     return [f"| {' | '.join(cells)} |" for cells in (table.columns, ruler, *table.rows)]
 

@@ -321,13 +321,25 @@ def _on_claims(result: Result, judged: Judgement) -> list[str]:
     stages = "; of " + ", ".join(f"{name} {smallest:.1%}" for name, smallest in other.items()) if other else ""
     notes = [f"{told}{stages}. Claims of stages are corrected for their number (Holm)."]
     if judged.total.interval is not None and judged.ratio_of_medians is not None and judged.ratio_of_totals is not None:
-        samples = len(result.baseline.workload.samples)
-        how = "Hodges-Lehmann, Wilcoxon interval over blocks" if samples == 1 else f"geometric mean, interval over {samples} samples"
-        told = f"End to end by {how}: {judged.total.interval.half_width:.1%} half-width."
+        told = f"End to end by {_method(result)}: {judged.total.interval.half_width:.1%} half-width."
         if judged.verdict in (Verdict.FASTER, Verdict.SLOWER):
             told += f" Ratio of the medians {judged.ratio_of_medians:.3f}, ratio of the totals {judged.ratio_of_totals:.3f}."
         notes.append(told)
     return notes
+
+
+def _method(result: Result) -> str:
+    samples = len(result.baseline.workload.samples)
+    starts = len({block.start for block in result.session(result.baseline).blocks})
+    if samples == 1:
+        how, over = "Hodges-Lehmann", "Wilcoxon's over blocks"
+    else:
+        how, over = "the geometric mean", f"that over {samples} samples"
+    return (
+        f"{how}, interval {over}"
+        if starts == 1
+        else f"{how}, the interval the wider of {over} and that over {starts} starts of the workers"
+    )
 
 
 def _paid_back(even: BreakEven, preparation: dict[Role, float]) -> str:

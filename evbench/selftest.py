@@ -11,7 +11,7 @@ import numpy as np
 
 from evbench.judge import TOTAL, Judgement, Line, Verdict, judge
 from evbench.planted import Delay
-from evbench.render import Table
+from evbench.render import Table, markdown_table, printable
 from evbench.results import STAGES, Result, Rules
 from evbench.statistics import LEVEL, Interval, estimate
 
@@ -129,6 +129,13 @@ def table(test: SelfTest) -> Table:
         rows.append((name, f"{trial.significant} of {trial.comparisons}", str(trial.claims), f"{trial.floor:.2%}", mean))
     columns = ("", "intervals without 1", "claims", "noise floor", "all together, times as fast")
     return Table("The same variant on both sides", columns, tuple(rows))
+
+
+def to_markdown(test: SelfTest, created: str, command: str) -> str:
+    """What a self-test found, as a file."""
+    told = f"{'Passed' if test.passed else 'FAILED'}: {test.told}"
+    lines = ["# Self-test", "", f"{created}, `{printable(command)}`", "", *markdown_table(table(test)), "", f"**{told}**", ""]
+    return "\n".join(lines)
 
 
 def floors(test: SelfTest) -> dict[str, float]:

@@ -270,6 +270,7 @@ def test_noise_floors_are_kept_and_heeded(
         asked.append(order)
         return simulate(machine, order.plan)
 
+    (tmp_path / "out").mkdir()
     monkeypatch.setattr(compare, "carry_out", simulated)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     monkeypatch.setattr(sys, "argv", ["evbench", *f"selftest --preset tiny --device cpu --repetitions 12 --out {tmp_path}/out".split()])
@@ -278,6 +279,7 @@ def test_noise_floors_are_kept_and_heeded(
     assert caught.value.code == code
     told = capsys.readouterr().out
     assert ("Passed: " in told) == (code == 0)
+    assert ("**Passed: " in (tmp_path / "out" / "selftest.md").read_text()) == (code == 0)
     assert (asked[0].plan.blocks, asked[0].plan.starts) == (12 * 12, 12 * 4)
     (floor,) = json.loads((tmp_path / "evbench" / "noise-floors.json").read_text())
     assert floor["work"] == "video-llava tiny on cpu"
