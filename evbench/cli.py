@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import math
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -25,6 +26,7 @@ from evbench.judge import judge
 from evbench.planted import Delay
 from evbench.render import printable, to_console, to_rich
 from evbench.results import STAGES, Plan, Result, Role, Rules, VariantResult, Workload
+from evbench.statistics import FEWEST_BLOCKS
 from evbench.variants import Variant
 from evbench.worker import WorkerDied
 
@@ -125,7 +127,7 @@ class Options:
             blocks=self.blocks or max(len(asked.samples), BLOCKS[order]),
             starts=self.starts,
             precision=None if self.precision is None else _percent("--precision", self.precision),
-            max_seconds=self.max_time,
+            max_seconds=_finite("--max-time", self.max_time),
             warmup_runs=self.warmup,
             warmup_seconds=WARMUP_SECONDS,
             trace_tokens=self.trace_tokens,
@@ -291,6 +293,12 @@ def _side(text: str, role: Role) -> Variant | tuple[Result, VariantResult]:
     return found, found.variants().get(role, found.baseline)
 
 
+def _finite(option: str, value: float) -> float:
+    if not math.isfinite(value):
+        raise UserError(f"{option} {value} is no number of seconds; give one")
+    return value
+
+
 def _percent(option: str, text: str) -> float:
     """`1%` -> 0.01. Raises UserError."""
     number = text.strip().removesuffix("%")
@@ -321,7 +329,8 @@ def _session(
     demands.read(options.target or (), fail_if, asked.model)
     here = machine.read(asked.device)
     floor = floors.find(here, asked)
-    rules = Rules(floor.smallest if floor else {}, tuple(fail_if), tuple(options.target or ()), require_speedup, tuple(allow))
+    smallest = (floor.smallest if floor else {}) if fresh else earlier.smallest
+    rules = Rules(smallest, tuple(fail_if), tuple(options.target or ()), require_speedup, tuple(allow))
     now = _now()
     folder = _folder(options, now, asked.model)
     command = shlex.join(["evbench", *sys.argv[1:]])
@@ -344,13 +353,14 @@ def _plan(fresh: dict[Role, Variant], asked: Workload, options: Options) -> Plan
 
 
 def _now() -> str:
-    return f"{datetime.datetime.now(datetime.UTC):%Y-%m-%dT%H:%M:%SZ}"
+    """To the microsecond: it names a session, and two may begin in the same second."""
+    return f"{datetime.datetime.now(datetime.UTC):%Y-%m-%dT%H:%M:%S.%fZ}"
 
 
 def _folder(options: Options, now: str, model: str) -> Path:
     if options.resume and options.out is None:
         raise UserError("--resume goes on with the session in --out, which is not given; give its folder")
-    return options.out or Path("profiles", f"{now.replace(':', '-').rstrip('Z')}-{model}")
+    return options.out or Path("profiles", f"{now.partition('.')[0].replace(':', '-')}-{model}")
 
 
 def _carry_out(order: compare.Asked) -> Result:
@@ -385,12 +395,14 @@ def selftest_command(
 
     What it measures is kept, and later comparisons of such work on this machine claim nothing below it. Exit code 6 if it fails.
     """
-    if options.target or options.precision or options.resume:
-        raise UserError("selftest takes no --target, --precision or --resume; leave it out")
+    if options.target or options.precision:
+        raise UserError("selftest takes no --target and no --precision; leave it out")
     delay = None if plant is None else _delay(plant)
     asked, chosen = options.workload(), variants.parse(variant)
     sides: dict[Role, Variant] = {"baseline": chosen, "optimized": chosen}
     plan = _plan(sides, asked, options)
+    if plan.blocks < FEWEST_BLOCKS:
+        raise UserError(f"--blocks {plan.blocks} are too few for any interval; give {FEWEST_BLOCKS} at least")
     now = _now()
     folder = _folder(options, now, f"{asked.model}-selftest")
     plan_of_all = dataclasses.replace(plan, blocks=plan.blocks * repetitions, starts=plan.starts * repetitions)
@@ -398,13 +410,13 @@ def selftest_command(
     command = shlex.join(["evbench", *sys.argv[1:]])
     delays: dict[Role, Delay] = {} if delay is None else {"optimized": delay}
     result = _carry_out(
-        compare.Asked(sides, compare.Earlier(), asked, plan_of_all, rules, folder, now, command, False, options.wait, delays)
+        compare.Asked(sides, compare.Earlier(), asked, plan_of_all, rules, folder, now, command, options.resume, options.wait, delays)
     )
     if delay is not None:
         screen.print(to_console(report.describe(result)))
         passed, told = selftest.find_planted(judge(result), delay)
     else:
-        test = selftest.assess(selftest.repetitions(result, plan.blocks))
+        test = selftest.assess(judge(result), selftest.repetitions(result, plan.blocks))
         write_whole(folder / "selftest.md", selftest.to_markdown(test, now, command))
         screen.print(to_rich(selftest.table(test), numbers=True))
         passed, told = test.passed, test.told

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from evbench import __version__, conditions, gpu, journal, machine, report, results
 from evbench.encoding import to_json
+from evbench.errors import UserError
 from evbench.files import write_whole
 from evbench.judge import judge
 from evbench.lock import exclusive
@@ -33,6 +34,8 @@ class Earlier:
 
     sides: Sides = field(default_factory=dict)
     sessions: tuple[Session, ...] = ()
+    smallest: dict[str, float] = field(default_factory=dict)
+    """Noise floors that they were judged by, the larger of two."""
 
     def fingerprint(self) -> str:
         """Of their weights. Empty if there is no such side."""
@@ -63,14 +66,19 @@ def earlier(found: Mapping[Role, tuple[Result, VariantResult]], allowed: Sequenc
     """Sides out of results. Raises UserError if they cannot be compared with each other."""
     # Their traces stay where they are.
     sides = {role: dataclasses.replace(side, trace=None) for role, (_, side) in found.items()}
-    sessions = {result.session(side).started: result.session(side) for result, side in found.values()}
+    every = [result.session(side) for result, side in found.values()]
+    sessions = {session.started: session for session in every}
+    if any(session != sessions[session.started] for session in every):
+        raise UserError("the two results name the same session and tell different things of it; measure again")
     if len(sides) == 2:
         ours, theirs = sides.values()
         require_same_workload(ours.workload, theirs.workload)
         require_same_weights([side.builds[0].weights_fingerprint for side in sides.values()])
         machines = [session.machine for session in sessions.values()]
         machine.require_same(machines[0], machines[-1], allowed)
-    return Earlier(sides, tuple(sessions.values()))
+    known = [result.rules.smallest for result, _ in found.values()]
+    smallest = {name: max(floors.get(name, 0.0) for floors in known) for name in dict.fromkeys(name for floors in known for name in floors)}
+    return Earlier(sides, tuple(sessions.values()), smallest)
 
 
 def carry_out(asked: Asked, listener: Listener) -> Result:

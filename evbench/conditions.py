@@ -178,15 +178,15 @@ class Both:
         )
 
 
-def watch(device: str, pids: Callable[[], Sequence[int]]) -> tuple[Watch, tuple[str, ...], float]:
+def watch(device: str, pids: Callable[[], Sequence[int]]) -> tuple[Watch, tuple[str, ...], float | None]:
     """The watch for a device, to be made before the first worker; what it sees already; and the watts that an idle GPU draws."""
     handle = gpu.first_visible() if device == "cuda" else None
     if handle is None:
-        return CpuWatch(pids, disturbs=True), (), 0.0
+        return CpuWatch(pids, disturbs=True), (), None
     on_gpu = GpuWatch(handle, lambda: len(pids()))
     remarks = [f"other processes that had the GPU open before the first run: {on_gpu.foreign()}"] if on_gpu.foreign() else []
     rates = gpu.told(pynvml.nvmlDeviceGetUtilizationRates, handle)
     if rates is not None and rates.gpu:
         remarks.append(f"the GPU was busy for {rates.gpu} % of the last second before the first run")
     milliwatts = gpu.told(pynvml.nvmlDeviceGetPowerUsage, handle)
-    return Both((on_gpu, CpuWatch(pids, disturbs=False))), tuple(remarks), (milliwatts or 0) / 1e3
+    return Both((on_gpu, CpuWatch(pids, disturbs=False))), tuple(remarks), None if milliwatts is None else milliwatts / 1e3

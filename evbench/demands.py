@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from evbench.errors import UserError
 from evbench.results import STAGES
-from evbench.statistics import Interval, median_interval
+from evbench.statistics import Interval
 
 NAMES = {"total": "total", **{stage: stage for stage in STAGES},
          "first-token": "first token", "prefill": "prefill", "further-token": "further token"}  # fmt: skip
@@ -67,10 +67,9 @@ def _slower(text: str) -> Demand:
     return Demand(text.strip(), NAMES[found[1] or "total"], None, float(found[2]) / 100)
 
 
-def decide_target(demand: Demand, values: Sequence[float]) -> Outcome:
-    """Met if the whole interval of the median lies below it."""
+def decide_target(demand: Demand, values: Sequence[float], around: tuple[float, float] | None) -> Outcome:
+    """Met if `around`, the whole interval of the median, lies below it."""
     assert demand.seconds is not None
-    around = median_interval(values)
     measured = statistics.median(values) if values else None
     if around is None:
         return Outcome(demand.text, measured, None, None, True, None)
@@ -78,11 +77,11 @@ def decide_target(demand: Demand, values: Sequence[float]) -> Outcome:
     return Outcome(demand.text, measured, low, high, True, True if high < demand.seconds else False if low >= demand.seconds else None)
 
 
-def decide_slower(demand: Demand, interval: Interval | None) -> Outcome:
-    """Failed if the whole interval lies below it, met if none of it does."""
+def decide_slower(demand: Demand, interval: Interval | None, smallest: float) -> Outcome:
+    """Failed if the whole interval lies below it, and by more than may be claimed; met if none of it does."""
     assert demand.slower is not None
     if interval is None:
         return Outcome(demand.text, None, None, None, False, None)
     least = 1 / (1 + demand.slower)
-    met = False if interval.high < least else True if interval.low >= least else None
+    met = False if interval.high < min(least, 1 - smallest) else True if interval.low >= least else None
     return Outcome(demand.text, interval.ratio, interval.low, interval.high, False, met)

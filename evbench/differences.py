@@ -25,6 +25,11 @@ def machine_differences(ours: Machine, theirs: Machine) -> dict[str, str]:
     return {name: f"{one[name]} and {other[name]}" for name in one if one[name] != other[name]}
 
 
+def names(machine: Machine) -> list[str]:
+    """What `--allow` takes."""
+    return list(_comparable(machine, machine.packages))
+
+
 def _comparable(machine: Machine, packages: Iterable[str]) -> dict[str, str]:
     gpu = machine.gpu
     return {

@@ -16,7 +16,9 @@ READING_SECONDS = 0.02
 """Between two readings of the power. The driver renews its value every 10 to 100 ms."""
 
 
-def spend(once: Callable[[], object], synchronize: Callable[[], None], seconds: float, idle_watts: float, handle: Any) -> Energy | None:
+def spend(
+    once: Callable[[], object], synchronize: Callable[[], None], seconds: float, idle_watts: float | None, handle: Any
+) -> Energy | None:
     """Call `once` again and again for `seconds` at least. None if this GPU has no counter.
 
     The counter moves in steps of up to 100 ms, so that a single sample cannot be measured. The power is read beside it, because a

@@ -21,9 +21,9 @@ class Floor:
     measured: str
     """UTC, ISO 8601."""
     machine: str
-    """CPU, cores and GPU."""
+    """CPU, cores, GPU, driver and torch."""
     work: str
-    """Model, weights and device."""
+    """Model, weights, device, new tokens and samples."""
     smallest: dict[str, float]
     """The total and each stage -> the difference that 95 of 100 comparisons with itself stay below, relative."""
 
@@ -35,11 +35,13 @@ def path() -> Path:
 
 
 def place(machine: Machine) -> str:
-    return f"{machine.cpu}, {machine.cores} cores" + (f", {machine.gpu.name}" if machine.gpu else "")
+    gpu = f", {machine.gpu.name}, driver {machine.gpu.driver}" if machine.gpu else ""
+    return f"{machine.cpu}, {machine.cores} cores{gpu}, torch {machine.packages.get('torch')}"
 
 
 def work(workload: Workload) -> str:
-    return f"{workload.model} {workload.preset or workload.weights} on {workload.device}"
+    samples = f", {len(workload.samples)} samples" if len(workload.samples) > 1 else ""
+    return f"{workload.model} {workload.preset or workload.weights} on {workload.device}, {workload.new_tokens} new tokens{samples}"
 
 
 def find(machine: Machine, workload: Workload) -> Floor | None:
@@ -53,7 +55,7 @@ def keep(floor: Floor) -> None:
     file = path()
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(file, json.dumps([dataclasses.asdict(known) for known in [floor, *others]], indent=1) + "\n")
+        write_whole(file, json.dumps([dataclasses.asdict(known) for known in [floor, *others]], indent=1, allow_nan=False) + "\n")
     except OSError as error:
         raise UserError(f"cannot write {file} ({error.strerror}); mend that, or set XDG_STATE_HOME to another folder") from error
 

@@ -164,7 +164,7 @@ def judge(result: Result) -> Judgement:
         ratio_of_totals=_ratio_of_totals(sides, samples) if comparable else None,
         gain=_gain(sides, samples) if comparable or _differs_in_length_only(sides, apart) else (),
         barriers={role: _barriers(_runs(side, _counted(sessions[role]))) for role, side in sides.items()},
-        break_even=_break_even(sides, samples) if comparable and total.interval else None,
+        break_even=_break_even(sides, samples, verdict) if comparable and total.interval else None,
         preparation={role: _preparation(side, _counted(sessions[role])) for role, side in sides.items()},
         disturbed=sum(bool(block.disturbances) for block in sessions["baseline"].blocks),
         demands=demanded,
@@ -269,9 +269,25 @@ def half_width(session: Session, sides: Mapping[Role, VariantResult]) -> float |
     if len(sides) == 2:
         interval = _interval(sides, counted, whole_seconds)
         return None if interval is None else interval.half_width
-    values = _values(_runs(sides["baseline"], counted), whole_seconds)
-    around = median_interval(values)
-    return None if around is None else (around[1] - around[0]) / 2 / statistics.median(values)
+    timed = [(run, seconds) for run in _runs(sides["baseline"], counted) if (seconds := whole_seconds(run)) is not None]
+    around = _median_interval(timed, counted)
+    return None if around is None else (around[1] - around[0]) / 2 / statistics.median(seconds for _, seconds in timed)
+
+
+def _median_interval(timed: Sequence[tuple[Run, float]], counted: Mapping[int, Block]) -> tuple[float, float] | None:
+    """Of a median; no narrower than over the starts, and over the samples, because runs of one resemble each other."""
+    around = median_interval([seconds for _, seconds in timed])
+    for unit in ("start", "sample"):
+        groups: dict[int, list[float]] = {}
+        for run, seconds in timed:
+            if run.block is not None:
+                groups.setdefault(getattr(counted[run.block], unit), []).append(seconds)
+        medians = [statistics.median(values) for values in groups.values()]
+        if around is not None and len(medians) > 1:
+            reach = student_quantile(1 - LEVEL / 2, len(medians) - 1) * statistics.stdev(medians) / math.sqrt(len(medians))
+            middle = statistics.fmean(medians)
+            around = min(around[0], middle - reach), max(around[1], middle + reach)
+    return around
 
 
 def scatter(runs: Sequence[Run]) -> float | None:
@@ -292,7 +308,8 @@ def _claimed(line: Line, p: float) -> Line:
         claim = Verdict.FASTER
     elif high < 1 - small and p < LEVEL:
         claim = Verdict.SLOWER
-    elif low >= 1 - small and high <= 1 + small:
+    elif low >= 1 - SMALLEST and high <= 1 + SMALLEST:
+        # A noise floor keeps from claiming a difference; it does not make things the same.
         claim = Verdict.SAME
     else:
         claim = Verdict.INCONCLUSIVE
@@ -376,9 +393,12 @@ def _flags(
         )
     if not comparable or total.interval is None:
         return flags
-    if medians is not None and abs(medians / total.interval.ratio - 1) > total.interval.half_width:
+    if (width := sessions["baseline"].plan.precision) is not None and total.interval.half_width > width:
+        flags["NOT_PRECISE"] = f"{width:.1%} was asked for and not reached within --max-time"
+    one_sample = len(sides["baseline"].workload.samples) == 1
+    if one_sample and medians is not None and abs(medians / total.interval.ratio - 1) > total.interval.half_width:
         flags["MULTIMODAL"] = f"the ratio of the medians is {medians:.3f}: times fall into groups, and one number does not tell them"
-    if told := _order_sensitive(sides, total.interval):
+    if one_sample and (told := _order_sensitive(sides, total.interval)):
         flags["ORDER_SENSITIVE"] = told
     return flags
 
@@ -434,7 +454,7 @@ def _gain(sides: Mapping[Role, VariantResult], counted: Mapping[int, Block]) -> 
     ours, theirs = (_runs(side, counted) for side in sides.values())
     parts = {stage: _mean(ours, stage_seconds(stage)) - _mean(theirs, stage_seconds(stage)) for stage in STAGES}
     tokens = _mean(ours, lambda run: len(run.tokens)) - _mean(theirs, lambda run: len(run.tokens))
-    if tokens:
+    if tokens and _values(ours, _further_token):
         # Tokens that only one side generated, at the baseline's price: no gain of the optimization.
         parts["number of tokens"] = tokens * _mean(ours, _further_token)
         parts["generate"] -= parts["number of tokens"]
@@ -444,15 +464,22 @@ def _gain(sides: Mapping[Role, VariantResult], counted: Mapping[int, Block]) -> 
 
 
 def _preparation(side: VariantResult, counted: Mapping[int, Block]) -> float:
-    """Start, first call and warm-up of one worker, less what its runs would take when steady."""
+    """Start, first call and warm-up of the first worker, less what its runs would take when steady.
+
+    Later starts find in the compile cache what the first one compiled.
+    """
     usual = _mean(_runs(side, counted), lambda run: run.seconds if run.stages is not None else None)
-    before = [run.seconds - usual for run in side.runs if run.kind in ("first", "warmup")]
-    return (sum(build.seconds for build in side.builds) + sum(before)) / len(side.builds)
+    runs = sorted((run for run in side.runs if run.kind in ("first", "warmup")), key=lambda run: run.turn)
+    second = next((place for place, run in enumerate(runs) if run.kind == "first" and place), len(runs))
+    return side.builds[0].seconds + sum(run.seconds - usual for run in runs[:second])
 
 
-def _break_even(sides: Mapping[Role, VariantResult], counted: Mapping[int, Block]) -> BreakEven:
+def _break_even(sides: Mapping[Role, VariantResult], counted: Mapping[int, Block], verdict: Verdict | None) -> BreakEven:
+    """Only what is FASTER pays anything back."""
     gains = _paired(sides, counted, whole_seconds, lambda ours, theirs: statistics.fmean(ours) - statistics.fmean(theirs))
     extra = _preparation(sides["optimized"], counted) - _preparation(sides["baseline"], counted)
+    if extra > 0 and verdict is not Verdict.FASTER:
+        return BreakEven(None, None, None)
     return break_even(extra, _grouped(gains, lambda number: counted[number].sample))
 
 
@@ -469,8 +496,9 @@ def _demands(result: Result, lines: Mapping[str, Line]) -> tuple[Outcome, ...]:
 
     def decide(demand: Demand) -> Outcome:
         if demand.seconds is None:
-            return demands.decide_slower(demand, lines[demand.what].interval)
-        return demands.decide_target(demand, _values(_runs(side, counted), values[demand.what]))
+            return demands.decide_slower(demand, lines[demand.what].interval, lines[demand.what].smallest)
+        timed = [(run, seconds) for run in _runs(side, counted) if (seconds := values[demand.what](run)) is not None]
+        return demands.decide_target(demand, [seconds for _, seconds in timed], _median_interval(timed, counted))
 
     return tuple(decide(demand) for demand in demands.read(rules.targets, rules.fail_if, model))
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import pynvml
 
 from evbench import gpu
-from evbench.differences import machine_differences
+from evbench.differences import machine_differences, names
 from evbench.errors import UserError
 from evbench.results import Gpu, Machine
 from evbench.variants import CHOICES, Choice, Variant, nearest
@@ -90,11 +90,14 @@ def _source() -> str | None:
 
 def require_same(ours: Machine, theirs: Machine, allowed: Sequence[str]) -> None:
     """Raises UserError if two results come from machines or versions that differ in what was not allowed by name."""
+    known = [*names(ours), *names(theirs)]
+    if unknown := next((name for name in allowed if name not in known), None):
+        raise UserError(f"unknown --allow {unknown!r}; {nearest(unknown, list(dict.fromkeys(known)))}")
     found = machine_differences(ours, theirs)
     if refused := {name: values for name, values in found.items() if name not in allowed}:
         told = "; ".join(f"{name}: {values}" for name, values in refused.items())
-        names = " ".join(f"--allow {name}" for name in refused)
-        raise UserError(f"the two sides come from different machines or versions ({told}); measure both here, or say {names}")
+        options = " ".join(f"--allow {name}" for name in refused)
+        raise UserError(f"the two sides come from different machines or versions ({told}); measure both here, or say {options}")
 
 
 def choose_device(asked: str) -> str:

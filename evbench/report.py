@@ -9,7 +9,7 @@ from pathlib import Path
 
 from evbench.demands import Outcome
 from evbench.differences import machine_differences
-from evbench.judge import MOST_ENERGY_ERROR, OVERLAP, SMALLEST, Judgement, Line, Spread, Verdict, judge, unequal_work
+from evbench.judge import MOST_ENERGY_ERROR, OVERLAP, SMALLEST, Judgement, Line, Part, Spread, Verdict, judge, unequal_work
 from evbench.render import Report, Table, printable
 from evbench.results import STAGES, Build, Energy, Machine, Result, Role, Session, VariantResult, Work
 from evbench.statistics import BreakEven
@@ -99,7 +99,7 @@ def _headline(judged: Judgement) -> str:
     if judged.verdict in (Verdict.FASTER, Verdict.SLOWER):
         told = f"end to end {format_ratio(interval.ratio)} times as fast, {around}"
     elif judged.verdict is Verdict.SAME:
-        told = f"{around} times as fast, which is within {smallest} of no change"
+        told = f"{around} times as fast, which is within {SMALLEST:.1%} of no change"
     else:
         told = f"{around} times as fast, which shows neither a difference above {smallest} nor that there is none"
     return f"{judged.verdict}: {told}"
@@ -159,8 +159,10 @@ def _tail(spread: Spread | None) -> str:
 
 
 def _gain(judged: Judgement) -> Table:
-    rows = [(part.name, format_signed(part.seconds), f"{part.share:.1%}") for part in judged.gain]
-    rows.append(("all of it", format_signed(sum(part.seconds for part in judged.gain)), f"{sum(part.share for part in judged.gain):.1%}"))
+    # Shares of a difference that is not claimed would be shares of noise.
+    claimed = judged.verdict in (Verdict.FASTER, Verdict.SLOWER)
+    whole = Part("all of it", sum(part.seconds for part in judged.gain), sum(part.share for part in judged.gain))
+    rows = [(part.name, format_signed(part.seconds), f"{part.share:.1%}" if claimed else "-") for part in (*judged.gain, whole)]
     return Table("Where the difference comes from: means, baseline less optimized", ("", "saved", "share"), tuple(rows))
 
 
@@ -379,9 +381,10 @@ def _energy(role: Role, energy: Energy | None) -> str:
     error = abs(energy.integrated_joules / energy.joules - 1) if energy.joules else math.inf
     if error > MOST_ENERGY_ERROR:
         return f"Energy of the {role} side: the GPU's counter and its power readings differ by {error:.0%}; neither is believed."
+    idle = "idle draw unknown" if energy.idle_watts is None else f"idle draw of {energy.idle_watts:.0f} W not subtracted"
     return (
         f"Energy of the {role} side: {energy.joules / energy.samples:.3g} J a sample on the GPU, over {energy.samples} samples in "
-        f"{format_seconds(energy.seconds)} (power readings within {error:.0%}); idle draw of {energy.idle_watts:.0f} W not subtracted."
+        f"{format_seconds(energy.seconds)} (power readings within {error:.0%}); {idle}."
     )
 
 
@@ -394,7 +397,7 @@ def _difference(baseline: VariantResult, optimized: VariantResult) -> str:
 
 def _same_work(baseline: VariantResult, optimized: VariantResult) -> str:
     different = unequal_work({"baseline": baseline, "optimized": optimized})
-    return "NO: " + "; ".join(different) if different else "yes: frames, pixels, prompt, new tokens, type"
+    return "NO: " + "; ".join(different) if different else "yes: frames, picture sizes, tokens in and out, type"
 
 
 def _machine(machine: Machine, build: Build) -> str:

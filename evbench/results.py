@@ -250,8 +250,8 @@ class Energy:
     joules: float
     integrated_joules: float
     """The same from power readings. The two differ by 15 % at most, or neither is believed."""
-    idle_watts: float
-    """Before the first worker started. Not subtracted."""
+    idle_watts: float | None
+    """Before the first worker started. Not subtracted. None if the GPU does not tell."""
 
 
 Order = Literal["in turn", "reload"]
@@ -337,6 +337,8 @@ class VariantResult:
     def __post_init__(self) -> None:
         if not self.timed():
             raise ValueError("a result has one timed run at least")
+        if not any(run.kind == "first" for run in self.runs):
+            raise ValueError("a result has a first call")
         if not self.builds:
             raise ValueError("a result has one build at least")
         if any(not 0 <= run.sample < len(self.workload.samples) for run in self.runs):

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from evbench.judge import TOTAL, Judgement, Line, Verdict, judge
+from evbench.judge import INSIDE, TOTAL, Judgement, Line, Verdict, judge
 from evbench.planted import Delay
 from evbench.render import Table, markdown_table, printable
 from evbench.results import STAGES, Result, Rules
-from evbench.statistics import LEVEL, Interval, estimate
+from evbench.statistics import LEVEL, Interval, estimate, holm
+from evbench.units import format_ratios
 
 LEAST_REPETITIONS = 10
 """Fewer say nothing of what happens once in twenty times."""
@@ -44,7 +45,7 @@ class SelfTest:
 
     trials: tuple[Trial, ...]
     most: int
-    """More comparisons than this that are significant happen by chance in less than 2 of 100 self-tests."""
+    """More comparisons than this whose total is significant happen by chance in less than 2 of 100 self-tests."""
     comparable: bool
     """Whether times could be compared at all. If so the floors hold, also of a machine that fails: it needs them most."""
     passed: bool
@@ -61,7 +62,7 @@ def repetitions(result: Result, blocks: int) -> list[Judgement]:
         part = counted[start : start + blocks]
         numbers = {block.number for block in part}
         sides = [
-            dataclasses.replace(side, runs=tuple(run for run in side.runs if run.block in numbers))
+            dataclasses.replace(side, runs=tuple(run for run in side.runs if run.kind in ("first", "warmup") or run.block in numbers))
             for side in (result.baseline, result.optimized)
         ]
         rules = Rules({}, (), (), False, ())
@@ -70,19 +71,32 @@ def repetitions(result: Result, blocks: int) -> list[Judgement]:
     return judged
 
 
-def assess(judged: Sequence[Judgement]) -> SelfTest:
-    """Whether a variant is found to be like itself."""
-    names = (TOTAL, *STAGES)
-    trials = tuple(_trial(name, [line for one in judged for line in (one.total, *one.stages) if line.name == name]) for name in names)
-    most = most_by_chance(len(judged))
+def assess(whole: Judgement, judged: Sequence[Judgement]) -> SelfTest:
+    """Whether a variant is found to be like itself.
+
+    Args:
+        whole: of the whole session, disturbed blocks included.
+        judged: of each comparison in it.
+    """
+    names = (TOTAL, *STAGES, *INSIDE)
+    trials = tuple(
+        _trial(name, [line for one in judged for line in (one.total, *one.stages, *one.inside) if line.name == name]) for name in names
+    )
+    most = most_by_chance(len(judged), RARE)
     total = trials[0]
-    refused = next((one for one in judged if one.verdict in (Verdict.INVALID, Verdict.OUTPUT_DIFFERS)), None)
+    refused = next((one for one in (whole, *judged) if one.verdict in (Verdict.INVALID, Verdict.OUTPUT_DIFFERS)), None)
     if refused is not None:
         return SelfTest(trials, most, False, False, f"{refused.verdict}: {'; '.join(refused.reasons)}")
+    if total.comparisons < len(judged) or not judged:
+        return SelfTest(trials, most, False, False, "too few blocks for an interval")
     if total.significant > most:
         return SelfTest(trials, most, True, False, f"{total.significant} of {total.comparisons} found a difference; {most} may by chance")
     if total.mean is not None and not total.mean.low <= 1 <= total.mean.high:
         told = f"taken together they find a difference that is not there: {total.mean.low:.4f} - {total.mean.high:.4f} times as fast"
+        return SelfTest(trials, most, True, False, told)
+    often = most_by_chance(len(judged), RARE / len(trials))
+    if loud := [trial.name for trial in trials if trial.significant > often]:
+        told = f"{' and '.join(loud)}: more than {often} of {len(judged)} found a difference that is not there"
         return SelfTest(trials, most, True, False, told)
     return SelfTest(trials, most, True, True, f"{total.significant} of {total.comparisons} found a difference; up to {most} may by chance")
 
@@ -100,23 +114,31 @@ def _trial(name: str, lines: Sequence[Line]) -> Trial:
     )
 
 
-def most_by_chance(comparisons: int) -> int:
-    """The most that are significant in 98 of 100 self-tests of a variant that is like itself: 3 of 20."""
+def most_by_chance(comparisons: int, rare: float) -> int:
+    """The most that are significant, but for a share `rare` of self-tests of a variant that is like itself: 3 of 20 for 2 %."""
     most, within = 0, (1 - LEVEL) ** comparisons
-    while within < 1 - RARE:
+    while within < 1 - rare:
         most += 1
         within += math.comb(comparisons, most) * LEVEL**most * (1 - LEVEL) ** (comparisons - most)
     return most
 
 
 def find_planted(judged: Judgement, delay: Delay) -> tuple[bool, str]:
-    """Whether a planted delay was found in its stage and in no other."""
-    claimed = {line.name: line.claim for line in judged.stages if line.claim in (Verdict.FASTER, Verdict.SLOWER)}
-    if not claimed:
-        return False, f"the delay of {delay.share:.1%} in {delay.stage} was not found; more blocks see smaller differences"
-    if claimed == {delay.stage: Verdict.SLOWER}:
-        return True, f"the delay of {delay.share:.1%} was found in {delay.stage} and in no other stage"
-    told = ", ".join(f"{name} {claim}" for name, claim in claimed.items())
+    """Whether a planted delay was found in its stage and in no other: by the intervals, corrected for their number. A claim in a report
+    needs a difference above the smallest that is claimed as well.
+    """
+    known = {line.name: line.interval for line in judged.stages if line.interval is not None}
+    chances = holm({name: interval.p for name, interval in known.items()})
+    found = {name: interval for name, interval in known.items() if chances[name] < LEVEL and not interval.low <= 1 <= interval.high}
+    if not found:
+        return (
+            False,
+            f"the delay of {delay.share:.1%} in {delay.stage} was not found; more --blocks and --starts see less",
+        )
+    if list(found) == [delay.stage] and found[delay.stage].high < 1:
+        told = f"{format_ratios(found[delay.stage].low, found[delay.stage].high)} times as fast"
+        return True, f"the delay of {delay.share:.1%} was found in {delay.stage} ({told}) and in no other stage"
+    told = ", ".join(f"{name} {format_ratios(interval.low, interval.high)} times as fast" for name, interval in found.items())
     return False, f"a delay of {delay.share:.1%} was planted in {delay.stage}, and this was found: {told}"
 
 
@@ -139,4 +161,4 @@ def to_markdown(test: SelfTest, created: str, command: str) -> str:
 
 
 def floors(test: SelfTest) -> dict[str, float]:
-    return {trial.name: trial.floor for trial in test.trials}
+    return {trial.name: trial.floor for trial in test.trials if math.isfinite(trial.floor)}

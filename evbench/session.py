@@ -58,7 +58,7 @@ class Runner(Protocol):
 
     def profile(self, file: Path, new_tokens: int) -> Trace: ...
 
-    def repeat(self, seconds: float, idle_watts: float) -> Energy | None: ...
+    def repeat(self, seconds: float, idle_watts: float | None) -> Energy | None: ...
 
 
 class Listener(Protocol):
@@ -78,7 +78,7 @@ class Setting:
     listener: Listener
     fingerprint: str
     """Of the weights of an earlier result that will be the other side. Empty if there is none."""
-    idle_watts: float
+    idle_watts: float | None
 
 
 class Sitting:
@@ -101,7 +101,7 @@ class Sitting:
         """`keep` is called before the traces: a trace that fails must not cost the rest."""
         with self._crew():
             self._blocks()
-            if self._plan.order == "in turn" and len(self._variants) == 2:
+            if self._plan.order == "in turn" and len(self._variants) == 2 and len(self._workload.samples) == 1:
                 self._worker("baseline")
                 self._blocked()
             keep()
@@ -205,12 +205,12 @@ class Sitting:
         if len(self._variants) == 1 or not known:
             return
         cv = max(known)
-        seen = smallest_effect(cv, self._planned())
+        seen = smallest_effect(cv, self._planned(), len(self._workload.samples), self._starts())
         told = f"warm-up runs scatter by {cv:.1%}; "
         told += (
             f"{self._planned()} blocks are too few for any interval"
             if seen is None
-            else f"with {self._planned()} blocks a difference of {seen:.1%} is seen in 80 of 100 comparisons, if all starts are alike"
+            else f"with {self._planned()} blocks a difference of {seen:.1%} is seen in 80 of 100 comparisons, if samples are alike"
         )
         self._setting.listener.say(told)
 
@@ -225,7 +225,7 @@ class Sitting:
         blocks = self._journal.happened.blocks
         disturbed = sum(bool(block.disturbances) for block in blocks)
         # A machine that disturbs more than this is not fit to measure on: nothing is run again any more, and the result is INVALID.
-        redo = disturbed <= max(1, MOST_DISTURBED * self._planned())
+        redo = disturbed <= max(1, MOST_DISTURBED * max(self._planned(), len(blocks)))
         counted = [block.sample for block in blocks if not (redo and block.disturbances)]
         fewest = min(range(len(self._workload.samples)), key=lambda sample: (counted.count(sample), sample))
         if len(counted) < self._planned() or len(counted) % len(self._workload.samples):
@@ -236,6 +236,10 @@ class Sitting:
         """Blocks, the same number for each sample."""
         samples = len(self._workload.samples)
         return -(-self._plan.blocks // samples) * samples
+
+    def _starts(self) -> int:
+        """Of the workers, for the planned blocks."""
+        return self._planned() if self._plan.order == "reload" else min(self._plan.starts, self._planned())
 
     def _is_too_wide(self, counted: int) -> bool:
         if self._plan.precision is None:

@@ -19,6 +19,8 @@ Values = npt.NDArray[np.float64]
 
 LEVEL = 0.05
 POWER = 0.8
+POWER_OF_TWO = 0.87
+"""Of each of two intervals that both have to see an effect, for POWER together (simulated)."""
 MOST_SCORE = 3.0
 """Reach of the bootstrap's interval in that of Student's."""
 DRAWS = 10_000
@@ -174,16 +176,21 @@ def holm(chances: Mapping[str, float]) -> dict[str, float]:
     return corrected
 
 
-def smallest_effect(variation: float, blocks: int) -> float | None:
-    """The relative difference that is seen in 80 of 100 comparisons. None if so few blocks see nothing.
+def smallest_effect(variation: float, blocks: int, samples: int = 1, starts: int = 1) -> float | None:
+    """The relative difference that is seen in 80 of 100 comparisons, if samples and starts differ in nothing but noise. None if so few
+    blocks see nothing.
 
     Args:
         variation: coefficient of variation of single runs. The difference of a block, of two runs against two, varies as much.
+        samples, starts: over which the blocks are spread. The interval is never narrower than over either.
     """
-    if blocks < FEWEST_BLOCKS:
+    if samples == 1 and blocks < FEWEST_BLOCKS:
         return None
-    reach = student_quantile(1 - LEVEL / 2, blocks - 1) + student_quantile(POWER, blocks - 1)
-    return math.expm1(reach * variation / math.sqrt(blocks * _WILCOXON_EFFICIENCY))
+    error = variation / math.sqrt(blocks)
+    units = [(blocks, error / math.sqrt(_WILCOXON_EFFICIENCY))] if samples == 1 else [(samples, error)]
+    units += [(starts, error)] if starts > 1 else []
+    power = POWER if len(units) == 1 else POWER_OF_TWO
+    return math.expm1(max((student_quantile(1 - LEVEL / 2, n - 1) + student_quantile(power, n - 1)) * error for n, error in units))
 
 
 def deviation(values: Sequence[float]) -> float:

@@ -56,7 +56,7 @@ class Repeat:
     """Run samples one after the other for so long, and read the GPU's energy counter. Answered by a Spent."""
 
     seconds: float
-    idle_watts: float
+    idle_watts: float | None
 
 
 @dataclass(frozen=True)
@@ -92,6 +92,7 @@ class Worker:
         self, variant: Variant, workload: Workload, log: Path, environment: dict[str, str] | None = None, delay: Delay | None = None
     ) -> None:
         self._variant, self._log = variant, log
+        self._log_before = log.stat().st_size if log.exists() else 0
         self._connection, theirs = Pipe()
         command = [sys.executable, "-m", "evbench.worker", str(theirs.fileno())]
         with log.open("ab") as output:
@@ -139,7 +140,7 @@ class Worker:
         self._send(Profile(file, new_tokens))
         return self._receive(Trace)
 
-    def repeat(self, seconds: float, idle_watts: float) -> Energy | None:
+    def repeat(self, seconds: float, idle_watts: float | None) -> Energy | None:
         self._send(Repeat(seconds, idle_watts))
         return self._receive(Spent).energy
 
@@ -161,7 +162,8 @@ class Worker:
 
     def _death(self) -> WorkerDied:
         code = self._end(PATIENCE)
-        lines = self._log.read_text(encoding="utf-8", errors="replace").strip().splitlines() if self._log.exists() else []
+        data = self._log.read_bytes()[self._log_before :] if self._log.exists() else b""  # what an earlier worker said is not its cause
+        lines = data.decode("utf-8", errors="replace").strip().splitlines()
         last = next((line for line in reversed(lines) if "Error: " in line), lines[-1] if lines else "it said nothing")
         return WorkerDied(f"the worker of {self._variant.name} ended with code {code}: {last} (all of it in {self._log})")
 

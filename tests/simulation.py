@@ -165,7 +165,7 @@ class SimulatedWorker:
     def profile(self, file: Path, new_tokens: int) -> Trace:
         return Trace(file.name, new_tokens, 1.5)
 
-    def repeat(self, seconds: float, idle_watts: float) -> Energy | None:
+    def repeat(self, seconds: float, idle_watts: float | None) -> Energy | None:
         return None
 
 

@@ -227,6 +227,41 @@ def test_after_a_killed_worker_and_after_an_interrupt_the_session_goes_on(tmp_pa
 
 
 @pytest.mark.slow
+def test_where_only_one_worker_fits_they_alternate_and_the_result_says_so(tmp_path: Path) -> None:
+    asked = "compare --baseline baseline --optimized baseline+generate=static --model eventgpt --preset tiny --device cpu --new-tokens 4"
+    done = evbench(f"{asked} --order reload --blocks 1 --trace-tokens 0 --out out", tmp_path)
+    assert done.returncode == 4, done.stderr
+    assert "INCONCLUSIVE: too few blocks for an interval" in done.stdout
+    assert "ORDER=RELOAD" in done.stdout
+    result = results.read(tmp_path / "out")
+    (block,) = result.sessions[0].blocks
+    assert block.order in ("AAAABBBB", "BBBBAAAA")
+    turns = {role: [run.turn for run in side.runs] for role, side in result.variants().items()}
+    first, second = sorted(turns.values())
+    assert max(first) < min(second), "one was ended before the other was started"
+
+
+@pytest.mark.slow
+def test_several_samples_are_run_and_counted_as_samples(tmp_path: Path) -> None:
+    for name, order in (("one", "01234"), ("two", "43210")):
+        (tmp_path / name).mkdir()
+        for place, number in enumerate(order):
+            (tmp_path / name / f"{place}.png").write_bytes((sample.EVENTS / f"{number}.png").read_bytes())
+    asked = "compare --baseline baseline --optimized baseline+generate=static --model eventgpt --preset tiny --device cpu --new-tokens 4"
+    done = evbench(f"{asked} --events one --events two --blocks 3 --starts 1 --trace-tokens 0 --out out", tmp_path)
+    assert done.returncode in VERDICTS, done.stderr
+    assert "2 samples; the first: one, 5 event images of 640x480" in done.stdout
+    assert "identical in all runs of all 2 samples" in done.stdout
+    assert "interval that over 2 samples" in done.stdout
+    result = results.read(tmp_path / "out")
+    assert [run.path for run in result.baseline.workload.samples] == ["one", "two"]
+    assert [block.sample for block in result.sessions[0].blocks if not block.disturbances] == [0, 1, 0, 1]
+    answers = {sample: {run.tokens for run in result.baseline.runs if run.sample == sample} for sample in (0, 1)}
+    assert all(len(tokens) == 1 for tokens in answers.values())
+    assert answers[0] != answers[1], "they are different samples"
+
+
+@pytest.mark.slow
 def test_two_sessions_do_not_measure_at_the_same_time(tmp_path: Path) -> None:
     asked = "run baseline --model eventgpt --preset tiny --device cpu --new-tokens 4 --trace-tokens 0"
     with interruptible(f"{asked} --blocks 100000 --out first", tmp_path) as running:
@@ -282,8 +317,8 @@ def test_noise_floors_are_kept_and_heeded(
     assert ("**Passed: " in (tmp_path / "out" / "selftest.md").read_text()) == (code == 0)
     assert (asked[0].plan.blocks, asked[0].plan.starts) == (12 * 12, 12 * 4)
     (floor,) = json.loads((tmp_path / "evbench" / "noise-floors.json").read_text())
-    assert floor["work"] == "video-llava tiny on cpu"
-    assert set(floor["smallest"]) == {"total", *STAGES}
+    assert floor["work"] == "video-llava tiny on cpu, 72 new tokens"
+    assert set(floor["smallest"]) == {"total", *STAGES, "first token", "prefill", "further token"}
     assert floor["smallest"]["total"] > (0.005 if code == 0 else 0.03)
 
 
@@ -340,6 +375,7 @@ def test_results_of_other_machines_are_compared_only_if_allowed_by_name(tmp_path
     assert "cpu: CPU and Other CPU; torch: 2.14 and 2.15" in refused.stderr
     assert "--allow cpu --allow torch" in refused.stderr
     assert evbench(f"{asked} --allow cpu", tmp_path).returncode == 2
+    assert "unknown --allow 'cup'; did you mean 'cpu'?" in evbench(f"{asked} --allow cup", tmp_path).stderr
     allowed = evbench(f"{asked} --allow cpu --allow torch", tmp_path)
     assert allowed.returncode == 4
     assert "on Other CPU" in allowed.stdout
@@ -387,7 +423,9 @@ def test_help_and_variants_read_well(tmp_path: Path) -> None:
         (f"{COMPARE} --limit 3", "--limit is of the scenes in --data"),
         (f"{COMPARE} --data . --video a.mp4", "--video and --data exclude each other"),
         ("selftest --device cpu --plant loading:2%", "names no stage"),
-        ("selftest --device cpu --precision 1%", "takes no --target, --precision or --resume"),
+        ("selftest --device cpu --precision 1%", "takes no --target and no --precision"),
+        ("selftest --device cpu --blocks 5", "--blocks 5 are too few for any interval"),
+        (f"{COMPARE} --max-time inf", "--max-time inf is no number of seconds"),
         ("run optimised --device cpu", "did you mean 'optimized'?"),
         ("variants --model llava", "unknown --model 'llava'"),
     ],

@@ -354,7 +354,7 @@ def test_on_a_cpu_other_processes_disturb() -> None:
     watch, remarks, watts = conditions.watch("cpu", list)
     assert isinstance(watch, CpuWatch)
     assert watch.disturbs
-    assert (remarks, watts) == ((), 0.0)
+    assert (remarks, watts) == ((), None)
 
 
 def test_on_a_gpu_both_are_watched(driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -376,4 +376,4 @@ def test_a_gpu_that_others_use_already_is_remarked(driver: Driver, monkeypatch: 
         "other processes that had the GPU open before the first run: 2",
         "the GPU was busy for 37 % of the last second before the first run",
     )
-    assert watts == 0.0, "a driver that does not tell the power is no reason to stop"
+    assert watts is None, "a driver that does not tell the power is no reason to stop"

@@ -5,7 +5,7 @@ import pytest
 from evbench.demands import NAMES, Demand, decide_slower, decide_target, read
 from evbench.errors import UserError
 from evbench.results import STAGES
-from evbench.statistics import Interval
+from evbench.statistics import Interval, median_interval
 
 MODEL = "video-llava"
 
@@ -125,7 +125,7 @@ SIX = [1.0, 1.1, 1.2, 1.3, 1.4, 1.5]
     [(1.6, True), (1.51, True), (1.5, None), (1.25, None), (1.01, None), (1.0, False), (0.9, False)],
 )
 def test_a_target_is_met_if_the_whole_interval_is_below_it_and_missed_if_none_of_it_is(seconds: float, met: bool | None) -> None:
-    outcome = decide_target(target(seconds), SIX)
+    outcome = decide_target(target(seconds), SIX, median_interval(SIX))
     assert outcome.met is met
     assert outcome.measured == pytest.approx(1.25)
     assert (outcome.low, outcome.high, outcome.is_time, outcome.text) == (1.0, 1.5, True, "text")
@@ -133,7 +133,7 @@ def test_a_target_is_met_if_the_whole_interval_is_below_it_and_missed_if_none_of
 
 @pytest.mark.parametrize(("values", "measured"), [([], None), ([0.1], 0.1), ([0.1, 0.3, 0.2, 0.5, 0.4], 0.3)])
 def test_too_few_values_decide_no_target(values: list[float], measured: float | None) -> None:
-    outcome = decide_target(target(100.0), values)
+    outcome = decide_target(target(100.0), values, median_interval(values))
     assert outcome.met is None
     assert (outcome.measured, outcome.low, outcome.high) == (measured, None, None)
 
@@ -143,17 +143,17 @@ def test_too_few_values_decide_no_target(values: list[float], measured: float | 
     [(1.1, 1.2, True), (0.99, 1.2, True), (1 / 1.02, 1.2, True), (0.97, 1.2, None), (0.97, 1 / 1.02, None), (0.9, 0.97, False)],
 )
 def test_slower_by_two_per_cent_is_judged_by_the_whole_interval(low: float, high: float, met: bool | None) -> None:
-    outcome = decide_slower(slower(0.02), interval(low, high))
+    outcome = decide_slower(slower(0.02), interval(low, high), 0.01)
     assert outcome.met is met
     assert (outcome.low, outcome.high, outcome.is_time) == (low, high, False)
     assert outcome.measured == pytest.approx((low + high) / 2)
 
 
 def test_half_as_fast_is_slower_by_a_hundred_per_cent() -> None:
-    assert decide_slower(slower(1.0), interval(0.45, 0.49)).met is False
-    assert decide_slower(slower(1.0), interval(0.51, 0.55)).met is True
+    assert decide_slower(slower(1.0), interval(0.45, 0.49), 0.01).met is False
+    assert decide_slower(slower(1.0), interval(0.51, 0.55), 0.01).met is True
 
 
 def test_without_an_interval_nothing_is_decided() -> None:
-    outcome = decide_slower(slower(0.02), None)
+    outcome = decide_slower(slower(0.02), None, 0.01)
     assert (outcome.measured, outcome.low, outcome.high, outcome.met) == (None, None, None, None)

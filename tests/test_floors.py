@@ -41,15 +41,18 @@ def test_a_floor_is_of_one_machine_and_one_kind_of_work() -> None:
     assert floors.find(WITH_GPU, TINY) is None
     assert floors.find(MACHINE, ON_GPU) is None
     assert floors.find(dataclasses.replace(MACHINE, cores=4), TINY) is None
-    assert floors.find(dataclasses.replace(MACHINE, source="def", packages={}), TINY) == floor(), "it is the same machine"
-    assert floors.find(MACHINE, dataclasses.replace(TINY, prompt="Who?", new_tokens=9)) == floor(), "it is the same kind of work"
+    assert floors.find(dataclasses.replace(MACHINE, packages={"torch": "3.0"}), TINY) is None
+    assert floors.find(MACHINE, dataclasses.replace(TINY, new_tokens=9)) is None
+    assert floors.find(dataclasses.replace(MACHINE, source="def"), TINY) == floor(), "it is the same machine"
+    assert floors.find(MACHINE, dataclasses.replace(TINY, prompt="Who?")) == floor(), "it is the same kind of work"
 
 
 def test_a_machine_and_its_work_are_named() -> None:
-    assert floors.place(MACHINE) == "Fast CPU, 8 cores"
-    assert floors.place(WITH_GPU) == "Fast CPU, 8 cores, Fast GPU"
-    assert floors.work(TINY) == "video-llava tiny on cpu"
-    assert floors.work(ON_GPU) == "video-llava /weights on cuda"
+    assert floors.place(MACHINE) == "Fast CPU, 8 cores, torch 2.14"
+    assert WITH_GPU.gpu is not None
+    assert floors.place(WITH_GPU) == f"Fast CPU, 8 cores, Fast GPU, driver {WITH_GPU.gpu.driver}, torch 2.14"
+    assert floors.work(TINY) == f"video-llava tiny on cpu, {TINY.new_tokens} new tokens"
+    assert floors.work(ON_GPU) == f"video-llava /weights on cuda, {ON_GPU.new_tokens} new tokens"
 
 
 def test_a_new_floor_replaces_the_one_before_and_no_other() -> None:

@@ -47,9 +47,9 @@ def test_the_verdict_follows_the_interval_and_the_smallest_effect(factor: float,
 
 def test_no_claim_is_made_below_the_noise_floor_of_this_machine() -> None:
     assert compared(0.97).verdict == Verdict.FASTER
-    assert compared(0.97, smallest={"total": 0.05}).verdict == Verdict.SAME
+    assert compared(0.97, smallest={"total": 0.05}).verdict == Verdict.INCONCLUSIVE, "a noise floor does not make things the same"
     judged = compared(0.97, smallest={"vision": 0.05})
-    assert {line.name: line.claim for line in judged.stages}["vision"] == Verdict.SAME
+    assert {line.name: line.claim for line in judged.stages}["vision"] == Verdict.INCONCLUSIVE
     assert judged.verdict == Verdict.FASTER
 
 
@@ -240,7 +240,8 @@ def test_two_groups_of_times_are_flagged() -> None:
         (0.9, {"targets": ("video-llava.vision<91ms",)}, 0),
         (0.9, {"targets": ("video-llava.vision<90ms",)}, 3),
         (0.9, {"targets": ("video-llava.total<1s", "video-llava.further-token<1us")}, 3),
-        (0.5, {"smallest": {"total": 3.0}}, 0),
+        (0.5, {"smallest": {"total": 3.0}}, 4),
+        (1.05, {"fail_if": ("slower:1%",), "smallest": {"total": 0.2}}, 4),
     ],
 )
 def test_what_is_demanded_decides_the_exit_code(factor: float, rules: dict[str, Any], code: int) -> None:

@@ -33,7 +33,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "demands": {"errors", "results", "statistics"},
     "judge": {"results", "statistics", "demands", "differences"},
     "planted": {"results", "stages"},
-    "selftest": {"results", "statistics", "judge", "planted", "render"},
+    "selftest": {"results", "statistics", "judge", "planted", "render", "units"},
     "preparations": {"results"},
     "memory": {"results", "gpu"},
     "energy": {"results", "gpu"},

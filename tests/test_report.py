@@ -69,7 +69,7 @@ def test_no_speedup_is_printed_that_is_not_claimed() -> None:
         (make_result(other_tokens), "OUTPUT_DIFFERS: "),
         (make_result(other_work), "INVALID: "),
         (apart, "INCONCLUSIVE: "),
-        (make_result(scaled(make_side(), 0.95), smallest={name: 0.2 for name in ("total", *STAGES)}), "SAME: "),
+        (make_result(scaled(make_side(), 0.95), smallest={name: 0.2 for name in ("total", *STAGES)}), "INCONCLUSIVE: "),
     ):
         told = report.describe(result)
         text = rendered(told) + to_markdown(told, "", "")

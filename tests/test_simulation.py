@@ -11,7 +11,7 @@ import pytest
 from evbench import schedule
 from evbench.judge import Judgement, Verdict, judge
 from evbench.results import STAGES, Role
-from evbench.selftest import assess, repetitions
+from evbench.selftest import assess, floors, repetitions
 from evbench.statistics import smallest_effect
 from tests.simulation import PLAN, Noise, SimulatedMachine, simulate
 
@@ -89,13 +89,15 @@ def test_the_interval_contains_the_truth_also_if_blocks_are_added_until_it_is_na
 
 
 @pytest.mark.slow
-def test_the_smallest_effect_that_is_foretold_is_seen_as_often_as_promised() -> None:
+@pytest.mark.parametrize(("blocks", "samples", "starts"), [(10, 1, 1), (12, 1, 4), (8, 4, 1)])
+def test_the_smallest_effect_that_is_foretold_is_seen_as_often_as_promised(blocks: int, samples: int, starts: int) -> None:
     quiet = Noise(variation=0.02, drift=0, first_slot=0, outliers=0)
     # A run's four stages vary one by one, and the sum of them less than each.
     total = math.hypot(0.1, 0.05, 0.08, 0.4) / (0.1 + 0.05 + 0.08 + 0.4) * 0.02
-    effect = smallest_effect(total, 10)
+    effect = smallest_effect(total, blocks, samples, starts)
     assert effect is not None
-    found = sum(finds_a_difference(compare(seed, 1 + effect, quiet)) for seed in range(300))
+    plan = dataclasses.replace(PLAN, blocks=blocks, starts=starts)
+    found = sum(finds_a_difference(compare(seed, 1 + effect, quiet, plan, samples)) for seed in range(300))
     assert 0.72 * 300 <= found <= 0.88 * 300
 
 
@@ -114,14 +116,26 @@ def test_a_delay_in_one_stage_is_found_there_and_nowhere_else() -> None:
 @pytest.mark.slow
 def test_a_variant_passes_the_selftest_and_a_machine_that_favours_a_side_does_not() -> None:
     plan = dataclasses.replace(PLAN, blocks=200)
-    passed = assess(repetitions(simulate(SimulatedMachine(3), plan), 10))
+    result = simulate(SimulatedMachine(3), plan)
+    passed = assess(judge(result), repetitions(result, 10))
     assert passed.passed
     assert passed.most == 3
-    assert [trial.comparisons for trial in passed.trials] == [20] * 5
-    assert all(0 < trial.floor < 0.02 for trial in passed.trials)
-    failed = assess(repetitions(simulate(SimulatedMachine(3, faster=1.03), plan), 10))
+    assert [trial.comparisons for trial in passed.trials] == [20] * 8
+    assert all(0 < trial.floor < 0.02 for trial in passed.trials[:5])
+    result = simulate(SimulatedMachine(3, faster=1.03), plan)
+    failed = assess(judge(result), repetitions(result, 10))
     assert not failed.passed
     assert "found a difference" in failed.told
+
+
+def test_a_selftest_on_a_machine_that_disturbs_it_or_with_too_few_blocks_says_nothing() -> None:
+    plan = dataclasses.replace(PLAN, blocks=60)
+    for disturbed, blocks in ((tuple(range(1000)), 6), (tuple(range(0, 1000, 2)), 6), ((), 5)):
+        result = simulate(SimulatedMachine(3, disturbed=disturbed), plan)
+        test = assess(judge(result), repetitions(result, blocks))
+        assert not test.passed
+        assert not test.comparable
+        assert all(math.isfinite(floor) for floor in floors(test).values())
 
 
 def test_the_same_seed_gives_the_same_order_and_another_seed_another() -> None:
