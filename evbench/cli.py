@@ -413,22 +413,22 @@ def selftest_command(
         compare.Asked(sides, compare.Earlier(), asked, plan_of_all, rules, folder, now, command, options.resume, options.wait, delays)
     )
     if delay is not None:
-        screen.print(to_console(report.describe(result)))
-        passed, told = selftest.find_planted(judge(result), delay)
+        stages = selftest.look_for_planted(judge(result))
+        found = selftest.planted_table(stages)
+        passed, told = selftest.find_planted(stages, delay)
     else:
         test = selftest.assess(judge(result), selftest.repetitions(result, plan.blocks))
-        write_whole(folder / "selftest.md", selftest.to_markdown(test, now, command))
-        screen.print(to_rich(selftest.table(test), numbers=True))
-        passed, told = test.passed, test.told
-        if repetitions < selftest.LEAST_REPETITIONS:
-            _tell(f"Not kept: fewer than {selftest.LEAST_REPETITIONS} repetitions say nothing of what happens once in twenty times")
-        elif test.comparable:
-            measured = result.sessions[0].machine
-            floors.keep(floors.Floor(now, floors.place(measured), floors.work(asked), selftest.floors(test)))
-            _tell(f"Kept in {floors.path()}: comparisons of {floors.work(asked)} on this machine claim nothing below these floors")
+        found, passed, told = selftest.table(test), test.passed, test.told
+    screen.print(to_rich(found, numbers=True))
+    write_whole(folder / "selftest.md", selftest.to_markdown(found, passed, told, now, command))
+    if delay is None and repetitions < selftest.LEAST_REPETITIONS:
+        _tell(f"Not kept: fewer than {selftest.LEAST_REPETITIONS} repetitions say nothing of what happens once in twenty times")
+    elif delay is None and test.comparable:
+        measured = result.sessions[0].machine
+        floors.keep(floors.Floor(now, floors.place(measured), floors.work(asked), selftest.floors(test)))
+        _tell(f"Kept in {floors.path()}: comparisons of {floors.work(asked)} on this machine claim nothing below these floors")
     _tell(f"{'Passed' if passed else 'FAILED'}: {printable(told)}")
-    own = ["selftest.md"] if delay is None else []
-    _tell(f"Written to {folder}: {', '.join([*own, 'report.md', 'verdict.json', 'result.json', 'runs.jsonl'])}")
+    _tell(f"Written to {folder}: selftest.md, report.md, verdict.json, result.json, runs.jsonl")
     raise typer.Exit(0 if passed else 6)
 
 

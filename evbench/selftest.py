@@ -123,23 +123,45 @@ def most_by_chance(comparisons: int, rare: float) -> int:
     return most
 
 
-def find_planted(judged: Judgement, delay: Delay) -> tuple[bool, str]:
-    """Whether a planted delay was found in its stage and in no other: by the intervals, corrected for their number. A claim in a report
-    needs a difference above the smallest that is claimed as well.
-    """
+@dataclass(frozen=True)
+class Found:
+    """A stage on a side that was made slower in one."""
+
+    stage: str
+    interval: Interval
+    p: float
+    """Corrected for the number of stages."""
+
+    @property
+    def differs(self) -> bool:
+        return self.p < LEVEL and not self.interval.low <= 1 <= self.interval.high
+
+
+def look_for_planted(judged: Judgement) -> tuple[Found, ...]:
+    """What the intervals say of each stage. A claim in a report needs a difference above the smallest that is claimed as well."""
     known = {line.name: line.interval for line in judged.stages if line.interval is not None}
     chances = holm({name: interval.p for name, interval in known.items()})
-    found = {name: interval for name, interval in known.items() if chances[name] < LEVEL and not interval.low <= 1 <= interval.high}
+    return tuple(Found(name, interval, chances[name]) for name, interval in known.items())
+
+
+def find_planted(stages: Sequence[Found], delay: Delay) -> tuple[bool, str]:
+    """Whether a planted delay was found in its stage and in no other."""
+    found = [stage for stage in stages if stage.differs]
     if not found:
-        return (
-            False,
-            f"the delay of {delay.share:.1%} in {delay.stage} was not found; more --blocks and --starts see less",
-        )
-    if list(found) == [delay.stage] and found[delay.stage].high < 1:
-        told = f"{format_ratios(found[delay.stage].low, found[delay.stage].high)} times as fast"
-        return True, f"the delay of {delay.share:.1%} was found in {delay.stage} ({told}) and in no other stage"
-    told = ", ".join(f"{name} {format_ratios(interval.low, interval.high)} times as fast" for name, interval in found.items())
-    return False, f"a delay of {delay.share:.1%} was planted in {delay.stage}, and this was found: {told}"
+        return False, f"the delay of {delay.share:.1%} in {delay.stage} was not found; more --blocks and --starts see less"
+    if [stage.stage for stage in found] == [delay.stage] and found[0].interval.high < 1:
+        return True, f"the delay of {delay.share:.1%} was found in {delay.stage} and in no other stage"
+    told = " and ".join(stage.stage for stage in found)
+    return False, f"a delay of {delay.share:.1%} was planted in {delay.stage}, and a difference was found in {told}"
+
+
+def planted_table(stages: Sequence[Found]) -> Table:
+    """For a report."""
+    rows = [
+        (found.stage, format_ratios(found.interval.low, found.interval.high), f"{found.p:.2g}", "found" if found.differs else "-")
+        for found in stages
+    ]
+    return Table("One side was made slower in one stage", ("", "95 % interval, times as fast", "chance, corrected", ""), tuple(rows))
 
 
 def table(test: SelfTest) -> Table:
@@ -153,10 +175,10 @@ def table(test: SelfTest) -> Table:
     return Table("The same variant on both sides", columns, tuple(rows))
 
 
-def to_markdown(test: SelfTest, created: str, command: str) -> str:
+def to_markdown(found: Table, passed: bool, told: str, created: str, command: str) -> str:
     """What a self-test found, as a file."""
-    told = f"{'Passed' if test.passed else 'FAILED'}: {test.told}"
-    lines = ["# Self-test", "", f"{created}, `{printable(command)}`", "", *markdown_table(table(test)), "", f"**{told}**", ""]
+    verdict = f"**{'Passed' if passed else 'FAILED'}: {told}**"
+    lines = ["# Self-test", "", f"{created}, `{printable(command)}`", "", found.title, "", *markdown_table(found), "", verdict, ""]
     return "\n".join(lines)
 
 

@@ -10,8 +10,9 @@ import pytest
 
 from evbench import schedule
 from evbench.judge import Judgement, Verdict, judge
+from evbench.planted import Delay
 from evbench.results import STAGES, Role
-from evbench.selftest import assess, floors, repetitions
+from evbench.selftest import assess, find_planted, floors, look_for_planted, repetitions
 from evbench.statistics import smallest_effect
 from tests.simulation import PLAN, Noise, SimulatedMachine, simulate
 
@@ -111,6 +112,19 @@ def test_a_delay_in_one_stage_is_found_there_and_nowhere_else() -> None:
         assert judged.verdict not in CERTAIN, "a quarter of a per cent of the total is none"
     assert claims["vision"] >= 95
     assert sum(claims[stage] for stage in STAGES if stage != "vision") <= 1
+
+
+def test_a_planted_delay_is_told_only_if_it_is_found_where_it_was_planted() -> None:
+    plan, delay = dataclasses.replace(PLAN, blocks=60), Delay("vision", 0.02)
+
+    def told(slower: dict[str, float]) -> tuple[bool, str]:
+        return find_planted(look_for_planted(judge(simulate(SimulatedMachine(5, slower_stages=slower), plan))), delay)
+
+    assert told({"vision": 1.02}) == (True, "the delay of 2.0% was found in vision and in no other stage")
+    assert told({}) == (False, "the delay of 2.0% in vision was not found; more --blocks and --starts see less")
+    assert told({"load": 1.02}) == (False, "a delay of 2.0% was planted in vision, and a difference was found in load")
+    assert told({"load": 1.02, "vision": 1.02})[1].endswith("found in load and vision")
+    assert not told({"vision": 1 / 1.02})[0], "faster is no delay"
 
 
 @pytest.mark.slow
