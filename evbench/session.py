@@ -206,13 +206,12 @@ class Sitting:
             return
         cv = max(known)
         seen = smallest_effect(cv, self._planned(), len(self._workload.samples), self._starts())
-        told = f"warm-up runs scatter by {cv:.1%}; "
-        told += (
-            f"{self._planned()} blocks are too few for any interval"
-            if seen is None
-            else f"with {self._planned()} blocks a difference of {seen:.1%} is seen in 80 of 100 comparisons, if samples are alike"
-        )
-        self._setting.listener.say(told)
+        if seen is None:
+            told = f"{self._planned()} blocks are too few for any interval"
+        else:
+            alike = ", if samples are alike" if len(self._workload.samples) > 1 else ""
+            told = f"with {self._planned()} blocks a difference of {seen:.1%} is seen in 80 of 100 comparisons{alike}"
+        self._setting.listener.say(f"warm-up runs scatter by {cv:.1%}; {told}")
 
     # Blocks.
 
