@@ -434,9 +434,9 @@ def selftest_command(
 
 def _delay(text: str) -> Delay:
     """`vision:2%`. Raises UserError."""
-    stage, _, share = text.partition(":")
-    if stage not in STAGES:
-        raise UserError(f"--plant {text!r} names no stage; write it such as vision:2%. Stages are {', '.join(STAGES)}")
+    stage, colon, share = text.partition(":")
+    if stage not in STAGES or not colon:
+        raise UserError(f"--plant {text!r} names no stage and share; write it such as vision:2%. Stages are {', '.join(STAGES)}")
     return Delay(stage, _percent("--plant", share))
 
 
