@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import random
-import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -139,11 +138,8 @@ def _compile_cache(plan: Plan) -> Iterator[dict[str, str]]:
     if not plan.cold_compile:
         yield {}
         return
-    folder = Path(tempfile.mkdtemp(prefix="evbench-compile-cache-"))
-    try:
-        yield cache_in(folder)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix="evbench-compile-cache-", ignore_cleanup_errors=True) as folder:
+        yield cache_in(Path(folder))
 
 
 def _keep(asked: Asked, sides: Sides, sessions: tuple[Session, ...]) -> Result:

@@ -21,6 +21,7 @@ from evbench.statistics import (
     break_even,
     estimate,
     holm,
+    mean_and_reach,
     median_interval,
     outliers,
     over_starts,
@@ -31,6 +32,7 @@ from evbench.statistics import (
 SMALLEST = 0.01
 """No difference below this is claimed, however narrow the interval: it would not matter, and code placement alone can make it."""
 MOST_DISTURBED = 0.2
+"""Share of blocks that may be disturbed. With more, the machine is not fit to measure on."""
 OVERLAP = 0.03
 """Share of the total by which the stages' sum may exceed it."""
 MOST_ENERGY_ERROR = 0.15
@@ -133,12 +135,14 @@ def judge(result: Result) -> Judgement:
     sides, rules = result.variants(), result.rules
     sessions = {role: result.session(side) for role, side in sides.items()}
     apart = len({session.started for session in sessions.values()}) > 1
-    samples = _counted(sessions["baseline"])
+    counted = {role: _counted(session) for role, session in sessions.items()}
+    runs = {role: _runs(side, counted[role]) for role, side in sides.items()}
+    samples = counted["baseline"]
     reasons, verdict = _refusal(result, apart)
     comparable = len(sides) == 2 and verdict not in (Verdict.INVALID, Verdict.OUTPUT_DIFFERS) and not apart
 
     def line(name: str, value: Timed) -> Line:
-        spreads = {role: _spread(_values(_runs(side, _counted(sessions[role])), value)) for role, side in sides.items()}
+        spreads = {role: _spread(_values(timed, value)) for role, timed in runs.items()}
         interval = _interval(sides, samples, value) if comparable else None
         return Line(name, spreads, interval, max(SMALLEST, rules.smallest.get(name, 0.0)), None)
 
@@ -159,13 +163,13 @@ def judge(result: Result) -> Judgement:
         total=total,
         stages=stages,
         inside=inside,
-        steps={role: _spread(_steps(_runs(side, _counted(sessions[role])))) for role, side in sides.items()},
+        steps={role: _spread(_steps(timed)) for role, timed in runs.items()},
         ratio_of_medians=medians,
         ratio_of_totals=_ratio_of_totals(sides, samples) if comparable else None,
         gain=_gain(sides, samples) if comparable or _differs_in_length_only(sides, apart) else (),
-        barriers={role: _barriers(_runs(side, _counted(sessions[role]))) for role, side in sides.items()},
+        barriers={role: _barriers(timed) for role, timed in runs.items()},
         break_even=_break_even(sides, samples, verdict) if comparable and total.interval else None,
-        preparation={role: _preparation(side, _counted(sessions[role])) for role, side in sides.items()},
+        preparation={role: _preparation(side, counted[role]) for role, side in sides.items()},
         disturbed=sum(bool(block.disturbances) for block in sessions["baseline"].blocks),
         demands=demanded,
         exit_code=_exit_code(verdict if len(sides) == 2 else None, result, demanded),
@@ -284,8 +288,7 @@ def _median_interval(timed: Sequence[tuple[Run, float]], counted: Mapping[int, B
                 groups.setdefault(getattr(counted[run.block], unit), []).append(seconds)
         medians = [statistics.median(values) for values in groups.values()]
         if around is not None and len(medians) > 1:
-            reach = student_quantile(1 - LEVEL / 2, len(medians) - 1) * statistics.stdev(medians) / math.sqrt(len(medians))
-            middle = statistics.fmean(medians)
+            middle, reach = mean_and_reach(medians)
             around = min(around[0], middle - reach), max(around[1], middle + reach)
     return around
 

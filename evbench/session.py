@@ -39,8 +39,6 @@ ROOM_PER_WORKER = 3 * 2**29
 """Bytes beside the weights: libraries, activations, compiler. A worker of the small models has a peak of 1.1 GB."""
 STEADY_RUNS = 5
 """The last of a warm-up, which are looked at."""
-MOST_DISTURBED = 0.2
-"""Share of blocks that may be disturbed. With more, the machine is not fit to measure on."""
 BLOCKED_RUNS = 4
 SPARE = 1.2
 """More blocks than the width calls for, so that one look more is rarely needed."""
@@ -224,7 +222,7 @@ class Sitting:
         blocks = self._journal.happened.blocks
         disturbed = sum(bool(block.disturbances) for block in blocks)
         # A machine that disturbs more than this is not fit to measure on: nothing is run again any more, and the result is INVALID.
-        redo = disturbed <= max(1, MOST_DISTURBED * max(self._planned(), len(blocks)))
+        redo = disturbed <= max(1, judge.MOST_DISTURBED * max(self._planned(), len(blocks)))
         counted = [block.sample for block in blocks if not (redo and block.disturbances)]
         fewest = min(range(len(self._workload.samples)), key=lambda sample: (counted.count(sample), sample))
         if len(counted) < self._planned() or len(counted) % len(self._workload.samples):

@@ -102,11 +102,17 @@ def _rank_sums(count: int) -> Values:
 
 
 def _student(means: Values) -> Interval:
+    location, reach = mean_and_reach(means)
     freedom = len(means) - 1
-    location, error = float(means.mean()), float(means.std(ddof=1)) / math.sqrt(len(means))
-    reach = student_quantile(1 - LEVEL / 2, freedom) * error
+    error = reach / student_quantile(1 - LEVEL / 2, freedom)
     p = 2 * (1 - student_cdf(abs(location) / error, freedom)) if error else float(location == 0)
     return _interval(location, location - reach, location + reach, p)
+
+
+def mean_and_reach(values: Sequence[float] | Values) -> tuple[float, float]:
+    """Mean, and how far its interval by Student's distribution reaches to either side. Of two values at least."""
+    error = float(np.std(values, ddof=1)) / math.sqrt(len(values))
+    return float(np.mean(values)), student_quantile(1 - LEVEL / 2, len(values) - 1) * error
 
 
 def _wider(one: Interval, other: Interval) -> Interval:
