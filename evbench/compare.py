@@ -10,19 +10,20 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from evbench import __version__, conditions, gpu, journal, machine, report, results
+from evbench import __version__, conditions, gpu, journal, machine, outputs, references, report, results
 from evbench.encoding import to_json
 from evbench.errors import UserError
 from evbench.files import write_whole
 from evbench.judge import judge
 from evbench.lock import exclusive
+from evbench.outputs import Answers, Crew, Reference
 from evbench.planted import Delay
 from evbench.preparations import cache_in
 from evbench.render import to_markdown
-from evbench.results import FORMAT, Plan, Result, Role, Rules, Session, VariantResult, Workload
-from evbench.session import Listener, Runner, Setting, Sitting, require_same_weights, require_same_workload
-from evbench.variants import Variant
-from evbench.worker import Worker
+from evbench.results import FORMAT, Outputs, Plan, Result, Role, Rules, Session, VariantResult, Workload
+from evbench.session import Listener, Runner, Setting, Sitting, reference_dtype, require_same_weights, require_same_workload
+from evbench.variants import REFERENCE, Variant
+from evbench.worker import Make, Worker
 
 Sides = dict[Role, VariantResult]
 
@@ -110,21 +111,39 @@ def _measure(asked: Asked, here: results.Machine, listener: Listener) -> Result:
         def start(role: Role) -> AbstractContextManager[Runner]:
             return _worker(role, asked, environment, living)
 
-        setting = Setting(start, watch, listener, asked.earlier.fingerprint(), idle_watts)
+        def compare_outputs(crew: Crew, answers: Answers) -> Outputs:
+            fingerprint = next(build.weights_fingerprint for builds in written.happened.builds.values() for build in builds)
+            return outputs.compare(
+                crew, reference(asked.workload, asked.plan, fingerprint, here, asked.folder), answers, asked.workload.dtype
+            )
+
+        setting = Setting(start, watch, listener, asked.earlier.fingerprint(), idle_watts, compare_outputs)
         sitting = Sitting(asked.fresh, written, setting)
 
         def keep() -> Result:
             session, sides = sitting.results()
-            return _keep(asked, asked.earlier.sides | sides, (*asked.earlier.sessions, session))
+            return _keep(asked, asked.earlier.sides | sides, (*asked.earlier.sessions, session), sitting.outputs)
 
         sitting.run(keep, asked.folder)
         return keep()
 
 
+def reference(workload: Workload, plan: Plan, fingerprint: str, here: results.Machine, folder: Path) -> Reference:
+    """What both sides are measured against. Its worker logs into the folder."""
+    dtype = reference_dtype(plan.order, workload)
+    versions = (here.packages.get(name) for name in ("torch", "torchvision", "transformers"))
+    identity = f"{fingerprint} {dtype} {workload.device} {references.code_identity(*versions)}"
+
+    def start() -> Worker:
+        return Worker(Make(REFERENCE, workload, dtype=dtype), folder / "worker-reference.log")
+
+    return Reference(dtype, identity, start)
+
+
 @contextmanager
 def _worker(role: Role, asked: Asked, environment: dict[str, str], living: dict[Role, int]) -> Iterator[Worker]:
     log = asked.folder / f"worker-{role}.log"
-    with Worker(asked.fresh[role], asked.workload, log, environment, asked.delays.get(role)) as worker:
+    with Worker(Make(asked.fresh[role], asked.workload, asked.delays.get(role)), log, environment) as worker:
         living[role] = worker.pid
         try:
             yield worker
@@ -142,7 +161,7 @@ def _compile_cache(plan: Plan) -> Iterator[dict[str, str]]:
         yield cache_in(Path(folder))
 
 
-def _keep(asked: Asked, sides: Sides, sessions: tuple[Session, ...]) -> Result:
+def _keep(asked: Asked, sides: Sides, sessions: tuple[Session, ...], compared: Outputs | None = None) -> Result:
     """Write what there is, raw and judged."""
     started = {side.session for side in sides.values()}
     result = Result(
@@ -154,6 +173,7 @@ def _keep(asked: Asked, sides: Sides, sessions: tuple[Session, ...]) -> Result:
         sessions=tuple(session for session in sessions if session.started in started),
         baseline=sides["baseline"],
         optimized=sides.get("optimized"),
+        outputs=compared,
     )
     results.write(result, asked.folder / "result.json")
     judged = judge(result)

@@ -19,8 +19,8 @@ class Delay:
     share: float
 
 
-def plant(delay: Delay, pipeline: Pipeline[Any, Any, Any], synchronize: Callable[[], None]) -> Pipeline[Any, Any, Any]:
-    """The pipeline, with the delay in it."""
+def plant(delay: Delay, pipeline: Pipeline[Any, Any, Any], synchronize: Callable[[], None]) -> None:
+    """Put the delay into the pipeline."""
     assert delay.stage in STAGES
     stage = getattr(pipeline, delay.stage)
 
@@ -35,4 +35,3 @@ def plant(delay: Delay, pipeline: Pipeline[Any, Any, Any], synchronize: Callable
         return done
 
     setattr(pipeline, delay.stage, slower)
-    return pipeline

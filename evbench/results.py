@@ -13,8 +13,9 @@ from evbench.encoding import from_json, to_json
 from evbench.errors import UserError
 from evbench.files import write_whole
 
-FORMAT = 2
-"""Raised whenever a file written before could no longer be read. 1: first. 2: blocks, runs without barriers, several samples."""
+FORMAT = 3
+"""Raised whenever a file written before could no longer be read. 1: first. 2: blocks, runs without barriers, several samples. 3: outputs
+compared, choices proven."""
 
 STAGES = ("load", "preprocess", "vision", "generate")
 Kind = Literal["first", "warmup", "timed", "blocked"]
@@ -349,6 +350,47 @@ class VariantResult:
         return tuple(run for run in self.runs if run.kind == "timed")
 
 
+Grade = Literal["pass", "warn", "fail"]
+Fed = Literal["twice", "chained", "swapped"]
+"""The baseline against itself; each stage fed by the one before; each stage fed with what the baseline fed to it."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One rule for what one stage put out, over all samples."""
+
+    stage: str
+    fed: Fed
+    rule: str
+    grade: Grade
+    """The worst."""
+    figure: float
+    """Of the sample where it is worst. More is worse."""
+    line: float
+    """Above it the rule is not kept."""
+    place: str
+    """Of the worst element. Empty where the rule is for the whole."""
+    told: str
+    """What else there is to say of it."""
+    sample: int
+    """Where it is worst."""
+    samples: int
+    """How many were looked at."""
+    failed: int
+    """How many of these failed."""
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What the optimized side put out, held against the baseline."""
+
+    reference: str | None
+    """Type that the reference computed in. None if it did not fit."""
+    samples: tuple[int, ...]
+    """Those whose stages were compared."""
+    checks: tuple[Check, ...]
+
+
 @dataclass(frozen=True)
 class Rules:
     """What was asked of the result: it decides on claims and on the exit code."""
@@ -377,6 +419,8 @@ class Result:
     """One, or two if the sides were measured apart."""
     baseline: VariantResult
     optimized: VariantResult | None
+    outputs: Outputs | None
+    """None if there is no other side, or if the session was interrupted before outputs were compared."""
 
     def __post_init__(self) -> None:
         if missing := {side.session for side in self.variants().values()} - {session.started for session in self.sessions}:

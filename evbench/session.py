@@ -15,6 +15,7 @@ from evbench.conditions import Watch
 from evbench.errors import UserError
 from evbench.journal import Journal
 from evbench.measure import Place
+from evbench.outputs import Answers, Crew, Observer
 from evbench.pipelines.presets import parameter_count
 from evbench.results import (
     Block,
@@ -22,6 +23,7 @@ from evbench.results import (
     Energy,
     Kind,
     Order,
+    Outputs,
     Role,
     Run,
     Session,
@@ -34,7 +36,7 @@ from evbench.statistics import smallest_effect, unsteady
 from evbench.variants import Variant
 from evbench.worker import Measure
 
-BYTES_PER_VALUE = {"float32": 4, "bfloat16": 2}
+BYTES_PER_VALUE = {"float64": 8, "float32": 4, "bfloat16": 2}
 ROOM_PER_WORKER = 3 * 2**29
 """Bytes beside the weights: libraries, activations, compiler. A worker of the small models has a peak of 1.1 GB."""
 STEADY_RUNS = 5
@@ -47,7 +49,7 @@ MOST_GROWTH = 4.0
 ENERGY_SECONDS = 5.0
 
 
-class Runner(Protocol):
+class Runner(Observer, Protocol):
     """A worker, as a session needs it."""
 
     def built(self) -> Build: ...
@@ -77,6 +79,7 @@ class Setting:
     fingerprint: str
     """Of the weights of an earlier result that will be the other side. Empty if there is none."""
     idle_watts: float | None
+    compare_outputs: Callable[[Crew, Answers], Outputs]
 
 
 class Sitting:
@@ -94,15 +97,19 @@ class Sitting:
         self._foretold = False
         self.traces: dict[Role, Trace] = {}
         self.energies: dict[Role, Energy | None] = {}
+        self.outputs: Outputs | None = None
 
     def run(self, keep: Callable[[], object], folder: Path) -> None:
-        """`keep` is called before the traces: a trace that fails must not cost the rest."""
+        """`keep` is called before outputs are compared and before the traces: what fails there must not cost the rest."""
         with self._crew():
             self._blocks()
             if self._plan.order == "in turn" and len(self._variants) == 2 and len(self._workload.samples) == 1:
-                self._worker("baseline")
+                self.worker("baseline")
                 self._blocked()
             keep()
+            if len(self._variants) == 2:
+                self.outputs = self._setting.compare_outputs(self, self._answers())
+                keep()
             for role in self._variants:
                 self._afterwards(role, folder)
 
@@ -140,18 +147,18 @@ class Sitting:
             stack.__exit__(*failed)  # type: ignore[arg-type]
 
     def _start(self, role: Role) -> Runner:
-        self._step(f"{role}: start, import, make the model")
+        self.tell(f"{role}: start, import, make the model")
         stack = ExitStack()
         worker = stack.enter_context(self._setting.start(role))
         self._living[role] = stack, worker
         self._journal.built(role, worker.built())
         builds = [build for builds in self._journal.happened.builds.values() for build in builds]
         require_same_weights([build.weights_fingerprint for build in builds] + [self._setting.fingerprint])
-        self._step(f"{role}: first call")
+        self.tell(f"{role}: first call")
         self._measure(role, "first", 0, None, barriers=True)
         return worker
 
-    def _worker(self, role: Role) -> Runner:
+    def worker(self, role: Role) -> Runner:
         """The worker, warm. Where only one fits, the other makes room for it."""
         if role not in self._living:
             roles = tuple(self._variants) if self._plan.order == "in turn" else (role,)
@@ -161,6 +168,11 @@ class Sitting:
             self._warm_up(roles)
             self._foretell()
         return self._living[role][1]
+
+    def make_room(self) -> None:
+        """For a worker beside those of the session. Where only one fits, there is room when none is left."""
+        if self._plan.order == "reload":
+            self._end(*self._living)
 
     def _measure(self, role: Role, kind: Kind, sample: int, block: int | None, barriers: bool) -> Run:
         _, worker = self._living[role]
@@ -189,7 +201,7 @@ class Sitting:
                         if reasons:
                             self._journal.gave_up(role, reasons)
                         continue
-                    self._step(f"{role}: warm-up {len(warmed[role]) + 1}")
+                    self.tell(f"{role}: warm-up {len(warmed[role]) + 1}")
                     warmed[role].append(self._measure(role, "warmup", sample, None, barriers=True))
                     self._setting.watch.warmed()
 
@@ -262,12 +274,12 @@ class Sitting:
         watch = self._setting.watch
         self._begin_start()
         if self._plan.order == "in turn":
-            self._worker(next(iter(self._variants)))  # what starting takes is no part of the block
+            self.worker(next(iter(self._variants)))  # what starting takes is no part of the block
         watch.begin()
         prepared = False
         for role, barriers in slots(letters):
-            self._worker(role)
-            self._step("timed runs")
+            self.worker(role)
+            self.tell("timed runs")
             run = self._measure(role, "timed", sample, number, barriers)
             prepared |= bool(run.preparations)
             watch.look()
@@ -293,21 +305,30 @@ class Sitting:
         if done:
             return
         for role in self._variants:
-            self._step(f"{role}: one after the other")
+            self.tell(f"{role}: one after the other")
             for _ in range(BLOCKED_RUNS):
                 self._measure(role, "blocked", 0, None, barriers=False)
 
     def _afterwards(self, role: Role, folder: Path) -> None:
         """Energy and trace, in runs of their own."""
         if self._workload.device == "cuda":
-            self._step(f"{role}: energy")
-            self.energies[role] = self._worker(role).repeat(ENERGY_SECONDS, self._setting.idle_watts)
+            self.tell(f"{role}: energy")
+            self.energies[role] = self.worker(role).repeat(ENERGY_SECONDS, self._setting.idle_watts)
         if self._plan.trace_tokens:
             tokens = min(self._plan.trace_tokens, self._workload.new_tokens)
-            self._step(f"{role}: trace {tokens} tokens")
-            self.traces[role] = self._worker(role).profile(folder / f"trace-{role}.json.gz", tokens)
+            self.tell(f"{role}: trace {tokens} tokens")
+            self.traces[role] = self.worker(role).profile(folder / f"trace-{role}.json.gz", tokens)
 
-    def _step(self, doing: str) -> None:
+    def _answers(self) -> Answers:
+        answers: dict[Role, dict[int, set[tuple[int, ...]]]] = {role: {} for role in self._variants}
+        for role, runs in self._journal.happened.runs.items():
+            for run in runs:
+                if run.kind == "timed":
+                    answers[role].setdefault(run.sample, set()).add(run.tokens)
+        return answers
+
+    def tell(self, doing: str) -> None:
+        """What is done now."""
         self._setting.listener.step(doing, len(self._journal.happened.blocks), self._planned())
 
 
@@ -339,6 +360,20 @@ def choose_order(asked: str, workers: int, workload: Workload) -> Order:
     if asked == "in-turn" and not fit:
         raise UserError(f"two workers with {told} each do not fit into the {present / 2**30:.0f} GiB of {place}; use --order reload")
     return "reload" if asked == "reload" or (not fit and workers > 1) else "in turn"
+
+
+def reference_dtype(order: Order, workload: Workload) -> str | None:
+    """The finest type in which the reference fits beside the workers that live then. None if it fits in none."""
+    here = machine.read(workload.device)
+    parameters = parameter_count(workload)
+    present = here.gpu.memory_bytes if here.gpu else here.memory_bytes
+    beside = 0 if order == "reload" else 2 * (parameters * BYTES_PER_VALUE[workload.dtype] + ROOM_PER_WORKER)
+    for dtype in ("float64", "float32"):
+        # It is made in the type of the workload first, so that random weights are the same.
+        needed = parameters * (BYTES_PER_VALUE[dtype] + BYTES_PER_VALUE[workload.dtype]) + ROOM_PER_WORKER
+        if present is None or beside + needed <= present:
+            return dtype
+    return None
 
 
 def require_same_workload(ours: Workload, theirs: Workload) -> None:

@@ -2,18 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, Self, TypeVar
 
 from evbench.results import Work
 
-Loaded = TypeVar("Loaded")
-Inputs = TypeVar("Inputs")
-Features = TypeVar("Features")
+
+class Outcome(Protocol):
+    """What a stage hands to the next one."""
+
+    def values(self) -> Any:
+        """The array that is judged. Frames: [frames, height, width, 3] uint8. Pixel values: [frames, 3, height, width].
+
+        Features: [frames, tokens, hidden] or [tokens, hidden].
+        """
+
+    def holding(self, values: Any, /) -> Self:
+        """The same, with other such values: what the stage of another variant made of the same input."""
+
+
+class Prompted(Outcome, Protocol):
+    """What preprocessing hands over."""
+
+    def prompt(self) -> tuple[int, ...]:
+        """Token ids of the question, placeholders included."""
+
+
+Loaded = TypeVar("Loaded", bound=Outcome)
+Inputs = TypeVar("Inputs", bound=Prompted)
+Features = TypeVar("Features", bound=Outcome)
 
 
 @dataclass(frozen=True)
@@ -38,6 +59,8 @@ class Pipeline(Protocol[Loaded, Inputs, Features]):
 
     parameters: int
     weights_fingerprint: str
+    quantum: float
+    """What one level of an 8-bit picture is in pixel values, in the channel where it is most."""
 
     def load(self, path: Path, /) -> tuple[Loaded, Work]:
         """Read and decode the input."""
@@ -50,6 +73,9 @@ class Pipeline(Protocol[Loaded, Inputs, Features]):
 
     def generate(self, features: Features, new_tokens: int, mark: Mark, /) -> tuple[Answer, Work]:
         """Prefill and decode, greedily."""
+
+    def force(self, features: Features, tokens: Sequence[int], /) -> Any:
+        """The logits behind each of `tokens`, had those in front of it been generated: a tensor [tokens, vocabulary]."""
 
 
 def run_stages(

@@ -10,10 +10,10 @@ from typing import Any, Literal
 from evbench.errors import UserError
 
 Decode = Literal["plain", "threaded", "dali"]
-Preprocess = Literal["processor", "direct"]
+Preprocess = Literal["processor", "direct", "exact"]
 Attention = Literal["eager", "sdpa"]
-Vision = Literal["eager", "compile"]
-Generate = Literal["dynamic", "static", "static-compile"]
+Vision = Literal["eager", "batched", "compile"]
+Generate = Literal["dynamic", "static", "static-compile", "at-once"]
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,8 @@ CHOICES: dict[str, dict[str, Choice]] = {
     },
     "vision": {
         "eager": Choice("the tower as published: Video-LLaVA runs its unused last layer, EventGPT takes its images one by one"),
-        "compile": Choice("all images at once through the layers that are used, one torch.compile graph", ("C++ compiler",)),
+        "batched": Choice("all images at once through the layers that are used"),
+        "compile": Choice("the same, one torch.compile graph", ("C++ compiler",)),
     },
     "generate": {
         "dynamic": Choice("transformers' generate with a cache that grows"),
@@ -82,6 +83,9 @@ VARIANTS: dict[str, Variant] = {
         Variant("optimized-gpu", "dali",     "direct",    "sdpa", "compile", "static-compile"),
     )
 }  # fmt: skip
+
+REFERENCE = Variant("reference", "plain", "exact", "eager", "eager", "at-once")
+"""What outputs are measured against: no step is rounded, fused or cached. Of two of its choices there is no other use."""
 
 
 def nearest(word: str, words: list[str]) -> str:

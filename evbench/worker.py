@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 
 from evbench.errors import UserError
 from evbench.measure import Place
+from evbench.observe import Observation
 from evbench.planted import Delay
 from evbench.results import Build, Energy, Run, Trace, Workload
 from evbench.variants import Variant
@@ -27,6 +28,8 @@ from evbench.variants import Variant
 Reply = TypeVar("Reply")
 
 
+KEPT = {"float32": "float64", "bfloat16": "float32"}
+"""Type of the workload -> type in which the reference's values are kept: so much finer that it adds nothing to the error."""
 PATIENCE = 10
 """Seconds that a worker is given to end by itself."""
 
@@ -37,8 +40,12 @@ class Make:
 
     variant: Variant
     workload: Workload
-    delay: Delay | None
+    delay: Delay | None = None
     """Planted, to see whether evbench finds it."""
+    mutant: str | None = None
+    """Likewise: name of one of `evbench.pipelines.mutants`."""
+    dtype: str | None = None
+    """To compute in another type than the workload's, with the same weights."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +82,30 @@ class Profile:
 
 
 @dataclass(frozen=True)
+class Observe:
+    """Run one sample, untimed, and keep what each stage made of it. Answered by an Observation."""
+
+    sample: int
+    file: Path
+    given: Observation | None
+    swap: bool
+
+
+@dataclass(frozen=True)
+class Follow:
+    """Make of the baseline's input what the reference makes of it. Answered by a Followed."""
+
+    sample: int
+    file: Path
+    given: Observation
+
+
+@dataclass(frozen=True)
+class Followed:
+    """It stands in the file."""
+
+
+@dataclass(frozen=True)
 class Failure:
     """A user's mistake that only the worker could see. It has ended."""
 
@@ -88,10 +119,8 @@ class WorkerDied(Exception):
 class Worker:
     """The parent's side of one worker process. Use as a context manager: leaving it ends the process."""
 
-    def __init__(
-        self, variant: Variant, workload: Workload, log: Path, environment: dict[str, str] | None = None, delay: Delay | None = None
-    ) -> None:
-        self._variant, self._log = variant, log
+    def __init__(self, make: Make, log: Path, environment: dict[str, str] | None = None) -> None:
+        self._variant, self._log = make.variant, log
         self._log_before = log.stat().st_size if log.exists() else 0
         self._connection, theirs = Pipe()
         command = [sys.executable, "-m", "evbench.worker", str(theirs.fileno())]
@@ -107,7 +136,7 @@ class Worker:
                 env=os.environ | (environment or {}),
             )
         theirs.close()  # so that a dead child reads as the end of the pipe
-        self._send(Make(variant, workload, delay))
+        self._send(make)
 
     def __enter__(self) -> Worker:
         return self
@@ -144,7 +173,15 @@ class Worker:
         self._send(Repeat(seconds, idle_watts))
         return self._receive(Spent).energy
 
-    def _send(self, command: Make | Measure | Profile | Repeat) -> None:
+    def observe(self, sample: int, file: Path, given: Observation | None = None, swap: bool = False) -> Observation:
+        self._send(Observe(sample, file, given, swap))
+        return self._receive(Observation)
+
+    def follow(self, sample: int, file: Path, given: Observation) -> None:
+        self._send(Follow(sample, file, given))
+        self._receive(Followed)
+
+    def _send(self, command: Make | Measure | Profile | Repeat | Observe | Follow) -> None:
         try:
             self._connection.send(command)
         except OSError as error:
@@ -190,6 +227,7 @@ def serve(connection: Connection) -> None:
 
 def _answer(connection: Connection, pipeline: Any, workload: Workload) -> None:
     from evbench.measure import measure
+    from evbench.observe import follow, observe
     from evbench.stages import run_stages
     from evbench.trace import profile
 
@@ -204,6 +242,12 @@ def _answer(connection: Connection, pipeline: Any, workload: Workload) -> None:
             connection.send(measure(pipeline, path, workload.new_tokens, command.place, command.barriers, using))
         elif isinstance(command, Profile):
             connection.send(profile(pipeline, paths[0], command.new_tokens, command.file, using))
+        elif isinstance(command, Observe):
+            path = paths[command.sample]
+            connection.send(observe(pipeline, path, workload.new_tokens, command.file, command.given, command.swap))
+        elif isinstance(command, Follow):
+            follow(pipeline, paths[command.sample], command.file, command.given, KEPT[workload.dtype])
+            connection.send(Followed())
         else:
             connection.send(Spent(_spend(command, lambda: run_stages(pipeline, paths[0], workload.new_tokens), using.synchronize)))
 
@@ -250,11 +294,21 @@ def _build(make: Make) -> tuple[Any, Build]:
             "the driver shows a GPU, but this PyTorch cannot use it; install a build that fits the driver, or run with --device cpu"
         )
     cached = cached_files()
-    pipeline = build(make.variant, make.workload)
+    if make.dtype is not None:
+        # Else a GPU multiplies float32 matrices with ten bits of mantissa.
+        torch.set_float32_matmul_precision("highest")
+        torch.backends.cudnn.allow_tf32 = False
+    pipeline = build(make.variant, make.workload, make.dtype)
     _synchronizer(device)()
     seconds = time.perf_counter() - start
     made = Build(seconds, pipeline.parameters, pipeline.weights_fingerprint, torch.get_num_threads(), _libraries(), cached)
-    return (pipeline if make.delay is None else plant(make.delay, pipeline, _synchronizer(device))), made
+    if make.delay is not None:
+        plant(make.delay, pipeline, _synchronizer(device))
+    if make.mutant is not None:
+        from evbench.pipelines.mutants import MUTANTS
+
+        MUTANTS[make.mutant].plant(pipeline, [Path(sample.path) for sample in make.workload.samples])
+    return pipeline, made
 
 
 def _libraries() -> dict[str, str | None]:

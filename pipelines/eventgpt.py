@@ -6,7 +6,8 @@ CLIP tower, projector, adaptor, pooling over time and space, LLaMA.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from evbench.pipelines import checkpoint, presets
 from evbench.pipelines.events import EventImages, Reader, read_plain, read_threaded
 from evbench.pipelines.folder import read_config
 from evbench.pipelines.generate import GENERATORS, LanguageModel
-from evbench.pipelines.pixels import Recipe, pixel_values
+from evbench.pipelines.pixels import PixelValues, Recipe, exact_values, pixel_values, quantum
 from evbench.results import Work, Workload
 from evbench.stages import Answer, Mark
 from evbench.variants import Variant
@@ -79,6 +80,7 @@ def batched(model: EventGPTModel) -> Callable[[torch.Tensor], torch.Tensor]:
 
 ENCODERS: dict[str, Callable[[EventGPTModel], Callable[[torch.Tensor], torch.Tensor]]] = {
     "eager": as_published,
+    "batched": batched,
     "compile": lambda model: torch.compile(batched(model), fullgraph=True, dynamic=False),
 }
 READERS: dict[str, Reader] = {"plain": read_plain, "threaded": read_threaded}
@@ -95,6 +97,15 @@ class Inputs:
     after: torch.Tensor
     """[1, tokens] behind them."""
 
+    def values(self) -> torch.Tensor:
+        return self.pixels
+
+    def holding(self, values: torch.Tensor) -> Inputs:
+        return dataclasses.replace(self, pixels=values)
+
+    def prompt(self) -> tuple[int, ...]:
+        return tuple(torch.cat([self.before, self.after], dim=1)[0].tolist())
+
 
 @dataclass(frozen=True)
 class Features:
@@ -105,15 +116,30 @@ class Features:
     before: torch.Tensor
     after: torch.Tensor
 
+    def values(self) -> torch.Tensor:
+        return self.visual[0]
+
+    def holding(self, values: torch.Tensor) -> Features:
+        return dataclasses.replace(self, visual=values[None])
+
 
 class EventGPT:
     """The four stages of EventGPT, each done as the variant chose."""
 
-    def __init__(self, variant: Variant, workload: Workload) -> None:
-        self._workload = workload
+    def __init__(self, variant: Variant, workload: Workload, dtype: str | None = None) -> None:
+        """`dtype` to compute in another type than the workload's, with the same weights."""
         self._model, self._processor, self._tokenizer = _make(variant, workload)
         self.parameters = checkpoint.parameter_count(self._model)
         self.weights_fingerprint = checkpoint.fingerprint(self._model)
+        if dtype is not None:
+            self._model.to(getattr(torch, dtype))
+            workload = dataclasses.replace(workload, dtype=dtype)
+        self._workload = workload
+        self.image_processor = self._processor
+        self.quantum = quantum(self.image_processor)
+        self.tower = self._model.visual_tower
+        self.used_layers = len(self.tower.encoder.layers)
+        self.decoder = self._model.language.model
         self._read = READERS[variant.decode]
         self._pixels = PREPROCESSORS[variant.preprocess](self._processor, workload)
         self._encode = ENCODERS[variant.vision](self._model)
@@ -146,12 +172,20 @@ class EventGPT:
 
     @torch.inference_mode()
     def generate(self, features: Features, new_tokens: int, mark: Mark, /) -> tuple[Answer, Work]:
-        embed = self._model.language.get_input_embeddings()
-        embeddings = torch.cat([embed(features.before), features.visual, embed(features.after)], dim=1)
+        embeddings = self._fuse(features)
         tokens = self._generate(embeddings, new_tokens, mark)
         text = self._tokenizer.decode(tokens, skip_special_tokens=True)
         stop = self._language.stop_reason(tokens)
         return Answer(tuple(tokens), text), Work(prompt_tokens=embeddings.shape[1], new_tokens=len(tokens), stop=stop)
+
+    @torch.inference_mode()
+    def force(self, features: Features, tokens: Sequence[int], /) -> torch.Tensor:
+        return self._generate.force(self._fuse(features), tokens)
+
+    def _fuse(self, features: Features) -> torch.Tensor:
+        """The question with the event features in its middle: [1, prompt, hidden]."""
+        embed = self._model.language.get_input_embeddings()
+        return torch.cat([embed(features.before), features.visual, embed(features.after)], dim=1)
 
     def _halves(self) -> tuple[torch.Tensor, torch.Tensor]:
         before, after = prompt_halves(self._tokenizer, self._workload.prompt)
@@ -181,17 +215,30 @@ def as_processor(processor: Any, workload: Workload) -> Callable[[EventImages], 
 
 def direct(processor: Any, workload: Workload) -> Callable[[EventImages], torch.Tensor]:
     """All images at once."""
+    return _with(pixel_values, processor, workload)
+
+
+def exact(processor: Any, workload: Workload) -> Callable[[EventImages], torch.Tensor]:
+    """The same without rounding: for the reference."""
+    return _with(exact_values, processor, workload)
+
+
+def _with(values: PixelValues, processor: Any, workload: Workload) -> Callable[[EventImages], torch.Tensor]:
     recipe = Recipe.of(processor)
     dtype = getattr(torch, workload.dtype)
 
     def preprocess(images: EventImages) -> torch.Tensor:
         stacked = torch.stack([torch.from_numpy(image) for image in images.pixels])
-        return pixel_values(stacked, recipe, workload.device, dtype)
+        return values(stacked, recipe, workload.device, dtype)
 
     return preprocess
 
 
-PREPROCESSORS: dict[str, Callable[[Any, Workload], Callable[[EventImages], torch.Tensor]]] = {"processor": as_processor, "direct": direct}
+PREPROCESSORS: dict[str, Callable[[Any, Workload], Callable[[EventImages], torch.Tensor]]] = {
+    "processor": as_processor,
+    "direct": direct,
+    "exact": exact,
+}
 
 
 def _make(variant: Variant, workload: Workload) -> tuple[EventGPTModel, Any, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.metadata
 import re
 from collections.abc import Callable
@@ -29,6 +30,13 @@ class EventImages:
     pixels: tuple[Pixels, ...]
     """Each [height, width, 3] RGB, uint8."""
     decoder: str
+
+    def values(self) -> Pixels:
+        """[images, height, width, 3]."""
+        return np.stack(self.pixels)
+
+    def holding(self, values: Pixels) -> EventImages:
+        return dataclasses.replace(self, pixels=tuple(values))
 
 
 Reader = Callable[[Path], EventImages]

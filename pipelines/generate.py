@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import nn
@@ -46,8 +46,17 @@ class LanguageModel:
         return "end" if self.ends(tokens[-1]) else "length"
 
 
-Generate = Callable[[torch.Tensor, int, Mark], list[int]]
-"""(prompt embeddings [1, prompt, hidden], number of new tokens, mark) -> the new tokens."""
+class Generate(Protocol):
+    """Prefill and greedy decoding over prompt embeddings."""
+
+    def __call__(self, embeddings: torch.Tensor, new_tokens: int, mark: Mark) -> list[int]:
+        """[1, prompt, hidden] -> the new tokens."""
+
+    def force(self, embeddings: torch.Tensor, tokens: Sequence[int]) -> torch.Tensor:
+        """The logits from which each of `tokens` would have been chosen, if those in front of it had been: [tokens, vocabulary].
+
+        The same steps as in a free run, but that these tokens are fed instead of the most likely ones.
+        """
 
 
 class Marker(LogitsProcessor):  # type: ignore[misc]
@@ -61,25 +70,52 @@ class Marker(LogitsProcessor):  # type: ignore[misc]
         return scores
 
 
-def dynamic(language: LanguageModel) -> Generate:
-    """transformers' own generate, with the cache that grows."""
-    # generate takes what its configuration leaves open from the model's, and would end an answer that is to have a fixed length.
-    language.whole.generation_config.eos_token_id = language.end_token if language.stop_at_end else None
+class Script(LogitsProcessor):  # type: ignore[misc]
+    """Lets transformers' generate choose given tokens, and keeps the logits that it would have chosen from."""
 
-    def generate(embeddings: torch.Tensor, new_tokens: int, mark: Mark) -> list[int]:
-        config = GenerationConfig(
+    def __init__(self, tokens: Sequence[int]) -> None:
+        self._tokens = tokens
+        self.logits: list[torch.Tensor] = []
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        # scores: [1, vocabulary]
+        self.logits.append(scores)
+        only = torch.full_like(scores, -torch.inf)
+        only[:, self._tokens[len(self.logits) - 1]] = 0
+        return only
+
+
+class DynamicLoop:
+    """transformers' own generate, with the cache that grows."""
+
+    def __init__(self, language: LanguageModel) -> None:
+        self._language = language
+        # generate takes what is left open from the configuration of the checkpoint: sampling, beams, penalties, an end token. Here all
+        # choices decode alike, and greedily.
+        language.whole.generation_config = GenerationConfig(
             do_sample=False,
-            max_new_tokens=new_tokens,
             pad_token_id=0,
+            eos_token_id=language.end_token if language.stop_at_end else None,
         )
+
+    def __call__(self, embeddings: torch.Tensor, new_tokens: int, mark: Mark) -> list[int]:
+        return self._run(embeddings, new_tokens, Marker(mark))
+
+    def force(self, embeddings: torch.Tensor, tokens: Sequence[int]) -> torch.Tensor:
+        script = Script(tokens)
+        self._run(embeddings, len(tokens), script)
+        return torch.cat(script.logits)
+
+    def _run(self, embeddings: torch.Tensor, new_tokens: int, processor: LogitsProcessor) -> list[int]:
         mask = torch.ones(embeddings.shape[:2], dtype=torch.long, device=embeddings.device)
         # Given embeddings alone, generate returns the new tokens without the prompt.
-        tokens = language.whole.generate(
-            inputs_embeds=embeddings, attention_mask=mask, generation_config=config, logits_processor=LogitsProcessorList([Marker(mark)])
+        tokens = self._language.whole.generate(
+            inputs_embeds=embeddings,
+            attention_mask=mask,
+            max_new_tokens=new_tokens,
+            logits_processor=LogitsProcessorList([processor]),
         )
         return list(tokens[0].tolist())
-
-    return generate
 
 
 class StaticLoop:
@@ -97,31 +133,50 @@ class StaticLoop:
         self._length = 0
 
     def __call__(self, embeddings: torch.Tensor, new_tokens: int, mark: Mark) -> list[int]:
+        tokens: list[torch.Tensor] = []
+
+        def take(logits: torch.Tensor, likeliest: torch.Tensor) -> torch.Tensor | None:
+            tokens.append(likeliest)
+            mark()
+            return likeliest if len(tokens) < new_tokens and not self._language.ends(likeliest) else None
+
+        self._run(embeddings, new_tokens, take)
+        return [int(value) for value in torch.cat(tokens, dim=1)[0].tolist()]
+
+    def force(self, embeddings: torch.Tensor, tokens: Sequence[int]) -> torch.Tensor:
+        fed = torch.tensor([tokens], device=embeddings.device)
+        kept: list[torch.Tensor] = []
+
+        def take(logits: torch.Tensor, likeliest: torch.Tensor) -> torch.Tensor | None:
+            kept.append(logits[0].clone())
+            return fed[:, len(kept) - 1 : len(kept)].clone() if len(kept) < len(tokens) else None
+
+        self._run(embeddings, len(tokens), take)
+        return torch.cat(kept)
+
+    def _run(self, embeddings: torch.Tensor, new_tokens: int, take: Callable[[torch.Tensor, torch.Tensor], torch.Tensor | None]) -> None:
+        """`take` is given the logits of each token, [1, 1, vocabulary], and the likeliest, [1, 1]. It returns the one to feed, or None."""
         prompt = embeddings.shape[1]
         positions = torch.arange(prompt, device=embeddings.device)[None]
         grown = DynamicCache(config=self._language.decoder.config)
-        token = self._next(embeddings, positions, grown)
+        token = take(*self._next(embeddings, positions, grown))
         cache = self._filled_cache(grown, prompt + new_tokens)
         position = positions[:, -1:] + 1
-        tokens = [token]
-        mark()
-        while len(tokens) < new_tokens and not self._language.ends(token):
-            token = self._step(token, position, cache).clone()
-            tokens.append(token)
+        while token is not None:
+            logits, likeliest = self._step(token, position, cache)
+            token = take(logits, likeliest.clone())
             position = position + 1
-            mark()
-        return [int(value) for value in torch.cat(tokens, dim=1)[0].tolist()]
 
-    def _decode(self, token: torch.Tensor, position: torch.Tensor, cache: StaticCache) -> torch.Tensor:
+    def _decode(self, token: torch.Tensor, position: torch.Tensor, cache: StaticCache) -> tuple[torch.Tensor, torch.Tensor]:
         # token, position: [1, 1] int64
         embeddings = self._language.decoder.get_input_embeddings()(token)
         return self._next(embeddings, position, cache)
 
-    def _next(self, embeddings: torch.Tensor, positions: torch.Tensor, cache: Any) -> torch.Tensor:
-        # embeddings: [1, length, hidden]; positions: [1, length]. Returns the most likely next token, [1, 1].
+    def _next(self, embeddings: torch.Tensor, positions: torch.Tensor, cache: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        # embeddings: [1, length, hidden]; positions: [1, length]. Returns the last logits, [1, 1, vocabulary], and the likeliest token.
         hidden = self._language.decoder(inputs_embeds=embeddings, position_ids=positions, past_key_values=cache, use_cache=True)
         logits: torch.Tensor = self._language.head(hidden.last_hidden_state[:, -1:])
-        return logits.argmax(dim=-1)
+        return logits, logits.argmax(dim=-1)
 
     def _filled_cache(self, grown: DynamicCache, length: int) -> StaticCache:
         """The cache of the loop, holding what the prefill left."""
@@ -134,8 +189,30 @@ class StaticLoop:
         return self._cache
 
 
+class AtOnce:
+    """Prompt and answer in one pass without any cache: nothing but the network itself. For the reference, which only follows others."""
+
+    def __init__(self, language: LanguageModel) -> None:
+        self._language = language
+
+    def __call__(self, embeddings: torch.Tensor, new_tokens: int, mark: Mark) -> list[int]:
+        tokens: list[int] = []
+        while len(tokens) < new_tokens and not (tokens and self._language.ends(tokens[-1])):
+            tokens.append(int(self.force(embeddings, [*tokens, 0])[-1].argmax()))
+            mark()
+        return tokens
+
+    def force(self, embeddings: torch.Tensor, tokens: Sequence[int]) -> torch.Tensor:
+        decoder = self._language.decoder
+        fed = torch.tensor([tokens[:-1]], device=embeddings.device, dtype=torch.long)
+        whole = torch.cat([embeddings, decoder.get_input_embeddings()(fed).to(embeddings.dtype)], dim=1)
+        hidden = decoder(inputs_embeds=whole, use_cache=False).last_hidden_state
+        return torch.as_tensor(self._language.head(hidden[0, -len(tokens) :]))
+
+
 GENERATORS: dict[str, Callable[[LanguageModel], Generate]] = {
-    "dynamic": dynamic,
+    "dynamic": DynamicLoop,
     "static": lambda language: StaticLoop(language, compile_step=False),
     "static-compile": lambda language: StaticLoop(language, compile_step=True),
+    "at-once": AtOnce,
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,6 +36,15 @@ class Recipe:
         return cls(size["shortest_edge"], (crop["height"], crop["width"]), tuple(processor.image_mean), tuple(processor.image_std))
 
 
+def quantum(processor: Any) -> float:
+    """What one level of an 8-bit picture is in pixel values, in the channel where it is most."""
+    return float(processor.rescale_factor / min(processor.image_std))
+
+
+PixelValues = Callable[[npt.NDArray[np.uint8] | torch.Tensor, Recipe, str, torch.dtype], torch.Tensor]
+"""(frames [frames, height, width, 3] uint8, recipe, device, dtype) -> [frames, 3, crop, crop]."""
+
+
 def pixel_values(
     frames: npt.NDArray[np.uint8] | torch.Tensor,  # [frames, height, width, 3] uint8
     recipe: Recipe,
@@ -50,7 +60,28 @@ def pixel_values(
         [frames, 3, crop, crop] on `device`.
     """
     raw = torch.from_numpy(frames) if isinstance(frames, np.ndarray) else frames
-    images = raw.to(device).permute(0, 3, 1, 2)
+    images = _resized(raw.to(device).permute(0, 3, 1, 2), recipe)
+    return _normalised(images.float(), recipe).to(dtype)
+
+
+def exact_values(
+    frames: npt.NDArray[np.uint8] | torch.Tensor,  # [frames, height, width, 3] uint8
+    recipe: Recipe,
+    device: str,
+    dtype: torch.dtype,
+) -> torch.Tensor:
+    """The same in double precision, with no rounding between the steps: what `pixel_values` is measured against.
+
+    Returns:
+        [frames, 3, crop, crop] on `device`.
+    """
+    raw = torch.as_tensor(frames).to(device, torch.float64).permute(0, 3, 1, 2)
+    # A bicubic filter overshoots at edges. An 8-bit image holds no such value.
+    return _normalised(_resized(raw, recipe).clamp(0, 255), recipe).to(dtype)
+
+
+def _resized(images: torch.Tensor, recipe: Recipe) -> torch.Tensor:
+    # images: [frames, 3, height, width]
     height, width = images.shape[2:]
     shorter, longer = min(height, width), max(height, width)
     edges = recipe.shortest_edge, int(recipe.shortest_edge * longer / shorter)
@@ -58,8 +89,9 @@ def pixel_values(
     images = functional.resize(images, size, interpolation=functional.InterpolationMode.BICUBIC, antialias=True)
     # transformers rounds the corner of the crop down, torchvision's center_crop to even
     top, left = ((edge - crop) // 2 for edge, crop in zip(images.shape[2:], recipe.crop, strict=True))
-    images = images[:, :, top : top + recipe.crop[0], left : left + recipe.crop[1]].contiguous()
-    mean = torch.tensor(recipe.mean, device=device).view(3, 1, 1) * 255
-    std = torch.tensor(recipe.std, device=device).view(3, 1, 1) * 255
-    values: torch.Tensor = (images.float() - mean) / std
-    return values.to(dtype)
+    return images[:, :, top : top + recipe.crop[0], left : left + recipe.crop[1]].contiguous()
+
+
+def _normalised(images: torch.Tensor, recipe: Recipe) -> torch.Tensor:
+    mean, std = (torch.tensor(value, device=images.device, dtype=images.dtype).view(3, 1, 1) * 255 for value in (recipe.mean, recipe.std))
+    return (images - mean) / std

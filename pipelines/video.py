@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.metadata
 import os
 from collections.abc import Callable, Iterator
@@ -52,6 +53,12 @@ class Frames:
     indices: tuple[int, ...]
     seconds: tuple[float, ...]
     decoder: str
+
+    def values(self) -> Pixels | torch.Tensor:
+        return self.pixels
+
+    def holding(self, values: Pixels) -> Frames:
+        return dataclasses.replace(self, pixels=values)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,8 @@ The port differs from the original network: it has no temporal attention between
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from evbench.errors import UserError
 from evbench.pipelines import checkpoint, presets
 from evbench.pipelines.folder import read_config, weight_files
 from evbench.pipelines.generate import GENERATORS, LanguageModel
-from evbench.pipelines.pixels import Recipe, pixel_values
+from evbench.pipelines.pixels import PixelValues, Recipe, exact_values, pixel_values, quantum
 from evbench.pipelines.video import Decoder, Frames, decode_plain, decode_threaded
 from evbench.results import Work, Workload
 from evbench.stages import Answer, Mark
@@ -39,6 +40,15 @@ class Inputs:
     tokens: torch.Tensor
     """[1, prompt] int64; one `<video>` id for each visual token."""
 
+    def values(self) -> torch.Tensor:
+        return self.pixels[0]
+
+    def holding(self, values: torch.Tensor) -> Inputs:
+        return dataclasses.replace(self, pixels=values[None])
+
+    def prompt(self) -> tuple[int, ...]:
+        return tuple(self.tokens[0].tolist())
+
 
 @dataclass(frozen=True)
 class Features:
@@ -49,6 +59,12 @@ class Features:
     tokens: torch.Tensor
     """[1, prompt]."""
 
+    def values(self) -> torch.Tensor:
+        return self.visual
+
+    def holding(self, values: torch.Tensor) -> Features:
+        return dataclasses.replace(self, visual=values)
+
 
 Preprocess = Callable[[Frames, str], Inputs]
 Encode = Callable[[torch.Tensor], torch.Tensor]
@@ -58,16 +74,24 @@ Encode = Callable[[torch.Tensor], torch.Tensor]
 class VideoLlava:
     """The four stages of Video-LLaVA, each done as the variant chose."""
 
-    def __init__(self, variant: Variant, workload: Workload) -> None:
-        self._workload = workload
+    def __init__(self, variant: Variant, workload: Workload, dtype: str | None = None) -> None:
+        """`dtype` to compute in another type than the workload's, with the same weights."""
         self._model, self._processor = _make(variant, workload)
         self.parameters = checkpoint.parameter_count(self._model)
         self.weights_fingerprint = checkpoint.fingerprint(self._model)
+        if dtype is not None:
+            self._model.to(getattr(torch, dtype))
+            workload = dataclasses.replace(workload, dtype=dtype)
+        self._workload = workload
+        self.image_processor = self._processor.video_processor
+        self.quantum = quantum(self.image_processor)
+        self.tower, self.used_layers = self._model.model.video_tower, _used_layers(self._model)
+        self.decoder = self._model.model.language_model
         self._decode = _decoder(variant.decode)
         self._preprocess = PREPROCESSORS[variant.preprocess](self._processor, workload)
         self._encode = ENCODERS[variant.vision](self._model)
         end_token = self._processor.tokenizer.eos_token_id
-        self._language = LanguageModel(self._model, self._model.model.language_model, self._model.lm_head, end_token, workload.stop_at_end)
+        self._language = LanguageModel(self._model, self.decoder, self._model.lm_head, end_token, workload.stop_at_end)
         self._generate = GENERATORS[variant.generate](self._language)
 
     def load(self, path: Path, /) -> tuple[Frames, Work]:
@@ -97,6 +121,10 @@ class VideoLlava:
         work = Work(new_tokens=len(tokens), stop=self._language.stop_reason(tokens), dtype=checkpoint.dtype_name(features.visual.dtype))
         return Answer(tuple(tokens), text), work
 
+    @torch.inference_mode()
+    def force(self, features: Features, tokens: Sequence[int], /) -> torch.Tensor:
+        return self._generate.force(self._fuse(features), tokens)
+
     def _fuse(self, features: Features) -> torch.Tensor:
         """Text embeddings with the visual features in the places of `<video>`: [1, prompt, hidden]."""
         embeddings = self._model.get_input_embeddings()(features.tokens)
@@ -121,6 +149,15 @@ def as_processor(processor: Any, workload: Workload) -> Preprocess:
 
 def direct(processor: Any, workload: Workload) -> Preprocess:
     """The same numbers without the copies. `<video>` is tokenized once and repeated, not written out 2,056 times."""
+    return _with(pixel_values, processor, workload)
+
+
+def exact(processor: Any, workload: Workload) -> Preprocess:
+    """The same without rounding: for the reference."""
+    return _with(exact_values, processor, workload)
+
+
+def _with(values: PixelValues, processor: Any, workload: Workload) -> Preprocess:
     recipe = Recipe.of(processor.video_processor)
     dtype = getattr(torch, workload.dtype)
     per_frame = places_per_frame(processor)
@@ -129,7 +166,7 @@ def direct(processor: Any, workload: Workload) -> Preprocess:
         ids: list[int] = processor.tokenizer(question(prompt))["input_ids"]
         place = ids.index(processor.video_token_id)
         ids = [*ids[:place], *[processor.video_token_id] * (per_frame * len(frames.indices)), *ids[place + 1 :]]
-        pixels = pixel_values(frames.pixels, recipe, workload.device, dtype)
+        pixels = values(frames.pixels, recipe, workload.device, dtype)
         return Inputs(pixels[None], torch.tensor([ids], device=workload.device))
 
     return preprocess
@@ -142,7 +179,7 @@ def places_per_frame(processor: Any) -> int:
     return int(patches + processor.num_additional_image_tokens)
 
 
-PREPROCESSORS: dict[str, Callable[[Any, Workload], Preprocess]] = {"processor": as_processor, "direct": direct}
+PREPROCESSORS: dict[str, Callable[[Any, Workload], Preprocess]] = {"processor": as_processor, "direct": direct, "exact": exact}
 
 
 def as_published(model: Any) -> Encode:
@@ -158,7 +195,8 @@ def used_layers(model: Any) -> Encode:
     """The same features from the layers that they need. Layer -2 of n is the output of layer n-1, so the last is left out."""
     if not isinstance(model.config.vision_feature_layer, int):
         raise UserError(
-            f"vision=compile takes one vision_feature_layer, config.json has {model.config.vision_feature_layer}; use vision=eager"
+            f"vision=batched and vision=compile take one vision_feature_layer, config.json has {model.config.vision_feature_layer}; "
+            "use vision=eager"
         )
     tower, used = model.model.video_tower, _used_layers(model)
 
@@ -180,6 +218,7 @@ def _used_layers(model: Any) -> int:
 
 ENCODERS: dict[str, Callable[[Any], Encode]] = {
     "eager": as_published,
+    "batched": used_layers,
     "compile": lambda model: torch.compile(used_layers(model), fullgraph=True, dynamic=False),
 }
 
