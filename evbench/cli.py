@@ -13,13 +13,27 @@ from dataclasses import dataclass
 from functools import wraps
 from inspect import Parameter, Signature, signature
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any, NoReturn, get_type_hints
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from evbench import compare, demands, floors, machine, report, results, selftest, session, variants, workload
+from evbench import (
+    compare,
+    demands,
+    floors,
+    journal,
+    machine,
+    mutation,
+    report,
+    results,
+    sample,
+    selftest,
+    session,
+    variants,
+    workload,
+)
 from evbench.errors import UserError
 from evbench.files import write_whole
 from evbench.judge import judge
@@ -383,12 +397,17 @@ def _how_to_go_on(order: compare.Asked) -> str:
 @with_options
 def selftest_command(
     *,
-    variant: Annotated[str, typer.Option(help="The variant that is compared with itself.")] = "baseline",
+    variant: Annotated[
+        str | None, typer.Option(help="The variant that is compared with itself: baseline; or that faults are planted into: optimized.")
+    ] = None,
     repetitions: Annotated[int, typer.Option(min=1, max=10_000, help="Comparisons, each of --blocks blocks.")] = 20,
     plant: Annotated[
         str | None,
         typer.Option(help="Make a stage of one side slower, such as vision:2%; it must be found there and nowhere else."),
     ] = None,
+    mutants: Annotated[
+        bool, typer.Option("--mutants", help="Instead: plant faults into a variant, one at a time; the output checks must find each.")
+    ] = False,
     options: Options,
 ) -> None:
     """Compare a variant with itself: how often a difference is found that is not there, and how large (the noise floor).
@@ -397,8 +416,10 @@ def selftest_command(
     """
     if options.target or options.precision:
         raise UserError("selftest takes no --target and no --precision; leave it out")
+    if mutants:
+        _mutants(variants.parse(variant or "optimized"), options, plant)
     delay = None if plant is None else _delay(plant)
-    asked, chosen = options.workload(), variants.parse(variant)
+    asked, chosen = options.workload(), variants.parse(variant or "baseline")
     sides: dict[Role, Variant] = {"baseline": chosen, "optimized": chosen}
     plan = _plan(sides, asked, options)
     if plan.blocks < FEWEST_BLOCKS:
@@ -430,6 +451,43 @@ def selftest_command(
     _tell(f"{'Passed' if passed else 'FAILED'}: {printable(told)}")
     _tell(f"Written to {folder}: selftest.md, report.md, verdict.json, result.json, runs.jsonl")
     raise typer.Exit(0 if passed else 6)
+
+
+def _mutants(variant: Variant, options: Options, plant: str | None) -> NoReturn:
+    """Try all faults and all equal computations, print the table, and exit."""
+    if plant is not None:
+        raise UserError("--mutants and --plant exclude each other: the one is of outputs, the other of times; give one of them")
+    mutation.require_mutable(variant)
+    asked = options.workload()
+    if len(asked.samples) < 2:
+        given = options.video or options.events or options.data
+        if given:
+            raise UserError("--mutants exchanges the answers of two samples, and one is given; give two, or none for those of evbench")
+        pair = (sample.CLIP, sample.OTHER_CLIP) if asked.model == "video-llava" else (sample.EVENTS, sample.OTHER_EVENTS)
+        name = "video" if asked.model == "video-llava" else "events"
+        asked = dataclasses.replace(options, **{name: list(pair)}).workload()
+    machine.require(variant, asked.model, asked.device)
+    plan, now = options.plan(asked, 1), _now()
+    folder = _folder(options, now, f"{asked.model}-mutants")
+    cases = mutation.cases(variant, asked.model, lambda one: not machine.obstacles(one, asked.model, asked.device))
+    try:
+        with journal.writing(folder), _progress() as progress:
+            journal.make_folder(folder)
+            with compare.laboratory(asked, plan, folder, options.wait, progress) as laboratory:
+                tried = mutation.try_all(cases, laboratory)
+    except KeyboardInterrupt:
+        _complain("interrupted; nothing was written")
+        raise typer.Exit(130) from None
+    except WorkerDied as error:
+        _complain(str(error))
+        raise typer.Exit(1) from None
+    screen.print(to_rich(mutation.table(tried), numbers=False))
+    write_whole(folder / "mutants.md", mutation.to_markdown(tried, asked, now, shlex.join(["evbench", *sys.argv[1:]])))
+    write_whole(folder / "mutants.json", mutation.to_json(tried))
+    right = all(outcome.right for outcome in tried)
+    _tell(f"{'Passed' if right else 'FAILED'}: {mutation.told(tried)}")
+    _tell(f"Written to {folder}: mutants.md, mutants.json")
+    raise typer.Exit(0 if right else 6)
 
 
 def _delay(text: str) -> Delay:

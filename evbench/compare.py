@@ -16,6 +16,7 @@ from evbench.errors import UserError
 from evbench.files import write_whole
 from evbench.judge import judge
 from evbench.lock import exclusive
+from evbench.mutation import Laboratory
 from evbench.outputs import Answers, Crew, Reference
 from evbench.planted import Delay
 from evbench.preparations import cache_in
@@ -134,10 +135,29 @@ def reference(workload: Workload, plan: Plan, fingerprint: str, here: results.Ma
     versions = (here.packages.get(name) for name in ("torch", "torchvision", "transformers"))
     identity = f"{fingerprint} {dtype} {workload.device} {references.code_identity(*versions)}"
 
-    def start() -> Worker:
-        return Worker(Make(REFERENCE, workload, dtype=dtype), folder / "worker-reference.log")
+    @contextmanager
+    def start() -> Iterator[Worker]:
+        with Worker(Make(REFERENCE, workload, dtype=dtype), folder / "worker-reference.log") as worker:
+            worker.built()
+            yield worker
 
     return Reference(dtype, identity, start)
+
+
+@contextmanager
+def laboratory(workload: Workload, plan: Plan, folder: Path, wait: bool, listener: Listener) -> Iterator[Laboratory]:
+    """Workers for self-tests of the output checks; they log into the folder. Nobody else uses the device meanwhile."""
+    here = machine.read(workload.device)
+    fingerprints: list[str] = []
+
+    @contextmanager
+    def start(variant: Variant, mutant: str | None) -> Iterator[Worker]:
+        with Worker(Make(variant, workload, mutant=mutant), folder / "worker-subject.log") as worker:
+            fingerprints.append(worker.built().weights_fingerprint)
+            yield worker
+
+    with exclusive(gpu.identity() if workload.device == "cuda" else "cpu", wait, listener.say):
+        yield Laboratory(workload, start, lambda: reference(workload, plan, fingerprints[-1], here, folder), listener.step)
 
 
 @contextmanager

@@ -13,7 +13,8 @@ import numpy as np
 from evbench import demands
 from evbench.demands import Demand, Outcome
 from evbench.differences import work_differences
-from evbench.results import STAGES, Block, Result, Role, Run, Session, VariantResult
+from evbench.equivalence import first_divergence, worst
+from evbench.results import STAGES, Block, Check, Grade, Outputs, Proof, Result, Role, Run, Session, VariantResult
 from evbench.statistics import (
     LEVEL,
     BreakEven,
@@ -108,6 +109,8 @@ class Judgement:
     """None for one variant alone."""
     reasons: tuple[str, ...]
     """Of a verdict that is none of FASTER, SAME and SLOWER."""
+    preserved: Grade | None
+    """Whether the outputs were, the worst of all checks. None if they were not compared."""
     flags: dict[str, str]
     """What a reader has to know before believing a number."""
     total: Line
@@ -150,6 +153,7 @@ def judge(result: Result) -> Judgement:
     total = _claimed(total, total.interval.p if total.interval else 1.0)
     stages = _corrected([line(stage, stage_seconds(stage)) for stage in STAGES])
     inside = _corrected([line(name, value) for name, value in INSIDE.items()])
+    preserved = None if result.outputs is None else worst(result.outputs.checks)
     if comparable and verdict is None:
         verdict = total.claim or Verdict.INCONCLUSIVE
         if total.interval is None:
@@ -159,7 +163,8 @@ def judge(result: Result) -> Judgement:
     return Judgement(
         verdict=verdict if len(sides) == 2 else None,
         reasons=tuple(reasons),
-        flags=_flags(sides, sessions, total, medians, comparable),
+        preserved=preserved,
+        flags=_flags(sides, sessions, total, medians, comparable) | _flags_of_outputs(result),
         total=total,
         stages=stages,
         inside=inside,
@@ -337,13 +342,72 @@ def _refusal(result: Result, apart: bool) -> tuple[list[str], Verdict | None]:
             disturbed = [block for block in session.blocks if block.disturbances]
             causes = ", ".join(dict.fromkeys(told for block in disturbed for told in block.disturbances))
             invalid.append(f"{len(disturbed)} of {len(session.blocks)} blocks were disturbed: {causes}")
+    invalid += _unproven(sides)
     if invalid:
         return invalid, Verdict.INVALID
-    if different := _unequal_answers(sides):
-        return different, Verdict.OUTPUT_DIFFERS
     if apart:
+        if different := _unequal_answers(sides):
+            return different, Verdict.OUTPUT_DIFFERS
         return ["the sides were measured apart, where drift looks like a difference; run both in one comparison"], Verdict.INCONCLUSIVE
+    if result.outputs is None or not all(side.proofs for side in sides.values()):
+        return ["outputs were not compared: the session ended before; go on with --resume"], Verdict.INCONCLUSIVE
+    if different := _unequal_outputs(result.outputs):
+        return different, Verdict.OUTPUT_DIFFERS
     return [], None
+
+
+def not_active(sides: Mapping[Role, VariantResult]) -> list[tuple[Role, Proof]]:
+    """Choices that left no sign of having been at work."""
+    return [(role, proof) for role, side in sides.items() for proof in side.proofs if not proof.active]
+
+
+def _unproven(sides: Mapping[Role, VariantResult]) -> list[str]:
+    """Choices that are not active and would be paid for: those in which the sides differ. And decoding that is not greedy."""
+    ours, theirs = (side.choices for side in sides.values())
+    return [
+        f"NOT_ACTIVE: {proof.part}={proof.choice} of the {role} side ({proof.evidence})"
+        for role, proof in not_active(sides)
+        if ours.get(proof.part) != theirs.get(proof.part) or proof.part not in ours
+    ]
+
+
+def _unequal_outputs(outputs: Outputs) -> list[str]:
+    """The first stage that differs, and why nothing else is to blame."""
+    found = []
+    if unstable := [check for check in outputs.checks if check.fed == "twice" and check.grade == "fail"]:
+        found.append(f"the baseline does not repeat itself: {tell(unstable[0])}")
+    if (first := first_divergence(outputs.checks)) is not None:
+        found.append(f"the first stage to differ is {tell(first)}")
+    return found
+
+
+def tell(check: Check) -> str:
+    """A check in words."""
+    fed = {"twice": "the baseline twice", "chained": "as it ran", "swapped": "fed with the baseline's input"}[check.fed]
+    told = f"{check.stage}, {fed}: {check.rule} {check.figure:.3g} where {check.line:.3g} is let pass"
+    told += f", at {check.place}" if check.place else ""
+    told += f" ({check.told})" if check.told else ""
+    return told + (f"; {check.failed} of {check.samples} samples" if check.samples > 1 and check.failed else "")
+
+
+def _flags_of_outputs(result: Result) -> dict[str, str]:
+    flags = {}
+    if inactive := not_active(result.variants()):
+        flags["NOT_ACTIVE"] = "; ".join(f"{role}: {proof.part}={proof.choice}, {proof.evidence}" for role, proof in inactive)
+    if result.outputs is None:
+        return flags
+    if result.outputs.reference is None:
+        flags["REFERENCE_MISSING"] = (
+            "no reference of higher precision fits into this machine: features and logits are compared by their cosine only, "
+            "and tokens have to be identical"
+        )
+    spread = [check for check in result.outputs.checks if check.fed == "twice" and check.grade == "warn"]
+    if spread:
+        stages = ", ".join(dict.fromkeys(check.stage for check in spread))
+        flags["NOT_REPEATABLE"] = f"the baseline does not repeat itself to the last bit ({stages}); its own spread is in the lines"
+    if warned := [check for check in result.outputs.checks if check.fed != "twice" and check.grade == "warn"]:
+        flags["OUTPUT_NEARLY"] = "; ".join(map(tell, warned))
+    return flags
 
 
 def unequal_work(sides: Mapping[Role, VariantResult]) -> list[str]:

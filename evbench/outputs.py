@@ -88,26 +88,49 @@ def choose(answers: Answers) -> list[int]:
 def _compare_some(
     crew: Crew, reference: Reference, samples: Sequence[int], answers: Answers, dtype: str, folder: Path
 ) -> dict[int, list[Finding]]:
+    expected = expect(crew, reference, samples, folder)
+    crew.tell("outputs of the optimized side")
+    optimized = crew.worker("optimized")
+    found = {}
+    for sample in samples:
+        theirs = optimized.observe(sample, folder / f"{sample}-optimized", expected[sample].baseline, swap=True)
+        found[sample] = hold_against(expected[sample], theirs, dtype, answers["baseline"][sample], answers["optimized"][sample])
+    return found
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What another side is held against, of one sample."""
+
+    baseline: Observation
+    again: Observation
+    reference: Path | None
+
+
+def expect(crew: Crew, reference: Reference, samples: Sequence[int], folder: Path) -> dict[int, Expected]:
+    """Sample -> what the baseline puts out, twice, and the reference. Their files are in the folder."""
     crew.tell("outputs of the baseline, twice")
     baseline = crew.worker("baseline")
     ours = {sample: baseline.observe(sample, folder / f"{sample}-baseline") for sample in samples}
     again = {sample: baseline.observe(sample, folder / f"{sample}-again", ours[sample]) for sample in samples}
     exact = {} if reference.dtype is None else _follow(crew, reference, ours, folder)
-    crew.tell("outputs of the optimized side")
-    optimized = crew.worker("optimized")
-    found = {}
-    for sample in samples:
-        theirs = optimized.observe(sample, folder / f"{sample}-optimized", ours[sample], swap=True)
-        sides = Sides(
-            _seen(ours[sample]),
-            _seen(again[sample]),
-            _seen(theirs),
-            load_file(exact[sample]) if exact else None,
-            answers["optimized"][sample],
-            answers["baseline"][sample],
-        )
-        found[sample] = compare_sample(sides, dtype)
-    return found
+    return {sample: Expected(ours[sample], again[sample], exact.get(sample)) for sample in samples}
+
+
+def hold_against(
+    expected: Expected,
+    optimized: Observation,
+    dtype: str,
+    usual: Collection[tuple[int, ...]] = (),
+    answers: Collection[tuple[int, ...]] = (),
+) -> list[Finding]:
+    """One sample of the other side.
+
+    Args:
+        usual, answers: tokens of further runs of the baseline and of the other side.
+    """
+    exact = None if expected.reference is None else load_file(expected.reference)
+    return compare_sample(Sides(_seen(expected.baseline), _seen(expected.again), _seen(optimized), exact, answers, usual), dtype)
 
 
 def _follow(crew: Crew, reference: Reference, given: Mapping[int, Observation], folder: Path) -> dict[int, Path]:

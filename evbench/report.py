@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from evbench.demands import Outcome
 from evbench.differences import machine_differences
-from evbench.judge import MOST_ENERGY_ERROR, OVERLAP, SMALLEST, Judgement, Line, Part, Spread, Verdict, judge, unequal_work
+from evbench.equivalence import GRADES, distance
+from evbench.judge import MOST_ENERGY_ERROR, OVERLAP, SMALLEST, Judgement, Line, Part, Spread, Verdict, judge, stage_seconds, unequal_work
 from evbench.render import Report, Table, printable
-from evbench.results import STAGES, Build, Energy, Machine, Result, Role, Session, VariantResult, Work
+from evbench.results import STAGES, Build, Check, Energy, Machine, Outputs, Result, Role, Run, Session, VariantResult, Work
 from evbench.statistics import BreakEven
 from evbench.units import NOT_MEASURED, format_bytes, format_range, format_ratio, format_ratios, format_seconds, format_signed
 from evbench.variants import CHOICES, VARIANTS
@@ -23,11 +24,18 @@ def describe(result: Result) -> Report:
     """Everything a reader needs to judge the numbers, and the numbers."""
     variants, judged = result.variants(), judge(result)
     title = " against ".join(f"{side.variant}" for side in reversed(list(variants.values())))
-    tables = [_times(variants, judged), _inside(variants, judged)]
+    tables = [_times(variants, judged)]
+    if result.outputs is not None:
+        tables.append(_stages_of_outputs(result.outputs))
+    tables.append(_inside(variants, judged))
+    if len(variants) == 2 and unequal_work(variants):
+        tables.append(_by_unit(variants))
     if judged.gain:
         tables.append(_gain(judged))
     if judged.demands:
         tables.append(_demands(judged.demands))
+    if any(side.proofs for side in variants.values()):
+        tables.append(_proofs(variants))
     tables += [_before(variants, judged), _spreads(judged), *_memory(variants)]
     return Report(
         title=printable(f"{result.baseline.workload.model}: {title}"),
@@ -93,7 +101,7 @@ def _headline(judged: Judgement) -> str:
     if judged.verdict is None:
         return ""
     interval, smallest = judged.total.interval, f"{judged.total.smallest:.1%}"
-    if interval is None:
+    if interval is None or judged.reasons:
         return f"{judged.verdict}: {'; '.join(judged.reasons)}"
     around = f"95 % interval {format_ratios(interval.low, interval.high)}"
     if judged.verdict in (Verdict.FASTER, Verdict.SLOWER):
@@ -109,16 +117,16 @@ def _times(variants: dict[Role, VariantResult], judged: Judgement) -> Table:
     """The total is of runs without barriers, the stages of runs with them."""
     comparing = len(variants) == 2
     columns = ("", *variants, *(("times as fast", "95 % interval", "") if comparing else ()))
-    rows = [_row(line, comparing) for line in (*judged.stages, judged.total)]
+    rows = [_row(line, judged, comparing) for line in (*judged.stages, judged.total)]
     return Table("Time: median of each stage, and end to end without barriers between them", columns, tuple(rows))
 
 
-def _row(line: Line, comparing: bool) -> tuple[str, ...]:
+def _row(line: Line, judged: Judgement, comparing: bool) -> tuple[str, ...]:
     name = "end to end" if line.name == "total" else line.name
     row = (name, *(_median(side) for side in line.sides.values()))
     if not comparing:
         return row
-    if line.interval is None or line.claim is None:
+    if line.interval is None or line.claim is None or judged.preserved in (None, "fail"):
         return (*row, "-", "-", "")
     # A ratio that is not claimed is not printed: it would be read as one that is.
     ratio = format_ratio(line.interval.ratio) if line.claim in (Verdict.FASTER, Verdict.SLOWER) else "-"
@@ -128,7 +136,7 @@ def _row(line: Line, comparing: bool) -> tuple[str, ...]:
 def _inside(variants: dict[Role, VariantResult], judged: Judgement) -> Table:
     comparing = len(judged.total.sides) == 2
     columns = ("", *judged.total.sides, *(("times as fast", "95 % interval", "") if comparing else ()))
-    rows = [_row(line, comparing) for line in judged.inside]
+    rows = [_row(line, judged, comparing) for line in judged.inside]
     empty = ("",) * 3 if comparing else ()
     rows.append(("further token, p90", *(_tail(spread) for spread in judged.steps.values()), *empty))
     rows += [(f"{stage}, on the GPU's stream", *map(format_seconds, streams), *empty) for stage, streams in _streams(variants).items()]
@@ -146,6 +154,56 @@ def _streams(variants: dict[Role, VariantResult]) -> dict[str, list[float]]:
             if seconds := [value for value in timed if value is not None]:
                 found.setdefault(stage, []).append(statistics.median(seconds))
     return found
+
+
+FED = {"twice": "the baseline twice", "chained": "as it ran", "swapped": "fed with the baseline's input"}
+
+
+def _stages_of_outputs(outputs: Outputs) -> Table:
+    """For each stage the check that comes nearest to its line, and all that are beyond it."""
+    grouped: dict[tuple[str, str], list[Check]] = {}
+    for check in outputs.checks:
+        grouped.setdefault((check.fed, check.stage), []).append(check)
+    rows = []
+    for (fed, stage), checks in sorted(grouped.items(), key=lambda item: (list(FED).index(item[0][0]), STAGES.index(item[0][1]))):
+        nearest = max(checks, key=lambda check: (GRADES.index(check.grade), distance(check.figure, check.line)))
+        for check in [check for check in checks if check.grade != "pass"] or [nearest]:
+            place = f"sample {check.sample + 1}, {check.place}" if check.samples > 1 and check.place else check.place
+            kept = check.grade if check.grade == "pass" else check.grade.upper()
+            told = check.told if check.grade != "pass" else f"nearest of {len(checks)}" if len(checks) > 1 else ""
+            rows.append((stage, FED[fed], kept, check.rule, f"{check.figure:.3g}", f"{check.line:.3g}", place or "-", printable(told)))
+    reference = f"against a reference in {outputs.reference}" if outputs.reference else "without a reference"
+    some = f", {len(outputs.samples)} samples" if len(outputs.samples) > 1 else ""
+    return Table(f"Outputs, {reference}{some}", ("stage", "", "", "rule", "figure", "line", "worst at", ""), tuple(rows))
+
+
+def _proofs(variants: dict[Role, VariantResult]) -> Table:
+    rows = [
+        (f"{proof.part} {proof.choice}", role, "yes" if proof.active else "NOT ACTIVE", printable(proof.evidence))
+        for role, side in variants.items()
+        for proof in side.proofs
+    ]
+    return Table("Choices, and what the run shows of them", ("choice", "", "active", "seen"), tuple(rows))
+
+
+def _by_unit(variants: dict[Role, VariantResult]) -> Table:
+    """What can be told of two sides that did not do the same."""
+    units: dict[str, tuple[str, Callable[[Run], float | None], Callable[[Work], int | None]]] = {
+        "load": ("a frame", stage_seconds("load"), lambda work: len(work.frame_indices or ())),
+        "preprocess": ("a frame", stage_seconds("preprocess"), lambda work: len(work.frame_indices or ())),
+        "vision": ("a visual token", stage_seconds("vision"), lambda work: work.visual_tokens),
+        "prefill": ("a token of the prompt", lambda run: run.prefill_seconds, lambda work: work.prompt_tokens),
+        "generate": ("a new token", stage_seconds("generate"), lambda work: work.new_tokens),
+    }
+
+    def told(side: VariantResult, seconds: Callable[[Run], float | None], count: Callable[[Work], int | None]) -> str:
+        shares = [taken / number for run in side.timed() if (taken := seconds(run)) is not None and (number := count(run.work))]
+        return format_seconds(statistics.median(shares)) if shares else NOT_MEASURED
+
+    rows = [
+        (f"{name}, {unit}", *(told(side, seconds, count) for side in variants.values())) for name, (unit, seconds, count) in units.items()
+    ]
+    return Table("By unit of work, since the two sides did not do the same: medians", ("", *variants), tuple(rows))
 
 
 def _median(spread: Spread | None) -> str:

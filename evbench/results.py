@@ -243,6 +243,18 @@ class Trace:
 
 
 @dataclass(frozen=True)
+class Proof:
+    """Whether a run really did one part as its variant chose."""
+
+    part: str
+    """Of `evbench.variants.CHOICES`, or `decoding`."""
+    choice: str
+    active: bool
+    evidence: str
+    """What was seen, in which stage and how often; or what was looked for in vain."""
+
+
+@dataclass(frozen=True)
 class Energy:
     """What the GPU drew while one sample after the other was run, by its own counter."""
 
@@ -334,6 +346,8 @@ class VariantResult:
     trace: Trace | None
     energy: Energy | None
     """None on a CPU, or where the counter cannot be believed."""
+    proofs: tuple[Proof, ...]
+    """One for each part, and one for greedy decoding. Empty if the session was interrupted before they were looked for."""
 
     def __post_init__(self) -> None:
         if not self.timed():

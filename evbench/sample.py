@@ -1,13 +1,16 @@
-"""The sample that ships with evbench: one scene, as an MP4 and as the five event images of the same second.
+"""The samples that ship with evbench: two scenes, each as an MP4 and as the five event images of the same second.
 
-It is scene 59 of `evbench scenes make DIR --count 60`, which draws it again. Training has not seen it.
+They are scenes 59 and 60 of `evbench scenes make DIR --count 61`, which draws them again. Training has not seen them.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
-SEED, INDEX = 0, 59
+SEED, INDEX, OTHER_INDEX = 0, 59, 60
 DATA = Path(__file__).parent / "data"
 CLIP = DATA / "scene.mp4"
 EVENTS = DATA / "scene-events"
+OTHER_CLIP = DATA / "other-scene.mp4"
+OTHER_EVENTS = DATA / "other-scene-events"
+"""For what one sample cannot show: answers that were exchanged."""

@@ -24,6 +24,7 @@ from evbench.results import (
     Kind,
     Order,
     Outputs,
+    Proof,
     Role,
     Run,
     Session,
@@ -55,6 +56,8 @@ class Runner(Observer, Protocol):
     def built(self) -> Build: ...
 
     def measure(self, order: Measure) -> Run: ...
+
+    def prove(self) -> tuple[Proof, ...]: ...
 
     def profile(self, file: Path, new_tokens: int) -> Trace: ...
 
@@ -98,6 +101,7 @@ class Sitting:
         self.traces: dict[Role, Trace] = {}
         self.energies: dict[Role, Energy | None] = {}
         self.outputs: Outputs | None = None
+        self.proofs: dict[Role, tuple[Proof, ...]] = {}
 
     def run(self, keep: Callable[[], object], folder: Path) -> None:
         """`keep` is called before outputs are compared and before the traces: what fails there must not cost the rest."""
@@ -107,6 +111,9 @@ class Sitting:
                 self.worker("baseline")
                 self._blocked()
             keep()
+            for role in self._variants:
+                self.tell(f"{role}: see whether its choices are active")
+                self.proofs[role] = self.worker(role).prove()
             if len(self._variants) == 2:
                 self.outputs = self._setting.compare_outputs(self, self._answers())
                 keep()
@@ -128,6 +135,7 @@ class Sitting:
                 runs=tuple(happened.runs[role]),
                 trace=self.traces.get(role),
                 energy=self.energies.get(role),
+                proofs=self.proofs.get(role, ()),
             )
             for role, variant in self._variants.items()
         }

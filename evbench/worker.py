@@ -22,7 +22,7 @@ from evbench.errors import UserError
 from evbench.measure import Place
 from evbench.observe import Observation
 from evbench.planted import Delay
-from evbench.results import Build, Energy, Run, Trace, Workload
+from evbench.results import Build, Energy, Proof, Run, Trace, Workload
 from evbench.variants import Variant
 
 Reply = TypeVar("Reply")
@@ -79,6 +79,16 @@ class Profile:
 
     file: Path
     new_tokens: int
+
+
+@dataclass(frozen=True)
+class Prove:
+    """Run the first sample, untimed, and look whether each choice of the variant is at work. Answered by a Proven."""
+
+
+@dataclass(frozen=True)
+class Proven:
+    proofs: tuple[Proof, ...]
 
 
 @dataclass(frozen=True)
@@ -165,6 +175,10 @@ class Worker:
         self._send(order)
         return self._receive(Run)
 
+    def prove(self) -> tuple[Proof, ...]:
+        self._send(Prove())
+        return self._receive(Proven).proofs
+
     def profile(self, file: Path, new_tokens: int) -> Trace:
         self._send(Profile(file, new_tokens))
         return self._receive(Trace)
@@ -181,7 +195,7 @@ class Worker:
         self._send(Follow(sample, file, given))
         self._receive(Followed)
 
-    def _send(self, command: Make | Measure | Profile | Repeat | Observe | Follow) -> None:
+    def _send(self, command: Make | Measure | Prove | Profile | Repeat | Observe | Follow) -> None:
         try:
             self._connection.send(command)
         except OSError as error:
@@ -213,7 +227,7 @@ def serve(connection: Connection) -> None:
     try:
         pipeline, build = _build(make)
         connection.send(build)
-        _answer(connection, pipeline, make.workload)
+        _answer(connection, pipeline, make.variant, make.workload)
     except EOFError:
         return
     except UserError as error:
@@ -225,7 +239,8 @@ def serve(connection: Connection) -> None:
         connection.send(Failure(f"{make.variant.name}: out of GPU memory; use a smaller --preset, or a GPU with more"))
 
 
-def _answer(connection: Connection, pipeline: Any, workload: Workload) -> None:
+def _answer(connection: Connection, pipeline: Any, variant: Variant, workload: Workload) -> None:
+    from evbench.evidence import gather, prove
     from evbench.measure import measure
     from evbench.observe import follow, observe
     from evbench.stages import run_stages
@@ -242,6 +257,9 @@ def _answer(connection: Connection, pipeline: Any, workload: Workload) -> None:
             connection.send(measure(pipeline, path, workload.new_tokens, command.place, command.barriers, using))
         elif isinstance(command, Profile):
             connection.send(profile(pipeline, paths[0], command.new_tokens, command.file, using))
+        elif isinstance(command, Prove):
+            evidence = gather(pipeline, paths[0], workload.new_tokens, using)
+            connection.send(Proven(prove(variant, workload.model, workload.device, evidence)))
         elif isinstance(command, Observe):
             path = paths[command.sample]
             connection.send(observe(pipeline, path, workload.new_tokens, command.file, command.given, command.swap))

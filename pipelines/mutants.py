@@ -27,7 +27,7 @@ Plant = Callable[[Any, Sequence[Path]], None]
 
 @dataclass(frozen=True)
 class Mutant:
-    """One fault."""
+    """One fault; or, if it is harmless, another way to compute the same, which must not be taken for one."""
 
     meaning: str
     stage: str
@@ -36,6 +36,7 @@ class Mutant:
     models: tuple[str, ...] = ("video-llava", "eventgpt")
     samples: int = 1
     """How many it takes to be seen."""
+    harmless: bool = False
 
 
 # Frames.
@@ -256,6 +257,16 @@ def _answers_swapped(pipeline: Any, paths: Sequence[Path]) -> None:
     pipeline.load, pipeline.generate = remember, swapped
 
 
+# What is no fault.
+
+
+def _math_attention(pipeline: Any, paths: Sequence[Path]) -> None:
+    """torch's scaled_dot_product_attention has several kernels, and heeds this also on a CPU."""
+    torch.backends.cuda.enable_flash_sdp(False)
+    torch.backends.cuda.enable_mem_efficient_sdp(False)
+    torch.backends.cuda.enable_cudnn_sdp(False)
+
+
 MUTANTS: dict[str, Mutant] = {
     "frame + 1": Mutant("each frame is the one behind the right one", "load", _next_frame, ("video-llava",)),
     "frames reversed": Mutant("the last frame first", "load", _frames(lambda frames: frames[::-1].copy())),
@@ -279,4 +290,5 @@ MUTANTS: dict[str, Mutant] = {
     "one token less": Mutant("than asked for", "generate", _one_token_less),
     "sampled": Mutant("for greedy", "generate", _sampled),
     "answers swapped": Mutant("of two samples", "generate", _answers_swapped, samples=2),
+    "math attention": Mutant("scaled_dot_product_attention without its fused kernels", "vision", _math_attention, harmless=True),
 }  # fmt: skip

@@ -1,0 +1,202 @@
+"""Whether the output checks can be believed: faults that are planted have to fail, and other ways to compute the same have to pass.
+
+After mutation testing (R. A. DeMillo, R. J. Lipton, F. G. Sayward, Computer 11/4, 1978): a test that no fault can fail tests nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Protocol
+
+from evbench import outputs
+from evbench.differences import work_differences
+from evbench.equivalence import GRADES, distance, first_divergence, merge
+from evbench.errors import UserError
+from evbench.outputs import Observer, Reference
+from evbench.render import Table, markdown_table, printable
+from evbench.results import Check, Proof, Role, Workload
+from evbench.variants import CHOICES, Variant, parse
+
+
+@dataclass(frozen=True)
+class Case:
+    """One variant against the baseline."""
+
+    name: str
+    variant: Variant
+    mutant: str | None
+    """What is planted into it."""
+    harmless: bool
+    samples: int
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the checks said of a case."""
+
+    name: str
+    variant: str
+    harmless: bool
+    caught: tuple[str, ...]
+    """By what. Empty if everything passed."""
+    nearest: Check
+    """The first to blame; where all pass, the one that comes nearest to its line."""
+    distance: float | None
+    """Of the figure from its line: 1 is on it. None where the line is zero."""
+    checks: tuple[Check, ...]
+    """All that are beyond their line, or pass with a warning."""
+
+    @property
+    def right(self) -> bool:
+        return self.harmless != bool(self.caught)
+
+
+class Subject(Observer, Protocol):
+    """A worker whose variant is tested."""
+
+    def prove(self) -> tuple[Proof, ...]: ...
+
+
+@dataclass(frozen=True)
+class Laboratory:
+    """What the cases are tried with."""
+
+    workload: Workload
+    start: Callable[[Variant, str | None], AbstractContextManager[Subject]]
+    """A worker with a fault in it, or None."""
+    reference: Callable[[], Reference]
+    """Of the weights of the worker that was started last."""
+    tell: Callable[[str, int, int], None]
+
+
+def require_mutable(variant: Variant) -> None:
+    """Raises UserError if faults cannot be planted into this variant."""
+    if variant.preprocess != "direct" or variant.vision == "eager" or not variant.generate.startswith("static"):
+        raise UserError(
+            f"{variant.name}: faults are planted into preprocess=direct, vision=batched or compile, generate=static or static-compile; "
+            "take such a variant, such as optimized"
+        )
+
+
+def cases(variant: Variant, model: str, runs_here: Callable[[Variant], bool]) -> list[Case]:
+    """Every single choice of the baseline changed, the whole variant, and every fault planted into it."""
+    from evbench.pipelines.mutants import MUTANTS
+
+    baseline = parse("baseline")
+    ways = [Case("the same variant twice", baseline, None, True, 1)]
+    for part, choices in CHOICES.items():
+        for choice in choices:
+            one = parse(f"baseline+{part}={choice}")
+            if getattr(baseline, part) != choice and model in choices[choice].models and runs_here(one):
+                ways.append(Case(f"{part} {getattr(baseline, part)} / {choice}", one, None, True, 1))
+    ways.append(Case(f"{baseline.name} / {variant.name}", variant, None, True, 1))
+    planted = [Case(name, variant, name, mutant.harmless, mutant.samples) for name, mutant in MUTANTS.items() if model in mutant.models]
+    return ways + sorted(planted, key=lambda case: not case.harmless)
+
+
+def try_all(every: Sequence[Case], laboratory: Laboratory) -> list[Outcome]:
+    """One after the other, each in a process of its own."""
+    with tempfile.TemporaryDirectory(prefix="evbench-mutants-") as name, ExitStack() as stack:
+        folder, samples = Path(name), range(max(case.samples for case in every))
+        crew = _Baseline(laboratory, stack)
+        crew.worker("baseline")
+        expected = outputs.expect(crew, laboratory.reference(), samples, folder)
+        crew.make_room()
+        tried = []
+        for place, case in enumerate(every):
+            laboratory.tell(case.name, place, len(every))
+            tried.append(_try(case, laboratory, expected, folder))
+        return tried
+
+
+class _Baseline:
+    """The crew of one: the baseline, started when it is asked for."""
+
+    def __init__(self, laboratory: Laboratory, stack: ExitStack) -> None:
+        self._laboratory, self._stack = laboratory, stack
+        self._worker: Subject | None = None
+
+    def worker(self, role: Role) -> Subject:
+        if self._worker is None:
+            self._worker = self._stack.enter_context(self._laboratory.start(parse("baseline"), None))
+        return self._worker
+
+    def make_room(self) -> None:
+        self._stack.close()
+
+    def tell(self, doing: str) -> None:
+        self._laboratory.tell(doing, 0, 1)
+
+
+def _try(case: Case, laboratory: Laboratory, expected: dict[int, outputs.Expected], folder: Path) -> Outcome:
+    dtype = laboratory.workload.dtype
+    found, caught = {}, []
+    with laboratory.start(case.variant, case.mutant) as subject:
+        for sample in range(case.samples):
+            seen = subject.observe(sample, folder / "subject", expected[sample].baseline, swap=True)
+            found[sample] = outputs.hold_against(expected[sample], seen, dtype)
+            if different := work_differences(expected[sample].baseline.work, seen.work):
+                caught.append(f"same work: {'; '.join(different)}")
+        proofs = subject.prove()
+    checks = merge(found)
+    blamed = first_divergence(checks)
+    if blamed is not None:
+        caught.append(f"{blamed.stage}, {blamed.fed}: {blamed.rule}")
+    # What a fault does to the signs of a choice is no proof of it; that decoding is not greedy is.
+    parts = proofs if case.mutant is None else [proof for proof in proofs if proof.part == "decoding"]
+    caught += [f"{proof.part} {proof.choice} not active: {proof.evidence}" for proof in parts if not proof.active]
+    nearest = blamed or max(checks, key=lambda check: (GRADES.index(check.grade), distance(check.figure, check.line)))
+    away = distance(nearest.figure, nearest.line) if nearest.line else None
+    beyond = tuple(check for check in checks if check.grade != "pass")
+    return Outcome(case.name, case.variant.name, case.harmless, tuple(dict.fromkeys(caught)), nearest, away, beyond)
+
+
+def table(tried: Sequence[Outcome]) -> Table:
+    """For a report."""
+    rows = []
+    for outcome in tried:
+        check = outcome.nearest
+        said = (
+            "; ".join(outcome.caught) if outcome.caught else "all pass; nearest to its line: " + f"{check.stage}, {check.fed}: {check.rule}"
+        )
+        away = "-" if outcome.distance is None else f"{outcome.distance:.3g}"
+        right = "yes" if outcome.right else "NO"
+        kind = "the same" if outcome.harmless else "fault"
+        rows.append((outcome.name, kind, right, printable(said), f"{check.figure:.3g}", f"{check.line:.3g}", away))
+    return Table(
+        "Faults have to fail, and what computes the same has to pass",
+        ("", "is", "right", "caught by", "figure", "line", "of the line"),
+        tuple(rows),
+    )
+
+
+def told(tried: Sequence[Outcome]) -> str:
+    faults = [outcome for outcome in tried if not outcome.harmless]
+    ways = [outcome for outcome in tried if outcome.harmless]
+    caught, passed = (sum(outcome.right for outcome in some) for some in (faults, ways))
+    return f"{caught} of {len(faults)} faults caught, {passed} of {len(ways)} equal computations passed"
+
+
+def to_markdown(tried: Sequence[Outcome], workload: Workload, created: str, command: str) -> str:
+    verdict = f"**{'Passed' if all(outcome.right for outcome in tried) else 'FAILED'}: {told(tried)}**"
+    of = f"{workload.model}, {workload.preset or workload.weights}, {workload.dtype} on {workload.device}"
+    lines = [
+        "# Self-test of the output checks",
+        "",
+        f"{created}, `{printable(command)}`: {of}",
+        "",
+        *markdown_table(table(tried)),
+        "",
+        verdict,
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def to_json(tried: Sequence[Outcome]) -> str:
+    return json.dumps([asdict(outcome) for outcome in tried], indent=1, allow_nan=False) + "\n"
