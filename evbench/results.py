@@ -242,6 +242,18 @@ class Trace:
 
 
 @dataclass(frozen=True)
+class Proof:
+    """Whether a run really did one part as its variant chose."""
+
+    part: str
+    """Of `evbench.variants.CHOICES`, or `decoding`."""
+    choice: str
+    active: bool
+    evidence: str
+    """What was seen, in which stage and how often; or what was looked for in vain."""
+
+
+@dataclass(frozen=True)
 class Energy:
     """What the GPU drew while one sample after the other was run, by its own counter."""
 

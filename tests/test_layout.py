@@ -40,6 +40,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "conditions": {"gpu"},
     "measure": {"results", "stages", "preparations"},
     "trace": {"results", "stages", "measure"},
+    "evidence": {"results", "variants", "stages", "measure", "trace"},
     "machine": {"errors", "results", "variants", "gpu", "differences"},
     "report": {"results", "statistics", "variants", "judge", "demands", "differences", "render", "units"},
     "pipelines": DATA | {"kernels"},
