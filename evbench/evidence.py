@@ -19,10 +19,10 @@ import re
 import sys
 import tempfile
 import threading
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any
@@ -98,61 +98,52 @@ def looked_for(names: Names) -> Names:
     return {stage: {name: found[name] for name in sorted(found) if pattern.match(name)} for stage, found in names.items()}
 
 
-@dataclass
 class Calls:
-    """Counts the Python functions entered in each stage, and looks at the decoders that are opened.
+    """Counts the Python functions entered in each stage, and looks at the decoders that are opened there.
 
-    Use as a context manager, and `during(stage)` around each stage.
+    Use as a context manager, and `during(stage)` around each stage. The thread that makes it is the main one.
     """
 
-    _stage: str | None = None
-    _entered: dict[tuple[str, int, str, CodeType], int] = field(default_factory=dict)
-    """(stage, thread, module, code) -> times. Each thread has its own keys, so that none loses another's counts."""
-    _others: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
-    """Decoders and threads."""
-    _decoders: list[Any] = field(default_factory=list)
-    """Codec contexts opened in this stage. While they are kept, their threads live."""
-    _main: int = field(default_factory=threading.get_ident)
-    _restore: Callable[[], None] | None = None
+    def __init__(self) -> None:
+        self._main = threading.get_ident()
+        self._stage: str | None = None
+        self._entered: dict[tuple[str, int, str, CodeType], int] = {}  # each thread has keys of its own: none loses another's counts
+        self._others: dict[str, Counter[str]] = {}
+        self._decoders: list[Any] = []  # as long as they are kept, their threads live
 
     def __enter__(self) -> Calls:
         import av
 
-        really_open, earlier = av.open, (sys.getprofile(), threading.getprofile())
+        self._before = sys.getprofile(), threading.getprofile(), av.open
+        really_open = av.open
 
         def noted(*arguments: Any, **named: Any) -> Any:
             container = really_open(*arguments, **named)
             self._decoders += [stream.codec_context for stream in container.streams.video]
             return container
 
-        def restore() -> None:
-            sys.setprofile(earlier[0])
-            threading.setprofile(earlier[1])
-            av.open = really_open
-
-        av.open, self._restore = noted, restore
+        av.open = noted
         threading.setprofile(self._count)
         sys.setprofile(self._count)
         return self
 
     def __exit__(self, *_: object) -> None:
-        assert self._restore is not None
-        self._restore()
+        import av
 
-    def during(self, stage: str) -> AbstractContextManager[None]:
-        return self._watch(stage)
+        of_this_thread, of_new_threads, av.open = self._before
+        sys.setprofile(of_this_thread)
+        threading.setprofile(of_new_threads)
 
     @contextmanager
-    def _watch(self, stage: str) -> Iterator[None]:
+    def during(self, stage: str) -> Iterator[None]:
         before = _threads()
         self._stage = stage
         yield
         self._stage = None
-        opened = [decoder for decoder in self._decoders if decoder.is_open]
-        self._others[stage].update(
-            f"decoder:{decoder.name}, {decoder.thread_count} threads, {decoder.thread_type.name}" for decoder in opened
-        )
-        self._others[stage].update(f"thread:{name}" for thread, name in _threads().items() if thread not in before)
+        opened = [decoder for decoder in self._decoders if decoder.is_open]  # one that only reads packets opens no codec
+        decoders = (f"decoder:{decoder.name}, {decoder.thread_count} threads, {decoder.thread_type.name}" for decoder in opened)
+        threads = (f"thread:{name}" for number, name in _threads().items() if number not in before)
+        self._others[stage] = Counter([*decoders, *threads])
         self._decoders.clear()
 
     def _count(self, frame: FrameType, event: str, _: object) -> None:
@@ -163,8 +154,7 @@ class Calls:
     def names(self) -> Names:
         found = {stage: Counter(others) for stage, others in self._others.items()}
         for (stage, thread, module, code), times in self._entered.items():
-            source = "function" if thread == self._main else "pool"
-            found[stage][f"{source}:{module}.{code.co_qualname}"] += times
+            found[stage][f"{'function' if thread == self._main else 'pool'}:{module}.{code.co_qualname}"] += times
         return found
 
 
@@ -180,49 +170,48 @@ def _threads() -> dict[str, str]:
 
 
 def prove(variant: Variant, model: str, device: str, evidence: Evidence) -> tuple[Proof, ...]:
-    """For each part in the order of CHOICES whether its choice is active, and last whether decoding is greedy."""
+    """For each part, in the order of CHOICES, whether its choice is active; and last, whether decoding is greedy."""
+    proofs = [_proof(part, choice, CHOICES[part][choice].signs, model, device, evidence) for part, choice in variant.choices().items()]
+    proofs = [proof if proof.active else _with_likeness(proof, model, device, evidence) for proof in proofs]
+    return (*proofs, _proof("decoding", "greedy", GREEDY, model, device, evidence))
 
-    def proof(part: str, choice: str, signs: tuple[Sign, ...], likeness: str = "") -> Proof:
-        asked = [sign for sign in signs if model in sign.models and device in sign.devices]
-        missing = [text for sign in asked if (text := unmet(sign, evidence)) is not None]
-        text = "; ".join(missing) + likeness if missing else "; ".join(dict.fromkeys(filter(None, (seen(sign, evidence) for sign in asked))))
-        return Proof(part, choice, not missing, text)
 
-    proofs = []
-    for part, choice in variant.choices().items():
-        alike = [
-            name
-            for name, other in CHOICES[part].items()
-            if name != choice and model in other.models and proof(part, name, other.signs).active
-        ]
-        likeness = f"; it ran as {part}={alike[0]} does" if alike else ""
-        proofs.append(proof(part, choice, CHOICES[part][choice].signs, likeness))
-    return (*proofs, proof("decoding", "greedy", GREEDY))
+def _proof(part: str, choice: str, signs: Iterable[Sign], model: str, device: str, evidence: Evidence) -> Proof:
+    asked = [sign for sign in signs if model in sign.models and device in sign.devices]
+    missing = [text for sign in asked if (text := unmet(sign, evidence)) is not None]
+    there = dict.fromkeys(text for sign in asked if (text := met(sign, evidence)) is not None)
+    return Proof(part, choice, not missing and bool(there), "; ".join(missing or there))
+
+
+def _with_likeness(proof: Proof, model: str, device: str, evidence: Evidence) -> Proof:
+    """The same, and which other choice the run shows instead, if it does."""
+    others = [(name, choice) for name, choice in CHOICES[proof.part].items() if name != proof.choice and model in choice.models]
+    alike = [name for name, choice in others if _proof(proof.part, name, choice.signs, model, device, evidence).active]
+    return replace(proof, evidence="; ".join([proof.evidence, *(f"it ran as {proof.part}={name} does" for name in alike)]))
 
 
 def unmet(sign: Sign, evidence: Evidence) -> str | None:
-    """What speaks against a sign, in words. None if it is there."""
+    """What speaks against a sign, in words. None if nothing does."""
     found = evidence.matching(sign.stage, sign.names)
     if sign.times == "never":
-        return f"{_told(sign, found)}, which does not belong there" if found else None
-    times, least = sum(found.values()), _least(sign, evidence)
-    if times >= least:
-        return None
+        return f"{_told(sign, found)}, which do not belong there" if found else None
     if not found:
         return f"{sign.stage}: no {sign.what} (looked for {sign.names})"
-    return f"{_told(sign, found)}, and not {least} times, as {sign.times} would have it"
+    least = _least(sign, evidence)
+    return f"{_told(sign, found)}, {least} expected ({sign.times})" if sum(found.values()) < least else None
 
 
-def seen(sign: Sign, evidence: Evidence) -> str | None:
-    """What was seen of a sign that is there, in words. None where the sign is that something is not."""
-    return None if sign.times == "never" else _told(sign, evidence.matching(sign.stage, sign.names))
+def met(sign: Sign, evidence: Evidence) -> str | None:
+    """What was seen of a sign, in words. None where the sign is that something is not there."""
+    found = evidence.matching(sign.stage, sign.names)
+    return _told(sign, found) if found and sign.times != "never" else None
 
 
 def _told(sign: Sign, found: Mapping[str, int]) -> str:
     """The name seen most often, and how often all of them."""
     most = max(found, key=lambda name: found[name])
     others = f" and {len(found) - 1} like it" if len(found) > 1 else ""
-    return f"{sign.stage}: {sign.what}, {most.partition(':')[2]}{others}, {sum(found.values())} times"
+    return f"{sign.stage}: {sign.what}: {sum(found.values())} x {most.partition(':')[2]}{others}"
 
 
 def _least(sign: Sign, evidence: Evidence) -> int:

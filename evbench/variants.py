@@ -75,6 +75,9 @@ FUSED = r"op:aten::_scaled_dot_product_(flash|efficient|cudnn|fused)_attention\w
 """torch's one operation for attention, inside and outside of compiled graphs. `_math` is missing: that is attention written out."""
 FUSED_KERNEL = r"kernel:.*(flash_fwd|fmha|sdpa)"
 WRITTEN_OUT = r"(op:aten::(_softmax|bmm|baddbmm)$|(op|kernel):triton_\w*softmax|function:.*\.eager_attention_forward$)"
+GENERATE = r"function:transformers\.[\w.]+\.GenerationMixin\.generate$"
+GROWING = r"function:transformers\.cache_utils\.DynamicLayer\.update$"
+FIXED = r"function:transformers\.cache_utils\.StaticLayer\.update$"
 PROCESSOR = r"function:transformers\.[\w.]*(Image|Video)Processor\w*\.preprocess$"
 FRAME_THREAD = r"thread:av:\w+:df"
 """Named so by FFmpeg (libavcodec/pthread_frame.c)."""
@@ -187,10 +190,10 @@ CHOICES: dict[str, dict[str, Choice]] = {
         "dynamic": Choice(
             "transformers' generate with a cache that grows",
             signs=(
-                Sign("generate", "transformers' generate", r"function:transformers\.[\w.]+\.GenerationMixin\.generate$"),
-                Sign("generate", "writes to a growing cache", r"function:transformers\.cache_utils\.DynamicLayer\.update$", "each layer"),
-                Sign("generate", "writes to a growing cache", r"function:transformers\.cache_utils\.DynamicLayer\.update$", "each step"),
-                Sign("generate", "writes to a cache of fixed size", r"function:transformers\.cache_utils\.Static\w+\.update$", "never"),
+                Sign("generate", "transformers' generate", GENERATE),
+                Sign("generate", "writes to a growing cache", GROWING, "each layer"),
+                Sign("generate", "writes to a growing cache", GROWING, "each step"),
+                Sign("generate", "writes to a cache of fixed size", FIXED, "never"),
                 Sign("generate", "a compiled graph", COMPILED, "never"),
             ),
         ),
@@ -199,10 +202,9 @@ CHOICES: dict[str, dict[str, Choice]] = {
             signs=(
                 Sign("generate", "the loop", r"function:evbench\.pipelines\.generate\.StaticLoop\.__call__$"),
                 Sign("generate", "a step", r"function:evbench\.pipelines\.generate\.StaticLoop\._decode$", "each step"),
-                Sign("generate", "writes to a cache of fixed size", r"function:transformers\.cache_utils\.StaticLayer\.update$",
-                     "each layer"),
-                Sign("generate", "writes to a cache of fixed size", r"function:transformers\.cache_utils\.StaticLayer\.update$", "each step"),
-                Sign("generate", "transformers' generate", r"function:transformers\.[\w.]+\.GenerationMixin\.generate$", "never"),
+                Sign("generate", "writes to a cache of fixed size", FIXED, "each layer"),
+                Sign("generate", "writes to a cache of fixed size", FIXED, "each step"),
+                Sign("generate", "transformers' generate", GENERATE, "never"),
                 Sign("generate", "a compiled graph", COMPILED, "never"),
             ),
         ),
@@ -211,11 +213,11 @@ CHOICES: dict[str, dict[str, Choice]] = {
             ("C++ compiler",),
             signs=(
                 Sign("generate", "the loop", r"function:evbench\.pipelines\.generate\.StaticLoop\.__call__$"),
-                Sign("generate", "a cache of fixed size", r"function:transformers\.cache_utils\.StaticLayer\.update$"),
+                Sign("generate", "a cache of fixed size", FIXED),
                 Sign("generate", "a compiled graph", COMPILED, "each step"),
                 Sign("generate", "code of the compiler", INDUCTOR, "each step"),
                 Sign("generate", "Triton kernels of the compiler", TRITON, "each step", devices=GPU),
-                Sign("generate", "transformers' generate", r"function:transformers\.[\w.]+\.GenerationMixin\.generate$", "never"),
+                Sign("generate", "transformers' generate", GENERATE, "never"),
             ),
         ),
     },
