@@ -90,6 +90,9 @@ class Options:
         False
     )
     device: Annotated[str, typer.Option(help="cuda, cpu, or auto: the GPU if there is one.")] = "auto"
+    dtype: Annotated[
+        str | None, typer.Option(help="Type to compute in: bfloat16 (default on a GPU), float32 (on a CPU, and for finer checks).")
+    ] = None
     seed: Annotated[int | None, typer.Option(min=0, max=2**63 - 1, help="Seed of random weights. Default: 0.")] = None
     blocks: Annotated[
         int | None,
@@ -131,6 +134,7 @@ class Options:
             new_tokens=self.new_tokens,
             stop_at_end=self.stop_at_end,
             device=self.device,
+            dtype=self.dtype,
             seed=self.seed,
         )
 
@@ -463,9 +467,9 @@ def _mutants(variant: Variant, options: Options, plant: str | None) -> NoReturn:
         given = options.video or options.events or options.data
         if given:
             raise UserError("--mutants exchanges the answers of two samples, and one is given; give two, or none for those of evbench")
-        pair = (sample.CLIP, sample.OTHER_CLIP) if asked.model == "video-llava" else (sample.EVENTS, sample.OTHER_EVENTS)
-        name = "video" if asked.model == "video-llava" else "events"
-        asked = dataclasses.replace(options, **{name: list(pair)}).workload()
+        video, events = [sample.CLIP, sample.OTHER_CLIP], [sample.EVENTS, sample.OTHER_EVENTS]
+        pair = dataclasses.replace(options, video=video) if asked.model == "video-llava" else dataclasses.replace(options, events=events)
+        asked = pair.workload()
     machine.require(variant, asked.model, asked.device)
     plan, now = options.plan(asked, 1), _now()
     folder = _folder(options, now, f"{asked.model}-mutants")

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from evbench.measure import Instruments
 from evbench.results import Trace
 from evbench.stages import Pipeline, run_stages
+
+Done = TypeVar("Done")
 
 PREFIX = "evbench/"
 """Stages are named ranges in the trace: `evbench/load` and so on."""
@@ -21,8 +23,22 @@ GPU_WORK = ("kernel", "gpu_memcpy", "gpu_memset")
 
 def profile(pipeline: Pipeline[Any, Any, Any], path: Path, new_tokens: int, file: Path, using: Instruments) -> Trace:
     """Write a Chrome trace (`.json.gz`, opens in Perfetto) of one sample with `new_tokens` decode steps."""
-    import torch
-    from torch.profiler import ProfilerActivity, record_function
+
+    def timed() -> float:
+        start = using.clock()
+        run_stages(pipeline, path, new_tokens, ranges(using))
+        return (using.clock() - start) / 1e9
+
+    timed()  # the shortened decode must not be seen for the first time
+    plain = timed()
+    profiled = record(timed, file)
+    rewrite(file)
+    return Trace(file.name, new_tokens, profiled / plain)
+
+
+def ranges(using: Instruments) -> Callable[[str], AbstractContextManager[None]]:
+    """For `run_stages`: each stage as a named range, which its kernels do not outlast."""
+    from torch.profiler import record_function
 
     @contextmanager
     def named(stage: str) -> Iterator[None]:
@@ -30,19 +46,25 @@ def profile(pipeline: Pipeline[Any, Any, Any], path: Path, new_tokens: int, file
             yield
             using.synchronize()  # a stage's kernels end inside its range
 
-    def timed() -> float:
-        start = using.clock()
-        run_stages(pipeline, path, new_tokens, named)
-        return (using.clock() - start) / 1e9
+    return named
 
-    timed()  # the shortened decode must not be seen for the first time
-    plain = timed()
+
+def record(once: Callable[[], Done], file: Path) -> Done:
+    """What `once` returns, run under torch.profiler, whose Chrome trace is written to `file`."""
+    import torch
+    from torch.profiler import ProfilerActivity
+
     activities = [ProfilerActivity.CPU] + ([ProfilerActivity.CUDA] if torch.cuda.is_available() else [])
     with torch.profiler.profile(activities=activities) as profiler:
-        profiled = timed()
+        done = once()
     profiler.export_chrome_trace(str(file))
-    rewrite(file)
-    return Trace(file.name, new_tokens, profiled / plain)
+    return done
+
+
+def events(file: Path) -> list[dict[str, Any]]:
+    """All events of a Chrome trace that the profiler wrote."""
+    with gzip.open(file, "rt", encoding="utf-8") as source:
+        return list(json.load(source)["traceEvents"])
 
 
 def rewrite(file: Path) -> None:

@@ -19,7 +19,7 @@ QUESTION = QUESTIONS["concise"]
 VIDEO_FRAMES = 8
 PLACEHOLDERS = ("<video>", "<image>", "<event>")
 DTYPES = {"cpu": "float32", "cuda": "bfloat16"}
-"""Both variants compute in the type that is usual on the device."""
+"""Both variants compute in the type that is usual on the device, if no other is asked for."""
 
 
 def describe(
@@ -37,6 +37,7 @@ def describe(
     stop_at_end: bool,
     device: str,
     seed: int | None,
+    dtype: str | None = None,
 ) -> Workload:
     """Raises UserError if the options contradict each other, or the input cannot be used."""
     require_model(model)
@@ -58,6 +59,8 @@ def describe(
         raise UserError(f"--prompt {prompt!r} contains a placeholder for pictures, {found[0]}; leave it out, it is put in front")
     samples, frames = _samples(_inputs(model, videos, events_folders, data, limit), model, frame_policy)
     chosen = choose_device(device)
+    if dtype is not None and dtype not in DTYPES.values():
+        raise UserError(f"unknown --dtype {dtype!r}; {nearest(dtype, list(DTYPES.values()))}")
     return Workload(
         model=model,
         preset=preset,
@@ -69,7 +72,7 @@ def describe(
         new_tokens=new_tokens,
         stop_at_end=stop_at_end,
         device=chosen,
-        dtype=DTYPES[chosen],
+        dtype=dtype or DTYPES[chosen],
         seed=None if trained else seed or 0,
     )
 

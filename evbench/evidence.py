@@ -1,0 +1,221 @@
+"""What a run shows of how it was done, and whether that is what its variant chose.
+
+A choice is data (`evbench.variants`), and so are its signs: names that a run leaves behind. They are collected from several
+sources, each named in front:
+
+    op:         operations, and ranges of torch.compile, as torch.profiler records them
+    kernel:     what ran on the GPU
+    runtime:    calls of the CUDA runtime and driver, `cudaGraphLaunch` for the replay of a graph
+    function:   Python functions entered, `module.qualified name`
+    pool:       the same in another thread than the main one
+    decoder:    FFmpeg decoders that were opened, `codec, n threads, type of threading`
+    thread:     threads of the operating system that live as long as these decoders
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import tempfile
+import threading
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import CodeType, FrameType
+from typing import Any
+
+from evbench.measure import Instruments
+from evbench.results import STAGES, Proof
+from evbench.signs import GREEDY, LAYER, SIGNS, Sign
+from evbench.stages import Pipeline, run_stages
+from evbench.trace import PREFIX, events, ranges, record
+from evbench.variants import CHOICES, Variant
+
+SOURCES = {"cpu_op": "op", "kernel": "kernel", "cuda_runtime": "runtime", "cuda_driver": "runtime"}
+"""Categories of torch.profiler -> what is put in front of their names."""
+TASKS = Path("/proc/self/task")
+"""A folder for each thread of this process: proc(5)."""
+
+Names = Mapping[str, Mapping[str, int]]
+"""Stage -> name, its source in front -> how often it was seen."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What one sample left behind. Only names that a sign looks for."""
+
+    names: Names
+    frames: int
+    """Frames or event images that were given to the model."""
+    new_tokens: int
+    """That were generated: fewer than asked for where an answer may end early."""
+
+    def matching(self, stage: str, pattern: str) -> dict[str, int]:
+        return {name: times for name, times in self.names.get(stage, {}).items() if re.match(pattern, name)}
+
+
+def gather(pipeline: Pipeline[Any, Any, Any], path: Path, new_tokens: int, using: Instruments) -> Evidence:
+    """Run one sample three times, untimed: as it is, under torch.profiler, and with a hook on each call of a Python function.
+
+    The profiler and the hook have a run each: the functions of one are no business of the other.
+    """
+    run_stages(pipeline, path, new_tokens)  # what is compiled now must not be seen while it is compiled
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "trace.json.gz"
+        answer, work = record(lambda: run_stages(pipeline, path, new_tokens, ranges(using)), file)
+        recorded = trace_names(events(file))
+    names = {stage: Counter(recorded.get(stage, {})) for stage in STAGES}
+    with Calls() as calls:
+        run_stages(pipeline, path, new_tokens, calls.during)
+    for stage, found in calls.names().items():
+        names[stage].update(found)
+    return Evidence(looked_for(names), len(work.frame_indices or ()), len(answer.tokens))
+
+
+def trace_names(trace: Iterable[dict[str, Any]]) -> Names:
+    """Operations, kernels and runtime calls of each stage, from the events of a trace with a range for each stage."""
+    slices = [event for event in trace if event.get("ph") == "X"]
+    spans = {
+        str(event["name"]).removeprefix(PREFIX): (event["ts"], event["ts"] + event["dur"])
+        for event in slices
+        if event.get("cat") == "user_annotation" and str(event["name"]).startswith(PREFIX)
+    }
+    names: dict[str, Counter[str]] = {stage: Counter() for stage in spans}
+    for event in slices:
+        source = SOURCES.get(event.get("cat", ""))
+        stage = next((stage for stage, (start, end) in spans.items() if start <= event["ts"] < end), None)
+        if source is not None and stage is not None:
+            names[stage][f"{source}:{event['name']}"] += 1
+    return names
+
+
+def looked_for(names: Names) -> Names:
+    """Without the names that no sign looks for."""
+    signs = [*GREEDY, *(sign for choices in SIGNS.values() for signs in choices.values() for sign in signs)]
+    pattern = re.compile("|".join(f"(?:{pattern})" for pattern in sorted({LAYER, *(sign.names for sign in signs)})))
+    return {stage: {name: found[name] for name in sorted(found) if pattern.match(name)} for stage, found in names.items()}
+
+
+class Calls:
+    """Counts the Python functions entered in each stage, and looks at the decoders that are opened there.
+
+    Use as a context manager, and `during(stage)` around each stage. The thread that makes it is the main one.
+    """
+
+    def __init__(self) -> None:
+        self._main = threading.get_ident()
+        self._stage: str | None = None
+        self._entered: dict[tuple[str, int, str, CodeType], int] = {}  # each thread has keys of its own: none loses another's counts
+        self._others: dict[str, Counter[str]] = {}
+        self._decoders: list[Any] = []  # as long as they are kept, their threads live
+
+    def __enter__(self) -> Calls:
+        import av
+
+        self._before = sys.getprofile(), threading.getprofile(), av.open
+        really_open = av.open
+
+        def noted(*arguments: Any, **named: Any) -> Any:
+            container = really_open(*arguments, **named)
+            self._decoders += [stream.codec_context for stream in container.streams.video]
+            return container
+
+        av.open = noted
+        threading.setprofile(self._count)
+        sys.setprofile(self._count)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        import av
+
+        of_this_thread, of_new_threads, av.open = self._before
+        sys.setprofile(of_this_thread)
+        threading.setprofile(of_new_threads)
+
+    @contextmanager
+    def during(self, stage: str) -> Iterator[None]:
+        before = _threads()
+        self._stage = stage
+        yield
+        self._stage = None
+        opened = [decoder for decoder in self._decoders if decoder.is_open]  # one that only reads packets opens no codec
+        decoders = (f"decoder:{decoder.name}, {decoder.thread_count} threads, {decoder.thread_type.name}" for decoder in opened)
+        threads = (f"thread:{name}" for number, name in _threads().items() if number not in before)
+        self._others[stage] = Counter([*decoders, *threads])
+        self._decoders.clear()
+
+    def _count(self, frame: FrameType, event: str, _: object) -> None:
+        if event == "call" and self._stage is not None:
+            key = self._stage, threading.get_ident(), frame.f_globals.get("__name__", "?"), frame.f_code
+            self._entered[key] = self._entered.get(key, 0) + 1
+
+    def names(self) -> Names:
+        found = {stage: Counter(others) for stage, others in self._others.items()}
+        for (stage, thread, module, code), times in self._entered.items():
+            found[stage][f"{'function' if thread == self._main else 'pool'}:{module}.{code.co_qualname}"] += times
+        return found
+
+
+def _threads() -> dict[str, str]:
+    """Number and name of each thread of this process. None of a thread that ends meanwhile."""
+    names = {}
+    for number in os.listdir(TASKS):
+        try:
+            names[number] = (TASKS / number / "comm").read_text().strip()
+        except OSError:
+            continue
+    return names
+
+
+def prove(variant: Variant, model: str, device: str, evidence: Evidence) -> tuple[Proof, ...]:
+    """For each part, in the order of CHOICES, whether its choice is active; and last, whether decoding is greedy."""
+    proofs = [_proof(part, choice, SIGNS[part][choice], model, device, evidence) for part, choice in variant.choices().items()]
+    proofs = [proof if proof.active else _with_likeness(proof, model, device, evidence) for proof in proofs]
+    return (*proofs, _proof("decoding", "greedy", GREEDY, model, device, evidence))
+
+
+def _proof(part: str, choice: str, signs: Iterable[Sign], model: str, device: str, evidence: Evidence) -> Proof:
+    asked = [sign for sign in signs if model in sign.models and device in sign.devices]
+    missing = [text for sign in asked if (text := unmet(sign, evidence)) is not None]
+    there = dict.fromkeys(text for sign in asked if (text := met(sign, evidence)) is not None)
+    return Proof(part, choice, not missing and bool(there), "; ".join(missing or there))
+
+
+def _with_likeness(proof: Proof, model: str, device: str, evidence: Evidence) -> Proof:
+    """The same, and which other choice the run shows instead, if it does."""
+    others = [(name, choice) for name, choice in CHOICES[proof.part].items() if name != proof.choice and model in choice.models]
+    alike = [name for name, choice in others if _proof(proof.part, name, SIGNS[proof.part][name], model, device, evidence).active]
+    return replace(proof, evidence="; ".join([proof.evidence, *(f"it ran as {proof.part}={name} does" for name in alike)]))
+
+
+def unmet(sign: Sign, evidence: Evidence) -> str | None:
+    """What speaks against a sign, in words. None if nothing does."""
+    found = evidence.matching(sign.stage, sign.names)
+    if sign.times == "never":
+        return f"{_told(sign, found)}, which do not belong there" if found else None
+    if not found:
+        return f"{sign.stage}: no {sign.what} (looked for {sign.names})"
+    least = _least(sign, evidence)
+    return f"{_told(sign, found)}, {least} expected ({sign.times})" if sum(found.values()) < least else None
+
+
+def met(sign: Sign, evidence: Evidence) -> str | None:
+    """What was seen of a sign, in words. None where the sign is that something is not there."""
+    found = evidence.matching(sign.stage, sign.names)
+    return _told(sign, found) if found and sign.times != "never" else None
+
+
+def _told(sign: Sign, found: Mapping[str, int]) -> str:
+    """The name seen most often, and how often all of them."""
+    most = max(found, key=lambda name: found[name])
+    others = f" and {len(found) - 1} like it" if len(found) > 1 else ""
+    return f"{sign.stage}: {sign.what}: {sum(found.values())} x {most.partition(':')[2]}{others}"
+
+
+def _least(sign: Sign, evidence: Evidence) -> int:
+    """How often a sign has to be there."""
+    layers = sum(evidence.matching(sign.stage, LAYER).values())
+    return max(1, {"once": 1, "each frame": evidence.frames, "each step": evidence.new_tokens - 1, "each layer": layers}[sign.times])

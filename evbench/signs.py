@@ -1,0 +1,163 @@
+"""What a run shows of each choice that was really at work. Data: `evbench.evidence` looks for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Times = Literal["once", "each frame", "each step", "each layer", "never"]
+"""At least so often: for each frame or event image; for each new token after the first; for each layer that is not compiled."""
+MODELS = ("video-llava", "eventgpt")
+
+
+@dataclass(frozen=True)
+class Sign:
+    """What one stage of a run shows if a choice is really active."""
+
+    stage: str
+    what: str
+    """In words."""
+    names: str
+    """Regular expression for the names that a run leaves, each with its source in front: see `evbench.evidence`."""
+    times: Times = "once"
+    models: tuple[str, ...] = MODELS
+    devices: tuple[str, ...] = ("cpu", "cuda")
+
+
+VIDEO, EVENTS = ("video-llava",), ("eventgpt",)
+GPU = ("cuda",)
+LAYER = r"function:transformers\.[\w.]+\.(CLIPAttention|LlamaAttention)\.forward$"
+"""Entered once for each layer and pass that is not compiled."""
+COMPILED = r"op:Torch-Compiled Region"
+INDUCTOR = r"op:## Call CompiledFxGraph"
+"""Inside a compiled region: the code that the compiler wrote, not the graph run operation by operation."""
+TRITON = r"kernel:triton_"
+FUSED = r"op:aten::_scaled_dot_product_(flash|efficient|cudnn|fused)_attention\w*$"
+"""torch's one operation for attention, inside and outside of compiled graphs. `_math` is missing: that is attention written out."""
+FUSED_KERNEL = r"kernel:.*(flash_fwd|fmha|sdpa)"
+WRITTEN_OUT = r"(op:aten::(_softmax|bmm|baddbmm)$|(op|kernel):triton_\w*softmax|function:.*\.eager_attention_forward$)"
+GENERATE = r"function:transformers\.[\w.]+\.GenerationMixin\.generate$"
+GROWING = r"function:transformers\.cache_utils\.DynamicLayer\.update$"
+FIXED = r"function:transformers\.cache_utils\.StaticLayer\.update$"
+PROCESSOR = r"function:transformers\.[\w.]*(Image|Video)Processor\w*\.preprocess$"
+FRAME_THREAD = r"thread:av:\w+:df"
+"""Named so by FFmpeg (libavcodec/pthread_frame.c)."""
+
+
+SIGNS: dict[str, dict[str, tuple[Sign, ...]]] = {
+    "decode": {
+        "plain": (
+            Sign("load", "the function", r"function:evbench\.pipelines\.(video\.decode_plain|events\.read_plain)$"),
+            Sign("load", "a decoder of FFmpeg", r"decoder:", models=VIDEO),
+            Sign("load", "a decoder told to use threads for frames", r"decoder:.* (AUTO|FRAME)$", "never", VIDEO),
+            Sign("load", "FFmpeg's frame threads", FRAME_THREAD, "never", VIDEO),
+            Sign("load", "each image in the main thread", r"function:evbench\.pipelines\.events\._read$", "each frame", EVENTS),
+            Sign("load", "work in a pool's threads", r"pool:evbench\.pipelines\.", "never"),
+        ),
+        "threaded": (
+            Sign("load", "the function", r"function:evbench\.pipelines\.(video\.decode_threaded|events\.read_threaded)$"),
+            Sign("load", "a decoder told to use threads for frames", r"decoder:.* (AUTO|FRAME)$", models=VIDEO),
+            Sign("load", "FFmpeg's frame threads", rf"{FRAME_THREAD}|thread:dav1d", models=VIDEO),
+            Sign("load", "each frame converted in a pool's threads", r"pool:evbench\.pipelines\.video\._convert$", "each frame", VIDEO),
+            Sign("load", "each image in a pool's threads", r"pool:evbench\.pipelines\.events\._read$", "each frame", EVENTS),
+        ),
+        "dali": (
+            Sign("load", "the function", r"function:evbench\.pipelines\.dali\.DaliDecoder\.__call__$"),
+            Sign("load", "a run of a DALI pipeline", r"function:nvidia\.dali\.pipeline\.Pipeline\.run$"),
+            Sign("load", "DALI's conversion of decoded frames on the GPU", r"kernel:.*dali::VideoColorSpaceConversion", "each frame"),
+            Sign("load", "a decoder of FFmpeg", r"decoder:", "never"),
+        ),
+    },
+    "preprocess": {
+        "processor": (
+            Sign("preprocess", "transformers' processor", PROCESSOR, models=VIDEO),
+            Sign("preprocess", "transformers' processor for each image", PROCESSOR, "each frame", EVENTS),
+            Sign("preprocess", "preprocessing of evbench's own", r"function:evbench\.pipelines\.pixels\.pixel_values$", "never"),
+        ),
+        "direct": (
+            Sign("preprocess", "the function", r"function:evbench\.pipelines\.pixels\.pixel_values$"),
+            Sign("preprocess", "a bicubic resize", r"op:aten::_upsample_bicubic2d_aa$"),
+            Sign("preprocess", "a resize on the GPU", r"kernel:.*upsample_gen2d_aa", devices=GPU),
+            Sign("preprocess", "transformers' processor", PROCESSOR, "never"),
+        ),
+    },
+    "attention": {
+        "eager": (
+            Sign("vision", "attention written out", WRITTEN_OUT, "each layer"),
+            Sign("vision", "scaled_dot_product_attention", r"op:aten::_?scaled_dot_product", "never"),
+            Sign("generate", "attention written out", r"function:.*\.eager_attention_forward$", "each layer"),
+            Sign("generate", "a softmax", r"op:aten::_softmax$", "each layer"),
+            Sign("generate", "scaled_dot_product_attention", r"op:aten::_?scaled_dot_product", "never"),
+        ),
+        "sdpa": (
+            Sign("vision", "fused attention", FUSED, "each layer"),
+            Sign("vision", "fused attention on the GPU", FUSED_KERNEL, "each layer", devices=GPU),
+            Sign("vision", "attention written out", WRITTEN_OUT, "never"),
+            Sign("generate", "fused attention", FUSED, "each layer"),
+            Sign("generate", "fused attention", FUSED, "each step"),
+            Sign("generate", "fused attention on the GPU", FUSED_KERNEL, "each step", devices=GPU),
+            # The rotary embedding has a bmm, and sampling a softmax, of their own.
+            Sign("generate", "attention written out", r"function:.*\.eager_attention_forward$", "never"),
+            Sign("generate", "attention written out in a compiled graph", r"(op|kernel):triton_\w*softmax", "never"),
+        ),
+    },
+    "vision": {
+        "eager": (
+            Sign("vision", "transformers' function", r"function:transformers\.[\w.]+\.get_video_features$", models=VIDEO),
+            Sign("vision", "each image by itself", r"function:evbench\.pipelines\.eventgpt\.EventGPTModel\.features$",
+                     "each frame", EVENTS),
+            Sign("vision", "a compiled graph", COMPILED, "never"),
+        ),
+        "batched": (
+            Sign("vision", "the function", r"function:evbench\.pipelines\.video_llava\.used_layers\.", models=VIDEO),
+            Sign("vision", "the function", r"function:evbench\.pipelines\.eventgpt\.batched\.", models=EVENTS),
+            Sign("vision", "a layer that is not compiled", LAYER),
+            Sign("vision", "a compiled graph", COMPILED, "never"),
+        ),
+        "compile": (
+            Sign("vision", "the function", r"function:evbench\.pipelines\.video_llava\.used_layers\.", models=VIDEO),
+            Sign("vision", "the function", r"function:evbench\.pipelines\.eventgpt\.batched\.", models=EVENTS),
+            Sign("vision", "a compiled graph", COMPILED),
+            Sign("vision", "code of the compiler", INDUCTOR),
+            Sign("vision", "Triton kernels of the compiler", TRITON, devices=GPU),
+            Sign("vision", "a layer that is not compiled", LAYER, "never"),
+        ),
+    },
+    "generate": {
+        "dynamic": (
+            Sign("generate", "transformers' generate", GENERATE),
+            Sign("generate", "writes to a growing cache", GROWING, "each layer"),
+            Sign("generate", "writes to a growing cache", GROWING, "each step"),
+            Sign("generate", "writes to a cache of fixed size", FIXED, "never"),
+            Sign("generate", "a compiled graph", COMPILED, "never"),
+        ),
+        "static": (
+            Sign("generate", "the loop", r"function:evbench\.pipelines\.generate\.StaticLoop\.__call__$"),
+            Sign("generate", "a step", r"function:evbench\.pipelines\.generate\.StaticLoop\._decode$", "each step"),
+            Sign("generate", "writes to a cache of fixed size", FIXED, "each layer"),
+            Sign("generate", "writes to a cache of fixed size", FIXED, "each step"),
+            Sign("generate", "transformers' generate", GENERATE, "never"),
+            Sign("generate", "a compiled graph", COMPILED, "never"),
+        ),
+        "static-compile": (
+            Sign("generate", "the loop", r"function:evbench\.pipelines\.generate\.StaticLoop\.__call__$"),
+            Sign("generate", "a cache of fixed size", FIXED),
+            Sign("generate", "a compiled graph", COMPILED, "each step"),
+            Sign("generate", "code of the compiler", INDUCTOR, "each step"),
+            Sign("generate", "Triton kernels of the compiler", TRITON, "each step", devices=GPU),
+            Sign("generate", "transformers' generate", GENERATE, "never"),
+        ),
+    },
+}  # fmt: skip
+"""All of them are there if the choice is active."""
+
+GREEDY = (
+    Sign("generate", "the most likely token taken", r"op:aten::argmax$"),
+    # A compiled graph that draws asks for its seeds with randint.
+    Sign("generate", "random numbers", r"op:aten::(multinomial|bernoulli|exponential|uniform|normal|random|rand|randn|randint|randperm)"
+         r"(_like|_)?$", "never"),
+    Sign("generate", "random numbers drawn on the GPU", r"kernel:.*(distribution_\w*kernel|multinomial|philox)", "never"),
+    Sign("generate", "a search over several answers", r"function:transformers\.[\w.]+\.GenerationMixin\._(beam_search|assisted_decoding)$",
+         "never"),
+)  # fmt: skip
+"""Decoding is no choice: each variant takes the most likely token."""

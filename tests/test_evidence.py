@@ -1,0 +1,409 @@
+"""Every choice is proven by a run that made it, and by no other."""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import av
+import pytest
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from transformers import GenerationConfig
+
+from evbench import evidence, sample, trace
+from evbench.evidence import Evidence, gather, met, prove, trace_names, unmet
+from evbench.pipelines import eventgpt, events, generate, video, video_llava
+from evbench.pipelines.build import build
+from evbench.results import STAGES, Proof, Workload
+from evbench.signs import GREEDY, MODELS, SIGNS, Sign
+from evbench.stages import run_stages
+from evbench.variants import CHOICES, parse
+from evbench.worker import _instruments
+from tests.conftest import MakeClip
+from tests.examples import CLIP, NOWHERE
+
+NEW_TOKENS = 5
+ROOT = Path(__file__).parent.parent
+USING = _instruments("cpu")
+PLAIN = ("baseline", "baseline+decode=threaded+preprocess=direct+attention=eager+generate=static")
+COMPILED = ("optimized", "static-cache+generate=dynamic")
+slow = pytest.mark.slow
+
+
+def workload(model: str) -> Workload:
+    shown = (CLIP, 8, "inclusive") if model == "video-llava" else (NOWHERE, 5, "all")
+    return Workload(model, "tiny", None, (shown[0],), shown[1], shown[2], "What is it?", NEW_TOKENS, False, "cpu", "float32", 0)
+
+
+def observed(variant: str, model: str, path: Path | None = None) -> Evidence:
+    path = path or (sample.CLIP if model == "video-llava" else sample.EVENTS)
+    return gather(build(parse(variant), workload(model)), path, NEW_TOKENS, USING)
+
+
+once = functools.cache(observed)
+"""For runs that nothing was changed in."""
+
+
+def proofs(variant: str, model: str, found: Evidence) -> dict[str, Proof]:
+    return {proof.part: proof for proof in prove(parse(variant), model, "cpu", found)}
+
+
+def inactive(variant: str, model: str, found: Evidence) -> dict[str, str]:
+    """Part -> what is told of it, for the parts that are not active."""
+    return {part: proof.evidence for part, proof in proofs(variant, model, found).items() if not proof.active}
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("variant", [*PLAIN, *(pytest.param(variant, marks=slow) for variant in COMPILED)])
+def test_every_choice_of_a_real_run_is_proven(variant: str, model: str) -> None:
+    found = prove(parse(variant), model, "cpu", once(variant, model))
+    assert [(proof.part, proof.choice) for proof in found] == [*parse(variant).choices().items(), ("decoding", "greedy")]
+    assert [proof.evidence for proof in found if not proof.active] == []
+    assert all(re.search(r"(load|preprocess|vision|generate): .*: \d+ x \w", proof.evidence) for proof in found)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_the_variants_above_make_every_choice_there_is_without_a_gpu(model: str) -> None:
+    made = {choice for variant in (*PLAIN, *COMPILED) for choice in parse(variant).choices().items()}
+    assert made == {
+        (part, name)
+        for part, choices in CHOICES.items()
+        for name, choice in choices.items()
+        if model in choice.models and "NVIDIA GPU" not in choice.needs
+    }
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("made", [*PLAIN, *(pytest.param(variant, marks=slow) for variant in COMPILED)])
+def test_no_choice_is_proven_by_a_run_that_made_another(made: str, model: str) -> None:
+    """Every other choice named for the same run: not active, and what it ran as is told."""
+    found = once(made, model)
+    for part, real in parse(made).choices().items():
+        for name, choice in CHOICES[part].items():
+            if name != real and model in choice.models:
+                told = inactive(f"{made}+{part}={name}", model, found)
+                assert list(told) == [part], name
+                assert told[part].endswith(f"; it ran as {part}={real} does"), name
+
+
+def test_evidence_stays_small_and_counts_what_happened() -> None:
+    found = once("baseline", "video-llava")
+    assert (found.frames, found.new_tokens) == (8, NEW_TOKENS)
+    assert set(found.names) == set(STAGES)
+    assert sum(len(names) for names in found.names.values()) < 40
+    layers = 4
+    assert found.names["generate"]["op:aten::argmax"] == NEW_TOKENS
+    assert found.names["generate"]["function:transformers.cache_utils.DynamicLayer.update"] == NEW_TOKENS * layers
+
+
+@pytest.mark.parametrize("variant", PLAIN)
+def test_proofs_are_the_same_each_time(variant: str, make_clip: MakeClip) -> None:
+    """On a clip that decodes in some milliseconds: what is there so shortly must not be missed."""
+    clip = make_clip(frames=8)
+    pipeline = build(parse(variant), workload("video-llava"))
+    found = [prove(parse(variant), "video-llava", "cpu", gather(pipeline, clip, 2, USING)) for _ in range(5)]
+    assert all(proof.active for proof in found[0])
+    assert found == found[:1] * 5
+
+
+def test_what_watches_a_run_is_gone_after_it() -> None:
+    before = sys.getprofile(), threading.getprofile(), av.open
+    observed("baseline", "eventgpt")
+    assert (sys.getprofile(), threading.getprofile(), av.open) == before
+    with pytest.raises(ZeroDivisionError), evidence.Calls() as calls, calls.during("load"):
+        _ = 1 / 0
+    assert (sys.getprofile(), threading.getprofile(), av.open) == before
+
+
+def plain_in_place_of_threaded(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(video_llava, "decode_threaded", video.decode_plain)
+    patch.setitem(eventgpt.READERS, "threaded", events.read_plain)
+
+
+def no_frame_threads(patch: pytest.MonkeyPatch) -> None:
+    """FFmpeg is asked for threads and makes none."""
+    really_open = av.open
+
+    def alone(*arguments: Any, **named: Any) -> Any:
+        container = really_open(*arguments, **named)
+        container.streams.video[0].codec_context.thread_count = 1
+        return container
+
+    patch.setattr(av, "open", alone)
+
+
+class Caller:
+    """In place of a pool of threads: all is done at once, in the thread that asks."""
+
+    def __init__(self, _: int) -> None: ...
+
+    def __enter__(self) -> Caller:
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def map(self, function: Callable[[Any], Any], items: list[Any]) -> Iterator[Any]:
+        return map(function, items)
+
+
+def images_in_the_main_thread(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(events, "ThreadPoolExecutor", Caller)
+
+
+def processor_in_place_of_direct(patch: pytest.MonkeyPatch) -> None:
+    for module in (video_llava, eventgpt):
+        patch.setitem(module.PREPROCESSORS, "direct", module.as_processor)
+
+
+def eager_in_place_of_sdpa(patch: pytest.MonkeyPatch) -> None:
+    really_made, really_built = video_llava.untrained, eventgpt.EventGPTModel
+    patch.setattr(video_llava, "untrained", lambda text, vision, specials, attention: really_made(text, vision, specials, "eager"))
+    patch.setattr(eventgpt, "EventGPTModel", lambda vision, text, attention: really_built(vision, text, "eager"))
+
+
+def eager_vision_in_place_of_compile(patch: pytest.MonkeyPatch) -> None:
+    for module in (video_llava, eventgpt):
+        patch.setitem(module.ENCODERS, "compile", module.as_published)
+
+
+def used_layers_without_compile(patch: pytest.MonkeyPatch) -> None:
+    patch.setitem(video_llava.ENCODERS, "compile", video_llava.used_layers)
+    patch.setitem(eventgpt.ENCODERS, "compile", eventgpt.batched)
+
+
+def all_images_at_once(patch: pytest.MonkeyPatch) -> None:
+    patch.setitem(video_llava.ENCODERS, "eager", video_llava.used_layers)
+    patch.setitem(eventgpt.ENCODERS, "eager", eventgpt.batched)
+
+
+def dynamic_in_place_of(choice: str) -> Callable[[pytest.MonkeyPatch], None]:
+    def replaced(patch: pytest.MonkeyPatch) -> None:
+        patch.setitem(generate.GENERATORS, choice, generate.dynamic)
+
+    return replaced
+
+
+def growing_cache_in_the_loop(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(generate.StaticLoop, "_filled_cache", lambda loop, grown, length: grown)
+
+
+REPLACED: dict[str, tuple[Callable[[pytest.MonkeyPatch], None], str, str, str]] = {
+    "threaded decoding by plain": (plain_in_place_of_threaded, "decode", "threaded", "load: no the function"),
+    "direct preprocessing by the processor": (
+        processor_in_place_of_direct,
+        "preprocess",
+        "direct",
+        "preprocess: transformers' processor: ",
+    ),
+    "sdpa by eager": (eager_in_place_of_sdpa, "attention", "sdpa", "vision: no fused attention"),
+    "vision compile by eager": (eager_vision_in_place_of_compile, "vision", "compile", "vision: no a compiled graph"),
+    "vision compile by the same, not compiled": (used_layers_without_compile, "vision", "compile", "vision: no a compiled graph"),
+    "vision eager by what compile would run": (all_images_at_once, "vision", "eager", "vision: "),
+    "static by dynamic": (dynamic_in_place_of("static"), "generate", "static", "generate: no the loop"),
+    "static-compile by dynamic": (dynamic_in_place_of("static-compile"), "generate", "static-compile", "generate: no a compiled graph"),
+    "the fixed cache by a growing one": (growing_cache_in_the_loop, "generate", "static", "generate: no writes to a cache of fixed size"),
+}
+"""What is replaced in silence: how, the part, the choice that is named, and what has to be told."""
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("case", REPLACED)
+def test_what_is_replaced_in_silence_is_found_out(case: str, model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    replaced, part, choice, expected = REPLACED[case]
+    replaced(monkeypatch)
+    variant = f"baseline+{part}={choice}"
+    told = inactive(variant, model, observed(variant, model))
+    assert list(told) == [part]
+    assert expected in told[part]
+
+
+def test_a_decoder_without_threads_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    no_frame_threads(monkeypatch)
+    told = inactive("fast-decode", "video-llava", observed("fast-decode", "video-llava"))
+    assert list(told) == ["decode"]
+    assert told["decode"].startswith("load: no FFmpeg's frame threads")
+
+
+def test_images_read_one_after_the_other_are_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    images_in_the_main_thread(monkeypatch)
+    told = inactive("fast-decode", "eventgpt", observed("fast-decode", "eventgpt"))
+    assert list(told) == ["decode"]
+    assert told["decode"].startswith("load: no each image in a pool's threads")
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_sdpa_that_falls_back_on_attention_written_out_is_found_out(model: str) -> None:
+    with sdpa_kernel(SDPBackend.MATH):
+        found = observed("baseline", model)
+    assert list(inactive("baseline", model, found)) == ["attention"]
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("way", ["environment", "stance"])
+def test_compiling_that_is_switched_off_is_found_out(way: str, model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch.compile then returns what it was given, without a word."""
+    if way == "environment":
+        monkeypatch.setenv("TORCHDYNAMO_DISABLE", "1")
+    with torch.compiler.set_stance("force_eager" if way == "stance" else "default"):
+        told = inactive("optimized", model, observed("optimized", model))
+    assert list(told) == ["vision", "generate"]
+    assert "vision: no a compiled graph" in told["vision"]
+    assert told["generate"].endswith("it ran as generate=static does")
+
+
+@slow
+def test_a_graph_that_is_traced_and_not_compiled_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="eager"))
+    told = inactive("optimized", "eventgpt", observed("optimized", "eventgpt"))
+    assert list(told) == ["vision", "generate"]
+    assert all("no code of the compiler" in text for text in told.values())
+
+
+@slow
+@pytest.mark.parametrize("model", MODELS)
+def test_the_compiler_puts_sdpa_in_place_of_attention_written_out(model: str) -> None:
+    """torch._inductor.fx_passes.fuse_attention: nobody asked for it, and the variant's name does not tell."""
+    told = inactive("fast-vision+attention=eager", model, observed("fast-vision+attention=eager", model))
+    assert list(told) == ["attention"]
+    assert re.search(r"vision: scaled_dot_product_attention: \d x aten::_scaled_dot_product_flash", told["attention"])
+
+
+def draw_from(logits: torch.Tensor) -> torch.Tensor:
+    # logits: [1, 1, vocabulary]
+    return torch.multinomial(logits[:, -1].softmax(dim=-1), 1)
+
+
+def sampling_loop(loop: generate.StaticLoop, embeddings: torch.Tensor, positions: torch.Tensor, cache: Any) -> torch.Tensor:
+    language = loop._language
+    hidden = language.decoder(inputs_embeds=embeddings, position_ids=positions, past_key_values=cache, use_cache=True)
+    return draw_from(language.head(hidden.last_hidden_state[:, -1:]))
+
+
+def gumbel_loop(loop: generate.StaticLoop, embeddings: torch.Tensor, positions: torch.Tensor, cache: Any) -> torch.Tensor:
+    """The prefill is greedy; the steps draw, and inside a compiled graph only random seeds are left of that."""
+    language = loop._language
+    hidden = language.decoder(inputs_embeds=embeddings, position_ids=positions, past_key_values=cache, use_cache=True)
+    logits = language.head(hidden.last_hidden_state[:, -1:])
+    noise = -torch.log(-torch.log(torch.rand_like(logits))) if embeddings.shape[1] == 1 else 0
+    return torch.as_tensor((logits + noise).argmax(dim=-1))
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_sampling_by_transformers_is_found_out(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    greedy = GenerationConfig
+    monkeypatch.setattr(generate, "GenerationConfig", lambda **options: greedy(**options | {"do_sample": True}))
+    told = inactive("baseline", model, observed("baseline", model))
+    assert list(told) == ["decoding"]
+    assert "random numbers: " in told["decoding"]
+
+
+@pytest.mark.parametrize("drawing", [sampling_loop, gumbel_loop])
+@pytest.mark.parametrize("choice", ["static", pytest.param("static-compile", marks=slow)])
+def test_sampling_in_the_loop_is_found_out(choice: str, drawing: Callable[..., torch.Tensor], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(generate.StaticLoop, "_next", drawing)
+    variant = f"baseline+generate={choice}"
+    told = inactive(variant, "eventgpt", observed(variant, "eventgpt"))
+    assert list(told) == ["decoding"]
+    assert "random numbers: " in told["decoding"]
+
+
+def test_an_answer_that_ended_early_has_fewer_steps() -> None:
+    sign = Sign("generate", "a step", "op:step$", "each step")
+    found = Evidence({"generate": {"op:step": 3}}, 1, 4)
+    assert unmet(sign, found) is None
+    assert met(sign, found) == "generate: a step: 3 x step"
+    assert unmet(sign, replace(found, new_tokens=5)) == "generate: a step: 3 x step, 4 expected (each step)"
+
+
+def test_every_layer_that_is_not_compiled_counts() -> None:
+    sign = Sign("vision", "attention", "op:attention$", "each layer")
+    entered = "function:transformers.models.clip.modeling_clip.CLIPAttention.forward"
+    assert unmet(sign, Evidence({"vision": {"op:attention": 4, entered: 4}}, 1, 1)) is None
+    assert unmet(sign, Evidence({"vision": {"op:attention": 3, entered: 4}}, 1, 1)) is not None
+    assert unmet(sign, Evidence({"vision": {"op:attention": 3}}, 1, 1)) is None, "a compiled graph enters no layer"
+    assert unmet(sign, Evidence({"vision": {}}, 1, 1)) == "vision: no attention (looked for op:attention$)"
+
+
+def test_a_run_that_left_nothing_proves_nothing() -> None:
+    for model in MODELS:
+        for device in ("cpu", "cuda"):
+            for variant in (*PLAIN, *COMPILED):
+                assert not any(proof.active for proof in prove(parse(variant), model, device, Evidence({}, 0, 0)))
+
+
+def test_names_of_a_trace_belong_to_the_stage_that_they_start_in() -> None:
+    def event(category: str, name: str, start: float) -> dict[str, Any]:
+        return {"ph": "X", "cat": category, "name": name, "ts": start, "dur": 5}
+
+    found = trace_names(
+        [
+            event("user_annotation", "evbench/vision", 10),
+            event("user_annotation", "evbench/generate", 20),
+            event("cpu_op", "aten::mm", 9),
+            event("cpu_op", "aten::mm", 10),
+            event("kernel", "flash_fwd_kernel", 14),
+            event("kernel", "flash_fwd_kernel", 24),
+            event("cuda_runtime", "cudaGraphLaunch", 21),
+            event("cuda_runtime", "cudaGraphLaunch", 22),
+            event("gpu_memcpy", "Memcpy", 22),
+            {"ph": "f", "cat": "ac2g", "id": 1, "ts": 22},
+        ]
+    )
+    assert found == {
+        "vision": {"op:aten::mm": 1, "kernel:flash_fwd_kernel": 1},
+        "generate": {"kernel:flash_fwd_kernel": 1, "runtime:cudaGraphLaunch": 2},
+    }
+
+
+RECORDED = [
+    pytest.param(folder, side, id=f"{folder.name}-{side}")
+    for folder in sorted((ROOT / "profiles" / "h200").glob("*-small"))
+    for side in ("baseline", "optimized")
+    if (folder / f"trace-{side}.json.gz").exists()
+]
+
+
+@pytest.mark.parametrize(("folder", "side"), RECORDED)
+def test_traces_recorded_on_a_gpu_bear_the_signs_of_their_choices(folder: Path, side: str) -> None:
+    """Operations and kernels only: a trace holds no Python functions."""
+    result = json.loads((folder / "result.json").read_text())[side]
+    model = result["workload"]["model"]
+    found = Evidence(
+        trace_names(trace.events(folder / f"trace-{side}.json.gz")), result["workload"]["frames"], result["trace"]["new_tokens"]
+    )
+
+    def in_a_trace(signs: tuple[Sign, ...]) -> list[Sign]:
+        return [sign for sign in signs if re.match(r"\(?(op|kernel)", sign.names) and model in sign.models and "cuda" in sign.devices]
+
+    signs = [sign for part, choice in result["choices"].items() for sign in in_a_trace(SIGNS[part][choice])]
+    assert [text for sign in [*signs, *in_a_trace(GREEDY)] if (text := unmet(sign, found)) is not None] == []
+    assert any(met(sign, found) for sign in signs)
+    for part in ("attention", "vision"):
+        (other,) = set(CHOICES[part]) - {result["choices"][part]}
+        assert any(unmet(sign, found) for sign in in_a_trace(SIGNS[part][other])), other
+
+
+def test_some_recorded_traces_are_there() -> None:
+    assert len(RECORDED) >= 4
+
+
+def test_the_stages_of_signs_exist() -> None:
+    signs = [*GREEDY, *(sign for choices in SIGNS.values() for signs in choices.values() for sign in signs)]
+    assert {sign.stage for sign in signs} <= set(STAGES)
+    assert all(choice.signs for choices in CHOICES.values() for choice in choices.values())
+
+
+def test_the_run_under_observation_says_the_same() -> None:
+    pipeline = build(parse("baseline"), workload("eventgpt"))
+    before, _ = run_stages(pipeline, sample.EVENTS, NEW_TOKENS)
+    gather(pipeline, sample.EVENTS, NEW_TOKENS, USING)
+    after, _ = run_stages(pipeline, sample.EVENTS, NEW_TOKENS)
+    assert after == before
