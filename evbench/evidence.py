@@ -30,7 +30,7 @@ from typing import Any
 from evbench.measure import Instruments
 from evbench.results import STAGES, Proof
 from evbench.signs import GREEDY, LAYER, SIGNS, Sign
-from evbench.stages import Pipeline, run_stages
+from evbench.stages import Stages, run_stages
 from evbench.trace import PREFIX, events, ranges, record
 from evbench.variants import CHOICES, Variant
 
@@ -57,7 +57,7 @@ class Evidence:
         return {name: times for name, times in self.names.get(stage, {}).items() if re.match(pattern, name)}
 
 
-def gather(pipeline: Pipeline[Any, Any, Any], path: Path, new_tokens: int, using: Instruments) -> Evidence:
+def gather(pipeline: Stages[Any, Any, Any], path: Path, new_tokens: int, using: Instruments) -> Evidence:
     """Run one sample three times, untimed: as it is, under torch.profiler, and with a hook on each call of a Python function.
 
     The profiler and the hook have a run each: the functions of one are no business of the other.

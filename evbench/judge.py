@@ -345,9 +345,10 @@ def _refusal(result: Result, apart: bool) -> tuple[list[str], Verdict | None]:
     invalid += _unproven(sides)
     if invalid:
         return invalid, Verdict.INVALID
+    different = _unequal_answers(sides)
+    if different and (apart or result.outputs is None or not _near_ties(result.outputs)):
+        return different, Verdict.OUTPUT_DIFFERS
     if apart:
-        if different := _unequal_answers(sides):
-            return different, Verdict.OUTPUT_DIFFERS
         return ["the sides were measured apart, where drift looks like a difference; run both in one comparison"], Verdict.INCONCLUSIVE
     if result.outputs is None or not all(side.proofs for side in sides.values()):
         return ["outputs were not compared: the session ended before; go on with --resume"], Verdict.INCONCLUSIVE
@@ -369,6 +370,11 @@ def _unproven(sides: Mapping[Role, VariantResult]) -> list[str]:
         for role, proof in not_active(sides)
         if ours.get(proof.part) != theirs.get(proof.part) or proof.part not in ours
     ]
+
+
+def _near_ties(outputs: Outputs) -> bool:
+    """Whether it was looked into where tokens first differ. What was found there is a check like the others."""
+    return any(check.rule == "tokens" and check.place for check in outputs.checks)
 
 
 def _unequal_outputs(outputs: Outputs) -> list[str]:

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Protocol
 
 from evbench.preparations import since
 from evbench.results import Kind, Memory, Preparations, Run, StageRun
-from evbench.stages import Pipeline, run_stages
+from evbench.stages import Stages, run_stages
 
 ON_STREAM = ("vision", "generate")
 """Stages whose work is on the compute stream. A decoder's is not: its events would measure something else."""
@@ -137,7 +137,7 @@ class Place:
     block: int | None
 
 
-def measure(pipeline: Pipeline[Any, Any, Any], path: Path, new_tokens: int, place: Place, barriers: bool, using: Instruments) -> Run:
+def measure(pipeline: Stages[Any, Any, Any], path: Path, new_tokens: int, place: Place, barriers: bool, using: Instruments) -> Run:
     """One sample through all stages.
 
     With barriers, the host waits for the device before and after each stage, and each has a time of its own. Without, it waits at

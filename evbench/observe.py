@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from evbench.results import Work
-from evbench.stages import Answer, Pipeline, unmarked
+from evbench.stages import Answer, Outcome, Pipeline, Prompted, unmarked
 
 SWAPPED = "swapped/"
 """In front of the name of a stage that was fed with the baseline's input. Without it, each stage was fed by the one before."""
@@ -28,7 +28,7 @@ class Observation:
 
 
 def observe(
-    pipeline: Pipeline[Any, Any, Any], path: Path, new_tokens: int, file: Path, given: Observation | None, swap: bool
+    pipeline: Pipeline[Outcome, Prompted, Outcome], path: Path, new_tokens: int, file: Path, given: Observation | None, swap: bool
 ) -> Observation:
     """Run a sample and keep what each stage made of it.
 
@@ -59,7 +59,7 @@ def observe(
     return Observation(file, work, inputs.prompt(), answer, pipeline.quantum)
 
 
-def follow(pipeline: Pipeline[Any, Any, Any], path: Path, file: Path, given: Observation, dtype: str) -> None:
+def follow(pipeline: Pipeline[Outcome, Prompted, Outcome], path: Path, file: Path, given: Observation, dtype: str) -> None:
     """What the reference makes of the baseline's input and tokens, kept in `dtype`.
 
     From the decoded frames on: decoding has no reference but the other decoder.

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from evbench.results import STAGES
-from evbench.stages import Pipeline
+from evbench.stages import Stages
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Delay:
     share: float
 
 
-def plant(delay: Delay, pipeline: Pipeline[Any, Any, Any], synchronize: Callable[[], None]) -> None:
+def plant(delay: Delay, pipeline: Stages[Any, Any, Any], synchronize: Callable[[], None]) -> None:
     """Put the delay into the pipeline."""
     assert delay.stage in STAGES
     stage = getattr(pipeline, delay.stage)

@@ -32,9 +32,9 @@ class Prompted(Outcome, Protocol):
         """Token ids of the question, placeholders included."""
 
 
-Loaded = TypeVar("Loaded", bound=Outcome)
-Inputs = TypeVar("Inputs", bound=Prompted)
-Features = TypeVar("Features", bound=Outcome)
+Loaded = TypeVar("Loaded")
+Inputs = TypeVar("Inputs")
+Features = TypeVar("Features")
 
 
 @dataclass(frozen=True)
@@ -54,13 +54,8 @@ def unmarked() -> None:
     """For a run that looks at no token by itself."""
 
 
-class Pipeline(Protocol[Loaded, Inputs, Features]):
+class Stages(Protocol[Loaded, Inputs, Features]):
     """Four methods, each taking what the one before returned, and each saying what it did."""
-
-    parameters: int
-    weights_fingerprint: str
-    quantum: float
-    """What one level of an 8-bit picture is in pixel values, in the channel where it is most."""
 
     def load(self, path: Path, /) -> tuple[Loaded, Work]:
         """Read and decode the input."""
@@ -74,12 +69,21 @@ class Pipeline(Protocol[Loaded, Inputs, Features]):
     def generate(self, features: Features, new_tokens: int, mark: Mark, /) -> tuple[Answer, Work]:
         """Prefill and decode, greedily."""
 
+
+class Pipeline(Stages[Loaded, Inputs, Features], Protocol[Loaded, Inputs, Features]):
+    """The stages of a model, whose outputs can be compared. What they hand over are `Outcome`s."""
+
+    parameters: int
+    weights_fingerprint: str
+    quantum: float
+    """What one level of an 8-bit picture is in pixel values, in the channel where it is most."""
+
     def force(self, features: Features, tokens: Sequence[int], /) -> Any:
         """The logits behind each of `tokens`, had those in front of it been generated: a tensor [tokens, vocabulary]."""
 
 
 def run_stages(
-    pipeline: Pipeline[Loaded, Inputs, Features],
+    pipeline: Stages[Loaded, Inputs, Features],
     path: Path,
     new_tokens: int,
     around: Callable[[str], AbstractContextManager[object]] = nullcontext,

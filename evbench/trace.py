@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from evbench.measure import Instruments
 from evbench.results import Trace
-from evbench.stages import Pipeline, run_stages
+from evbench.stages import Stages, run_stages
 
 Done = TypeVar("Done")
 
@@ -21,7 +21,7 @@ GPU_WORK = ("kernel", "gpu_memcpy", "gpu_memset")
 """Categories of what runs on a stream, as torch.profiler names them."""
 
 
-def profile(pipeline: Pipeline[Any, Any, Any], path: Path, new_tokens: int, file: Path, using: Instruments) -> Trace:
+def profile(pipeline: Stages[Any, Any, Any], path: Path, new_tokens: int, file: Path, using: Instruments) -> Trace:
     """Write a Chrome trace (`.json.gz`, opens in Perfetto) of one sample with `new_tokens` decode steps."""
 
     def timed() -> float:

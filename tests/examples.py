@@ -15,9 +15,12 @@ from evbench.results import (
     STAGES,
     Block,
     Build,
+    Check,
     Machine,
     Memory,
+    Outputs,
     Plan,
+    Proof,
     Result,
     Rules,
     Run,
@@ -44,6 +47,16 @@ NOWHERE = Sample("", "", 0, 0)
 MACHINE = Machine("Linux", "CPU", 2, 2**34, None, "3.11", {"torch": "2.14", "av": None}, "abc")
 PLAN = Plan("in turn", 10, 1, None, 600.0, 30, 120.0, 16, False, False)
 STARTED = "2026-01-01T00:00:00Z"
+
+
+def make_check(stage: str = "vision", fed: results.Fed = "swapped", grade: results.Grade = "pass", **fields: Any) -> Check:
+    check = Check(
+        stage, fed, "largest error", grade, 0.5 if grade == "pass" else 2.5, 1.0, "frame 0, token 3", "", 0, 1, int(grade == "fail")
+    )
+    return dataclasses.replace(check, **fields)
+
+
+PRESERVED = Outputs("float64", (0,), (make_check(),))
 
 
 def make_run(kind: results.Kind = "timed", seconds: float = 0.1, tokens: tuple[int, ...] = (5, 6), **work: Any) -> Run:
@@ -89,6 +102,7 @@ def make_side(*runs: Run, variant: str = "baseline", **workload: Any) -> Variant
         runs=(make_run("first"), *runs),
         trace=None,
         energy=None,
+        proofs=(Proof("decode", "plain", True, "load: the function: 1 x decode_plain"),),
     )
 
 
@@ -117,7 +131,10 @@ def make_result(
     optimized: VariantResult | None = None,
     baseline: VariantResult | None = None,
     sessions: tuple[Session, ...] | None = None,
+    outputs: Outputs | None = PRESERVED,
     **rules: Any,
 ) -> Result:
     asked = dataclasses.replace(Rules({}, (), (), False, ()), **rules)
-    return Result(results.FORMAT, "0", STARTED, "evbench compare", asked, sessions or (make_session(),), baseline or make_side(), optimized)
+    return Result(
+        results.FORMAT, "0", STARTED, "evbench compare", asked, sessions or (make_session(),), baseline or make_side(), optimized, outputs
+    )

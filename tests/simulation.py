@@ -11,15 +11,19 @@ from pathlib import Path
 
 from evbench.conditions import Findings
 from evbench.journal import Happened, Journal, Opening
+from evbench.observe import Observation
 from evbench.preparations import NOTHING
 from evbench.results import (
     FORMAT,
     STAGES,
     Build,
+    Check,
     Energy,
     Machine,
     Memory,
+    Outputs,
     Plan,
+    Proof,
     Result,
     Role,
     Rules,
@@ -37,6 +41,9 @@ from evbench.worker import Measure
 SECONDS = {"load": 0.1, "preprocess": 0.05, "vision": 0.08, "generate": 0.4}
 MACHINE = Machine("Linux", "CPU", 2, 2**34, None, "3.11", {"torch": "2.14"}, "abc")
 PLAN = Plan("in turn", 10, 1, None, 600.0, 30, 120.0, 0, False, False)
+
+OUTPUTS = Outputs("float64", (0,), (Check("vision", "swapped", "largest error", "pass", 0.1, 1.0, "frame 0", "", 0, 1, 0),))
+"""Preserved."""
 
 
 @dataclass
@@ -162,6 +169,12 @@ class SimulatedWorker:
         assert self.role in self.machine.living
         return self.machine.run(self.role, order, self.slow)
 
+    def prove(self) -> tuple[Proof, ...]:
+        return (Proof("decode", "plain", True, "simulated"),)
+
+    def observe(self, sample: int, file: Path, given: Observation | None = None, swap: bool = False) -> Observation:
+        raise AssertionError("outputs are not simulated")
+
     def profile(self, file: Path, new_tokens: int) -> Trace:
         return Trace(file.name, new_tokens, 1.5)
 
@@ -190,11 +203,13 @@ def opening(plan: Plan = PLAN, samples: int = 1, seed: int = 0) -> Opening:
 def sit(machine: SimulatedMachine, journal: Journal, roles: tuple[Role, ...] = ("baseline", "optimized")) -> Result:
     """A whole session on the simulated machine."""
     variants = {role: parse("baseline") for role in roles}
-    sitting = Sitting(variants, journal, Setting(machine.start, machine, machine, "", 0.0))
+    sitting = Sitting(variants, journal, Setting(machine.start, machine, machine, "", 0.0, lambda crew, answers: OUTPUTS))
     sitting.run(lambda: None, Path("nowhere"))
     session, sides = sitting.results()
     rules = Rules({}, (), (), False, ())
-    return Result(FORMAT, "0", session.started, "evbench compare", rules, (session,), sides["baseline"], sides.get("optimized"))
+    return Result(
+        FORMAT, "0", session.started, "evbench compare", rules, (session,), sides["baseline"], sides.get("optimized"), sitting.outputs
+    )
 
 
 def simulate(machine: SimulatedMachine, plan: Plan = PLAN, samples: int = 1) -> Result:

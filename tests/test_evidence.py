@@ -186,7 +186,7 @@ def all_images_at_once(patch: pytest.MonkeyPatch) -> None:
 
 def dynamic_in_place_of(choice: str) -> Callable[[pytest.MonkeyPatch], None]:
     def replaced(patch: pytest.MonkeyPatch) -> None:
-        patch.setitem(generate.GENERATORS, choice, generate.dynamic)
+        patch.setitem(generate.GENERATORS, choice, generate.DynamicLoop)
 
     return replaced
 
@@ -398,7 +398,8 @@ def test_some_recorded_traces_are_there() -> None:
 def test_the_stages_of_signs_exist() -> None:
     signs = [*GREEDY, *(sign for choices in SIGNS.values() for signs in choices.values() for sign in signs)]
     assert {sign.stage for sign in signs} <= set(STAGES)
-    assert all(choice.signs for choices in CHOICES.values() for choice in choices.values())
+    assert {part: set(choices) for part, choices in SIGNS.items()} == {part: set(choices) for part, choices in CHOICES.items()}
+    assert all(signs for choices in SIGNS.values() for signs in choices.values())
 
 
 def test_the_run_under_observation_says_the_same() -> None:

@@ -64,6 +64,6 @@ def test_the_end_token_stops_only_when_it_may(choice: str) -> None:
 
 
 def test_every_choice_of_the_variants_is_there() -> None:
-    from evbench.variants import CHOICES
+    from evbench.variants import CHOICES, REFERENCE
 
-    assert set(GENERATORS) == set(CHOICES["generate"])
+    assert set(GENERATORS) == {*CHOICES["generate"], REFERENCE.generate}

@@ -15,7 +15,7 @@ from evbench.measure import Place
 from evbench.planted import Delay
 from evbench.results import Kind, Run, Sample, Workload
 from evbench.variants import parse
-from evbench.worker import Measure, Worker, WorkerDied
+from evbench.worker import Make, Measure, Worker, WorkerDied
 
 
 def small(**changes: Any) -> Workload:
@@ -43,7 +43,7 @@ def order(kind: Kind, turn: int, *, barriers: bool = True) -> Measure:
 
 @pytest.fixture
 def worker(tmp_path: Path) -> Iterator[Worker]:
-    with Worker(parse("baseline"), small(), tmp_path / "log") as worker:
+    with Worker(Make(parse("baseline"), small()), tmp_path / "log") as worker:
         yield worker
 
 
@@ -75,17 +75,17 @@ def test_a_worker_that_is_killed_is_reported_with_its_log(worker: Worker, tmp_pa
 
 
 def test_leaving_the_block_ends_the_process(tmp_path: Path) -> None:
-    with Worker(parse("baseline"), small(), tmp_path / "log") as worker:
+    with Worker(Make(parse("baseline"), small()), tmp_path / "log") as worker:
         worker.built()
     assert worker._process.returncode == 0
-    with pytest.raises(ZeroDivisionError), Worker(parse("baseline"), small(), tmp_path / "log") as other:
+    with pytest.raises(ZeroDivisionError), Worker(Make(parse("baseline"), small()), tmp_path / "log") as other:
         _ = 1 / 0
     assert other._process.returncode == -signal.SIGKILL
 
 
 def test_a_mistake_that_only_the_worker_sees_reaches_the_user(tmp_path: Path) -> None:
     asked = replace(small(), samples=(Sample(str(tmp_path / "gone"), "", 0, 0),))
-    with Worker(parse("baseline"), asked, tmp_path / "log") as worker:
+    with Worker(Make(parse("baseline"), asked), tmp_path / "log") as worker:
         worker.built()
         with pytest.raises(UserError, match="no such file or folder"):
             worker.measure(order("first", 0))
@@ -98,10 +98,10 @@ def test_a_trace_that_cannot_be_written_is_told_in_one_line(worker: Worker, tmp_
 
 
 def test_a_planted_delay_makes_its_stage_longer_by_its_share(tmp_path: Path) -> None:
-    with Worker(parse("baseline"), small(), tmp_path / "log", delay=Delay("vision", 3.0)) as worker:
+    with Worker(Make(parse("baseline"), small(), Delay("vision", 3.0)), tmp_path / "log") as worker:
         worker.built()
         runs = [worker.measure(order("timed", turn)) for turn in range(5)]
-    with Worker(parse("baseline"), small(), tmp_path / "log") as worker:
+    with Worker(Make(parse("baseline"), small()), tmp_path / "log") as worker:
         worker.built()
         usual = [worker.measure(order("timed", turn)) for turn in range(5)]
 
@@ -113,12 +113,12 @@ def test_a_planted_delay_makes_its_stage_longer_by_its_share(tmp_path: Path) -> 
 
 
 def test_a_sample_is_run_from_a_cold_file_too(tmp_path: Path) -> None:
-    with Worker(parse("baseline"), small(), tmp_path / "log") as worker:
+    with Worker(Make(parse("baseline"), small()), tmp_path / "log") as worker:
         worker.built()
         run = worker.measure(Measure(Place("timed", 0, 0, None), False, cold_file=True))
     assert len(run.tokens) == 4
 
 
 def test_its_environment_is_its_own(tmp_path: Path) -> None:
-    with Worker(parse("baseline"), small(), tmp_path / "log", {"TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "cache")}) as worker:
+    with Worker(Make(parse("baseline"), small()), tmp_path / "log", {"TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "cache")}) as worker:
         assert worker.built().cached_files == 0
