@@ -1,0 +1,280 @@
+"""Each rule is kept by what is equal within rounding, and broken by what is not: at its line, and with the place of the worst."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from evbench.equivalence import (
+    ELEMENT,
+    ROW,
+    WHOLE,
+    Finding,
+    Seen,
+    Sides,
+    compare_sample,
+    distance,
+    first_divergence,
+    merge,
+    worst,
+)
+from evbench.results import Check, Work
+
+Arrays = dict[str, npt.NDArray[Any]]
+QUANTUM = 0.015
+TOKENS = (4, 2, 7, 1, 0)
+WORK = Work(frame_indices=(0, 2), frame_seconds=(0.0, 0.1), new_tokens=5)
+
+
+def exact(seed: int = 0) -> Arrays:
+    """What the reference makes: two frames of 6x8, 3 tokens of 16 features each, 5 positions over 12 words."""
+    random = np.random.default_rng(seed)
+    logits = random.normal(size=(5, 12))
+    logits[np.arange(5), TOKENS] += 8
+    return {
+        "load": random.integers(20, 230, size=(2, 6, 8, 3)).astype(np.uint8),
+        "preprocess": random.normal(size=(2, 3, 4, 4)),
+        "vision": random.normal(size=(2, 3, 16)),
+        "generate": logits,
+    }
+
+
+def rounded(arrays: Arrays, seed: int, error: float = 1e-3) -> Arrays:
+    """The same with the errors of a working type."""
+    random = np.random.default_rng(seed)
+    noisy = {name: values + error * random.normal(size=values.shape) for name, values in arrays.items() if name != "load"}
+    return {"load": arrays["load"], **noisy}
+
+
+def with_swapped(arrays: Arrays) -> Arrays:
+    return arrays | {f"swapped/{name}": arrays[name] for name in ("preprocess", "vision", "generate")}
+
+
+def seen(arrays: Arrays, tokens: tuple[int, ...] = TOKENS, **fields: Any) -> Seen:
+    return dataclasses.replace(Seen(arrays, WORK, (1, 5, 6), tokens, QUANTUM), **fields)
+
+
+def sides(change: Callable[[Arrays], None] | None = None, **fields: Any) -> Sides:
+    """Two sides that are equal within rounding, but for the change."""
+    truth = exact()
+    optimized = with_swapped({name: values.copy() for name, values in rounded(truth, 2).items()})
+    if change is not None:
+        change(optimized)
+    made = Sides(seen(rounded(truth, 1)), seen(rounded(truth, 1)), seen(optimized), with_swapped(truth), (), ())
+    return dataclasses.replace(made, **fields)
+
+
+def graded(given: Sides, dtype: str = "float32") -> dict[tuple[str, str, str], Finding]:
+    return {(finding.stage, finding.fed, finding.rule): finding for finding in compare_sample(given, dtype)}
+
+
+def failing(given: Sides, dtype: str = "float32") -> set[tuple[str, str, str]]:
+    return {key for key, finding in graded(given, dtype).items() if finding.grade == "fail"}
+
+
+def test_what_is_equal_within_rounding_passes_every_rule() -> None:
+    found = graded(sides())
+    assert failing(sides()) == set()
+    assert {finding.grade for finding in found.values()} == {"pass"}
+    rules = {(stage, rule) for stage, fed, rule in found if fed == "swapped"}
+    errors = ("root mean square error", "root mean square error of a row", "largest error", "NaN or infinity")
+    assert rules >= {(stage, rule) for stage in ("preprocess", "vision", "generate") for rule in errors}
+    assert ("load", "swapped", "levels between frames") not in found, "nothing is fed to the first stage"
+
+
+def test_the_error_of_the_whole_has_a_line_between_rounding_and_a_fault() -> None:
+    def noisier(times: float) -> Callable[[Arrays], None]:
+        def change(arrays: Arrays) -> None:
+            arrays["swapped/vision"] = rounded(exact(), 2, times * 1e-3)["vision"]
+
+        return change
+
+    key = ("vision", "swapped", "root mean square error")
+    assert key not in failing(sides(noisier(0.8 * WHOLE)))
+    assert key in failing(sides(noisier(1.3 * WHOLE)))
+
+
+def test_one_bad_row_is_found_among_good_ones_and_named() -> None:
+    def change(arrays: Arrays) -> None:
+        arrays["swapped/vision"][1, 2] += 1.5 * ROW["float32"] * 1e-3
+
+    found = graded(sides(change))[("vision", "swapped", "root mean square error of a row")]
+    assert (found.grade, found.place) == ("fail", "frame 1, token 2")
+    assert "1 of 6 rows" in found.told
+
+
+def test_one_bad_element_is_found_and_named() -> None:
+    def change(arrays: Arrays) -> None:
+        arrays["swapped/generate"][3, 7] += 6 * ELEMENT * 1e-3
+
+    found = graded(sides(change))[("generate", "swapped", "largest error")]
+    assert (found.grade, found.place) == ("fail", "position 3, token 7")
+
+
+def test_the_baselines_own_spread_is_in_the_line() -> None:
+    def noisier(arrays: Arrays) -> None:
+        arrays["swapped/vision"] = rounded(exact(), 2, 4e-3)["vision"]
+
+    assert ("vision", "swapped", "root mean square error") in failing(sides(noisier))
+    again = seen(rounded(exact(), 3, 4e-3))
+    assert ("vision", "swapped", "root mean square error") not in failing(sides(noisier, again=again))
+    assert graded(sides(again=again))[("vision", "twice", "repeats itself to the last bit")].grade == "warn"
+
+
+def test_a_baseline_that_repeats_something_else_fails_as_itself() -> None:
+    again = seen(rounded(exact(seed=5), 1))
+    assert {fed for _, fed, _ in failing(sides(again=again))} >= {"twice"}
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_new_values_that_are_not_finite_are_counted_and_located(value: float) -> None:
+    def change(arrays: Arrays) -> None:
+        arrays["swapped/vision"][0, 1, 5] = value
+
+    found = graded(sides(change))[("vision", "swapped", "NaN or infinity")]
+    assert (found.grade, found.figure, found.place) == ("fail", 1.0, "frame 0, token 1, feature 5")
+
+
+def test_nothing_passes_beside_a_baseline_that_is_not_finite() -> None:
+    broken = rounded(exact(), 1)
+    broken["vision"][0, 0, 0] = np.nan
+    assert ("vision", "swapped", "NaN or infinity") in failing(sides(baseline=seen(broken)))
+
+
+def test_other_frames_are_named_though_the_pixels_are_equal() -> None:
+    optimized = sides().optimized
+    other = dataclasses.replace(optimized, work=dataclasses.replace(WORK, frame_indices=(0, 3), frame_seconds=(0.0, 0.15)))
+    found = graded(sides(optimized=other))
+    assert found[("load", "chained", "frame indices")].told == "0 2 and 0 3"
+    assert failing(sides(optimized=other)) == {("load", "chained", "frame indices"), ("load", "chained", "frame times")}
+
+
+def test_another_question_is_a_difference() -> None:
+    other = dataclasses.replace(sides().optimized, prompt=(1, 5, 9))
+    assert failing(sides(optimized=other)) == {("preprocess", "chained", "prompt tokens")}
+
+
+@pytest.mark.parametrize(("levels", "grade"), [(0, "pass"), (1, "pass"), (3, "warn"), (30, "fail")])
+def test_decoders_may_differ_by_a_level_or_two(levels: int, grade: str) -> None:
+    def change(arrays: Arrays) -> None:
+        arrays["load"] = (arrays["load"].astype(int) + levels * (np.indices((2, 6, 8, 3)).sum(0) % 2)).clip(0, 255).astype(np.uint8)
+
+    # Small enough that each pixel is looked at by itself.
+    assert graded(sides(change))[("load", "chained", "levels between frames")].grade == grade
+
+
+def test_a_shifted_mean_is_found_though_it_is_within_two_levels() -> None:
+    def change(arrays: Arrays) -> None:
+        arrays["swapped/preprocess"][:, 1] += 0.5 * QUANTUM
+
+    found = graded(sides(change))
+    assert found[("preprocess", "swapped", "levels between pixel values")].grade == "pass"
+    assert found[("preprocess", "swapped", "levels between means")].grade == "fail"
+
+
+def test_a_feature_that_points_elsewhere_is_found_by_its_angle() -> None:
+    def change(arrays: Arrays) -> None:
+        arrays["vision"][0, 1] = -arrays["vision"][0, 1]
+
+    found = graded(sides(change))[("vision", "chained", "1 - cosine")]
+    assert (found.grade, found.place) == ("fail", "frame 0, token 1")
+    assert found.figure == pytest.approx(2.0, abs=1e-3)
+
+
+# Tokens.
+
+
+def near_tie(gap: float) -> Sides:
+    """At position 2 the reference has word 3 by `gap` nats behind word 7, and the optimized side takes it."""
+    truth = exact()
+    truth["generate"][2, 3] = truth["generate"][2, 7] - gap
+    ours, theirs = rounded(truth, 1), with_swapped(rounded(truth, 2))
+    for name in ("generate", "swapped/generate"):
+        theirs[name] = theirs[name].copy()
+        theirs[name][2, 3] = theirs[name][2, 7] + 1e-3
+    return Sides(seen(ours), seen(ours), seen(theirs, (4, 2, 3, 9, 9)), with_swapped(truth), (), ())
+
+
+@pytest.mark.parametrize(("gap", "grade"), [(0.0005, "pass"), (0.3, "warn"), (0.9, "fail")])
+def test_tokens_may_part_at_a_near_tie_only(gap: float, grade: str) -> None:
+    found = graded(near_tie(gap))[("generate", "chained", "tokens")]
+    assert (found.grade, found.place) == (grade, "position 2")
+    assert found.figure == pytest.approx(gap, abs=1e-6)
+    assert f"tokens 7 and 3, {gap:.3g} nats" in found.told
+
+
+def test_no_tie_is_near_where_the_other_side_would_not_think_of_the_token() -> None:
+    found = graded(sides(optimized=dataclasses.replace(sides().optimized, tokens=(4, 2, 7, 1, 5))))
+    assert found[("generate", "chained", "tokens")].grade == "fail"
+
+
+def test_every_timed_run_is_looked_at() -> None:
+    assert failing(sides(answers=(TOKENS, (4, 2, 7, 1, 11)))) == {("generate", "chained", "tokens")}
+    assert failing(sides(usual=(TOKENS, (4, 2, 7, 1, 11)))) == {("generate", "twice", "tokens")}
+
+
+def test_an_answer_that_is_cut_is_no_tie() -> None:
+    found = graded(sides(answers=(TOKENS[:4],)))[("generate", "chained", "tokens")]
+    assert (found.grade, found.figure, found.place) == ("fail", 1.0, "position 4")
+
+
+def test_without_a_reference_tokens_have_to_be_equal_and_logits_alike() -> None:
+    found = graded(sides(reference=None))
+    assert {finding.grade for finding in found.values()} == {"pass"}
+    assert ("generate", "swapped", "1 - cosine") in found
+    assert ("generate", "swapped", "root mean square error") not in found
+    parted = graded(dataclasses.replace(near_tie(0.0005), reference=None))[("generate", "chained", "tokens")]
+    assert (parted.grade, "no reference" in parted.told) == ("fail", True)
+
+
+# All samples.
+
+
+def test_of_many_samples_the_worst_is_told_and_the_failed_are_counted() -> None:
+    def bad(times: float) -> list[Finding]:
+        def change(arrays: Arrays) -> None:
+            arrays["swapped/vision"][0, 0] += times
+
+        return compare_sample(sides(change), "float32")
+
+    checks = merge({3: bad(0), 5: bad(1), 8: bad(7), 9: bad(0)})
+    (check,) = [check for check in checks if (check.stage, check.fed, check.rule) == ("vision", "swapped", "root mean square error")]
+    assert (check.sample, check.samples, check.failed) == (8, 4, 2)
+    assert worst(checks) == "fail"
+    assert worst(merge({0: bad(0)})) == "pass"
+
+
+def failed(stage: str, fed: Any) -> Check:
+    return Check(stage, fed, "largest error", "fail", 2.0, 1.0, "", "", 0, 1, 1)
+
+
+def test_a_later_stage_is_not_blamed_for_what_it_was_given() -> None:
+    first = first_divergence([failed("generate", "chained"), failed("vision", "chained"), failed("vision", "swapped")])
+    assert first is not None
+    assert (first.stage, first.fed) == ("vision", "swapped")
+    alone = first_divergence([failed("vision", "chained"), failed("generate", "chained"), failed("generate", "swapped")])
+    assert alone is not None
+    assert alone.stage == "generate", "vision is at fault only if it fails with the baseline's own input"
+    assert first_divergence([failed("vision", "twice")]) is None
+
+
+def test_distance_is_counted_in_lines() -> None:
+    assert distance(3.0, 2.0) == 1.5
+    assert distance(0.0, 0.0) == 0.0
+    assert distance(1.0, 0.0) == float("inf")
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_last_bits_are_rounded_as_torch_rounds_them(dtype: str) -> None:
+    import torch
+
+    from evbench.equivalence import _rounded
+
+    values = np.random.default_rng(0).normal(scale=100, size=1000)
+    expected = torch.from_numpy(values).to(torch.float32).to(getattr(torch, dtype)).double().numpy()
+    assert (_rounded(values, dtype) == expected).all()
