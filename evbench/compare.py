@@ -114,9 +114,7 @@ def _measure(asked: Asked, here: results.Machine, listener: Listener) -> Result:
 
         def compare_outputs(crew: Crew, answers: Answers) -> Outputs:
             fingerprint = next(build.weights_fingerprint for builds in written.happened.builds.values() for build in builds)
-            return outputs.compare(
-                crew, reference(asked.workload, asked.plan, fingerprint, here, asked.folder), answers, asked.workload.dtype
-            )
+            return outputs.compare(crew, reference(asked.workload, asked.plan, fingerprint, here, asked.folder), answers, asked.workload)
 
         setting = Setting(start, watch, listener, asked.earlier.fingerprint(), idle_watts, compare_outputs)
         sitting = Sitting(asked.fresh, written, setting)

@@ -29,6 +29,8 @@ class Report:
     tables: tuple[Table, ...]
     outputs: dict[str, str]
     notes: tuple[str, ...]
+    appendix: tuple[Table, ...]
+    """For the file only: too much for a terminal."""
 
 
 def to_markdown(report: Report, created: str, command: str) -> str:
@@ -40,6 +42,8 @@ def to_markdown(report: Report, created: str, command: str) -> str:
         lines += [f"## {table.title}", "", *markdown_table(table), ""]
     lines += ["## Outputs", ""] + [f"- **{name}**: {text}" for name, text in report.outputs.items()] + [""]
     lines += ["## Notes", "", *(f"- {note}" for note in report.notes), ""]
+    for table in report.appendix:
+        lines += [f"## {table.title}", "", *markdown_table(table), ""]
     return "\n".join(lines)
 
 

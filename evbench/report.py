@@ -10,7 +10,20 @@ from pathlib import Path
 from evbench.demands import Outcome
 from evbench.differences import machine_differences
 from evbench.equivalence import GRADES, distance
-from evbench.judge import MOST_ENERGY_ERROR, OVERLAP, SMALLEST, Judgement, Line, Part, Spread, Verdict, judge, stage_seconds, unequal_work
+from evbench.judge import (
+    MOST_ENERGY_ERROR,
+    OVERLAP,
+    SMALLEST,
+    Judgement,
+    Line,
+    Part,
+    Spread,
+    Verdict,
+    judge,
+    not_active,
+    stage_seconds,
+    unequal_work,
+)
 from evbench.render import Report, Table, printable
 from evbench.results import STAGES, Build, Check, Energy, Machine, Outputs, Result, Role, Run, Session, VariantResult, Work
 from evbench.statistics import BreakEven
@@ -34,8 +47,6 @@ def describe(result: Result) -> Report:
         tables.append(_gain(judged))
     if judged.demands:
         tables.append(_demands(judged.demands))
-    if any(side.proofs for side in variants.values()):
-        tables.append(_proofs(variants))
     tables += [_before(variants, judged), _spreads(judged), *_memory(variants)]
     return Report(
         title=printable(f"{result.baseline.workload.model}: {title}"),
@@ -44,6 +55,7 @@ def describe(result: Result) -> Report:
         tables=tuple(tables),
         outputs=_outputs(variants),
         notes=_notes(result, judged),
+        appendix=(_proofs(variants), *((_all_checks(result.outputs),) if result.outputs else ())),
     )
 
 
@@ -66,6 +78,7 @@ def _facts(result: Result) -> dict[str, str]:
     if "optimized" in variants:
         facts["Difference"] = _difference(variants["baseline"], variants["optimized"])
         facts["Same work"] = _same_work(variants["baseline"], variants["optimized"])
+        facts["Active"] = _active(variants)
         other = variants["optimized"]
         if other.session != side.session:
             there = result.session(other).machine
@@ -156,25 +169,37 @@ def _streams(variants: dict[Role, VariantResult]) -> dict[str, list[float]]:
     return found
 
 
-FED = {"twice": "the baseline twice", "chained": "as it ran", "swapped": "fed with the baseline's input"}
-
-
 def _stages_of_outputs(outputs: Outputs) -> Table:
     """For each stage the check that comes nearest to its line, and all that are beyond it."""
     grouped: dict[tuple[str, str], list[Check]] = {}
     for check in outputs.checks:
         grouped.setdefault((check.fed, check.stage), []).append(check)
     rows = []
-    for (fed, stage), checks in sorted(grouped.items(), key=lambda item: (list(FED).index(item[0][0]), STAGES.index(item[0][1]))):
+    for (_, stage), checks in sorted(grouped.items(), key=lambda item: (FED.index(item[0][0]), STAGES.index(item[0][1]))):
         nearest = max(checks, key=lambda check: (GRADES.index(check.grade), distance(check.figure, check.line)))
-        for check in [check for check in checks if check.grade != "pass"] or [nearest]:
-            place = f"sample {check.sample + 1}, {check.place}" if check.samples > 1 and check.place else check.place
-            kept = check.grade if check.grade == "pass" else check.grade.upper()
-            told = check.told if check.grade != "pass" else f"nearest of {len(checks)}" if len(checks) > 1 else ""
-            rows.append((stage, FED[fed], kept, check.rule, f"{check.figure:.3g}", f"{check.line:.3g}", place or "-", printable(told)))
+        beyond = [check for check in checks if check.grade != "pass"]
+        rows += [_check(check) for check in beyond or [nearest]]
+        if len(checks) > 1 and not beyond:
+            rows[-1] = (stage, *rows[-1][1:3], f"{nearest.rule} (nearest of {len(checks)})", *rows[-1][4:])
     reference = f"against a reference in {outputs.reference}" if outputs.reference else "without a reference"
     some = f", {len(outputs.samples)} samples" if len(outputs.samples) > 1 else ""
-    return Table(f"Outputs, {reference}{some}", ("stage", "", "", "rule", "figure", "line", "worst at", ""), tuple(rows))
+    title = f"Outputs, {reference}{some}. twice: baseline and itself; chained: as it ran; swapped: each stage fed with the baseline's input"
+    return Table(title, CHECKS, tuple(rows))
+
+
+FED = ("twice", "chained", "swapped")
+CHECKS = ("stage", "fed", "", "rule", "figure", "line", "worst at")
+
+
+def _check(check: Check) -> tuple[str, ...]:
+    place = f"sample {check.sample + 1}, {check.place}" if check.samples > 1 and check.place else check.place
+    kept = check.grade if check.grade == "pass" else check.grade.upper()
+    return (check.stage, check.fed, kept, check.rule, f"{check.figure:.3g}", f"{check.line:.3g}", place)
+
+
+def _all_checks(outputs: Outputs) -> Table:
+    rows = [(*_check(check), printable(check.told)) for check in outputs.checks]
+    return Table("All checks of outputs", (*CHECKS, "of it"), tuple(rows))
 
 
 def _proofs(variants: dict[Role, VariantResult]) -> Table:
@@ -456,6 +481,14 @@ def _difference(baseline: VariantResult, optimized: VariantResult) -> str:
 def _same_work(baseline: VariantResult, optimized: VariantResult) -> str:
     different = unequal_work({"baseline": baseline, "optimized": optimized})
     return "NO: " + "; ".join(different) if different else "yes: frames, picture sizes, tokens in and out, type"
+
+
+def _active(variants: dict[Role, VariantResult]) -> str:
+    if not all(side.proofs for side in variants.values()):
+        return "not looked into"
+    if not (inactive := not_active(variants)):
+        return "yes: each choice left its signs in a run of either side"
+    return "NO: " + "; ".join(f"{proof.part}={proof.choice} of the {role} side" for role, proof in inactive)
 
 
 def _machine(machine: Machine, build: Build) -> str:

@@ -148,6 +148,8 @@ class Sample:
     sha256: str
     height: int
     width: int
+    caption: str | None = None
+    """What should be answered. None where nobody knows."""
 
 
 @dataclass(frozen=True)

@@ -14,3 +14,5 @@ EVENTS = DATA / "scene-events"
 OTHER_CLIP = DATA / "other-scene.mp4"
 OTHER_EVENTS = DATA / "other-scene-events"
 """For what one sample cannot show: answers that were exchanged."""
+SHIPPED = {CLIP: INDEX, EVENTS: INDEX, OTHER_CLIP: OTHER_INDEX, OTHER_EVENTS: OTHER_INDEX}
+"""Each with the number of its scene."""

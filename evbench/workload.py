@@ -12,7 +12,9 @@ from evbench.machine import choose_device
 from evbench.pipelines import events, folder, presets, video
 from evbench.results import Sample, Workload
 from evbench.scenes.captions import QUESTIONS
-from evbench.scenes.index import INPUTS, read_index
+from evbench.scenes.captions import describe as describe_scene
+from evbench.scenes.index import INPUTS, caption, read_index
+from evbench.scenes.world import imagine
 from evbench.variants import nearest
 
 QUESTION = QUESTIONS["concise"]
@@ -57,7 +59,8 @@ def describe(
         raise UserError(f"--seed is of random weights, and {told} has stored ones: it would have no effect; leave it out")
     if found := [placeholder for placeholder in PLACEHOLDERS if placeholder in prompt]:
         raise UserError(f"--prompt {prompt!r} contains a placeholder for pictures, {found[0]}; leave it out, it is put in front")
-    samples, frames = _samples(_inputs(model, videos, events_folders, data, limit), model, frame_policy)
+    inputs = _inputs(model, videos, events_folders, data, limit)
+    samples, frames = _samples(inputs, _captions(inputs, data, model, prompt), model, frame_policy)
     chosen = choose_device(device)
     if dtype is not None and dtype not in DTYPES.values():
         raise UserError(f"unknown --dtype {dtype!r}; {nearest(dtype, list(DTYPES.values()))}")
@@ -97,13 +100,30 @@ def _inputs(model: str, videos: Sequence[Path], events_folders: Sequence[Path], 
     return [data / INPUTS[model](entry) for entry in read_index(data)[:limit]]
 
 
-def _samples(paths: Sequence[Path], model: str, policy: str) -> tuple[tuple[Sample, ...], int]:
+def _captions(paths: Sequence[Path], data: Path | None, model: str, prompt: str) -> list[str | None]:
+    """What should be answered to each. Known of scenes, for the questions that they come with."""
+    if data is not None:
+        return [caption(entry, model, prompt) for entry, _ in zip(read_index(data), paths, strict=False)]
+    register = next((register for register, question in QUESTIONS.items() if question == prompt), None)
+    if register is None:
+        return [None] * len(paths)
+    colours = model == "video-llava"
+    return [
+        describe_scene(imagine(sample.SEED, sample.SHIPPED[path]), register, colours=colours) if path in sample.SHIPPED else None
+        for path in paths
+    ]
+
+
+def _samples(paths: Sequence[Path], captions: Sequence[str | None], model: str, policy: str) -> tuple[tuple[Sample, ...], int]:
     """The inputs, and the number of pictures that the model is given of each."""
     probed = [_probe(path, model, policy) for path in paths]
     counts = [count for count, _, _ in probed]
     if differing := next((place for place, count in enumerate(counts) if count != counts[0]), None):
         raise UserError(f"{paths[differing]} holds {counts[differing]} event images and {paths[0]} {counts[0]}; give samples of one kind")
-    samples = [Sample(_short(path), _sha256(path), height, width) for path, (_, height, width) in zip(paths, probed, strict=True)]
+    samples = [
+        Sample(_short(path), _sha256(path), height, width, caption)
+        for path, caption, (_, height, width) in zip(paths, captions, probed, strict=True)
+    ]
     return tuple(samples), counts[0]
 
 

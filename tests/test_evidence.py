@@ -414,7 +414,7 @@ def test_the_functions_of_dali_are_called_as_its_signs_say() -> None:
 
     for function in (DaliDecoder.__call__, Pipeline.run):
         name = f"function:{function.__module__}.{function.__code__.co_qualname}"
-        assert any(re.match(sign.names, name) for sign in CHOICES["decode"]["dali"].signs), name
+        assert any(re.match(sign.names, name) for sign in SIGNS["decode"]["dali"]), name
 
 
 @pytest.mark.gpu

@@ -46,7 +46,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "equivalence": {"results", "diagnosis"},
     "observe": {"results", "stages"},
     "references": set(),
-    "outputs": {"results", "equivalence", "observe", "references"},
+    "outputs": {"results", "statistics", "equivalence", "observe", "references", "scenes"},
     "mutation": {"errors", "results", "variants", "differences", "equivalence", "outputs", "render", "pipelines"},
     "machine": {"errors", "results", "variants", "gpu", "differences"},
     "report": {"results", "statistics", "variants", "judge", "demands", "differences", "equivalence", "render", "units"},

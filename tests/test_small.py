@@ -14,11 +14,10 @@ from evbench.pipelines.video import Frames, inclusive
 from evbench.results import Workload
 from evbench.scenes import dataset
 from evbench.scenes.captions import QUESTIONS, Register, describe
-from evbench.scenes.index import INPUTS, read_index
+from evbench.scenes.index import INPUTS, TURNS, read_index
 from evbench.scenes.score import score
 from evbench.scenes.world import imagine
 from evbench.stages import run_stages, unmarked
-from evbench.training import evaluate
 from evbench.training.batches import ANSWER_TOKENS
 from evbench.variants import parse
 from tests.examples import NOWHERE
@@ -57,7 +56,7 @@ def test_three_held_out_scenes_are_told_correctly(model: str, register: Register
     pipeline = build(parse("baseline"), workload(model, register))
     for entry in entries:
         answer, work = run_stages(pipeline, folder / INPUTS[model](entry), ANSWER_TOKENS[register])
-        turns = entry[evaluate.TURNS[model]]
+        turns = entry[TURNS[model]]
         assert answer.text == turns[turns.index({"from": "human", "value": QUESTIONS[register]}) + 1]["value"]
         assert len(answer.tokens) == ANSWER_TOKENS[register], "a fixed length is kept behind the end"
         assert work.stop == "length"
@@ -71,7 +70,7 @@ def test_on_the_gpu_in_bfloat16_they_are_told_as_well(model: str, variant: str, 
     pipeline = build(parse(variant), workload(model, "verbose", device="cuda"))
     for entry in entries:
         answer, _ = run_stages(pipeline, folder / INPUTS[model](entry), ANSWER_TOKENS["verbose"])
-        assert answer.text == entry[evaluate.TURNS[model]][3]["value"]
+        assert answer.text == entry[TURNS[model]][3]["value"]
 
 
 @pytest.mark.slow

@@ -16,6 +16,8 @@ INPUTS: dict[str, Callable[[dict[str, Any]], Path]] = {
     "eventgpt": lambda entry: Path(entry["event_image"][0]).parent,
 }
 """Model -> what of an entry it is given, relative to the folder."""
+TURNS = {"video-llava": "conversations", "eventgpt": "event_conversations"}
+"""Model -> where its questions and answers stand: an event camera sees no colour."""
 
 
 def read_index(folder: Path) -> list[dict[str, Any]]:
@@ -30,6 +32,12 @@ def read_index(folder: Path) -> list[dict[str, Any]]:
     if not (isinstance(entries, list) and entries and all(map(_is_entry, entries))):
         raise UserError(f"{file} is no list of scenes; give a folder that `evbench scenes make` has made")
     return entries
+
+
+def caption(entry: dict[str, Any], model: str, question: str) -> str | None:
+    """What should be answered. None to a question that is none of ours."""
+    turns = [turn["value"] for turn in entry[TURNS[model]]]
+    return dict(zip(turns[::2], turns[1::2], strict=True)).get(question)
 
 
 def _is_entry(entry: Any) -> bool:

@@ -50,6 +50,19 @@ def score(expected: list[str], said: list[str]) -> dict[str, Share]:
     return {name: Share(right[name], of[name]) for name in of}
 
 
+def right_share(expected: str, said: str) -> float:
+    """Of all that a caption tells, the share that is told right.
+
+    Raises:
+        ValueError: the expected caption is none of ours.
+    """
+    account = understand(expected)
+    if account is None:
+        raise ValueError(f"no caption of a scene: {expected!r}")
+    rows = _compared(account, understand(said))
+    return sum(value == found for _, value, found in rows) / len(rows)
+
+
 def _compared(should: Account, does: Account | None) -> list[tuple[str, object, object]]:
     """(attribute, expected, found) for all that the expected account tells; found is None where the answer is no caption.
 

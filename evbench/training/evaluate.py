@@ -21,15 +21,13 @@ from evbench.pipelines.build import build
 from evbench.results import Sample, Workload
 from evbench.scenes.captions import QUESTIONS, Register
 from evbench.scenes.dataset import EVENT_IMAGES
-from evbench.scenes.index import INPUTS, read_index
+from evbench.scenes.index import INPUTS, TURNS, read_index
 from evbench.scenes.score import Share, score
 from evbench.stages import run_stages
 from evbench.training.batches import ANSWER_TOKENS
 from evbench.training.script import run
 from evbench.variants import parse
 from evbench.workload import VIDEO_FRAMES, require_model
-
-TURNS = {"video-llava": "conversations", "eventgpt": "event_conversations"}
 
 
 def main(
