@@ -205,7 +205,8 @@ def recipes() -> list[Recipe]:
         Recipe("constant.mp4", "constant frame rate, no B-frames", X264, _x264("bframes=0:keyint=12")),
         Recipe("variable.mp4", "variable frame rate, with B-frames", X264, _x264(_B_FRAMES), ticks=_irregular(FRAMES)),
         Recipe("b-frames.mp4", "B-frames that other B-frames refer to", X264, _x264(f"{_B_FRAMES}:keyint=16")),
-        Recipe("open-gop.mp4", "open groups of pictures: B-frames refer across key frames", X264, _x264(f"{_B_FRAMES}:keyint=10:open-gop=1")),
+        Recipe("open-gop.mp4", "open groups of pictures: B-frames refer across key frames",
+               X264, _x264(f"{_B_FRAMES}:keyint=10:open-gop=1")),
         Recipe("open-gop-cut.mp4", "begins inside an open group of pictures: a B-frame before its first key frame cannot be decoded",
                X264, _x264(f"{_B_FRAMES}:keyint=10:open-gop=1"), _hidden(10) + numbers,
                finish=lambda content: cut_before_key_frame(content, 10), shown_from=1 / RATE),
@@ -318,7 +319,7 @@ def cut_before_key_frame(content: bytes, presented: int) -> bytes:
         ValueError: that key frame is not the one in place `presented`, counted from 0 in the order of presentation.
     """
     made = io.BytesIO()
-    with av.open(io.BytesIO(content)) as source, av.open(made, "w", format="mp4", options={"fflags": "+bitexact"}) as target:
+    with av.open(io.BytesIO(content), "r") as source, av.open(made, "w", format="mp4", options={"fflags": "+bitexact"}) as target:
         stream = source.streams.video[0]
         copy = target.add_stream_from_template(stream)
         packets = [packet for packet in source.demux(stream) if packet.size]
@@ -340,7 +341,7 @@ def join(*parts: bytes) -> bytes:
     with av.open(made, "w", format="webm", options={"fflags": "+bitexact"}) as target:
         copy: Any = None
         for part in parts:
-            with av.open(io.BytesIO(part)) as source:
+            with av.open(io.BytesIO(part), "r") as source:
                 stream = source.streams.video[0]
                 copy = copy or target.add_stream_from_template(stream)
                 for packet in source.demux(stream):

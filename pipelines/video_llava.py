@@ -24,7 +24,7 @@ from evbench.pipelines import checkpoint, presets
 from evbench.pipelines.folder import read_config, weight_files
 from evbench.pipelines.generate import GENERATORS, LanguageModel
 from evbench.pipelines.pixels import Recipe, pixel_values
-from evbench.pipelines.video import Decoder, Frames, decode_plain, decode_threaded
+from evbench.pipelines.video import Frames, decoder
 from evbench.results import Work, Workload
 from evbench.stages import Answer, Mark
 from evbench.variants import Variant
@@ -63,7 +63,7 @@ class VideoLlava:
         self._model, self._processor = _make(variant, workload)
         self.parameters = checkpoint.parameter_count(self._model)
         self.weights_fingerprint = checkpoint.fingerprint(self._model)
-        self._decode = _decoder(variant.decode)
+        self._decode = decoder(variant.decode)
         self._preprocess = PREPROCESSORS[variant.preprocess](self._processor, workload)
         self._encode = ENCODERS[variant.vision](self._model)
         end_token = self._processor.tokenizer.eos_token_id
@@ -182,14 +182,6 @@ ENCODERS: dict[str, Callable[[Any], Encode]] = {
     "eager": as_published,
     "compile": lambda model: torch.compile(used_layers(model), fullgraph=True, dynamic=False),
 }
-
-
-def _decoder(choice: str) -> Decoder:
-    if choice == "dali":
-        from evbench.pipelines.dali import DaliDecoder
-
-        return DaliDecoder()
-    return {"plain": decode_plain, "threaded": decode_threaded}[choice]
 
 
 def question(prompt: str) -> str:
