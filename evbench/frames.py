@@ -114,7 +114,7 @@ def judge(
     pixels = {name: _on_cpu(frames.pixels) for name, frames in made.items()}
     codes = {name: [read_bar_code(picture) for picture in shown] for name, shown in pixels.items()}
     differences = [told for name in made for told in _wrong_picks(name, made[name], pixels[name], clip, indices)]
-    carried = any(code is not None for code in codes[first])
+    carried = any(code is not None for read in codes.values() for code in read)
     comparable = [name for name in others if pixels[name].shape == pixels[first].shape]
     differences += [f"{name} returns pictures of shape {_shape(pixels[name])}, {first} of {_shape(pixels[first])}"
                     for name in others if name not in comparable]  # fmt: skip
@@ -174,6 +174,8 @@ def _difference(picture: Pixels, other: Pixels) -> str:
 
 def _same_frame(picture: Pixels, others: Pixels, slot: int) -> bool:
     """Whether `picture` is nearest to `others[slot]`, and near enough."""
+    if np.array_equal(picture, others[slot]):
+        return True
     apart = [float(np.abs(picture.astype(np.int16) - other).mean()) for other in others]
     return apart[slot] <= ALIKE and apart[slot] == min(apart)
 
@@ -196,7 +198,7 @@ def _facts(path: Path, clip: video.Clip, seen: Sequence[Seen]) -> Table:
         "Colour": f"matrix {MATRICES.get(clip.colorspace, str(clip.colorspace))}, {RANGES.get(seen[0].colour_range, 'unknown range')}",
         "Key frames": f"{len(keys)}: {' '.join(map(str, keys[:12]))}{' ...' if len(keys) > 12 else ''}",
         "Hidden": f"{clip.hidden} frames, by an edit list; frame 0 is the first that is shown" if clip.hidden else "none",
-        "Rotation": f"players turn it by {rotation} degrees counterclockwise; decoders return it as coded, not turned"
+        "Rotation": f"players turn it by {-rotation} degrees clockwise; decoders return it as coded, not turned"
         if rotation else "none",
     }  # fmt: skip
     return Table(str(path), ("Clip", ""), tuple(facts.items()))

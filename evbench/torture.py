@@ -193,7 +193,7 @@ def _irregular(count: int) -> tuple[int, ...]:
     """Ticks with gaps between 10 and 170 ms."""
     ticks = [0]
     for place in range(count - 1):
-        ticks.append(ticks[-1] + (50, 50, 10, 90, 170, 30)[place * place % 6])
+        ticks.append(ticks[-1] + (50, 10, 90, 170, 30, 40)[place % 6])
     return tuple(ticks)
 
 

@@ -34,6 +34,7 @@ class DaliDecoder:
         try:
             (output,) = self._pipelines[indices].run(encoded=[np.fromfile(path, np.uint8)])
         except RuntimeError as error:
+            del self._pipelines[indices]  # DALI refuses to run a pipeline again that has failed
             raise UserError(f"{path}: DALI cannot decode it ({_reason(error)}); use decode=threaded") from error
         pixels = torch.utils.dlpack.from_dlpack(output[0]).clone()  # DALI reuses its buffer  # [frames, height, width, 3] uint8
         if clip.colorspace == BT709:
