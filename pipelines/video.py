@@ -127,7 +127,7 @@ def probe(path: Path) -> Clip:
         if held < stream.frames:
             raise UserError(f"{path} is cut off: its header promises {stream.frames} frames and it holds {held}; copy it again")
         if len(set(ticks)) < len(ticks):
-            raise UserError(f"{path} shows several frames at the same time; encode it again: ffmpeg -i {path.name} new.mp4")
+            raise UserError(f"{path} shows several frames at the same time; {_encode_again(path)}")
         return Clip(
             seconds=tuple(tick * base for tick in ticks),
             ticks=ticks,
@@ -157,7 +157,7 @@ def _coded_frames(path: Path) -> int:
 
 def _time(path: Path, packet: av.Packet[Any]) -> int:
     if packet.pts is None:
-        raise UserError(f"{path} does not say when each frame is shown; copy it into an MP4: ffmpeg -i {path.name} -c copy new.mp4")
+        raise UserError(f"{path} does not say when each frame is shown; {_encode_again(path)}")
     return packet.pts
 
 
@@ -165,7 +165,8 @@ def shown_frames(path: Path, clip: Clip, container: InputContainer) -> Iterator[
     """Decode, and yield index and frame as a player shows them.
 
     Raises:
-        UserError: a frame that should be shown cannot be decoded, or is of another size than the first.
+        UserError: a frame that should be shown cannot be decoded, or is not at the time that the container says, or is of another
+            size than the first.
     """
     _, base = _video(container)
     index = -1
@@ -179,7 +180,7 @@ def shown_frames(path: Path, clip: Clip, container: InputContainer) -> Iterator[
                 if frame.pts is None
                 else f"one at {frame.pts * base:.3f} s"
             )
-            raise UserError(f"{path}: {wanted} cannot be decoded, the decoder gives {got}; {_encode_again(path)}")
+            raise UserError(f"{path}: {wanted} does not come out of the decoder, which gives {got}; {_encode_again(path)}")
         if (frame.height, frame.width) != (clip.height, clip.width):
             told = f"frame {index} is of {frame.width}x{frame.height} pixels and the clip of {clip.width}x{clip.height}"
             raise UserError(f"{path}: {told}; {_encode_again(path)}")
