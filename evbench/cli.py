@@ -23,6 +23,7 @@ from evbench import (
     compare,
     demands,
     floors,
+    frames,
     journal,
     machine,
     mutation,
@@ -235,6 +236,29 @@ def variants_command(
     for table in report.list_variants(obstacles):
         screen.print(to_rich(table, numbers=False))
     screen.print("Change one choice of a variant with name+part=choice, such as baseline+attention=eager.")
+
+
+@app.command("frames")
+def frames_command(
+    file: Annotated[Path, typer.Argument(help="A video file.")],
+    frame_policy: Annotated[
+        str, typer.Option(help="inclusive: evenly spaced, first and last frame included. stride: every n/count-th frame, never the last.")
+    ] = "inclusive",
+    count: Annotated[int, typer.Option(min=1, max=10_000, help="How many frames are picked.")] = workload.VIDEO_FRAMES,
+    decoder: Annotated[
+        list[str] | None, typer.Option(help="plain, threaded, or dali, any number of times. Default: all that run here.")
+    ] = None,
+) -> None:
+    """Show which frames of a clip the decoders pick, and whether they return the same ones.
+
+    Exit codes: 0 all agree, 5 decoders return different frames, 2 the file cannot be used.
+    """
+    found = frames.compare(file, count, frame_policy, frames.choose_decoders(decoder or ()))
+    screen.print(to_rich(found.facts, numbers=False))
+    screen.print(to_rich(found.picks, numbers=False))
+    for told in (*found.refusals, *(f"DIFFERENT: {difference}" for difference in found.differences)):
+        _tell(printable(told))
+    raise typer.Exit(found.exit_code)
 
 
 scenes = typer.Typer(help="Make street scenes, seen by a video camera and an event camera, with captions.", no_args_is_help=True)

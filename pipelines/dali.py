@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from evbench.errors import UserError, first_line
-from evbench.pipelines.video import Frames, probe
+from evbench.pipelines.video import Clip, Frames, probe
 
 BT709, UNSPECIFIED, BT470BG, SMPTE170M = 1, 2, 5, 6
 """Matrix coefficients, ITU-T H.273 table 4."""
@@ -27,19 +27,46 @@ class DaliDecoder:
     def __call__(self, path: Path, count: int, policy: str) -> Frames:
         clip = probe(path)
         indices = tuple(clip.choose(path, count, policy))
-        if clip.colorspace not in (BT709, UNSPECIFIED, BT470BG, SMPTE170M):
-            raise UserError(f"{path} has colour matrix {clip.colorspace}, and decode=dali knows BT.601 and BT.709; use decode=threaded")
+        if reason := obstacle(clip):
+            raise UserError(f"{path} {reason}; use decode=threaded")
         if indices not in self._pipelines:
             self._pipelines[indices] = _build(indices)
         try:
             (output,) = self._pipelines[indices].run(encoded=[np.fromfile(path, np.uint8)])
         except RuntimeError as error:
-            raise UserError(f"{path}: DALI cannot decode it ({first_line(error)}); use decode=threaded") from error
+            del self._pipelines[indices]  # DALI refuses to run a pipeline again that has failed
+            raise UserError(f"{path}: DALI cannot decode it ({_reason(error)}); use decode=threaded") from error
         pixels = torch.utils.dlpack.from_dlpack(output[0]).clone()  # DALI reuses its buffer  # [frames, height, width, 3] uint8
         if clip.colorspace == BT709:
             pixels = repair_bt709(pixels)
         seconds = tuple(clip.seconds[index] for index in indices)
         return Frames(pixels, indices, seconds, f"DALI {importlib.metadata.version('nvidia-dali-cuda130')} NVDEC")
+
+
+def obstacle(clip: Clip) -> str | None:
+    """Why DALI would give other frames or colours than a player shows, or None. Known without decoding.
+
+    From DALI 2.4 (dali/operators/video: frames_decoder_base.cc, frames_decoder_gpu.cc) and NVIDIA's decoder interface (cuviddec.h there).
+    """
+    if clip.colorspace not in (BT709, UNSPECIFIED, BT470BG, SMPTE170M):
+        return f"has colour matrix {clip.colorspace}, and decode=dali knows BT.601 and BT.709"
+    if clip.hidden:  # its index holds every packet with a time of 0 or later, whether it is to be shown or not
+        return f"hides {clip.hidden} frames by an edit list, and DALI counts hidden frames too"
+    if clip.leading:  # NVDEC decodes them against frames that are not there
+        return f"begins with {clip.leading} frames that refer to frames before its start, and DALI does not tell that they are damaged"
+    if "420" not in clip.pixel_format:  # its conversion to RGB reads NV12
+        return f"is {clip.pixel_format}, and DALI reads 4:2:0 only"
+    if clip.codec == "h264" and clip.pixel_format not in ("yuv420p", "yuvj420p"):  # bit_depth_luma_minus8 "must be 0"
+        return f"is H.264 in {clip.pixel_format}, and NVDEC decodes H.264 in 8 bit only"
+    if clip.height % 2 or clip.width % 2:  # ulTargetWidth "should be aligned to 2"
+        return f"is of {clip.width}x{clip.height} pixels, and NVDEC writes pictures with even edges only"
+    return None
+
+
+def _reason(error: RuntimeError) -> str:
+    """What DALI says is wrong: it stands below the traceback of the pipeline."""
+    _, _, below = str(error).partition("encountered:")
+    return first_line(RuntimeError(below)) if below.strip() else first_line(error)
 
 
 def repair_bt709(pixels: torch.Tensor) -> torch.Tensor:

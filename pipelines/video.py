@@ -10,12 +10,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import av
 import numpy as np
 import numpy.typing as npt
 from av.container import InputContainer
+from av.video.stream import VideoStream
 
 from evbench.errors import UserError
 
@@ -66,7 +67,17 @@ class Clip:
     """What the container says of a video, without decoding it."""
 
     seconds: tuple[float, ...]
-    """Presentation time of every frame, ascending."""
+    """Presentation time of every frame that is shown, ascending."""
+    ticks: tuple[int, ...]
+    """The same in the stream's time base, as the decoder tells them too."""
+    keys: tuple[bool, ...]
+    """Which of them are key frames."""
+    hidden: int
+    """Coded frames that are not shown: an edit list leaves them out."""
+    leading: int
+    """Frames that are shown before the first coded one: what they refer to is not in the file."""
+    codec: str
+    pixel_format: str
     colorspace: int
     """Matrix coefficients as in ITU-T H.273: 1 is BT.709, 2 unspecified, 5 and 6 BT.601."""
     height: int
@@ -84,8 +95,12 @@ Decoder = Callable[[Path, int, str], Frames]
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[InputContainer]:
-    """Open a video file. Raises UserError if it is none, or cannot be decoded inside the `with` block."""
+def opened(path: Path, **options: str) -> Iterator[InputContainer]:
+    """Open a video file. Raises UserError if it is none, or cannot be decoded inside the `with` block.
+
+    Args:
+        options: of FFmpeg's demuxer.
+    """
     if not path.exists():
         raise UserError(f"{path}: no such file; give a video, such as an MP4")
     if not path.is_file():
@@ -94,7 +109,7 @@ def opened(path: Path) -> Iterator[InputContainer]:
         raise UserError(f"{path} is empty; give a video, such as an MP4")
     try:
         # "file:" keeps a colon in the name from being read as a protocol.
-        with av.open(f"file:{path}", options={"format_whitelist": CONTAINERS, "protocol_whitelist": "file"}) as container:
+        with av.open(f"file:{path}", options={"format_whitelist": CONTAINERS, "protocol_whitelist": "file", **options}) as container:
             if not container.streams.video:
                 raise UserError(f"{path} has no video stream, only {_streams(container)}; give a video, such as an MP4")
             yield container
@@ -106,66 +121,127 @@ def probe(path: Path) -> Clip:
     """Read the container's packets, without decoding.
 
     Raises:
-        UserError: not a video, or it ends before the frames that its header promises.
+        UserError: not a video, or it ends before the frames that its header promises, or it does not say when its frames are shown.
     """
     with opened(path) as container:
-        stream = container.streams.video[0]
-        base = float(stream.time_base or 1)
+        stream, base = _video(container)
         packets = [packet for packet in container.demux(stream) if packet.size]
-        times = sorted((packet.pts or 0) * base for packet in packets if not packet.is_discard)
+        shown = sorted((_time(path, packet), packet.is_keyframe) for packet in packets if not packet.is_discard)
+        ticks = tuple(tick for tick, _ in shown)
         # An edit list (a clip that was trimmed without encoding it again) hides frames that the header still counts.
-        trimmed = len(times) < len(packets) or bool(times and times[0] < 0)
-        if len(times) < stream.frames and not trimmed:
-            raise UserError(f"{path} is cut off: its header promises {stream.frames} frames and it holds {len(times)}; copy it again")
-        return Clip(tuple(times), int(stream.codec_context.colorspace), stream.codec_context.height, stream.codec_context.width)
+        plain = len(packets) == len(shown) and stream.frames in (0, len(packets))  # 0: the container has no such header
+        held = len(packets) if plain else _coded_frames(path)
+        if held < stream.frames:
+            raise UserError(f"{path} is cut off: its header promises {stream.frames} frames and it holds {held}; copy it again")
+        if len(set(ticks)) < len(ticks):
+            raise UserError(f"{path} shows several frames at the same time; {_encode_again(path)}")
+        return Clip(
+            seconds=tuple(tick * base for tick in ticks),
+            ticks=ticks,
+            keys=tuple(key for _, key in shown),
+            hidden=max(0, held - len(shown)) or len(packets) - len(shown),
+            leading=sum(tick < _time(path, packets[0]) for tick in ticks) if packets and not packets[0].is_discard else 0,
+            codec=stream.codec_context.name,
+            pixel_format=stream.codec_context.pix_fmt or "unknown",
+            colorspace=int(stream.codec_context.colorspace),
+            height=stream.codec_context.height,
+            width=stream.codec_context.width,
+        )
+
+
+def _video(container: InputContainer) -> tuple[VideoStream, float]:
+    """The first video stream, and its time base in seconds."""
+    stream = container.streams.video[0]
+    return stream, float(stream.time_base or 1)
+
+
+def _coded_frames(path: Path) -> int:
+    """How many frames the file holds, whatever its edit list says."""
+    with opened(path, ignore_editlist="1") as container:
+        stream, _ = _video(container)
+        return sum(packet.size > 0 for packet in container.demux(stream))
+
+
+def _time(path: Path, packet: av.Packet[Any]) -> int:
+    if packet.pts is None:
+        raise UserError(f"{path} does not say when each frame is shown; {_encode_again(path)}")
+    return packet.pts
+
+
+def shown_frames(path: Path, clip: Clip, container: InputContainer) -> Iterator[tuple[int, av.VideoFrame]]:
+    """Decode, and yield index and frame as a player shows them.
+
+    Raises:
+        UserError: a frame that should be shown cannot be decoded, or is not at the time that the container says, or is of another
+            size than the first.
+    """
+    _, base = _video(container)
+    index = -1
+    for index, frame in enumerate(container.decode(video=0)):
+        if index == len(clip.ticks) or frame.pts != clip.ticks[index] or frame.is_corrupt:
+            wanted = f"frame {index} at {clip.seconds[index]:.3f} s" if index < len(clip.ticks) else "the end"
+            got = (
+                "one that is damaged"
+                if frame.is_corrupt
+                else "one without a time"
+                if frame.pts is None
+                else f"one at {frame.pts * base:.3f} s"
+            )
+            raise UserError(f"{path}: {wanted} does not come out of the decoder, which gives {got}; {_encode_again(path)}")
+        if (frame.height, frame.width) != (clip.height, clip.width):
+            told = f"frame {index} is of {frame.width}x{frame.height} pixels and the clip of {clip.width}x{clip.height}"
+            raise UserError(f"{path}: {told}; {_encode_again(path)}")
+        yield index, frame
+    if index + 1 < len(clip.ticks):
+        raise UserError(f"{path} holds {len(clip.ticks)} frames and {index + 1} of them can be decoded; give a clip that is whole")
+
+
+def _encode_again(path: Path) -> str:
+    return f"encode it again: ffmpeg -i {path.name} new.mp4"
 
 
 def decode_plain(path: Path, count: int, policy: str) -> Frames:
     """PyAV with its default settings: decode the whole clip, then convert the chosen frames."""
     clip = probe(path)
     indices = clip.choose(path, count, policy)
+    wanted = set(indices)
     with opened(path) as container:
-        decoded = list(container.decode(video=0))
-    _check_complete(path, clip, len(decoded))
-    chosen = [decoded[index] for index in indices]
-    pixels: Pixels = np.stack([frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False) for frame in chosen])
-    return Frames(pixels, tuple(indices), tuple(clip.seconds[index] for index in indices), _decoder())
+        chosen = {index: frame for index, frame in shown_frames(path, clip, container) if index in wanted}
+    pixels: Pixels = np.stack([chosen[index].to_ndarray(format="rgb24").astype(np.uint8, copy=False) for index in indices])
+    return Frames(pixels, tuple(indices), tuple(clip.seconds[index] for index in indices), _pyav())
 
 
 def decode_threaded(path: Path, count: int, policy: str) -> Frames:
     """PyAV on all cores up to the last frame needed; each chosen frame is converted into place while the next are decoded."""
     clip = probe(path)
     indices = clip.choose(path, count, policy)
-    pixels: Pixels | None = None
+    pixels: Pixels = np.empty((count, clip.height, clip.width, 3), np.uint8)
     conversions: list[Future[None]] = []
-    decoded = 0
     with opened(path) as container, ThreadPoolExecutor(os.cpu_count()) as pool:
         container.streams.video[0].thread_type = "AUTO"
-        for frame in container.decode(video=0):
-            if pixels is None:
-                pixels = np.empty((count, frame.height, frame.width, 3), np.uint8)
+        for decoded, frame in shown_frames(path, clip, container):
             conversions += [pool.submit(_convert, frame, pixels[slot]) for slot, index in enumerate(indices) if index == decoded]
-            decoded += 1
-            if decoded > indices[-1]:
+            if decoded == indices[-1]:
                 break
         for conversion in conversions:
             conversion.result()
-    if pixels is None or decoded <= indices[-1]:
-        _check_complete(path, clip, decoded)
-    assert pixels is not None
-    return Frames(pixels, tuple(indices), tuple(clip.seconds[index] for index in indices), _decoder())
+    return Frames(pixels, tuple(indices), tuple(clip.seconds[index] for index in indices), _pyav())
+
+
+def decoder(choice: str) -> Decoder:
+    """The decoder of a variant's choice `decode`: plain, threaded or dali."""
+    if choice == "dali":
+        from evbench.pipelines.dali import DaliDecoder
+
+        return DaliDecoder()
+    return {"plain": decode_plain, "threaded": decode_threaded}[choice]
 
 
 def _convert(frame: av.VideoFrame, target: Pixels) -> None:
     target[:] = frame.to_ndarray(format="rgb24")
 
 
-def _check_complete(path: Path, clip: Clip, decoded: int) -> None:
-    if decoded != len(clip.seconds):
-        raise UserError(f"{path} holds {len(clip.seconds)} frames and {decoded} of them can be decoded; give a clip that is whole")
-
-
-def _decoder() -> str:
+def _pyav() -> str:
     return f"PyAV {importlib.metadata.version('av')}"
 
 

@@ -25,7 +25,7 @@ from evbench.pipelines import checkpoint, presets
 from evbench.pipelines.folder import read_config, weight_files
 from evbench.pipelines.generate import GENERATORS, LanguageModel
 from evbench.pipelines.pixels import PixelValues, Recipe, exact_values, pixel_values, quantum
-from evbench.pipelines.video import Decoder, Frames, decode_plain, decode_threaded
+from evbench.pipelines.video import Frames, decoder
 from evbench.results import Work, Workload
 from evbench.stages import Answer, Mark
 from evbench.variants import Variant
@@ -87,7 +87,7 @@ class VideoLlava:
         self.quantum = quantum(self.image_processor)
         self.tower, self.used_layers = self._model.model.video_tower, _used_layers(self._model)
         self.decoder = self._model.model.language_model
-        self._decode = _decoder(variant.decode)
+        self._decode = decoder(variant.decode)
         self._preprocess = PREPROCESSORS[variant.preprocess](self._processor, workload)
         self._encode = ENCODERS[variant.vision](self._model)
         end_token = self._processor.tokenizer.eos_token_id
@@ -221,14 +221,6 @@ ENCODERS: dict[str, Callable[[Any], Encode]] = {
     "batched": used_layers,
     "compile": lambda model: torch.compile(used_layers(model), fullgraph=True, dynamic=False),
 }
-
-
-def _decoder(choice: str) -> Decoder:
-    if choice == "dali":
-        from evbench.pipelines.dali import DaliDecoder
-
-        return DaliDecoder()
-    return {"plain": decode_plain, "threaded": decode_threaded}[choice]
 
 
 def question(prompt: str) -> str:

@@ -7,7 +7,7 @@ import av
 import numpy as np
 import pytest
 
-from evbench import sample
+from evbench import sample, torture
 
 MakeClip = Callable[..., Path]
 
@@ -28,6 +28,14 @@ def make_clip(tmp_path: Path) -> MakeClip:
         return path
 
     return make
+
+
+@pytest.fixture(scope="session")
+def torture_clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with all torture clips but the long one."""
+    folder = tmp_path_factory.mktemp("torture")
+    torture.make(folder, torture.recipes())
+    return folder
 
 
 @pytest.fixture(params=["missing", "folder", "empty", "png", "text", "audio", "truncated", "headless", "short", "playlist"])

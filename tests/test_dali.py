@@ -6,17 +6,22 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from rich.console import Console
 from transformers import VideoLlavaVideoProcessor
 
-from evbench import sample
+from evbench import sample, torture
 from evbench.errors import UserError
-from evbench.pipelines.dali import BT470BG, BT709, LUMA, DaliDecoder, _to_rgb, repair_bt709
+from evbench.pipelines import dali
+from evbench.pipelines.dali import BT470BG, BT709, LUMA, DaliDecoder, _to_rgb, obstacle, repair_bt709
 from evbench.pipelines.pixels import Recipe, pixel_values
-from evbench.pipelines.video import POLICIES, decode_plain
+from evbench.pipelines.video import POLICIES, decode_plain, probe
+from evbench.render import Table, to_rich
 from tests.conftest import MakeClip
 from tests.examples import CLIP, drawn_sample
+from tests.right_frames import COLOUR_ERROR, colour_error, picked, require_right_frames
 
 
 def test_the_repair_undoes_a_conversion_with_the_wrong_matrix() -> None:
@@ -33,6 +38,81 @@ def test_the_repair_undoes_a_conversion_with_the_wrong_matrix() -> None:
 def test_grey_stays_grey() -> None:
     grey = torch.arange(256, dtype=torch.uint8)[:, None].expand(-1, 3)
     assert torch.equal(repair_bt709(grey), grey)
+
+
+OBSTACLES = {
+    "edit-list-start.mp4": "hides 7 frames by an edit list",
+    "edit-list-middle.mp4": "hides 11 frames by an edit list",
+    "edit-list-end.mp4": "hides 40 frames by an edit list",
+    "open-gop-cut.mp4": "begins with 1 frames that refer to frames before its start",
+    "odd-444.mp4": "is yuv444p, and DALI reads 4:2:0 only",
+    "odd-vp9.webm": "is of 255x191 pixels, and NVDEC writes pictures with even edges only",
+    "ten-bit-h264.mp4": "is H.264 in yuv420p10le, and NVDEC decodes H.264 in 8 bit only",
+}
+
+
+@pytest.mark.parametrize("name", [recipe.name for recipe in torture.recipes()])
+def test_what_cannot_work_is_known_without_a_gpu(name: str, torture_clips: Path) -> None:
+    found = obstacle(probe(torture_clips / name))
+    if name not in OBSTACLES:
+        assert found is None
+        return
+    assert OBSTACLES[name] in (found or "")
+    with pytest.raises(UserError, match="; use decode=threaded") as caught:
+        DaliDecoder()(torture_clips / name, 8, "inclusive")
+    assert f"{name} {OBSTACLES[name]}" in str(caught.value)
+
+
+def test_a_pipeline_that_failed_is_not_run_again_and_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    """DALI's message, shortened; the reason stands below a traceback, and the pipeline is of no use afterwards."""
+    message = 'Critical error in pipeline:\nin decode\nencountered:\n\nAssert on "caps" failed: Codec configuration not supported\n'
+    built: list[FailingPipeline] = []
+
+    class FailingPipeline:
+        def run(self, encoded: object) -> object:
+            assert not hasattr(self, "failed"), "run again"
+            self.failed = True
+            raise RuntimeError(message)
+
+    def build(indices: tuple[int, ...]) -> FailingPipeline:
+        built.append(FailingPipeline())
+        return built[-1]
+
+    monkeypatch.setattr(dali, "_build", build)
+    decode = DaliDecoder()
+    for _ in range(2):
+        with pytest.raises(UserError, match=r"DALI cannot decode it .*Codec configuration not supported"):
+            decode(sample.CLIP, 8, "inclusive")
+    assert len(built) == 2
+
+
+@pytest.mark.gpu
+def test_dali_returns_the_right_frames_of_each_torture_clip_or_refuses_it(
+    torture_clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (long,) = torture.make(tmp_path, [torture.long_recipe()])
+    decode, rows = DaliDecoder(), []
+    for folder, clip in [*((torture_clips, clip) for clip in torture.read_index(torture_clips)), (tmp_path, long)]:
+        for policy in POLICIES:
+            expected = picked(clip, policy)
+            read, error = "", ""
+            try:
+                frames = decode(folder / clip.file, len(expected), policy)
+                pixels = np.asarray(torch.as_tensor(frames.pixels).cpu())
+                read = " ".join(str(torture.read_bar_code(picture)) for picture in pixels)
+                require_right_frames(frames, pixels, clip, policy)
+                error = f"{colour_error(pixels):.1f}" if clip is not long else "too small"  # its colour fields
+                outcome = "WRONG COLOURS" if clip is not long and float(error) > COLOUR_ERROR else "right"
+            except UserError as refusal:
+                outcome = f"refused: {refusal}"
+            except AssertionError:
+                outcome = f"WRONG FRAMES, asked for {' '.join(map(str, expected))}"
+            rows.append((clip.file, policy, read, error, outcome))
+    with capsys.disabled():
+        table = Table("DALI on the torture clips", ("Clip", "Policy", "Bar codes", "Colour error", "Outcome"), tuple(rows))
+        Console(width=240).print(to_rich(table, numbers=False))
+    assert [row for row in rows if row[-1].startswith("WRONG")] == []
+    assert any(row[-1] == "right" for row in rows), "refusing everything is no answer"
 
 
 @pytest.mark.gpu

@@ -54,6 +54,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "scenes": {"errors", "files", "pipelines"},
     "training": DATA | {"pipelines", "scenes", "machine", "workload"},
     "worker": DATA | {"measure", "evidence", "observe", "memory", "energy", "preparations", "planted", "gpu", "trace", "pipelines"},
+    "torture": {"errors", "files", "encoding"},
+    "frames": {"errors", "machine", "variants", "pipelines", "render", "torture"},
     "workload": DATA | {"machine", "sample", "pipelines", "scenes"},
     "journal": DATA | {"files", "encoding"},
     "session": DATA | {"machine", "schedule", "statistics", "judge", "conditions", "journal", "measure", "outputs", "worker", "pipelines"},

@@ -7,7 +7,7 @@ import av
 import numpy as np
 import pytest
 
-from evbench import sample
+from evbench import sample, torture
 from evbench.errors import UserError
 from evbench.pipelines import video
 from evbench.pipelines.video import Decoder, decode_plain, decode_threaded, probe
@@ -96,14 +96,7 @@ def test_odd_sizes_and_exactly_enough_frames(make_clip: MakeClip) -> None:
 def test_a_clip_that_was_trimmed_without_encoding_is_whole(shift: float, tmp_path: Path) -> None:
     """An edit list hides its first frames; the header counts them, the packets are there, the decoder does not show them."""
     path = tmp_path / "trimmed.mp4"
-    with av.open(str(sample.CLIP)) as source, av.open(path, "w") as target:
-        stream = source.streams.video[0]
-        copy = target.add_stream_from_template(stream)
-        for packet in source.demux(stream):
-            if packet.size and packet.pts is not None and packet.dts is not None:
-                ticks = int(shift / float(stream.time_base or 1))
-                packet.pts, packet.dts, packet.stream = packet.pts - ticks, packet.dts - ticks, copy
-                target.mux(packet)
+    trim(path, shift)
     hidden = round(shift * 20)
     plain, threaded = (decode(path, 8, "inclusive") for decode in DECODERS)
     assert np.array_equal(plain.pixels, threaded.pixels)
@@ -111,3 +104,57 @@ def test_a_clip_that_was_trimmed_without_encoding_is_whole(shift: float, tmp_pat
     with av.open(str(sample.CLIP)) as source:
         every = [frame.to_ndarray(format="rgb24") for frame in source.decode(video=0)]
     assert np.array_equal(plain.pixels, np.stack([every[hidden + index] for index in plain.indices]))
+
+
+def trim(target: Path, start: float = 0.25, **options: str) -> None:
+    """The sample without its first `start` seconds, not encoded again."""
+    with av.open(str(sample.CLIP)) as source, av.open(target, "w", options=options) as container:
+        stream = source.streams.video[0]
+        copy = container.add_stream_from_template(stream)
+        for packet in source.demux(stream):
+            if packet.size and packet.pts is not None and packet.dts is not None:
+                ticks = int(start / float(stream.time_base or 1))
+                packet.pts, packet.dts, packet.stream = packet.pts - ticks, packet.dts - ticks, copy
+                container.mux(packet)
+
+
+@pytest.mark.parametrize("read", [choose_without_decoding, *DECODERS])
+def test_a_trimmed_clip_that_is_cut_off_is_refused(read: Callable[[Path, int, str], object], tmp_path: Path) -> None:
+    """Both have fewer frames than the header promises; the missing ones must not pass for hidden ones."""
+    whole, path = tmp_path / "whole.mp4", tmp_path / "cut.mp4"
+    trim(whole, movflags="faststart")
+    assert len(probe(whole).seconds) == 15
+    content = whole.read_bytes()
+    path.write_bytes(content[: len(content) * 3 // 4])
+    with pytest.raises(UserError, match=r"cut\.mp4 is cut off: its header promises 20 frames and it holds 1"):
+        read(path, 8, "inclusive")
+
+
+@pytest.mark.parametrize("kind", ["mkv", "mov", "ts", "flv"])
+@pytest.mark.parametrize("decode", DECODERS)
+def test_other_containers_give_the_same_frames(decode: Decoder, kind: str, tmp_path: Path) -> None:
+    path = tmp_path / f"clip.{kind}"
+    trim(path, 0.0)
+    frames, expected = decode(path, 8, "inclusive"), decode_plain(sample.CLIP, 8, "inclusive")
+    assert frames.indices == expected.indices
+    assert np.array_equal(frames.pixels, expected.pixels)
+    begin = frames.seconds[0]
+    assert [second - begin for second in frames.seconds] == pytest.approx(expected.seconds, abs=2e-3)
+
+
+@pytest.mark.parametrize("decode", DECODERS)
+@pytest.mark.parametrize(
+    ("kind", "told"), [("mpg", "does not say when each frame is shown; "), ("avi", "does not come out of the decoder, which gives one at ")]
+)
+def test_a_container_without_times_is_refused(kind: str, told: str, decode: Decoder, tmp_path: Path) -> None:
+    """These hold no presentation times for H.264, and with B-frames nobody knows them; FFmpeg guesses, wrongly in AVI."""
+    path = tmp_path / f"clip.{kind}"
+    with av.open(path, "w") as container:
+        stream = container.add_stream("libx264", rate=25, options={"bf": "2"})
+        stream.width, stream.height, stream.pix_fmt = 256, 192, "yuv420p"
+        for number in range(40):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(torture.draw(number, 192, 256), format="rgb24")))
+        container.mux(stream.encode())
+    with pytest.raises(UserError, match=told) as caught:
+        decode(path, 8, "inclusive")
+    assert f"; encode it again: ffmpeg -i clip.{kind} new.mp4" in str(caught.value)
