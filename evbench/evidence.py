@@ -194,7 +194,7 @@ def unmet(sign: Sign, evidence: Evidence) -> str | None:
     """What speaks against a sign, in words. None if nothing does."""
     found = evidence.matching(sign.stage, sign.names)
     if sign.times == "never":
-        return f"{_told(sign, found)}, which do not belong there" if found else None
+        return f"{_told(sign, found)}, which this choice does not do" if found else None
     if not found:
         return f"{sign.stage}: no {sign.what} (looked for {sign.names})"
     least = _least(sign, evidence)
