@@ -30,7 +30,7 @@ from typing import Any
 from evbench.measure import Instruments
 from evbench.results import STAGES, Proof
 from evbench.signs import GREEDY, LAYER, SIGNS, Sign
-from evbench.stages import Stages, run_stages
+from evbench.stages import Pipeline, run_stages
 from evbench.trace import PREFIX, events, ranges, record
 from evbench.variants import CHOICES, Variant
 
@@ -57,7 +57,7 @@ class Evidence:
         return {name: times for name, times in self.names.get(stage, {}).items() if re.match(pattern, name)}
 
 
-def gather(pipeline: Stages[Any, Any, Any], path: Path, new_tokens: int, using: Instruments) -> Evidence:
+def gather(pipeline: Pipeline[Any, Any, Any], path: Path, new_tokens: int, using: Instruments) -> Evidence:
     """Run one sample three times, untimed: as it is, under torch.profiler, and with a hook on each call of a Python function.
 
     The profiler and the hook have a run each: the functions of one are no business of the other.
@@ -195,7 +195,7 @@ def unmet(sign: Sign, evidence: Evidence) -> str | None:
     """What speaks against a sign, in words. None if nothing does."""
     found = evidence.matching(sign.stage, sign.names)
     if sign.times == "never":
-        return f"{_told(sign, found)}, which do not belong there" if found else None
+        return f"{_told(sign, found)}, which this choice does not do" if found else None
     if not found:
         return f"{sign.stage}: no {sign.what} (looked for {sign.names})"
     least = _least(sign, evidence)

@@ -16,7 +16,7 @@ class Sign:
 
     stage: str
     what: str
-    """In words."""
+    """In words that a "no" may stand in front of."""
     names: str
     """Regular expression for the names that a run leaves, each with its source in front: see `evbench.evidence`."""
     times: Times = "once"
@@ -47,38 +47,38 @@ FRAME_THREAD = r"thread:av:\w+:df"
 SIGNS: dict[str, dict[str, tuple[Sign, ...]]] = {
     "decode": {
         "plain": (
-            Sign("load", "the function", r"function:evbench\.pipelines\.(video\.decode_plain|events\.read_plain)$"),
-            Sign("load", "a decoder of FFmpeg", r"decoder:", models=VIDEO),
-            Sign("load", "a decoder told to use threads for frames", r"decoder:.* (AUTO|FRAME)$", "never", VIDEO),
-            Sign("load", "FFmpeg's frame threads", FRAME_THREAD, "never", VIDEO),
-            Sign("load", "each image in the main thread", r"function:evbench\.pipelines\.events\._read$", "each frame", EVENTS),
+            Sign("load", "call of plain decoding", r"function:evbench\.pipelines\.(video\.decode_plain|events\.read_plain)$"),
+            Sign("load", "decoder of FFmpeg", r"decoder:", models=VIDEO),
+            Sign("load", "decoder told to use a thread for each frame", r"decoder:.* (AUTO|FRAME)$", "never", VIDEO),
+            Sign("load", "frame threads of FFmpeg", FRAME_THREAD, "never", VIDEO),
+            Sign("load", "images read in the main thread", r"function:evbench\.pipelines\.events\._read$", "each frame", EVENTS),
             Sign("load", "work in a pool's threads", r"pool:evbench\.pipelines\.", "never"),
         ),
         "threaded": (
-            Sign("load", "the function", r"function:evbench\.pipelines\.(video\.decode_threaded|events\.read_threaded)$"),
-            Sign("load", "a decoder told to use threads for frames", r"decoder:.* (AUTO|FRAME)$", models=VIDEO),
-            Sign("load", "FFmpeg's frame threads", rf"{FRAME_THREAD}|thread:dav1d", models=VIDEO),
-            Sign("load", "each frame converted in a pool's threads", r"pool:evbench\.pipelines\.video\._convert$", "each frame", VIDEO),
-            Sign("load", "each image in a pool's threads", r"pool:evbench\.pipelines\.events\._read$", "each frame", EVENTS),
+            Sign("load", "call of threaded decoding", r"function:evbench\.pipelines\.(video\.decode_threaded|events\.read_threaded)$"),
+            Sign("load", "decoder told to use a thread for each frame", r"decoder:.* (AUTO|FRAME)$", models=VIDEO),
+            Sign("load", "frame threads of FFmpeg", rf"{FRAME_THREAD}|thread:dav1d", models=VIDEO),
+            Sign("load", "frames converted in a pool's threads", r"pool:evbench\.pipelines\.video\._convert$", "each frame", VIDEO),
+            Sign("load", "images read in a pool's threads", r"pool:evbench\.pipelines\.events\._read$", "each frame", EVENTS),
         ),
         "dali": (
-            Sign("load", "the function", r"function:evbench\.pipelines\.dali\.DaliDecoder\.__call__$"),
-            Sign("load", "a run of a DALI pipeline", r"function:nvidia\.dali\.pipeline\.Pipeline\.run$"),
-            Sign("load", "DALI's conversion of decoded frames on the GPU", r"kernel:.*dali::VideoColorSpaceConversion", "each frame"),
-            Sign("load", "a decoder of FFmpeg", r"decoder:", "never"),
+            Sign("load", "call of decoding with DALI", r"function:evbench\.pipelines\.dali\.DaliDecoder\.__call__$"),
+            Sign("load", "run of a DALI pipeline", r"function:nvidia\.dali\.pipeline\.Pipeline\.run$"),
+            Sign("load", "frames converted by DALI on the GPU", r"kernel:.*dali::VideoColorSpaceConversion", "each frame"),
+            Sign("load", "decoder of FFmpeg", r"decoder:", "never"),
         ),
     },
     "preprocess": {
         "processor": (
-            Sign("preprocess", "transformers' processor", PROCESSOR, models=VIDEO),
-            Sign("preprocess", "transformers' processor for each image", PROCESSOR, "each frame", EVENTS),
-            Sign("preprocess", "preprocessing of evbench's own", r"function:evbench\.pipelines\.pixels\.pixel_values$", "never"),
+            Sign("preprocess", "call of transformers' processor", PROCESSOR, models=VIDEO),
+            Sign("preprocess", "call of transformers' processor", PROCESSOR, "each frame", EVENTS),
+            Sign("preprocess", "call of direct preprocessing", r"function:evbench\.pipelines\.pixels\.pixel_values$", "never"),
         ),
         "direct": (
-            Sign("preprocess", "the function", r"function:evbench\.pipelines\.pixels\.pixel_values$"),
-            Sign("preprocess", "a bicubic resize", r"op:aten::_upsample_bicubic2d_aa$"),
-            Sign("preprocess", "a resize on the GPU", r"kernel:.*upsample_gen2d_aa", devices=GPU),
-            Sign("preprocess", "transformers' processor", PROCESSOR, "never"),
+            Sign("preprocess", "call of direct preprocessing", r"function:evbench\.pipelines\.pixels\.pixel_values$"),
+            Sign("preprocess", "bicubic resize", r"op:aten::_upsample_bicubic2d_aa$"),
+            Sign("preprocess", "resize on the GPU", r"kernel:.*upsample_gen2d_aa", devices=GPU),
+            Sign("preprocess", "call of transformers' processor", PROCESSOR, "never"),
         ),
     },
     "attention": {
@@ -86,7 +86,7 @@ SIGNS: dict[str, dict[str, tuple[Sign, ...]]] = {
             Sign("vision", "attention written out", WRITTEN_OUT, "each layer"),
             Sign("vision", "scaled_dot_product_attention", r"op:aten::_?scaled_dot_product", "never"),
             Sign("generate", "attention written out", r"function:.*\.eager_attention_forward$", "each layer"),
-            Sign("generate", "a softmax", r"op:aten::_softmax$", "each layer"),
+            Sign("generate", "softmax", r"op:aten::_softmax$", "each layer"),
             Sign("generate", "scaled_dot_product_attention", r"op:aten::_?scaled_dot_product", "never"),
         ),
         "sdpa": (
@@ -103,61 +103,61 @@ SIGNS: dict[str, dict[str, tuple[Sign, ...]]] = {
     },
     "vision": {
         "eager": (
-            Sign("vision", "transformers' function", r"function:transformers\.[\w.]+\.get_video_features$", models=VIDEO),
-            Sign("vision", "each image by itself", r"function:evbench\.pipelines\.eventgpt\.EventGPTModel\.features$",
+            Sign("vision", "call of transformers' encoder", r"function:transformers\.[\w.]+\.get_video_features$", models=VIDEO),
+            Sign("vision", "call for one image", r"function:evbench\.pipelines\.eventgpt\.EventGPTModel\.features$",
                      "each frame", EVENTS),
-            Sign("vision", "a compiled graph", COMPILED, "never"),
+            Sign("vision", "compiled graph", COMPILED, "never"),
         ),
         "batched": (
-            Sign("vision", "the function", r"function:evbench\.pipelines\.video_llava\.used_layers\.", models=VIDEO),
-            Sign("vision", "the function", r"function:evbench\.pipelines\.eventgpt\.batched\.", models=EVENTS),
-            Sign("vision", "a layer that is not compiled", LAYER),
-            Sign("vision", "a compiled graph", COMPILED, "never"),
+            Sign("vision", "call of the tower's used layers", r"function:evbench\.pipelines\.video_llava\.used_layers\.", models=VIDEO),
+            Sign("vision", "call of the tower with all images", r"function:evbench\.pipelines\.eventgpt\.batched\.", models=EVENTS),
+            Sign("vision", "layers that are not compiled", LAYER),
+            Sign("vision", "compiled graph", COMPILED, "never"),
         ),
         "compile": (
-            Sign("vision", "the function", r"function:evbench\.pipelines\.video_llava\.used_layers\.", models=VIDEO),
-            Sign("vision", "the function", r"function:evbench\.pipelines\.eventgpt\.batched\.", models=EVENTS),
-            Sign("vision", "a compiled graph", COMPILED),
+            Sign("vision", "call for the layers used", r"function:evbench\.pipelines\.video_llava\.used_layers\.", models=VIDEO),
+            Sign("vision", "call for all images at once", r"function:evbench\.pipelines\.eventgpt\.batched\.", models=EVENTS),
+            Sign("vision", "compiled graph", COMPILED),
             Sign("vision", "code of the compiler", INDUCTOR),
             Sign("vision", "Triton kernels of the compiler", TRITON, devices=GPU),
-            Sign("vision", "a layer that is not compiled", LAYER, "never"),
+            Sign("vision", "layers not compiled", LAYER, "never"),
         ),
     },
     "generate": {
         "dynamic": (
-            Sign("generate", "transformers' generate", GENERATE),
+            Sign("generate", "call of transformers' generate", GENERATE),
             Sign("generate", "writes to a growing cache", GROWING, "each layer"),
             Sign("generate", "writes to a growing cache", GROWING, "each step"),
             Sign("generate", "writes to a cache of fixed size", FIXED, "never"),
-            Sign("generate", "a compiled graph", COMPILED, "never"),
+            Sign("generate", "compiled graph", COMPILED, "never"),
         ),
         "static": (
-            Sign("generate", "the loop", r"function:evbench\.pipelines\.generate\.StaticLoop\.__call__$"),
-            Sign("generate", "a step", r"function:evbench\.pipelines\.generate\.StaticLoop\._decode$", "each step"),
+            Sign("generate", "call of the loop", r"function:evbench\.pipelines\.generate\.StaticLoop\.__call__$"),
+            Sign("generate", "call of a step", r"function:evbench\.pipelines\.generate\.StaticLoop\._decode$", "each step"),
             Sign("generate", "writes to a cache of fixed size", FIXED, "each layer"),
             Sign("generate", "writes to a cache of fixed size", FIXED, "each step"),
-            Sign("generate", "transformers' generate", GENERATE, "never"),
-            Sign("generate", "a compiled graph", COMPILED, "never"),
+            Sign("generate", "call of transformers' generate", GENERATE, "never"),
+            Sign("generate", "compiled graph", COMPILED, "never"),
         ),
         "static-compile": (
-            Sign("generate", "the loop", r"function:evbench\.pipelines\.generate\.StaticLoop\.__call__$"),
-            Sign("generate", "a cache of fixed size", FIXED),
-            Sign("generate", "a compiled graph", COMPILED, "each step"),
+            Sign("generate", "call of the loop", r"function:evbench\.pipelines\.generate\.StaticLoop\.__call__$"),
+            Sign("generate", "writes to a cache of fixed size", FIXED),
+            Sign("generate", "compiled graph", COMPILED, "each step"),
             Sign("generate", "code of the compiler", INDUCTOR, "each step"),
             Sign("generate", "Triton kernels of the compiler", TRITON, "each step", devices=GPU),
-            Sign("generate", "transformers' generate", GENERATE, "never"),
+            Sign("generate", "call of transformers' generate", GENERATE, "never"),
         ),
     },
 }  # fmt: skip
 """All of them are there if the choice is active."""
 
 GREEDY = (
-    Sign("generate", "the most likely token taken", r"op:aten::argmax$"),
+    Sign("generate", "choice of the most likely token", r"op:aten::argmax$"),
     # A compiled graph that draws asks for its seeds with randint.
     Sign("generate", "random numbers", r"op:aten::(multinomial|bernoulli|exponential|uniform|normal|random|rand|randn|randint|randperm)"
          r"(_like|_)?$", "never"),
     Sign("generate", "random numbers drawn on the GPU", r"kernel:.*(distribution_\w*kernel|multinomial|philox)", "never"),
-    Sign("generate", "a search over several answers", r"function:transformers\.[\w.]+\.GenerationMixin\._(beam_search|assisted_decoding)$",
+    Sign("generate", "search over several answers", r"function:transformers\.[\w.]+\.GenerationMixin\._(beam_search|assisted_decoding)$",
          "never"),
 )  # fmt: skip
 """Decoding is no choice: each variant takes the most likely token."""

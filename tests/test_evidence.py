@@ -206,19 +206,19 @@ def growing_cache_in_the_loop(patch: pytest.MonkeyPatch) -> None:
 
 
 REPLACED: dict[str, tuple[Callable[[pytest.MonkeyPatch], None], str, str, str]] = {
-    "threaded decoding by plain": (plain_in_place_of_threaded, "decode", "threaded", "load: no the function"),
+    "threaded decoding by plain": (plain_in_place_of_threaded, "decode", "threaded", "load: no call of threaded decoding"),
     "direct preprocessing by the processor": (
         processor_in_place_of_direct,
         "preprocess",
         "direct",
-        "preprocess: transformers' processor: ",
+        "preprocess: call of transformers' processor: ",
     ),
     "sdpa by eager": (eager_in_place_of_sdpa, "attention", "sdpa", "vision: no fused attention"),
-    "vision compile by eager": (eager_vision_in_place_of_compile, "vision", "compile", "vision: no a compiled graph"),
-    "vision compile by the same, not compiled": (used_layers_without_compile, "vision", "compile", "vision: no a compiled graph"),
+    "vision compile by eager": (eager_vision_in_place_of_compile, "vision", "compile", "vision: no compiled graph"),
+    "vision compile by the same, not compiled": (used_layers_without_compile, "vision", "compile", "vision: no compiled graph"),
     "vision eager by what compile would run": (all_images_at_once, "vision", "eager", "vision: "),
-    "static by dynamic": (dynamic_in_place_of("static"), "generate", "static", "generate: no the loop"),
-    "static-compile by dynamic": (dynamic_in_place_of("static-compile"), "generate", "static-compile", "generate: no a compiled graph"),
+    "static by dynamic": (dynamic_in_place_of("static"), "generate", "static", "generate: no call of the loop"),
+    "static-compile by dynamic": (dynamic_in_place_of("static-compile"), "generate", "static-compile", "generate: no compiled graph"),
     "the fixed cache by a growing one": (growing_cache_in_the_loop, "generate", "static", "generate: no writes to a cache of fixed size"),
 }
 """What is replaced in silence: how, the part, the choice that is named, and what has to be told."""
@@ -239,14 +239,14 @@ def test_a_decoder_without_threads_is_found_out(monkeypatch: pytest.MonkeyPatch)
     no_frame_threads(monkeypatch)
     told = inactive("fast-decode", "video-llava", observed("fast-decode", "video-llava"))
     assert list(told) == ["decode"]
-    assert told["decode"].startswith("load: no FFmpeg's frame threads")
+    assert told["decode"].startswith("load: no frame threads of FFmpeg")
 
 
 def test_images_read_one_after_the_other_are_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
     images_in_the_main_thread(monkeypatch)
     told = inactive("fast-decode", "eventgpt", observed("fast-decode", "eventgpt"))
     assert list(told) == ["decode"]
-    assert told["decode"].startswith("load: no each image in a pool's threads")
+    assert told["decode"].startswith("load: no images read in a pool's threads")
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -265,7 +265,7 @@ def test_compiling_that_is_switched_off_is_found_out(way: str, model: str, monke
     with torch.compiler.set_stance("force_eager" if way == "stance" else "default"):
         told = inactive("optimized", model, observed("optimized", model))
     assert list(told) == ["vision", "generate"]
-    assert "vision: no a compiled graph" in told["vision"]
+    assert "vision: no compiled graph" in told["vision"]
     assert told["generate"].endswith("it ran as generate=static does")
 
 
