@@ -142,14 +142,14 @@ def _try(case: Case, laboratory: Laboratory, expected: dict[int, outputs.Expecte
             found[sample] = outputs.hold_against(expected[sample], seen, dtype)
             if different := work_differences(expected[sample].baseline.work, seen.work):
                 caught.append(f"same work: {'; '.join(different)}")
-        proofs = subject.prove()
-    checks = merge(found)
-    blamed = first_divergence(checks)
-    if blamed is not None:
-        caught.append(f"{blamed.stage}, {blamed.fed}: {blamed.rule}")
-    # What a fault does to the signs of a choice is no proof of it; that decoding is not greedy is.
-    parts = proofs if case.mutant is None else [proof for proof in proofs if proof.part == "decoding"]
-    caught += [f"{proof.part} {proof.choice} not active: {proof.evidence}" for proof in parts if not proof.active]
+        checks = merge(found)
+        blamed = first_divergence(checks)
+        if blamed is not None:
+            caught.append(f"{blamed.stage}, {blamed.fed}: {blamed.rule}")
+        if not caught:
+            # What is planted may wipe out the signs of a choice, which would catch anything; that decoding is not greedy is no such sign.
+            parts = [proof for proof in subject.prove() if case.mutant is None or proof.part == "decoding"]
+            caught += [f"{proof.part} {proof.choice} not active: {proof.evidence}" for proof in parts if not proof.active]
     nearest = blamed or max(checks, key=lambda check: (GRADES.index(check.grade), distance(check.figure, check.line)))
     away = distance(nearest.figure, nearest.line) if nearest.line else None
     beyond = tuple(check for check in checks if check.grade != "pass")

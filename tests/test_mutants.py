@@ -1,0 +1,166 @@
+"""Every fault that is planted is caught, and by the stage that it is in; what computes the same passes. On the small trained model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers.cache_utils import Cache
+
+from evbench import outputs, sample
+from evbench.differences import work_differences
+from evbench.equivalence import Finding, first_divergence, merge, worst
+from evbench.mutation import require_mutable
+from evbench.observe import Observation, follow, observe
+from evbench.outputs import Expected, hold_against
+from evbench.pipelines import generate, pixels
+from evbench.pipelines.build import build
+from evbench.pipelines.mutants import MUTANTS, Mutant
+from evbench.results import Sample, Workload
+from evbench.scenes.captions import QUESTIONS
+from evbench.variants import REFERENCE, parse
+from tests.examples import NOWHERE
+
+UNCOMPILED = "optimized+vision=batched+generate=static"
+NEW_TOKENS = 40
+PATHS = {"video-llava": [sample.CLIP, sample.OTHER_CLIP], "eventgpt": [sample.EVENTS, sample.OTHER_EVENTS]}
+CASES = [(model, name) for model in PATHS for name, mutant in MUTANTS.items() if model in mutant.models]
+Watched = Callable[[], Any]
+
+
+def workload(model: str) -> Workload:
+    pictures, policy = (8, "inclusive") if model == "video-llava" else (5, "all")
+    question = QUESTIONS["concise"]
+    return Workload(model, "small", None, (NOWHERE,), pictures, policy, question, NEW_TOKENS, False, "cpu", "float32", None)
+
+
+class Bench:
+    """Two samples of one model: the baseline's outputs and the reference's, made once."""
+
+    def __init__(self, model: str, folder: Path) -> None:
+        self.model, self.folder = model, folder
+        baseline, reference = build(parse("baseline"), workload(model)), build(REFERENCE, workload(model), "float64")
+        self.expected: list[Expected] = []
+        for number, path in enumerate(PATHS[model]):
+            ours = observe(baseline, path, NEW_TOKENS, folder / f"{number}-baseline", None, False)
+            again = observe(baseline, path, NEW_TOKENS, folder / f"{number}-again", ours, False)
+            follow(reference, path, folder / f"{number}-reference", ours, "float64")
+            self.expected.append(Expected(ours, again, folder / f"{number}-reference"))
+
+    def observe(self, variant: str, mutant: Mutant | None = None) -> list[Observation]:
+        pipeline = build(parse(variant), workload(self.model))
+        if mutant is not None:
+            mutant.plant(pipeline, PATHS[self.model])
+        count = 1 if mutant is None else mutant.samples
+        return [
+            observe(pipeline, PATHS[self.model][number], NEW_TOKENS, self.folder / f"{number}-subject", expected.baseline, True)
+            for number, expected in enumerate(self.expected[:count])
+        ]
+
+    def compare(self, variant: str, mutant: Mutant | None = None) -> dict[int, list[Finding]]:
+        seen = self.observe(variant, mutant)
+        return {number: hold_against(self.expected[number], one, "float32") for number, one in enumerate(seen)}
+
+
+@pytest.fixture(scope="module", params=list(PATHS))
+def bench(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Bench:
+    return Bench(request.param, tmp_path_factory.mktemp("outputs"))
+
+
+@pytest.fixture(autouse=True)
+def as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """What a fault changes for the whole process is put back, as no worker has to."""
+    monkeypatch.setattr(Cache, "update", Cache.update)
+    monkeypatch.setattr(pixels, "functional", pixels.functional)  # type: ignore[attr-defined]
+    monkeypatch.setattr(generate.StaticLoop, "_next", generate.StaticLoop._next)
+    kernels = ("flash", "mem_efficient", "cudnn")
+    before = [getattr(torch.backends.cuda, f"{kernel}_sdp_enabled")() for kernel in kernels]
+    yield
+    for kernel, enabled in zip(kernels, before, strict=True):
+        getattr(torch.backends.cuda, f"enable_{kernel}_sdp")(enabled)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", list(MUTANTS))
+def test_a_fault_is_caught_where_it_is(bench: Bench, name: str) -> None:
+    mutant = MUTANTS[name]
+    if bench.model not in mutant.models:
+        return
+    checks = merge(bench.compare(UNCOMPILED, mutant))
+    if mutant.harmless:
+        assert worst(checks) == "pass"
+        return
+    if name == "sampled":
+        pytest.skip("a model that is this sure draws what is likeliest: the run's own signs catch it, see the next test")
+    blamed = first_divergence(checks)
+    assert blamed is not None, "nothing caught it"
+    assert blamed.stage == mutant.stage
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("change", ["attention=eager", "decode=threaded", "preprocess=direct", "vision=batched", "generate=static"])
+def test_what_computes_the_same_passes(bench: Bench, change: str) -> None:
+    assert worst(merge(bench.compare(f"baseline+{change}"))) == "pass"
+
+
+@pytest.mark.slow
+def test_what_computes_the_same_compiled_passes(bench: Bench) -> None:
+    assert worst(merge(bench.compare("optimized"))) == "pass"
+
+
+def test_the_same_variant_twice_passes(bench: Bench) -> None:
+    found = bench.compare("baseline")
+    assert worst(merge(found)) == "pass"
+    exact = {finding.rule for finding in found[0] if finding.fed == "chained" and finding.figure == 0}
+    assert {"levels between frames", "levels between pixel values", "tokens"} <= exact
+
+
+def test_logits_follow_the_tokens_they_are_given(bench: Bench) -> None:
+    """What is forced is what the loop would have chosen: else logits and tokens were of two different things."""
+    from safetensors.numpy import load_file
+
+    for expected in bench.expected:
+        logits = load_file(expected.baseline.file)["generate"]
+        assert tuple(logits.argmax(axis=-1).tolist()) == expected.baseline.answer.tokens
+    assert expected.baseline.answer.tokens != bench.expected[0].baseline.answer.tokens
+    assert not work_differences(bench.expected[0].baseline.work, bench.expected[0].again.work)
+
+
+@pytest.mark.parametrize("variant", ["baseline", "optimized+preprocess=processor", "optimized+vision=eager", "optimized+generate=dynamic"])
+def test_faults_are_refused_where_they_could_not_be_planted(variant: str) -> None:
+    from evbench.errors import UserError
+
+    with pytest.raises(UserError, match="take such a variant, such as optimized"):
+        require_mutable(parse(variant))
+    require_mutable(parse("optimized"))
+
+
+# The score.
+
+
+def said(*texts: tuple[str, str]) -> dict[int, outputs.Compared]:
+    return {number: outputs.Compared([], pair) for number, pair in enumerate(texts)}
+
+
+def with_captions(*captions: str | None) -> list[Sample]:
+    return [replace(NOWHERE, caption=caption) for caption in captions]
+
+
+def test_what_is_said_is_scored_where_a_caption_is_known() -> None:
+    from evbench.scenes.captions import describe
+    from evbench.scenes.world import imagine
+
+    captions = [describe(imagine(0, number), "concise", colours=True) for number in range(4)]
+    right = said(*((caption, caption) for caption in captions))
+    (check,) = outputs.task_score(right, with_captions(*captions))
+    assert (check.grade, check.figure, check.samples) == ("pass", 0.0, 4)
+    worse = said(*((caption, caption.replace("red", "blue").replace("left", "right")) for caption in captions))
+    (check,) = outputs.task_score(worse, with_captions(*captions))
+    assert check.grade == "fail"
+    assert check.figure > 0.05
+    assert outputs.task_score(right, with_captions(None, None, None, None)) == ()
+    assert outputs.task_score(said(("?", "?")), with_captions(captions[0])) == (), "nothing is right that could be lost"
