@@ -44,8 +44,8 @@ class Outcome:
     harmless: bool
     caught: tuple[str, ...]
     """By what. Empty if everything passed."""
-    nearest: Check
-    """The first to blame; where all pass, the one that comes nearest to its line."""
+    nearest: Check | None
+    """The first to blame; where all pass, the one that comes nearest to its line. None where it is no check that caught it."""
     distance: float | None
     """Of the figure from its line: 1 is on it. None where the line is zero."""
     checks: tuple[Check, ...]
@@ -150,8 +150,10 @@ def _try(case: Case, laboratory: Laboratory, expected: dict[int, outputs.Expecte
             # What is planted may wipe out the signs of a choice, which would catch anything; that decoding is not greedy is no such sign.
             parts = [proof for proof in subject.prove() if case.mutant is None or proof.part == "decoding"]
             caught += [f"{proof.part} {proof.choice} not active: {proof.evidence}" for proof in parts if not proof.active]
-    nearest = blamed or max(checks, key=lambda check: (GRADES.index(check.grade), distance(check.figure, check.line)))
-    away = distance(nearest.figure, nearest.line) if nearest.line else None
+    others = [check for check in checks if check.fed != "twice"]
+    closest = max(others, key=lambda check: (GRADES.index(check.grade), distance(check.figure, check.line)))
+    nearest = blamed or (None if caught else closest)
+    away = distance(nearest.figure, nearest.line) if nearest is not None and nearest.line else None
     beyond = tuple(check for check in checks if check.grade != "pass")
     return Outcome(case.name, case.variant.name, case.harmless, tuple(dict.fromkeys(caught)), nearest, away, beyond)
 
@@ -161,13 +163,14 @@ def table(tried: Sequence[Outcome]) -> Table:
     rows = []
     for outcome in tried:
         check = outcome.nearest
-        said = (
-            "; ".join(outcome.caught) if outcome.caught else "all pass; nearest to its line: " + f"{check.stage}, {check.fed}: {check.rule}"
-        )
+        said = "; ".join(outcome.caught)
+        if check is not None and not outcome.caught:
+            said = f"passes; nearest: {check.stage}, {check.fed}: {check.rule}"
         away = "-" if outcome.distance is None else f"{outcome.distance:.3g}"
         right = "yes" if outcome.right else "NO"
+        figures = ("-", "-") if check is None else (f"{check.figure:.3g}", f"{check.line:.3g}")
         kind = "the same" if outcome.harmless else "fault"
-        rows.append((outcome.name, kind, right, printable(said), f"{check.figure:.3g}", f"{check.line:.3g}", away))
+        rows.append((outcome.name, kind, right, printable(said), *figures, away))
     return Table(
         "Faults have to fail, and what computes the same has to pass",
         ("", "is", "right", "caught by", "figure", "line", "of the line"),
