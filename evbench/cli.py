@@ -498,20 +498,22 @@ def _mutants(variant: Variant, options: Options, plant: str | None) -> NoReturn:
     plan, now = options.plan(asked, 1), _now()
     folder = _folder(options, now, f"{asked.model}-mutants")
     cases = mutation.cases(variant, asked.model, lambda one: not machine.obstacles(one, asked.model, asked.device))
+    tried: list[mutation.Outcome] = []
     try:
         with journal.writing(folder), _progress() as progress:
             journal.make_folder(folder)
             with compare.laboratory(asked, plan, folder, options.wait, progress) as laboratory:
-                tried = mutation.try_all(cases, laboratory)
+                for outcome in mutation.try_all(cases, laboratory):
+                    tried.append(outcome)
+                    write_whole(folder / "mutants.json", mutation.to_json(tried))
     except KeyboardInterrupt:
-        _complain("interrupted; nothing was written")
+        _complain(f"interrupted; the {len(tried)} of {len(cases)} that were tried are in {folder / 'mutants.json'}")
         raise typer.Exit(130) from None
     except WorkerDied as error:
         _complain(str(error))
         raise typer.Exit(1) from None
     screen.print(to_rich(mutation.table(tried), numbers=False))
     write_whole(folder / "mutants.md", mutation.to_markdown(tried, asked, now, shlex.join(["evbench", *sys.argv[1:]])))
-    write_whole(folder / "mutants.json", mutation.to_json(tried))
     right = all(outcome.right for outcome in tried)
     _tell(f"{'Passed' if right else 'FAILED'}: {mutation.told(tried)}")
     _tell(f"Written to {folder}: mutants.md, mutants.json")

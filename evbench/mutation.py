@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -99,7 +99,7 @@ def cases(variant: Variant, model: str, runs_here: Callable[[Variant], bool]) ->
     return ways + sorted(planted, key=lambda case: not case.harmless)
 
 
-def try_all(every: Sequence[Case], laboratory: Laboratory) -> list[Outcome]:
+def try_all(every: Sequence[Case], laboratory: Laboratory) -> Iterator[Outcome]:
     """One after the other, each in a process of its own."""
     with tempfile.TemporaryDirectory(prefix="evbench-mutants-") as name, ExitStack() as stack:
         folder, samples = Path(name), range(max(case.samples for case in every))
@@ -107,11 +107,9 @@ def try_all(every: Sequence[Case], laboratory: Laboratory) -> list[Outcome]:
         crew.worker("baseline")
         expected = outputs.expect(crew, laboratory.reference(), samples, folder)
         crew.make_room()
-        tried = []
         for place, case in enumerate(every):
             laboratory.tell(case.name, place, len(every))
-            tried.append(_try(case, laboratory, expected, folder))
-        return tried
+            yield _try(case, laboratory, expected, folder)
 
 
 class _Baseline:

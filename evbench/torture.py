@@ -224,7 +224,9 @@ def recipes() -> list[Recipe]:
                X264, _x264(), finish=rotate),
         Recipe("odd-444.mp4", "odd height and width, H.264 in 4:4:4", X264, _x264(), height=191, width=255, pixel_format="yuv444p"),
         odd,
-        Recipe("cropped.mp4", "cropped by the stream: coded in whole blocks of 16, shown smaller", X264, _x264(), height=186, width=250),
+        Recipe("cropped.mp4", "cropped by the stream: coded in whole blocks of 16, shown smaller", X264, _x264(), height=188, width=252),
+        Recipe("cropped-width.mp4", "the same, with half a width that is odd", X264, _x264(), height=188, width=250),
+        Recipe("cropped-height.mp4", "the same, with half a height that is odd", X264, _x264(), height=186, width=252),
         *(Recipe(f"{name}-{reach}.mp4", f"{told}, {reach} range, tagged as that", X264, _x264(), matrix=matrix, full_range=reach == "full")
           for name, told, matrix in (("bt601", "BT.601", Colorspace.ITU601), ("bt709", "BT.709", Colorspace.ITU709))
           for reach in ("limited", "full")),
