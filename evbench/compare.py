@@ -37,6 +37,8 @@ class Earlier:
     sessions: tuple[Session, ...] = ()
     smallest: dict[str, float] = field(default_factory=dict)
     """Noise floors that they were judged by, the larger of two."""
+    outputs: Outputs | None = None
+    """If they are the two sides of one comparison."""
 
     def fingerprint(self) -> str:
         """Of their weights. Empty if there is no such side."""
@@ -79,7 +81,15 @@ def earlier(found: Mapping[Role, tuple[Result, VariantResult]], allowed: Sequenc
         machine.require_same(machines[0], machines[-1], allowed)
     known = [result.rules.smallest for result, _ in found.values()]
     smallest = {name: max(floors.get(name, 0.0) for floors in known) for name in dict.fromkeys(name for floors in known for name in floors)}
-    return Earlier(sides, tuple(sessions.values()), smallest)
+    return Earlier(sides, tuple(sessions.values()), smallest, _compared(found))
+
+
+def _compared(found: Mapping[Role, tuple[Result, VariantResult]]) -> Outputs | None:
+    """What was found of the outputs, where both sides are of the same comparison."""
+    if len(found) < 2 or any(side != result.variants().get(role) for role, (result, side) in found.items()):
+        return None
+    ours, theirs = (result for result, _ in found.values())
+    return ours.outputs if (ours.sessions, ours.outputs) == (theirs.sessions, theirs.outputs) else None
 
 
 def carry_out(asked: Asked, listener: Listener) -> Result:
@@ -95,7 +105,7 @@ def carry_out(asked: Asked, listener: Listener) -> Result:
     with journal.writing(asked.folder), ExitStack() as stack:
         if not asked.fresh:
             journal.make_folder(asked.folder)
-            return _keep(asked, asked.earlier.sides, asked.earlier.sessions)
+            return _keep(asked, asked.earlier.sides, asked.earlier.sessions, asked.earlier.outputs)
         stack.enter_context(exclusive(gpu.identity() if asked.workload.device == "cuda" else "cpu", asked.wait, listener.say))
         return _measure(asked, here, listener)
 

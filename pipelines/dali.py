@@ -60,6 +60,8 @@ def obstacle(clip: Clip) -> str | None:
         return f"is H.264 in {clip.pixel_format}, and NVDEC decodes H.264 in 8 bit only"
     if clip.height % 2 or clip.width % 2:  # ulTargetWidth "should be aligned to 2"
         return f"is of {clip.width}x{clip.height} pixels, and NVDEC writes pictures with even edges only"
+    if clip.height % 4:  # seen with DALI 2.4 at 186 rows and not at 188; the width does not matter
+        return f"is {clip.height} pixels high, and DALI misplaces the colours where half the height is odd"
     return None
 
 

@@ -272,7 +272,8 @@ MUTANTS: dict[str, Mutant] = {
     "frames reversed": Mutant("the last frame first", "load", _frames(lambda frames: frames[::-1].copy())),
     "one frame repeated": Mutant("in the place of the one behind it", "load", _frames(_repeated)),
     "BGR": Mutant("red and blue exchanged", "load", _recoloured("red and blue exchanged")),
-    "BT.601 for BT.709": Mutant("the other colour matrix", "load", _recoloured("BT.601 taken for BT.709"), ("video-llava",)),
+    # Its frames are no further apart than those of two decoders: it is the model's input that gives it away.
+    "BT.601 for BT.709": Mutant("the other colour matrix", "preprocess", _recoloured("BT.601 taken for BT.709"), ("video-llava",)),
     "full for limited range": Mutant("16 - 235 stretched to 0 - 255 once too often", "load", _recoloured("full range taken for limited"),
                                      ("video-llava",)),
     "wrong mean": Mutant("that of ImageNet", "preprocess", _normalised_otherwise((0.485, 0.456, 0.406), None)),

@@ -16,7 +16,7 @@ from evbench.pipelines import eventgpt, events
 from evbench.pipelines.eventgpt import EventGPT, pool
 from evbench.results import Workload
 from evbench.stages import run_stages
-from evbench.variants import CHOICES, parse
+from evbench.variants import CHOICES, REFERENCE, parse
 from tests.examples import NOWHERE
 
 NEW_TOKENS = 24
@@ -111,7 +111,7 @@ def test_a_prompt_that_would_be_cut_is_refused() -> None:
 
 def test_there_is_code_for_every_choice() -> None:
     assert set(eventgpt.ENCODERS) == set(CHOICES["vision"])
-    assert set(eventgpt.PREPROCESSORS) == set(CHOICES["preprocess"])
+    assert set(eventgpt.PREPROCESSORS) == {*CHOICES["preprocess"], REFERENCE.preprocess}
     assert set(eventgpt.READERS) == {name for name, choice in CHOICES["decode"].items() if "eventgpt" in choice.models}
 
 

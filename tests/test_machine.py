@@ -49,7 +49,7 @@ def test_a_missing_compiler_is_named_and_nothing_is_replaced(monkeypatch: pytest
     assert "vision=compile and generate=static-compile needs a C++ compiler" in told
     assert told.count("apt install g++") == 1
     cure = told.rpartition(" ")[2]
-    assert cure == "optimized+vision=eager+generate=static"
+    assert cure == "optimized+vision=batched+generate=static"
     machine.require(parse(cure), "video-llava", "cpu")
 
 
