@@ -26,7 +26,7 @@ def test_the_table_is_that_of_the_recorded_run() -> None:
     recorded = {" ".join(line.split()) for line in screen.file.getvalue().splitlines()}
     shown = README[README.index("    video-llava: optimized") : README.index("The first lines say")]
     lines = [" ".join(line.split()) for line in shown.splitlines() if line.strip()]
-    assert len(lines) == 22
+    assert len(lines) == 38
     assert not [line for line in lines if line not in recorded]
 
 
@@ -34,7 +34,7 @@ def test_every_link_leads_somewhere_and_it_is_short() -> None:
     links = [link for link in re.findall(r"\]\(([^)]+)\)", README) if not link.startswith("http")]
     assert len(links) >= 7
     assert not [link for link in links if not (ROOT / link).exists()]
-    assert len(README.splitlines()) <= 130
+    assert len(README.splitlines()) <= 180
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "profiles").rglob("result.json")), ids=lambda path: path.parent.name)

@@ -1,0 +1,129 @@
+"""Who is asked for what, and in which order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from evbench import outputs
+from evbench.observe import Observation
+from evbench.outputs import Reference, choose
+from evbench.results import Role, Work
+from evbench.stages import Answer
+from tests.simulation import simulated_workload
+
+TOKENS = (1, 2, 3)
+
+
+def arrays(error: float) -> dict[str, np.ndarray[tuple[int, ...], np.dtype[np.float32]]]:
+    random = np.random.default_rng(0)
+    shapes = {"preprocess": (2, 3, 4, 4), "vision": (2, 3, 8), "generate": (3, 9)}
+    made = {name: random.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
+    made["generate"][np.arange(3), TOKENS] += 9
+    noisy = {name: values + np.float32(error) * random.normal(size=values.shape).astype(np.float32) for name, values in made.items()}
+    return {"load": np.zeros((2, 4, 4, 3), np.float32)} | noisy | {f"swapped/{name}": noisy[name] for name in noisy}
+
+
+@dataclass
+class Theatre:
+    """Workers that write arrays of noise, and a reference that writes none."""
+
+    error: float = 1e-6
+    tokens: tuple[int, ...] = TOKENS
+    asked: list[str] = field(default_factory=list)
+
+    def worker(self, role: Role) -> _Player:
+        return _Player(self, role)
+
+    def make_room(self) -> None:
+        self.asked.append("room")
+
+    def tell(self, doing: str) -> None: ...
+
+    @contextmanager
+    def reference(self) -> Iterator[_Player]:
+        yield _Player(self, "baseline")
+
+
+@dataclass
+class _Player:
+    theatre: Theatre
+    role: Role
+
+    def observe(self, sample: int, file: Path, given: Observation | None = None, swap: bool = False) -> Observation:
+        self.theatre.asked.append(f"{self.role} {sample}{' given' if given else ''}{' swapped' if swap else ''}")
+        ours = self.role == "baseline"
+        save_file(arrays(1e-6 if ours else self.theatre.error), file)
+        return Observation(file, Work(), (1,), Answer(TOKENS if ours else self.theatre.tokens, ""), 0.015)
+
+    def follow(self, sample: int, file: Path, given: Observation) -> None:
+        self.theatre.asked.append(f"reference {sample}")
+        save_file(arrays(0.0), file)
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+
+
+ANSWERS: outputs.Answers = {"baseline": {0: {TOKENS}, 1: {TOKENS}}, "optimized": {0: {TOKENS}, 1: {TOKENS}}}
+
+
+def compare(theatre: Theatre, dtype: str | None = "float64", answers: outputs.Answers = ANSWERS) -> outputs.Outputs:
+    return outputs.compare(theatre, Reference(dtype, "weights", theatre.reference), answers, simulated_workload(2))
+
+
+def test_the_baseline_is_asked_twice_and_the_other_side_follows_it() -> None:
+    theatre = Theatre()
+    found = compare(theatre)
+    assert theatre.asked == [
+        "baseline 0", "baseline 1", "baseline 0 given", "baseline 1 given",
+        "room", "reference 0", "reference 1",
+        "optimized 0 given swapped", "optimized 1 given swapped",
+    ]  # fmt: skip
+    assert (found.reference, found.samples) == ("float64", (0, 1))
+    assert {check.grade for check in found.checks if check.fed != "twice"} == {"pass"}
+
+
+def test_a_reference_is_made_once_for_the_same_input() -> None:
+    compare(Theatre())
+    again = Theatre()
+    found = compare(again)
+    assert not [asked for asked in again.asked if asked.startswith(("reference", "room"))]
+    assert {check.rule for check in found.checks} >= {"root mean square error"}
+
+
+def test_a_reference_that_does_not_fit_is_not_asked_for() -> None:
+    theatre = Theatre()
+    found = compare(theatre, None)
+    assert found.reference is None
+    assert not [asked for asked in theatre.asked if asked.startswith("reference")]
+    assert "root mean square error" not in {check.rule for check in found.checks}
+
+
+def test_what_is_wrong_fails() -> None:
+    assert "fail" in {check.grade for check in compare(Theatre(error=1e-2)).checks}
+    told = {check.rule: check.grade for check in compare(Theatre(tokens=(1, 2, 4))).checks if check.fed == "chained"}
+    assert told["tokens"] == "fail"
+
+
+def test_of_many_samples_some_are_compared_and_all_that_differ() -> None:
+    many: outputs.Answers = {role: {sample: {TOKENS} for sample in range(500)} for role in ("baseline", "optimized")}
+    chosen = choose(many)
+    assert len(chosen) == outputs.MOST_SAMPLES
+    assert chosen[0] == 0
+    assert max(later - earlier for earlier, later in pairwise(chosen)) <= 16
+    differing = {**many["optimized"], 101: {(9,)}, 102: {(8,)}}
+    assert set(choose({**many, "optimized": differing})) == {*chosen, 101, 102}
+
+
+def test_a_score_counts_only_what_the_baseline_could_lose() -> None:
+    samples = [replace(one, caption=None) for one in simulated_workload(2).samples]
+    assert outputs.task_score({0: outputs.Compared([], ("a", "b"))}, samples) == ()

@@ -1,0 +1,116 @@
+"""Outputs preserved, or no speedup: what a verdict and a report make of the checks."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+
+from evbench import report
+from evbench.judge import Verdict, judge
+from evbench.render import to_markdown
+from evbench.results import Outputs, Proof, Result
+from tests.examples import PRESERVED, make_check, make_result, make_run, make_side, scaled, without_barriers
+
+
+def faster(**fields: Any) -> Result:
+    """Twice as fast, with blocks that scatter a little."""
+    runs = []
+    for block in range(10):
+        run = dataclasses.replace(make_run(seconds=0.1 + block * 1e-4), block=block)
+        runs += [run, without_barriers(run)]
+    side = make_side(*runs)
+    return make_result(scaled(dataclasses.replace(side, variant="optimized"), 0.5), side, **fields)
+
+
+def written(result: Result) -> str:
+    return to_markdown(report.describe(result), "now", "evbench compare")
+
+
+def outputs(*checks: Any) -> Outputs:
+    return dataclasses.replace(PRESERVED, checks=checks)
+
+
+def test_with_outputs_preserved_a_speedup_is_told() -> None:
+    result = faster()
+    assert judge(result).verdict == Verdict.FASTER
+    assert "2.000 times as fast" in written(result)
+
+
+def test_without_outputs_compared_no_speedup_is_told() -> None:
+    result = faster(outputs=None)
+    judged = judge(result)
+    assert (judged.verdict, judged.exit_code, judged.preserved) == (Verdict.INCONCLUSIVE, 4, None)
+    assert "outputs were not compared" in judged.reasons[0]
+    assert "times as fast, 95" not in written(result)
+    assert "2.000" not in written(result)
+
+
+@pytest.mark.parametrize("fed", ["chained", "swapped"])
+def test_a_failed_check_costs_the_headline_and_names_the_stage(fed: Any) -> None:
+    result = faster(outputs=outputs(make_check("preprocess"), make_check("vision", fed, "fail"), make_check("generate", "chained", "fail")))
+    judged = judge(result)
+    assert (judged.verdict, judged.exit_code, judged.preserved) == (Verdict.OUTPUT_DIFFERS, 5, "fail")
+    assert judged.reasons[0].startswith("the first stage to differ is vision")
+    assert "largest error 2.5 where 1 is let pass, at frame 0, token 3" in judged.reasons[0]
+    assert "| vision | " in written(result)
+    assert "2.000" not in written(result)
+
+
+def test_a_baseline_that_does_not_repeat_itself_is_named() -> None:
+    judged = judge(faster(outputs=outputs(make_check("generate", "twice", "fail"))))
+    assert judged.verdict == Verdict.OUTPUT_DIFFERS
+    assert judged.reasons[0].startswith("the baseline does not repeat itself: generate, the baseline twice")
+
+
+def test_a_warning_is_told_beside_the_speedup() -> None:
+    judged = judge(faster(outputs=outputs(make_check("load", "chained", "warn"), make_check("vision", "twice", "warn"))))
+    assert judged.verdict == Verdict.FASTER
+    assert judged.flags["OUTPUT_NEARLY"].startswith("load, as it ran")
+    assert "(vision)" in judged.flags["NOT_REPEATABLE"]
+
+
+def test_a_missing_reference_is_told() -> None:
+    assert "REFERENCE_MISSING" in judge(faster(outputs=dataclasses.replace(PRESERVED, reference=None))).flags
+    assert "REFERENCE_MISSING" not in judge(faster()).flags
+
+
+def not_active(result: Result, choice: str) -> Result:
+    assert result.optimized is not None
+    proof = Proof("decode", choice, False, "load: no call of it")
+    side = dataclasses.replace(result.optimized, proofs=(proof,), choices={"decode": choice})
+    return dataclasses.replace(result, optimized=side)
+
+
+def test_a_choice_that_left_no_sign_earns_nothing() -> None:
+    judged = judge(not_active(faster(), "threaded"))
+    assert (judged.verdict, judged.exit_code) == (Verdict.INVALID, 6)
+    assert judged.reasons == ("NOT_ACTIVE: decode=threaded of the optimized side (load: no call of it)",)
+
+
+def test_a_choice_that_both_sides_share_is_only_flagged() -> None:
+    judged = judge(not_active(faster(), "plain"))
+    assert judged.verdict == Verdict.FASTER
+    assert "decode=plain" in judged.flags["NOT_ACTIVE"]
+
+
+def test_sampling_is_refused() -> None:
+    result = faster()
+    assert result.optimized is not None
+    drawn = Proof("decoding", "greedy", False, "generate: random numbers: 71 x aten::multinomial, which this choice does not do")
+    judged = judge(dataclasses.replace(result, optimized=dataclasses.replace(result.optimized, proofs=(drawn,))))
+    assert judged.verdict == Verdict.INVALID
+    assert "decoding=greedy of the optimized side" in judged.reasons[0]
+
+
+def test_unequal_work_is_told_by_unit_and_not_as_a_ratio() -> None:
+    result = faster()
+    assert result.optimized is not None
+    runs = tuple(dataclasses.replace(run, work=dataclasses.replace(run.work, frame_indices=(0,))) for run in result.optimized.runs)
+    unequal = dataclasses.replace(result, optimized=dataclasses.replace(result.optimized, runs=runs))
+    assert judge(unequal).verdict == Verdict.INVALID
+    text = written(unequal)
+    assert "By unit of work" in text
+    assert "| load, a frame | 50.2 ms | 50.2 ms |" in text, "100.45 ms for two frames, 50.2 ms for one"
+    assert "By unit of work" not in written(result)
