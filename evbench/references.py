@@ -7,6 +7,10 @@ import os
 import shutil
 from pathlib import Path
 
+from safetensors import SafetensorError, safe_open
+
+from evbench.errors import UserError
+
 LIMIT = 2 * 2**30
 """Bytes. What was not used for longest goes first."""
 
@@ -34,8 +38,15 @@ def name(identity: str, observation: Path) -> str:
 
 
 def find(name: str) -> Path | None:
+    """None also of a file that is cut off: it is made again."""
     file = folder() / name
-    return file if file.is_file() else None
+    if not file.is_file():
+        return None
+    try:
+        with safe_open(file, framework="np"):
+            return file
+    except (SafetensorError, OSError):
+        return None
 
 
 def copy(name: str, target: Path) -> Path:
@@ -46,15 +57,18 @@ def copy(name: str, target: Path) -> Path:
 
 
 def keep(name: str, file: Path) -> None:
-    """As long as there is room for it. Raises OSError."""
+    """As long as there is room for it. Raises UserError if the cache cannot be written."""
     place = folder()
-    place.mkdir(parents=True, exist_ok=True)
     unfinished = place / f"{name}.{os.getpid()}.part"
     try:
-        shutil.copyfile(file, unfinished)
-        unfinished.replace(place / name)
-    finally:
-        unfinished.unlink(missing_ok=True)
+        place.mkdir(parents=True, exist_ok=True)
+        try:
+            shutil.copyfile(file, unfinished)
+            unfinished.replace(place / name)
+        finally:
+            unfinished.unlink(missing_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot write {place} ({error.strerror}); mend that, or set XDG_CACHE_HOME to another folder") from error
     stored = sorted(place.glob("*.safetensors"), key=lambda one: one.stat().st_mtime, reverse=True)
     room = LIMIT
     for one in stored:

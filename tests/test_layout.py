@@ -45,7 +45,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "diagnosis": set(),
     "equivalence": {"results", "diagnosis"},
     "observe": {"results", "stages"},
-    "references": set(),
+    "references": {"errors"},
     "outputs": {"results", "statistics", "equivalence", "observe", "references", "scenes"},
     "mutation": {"errors", "results", "variants", "differences", "equivalence", "outputs", "render", "pipelines"},
     "machine": {"errors", "results", "variants", "gpu", "differences"},

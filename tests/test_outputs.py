@@ -7,22 +7,24 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from safetensors.numpy import save_file
 
 from evbench import outputs
 from evbench.observe import Observation
 from evbench.outputs import Reference, choose
-from evbench.results import Role, Work
+from evbench.results import Outputs, Role, Work
 from evbench.stages import Answer
 from tests.simulation import simulated_workload
 
 TOKENS = (1, 2, 3)
 
 
-def arrays(error: float) -> dict[str, np.ndarray[tuple[int, ...], np.dtype[np.float32]]]:
+def arrays(error: float) -> dict[str, npt.NDArray[Any]]:
     random = np.random.default_rng(0)
     shapes = {"preprocess": (2, 3, 4, 4), "vision": (2, 3, 8), "generate": (3, 9)}
     made = {name: random.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
@@ -76,7 +78,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 ANSWERS: outputs.Answers = {"baseline": {0: {TOKENS}, 1: {TOKENS}}, "optimized": {0: {TOKENS}, 1: {TOKENS}}}
 
 
-def compare(theatre: Theatre, dtype: str | None = "float64", answers: outputs.Answers = ANSWERS) -> outputs.Outputs:
+def compare(theatre: Theatre, dtype: str | None = "float64", answers: outputs.Answers = ANSWERS) -> Outputs:
     return outputs.compare(theatre, Reference(dtype, "weights", theatre.reference), answers, simulated_workload(2))
 
 

@@ -3,9 +3,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from evbench import references
+from evbench.errors import UserError
 
 
 @pytest.fixture(autouse=True)
@@ -19,8 +22,13 @@ def file(path: Path, size: int = 10, fill: bytes = b"a") -> Path:
     return path
 
 
+def stored(path: Path) -> Path:
+    save_file({"vision": np.zeros(4)}, path)
+    return path
+
+
 def test_what_is_kept_is_found_by_its_content(tmp_path: Path) -> None:
-    seen, made = file(tmp_path / "seen"), file(tmp_path / "made", fill=b"m")
+    seen, made = file(tmp_path / "seen"), stored(tmp_path / "made")
     name = references.name("weights", seen)
     assert references.find(name) is None
     references.keep(name, made)
@@ -38,6 +46,22 @@ def test_what_was_not_used_for_longest_makes_room(tmp_path: Path, cache: Path, m
     references.copy("1.safetensors", tmp_path / "used")
     references.keep("3.safetensors", file(tmp_path / "made"))
     assert sorted(one.name for one in cache.iterdir()) == ["1.safetensors", "3.safetensors"]
+
+
+def test_what_is_cut_off_is_made_again(tmp_path: Path, cache: Path) -> None:
+    references.keep("x.safetensors", stored(tmp_path / "made"))
+    whole = (cache / "x.safetensors").read_bytes()
+    for damaged in (whole[:-8], b"", b"no such thing"):
+        (cache / "x.safetensors").write_bytes(damaged)
+        assert references.find("x.safetensors") is None
+    references.keep("x.safetensors", tmp_path / "made")
+    assert references.find("x.safetensors") is not None
+
+
+def test_a_cache_that_cannot_be_written_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(file(tmp_path / "blocked")))
+    with pytest.raises(UserError, match=r"blocked/evbench/references .*set XDG_CACHE_HOME"):
+        references.keep("x.safetensors", stored(tmp_path / "made"))
 
 
 def test_other_code_is_another_identity(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
