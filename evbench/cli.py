@@ -485,6 +485,8 @@ def _mutants(variant: Variant, options: Options, plant: str | None) -> NoReturn:
     """Try all faults and all equal computations, print the table, and exit."""
     if plant is not None:
         raise UserError("--mutants and --plant exclude each other: the one is of outputs, the other of times; give one of them")
+    if options.resume:
+        raise UserError("--mutants begins anew each time: --resume would have no effect; leave it out")
     mutation.require_mutable(variant)
     asked = options.workload()
     if len(asked.samples) < 2:

@@ -350,11 +350,20 @@ def _refusal(result: Result, apart: bool) -> tuple[list[str], Verdict | None]:
         return different, Verdict.OUTPUT_DIFFERS
     if apart:
         return ["the sides were measured apart, where drift looks like a difference; run both in one comparison"], Verdict.INCONCLUSIVE
-    if result.outputs is None or not all(side.proofs for side in sides.values()):
+    if result.outputs is None or not _complete(result.outputs, sides):
         return ["outputs were not compared: the session ended before; go on with --resume"], Verdict.INCONCLUSIVE
     if different := _unequal_outputs(result.outputs):
         return different, Verdict.OUTPUT_DIFFERS
+    if result.outputs.reference is None:
+        return ["REFERENCE_MISSING: nothing of higher precision fits here to measure outputs by"], Verdict.INCONCLUSIVE
     return [], None
+
+
+def _complete(outputs: Outputs, sides: Mapping[Role, VariantResult]) -> bool:
+    """Whether every stage was compared, as it ran and fed with the baseline's input, and every choice looked into."""
+    wanted = {(STAGES[0], "chained"), *((stage, fed) for stage in STAGES[1:] for fed in ("chained", "swapped"))}
+    proven = all({proof.part for proof in side.proofs} >= {*side.choices, "decoding"} for side in sides.values())
+    return proven and {(check.stage, check.fed) for check in outputs.checks} >= wanted
 
 
 def not_active(sides: Mapping[Role, VariantResult]) -> list[tuple[Role, Proof]]:
@@ -363,12 +372,14 @@ def not_active(sides: Mapping[Role, VariantResult]) -> list[tuple[Role, Proof]]:
 
 
 def _unproven(sides: Mapping[Role, VariantResult]) -> list[str]:
-    """Choices that are not active and would be paid for: those in which the sides differ. And decoding that is not greedy."""
+    """Choices that are not active and would be paid for: those in which the sides differ, by name or in truth. And sampling."""
     ours, theirs = (side.choices for side in sides.values())
+    inactive = not_active(sides)
+    parts = [proof.part for _, proof in inactive]
     return [
         f"NOT_ACTIVE: {proof.part}={proof.choice} of the {role} side ({proof.evidence})"
-        for role, proof in not_active(sides)
-        if ours.get(proof.part) != theirs.get(proof.part) or proof.part not in ours
+        for role, proof in inactive
+        if ours.get(proof.part) != theirs.get(proof.part) or proof.part not in ours or parts.count(proof.part) == 1
     ]
 
 

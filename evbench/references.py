@@ -24,7 +24,8 @@ def folder() -> Path:
 def code_identity(*packages: str | None) -> str:
     """Of the pipelines as they are now, and of the versions of what they use."""
     digest = hashlib.sha256(" ".join(map(str, packages)).encode())
-    for file in sorted((Path(__file__).parent / "pipelines").glob("*.py")):
+    here = Path(__file__).parent
+    for file in [*sorted((here / "pipelines").glob("*.py")), *(here / name for name in ("observe.py", "worker.py"))]:
         digest.update(file.read_bytes())
     return digest.hexdigest()
 

@@ -45,6 +45,7 @@ CLIP = Sample(str(sample.CLIP), "", 1080, 1440)
 NOWHERE = Sample("", "", 0, 0)
 """For a pipeline that is given its input by hand."""
 MACHINE = Machine("Linux", "CPU", 2, 2**34, None, "3.11", {"torch": "2.14", "av": None}, "abc")
+GREEDY = Proof("decoding", "greedy", True, "generate: 2 x aten::argmax")
 PLAN = Plan("in turn", 10, 1, None, 600.0, 30, 120.0, 16, False, False)
 STARTED = "2026-01-01T00:00:00Z"
 
@@ -56,7 +57,11 @@ def make_check(stage: str = "vision", fed: results.Fed = "swapped", grade: resul
     return dataclasses.replace(check, **fields)
 
 
-PRESERVED = Outputs("float64", (0,), (make_check(),))
+EVERY: tuple[tuple[str, results.Fed], ...] = (
+    ("load", "chained"), ("preprocess", "chained"), ("vision", "chained"), ("generate", "chained"),
+    ("preprocess", "swapped"), ("vision", "swapped"), ("generate", "swapped"),
+)  # fmt: skip
+PRESERVED = Outputs("float64", (0,), tuple(make_check(stage, fed) for stage, fed in EVERY))
 
 
 def make_run(kind: results.Kind = "timed", seconds: float = 0.1, tokens: tuple[int, ...] = (5, 6), **work: Any) -> Run:
@@ -102,7 +107,7 @@ def make_side(*runs: Run, variant: str = "baseline", **workload: Any) -> Variant
         runs=(make_run("first"), *runs),
         trace=None,
         energy=None,
-        proofs=(Proof("decode", "plain", True, "load: the function: 1 x decode_plain"),),
+        proofs=(Proof("decode", "plain", True, "load: the function: 1 x decode_plain"), GREEDY),
     )
 
 

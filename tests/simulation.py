@@ -17,11 +17,9 @@ from evbench.results import (
     FORMAT,
     STAGES,
     Build,
-    Check,
     Energy,
     Machine,
     Memory,
-    Outputs,
     Plan,
     Proof,
     Result,
@@ -37,13 +35,13 @@ from evbench.results import (
 from evbench.session import Setting, Sitting
 from evbench.variants import parse
 from evbench.worker import Measure
+from tests.examples import GREEDY, PRESERVED
 
 SECONDS = {"load": 0.1, "preprocess": 0.05, "vision": 0.08, "generate": 0.4}
 MACHINE = Machine("Linux", "CPU", 2, 2**34, None, "3.11", {"torch": "2.14"}, "abc")
 PLAN = Plan("in turn", 10, 1, None, 600.0, 30, 120.0, 0, False, False)
 
-OUTPUTS = Outputs("float64", (0,), (Check("vision", "swapped", "largest error", "pass", 0.1, 1.0, "frame 0", "", 0, 1, 0),))
-"""Preserved."""
+OUTPUTS = PRESERVED
 
 
 @dataclass
@@ -170,7 +168,7 @@ class SimulatedWorker:
         return self.machine.run(self.role, order, self.slow)
 
     def prove(self) -> tuple[Proof, ...]:
-        return (Proof("decode", "plain", True, "simulated"),)
+        return (*(Proof(part, choice, True, "simulated") for part, choice in parse("baseline").choices().items()), GREEDY)
 
     def observe(self, sample: int, file: Path, given: Observation | None = None, swap: bool = False) -> Observation:
         raise AssertionError("outputs are not simulated")

@@ -11,7 +11,7 @@ from evbench import report
 from evbench.judge import Verdict, judge
 from evbench.render import to_markdown
 from evbench.results import Outputs, Proof, Result
-from tests.examples import PRESERVED, make_check, make_result, make_run, make_side, scaled, without_barriers
+from tests.examples import GREEDY, PRESERVED, make_check, make_result, make_run, make_side, scaled, without_barriers
 
 
 def faster(**fields: Any) -> Result:
@@ -29,7 +29,8 @@ def written(result: Result) -> str:
 
 
 def outputs(*checks: Any) -> Outputs:
-    return dataclasses.replace(PRESERVED, checks=checks)
+    """Beside all that pass."""
+    return dataclasses.replace(PRESERVED, checks=(*PRESERVED.checks, *checks))
 
 
 def test_with_outputs_preserved_a_speedup_is_told() -> None:
@@ -71,15 +72,24 @@ def test_a_warning_is_told_beside_the_speedup() -> None:
     assert "(vision)" in judged.flags["NOT_REPEATABLE"]
 
 
-def test_a_missing_reference_is_told() -> None:
-    assert "REFERENCE_MISSING" in judge(faster(outputs=dataclasses.replace(PRESERVED, reference=None))).flags
+def test_without_a_reference_no_speedup_is_told() -> None:
+    judged = judge(faster(outputs=dataclasses.replace(PRESERVED, reference=None)))
+    assert "REFERENCE_MISSING" in judged.flags
+    assert judged.verdict == Verdict.INCONCLUSIVE
     assert "REFERENCE_MISSING" not in judge(faster()).flags
+
+
+@pytest.mark.parametrize("left_out", range(len(PRESERVED.checks)))
+def test_a_stage_that_was_not_compared_is_not_preserved(left_out: int) -> None:
+    some = tuple(check for place, check in enumerate(PRESERVED.checks) if place != left_out)
+    assert judge(faster(outputs=dataclasses.replace(PRESERVED, checks=some))).verdict == Verdict.INCONCLUSIVE
+    assert judge(faster(outputs=dataclasses.replace(PRESERVED, checks=()))).verdict == Verdict.INCONCLUSIVE
 
 
 def not_active(result: Result, choice: str) -> Result:
     assert result.optimized is not None
     proof = Proof("decode", choice, False, "load: no call of it")
-    side = dataclasses.replace(result.optimized, proofs=(proof,), choices={"decode": choice})
+    side = dataclasses.replace(result.optimized, proofs=(proof, GREEDY), choices={"decode": choice})
     return dataclasses.replace(result, optimized=side)
 
 
@@ -89,8 +99,14 @@ def test_a_choice_that_left_no_sign_earns_nothing() -> None:
     assert judged.reasons == ("NOT_ACTIVE: decode=threaded of the optimized side (load: no call of it)",)
 
 
-def test_a_choice_that_both_sides_share_is_only_flagged() -> None:
-    judged = judge(not_active(faster(), "plain"))
+def test_a_shared_choice_that_is_active_on_one_side_only_earns_nothing() -> None:
+    assert judge(not_active(faster(), "plain")).verdict == Verdict.INVALID
+
+
+def test_a_choice_that_is_active_on_neither_side_is_only_flagged() -> None:
+    result = not_active(faster(), "plain")
+    assert result.optimized is not None
+    judged = judge(dataclasses.replace(result, baseline=dataclasses.replace(result.baseline, proofs=result.optimized.proofs)))
     assert judged.verdict == Verdict.FASTER
     assert "decode=plain" in judged.flags["NOT_ACTIVE"]
 

@@ -67,7 +67,8 @@ def test_a_cache_that_cannot_be_written_is_named(tmp_path: Path, monkeypatch: py
 def test_other_code_is_another_identity(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert references.code_identity("2.14") == references.code_identity("2.14") != references.code_identity("2.13")
     (tmp_path / "pipelines").mkdir()
-    file(tmp_path / "pipelines" / "one.py")
+    for name in ("pipelines/one.py", "observe.py", "worker.py"):
+        file(tmp_path / name)
     monkeypatch.setattr(references, "__file__", str(tmp_path / "references.py"))
     before = references.code_identity()
     file(tmp_path / "pipelines" / "one.py", fill=b"b")
