@@ -22,8 +22,8 @@ WHOLE = 2.0
 """So many times the baseline's own error may be the root mean square of the whole. Equal computations stay below 1.4."""
 ROW = {"float32": 4.0, "bfloat16": 6.0}
 """And that of one row: of thousands, some are by chance as far away (2.8 and 4.6 seen)."""
-MOST_OWN = 0.1
-"""Of the baseline's own error, relative to the size of what is compared."""
+MOST_OWN = 0.3
+"""Of the baseline's own error, relative to the size of what is compared. Random weights make much of the rounding of pixels."""
 ELEMENT = 3.0
 """And the largest error in a row."""
 TOLERANCES = {"float32": 1e-5, "bfloat16": 1e-3}

@@ -149,7 +149,7 @@ def test_nothing_passes_against_a_reference_that_is_not_finite(name: str) -> Non
 
 
 def test_a_baseline_far_from_the_reference_lets_nothing_pass() -> None:
-    coarse = rounded(exact(), 1, 0.3)
+    coarse = rounded(exact(), 1, 0.6)
     assert ("vision", "twice", "its error, relative") in failing(sides(baseline=seen(coarse), again=seen(coarse)))
 
 
