@@ -7,9 +7,9 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
+from evbench.colours import BT601, BT709, conversion
+
 Array = npt.NDArray[np.floating]
-BT601, BT709 = (0.299, 0.114), (0.2126, 0.0722)
-"""Weights of red and blue in luma, ITU-R BT.601 and BT.709."""
 CLEARLY = 1 / 3
 """Share of the difference that may be left for an explanation to be told."""
 
@@ -41,21 +41,9 @@ def _order(ours: Array, theirs: Array) -> str:
     return f"its frames look like the baseline's {' '.join(map(str, nearest))}"
 
 
-def _matrix(red: float, blue: float) -> Array:
-    """(Y, Cb, Cr) -> (R, G, B), full scale."""
-    green = 1 - red - blue
-    return np.array(
-        [
-            [1, 0, 2 * (1 - red)],
-            [1, -2 * blue * (1 - blue) / green, -2 * red * (1 - red) / green],
-            [1, 2 * (1 - blue), 0],
-        ]
-    )
-
-
-def _converted(made: tuple[float, float], meant: tuple[float, float]) -> Callable[[Array], Array]:
-    """RGB that was meant by one matrix, as the other one makes it."""
-    change = _matrix(*made) @ np.linalg.inv(_matrix(*meant))
+def _converted(to: tuple[float, float], of: tuple[float, float]) -> Callable[[Array], Array]:
+    """RGB that one matrix made, as the other one makes it."""
+    change = conversion(to, of)
     return lambda frames: np.asarray(frames @ change.T)
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from evbench.diagnosis import explain_frames
+from evbench.observe import SWAPPED
 from evbench.results import STAGES, Check, Fed, Grade, Work
 
 Array = npt.NDArray[np.floating]
@@ -22,12 +23,12 @@ WHOLE = 2.0
 """So many times the baseline's own error may be the root mean square of the whole. Equal computations stay below 1.4."""
 ROW = {"float32": 4.0, "bfloat16": 6.0}
 """And that of one row: of thousands, some are by chance as far away (2.8 and 4.6 seen)."""
-MOST_OWN = 0.3
-"""Of the baseline's own error, relative to the size of what is compared. Random weights make much of the rounding of pixels."""
 ELEMENT = 3.0
 """And the largest error in a row."""
 TOLERANCES = {"float32": 1e-5, "bfloat16": 1e-3}
 """Added to it, relative to the size of what is compared: where the baseline has no error at all, last bits are none either."""
+MOST_OWN = 0.3
+"""Of the baseline's own error, relative to the size of what is compared. Random weights make much of the rounding of pixels."""
 MOST_LEVELS = 2.0
 """Between two decoders' frames, of 255 (meta-pytorch/torchcodec:test/utils.py)."""
 MOST_BEYOND_ONE = 0.01
@@ -48,6 +49,7 @@ MODEL_EDGE = 224
 """Frames are compared at the size at which the model sees them: at hard edges decoders interpolate colour differently."""
 AXES = {"load": "frame, row, column, channel", "preprocess": "frame, channel, row, column", "generate": "position, token"}
 GRADES: tuple[Grade, ...] = ("pass", "warn", "fail")
+FED: tuple[Fed, ...] = ("twice", "chained", "swapped")
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,7 @@ def compare_sample(sides: Sides, dtype: str) -> list[Finding]:
     found += _stages("swapped", sides.baseline, sides.optimized, sides, dtype)
     found += _tokens("twice", sides, {sides.again.tokens, *sides.usual}, sides.again)
     found += _tokens("chained", sides, {sides.optimized.tokens, *sides.answers}, sides.optimized)
-    return sorted(found, key=lambda finding: (("twice", "chained", "swapped").index(finding.fed), STAGES.index(finding.stage)))
+    return sorted(found, key=lambda finding: (FED.index(finding.fed), STAGES.index(finding.stage)))
 
 
 def merge(samples: Mapping[int, Sequence[Finding]]) -> tuple[Check, ...]:
@@ -169,9 +171,7 @@ def _stages(fed: Fed, ours: Seen, theirs: Seen, sides: Sides, dtype: str) -> lis
     found = [] if fed == "swapped" else _frames(fed, ours, theirs)
     same_frames = np.array_equal(ours.arrays["load"], theirs.arrays["load"])
     for stage in STAGES[1:]:
-        name = f"swapped/{stage}" if fed == "swapped" else stage
-        if name not in theirs.arrays:
-            continue
+        name = SWAPPED + stage if fed == "swapped" else stage
         base, made = _plain(ours.arrays[stage]), _plain(theirs.arrays[name])
         again = _plain(sides.again.arrays[stage])
         if base.shape != made.shape:
@@ -213,7 +213,7 @@ def _reference(sides: Sides, stage: str, fed: Fed) -> Array | None:
     if sides.reference is None:
         return None
     # The frames that preprocessing is given are the baseline's in both.
-    name = f"swapped/{stage}" if fed == "swapped" and stage != "preprocess" else stage
+    name = SWAPPED + stage if fed == "swapped" and stage != "preprocess" else stage
     return _plain(sides.reference[name])
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from evbench.demands import Outcome
 from evbench.differences import machine_differences
-from evbench.equivalence import GRADES, distance
+from evbench.equivalence import FED, GRADES, distance
 from evbench.judge import (
     MOST_ENERGY_ERROR,
     OVERLAP,
@@ -25,7 +25,7 @@ from evbench.judge import (
     unequal_work,
 )
 from evbench.render import Report, Table, printable
-from evbench.results import STAGES, Build, Check, Energy, Machine, Outputs, Result, Role, Run, Session, VariantResult, Work
+from evbench.results import STAGES, Build, Check, Energy, Fed, Machine, Outputs, Result, Role, Run, Session, VariantResult, Work
 from evbench.statistics import BreakEven
 from evbench.units import NOT_MEASURED, format_bytes, format_range, format_ratio, format_ratios, format_seconds, format_signed
 from evbench.variants import CHOICES, VARIANTS
@@ -171,7 +171,7 @@ def _streams(variants: dict[Role, VariantResult]) -> dict[str, list[float]]:
 
 def _stages_of_outputs(outputs: Outputs) -> Table:
     """For each stage the check that comes nearest to its line, and all that are beyond it."""
-    grouped: dict[tuple[str, str], list[Check]] = {}
+    grouped: dict[tuple[Fed, str], list[Check]] = {}
     for check in outputs.checks:
         grouped.setdefault((check.fed, check.stage), []).append(check)
     rows = []
@@ -187,7 +187,6 @@ def _stages_of_outputs(outputs: Outputs) -> Table:
     return Table(title, CHECKS, tuple(rows))
 
 
-FED = ("twice", "chained", "swapped")
 CHECKS = ("stage", "fed", "", "rule", "figure", "line", "worst at")
 
 

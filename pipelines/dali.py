@@ -9,13 +9,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from evbench import colours
 from evbench.errors import UserError, first_line
 from evbench.pipelines.video import Clip, Frames, probe
 
 BT709, UNSPECIFIED, BT470BG, SMPTE170M = 1, 2, 5, 6
 """Matrix coefficients, ITU-T H.273 table 4."""
-LUMA = {BT709: (0.2126, 0.0722), BT470BG: (0.299, 0.114)}
-"""Weights of red and blue in luma."""
 
 
 class DaliDecoder:
@@ -80,22 +79,9 @@ def repair_bt709(pixels: torch.Tensor) -> torch.Tensor:
     Args:
         pixels: [..., 3] uint8.
     """
-    repair = _to_rgb(*LUMA[BT709]) @ torch.linalg.inv(_to_rgb(*LUMA[BT470BG]))
+    repair = torch.from_numpy(colours.conversion(colours.BT709, colours.BT601))
     mended: torch.Tensor = pixels.float() @ repair.T.to(pixels.device, torch.float32)
     return mended.round_().clamp_(0, 255).to(torch.uint8)
-
-
-def _to_rgb(red: float, blue: float) -> torch.Tensor:
-    """Matrix of (Y, Cb, Cr) -> (R, G, B), full scale. ITU-R BT.601 and BT.709, section 3."""
-    green = 1 - red - blue
-    return torch.tensor(
-        [
-            [1, 0, 2 * (1 - red)],
-            [1, -2 * blue * (1 - blue) / green, -2 * red * (1 - red) / green],
-            [1, 2 * (1 - blue), 0],
-        ],
-        dtype=torch.float64,
-    )
 
 
 def _build(indices: tuple[int, ...]) -> Any:
