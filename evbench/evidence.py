@@ -20,7 +20,7 @@ import sys
 import tempfile
 import threading
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -172,23 +172,31 @@ def _threads() -> dict[str, str]:
 
 def prove(variant: Variant, model: str, device: str, evidence: Evidence) -> tuple[Proof, ...]:
     """For each part, in the order of CHOICES, whether its choice is active; and last, whether decoding is greedy."""
-    proofs = [_proof(part, choice, SIGNS[part][choice], model, device, evidence) for part, choice in variant.choices().items()]
-    proofs = [proof if proof.active else _with_likeness(proof, model, device, evidence) for proof in proofs]
-    return (*proofs, _proof("decoding", "greedy", GREEDY, model, device, evidence))
+
+    def proof(part: str, choice: str, signs: Iterable[Sign]) -> Proof:
+        choices = variant.choices() | {part: choice}
+        return _proof(part, choice, [sign for sign in signs if applies(sign, choices, model, device)], evidence)
+
+    def with_likeness(found: Proof) -> Proof:
+        """The same, and which other choice the run shows instead, if it does."""
+        others = [(name, choice) for name, choice in CHOICES[found.part].items() if name != found.choice and model in choice.models]
+        alike = [name for name, _ in others if proof(found.part, name, SIGNS[found.part][name]).active]
+        return replace(found, evidence="; ".join([found.evidence, *(f"it ran as {found.part}={name} does" for name in alike)]))
+
+    proofs = [proof(part, choice, SIGNS[part][choice]) for part, choice in variant.choices().items()]
+    return (*(found if found.active else with_likeness(found) for found in proofs), proof("decoding", "greedy", GREEDY))
 
 
-def _proof(part: str, choice: str, signs: Iterable[Sign], model: str, device: str, evidence: Evidence) -> Proof:
-    asked = [sign for sign in signs if model in sign.models and device in sign.devices]
+def applies(sign: Sign, choices: Mapping[str, str], model: str, device: str) -> bool:
+    """Whether a sign is looked for in a run of these choices (part -> choice)."""
+    there = all(choices[part] in among for part, among in sign.where.items())
+    return there and model in sign.models and device in sign.devices
+
+
+def _proof(part: str, choice: str, asked: Sequence[Sign], evidence: Evidence) -> Proof:
     missing = [text for sign in asked if (text := unmet(sign, evidence)) is not None]
     there = dict.fromkeys(text for sign in asked if (text := met(sign, evidence)) is not None)
     return Proof(part, choice, not missing and bool(there), "; ".join(missing or there))
-
-
-def _with_likeness(proof: Proof, model: str, device: str, evidence: Evidence) -> Proof:
-    """The same, and which other choice the run shows instead, if it does."""
-    others = [(name, choice) for name, choice in CHOICES[proof.part].items() if name != proof.choice and model in choice.models]
-    alike = [name for name, choice in others if _proof(proof.part, name, SIGNS[proof.part][name], model, device, evidence).active]
-    return replace(proof, evidence="; ".join([proof.evidence, *(f"it ran as {proof.part}={name} does" for name in alike)]))
 
 
 def unmet(sign: Sign, evidence: Evidence) -> str | None:

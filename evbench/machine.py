@@ -123,9 +123,14 @@ def _no_dali(device: str) -> str | None:
     return None if found else "needs NVIDIA DALI, which is not installed (pip install nvidia-dali-cuda130; Linux x86-64 only)"
 
 
+def _no_triton(device: str) -> str | None:
+    found = importlib.util.find_spec("triton") is not None
+    return None if found else "needs Triton, which is not installed (pip install triton; Linux only)"
+
+
 def _no_compiler(device: str) -> str | None:
-    if device == "cuda" and importlib.util.find_spec("triton") is None:
-        return "needs Triton, which is not installed (pip install triton; Linux only)"
+    if device == "cuda" and (missing := _no_triton(device)):
+        return missing
     compiler = os.environ.get("CXX") or ("clang++" if platform.system() == "Darwin" else "g++")
     if shutil.which(compiler) is None:
         return f"needs a C++ compiler for torch.compile, and {compiler} is not there (Debian: apt install g++; or set CXX)"
@@ -135,7 +140,29 @@ def _no_compiler(device: str) -> str | None:
     return None
 
 
-NEEDS: dict[str, Callable[[str], str | None]] = {"NVIDIA GPU": _no_gpu, "NVIDIA DALI": _no_dali, "C++ compiler": _no_compiler}
+def _no_flash2(device: str) -> str | None:
+    return None if _version("flash-attn") else "needs flash-attn, which is not installed (pip install flash-attn; built from source)"
+
+
+def _no_flash3(device: str) -> str | None:
+    found = importlib.util.find_spec("flash_attn_interface") is not None
+    told = "needs FlashAttention 3, whose module flash_attn_interface is not installed (Dao-AILab/flash-attention, folder hopper)"
+    return None if found else told
+
+
+def _no_flash4(device: str) -> str | None:
+    return None if _version("flash-attn-4") else "needs flash-attn-4, which is not installed (pip install flash-attn-4)"
+
+
+NEEDS: dict[str, Callable[[str], str | None]] = {
+    "NVIDIA GPU": _no_gpu,
+    "NVIDIA DALI": _no_dali,
+    "C++ compiler": _no_compiler,
+    "Triton": _no_triton,
+    "flash-attn": _no_flash2,
+    "FlashAttention 3": _no_flash3,
+    "flash-attn-4": _no_flash4,
+}
 """Name of a need -> function of the device that says what is missing and how to get it, or None."""
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 Times = Literal["once", "each frame", "each step", "each layer", "never"]
@@ -22,6 +23,8 @@ class Sign:
     times: Times = "once"
     models: tuple[str, ...] = MODELS
     devices: tuple[str, ...] = ("cpu", "cuda")
+    where: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Choices of other parts (part -> choices) without which it is not looked for: a CUDA graph shows kernels and no operations."""
 
 
 VIDEO, EVENTS = ("video-llava",), ("eventgpt",)
@@ -42,6 +45,28 @@ FIXED = r"function:transformers\.cache_utils\.StaticLayer\.update$"
 PROCESSOR = r"function:transformers\.[\w.]*(Image|Video)Processor\w*\.preprocess$"
 FRAME_THREAD = r"thread:av:\w+:df"
 """Named so by FFmpeg (libavcodec/pthread_frame.c)."""
+
+REPLAY = r"runtime:cudaGraphLaunch$"
+REPLAYED = r"function:evbench\.pipelines\.capture\.Replayed\.__call__$"
+LANGUAGE_MODEL = r"function:transformers\.[\w.]+\.LlamaModel\.forward$"
+LOOP = r"function:evbench\.pipelines\.generate\.StaticLoop\.__call__$"
+TOWER_SEEN = {"vision": ("eager", "batched", "compile")}
+PREFILL_SEEN = {"prefill": ("eager",)}
+STEPS_SEEN = {"generate": ("dynamic", "transformers-static", "static", "static-compile")}
+"""Where the operations of a stage are called one by one, and attention in each step is the variant's choice."""
+
+
+def flash(operation: str, kernel: str) -> tuple[Sign, ...]:
+    """Signs of a kernel for attention that is no other's."""
+    return (
+        Sign("vision", f"operation {operation}", rf"op:{operation}$", "each layer", where=TOWER_SEEN),
+        Sign("vision", "its kernel", rf"kernel:.*{kernel}", "each layer"),
+        Sign("generate", f"operation {operation}", rf"op:{operation}$", "each layer", where=PREFILL_SEEN),
+        Sign("generate", f"operation {operation}", rf"op:{operation}$", "each step", where=STEPS_SEEN),
+        Sign("generate", "its kernel", rf"kernel:.*{kernel}"),
+        Sign("generate", "its kernel", rf"kernel:.*{kernel}", "each step", where=STEPS_SEEN),
+        Sign("generate", "attention written out", r"function:.*\.eager_attention_forward$", "never"),
+    )
 
 
 SIGNS: dict[str, dict[str, tuple[Sign, ...]]] = {
@@ -80,26 +105,46 @@ SIGNS: dict[str, dict[str, tuple[Sign, ...]]] = {
             Sign("preprocess", "resize on the GPU", r"kernel:.*upsample_gen2d_aa", devices=GPU),
             Sign("preprocess", "call of transformers' processor", PROCESSOR, "never"),
         ),
+        "dali": (
+            Sign("preprocess", "call of DALI's preprocessing", r"function:evbench\.pipelines\.dali_pixels\.DaliValues\.__call__$"),
+            Sign("preprocess", "run of a DALI pipeline", r"function:nvidia\.dali\.pipeline\.Pipeline\.run$"),
+            Sign("preprocess", "kernels of DALI", r"kernel:.*dali::"),
+            Sign("preprocess", "resize of torch", r"op:aten::_upsample", "never"),
+            Sign("preprocess", "call of transformers' processor", PROCESSOR, "never"),
+        ),
+        "triton": (
+            Sign("preprocess", "call of the fused preprocessing", r"function:evbench\.pipelines\.pixels\.FusedValues\.__call__$"),
+            Sign("preprocess", "its kernel", r"kernel:pixel_values_kernel"),
+            Sign("preprocess", "resize of torch", r"op:aten::_upsample", "never"),
+            Sign("preprocess", "call of transformers' processor", PROCESSOR, "never"),
+        ),
     },
     "attention": {
         "eager": (
             Sign("vision", "attention written out", WRITTEN_OUT, "each layer"),
             Sign("vision", "scaled_dot_product_attention", r"op:aten::_?scaled_dot_product", "never"),
-            Sign("generate", "attention written out", r"function:.*\.eager_attention_forward$", "each layer"),
-            Sign("generate", "softmax", r"op:aten::_softmax$", "each layer"),
+            Sign("generate", "attention written out", r"function:.*\.eager_attention_forward$", "each layer", where=PREFILL_SEEN),
+            Sign("generate", "softmax", r"op:aten::_softmax$", "each layer", where=PREFILL_SEEN),
+            Sign("generate", "attention written out in a compiled graph", r"kernel:triton_\w*softmax", devices=GPU,
+                 where={"prefill": ("compile",)}),
             Sign("generate", "scaled_dot_product_attention", r"op:aten::_?scaled_dot_product", "never"),
         ),
         "sdpa": (
-            Sign("vision", "fused attention", FUSED, "each layer"),
+            Sign("vision", "fused attention", FUSED, "each layer", where=TOWER_SEEN),
             Sign("vision", "fused attention on the GPU", FUSED_KERNEL, "each layer", devices=GPU),
             Sign("vision", "attention written out", WRITTEN_OUT, "never"),
-            Sign("generate", "fused attention", FUSED, "each layer"),
-            Sign("generate", "fused attention", FUSED, "each step"),
-            Sign("generate", "fused attention on the GPU", FUSED_KERNEL, "each step", devices=GPU),
+            Sign("generate", "fused attention", FUSED, "each layer", where=PREFILL_SEEN),
+            Sign("generate", "fused attention", FUSED, "each step", where=STEPS_SEEN),
+            Sign("generate", "fused attention on the GPU", FUSED_KERNEL, devices=GPU),
+            Sign("generate", "fused attention on the GPU", FUSED_KERNEL, "each step", devices=GPU, where=STEPS_SEEN),
             # The rotary embedding has a bmm, and sampling a softmax, of their own.
             Sign("generate", "attention written out", r"function:.*\.eager_attention_forward$", "never"),
             Sign("generate", "attention written out in a compiled graph", r"(op|kernel):triton_\w*softmax", "never"),
         ),
+        "sdpa-flash": flash(r"aten::_scaled_dot_product_flash_attention", r"pytorch_flash::"),
+        "flash2": flash(r"evbench::flash2", r"(?<!pytorch_)flash::flash_fwd"),
+        "flash3": flash(r"evbench::flash3", r"FlashAttnFwdSm90"),
+        "flash4": flash(r"evbench::flash4", r"flash_attn.*[Ss]m90"),
     },
     "vision": {
         "eager": (
@@ -122,6 +167,13 @@ SIGNS: dict[str, dict[str, tuple[Sign, ...]]] = {
             Sign("vision", "Triton kernels of the compiler", TRITON, devices=GPU),
             Sign("vision", "layers not compiled", LAYER, "never"),
         ),
+        "graph": (
+            Sign("vision", "call of a captured tower", REPLAYED),
+            Sign("vision", "replay of a CUDA graph", REPLAY),
+            Sign("vision", "Triton kernels of the compiler", TRITON),
+            Sign("vision", "compiled graph run by itself", COMPILED, "never"),
+            Sign("vision", "layers of transformers", LAYER, "never"),
+        ),
     },
     "generate": {
         "dynamic": (
@@ -131,8 +183,14 @@ SIGNS: dict[str, dict[str, tuple[Sign, ...]]] = {
             Sign("generate", "writes to a cache of fixed size", FIXED, "never"),
             Sign("generate", "compiled graph", COMPILED, "never"),
         ),
+        "transformers-static": (
+            Sign("generate", "call of transformers' generate", GENERATE),
+            Sign("generate", "writes to a cache of fixed size", FIXED),
+            Sign("generate", "writes to a growing cache", GROWING, "never"),
+            Sign("generate", "compiled graph", COMPILED, "each step"),
+        ),
         "static": (
-            Sign("generate", "call of the loop", r"function:evbench\.pipelines\.generate\.StaticLoop\.__call__$"),
+            Sign("generate", "call of the loop", LOOP),
             Sign("generate", "call of a step", r"function:evbench\.pipelines\.generate\.StaticLoop\._decode$", "each step"),
             Sign("generate", "writes to a cache of fixed size", FIXED, "each layer"),
             Sign("generate", "writes to a cache of fixed size", FIXED, "each step"),
@@ -140,12 +198,30 @@ SIGNS: dict[str, dict[str, tuple[Sign, ...]]] = {
             Sign("generate", "compiled graph", COMPILED, "never"),
         ),
         "static-compile": (
-            Sign("generate", "call of the loop", r"function:evbench\.pipelines\.generate\.StaticLoop\.__call__$"),
+            Sign("generate", "call of the loop", LOOP),
             Sign("generate", "writes to a cache of fixed size", FIXED),
             Sign("generate", "compiled graph", COMPILED, "each step"),
             Sign("generate", "code of the compiler", INDUCTOR, "each step"),
             Sign("generate", "Triton kernels of the compiler", TRITON, "each step", devices=GPU),
             Sign("generate", "call of transformers' generate", GENERATE, "never"),
+        ),
+        "graph": (
+            Sign("generate", "call of the loop", r"function:evbench\.pipelines\.graph_loop\.GraphLoop\.__call__$"),
+            Sign("generate", "replay of a CUDA graph", REPLAY, "each step"),
+            Sign("generate", "matrix times vector in one kernel", r"kernel:matvec_kernel", "each step"),
+            Sign("generate", "attention over the cache in one kernel", r"kernel:decode_attention_kernel", "each step"),
+            Sign("generate", "call of transformers' generate", GENERATE, "never"),
+            Sign("generate", "writes to a cache of transformers with fixed size", FIXED, "never"),
+        ),
+    },
+    "prefill": {
+        "eager": (
+            Sign("generate", "call of transformers' language model", LANGUAGE_MODEL),
+        ),
+        "compile": (
+            Sign("generate", "call of a captured prefill", REPLAYED),
+            Sign("generate", "Triton kernels of the compiler", TRITON),
+            Sign("generate", "call of transformers' language model", LANGUAGE_MODEL, "never"),
         ),
     },
 }  # fmt: skip

@@ -10,10 +10,11 @@ from typing import Any, Literal
 from evbench.errors import UserError
 
 Decode = Literal["plain", "threaded", "dali"]
-Preprocess = Literal["processor", "direct", "exact"]
-Attention = Literal["eager", "sdpa"]
-Vision = Literal["eager", "batched", "compile"]
-Generate = Literal["dynamic", "static", "static-compile", "at-once"]
+Preprocess = Literal["processor", "direct", "dali", "triton", "exact"]
+Attention = Literal["eager", "sdpa", "sdpa-flash", "flash2", "flash3", "flash4"]
+Vision = Literal["eager", "batched", "compile", "graph"]
+Generate = Literal["dynamic", "transformers-static", "static", "static-compile", "graph", "at-once"]
+Prefill = Literal["eager", "compile"]
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class Variant:
     attention: Attention
     vision: Vision
     generate: Generate
+    prefill: Prefill = "eager"
 
     def choices(self) -> dict[str, str]:
         """Part -> choice, in the order of the pipeline."""
@@ -53,20 +55,40 @@ CHOICES: dict[str, dict[str, Choice]] = {
         "processor": Choice("the Hugging Face processor, then a copy to the model's device"),
         "direct": Choice("the same resize, crop and normalisation on the decoder's own memory, on the model's device; the prompt's "
                          "visual placeholders are counted instead of spelled out"),
+        "dali": Choice("resized, cropped and normalised by an NVIDIA DALI pipeline; Video-LLaVA's question is tokenized once and kept",
+                       ("NVIDIA GPU", "NVIDIA DALI")),
+        "triton": Choice("one Triton kernel from the frames' bytes to the model's input, another colour matrix included; Video-LLaVA's "
+                         "question is tokenized once and kept", ("NVIDIA GPU", "Triton")),
     },
     "attention": {
         "eager": Choice("attention written out in PyTorch operations"),
         "sdpa": Choice("torch.nn.functional.scaled_dot_product_attention, the default of transformers"),
+        "sdpa-flash": Choice("the same function's FlashAttention 2, as torch is built with it", ("NVIDIA GPU",)),
+        "flash2": Choice("FlashAttention 2 of the package flash-attn", ("NVIDIA GPU", "flash-attn")),
+        "flash3": Choice("FlashAttention 3, for Hopper, of a package with the module flash_attn_interface",
+                         ("NVIDIA GPU", "FlashAttention 3")),
+        "flash4": Choice("FlashAttention 4 of the package flash-attn-4", ("NVIDIA GPU", "flash-attn-4")),
     },
     "vision": {
         "eager": Choice("the tower as published: Video-LLaVA runs its unused last layer, EventGPT takes its images one by one"),
         "batched": Choice("all images at once through the layers that are used"),
         "compile": Choice("the same, one torch.compile graph", ("C++ compiler",)),
+        "graph": Choice("the same with query, key and value as one matrix, each layer compiled, all of it replayed as a CUDA graph",
+                        ("NVIDIA GPU", "C++ compiler")),
     },
     "generate": {
         "dynamic": Choice("transformers' generate with a cache that grows"),
+        "transformers-static": Choice("transformers' generate with its cache of fixed size, whose steps it compiles by itself",
+                                      ("NVIDIA GPU", "C++ compiler")),
         "static": Choice("prefill and a decode loop of our own over a cache of fixed size"),
         "static-compile": Choice("the same loop, its decode step compiled with torch.compile", ("C++ compiler",)),
+        "graph": Choice("a decode step of fused Triton kernels, attention among them, replayed as a CUDA graph without waiting for a token",
+                        ("NVIDIA GPU", "Triton")),
+    },
+    "prefill": {
+        "eager": Choice("the model's layers as they are"),
+        "compile": Choice("query, key and value one matrix, gate and up one, each layer compiled, of the last one only the last position, "
+                          "all of it replayed as a CUDA graph", ("NVIDIA GPU", "C++ compiler")),
     },
 }  # fmt: skip
 

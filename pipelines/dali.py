@@ -15,6 +15,11 @@ from evbench.pipelines.video import Clip, Frames, probe
 
 BT709, UNSPECIFIED, BT470BG, SMPTE170M = 1, 2, 5, 6
 """Matrix coefficients, ITU-T H.273 table 4."""
+REPAIR = colours.conversion(colours.BT709, colours.BT601)
+"""RGB of BT.709 video as DALI 2.4 makes it -> as it should be. It takes the matrix of BT.601 whatever the stream says.
+
+Both conversions are linear and share the scaling of limited range; only colours that were clipped stay wrong.
+"""
 
 
 class DaliDecoder:
@@ -36,10 +41,9 @@ class DaliDecoder:
             del self._pipelines[indices]  # DALI refuses to run a pipeline again that has failed
             raise UserError(f"{path}: DALI cannot decode it ({_reason(error)}); use decode=threaded") from error
         pixels = torch.utils.dlpack.from_dlpack(output[0]).clone()  # DALI reuses its buffer  # [frames, height, width, 3] uint8
-        if clip.colorspace == BT709:
-            pixels = repair_bt709(pixels)
         seconds = tuple(clip.seconds[index] for index in indices)
-        return Frames(pixels, indices, seconds, f"DALI {importlib.metadata.version('nvidia-dali-cuda130')} NVDEC")
+        version = importlib.metadata.version("nvidia-dali-cuda130")
+        return Frames(pixels, indices, seconds, f"DALI {version} NVDEC", REPAIR if clip.colorspace == BT709 else None)
 
 
 def obstacle(clip: Clip) -> str | None:
@@ -68,20 +72,6 @@ def _reason(error: RuntimeError) -> str:
     """What DALI says is wrong: it stands below the traceback of the pipeline."""
     _, _, below = str(error).partition("encountered:")
     return first_line(RuntimeError(below)) if below.strip() else first_line(error)
-
-
-def repair_bt709(pixels: torch.Tensor) -> torch.Tensor:
-    """RGB as it should be, from RGB that was converted with the BT.601 matrix out of BT.709 video.
-
-    DALI 2.4 uses BT.601 whatever the stream says. Both conversions are linear and share the scaling of limited range, so
-    M709 . inverse(M601) maps one onto the other; only colours that were clipped stay wrong.
-
-    Args:
-        pixels: [..., 3] uint8.
-    """
-    repair = torch.from_numpy(colours.conversion(colours.BT709, colours.BT601))
-    mended: torch.Tensor = pixels.float() @ repair.T.to(pixels.device, torch.float32)
-    return mended.round_().clamp_(0, 255).to(torch.uint8)
 
 
 def _build(indices: tuple[int, ...]) -> Any:

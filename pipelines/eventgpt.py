@@ -17,11 +17,15 @@ from torch import nn
 from transformers import AutoTokenizer, CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModel, LlamaConfig, LlamaForCausalLM
 
 from evbench.errors import UserError
-from evbench.pipelines import checkpoint, presets
+from evbench.pipelines import attention, checkpoint, presets
+from evbench.pipelines.capture import Replayed
+from evbench.pipelines.clip import FusedClip
+from evbench.pipelines.dali_pixels import DaliValues
 from evbench.pipelines.events import EventImages, Reader, read_plain, read_threaded
 from evbench.pipelines.folder import read_config
-from evbench.pipelines.generate import GENERATORS, LanguageModel
-from evbench.pipelines.pixels import PixelValues, Recipe, exact_values, pixel_values, quantum
+from evbench.pipelines.generate import GENERATORS
+from evbench.pipelines.language import LanguageModel
+from evbench.pipelines.pixels import FusedValues, PixelValues, Recipe, exact_values, pixel_values, quantum
 from evbench.results import Work, Workload
 from evbench.stages import Answer, Mark
 from evbench.variants import Variant
@@ -43,17 +47,20 @@ IGNORED_KEYS = ("rotary_emb.inv_freq", "embeddings.position_ids")
 class EventGPTModel(nn.Module):
     """The whole network."""
 
-    def __init__(self, vision: CLIPVisionConfig, text: LlamaConfig, attention: str) -> None:
+    def __init__(self, vision: CLIPVisionConfig, text: LlamaConfig, implementation: str) -> None:
         super().__init__()
         hidden = text.hidden_size
-        self.visual_tower = CLIPVisionModel._from_config(vision, attn_implementation=attention)
+        self.visual_tower = CLIPVisionModel._from_config(vision, attn_implementation=implementation)
         self.visual_projector = nn.Sequential(nn.Linear(vision.hidden_size, hidden), nn.GELU(), nn.Linear(hidden, hidden))
         self.feature_adaptor = nn.Linear(hidden, hidden)
-        self.language = LlamaForCausalLM._from_config(text, attn_implementation=attention)
+        self.language = LlamaForCausalLM._from_config(text, attn_implementation=implementation)
 
     def features(self, pixels: torch.Tensor) -> torch.Tensor:
         """[images, 3, height, width] -> [images, tokens, hidden]: last layer, class token kept, no final norm."""
-        hidden = self.visual_tower(pixel_values=pixels).last_hidden_state
+        return self.projected(self.visual_tower(pixel_values=pixels).last_hidden_state)
+
+    def projected(self, hidden: torch.Tensor) -> torch.Tensor:
+        """[images, tokens, hidden of the tower] -> [images, tokens, hidden]."""
         return torch.as_tensor(self.feature_adaptor(self.visual_projector(hidden)))
 
 
@@ -78,10 +85,18 @@ def batched(model: EventGPTModel) -> Callable[[torch.Tensor], torch.Tensor]:
     return lambda pixels: pool(model.features(pixels))
 
 
-ENCODERS: dict[str, Callable[[EventGPTModel], Callable[[torch.Tensor], torch.Tensor]]] = {
-    "eager": as_published,
-    "batched": batched,
-    "compile": lambda model: torch.compile(batched(model), fullgraph=True, dynamic=False),
+def replayed(model: EventGPTModel, choice: str) -> Callable[[torch.Tensor], torch.Tensor]:
+    """The same with fused projections and compiled layers, as a CUDA graph. `choice` is one of attention."""
+    layers = len(model.visual_tower.encoder.layers)
+    tower = FusedClip(model.visual_tower, layers, attention.ATTEND[choice], compiled=True)
+    return Replayed(lambda pixels: pool(model.projected(tower(pixels))))
+
+
+ENCODERS: dict[str, Callable[[EventGPTModel, Variant], Callable[[torch.Tensor], torch.Tensor]]] = {
+    "eager": lambda model, _: as_published(model),
+    "batched": lambda model, _: batched(model),
+    "compile": lambda model, _: torch.compile(batched(model), fullgraph=True, dynamic=False),
+    "graph": lambda model, variant: replayed(model, variant.attention),
 }
 READERS: dict[str, Reader] = {"plain": read_plain, "threaded": read_threaded}
 
@@ -142,10 +157,12 @@ class EventGPT:
         self.decoder = self._model.language.model
         self._read = READERS[variant.decode]
         self._pixels = PREPROCESSORS[variant.preprocess](self._processor, workload)
-        self._encode = ENCODERS[variant.vision](self._model)
+        heads = checkpoint.heads(self.tower.config, self._model.language.config)
+        attention.require(variant.attention, heads, workload.device, getattr(torch, workload.dtype))
+        self._encode = ENCODERS[variant.vision](self._model, variant)
         llama, end_token = self._model.language, self._tokenizer.eos_token_id
         self._language = LanguageModel(llama, llama.model, llama.lm_head, end_token, workload.stop_at_end)
-        self._generate = GENERATORS[variant.generate](self._language)
+        self._generate = GENERATORS[variant.generate](self._language, variant)
 
     def load(self, path: Path, /) -> tuple[EventImages, Work]:
         images = self._read(path)
@@ -223,20 +240,35 @@ def exact(processor: Any, workload: Workload) -> Callable[[EventImages], torch.T
     return _with(exact_values, processor, workload)
 
 
+def fused(processor: Any, workload: Workload) -> Callable[[EventImages], torch.Tensor]:
+    """All images in one kernel."""
+    values = FusedValues(Recipe.of(processor), workload.device, getattr(torch, workload.dtype))
+    return lambda images: values(_stacked(images))
+
+
+def by_dali(processor: Any, workload: Workload) -> Callable[[EventImages], torch.Tensor]:
+    """All images in an NVIDIA DALI pipeline."""
+    values = DaliValues(Recipe.of(processor), workload.device, getattr(torch, workload.dtype))
+    return lambda images: values(_stacked(images))
+
+
+def _stacked(images: EventImages) -> torch.Tensor:
+    """[images, height, width, 3] uint8."""
+    return torch.stack([torch.from_numpy(image) for image in images.pixels])
+
+
 def _with(values: PixelValues, processor: Any, workload: Workload) -> Callable[[EventImages], torch.Tensor]:
     recipe = Recipe.of(processor)
     dtype = getattr(torch, workload.dtype)
 
-    def preprocess(images: EventImages) -> torch.Tensor:
-        stacked = torch.stack([torch.from_numpy(image) for image in images.pixels])
-        return values(stacked, recipe, workload.device, dtype)
-
-    return preprocess
+    return lambda images: values(_stacked(images), recipe, workload.device, dtype)
 
 
 PREPROCESSORS: dict[str, Callable[[Any, Workload], Callable[[EventImages], torch.Tensor]]] = {
     "processor": as_processor,
     "direct": direct,
+    "dali": by_dali,
+    "triton": fused,
     "exact": exact,
 }
 
@@ -245,11 +277,11 @@ def _make(variant: Variant, workload: Workload) -> tuple[EventGPTModel, Any, Any
     dtype = getattr(torch, workload.dtype)
     folder = presets.checkpoint_folder(workload)
     if folder is not None:
-        return _from_folder(folder, variant.attention, workload, dtype)
+        return _from_folder(folder, attention.implementation(variant.attention), workload, dtype)
     preset = presets.PRESETS["eventgpt"][str(workload.preset)]
     vision, text = CLIPVisionConfig(**preset["vision"]), LlamaConfig(**preset["text"])
     with checkpoint.seeded(workload.seed or 0, workload.device, dtype):
-        model = EventGPTModel(vision, text, variant.attention)
+        model = EventGPTModel(vision, text, attention.implementation(variant.attention))
     return model.eval(), image_processor(vision.image_size), presets.byte_tokenizer(text.vocab_size, {})
 
 
@@ -257,7 +289,7 @@ def image_processor(size: int) -> Any:
     return CLIPImageProcessor(size={"shortest_edge": size}, crop_size={"height": size, "width": size})
 
 
-def _from_folder(folder: Path, attention: str, workload: Workload, dtype: torch.dtype) -> tuple[EventGPTModel, Any, Any]:
+def _from_folder(folder: Path, implementation: str, workload: Workload, dtype: torch.dtype) -> tuple[EventGPTModel, Any, Any]:
     config = read_config(folder, "eventgpt")
     with checkpoint.loading(folder):
         tower = _tower_folder(folder, config)
@@ -265,7 +297,7 @@ def _from_folder(folder: Path, attention: str, workload: Workload, dtype: torch.
         text = LlamaConfig(**{name: value for name, value in config.items() if name not in NOT_LLAMA})
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         with checkpoint.seeded(0, workload.device, dtype):
-            model = EventGPTModel(vision, text, attention)
+            model = EventGPTModel(vision, text, implementation)
     load_weights(model, folder, tower)
     return model.eval(), image_processor(vision.image_size), tokenizer
 

@@ -3,47 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import torch
-from torch import nn
 from transformers import DynamicCache, GenerationConfig, LogitsProcessor, LogitsProcessorList, StaticCache
 
-from evbench.errors import UserError
+from evbench.pipelines.attention import ATTEND
+from evbench.pipelines.graph_loop import GraphLoop, compiled_prefill, eager_prefill
+from evbench.pipelines.language import LanguageModel
+from evbench.pipelines.llama import FusedLlama
 from evbench.stages import Mark
-
-
-@dataclass(frozen=True)
-class LanguageModel:
-    """The parts of a causal language model that the loops below need."""
-
-    whole: Any
-    """The transformers model with `generate`."""
-    decoder: Any
-    """LlamaModel: embeddings in, last hidden state out."""
-    head: nn.Module
-    """Hidden state -> logits."""
-    end_token: int
-    stop_at_end: bool
-    """Whether the end token ends an answer. If not, it is a token like others, and every answer has the asked length."""
-
-    def require_room(self, prompt_tokens: int, new_tokens: int) -> None:
-        """Raises UserError if prompt and answer are longer than the model was made for."""
-        limit = self.decoder.config.max_position_embeddings
-        if prompt_tokens + new_tokens > limit:
-            raise UserError(
-                f"the prompt has {prompt_tokens} tokens, with {new_tokens} new ones more than the model's {limit}; "
-                "give a shorter --prompt or fewer --new-tokens"
-            )
-
-    def ends(self, token: int | torch.Tensor) -> bool:
-        """Whether the answer ends with this token. Waits for a token on the GPU only if one may end it."""
-        return self.stop_at_end and int(token) == self.end_token
-
-    def stop_reason(self, tokens: list[int]) -> Literal["length", "end"]:
-        """Why an answer ended there."""
-        return "end" if self.ends(tokens[-1]) else "length"
+from evbench.variants import Variant
 
 
 class Generate(Protocol):
@@ -85,15 +55,17 @@ class Script(LogitsProcessor):  # type: ignore[misc]
         return only
 
 
-class DynamicLoop:
-    """transformers' own generate, with the cache that grows."""
+class TransformersLoop:
+    """transformers' own generate."""
 
-    def __init__(self, language: LanguageModel) -> None:
+    def __init__(self, language: LanguageModel, cache: str | None) -> None:
+        """`cache` is transformers' name for an implementation of it; None for the one that grows."""
         self._language = language
         # generate takes what is left open from the configuration of the checkpoint: sampling, beams, penalties, an end token. Here all
         # choices decode alike, and greedily.
         language.whole.generation_config = GenerationConfig(
             do_sample=False,
+            cache_implementation=cache,
             pad_token_id=0,
             eos_token_id=language.end_token if language.stop_at_end else None,
         )
@@ -210,9 +182,16 @@ class AtOnce:
         return torch.as_tensor(self._language.head(hidden[0, -len(tokens) :]))
 
 
-GENERATORS: dict[str, Callable[[LanguageModel], Generate]] = {
-    "dynamic": DynamicLoop,
-    "static": lambda language: StaticLoop(language, compile_step=False),
-    "static-compile": lambda language: StaticLoop(language, compile_step=True),
-    "at-once": AtOnce,
+def _graph_loop(language: LanguageModel, variant: Variant) -> Generate:
+    llama = FusedLlama(language.decoder, language.head, ATTEND[variant.attention])
+    return GraphLoop(language, llama, compiled_prefill(llama) if variant.prefill == "compile" else eager_prefill(language))
+
+
+GENERATORS: dict[str, Callable[[LanguageModel, Variant], Generate]] = {
+    "dynamic": lambda language, _: TransformersLoop(language, None),
+    "transformers-static": lambda language, _: TransformersLoop(language, "static"),
+    "static": lambda language, _: StaticLoop(language, compile_step=False),
+    "static-compile": lambda language, _: StaticLoop(language, compile_step=True),
+    "graph": _graph_loop,
+    "at-once": lambda language, _: AtOnce(language),
 }

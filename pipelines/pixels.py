@@ -11,7 +11,9 @@ import numpy.typing as npt
 import torch
 from torchvision.transforms.v2 import functional
 
+from evbench.colours import Matrix
 from evbench.errors import UserError
+from evbench.kernels import pixel_values as kernel
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,15 @@ class Recipe:
             does = f"{steps}, resample {processor.resample}, size {size}, crop {crop}"
             raise UserError(f"preprocess=direct cannot do what this checkpoint's processor does ({does}); use preprocess=processor")
         return cls(size["shortest_edge"], (crop["height"], crop["width"]), tuple(processor.image_mean), tuple(processor.image_std))
+
+    def resized(self, height: int, width: int) -> tuple[int, int]:
+        """Height and width in front of the crop, as transformers rounds them."""
+        longer = int(self.shortest_edge * max(height, width) / min(height, width))
+        return (self.shortest_edge, longer) if height <= width else (longer, self.shortest_edge)
+
+    def corner(self, height: int, width: int) -> tuple[int, int]:
+        """Top and left of the crop in a resized picture. transformers rounds down, torchvision's center_crop to even."""
+        return (height - self.crop[0]) // 2, (width - self.crop[1]) // 2
 
 
 def quantum(processor: Any) -> float:
@@ -80,15 +91,39 @@ def exact_values(
     return _normalised(_resized(raw, recipe).clamp(0, 255), recipe).to(dtype)
 
 
+class FusedValues:
+    """The same in one kernel, for frames on the GPU: see evbench.kernels.pixel_values. Keeps its tables for each size of a picture."""
+
+    def __init__(self, recipe: Recipe, device: str, dtype: torch.dtype) -> None:
+        self._recipe, self._device, self._dtype = recipe, device, dtype
+        self._known: dict[tuple[int, int, bytes], kernel.PixelValues] = {}
+
+    def __call__(self, frames: npt.NDArray[np.uint8] | torch.Tensor, repair: Matrix | None = None) -> torch.Tensor:
+        """[frames, height, width, 3] uint8 -> [frames, 3, crop, crop].
+
+        Args:
+            repair: [3, 3], RGB as the frames have it -> as it should be.
+        """
+        raw = torch.as_tensor(frames).to(self._device).contiguous()
+        height, width = raw.shape[1:3]
+        key = height, width, b"" if repair is None else repair.tobytes()
+        if key not in self._known:
+            self._known[key] = self._tables(height, width, repair)
+        return self._known[key](raw, self._dtype)
+
+    def _tables(self, height: int, width: int, repair: Matrix | None) -> kernel.PixelValues:
+        recipe = self._recipe
+        size = recipe.resized(height, width)
+        edges = zip((height, width), size, recipe.corner(*size), recipe.crop, strict=True)
+        rows, columns = (kernel.taps(*edge) for edge in edges)
+        return kernel.PixelValues(rows, columns, recipe.mean, recipe.std, repair, self._device)
+
+
 def _resized(images: torch.Tensor, recipe: Recipe) -> torch.Tensor:
     # images: [frames, 3, height, width]
-    height, width = images.shape[2:]
-    shorter, longer = min(height, width), max(height, width)
-    edges = recipe.shortest_edge, int(recipe.shortest_edge * longer / shorter)
-    size = list(edges if height <= width else reversed(edges))
-    images = functional.resize(images, size, interpolation=functional.InterpolationMode.BICUBIC, antialias=True)
-    # transformers rounds the corner of the crop down, torchvision's center_crop to even
-    top, left = ((edge - crop) // 2 for edge, crop in zip(images.shape[2:], recipe.crop, strict=True))
+    size = recipe.resized(*images.shape[2:])
+    images = functional.resize(images, list(size), interpolation=functional.InterpolationMode.BICUBIC, antialias=True)
+    top, left = recipe.corner(*size)
     return images[:, :, top : top + recipe.crop[0], left : left + recipe.crop[1]].contiguous()
 
 

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
+from evbench.colours import Matrix
 from evbench.errors import UserError
 
 if TYPE_CHECKING:
@@ -54,12 +55,23 @@ class Frames:
     indices: tuple[int, ...]
     seconds: tuple[float, ...]
     decoder: str
+    repair: Matrix | None = None
+    """RGB as the pixels have it -> as it should be, where the decoder took another colour matrix than the video's. None: they are right."""
 
     def values(self) -> Pixels | torch.Tensor:
-        return self.pixels
+        return self.pixels if self.repair is None else mixed(self.pixels, self.repair)
 
     def holding(self, values: Pixels) -> Frames:
-        return dataclasses.replace(self, pixels=values)
+        return dataclasses.replace(self, pixels=values, repair=None)
+
+
+def mixed(pixels: Pixels | torch.Tensor, matrix: Matrix) -> torch.Tensor:
+    """Colours by a matrix, rounded: [..., 3] uint8 -> the same."""
+    import torch
+
+    colours = torch.as_tensor(pixels)
+    made: torch.Tensor = colours.float() @ torch.from_numpy(matrix).T.to(colours.device, torch.float32)
+    return made.round_().clamp_(0, 255).to(torch.uint8)
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ The port differs from the original network: it has no temporal attention between
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,10 +22,14 @@ from transformers import (
 )
 
 from evbench.errors import UserError
-from evbench.pipelines import checkpoint, presets
+from evbench.pipelines import attention, checkpoint, presets
+from evbench.pipelines.capture import Replayed
+from evbench.pipelines.clip import FusedClip
+from evbench.pipelines.dali_pixels import DaliValues
 from evbench.pipelines.folder import read_config, weight_files
-from evbench.pipelines.generate import GENERATORS, LanguageModel
-from evbench.pipelines.pixels import PixelValues, Recipe, exact_values, pixel_values, quantum
+from evbench.pipelines.generate import GENERATORS
+from evbench.pipelines.language import LanguageModel
+from evbench.pipelines.pixels import FusedValues, PixelValues, Recipe, exact_values, pixel_values, quantum
 from evbench.pipelines.video import Frames, decoder
 from evbench.results import Work, Workload
 from evbench.stages import Answer, Mark
@@ -89,10 +94,11 @@ class VideoLlava:
         self.decoder = self._model.model.language_model
         self._decode = decoder(variant.decode)
         self._preprocess = PREPROCESSORS[variant.preprocess](self._processor, workload)
-        self._encode = ENCODERS[variant.vision](self._model)
+        attention.require(variant.attention, self._heads(), workload.device, getattr(torch, workload.dtype))
+        self._encode = ENCODERS[variant.vision](self._model, variant)
         end_token = self._processor.tokenizer.eos_token_id
         self._language = LanguageModel(self._model, self.decoder, self._model.lm_head, end_token, workload.stop_at_end)
-        self._generate = GENERATORS[variant.generate](self._language)
+        self._generate = GENERATORS[variant.generate](self._language, variant)
 
     def load(self, path: Path, /) -> tuple[Frames, Work]:
         frames = self._decode(path, self._workload.frames, self._workload.frame_policy)
@@ -134,12 +140,16 @@ class VideoLlava:
     def _attention(self) -> str:
         return checkpoint.attention_name(self._model.config.vision_config, self._model.config.text_config)
 
+    def _heads(self) -> list[tuple[int, int, int]]:
+        return checkpoint.heads(self._model.config.vision_config, self._model.config.text_config)
+
 
 def as_processor(processor: Any, workload: Workload) -> Preprocess:
     """Frames and question through the Hugging Face processor, as its documentation does it."""
 
     def preprocess(frames: Frames, prompt: str) -> Inputs:
-        clip = frames.pixels if not isinstance(frames.pixels, torch.Tensor) else frames.pixels.permute(0, 3, 1, 2)
+        clip = frames.values()
+        clip = clip.permute(0, 3, 1, 2) if isinstance(clip, torch.Tensor) else clip
         made = processor(text=question(prompt), videos=clip, return_tensors="pt")
         dtype = getattr(torch, workload.dtype)
         return Inputs(made["pixel_values_videos"].to(workload.device, dtype), made["input_ids"].to(workload.device))
@@ -157,19 +167,36 @@ def exact(processor: Any, workload: Workload) -> Preprocess:
     return _with(exact_values, processor, workload)
 
 
+def fused(processor: Any, workload: Workload) -> Preprocess:
+    """One kernel, which mends the colours too; and the question's tokens as they were made for the last sample."""
+    values = FusedValues(Recipe.of(processor.video_processor), workload.device, getattr(torch, workload.dtype))
+    tokens = functools.cache(functools.partial(_tokens, processor, workload.device))
+    return lambda frames, prompt: Inputs(values(frames.pixels, frames.repair)[None], tokens(prompt, len(frames.indices)))
+
+
+def by_dali(processor: Any, workload: Workload) -> Preprocess:
+    """An NVIDIA DALI pipeline; the question's tokens likewise."""
+    values = DaliValues(Recipe.of(processor.video_processor), workload.device, getattr(torch, workload.dtype))
+    tokens = functools.cache(functools.partial(_tokens, processor, workload.device))
+    return lambda frames, prompt: Inputs(values(frames.values())[None], tokens(prompt, len(frames.indices)))
+
+
 def _with(values: PixelValues, processor: Any, workload: Workload) -> Preprocess:
-    recipe = Recipe.of(processor.video_processor)
-    dtype = getattr(torch, workload.dtype)
-    per_frame = places_per_frame(processor)
+    recipe, dtype = Recipe.of(processor.video_processor), getattr(torch, workload.dtype)
 
     def preprocess(frames: Frames, prompt: str) -> Inputs:
-        ids: list[int] = processor.tokenizer(question(prompt))["input_ids"]
-        place = ids.index(processor.video_token_id)
-        ids = [*ids[:place], *[processor.video_token_id] * (per_frame * len(frames.indices)), *ids[place + 1 :]]
-        pixels = values(frames.pixels, recipe, workload.device, dtype)
-        return Inputs(pixels[None], torch.tensor([ids], device=workload.device))
+        pixels = values(frames.values(), recipe, workload.device, dtype)
+        return Inputs(pixels[None], _tokens(processor, workload.device, prompt, len(frames.indices)))
 
     return preprocess
+
+
+def _tokens(processor: Any, device: str, prompt: str, frames: int) -> torch.Tensor:
+    """The question, with one `<video>` for each visual token: [1, prompt]."""
+    ids: list[int] = processor.tokenizer(question(prompt))["input_ids"]
+    place = ids.index(processor.video_token_id)
+    visual = [processor.video_token_id] * (places_per_frame(processor) * frames)
+    return torch.tensor([[*ids[:place], *visual, *ids[place + 1 :]]], device=device)
 
 
 def places_per_frame(processor: Any) -> int:
@@ -179,7 +206,13 @@ def places_per_frame(processor: Any) -> int:
     return int(patches + processor.num_additional_image_tokens)
 
 
-PREPROCESSORS: dict[str, Callable[[Any, Workload], Preprocess]] = {"processor": as_processor, "direct": direct, "exact": exact}
+PREPROCESSORS: dict[str, Callable[[Any, Workload], Preprocess]] = {
+    "processor": as_processor,
+    "direct": direct,
+    "dali": by_dali,
+    "triton": fused,
+    "exact": exact,
+}
 
 
 def as_published(model: Any) -> Encode:
@@ -193,12 +226,7 @@ def as_published(model: Any) -> Encode:
 
 def used_layers(model: Any) -> Encode:
     """The same features from the layers that they need. Layer -2 of n is the output of layer n-1, so the last is left out."""
-    if not isinstance(model.config.vision_feature_layer, int):
-        raise UserError(
-            f"vision=batched and vision=compile take one vision_feature_layer, config.json has {model.config.vision_feature_layer}; "
-            "use vision=eager"
-        )
-    tower, used = model.model.video_tower, _used_layers(model)
+    tower, used = model.model.video_tower, _one_depth(model)
 
     def encode(pixels: torch.Tensor) -> torch.Tensor:
         hidden = tower.pre_layrnorm(tower.embeddings(pixels.flatten(0, 1)))
@@ -209,6 +237,14 @@ def used_layers(model: Any) -> Encode:
     return encode
 
 
+def _one_depth(model: Any) -> int:
+    """The same. Raises UserError if the features are of several layers."""
+    if not isinstance(model.config.vision_feature_layer, int):
+        told = model.config.vision_feature_layer
+        raise UserError(f"only vision=eager takes more than one vision_feature_layer, and config.json has {told}; choose that")
+    return _used_layers(model)
+
+
 def _used_layers(model: Any) -> int:
     """How many layers of the tower the features need. Raises IndexError if the tower has fewer."""
     chosen = model.config.vision_feature_layer
@@ -216,10 +252,17 @@ def _used_layers(model: Any) -> int:
     return max(states[layer] for layer in ([chosen] if isinstance(chosen, int) else chosen))
 
 
-ENCODERS: dict[str, Callable[[Any], Encode]] = {
-    "eager": as_published,
-    "batched": used_layers,
-    "compile": lambda model: torch.compile(used_layers(model), fullgraph=True, dynamic=False),
+def replayed(model: Any, choice: str) -> Encode:
+    """The same with fused projections and compiled layers, as a CUDA graph. `choice` is one of attention."""
+    tower = FusedClip(model.model.video_tower, _one_depth(model), attention.ATTEND[choice], compiled=True)
+    return Replayed(lambda pixels: torch.as_tensor(model.model.multi_modal_projector(tower(pixels.flatten(0, 1)))))
+
+
+ENCODERS: dict[str, Callable[[Any, Variant], Encode]] = {
+    "eager": lambda model, _: as_published(model),
+    "batched": lambda model, _: used_layers(model),
+    "compile": lambda model, _: torch.compile(used_layers(model), fullgraph=True, dynamic=False),
+    "graph": lambda model, variant: replayed(model, variant.attention),
 }
 
 
@@ -231,16 +274,16 @@ def _make(variant: Variant, workload: Workload) -> tuple[Any, Any]:
     dtype = getattr(torch, workload.dtype)
     folder = presets.checkpoint_folder(workload)
     if folder is not None:
-        return _from_folder(folder, variant.attention, workload.device, dtype)
+        return _from_folder(folder, attention.implementation(variant.attention), workload.device, dtype)
     preset = presets.PRESETS["video-llava"][str(workload.preset)]
     vocabulary = preset["text"]["vocab_size"]
     specials = presets.special_tokens(vocabulary)
     with checkpoint.seeded(workload.seed or 0, workload.device, dtype):
-        model = untrained(preset["text"], preset["vision"], specials, variant.attention)
+        model = untrained(preset["text"], preset["vision"], specials, attention.implementation(variant.attention))
     return model.eval(), processor(presets.byte_tokenizer(vocabulary, specials), preset["vision"]["patch_size"])
 
 
-def untrained(text: dict[str, Any], vision: dict[str, Any], specials: dict[str, int], attention: str) -> Any:
+def untrained(text: dict[str, Any], vision: dict[str, Any], specials: dict[str, int], implementation: str) -> Any:
     """The network with random weights, in torch's default type and on its default device.
 
     Args:
@@ -255,7 +298,7 @@ def untrained(text: dict[str, Any], vision: dict[str, Any], specials: dict[str, 
         vision_feature_layer=-2,
         vision_feature_select_strategy="default",
     )
-    return VideoLlavaForConditionalGeneration._from_config(config, attn_implementation=attention)
+    return VideoLlavaForConditionalGeneration._from_config(config, attn_implementation=implementation)
 
 
 def processor(tokenizer: Any, patch_size: int) -> Any:
@@ -263,14 +306,14 @@ def processor(tokenizer: Any, patch_size: int) -> Any:
     return VideoLlavaProcessor(VideoLlavaImageProcessor(), VideoLlavaVideoProcessor(), tokenizer, patch_size=patch_size)
 
 
-def _from_folder(folder: Path, attention: str, device: str, dtype: torch.dtype) -> tuple[Any, Any]:
+def _from_folder(folder: Path, implementation: str, device: str, dtype: torch.dtype) -> tuple[Any, Any]:
     read_config(folder, "video-llava")
     weight_files(folder)
     with checkpoint.loading(folder):
         model, info = VideoLlavaForConditionalGeneration.from_pretrained(
             folder,
             dtype=dtype,
-            attn_implementation=attention,
+            attn_implementation=implementation,
             local_files_only=True,
             use_safetensors=True,
             ignore_mismatched_sizes=True,  # reported below, with both shapes

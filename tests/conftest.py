@@ -1,7 +1,14 @@
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
+
+import torch
+
+# Before any kernel is defined: then is when Triton decides how it will run.
+if not torch.cuda.is_available():
+    os.environ["TRITON_INTERPRET"] = "1"
 
 import av
 import numpy as np

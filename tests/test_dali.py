@@ -16,9 +16,9 @@ from evbench import sample, torture
 from evbench.colours import BT601, BT709, to_rgb
 from evbench.errors import UserError
 from evbench.pipelines import dali
-from evbench.pipelines.dali import DaliDecoder, obstacle, repair_bt709
+from evbench.pipelines.dali import REPAIR, DaliDecoder, obstacle
 from evbench.pipelines.pixels import Recipe, exact_values, pixel_values
-from evbench.pipelines.video import POLICIES, decode_plain, probe
+from evbench.pipelines.video import POLICIES, decode_plain, mixed, probe
 from evbench.render import Table, to_rich
 from tests.conftest import MakeClip
 from tests.examples import CLIP, drawn_sample
@@ -31,14 +31,14 @@ def test_the_repair_undoes_a_conversion_with_the_wrong_matrix() -> None:
     wrong = (coded @ torch.from_numpy(to_rgb(*BT601)).T).round()
     inside = ((wrong >= 0) & (wrong <= 255)).all(dim=1)
     assert inside.float().mean() > 0.9
-    mended = repair_bt709(wrong.clamp(0, 255).to(torch.uint8)).double()
+    mended = mixed(wrong.clamp(0, 255).to(torch.uint8), REPAIR).double()
     assert (wrong - true)[inside].abs().mean() > 5, "the wrong matrix is visible"
     assert (mended - true)[inside].abs().max() <= 2, "rounding twice"
 
 
 def test_grey_stays_grey() -> None:
     grey = torch.arange(256, dtype=torch.uint8)[:, None].expand(-1, 3)
-    assert torch.equal(repair_bt709(grey), grey)
+    assert torch.equal(mixed(grey, REPAIR), grey)
 
 
 OBSTACLES = {

@@ -19,7 +19,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import GenerationConfig
 
 from evbench import evidence, sample, trace
-from evbench.evidence import Evidence, gather, met, prove, trace_names, unmet
+from evbench.evidence import Evidence, applies, gather, met, prove, trace_names, unmet
 from evbench.pipelines import eventgpt, events, generate, video, video_llava
 from evbench.pipelines.build import build
 from evbench.results import STAGES, Proof, Workload
@@ -177,28 +177,28 @@ def processor_in_place_of_direct(patch: pytest.MonkeyPatch) -> None:
 
 def eager_in_place_of_sdpa(patch: pytest.MonkeyPatch) -> None:
     really_made, really_built = video_llava.untrained, eventgpt.EventGPTModel
-    patch.setattr(video_llava, "untrained", lambda text, vision, specials, attention: really_made(text, vision, specials, "eager"))
-    patch.setattr(eventgpt, "EventGPTModel", lambda vision, text, attention: really_built(vision, text, "eager"))
+    patch.setattr(video_llava, "untrained", lambda text, vision, specials, implementation: really_made(text, vision, specials, "eager"))
+    patch.setattr(eventgpt, "EventGPTModel", lambda vision, text, implementation: really_built(vision, text, "eager"))
 
 
 def eager_vision_in_place_of_compile(patch: pytest.MonkeyPatch) -> None:
     for module in (video_llava, eventgpt):
-        patch.setitem(module.ENCODERS, "compile", module.as_published)
+        patch.setitem(module.ENCODERS, "compile", module.ENCODERS["eager"])
 
 
 def used_layers_without_compile(patch: pytest.MonkeyPatch) -> None:
-    patch.setitem(video_llava.ENCODERS, "compile", video_llava.used_layers)
-    patch.setitem(eventgpt.ENCODERS, "compile", eventgpt.batched)
+    for module in (video_llava, eventgpt):
+        patch.setitem(module.ENCODERS, "compile", module.ENCODERS["batched"])
 
 
 def all_images_at_once(patch: pytest.MonkeyPatch) -> None:
-    patch.setitem(video_llava.ENCODERS, "eager", video_llava.used_layers)
-    patch.setitem(eventgpt.ENCODERS, "eager", eventgpt.batched)
+    for module in (video_llava, eventgpt):
+        patch.setitem(module.ENCODERS, "eager", module.ENCODERS["batched"])
 
 
 def dynamic_in_place_of(choice: str) -> Callable[[pytest.MonkeyPatch], None]:
     def replaced(patch: pytest.MonkeyPatch) -> None:
-        patch.setitem(generate.GENERATORS, choice, generate.DynamicLoop)
+        patch.setitem(generate.GENERATORS, choice, generate.GENERATORS["dynamic"])
 
     return replaced
 
@@ -391,12 +391,13 @@ def test_traces_recorded_on_a_gpu_bear_the_signs_of_their_choices(folder: Path, 
     """Operations and kernels only: a trace holds no Python functions."""
     result = json.loads((folder / "result.json").read_text())[side]
     model = result["workload"]["model"]
+    choices = {part: next(iter(known)) for part, known in CHOICES.items()} | result["choices"]
     found = Evidence(
         trace_names(trace.events(folder / f"trace-{side}.json.gz")), result["workload"]["frames"], result["trace"]["new_tokens"]
     )
 
     def in_a_trace(signs: tuple[Sign, ...]) -> list[Sign]:
-        return [sign for sign in signs if re.match(r"\(?(op|kernel)", sign.names) and model in sign.models and "cuda" in sign.devices]
+        return [sign for sign in signs if re.match(r"\(?(op|kernel|runtime)", sign.names) and applies(sign, choices, model, "cuda")]
 
     signs = [sign for part, choice in result["choices"].items() for sign in in_a_trace(SIGNS[part][choice])]
     assert [text for sign in [*signs, *in_a_trace(GREEDY)] if (text := unmet(sign, found)) is not None] == []

@@ -7,10 +7,13 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from evbench.pipelines.checkpoint import seeded
-from evbench.pipelines.generate import GENERATORS, Generate, LanguageModel
+from evbench.pipelines.generate import GENERATORS, Generate
+from evbench.pipelines.language import LanguageModel
 from evbench.pipelines.presets import PRESETS
 from evbench.stages import unmarked
+from evbench.variants import parse
 
+USUAL = parse("baseline")
 OWN = ["static", pytest.param("static-compile", marks=pytest.mark.slow)]
 
 
@@ -35,32 +38,32 @@ def answers(generate: Generate) -> list[list[int]]:
 @pytest.mark.parametrize("choice", OWN)
 def test_the_static_loop_gives_the_tokens_of_generate(choice: str) -> None:
     model = language()
-    expected = answers(GENERATORS["dynamic"](model))
+    expected = answers(GENERATORS["dynamic"](model, USUAL))
     assert [len(tokens) for tokens in expected] == [20, 7, 1, 33, 5]
     assert len({token for tokens in expected for token in tokens}) > 20, "a constant answer would prove nothing"
-    loop = GENERATORS[choice](model)
+    loop = GENERATORS[choice](model, USUAL)
     assert answers(loop) == expected
     assert answers(loop) == expected, "a cache that was used before is as good as new"
 
 
-@pytest.mark.parametrize("choice", list(GENERATORS))
+@pytest.mark.parametrize("choice", [choice for choice in GENERATORS if choice != "graph"])
 def test_every_token_is_marked_once(choice: str) -> None:
     """The mark of the first comes when the prompt has been read, before the second token is begun."""
     marks: list[int] = []
     with torch.inference_mode():
         for tokens in (1, 5):
             marks.clear()
-            assert len(GENERATORS[choice](language())(prompt(9), tokens, lambda: marks.append(0))) == tokens == len(marks)
+            assert len(GENERATORS[choice](language(), USUAL)(prompt(9), tokens, lambda: marks.append(0))) == tokens == len(marks)
 
 
-@pytest.mark.parametrize("choice", ["dynamic", "static"])
+@pytest.mark.parametrize("choice", ["dynamic", "transformers-static", "static"])
 def test_the_end_token_stops_only_when_it_may(choice: str) -> None:
-    whole = GENERATORS["dynamic"](language())(prompt(31), 20, unmarked)
+    whole = GENERATORS["dynamic"](language(), USUAL)(prompt(31), 20, unmarked)
     end = whole[6]
     until_end = whole[: whole.index(end) + 1]
     with torch.inference_mode():
-        assert GENERATORS[choice](language(stop_at_end=True, end_token=end))(prompt(31), 20, unmarked) == until_end
-        assert GENERATORS[choice](language(stop_at_end=False, end_token=end))(prompt(31), 20, unmarked) == whole
+        assert GENERATORS[choice](language(stop_at_end=True, end_token=end), USUAL)(prompt(31), 20, unmarked) == until_end
+        assert GENERATORS[choice](language(stop_at_end=False, end_token=end), USUAL)(prompt(31), 20, unmarked) == whole
 
 
 def test_every_choice_of_the_variants_is_there() -> None:

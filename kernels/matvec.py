@@ -1,0 +1,160 @@
+"""A weight matrix times one vector, or a few: all that a decode step does is read the weights once.
+
+    sums[b, n]   = sum over k of  weight[n, k] * inputs[b, k]
+    norm:          inputs[b, k] is  inputs[b, k] * gain[k] / sqrt(mean over k of inputs[b, k]^2 + epsilon)      RMSNorm in front
+    gated:         sums[b, n] is    silu(sums[b, n]) * sums[b, n + N / 2]                                       gate and up in one matrix
+    outputs      = sums + residual
+
+Each program reads some whole rows of the weights, and all of the inputs, which stay in the cache. The norm needs no pass of its own: its
+factor is a number for each vector, and is summed up beside the products. Sums are in float32.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import triton
+import triton.language as tl
+
+MOST_INPUTS = 8
+"""Vectors at a time. With more, the sums no longer fit into registers, and a matrix product on the tensor cores is faster."""
+
+
+@triton.jit
+def matvec_kernel(
+    inputs,
+    weight,
+    gain,
+    residual,
+    outputs,
+    epsilon,
+    count,
+    columns,
+    results,
+    INPUTS: tl.constexpr,
+    NORM: tl.constexpr,
+    GATED: tl.constexpr,
+    RESIDUAL: tl.constexpr,
+    ROWS: tl.constexpr,
+    COLUMNS: tl.constexpr,
+):
+    row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
+    vector = tl.arange(0, INPUTS)
+    there = row < results
+    sums = tl.zeros([INPUTS, ROWS, COLUMNS], tl.float32)
+    upper = tl.zeros([INPUTS, ROWS, COLUMNS], tl.float32)
+    squares = tl.zeros([INPUTS, COLUMNS], tl.float32)
+    of_row = weight + row.to(tl.int64)[:, None] * columns
+    for start in range(0, columns, COLUMNS):
+        column = start + tl.arange(0, COLUMNS)
+        within = column < columns
+        both = there[:, None] & within[None, :]
+        taken = tl.load(inputs + vector[:, None] * columns + column[None, :], mask=(vector < count)[:, None] & within[None, :], other=0.0)
+        taken = taken.to(tl.float32)
+        if NORM:
+            squares += taken * taken
+            taken *= tl.load(gain + column, mask=within, other=0.0).to(tl.float32)[None, :]
+        # Weights are used once in a step: they need not stay in the cache.
+        weights = tl.load(of_row + column[None, :], mask=both, other=0.0, eviction_policy="evict_first").to(tl.float32)
+        sums += taken[:, None, :] * weights[None, :, :]
+        if GATED:
+            weights = tl.load(of_row + results * columns + column[None, :], mask=both, other=0.0, eviction_policy="evict_first").to(
+                tl.float32
+            )
+            upper += taken[:, None, :] * weights[None, :, :]
+    made = tl.sum(sums, axis=2)
+    if NORM:
+        factor = tl.rsqrt(tl.sum(squares, axis=1) / columns + epsilon)
+        made *= factor[:, None]
+    if GATED:
+        raised = tl.sum(upper, axis=2)
+        if NORM:
+            raised *= factor[:, None]
+        made = made * tl.sigmoid(made) * raised
+    place = vector[:, None] * results + row[None, :]
+    written = (vector < count)[:, None] & there[None, :]
+    if RESIDUAL:
+        made += tl.load(residual + place, mask=written, other=0.0).to(tl.float32)
+    tl.store(outputs + place, made.to(outputs.dtype.element_ty), mask=written)
+
+
+@dataclass(frozen=True)
+class Norm:
+    """RMSNorm."""
+
+    gain: torch.Tensor
+    """[columns]."""
+    epsilon: float
+
+
+def matvec(
+    inputs: torch.Tensor,  # [vectors, columns], at most MOST_INPUTS vectors
+    weight: torch.Tensor,  # [rows, columns]
+    norm: Norm | None = None,
+    gated: bool = False,
+    residual: torch.Tensor | None = None,  # [vectors, results]
+) -> torch.Tensor:
+    """[vectors, results] in the type of the inputs; results are rows, or half of them if gated."""
+    count, columns = inputs.shape
+    rows = weight.shape[0]
+    results = rows // 2 if gated else rows
+    if not (
+        inputs.is_contiguous() and weight.is_contiguous() and weight.shape[1] == columns and rows == (2 * results if gated else results)
+    ):
+        raise ValueError(f"matvec takes contiguous [vectors, columns] and [rows, columns], not {inputs.shape} and {weight.shape}")
+    if count > MOST_INPUTS:
+        raise ValueError(f"matvec takes {MOST_INPUTS} vectors at most, not {count}")
+    outputs = torch.empty((count, results), dtype=inputs.dtype, device=inputs.device)
+    shape = _shape(count, results, gated)
+    matvec_kernel[(math.ceil(results / shape.rows),)](
+        inputs,
+        weight,
+        norm.gain if norm else inputs,
+        residual if residual is not None else inputs,
+        outputs,
+        norm.epsilon if norm else 0.0,
+        count,
+        columns,
+        results,
+        INPUTS=triton.next_power_of_2(count),
+        NORM=norm is not None,
+        GATED=gated,
+        RESIDUAL=residual is not None,
+        ROWS=shape.rows,
+        COLUMNS=shape.columns,
+        num_warps=shape.warps,
+    )
+    return outputs
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Of a program: rows of the weights, columns at a time."""
+
+    rows: int
+    columns: int
+    warps: int
+
+
+def _shape(count: int, results: int, gated: bool) -> Shape:
+    rows = 2 if gated or count > 1 else 4
+    return Shape(rows, 1024 if count <= 2 else 512, 4)
+
+
+def reference(
+    inputs: torch.Tensor,
+    weight: torch.Tensor,
+    norm: Norm | None = None,
+    gated: bool = False,
+    residual: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """The same in PyTorch, in the type of the inputs."""
+    if norm is not None:
+        inputs = torch.nn.functional.rms_norm(inputs, inputs.shape[-1:], norm.gain, norm.epsilon)
+    made = inputs @ weight.T
+    if gated:
+        gate, up = made.chunk(2, dim=-1)
+        made = torch.nn.functional.silu(gate) * up
+    return made if residual is None else made + residual

@@ -1,0 +1,43 @@
+"""What the decode loops need of a causal language model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from evbench.errors import UserError
+
+
+@dataclass(frozen=True)
+class LanguageModel:
+    """The parts of a causal language model that the loops below need."""
+
+    whole: Any
+    """The transformers model with `generate`."""
+    decoder: Any
+    """LlamaModel: embeddings in, last hidden state out."""
+    head: nn.Module
+    """Hidden state -> logits."""
+    end_token: int
+    stop_at_end: bool
+    """Whether the end token ends an answer. If not, it is a token like others, and every answer has the asked length."""
+
+    def require_room(self, prompt_tokens: int, new_tokens: int) -> None:
+        """Raises UserError if prompt and answer are longer than the model was made for."""
+        limit = self.decoder.config.max_position_embeddings
+        if prompt_tokens + new_tokens > limit:
+            raise UserError(
+                f"the prompt has {prompt_tokens} tokens, with {new_tokens} new ones more than the model's {limit}; "
+                "give a shorter --prompt or fewer --new-tokens"
+            )
+
+    def ends(self, token: int | torch.Tensor) -> bool:
+        """Whether the answer ends with this token. Waits for a token on the GPU only if one may end it."""
+        return self.stop_at_end and int(token) == self.end_token
+
+    def stop_reason(self, tokens: list[int]) -> Literal["length", "end"]:
+        """Why an answer ended there."""
+        return "end" if self.ends(tokens[-1]) else "length"

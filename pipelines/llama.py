@@ -1,0 +1,171 @@
+"""A LLaMA-shaped decoder with fewer and larger operations, over the weights of transformers' module.
+
+query, key and value are one matrix, and so are gate and up: the module's own weights become views of them, so that nothing is held twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.functional import linear, rms_norm, silu
+
+from evbench.errors import UserError
+from evbench.kernels.decode_attention import DecodeAttention
+from evbench.kernels.matvec import Norm, matvec
+from evbench.pipelines.attention import Attend
+
+Slots = Sequence[tuple[torch.Tensor, torch.Tensor]]
+"""For each layer keys and values, [batch, key heads, capacity, size]."""
+MOST_LENGTHS = 64
+"""Of prompts, in one process: each is compiled by itself, and torch refuses more than eight unless it is told."""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Weights of one layer, each [outputs, inputs]."""
+
+    before_attention: torch.Tensor
+    projections: torch.Tensor
+    """Rows of the queries, then of the keys, then of the values."""
+    output: torch.Tensor
+    before_mlp: torch.Tensor
+    gate_up: torch.Tensor
+    down: torch.Tensor
+
+
+class FusedLlama:
+    """Prefill over a whole prompt, and a step of one token, over a cache of fixed size."""
+
+    def __init__(self, decoder: Any, head: nn.Module, attend: Attend) -> None:
+        """
+        Args:
+            decoder: transformers' LlamaModel.
+            head: hidden state -> logits, without bias.
+
+        Raises:
+            UserError: the model has something that this one does not know.
+        """
+        config = decoder.config
+        usual = {"hidden_act": "silu", "attention_bias": False, "mlp_bias": False, "sliding_window": None}
+        if other := {name: getattr(config, name, value) for name, value in usual.items() if getattr(config, name, value) != value}:
+            raise UserError(f"generate=graph does not know a language model with {other}; use generate=static-compile")
+        attention = decoder.layers[0].self_attn
+        self.size = attention.head_dim
+        if self.size & (self.size - 1) or self.size < 16:
+            raise UserError(f"generate=graph takes heads of 16, 32, 64 ... values, not of {self.size}; use generate=static-compile")
+        self.heads, self.key_heads = config.num_attention_heads, config.num_key_value_heads
+        self.epsilon = config.rms_norm_eps
+        self.layers = [_fused(layer) for layer in decoder.layers]
+        self.embedding = decoder.embed_tokens.weight.detach()
+        self.norm = decoder.norm.weight.detach()
+        self.head = head.weight.detach()  # type: ignore[operator]
+        positions = torch.arange(config.max_position_embeddings, device=self.head.device)[None]
+        turns = decoder.rotary_emb(torch.empty(0, device=self.head.device), position_ids=positions)
+        self.cosine, self.sine = (turn[0, :, : self.size // 2].float().contiguous() for turn in turns)
+        self._attend = attend
+
+    def new_slots(self, batch: int, capacity: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        shape = (batch, self.key_heads, capacity, self.size)
+        return [(self.head.new_zeros(shape), self.head.new_zeros(shape)) for _ in self.layers]
+
+    # The prompt.
+
+    def compiled_prefill(self) -> Callable[[torch.Tensor, Slots], torch.Tensor]:
+        """`prefill` with its layer compiled: once for all layers but the last, which has less to do."""
+        layer = torch.compile(self._prefill_layer, fullgraph=True, dynamic=False)
+        torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, 2 * MOST_LENGTHS)
+        return lambda embeddings, slots: self.prefill(embeddings, slots, layer)
+
+    def prefill(self, embeddings: torch.Tensor, slots: Slots, run_layer: Callable[..., torch.Tensor] | None = None) -> torch.Tensor:
+        """[batch, length, hidden] -> logits behind the last position, [batch, vocabulary]. Fills the first slots."""
+        run_layer, length = run_layer or self._prefill_layer, embeddings.shape[1]
+        hidden, turns = embeddings, (self.cosine[:length, None], self.sine[:length, None])
+        for number, (layer, (keys, values)) in enumerate(zip(self.layers, slots, strict=True)):
+            hidden = run_layer(hidden, layer, keys, values, *turns, only_last=number == len(self.layers) - 1)
+        return linear(rms_norm(hidden[:, 0], self.norm.shape, self.norm, self.epsilon), self.head)
+
+    def _prefill_layer(
+        self,
+        hidden: torch.Tensor,  # [batch, length, hidden]
+        layer: Layer,
+        keys: torch.Tensor,  # [batch, key heads, capacity, size]
+        values: torch.Tensor,
+        cosine: torch.Tensor,  # [length, 1, size / 2]
+        sine: torch.Tensor,
+        only_last: bool,
+    ) -> torch.Tensor:
+        """One layer. Of the last one, only the last position is needed: [batch, 1, hidden]."""
+        length = hidden.shape[1]
+        normal = self._normal(hidden, layer.before_attention)
+        if only_last:
+            # Keys and values of all positions, for the steps; a query of the last.
+            apart = self.heads * self.size
+            key, value = self._heads(linear(normal, layer.projections[apart:])).chunk(2, dim=2)
+            query = _rotated(self._heads(linear(normal[:, -1:], layer.projections[:apart])), cosine[-1:], sine[-1:])
+            hidden = hidden[:, -1:]
+        else:
+            projected = self._heads(linear(normal, layer.projections))
+            query, key, value = torch.split(projected, [self.heads, self.key_heads, self.key_heads], dim=2)
+            query = _rotated(query, cosine, sine)
+        key = _rotated(key, cosine, sine)
+        keys[:, :, :length], values[:, :, :length] = key.transpose(1, 2), value.transpose(1, 2)
+        mixed = self._attend(query, key, value, not only_last, self.size**-0.5)
+        hidden = hidden + linear(mixed.flatten(2), layer.output)
+        gate, up = linear(self._normal(hidden, layer.before_mlp), layer.gate_up).chunk(2, dim=-1)
+        return hidden + linear(silu(gate) * up, layer.down)
+
+    def _heads(self, projected: torch.Tensor) -> torch.Tensor:
+        """[batch, length, heads * size] -> [batch, length, heads, size]."""
+        return projected.view(*projected.shape[:2], -1, self.size)
+
+    def _normal(self, hidden: torch.Tensor, gain: torch.Tensor) -> torch.Tensor:
+        return rms_norm(hidden, gain.shape, gain, self.epsilon)
+
+    # A token.
+
+    def step(
+        self,
+        token: torch.Tensor,  # [batch] int64
+        position: torch.Tensor,  # [1] int64
+        slots: Slots,
+        attention: DecodeAttention,
+    ) -> torch.Tensor:
+        """Logits behind the token, [batch, vocabulary]. Writes its keys and values into the slots at its position."""
+        hidden = self.embedding[token]
+        for layer, (keys, values) in zip(self.layers, slots, strict=True):
+            projected = matvec(hidden, layer.projections, Norm(layer.before_attention, self.epsilon))
+            mixed = attention(projected, keys, values, self.cosine, self.sine, position)
+            hidden = matvec(mixed, layer.output, residual=hidden)
+            wide = matvec(hidden, layer.gate_up, Norm(layer.before_mlp, self.epsilon), gated=True)
+            hidden = matvec(wide, layer.down, residual=hidden)
+        return matvec(hidden, self.head, Norm(self.norm, self.epsilon))
+
+
+def _fused(layer: Any) -> Layer:
+    attention, mlp = layer.self_attn, layer.mlp
+    return Layer(
+        before_attention=layer.input_layernorm.weight.detach(),
+        projections=_stacked(attention.q_proj, attention.k_proj, attention.v_proj),
+        output=attention.o_proj.weight.detach(),
+        before_mlp=layer.post_attention_layernorm.weight.detach(),
+        gate_up=_stacked(mlp.gate_proj, mlp.up_proj),
+        down=mlp.down_proj.weight.detach(),
+    )
+
+
+def _stacked(*modules: nn.Linear) -> torch.Tensor:
+    """Their weights as one matrix, which the modules' own become views of."""
+    whole = torch.cat([module.weight.detach() for module in modules])
+    for module, rows in zip(modules, torch.split(whole, [module.out_features for module in modules]), strict=True):
+        module.weight.data = rows
+    return whole
+
+
+def _rotated(vectors: torch.Tensor, cosine: torch.Tensor, sine: torch.Tensor) -> torch.Tensor:
+    # vectors: [batch, length, heads, size]
+    first, second = vectors.float().chunk(2, dim=-1)
+    return torch.cat([first * cosine - second * sine, second * cosine + first * sine], dim=-1).to(vectors.dtype)

@@ -1,0 +1,54 @@
+"""The kernel against its reference."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from evbench.kernels.decode_attention import SLOTS, DecodeAttention, reference
+from tests.devices import DEVICE
+
+KINDS = [(1, 4, 4, 32, 300), (2, 4, 2, 16, 130), (3, 2, 1, 64, SLOTS), (1, 1, 1, 16, 7)]
+"""Batch, heads, key heads, size of a head, capacity."""
+# The interpreter cuts numbers to bfloat16 off where a GPU rounds them.
+ERROR = {torch.float32: 2e-6, torch.bfloat16: 8e-3}
+
+
+def require_equal(kind: tuple[int, int, int, int, int], positions: list[int], dtype: torch.dtype) -> None:
+    batch, heads, key_heads, size, capacity = kind
+    generator = torch.Generator().manual_seed(capacity)
+    attention = DecodeAttention(batch, heads, key_heads, size, capacity, DEVICE)
+    angles = torch.rand(capacity, size // 2, generator=generator) * 6
+    turns = angles.cos().to(DEVICE), angles.sin().to(DEVICE)
+    for position in positions:
+        filled = torch.randn(2, batch, key_heads, capacity, size, generator=generator)
+        filled[:, :, :, position:] = torch.nan  # what is behind the position must not be looked at
+        keys, values = filled.to(DEVICE, dtype)
+        projected = torch.randn(batch, (heads + 2 * key_heads) * size, generator=generator).to(DEVICE, dtype)
+        expected_keys, expected_values = keys.clone(), values.clone()
+        expected = reference(projected, expected_keys, expected_values, *turns, position, heads)
+        made = attention(projected, keys, values, *turns, torch.tensor([position], device=DEVICE))
+        assert (made.float() - expected.float()).abs().max() < ERROR[dtype] * expected.float().abs().max()
+        assert torch.allclose(keys, expected_keys, rtol=ERROR[dtype], atol=1e-6, equal_nan=True)
+        assert torch.equal(values.nan_to_num(), expected_values.nan_to_num())
+        assert not keys[:, :, : position + 1].isnan().any()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_kernel_equals_its_reference(kind: tuple[int, int, int, int, int], dtype: torch.dtype) -> None:
+    capacity = kind[-1]
+    edges = {0, 1, SLOTS - 1, SLOTS, SLOTS + 1, capacity - 1}
+    require_equal(kind, sorted(position for position in edges if position < capacity), dtype)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("batch", [1, 4])
+def test_the_shape_of_the_large_model(batch: int) -> None:
+    # Again and again: the programs of a head meet in an order that differs each time.
+    require_equal((batch, 32, 32, 128, 2178), [2076, 2100, 2177] * 20, torch.bfloat16)
+
+
+def test_a_head_of_an_odd_size_is_refused() -> None:
+    with pytest.raises(ValueError, match="power of two"):
+        DecodeAttention(1, 4, 4, 24, 100, DEVICE)

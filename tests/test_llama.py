@@ -1,0 +1,160 @@
+"""The fused language model and its loop against transformers'."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from evbench.errors import UserError
+from evbench.kernels import decode_attention, matvec
+from evbench.kernels.decode_attention import DecodeAttention
+from evbench.pipelines import capture, graph_loop, llama
+from evbench.pipelines.attention import ATTEND
+from evbench.pipelines.checkpoint import fingerprint, seeded
+from evbench.pipelines.generate import GENERATORS
+from evbench.pipelines.graph_loop import STRIDE, GraphLoop, compiled_prefill, eager_prefill
+from evbench.pipelines.language import LanguageModel
+from evbench.pipelines.llama import FusedLlama
+from evbench.stages import unmarked
+from evbench.variants import parse
+from tests.devices import DEVICE
+
+SMALL = {
+    "vocab_size": 90, "hidden_size": 64, "num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 4,
+    "intermediate_size": 72, "max_position_embeddings": 256, "rms_norm_eps": 1e-5, "initializer_range": 0.3, "pad_token_id": 0,
+}  # fmt: skip
+PREFILLS: dict[str, Callable[[LanguageModel, FusedLlama], Any]] = {
+    "eager": lambda language, _: eager_prefill(language),
+    "compile": lambda _, fused: compiled_prefill(fused),
+}
+prefills = pytest.mark.parametrize("prefill", ["eager", pytest.param("compile", marks=pytest.mark.slow)])
+
+
+class ReferenceAttention(DecodeAttention):
+    """The kernel's reference in its place."""
+
+    def __call__(self, projected: torch.Tensor, keys: torch.Tensor, *rest: torch.Tensor) -> torch.Tensor:
+        *between, position = rest
+        return decode_attention.reference(projected, keys, *between, int(position), self._heads)  # type: ignore[call-arg, arg-type]
+
+
+@pytest.fixture(autouse=True)
+def on_this_device(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+    """Without a GPU there is no graph, and kernels, which the interpreter takes milliseconds for, are run in one test only."""
+    if DEVICE == "cpu":
+        monkeypatch.setattr(capture, "captured", lambda work: work)
+        if "kernels" not in request.keywords:
+            monkeypatch.setattr(llama, "matvec", matvec.reference)
+            monkeypatch.setattr(graph_loop, "DecodeAttention", ReferenceAttention)
+
+
+def language(end_token: int = 2, stop_at_end: bool = False, **changes: Any) -> LanguageModel:
+    with seeded(0, DEVICE, torch.float32):
+        model = LlamaForCausalLM._from_config(LlamaConfig(**(SMALL | changes)), attn_implementation="sdpa").eval()
+    return LanguageModel(model, model.model, model.lm_head, end_token, stop_at_end)
+
+
+def loop(model: LanguageModel, prefill: str) -> GraphLoop:
+    fused = FusedLlama(model.decoder, model.head, ATTEND["sdpa"])
+    return GraphLoop(model, fused, PREFILLS[prefill](model, fused))
+
+
+def prompt(length: int, seed: int = 0, batch: int = 1) -> torch.Tensor:
+    return torch.randn(batch, length, 64, generator=torch.Generator().manual_seed(seed)).to(DEVICE)
+
+
+@prefills
+@pytest.mark.parametrize("changes", [{}, {"num_key_value_heads": 2}], ids=["", "grouped"])
+@torch.inference_mode()
+def test_the_loop_gives_the_tokens_and_logits_of_transformers(prefill: str, changes: dict[str, Any]) -> None:
+    model = language(**changes)
+    usual = GENERATORS["dynamic"](model, parse("baseline"))
+    asked = [(31, 12), (31, 4), (9, 1), (40, 7)]
+    expected = [usual(prompt(length, length), tokens, unmarked) for length, tokens in asked]
+    followed = [usual.force(prompt(length, length), answer) for (length, _), answer in zip(asked, expected, strict=True)]
+    ours = loop(model, prefill)
+    for _ in range(2):  # memory that was used before is as good as new
+        assert [ours(prompt(length, length), tokens, unmarked) for length, tokens in asked] == expected
+    for (length, _), answer, logits in zip(asked, expected, followed, strict=True):
+        assert torch.allclose(ours.force(prompt(length, length), answer), logits, atol=1e-4)
+    assert len({token for answer in expected for token in answer}) > 8, "a constant answer would prove nothing"
+
+
+@prefills
+@torch.inference_mode()
+def test_several_prompts_at_once_are_answered_as_each_by_itself(prefill: str) -> None:
+    model = language()
+    ours, together = loop(model, prefill), prompt(21, batch=3)
+    apart = [ours(together[index : index + 1], 6, unmarked) for index in range(3)]
+    assert ours.answers(together, 6) == apart
+    assert len({tuple(answer) for answer in apart}) == 3
+
+
+@torch.inference_mode()
+def test_an_answer_ends_with_its_end_token_though_steps_ran_further() -> None:
+    whole = loop(language(), "eager")(prompt(13), 40, unmarked)
+    end = whole[5]
+    marks: list[int] = []
+    ours = loop(language(end, stop_at_end=True), "eager")
+    assert ours(prompt(13), 40, lambda: marks.append(0)) == whole[: whole.index(end) + 1]
+    assert len(marks) == STRIDE
+    assert loop(language(end, stop_at_end=False), "eager")(prompt(13), 40, unmarked) == whole
+
+
+@prefills
+@torch.inference_mode()
+def test_every_token_is_marked_once(prefill: str) -> None:
+    marks: list[int] = []
+    for tokens in (1, 5):
+        marks.clear()
+        assert len(loop(language(), prefill)(prompt(9), tokens, lambda: marks.append(0))) == tokens == len(marks)
+
+
+@torch.inference_mode()
+def test_fusing_leaves_the_model_as_it_was() -> None:
+    model = language()
+    before, logits = fingerprint(model.whole), model.whole(inputs_embeds=prompt(7)).logits
+    FusedLlama(model.decoder, model.head, ATTEND["sdpa"])
+    assert fingerprint(model.whole) == before
+    assert torch.equal(model.whole(inputs_embeds=prompt(7)).logits, logits)
+    layer = model.decoder.layers[0].self_attn
+    assert layer.k_proj.weight.data_ptr() == layer.q_proj.weight.data_ptr() + layer.q_proj.weight.nbytes, "one matrix, held once"
+
+
+@pytest.mark.kernels
+@torch.inference_mode()
+def test_steps_of_the_real_kernels_for_a_few_tokens() -> None:
+    model = language(num_hidden_layers=1)
+    fused = FusedLlama(model.decoder, model.head, ATTEND["sdpa"])
+    slots = fused.new_slots(2, 8)
+    attention = DecodeAttention(2, 4, 4, 16, 8, DEVICE)
+    tokens = torch.tensor([[3, 7], [5, 5]], device=DEVICE)
+    expected = model.whole(input_ids=tokens.T).logits
+    for position in range(2):
+        made = fused.step(tokens[position], torch.tensor([position], device=DEVICE), slots, attention)
+        assert torch.allclose(made, expected[:, position], atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"attention_bias": True}, "does not know a language model with {'attention_bias': True}"),
+        ({"hidden_act": "gelu"}, "does not know a language model with {'hidden_act': 'gelu'}"),
+        ({"hidden_size": 96}, "takes heads of 16, 32, 64"),
+    ],
+)
+def test_another_kind_of_model_is_refused(changes: dict[str, Any], told: str) -> None:
+    model = language(**changes)
+    with pytest.raises(UserError, match=told):
+        FusedLlama(model.decoder, model.head, ATTEND["sdpa"])
+
+
+@pytest.mark.gpu
+@torch.inference_mode()
+def test_captured_steps_on_the_gpu_are_replayed() -> None:
+    place = loop(language(), "compile")._place_for(prompt(9), 5)
+    assert "replay" in repr(place.step)

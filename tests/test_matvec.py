@@ -1,0 +1,71 @@
+"""The kernel against its reference."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from evbench.kernels.matvec import MOST_INPUTS, Norm, matvec, reference
+from tests.devices import DEVICE
+
+SHAPES = [(1, 40, 96), (1, 7, 1100), (2, 33, 200), (3, 18, 64), (8, 5, 72)]
+"""Vectors, results, columns: neither a multiple of what a program takes."""
+
+
+def made(count: int, rows: int, columns: int, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(rows)
+    shapes = ((count, columns), (rows, columns), (columns,))
+    inputs, weight, gain = (torch.randn(shape, generator=generator).to(DEVICE, dtype) for shape in shapes)
+    return inputs, weight, gain
+
+
+def require_equal(shape: tuple[int, int, int], normal: bool, gated: bool, added: bool, dtype: torch.dtype) -> None:
+    count, results, columns = shape
+    inputs, weight, gain = made(count, 2 * results if gated else results, columns, dtype)
+    residual = torch.randn(count, results, generator=torch.Generator().manual_seed(1)).to(DEVICE, dtype) if added else None
+    norm = Norm(gain, 1e-5) if normal else None
+    ours = matvec(inputs, weight, norm, gated, residual)
+    assert ours.shape == (count, results)
+    assert ours.dtype == dtype
+    exact = reference(
+        inputs.double(),
+        weight.double(),
+        Norm(gain.double(), 1e-5) if normal else None,
+        gated,
+        None if residual is None else residual.double(),
+    )
+    error = (ours.double() - exact).square().mean().sqrt() / exact.square().mean().sqrt()
+    assert error < {torch.float32: 1e-6, torch.bfloat16: 5e-3}[dtype]
+
+
+@pytest.mark.parametrize("added", [False, True], ids=["", "residual"])
+@pytest.mark.parametrize("gated", [False, True], ids=["", "gated"])
+@pytest.mark.parametrize("normal", [False, True], ids=["", "norm"])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_kernel_equals_its_reference(shape: tuple[int, int, int], normal: bool, gated: bool, added: bool) -> None:
+    require_equal(shape, normal, gated, added, torch.float32)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_in_bfloat16_only_inputs_and_outputs_are_rounded(shape: tuple[int, int, int]) -> None:
+    require_equal(shape, True, True, True, torch.bfloat16)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("count", [1, 2, 4, 8])
+@pytest.mark.parametrize(("rows", "columns", "normal", "gated", "added"), [
+    (12288, 4096, True, False, False), (4096, 4096, False, False, True), (11008, 4096, True, True, False),
+    (4096, 11008, False, False, True), (32064, 4096, True, False, False),
+])  # fmt: skip
+def test_the_shapes_of_the_large_model(count: int, rows: int, columns: int, normal: bool, gated: bool, added: bool) -> None:
+    require_equal((count, rows, columns), normal, gated, added, torch.bfloat16)
+
+
+def test_what_does_not_fit_is_refused() -> None:
+    inputs, weight, _ = made(2, 8, 64, torch.float32)
+    with pytest.raises(ValueError, match="contiguous"):
+        matvec(inputs, weight[:, :32])
+    with pytest.raises(ValueError, match="contiguous"):
+        matvec(inputs, weight[:7], gated=True)
+    with pytest.raises(ValueError, match=f"{MOST_INPUTS} vectors at most"):
+        matvec(torch.zeros(MOST_INPUTS + 1, 64, device=DEVICE), weight)

@@ -1,0 +1,117 @@
+"""The kernel against its reference, torch's resize and transformers' processor."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from transformers import VideoLlavaVideoProcessor
+
+from evbench.colours import BT601, BT709, conversion
+from evbench.kernels.pixel_values import PixelValues, Taps, reference, taps
+from evbench.pipelines.pixels import FusedValues, Recipe, exact_values, quantum
+from tests.devices import DEVICE
+
+SIZES = [(101, 77), (77, 101), (48, 64), (40, 40), (25, 31), (121, 162)]
+"""Odd ones; made larger and smaller; higher than wide, wider than high, square."""
+MEAN, STD = (0.48, 0.46, 0.41), (0.27, 0.26, 0.28)
+REPAIRS = [None, conversion(BT709, BT601)]
+
+
+def noise(height: int, width: int, frames: int = 2) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(height)
+    return torch.randint(0, 256, (frames, height, width, 3), dtype=torch.uint8, generator=generator).to(DEVICE)
+
+
+def recipe(crop: tuple[int, int] = (40, 40), edge: int = 40) -> Recipe:
+    return Recipe(edge, crop, MEAN, STD)
+
+
+def lines(height: int, width: int, of: Recipe) -> tuple[Taps, Taps]:
+    size = of.resized(height, width)
+    rows, columns = (taps(*edge) for edge in zip((height, width), size, of.corner(*size), of.crop, strict=True))
+    return rows, columns
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("repair", REPAIRS, ids=["right", "repaired"])
+@pytest.mark.parametrize("size", SIZES)
+def test_the_kernel_equals_its_reference_on_the_gpu(size: tuple[int, int], repair: np.ndarray | None) -> None:
+    require_equal(size, repair)
+
+
+@pytest.mark.parametrize("repair", REPAIRS, ids=["right", "repaired"])
+@pytest.mark.parametrize("size", SIZES)
+def test_the_kernel_equals_its_reference(size: tuple[int, int], repair: np.ndarray | None) -> None:
+    require_equal(size, repair)
+
+
+def require_equal(size: tuple[int, int], repair: np.ndarray | None) -> None:
+    for of in (recipe((23, 40)), recipe((40, 17))):
+        frames, parts = noise(*size), lines(*size, of)
+        made = PixelValues(*parts, MEAN, STD, repair, DEVICE)(frames, torch.float32)
+        expected = reference(frames, *parts, MEAN, STD, repair)
+        assert made.shape == (2, 3, *of.crop)
+        levels = (made.double() - expected) * 255 * torch.tensor(STD, device=DEVICE).view(3, 1, 1)
+        # Sums in another order round to the other level where they lie between two.
+        assert levels.abs().max() < 1.001
+        assert (levels.abs() > 1e-3).double().mean() < 1e-3
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_the_taps_are_those_of_torch(size: tuple[int, int]) -> None:
+    height, width = size
+    target = recipe().resized(height, width)
+    picture = torch.rand(1, 1, height, width, dtype=torch.float64)
+    expected = torch.nn.functional.interpolate(picture, size=target, mode="bicubic", antialias=True)[0, 0]
+    made = picture[0, 0]
+    for axis, (source, edge) in enumerate(zip(size, target, strict=True)):
+        line = taps(source, edge, 0, edge)
+        weights = torch.zeros(edge, source, dtype=torch.float64)
+        for row in range(edge):
+            first, needed = line.first[row], min(line.weights.shape[1], source - line.first[row])
+            weights[row, first : first + needed] = torch.from_numpy(line.weights[row, :needed])
+        made = weights @ made if axis == 0 else made @ weights.T
+    assert torch.allclose(made, expected, atol=1e-6)
+
+
+def test_taps_sum_to_one_and_stay_inside() -> None:
+    line = taps(1440, 298, 37, 224)
+    assert line.weights.shape == (224, 20)
+    assert np.allclose(line.weights.sum(axis=1), 1)
+    assert (line.first >= 0).all()
+    assert ((line.first[:, None] + np.arange(20))[line.weights != 0] < 1440).all()
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_values_are_within_a_level_of_the_processor(size: tuple[int, int]) -> None:
+    edge = 40
+    processor = VideoLlavaVideoProcessor(size={"shortest_edge": edge}, crop_size={"height": edge, "width": edge})
+    frames = noise(*size).cpu()
+    expected = processor(frames.permute(0, 3, 1, 2), return_tensors="pt")["pixel_values_videos"][0]
+    of = Recipe.of(processor)
+    made = FusedValues(of, DEVICE, torch.float32)(frames).cpu()
+    exact = exact_values(frames, of, "cpu", torch.float32)
+    level = quantum(processor)
+    # The processor rounds between the two directions too, and so is further from the truth.
+    assert (made - exact).abs().max() < 0.51 * level
+    assert (expected - made).abs().max() <= (expected - exact).abs().max() + 0.51 * level
+
+
+@pytest.mark.parametrize("size", [(101, 77), (48, 64)])
+def test_repaired_colours_are_those_of_a_repair_in_front(size: tuple[int, int]) -> None:
+    frames, repair = noise(*size) // 2 + 64, conversion(BT709, BT601)
+    inside = (frames.double() @ torch.from_numpy(repair).T.to(DEVICE)).round().clamp(0, 255).to(torch.uint8)
+    made = FusedValues(recipe(), DEVICE, torch.float32)
+    levels = (made(frames, repair) - made(inside)) * 255 * torch.tensor(STD, device=DEVICE).view(3, 1, 1)
+    assert levels.abs().max() < 2.1, "rounded once here, twice there"
+    assert levels.abs().mean() < 0.5
+
+
+def test_frames_of_another_kind_are_refused() -> None:
+    of = lines(48, 64, recipe())
+    kernel = PixelValues(*of, MEAN, STD, None, DEVICE)
+    with pytest.raises(ValueError, match="contiguous RGB bytes"):
+        kernel(noise(48, 64).float(), torch.float32)
+    with pytest.raises(ValueError, match="contiguous RGB bytes"):
+        kernel(noise(48, 64).transpose(1, 2), torch.float32)
