@@ -19,6 +19,7 @@ import triton.language as tl
 
 SLOTS = 128
 """Slots of the cache for a program."""
+WARPS = 4
 
 
 @triton.jit
@@ -166,7 +167,7 @@ class DecodeAttention:
             SLOTS=SLOTS,
             SPLITS=self._splits,
             SPLITS_POWER=triton.next_power_of_2(self._splits),
-            num_warps=4,
+            num_warps=WARPS,
         )
         return outputs
 

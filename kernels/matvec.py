@@ -39,6 +39,7 @@ def matvec_kernel(
     RESIDUAL: tl.constexpr,
     ROWS: tl.constexpr,
     COLUMNS: tl.constexpr,
+    STAGES: tl.constexpr,
 ):
     row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     vector = tl.arange(0, INPUTS)
@@ -47,7 +48,7 @@ def matvec_kernel(
     upper = tl.zeros([INPUTS, ROWS, COLUMNS], tl.float32)
     squares = tl.zeros([INPUTS, COLUMNS], tl.float32)
     of_row = weight + row.to(tl.int64)[:, None] * columns
-    for start in range(0, columns, COLUMNS):
+    for start in tl.range(0, columns, COLUMNS, num_stages=STAGES):
         column = start + tl.arange(0, COLUMNS)
         within = column < columns
         both = there[:, None] & within[None, :]
@@ -124,6 +125,7 @@ def matvec(
         RESIDUAL=residual is not None,
         ROWS=shape.rows,
         COLUMNS=shape.columns,
+        STAGES=shape.stages,
         num_warps=shape.warps,
     )
     return outputs
@@ -131,11 +133,15 @@ def matvec(
 
 @dataclass(frozen=True)
 class Shape:
-    """Of a program: rows of the weights, columns at a time."""
+    """Of a program."""
 
     rows: int
+    """Of the weights."""
     columns: int
+    """At a time."""
     warps: int
+    stages: int = 1
+    """Steps over the columns that are loaded at the same time."""
 
 
 def _shape(count: int, results: int, gated: bool) -> Shape:

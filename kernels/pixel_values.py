@@ -22,6 +22,7 @@ import triton.language as tl
 
 TILE = 16
 """Edge of a tile of the output, and rows of the frame that are taken at a time: the least that tl.dot multiplies."""
+WARPS = 4
 
 
 @triton.jit
@@ -177,7 +178,7 @@ class PixelValues:
             COLUMN_TAPS=self._taps[1],
             REPAIR=self._repair,
             TILE=TILE,
-            num_warps=4,
+            num_warps=WARPS,
         )
         return values
 
