@@ -14,11 +14,14 @@ from typing import Annotated, NoReturn
 import typer
 
 from evbench import (
+    climb,
     compare,
     demands,
     floors,
     frames,
     journal,
+    ladder,
+    ladder_report,
     machine,
     mutation,
     report,
@@ -269,15 +272,70 @@ def _carry_out(order: compare.Asked) -> Result:
         with show_progress() as progress:
             return compare.carry_out(order, progress)
     except KeyboardInterrupt:
-        complain(f"interrupted; the runs that ended are in {order.folder / 'runs.jsonl'}. {_how_to_go_on(order)}")
+        complain(f"interrupted; the runs that ended are in {order.folder / 'runs.jsonl'}. {_how_to_go_on(order.folder)}")
         raise typer.Exit(130) from None
     except WorkerDied as error:
-        complain(f"{error}. {_how_to_go_on(order)}")
+        complain(f"{error}. {_how_to_go_on(order.folder)}")
         raise typer.Exit(1) from None
 
 
-def _how_to_go_on(order: compare.Asked) -> str:
-    return f"To go on, give the same command with --out {shlex.quote(str(order.folder))} --resume"
+def _how_to_go_on(folder: Path) -> str:
+    return f"To go on, give the same command with --out {shlex.quote(str(folder))} --resume"
+
+
+@app.command("ladder")
+@with_options
+def ladder_command(
+    *,
+    lower: Annotated[str, typer.Option("--from", help="The lowest rung: a variant, or one with changed choices.")] = "baseline",
+    upper: Annotated[str, typer.Option("--to", help="The top: the same.")] = "optimized",
+    leave_one_out: Annotated[bool, typer.Option(help="Also the top against itself with each choice taken back.")] = True,
+    fail_if: Annotated[list[str] | None, typer.Option(hidden=True)] = None,
+    options: Options,
+) -> None:
+    """Climb from one variant to another, one choice at a time, and say which of the choices pays.
+
+    Each rung is a comparison with the one below, in a folder of its own; then the whole; then the top with each choice taken back.
+    Exit code: that of the whole; 1 if a comparison could not be run.
+    """
+    for name, given in (("--target", options.target), ("--fail-if", fail_if)):
+        if given:
+            raise UserError(f"ladder takes no {name}, it has many comparisons; leave it out, or give it to evbench compare")
+    sides: dict[Role, Variant] = {"baseline": variants.parse(lower), "optimized": variants.parse(upper)}
+    steps = ladder.plan(sides["baseline"], sides["optimized"], leave_one_out)
+    asked = options.workload()
+    plan = _plan(sides, asked, options)
+    for variant in (side for step in steps for side in (step.baseline, step.optimized)):
+        machine.require(variant, asked.model, asked.device)
+    floor = floors.find(machine.read(asked.device), asked)
+    folder = _folder(options, _now(), f"{asked.model}-ladder")
+    order = climb.Asked(
+        lower=sides["baseline"],
+        upper=sides["optimized"],
+        steps=steps,
+        workload=asked,
+        plan=plan,
+        smallest=floor.smallest if floor else {},
+        folder=folder,
+        command=shlex.join(["evbench", *sys.argv[1:]]),
+        resume=options.resume,
+        wait=options.wait,
+        now=_now,
+    )
+    try:
+        with show_progress() as progress:
+            if few := ladder.too_few(steps, asked, plan):
+                progress.say(few)
+            rungs = climb.climb(order, progress)
+    except KeyboardInterrupt:
+        complain(f"interrupted; the comparisons that ended are told in {folder / climb.TOLD}. {_how_to_go_on(folder)}")
+        raise typer.Exit(130) from None
+    for table in ladder_report.tables(rungs):
+        screen.print(to_rich(table, numbers=True))
+    for told in (ladder_report.whole_sentence(rungs), *ladder_report.sentences(rungs)):
+        tell(told)
+    tell(f"Written to {folder}: {climb.TOLD}, {climb.RAW}, and a folder for each comparison")
+    raise typer.Exit(ladder.exit_code(rungs))
 
 
 @app.command("selftest")

@@ -62,7 +62,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "session": DATA | {"machine", "schedule", "statistics", "judge", "conditions", "journal", "measure", "outputs", "worker", "pipelines"},
     "console": set(),
     "options": {"errors", "results", "workload", "session"},
-    "compare": EVERYTHING - {"cli", "console", "options"},
+    "ladder": {"errors", "results", "variants", "statistics", "judge", "signs"},
+    "ladder_report": {"results", "judge", "ladder", "render", "report", "units"},
+    "compare": EVERYTHING - {"cli", "console", "options", "ladder", "ladder_report", "climb"},
+    "climb": EVERYTHING - {"cli", "console", "options"},
     "cli": EVERYTHING,
     "__init__": set(),
 }
