@@ -332,7 +332,7 @@ def ladder_command(
         raise typer.Exit(130) from None
     for table in ladder_report.tables(rungs):
         screen.print(to_rich(table, numbers=True))
-    for told in (ladder_report.whole_sentence(rungs), *ladder_report.sentences(rungs)):
+    for told in (ladder_report.whole_sentence(rungs), *ladder_report.sentences(rungs), *ladder_report.notes(rungs, asked, plan)):
         tell(told)
     tell(f"Written to {folder}: {climb.TOLD}, {climb.RAW}, and a folder for each comparison")
     raise typer.Exit(ladder.exit_code(rungs))

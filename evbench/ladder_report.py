@@ -83,7 +83,7 @@ def tables(rungs: Sequence[Rung]) -> tuple[Table, ...]:
     return tuple(found)
 
 
-def _rows(rung: Rung) -> list[tuple[bool, tuple[str, ...]]]:
+def _rows(rung: Rung) -> Sequence[tuple[bool, tuple[str, ...]]]:
     """Its total, and below that each stage that it concerns; and whether it is the first of these."""
     outcome = rung.outcome
     preserved = NOT_MEASURED if outcome is None or outcome.preserved is None else outcome.preserved
