@@ -115,8 +115,8 @@ def notes(rungs: Sequence[Rung], workload: Workload, plan: Plan) -> tuple[str, .
     """What a reader has to know before believing the tables."""
     steps = [rung.step for rung in rungs]
     told = [
-        "Each choice is a comparison of its own, without and with it in turn, and its folder has the report. Times are medians; those of "
-        "different comparisons were measured one after the other.",
+        "Each choice is a comparison of its own, in blocks of runs without and with it, and its folder has the report. Times are medians; "
+        "those of different comparisons were measured one after the other.",
         "Verdicts of choices are corrected for their number, going up and leaving one out each by itself (Holm). Intervals are not, each "
         "is of 95 % by itself; what is said of a stage is corrected for the stages of its comparison only.",
     ]
@@ -144,8 +144,8 @@ def progress(step: Step, outcome: Outcome, done: int, of: int) -> str:
 def to_markdown(rungs: Sequence[Rung], workload: Workload, plan: Plan, created: str, command: str) -> str:
     """The ladder as a file."""
     model = f"{workload.model}, {workload.preset or workload.weights}, {workload.dtype} on {workload.device}"
-    starts = f" over {plan.starts} starts of the workers" if plan.order == "in turn" and plan.starts > 1 else ""
-    each = f"planned for each comparison: {plan.blocks} blocks{starts}"
+    starts = f" over {plan.starts} starts of the workers" if plan.order == "in turn" and 1 < plan.starts <= plan.blocks else ""
+    each = f"planned for each comparison: at least {plan.blocks} blocks{starts}"
     lines = ["# Ladder", "", f"{created}, `{printable(command)}`: {printable(model)}; {each}", ""]
     lines += [f"**{whole_sentence(rungs)}**", "", *(f"- {told}" for told in sentences(rungs)), ""]
     for table in tables(rungs):
