@@ -123,6 +123,8 @@ def notes(rungs: Sequence[Rung], workload: Workload, plan: Plan) -> tuple[str, .
     told += [f"{few}." for few in [too_few(steps, workload, plan)] if few]
     told += [f"{step.name}: {step.remark}." for step in steps if step.remark]
     told += [f"{step.name} is the same comparison as {step.folder}, and was not run again." for step in steps if step.folder != step.name]
+    invalid = dict.fromkeys(rung.step.folder for rung in rungs if rung.claim is Verdict.INVALID)
+    told += [f"To measure {' or '.join(invalid)} again, remove its folder and go on with --resume."] if invalid else []
     told += [f"{flag}: see the report of {', '.join(names)}." for flag, names in _flagged(rungs).items()]
     return tuple(map(printable, told))
 

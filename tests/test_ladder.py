@@ -322,3 +322,11 @@ def test_notes_and_sentences_end_once() -> None:
     for told in (*sentences(rungs), *ladder_report.notes(rungs, simulated_workload(), PLAN)):
         assert told.endswith(".")
         assert not told.endswith("..")
+
+
+def test_how_to_measure_a_disturbed_comparison_again_is_told_once() -> None:
+    steps = made("baseline", "fast-pixels")
+    found = dict.fromkeys({step.folder for step in steps}, FASTER) | {"2-preprocess-direct": INACTIVE}
+    told = ladder_report.notes(account(steps, found), simulated_workload(), PLAN)
+    assert "To measure 2-preprocess-direct again, remove its folder and go on with --resume." in told
+    assert not any("again, remove" in note for note in ladder_report.notes(account(steps, {}), simulated_workload(), PLAN))
