@@ -1,30 +1,27 @@
-"""The command line: reads options, calls, prints, exits. Nothing else prints or exits."""
+"""The command line: reads options, calls, prints by `evbench.console`, exits. Nothing else prints or exits."""
 
 from __future__ import annotations
 
 import dataclasses
 import datetime
-import math
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
-from dataclasses import dataclass
-from functools import wraps
-from inspect import Parameter, Signature, signature
+from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
-from typing import Annotated, Any, NoReturn, get_type_hints
+from typing import Annotated, NoReturn
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from evbench import (
+    climb,
     compare,
     demands,
     floors,
     frames,
     journal,
+    ladder,
+    ladder_report,
     machine,
     mutation,
     report,
@@ -35,9 +32,11 @@ from evbench import (
     variants,
     workload,
 )
+from evbench.console import complain, screen, show_progress, tell
 from evbench.errors import UserError
 from evbench.files import write_whole
 from evbench.judge import judge
+from evbench.options import Options, percent, with_options
 from evbench.planted import Delay
 from evbench.render import printable, to_console, to_rich
 from evbench.results import STAGES, Plan, Result, Role, Rules, VariantResult, Workload
@@ -52,125 +51,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-PIPE_WIDTH = 140
-"""Columns when the output goes into a file or a pipe, so that no line of a table is folded."""
-screen = Console(width=None if sys.stdout.isatty() else PIPE_WIDTH)
-errors = Console(stderr=True)
-
-
-BLOCKS: dict[results.Order, int] = {"in turn": 12, "reload": 6}
-WARMUP_SECONDS = 120.0
-
-
-@dataclass(frozen=True)
-class Options:
-    """What `compare` and `run` are both told."""
-
-    model: Annotated[str, typer.Option(help="video-llava, or eventgpt.")] = "video-llava"
-    preset: Annotated[str | None, typer.Option(help="small: trained on street scenes (default). tiny, 7b: random weights.")] = None
-    weights: Annotated[Path | None, typer.Option(help="A local Hugging Face checkpoint folder, instead of a preset.")] = None
-    video: Annotated[
-        list[Path] | None, typer.Option(help="A video file for video-llava, any number of times. Default: a scene that evbench carries.")
-    ] = None
-    events: Annotated[
-        list[Path] | None, typer.Option(help="A folder of event images (PNG) for eventgpt, any number of times. Default: the same scene.")
-    ] = None
-    data: Annotated[Path | None, typer.Option(help="Instead: all scenes of a folder that evbench scenes make has made.")] = None
-    limit: Annotated[int | None, typer.Option(min=1, help="Only so many scenes of --data, from the first.")] = None
-    frame_policy: Annotated[
-        str, typer.Option(help="inclusive: evenly spaced, first and last frame included. stride: every n/8-th frame, never the last.")
-    ] = "inclusive"
-    prompt: Annotated[
-        str,
-        typer.Option(
-            help="The question put to the model. The small ones have learnt this, and: Describe in detail what happened in the scene."
-        ),
-    ] = workload.QUESTION
-    new_tokens: Annotated[int, typer.Option(min=1, max=1024, help="Tokens to generate, the same for every variant.")] = 72
-    stop_at_end: Annotated[bool, typer.Option("--stop-at-end", help="Let the end-of-text token end an answer early, on both sides.")] = (
-        False
-    )
-    device: Annotated[str, typer.Option(help="cuda, cpu, or auto: the GPU if there is one.")] = "auto"
-    dtype: Annotated[
-        str | None, typer.Option(help="Type to compute in: bfloat16 (default on a GPU), float32 (on a CPU, and for finer checks).")
-    ] = None
-    seed: Annotated[int | None, typer.Option(min=0, max=2**63 - 1, help="Seed of random weights. Default: 0.")] = None
-    blocks: Annotated[
-        int | None,
-        typer.Option(min=1, max=100_000, help="Blocks ABBA or BAAB, of 8 runs. Default: 12, or one for each sample, if these are more."),
-    ] = None
-    starts: Annotated[
-        int,
-        typer.Option(min=1, max=10_000, help="Starts of the workers over which the blocks are spread: processes are not equally fast."),
-    ] = 4
-    precision: Annotated[str | None, typer.Option(help="Add blocks until the interval is within so much of the ratio, such as 1%.")] = None
-    max_time: Annotated[float, typer.Option(min=0, help="For --precision: seconds of timed runs after which no block is added.")] = 600
-    warmup: Annotated[int, typer.Option(min=0, help="The most runs of each variant until it is steady; 120 s at most.")] = 30
-    order: Annotated[
-        str,
-        typer.Option(help="in-turn: both workers live. reload: one at a time, started anew for each block. auto: in-turn if both fit."),
-    ] = "auto"
-    cold_files: Annotated[bool, typer.Option("--cold-files", help="Drop the input from the page cache before each run.")] = False
-    cold_compile: Annotated[bool, typer.Option("--cold-compile", help="Start with empty compile caches.")] = False
-    trace_tokens: Annotated[int, typer.Option(min=0, help="Tokens generated in the run that is traced. 0: no trace.")] = 16
-    target: Annotated[
-        list[str] | None,
-        typer.Option(help="A time to reach, such as 'video-llava.generate<2.5s', any number of times. Exit code 3 if one is missed."),
-    ] = None
-    out: Annotated[Path | None, typer.Option(help="Folder for results, report and traces. Default: profiles/<time>-<model>.")] = None
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the interrupted session in --out; give the same options.")] = False
-    wait: Annotated[bool, typer.Option(help="Wait for another evbench on the same device to end, or be refused.")] = True
-
-    def workload(self) -> Workload:
-        return workload.describe(
-            model=self.model,
-            preset=self.preset,
-            weights=self.weights,
-            videos=self.video or (),
-            events_folders=self.events or (),
-            data=self.data,
-            limit=self.limit,
-            frame_policy=self.frame_policy,
-            prompt=self.prompt,
-            new_tokens=self.new_tokens,
-            stop_at_end=self.stop_at_end,
-            device=self.device,
-            dtype=self.dtype,
-            seed=self.seed,
-        )
-
-    def plan(self, asked: Workload, workers: int) -> Plan:
-        order = session.choose_order(self.order, workers, asked)
-        return Plan(
-            order=order,
-            blocks=self.blocks or max(len(asked.samples), BLOCKS[order]),
-            starts=self.starts,
-            precision=None if self.precision is None else _percent("--precision", self.precision),
-            max_seconds=_finite("--max-time", self.max_time),
-            warmup_runs=self.warmup,
-            warmup_seconds=WARMUP_SECONDS,
-            trace_tokens=self.trace_tokens,
-            cold_files=self.cold_files,
-            cold_compile=self.cold_compile,
-        )
-
-
-def with_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command each field of Options on the command line, and hand them over as its argument `options`."""
-    hints = get_type_hints(command, include_extras=True)
-    shared = get_type_hints(Options, include_extras=True)
-    own = [parameter.replace(annotation=hints[name]) for name, parameter in signature(command).parameters.items() if name != "options"]
-    fields = [Parameter(field.name, Parameter.KEYWORD_ONLY, default=field.default, annotation=shared[field.name])
-              for field in dataclasses.fields(Options)]  # fmt: skip
-
-    @wraps(command)
-    def with_fields(**given: Any) -> None:
-        command(**{name: value for name, value in given.items() if name not in shared},
-                options=Options(**{name: value for name, value in given.items() if name in shared}))  # fmt: skip
-
-    with_fields.__signature__ = Signature([*own, *fields])  # type: ignore[attr-defined]
-    with_fields.__annotations__ = hints | shared
-    return with_fields
 
 
 @app.command("compare")
@@ -257,7 +137,7 @@ def frames_command(
     screen.print(to_rich(found.facts, numbers=False))
     screen.print(to_rich(found.picks, numbers=False))
     for told in (*found.refusals, *(f"DIFFERENT: {difference}" for difference in found.differences)):
-        _tell(printable(told))
+        tell(printable(told))
     raise typer.Exit(found.exit_code)
 
 
@@ -284,15 +164,15 @@ def scenes_make_command(
     order = dataset.Order(folder, seed, count, seconds, *_size(size))
     try:
         dataset.open_folder(order)
-        with _progress() as progress:
+        with show_progress() as progress:
             progress.step("scenes", 0, count)
             with closing(dataset.make(order, workers or machine.cores())) as made:
                 for done in made:
                     progress.step("scenes", done, count)
     except KeyboardInterrupt:
-        _complain(f"interrupted; the scenes that are done are in {folder / INDEX}")
+        complain(f"interrupted; the scenes that are done are in {folder / INDEX}")
         raise typer.Exit(130) from None
-    _tell(f"Written to {folder}: {INDEX}, mp4, events, event_images")
+    tell(f"Written to {folder}: {INDEX}, mp4, events, event_images")
 
 
 @scenes.command("show")
@@ -311,7 +191,7 @@ def scenes_show_command(
         picture.save(out)
     except OSError as error:
         raise UserError(f"cannot write {out} ({error.strerror}); give another --out") from error
-    _tell(f"Written to {out}")
+    tell(f"Written to {out}")
 
 
 def _size(text: str) -> tuple[int, int]:
@@ -333,24 +213,6 @@ def _side(text: str, role: Role) -> Variant | tuple[Result, VariantResult]:
         return variants.parse(text)
     found = results.read(Path(text))
     return found, found.variants().get(role, found.baseline)
-
-
-def _finite(option: str, value: float) -> float:
-    if not math.isfinite(value):
-        raise UserError(f"{option} {value} is no number of seconds; give one")
-    return value
-
-
-def _percent(option: str, text: str) -> float:
-    """`1%` -> 0.01. Raises UserError."""
-    number = text.strip().removesuffix("%")
-    try:
-        value = float(number) / 100
-    except ValueError:
-        value = 0.0
-    if not (text.strip().endswith("%") and 0 < value < 1):
-        raise UserError(f"{option} {text!r} is no share between 0 and 100 %; write it such as 1%")
-    return value
 
 
 def _session(
@@ -381,7 +243,7 @@ def _session(
     screen.print(to_console(report.describe(result)))
     traces = [side.trace.file for side in result.variants().values() if side.trace is not None]
     raw = ["runs.jsonl"] if fresh else []
-    _tell(f"Written to {folder}: {', '.join(['report.md', 'verdict.json', 'result.json', *raw, *traces])}")
+    tell(f"Written to {folder}: {', '.join(['report.md', 'verdict.json', 'result.json', *raw, *traces])}")
     raise typer.Exit(judge(result).exit_code)
 
 
@@ -407,18 +269,73 @@ def _folder(options: Options, now: str, model: str) -> Path:
 
 def _carry_out(order: compare.Asked) -> Result:
     try:
-        with _progress() as progress:
+        with show_progress() as progress:
             return compare.carry_out(order, progress)
     except KeyboardInterrupt:
-        _complain(f"interrupted; the runs that ended are in {order.folder / 'runs.jsonl'}. {_how_to_go_on(order)}")
+        complain(f"interrupted; the runs that ended are in {order.folder / 'runs.jsonl'}. {_how_to_go_on(order.folder)}")
         raise typer.Exit(130) from None
     except WorkerDied as error:
-        _complain(f"{error}. {_how_to_go_on(order)}")
+        complain(f"{error}. {_how_to_go_on(order.folder)}")
         raise typer.Exit(1) from None
 
 
-def _how_to_go_on(order: compare.Asked) -> str:
-    return f"To go on, give the same command with --out {shlex.quote(str(order.folder))} --resume"
+def _how_to_go_on(folder: Path) -> str:
+    return f"To go on, give the same command with --out {shlex.quote(str(folder))} --resume"
+
+
+@app.command("ladder")
+@with_options
+def ladder_command(
+    *,
+    lower: Annotated[str, typer.Option("--from", help="The lowest rung: a variant, or one with changed choices.")] = "baseline",
+    upper: Annotated[str, typer.Option("--to", help="The top: the same.")] = "optimized",
+    leave_one_out: Annotated[bool, typer.Option(help="Also the top against itself with each choice taken back.")] = True,
+    fail_if: Annotated[list[str] | None, typer.Option(hidden=True)] = None,
+    options: Options,
+) -> None:
+    """Climb from one variant to another, one choice at a time, and say which of the choices pays.
+
+    Each rung is a comparison with the one below, in a folder of its own; then the whole; then the top with each choice taken back.
+    Exit code: that of the whole; 1 if a comparison could not be run.
+    """
+    for name, given in (("--target", options.target), ("--fail-if", fail_if)):
+        if given:
+            raise UserError(f"ladder takes no {name}, it has many comparisons; leave it out, or give it to evbench compare")
+    sides: dict[Role, Variant] = {"baseline": variants.parse(lower), "optimized": variants.parse(upper)}
+    steps = ladder.plan(sides["baseline"], sides["optimized"], leave_one_out)
+    asked = options.workload()
+    plan = _plan(sides, asked, options)
+    for variant in (side for step in steps for side in (step.baseline, step.optimized)):
+        machine.require(variant, asked.model, asked.device)
+    floor = floors.find(machine.read(asked.device), asked)
+    folder = _folder(options, _now(), f"{asked.model}-ladder")
+    order = climb.Asked(
+        lower=sides["baseline"],
+        upper=sides["optimized"],
+        steps=steps,
+        workload=asked,
+        plan=plan,
+        smallest=floor.smallest if floor else {},
+        folder=folder,
+        command=shlex.join(["evbench", *sys.argv[1:]]),
+        resume=options.resume,
+        wait=options.wait,
+        now=_now,
+    )
+    try:
+        with show_progress() as progress:
+            if few := ladder.too_few(steps, asked, plan):
+                progress.say(few)
+            rungs = climb.climb(order, progress)
+    except KeyboardInterrupt:
+        complain(f"interrupted; the comparisons that ended are told in {folder / climb.TOLD}. {_how_to_go_on(folder)}")
+        raise typer.Exit(130) from None
+    for table in ladder_report.tables(rungs):
+        screen.print(to_rich(table, numbers=True))
+    for told in (ladder_report.whole_sentence(rungs), *ladder_report.sentences(rungs), *ladder_report.notes(rungs, asked, plan)):
+        tell(told)
+    tell(f"Written to {folder}: {climb.TOLD}, {climb.RAW}, and a folder for each comparison")
+    raise typer.Exit(ladder.exit_code(rungs))
 
 
 @app.command("selftest")
@@ -471,13 +388,13 @@ def selftest_command(
     screen.print(to_rich(found, numbers=True))
     write_whole(folder / "selftest.md", selftest.to_markdown(found, passed, told, now, command))
     if delay is None and repetitions < selftest.LEAST_REPETITIONS:
-        _tell(f"Not kept: fewer than {selftest.LEAST_REPETITIONS} repetitions say nothing of what happens once in twenty times")
+        tell(f"Not kept: fewer than {selftest.LEAST_REPETITIONS} repetitions say nothing of what happens once in twenty times")
     elif delay is None and test.comparable:
         measured = result.sessions[0].machine
         floors.keep(floors.Floor(now, floors.place(measured), floors.work(asked), selftest.floors(test)))
-        _tell(f"Kept in {floors.path()}: comparisons of {floors.work(asked)} on this machine claim nothing below these floors")
-    _tell(f"{'Passed' if passed else 'FAILED'}: {printable(told)}")
-    _tell(f"Written to {folder}: selftest.md, report.md, verdict.json, result.json, runs.jsonl")
+        tell(f"Kept in {floors.path()}: comparisons of {floors.work(asked)} on this machine claim nothing below these floors")
+    tell(f"{'Passed' if passed else 'FAILED'}: {printable(told)}")
+    tell(f"Written to {folder}: selftest.md, report.md, verdict.json, result.json, runs.jsonl")
     raise typer.Exit(0 if passed else 6)
 
 
@@ -502,23 +419,23 @@ def _mutants(variant: Variant, options: Options, plant: str | None) -> NoReturn:
     cases = mutation.cases(variant, asked.model, lambda one: not machine.obstacles(one, asked.model, asked.device))
     tried: list[mutation.Outcome] = []
     try:
-        with journal.writing(folder), _progress() as progress:
+        with journal.writing(folder), show_progress() as progress:
             journal.make_folder(folder)
             with compare.laboratory(asked, plan, folder, options.wait, progress) as laboratory:
                 for outcome in mutation.try_all(cases, laboratory):
                     tried.append(outcome)
                     write_whole(folder / "mutants.json", mutation.to_json(tried))
     except KeyboardInterrupt:
-        _complain(f"interrupted; the {len(tried)} of {len(cases)} that were tried are in {folder / 'mutants.json'}")
+        complain(f"interrupted; the {len(tried)} of {len(cases)} that were tried are in {folder / 'mutants.json'}")
         raise typer.Exit(130) from None
     except WorkerDied as error:
-        _complain(str(error))
+        complain(str(error))
         raise typer.Exit(1) from None
     screen.print(to_rich(mutation.table(tried), numbers=False))
     write_whole(folder / "mutants.md", mutation.to_markdown(tried, asked, now, shlex.join(["evbench", *sys.argv[1:]])))
     right = all(outcome.right for outcome in tried)
-    _tell(f"{'Passed' if right else 'FAILED'}: {mutation.told(tried)}")
-    _tell(f"Written to {folder}: mutants.md, mutants.json")
+    tell(f"{'Passed' if right else 'FAILED'}: {mutation.told(tried)}")
+    tell(f"Written to {folder}: mutants.md, mutants.json")
     raise typer.Exit(0 if right else 6)
 
 
@@ -527,7 +444,7 @@ def _delay(text: str) -> Delay:
     stage, colon, share = text.partition(":")
     if stage not in STAGES or not colon:
         raise UserError(f"--plant {text!r} names no stage and share; write it such as vision:2%. Stages are {', '.join(STAGES)}")
-    return Delay(stage, _percent("--plant", share))
+    return Delay(stage, percent("--plant", share))
 
 
 def _refuse_idle(options: Options) -> None:
@@ -541,61 +458,15 @@ def _refuse_idle(options: Options) -> None:
         raise UserError(f"both sides are earlier results, nothing is run: {told} would have no effect; leave it out")
 
 
-class Telling:
-    """Tells of progress, where no terminal shows a bar: one line for each kind of step and each tenth of the way."""
-
-    def __init__(self) -> None:
-        self._told: set[tuple[str, int]] = set()
-
-    def step(self, doing: str, done: int, of: int) -> None:
-        kind = doing.rstrip("0123456789 ")
-        if (kind, 10 * done // of) not in self._told:
-            self._told.add((kind, 10 * done // of))
-            errors.print(f"[{done}/{of}] {kind}", highlight=False, markup=False)
-
-    def say(self, text: str) -> None:
-        errors.print(f"evbench: {text}", highlight=False, markup=False, soft_wrap=True)
-
-
-class Bar(Telling):
-    """The same with a live bar."""
-
-    def __init__(self, bar: Progress) -> None:
-        super().__init__()
-        self._bar, self._task = bar, bar.add_task("", total=None)
-
-    def step(self, doing: str, done: int, of: int) -> None:
-        self._bar.update(self._task, description=doing, completed=done, total=of)
-
-
-@contextmanager
-def _progress() -> Iterator[Telling]:
-    """A live bar on a terminal; elsewhere lines."""
-    if not errors.is_terminal:
-        yield Telling()
-        return
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=errors, transient=True) as bar:
-        yield Bar(bar)
-
-
-def _tell(text: str) -> None:
-    screen.print(text, highlight=False, markup=False, soft_wrap=True)
-
-
-def _complain(message: str) -> None:
-    errors.print(f"evbench: {message}", style="red", highlight=False, markup=False, soft_wrap=True)
-
-
 def main() -> None:
     """Entry point. Exit codes: those of the verdict, 1 a fault of evbench, 2 wrong input or options, 130 interrupted."""
     try:
         app()
     except UserError as error:
-        _complain(str(error))
+        complain(str(error))
         raise SystemExit(2) from None
     except OSError as error:  # what the file system says of a path that the user gave
-        _complain(f"{error.filename or 'file system'}: {error.strerror}; give a path that can be read")
+        complain(f"{error.filename or 'file system'}: {error.strerror}; give a path that can be read")
         raise SystemExit(2) from None
 
 

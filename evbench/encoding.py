@@ -7,6 +7,7 @@ import json
 import math
 import types
 import typing
+from enum import StrEnum
 from functools import cache
 from typing import Any, Literal, TypeVar
 
@@ -52,6 +53,8 @@ def _decode(kind: Any, value: Any, place: str) -> Any:
         return value
     if kind is float and isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
         return float(value)
+    if isinstance(kind, type) and issubclass(kind, StrEnum) and value in list(kind):
+        return kind(value)
     if kind is str and isinstance(value, str):
         value.encode()  # raises ValueError for half a surrogate pair, which could never be written again
         return value

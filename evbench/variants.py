@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -92,6 +93,22 @@ CHOICES: dict[str, dict[str, Choice]] = {
     },
 }  # fmt: skip
 
+
+@dataclass(frozen=True)
+class Conflict:
+    """Choices of two parts that cannot be together."""
+
+    part: str
+    choices: tuple[str, ...]
+    other: str
+    other_choices: tuple[str, ...]
+    reason: str
+    """In words that "because" may stand in front of."""
+
+
+CONFLICTS: tuple[Conflict, ...] = ()
+"""Each of the one part's choices with each of the other's."""
+
 # Each line changes one part of the line above it; `optimized` is the sum of what every machine can run.
 VARIANTS: dict[str, Variant] = {
     variant.name: variant
@@ -110,6 +127,22 @@ REFERENCE = Variant("reference", "plain", "exact", "eager", "eager", "at-once")
 """What outputs are measured against: no step is rounded, fused or cached. Of two of its choices there is no other use."""
 
 
+def conflict(variant: Variant) -> str | None:
+    """Why two of its choices cannot be together, and which. None if all can."""
+    choices = variant.choices()
+    for found in CONFLICTS:
+        if choices[found.part] in found.choices and choices[found.other] in found.other_choices:
+            return f"{found.part}={choices[found.part]} cannot be with {found.other}={choices[found.other]}, because {found.reason}"
+    return None
+
+
+def change(variant: Variant, choices: Mapping[str, str]) -> Variant:
+    """The variant with these choices (part -> choice), and without a look at whether they can be together. Its name tells of them."""
+    changed: dict[str, Any] = dict(choices)
+    name = "+".join([variant.name, *(f"{part}={choice}" for part, choice in choices.items())])
+    return dataclasses.replace(variant, name=name, **changed)
+
+
 def nearest(word: str, words: list[str]) -> str:
     """`did you mean ...?` if a known word is close, else the list of all."""
     close = difflib.get_close_matches(word, words, n=1, cutoff=0.5)
@@ -120,22 +153,23 @@ def parse(text: str) -> Variant:
     """Read `name` or `name+part=choice+part=choice`.
 
     Raises:
-        UserError: unknown name, part or choice; the nearest known one is named.
+        UserError: unknown name, part or choice, the nearest known one is named; or two choices that cannot be together.
     """
     name, *changes = text.split("+")
     if name not in VARIANTS:
         raise UserError(f"unknown variant {name!r}; {nearest(name, list(VARIANTS))} See: evbench variants")
     variant = VARIANTS[name]
-    for change in changes:
-        part, equals, choice = change.partition("=")
+    for changed in changes:
+        part, equals, choice = changed.partition("=")
         if not equals:
-            raise UserError(f"{change!r} in {text!r} is no change of a choice; write {name}+part=choice. See: evbench variants")
+            raise UserError(f"{changed!r} in {text!r} is no change of a choice; write {name}+part=choice. See: evbench variants")
         if part not in CHOICES:
             raise UserError(f"unknown part {part!r} in {text!r}; {nearest(part, list(CHOICES))} See: evbench variants")
         if choice not in CHOICES[part]:
             raise UserError(
                 f"unknown choice {choice!r} for {part} in {text!r}; {nearest(choice, list(CHOICES[part]))} See: evbench variants"
             )
-        changed: dict[str, Any] = {part: choice}
-        variant = dataclasses.replace(variant, **changed)
-    return dataclasses.replace(variant, name=text)
+        variant = change(variant, {part: choice})
+    if (reason := conflict(variant)) is not None:
+        raise UserError(f"{text}: {reason}; choose another of the two. See: evbench variants")
+    return variant

@@ -126,6 +126,10 @@ class WorkerDied(Exception):
     """A worker ended without an answer. The message names its log."""
 
 
+class WorkerGaveUp(UserError):
+    """A worker ended with a Failure: this variant cannot be run on this input, or there is no memory for it."""
+
+
 class Worker:
     """The parent's side of one worker process. Use as a context manager: leaving it ends the process."""
 
@@ -207,7 +211,7 @@ class Worker:
         except (EOFError, OSError) as error:
             raise self._death() from error
         if isinstance(reply, Failure):
-            raise UserError(reply.message)
+            raise WorkerGaveUp(reply.message)
         assert isinstance(reply, kind), reply
         return reply
 

@@ -7,6 +7,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -33,6 +34,20 @@ def interruptible(arguments: str, folder: Path) -> Iterator[subprocess.Popen[str
             yield running
         finally:
             running.kill()
+
+
+def wait_for(raw: Path, text: str, times: int) -> None:
+    """Until the file holds the text so often."""
+    deadline = time.monotonic() + 120
+    while not (raw.exists() and raw.read_text().count(text) >= times):
+        assert time.monotonic() < deadline, f"{text} is not there {times} times"
+        time.sleep(0.05)
+
+
+def kill_a_worker(running: subprocess.Popen[str]) -> None:
+    """The first of those that the command has started."""
+    (first, *_) = [int(pid) for pid in Path(f"/proc/{running.pid}/task/{running.pid}/children").read_text().split()]
+    os.kill(first, signal.SIGKILL)
 
 
 def refused(arguments: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> str:

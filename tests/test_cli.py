@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -23,7 +21,7 @@ from evbench.results import STAGES, Result
 from evbench.schedule import slots
 from evbench.trace import PREFIX
 from tests.checkpoints import change_config, save_tiny_video_llava
-from tests.command import evbench, interruptible, refused
+from tests.command import evbench, interruptible, kill_a_worker, refused, wait_for
 from tests.examples import MACHINE, make_result, make_session, make_side
 from tests.simulation import Noise, SimulatedMachine, simulate
 
@@ -164,13 +162,6 @@ def test_earlier_results_can_be_sides(session: Session) -> None:
     assert "--new-tokens would have no effect" in idle.stderr
 
 
-def wait_for(raw: Path, text: str, times: int) -> None:
-    deadline = time.monotonic() + 120
-    while not (raw.exists() and raw.read_text().count(text) >= times):
-        assert time.monotonic() < deadline, f"{text} is not there {times} times"
-        time.sleep(0.05)
-
-
 @pytest.mark.slow
 def test_an_interrupt_keeps_what_ran_and_leaves_no_process(tmp_path: Path) -> None:
     with interruptible("run baseline --preset tiny --device cpu --new-tokens 4 --blocks 100000 --out out", tmp_path) as running:
@@ -185,11 +176,6 @@ def test_an_interrupt_keeps_what_ran_and_leaves_no_process(tmp_path: Path) -> No
     assert journal.read(tmp_path / "out").runs["baseline"]
     assert not (tmp_path / "out" / "result.json").exists()
     assert not [pid for pid in workers if Path(f"/proc/{pid}").exists()]
-
-
-def kill_a_worker(running: subprocess.Popen[str]) -> None:
-    (first, *_) = [int(pid) for pid in Path(f"/proc/{running.pid}/task/{running.pid}/children").read_text().split()]
-    os.kill(first, signal.SIGKILL)
 
 
 @pytest.mark.slow

@@ -60,7 +60,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "workload": DATA | {"machine", "sample", "pipelines", "scenes"},
     "journal": DATA | {"files", "encoding"},
     "session": DATA | {"machine", "schedule", "statistics", "judge", "conditions", "journal", "measure", "outputs", "worker", "pipelines"},
-    "compare": EVERYTHING - {"cli"},
+    "console": set(),
+    "options": {"errors", "results", "workload", "session"},
+    "ladder": {"errors", "results", "variants", "statistics", "judge", "signs"},
+    "ladder_report": {"results", "judge", "ladder", "render", "report", "units"},
+    "compare": EVERYTHING - {"cli", "console", "options", "ladder", "ladder_report", "climb"},
+    "climb": EVERYTHING - {"cli", "console", "options"},
     "cli": EVERYTHING,
     "__init__": set(),
 }

@@ -5,9 +5,9 @@ from typing import get_args, get_type_hints
 
 import pytest
 
-from evbench import machine
+from evbench import machine, variants
 from evbench.errors import UserError
-from evbench.variants import CHOICES, REFERENCE, VARIANTS, Variant, parse
+from evbench.variants import CHOICES, CONFLICTS, REFERENCE, VARIANTS, Conflict, Variant, change, conflict, parse
 
 
 def test_every_choice_of_the_type_has_a_meaning_and_the_reverse() -> None:
@@ -51,3 +51,27 @@ def test_a_wrong_name_is_refused_with_the_nearest(text: str, told: str) -> None:
         parse(text)
     assert told in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_changed_variant_is_the_one_that_its_name_says() -> None:
+    changed = change(VARIANTS["baseline"], {"decode": "threaded", "vision": "batched"})
+    assert changed.name == "baseline+decode=threaded+vision=batched"
+    assert changed == parse(changed.name)
+
+
+def test_choices_that_cannot_be_together_are_refused_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    apart = Conflict("vision", ("batched", "compile"), "decode", ("plain",), "it is so here")
+    monkeypatch.setattr(variants, "CONFLICTS", (apart,))
+    with pytest.raises(UserError) as caught:
+        parse("baseline+vision=batched")
+    assert str(caught.value).startswith("baseline+vision=batched: vision=batched cannot be with decode=plain, because it is so here; ")
+    assert conflict(parse("baseline+vision=batched+decode=threaded")) is None, "only the whole is looked at, not what it is changed from"
+    assert conflict(parse("baseline+vision=batched+vision=eager")) is None
+
+
+def test_what_is_said_to_conflict_exists_and_no_named_variant_has_it() -> None:
+    for found in CONFLICTS:
+        assert {*found.choices} <= {*CHOICES[found.part]}
+        assert {*found.other_choices} <= {*CHOICES[found.other]}
+        assert found.part != found.other
+    assert not [name for name, variant in VARIANTS.items() if conflict(variant)]

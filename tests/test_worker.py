@@ -10,12 +10,11 @@ from typing import Any
 import pytest
 
 from evbench import workload
-from evbench.errors import UserError
 from evbench.measure import Place
 from evbench.planted import Delay
 from evbench.results import Kind, Run, Sample, Workload
 from evbench.variants import parse
-from evbench.worker import Make, Measure, Worker, WorkerDied
+from evbench.worker import Make, Measure, Worker, WorkerDied, WorkerGaveUp
 
 
 def small(**changes: Any) -> Workload:
@@ -87,13 +86,13 @@ def test_a_mistake_that_only_the_worker_sees_reaches_the_user(tmp_path: Path) ->
     asked = replace(small(), samples=(Sample(str(tmp_path / "gone"), "", 0, 0),))
     with Worker(Make(parse("baseline"), asked), tmp_path / "log") as worker:
         worker.built()
-        with pytest.raises(UserError, match="no such file or folder"):
+        with pytest.raises(WorkerGaveUp, match="no such file or folder"):
             worker.measure(order("first", 0))
 
 
 def test_a_trace_that_cannot_be_written_is_told_in_one_line(worker: Worker, tmp_path: Path) -> None:
     worker.built()
-    with pytest.raises(UserError, match=r"^baseline: .*; mend that and run again$"):
+    with pytest.raises(WorkerGaveUp, match=r"^baseline: .*; mend that and run again$"):
         worker.profile(tmp_path / "gone" / "trace.json.gz", 2)
 
 

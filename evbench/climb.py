@@ -1,0 +1,184 @@
+"""Carries a ladder out: one comparison after the other, each in a folder of its own, and after each what is known so far."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from evbench import __version__, compare, journal, ladder, ladder_report, machine, results
+from evbench.encoding import from_json, to_json
+from evbench.errors import UserError
+from evbench.files import write_whole
+from evbench.journal import Opening
+from evbench.judge import judge
+from evbench.ladder import Outcome, Rung, Step
+from evbench.results import Plan, Role, Rules, Workload
+from evbench.session import Listener
+from evbench.variants import Variant
+from evbench.worker import WorkerDied, WorkerGaveUp
+
+FORMAT = 1
+"""Of ladder.json. Raised whenever a file written before could no longer be read."""
+RAW, TOLD = "ladder.json", "ladder.md"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One ladder, as it was asked for."""
+
+    lower: Variant
+    upper: Variant
+    steps: tuple[Step, ...]
+    workload: Workload
+    plan: Plan
+    """Of each comparison."""
+    smallest: dict[str, float]
+    """Noise floors."""
+    folder: Path
+    command: str
+    resume: bool
+    wait: bool
+    now: Callable[[], str]
+    """UTC, ISO 8601: names each session."""
+
+
+@dataclass(frozen=True)
+class Ladder:
+    """What stands in `ladder.json`. The raw runs are in the folders of the comparisons."""
+
+    format: int
+    evbench: str
+    """Version that wrote this."""
+    command: str
+    opening: Opening
+    """What was asked, and where. Choices of `from` and `to`."""
+    rungs: tuple[Rung, ...]
+
+
+def climb(asked: Asked, listener: Listener) -> tuple[Rung, ...]:
+    """Run each comparison that has not ended yet. The files are written after each of them.
+
+    Raises:
+        UserError: the folder is unusable, it holds something else, or another evbench holds the device.
+    """
+    with journal.writing(asked.folder):
+        opening, outcomes = _begin(asked)
+        folders = list(dict.fromkeys(step.folder for step in asked.steps))
+        rungs = _keep(asked, opening, outcomes)
+        for step in asked.steps:
+            if step.folder in outcomes:
+                continue
+            outcomes[step.folder] = _carry_out(asked, step, listener)
+            rungs = _keep(asked, opening, outcomes)
+            listener.say(ladder_report.progress(step, outcomes[step.folder], len(outcomes), len(folders)))
+    return rungs
+
+
+def _begin(asked: Asked) -> tuple[Opening, dict[str, Outcome]]:
+    """What was asked at first, and what came of the comparisons that have ended, by folder."""
+    sides = {"from": asked.lower, "to": asked.upper}
+    opening = _opening(asked, sides, machine.read(asked.workload.device))
+    if not asked.resume:
+        journal.make_folder(asked.folder)
+        if (asked.folder / RAW).exists():
+            raise UserError(f"{asked.folder} holds an earlier ladder; go on with it by --resume, give another --out, or remove it")
+        return opening, {}
+    before = read(asked.folder)
+    journal.require_same(before.opening, opening)
+    ended = {rung.step.folder for rung in before.rungs if rung.outcome is not None and rung.outcome.verdict is not None}
+    steps = {step.folder: step for step in reversed(asked.steps)}
+    known = {name: _ended(asked, step, opening.machine) for name, step in steps.items() if name in ended}
+    return before.opening, {name: outcome for name, outcome in known.items() if outcome is not None}
+
+
+def _opening(asked: Asked, sides: dict[str, Variant], here: results.Machine) -> Opening:
+    choices = {name: {"name": variant.name, **variant.choices()} for name, variant in sides.items()}
+    return Opening(results.FORMAT, asked.now(), here, asked.plan, 0, asked.workload, choices, ())
+
+
+def _ended(asked: Asked, step: Step, here: results.Machine) -> Outcome | None:
+    """Of a comparison that an earlier session has ended. None if its folder is gone: it is run again.
+
+    Raises:
+        UserError: the folder holds another one.
+    """
+    folder = asked.folder / step.folder
+    if not (folder / "result.json").exists():
+        return None
+    result = results.read(folder)
+    session = result.session(result.baseline)
+    choices: dict[str, dict[str, str]] = {role: {"name": side.variant, **side.choices} for role, side in result.variants().items()}
+    before = Opening(result.format, session.started, session.machine, session.plan, 0, result.baseline.workload, choices, ())
+    sides: dict[str, Variant] = {"baseline": step.baseline, "optimized": step.optimized}
+    try:
+        journal.require_same(before, _opening(asked, sides, here))
+    except UserError as error:
+        raise UserError(f"{folder}: {error}") from error
+    return ladder.outcome(step, judge(result))
+
+
+def _carry_out(asked: Asked, step: Step, listener: Listener) -> Outcome:
+    """A worker that gives up is of this comparison alone, and the others are run."""
+    folder = asked.folder / step.folder
+    sides: dict[Role, Variant] = {"baseline": step.baseline, "optimized": step.optimized}
+    rules = Rules(asked.smallest, (), (), False, ())
+    order = compare.Asked(
+        fresh=sides,
+        earlier=compare.Earlier(),
+        workload=asked.workload,
+        plan=asked.plan,
+        rules=rules,
+        folder=folder,
+        created=asked.now(),
+        command=asked.command,
+        resume=asked.resume and (folder / journal.OPENING).exists(),
+        wait=asked.wait,
+    )
+    try:
+        result = compare.carry_out(order, _Named(step.folder, listener))
+    except (WorkerDied, WorkerGaveUp) as error:
+        return ladder.failed(str(error))
+    return ladder.outcome(step, judge(result))
+
+
+@dataclass(frozen=True)
+class _Named:
+    """Says in front which comparison it is."""
+
+    name: str
+    listener: Listener
+
+    def step(self, doing: str, blocks: int, planned: int) -> None:
+        self.listener.step(f"{self.name}: {doing}", blocks, planned)
+
+    def say(self, text: str) -> None:
+        self.listener.say(f"{self.name}: {text}")
+
+
+def _keep(asked: Asked, opening: Opening, outcomes: dict[str, Outcome]) -> tuple[Rung, ...]:
+    """Write what is known so far."""
+    rungs = ladder.account(asked.steps, outcomes)
+    written = Ladder(FORMAT, __version__, asked.command, opening, rungs)
+    write_whole(asked.folder / RAW, to_json(written, indent=1) + "\n")
+    told = ladder_report.to_markdown(rungs, asked.workload, asked.plan, opening.started, asked.command)
+    write_whole(asked.folder / TOLD, told)
+    return rungs
+
+
+def read(folder: Path) -> Ladder:
+    """Raises UserError if there is none, or it cannot be read."""
+    file = folder / RAW
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"--resume: cannot read {file} ({error.strerror}); give the --out of a ladder that was interrupted") from error
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{file} is damaged ({error}); begin anew with another --out") from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise UserError(f"{file} is of another version of evbench; begin anew with another --out")
+    try:
+        return from_json(Ladder, content, "ladder")
+    except ValueError as error:
+        raise UserError(f"{file} is damaged ({error}); begin anew with another --out") from error

@@ -1,0 +1,61 @@
+"""What a person reads while and after evbench works: text, tables and progress, for a terminal or a file."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+PIPE_WIDTH = 140
+"""Columns when the output goes into a file or a pipe, so that no line of a table is folded."""
+screen = Console(width=None if sys.stdout.isatty() else PIPE_WIDTH)
+errors = Console(stderr=True)
+
+
+class Telling:
+    """Tells of progress, where no terminal shows a bar: one line for each kind of step and each tenth of the way."""
+
+    def __init__(self) -> None:
+        self._told: set[tuple[str, int]] = set()
+
+    def step(self, doing: str, done: int, of: int) -> None:
+        kind = doing.rstrip("0123456789 ")
+        if (kind, 10 * done // of) not in self._told:
+            self._told.add((kind, 10 * done // of))
+            errors.print(f"[{done}/{of}] {kind}", highlight=False, markup=False)
+
+    def say(self, text: str) -> None:
+        errors.print(f"evbench: {text}", highlight=False, markup=False, soft_wrap=True)
+
+
+class Bar(Telling):
+    """The same with a live bar."""
+
+    def __init__(self, bar: Progress) -> None:
+        super().__init__()
+        self._bar, self._task = bar, bar.add_task("", total=None)
+
+    def step(self, doing: str, done: int, of: int) -> None:
+        self._bar.update(self._task, description=doing, completed=done, total=of)
+
+
+@contextmanager
+def show_progress() -> Iterator[Telling]:
+    """A live bar on a terminal; elsewhere lines."""
+    if not errors.is_terminal:
+        yield Telling()
+        return
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=errors, transient=True) as bar:
+        yield Bar(bar)
+
+
+def tell(text: str) -> None:
+    screen.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+def complain(message: str) -> None:
+    errors.print(f"evbench: {message}", style="red", highlight=False, markup=False, soft_wrap=True)

@@ -1,0 +1,385 @@
+"""How a ladder is carried out: on a machine whose clock is simulated, and once really."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import sys
+from dataclasses import dataclass, field, replace
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from evbench import climb, compare, journal, ladder, machine, results
+from evbench.cli import main
+from evbench.errors import UserError
+from evbench.judge import Verdict
+from evbench.results import FORMAT, Result
+from evbench.session import Listener, Setting, Sitting
+from evbench.variants import parse
+from evbench.worker import WorkerDied, WorkerGaveUp
+from tests.command import evbench, interruptible, kill_a_worker, refused, wait_for
+from tests.simulation import OUTPUTS, PLAN, Noise, SimulatedMachine, simulated_workload
+
+QUIET = Noise(0.002, 0.0, 0.0, 0.0)
+
+
+@dataclass
+class SimulatedComparisons:
+    """Stands in for compare.carry_out: writes the same files, with simulated times."""
+
+    faster: dict[str, float] = field(default_factory=dict)
+    """Name of a comparison's folder -> true ratio."""
+    ends: dict[str, BaseException] = field(default_factory=dict)
+    """Name of a folder -> how it ends instead, after its first block."""
+    asked: list[tuple[str, bool]] = field(default_factory=list)
+    """(name of the folder, whether it was to be resumed) of each."""
+
+    def carry_out(self, asked: compare.Asked, listener: Listener) -> Result:
+        name = asked.folder.name
+        self.asked.append((name, asked.resume))
+        simulated = SimulatedMachine(len(name), QUIET, self.faster.get(name, 1.0))
+        here = machine.read(asked.workload.device)
+        choices: dict[str, dict[str, str]] = {role: {"name": variant.name, **variant.choices()} for role, variant in asked.fresh.items()}
+        opening = journal.Opening(FORMAT, asked.created, here, asked.plan, 0, asked.workload, choices, ())
+        with (journal.resume if asked.resume else journal.begin)(asked.folder, opening) as written:
+            sitting = Sitting(asked.fresh, written, Setting(simulated.start, simulated, listener, "", 0.0, lambda crew, answers: OUTPUTS))
+            if name in self.ends:
+                written.ended(results.Block(0, 0, 0, "ABBA", (), (), None))
+                raise self.ends[name]
+            sitting.run(lambda: None, asked.folder)
+            session, sides = sitting.results()
+        result = Result(
+            FORMAT,
+            "0",
+            session.started,
+            asked.command,
+            asked.rules,
+            (session,),
+            sides["baseline"],
+            sides["optimized"],
+            sitting.outputs,
+        )
+        results.write(result, asked.folder / "result.json")
+        return result
+
+
+@dataclass
+class Told:
+    """A listener."""
+
+    said: list[str] = field(default_factory=list)
+
+    def step(self, doing: str, blocks: int, planned: int) -> None: ...
+
+    def say(self, text: str) -> None:
+        self.said.append(text)
+
+
+@pytest.fixture
+def simulated(monkeypatch: pytest.MonkeyPatch) -> SimulatedComparisons:
+    made = SimulatedComparisons({"1-decode-threaded": 1.25, "whole": 1.25, "without-decode-threaded": 1.25})
+    monkeypatch.setattr(compare, "carry_out", made.carry_out)
+    return made
+
+
+def asked_for(folder: Path, resume: bool = False, upper: str = "fast-pixels", leave_one_out: bool = True) -> climb.Asked:
+    numbers = count()
+    lower, top = parse("baseline"), parse(upper)
+    return climb.Asked(
+        lower=lower,
+        upper=top,
+        steps=ladder.plan(lower, top, leave_one_out),
+        workload=simulated_workload(),
+        plan=replace(PLAN, trace_tokens=0),
+        smallest={},
+        folder=folder,
+        command="evbench ladder",
+        resume=resume,
+        wait=True,
+        now=lambda: f"2026-01-01T00:00:{next(numbers):02}Z",
+    )
+
+
+NAMES = ["1-decode-threaded", "2-preprocess-direct", "whole", "without-decode-threaded"]
+
+
+def test_each_comparison_has_a_folder_and_what_came_of_all_is_written(simulated: SimulatedComparisons, tmp_path: Path) -> None:
+    told = Told()
+    rungs = climb.climb(asked_for(tmp_path / "out"), told)
+    assert simulated.asked == [(name, False) for name in NAMES]
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {*NAMES, "ladder.json", "ladder.md"}
+    assert {rung.step.name: rung.claim for rung in rungs} == {
+        "1-decode-threaded": Verdict.FASTER,
+        "2-preprocess-direct": Verdict.SAME,
+        "whole": Verdict.FASTER,
+        "without-decode-threaded": Verdict.FASTER,
+        "without-preprocess-direct": Verdict.SAME,
+    }
+    assert climb.read(tmp_path / "out").rungs == rungs
+    assert "- preprocess=direct does not pay on the way up: 95 % interval" in (tmp_path / "out" / "ladder.md").read_text(encoding="utf-8")
+    assert [line.partition(": FASTER")[0].partition(": SAME")[0] for line in told.said if "comparisons: " in line] == [
+        f"{place} of 4 comparisons: {name}" for place, name in enumerate(NAMES, 1)
+    ]
+    started = [results.read(tmp_path / "out" / name).sessions[0].started for name in NAMES]
+    assert len(set(started)) == 4, "each is a session of its own"
+
+
+def test_the_file_has_for_each_rung_what_a_program_may_ask(simulated: SimulatedComparisons, tmp_path: Path) -> None:
+    climb.climb(asked_for(tmp_path / "out"), Told())
+    content = json.loads((tmp_path / "out" / "ladder.json").read_text(encoding="utf-8"))
+    assert content["format"] == climb.FORMAT
+    assert content["opening"]["choices"]["to"]["name"] == "fast-pixels"
+    first = content["rungs"][0]
+    assert (first["step"]["name"], first["step"]["folder"], first["step"]["parts"]) == (
+        "1-decode-threaded",
+        "1-decode-threaded",
+        ["decode"],
+    )
+    assert (first["claim"], first["outcome"]["verdict"], first["outcome"]["exit_code"], first["outcome"]["preserved"]) == (
+        "FASTER",
+        "FASTER",
+        0,
+        "pass",
+    )
+    interval = first["outcome"]["total"]["interval"]
+    assert 1.2 < interval["low"] < interval["high"] < 1.3
+    assert set(first["outcome"]["stages"]) == {"load"}
+
+
+def test_an_interrupted_ladder_keeps_what_ended_and_goes_on(simulated: SimulatedComparisons, tmp_path: Path) -> None:
+    simulated.ends = {"2-preprocess-direct": KeyboardInterrupt()}
+    with pytest.raises(KeyboardInterrupt):
+        climb.climb(asked_for(tmp_path / "out"), Told())
+    kept = climb.read(tmp_path / "out")
+    assert [rung.step.name for rung in kept.rungs if rung.outcome is not None] == ["1-decode-threaded"]
+    assert kept.rungs[0].claim is Verdict.FASTER
+    assert "| not run yet |" in (tmp_path / "out" / "ladder.md").read_text(encoding="utf-8")
+    ended = (tmp_path / "out" / "1-decode-threaded" / "result.json").read_bytes()
+
+    simulated.ends, simulated.asked = {}, []
+    rungs = climb.climb(asked_for(tmp_path / "out", resume=True), Told())
+    assert simulated.asked == [("2-preprocess-direct", True), ("whole", False), ("without-decode-threaded", False)]
+    assert rungs[0] == kept.rungs[0]
+    assert (tmp_path / "out" / "1-decode-threaded" / "result.json").read_bytes() == ended
+    assert all(rung.outcome is not None for rung in rungs)
+    assert climb.read(tmp_path / "out").opening == kept.opening
+
+    simulated.asked = []
+    assert climb.climb(asked_for(tmp_path / "out", resume=True), Told()) == rungs
+    assert simulated.asked == [], "all of it had ended"
+
+
+@pytest.mark.parametrize("error", [WorkerDied("the worker of optimized ended with code -9"), WorkerGaveUp("optimized: out of GPU memory")])
+def test_a_dead_worker_costs_its_rung_only_and_is_tried_again(simulated: SimulatedComparisons, tmp_path: Path, error: Exception) -> None:
+    simulated.ends = {"2-preprocess-direct": error}
+    told = Told()
+    rungs = climb.climb(asked_for(tmp_path / "out"), told)
+    assert [name for name, _ in simulated.asked] == NAMES
+    assert ladder.exit_code(rungs) == 1
+    assert rungs[1].outcome == ladder.failed(str(error))
+    assert f"2 of 4 comparisons: 2-preprocess-direct: could not be run: {error}" in told.said
+    assert f"Whether preprocess=direct pays on the way up could not be measured: {error}." in (tmp_path / "out" / "ladder.md").read_text()
+
+    simulated.ends, simulated.asked = {}, []
+    rungs = climb.climb(asked_for(tmp_path / "out", resume=True), Told())
+    assert simulated.asked == [("2-preprocess-direct", True)]
+    assert ladder.exit_code(rungs) == 0
+
+
+def test_a_wrong_that_is_not_of_one_rung_ends_the_ladder(simulated: SimulatedComparisons, tmp_path: Path) -> None:
+    simulated.ends = {"2-preprocess-direct": UserError("another evbench is measuring on this CPU")}
+    with pytest.raises(UserError, match="another evbench"):
+        climb.climb(asked_for(tmp_path / "out"), Told())
+    assert [name for name, _ in simulated.asked] == NAMES[:2]
+    assert climb.read(tmp_path / "out").rungs[0].outcome is not None
+
+
+def test_a_folder_with_a_ladder_is_left_alone_unless_it_is_resumed(simulated: SimulatedComparisons, tmp_path: Path) -> None:
+    climb.climb(asked_for(tmp_path / "out"), Told())
+    with pytest.raises(UserError, match="holds an earlier ladder; go on with it by --resume"):
+        climb.climb(asked_for(tmp_path / "out"), Told())
+    with pytest.raises(UserError, match="holds an earlier session"):
+        climb.climb(asked_for(tmp_path / "out" / "whole"), Told())
+    assert len(simulated.asked) == 4
+
+
+def test_resume_asks_for_the_same(simulated: SimulatedComparisons, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"--resume: cannot read .*ladder\.json .*; give the --out of a ladder that was interrupted"):
+        climb.climb(asked_for(tmp_path, resume=True), Told())
+    folder = tmp_path / "out"
+    climb.climb(asked_for(folder), Told())
+    with pytest.raises(UserError, match=r"choices\.to\.name 'fast-pixels' and 'fast-vision'; choices\.to\.vision 'eager' and 'compile'"):
+        climb.climb(asked_for(folder, resume=True, upper="fast-vision"), Told())
+    with pytest.raises(UserError, match=r"plan\.blocks 10 and 11"):
+        climb.climb(replace(asked_for(folder, resume=True), plan=replace(PLAN, trace_tokens=0, blocks=11)), Told())
+    with pytest.raises(UserError, match=r"workload\.new_tokens 3 and 4"):
+        climb.climb(replace(asked_for(folder, resume=True), workload=replace(simulated_workload(), new_tokens=4)), Told())
+    assert len(simulated.asked) == 4
+
+
+def test_a_folder_that_holds_another_comparison_is_not_taken_for_the_rung(simulated: SimulatedComparisons, tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    climb.climb(asked_for(folder), Told())
+    (folder / "whole" / "result.json").write_bytes((folder / "1-decode-threaded" / "result.json").read_bytes())
+    with pytest.raises(UserError, match=r"out/whole: --resume: .*choices\.optimized\.name 'baseline\+decode=threaded' and 'fast-pixels'"):
+        climb.climb(asked_for(folder, resume=True), Told())
+
+
+def test_leaving_one_out_can_be_added_later_and_a_removed_folder_is_run_again(simulated: SimulatedComparisons, tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    climb.climb(asked_for(folder, leave_one_out=False), Told())
+    assert [name for name, _ in simulated.asked] == NAMES[:3]
+    shutil.rmtree(folder / "whole")
+    simulated.asked = []
+    climb.climb(asked_for(folder, resume=True), Told())
+    assert simulated.asked == [("whole", False), ("without-decode-threaded", False)]
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ("{", "is damaged"),
+        ("[]", "is of another version of evbench"),
+        ('{"format": 0}', "is of another version of evbench"),
+        ('{"format": 1}', "is damaged (ladder has other fields than expected"),
+    ],
+)
+def test_a_damaged_file_is_told(tmp_path: Path, content: str, told: str) -> None:
+    (tmp_path / "ladder.json").write_text(content)
+    with pytest.raises(UserError) as caught:
+        climb.read(tmp_path)
+    assert told in str(caught.value)
+    assert str(caught.value).endswith("begin anew with another --out")
+
+
+def test_a_verdict_that_there_is_not_is_told_with_its_place(simulated: SimulatedComparisons, tmp_path: Path) -> None:
+    climb.climb(asked_for(tmp_path / "out"), Told())
+    file = tmp_path / "out" / "ladder.json"
+    file.write_text(file.read_text(encoding="utf-8").replace('"claim": "FASTER"', '"claim": "FAST"'), encoding="utf-8")
+    with pytest.raises(UserError, match=r"is damaged \(ladder\.rungs\[0\]\.outcome\.total\.claim is 'FAST'\)"):
+        climb.read(tmp_path / "out")
+
+
+# The command.
+
+
+QUICK = "--preset tiny --device cpu --new-tokens 4 --trace-tokens 0"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ("--target 'video-llava.total<1s'", "ladder takes no --target, it has many comparisons; leave it out"),
+        ("--fail-if slower:2%", "ladder takes no --fail-if, it has many comparisons; leave it out"),
+        ("--from optimized", "optimized and optimized have the same choices"),
+        ("--from basline", "did you mean 'baseline'?"),
+        ("--to optimized-gpu", "decode=dali needs"),
+        ("--from baseline+decode=dali", "decode=dali needs"),
+        ("--resume", "--resume goes on with the session in --out, which is not given"),
+        ("--order sideways", "unknown --order 'sideways'"),
+    ],
+)
+def test_wrong_options_are_refused_in_one_line(
+    arguments: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert told in refused(f"ladder {QUICK} {arguments}", monkeypatch, capsys)
+    assert list(tmp_path.iterdir()) == [], "nothing is made"
+
+
+@pytest.mark.parametrize(
+    ("ends", "code"), [({}, 0), ({"2-preprocess-direct": WorkerDied("it died")}, 1), ({"whole": KeyboardInterrupt()}, 130)]
+)
+def test_the_command_tells_which_choice_pays_and_exits_with_the_whole(
+    ends: dict[str, BaseException],
+    code: int,
+    simulated: SimulatedComparisons,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    simulated.ends = ends
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    monkeypatch.setattr(sys, "argv", ["evbench", *f"ladder --to fast-pixels {QUICK} --starts 1 --out {tmp_path}/out".split()])
+    with pytest.raises(SystemExit) as caught:
+        main()
+    assert caught.value.code == code
+    output = capsys.readouterr()
+    if code == 130:
+        assert f"told in {tmp_path}/out/ladder.md. To go on, give the same command with --out {tmp_path}/out --resume" in output.err
+        return
+    told = output.out.splitlines()
+    assert any(line.startswith("decode=threaded pays on the way up: 1.2") for line in told)
+    assert any(line.startswith("decode=threaded pays with all the others in place: 1.2") for line in told)
+    assert any(line.startswith("fast-pixels against baseline: FASTER: 1.2") for line in told)
+    second = (
+        "Whether preprocess=direct pays on the way up could not be measured" if ends else "preprocess=direct does not pay on the way up"
+    )
+    assert any(line.startswith(second) for line in told)
+    assert told[-1] == f"Written to {tmp_path}/out: ladder.md, ladder.json, and a folder for each comparison"
+    assert "…" not in output.out, "nothing is cut off"
+
+
+def test_too_few_blocks_are_told_before_anything_is_run(
+    simulated: SimulatedComparisons, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    simulated.ends = {"1-decode-threaded": KeyboardInterrupt()}
+    monkeypatch.setattr(sys, "argv", ["evbench", *f"ladder --to fast-pixels {QUICK} --blocks 6 --out {tmp_path}/out".split()])
+    with pytest.raises(SystemExit):
+        main()
+    assert capsys.readouterr().err.startswith("evbench: 6 blocks are too few to claim the gain of a choice where 2 are looked at")
+
+
+@pytest.mark.slow
+def test_a_ladder_on_this_machine_that_is_interrupted_and_loses_a_worker(tmp_path: Path) -> None:
+    asked = "ladder --from baseline --to fast-pixels --model eventgpt --preset tiny --device cpu --blocks 6 --starts 1 --new-tokens 4"
+    asked += " --warmup 5 --trace-tokens 0 --out out"
+    out = tmp_path / "out"
+    with interruptible(asked, tmp_path) as running:
+        wait_for(out / "1-decode-threaded" / "runs.jsonl", '"block": {', 2)
+        running.send_signal(signal.SIGINT)
+        _, told = running.communicate(timeout=30)
+    assert running.returncode == 130
+    assert told.splitlines()[-1].endswith("To go on, give the same command with --out out --resume")
+    assert not any(rung.outcome for rung in climb.read(out).rungs)
+    kept = journal.read(out / "1-decode-threaded").blocks
+
+    with interruptible(f"{asked} --resume", tmp_path) as running:
+        wait_for(out / "2-preprocess-direct" / "runs.jsonl", '"block": {', 1)
+        kill_a_worker(running)
+        _, told = running.communicate(timeout=300)
+    assert running.returncode == 1
+    assert "2-preprocess-direct: could not be run: the worker of " in told
+    rungs = climb.read(out).rungs
+    assert all(rung.outcome is not None for rung in rungs)
+    assert [rung.step.name for rung in rungs if rung.claim is None] == ["2-preprocess-direct", "without-preprocess-direct"]
+    assert journal.read(out / "1-decode-threaded").blocks[: len(kept)] == kept, "what was measured before the interrupt counts"
+
+    done = evbench(f"{asked} --resume", tmp_path)
+    assert done.returncode in (0, 3, 4, 6), done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    rungs = climb.read(out).rungs
+    assert [rung.step.name for rung in rungs] == [*NAMES, "without-preprocess-direct"]
+    for rung in rungs:
+        assert rung.outcome is not None
+        assert rung.outcome.preserved == "pass"
+        result = results.read(out / rung.step.folder)
+        assert result.optimized is not None
+        assert result.baseline.choices == rung.step.baseline.choices()
+        assert result.optimized.choices == rung.step.optimized.choices()
+        assert all(proof.active for side in result.variants().values() for proof in side.proofs)
+        assert (out / rung.step.folder / "report.md").exists()
+    whole = next(rung.outcome for rung in rungs if rung.step.kind == "whole")
+    assert whole is not None
+    assert whole.exit_code == done.returncode
+    told = (out / "ladder.md").read_text(encoding="utf-8")
+    assert "not run yet" not in told
+    assert "too few to claim the gain of a choice where 2 are looked at" in told
+
+    again = evbench(f"{asked} --resume", tmp_path)
+    assert again.returncode == done.returncode
+    assert again.stdout == done.stdout, "nothing is run again"
+    assert climb.read(out).rungs == rungs

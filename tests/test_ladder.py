@@ -1,0 +1,332 @@
+"""What a ladder compares, and what is said of what came of it."""
+
+from __future__ import annotations
+
+import dataclasses
+from itertools import pairwise
+
+import pytest
+
+from evbench import ladder, ladder_report, variants
+from evbench.errors import UserError
+from evbench.judge import Verdict, judge
+from evbench.ladder import Figure, Outcome, Step, account, exit_code, least_blocks, plan, too_few
+from evbench.ladder_report import sentences, tables, to_markdown, verdict_sentence, whole_sentence
+from evbench.statistics import Interval
+from evbench.variants import CHOICES, Conflict, Variant, conflict, parse
+from tests.examples import PRESERVED, make_check, make_result, make_run, make_side, scaled, without_barriers
+from tests.simulation import PLAN, simulated_workload
+
+
+def made(lower: str = "baseline", upper: str = "optimized", leave_one_out: bool = True) -> tuple[Step, ...]:
+    return plan(parse(lower), parse(upper), leave_one_out)
+
+
+def of(kind: str, steps: tuple[Step, ...]) -> list[Step]:
+    return [step for step in steps if step.kind == kind]
+
+
+def different(one: Variant, other: Variant) -> list[str]:
+    return [part for part in CHOICES if one.choices()[part] != other.choices()[part]]
+
+
+# What is compared.
+
+
+def test_a_ladder_goes_up_one_choice_at_a_time_in_the_order_of_the_parts() -> None:
+    steps = made("baseline+attention=eager", "optimized")
+    up = of("rung", steps)
+    names = ["1-decode-threaded", "2-preprocess-direct", "3-attention-sdpa", "4-vision-compile", "5-generate-static-compile"]
+    assert [step.name for step in up] == names
+    for step in up:
+        assert different(step.baseline, step.optimized) == list(step.parts)
+        assert len(step.parts) == 1
+    for below, above in pairwise(up):
+        assert above.baseline == below.optimized
+    assert up[0].baseline == parse("baseline+attention=eager")
+    assert up[-1].optimized == parse("optimized")
+    assert up[1].optimized == parse("baseline+attention=eager+decode=threaded+preprocess=direct"), "its name can be given to compare"
+
+
+def test_the_whole_is_the_lowest_against_the_top() -> None:
+    (whole,) = of("whole", made())
+    assert (whole.name, whole.folder, whole.baseline, whole.optimized) == ("whole", "whole", parse("baseline"), parse("optimized"))
+    assert whole.stages() == ("load", "preprocess", "vision", "generate")
+
+
+def test_leaving_one_out_takes_one_choice_back_from_the_top() -> None:
+    without = of("without", made())
+    assert [step.parts for step in without] == [("decode",), ("preprocess",), ("vision",), ("generate",)]
+    for step in without:
+        assert step.optimized == parse("optimized")
+        assert step.baseline.choices() == parse("optimized").choices() | {step.parts[0]: parse("baseline").choices()[step.parts[0]]}
+    assert without[0].baseline == parse("optimized+decode=plain")
+    assert not of("without", made(leave_one_out=False))
+
+
+def test_the_same_two_sides_are_compared_once() -> None:
+    steps = made()
+    assert of("without", steps)[-1].folder == "4-generate-static-compile", "the last rung is the top with the last choice taken back"
+    assert len({step.folder for step in steps}) == 4 + 1 + 3
+    single = made("baseline", "fast-decode")
+    assert [(step.name, step.folder) for step in single] == [
+        ("1-decode-threaded", "1-decode-threaded"),
+        ("whole", "1-decode-threaded"),
+        ("without-decode-threaded", "1-decode-threaded"),
+    ]
+
+
+def test_attention_is_looked_at_in_both_stages_that_have_it() -> None:
+    assert [step.stages() for step in of("rung", made("baseline+attention=eager", "fast-decode"))] == [("load",), ("vision", "generate")]
+
+
+@pytest.mark.parametrize("upper", ["baseline", "baseline+decode=plain", "fast-decode+decode=plain"])
+def test_two_variants_with_the_same_choices_are_refused(upper: str) -> None:
+    with pytest.raises(UserError, match="have the same choices: there is no rung between them"):
+        made("baseline", upper)
+
+
+NEEDS_STATIC = Conflict("vision", ("compile",), "generate", ("dynamic",), "it is so in this test")
+
+
+def test_a_choice_waits_for_the_one_that_it_cannot_be_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(variants, "CONFLICTS", (NEEDS_STATIC,))
+    steps = made()
+    up = of("rung", steps)
+    assert [step.parts for step in up] == [("decode",), ("preprocess",), ("generate",), ("vision",)]
+    assert up[3].name == "4-vision-compile"
+    assert up[3].remark == "vision had to wait: vision=compile cannot be with generate=dynamic, because it is so in this test"
+    assert not any(step.remark for step in up[:3])
+    assert not any(conflict(side) for step in steps for side in (step.baseline, step.optimized))
+
+
+def test_what_cannot_be_without_a_choice_is_taken_back_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(variants, "CONFLICTS", (NEEDS_STATIC,))
+    without = {step.name: step for step in of("without", made())}
+    both = without["without-generate-static-compile"]
+    assert both.parts == ("generate", "vision")
+    assert both.choice() == "generate=static-compile, and with it vision=compile"
+    assert both.stages() == ("vision", "generate")
+    assert different(both.baseline, both.optimized) == ["vision", "generate"]
+    assert both.remark.startswith("vision had to be taken back with generate: vision=compile cannot be with generate=dynamic")
+    assert without["without-vision-compile"].parts == ("vision",)
+    assert without["without-vision-compile"].remark == ""
+
+
+def test_choices_that_only_go_together_are_one_rung(monkeypatch: pytest.MonkeyPatch) -> None:
+    apart = (
+        Conflict("decode", ("threaded",), "vision", ("eager",), "of a reason"),
+        Conflict("vision", ("compile",), "decode", ("plain",), "of another"),
+    )
+    monkeypatch.setattr(variants, "CONFLICTS", apart)
+    steps = made("baseline", "fast-vision")
+    up = of("rung", steps)
+    assert [step.parts for step in up] == [("preprocess",), ("decode", "vision")]
+    assert up[1].choice() == "decode=threaded, and with it vision=compile"
+    assert "of a reason" in up[1].remark
+    assert "of another" in up[1].remark
+    assert [step.parts for step in of("without", steps)] == [("decode", "vision"), ("preprocess",), ("vision", "decode")]
+    assert {step.folder for step in of("without", steps) if "vision" in step.parts} == {"2-decode-threaded"}
+
+
+def test_blocks_that_are_too_few_for_so_many_choices_are_told() -> None:
+    assert least_blocks(made("baseline", "fast-decode")) == 6
+    steps, workload = made(), simulated_workload()
+    assert least_blocks(steps) == 8, "4 times 2 in 2 ** 7 is above 5 %, 4 times 2 in 2 ** 8 is below"
+    told = too_few(steps, workload, dataclasses.replace(PLAN, blocks=7))
+    assert told == "7 blocks are too few to claim the gain of a choice where 4 are looked at; it takes --blocks 8 at least"
+    assert too_few(steps, workload, dataclasses.replace(PLAN, blocks=8)) == ""
+    assert too_few(steps, workload, dataclasses.replace(PLAN, blocks=7, precision=0.01)) == ""
+    assert too_few(steps, simulated_workload(2), dataclasses.replace(PLAN, blocks=7)) == ""
+
+
+# What came of it.
+
+
+def outcome(verdict: Verdict, ratio: float = 1.2, p: float = 0.001, *, reasons: tuple[str, ...] = (), code: int = 0) -> Outcome:
+    interval = None if reasons else Interval(ratio, ratio - 0.004, ratio + 0.004, p)
+    figure = Figure(0.6, 0.5, interval, None if interval is None else verdict)
+    return Outcome(verdict, reasons, "pass", figure, {"load": figure}, (), code)
+
+
+FASTER = outcome(Verdict.FASTER)
+SAME = outcome(Verdict.SAME, 1.0, 0.9)
+SLOWER = outcome(Verdict.SLOWER, 0.9, code=3)
+UNCLEAR = outcome(Verdict.INCONCLUSIVE, 1.015, 0.2, code=4)
+DIFFERS = outcome(Verdict.OUTPUT_DIFFERS, reasons=("the first stage to differ is vision",), code=5)
+INACTIVE = outcome(Verdict.INVALID, reasons=("NOT_ACTIVE: decode=threaded of the optimized side (nothing was seen)",), code=6)
+DEAD = ladder.failed("the worker of optimized ended with code -9: it said nothing (all of it in a.log)")
+
+
+def told_of(first: Outcome | None) -> str:
+    """The sentence on the first of two choices, of which the other pays."""
+    steps = made("baseline", "fast-pixels", leave_one_out=False)
+    outcomes = {"2-preprocess-direct": FASTER} | ({"1-decode-threaded": first} if first else {})
+    return sentences(account(steps, outcomes))[0]
+
+
+@pytest.mark.parametrize(
+    ("found", "told"),
+    [
+        (FASTER, "decode=threaded pays on the way up: 1.200 times as fast, 95 % interval 1.196 - 1.204."),
+        (
+            SAME,
+            "decode=threaded does not pay on the way up: 95 % interval 0.996 - 1.004 times as fast, which is within 1.0% of no change.",
+        ),
+        (SLOWER, "decode=threaded does not pay on the way up, it costs: 0.900 times as fast, 95 % interval 0.896 - 0.904."),
+        (UNCLEAR, "Whether decode=threaded pays on the way up cannot be told: 95 % interval 1.011 - 1.019 times as fast."),
+        (DIFFERS, "Whether decode=threaded pays on the way up is not told: OUTPUT_DIFFERS, the first stage to differ is vision."),
+        (
+            INACTIVE,
+            "Whether decode=threaded pays on the way up is not told: INVALID, NOT_ACTIVE: decode=threaded of the optimized side "
+            "(nothing was seen).",
+        ),
+        (
+            DEAD,
+            "Whether decode=threaded pays on the way up could not be measured: the worker of optimized ended with code -9: it said "
+            "nothing (all of it in a.log).",
+        ),
+        (None, "Whether decode=threaded pays on the way up was not measured yet."),
+    ],
+)
+def test_of_each_choice_a_sentence_says_whether_it_pays(found: Outcome | None, told: str) -> None:
+    assert told_of(found) == told
+
+
+def test_a_gain_that_chance_may_make_among_so_many_is_not_claimed() -> None:
+    steps = made(leave_one_out=False)
+    by_chance = outcome(Verdict.FASTER, p=0.03)
+    rungs = account(steps, dict.fromkeys([step.folder for step in steps], FASTER) | {"2-preprocess-direct": by_chance})
+    assert {rung.step.name: rung.claim for rung in rungs} == dict.fromkeys([step.name for step in steps], Verdict.FASTER), (
+        "the last of four by Holm is not corrected"
+    )
+    rungs = account(steps, dict.fromkeys([step.folder for step in steps], by_chance))
+    assert {rung.claim for rung in rungs if rung.step.kind == "rung"} == {Verdict.INCONCLUSIVE}
+    assert next(rung.claim for rung in rungs if rung.step.kind == "whole") is Verdict.FASTER, "of it is asked once"
+    assert {rung.outcome.verdict for rung in rungs if rung.outcome} == {Verdict.FASTER}, "what it says by itself stays"
+    assert sentences(rungs)[0].endswith("1.196 - 1.204 times as fast; FASTER by itself, but among 4 one may well be so by chance.")
+    assert [row[5] for row in tables(rungs)[0].rows if row[2] == "end to end"] == ["-"] * 4, "a ratio that is not claimed is not printed"
+
+
+def test_what_is_claimed_before_the_end_is_claimed_at_the_end() -> None:
+    steps = made(leave_one_out=False)
+    found: dict[str, Outcome] = {}
+    claimed: set[str] = set()
+    for step, p in zip(of("rung", steps), (0.012, 0.02, 0.001, 0.04), strict=True):
+        found[step.folder] = outcome(Verdict.FASTER, p=p)
+        now = {rung.step.name for rung in account(steps, found) if rung.claim is Verdict.FASTER}
+        assert now >= claimed
+        claimed = now
+    assert claimed == {step.name for step in of("rung", steps)}
+
+
+def test_each_table_is_corrected_by_itself_and_a_shared_comparison_stands_in_both() -> None:
+    steps = made("baseline", "fast-pixels")
+    found = dict.fromkeys({step.folder for step in steps}, outcome(Verdict.FASTER, p=0.024))
+    up, without = tables(account(steps, found))
+    assert [row[1] for row in up.rows if row[0]] == ["decode=threaded", "preprocess=direct"]
+    assert [row[0] for row in without.rows if row[0]] == ["decode=threaded", "preprocess=direct"]
+    assert {row[-1] for row in (*up.rows, *without.rows) if row[-2]} == {"FASTER"}, "0.024 twice is below 5 %, four times is not"
+
+
+def test_the_tables_tell_time_outputs_and_verdict_of_each() -> None:
+    steps = made("baseline", "fast-pixels", leave_one_out=False)
+    (up,) = tables(account(steps, {"1-decode-threaded": FASTER, "2-preprocess-direct": DEAD}))
+    assert up.title == "Going up from baseline: each rung against the one below"
+    assert up.rows == (
+        ("1", "decode=threaded", "end to end", "600 ms", "500 ms", "1.200", "1.196 - 1.204", "pass", "FASTER"),
+        ("", "", "load", "600 ms", "500 ms", "1.200", "1.196 - 1.204", "", "faster"),
+        ("2", "preprocess=direct", "end to end", "n/a", "n/a", "-", "-", "n/a", "COULD NOT BE RUN"),
+    )
+    (waiting,) = tables(account(steps, {}))
+    assert [row[-1] for row in waiting.rows] == ["not run yet"] * 2
+    assert all(len(row) == len(up.columns) for row in (*up.rows, *waiting.rows))
+
+
+def test_the_exit_code_is_that_of_the_whole_unless_something_could_not_be_run() -> None:
+    steps = made("baseline", "fast-pixels")
+    found = dict.fromkeys({step.folder for step in steps}, UNCLEAR)
+    assert exit_code(account(steps, found | {"whole": FASTER})) == 0
+    assert exit_code(account(steps, found | {"whole": SLOWER})) == 3
+    assert exit_code(account(steps, found | {"whole": FASTER, "1-decode-threaded": DEAD})) == 1
+    assert exit_code(account(steps, found | {"whole": DEAD})) == 1
+
+
+def test_the_line_of_the_whole() -> None:
+    steps = made("baseline", "fast-pixels")
+    assert whole_sentence(account(steps, {})) == "fast-pixels against baseline: not run yet"
+    told = whole_sentence(account(steps, {"whole": FASTER}))
+    assert told == "fast-pixels against baseline: FASTER: 1.200 times as fast, 95 % interval 1.196 - 1.204"
+    assert whole_sentence(account(steps, {"whole": DEAD})).startswith("fast-pixels against baseline: could not be run: the worker of")
+    assert verdict_sentence(DIFFERS) == "OUTPUT_DIFFERS: the first stage to differ is vision"
+
+
+def test_the_file_tells_everything_and_what_to_know_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(variants, "CONFLICTS", (Conflict("decode", ("threaded",), "preprocess", ("processor",), "it is so"),))
+    steps = made("baseline", "fast-pixels")
+    found = {step.folder: dataclasses.replace(FASTER, flags=("NOT_STEADY",)) for step in steps if step.folder != "whole"}
+    told = to_markdown(account(steps, found), simulated_workload(), PLAN, "2026-01-01", "evbench ladder\x1b").splitlines()
+    assert told[2] == "2026-01-01, `evbench ladder·`: video-llava, tiny, float32 on cpu; planned for each comparison: at least 10 blocks"
+    assert told[4] == "**fast-pixels against baseline: not run yet**"
+    assert "- preprocess=direct pays on the way up: 1.200 times as fast, 95 % interval 1.196 - 1.204." in told
+    assert "- 2-decode-threaded: decode had to wait: decode=threaded cannot be with preprocess=processor, because it is so." in told
+    assert "- without-decode-threaded is the same comparison as 2-decode-threaded, and was not run again." in told
+    assert (
+        "- without-preprocess-direct: decode had to be taken back with preprocess: decode=threaded cannot be with preprocess=processor, "
+        "because it is so." in told
+    )
+    assert "- without-preprocess-direct is the same comparison as whole, and was not run again." in told
+    assert "- NOT_STEADY: see the report of 1-preprocess-direct, 2-decode-threaded." in told
+
+
+# Of real judgements.
+
+
+def test_an_outcome_is_what_the_judge_says_of_the_stages_concerned() -> None:
+    (step,) = made("baseline", "fast-decode", leave_one_out=False)[:1]
+    judged = judge(make_result(scaled(make_side(variant="fast-decode"), 0.5)))
+    found = ladder.outcome(step, judged)
+    assert (found.verdict, found.preserved, found.exit_code) == (judged.verdict, "pass", judged.exit_code)
+    assert found.total is not None
+    assert found.total.interval == judged.total.interval
+    assert found.total.baseline_seconds == pytest.approx(0.4)
+    assert found.total.optimized_seconds == pytest.approx(0.2)
+    assert list(found.stages) == ["load"]
+    assert found.stages["load"].interval == judged.stages[0].interval
+    assert found.flags == tuple(judged.flags)
+
+
+def test_no_ratio_is_told_where_outputs_differ_or_work_was_not_the_same() -> None:
+    (step,) = made("baseline", "fast-decode", leave_one_out=False)[:1]
+    bad = dataclasses.replace(PRESERVED, checks=(*PRESERVED.checks, make_check(grade="fail")))
+    run = make_run(tokens=(5, 6, 7))
+    runs = [dataclasses.replace(one, block=block) for block in range(10) for one in (run, without_barriers(run))]
+    longer = make_side(*runs, variant="fast-decode")
+    results = {
+        Verdict.OUTPUT_DIFFERS: make_result(scaled(make_side(variant="fast-decode"), 0.5), outputs=bad),
+        Verdict.INVALID: make_result(longer),
+    }
+    for verdict, result in results.items():
+        found = ladder.outcome(step, judge(result))
+        assert found.verdict is verdict
+        assert found.reasons
+        (rung,) = account([step], {step.folder: found})
+        assert f"is not told: {verdict}, " in sentences([rung])[0]
+        (table,) = tables([rung])
+        assert {row[5:7] for row in table.rows} == {("-", "-")}
+
+
+def test_notes_and_sentences_end_once() -> None:
+    steps = made()
+    rungs = account(steps, {step.folder: INACTIVE for step in steps})
+    for told in (*sentences(rungs), *ladder_report.notes(rungs, simulated_workload(), PLAN)):
+        assert told.endswith(".")
+        assert not told.endswith("..")
+
+
+def test_how_to_measure_a_disturbed_comparison_again_is_told_once() -> None:
+    steps = made("baseline", "fast-pixels")
+    found = dict.fromkeys({step.folder for step in steps}, FASTER) | {"2-preprocess-direct": INACTIVE}
+    told = ladder_report.notes(account(steps, found), simulated_workload(), PLAN)
+    assert "To measure 2-preprocess-direct again, remove its folder and go on with --resume." in told
+    assert not any("again, remove" in note for note in ladder_report.notes(account(steps, {}), simulated_workload(), PLAN))
