@@ -76,7 +76,7 @@ class Laboratory:
 
 def require_mutable(variant: Variant) -> None:
     """Raises UserError if faults cannot be planted into this variant."""
-    if variant.preprocess != "direct" or variant.vision == "eager" or not variant.generate.startswith("static"):
+    if variant.preprocess != "direct" or variant.vision not in ("batched", "compile") or not variant.generate.startswith("static"):
         raise UserError(
             f"{variant.name}: faults are planted into preprocess=direct, vision=batched or compile, generate=static or static-compile; "
             "take such a variant, such as optimized"

@@ -106,10 +106,15 @@ class Conflict:
     """In words that "because" may stand in front of."""
 
 
-CONFLICTS: tuple[Conflict, ...] = ()
+CONFLICTS: tuple[Conflict, ...] = (
+    Conflict("prefill", ("compile",), "generate", ("dynamic", "transformers-static", "static", "static-compile"),
+             "it fills the cache of generate=graph"),
+    Conflict("attention", ("sdpa-flash", "flash2", "flash3", "flash4"), "generate", ("transformers-static", "static", "static-compile"),
+             "these kernels take no mask, and a cache of fixed size is read through one"),
+)  # fmt: skip
 """Each of the one part's choices with each of the other's."""
 
-# Each line changes one part of the line above it; `optimized` is the sum of what every machine can run.
+# Each line but the last two changes one part of the line above it; `optimized` is the sum of what every machine can run.
 VARIANTS: dict[str, Variant] = {
     variant.name: variant
     for variant in (
@@ -119,7 +124,8 @@ VARIANTS: dict[str, Variant] = {
         Variant("fast-vision",   "threaded", "direct",    "sdpa", "compile", "dynamic"),
         Variant("static-cache",  "threaded", "direct",    "sdpa", "compile", "static"),
         Variant("optimized",     "threaded", "direct",    "sdpa", "compile", "static-compile"),
-        Variant("optimized-gpu", "dali",     "direct",    "sdpa", "compile", "static-compile"),
+        Variant("optimized-gpu", "dali",     "triton",    "sdpa", "graph",   "graph", "compile"),
+        Variant("optimized-h100", "dali",    "triton",    "flash3", "graph", "graph", "compile"),
     )
 }  # fmt: skip
 
