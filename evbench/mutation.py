@@ -5,13 +5,14 @@ After mutation testing (R. A. DeMillo, R. J. Lipton, F. G. Sayward, Computer 11/
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from evbench import outputs
 from evbench.differences import work_differences
@@ -20,7 +21,7 @@ from evbench.errors import UserError
 from evbench.outputs import Observer, Reference
 from evbench.render import Table, markdown_table, printable
 from evbench.results import Check, Proof, Role, Workload
-from evbench.variants import CHOICES, Variant, parse
+from evbench.variants import CHOICES, Variant, conflict, parse
 
 
 @dataclass(frozen=True)
@@ -91,8 +92,11 @@ def cases(variant: Variant, model: str, runs_here: Callable[[Variant], bool]) ->
     ways = [Case("the same variant twice", baseline, None, True, 1)]
     for part, choices in CHOICES.items():
         for choice in choices:
-            one = parse(f"baseline+{part}={choice}")
-            if getattr(baseline, part) != choice and model in choices[choice].models and runs_here(one):
+            changed: dict[str, Any] = {"name": f"baseline+{part}={choice}", part: choice}
+            one = dataclasses.replace(baseline, **changed)
+            # `feed` changes nothing of what a stage makes of a sample.
+            other = part != "feed" and getattr(baseline, part) != choice and conflict(one) is None
+            if other and model in choices[choice].models and runs_here(one):
                 ways.append(Case(f"{part} {getattr(baseline, part)} / {choice}", one, None, True, 1))
     ways.append(Case(f"{baseline.name} / {variant.name}", variant, None, True, 1))
     planted = [Case(name, variant, name, mutant.harmless, mutant.samples) for name, mutant in MUTANTS.items() if model in mutant.models]

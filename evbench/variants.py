@@ -14,6 +14,7 @@ Preprocess = Literal["processor", "direct", "exact"]
 Attention = Literal["eager", "sdpa"]
 Vision = Literal["eager", "batched", "compile"]
 Generate = Literal["dynamic", "static", "static-compile", "at-once"]
+Feed = Literal["in-turn", "ahead", "ahead-in-batches"]
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class Variant:
     attention: Attention
     vision: Vision
     generate: Generate
+    feed: Feed
 
     def choices(self) -> dict[str, str]:
         """Part -> choice, in the order of the pipeline."""
@@ -68,23 +70,36 @@ CHOICES: dict[str, dict[str, Choice]] = {
         "static": Choice("prefill and a decode loop of our own over a cache of fixed size"),
         "static-compile": Choice("the same loop, its decode step compiled with torch.compile", ("C++ compiler",)),
     },
+    "feed": {
+        "in-turn": Choice("of several samples in a row (--throughput; no effect on one by itself): each is loaded when the one before it "
+                          "has been answered"),
+        "ahead": Choice("likewise: the next two are loaded in a thread of their own while one goes through the other stages"),
+        "ahead-in-batches": Choice("likewise, and up to eight go to the decoder in one call",
+                                   ("NVIDIA GPU", "NVIDIA DALI"), ("video-llava",)),
+    },
 }  # fmt: skip
 
-# Each line changes one part of the line above it; `optimized` is the sum of what every machine can run.
+CONFLICTS: tuple[tuple[str, tuple[str, ...], str, tuple[str, ...], str], ...] = (
+    ("feed", ("ahead-in-batches",), "decode", ("plain", "threaded"),
+     "this decoder takes one file at a time; choose decode=dali, or feed=ahead"),
+)  # fmt: skip
+"""Part, choices of it, another part, choices of that with which none of the first go together, and why and what to do."""
+
+# Each line changes one part of the line above it, feed aside; `optimized` is the sum of what every machine can run.
 VARIANTS: dict[str, Variant] = {
     variant.name: variant
     for variant in (
-        Variant("baseline",      "plain",    "processor", "sdpa", "eager",   "dynamic"),
-        Variant("fast-decode",   "threaded", "processor", "sdpa", "eager",   "dynamic"),
-        Variant("fast-pixels",   "threaded", "direct",    "sdpa", "eager",   "dynamic"),
-        Variant("fast-vision",   "threaded", "direct",    "sdpa", "compile", "dynamic"),
-        Variant("static-cache",  "threaded", "direct",    "sdpa", "compile", "static"),
-        Variant("optimized",     "threaded", "direct",    "sdpa", "compile", "static-compile"),
-        Variant("optimized-gpu", "dali",     "direct",    "sdpa", "compile", "static-compile"),
+        Variant("baseline",      "plain",    "processor", "sdpa", "eager",   "dynamic",        "in-turn"),
+        Variant("fast-decode",   "threaded", "processor", "sdpa", "eager",   "dynamic",        "in-turn"),
+        Variant("fast-pixels",   "threaded", "direct",    "sdpa", "eager",   "dynamic",        "in-turn"),
+        Variant("fast-vision",   "threaded", "direct",    "sdpa", "compile", "dynamic",        "in-turn"),
+        Variant("static-cache",  "threaded", "direct",    "sdpa", "compile", "static",         "in-turn"),
+        Variant("optimized",     "threaded", "direct",    "sdpa", "compile", "static-compile", "ahead"),
+        Variant("optimized-gpu", "dali",     "direct",    "sdpa", "compile", "static-compile", "ahead"),
     )
 }  # fmt: skip
 
-REFERENCE = Variant("reference", "plain", "exact", "eager", "eager", "at-once")
+REFERENCE = Variant("reference", "plain", "exact", "eager", "eager", "at-once", "in-turn")
 """What outputs are measured against: no step is rounded, fused or cached. Of two of its choices there is no other use."""
 
 
@@ -94,11 +109,20 @@ def nearest(word: str, words: list[str]) -> str:
     return f"did you mean {close[0]!r}?" if close else f"there is {', '.join(words)}."
 
 
+def conflict(variant: Variant) -> str | None:
+    """Two choices that do not go together, why, and what to do. None if all do."""
+    chosen = variant.choices()
+    for part, choices, other, others, reason in CONFLICTS:
+        if chosen[part] in choices and chosen[other] in others:
+            return f"{part}={chosen[part]} does not go together with {other}={chosen[other]}: {reason}"
+    return None
+
+
 def parse(text: str) -> Variant:
     """Read `name` or `name+part=choice+part=choice`.
 
     Raises:
-        UserError: unknown name, part or choice; the nearest known one is named.
+        UserError: unknown name, part or choice, of which the nearest known one is named; or choices that do not go together.
     """
     name, *changes = text.split("+")
     if name not in VARIANTS:
@@ -116,4 +140,6 @@ def parse(text: str) -> Variant:
             )
         changed: dict[str, Any] = {part: choice}
         variant = dataclasses.replace(variant, **changed)
+    if told := conflict(variant):
+        raise UserError(f"{text}: {told}")
     return dataclasses.replace(variant, name=text)

@@ -141,6 +141,7 @@ class EventGPT:
         self.used_layers = len(self.tower.encoder.layers)
         self.decoder = self._model.language.model
         self._read = READERS[variant.decode]
+        self.load_many: Callable[[Sequence[Path]], list[tuple[EventImages, Work]]] | None = None  # each image is a file of its own
         self._pixels = PREPROCESSORS[variant.preprocess](self._processor, workload)
         self._encode = ENCODERS[variant.vision](self._model)
         llama, end_token = self._model.language, self._tokenizer.eos_token_id
