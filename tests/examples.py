@@ -46,7 +46,7 @@ NOWHERE = Sample("", "", 0, 0)
 """For a pipeline that is given its input by hand."""
 MACHINE = Machine("Linux", "CPU", 2, 2**34, None, "3.11", {"torch": "2.14", "av": None}, "abc")
 GREEDY = Proof("decoding", "greedy", True, "generate: 2 x aten::argmax")
-PLAN = Plan("in turn", 10, 1, None, 600.0, 30, 120.0, 16, False, False)
+PLAN = Plan("in turn", 10, 1, None, 600.0, 30, 120.0, 16, False, False, 0)
 STARTED = "2026-01-01T00:00:00Z"
 
 
@@ -105,6 +105,7 @@ def make_side(*runs: Run, variant: str = "baseline", **workload: Any) -> Variant
         builds=(Build(1.5, 10, "ab", 2, {"cuda": "13.0"}, 0),),
         unsteady=(),
         runs=(make_run("first"), *runs),
+        streams=(),
         trace=None,
         energy=None,
         proofs=(Proof("decode", "plain", True, "load: the function: 1 x decode_plain"), GREEDY),

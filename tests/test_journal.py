@@ -148,7 +148,7 @@ def test_what_is_no_session_is_refused(tmp_path: Path) -> None:
         ("{", "is damaged"),
         ("[]", "another version"),
         ('{"format": 1}', "another version"),
-        ('{"format": 3}', "is damaged"),
+        ('{"format": 4}', "is damaged"),
     ):
         (tmp_path / OPENING).write_text(content)
         with pytest.raises(UserError, match=told):
