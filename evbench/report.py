@@ -28,7 +28,7 @@ from evbench.judge import (
 )
 from evbench.render import Report, Table, printable
 from evbench.results import STAGES, Build, Check, Energy, Fed, Machine, Outputs, Result, Role, Run, Session, StreamRun, VariantResult, Work
-from evbench.statistics import BreakEven, Interval
+from evbench.statistics import FEWEST_BLOCKS, BreakEven, Interval
 from evbench.units import NOT_MEASURED, format_bytes, format_range, format_ratio, format_ratios, format_seconds, format_signed
 from evbench.variants import CHOICES, VARIANTS
 
@@ -142,7 +142,10 @@ def _second_headline(judged: Judgement, variants: dict[Role, VariantResult]) -> 
     lengths = dict.fromkeys(stream.samples for side in variants.values() for stream in side.timed_streams())
     told = f"Throughput, {' and '.join(map(str, lengths))} samples in a row"
     if line.interval is None or line.claim is None:
-        return f"{told}: {'nothing is claimed either' if judged.reasons else 'too few blocks for an interval, six at least'}"
+        if judged.reasons:
+            return f"{told}: nothing is claimed either"
+        missing = any(spread is None for spread in line.sides.values())
+        return f"{told}: {'measured on one side only' if missing else f'too few blocks for an interval, {FEWEST_BLOCKS} at least'}"
     return f"{told}: {line.claim}: {_claim(line.claim, line.interval, line.smallest, '')}"
 
 
@@ -451,7 +454,8 @@ def _on_claims(result: Result, judged: Judgement) -> list[str]:
     floors = result.rules.smallest
     floor = f"evbench selftest measured {floors['total']:.1%} here" if "total" in floors else "not measured here; evbench selftest does it"
     told = f"Noise floor: {floor}. No difference below {judged.total.smallest:.1%} of the total is claimed"
-    other = {line.name: line.smallest for line in judged.stages if line.smallest > SMALLEST}
+    parts = [*judged.stages, *(() if judged.throughput is None else (judged.throughput,))]
+    other = {line.name: line.smallest for line in parts if line.smallest > SMALLEST}
     stages = "; of " + ", ".join(f"{name} {smallest:.1%}" for name, smallest in other.items()) if other else ""
     notes = [f"{told}{stages}. Claims of stages are corrected for their number (Holm)."]
     if judged.total.interval is not None and judged.ratio_of_medians is not None and judged.ratio_of_totals is not None:

@@ -101,7 +101,7 @@ def test_latency_and_throughput_are_told_apart() -> None:
     assert cells(told, "Spread", "a sample in a row")[1:4] == ("400 - 400 ms", "n too small (20)", "0 of 20")
     assert "and 2 samples in a row" in told.facts["Order"]
     assert told.facts["Difference"] == "feed in-turn -> ahead (of samples in a row only)"
-    assert note(told, "Throughput by").startswith("Throughput by Hodges-Lehmann, interval ")
+    assert note(told, "Throughput by").startswith("Throughput by Hodges-Lehmann, the interval the wider of Wilcoxon's over blocks")
     for text in (rendered(told), to_markdown(told, "", "")):
         assert text.index(told.headline) < text.index(told.second_headline) < text.index(title)
 
@@ -118,6 +118,7 @@ def test_streams_of_one_variant_or_of_one_side_are_told_without_a_ratio() -> Non
     assert alone.second_headline == ""
     assert cells(alone, "Latency and throughput", "in a row (throughput)") == ("in a row (throughput)", "400 ms")
     told = report.describe(make_result(make_side(), side))
+    assert told.second_headline == "Throughput, 2 samples in a row: measured on one side only"
     assert cells(told, "Latency and throughput", "in a row (throughput)")[1:] == ("400 ms", "n/a", "-", "-", "")
     assert cells(told, "Latency and throughput", "samples in a row")[1:3] == ("2", "n/a")
     assert cells(told, "Spread", "a sample in a row")[4:] == ("n/a", "n/a", "n/a")
