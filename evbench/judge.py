@@ -176,7 +176,7 @@ def judge(result: Result) -> Judgement:
         total=total,
         stages=stages,
         inside=inside,
-        throughput=_throughput(sides, counted, rules.smallest, claimable),
+        throughput=_throughput(sides, sessions, rules.smallest, claimable),
         steps={role: _spread(_steps(timed)) for role, timed in runs.items()},
         ratio_of_medians=medians,
         ratio_of_totals=_ratio_of_totals(sides, samples) if comparable else None,
@@ -291,16 +291,16 @@ def _log_ratio(ours: list[float], theirs: list[float]) -> float:
 
 
 def _throughput(
-    sides: Mapping[Role, VariantResult], counted: Mapping[Role, Mapping[int, Block]], smallest: Mapping[str, float], claimable: bool
+    sides: Mapping[Role, VariantResult], sessions: Mapping[Role, Session], smallest: Mapping[str, float], claimable: bool
 ) -> Line | None:
     """Of both sides' streams, block by block."""
     if not any(side.timed_streams() for side in sides.values()):
         return None
-    found = {role: _streams_by_block(side, counted[role]) for role, side in sides.items()}
+    found = {role: _streams_by_block(side, sessions[role]) for role, side in sides.items()}
     spreads = {role: _spread([seconds for block in blocks.values() for seconds in block]) for role, blocks in found.items()}
     interval = None
     if claimable:
-        blocks = counted["baseline"]
+        blocks = _counted(sessions["baseline"])
         # Each stream is of the same samples, whichever its block is of: one kind of thing, repeated.
         interval = _interval_of(_differences(found["baseline"], found["optimized"], blocks, _log_ratio), blocks, lambda number: 0)
     least = max(SMALLEST, smallest.get(TOTAL, 0.0), smallest.get(THROUGHPUT, 0.0))
@@ -312,10 +312,16 @@ def sample_seconds(stream: StreamRun) -> float:
     return stream.seconds / stream.samples
 
 
-def _streams_by_block(side: VariantResult, counted: Mapping[int, Block]) -> dict[int, list[float]]:
+def counted_streams(side: VariantResult, session: Session) -> list[StreamRun]:
+    """Those in blocks that count."""
+    counted = _counted(session)
+    return [stream for stream in side.timed_streams() if stream.block in counted]
+
+
+def _streams_by_block(side: VariantResult, session: Session) -> dict[int, list[float]]:
     found: dict[int, list[float]] = {}
-    for stream in side.timed_streams():
-        if stream.block is not None and stream.block in counted:
+    for stream in counted_streams(side, session):
+        if stream.block is not None:
             found.setdefault(stream.block, []).append(sample_seconds(stream))
     return found
 

@@ -85,7 +85,7 @@ def require_mutable(variant: Variant) -> None:
 
 
 def cases(variant: Variant, model: str, runs_here: Callable[[Variant], bool]) -> list[Case]:
-    """Every single choice of the baseline changed, the whole variant, and every fault planted into it."""
+    """Every single choice of the baseline changed that may change an output, the whole variant, and every fault planted into it."""
     from evbench.pipelines.mutants import MUTANTS
 
     baseline = parse("baseline")

@@ -21,6 +21,7 @@ from evbench.judge import (
     Part,
     Spread,
     Verdict,
+    counted_streams,
     judge,
     not_active,
     stage_seconds,
@@ -41,7 +42,7 @@ def describe(result: Result) -> Report:
     title = " against ".join(f"{side.variant}" for side in reversed(list(variants.values())))
     tables = [_times(variants, judged)]
     if judged.throughput is not None:
-        tables.append(_in_a_row(variants, judged, judged.throughput))
+        tables.append(_in_a_row(result, judged, judged.throughput))
     if result.outputs is not None:
         tables.append(_stages_of_outputs(result.outputs))
     tables.append(_inside(variants, judged))
@@ -157,16 +158,17 @@ def _times(variants: dict[Role, VariantResult], judged: Judgement) -> Table:
     return Table("Time: median of each stage, and end to end without barriers between them", columns, tuple(rows))
 
 
-def _in_a_row(variants: dict[Role, VariantResult], judged: Judgement, line: Line) -> Table:
+def _in_a_row(result: Result, judged: Judgement, line: Line) -> Table:
     """Latency and throughput side by side, and what of the throughput is loading."""
+    variants = result.variants()
     comparing = len(variants) == 2
     empty = ("",) * 3 if comparing else ()
+    streams = [counted_streams(side, result.session(side)) for side in variants.values()]
 
     def of_streams(value: Callable[[StreamRun], float]) -> list[str]:
-        found = [[value(stream) for stream in side.timed_streams()] for side in variants.values()]
-        return [format_seconds(statistics.median(values)) if values else NOT_MEASURED for values in found]
+        return [format_seconds(statistics.median(map(value, some))) if some else NOT_MEASURED for some in streams]
 
-    lengths = [{str(stream.samples) for stream in side.timed_streams()} for side in variants.values()]
+    lengths = [{str(stream.samples) for stream in some} for some in streams]
     rows = [
         ("by itself (latency)", *_row(judged.total, judged, comparing)[1:]),
         ("in a row (throughput)", *_row(line, judged, comparing)[1:]),

@@ -168,6 +168,7 @@ SIGNS: dict[str, dict[str, tuple[Sign, ...]]] = {
         ),
         "ahead-in-batches": (
             Sign(STREAM, "load of several samples in one call, in a thread of its own", rf"pool:{LOAD_MANY}"),
+            Sign(STREAM, "call of DALI for several clips", r"pool:evbench\.pipelines\.dali\.DaliDecoder\._run_together$"),
             Sign(STREAM, "such a load before the answer to the sample before", rf"early:{LOAD_MANY}"),
             Sign(STREAM, "load of one sample", rf"(function|pool):{LOAD}", "never"),
             Sign(STREAM, "load in the main thread", rf"function:{LOAD_MANY}", "never"),

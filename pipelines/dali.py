@@ -75,7 +75,7 @@ class DaliDecoder:
             # DALI does not tell of which clip it speaks. Alone, the one at fault is refused by its name.
             for order in orders:
                 self(order.path, count, policy)
-            told = f"{orders[0].path} and the {len(orders) - 1} behind it"
+            told = ", ".join(str(order.path) for order in orders)
             raise UserError(f"{told}: DALI cannot decode them in one call ({error}), though one by one; use feed=ahead") from error
 
     def _run(self, orders: Sequence[Order], batch: int) -> list[Frames]:

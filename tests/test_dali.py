@@ -154,7 +154,7 @@ def test_a_batch_that_fails_though_each_of_it_does_not_is_told(clips: list[Path]
     with pytest.raises(UserError) as caught:
         decode.many(clips[:3], 8, "inclusive")
     assert str(caught.value) == (
-        f"{clips[0]} and the 2 behind it: DALI cannot decode them in one call (Codec configuration not supported), though one by one; "
+        f"{clips[0]}, {clips[1]}, {clips[2]}: DALI cannot decode them in one call (Codec configuration not supported), though one by one; "
         "use feed=ahead"
     )
 

@@ -392,15 +392,17 @@ def test_the_examples_in_docstrings_hold() -> None:
 
 
 MANY = "evbench.pipelines.video_llava.VideoLlava._load_many"
+TOGETHER = "evbench.pipelines.dali.DaliDecoder._run_together"
 ONE = "evbench.pipelines.video_llava.VideoLlava.load"
 
 
 @pytest.mark.parametrize(
     ("seen", "fed"),
     [
-        ([f"pool:{MANY}", f"pool:{MANY}", f"early:{MANY}"], "ahead-in-batches"),
-        ([f"pool:{MANY}", f"pool:{MANY}"], None),
-        ([f"function:{MANY}", f"function:{MANY}", f"early:{MANY}"], None),
+        ([f"pool:{MANY}", f"pool:{TOGETHER}", f"pool:{MANY}", f"early:{MANY}"], "ahead-in-batches"),
+        ([f"pool:{MANY}", f"pool:{TOGETHER}", f"pool:{MANY}"], None),
+        ([f"pool:{MANY}", f"pool:{MANY}", f"early:{MANY}"], None),
+        ([f"function:{MANY}", f"function:{TOGETHER}", f"early:{MANY}"], None),
         ([f"pool:{ONE}"] * 10 + [f"early:{ONE}"] * 9, "ahead"),
         ([f"pool:{ONE}"] * 9 + [f"early:{ONE}"] * 9, None),
         ([f"pool:{ONE}"] * 10, None),
@@ -485,8 +487,8 @@ def test_the_functions_of_dali_are_called_as_its_signs_say() -> None:
     for function in (DaliDecoder.__call__, Pipeline.run):
         name = f"function:{function.__module__}.{function.__code__.co_qualname}"
         assert any(re.match(sign.names, name) for sign in SIGNS["decode"]["dali"]), name
-    many = video_llava.VideoLlava._load_many
-    assert f"{many.__module__}.{many.__code__.co_qualname}" == MANY
+    for called, name in ((video_llava.VideoLlava._load_many, MANY), (DaliDecoder._run_together, TOGETHER)):
+        assert f"{called.__module__}.{called.__code__.co_qualname}" == name
 
 
 @pytest.mark.gpu

@@ -125,6 +125,16 @@ def test_streams_of_one_variant_or_of_one_side_are_told_without_a_ratio() -> Non
     assert all(len(row) == len(table.columns) for table in told.tables for row in table.rows)
 
 
+def test_what_loading_took_in_a_disturbed_block_does_not_count_either() -> None:
+    side = with_streams(make_side())
+    loud = tuple(dataclasses.replace(one, load_seconds=9.0) if (one.block or 0) < 2 else one for one in side.streams[:5])
+    session = make_session()
+    marked = tuple(dataclasses.replace(block, disturbances=("power brake",)) for block in session.blocks[:2])
+    session = dataclasses.replace(session, blocks=(*marked, *session.blocks[2:]))
+    told = report.describe(make_result(with_streams(side, *loud, *side.streams[5:7]), side, sessions=(session,)))
+    assert cells(told, "Latency and throughput", "loading it, in a row")[1:3] == ("100 ms", "100 ms")
+
+
 def test_where_no_throughput_is_claimed_none_is_printed() -> None:
     side = with_streams(make_side())
     other = scaled(side, 1 / 7)
