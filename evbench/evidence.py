@@ -8,6 +8,7 @@ sources, each named in front:
     runtime:    calls of the CUDA runtime and driver, `cudaGraphLaunch` for the replay of a graph
     function:   Python functions entered, `module.qualified name`
     pool:       the same in another thread than the main one
+    early:      a load that began before the sample before it was answered: how often
     decoder:    FFmpeg decoders that were opened, `codec, n threads, type of threading`
     thread:     threads of the operating system that live as long as these decoders
 """
@@ -27,15 +28,21 @@ from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any
 
+from evbench.feed import FEEDS
 from evbench.measure import Instruments
-from evbench.results import STAGES, Proof
-from evbench.signs import GREEDY, LAYER, SIGNS, Sign
+from evbench.results import STAGES, Proof, in_a_row
+from evbench.signs import GREEDY, LAYER, LOAD, LOAD_MANY, SIGNS, STREAM, Sign
 from evbench.stages import Pipeline, run_stages
+from evbench.stream import answer_all
 from evbench.trace import PREFIX, events, ranges, record
 from evbench.variants import CHOICES, Variant
 
 SOURCES = {"cpu_op": "op", "kernel": "kernel", "cuda_runtime": "runtime", "cuda_driver": "runtime"}
 """Categories of torch.profiler -> what is put in front of their names."""
+LOADS, ANSWERS = re.compile(rf"{LOAD}|{LOAD_MANY}"), re.compile(r"evbench\.pipelines\.\w+\.(VideoLlava|EventGPT)\.generate$")
+"""Functions whose order matters: entered, and left."""
+FURTHER = 2
+"""Samples of the stream behind those of its first load."""
 TASKS = Path("/proc/self/task")
 """A folder for each thread of this process: proc(5)."""
 
@@ -45,23 +52,27 @@ Names = Mapping[str, Mapping[str, int]]
 
 @dataclass(frozen=True)
 class Evidence:
-    """What one sample left behind. Only names that a sign looks for."""
+    """What one sample left behind, and some in a row. Only names that a sign looks for."""
 
     names: Names
     frames: int
     """Frames or event images that were given to the model."""
     new_tokens: int
     """That were generated: fewer than asked for where an answer may end early."""
+    samples: int = 0
+    """In the row."""
 
     def matching(self, stage: str, pattern: str) -> dict[str, int]:
         return {name: times for name, times in self.names.get(stage, {}).items() if re.match(pattern, name)}
 
 
-def gather(pipeline: Pipeline[Any, Any, Any], path: Path, new_tokens: int, using: Instruments) -> Evidence:
-    """Run one sample three times, untimed: as it is, under torch.profiler, and with a hook on each call of a Python function.
+def gather(pipeline: Pipeline[Any, Any, Any], feed: str, paths: Sequence[Path], new_tokens: int, using: Instruments) -> Evidence:
+    """Run the first sample three times, untimed: as it is, under torch.profiler, and with a hook on each call of a Python function.
+    Then some samples in a row, as the feed has them, with the hook.
 
     The profiler and the hook have a run each: the functions of one are no business of the other.
     """
+    path = paths[0]
     run_stages(pipeline, path, new_tokens)  # what is compiled now must not be seen while it is compiled
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "trace.json.gz"
@@ -70,9 +81,12 @@ def gather(pipeline: Pipeline[Any, Any, Any], path: Path, new_tokens: int, using
     names = {stage: Counter(recorded.get(stage, {})) for stage in STAGES}
     with Calls() as calls:
         run_stages(pipeline, path, new_tokens, calls.during)
-    for stage, found in calls.names().items():
-        names[stage].update(found)
-    return Evidence(looked_for(names), len(work.frame_indices or ()), len(answer.tokens))
+    row = [paths[sample] for sample in in_a_row(FEEDS[feed].together + FURTHER, len(paths))]
+    with Calls() as calls_of_row, calls_of_row.during(STREAM):
+        answer_all(pipeline, feed, row, new_tokens, using.clock)
+    for stage, found in (calls.names() | calls_of_row.names()).items():
+        names.setdefault(stage, Counter()).update(found)
+    return Evidence(looked_for(names), len(work.frame_indices or ()), len(answer.tokens), len(row))
 
 
 def trace_names(trace: Iterable[dict[str, Any]]) -> Names:
@@ -110,6 +124,7 @@ class Calls:
         self._stage: str | None = None
         self._entered: dict[tuple[str, int, str, CodeType], int] = {}  # each thread has keys of its own: none loses another's counts
         self._others: dict[str, Counter[str]] = {}
+        self._order: list[tuple[str, str]] = []  # loads entered and answers left: event and name
         self._decoders: list[Any] = []  # as long as they are kept, their threads live
 
     def __enter__(self) -> Calls:
@@ -148,15 +163,47 @@ class Calls:
         self._decoders.clear()
 
     def _count(self, frame: FrameType, event: str, _: object) -> None:
-        if event == "call" and self._stage is not None:
-            key = self._stage, threading.get_ident(), frame.f_globals.get("__name__", "?"), frame.f_code
+        if self._stage is None or event not in ("call", "return"):
+            return
+        stage, module, code = self._stage, frame.f_globals.get("__name__", "?"), frame.f_code
+        if event == "call":
+            key = stage, threading.get_ident(), module, code
             self._entered[key] = self._entered.get(key, 0) + 1
+        if not module.startswith("evbench.pipelines."):
+            return
+        name = f"{module}.{code.co_qualname}"
+        if event == "call" and LOADS.match(name):
+            self._order.append((stage, name))
+        elif event == "return" and ANSWERS.match(name):
+            self._order.append((stage, ""))
 
-    def names(self) -> Names:
+    def names(self) -> dict[str, Counter[str]]:
         found = {stage: Counter(others) for stage, others in self._others.items()}
         for (stage, thread, module, code), times in self._entered.items():
             found[stage][f"{'function' if thread == self._main else 'pool'}:{module}.{code.co_qualname}"] += times
+        for stage, others in found.items():
+            others.update(f"early:{name}" for name in early_loads([name for where, name in self._order if where == stage]))
         return found
+
+
+def early_loads(order: Iterable[str]) -> list[str]:
+    """Loads that began before what the loads in front of them brought was answered.
+
+    Args:
+        order: name of each load when it is entered, and "" when an answer is there. A load may bring several samples, and at least one.
+
+    >>> early_loads(["a", "", "b", "", "c", "d", "", ""])
+    ['d']
+    """
+    loads, answers, early = 0, 0, []
+    for name in order:
+        if not name:
+            answers += 1
+            continue
+        if answers < loads:
+            early.append(name)
+        loads += 1
+    return early
 
 
 def _threads() -> dict[str, str]:
@@ -226,4 +273,13 @@ def _told(sign: Sign, found: Mapping[str, int]) -> str:
 def _least(sign: Sign, evidence: Evidence) -> int:
     """How often a sign has to be there."""
     layers = sum(evidence.matching(sign.stage, LAYER).values())
-    return max(1, {"once": 1, "each frame": evidence.frames, "each step": evidence.new_tokens - 1, "each layer": layers}[sign.times])
+    return max(
+        1,
+        {
+            "once": 1,
+            "each frame": evidence.frames,
+            "each step": evidence.new_tokens - 1,
+            "each layer": layers,
+            "each sample": evidence.samples,
+        }[sign.times],
+    )

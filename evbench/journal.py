@@ -1,6 +1,6 @@
 """A session on disk while it runs: what was asked, and each thing that happened, written the moment it did.
 
-`session.json` holds the first, `runs.jsonl` the second: one line for each build, run and block, and for a warm-up that was given up.
+`session.json` holds the first, `runs.jsonl` the second: one line for each build, run, stream, block, and warm-up that was given up.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 from evbench.encoding import from_json, to_json
 from evbench.errors import UserError
 from evbench.files import write_whole
-from evbench.results import FORMAT, Block, Build, Machine, Plan, Role, Run, Workload
+from evbench.results import FORMAT, Block, Build, Machine, Plan, Role, Run, StreamRun, Workload
 
 OPENING, RUNS = "session.json", "runs.jsonl"
 
@@ -43,11 +43,13 @@ class Happened:
 
     builds: dict[Role, list[Build]] = field(default_factory=dict)
     runs: dict[Role, list[Run]] = field(default_factory=dict)
+    streams: dict[Role, list[StreamRun]] = field(default_factory=dict)
     unsteady: dict[Role, list[str]] = field(default_factory=dict)
     blocks: list[Block] = field(default_factory=list)
 
     def turns(self) -> int:
-        return 1 + max((run.turn for runs in self.runs.values() for run in runs), default=-1)
+        happened = (run for by_role in (self.runs, self.streams) for runs in by_role.values() for run in runs)
+        return 1 + max((run.turn for run in happened), default=-1)
 
 
 class Journal:
@@ -68,6 +70,10 @@ class Journal:
     def ran(self, role: Role, run: Run) -> None:
         self._write({"role": role, "run": run})
         self.happened.runs.setdefault(role, []).append(run)
+
+    def streamed(self, role: Role, stream: StreamRun) -> None:
+        self._write({"role": role, "stream": stream})
+        self.happened.streams.setdefault(role, []).append(stream)
 
     def gave_up(self, role: Role, reasons: list[str]) -> None:
         self._write({"role": role, "unsteady": reasons})
@@ -174,7 +180,7 @@ def _read_opening(folder: Path) -> Opening:
 
 
 def read(folder: Path) -> Happened:
-    """What `runs.jsonl` tells. Runs of a block that did not end are left out: the block is run again.
+    """What `runs.jsonl` tells. Runs and streams of a block that did not end are left out: the block is run again.
 
     Raises:
         UserError: a line is damaged. A last one without its end, as a killed process leaves it, is cut off.
@@ -195,8 +201,10 @@ def read(folder: Path) -> Happened:
 
 
 def _leave_unfinished(happened: Happened) -> None:
-    """Drop the runs of a block that did not end."""
+    """Drop the runs and streams of a block that did not end."""
     ended = {block.number for block in happened.blocks}
+    for role, streams in happened.streams.items():
+        happened.streams[role] = [stream for stream in streams if stream.block is None or stream.block in ended]
     for role, runs in happened.runs.items():
         happened.runs[role] = [run for run in runs if run.block is None or run.block in ended]
 
@@ -211,5 +219,7 @@ def _add(happened: Happened, line: dict[str, Any], place: str) -> None:
         happened.builds.setdefault(role, []).append(from_json(Build, line["build"], place))
     elif "run" in line:
         happened.runs.setdefault(role, []).append(from_json(Run, line["run"], place))
+    elif "stream" in line:
+        happened.streams.setdefault(role, []).append(from_json(StreamRun, line["stream"], place))
     else:
         happened.unsteady.setdefault(role, []).extend(line["unsteady"])

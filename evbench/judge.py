@@ -14,7 +14,7 @@ from evbench import demands
 from evbench.demands import Demand, Outcome
 from evbench.differences import work_differences
 from evbench.equivalence import first_divergence, worst
-from evbench.results import STAGES, Block, Check, Grade, Outputs, Proof, Result, Role, Run, Session, VariantResult
+from evbench.results import STAGES, Block, Check, Grade, Outputs, Proof, Result, Role, Run, Session, StreamRun, VariantResult, Work
 from evbench.statistics import (
     LEVEL,
     BreakEven,
@@ -38,7 +38,7 @@ OVERLAP = 0.03
 """Share of the total by which the stages' sum may exceed it."""
 MOST_ENERGY_ERROR = 0.15
 """Between the GPU's energy counter and its power readings (as ml-energy/zeus checks)."""
-TOTAL = "total"
+TOTAL, THROUGHPUT = "total", "throughput"
 
 
 class Verdict(StrEnum):
@@ -117,6 +117,9 @@ class Judgement:
     stages: tuple[Line, ...]
     inside: tuple[Line, ...]
     """First token, prefill and a further token."""
+    throughput: Line | None
+    """Seconds for each sample of a stream. None if there were no streams. The verdict is of one sample by itself; this claims for itself,
+    and nothing where the verdict is refused."""
     steps: dict[Role, Spread | None]
     """Single further tokens."""
     ratio_of_medians: float | None
@@ -132,6 +135,10 @@ class Judgement:
     demands: tuple[Outcome, ...]
     exit_code: int
 
+    def lines(self) -> tuple[Line, ...]:
+        """All that were timed."""
+        return (self.total, *self.stages, *self.inside, *(() if self.throughput is None else (self.throughput,)))
+
 
 def judge(result: Result) -> Judgement:
     """Raises UserError if a demand cannot be read."""
@@ -142,6 +149,7 @@ def judge(result: Result) -> Judgement:
     runs = {role: _runs(side, counted[role]) for role, side in sides.items()}
     samples = counted["baseline"]
     reasons, verdict = _refusal(result, apart)
+    claimable = len(sides) == 2 and verdict is None
     comparable = len(sides) == 2 and verdict not in (Verdict.INVALID, Verdict.OUTPUT_DIFFERS) and not apart
 
     def line(name: str, value: Timed) -> Line:
@@ -168,6 +176,7 @@ def judge(result: Result) -> Judgement:
         total=total,
         stages=stages,
         inside=inside,
+        throughput=_throughput(sides, sessions, rules.smallest, claimable),
         steps={role: _spread(_steps(timed)) for role, timed in runs.items()},
         ratio_of_medians=medians,
         ratio_of_totals=_ratio_of_totals(sides, samples) if comparable else None,
@@ -246,6 +255,15 @@ def _paired(
 ) -> dict[int, float]:
     """Number of a block -> the difference between its two sides."""
     ours, theirs = (_by_block(sides[role], counted, value) for role in ("baseline", "optimized"))
+    return _differences(ours, theirs, counted, difference)
+
+
+def _differences(
+    ours: Mapping[int, list[float]],
+    theirs: Mapping[int, list[float]],
+    counted: Iterable[int],
+    difference: Callable[[list[float], list[float]], float],
+) -> dict[int, float]:
     return {number: difference(ours[number], theirs[number]) for number in counted if number in ours and number in theirs}
 
 
@@ -257,15 +275,55 @@ def _grouped(differences: Mapping[int, float], group: Callable[[int], int]) -> d
 
 
 def _interval(sides: Mapping[Role, VariantResult], counted: Mapping[int, Block], value: Timed) -> Interval | None:
-    differences = _paired(sides, counted, value, _log_ratio)
+    return _interval_of(_paired(sides, counted, value, _log_ratio), counted, lambda number: counted[number].sample)
+
+
+def _interval_of(differences: Mapping[int, float], counted: Mapping[int, Block], sample: Callable[[int], int]) -> Interval | None:
+    """`sample` is that of a block, by its number."""
     if not differences:
         return None
-    interval = estimate(_grouped(differences, lambda number: counted[number].sample))
+    interval = estimate(_grouped(differences, sample))
     return interval and over_starts(interval, _grouped(differences, lambda number: counted[number].start))
 
 
 def _log_ratio(ours: list[float], theirs: list[float]) -> float:
     return statistics.fmean(map(_log, ours)) - statistics.fmean(map(_log, theirs))
+
+
+def _throughput(
+    sides: Mapping[Role, VariantResult], sessions: Mapping[Role, Session], smallest: Mapping[str, float], claimable: bool
+) -> Line | None:
+    """Of both sides' streams, block by block."""
+    if not any(side.timed_streams() for side in sides.values()):
+        return None
+    found = {role: _streams_by_block(side, sessions[role]) for role, side in sides.items()}
+    spreads = {role: _spread([seconds for block in blocks.values() for seconds in block]) for role, blocks in found.items()}
+    interval = None
+    if claimable:
+        blocks = _counted(sessions["baseline"])
+        # Each stream is of the same samples, whichever its block is of: one kind of thing, repeated.
+        interval = _interval_of(_differences(found["baseline"], found["optimized"], blocks, _log_ratio), blocks, lambda number: 0)
+    least = max(SMALLEST, smallest.get(TOTAL, 0.0), smallest.get(THROUGHPUT, 0.0))
+    return _claimed(Line(THROUGHPUT, spreads, interval, least, None), interval.p if interval else 1.0)
+
+
+def sample_seconds(stream: StreamRun) -> float:
+    """Of a stream, for each of its samples."""
+    return stream.seconds / stream.samples
+
+
+def counted_streams(side: VariantResult, session: Session) -> list[StreamRun]:
+    """Those in blocks that count."""
+    counted = _counted(session)
+    return [stream for stream in side.timed_streams() if stream.block in counted]
+
+
+def _streams_by_block(side: VariantResult, session: Session) -> dict[int, list[float]]:
+    found: dict[int, list[float]] = {}
+    for stream in counted_streams(side, session):
+        if stream.block is not None:
+            found.setdefault(stream.block, []).append(sample_seconds(stream))
+    return found
 
 
 def _log(seconds: float) -> float:
@@ -428,12 +486,12 @@ def _flags_of_outputs(result: Result) -> dict[str, str]:
 
 
 def unequal_work(sides: Mapping[Role, VariantResult]) -> list[str]:
-    """Fields in which a run did something else than the baseline's first run of the same sample."""
-    asked: dict[int, Run] = {}
-    for run in sides["baseline"].timed():
-        asked.setdefault(run.sample, run)
-    runs = [run for side in sides.values() for run in side.timed() if run.sample in asked]
-    return next((found for run in runs if (found := work_differences(asked[run.sample].work, run.work))), [])
+    """Fields in which a run or stream did something else than the baseline's first run of the same sample."""
+    asked: dict[int, Work] = {}
+    for sample, work in sides["baseline"].work():
+        asked.setdefault(sample, work)
+    done = [(asked[sample], work) for side in sides.values() for sample, work in side.work() if sample in asked]
+    return next((found for ours, theirs in done if (found := work_differences(ours, theirs))), [])
 
 
 def _differs_in_length_only(sides: Mapping[Role, VariantResult], apart: bool) -> bool:
@@ -443,11 +501,8 @@ def _differs_in_length_only(sides: Mapping[Role, VariantResult], apart: bool) ->
 
 
 def _unequal_answers(sides: Mapping[Role, VariantResult]) -> list[str]:
-    """Samples whose answers are not the same tokens in every run of both sides."""
-    answers: dict[Role, dict[int, set[tuple[int, ...]]]] = {role: {} for role in sides}
-    for role, side in sides.items():
-        for run in side.timed():
-            answers[role].setdefault(run.sample, set()).add(run.tokens)
+    """Samples whose answers are not the same tokens in every run and stream of both sides."""
+    answers = {role: {sample: set(tokens) for sample, tokens in side.answers().items()} for role, side in sides.items()}
     ours, theirs = answers["baseline"], answers["optimized"]
     found = []
     if unstable := [sample for sample in ours if len(ours[sample]) > 1]:

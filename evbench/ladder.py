@@ -96,12 +96,17 @@ class Rung:
 def plan(lower: Variant, upper: Variant, leave_one_out: bool) -> tuple[Step, ...]:
     """In the order in which it is run. Of either side, no two choices may exclude each other.
 
+    Samples are looked at one by themselves, where `feed` has no effect: the upper side is taken with the lower one's.
+
     Raises:
         UserError: both have the same choices.
     """
+    if lower.feed != upper.feed:
+        upper = change(upper, {"feed": lower.feed})
     parts = [part for part in CHOICES if lower.choices()[part] != upper.choices()[part]]
     if not parts:
-        raise UserError(f"{lower.name} and {upper.name} have the same choices: there is no rung between them; give another --from or --to")
+        told = f"{lower.name} and {upper.name} have the same choices: there is no rung between them; give another --from or --to"
+        raise UserError(f"{told}. What feed does, compare --throughput tells")
     steps = _going_up(lower, upper, parts)
     _add(steps, "whole", "whole", tuple(parts), lower, upper, "")
     if leave_one_out:

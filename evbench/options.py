@@ -71,6 +71,14 @@ class Options:
     ] = "auto"
     cold_files: Annotated[bool, typer.Option("--cold-files", help="Drop the input from the page cache before each run.")] = False
     cold_compile: Annotated[bool, typer.Option("--cold-compile", help="Start with empty compile caches.")] = False
+    throughput: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            max=1000,
+            help="Also run so many samples in a row, with each turn in a block, loaded as the variant's feed has it. 0: none.",
+        ),
+    ] = 0
     trace_tokens: Annotated[int, typer.Option(min=0, help="Tokens generated in the run that is traced. 0: no trace.")] = 16
     target: Annotated[
         list[str] | None,
@@ -111,6 +119,7 @@ class Options:
             trace_tokens=self.trace_tokens,
             cold_files=self.cold_files,
             cold_compile=self.cold_compile,
+            throughput=self.throughput,
         )
 
 

@@ -27,7 +27,7 @@ AT_ONCE = 8
 MOST_LOST = 0.01
 """Of what the baseline tells right (mlcommons/inference_policies:inference_rules.adoc asks for 99 %)."""
 Answers = Mapping[Role, Mapping[int, Collection[tuple[int, ...]]]]
-"""Side -> sample -> tokens of its timed runs."""
+"""Side -> sample -> tokens of its timed runs and streams."""
 
 
 class Observer(Protocol):

@@ -26,6 +26,8 @@ class Report:
     title: str
     facts: dict[str, str]
     headline: str
+    second_headline: str
+    """Empty if there is none, as the first."""
     tables: tuple[Table, ...]
     outputs: dict[str, str]
     notes: tuple[str, ...]
@@ -37,7 +39,8 @@ def to_markdown(report: Report, created: str, command: str) -> str:
     """The report as a file that reads well unrendered too."""
     lines = [f"# {report.title}", "", f"{created}, `{printable(command)}`", ""]
     lines += [f"- **{name}**: {text}" for name, text in report.facts.items()] + [""]
-    lines += [f"**{report.headline}**", ""] if report.headline else []
+    for headline in filter(None, (report.headline, report.second_headline)):
+        lines += [f"**{headline}**", ""]
     for table in report.tables:
         lines += [f"## {table.title}", "", *markdown_table(table), ""]
     lines += ["## Outputs", ""] + [f"- **{name}**: {text}" for name, text in report.outputs.items()] + [""]
@@ -56,8 +59,8 @@ def markdown_table(table: Table) -> list[str]:
 def to_console(report: Report) -> RenderableType:
     """The report for a terminal."""
     parts: list[RenderableType] = [f"[bold]{escape(report.title)}[/bold]", _pairs(report.facts), ""]
-    if report.headline:
-        parts += [f"[bold]{escape(report.headline)}[/bold]", ""]
+    for headline in filter(None, (report.headline, report.second_headline)):
+        parts += [f"[bold]{escape(headline)}[/bold]", ""]
     parts += [to_rich(table, numbers=True) for table in report.tables]
     return Group(*parts, _pairs(report.outputs), "", *(f"[dim]{escape(note)}[/dim]" for note in report.notes))
 

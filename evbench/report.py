@@ -14,19 +14,22 @@ from evbench.judge import (
     MOST_ENERGY_ERROR,
     OVERLAP,
     SMALLEST,
+    THROUGHPUT,
+    TOTAL,
     Judgement,
     Line,
     Part,
     Spread,
     Verdict,
+    counted_streams,
     judge,
     not_active,
     stage_seconds,
     unequal_work,
 )
 from evbench.render import Report, Table, printable
-from evbench.results import STAGES, Build, Check, Energy, Fed, Machine, Outputs, Result, Role, Run, Session, VariantResult, Work
-from evbench.statistics import BreakEven
+from evbench.results import STAGES, Build, Check, Energy, Fed, Machine, Outputs, Result, Role, Run, Session, StreamRun, VariantResult, Work
+from evbench.statistics import FEWEST_BLOCKS, BreakEven, Interval
 from evbench.units import NOT_MEASURED, format_bytes, format_range, format_ratio, format_ratios, format_seconds, format_signed
 from evbench.variants import CHOICES, VARIANTS
 
@@ -38,6 +41,8 @@ def describe(result: Result) -> Report:
     variants, judged = result.variants(), judge(result)
     title = " against ".join(f"{side.variant}" for side in reversed(list(variants.values())))
     tables = [_times(variants, judged)]
+    if judged.throughput is not None:
+        tables.append(_in_a_row(result, judged, judged.throughput))
     if result.outputs is not None:
         tables.append(_stages_of_outputs(result.outputs))
     tables.append(_inside(variants, judged))
@@ -52,6 +57,7 @@ def describe(result: Result) -> Report:
         title=printable(f"{result.baseline.workload.model}: {title}"),
         facts={name: printable(text) for name, text in _facts(result).items()},
         headline=_headline(judged),
+        second_headline=_second_headline(judged, variants),
         tables=tuple(tables),
         outputs=_outputs(variants),
         notes=_notes(result, judged),
@@ -106,6 +112,7 @@ def _order(session: Session) -> str:
     starts = len({block.start for block in counted})
     told += f" over {starts} starts of the workers" if starts > 1 else ""
     told += "; each letter one run as a user has it and one with barriers between the stages"
+    told += f", and {session.plan.throughput} samples in a row" if session.plan.throughput else ""
     return told + (f"; {len(blocks) - len(counted)} more were disturbed and are not counted" if len(blocks) > len(counted) else "")
 
 
@@ -113,17 +120,34 @@ def _headline(judged: Judgement) -> str:
     """The verdict in one sentence."""
     if judged.verdict is None:
         return ""
-    interval, smallest = judged.total.interval, f"{judged.total.smallest:.1%}"
+    interval = judged.total.interval
     if interval is None or judged.reasons:
         return f"{judged.verdict}: {'; '.join(judged.reasons)}"
+    return f"{judged.verdict}: {_claim(judged.verdict, interval, judged.total.smallest, 'end to end ')}"
+
+
+def _claim(claim: Verdict, interval: Interval, smallest: float, of: str) -> str:
     around = f"95 % interval {format_ratios(interval.low, interval.high)}"
-    if judged.verdict in (Verdict.FASTER, Verdict.SLOWER):
-        told = f"end to end {format_ratio(interval.ratio)} times as fast, {around}"
-    elif judged.verdict is Verdict.SAME:
-        told = f"{around} times as fast, which is within {SMALLEST:.1%} of no change"
-    else:
-        told = f"{around} times as fast, which shows neither a difference above {smallest} nor that there is none"
-    return f"{judged.verdict}: {told}"
+    if claim in (Verdict.FASTER, Verdict.SLOWER):
+        return f"{of}{format_ratio(interval.ratio)} times as fast, {around}"
+    if claim is Verdict.SAME:
+        return f"{around} times as fast, which is within {SMALLEST:.1%} of no change"
+    return f"{around} times as fast, which shows neither a difference above {smallest:.1%} nor that there is none"
+
+
+def _second_headline(judged: Judgement, variants: dict[Role, VariantResult]) -> str:
+    """Of the throughput, if it was measured on two sides."""
+    line = judged.throughput
+    if judged.verdict is None or line is None:
+        return ""
+    lengths = dict.fromkeys(stream.samples for side in variants.values() for stream in side.timed_streams())
+    told = f"Throughput, {' and '.join(map(str, lengths))} samples in a row"
+    if line.interval is None or line.claim is None:
+        if judged.reasons:
+            return f"{told}: nothing is claimed either"
+        missing = any(spread is None for spread in line.sides.values())
+        return f"{told}: {'measured on one side only' if missing else f'too few blocks for an interval, {FEWEST_BLOCKS} at least'}"
+    return f"{told}: {line.claim}: {_claim(line.claim, line.interval, line.smallest, '')}"
 
 
 def _times(variants: dict[Role, VariantResult], judged: Judgement) -> Table:
@@ -134,8 +158,35 @@ def _times(variants: dict[Role, VariantResult], judged: Judgement) -> Table:
     return Table("Time: median of each stage, and end to end without barriers between them", columns, tuple(rows))
 
 
+def _in_a_row(result: Result, judged: Judgement, line: Line) -> Table:
+    """Latency and throughput side by side, and what of the throughput is loading."""
+    variants = result.variants()
+    comparing = len(variants) == 2
+    empty = ("",) * 3 if comparing else ()
+    streams = [counted_streams(side, result.session(side)) for side in variants.values()]
+
+    def of_streams(value: Callable[[StreamRun], float]) -> list[str]:
+        return [format_seconds(statistics.median(map(value, some))) if some else NOT_MEASURED for some in streams]
+
+    lengths = [{str(stream.samples) for stream in some} for some in streams]
+    rows = [
+        ("by itself (latency)", *_row(judged.total, judged, comparing)[1:]),
+        ("in a row (throughput)", *_row(line, judged, comparing)[1:]),
+        ("loading it, in a row", *of_streams(lambda stream: stream.load_seconds / stream.samples), *empty),
+        ("waiting for that", *of_streams(lambda stream: stream.waited_seconds / stream.samples), *empty),
+        ("samples in a row", *(" ".join(sorted(found)) or NOT_MEASURED for found in lengths), *empty),
+        ("feed", *(side.choices.get("feed", "unknown") for side in variants.values()), *empty),
+    ]
+    columns = ("a sample", *variants, *(("times as fast", "95 % interval", "") if comparing else ()))
+    return Table("Latency and throughput: median time of a sample by itself, and of one in a row", columns, tuple(rows))
+
+
+LINES = {TOTAL: "end to end", THROUGHPUT: "a sample in a row"}
+"""As they are called in tables; others by their names."""
+
+
 def _row(line: Line, judged: Judgement, comparing: bool) -> tuple[str, ...]:
-    name = "end to end" if line.name == "total" else line.name
+    name = LINES.get(line.name, line.name)
     row = (name, *(_median(side) for side in line.sides.values()))
     if not comparing:
         return row
@@ -294,10 +345,13 @@ def _before(variants: dict[Role, VariantResult], judged: Judgement) -> Table:
 def _spreads(judged: Judgement) -> Table:
     columns = ["", *(name for role in judged.total.sides for name in (f"{role}: least - most", "p90", "outliers"))]
     rows = []
-    for line in (*judged.stages, judged.total):
-        row = ["end to end" if line.name == "total" else line.name]
-        for spread in filter(None, line.sides.values()):
-            row += [format_range(spread.least, spread.most), _tail(spread), f"{spread.outliers} of {spread.runs}"]
+    for line in (*judged.stages, judged.total, *(() if judged.throughput is None else (judged.throughput,))):
+        row = [LINES.get(line.name, line.name)]
+        for spread in line.sides.values():
+            if spread is None:
+                row += [NOT_MEASURED] * 3
+            else:
+                row += [format_range(spread.least, spread.most), _tail(spread), f"{spread.outliers} of {spread.runs}"]
         rows.append(tuple(row))
     return Table("Spread of single runs; outliers are counted, and kept", tuple(columns), tuple(rows))
 
@@ -332,8 +386,8 @@ def _outputs(variants: dict[Role, VariantResult]) -> dict[str, str]:
     outputs = {}
     for role, side in variants.items():
         first = [run for run in side.timed() if run.sample == 0]
-        answers = {run.tokens for run in first}
-        repeat = "" if len(answers) == 1 else f" (one of {len(answers)} different answers in {len(first)} runs)"
+        told = side.answers()[0]
+        repeat = "" if len(set(told)) == 1 else f" (one of {len(set(told))} different answers in {len(told)} runs)"
         outputs[f"{role} says{repeat}"] = printable(first[-1].text)
     if "optimized" in variants:
         outputs["Tokens"] = _compare_answers(variants["baseline"], variants["optimized"])
@@ -341,9 +395,10 @@ def _outputs(variants: dict[Role, VariantResult]) -> dict[str, str]:
 
 
 def _compare_answers(baseline: VariantResult, optimized: VariantResult) -> str:
-    """Over all timed runs of all samples: one run that agrees proves nothing of the others."""
-    samples = sorted({run.sample for run in baseline.timed()} & {run.sample for run in optimized.timed()})
-    told = [_compare_answer(sample, baseline, optimized) for sample in samples]
+    """Over all timed runs and streams of all samples: one run that agrees proves nothing of the others."""
+    ours, theirs = baseline.answers(), optimized.answers()
+    samples = sorted(ours.keys() & theirs.keys())
+    told = [_compare_answer(ours[sample], theirs[sample]) for sample in samples]
     different = [text for text in told if not text.startswith("identical")]
     if len(samples) == 1:
         return told[0]
@@ -352,8 +407,7 @@ def _compare_answers(baseline: VariantResult, optimized: VariantResult) -> str:
     return f"NOT identical for {len(different)} of {len(samples)} samples; the first of these: {different[0]}"
 
 
-def _compare_answer(sample: int, baseline: VariantResult, optimized: VariantResult) -> str:
-    ours, theirs = ([run.tokens for run in side.timed() if run.sample == sample] for side in (baseline, optimized))
+def _compare_answer(ours: Sequence[tuple[int, ...]], theirs: Sequence[tuple[int, ...]]) -> str:
     told = compare_tokens(ours[-1], theirs[-1])
     if len(set(ours)) == 1 and len(set(theirs)) == 1:
         return told
@@ -385,7 +439,8 @@ def _notes(result: Result, judged: Judgement) -> tuple[str, ...]:
         notes.append(f"Noticed beside the runs: {told}.")
     notes += [note for role, side in variants.items() if (note := _energy(role, side.energy))]
     if any(session.plan.cold_files for session in result.sessions):
-        notes.append("The input was dropped from the page cache before each run.")
+        streams = "; in a row, all inputs before the first sample" if judged.throughput is not None else ""
+        notes.append(f"The input was dropped from the page cache before each run{streams}.")
     if traces := [side.trace for side in variants.values() if side.trace is not None]:
         lengths = ", ".join(
             f"{trace.file} with {trace.new_tokens} new tokens ({trace.slowdown:.2f} times as long as without the profiler)"
@@ -401,19 +456,23 @@ def _on_claims(result: Result, judged: Judgement) -> list[str]:
     floors = result.rules.smallest
     floor = f"evbench selftest measured {floors['total']:.1%} here" if "total" in floors else "not measured here; evbench selftest does it"
     told = f"Noise floor: {floor}. No difference below {judged.total.smallest:.1%} of the total is claimed"
-    other = {line.name: line.smallest for line in judged.stages if line.smallest > SMALLEST}
+    parts = [*judged.stages, *(() if judged.throughput is None else (judged.throughput,))]
+    other = {line.name: line.smallest for line in parts if line.smallest > SMALLEST}
     stages = "; of " + ", ".join(f"{name} {smallest:.1%}" for name, smallest in other.items()) if other else ""
     notes = [f"{told}{stages}. Claims of stages are corrected for their number (Holm)."]
     if judged.total.interval is not None and judged.ratio_of_medians is not None and judged.ratio_of_totals is not None:
-        told = f"End to end by {_method(result)}: {judged.total.interval.half_width:.1%} half-width."
+        told = f"End to end by {_method(result, len(result.baseline.workload.samples))}: {judged.total.interval.half_width:.1%} half-width."
         if judged.verdict in (Verdict.FASTER, Verdict.SLOWER):
             told += f" Ratio of the medians {judged.ratio_of_medians:.3f}, ratio of the totals {judged.ratio_of_totals:.3f}."
         notes.append(told)
+    if judged.throughput is not None and judged.throughput.interval is not None:
+        width = f"{judged.throughput.interval.half_width:.1%} half-width"
+        of = "" if len(result.baseline.workload.samples) == 1 else ". Every row is of the same samples: it says nothing of others"
+        notes.append(f"Throughput by {_method(result, 1)}: {width}{of}.")
     return notes
 
 
-def _method(result: Result) -> str:
-    samples = len(result.baseline.workload.samples)
+def _method(result: Result, samples: int) -> str:
     starts = len({block.start for block in result.session(result.baseline).blocks})
     if samples == 1:
         how, over = "Hodges-Lehmann", "Wilcoxon's over blocks"
@@ -473,7 +532,9 @@ def _energy(role: Role, energy: Energy | None) -> str:
 def _difference(baseline: VariantResult, optimized: VariantResult) -> str:
     parts = list(baseline.choices | optimized.choices)
     pairs = [(part, baseline.choices.get(part, "unknown"), optimized.choices.get(part, "unknown")) for part in parts]
-    changed = [f"{part} {one} -> {other}" for part, one, other in pairs if one != other]
+    changed = [
+        f"{part} {one} -> {other}{' (of samples in a row only)' if part == 'feed' else ''}" for part, one, other in pairs if one != other
+    ]
     return "; ".join(changed) or "none: the same variant twice"
 
 

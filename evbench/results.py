@@ -13,9 +13,9 @@ from evbench.encoding import from_json, to_json
 from evbench.errors import UserError
 from evbench.files import write_whole
 
-FORMAT = 3
+FORMAT = 4
 """Raised whenever a file written before could no longer be read. 1: first. 2: blocks, runs without barriers, several samples. 3: outputs
-compared, choices proven."""
+compared, choices proven. 4: samples in a row."""
 
 STAGES = ("load", "preprocess", "vision", "generate")
 Kind = Literal["first", "warmup", "timed", "blocked"]
@@ -137,6 +137,45 @@ class Run:
         _require_time(self.seconds)
         if self.stages is not None and tuple(self.stages) != STAGES:
             raise ValueError(f"a run has the stages {', '.join(STAGES)}, not {', '.join(self.stages)}")
+
+
+@dataclass(frozen=True)
+class StreamRun:
+    """Samples in a row through all four stages of one variant: those of the workload in order, again from the first if they are fewer."""
+
+    turn: int
+    """As that of a Run: both are counted together."""
+    block: int | None
+    """Number of the block. None for the warm-up."""
+    seconds: float
+    """From the first load's start to the last answer's end."""
+    samples: int
+    load_seconds: float
+    """Sum over all calls of load, in whichever thread, on the host's clock: the device was not waited for."""
+    waited_seconds: float
+    """How long the thread that runs the other stages waited for samples to be loaded: as long as loading takes, if it loads itself."""
+    preparations: Preparations
+    work: tuple[Work, ...]
+    """Of each sample."""
+    tokens: tuple[tuple[int, ...], ...]
+    """Of each sample."""
+
+    def __post_init__(self) -> None:
+        for seconds in (self.seconds, self.load_seconds, self.waited_seconds):
+            _require_time(seconds)
+        if not 0 < self.samples == len(self.work) == len(self.tokens):
+            raise ValueError(
+                f"a stream of {self.samples} samples has {len(self.tokens)} answers, and {len(self.work)} accounts of its work"
+            )
+
+
+def in_a_row(count: int, samples: int) -> list[int]:
+    """The samples of a stream: so many, out of a workload with `samples` of them.
+
+    >>> in_a_row(5, 2)
+    [0, 1, 0, 1, 0]
+    """
+    return [place % samples for place in range(count)]
 
 
 @dataclass(frozen=True)
@@ -295,6 +334,8 @@ class Plan:
     """Whether the input is dropped from the page cache before each run."""
     cold_compile: bool
     """Whether the workers start with an empty compile cache."""
+    throughput: int
+    """Samples in each stream. 0 for no streams."""
 
 
 @dataclass(frozen=True)
@@ -345,6 +386,7 @@ class VariantResult:
     unsteady: tuple[str, ...]
     """What spoke against being steady when the warm-up was given up. Empty if it was reached."""
     runs: tuple[Run, ...]
+    streams: tuple[StreamRun, ...]
     trace: Trace | None
     energy: Energy | None
     """None on a CPU, or where the counter cannot be believed."""
@@ -364,6 +406,27 @@ class VariantResult:
     def timed(self) -> tuple[Run, ...]:
         """The runs in blocks, disturbed ones included."""
         return tuple(run for run in self.runs if run.kind == "timed")
+
+    def timed_streams(self) -> tuple[StreamRun, ...]:
+        """The streams in blocks, disturbed ones included."""
+        return tuple(stream for stream in self.streams if stream.block is not None)
+
+    def answers(self) -> dict[int, list[tuple[int, ...]]]:
+        """Sample -> its tokens in every timed run and stream."""
+        found: dict[int, list[tuple[int, ...]]] = {}
+        for run in self.timed():
+            found.setdefault(run.sample, []).append(run.tokens)
+        for stream in self.timed_streams():
+            for sample, tokens in zip(in_a_row(stream.samples, len(self.workload.samples)), stream.tokens, strict=True):
+                found.setdefault(sample, []).append(tokens)
+        return found
+
+    def work(self) -> list[tuple[int, Work]]:
+        """What was done with which sample, in every timed run and stream."""
+        found = [(run.sample, run.work) for run in self.timed()]
+        for stream in self.timed_streams():
+            found += zip(in_a_row(stream.samples, len(self.workload.samples)), stream.work, strict=True)
+        return found
 
 
 Grade = Literal["pass", "warn", "fail"]
@@ -412,7 +475,8 @@ class Rules:
     """What was asked of the result: it decides on claims and on the exit code."""
 
     smallest: dict[str, float]
-    """Noise floor of the total and of each stage on this machine, relative, by `evbench selftest`. Empty if it was not measured."""
+    """Noise floor of the total, of each stage, and of the throughput if it was asked for, on this machine, relative, by `evbench
+    selftest`. Empty if it was not measured."""
     fail_if: tuple[str, ...]
     targets: tuple[str, ...]
     require_speedup: bool

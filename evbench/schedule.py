@@ -8,12 +8,15 @@ from collections.abc import Iterator, Sequence
 from evbench.results import LETTERS, Order, Role
 
 PATTERNS: dict[Order, tuple[str, ...]] = {"in turn": ("ABBA", "BAAB"), "reload": ("AAAABBBB", "BBBBAAAA")}
-"""A is the baseline, B the optimized side; each letter is a slot of two runs.
+"""A is the baseline, B the optimized side; each letter is a slot of two runs, and of a stream behind them if there are any.
 
 Within ABBA a steady drift cancels, and drawing the pattern by lot keeps either side from being first for a reason. A fixed order
 finds differences between a variant and itself: AAABBB in 49 to 87 % of comparisons, ABAB in 53 to 100 % (simulated with a drift of
 3 % and a first slot that is 2 % slower; tests/test_simulation.py repeats it).
 """
+
+SLOT = 2
+"""Runs of a letter."""
 
 
 def pattern(roles: Sequence[Role], order: Order, seed: int, block: int) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from evbench.judge import INSIDE, TOTAL, Judgement, Line, Verdict, judge
+from evbench.judge import INSIDE, THROUGHPUT, TOTAL, Judgement, Line, Verdict, judge
 from evbench.planted import Delay
 from evbench.render import Table, markdown_table, printable
 from evbench.results import STAGES, Result, Rules
@@ -62,7 +62,11 @@ def repetitions(result: Result, blocks: int) -> list[Judgement]:
         part = counted[start : start + blocks]
         numbers = {block.number for block in part}
         sides = [
-            dataclasses.replace(side, runs=tuple(run for run in side.runs if run.kind in ("first", "warmup") or run.block in numbers))
+            dataclasses.replace(
+                side,
+                runs=tuple(run for run in side.runs if run.kind in ("first", "warmup") or run.block in numbers),
+                streams=tuple(stream for stream in side.streams if stream.block in numbers),
+            )
             for side in (result.baseline, result.optimized)
         ]
         rules = Rules({}, (), (), False, ())
@@ -78,10 +82,8 @@ def assess(whole: Judgement, judged: Sequence[Judgement]) -> SelfTest:
         whole: of the whole session, disturbed blocks included.
         judged: of each comparison in it.
     """
-    names = (TOTAL, *STAGES, *INSIDE)
-    trials = tuple(
-        _trial(name, [line for one in judged for line in (one.total, *one.stages, *one.inside) if line.name == name]) for name in names
-    )
+    names = (TOTAL, *STAGES, *INSIDE, *((THROUGHPUT,) if whole.throughput is not None else ()))
+    trials = tuple(_trial(name, [line for one in judged for line in one.lines() if line.name == name]) for name in names)
     most = most_by_chance(len(judged), RARE)
     total = trials[0]
     refused = next((one for one in (whole, *judged) if one.verdict in (Verdict.INVALID, Verdict.OUTPUT_DIFFERS)), None)

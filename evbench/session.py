@@ -28,14 +28,15 @@ from evbench.results import (
     Role,
     Run,
     Session,
+    StreamRun,
     Trace,
     VariantResult,
     Workload,
 )
-from evbench.schedule import pattern, slots
+from evbench.schedule import SLOT, pattern, slots
 from evbench.statistics import smallest_effect, unsteady
 from evbench.variants import Variant
-from evbench.worker import Measure
+from evbench.worker import Measure, Stream
 
 BYTES_PER_VALUE = {"float64": 8, "float32": 4, "bfloat16": 2}
 ROOM_PER_WORKER = 3 * 2**29
@@ -56,6 +57,8 @@ class Runner(Observer, Protocol):
     def built(self) -> Build: ...
 
     def measure(self, order: Measure) -> Run: ...
+
+    def stream(self, order: Stream) -> StreamRun: ...
 
     def prove(self) -> tuple[Proof, ...]: ...
 
@@ -133,6 +136,7 @@ class Sitting:
                 builds=tuple(happened.builds[role]),
                 unsteady=tuple(happened.unsteady.get(role, ())),
                 runs=tuple(happened.runs[role]),
+                streams=tuple(happened.streams.get(role, ())),
                 trace=self.traces.get(role),
                 energy=self.energies.get(role),
                 proofs=self.proofs.get(role, ()),
@@ -189,6 +193,13 @@ class Sitting:
         self._journal.ran(role, run)
         return run
 
+    def _stream(self, role: Role, block: int | None) -> StreamRun:
+        _, worker = self._living[role]
+        stream = worker.stream(Stream(self._turn, block, self._plan.throughput, self._plan.cold_files))
+        self._turn += 1
+        self._journal.streamed(role, stream)
+        return stream
+
     # Warm-up.
 
     def _warm_up(self, roles: tuple[Role, ...]) -> None:
@@ -212,6 +223,10 @@ class Sitting:
                     self.tell(f"{role}: warm-up {len(warmed[role]) + 1}")
                     warmed[role].append(self._measure(role, "warmup", sample, None, barriers=True))
                     self._setting.watch.warmed()
+        for role in roles if self._plan.throughput else ():
+            self.tell(f"{role}: warm-up of its feed")
+            self._stream(role, None)
+            self._setting.watch.warmed()
 
     def _foretell(self) -> None:
         """Say what the planned blocks can see."""
@@ -261,7 +276,9 @@ class Sitting:
     def _is_too_wide(self, counted: int) -> bool:
         if self._plan.precision is None:
             return False
-        spent = sum(run.seconds for runs in self._journal.happened.runs.values() for run in runs if run.kind == "timed")
+        happened = self._journal.happened
+        spent = sum(run.seconds for runs in happened.runs.values() for run in runs if run.kind == "timed")
+        spent += sum(stream.seconds for streams in happened.streams.values() for stream in streams if stream.block is not None)
         if spent >= self._plan.max_seconds:
             return False
         # Stopping at the first block at which the interval happens to be narrow would make it narrow by luck. So it is looked at
@@ -285,12 +302,16 @@ class Sitting:
             self.worker(next(iter(self._variants)))  # what starting takes is no part of the block
         watch.begin()
         prepared = False
-        for role, barriers in slots(letters):
+        for place, (role, barriers) in enumerate(slots(letters), 1):
             self.worker(role)
             self.tell("timed runs")
             run = self._measure(role, "timed", sample, number, barriers)
             prepared |= bool(run.preparations)
             watch.look()
+            if self._plan.throughput and place % SLOT == 0:
+                self.tell("samples in a row")
+                prepared |= bool(self._stream(role, number).preparations)
+                watch.look()
         found = watch.end()
         disturbances = found.disturbances + (("something was compiled or captured in a timed run",) if prepared else ())
         self._journal.ended(Block(number, sample, self._start_number, letters, disturbances, found.remarks, found.sm_mhz))
@@ -328,12 +349,8 @@ class Sitting:
             self.traces[role] = self.worker(role).profile(folder / f"trace-{role}.json.gz", tokens)
 
     def _answers(self) -> Answers:
-        answers: dict[Role, dict[int, set[tuple[int, ...]]]] = {role: {} for role in self._variants}
-        for role, runs in self._journal.happened.runs.items():
-            for run in runs:
-                if run.kind == "timed":
-                    answers[role].setdefault(run.sample, set()).add(run.tokens)
-        return answers
+        _, sides = self.results()
+        return {role: {sample: set(tokens) for sample, tokens in side.answers().items()} for role, side in sides.items()}
 
     def tell(self, doing: str) -> None:
         """What is done now."""

@@ -6,8 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-Times = Literal["once", "each frame", "each step", "each layer", "never"]
-"""At least so often: for each frame or event image; for each new token after the first; for each layer that is not compiled."""
+Times = Literal["once", "each frame", "each step", "each layer", "each sample", "never"]
+"""At least so often: for each frame or event image; for each new token after the first; for each layer that is not compiled; for each
+sample of the stream."""
+STREAM = "stream"
+"""In the place of a stage: samples in a row, all stages of them."""
 MODELS = ("video-llava", "eventgpt")
 
 
@@ -16,6 +19,7 @@ class Sign:
     """What one stage of a run shows if a choice is really active."""
 
     stage: str
+    """Or STREAM."""
     what: str
     """In words that a "no" may stand in front of."""
     names: str
@@ -45,6 +49,8 @@ FIXED = r"function:transformers\.cache_utils\.StaticLayer\.update$"
 PROCESSOR = r"function:transformers\.[\w.]*(Image|Video)Processor\w*\.preprocess$"
 FRAME_THREAD = r"thread:av:\w+:df"
 """Named so by FFmpeg (libavcodec/pthread_frame.c)."""
+LOAD = r"evbench\.pipelines\.\w+\.(VideoLlava|EventGPT)\.load$"
+LOAD_MANY = r"evbench\.pipelines\.\w+\.VideoLlava\._load_many$"
 
 REPLAY = r"runtime:cudaGraphLaunch$"
 REPLAYED = r"function:evbench\.pipelines\.capture\.Replayed\.__call__$"
@@ -222,6 +228,26 @@ SIGNS: dict[str, dict[str, tuple[Sign, ...]]] = {
             Sign("generate", "call of a captured prefill", REPLAYED),
             Sign("generate", "Triton kernels of the compiler", TRITON),
             Sign("generate", "call of transformers' language model", LANGUAGE_MODEL, "never"),
+        ),
+    },
+    "feed": {
+        "in-turn": (
+            Sign(STREAM, "load in the main thread", rf"function:{LOAD}", "each sample"),
+            Sign(STREAM, "load in another thread", rf"pool:({LOAD}|{LOAD_MANY})", "never"),
+            Sign(STREAM, "load before the answer to the sample before", rf"early:({LOAD}|{LOAD_MANY})", "never"),
+        ),
+        "ahead": (
+            Sign(STREAM, "load in a thread of its own", rf"pool:{LOAD}", "each sample"),
+            Sign(STREAM, "load before the answer to the sample before", rf"early:{LOAD}"),
+            Sign(STREAM, "load of several samples in one call", rf"(function|pool):{LOAD_MANY}", "never"),
+            Sign(STREAM, "load in the main thread", rf"function:{LOAD}", "never"),
+        ),
+        "ahead-in-batches": (
+            Sign(STREAM, "load of several samples in one call, in a thread of its own", rf"pool:{LOAD_MANY}"),
+            Sign(STREAM, "call of DALI for several clips", r"pool:evbench\.pipelines\.dali\.DaliDecoder\._run_together$"),
+            Sign(STREAM, "such a load before the answer to the sample before", rf"early:{LOAD_MANY}"),
+            Sign(STREAM, "load of one sample", rf"(function|pool):{LOAD}", "never"),
+            Sign(STREAM, "load in the main thread", rf"function:{LOAD_MANY}", "never"),
         ),
     },
 }  # fmt: skip

@@ -32,6 +32,8 @@ class Prompted(Outcome, Protocol):
         """Token ids of the question, placeholders included."""
 
 
+BATCH = 8
+"""Samples that a decoder is given at most in one call."""
 Loaded = TypeVar("Loaded")
 Inputs = TypeVar("Inputs")
 Features = TypeVar("Features")
@@ -55,7 +57,10 @@ def unmarked() -> None:
 
 
 class Stages(Protocol[Loaded, Inputs, Features]):
-    """Four methods, each taking what the one before returned, and each saying what it did."""
+    """Four methods, each taking what the one before returned, and each saying what it did.
+
+    `load` may be called in another thread than the others, and while they run; by one thread at a time.
+    """
 
     def load(self, path: Path, /) -> tuple[Loaded, Work]:
         """Read and decode the input."""
@@ -77,6 +82,8 @@ class Pipeline(Stages[Loaded, Inputs, Features], Protocol[Loaded, Inputs, Featur
     weights_fingerprint: str
     quantum: float
     """What one level of an 8-bit picture is in pixel values, in the channel where it is most."""
+    load_many: Callable[[Sequence[Path]], list[tuple[Loaded, Work]]] | None
+    """As `load`, of up to `BATCH` samples in one call of the decoder. None where the decoder takes one at a time."""
 
     def force(self, features: Features, tokens: Sequence[int], /) -> Any:
         """The logits behind each of `tokens`, had those in front of it been generated: a tensor [tokens, vocabulary]."""
@@ -91,7 +98,19 @@ def run_stages(
 ) -> tuple[Answer, Work]:
     """One sample through the four stages, each inside `around(stage)`: a stopwatch, a profiler's range, or nothing."""
     with around("load"):
-        loaded, loading = pipeline.load(path)
+        loaded = pipeline.load(path)
+    return run_loaded(pipeline, loaded, new_tokens, around, mark)
+
+
+def run_loaded(
+    pipeline: Stages[Loaded, Inputs, Features],
+    sample: tuple[Loaded, Work],
+    new_tokens: int,
+    around: Callable[[str], AbstractContextManager[object]] = nullcontext,
+    mark: Mark = unmarked,
+) -> tuple[Answer, Work]:
+    """The stages behind `load`."""
+    loaded, loading = sample
     with around("preprocess"):
         inputs, preprocessing = pipeline.preprocess(loaded)
     with around("vision"):

@@ -16,6 +16,7 @@ Attention = Literal["eager", "sdpa", "sdpa-flash", "flash2", "flash3", "flash4"]
 Vision = Literal["eager", "batched", "compile", "graph"]
 Generate = Literal["dynamic", "transformers-static", "static", "static-compile", "graph", "at-once"]
 Prefill = Literal["eager", "compile"]
+Feed = Literal["in-turn", "ahead", "ahead-in-batches"]
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,8 @@ class Variant:
     attention: Attention
     vision: Vision
     generate: Generate
-    prefill: Prefill = "eager"
+    prefill: Prefill
+    feed: Feed
 
     def choices(self) -> dict[str, str]:
         """Part -> choice, in the order of the pipeline."""
@@ -91,6 +93,13 @@ CHOICES: dict[str, dict[str, Choice]] = {
         "compile": Choice("query, key and value one matrix, gate and up one, each layer compiled, of the last one only the last position, "
                           "all of it replayed as a CUDA graph", ("NVIDIA GPU", "C++ compiler")),
     },
+    "feed": {
+        "in-turn": Choice("of several samples in a row (--throughput; no effect on one by itself): each is loaded when the one before it "
+                          "has been answered"),
+        "ahead": Choice("likewise: the next two are loaded in a thread of their own while one goes through the other stages"),
+        "ahead-in-batches": Choice("likewise, and up to eight go to the decoder in one call",
+                                   ("NVIDIA GPU", "NVIDIA DALI"), ("video-llava",)),
+    },
 }  # fmt: skip
 
 
@@ -111,25 +120,27 @@ CONFLICTS: tuple[Conflict, ...] = (
              "it fills the cache of generate=graph"),
     Conflict("attention", ("sdpa-flash", "flash2", "flash3", "flash4"), "generate", ("transformers-static", "static", "static-compile"),
              "these kernels take no mask, and a cache of fixed size is read through one"),
+    Conflict("feed", ("ahead-in-batches",), "decode", ("plain", "threaded"),
+             "that decoder takes one file at a time, and decode=dali several"),
 )  # fmt: skip
 """Each of the one part's choices with each of the other's."""
 
-# Each line but the last two changes one part of the line above it; `optimized` is the sum of what every machine can run.
+# Each line but the last two changes one part of the line above it, feed aside; `optimized` is what every machine can run.
 VARIANTS: dict[str, Variant] = {
     variant.name: variant
     for variant in (
-        Variant("baseline",      "plain",    "processor", "sdpa", "eager",   "dynamic"),
-        Variant("fast-decode",   "threaded", "processor", "sdpa", "eager",   "dynamic"),
-        Variant("fast-pixels",   "threaded", "direct",    "sdpa", "eager",   "dynamic"),
-        Variant("fast-vision",   "threaded", "direct",    "sdpa", "compile", "dynamic"),
-        Variant("static-cache",  "threaded", "direct",    "sdpa", "compile", "static"),
-        Variant("optimized",     "threaded", "direct",    "sdpa", "compile", "static-compile"),
-        Variant("optimized-gpu", "dali",     "triton",    "sdpa", "graph",   "graph", "compile"),
-        Variant("optimized-h100", "dali",    "triton",    "flash3", "graph", "graph", "compile"),
+        Variant("baseline",       "plain",    "processor", "sdpa",   "eager",   "dynamic",        "eager",   "in-turn"),
+        Variant("fast-decode",    "threaded", "processor", "sdpa",   "eager",   "dynamic",        "eager",   "in-turn"),
+        Variant("fast-pixels",    "threaded", "direct",    "sdpa",   "eager",   "dynamic",        "eager",   "in-turn"),
+        Variant("fast-vision",    "threaded", "direct",    "sdpa",   "compile", "dynamic",        "eager",   "in-turn"),
+        Variant("static-cache",   "threaded", "direct",    "sdpa",   "compile", "static",         "eager",   "in-turn"),
+        Variant("optimized",      "threaded", "direct",    "sdpa",   "compile", "static-compile", "eager",   "ahead"),
+        Variant("optimized-gpu",  "dali",     "triton",    "sdpa",   "graph",   "graph",          "compile", "ahead"),
+        Variant("optimized-h100", "dali",     "triton",    "flash3", "graph",   "graph",          "compile", "ahead"),
     )
 }  # fmt: skip
 
-REFERENCE = Variant("reference", "plain", "exact", "eager", "eager", "at-once")
+REFERENCE = Variant("reference", "plain", "exact", "eager", "eager", "at-once", "eager", "in-turn")
 """What outputs are measured against: no step is rounded, fused or cached. Of two of its choices there is no other use."""
 
 

@@ -22,7 +22,7 @@ from evbench.errors import UserError
 from evbench.measure import Place
 from evbench.observe import Observation
 from evbench.planted import Delay
-from evbench.results import Build, Energy, Proof, Run, Trace, Workload
+from evbench.results import Build, Energy, Proof, Run, StreamRun, Trace, Workload, in_a_row
 from evbench.variants import Variant
 
 Reply = TypeVar("Reply")
@@ -59,6 +59,17 @@ class Measure:
 
 
 @dataclass(frozen=True)
+class Stream:
+    """Run so many samples in a row, timed as a whole: those of the workload, again from the first. Answered by a StreamRun."""
+
+    turn: int
+    block: int | None
+    samples: int
+    cold_files: bool
+    """Whether all inputs are dropped from the page cache first."""
+
+
+@dataclass(frozen=True)
 class Repeat:
     """Run samples one after the other for so long, and read the GPU's energy counter. Answered by a Spent."""
 
@@ -83,7 +94,7 @@ class Profile:
 
 @dataclass(frozen=True)
 class Prove:
-    """Run the first sample, untimed, and look whether each choice of the variant is at work. Answered by a Proven."""
+    """Run samples, untimed, and look whether each choice of the variant is at work. Answered by a Proven."""
 
 
 @dataclass(frozen=True)
@@ -179,6 +190,10 @@ class Worker:
         self._send(order)
         return self._receive(Run)
 
+    def stream(self, order: Stream) -> StreamRun:
+        self._send(order)
+        return self._receive(StreamRun)
+
     def prove(self) -> tuple[Proof, ...]:
         self._send(Prove())
         return self._receive(Proven).proofs
@@ -199,7 +214,7 @@ class Worker:
         self._send(Follow(sample, file, given))
         self._receive(Followed)
 
-    def _send(self, command: Make | Measure | Prove | Profile | Repeat | Observe | Follow) -> None:
+    def _send(self, command: Make | Measure | Stream | Prove | Profile | Repeat | Observe | Follow) -> None:
         try:
             self._connection.send(command)
         except OSError as error:
@@ -248,6 +263,7 @@ def _answer(connection: Connection, pipeline: Any, variant: Variant, workload: W
     from evbench.measure import measure
     from evbench.observe import follow, observe
     from evbench.stages import run_stages
+    from evbench.stream import measure_stream
     from evbench.trace import profile
 
     paths = [Path(sample.path) for sample in workload.samples]
@@ -259,10 +275,16 @@ def _answer(connection: Connection, pipeline: Any, variant: Variant, workload: W
             if command.cold_file:
                 drop_from_page_cache(path)
             connection.send(measure(pipeline, path, workload.new_tokens, command.place, command.barriers, using))
+        elif isinstance(command, Stream):
+            if command.cold_files:
+                for path in paths:
+                    drop_from_page_cache(path)
+            row = [paths[sample] for sample in in_a_row(command.samples, len(paths))]
+            connection.send(measure_stream(pipeline, variant.feed, row, workload.new_tokens, command.turn, command.block, using))
         elif isinstance(command, Profile):
             connection.send(profile(pipeline, paths[0], command.new_tokens, command.file, using))
         elif isinstance(command, Prove):
-            evidence = gather(pipeline, paths[0], workload.new_tokens, using)
+            evidence = gather(pipeline, variant.feed, paths, workload.new_tokens, using)
             connection.send(Proven(prove(variant, workload.model, workload.device, evidence)))
         elif isinstance(command, Observe):
             path = paths[command.sample]

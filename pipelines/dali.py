@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.metadata
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import torch
 from evbench import colours
 from evbench.errors import UserError, first_line
 from evbench.pipelines.video import Clip, Frames, probe
+from evbench.stages import BATCH
 
 BT709, UNSPECIFIED, BT470BG, SMPTE170M = 1, 2, 5, 6
 """Matrix coefficients, ITU-T H.273 table 4."""
@@ -22,28 +25,129 @@ Both conversions are linear and share the scaling of limited range; only colours
 """
 
 
+@dataclass(frozen=True)
+class Order:
+    """One clip, and the frames of it that are wanted."""
+
+    path: Path
+    clip: Clip
+    indices: tuple[int, ...]
+
+
+class DecodeError(Exception):
+    """What DALI says of clips that it cannot decode."""
+
+
 class DaliDecoder:
-    """Keeps one DALI pipeline for each choice of frames: building one costs more than decoding a clip."""
+    """Keeps one DALI pipeline for each choice of frames and size of batch: building one costs more than decoding a clip.
+
+    Any thread may call it, one at a time.
+    """
 
     def __init__(self) -> None:
-        self._pipelines: dict[tuple[int, ...], Any] = {}
+        self._pipelines: dict[tuple[tuple[int, ...], int], Any] = {}
+        self._copies: Copies | None = None
 
     def __call__(self, path: Path, count: int, policy: str) -> Frames:
-        clip = probe(path)
-        indices = tuple(clip.choose(path, count, policy))
-        if reason := obstacle(clip):
-            raise UserError(f"{path} {reason}; use decode=threaded")
-        if indices not in self._pipelines:
-            self._pipelines[indices] = _build(indices)
+        order = _order(path, count, policy)
         try:
-            (output,) = self._pipelines[indices].run(encoded=[np.fromfile(path, np.uint8)])
+            (frames,) = self._run([order], 1)
+        except DecodeError as error:
+            raise UserError(f"{path}: DALI cannot decode it ({error}); use decode=threaded") from error
+        return frames
+
+    def many(self, paths: Sequence[Path], count: int, policy: str) -> list[Frames]:
+        """All of them, in order; clips of which the same frames are wanted go through one run of a pipeline, up to `BATCH` of them.
+
+        Raises:
+            UserError: a clip cannot be decoded; it is named.
+        """
+        orders = [_order(path, count, policy) for path in paths]
+        alike: dict[tuple[int, ...], list[int]] = {}
+        for place, order in enumerate(orders):
+            alike.setdefault(order.indices, []).append(place)
+        decoded: dict[int, Frames] = {}
+        for places in alike.values():
+            for start in range(0, len(places), BATCH):
+                some = places[start : start + BATCH]
+                decoded |= zip(some, self._run_together([orders[place] for place in some], count, policy), strict=True)
+        return [decoded[place] for place in range(len(paths))]
+
+    def _run_together(self, orders: Sequence[Order], count: int, policy: str) -> list[Frames]:
+        try:
+            return self._run(orders, BATCH)
+        except DecodeError as error:
+            # DALI does not tell of which clip it speaks. Alone, the one at fault is refused by its name.
+            for order in orders:
+                self(order.path, count, policy)
+            told = ", ".join(str(order.path) for order in orders)
+            raise UserError(f"{told}: DALI cannot decode them in one call ({error}), though one by one; use feed=ahead") from error
+
+    def _run(self, orders: Sequence[Order], batch: int) -> list[Frames]:
+        """Clips of which the same frames are wanted, no more than `batch`. Raises DecodeError."""
+        indices = orders[0].indices
+        if self._copies is None:
+            self._copies = Copies()
+        self._copies.wait()  # DALI reuses its buffers
+        key = indices, batch
+        if key not in self._pipelines:
+            self._pipelines[key] = _build(indices, batch)
+        try:
+            (output,) = self._pipelines[key].run(encoded=[np.fromfile(order.path, np.uint8) for order in orders])
         except RuntimeError as error:
-            del self._pipelines[indices]  # DALI refuses to run a pipeline again that has failed
-            raise UserError(f"{path}: DALI cannot decode it ({_reason(error)}); use decode=threaded") from error
-        pixels = torch.utils.dlpack.from_dlpack(output[0]).clone()  # DALI reuses its buffer  # [frames, height, width, 3] uint8
-        seconds = tuple(clip.seconds[index] for index in indices)
-        version = importlib.metadata.version("nvidia-dali-cuda130")
-        return Frames(pixels, indices, seconds, f"DALI {version} NVDEC", REPAIR if clip.colorspace == BT709 else None)
+            del self._pipelines[key]  # DALI refuses to run a pipeline again that has failed
+            raise DecodeError(_reason(error)) from error
+        version = f"DALI {importlib.metadata.version('nvidia-dali-cuda130')} NVDEC"
+        taken = self._copies.take(output, len(orders))
+        return [_frames(order, pixels, version) for order, pixels in zip(orders, taken, strict=True)]
+
+
+def _frames(order: Order, pixels: torch.Tensor, version: str) -> Frames:
+    seconds = tuple(order.clip.seconds[index] for index in order.indices)
+    return Frames(pixels, order.indices, seconds, version, REPAIR if order.clip.colorspace == BT709 else None)
+
+
+class Copies:
+    """Takes frames out of DALI's buffers, on a CUDA stream of its own.
+
+    On the model's stream a copy would stand behind all that the model still has to compute, while DALI, called in another thread, might
+    already decode the next clip into the same buffer.
+    """
+
+    def __init__(self) -> None:
+        self._stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+
+    def wait(self) -> None:
+        """Until the buffers may be written again."""
+        self._stream.synchronize()
+
+    def take(self, output: Any, count: int) -> list[torch.Tensor]:
+        """Of each sample [frames, height, width, 3] uint8, for whatever is put onto the caller's current stream from now on.
+
+        Args:
+            output: what a DALI pipeline returned of `count` clips. They may differ in size.
+        """
+        models = torch.cuda.current_stream()
+        with torch.cuda.stream(self._stream):
+            taken = copied(output, count)
+        models.wait_stream(self._stream)
+        for pixels in taken:
+            pixels.record_stream(models)  # else their memory could be given to the next copy while the model still reads it
+        return taken
+
+
+def copied(output: Any, count: int) -> list[torch.Tensor]:
+    """The samples of a DALI pipeline's output, in memory of their own."""
+    return [torch.utils.dlpack.from_dlpack(output[place]).clone() for place in range(count)]
+
+
+def _order(path: Path, count: int, policy: str) -> Order:
+    """Raises UserError if the clip is no video, too short, or none for DALI."""
+    clip = probe(path)
+    indices = tuple(clip.choose(path, count, policy))
+    if reason := obstacle(clip):
+        raise UserError(f"{path} {reason}; use decode=threaded")
+    return Order(path, clip, indices)
 
 
 def obstacle(clip: Clip) -> str | None:
@@ -74,11 +178,13 @@ def _reason(error: RuntimeError) -> str:
     return first_line(RuntimeError(below)) if below.strip() else first_line(error)
 
 
-def _build(indices: tuple[int, ...]) -> Any:
+def _build(indices: tuple[int, ...], batch: int) -> Any:
+    """A pipeline for up to `batch` clips at a time: an external source takes fewer too (nvidia/dali/external_source.py)."""
     from nvidia.dali import fn, pipeline_def, types
 
-    # A deeper queue would ask for the next clip before it is known, and end the pipeline for want of one.
-    @pipeline_def(batch_size=1, num_threads=2, device_id=torch.cuda.current_device(), prefetch_queue_depth=1)  # type: ignore[untyped-decorator]
+    # A deeper queue would ask for the next clip before it is known, and end the pipeline for want of one. Each clip of a batch is
+    # decoded in a thread.
+    @pipeline_def(batch_size=batch, num_threads=max(2, batch), device_id=torch.cuda.current_device(), prefetch_queue_depth=1)  # type: ignore[untyped-decorator]
     def decode() -> Any:
         encoded = fn.external_source(name="encoded", dtype=types.UINT8, ndim=1)
         return fn.decoders.video(encoded, device="mixed", frames=list(indices))

@@ -156,6 +156,7 @@ class EventGPT:
         self.used_layers = len(self.tower.encoder.layers)
         self.decoder = self._model.language.model
         self._read = READERS[variant.decode]
+        self.load_many: Callable[[Sequence[Path]], list[tuple[EventImages, Work]]] | None = None  # each image is a file of its own
         self._pixels = PREPROCESSORS[variant.preprocess](self._processor, workload)
         heads = checkpoint.heads(self.tower.config, self._model.language.config)
         attention.require(variant.attention, heads, workload.device, getattr(torch, workload.dtype))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib.metadata
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -104,6 +104,8 @@ class Clip:
 
 Decoder = Callable[[Path, int, str], Frames]
 """(file, number of frames, policy) -> Frames."""
+DecodeMany = Callable[[Sequence[Path], int, str], list[Frames]]
+"""The same for several files in one call: method `many` of a decoder that can."""
 
 
 @contextmanager

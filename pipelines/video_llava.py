@@ -30,7 +30,7 @@ from evbench.pipelines.folder import read_config, weight_files
 from evbench.pipelines.generate import GENERATORS
 from evbench.pipelines.language import LanguageModel
 from evbench.pipelines.pixels import FusedValues, PixelValues, Recipe, exact_values, pixel_values, quantum
-from evbench.pipelines.video import Frames, decoder
+from evbench.pipelines.video import DecodeMany, Frames, decoder
 from evbench.results import Work, Workload
 from evbench.stages import Answer, Mark
 from evbench.variants import Variant
@@ -93,6 +93,8 @@ class VideoLlava:
         self.tower, self.used_layers = self._model.model.video_tower, _used_layers(self._model)
         self.decoder = self._model.model.language_model
         self._decode = decoder(variant.decode)
+        self._decode_many: DecodeMany | None = getattr(self._decode, "many", None)
+        self.load_many = None if self._decode_many is None else self._load_many
         self._preprocess = PREPROCESSORS[variant.preprocess](self._processor, workload)
         attention.require(variant.attention, self._heads(), workload.device, getattr(torch, workload.dtype))
         self._encode = ENCODERS[variant.vision](self._model, variant)
@@ -102,11 +104,12 @@ class VideoLlava:
 
     def load(self, path: Path, /) -> tuple[Frames, Work]:
         frames = self._decode(path, self._workload.frames, self._workload.frame_policy)
-        height, width = frames.pixels.shape[1:3]
-        work = Work(
-            frame_indices=frames.indices, frame_seconds=frames.seconds, frame_height=height, frame_width=width, decoder=frames.decoder
-        )
-        return frames, work
+        return frames, _loading(frames)
+
+    def _load_many(self, paths: Sequence[Path], /) -> list[tuple[Frames, Work]]:
+        assert self._decode_many is not None
+        several = self._decode_many(paths, self._workload.frames, self._workload.frame_policy)
+        return [(frames, _loading(frames)) for frames in several]
 
     @torch.inference_mode()
     def preprocess(self, loaded: Frames, /) -> tuple[Inputs, Work]:
@@ -142,6 +145,11 @@ class VideoLlava:
 
     def _heads(self) -> list[tuple[int, int, int]]:
         return checkpoint.heads(self._model.config.vision_config, self._model.config.text_config)
+
+
+def _loading(frames: Frames) -> Work:
+    height, width = frames.pixels.shape[1:3]
+    return Work(frame_indices=frames.indices, frame_seconds=frames.seconds, frame_height=height, frame_width=width, decoder=frames.decoder)
 
 
 def as_processor(processor: Any, workload: Workload) -> Preprocess:

@@ -27,6 +27,7 @@ from evbench.results import (
     Sample,
     Session,
     StageRun,
+    StreamRun,
     VariantResult,
     Work,
     Workload,
@@ -46,7 +47,7 @@ NOWHERE = Sample("", "", 0, 0)
 """For a pipeline that is given its input by hand."""
 MACHINE = Machine("Linux", "CPU", 2, 2**34, None, "3.11", {"torch": "2.14", "av": None}, "abc")
 GREEDY = Proof("decoding", "greedy", True, "generate: 2 x aten::argmax")
-PLAN = Plan("in turn", 10, 1, None, 600.0, 30, 120.0, 16, False, False)
+PLAN = Plan("in turn", 10, 1, None, 600.0, 30, 120.0, 16, False, False, 0)
 STARTED = "2026-01-01T00:00:00Z"
 
 
@@ -105,14 +106,34 @@ def make_side(*runs: Run, variant: str = "baseline", **workload: Any) -> Variant
         builds=(Build(1.5, 10, "ab", 2, {"cuda": "13.0"}, 0),),
         unsteady=(),
         runs=(make_run("first"), *runs),
+        streams=(),
         trace=None,
         energy=None,
         proofs=(Proof("decode", "plain", True, "load: the function: 1 x decode_plain"), GREEDY),
     )
 
 
+def make_stream(seconds: float = 0.8, samples: int = 2, tokens: tuple[int, ...] = (5, 6), **fields: Any) -> StreamRun:
+    """Of the one sample of `make_side`, again and again; a quarter of the time is loading, all of it waited for."""
+    made = StreamRun(
+        3, 0, seconds, samples, seconds / 4, seconds / 4, NOTHING, (make_run(tokens=tokens).work,) * samples, (tokens,) * samples
+    )
+    return dataclasses.replace(made, **fields)
+
+
+def with_streams(side: VariantResult, *streams: StreamRun) -> VariantResult:
+    """If none are given: one for warm-up, and two in each of ten blocks."""
+    if not streams:
+        usual = make_stream()
+        streams = (
+            dataclasses.replace(usual, block=None),
+            *(dataclasses.replace(usual, block=block) for block in range(10) for _ in range(2)),
+        )
+    return dataclasses.replace(side, streams=streams)
+
+
 def scaled(side: VariantResult, factor: float) -> VariantResult:
-    """The same runs, each part of which takes `factor` times as long."""
+    """The same runs and streams, each part of which takes `factor` times as long."""
 
     def slower(run: Run) -> Run:
         stages = run.stages and {name: dataclasses.replace(stage, seconds=stage.seconds * factor) for name, stage in run.stages.items()}
@@ -124,7 +145,11 @@ def scaled(side: VariantResult, factor: float) -> VariantResult:
             step_seconds=run.step_seconds and tuple(seconds * factor for seconds in run.step_seconds),
         )
 
-    return dataclasses.replace(side, runs=tuple(map(slower, side.runs)))
+    def slower_stream(stream: StreamRun) -> StreamRun:
+        times = {name: getattr(stream, name) * factor for name in ("seconds", "load_seconds", "waited_seconds")}
+        return dataclasses.replace(stream, **times)
+
+    return dataclasses.replace(side, runs=tuple(map(slower, side.runs)), streams=tuple(map(slower_stream, side.streams)))
 
 
 def make_session(blocks: int = 10, starts: int = 2, started: str = STARTED, machine: Machine = MACHINE, **plan: Any) -> Session:

@@ -28,18 +28,19 @@ from evbench.results import (
     Run,
     Sample,
     StageRun,
+    StreamRun,
     Trace,
     Work,
     Workload,
 )
 from evbench.session import Setting, Sitting
 from evbench.variants import parse
-from evbench.worker import Measure
+from evbench.worker import Measure, Stream
 from tests.examples import GREEDY, PRESERVED
 
 SECONDS = {"load": 0.1, "preprocess": 0.05, "vision": 0.08, "generate": 0.4}
 MACHINE = Machine("Linux", "CPU", 2, 2**34, None, "3.11", {"torch": "2.14"}, "abc")
-PLAN = Plan("in turn", 10, 1, None, 600.0, 30, 120.0, 0, False, False)
+PLAN = Plan("in turn", 10, 1, None, 600.0, 30, 120.0, 0, False, False, 0)
 
 OUTPUTS = PRESERVED
 
@@ -76,9 +77,13 @@ class SimulatedMachine:
     """Numbers of the blocks that something disturbs, in the order in which they are run."""
     compiles: dict[int, int] = field(default_factory=dict)
     """Turn -> graphs compiled in this run."""
+    feeds_ahead: bool = True
+    """Whether the optimized side loads while it computes."""
+    streamed: tuple[tuple[int, ...], ...] = ()
+    """Tokens of the optimized side's streams, if not the usual ones."""
     said: list[str] = field(default_factory=list)
     order: list[tuple[Role, str, int, bool]] = field(default_factory=list)
-    """(role, kind, sample, barriers) of each run."""
+    """(role, kind, sample, barriers) of each run; of a stream, its length in the place of the sample."""
     living: set[Role] = field(default_factory=set)
     most_living: int = 0
     starts: int = 0
@@ -145,6 +150,26 @@ class SimulatedMachine:
             text="",
         )
 
+    def stream(self, role: Role, order: Stream, slow: float) -> StreamRun:
+        """The optimized side loads ahead, as far as its time suffices."""
+        self.order.append((role, "stream" if order.block is not None else "stream warm-up", order.samples, False))
+        load, rest = (
+            sum(SECONDS[stage] * self._factor(role, stage, 0) for stage in stages) * order.samples * slow
+            for stages in (STAGES[:1], STAGES[1:])
+        )
+        waited = load if role == "baseline" or not self.feeds_ahead else load / order.samples
+        return StreamRun(
+            turn=order.turn,
+            block=order.block,
+            seconds=rest + waited,
+            samples=order.samples,
+            load_seconds=load,
+            waited_seconds=waited,
+            preparations=NOTHING if order.turn not in self.compiles else type(NOTHING)(self.compiles[order.turn], 0, 0, 0),
+            work=(Work(new_tokens=3, stop="length"),) * order.samples,
+            tokens=self.streamed if role == "optimized" and self.streamed else ((1, 2, 3),) * order.samples,
+        )
+
     def _factor(self, role: Role, stage: str, sample: int) -> float:
         noise = math.exp(self._random.gauss(0, self.noise.variation))
         if role == "baseline":
@@ -166,6 +191,10 @@ class SimulatedWorker:
     def measure(self, order: Measure) -> Run:
         assert self.role in self.machine.living
         return self.machine.run(self.role, order, self.slow)
+
+    def stream(self, order: Stream) -> StreamRun:
+        assert self.role in self.machine.living
+        return self.machine.stream(self.role, order, self.slow)
 
     def prove(self) -> tuple[Proof, ...]:
         return (*(Proof(part, choice, True, "simulated") for part, choice in parse("baseline").choices().items()), GREEDY)

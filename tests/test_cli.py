@@ -371,6 +371,47 @@ def test_results_of_other_machines_are_compared_only_if_allowed_by_name(tmp_path
     assert "cpu: CPU and Other CPU; torch: 2.14 and 2.15" in allowed.stdout
 
 
+@pytest.mark.slow
+def test_samples_in_a_row_beside_one_by_itself_and_then_as_a_side(tmp_path: Path) -> None:
+    asked = "--model eventgpt --preset tiny --device cpu --new-tokens 8 --blocks 6 --starts 1 --warmup 8 --trace-tokens 0"
+    done = evbench(f"compare --baseline baseline --optimized baseline+feed=ahead {asked} --throughput 4 --out both", tmp_path)
+    assert done.returncode in VERDICTS, done.stderr
+    for told in (
+        "Throughput, 4 samples in a row: ",
+        "by itself (latency)",
+        "waiting for that",
+        "feed in-turn -> ahead",
+        "identical, all 8",
+    ):
+        assert told in done.stdout
+    result, happened = results.read(tmp_path / "both"), journal.read(tmp_path / "both")
+    for role, side in result.variants().items():
+        assert side.streams == tuple(happened.streams[role])
+        assert [stream.block for stream in side.streams] == [None, *(block.number for block in result.sessions[0].blocks for _ in range(2))]
+        assert len({*side.answers()[0]}) == 1
+        assert {proof.choice: proof.active for proof in side.proofs if proof.part == "feed"} == {side.choices["feed"]: True}
+    turns = [run.turn for side in result.variants().values() for run in side.runs]
+    turns += [stream.turn for side in result.variants().values() for stream in side.streams]
+    assert sorted(turns) == list(range(len(turns)))
+
+    alone = evbench(f"run baseline+feed=ahead {asked} --throughput 3 --out alone", tmp_path)
+    assert alone.returncode == 0, alone.stderr
+    assert "in a row (throughput)" in alone.stdout
+    fresh = evbench(f"compare --baseline alone --optimized baseline {asked} --out apart", tmp_path)
+    assert fresh.returncode in (4, 6), "6 if the machine was too busy: " + fresh.stderr
+    assert "Throughput, 3 samples in a row: nothing is claimed either" in fresh.stdout
+    idle = evbench("compare --baseline both --optimized both --throughput 4 --out idle", tmp_path)
+    assert (idle.returncode, "--throughput would have no effect" in idle.stderr) == (2, True)
+
+
+@pytest.mark.parametrize("count", ["-1", "1001", "some", "2.5"])
+def test_a_row_that_cannot_be_is_refused(count: str, tmp_path: Path) -> None:
+    done = evbench(f"{COMPARE} --throughput {count}", tmp_path)
+    assert done.returncode == 2
+    assert "--throughput" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_help_and_variants_read_well(tmp_path: Path) -> None:
     for arguments in ("--help", "compare --help", "run --help", "variants --help"):
         told = evbench(arguments, tmp_path, COLUMNS="100")
@@ -397,7 +438,7 @@ def test_help_and_variants_read_well(tmp_path: Path) -> None:
         (f"{COMPARE} --weights none", "--weights none: no such folder"),
         (f"{COMPARE} --weights .", "has no readable config.json"),
         (f"{COMPARE} --device gpu", "unknown --device 'gpu'"),
-        ("compare --baseline baseline --optimized optimized-gpu --device cpu", "decode=dali needs an NVIDIA GPU"),
+        ("compare --baseline baseline --optimized optimized-gpu --device cpu", "needs an NVIDIA GPU, and the run is on the CPU"),
         (f"{COMPARE} --prompt 'look at <video>'", "contains a placeholder for pictures"),
         (f"{COMPARE} --video {'x' * 300}.mp4", "File name too long"),
         ("compare --baseline none/result.json --optimized optimized", "cannot read result none/result.json"),
@@ -417,6 +458,9 @@ def test_help_and_variants_read_well(tmp_path: Path) -> None:
         ("selftest --device cpu --blocks 5", "--blocks 5 are too few for any interval"),
         (f"{COMPARE} --max-time inf", "--max-time inf is no number of seconds"),
         ("run optimised --device cpu", "did you mean 'optimized'?"),
+        ("run optimized+feed=ahed --device cpu", "did you mean 'ahead'?"),
+        ("run optimized+feed=ahead-in-batches --device cpu", "choose decode=dali, or feed=ahead"),
+        ("run optimized-gpu+feed=ahead-in-batches --device cpu", "optimized-gpu+feed=ahead-in-batches+decode=threaded+feed=ahead"),
         ("variants --model llava", "unknown --model 'llava'"),
     ],
 )

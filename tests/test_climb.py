@@ -276,7 +276,7 @@ QUICK = "--preset tiny --device cpu --new-tokens 4 --trace-tokens 0"
         ("--fail-if slower:2%", "ladder takes no --fail-if, it has many comparisons; leave it out"),
         ("--from optimized", "optimized and optimized have the same choices"),
         ("--from basline", "did you mean 'baseline'?"),
-        ("--to optimized-gpu", "decode=dali needs"),
+        ("--to optimized-gpu", "decode=dali and preprocess=triton"),
         ("--from baseline+decode=dali", "decode=dali needs"),
         ("--resume", "--resume goes on with the session in --out, which is not given"),
         ("--order sideways", "unknown --order 'sideways'"),

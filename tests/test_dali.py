@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,10 +18,13 @@ from evbench import sample, torture
 from evbench.colours import BT601, BT709, to_rgb
 from evbench.errors import UserError
 from evbench.pipelines import dali
-from evbench.pipelines.dali import REPAIR, DaliDecoder, obstacle
+from evbench.pipelines.build import build
+from evbench.pipelines.dali import REPAIR, DaliDecoder, copied, obstacle
 from evbench.pipelines.pixels import Recipe, exact_values, pixel_values
 from evbench.pipelines.video import POLICIES, decode_plain, mixed, probe
 from evbench.render import Table, to_rich
+from evbench.variants import parse
+from tests.checkpoints import tiny_video_llava
 from tests.conftest import MakeClip
 from tests.examples import CLIP, drawn_sample
 from tests.right_frames import COLOUR_ERROR, colour_error, picked, require_right_frames
@@ -65,6 +70,130 @@ def test_what_cannot_work_is_known_without_a_gpu(name: str, torture_clips: Path)
     assert f"{name} {OBSTACLES[name]}" in str(caught.value)
 
 
+class HostCopies:
+    """Without a GPU there are no streams to wait for."""
+
+    def wait(self) -> None: ...
+
+    def take(self, output: Any, count: int) -> list[torch.Tensor]:
+        return copied(output, count)
+
+
+class FakePipelines:
+    """In place of DALI: a run returns, for each clip, pictures in its buffer, whose first value is the length of the clip's file."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.built: list[tuple[tuple[int, ...], int]] = []
+        self.runs: list[tuple[tuple[int, ...], int, int]] = []
+        """Frames, largest batch, clips."""
+        self.buffer = torch.zeros(8, 8, 4, 6, 3, dtype=torch.uint8)
+        self.refuse: Callable[[list[int], int], bool] = lambda lengths, batch: False
+        """Whether a run of files of these lengths fails."""
+        monkeypatch.setattr(dali, "_build", self.build)
+        monkeypatch.setattr(dali, "Copies", HostCopies)
+
+    def build(self, indices: tuple[int, ...], batch: int) -> Any:
+        self.built.append((indices, batch))
+        return FakePipeline(self, indices, batch)
+
+
+class FakePipeline:
+    def __init__(self, owner: FakePipelines, indices: tuple[int, ...], batch: int) -> None:
+        self.owner, self.indices, self.batch, self.failed = owner, indices, batch, False
+
+    def run(self, encoded: list[Any]) -> tuple[list[torch.Tensor]]:
+        assert 0 < len(encoded) <= self.batch
+        assert not self.failed, "run again"
+        self.owner.runs.append((self.indices, self.batch, len(encoded)))
+        if self.owner.refuse([len(data) for data in encoded], self.batch):
+            self.failed = True
+            raise RuntimeError("Error in decode\nencountered:\n\nCodec configuration not supported\n")
+        for place, data in enumerate(encoded):
+            self.owner.buffer[place] = len(data) % 251
+        return (list(self.owner.buffer),)
+
+
+@pytest.fixture
+def clips(make_clip: MakeClip) -> list[Path]:
+    """Ten of 20 frames and of two sizes, one of 30 between them, and one more of 20: each file of another length."""
+    made = [make_clip(f"{place}.mp4", frames=30 if place == 4 else 20, width=64 + 16 * (place % 2)) for place in range(12)]
+    for place, clip in enumerate(made):
+        with clip.open("ab") as file:
+            file.write(bytes(8 + place))  # behind the last box, which no demuxer heeds
+    return made
+
+
+def test_clips_with_the_same_frames_are_decoded_together_and_come_back_in_order(clips: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    fake, decode = FakePipelines(monkeypatch), DaliDecoder()
+    several = decode.many(clips, 8, "inclusive")
+    short, long = (0, 2, 5, 8, 10, 13, 16, 19), (0, 4, 8, 12, 16, 20, 24, 29)
+    assert fake.runs == [(short, 8, 8), (short, 8, 3), (long, 8, 1)]
+    assert fake.built == [(short, 8), (long, 8)], "each pipeline is built once"
+    for path, frames in zip(clips, several, strict=True):
+        expected = decode_plain(path, 8, "inclusive")
+        assert (frames.indices, frames.seconds) == (expected.indices, expected.seconds)
+        assert set(torch.as_tensor(frames.pixels).flatten().tolist()) == {path.stat().st_size % 251}, "its own, kept from the next run"
+    assert decode(clips[0], 8, "inclusive").decoder == several[0].decoder
+    assert fake.built[2:] == [(short, 1)], "one clip by itself has a pipeline of its own, as ever"
+
+
+def test_the_clip_of_a_batch_that_cannot_be_decoded_is_named(clips: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    fake, decode = FakePipelines(monkeypatch), DaliDecoder()
+    bad = clips[2].stat().st_size
+    fake.refuse = lambda lengths, batch: bad in lengths
+    for _ in range(2):
+        with pytest.raises(UserError) as caught:
+            decode.many(clips[:4], 8, "inclusive")
+        assert str(caught.value) == f"{clips[2]}: DALI cannot decode it (Codec configuration not supported); use decode=threaded"
+    assert [batch for _, batch in fake.built] == [8, 1, 8, 1], "those that failed are built anew"
+
+
+def test_a_batch_that_fails_though_each_of_it_does_not_is_told(clips: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    fake, decode = FakePipelines(monkeypatch), DaliDecoder()
+    fake.refuse = lambda lengths, batch: batch > 1
+    with pytest.raises(UserError) as caught:
+        decode.many(clips[:3], 8, "inclusive")
+    assert str(caught.value) == (
+        f"{clips[0]}, {clips[1]}, {clips[2]}: DALI cannot decode them in one call (Codec configuration not supported), though one by one; "
+        "use feed=ahead"
+    )
+
+
+def test_a_clip_of_a_batch_that_dali_would_get_wrong_is_named(
+    clips: list[Path], torture_clips: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake = FakePipelines(monkeypatch)
+    with pytest.raises(UserError, match=r"odd-444\.mp4 is yuv444p, .*; use decode=threaded"):
+        DaliDecoder().many([clips[0], torture_clips / "odd-444.mp4"], 8, "inclusive")
+    with pytest.raises(UserError, match=r"gone\.mp4: no such file"):
+        DaliDecoder().many([clips[0], Path("gone.mp4")], 8, "inclusive")
+    assert fake.runs == []
+
+
+def test_memory_that_runs_out_is_not_taken_for_a_clip_that_cannot_be_decoded(clips: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    FakePipelines(monkeypatch)
+
+    def full(output: Any, colorspaces: Sequence[int]) -> list[torch.Tensor]:
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(HostCopies, "take", staticmethod(full))
+    for decode in (lambda: DaliDecoder()(clips[0], 8, "inclusive"), lambda: DaliDecoder().many(clips, 8, "inclusive")):
+        with pytest.raises(torch.OutOfMemoryError):
+            decode()
+
+
+def test_video_llava_loads_several_with_dali_and_with_nothing_else(clips: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    FakePipelines(monkeypatch)
+    asked = replace(tiny_video_llava(), device="cpu")
+    pipeline = build(parse("baseline+decode=dali+feed=ahead-in-batches"), asked)
+    assert pipeline.load_many is not None
+    several = pipeline.load_many(clips[:3])
+    alone = [pipeline.load(clip) for clip in clips[:3]]
+    assert [work for _, work in several] == [work for _, work in alone]
+    assert all(torch.equal(frames.pixels, other.pixels) for (frames, _), (other, _) in zip(several, alone, strict=True))
+    assert build(parse("optimized"), asked).load_many is None
+
+
 def test_a_pipeline_that_failed_is_not_run_again_and_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
     """DALI's message, shortened; the reason stands below a traceback, and the pipeline is of no use afterwards."""
     message = 'Critical error in pipeline:\nin decode\nencountered:\n\nAssert on "caps" failed: Codec configuration not supported\n'
@@ -76,11 +205,12 @@ def test_a_pipeline_that_failed_is_not_run_again_and_says_why(monkeypatch: pytes
             self.failed = True
             raise RuntimeError(message)
 
-    def build(indices: tuple[int, ...]) -> FailingPipeline:
+    def build(indices: tuple[int, ...], batch: int) -> FailingPipeline:
         built.append(FailingPipeline())
         return built[-1]
 
     monkeypatch.setattr(dali, "_build", build)
+    monkeypatch.setattr(dali, "Copies", HostCopies)
     decode = DaliDecoder()
     for _ in range(2):
         with pytest.raises(UserError, match=r"DALI cannot decode it .*Codec configuration not supported"):
@@ -153,6 +283,23 @@ def test_a_decoder_is_kept_and_gives_the_same_frames_again(make_clip: MakeClip) 
 
 
 @pytest.mark.gpu
+def test_clips_decoded_together_in_another_thread_are_those_decoded_alone(make_clip: MakeClip) -> None:
+    """Of two sizes and two lengths, one BT.709; while the main thread keeps the model's stream busy."""
+    some = [make_clip(f"{place}.mp4", frames=20 + place % 3, width=256 + 64 * (place % 2), height=192) for place in range(10)]
+    paths = [sample.CLIP, *some]
+    decode = DaliDecoder()
+    alone = [torch.as_tensor(decode(path, 8, "inclusive").pixels).cpu() for path in paths]
+    busy = torch.randn(2048, 2048, device="cuda")
+    with ThreadPoolExecutor(1) as pool:
+        made = pool.submit(lambda: [decode.many(paths, 8, "inclusive") for _ in range(5)])
+        while not made.done():
+            busy = (busy @ busy).clamp(-1, 1)
+    for several in made.result():
+        for frames, expected in zip(several, alone, strict=True):
+            assert torch.equal(torch.as_tensor(frames.pixels).cpu(), expected)
+
+
+@pytest.mark.gpu
 def test_a_broken_clip_is_refused(broken_clip: tuple[Path, str]) -> None:
     path, told = broken_clip
     with pytest.raises(UserError, match=told):
@@ -165,7 +312,6 @@ def test_on_the_gpu_in_float32_the_tokens_are_the_same(variant: str) -> None:
     from evbench.pipelines.video_llava import VideoLlava
     from evbench.results import Workload
     from evbench.stages import run_stages
-    from evbench.variants import parse
 
     asked = Workload("video-llava", "tiny", None, (CLIP,), 8, "inclusive", "What is it?", 24, False, "cuda", "float32", 0)
 

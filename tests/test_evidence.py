@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import doctest
 import functools
 import json
 import re
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,14 +22,14 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import GenerationConfig
 
-from evbench import evidence, sample, trace
+from evbench import evidence, feed, sample, trace
 from evbench.evidence import Evidence, applies, gather, met, prove, trace_names, unmet
 from evbench.pipelines import eventgpt, events, generate, video, video_llava
 from evbench.pipelines.build import build
-from evbench.results import STAGES, Proof, Workload
-from evbench.signs import GREEDY, MODELS, SIGNS, Sign
+from evbench.results import STAGES, Workload
+from evbench.signs import GREEDY, MODELS, SIGNS, STREAM, Sign
 from evbench.stages import run_stages
-from evbench.variants import CHOICES, parse
+from evbench.variants import CHOICES, Variant, parse
 from evbench.worker import _instruments
 from tests.conftest import MakeClip
 from tests.examples import CLIP, NOWHERE
@@ -33,7 +37,7 @@ from tests.examples import CLIP, NOWHERE
 NEW_TOKENS = 5
 ROOT = Path(__file__).parent.parent
 USING = _instruments("cpu")
-PLAIN = ("baseline", "baseline+decode=threaded+preprocess=direct+attention=eager+vision=batched+generate=static")
+PLAIN = ("baseline", "baseline+decode=threaded+preprocess=direct+attention=eager+vision=batched+generate=static+feed=ahead")
 COMPILED = ("optimized", "static-cache+generate=dynamic")
 GPU_ONLY = ("video-llava", "optimized-gpu")
 slow = pytest.mark.slow
@@ -57,20 +61,20 @@ def workload(model: str) -> Workload:
 
 def observed(variant: str, model: str, path: Path | None = None) -> Evidence:
     path = path or (sample.CLIP if model == "video-llava" else sample.EVENTS)
-    return gather(build(parse(variant), workload(model)), path, NEW_TOKENS, USING)
+    return gather(build(parse(variant), workload(model)), parse(variant).feed, [path], NEW_TOKENS, USING)
 
 
 once = functools.cache(observed)
 """For runs that nothing was changed in."""
 
 
-def proofs(variant: str, model: str, found: Evidence) -> dict[str, Proof]:
-    return {proof.part: proof for proof in prove(parse(variant), model, "cpu", found)}
+def told_inactive(variant: Variant, model: str, found: Evidence) -> dict[str, str]:
+    """Part -> what is told of it, for the parts that are not active."""
+    return {proof.part: proof.evidence for proof in prove(variant, model, "cpu", found) if not proof.active}
 
 
 def inactive(variant: str, model: str, found: Evidence) -> dict[str, str]:
-    """Part -> what is told of it, for the parts that are not active."""
-    return {part: proof.evidence for part, proof in proofs(variant, model, found).items() if not proof.active}
+    return told_inactive(parse(variant), model, found)
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -79,7 +83,7 @@ def test_every_choice_of_a_real_run_is_proven(variant: str, model: str) -> None:
     found = prove(parse(variant), model, "cpu", once(variant, model))
     assert [(proof.part, proof.choice) for proof in found] == [*parse(variant).choices().items(), ("decoding", "greedy")]
     assert [proof.evidence for proof in found if not proof.active] == []
-    assert all(re.search(r"(load|preprocess|vision|generate): .*: \d+ x \w", proof.evidence) for proof in found)
+    assert all(re.search(r"(load|preprocess|vision|generate|stream): .*: \d+ x \w", proof.evidence) for proof in found)
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -101,7 +105,8 @@ def test_no_choice_is_proven_by_a_run_that_made_another(made: str, model: str) -
     for part, real in parse(made).choices().items():
         for name, choice in CHOICES[part].items():
             if name != real and model in choice.models:
-                told = inactive(f"{made}+{part}={name}", model, found)
+                changed: dict[str, Any] = {part: name}
+                told = told_inactive(replace(parse(made), **changed), model, found)
                 assert list(told) == [part], name
                 assert told[part].endswith(f"; it ran as {part}={real} does"), name
 
@@ -109,7 +114,8 @@ def test_no_choice_is_proven_by_a_run_that_made_another(made: str, model: str) -
 def test_evidence_stays_small_and_counts_what_happened() -> None:
     found = once("baseline", "video-llava")
     assert (found.frames, found.new_tokens) == (8, NEW_TOKENS)
-    assert set(found.names) == set(STAGES)
+    assert set(found.names) == {*STAGES, STREAM}
+    assert found.samples == 3
     assert sum(len(names) for names in found.names.values()) < 40
     layers = 4
     assert found.names["generate"]["op:aten::argmax"] == NEW_TOKENS
@@ -121,7 +127,7 @@ def test_proofs_are_the_same_each_time(variant: str, make_clip: MakeClip) -> Non
     """On a clip that decodes in some milliseconds: what is there so shortly must not be missed."""
     clip = make_clip(frames=8)
     pipeline = build(parse(variant), workload("video-llava"))
-    found = [prove(parse(variant), "video-llava", "cpu", gather(pipeline, clip, 2, USING)) for _ in range(5)]
+    found = [prove(parse(variant), "video-llava", "cpu", gather(pipeline, "in-turn", [clip], 2, USING)) for _ in range(5)]
     assert all(proof.active for proof in found[0])
     assert found == found[:1] * 5
 
@@ -207,6 +213,25 @@ def growing_cache_in_the_loop(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(generate.StaticLoop, "_filled_cache", lambda loop, grown, length: grown)
 
 
+def fed_in_turn(patch: pytest.MonkeyPatch) -> None:
+    patch.setitem(feed.FEEDS, "ahead", feed.FEEDS["in-turn"])
+
+
+def fed_ahead(patch: pytest.MonkeyPatch) -> None:
+    patch.setitem(feed.FEEDS, "in-turn", feed.FEEDS["ahead"])
+
+
+@contextmanager
+def in_a_thread_one_by_one(calls: Iterable[feed.Call]) -> Iterator[Iterator[feed.Sample]]:
+    """In a thread of its own, and yet no sample before the one in front of it is answered."""
+    with ThreadPoolExecutor(1) as pool:
+        yield (sample for call in calls for sample in pool.submit(call).result())
+
+
+def fed_from_a_thread_in_turn(patch: pytest.MonkeyPatch) -> None:
+    patch.setitem(feed.FEEDS, "ahead", replace(feed.FEEDS["ahead"], deliver=in_a_thread_one_by_one))
+
+
 REPLACED: dict[str, tuple[Callable[[pytest.MonkeyPatch], None], str, str, str]] = {
     "threaded decoding by plain": (plain_in_place_of_threaded, "decode", "threaded", "load: no call of threaded decoding"),
     "direct preprocessing by the processor": (
@@ -221,6 +246,14 @@ REPLACED: dict[str, tuple[Callable[[pytest.MonkeyPatch], None], str, str, str]] 
     "vision eager by what compile would run": (all_images_at_once, "vision", "eager", "vision: "),
     "static by dynamic": (dynamic_in_place_of("static"), "generate", "static", "generate: no call of the loop"),
     "static-compile by dynamic": (dynamic_in_place_of("static-compile"), "generate", "static-compile", "generate: no compiled graph"),
+    "feed ahead by in-turn": (fed_in_turn, "feed", "ahead", "stream: no load in a thread of its own"),
+    "feed ahead by a thread that waits": (
+        fed_from_a_thread_in_turn,
+        "feed",
+        "ahead",
+        "stream: no load before the answer to the sample before",
+    ),
+    "feed in-turn by ahead": (fed_ahead, "feed", "in-turn", "; it ran as feed=ahead does"),
     "the fixed cache by a growing one": (growing_cache_in_the_loop, "generate", "static", "generate: no writes to a cache of fixed size"),
 }
 """What is replaced in silence: how, the part, the choice that is named, and what has to be told."""
@@ -354,6 +387,41 @@ def test_a_run_that_left_nothing_proves_nothing() -> None:
                 assert not any(proof.active for proof in prove(parse(variant), model, device, Evidence({}, 0, 0)))
 
 
+def test_the_examples_in_docstrings_hold() -> None:
+    assert doctest.testmod(evidence).failed == 0
+
+
+MANY = "evbench.pipelines.video_llava.VideoLlava._load_many"
+TOGETHER = "evbench.pipelines.dali.DaliDecoder._run_together"
+ONE = "evbench.pipelines.video_llava.VideoLlava.load"
+
+
+@pytest.mark.parametrize(
+    ("seen", "fed"),
+    [
+        ([f"pool:{MANY}", f"pool:{TOGETHER}", f"pool:{MANY}", f"early:{MANY}"], "ahead-in-batches"),
+        ([f"pool:{MANY}", f"pool:{TOGETHER}", f"pool:{MANY}"], None),
+        ([f"pool:{MANY}", f"pool:{MANY}", f"early:{MANY}"], None),
+        ([f"function:{MANY}", f"function:{TOGETHER}", f"early:{MANY}"], None),
+        ([f"pool:{ONE}"] * 10 + [f"early:{ONE}"] * 9, "ahead"),
+        ([f"pool:{ONE}"] * 9 + [f"early:{ONE}"] * 9, None),
+        ([f"pool:{ONE}"] * 10, None),
+        ([f"pool:{ONE}"] * 10 + [f"pool:{MANY}", f"early:{ONE}"], None),
+        ([f"function:{ONE}"] * 10, "in-turn"),
+        ([f"function:{ONE}"] * 10 + [f"early:{ONE}"], None),
+        ([f"function:{ONE}"] * 9 + [f"pool:{ONE}"], None),
+    ],
+)
+def test_a_feed_is_known_by_the_threads_and_the_order_of_its_loads(seen: list[str], fed: str | None) -> None:
+    found = Evidence({STREAM: Counter(seen)}, 8, 2, 10)
+    active = []
+    for name in CHOICES["feed"]:
+        changed: dict[str, Any] = {"feed": name}
+        told = told_inactive(replace(parse("baseline"), **changed), "video-llava", found)
+        active += [] if "feed" in told else [name]
+    assert active == ([] if fed is None else [fed])
+
+
 def test_names_of_a_trace_belong_to_the_stage_that_they_start_in() -> None:
     def event(category: str, name: str, start: float) -> dict[str, Any]:
         return {"ph": "X", "cat": category, "name": name, "ts": start, "dur": 5}
@@ -420,6 +488,8 @@ def test_the_functions_of_dali_are_called_as_its_signs_say() -> None:
     for function in (DaliDecoder.__call__, Pipeline.run):
         name = f"function:{function.__module__}.{function.__code__.co_qualname}"
         assert any(re.match(sign.names, name) for sign in SIGNS["decode"]["dali"]), name
+    for called, name in ((video_llava.VideoLlava._load_many, MANY), (DaliDecoder._run_together, TOGETHER)):
+        assert f"{called.__module__}.{called.__code__.co_qualname}" == name
 
 
 @pytest.mark.gpu
@@ -427,13 +497,13 @@ def test_the_functions_of_dali_are_called_as_its_signs_say() -> None:
 def test_every_choice_of_a_real_run_on_a_gpu_is_proven(model: str, variant: str) -> None:
     asked = replace(workload(model), device="cuda", dtype="bfloat16")
     path = sample.CLIP if model == "video-llava" else sample.EVENTS
-    found = gather(build(parse(variant), asked), path, NEW_TOKENS, _instruments("cuda"))
+    found = gather(build(parse(variant), asked), parse(variant).feed, [path], NEW_TOKENS, _instruments("cuda"))
     assert [proof.evidence for proof in prove(parse(variant), model, "cuda", found) if not proof.active] == []
 
 
 def test_the_stages_of_signs_exist() -> None:
     signs = [*GREEDY, *(sign for choices in SIGNS.values() for signs in choices.values() for sign in signs)]
-    assert {sign.stage for sign in signs} <= set(STAGES)
+    assert {sign.stage for sign in signs} <= {*STAGES, STREAM}
     assert {part: set(choices) for part, choices in SIGNS.items()} == {part: set(choices) for part, choices in CHOICES.items()}
     assert all(signs for choices in SIGNS.values() for signs in choices.values())
 
@@ -441,6 +511,6 @@ def test_the_stages_of_signs_exist() -> None:
 def test_the_run_under_observation_says_the_same() -> None:
     pipeline = build(parse("baseline"), workload("eventgpt"))
     before, _ = run_stages(pipeline, sample.EVENTS, NEW_TOKENS)
-    gather(pipeline, sample.EVENTS, NEW_TOKENS, USING)
+    gather(pipeline, "ahead", [sample.EVENTS], NEW_TOKENS, USING)
     after, _ = run_stages(pipeline, sample.EVENTS, NEW_TOKENS)
     assert after == before

@@ -14,8 +14,8 @@ from evbench import journal
 from evbench.errors import UserError
 from evbench.journal import OPENING, RUNS, Journal, Opening
 from evbench.measure import Place
-from evbench.results import Role, Run
-from evbench.worker import Measure
+from evbench.results import Result, Role, Run, StreamRun
+from evbench.worker import Measure, Stream
 from tests.simulation import PLAN, Noise, SimulatedMachine, opening, sit
 
 SHORT = dataclasses.replace(PLAN, blocks=6)
@@ -35,6 +35,11 @@ class Dying(SimulatedMachine):
         if len(self.order) == self.lives:
             raise Stopped
         return super().run(role, order, slow)
+
+    def stream(self, role: Role, order: Stream, slow: float) -> StreamRun:
+        if len(self.order) == self.lives:
+            raise Stopped
+        return super().stream(role, order, slow)
 
 
 def interrupted(folder: Path, lives: int = 40) -> None:
@@ -74,6 +79,35 @@ def test_an_interrupted_session_goes_on_from_its_last_whole_block(tmp_path: Path
         assert len([run for run in runs if run.kind == "timed"]) == 4 * 6
         assert [run.turn for run in runs] == sorted({run.turn for run in runs})
     assert {block.order for block in after.blocks} <= {"ABBA", "BAAB"}
+
+
+IN_A_ROW = opening(dataclasses.replace(SHORT, throughput=3))
+
+
+@pytest.mark.parametrize("lives", [10, 13, 14, 16, 17, 40])
+def test_an_interrupted_session_with_samples_in_a_row_goes_on(tmp_path: Path, lives: int) -> None:
+    """In the warm-up of the feed, between a run and the row behind it, and within a block."""
+    machine = Dying(1, Noise())
+    machine.lives = lives
+    with pytest.raises(Stopped), journal.begin(tmp_path / "out", IN_A_ROW) as written:
+        sit(machine, written)
+    before = journal.read(tmp_path / "out")
+    ended = {block.number for block in before.blocks}
+    assert all(stream.block is None or stream.block in ended for streams in before.streams.values() for stream in streams)
+    _, result = go_on(tmp_path / "out", IN_A_ROW)
+    after = journal.read(tmp_path / "out")
+    assert isinstance(result, Result)
+    for role, side in result.variants().items():
+        assert side.streams == tuple(after.streams[role])
+        assert [stream.block for stream in side.timed_streams()] == [block for block in range(6) for _ in range(2)]
+        turns = [*(run.turn for run in side.runs), *(stream.turn for stream in side.streams)]
+        assert len(turns) == len(set(turns)), "none is counted twice"
+
+
+def test_other_lengths_of_the_row_are_refused(tmp_path: Path) -> None:
+    interrupted(tmp_path / "out")
+    with pytest.raises(UserError, match=r"plan\.throughput 0 and 3"):
+        go_on(tmp_path / "out", IN_A_ROW)
 
 
 def test_a_session_may_be_interrupted_twice(tmp_path: Path) -> None:
@@ -148,7 +182,7 @@ def test_what_is_no_session_is_refused(tmp_path: Path) -> None:
         ("{", "is damaged"),
         ("[]", "another version"),
         ('{"format": 1}', "another version"),
-        ('{"format": 3}', "is damaged"),
+        ('{"format": 4}', "is damaged"),
     ):
         (tmp_path / OPENING).write_text(content)
         with pytest.raises(UserError, match=told):

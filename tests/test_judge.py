@@ -7,10 +7,23 @@ from typing import Any
 
 import pytest
 
+from evbench import report
 from evbench.errors import UserError
 from evbench.judge import EXIT_CODES, Judgement, Verdict, half_width, judge
-from evbench.results import Block, Result, Run, Sample, Session, VariantResult
-from tests.examples import make_result, make_run, make_session, make_side, scaled, without_barriers
+from evbench.results import STAGES, Block, Proof, Result, Run, Sample, Session, VariantResult, Work
+from tests.examples import (
+    GREEDY,
+    PRESERVED,
+    make_check,
+    make_result,
+    make_run,
+    make_session,
+    make_side,
+    make_stream,
+    scaled,
+    with_streams,
+    without_barriers,
+)
 
 
 def compared(factor: float, baseline: VariantResult | None = None, **rules: Any) -> Judgement:
@@ -261,6 +274,125 @@ def test_a_demand_that_cannot_be_decided_is_inconclusive_and_one_of_another_mode
 def test_outputs_come_before_demands() -> None:
     other = make_side(*in_blocks(make_run(tokens=(1, 2))))
     assert judge(make_result(other, targets=("video-llava.load<100s",))).exit_code == 5
+
+
+def in_a_row(factor: float, **rules: Any) -> Judgement:
+    """Runs that are equally fast, and streams of the optimized side that take `factor` times as long."""
+    side = with_streams(make_side())
+    other = dataclasses.replace(side, streams=scaled(side, factor).streams)
+    return judge(make_result(other, baseline=side, **rules))
+
+
+def test_without_streams_nothing_is_said_of_throughput() -> None:
+    assert compared(0.5).throughput is None
+    assert [line.name for line in compared(0.5).lines()] == ["total", *STAGES, "first token", "prefill", "further token"]
+
+
+@pytest.mark.parametrize(
+    ("factor", "claim"),
+    [(0.5, Verdict.FASTER), (0.995, Verdict.SAME), (1.02, Verdict.SLOWER)],
+)
+def test_throughput_is_claimed_by_itself_and_the_verdict_stays_that_of_one_sample(factor: float, claim: Verdict) -> None:
+    judged = in_a_row(factor)
+    assert (judged.verdict, judged.exit_code) == (Verdict.SAME, 0)
+    assert judged.throughput is not None
+    assert judged.throughput.claim is claim
+    assert judged.throughput.interval is not None
+    assert judged.throughput.interval.ratio == pytest.approx(1 / factor)
+    assert judged.throughput.sides["baseline"] is not None
+    assert judged.throughput.sides["baseline"].median == pytest.approx(0.4), "seconds for each sample"
+    assert judged.throughput.sides["baseline"].runs == 20, "the warm-up is none of them"
+    assert judged.lines()[-1] == judged.throughput
+
+
+def test_the_smallest_throughput_that_is_claimed_is_that_of_the_total() -> None:
+    for smallest in ({"total": 0.1}, {"throughput": 0.1}):
+        line = in_a_row(0.95, smallest=smallest).throughput
+        assert line is not None
+        assert (line.smallest, line.claim) == (0.1, Verdict.INCONCLUSIVE)
+    line = in_a_row(0.95, smallest={"load": 0.1}).throughput
+    assert line is not None
+    assert line.claim is Verdict.FASTER
+
+
+def refusals() -> dict[str, Result]:
+    """All that keeps a speedup from being told, with streams twice as fast."""
+    side = with_streams(make_side())
+    other = scaled(side, 0.5)
+    streams = list(other.streams)
+    later = dataclasses.replace(other, session="2026-02-02T00:00:00Z")
+    unproven = Proof("decode", "plain", False, "load: no call of it")
+    few = {"baseline": with_streams(make_side(*in_blocks(make_run(), blocks=5)), *side.streams[:11]), "sessions": (make_session(5),)}
+    return {
+        "other tokens in a stream": make_result(
+            with_streams(other, *streams[:-1], dataclasses.replace(streams[-1], tokens=((5, 6), (5, 7)))), side
+        ),
+        "other work in a stream": make_result(
+            with_streams(other, *streams[:-1], dataclasses.replace(streams[-1], work=(Work(frame_indices=(0, 1)),) * 2)), side
+        ),
+        "another number of tokens in a stream": make_result(
+            with_streams(other, *streams[:-1], make_stream(0.4, tokens=(5, 6, 7), block=9)), side
+        ),
+        "not active": make_result(dataclasses.replace(other, proofs=(unproven, GREEDY)), side),
+        "outputs differ": make_result(
+            other, side, outputs=dataclasses.replace(PRESERVED, checks=(*PRESERVED.checks, make_check(grade="fail")))
+        ),
+        "outputs not compared": make_result(other, side, outputs=None),
+        "no reference": make_result(other, side, outputs=dataclasses.replace(PRESERVED, reference=None)),
+        "disturbed": make_result(other, side, sessions=(disturbed(3, 10),)),
+        "apart": make_result(later, side, sessions=(make_session(), make_session(started="2026-02-02T00:00:00Z"))),
+        "too few blocks": make_result(scaled(few["baseline"], 0.5), **few),  # type: ignore[arg-type]
+        "one side only": make_result(with_streams(other, make_stream(block=None)), side),
+        "no other side": make_result(baseline=side),
+    }
+
+
+@pytest.mark.parametrize("case", refusals())
+def test_no_throughput_is_claimed_where_no_speedup_would_be(case: str) -> None:
+    result = refusals()[case]
+    judged = judge(result)
+    assert judged.throughput is not None
+    assert (judged.throughput.interval, judged.throughput.claim) == (None, None)
+    spread = judged.throughput.sides["baseline"]
+    assert spread is not None
+    assert spread.median == pytest.approx(0.4), "what was measured is told"
+    expected = {
+        "other tokens in a stream": Verdict.OUTPUT_DIFFERS,
+        "other work in a stream": Verdict.INVALID,
+        "another number of tokens in a stream": Verdict.INVALID,
+        "not active": Verdict.INVALID,
+        "outputs differ": Verdict.OUTPUT_DIFFERS,
+        "disturbed": Verdict.INVALID,
+        "one side only": Verdict.FASTER,
+        "no other side": None,
+    }
+    assert judged.verdict == expected.get(case, Verdict.INCONCLUSIVE)
+    second = report.describe(result).second_headline
+    assert not any(word in second for word in ("FASTER", "times as fast"))
+    assert (second == "") == (case == "no other side")
+
+
+def test_streams_of_a_disturbed_block_do_not_count() -> None:
+    side = with_streams(make_side())
+    loud = tuple(dataclasses.replace(stream, seconds=9.0) if stream.block == 0 else stream for stream in side.streams)
+    line = judge(make_result(dataclasses.replace(side, streams=loud), side, sessions=(disturbed(1, 10),))).throughput
+    assert line is not None
+    assert line.claim is Verdict.SAME
+    assert line.sides["optimized"] is not None
+    assert line.sides["optimized"].most < 1
+
+
+def test_rows_of_several_samples_are_repetitions_of_one_thing() -> None:
+    """Each row is of all samples, whichever the block is of: ten blocks are ten pairs, not two samples."""
+    result = several_samples([1.0, 1.0], blocks_each=5)
+    assert result.optimized is not None
+    side = with_streams(result.baseline)
+    other = dataclasses.replace(result.optimized, streams=scaled(side, 0.5).streams)
+    result = dataclasses.replace(result, baseline=side, optimized=other)
+    judged = judge(result)
+    assert judged.throughput is not None
+    assert judged.throughput.claim is Verdict.FASTER
+    assert any("it says nothing of others" in note for note in report.describe(result).notes)
 
 
 def test_the_half_width_of_one_variant_is_that_of_its_median() -> None:

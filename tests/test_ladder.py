@@ -44,13 +44,18 @@ def test_a_ladder_goes_up_one_choice_at_a_time_in_the_order_of_the_parts() -> No
     for below, above in pairwise(up):
         assert above.baseline == below.optimized
     assert up[0].baseline == parse("baseline+attention=eager")
-    assert up[-1].optimized == parse("optimized")
+    assert up[-1].optimized == parse("optimized+feed=in-turn")
     assert up[1].optimized == parse("baseline+attention=eager+decode=threaded+preprocess=direct"), "its name can be given to compare"
 
 
 def test_the_whole_is_the_lowest_against_the_top() -> None:
     (whole,) = of("whole", made())
-    assert (whole.name, whole.folder, whole.baseline, whole.optimized) == ("whole", "whole", parse("baseline"), parse("optimized"))
+    assert (whole.name, whole.folder, whole.baseline, whole.optimized) == (
+        "whole",
+        "whole",
+        parse("baseline"),
+        parse("optimized+feed=in-turn"),
+    )
     assert whole.stages() == ("load", "preprocess", "vision", "generate")
 
 
@@ -58,9 +63,11 @@ def test_leaving_one_out_takes_one_choice_back_from_the_top() -> None:
     without = of("without", made())
     assert [step.parts for step in without] == [("decode",), ("preprocess",), ("vision",), ("generate",)]
     for step in without:
-        assert step.optimized == parse("optimized")
-        assert step.baseline.choices() == parse("optimized").choices() | {step.parts[0]: parse("baseline").choices()[step.parts[0]]}
-    assert without[0].baseline == parse("optimized+decode=plain")
+        assert step.optimized == parse("optimized+feed=in-turn")
+        assert step.baseline.choices() == parse("optimized+feed=in-turn").choices() | {
+            step.parts[0]: parse("baseline").choices()[step.parts[0]]
+        }
+    assert without[0].baseline == parse("optimized+feed=in-turn+decode=plain")
     assert not of("without", made(leave_one_out=False))
 
 
@@ -80,7 +87,7 @@ def test_attention_is_looked_at_in_both_stages_that_have_it() -> None:
     assert [step.stages() for step in of("rung", made("baseline+attention=eager", "fast-decode"))] == [("load",), ("vision", "generate")]
 
 
-@pytest.mark.parametrize("upper", ["baseline", "baseline+decode=plain", "fast-decode+decode=plain"])
+@pytest.mark.parametrize("upper", ["baseline", "baseline+decode=plain", "fast-decode+decode=plain", "baseline+feed=ahead"])
 def test_two_variants_with_the_same_choices_are_refused(upper: str) -> None:
     with pytest.raises(UserError, match="have the same choices: there is no rung between them"):
         made("baseline", upper)

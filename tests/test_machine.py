@@ -31,8 +31,10 @@ def test_dali_without_a_gpu_is_named_with_the_cure() -> None:
     with pytest.raises(UserError) as caught:
         machine.require(VARIANTS["optimized-gpu"], "video-llava", "cpu")
     told = str(caught.value)
-    assert "decode=dali needs an NVIDIA GPU" in told
-    assert told.endswith("Or choose another: optimized-gpu+decode=threaded")
+    assert "decode=dali and preprocess=triton and vision=graph" in told
+    assert "needs an NVIDIA GPU" in told
+    cure = "optimized-gpu+decode=threaded+preprocess=direct+vision=compile+generate=static-compile+prefill=eager"
+    assert told.endswith(f"Or choose another: {cure}")
 
 
 def test_a_missing_package_is_named_with_the_command_that_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,8 +10,8 @@ from rich.console import Console
 from evbench import report, units
 from evbench.differences import work_differences
 from evbench.render import Report, printable, to_console, to_markdown
-from evbench.results import STAGES, Energy, Gpu, Memory, Sample, StageRun, Trace, VariantResult, Work
-from tests.examples import MACHINE, make_result, make_run, make_session, make_side, scaled, without_barriers
+from evbench.results import STAGES, Energy, Gpu, Memory, Proof, Sample, StageRun, Trace, VariantResult, Work
+from tests.examples import GREEDY, MACHINE, make_result, make_run, make_session, make_side, scaled, with_streams, without_barriers
 
 
 def cells(told: Report, title: str, row: str) -> tuple[str, ...]:
@@ -77,6 +77,77 @@ def test_no_speedup_is_printed_that_is_not_claimed() -> None:
         assert "7.000" not in text
         assert "faster" not in cells(told, "Time: median", "end to end")
         assert cells(told, "Time: median", "end to end")[3] == "-"
+
+
+def test_latency_and_throughput_are_told_apart() -> None:
+    side = with_streams(make_side())
+    hidden = tuple(dataclasses.replace(stream, seconds=0.4, waited_seconds=0.01) for stream in side.streams)
+
+    def feeding(side: VariantResult, feed: str) -> VariantResult:
+        return dataclasses.replace(side, choices={"feed": feed}, proofs=(Proof("feed", feed, True, "stream: load: 2 x load"), GREEDY))
+
+    other = feeding(dataclasses.replace(side, streams=hidden, variant="optimized"), "ahead")
+    result = make_result(other, feeding(side, "in-turn"), sessions=(make_session(throughput=2),))
+    told = report.describe(result)
+    assert told.headline.startswith("SAME: ")
+    assert told.second_headline == "Throughput, 2 samples in a row: FASTER: 2.000 times as fast, 95 % interval 2.000 - 2.000"
+    title = "Latency and throughput"
+    assert cells(told, title, "by itself (latency)") == ("by itself (latency)", "400 ms", "400 ms", "-", "1.000 - 1.000", "same")
+    assert cells(told, title, "in a row (throughput)") == ("in a row (throughput)", "400 ms", "200 ms", "2.000", "2.000 - 2.000", "faster")
+    assert cells(told, title, "loading it, in a row")[1:3] == ("100 ms", "100 ms")
+    assert cells(told, title, "waiting for that")[1:3] == ("100 ms", "5.00 ms")
+    assert cells(told, title, "samples in a row")[1:3] == ("2", "2")
+    assert cells(told, title, "feed")[1:3] == ("in-turn", "ahead")
+    assert cells(told, "Spread", "a sample in a row")[1:4] == ("400 - 400 ms", "n too small (20)", "0 of 20")
+    assert "and 2 samples in a row" in told.facts["Order"]
+    assert told.facts["Difference"] == "feed in-turn -> ahead (of samples in a row only)"
+    assert note(told, "Throughput by").startswith("Throughput by Hodges-Lehmann, the interval the wider of Wilcoxon's over blocks")
+    for text in (rendered(told), to_markdown(told, "", "")):
+        assert text.index(told.headline) < text.index(told.second_headline) < text.index(title)
+
+
+def test_without_streams_the_report_says_nothing_of_throughput() -> None:
+    told = report.describe(make_result(scaled(make_side(), 0.5)))
+    assert told.second_headline == ""
+    assert not any(word in rendered(told) for word in ("hroughput", "in a row"))
+
+
+def test_streams_of_one_variant_or_of_one_side_are_told_without_a_ratio() -> None:
+    side = with_streams(make_side())
+    alone = report.describe(make_result(baseline=side))
+    assert alone.second_headline == ""
+    assert cells(alone, "Latency and throughput", "in a row (throughput)") == ("in a row (throughput)", "400 ms")
+    told = report.describe(make_result(make_side(), side))
+    assert told.second_headline == "Throughput, 2 samples in a row: measured on one side only"
+    assert cells(told, "Latency and throughput", "in a row (throughput)")[1:] == ("400 ms", "n/a", "-", "-", "")
+    assert cells(told, "Latency and throughput", "samples in a row")[1:3] == ("2", "n/a")
+    assert cells(told, "Spread", "a sample in a row")[4:] == ("n/a", "n/a", "n/a")
+    assert all(len(row) == len(table.columns) for table in told.tables for row in table.rows)
+
+
+def test_what_loading_took_in_a_disturbed_block_does_not_count_either() -> None:
+    side = with_streams(make_side())
+    loud = tuple(dataclasses.replace(one, load_seconds=9.0) if (one.block or 0) < 2 else one for one in side.streams[:5])
+    session = make_session()
+    marked = tuple(dataclasses.replace(block, disturbances=("power brake",)) for block in session.blocks[:2])
+    session = dataclasses.replace(session, blocks=(*marked, *session.blocks[2:]))
+    told = report.describe(make_result(with_streams(side, *loud, *side.streams[5:7]), side, sessions=(session,)))
+    assert cells(told, "Latency and throughput", "loading it, in a row")[1:3] == ("100 ms", "100 ms")
+
+
+def test_where_no_throughput_is_claimed_none_is_printed() -> None:
+    side = with_streams(make_side())
+    other = scaled(side, 1 / 7)
+    wrong = with_streams(other, *other.streams[:-1], dataclasses.replace(other.streams[-1], tokens=((5, 6), (9, 9))))
+    told = report.describe(make_result(wrong, side))
+    text = rendered(told) + to_markdown(told, "", "")
+    assert told.second_headline == "Throughput, 2 samples in a row: nothing is claimed either"
+    assert "7.000" not in text
+    assert told.outputs["Tokens"].startswith("NOT identical in every run: 1 and 2 different answers")
+    assert "(one of 2 different answers in 60 runs)" in " ".join(told.outputs), "both samples of a row are the same one"
+    few = make_session(5)
+    short = dataclasses.replace(side, runs=tuple(run for run in side.runs if (run.block or 0) < 5), streams=side.streams[:11])
+    assert report.describe(make_result(short, short, sessions=(few,))).second_headline.endswith("nothing is claimed either")
 
 
 def test_memory_that_cannot_be_known_is_not_zero() -> None:

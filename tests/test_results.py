@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+import doctest
 import json
 from pathlib import Path
 from typing import Any
@@ -9,11 +11,11 @@ import pytest
 from evbench import results
 from evbench.encoding import to_json
 from evbench.errors import UserError
-from evbench.results import Memory, StageRun, VariantResult, Work
-from tests.examples import make_result, make_run, make_side
+from evbench.results import Memory, Sample, StageRun, VariantResult, Work
+from tests.examples import make_result, make_run, make_side, make_stream, with_streams
 
 
-@pytest.mark.parametrize("optimized", [None, make_side(variant="optimized")])
+@pytest.mark.parametrize("optimized", [None, make_side(variant="optimized"), with_streams(make_side(variant="optimized"))])
 def test_a_result_survives_its_file(tmp_path: Path, optimized: VariantResult | None) -> None:
     result = make_result(optimized)
     results.write(result, tmp_path / "result.json")
@@ -31,6 +33,31 @@ def test_an_impossible_time_is_refused() -> None:
     for seconds in (-1.0, float("nan"), float("inf")):
         with pytest.raises(ValueError, match="can take"):
             StageRun(seconds, None, Memory(None, None, None, None, None))
+
+
+def test_a_stream_that_cannot_be_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"nothing can take -1\.0 s"):
+        make_stream(waited_seconds=-1.0)
+    for fields in ({"samples": 3}, {"tokens": ()}, {"work": (Work(),)}):
+        with pytest.raises(ValueError, match="a stream of"):
+            dataclasses.replace(make_stream(), **fields)
+
+
+def test_answers_and_work_are_of_runs_and_streams_in_blocks() -> None:
+    """Two samples: a stream of three begins with the first one and ends with it."""
+    samples = (Sample("a.mp4", "0", 4, 6), Sample("b.mp4", "1", 4, 6))
+    runs = [make_run("warmup", tokens=(9,)), make_run(tokens=(1,)), dataclasses.replace(make_run(tokens=(2,)), sample=1)]
+    work = (Work(new_tokens=1), Work(new_tokens=2), Work(new_tokens=3))
+    row = make_stream(samples=3, tokens=(5,), work=work)
+    row = dataclasses.replace(row, tokens=((1,), (2,), (3,)))
+    side = with_streams(make_side(*runs, samples=samples), dataclasses.replace(row, block=None), row)
+    assert side.timed_streams() == (row,)
+    assert side.answers() == {0: [(1,), (1,), (3,)], 1: [(2,), (2,)]}
+    assert side.work() == [(0, runs[1].work), (1, runs[2].work), (0, work[0]), (1, work[1]), (0, work[2])]
+
+
+def test_the_examples_in_docstrings_hold() -> None:
+    assert doctest.testmod(results).failed == 0
 
 
 def test_not_a_number_never_reaches_a_file() -> None:
@@ -68,6 +95,7 @@ def change(content: dict[str, Any], path: str, value: Any) -> None:
         ("baseline.runs.1.sample", 1, "a sample that the workload does not have"),
         ("baseline.session", "2025", "no session of 2025"),
         ("baseline.workload.samples", [], "one sample at least"),
+        ("format", 3, "has format 3, this evbench reads format 4; measure again"),
         ("baseline.extra", 1, "other fields than expected: .'extra'."),
         ("baseline", [], "other fields than expected: list"),
     ],

@@ -12,15 +12,18 @@ import pytest
 from evbench import machine, session
 from evbench.errors import UserError
 from evbench.judge import judge
+from evbench.outputs import Answers
 from evbench.pipelines.folder import parameter_count
 from evbench.pipelines.presets import PRESETS
-from evbench.results import Run, Sample
-from evbench.session import agitation, choose_order
+from evbench.results import Outputs, Role, Run, Sample
+from evbench.session import Setting, Sitting, agitation, choose_order
+from evbench.variants import parse
 from tests.checkpoints import save_tiny_video_llava, tiny_video_llava
 from tests.examples import make_run, make_side
-from tests.simulation import PLAN, MemoryJournal, Noise, SimulatedMachine, opening, simulate, sit
+from tests.simulation import OUTPUTS, PLAN, MemoryJournal, Noise, SimulatedMachine, opening, simulate, sit
 
 QUIET = Noise(variation=0.005, drift=0, first_slot=0, outliers=0)
+ROLES: tuple[Role, Role] = ("baseline", "optimized")
 
 
 def plan(**changes: Any) -> Any:
@@ -44,6 +47,60 @@ def test_first_calls_warm_ups_blocks_and_what_comes_after_are_run_in_this_order(
     assert {block.order for block in result.sessions[0].blocks} == {"ABBA", "BAAB"}
     turns = sorted(run.turn for side in result.variants().values() for run in side.runs)
     assert turns == list(range(len(machine.order)))
+
+
+def test_behind_each_letter_of_a_block_samples_are_run_in_a_row() -> None:
+    machine = SimulatedMachine(1, QUIET)
+    result = simulate(machine, plan(blocks=7, throughput=5), samples=2)
+    phases = list(dict.fromkeys(kind for _, kind, _, _ in machine.order))
+    assert phases == ["first", "warmup", "stream warm-up", "timed", "stream"]
+    in_blocks = [(role, kind) for role, kind, _, _ in machine.order if kind in ("timed", "stream")]
+    for block in result.sessions[0].blocks:
+        roles: dict[str, Role] = {"A": "baseline", "B": "optimized"}
+        expected = [(roles[letter], kind) for letter in block.order for kind in ("timed", "timed", "stream")]
+        assert [in_blocks.pop(0) for _ in expected] == expected
+    for side in result.variants().values():
+        assert [stream.block for stream in side.streams] == [None, *(block for block in range(8) for _ in range(2))]
+        assert {stream.samples for stream in side.streams} == {5}
+    sides = result.variants().values()
+    turns = sorted([*(run.turn for side in sides for run in side.runs), *(stream.turn for side in sides for stream in side.streams)])
+    assert turns == list(range(len(machine.order)))
+    assert result.sessions[0].plan.throughput == 5
+
+
+def test_each_start_of_a_worker_has_a_warm_up_of_its_feed() -> None:
+    result = simulate(SimulatedMachine(1, QUIET), plan(order="reload", blocks=2, throughput=2))
+    for side in result.variants().values():
+        assert [stream.block for stream in side.streams][:10] == [None, 0, 0, 0, 0, None, 1, 1, 1, 1]
+    alone = sit(SimulatedMachine(1, QUIET), MemoryJournal(opening(plan(blocks=6, throughput=2))), ("baseline",))
+    assert [stream.block for stream in alone.baseline.streams] == [None, *(block for block in range(6) for _ in range(2))]
+    assert judge(alone).verdict is None
+
+
+def test_a_block_in_whose_row_something_is_compiled_is_run_again() -> None:
+    first = simulate(SimulatedMachine(1, QUIET), plan(throughput=2)).baseline
+    turn = next(stream.turn for stream in first.streams if stream.block == 3)
+    blocks = simulate(SimulatedMachine(1, QUIET, compiles={turn: 1}), plan(throughput=2)).sessions[0].blocks
+    assert [block.number for block in blocks if block.disturbances] == [3]
+    assert len(blocks) == 11
+
+
+def test_answers_in_a_row_are_compared_like_others() -> None:
+    """The optimized side answers the second sample otherwise, and in a row only."""
+    seen: list[Answers] = []
+    machine = SimulatedMachine(1, QUIET, streamed=((1, 2, 3), (1, 2, 9), (1, 2, 3)))
+
+    def compare_outputs(crew: object, answers: Answers) -> Outputs:
+        seen.append(answers)
+        return OUTPUTS
+
+    journal = MemoryJournal(opening(plan(throughput=3), 2))
+    sitting = Sitting(
+        {role: parse("baseline") for role in ROLES}, journal, Setting(machine.start, machine, machine, "", 0.0, compare_outputs)
+    )
+    sitting.run(lambda: None, Path("nowhere"))
+    (answers,) = seen
+    assert answers == {"baseline": {0: {(1, 2, 3)}, 1: {(1, 2, 3)}}, "optimized": {0: {(1, 2, 3)}, 1: {(1, 2, 3), (1, 2, 9)}}}
 
 
 def test_both_workers_live_and_each_is_started_once() -> None:
@@ -140,6 +197,8 @@ def test_no_block_is_added_after_the_time_is_over() -> None:
     spent = sum(run.seconds for side in result.variants().values() for run in side.timed())
     assert 100 <= spent < 120
     assert len(simulate(SimulatedMachine(1), plan(precision=0.0001, max_seconds=0.0)).sessions[0].blocks) == 10
+    fewer = simulate(SimulatedMachine(1), plan(precision=0.0001, max_seconds=100.0, throughput=4))
+    assert len(fewer.sessions[0].blocks) < len(result.sessions[0].blocks), "samples in a row take time too"
 
 
 def test_what_the_blocks_can_see_is_said_before_they_are_run() -> None:

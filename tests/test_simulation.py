@@ -152,6 +152,38 @@ def test_a_selftest_on_a_machine_that_disturbs_it_or_with_too_few_blocks_says_no
         assert all(math.isfinite(floor) for floor in floors(test).values())
 
 
+def test_what_is_hidden_behind_the_rest_is_found_in_the_throughput_and_not_in_the_latency() -> None:
+    judged = judge(simulate(SimulatedMachine(1), dataclasses.replace(PLAN, throughput=4)))
+    assert judged.verdict not in CERTAIN
+    assert judged.throughput is not None
+    assert judged.throughput.claim is Verdict.FASTER
+    assert judged.throughput.interval is not None
+    # Of four samples of 0.63 s each, three do not wait for the 0.1 s of their loading.
+    assert judged.throughput.interval.low <= 0.63 / (0.63 - 0.075) <= judged.throughput.interval.high
+
+
+def test_a_selftest_with_streams_has_a_floor_of_its_own_for_them() -> None:
+    plan = dataclasses.replace(PLAN, blocks=60, throughput=4)
+    machine = SimulatedMachine(3, feeds_ahead=False)
+    result = simulate(machine, plan)
+    test = assess(judge(result), repetitions(result, 6))
+    assert test.comparable
+    trial = test.trials[-1]
+    assert (trial.name, trial.comparisons) == ("throughput", 10)
+    assert 0 < floors(test)["throughput"] < 0.02
+    without = simulate(SimulatedMachine(3), dataclasses.replace(plan, throughput=0))
+    assert "throughput" not in floors(assess(judge(without), repetitions(without, 6)))
+
+
+@pytest.mark.slow
+def test_throughput_is_rarely_found_to_differ_from_itself() -> None:
+    plan = dataclasses.replace(PLAN, throughput=4)
+    lines = [judge(simulate(SimulatedMachine(seed, feeds_ahead=False), plan)).throughput for seed in range(400)]
+    intervals = [line.interval for line in lines if line is not None and line.interval is not None]
+    assert len(intervals) == 400
+    assert sum(not one.low <= 1 <= one.high for one in intervals) <= 0.08 * 400  # 5 % expected
+
+
 def test_the_same_seed_gives_the_same_order_and_another_seed_another() -> None:
     roles: tuple[Role, Role] = ("baseline", "optimized")
     orders = [[schedule.pattern(roles, "in turn", seed, block) for block in range(40)] for seed in (1, 1, 2)]

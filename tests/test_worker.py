@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 
-from evbench import workload
+from evbench import sample, workload
+from evbench.errors import UserError
 from evbench.measure import Place
 from evbench.planted import Delay
 from evbench.results import Kind, Run, Sample, Workload
 from evbench.variants import parse
-from evbench.worker import Make, Measure, Worker, WorkerDied, WorkerGaveUp
+from evbench.worker import Make, Measure, Stream, Worker, WorkerDied, WorkerGaveUp
 
 
 def small(**changes: Any) -> Workload:
@@ -116,6 +117,38 @@ def test_a_sample_is_run_from_a_cold_file_too(tmp_path: Path) -> None:
         worker.built()
         run = worker.measure(Measure(Place("timed", 0, 0, None), False, cold_file=True))
     assert len(run.tokens) == 4
+
+
+@pytest.mark.parametrize("feed", ["in-turn", "ahead"])
+def test_samples_are_run_in_a_row_and_again_from_the_first(feed: str, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    for place in range(5):
+        (other / f"{place}.png").write_bytes((sample.EVENTS / "4.png").read_bytes())
+    asked = small(events_folders=(sample.EVENTS, other), new_tokens=12)
+    with Worker(Make(parse(f"baseline+feed={feed}"), asked), tmp_path / "log") as worker:
+        worker.built()
+        alone = [worker.measure(Measure(Place("timed", turn, turn, None), False, cold_file=False)) for turn in (0, 1)]
+        row = worker.stream(Stream(2, 7, 5, cold_files=True))
+        again = worker.measure(order("timed", 3))
+    assert alone[0].tokens != alone[1].tokens, "they are different samples"
+    assert row.tokens == tuple(alone[place % 2].tokens for place in range(5))
+    assert row.work == tuple(alone[place % 2].work for place in range(5))
+    assert (row.turn, row.block, row.samples, bool(row.preparations)) == (2, 7, 5, False)
+    assert 0 < row.load_seconds < row.seconds
+    assert 0 < row.waited_seconds < row.seconds
+    assert again.tokens == alone[0].tokens, "one sample by itself is run as before"
+
+
+@pytest.mark.parametrize("feed", ["in-turn", "ahead"])
+def test_a_sample_of_a_row_that_cannot_be_used_reaches_the_user_as_without_a_row(feed: str, tmp_path: Path) -> None:
+    known = small()
+    asked = replace(known, samples=(*known.samples * 2, Sample(str(tmp_path / "gone"), "", 0, 0)))
+    with Worker(Make(parse(f"baseline+feed={feed}"), asked), tmp_path / "log") as worker:
+        worker.built()
+        with pytest.raises(UserError, match=r"gone: no such file or folder"):
+            worker.stream(Stream(0, 0, 3, cold_files=False))
+        assert worker._process.wait(30) == 0, "no thread keeps the process alive"
 
 
 def test_its_environment_is_its_own(tmp_path: Path) -> None:
