@@ -43,6 +43,7 @@ class Seen:
     rotation: int
     """Degrees, counterclockwise."""
     colour_range: int
+    pixel_format: str
 
 
 @dataclass(frozen=True)
@@ -151,7 +152,7 @@ def _look(path: Path, clip: video.Clip, indices: Sequence[int]) -> list[Seen]:
     with video.opened(path) as container:
         for index, frame in video.shown_frames(path, clip, container):
             if index in indices:
-                found[index] = Seen(PictureType(frame.pict_type).name, frame.rotation, int(frame.color_range))
+                found[index] = Seen(PictureType(frame.pict_type).name, frame.rotation, int(frame.color_range), frame.format.name)
             if index == indices[-1]:
                 break
     return [found[index] for index in indices]
@@ -192,7 +193,7 @@ def _facts(path: Path, clip: video.Clip, seen: Sequence[Seen]) -> Table:
     rotation = seen[0].rotation
     keys = [index for index, key in enumerate(clip.keys) if key]
     facts = {
-        "Codec": f"{clip.codec}, {clip.pixel_format}, {clip.width}x{clip.height}",
+        "Codec": f"{clip.codec}, {seen[0].pixel_format}, {clip.width}x{clip.height}",
         "Frames": f"{len(clip.seconds)}, {_rate(clip)}",
         "Shown": f"from {clip.seconds[0]:.3f} to {clip.seconds[-1]:.3f} s, when the last frame begins",
         "Colour": f"matrix {MATRICES.get(clip.colorspace, str(clip.colorspace))}, {RANGES.get(seen[0].colour_range, 'unknown range')}",

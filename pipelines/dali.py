@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from evbench import colours
 from evbench.errors import UserError, first_line
-from evbench.pipelines.video import Clip, Frames, probe
+from evbench.pipelines.uncropped import FILTERS, Coded, coded_picture, uncropped
+from evbench.pipelines.video import SKIM, Clip, Frames, describe, opened, video_packets
 from evbench.stages import BATCH
 
 BT709, UNSPECIFIED, BT470BG, SMPTE170M = 1, 2, 5, 6
@@ -32,6 +34,8 @@ class Order:
     path: Path
     clip: Clip
     indices: tuple[int, ...]
+    encoded: npt.NDArray[np.uint8]
+    """What DALI is given: the bytes of a video file, whose pictures may have more rows and columns than are shown."""
 
 
 class DecodeError(Exception):
@@ -93,12 +97,12 @@ class DaliDecoder:
         if key not in self._pipelines:
             self._pipelines[key] = _build(indices, batch)
         try:
-            (output,) = self._pipelines[key].run(encoded=[np.fromfile(order.path, np.uint8) for order in orders])
+            (output,) = self._pipelines[key].run(encoded=[order.encoded for order in orders])
         except RuntimeError as error:
             del self._pipelines[key]  # DALI refuses to run a pipeline again that has failed
             raise DecodeError(_reason(error)) from error
         version = f"DALI {importlib.metadata.version('nvidia-dali-cuda130')} NVDEC"
-        taken = self._copies.take(output, len(orders))
+        taken = self._copies.take(output, [(order.clip.height, order.clip.width) for order in orders])
         return [_frames(order, pixels, version) for order, pixels in zip(orders, taken, strict=True)]
 
 
@@ -121,36 +125,44 @@ class Copies:
         """Until the buffers may be written again."""
         self._stream.synchronize()
 
-    def take(self, output: Any, count: int) -> list[torch.Tensor]:
+    def take(self, output: Any, sizes: Sequence[tuple[int, int]]) -> list[torch.Tensor]:
         """Of each sample [frames, height, width, 3] uint8, for whatever is put onto the caller's current stream from now on.
 
         Args:
-            output: what a DALI pipeline returned of `count` clips. They may differ in size.
+            output: what a DALI pipeline returned.
+            sizes: height and width of each sample, as it is shown.
         """
         models = torch.cuda.current_stream()
         with torch.cuda.stream(self._stream):
-            taken = copied(output, count)
+            taken = copied(output, sizes)
         models.wait_stream(self._stream)
         for pixels in taken:
             pixels.record_stream(models)  # else their memory could be given to the next copy while the model still reads it
         return taken
 
 
-def copied(output: Any, count: int) -> list[torch.Tensor]:
-    """The samples of a DALI pipeline's output, in memory of their own."""
-    return [torch.utils.dlpack.from_dlpack(output[place]).clone() for place in range(count)]
+def copied(output: Any, sizes: Sequence[tuple[int, int]]) -> list[torch.Tensor]:
+    """The samples of a DALI pipeline's output as they are shown, in memory of their own."""
+    samples = (torch.utils.dlpack.from_dlpack(output[place]) for place in range(len(sizes)))
+    shown = (pixels[:, :height, :width] for pixels, (height, width) in zip(samples, sizes, strict=True))
+    return [pixels.clone(memory_format=torch.contiguous_format) for pixels in shown]
 
 
 def _order(path: Path, count: int, policy: str) -> Order:
     """Raises UserError if the clip is no video, too short, or none for DALI."""
-    clip = probe(path)
-    indices = tuple(clip.choose(path, count, policy))
-    if reason := obstacle(clip):
-        raise UserError(f"{path} {reason}; use decode=threaded")
-    return Order(path, clip, indices)
+    with opened(path, **SKIM) as container:
+        packets = video_packets(container)
+        clip = describe(path, container, packets)
+        indices = tuple(clip.choose(path, count, policy))
+        coded = coded_picture(path, container.streams.video[0])
+        if reason := obstacle(clip, coded):
+            raise UserError(f"{path} {reason}; use decode=threaded")
+        cropped = clip.codec in FILTERS and (coded.height, coded.width) != (clip.height, clip.width)
+        encoded = uncropped(container, packets, coded) if cropped else path.read_bytes()
+    return Order(path, clip, indices, np.frombuffer(bytearray(encoded), np.uint8))
 
 
-def obstacle(clip: Clip) -> str | None:
+def obstacle(clip: Clip, coded: Coded) -> str | None:
     """Why DALI would give other frames or colours than a player shows, or None. Known without decoding.
 
     From DALI 2.4 (dali/operators/video: frames_decoder_base.cc, frames_decoder_gpu.cc) and NVIDIA's decoder interface (cuviddec.h there).
@@ -161,10 +173,12 @@ def obstacle(clip: Clip) -> str | None:
         return f"hides {clip.hidden} frames by an edit list, and DALI counts hidden frames too"
     if clip.leading:  # NVDEC decodes them against frames that are not there
         return f"begins with {clip.leading} frames that refer to frames before its start, and DALI does not tell that they are damaged"
-    if "420" not in clip.pixel_format:  # its conversion to RGB reads NV12
-        return f"is {clip.pixel_format}, and DALI reads 4:2:0 only"
-    if clip.codec == "h264" and clip.pixel_format not in ("yuv420p", "yuvj420p"):  # bit_depth_luma_minus8 "must be 0"
-        return f"is H.264 in {clip.pixel_format}, and NVDEC decodes H.264 in 8 bit only"
+    if "420" not in coded.pixel_format:  # its conversion to RGB reads NV12
+        return f"is {coded.pixel_format}, and DALI reads 4:2:0 only"
+    if clip.codec == "h264" and coded.pixel_format not in ("yuv420p", "yuvj420p"):  # bit_depth_luma_minus8 "must be 0"
+        return f"is H.264 in {coded.pixel_format}, and NVDEC decodes H.264 in 8 bit only"
+    if clip.codec in FILTERS:  # decoded as it is coded, in whole blocks
+        return None
     if clip.height % 2 or clip.width % 2:  # ulTargetWidth "should be aligned to 2"
         return f"is of {clip.width}x{clip.height} pixels, and NVDEC writes pictures with even edges only"
     if clip.height % 4:  # seen with DALI 2.4 at 186 rows and not at 188; the width does not matter

@@ -28,6 +28,8 @@ Pixels = npt.NDArray[np.uint8]
 
 CONTAINERS = "mov,mp4,matroska,webm,avi,mpegts,mpeg,flv,asf,ogg"
 """Demuxers a file may select. Others (playlists, image lists) make FFmpeg open further files by what the first one says."""
+SKIM = {"skip_frame": "all"}
+"""Option for opening a file: FFmpeg decodes the first frame then to tell its pixel format, which takes most of the time."""
 
 
 def inclusive(total: int, count: int) -> list[int]:
@@ -89,7 +91,6 @@ class Clip:
     leading: int
     """Frames that are shown before the first coded one: what they refer to is not in the file."""
     codec: str
-    pixel_format: str
     colorspace: int
     """Matrix coefficients as in ITU-T H.273: 1 is BT.709, 2 unspecified, 5 and 6 BT.601."""
     height: int
@@ -113,7 +114,7 @@ def opened(path: Path, **options: str) -> Iterator[InputContainer]:
     """Open a video file. Raises UserError if it is none, or cannot be decoded inside the `with` block.
 
     Args:
-        options: of FFmpeg's demuxer.
+        options: of FFmpeg's demuxer, and of its decoders for what they decode while the file is opened.
     """
     if not path.exists():
         raise UserError(f"{path}: no such file; give a video, such as an MP4")
@@ -137,30 +138,38 @@ def probe(path: Path) -> Clip:
     Raises:
         UserError: not a video, or it ends before the frames that its header promises, or it does not say when its frames are shown.
     """
-    with opened(path) as container:
-        stream, base = _video(container)
-        packets = [packet for packet in container.demux(stream) if packet.size]
-        shown = sorted((_time(path, packet), packet.is_keyframe) for packet in packets if not packet.is_discard)
-        ticks = tuple(tick for tick, _ in shown)
-        # An edit list (a clip that was trimmed without encoding it again) hides frames that the header still counts.
-        plain = len(packets) == len(shown) and stream.frames in (0, len(packets))  # 0: the container has no such header
-        held = len(packets) if plain else _coded_frames(path)
-        if held < stream.frames:
-            raise UserError(f"{path} is cut off: its header promises {stream.frames} frames and it holds {held}; copy it again")
-        if len(set(ticks)) < len(ticks):
-            raise UserError(f"{path} shows several frames at the same time; {_encode_again(path)}")
-        return Clip(
-            seconds=tuple(tick * base for tick in ticks),
-            ticks=ticks,
-            keys=tuple(key for _, key in shown),
-            hidden=max(0, held - len(shown)) or len(packets) - len(shown),
-            leading=sum(tick < _time(path, packets[0]) for tick in ticks) if packets and not packets[0].is_discard else 0,
-            codec=stream.codec_context.name,
-            pixel_format=stream.codec_context.pix_fmt or "unknown",
-            colorspace=int(stream.codec_context.colorspace),
-            height=stream.codec_context.height,
-            width=stream.codec_context.width,
-        )
+    with opened(path, **SKIM) as container:
+        return describe(path, container, video_packets(container))
+
+
+def video_packets(container: InputContainer) -> list[av.Packet[Any]]:
+    """Of the first video stream."""
+    return [packet for packet in container.demux(container.streams.video[0]) if packet.size]
+
+
+def describe(path: Path, container: InputContainer, packets: Sequence[av.Packet[Any]]) -> Clip:
+    """What container and packets say. Raises as `probe` does."""
+    stream, base = _video(container)
+    shown = sorted((_time(path, packet), packet.is_keyframe) for packet in packets if not packet.is_discard)
+    ticks = tuple(tick for tick, _ in shown)
+    # An edit list (a clip that was trimmed without encoding it again) hides frames that the header still counts.
+    plain = len(packets) == len(shown) and stream.frames in (0, len(packets))  # 0: the container has no such header
+    held = len(packets) if plain else _coded_frames(path)
+    if held < stream.frames:
+        raise UserError(f"{path} is cut off: its header promises {stream.frames} frames and it holds {held}; copy it again")
+    if len(set(ticks)) < len(ticks):
+        raise UserError(f"{path} shows several frames at the same time; {_encode_again(path)}")
+    return Clip(
+        seconds=tuple(tick * base for tick in ticks),
+        ticks=ticks,
+        keys=tuple(key for _, key in shown),
+        hidden=max(0, held - len(shown)) or len(packets) - len(shown),
+        leading=sum(tick < _time(path, packets[0]) for tick in ticks) if packets and not packets[0].is_discard else 0,
+        codec=stream.codec_context.name,
+        colorspace=int(stream.codec_context.colorspace),
+        height=stream.codec_context.height,
+        width=stream.codec_context.width,
+    )
 
 
 def _video(container: InputContainer) -> tuple[VideoStream, float]:
@@ -171,7 +180,7 @@ def _video(container: InputContainer) -> tuple[VideoStream, float]:
 
 def _coded_frames(path: Path) -> int:
     """How many frames the file holds, whatever its edit list says."""
-    with opened(path, ignore_editlist="1") as container:
+    with opened(path, ignore_editlist="1", **SKIM) as container:
         stream, _ = _video(container)
         return sum(packet.size > 0 for packet in container.demux(stream))
 
@@ -231,7 +240,7 @@ def decode_threaded(path: Path, count: int, policy: str) -> Frames:
     indices = clip.choose(path, count, policy)
     pixels: Pixels = np.empty((count, clip.height, clip.width, 3), np.uint8)
     conversions: list[Future[None]] = []
-    with opened(path) as container, ThreadPoolExecutor(os.cpu_count()) as pool:
+    with opened(path, **SKIM) as container, ThreadPoolExecutor(os.cpu_count()) as pool:
         container.streams.video[0].thread_type = "AUTO"
         for decoded, frame in shown_frames(path, clip, container):
             conversions += [pool.submit(_convert, frame, pixels[slot]) for slot, index in enumerate(indices) if index == decoded]

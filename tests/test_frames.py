@@ -17,7 +17,7 @@ from evbench.pipelines import video
 from evbench.pipelines.video import Frames, decode_plain, probe
 from tests.command import evbench, refused
 
-SEEN = [Seen("P", 0, 1)] * 8
+SEEN = [Seen("P", 0, 1, "yuv420p")] * 8
 
 
 def cells(comparison: Comparison) -> dict[str, str]:

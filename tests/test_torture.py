@@ -19,6 +19,7 @@ from PIL import Image
 from evbench import sample, torture
 from evbench.errors import UserError
 from evbench.pipelines.dali import REPAIR
+from evbench.pipelines.uncropped import coded_picture
 from evbench.pipelines.video import POLICIES, Decoder, Frames, decode_plain, decode_threaded, mixed, opened, probe, shown_frames
 from evbench.torture import TortureClip, bar_code, draw, encode, read_bar_code, recipes, require_encoders
 from tests.right_frames import COLOUR_ERROR, colour_error, picked, require_right_frames
@@ -130,9 +131,17 @@ def test_the_clips_are_what_they_are_called(torture_clips: Path) -> None:
     assert {name for name, clip in clips.items() if clip.leading} == {"open-gop-cut.mp4"}
     assert {name for name, clip in clips.items() if not clip.keys[0]} == {"edit-list-start.mp4", "open-gop-cut.mp4"}
     assert [index for index, key in enumerate(clips["one-key-frame.mp4"].keys) if key] == [0]
-    assert {name: clip.pixel_format for name, clip in clips.items() if clip.pixel_format != "yuv420p"} == {
+    coded = {}
+    for name in NAMES:
+        with opened(torture_clips / name) as container:
+            coded[name] = coded_picture(torture_clips / name, container.streams.video[0])
+    assert {name: picture.pixel_format for name, picture in coded.items() if picture.pixel_format != "yuv420p"} == {
         "odd-444.mp4": "yuv444p", "ten-bit-h264.mp4": "yuv420p10le", "ten-bit-hevc.mp4": "yuv420p10le",
         "bt601-full.mp4": "yuvj420p", "bt709-full.mp4": "yuvj420p",
+    }  # fmt: skip
+    sizes = {name: (clip.height, clip.width) for name, clip in clips.items()}
+    assert {name: sizes[name] for name, picture in coded.items() if (picture.height, picture.width) != sizes[name]} == {
+        "cropped.mp4": (188, 252), "cropped-height.mp4": (186, 252), "cropped-width.mp4": (188, 250), "odd-444.mp4": (191, 255),
     }  # fmt: skip
     assert {name for name, clip in clips.items() if clip.codec == "hevc"} == {"hevc.mp4", "ten-bit-hevc.mp4"}
     assert {name for name, clip in clips.items() if clip.codec.endswith("vp9")} == {
