@@ -41,44 +41,40 @@ def matvec_kernel(
     COLUMNS: tl.constexpr,
     STAGES: tl.constexpr,
 ):
-    row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
-    vector = tl.arange(0, INPUTS)
-    there = row < results
+    # Everything in three dimensions from the start, [inputs, rows, columns]: what is loaded stays in the registers that it came into.
+    row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)[None, :, None]
+    vector = tl.arange(0, INPUTS)[:, None, None]
+    of_row = weight + row.to(tl.int64) * columns
+    there, given = row < results, vector < count
     sums = tl.zeros([INPUTS, ROWS, COLUMNS], tl.float32)
     upper = tl.zeros([INPUTS, ROWS, COLUMNS], tl.float32)
-    squares = tl.zeros([INPUTS, COLUMNS], tl.float32)
-    of_row = weight + row.to(tl.int64)[:, None] * columns
+    squares = tl.zeros([INPUTS, 1, COLUMNS], tl.float32)
     for start in tl.range(0, columns, COLUMNS, num_stages=STAGES):
-        column = start + tl.arange(0, COLUMNS)
+        column = start + tl.arange(0, COLUMNS)[None, None, :]
         within = column < columns
-        both = there[:, None] & within[None, :]
-        taken = tl.load(inputs + vector[:, None] * columns + column[None, :], mask=(vector < count)[:, None] & within[None, :], other=0.0)
-        taken = taken.to(tl.float32)
+        taken = tl.load(inputs + vector * columns + column, mask=given & within, other=0.0).to(tl.float32)
         if NORM:
             squares += taken * taken
-            taken *= tl.load(gain + column, mask=within, other=0.0).to(tl.float32)[None, :]
+            taken *= tl.load(gain + column, mask=within, other=0.0).to(tl.float32)
         # Weights are used once in a step: they need not stay in the cache.
-        weights = tl.load(of_row + column[None, :], mask=both, other=0.0, eviction_policy="evict_first").to(tl.float32)
-        sums += taken[:, None, :] * weights[None, :, :]
+        weights = tl.load(of_row + column, mask=there & within, other=0.0, eviction_policy="evict_first")
+        sums += taken * weights.to(tl.float32)
         if GATED:
-            weights = tl.load(of_row + results * columns + column[None, :], mask=both, other=0.0, eviction_policy="evict_first").to(
-                tl.float32
-            )
-            upper += taken[:, None, :] * weights[None, :, :]
-    made = tl.sum(sums, axis=2)
+            weights = tl.load(of_row + results * columns + column, mask=there & within, other=0.0, eviction_policy="evict_first")
+            upper += taken * weights.to(tl.float32)
+    made = tl.sum(sums, axis=2, keep_dims=True)
     if NORM:
-        factor = tl.rsqrt(tl.sum(squares, axis=1) / columns + epsilon)
-        made *= factor[:, None]
+        factor = tl.rsqrt(tl.sum(squares, axis=2, keep_dims=True) / columns + epsilon)
+        made *= factor
     if GATED:
-        raised = tl.sum(upper, axis=2)
+        raised = tl.sum(upper, axis=2, keep_dims=True)
         if NORM:
-            raised *= factor[:, None]
+            raised *= factor
         made = made * tl.sigmoid(made) * raised
-    place = vector[:, None] * results + row[None, :]
-    written = (vector < count)[:, None] & there[None, :]
+    place = vector * results + row
     if RESIDUAL:
-        made += tl.load(residual + place, mask=written, other=0.0).to(tl.float32)
-    tl.store(outputs + place, made.to(outputs.dtype.element_ty), mask=written)
+        made += tl.load(residual + place, mask=given & there, other=0.0).to(tl.float32)
+    tl.store(outputs + place, made.to(outputs.dtype.element_ty), mask=given & there)
 
 
 @dataclass(frozen=True)

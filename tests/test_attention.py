@@ -16,6 +16,8 @@ from evbench.pipelines.presets import PRESETS
 from evbench.variants import CHOICES
 from tests.devices import DEVICE
 
+pytestmark = pytest.mark.device
+
 SHAPES = [(2, 17, 4, 4, 64), (1, 33, 4, 2, 64), (1, 1, 2, 2, 64), (3, 257, 2, 2, 64)]
 """Batch, length, heads, key heads, size."""
 

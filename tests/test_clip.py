@@ -14,6 +14,8 @@ from evbench.pipelines.clip import FusedClip
 from evbench.pipelines.presets import vision_config
 from tests.devices import DEVICE
 
+pytestmark = pytest.mark.device
+
 
 def tower(image: int = 56) -> CLIPVisionModel:
     with seeded(0, DEVICE, torch.float32):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -338,3 +339,24 @@ def test_pixels_made_on_the_gpu_are_those_of_the_cpu() -> None:
     assert float(difference.max()) <= max(2.001 * quantum, float(own.max()))
     assert difference.mean() < 0.1 * quantum
     assert (on_gpu - exact).abs().mean() <= own.mean()
+
+
+@pytest.mark.gpu
+def test_decoders_are_kept_and_released() -> None:
+    """Of a clip with cropping: NVDEC's decoder is found again, and neither it nor pipelines pile up."""
+    pytest.importorskip("nvidia.dali")
+
+    def free_after(decoders: int, calls: int) -> int:
+        for _ in range(decoders):
+            decode = DaliDecoder()
+            for _ in range(calls):
+                decode(sample.CLIP, 8, "inclusive")
+            del decode
+            gc.collect()
+        torch.cuda.empty_cache()
+        torch.cuda.synchronize()
+        return torch.cuda.mem_get_info()[0]
+
+    before = free_after(2, 2)
+    assert before - free_after(1, 12) < 32 * 2**20, "a decoder for this size takes more"
+    assert before - free_after(6, 1) < 32 * 2**20

@@ -8,6 +8,8 @@ import torch
 from evbench.kernels.decode_attention import SLOTS, DecodeAttention, reference
 from tests.devices import DEVICE
 
+pytestmark = pytest.mark.device
+
 KINDS = [(1, 4, 4, 32, 300), (2, 4, 2, 16, 130), (3, 2, 1, 64, SLOTS), (1, 1, 1, 16, 7)]
 """Batch, heads, key heads, size of a head, capacity."""
 # The interpreter cuts numbers to bfloat16 off where a GPU rounds them.

@@ -23,6 +23,8 @@ from evbench.stages import unmarked
 from evbench.variants import parse
 from tests.devices import DEVICE
 
+pytestmark = pytest.mark.device
+
 SMALL = {
     "vocab_size": 90, "hidden_size": 64, "num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 4,
     "intermediate_size": 72, "max_position_embeddings": 256, "rms_norm_eps": 1e-5, "initializer_range": 0.3, "pad_token_id": 0,

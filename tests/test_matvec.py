@@ -8,6 +8,8 @@ import torch
 from evbench.kernels.matvec import MOST_INPUTS, Norm, matvec, reference
 from tests.devices import DEVICE
 
+pytestmark = pytest.mark.device
+
 SHAPES = [(1, 40, 96), (1, 7, 1100), (2, 33, 200), (3, 18, 64), (8, 5, 72)]
 """Vectors, results, columns: neither a multiple of what a program takes."""
 

@@ -12,6 +12,8 @@ from evbench.kernels.pixel_values import PixelValues, Taps, reference, taps
 from evbench.pipelines.pixels import FusedValues, Recipe, exact_values, quantum
 from tests.devices import DEVICE
 
+pytestmark = pytest.mark.device
+
 SIZES = [(101, 77), (77, 101), (48, 64), (40, 40), (25, 31), (121, 162)]
 """Odd ones; made larger and smaller; higher than wide, wider than high, square."""
 MEAN, STD = (0.48, 0.46, 0.41), (0.27, 0.26, 0.28)
@@ -33,20 +35,9 @@ def lines(height: int, width: int, of: Recipe) -> tuple[Taps, Taps]:
     return rows, columns
 
 
-@pytest.mark.gpu
-@pytest.mark.parametrize("repair", REPAIRS, ids=["right", "repaired"])
-@pytest.mark.parametrize("size", SIZES)
-def test_the_kernel_equals_its_reference_on_the_gpu(size: tuple[int, int], repair: np.ndarray | None) -> None:
-    require_equal(size, repair)
-
-
 @pytest.mark.parametrize("repair", REPAIRS, ids=["right", "repaired"])
 @pytest.mark.parametrize("size", SIZES)
 def test_the_kernel_equals_its_reference(size: tuple[int, int], repair: np.ndarray | None) -> None:
-    require_equal(size, repair)
-
-
-def require_equal(size: tuple[int, int], repair: np.ndarray | None) -> None:
     for of in (recipe((23, 40)), recipe((40, 17))):
         frames, parts = noise(*size), lines(*size, of)
         made = PixelValues(*parts, MEAN, STD, repair, DEVICE)(frames, torch.float32)
