@@ -21,7 +21,8 @@ def captured(work: Work) -> Work:
             work()
     torch.cuda.current_stream().wait_stream(beside)
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
+    # What other threads ask of CUDA meanwhile, such as a decoder that works ahead, is no part of it and no mistake.
+    with torch.cuda.graph(graph, capture_error_mode="thread_local"):
         work()
     return graph.replay
 
