@@ -32,7 +32,7 @@ def pixel_values_kernel(
     first_row,
     vertical,
     first_column,
-    horizontal,
+    horizontal,  # [taps, columns]: neighbours are read together
     colour,  # repair [3, 3], then offset [3], then scale [3]
     height,
     width,
@@ -62,7 +62,7 @@ def pixel_values_kernel(
         sum_green = tl.zeros([TILE, TILE], tl.float32)
         sum_blue = tl.zeros([TILE, TILE], tl.float32)
         for tap in range(COLUMN_TAPS):
-            weight = tl.load(horizontal + x * COLUMN_TAPS + tap, mask=inside_x, other=0.0)[None, :]
+            weight = tl.load(horizontal + tap * crop_width + x, mask=inside_x, other=0.0)[None, :]
             # A weight behind the last column of the frame is 0, and nothing is read for it.
             column = column_of + tap
             place = (rows[:, None] * width + column[None, :]) * 3
@@ -150,7 +150,7 @@ class PixelValues:
         """
         self._shape = len(rows.first), len(columns.first)
         self._taps = rows.weights.shape[1], columns.weights.shape[1]
-        tables = (rows.first, rows.weights.astype(np.float32), columns.first, columns.weights.astype(np.float32))
+        tables = (rows.first, rows.weights.astype(np.float32), columns.first, columns.weights.T.astype(np.float32).copy())
         self._tables = tuple(torch.from_numpy(table).to(device) for table in tables)
         matrix = np.eye(3) if repair is None else repair
         offset, scale = np.array(mean) * 255, 1 / (np.array(std) * 255)

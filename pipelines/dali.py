@@ -51,6 +51,7 @@ class DaliDecoder:
     def __init__(self) -> None:
         self._pipelines: dict[tuple[tuple[int, ...], int], Any] = {}
         self._copies: Copies | None = None
+        self._version = f"DALI {importlib.metadata.version('nvidia-dali-cuda130')} NVDEC"
 
     def __call__(self, path: Path, count: int, policy: str) -> Frames:
         order = _order(path, count, policy)
@@ -101,9 +102,8 @@ class DaliDecoder:
         except RuntimeError as error:
             del self._pipelines[key]  # DALI refuses to run a pipeline again that has failed
             raise DecodeError(_reason(error)) from error
-        version = f"DALI {importlib.metadata.version('nvidia-dali-cuda130')} NVDEC"
         taken = self._copies.take(output, [(order.clip.height, order.clip.width) for order in orders])
-        return [_frames(order, pixels, version) for order, pixels in zip(orders, taken, strict=True)]
+        return [_frames(order, pixels, self._version) for order, pixels in zip(orders, taken, strict=True)]
 
 
 def _frames(order: Order, pixels: torch.Tensor, version: str) -> Frames:
@@ -120,10 +120,12 @@ class Copies:
 
     def __init__(self) -> None:
         self._stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        self._held: Any = None
 
     def wait(self) -> None:
         """Until the buffers may be written again."""
         self._stream.synchronize()
+        self._held = None
 
     def take(self, output: Any, sizes: Sequence[tuple[int, int]]) -> list[torch.Tensor]:
         """Of each sample [frames, height, width, 3] uint8, for whatever is put onto the caller's current stream from now on.
@@ -133,6 +135,7 @@ class Copies:
             sizes: height and width of each sample, as it is shown.
         """
         models = torch.cuda.current_stream()
+        self._held = output  # without it DALI would give the memory to another pipeline while it is still copied
         with torch.cuda.stream(self._stream):
             taken = copied(output, sizes)
         models.wait_stream(self._stream)

@@ -17,6 +17,7 @@ class DaliValues:
     def __init__(self, recipe: Recipe, device: str, dtype: torch.dtype) -> None:
         self._recipe, self._device, self._dtype = recipe, device, dtype
         self._pipelines: dict[tuple[int, ...], Any] = {}
+        self._held: Any = None
 
     def __call__(self, frames: npt.NDArray[np.uint8] | torch.Tensor) -> torch.Tensor:
         """[frames, height, width, 3] uint8 -> [frames, 3, crop, crop]."""
@@ -25,6 +26,7 @@ class DaliValues:
         if shape not in self._pipelines:
             self._pipelines[shape] = self._build(*shape[:3])
         (output,) = self._pipelines[shape].run(pictures=list(raw if raw.is_cuda else raw.numpy()))
+        self._held = output  # until the next call: without it DALI could give the memory away while it is still copied
         made = torch.utils.dlpack.from_dlpack(output.as_tensor())
         return made.to(self._dtype, copy=True)  # DALI reuses its buffer
 

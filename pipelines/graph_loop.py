@@ -8,6 +8,7 @@ import torch
 from transformers import DynamicCache
 
 from evbench.kernels.decode_attention import DecodeAttention
+from evbench.kernels.matvec import MOST_INPUTS
 from evbench.pipelines import capture
 from evbench.pipelines.language import LanguageModel
 from evbench.pipelines.llama import FusedLlama, Slots
@@ -96,7 +97,11 @@ class Place:
     """Memory for answers of a fixed number and length, and the graph that works in it."""
 
     def __init__(self, llama: FusedLlama, prefill: Prefill, batch: int, capacity: int) -> None:
-        self.batch, self.capacity = batch, capacity
+        if batch > MOST_INPUTS:
+            raise ValueError(f"{MOST_INPUTS} prompts at most, not {batch}")
+        # Before it is recorded, the step runs from position 0 on.
+        self.batch, self.capacity = batch, max(capacity, capture.WARM_UPS + 1)
+        capacity = self.capacity
         self._llama = llama
         device = llama.head.device
         self._slots = llama.new_slots(batch, capacity)

@@ -9,6 +9,7 @@ import torch
 from transformers import AttentionInterface, LlamaConfig, LlamaForCausalLM
 
 from evbench.errors import UserError
+from evbench.machine import NEEDS
 from evbench.pipelines import attention
 from evbench.pipelines.attention import ATTEND, for_transformers, implementation, require
 from evbench.pipelines.checkpoint import seeded
@@ -51,10 +52,16 @@ def test_what_torch_has_is_attention(choice: str) -> None:
     require_exact(choice, torch.float32, 1e-5)
 
 
+def skip_unless_there(choice: str) -> None:
+    missing = [reason for need in CHOICES["attention"][choice].needs if (reason := NEEDS[need]("cuda"))]
+    if missing:
+        pytest.skip(missing[0])
+
+
 @pytest.mark.gpu
 @pytest.mark.parametrize("choice", list(ATTEND))
 def test_each_library_is_attention_on_the_gpu(choice: str) -> None:
-    pytest.importorskip({"flash2": "flash_attn", "flash3": "flash_attn_interface", "flash4": "flash_attn.cute"}.get(choice, "torch"))
+    skip_unless_there(choice)
     alike = [(8, 257, 16, 16, 64), (5, 577, 16, 16, 64), (1, 641, 32, 32, 128), (1, 2076, 32, 32, 128), (1, 1, 32, 32, 128)]
     require_exact(choice, torch.bfloat16, 1.6e-2, alike)
 
@@ -62,7 +69,7 @@ def test_each_library_is_attention_on_the_gpu(choice: str) -> None:
 @pytest.mark.gpu
 @pytest.mark.parametrize("choice", list(ATTEND))
 def test_each_library_can_be_compiled(choice: str) -> None:
-    pytest.importorskip({"flash2": "flash_attn", "flash3": "flash_attn_interface", "flash4": "flash_attn.cute"}.get(choice, "torch"))
+    skip_unless_there(choice)
     tensor = torch.randn(1, 64, 4, 64, device="cuda", dtype=torch.bfloat16)
     compiled = torch.compile(lambda given: ATTEND[choice](given, given, given, True, 0.125) + 1, fullgraph=True)
     assert torch.allclose(compiled(tensor), ATTEND[choice](tensor, tensor, tensor, True, 0.125) + 1, atol=2e-2)

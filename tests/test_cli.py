@@ -459,8 +459,8 @@ def test_help_and_variants_read_well(tmp_path: Path) -> None:
         (f"{COMPARE} --max-time inf", "--max-time inf is no number of seconds"),
         ("run optimised --device cpu", "did you mean 'optimized'?"),
         ("run optimized+feed=ahed --device cpu", "did you mean 'ahead'?"),
-        ("run optimized+feed=ahead-in-batches --device cpu", "choose decode=dali, or feed=ahead"),
-        ("run optimized-gpu+feed=ahead-in-batches --device cpu", "optimized-gpu+feed=ahead-in-batches+decode=threaded+feed=ahead"),
+        ("run optimized+feed=ahead-in-batches --device cpu", "because that decoder takes one file at a time"),
+        ("run optimized-gpu+feed=ahead-in-batches --device cpu", "prefill=eager+feed=ahead"),
         ("variants --model llava", "unknown --model 'llava'"),
     ],
 )
