@@ -180,8 +180,6 @@ def obstacle(clip: Clip, coded: Coded) -> str | None:
         return f"is {coded.pixel_format}, and DALI reads 4:2:0 only"
     if clip.codec == "h264" and coded.pixel_format not in ("yuv420p", "yuvj420p"):  # bit_depth_luma_minus8 "must be 0"
         return f"is H.264 in {coded.pixel_format}, and NVDEC decodes H.264 in 8 bit only"
-    if clip.codec in FILTERS:  # decoded as it is coded, in whole blocks
-        return None
     if clip.height % 2 or clip.width % 2:  # ulTargetWidth "should be aligned to 2"
         return f"is of {clip.width}x{clip.height} pixels, and NVDEC writes pictures with even edges only"
     if clip.height % 4:  # seen with DALI 2.4 at 186 rows and not at 188; the width does not matter
