@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from evbench import __version__, compare, journal, ladder, ladder_report, machine, results
-from evbench.encoding import from_json, to_json
+from evbench.encoding import to_json
 from evbench.errors import UserError
 from evbench.files import write_whole
 from evbench.journal import Opening
@@ -169,16 +168,4 @@ def _keep(asked: Asked, opening: Opening, outcomes: dict[str, Outcome]) -> tuple
 
 def read(folder: Path) -> Ladder:
     """Raises UserError if there is none, or it cannot be read."""
-    file = folder / RAW
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"--resume: cannot read {file} ({error.strerror}); give the --out of a ladder that was interrupted") from error
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{file} is damaged ({error}); begin anew with another --out") from error
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise UserError(f"{file} is of another version of evbench; begin anew with another --out")
-    try:
-        return from_json(Ladder, content, "ladder")
-    except ValueError as error:
-        raise UserError(f"{file} is damaged ({error}); begin anew with another --out") from error
+    return journal.read_begun(folder / RAW, Ladder, FORMAT, "ladder")

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from evbench.encoding import from_json, to_json
 from evbench.errors import UserError
@@ -20,6 +20,7 @@ from evbench.files import write_whole
 from evbench.results import FORMAT, Block, Build, Machine, Plan, Role, Run, StreamRun, Workload
 
 OPENING, RUNS = "session.json", "runs.jsonl"
+Begun = TypeVar("Begun")
 
 
 @dataclass(frozen=True)
@@ -164,17 +165,29 @@ def _flat(place: str, value: Any) -> dict[str, Any]:
 
 
 def _read_opening(folder: Path) -> Opening:
-    file = folder / OPENING
+    return read_begun(folder / OPENING, Opening, FORMAT, "session")
+
+
+def read_begun(file: Path, kind: type[Begun], known: int, what: str) -> Begun:
+    """What an interrupted session or ladder left of itself.
+
+    Args:
+        known: the format that this evbench reads.
+        what: is begun, for what is told.
+
+    Raises:
+        UserError: it cannot be read, is damaged, or of another version.
+    """
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
-        raise UserError(f"--resume: cannot read {file} ({error.strerror}); give the --out of a session that was interrupted") from error
+        raise UserError(f"--resume: cannot read {file} ({error.strerror}); give the --out of a {what} that was interrupted") from error
     except (ValueError, RecursionError) as error:
         raise UserError(f"{file} is damaged ({error}); begin anew with another --out") from error
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
+    if not isinstance(content, dict) or content.get("format") != known:
         raise UserError(f"{file} is of another version of evbench; begin anew with another --out")
     try:
-        return from_json(Opening, content, "session")
+        return from_json(kind, content, what)
     except ValueError as error:
         raise UserError(f"{file} is damaged ({error}); begin anew with another --out") from error
 

@@ -96,10 +96,9 @@ def attention_name(vision: Any, text: Any) -> str:
 
 def heads(vision: Any, text: Any) -> list[tuple[int, int, int]]:
     """Of the tower and of the language model: (heads, key heads, size of a head)."""
-    of_tower, of_text = (config.hidden_size // config.num_attention_heads for config in (vision, text))
-    of_text = getattr(text, "head_dim", None) or of_text
-    both = vision.num_attention_heads
-    return [(both, both, of_tower), (text.num_attention_heads, text.num_key_value_heads, of_text)]
+    of_tower = vision.num_attention_heads, vision.num_attention_heads, vision.hidden_size // vision.num_attention_heads
+    size = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+    return [of_tower, (text.num_attention_heads, text.num_key_value_heads, size)]
 
 
 def dtype_name(dtype: torch.dtype) -> str:

@@ -146,8 +146,7 @@ class StaticLoop:
 
     def _next(self, embeddings: torch.Tensor, positions: torch.Tensor, cache: Any) -> tuple[torch.Tensor, torch.Tensor]:
         # embeddings: [1, length, hidden]; positions: [1, length]. Returns the last logits, [1, 1, vocabulary], and the likeliest token.
-        hidden = self._language.decoder(inputs_embeds=embeddings, position_ids=positions, past_key_values=cache, use_cache=True)
-        logits: torch.Tensor = self._language.head(hidden.last_hidden_state[:, -1:])
+        logits = self._language.next_logits(embeddings, positions, cache)
         return logits, logits.argmax(dim=-1)
 
     def _filled_cache(self, grown: DynamicCache, length: int) -> StaticCache:

@@ -26,10 +26,10 @@ def eager_prefill(language: LanguageModel) -> Prefill:
     def fill(slots: Slots, embeddings: torch.Tensor) -> torch.Tensor:
         positions = torch.arange(embeddings.shape[1], device=embeddings.device)[None]
         grown = DynamicCache(config=language.decoder.config)
-        hidden = language.decoder(inputs_embeds=embeddings, position_ids=positions, past_key_values=grown, use_cache=True)
+        logits = language.next_logits(embeddings, positions, grown)
         for (keys, values), layer in zip(slots, grown.layers, strict=True):
             keys[:, :, : embeddings.shape[1]], values[:, :, : embeddings.shape[1]] = layer.keys, layer.values
-        return torch.as_tensor(language.head(hidden.last_hidden_state[:, -1]))
+        return logits[:, 0]
 
     return lambda slots: lambda embeddings: fill(slots, embeddings)
 
@@ -99,9 +99,8 @@ class Place:
     def __init__(self, llama: FusedLlama, prefill: Prefill, batch: int, capacity: int) -> None:
         if batch > MOST_INPUTS:
             raise ValueError(f"{MOST_INPUTS} prompts at most, not {batch}")
-        # Before it is recorded, the step runs from position 0 on.
-        self.batch, self.capacity = batch, max(capacity, capture.WARM_UPS + 1)
-        capacity = self.capacity
+        capacity = max(capacity, capture.WARM_UPS + 1)  # before it is recorded, the step runs from position 0 on
+        self.batch, self.capacity = batch, capacity
         self._llama = llama
         device = llama.head.device
         self._slots = llama.new_slots(batch, capacity)

@@ -34,6 +34,11 @@ class LanguageModel:
                 "give a shorter --prompt or fewer --new-tokens"
             )
 
+    def next_logits(self, embeddings: torch.Tensor, positions: torch.Tensor, cache: Any) -> torch.Tensor:
+        """[batch, length, hidden], their positions [1, length] -> logits behind the last, [batch, 1, vocabulary]. Adds to the cache."""
+        hidden = self.decoder(inputs_embeds=embeddings, position_ids=positions, past_key_values=cache, use_cache=True)
+        return torch.as_tensor(self.head(hidden.last_hidden_state[:, -1:]))
+
     def ends(self, token: int | torch.Tensor) -> bool:
         """Whether the answer ends with this token. Waits for a token on the GPU only if one may end it."""
         return self.stop_at_end and int(token) == self.end_token

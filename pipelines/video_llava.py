@@ -178,15 +178,18 @@ def exact(processor: Any, workload: Workload) -> Preprocess:
 def fused(processor: Any, workload: Workload) -> Preprocess:
     """One kernel, which mends the colours too; and the question's tokens as they were made for the last sample."""
     values = FusedValues(Recipe.of(processor.video_processor), workload.device, getattr(torch, workload.dtype))
-    tokens = functools.cache(functools.partial(_tokens, processor, workload.device))
-    return lambda frames, prompt: Inputs(values(frames.pixels, frames.repair)[None], tokens(prompt, len(frames.indices)))
+    return _keeping_tokens(lambda frames: values(frames.pixels, frames.repair), processor, workload)
 
 
 def by_dali(processor: Any, workload: Workload) -> Preprocess:
     """An NVIDIA DALI pipeline; the question's tokens likewise."""
     values = DaliValues(Recipe.of(processor.video_processor), workload.device, getattr(torch, workload.dtype))
+    return _keeping_tokens(lambda frames: values(frames.values()), processor, workload)
+
+
+def _keeping_tokens(values: Callable[[Frames], torch.Tensor], processor: Any, workload: Workload) -> Preprocess:
     tokens = functools.cache(functools.partial(_tokens, processor, workload.device))
-    return lambda frames, prompt: Inputs(values(frames.values())[None], tokens(prompt, len(frames.indices)))
+    return lambda frames, prompt: Inputs(values(frames)[None], tokens(prompt, len(frames.indices)))
 
 
 def _with(values: PixelValues, processor: Any, workload: Workload) -> Preprocess:
