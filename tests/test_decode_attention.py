@@ -12,8 +12,8 @@ pytestmark = pytest.mark.device
 
 KINDS = [(1, 4, 4, 32, 300), (2, 4, 2, 16, 130), (3, 2, 1, 64, SLOTS), (1, 1, 1, 16, 7)]
 """Batch, heads, key heads, size of a head, capacity."""
-# The interpreter cuts numbers to bfloat16 off where a GPU rounds them.
-ERROR = {torch.float32: 1e-5, torch.bfloat16: 8e-3}
+# The interpreter cuts numbers to bfloat16 off where a GPU rounds them: here the turned key, and then what is made.
+ERROR = {torch.float32: 1e-5, torch.bfloat16: 1.2e-2 if DEVICE == "cpu" else 8e-3}
 
 
 def require_equal(kind: tuple[int, int, int, int, int], positions: list[int], dtype: torch.dtype) -> None:

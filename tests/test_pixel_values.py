@@ -17,7 +17,7 @@ pytestmark = pytest.mark.device
 SIZES = [(101, 77), (77, 101), (48, 64), (40, 40), (25, 31), (121, 162)]
 """Odd ones; made larger and smaller; higher than wide, wider than high, square."""
 MEAN, STD = (0.48, 0.46, 0.41), (0.27, 0.26, 0.28)
-REPAIRS = [None, conversion(BT709, BT601)]
+REPAIRS = [None, np.column_stack([conversion(BT709, BT601), [1.3, -0.7, 0.4]])]
 
 
 def noise(height: int, width: int, frames: int = 2) -> torch.Tensor:
@@ -91,8 +91,10 @@ def test_values_are_within_a_level_of_the_processor(size: tuple[int, int]) -> No
 
 @pytest.mark.parametrize("size", [(101, 77), (48, 64)])
 def test_repaired_colours_are_those_of_a_repair_in_front(size: tuple[int, int]) -> None:
-    frames, repair = noise(*size) // 2 + 64, conversion(BT709, BT601)
-    inside = (frames.double() @ torch.from_numpy(repair).T.to(DEVICE)).round().clamp(0, 255).to(torch.uint8)
+    frames, repair = noise(*size) // 2 + 64, REPAIRS[1]
+    assert repair is not None
+    mended = torch.from_numpy(repair).to(DEVICE)
+    inside = (frames.double() @ mended[:, :3].T + mended[:, 3]).round().clamp(0, 255).to(torch.uint8)
     made = FusedValues(recipe(), DEVICE, torch.float32)
     levels = (made(frames, repair) - made(inside)) * 255 * torch.tensor(STD, device=DEVICE).view(3, 1, 1)
     assert levels.abs().max() < 2.1, "rounded once here, twice there"
