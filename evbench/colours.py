@@ -10,6 +10,10 @@ BT601, BT709 = (0.299, 0.114), (0.2126, 0.0722)
 """Weights of red and blue in luma."""
 
 
+Affine = npt.NDArray[np.float64]
+"""[3, 4]: a matrix, and in the last column what is added."""
+
+
 def to_rgb(red: float, blue: float) -> Matrix:
     """Matrix of (Y, Cb, Cr) -> (R, G, B), full scale."""
     green = 1 - red - blue

@@ -112,7 +112,7 @@ def judge(
         made: decoder -> what it returned; the first is what the others are compared with.
     """
     first, *others = made
-    pixels = {name: _on_cpu(frames.pixels) for name, frames in made.items()}
+    pixels = {name: _on_cpu(frames.values()) for name, frames in made.items()}
     codes = {name: [read_bar_code(picture) for picture in shown] for name, shown in pixels.items()}
     differences = [told for name in made for told in _wrong_picks(name, made[name], pixels[name], clip, indices)]
     carried = any(code is not None for read in codes.values() for code in read)

@@ -98,7 +98,8 @@ def implementation(choice: str) -> str:
     """The name by which transformers knows a choice of attention. Registers it if it is none of its own."""
     if choice in OF_TRANSFORMERS:
         return choice
-    name = f"evbench_{choice.replace('-', '_')}"
+    # transformers takes any name with "flash" in it for a library that it loads by itself.
+    name = f"evbench_{choice.replace('-', '_').replace('flash', 'fa')}"
     AttentionInterface.register(name, for_transformers(ATTEND[choice]))
     return name
 

@@ -68,9 +68,10 @@ class FusedClip:
 
     def __call__(self, pixels: torch.Tensor) -> torch.Tensor:
         hidden = self._embedded(pixels.to(self._filters.dtype))
+        more = torch.zeros_like(hidden)
         for layer in self._layers:
-            hidden = self._run(hidden, layer)
-        return hidden
+            hidden, more = self._run(hidden, more, layer)
+        return hidden + more
 
     def _embedded(self, pixels: torch.Tensor) -> torch.Tensor:
         """The convolution takes each pixel once, and so is a matrix product of patches."""
@@ -82,14 +83,15 @@ class FusedClip:
         hidden = torch.cat([self._first.expand(images, 1, -1), seen], dim=1)
         return self._normal(hidden, self._before)
 
-    def _layer(self, hidden: torch.Tensor, layer: Layer) -> torch.Tensor:
-        # hidden: [images, tokens, hidden]
+    def _layer(self, hidden: torch.Tensor, more: torch.Tensor, layer: Layer) -> tuple[torch.Tensor, torch.Tensor]:
+        # hidden, more: [images, tokens, hidden]. What a layer adds is added in front of the next one's norm, in one kernel with it.
+        hidden = hidden + more
         projected = _through(self._normal(hidden, layer.before_attention), layer.projections)
         query, key, value = projected.view(*hidden.shape[:2], 3, self._heads, self._size).unbind(dim=2)
         mixed = self._attend(query, key, value, False, self._size**-0.5)
         hidden = hidden + _through(mixed.flatten(2), layer.output)
         raised = self._activation(_through(self._normal(hidden, layer.before_mlp), layer.up))
-        return hidden + _through(raised, layer.down)
+        return hidden, _through(raised, layer.down)
 
     def _normal(self, hidden: torch.Tensor, norm: Affine) -> torch.Tensor:
         return layer_norm(hidden, norm.weight.shape, norm.weight, norm.bias, self._epsilon)

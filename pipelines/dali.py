@@ -14,17 +14,16 @@ import torch
 
 from evbench import colours
 from evbench.errors import UserError, first_line
+from evbench.pipelines.rounding import rounding
 from evbench.pipelines.uncropped import FILTERS, Coded, coded_picture, uncropped
 from evbench.pipelines.video import SKIM, Clip, Frames, describe, opened, video_packets
 from evbench.stages import BATCH
 
 BT709, UNSPECIFIED, BT470BG, SMPTE170M = 1, 2, 5, 6
 """Matrix coefficients, ITU-T H.273 table 4."""
-REPAIR = colours.conversion(colours.BT709, colours.BT601)
-"""RGB of BT.709 video as DALI 2.4 makes it -> as it should be. It takes the matrix of BT.601 whatever the stream says.
-
-Both conversions are linear and share the scaling of limited range; only colours that were clipped stay wrong.
-"""
+DEPARTS = {False: (0.90, -0.56, 1.18), True: (0.51, -0.19, 0.81)}
+"""Levels of red, green and blue that DALI 2.4's conversion is off, by whether the video is of full range. Means over clips of four codecs,
+on an H200; nearly all of it is what half a level of colour difference makes."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +35,8 @@ class Order:
     indices: tuple[int, ...]
     encoded: npt.NDArray[np.uint8]
     """What DALI is given: the bytes of a video file, whose pictures may have more rows and columns than are shown."""
+    repair: colours.Affine
+    """RGB as DALI will make it -> as PyAV does."""
 
 
 class DecodeError(Exception):
@@ -108,7 +109,7 @@ class DaliDecoder:
 
 def _frames(order: Order, pixels: torch.Tensor, version: str) -> Frames:
     seconds = tuple(order.clip.seconds[index] for index in order.indices)
-    return Frames(pixels, order.indices, seconds, version, REPAIR if order.clip.colorspace == BT709 else None)
+    return Frames(pixels, order.indices, seconds, version, order.repair)
 
 
 class Copies:
@@ -162,7 +163,19 @@ def _order(path: Path, count: int, policy: str) -> Order:
             raise UserError(f"{path} {reason}; use decode=threaded")
         cropped = clip.codec in FILTERS and (coded.height, coded.width) != (clip.height, clip.width)
         encoded = uncropped(container, packets, coded) if cropped else path.read_bytes()
-    return Order(path, clip, indices, np.frombuffer(bytearray(encoded), np.uint8))
+    return Order(path, clip, indices, np.frombuffer(bytearray(encoded), np.uint8), repair(clip.colorspace, coded))
+
+
+def repair(colorspace: int, coded: Coded) -> colours.Affine:
+    """RGB as DALI 2.4 makes it -> as PyAV does, which the model would be given otherwise.
+
+    DALI takes the matrix of BT.601 whatever the stream says. Both conversions are linear and share the scaling of limited range: only
+    colours that were clipped stay wrong, and edges of colour, which DALI interpolates.
+    """
+    meant = colours.BT709 if colorspace == BT709 else colours.BT601
+    matrix = colours.conversion(meant, colours.BT601)
+    shift = rounding(coded.pixel_format, meant, colorspace, coded.full) - matrix @ DEPARTS[coded.full]
+    return np.column_stack([matrix, shift])
 
 
 def obstacle(clip: Clip, coded: Coded) -> str | None:
@@ -182,7 +195,7 @@ def obstacle(clip: Clip, coded: Coded) -> str | None:
         return f"is H.264 in {coded.pixel_format}, and NVDEC decodes H.264 in 8 bit only"
     if clip.height % 2 or clip.width % 2:  # ulTargetWidth "should be aligned to 2"
         return f"is of {clip.width}x{clip.height} pixels, and NVDEC writes pictures with even edges only"
-    if clip.height % 4:  # seen with DALI 2.4 at 186 rows and not at 188; the width does not matter
+    if clip.codec not in FILTERS and clip.height % 4:  # seen with DALI 2.4 at 186 rows, not at 188, nor where cropping was left out
         return f"is {clip.height} pixels high, and DALI misplaces the colours where half the height is odd"
     return None
 

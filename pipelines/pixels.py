@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 from torchvision.transforms.v2 import functional
 
-from evbench.colours import Matrix
+from evbench.colours import Affine
 from evbench.errors import UserError
 from evbench.kernels import pixel_values as kernel
 
@@ -98,11 +98,11 @@ class FusedValues:
         self._recipe, self._device, self._dtype = recipe, device, dtype
         self._known: dict[tuple[int, int, bytes], kernel.PixelValues] = {}
 
-    def __call__(self, frames: npt.NDArray[np.uint8] | torch.Tensor, repair: Matrix | None = None) -> torch.Tensor:
+    def __call__(self, frames: npt.NDArray[np.uint8] | torch.Tensor, repair: Affine | None = None) -> torch.Tensor:
         """[frames, height, width, 3] uint8 -> [frames, 3, crop, crop].
 
         Args:
-            repair: [3, 3], RGB as the frames have it -> as it should be.
+            repair: RGB as the frames have it -> as it should be.
         """
         raw = torch.as_tensor(frames).to(self._device).contiguous()
         height, width = raw.shape[1:3]
@@ -111,7 +111,7 @@ class FusedValues:
             self._known[key] = self._tables(height, width, repair)
         return self._known[key](raw, self._dtype)
 
-    def _tables(self, height: int, width: int, repair: Matrix | None) -> kernel.PixelValues:
+    def _tables(self, height: int, width: int, repair: Affine | None) -> kernel.PixelValues:
         recipe = self._recipe
         size = recipe.resized(height, width)
         edges = zip((height, width), size, recipe.corner(*size), recipe.crop, strict=True)

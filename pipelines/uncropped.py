@@ -25,6 +25,9 @@ from evbench.pipelines.video import opened
 FILTERS = {"h264": "h264_metadata", "hevc": "hevc_metadata"}
 """Codec -> FFmpeg's filter that can leave the cropping out of its headers."""
 
+FULL = 2
+"""Of FFmpeg's AVColorRange."""
+
 
 @dataclass(frozen=True)
 class Coded:
@@ -33,6 +36,8 @@ class Coded:
     height: int
     width: int
     pixel_format: str
+    full: bool
+    """Whether levels go from 0 to 255, and not from 16 to 235."""
 
 
 _known: dict[bytes, Coded] = {}
@@ -50,9 +55,10 @@ def coded_picture(path: Path, stream: VideoStream) -> Coded:
     if headers:
         decoder.extradata = headers
     with opened(path) as again:
-        if not any(decoder.decode(packet) for packet in again.demux(again.streams.video[0])):
+        frame = next((frame for packet in again.demux(again.streams.video[0]) for frame in decoder.decode(packet)), None)
+        if frame is None:
             raise UserError(f"{path}: no frame of it can be decoded; give a clip that is whole")
-    found = Coded(decoder.coded_height, decoder.coded_width, decoder.pix_fmt or "unknown")
+    found = Coded(decoder.coded_height, decoder.coded_width, decoder.pix_fmt or "unknown", int(frame.color_range) == FULL)
     if headers:  # else each frame has its own
         _known[headers] = found
     return found

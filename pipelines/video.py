@@ -18,7 +18,7 @@ import numpy.typing as npt
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
-from evbench.colours import Matrix
+from evbench.colours import Affine
 from evbench.errors import UserError
 
 if TYPE_CHECKING:
@@ -57,8 +57,8 @@ class Frames:
     indices: tuple[int, ...]
     seconds: tuple[float, ...]
     decoder: str
-    repair: Matrix | None = None
-    """RGB as the pixels have it -> as it should be, where the decoder took another colour matrix than the video's. None: they are right."""
+    repair: Affine | None = None
+    """RGB as the pixels have it -> as PyAV makes it, where the decoder converts in another way. None: they are as they should be."""
 
     def values(self) -> Pixels | torch.Tensor:
         return self.pixels if self.repair is None else mixed(self.pixels, self.repair)
@@ -67,12 +67,13 @@ class Frames:
         return dataclasses.replace(self, pixels=values, repair=None)
 
 
-def mixed(pixels: Pixels | torch.Tensor, matrix: Matrix) -> torch.Tensor:
-    """Colours by a matrix, rounded: [..., 3] uint8 -> the same."""
+def mixed(pixels: Pixels | torch.Tensor, repair: Affine) -> torch.Tensor:
+    """Colours mended and rounded: [..., 3] uint8 -> the same."""
     import torch
 
     colours = torch.as_tensor(pixels)
-    made: torch.Tensor = colours.float() @ torch.from_numpy(matrix).T.to(colours.device, torch.float32)
+    mended = torch.from_numpy(repair).to(colours.device, torch.float32)
+    made: torch.Tensor = colours.float() @ mended[:, :3].T + mended[:, 3]
     return made.round_().clamp_(0, 255).to(torch.uint8)
 
 

@@ -63,7 +63,7 @@ def skip_unless_there(choice: str) -> None:
 def test_each_library_is_attention_on_the_gpu(choice: str) -> None:
     skip_unless_there(choice)
     alike = [(8, 257, 16, 16, 64), (5, 577, 16, 16, 64), (1, 641, 32, 32, 128), (1, 2076, 32, 32, 128), (1, 1, 32, 32, 128)]
-    require_exact(choice, torch.bfloat16, 1.6e-2, alike)
+    require_exact(choice, torch.bfloat16, 2e-2, alike)
 
 
 @pytest.mark.gpu
@@ -114,8 +114,8 @@ def test_a_mask_is_refused_and_not_overlooked() -> None:
 
 
 def test_names_for_transformers() -> None:
-    assert [implementation(choice) for choice in ("eager", "sdpa", "sdpa-flash")] == ["eager", "sdpa", "evbench_sdpa_flash"]
-    assert "evbench_sdpa_flash" in AttentionInterface()
+    assert [implementation(choice) for choice in ("eager", "sdpa", "sdpa-flash")] == ["eager", "sdpa", "evbench_sdpa_fa"]
+    assert "evbench_sdpa_fa" in AttentionInterface()
 
 
 @pytest.mark.parametrize("choice", ["flash2", "flash3", "flash4"])

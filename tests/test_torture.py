@@ -17,8 +17,8 @@ from av.video.frame import PictureType
 from PIL import Image
 
 from evbench import sample, torture
+from evbench.colours import BT601, BT709, conversion
 from evbench.errors import UserError
-from evbench.pipelines.dali import REPAIR
 from evbench.pipelines.uncropped import coded_picture
 from evbench.pipelines.video import POLICIES, Decoder, Frames, decode_plain, decode_threaded, mixed, opened, probe, shown_frames
 from evbench.torture import TortureClip, bar_code, draw, encode, read_bar_code, recipes, require_encoders
@@ -111,7 +111,7 @@ def test_a_decoder_that_returns_wrong_frames_is_caught(spoil: Callable[[Frames, 
 
 def test_the_wrong_matrix_or_range_is_caught(torture_clips: Path) -> None:
     _, pixels = decoded(decode_plain, torture_clips, entry(torture_clips, "bt601-limited.mp4"), "inclusive")
-    assert colour_error(mixed(pixels, REPAIR).numpy()) > 2 * COLOUR_ERROR
+    assert colour_error(mixed(pixels, np.column_stack([conversion(BT709, BT601), np.zeros(3)])).numpy()) > 2 * COLOUR_ERROR
     stretched = (pixels.astype(float) * 219 / 255 + 16).astype(np.uint8)
     assert colour_error(stretched) > 2 * COLOUR_ERROR
 

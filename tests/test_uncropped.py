@@ -72,6 +72,6 @@ def test_a_frame_is_decoded_once_for_all_clips_with_the_same_headers(monkeypatch
     monkeypatch.setattr(module, "_known", {})
     with opened(sample.CLIP) as container:
         first = coded_picture(sample.CLIP, container.streams.video[0])
-    assert first == Coded(1088, 1440, "yuv420p")
+    assert first == Coded(1088, 1440, "yuv420p", full=False)
     with opened(sample.OTHER_CLIP) as container:
         assert coded_picture(Path("nowhere.mp4"), container.streams.video[0]) is first, "the file is not opened again"
