@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup compare test lint format lock
+.PHONY: help setup compare test browser lint format lock
 
 help:
 	@echo "make compare   compare the baseline with the optimized variant on the sample that evbench carries"
@@ -23,8 +23,13 @@ setup: .venv/installed
 compare: setup
 	$(BIN)/evbench compare --baseline baseline --optimized optimized
 
-test: setup
+test: setup browser
 	$(BIN)/python -m pytest
+
+# For the tests that look at traces in Perfetto's own viewer.
+browser:
+	@command -v chromium >/dev/null || (test "$$(id -u)" = 0 && apt-get --quiet=2 update && apt-get --quiet=2 install --yes \
+		--no-install-recommends chromium) || echo "no Chromium, and it cannot be installed: tests/test_viewer.py is left out"
 
 lint: setup
 	$(BIN)/ruff check .

@@ -29,6 +29,7 @@ from evbench import (
     sample,
     selftest,
     session,
+    trace_report,
     variants,
     workload,
 )
@@ -41,6 +42,10 @@ from evbench.planted import Delay
 from evbench.render import printable, to_console, to_rich
 from evbench.results import STAGES, Plan, Result, Role, Rules, VariantResult, Workload
 from evbench.statistics import FEWEST_BLOCKS
+from evbench.traces import breakdown, chrome, serve
+from evbench.traces.completeness import prove, stamp
+from evbench.traces.record import Order
+from evbench.traces.timeline import Timeline
 from evbench.variants import Variant
 from evbench.worker import WorkerDied
 
@@ -225,7 +230,7 @@ def _session(
 ) -> None:
     """Measure what has to be measured, print the report, and exit with the code of its verdict."""
     if not fresh:
-        _refuse_idle(options)
+        _refuse_idle(options, ("out", "target"), "both sides are earlier results, nothing is run")
     asked = options.workload() if fresh else earlier.sides["baseline"].workload
     for side in earlier.sides.values():
         session.require_same_workload(side.workload, asked)
@@ -242,6 +247,7 @@ def _session(
     result = _carry_out(order)
     screen.print(to_console(report.describe(result)))
     traces = [side.trace.file for side in result.variants().values() if side.trace is not None]
+    traces += result.together
     raw = ["runs.jsonl"] if fresh else []
     tell(f"Written to {folder}: {', '.join(['report.md', 'verdict.json', 'result.json', *raw, *traces])}")
     raise typer.Exit(judge(result).exit_code)
@@ -398,6 +404,93 @@ def selftest_command(
     raise typer.Exit(0 if passed else 6)
 
 
+MEASURING = ("blocks", "starts", "precision", "max_time", "warmup", "order", "cold_files", "cold_compile", "throughput", "target", "resume")
+"""Options of commands that time something."""
+
+
+@app.command("trace")
+@with_options
+def trace_command(
+    *,
+    variant: Annotated[
+        str, typer.Argument(help="A variant (see evbench variants), or one with changed choices (baseline+attention=eager).")
+    ],
+    options: Options,
+) -> None:
+    """Record one variant under torch.profiler, untimed, and say whether the trace is complete.
+
+    Exit codes: 0 complete, 6 something was lost, 2 wrong input or a trace too large to keep.
+    """
+    _refuse_idle(options, [field.name for field in dataclasses.fields(Options) if field.name not in MEASURING], "trace times nothing")
+    if options.trace_tokens == 0:
+        raise UserError("--trace-tokens 0 is no trace; give 1 at least")
+    chosen, asked = variants.parse(variant), options.workload()
+    machine.require(chosen, asked.model, asked.device)
+    folder = options.out or Path("profiles", f"{_now().partition('.')[0].replace(':', '-')}-{asked.model}-trace")
+    tokens = min(options.trace_tokens, asked.new_tokens)
+    order = Order(folder / "trace.json.gz", chosen.name, tokens, options.modules)
+    try:
+        with show_progress() as progress:
+            traced = compare.trace(chosen, asked, order, options.wait, progress)
+    except KeyboardInterrupt:
+        complain("interrupted; nothing was recorded")
+        raise typer.Exit(130) from None
+    except WorkerDied as error:
+        complain(str(error))
+        raise typer.Exit(1) from None
+    sides = {chosen.name: traced.sections}
+    for table in (trace_report.where_the_time_went(sides), trace_report.families(sides)):
+        screen.print(to_rich(table, numbers=True))
+    told = f"{tokens} of {asked.new_tokens} new tokens" if tokens < asked.new_tokens else f"{tokens} new tokens"
+    tell(f"{told}; {traced.slowdown:.2f} times as long as without the profiler")
+    tell(stamp(traced.completeness))
+    tell(f"Written to {order.file}; to see it: evbench open {shlex.quote(str(order.file))}")
+    raise typer.Exit(6 if traced.completeness.losses else 0)
+
+
+@app.command("diff")
+def diff_command(
+    before: Annotated[Path, typer.Argument(metavar="A", help="A trace that evbench recorded.")],
+    after: Annotated[Path, typer.Argument(metavar="B", help="Another.")],
+) -> None:
+    """Say where two traces differ: time, work and idle GPU of each stage, kernels that are gone, and that are new."""
+    sides = {}
+    for name, file in (("A", before), ("B", after)):
+        trace = chrome.read(file)
+        timeline = Timeline(trace.events, file)
+        sides[name] = breakdown.sections(timeline, trace.events)
+        about = trace.header.get("evbench")
+        variant = f"{about.get('variant')}, " if isinstance(about, dict) else ""
+        tell(printable(f"{name}: {file}, {variant}{stamp(prove(timeline, trace.events, {}))}"))
+    for table in (trace_report.where_the_time_went(sides), trace_report.families(sides)):
+        screen.print(to_rich(table, numbers=True))
+    screen.print(to_rich(trace_report.gone_and_new(sides), numbers=False))
+
+
+@app.command("open")
+def open_command(
+    file: Annotated[Path, typer.Argument(help="A trace, single or merged.")],
+    offline: Annotated[bool, typer.Option("--offline", help="Show it in an installed viewer, without the internet.")] = False,
+) -> None:
+    """Show a trace in Perfetto, its stages pinned. The file is handed to the browser of this machine, and to nobody else."""
+    text = chrome.unpacked(file)
+    chrome.parse(text, file)
+    one = serve.desk(file, offline)
+    server = serve.listen(one, serve.PORT)
+    if len(text) > chrome.MUCH:
+        tell(f"{len(text) / 2**20:.0f} MiB unpacked are much for a browser. {chrome.how_to_open(file)}")
+    link = one.link(serve.PORT)
+    if not serve.open_browser(link):
+        tell(f"No browser here. Open this, {serve.how_from_elsewhere(serve.PORT)}")
+    tell(link)
+    try:
+        serve.hand_over(one, server)
+    except KeyboardInterrupt:
+        complain("interrupted; the trace was not fetched")
+        raise typer.Exit(130) from None
+    tell("The trace was fetched")
+
+
 def _mutants(variant: Variant, options: Options, plant: str | None) -> NoReturn:
     """Try all faults and all equal computations, print the table, and exit."""
     if plant is not None:
@@ -447,15 +540,14 @@ def _delay(text: str) -> Delay:
     return Delay(stage, percent("--plant", share))
 
 
-def _refuse_idle(options: Options) -> None:
-    """Raises UserError for an option that has no effect because nothing is run."""
-    heeded = ("out", "target")
+def _refuse_idle(options: Options, heeded: Sequence[str], why: str) -> None:
+    """Raises UserError for an option that has no effect."""
     idle = [
         field.name for field in dataclasses.fields(Options) if field.name not in heeded and getattr(options, field.name) != field.default
     ]
     if idle:
         told = ", ".join(f"--{name.replace('_', '-')}" for name in idle)
-        raise UserError(f"both sides are earlier results, nothing is run: {told} would have no effect; leave it out")
+        raise UserError(f"{why}: {told} would have no effect; leave it out")
 
 
 def main() -> None:

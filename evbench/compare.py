@@ -21,12 +21,18 @@ from evbench.outputs import Answers, Crew, Reference
 from evbench.planted import Delay
 from evbench.preparations import cache_in
 from evbench.render import to_markdown
-from evbench.results import FORMAT, Outputs, Plan, Result, Role, Rules, Session, VariantResult, Workload
+from evbench.results import FORMAT, Outputs, Plan, Result, Role, Rules, Session, Trace, VariantResult, Workload
 from evbench.session import Listener, Runner, Setting, Sitting, reference_dtype, require_same_weights, require_same_workload
+from evbench.traces import chrome
+from evbench.traces.merge import Side, merge
+from evbench.traces.record import Order
+from evbench.traces.timeline import Timeline
 from evbench.variants import REFERENCE, Variant
 from evbench.worker import Make, Worker
 
 Sides = dict[Role, VariantResult]
+AS_IT_RAN, ALIGNED = "trace-as-it-ran.json.gz", "trace-aligned.json.gz"
+"""Files with the traces of both sides."""
 
 
 @dataclass(frozen=True)
@@ -134,7 +140,43 @@ def _measure(asked: Asked, here: results.Machine, listener: Listener) -> Result:
             return _keep(asked, asked.earlier.sides | sides, (*asked.earlier.sessions, session), sitting.outputs)
 
         sitting.run(keep, asked.folder)
-        return keep()
+        result = keep()
+        sitting.tell("put the traces side by side")
+        result = dataclasses.replace(result, together=_merge_traces(result, asked.folder))
+        _write(result, asked.folder)
+        return result
+
+
+def _merge_traces(result: Result, folder: Path) -> tuple[str, ...]:
+    """Of both sides, if both were traced now. Returns the files' names."""
+    sides: dict[Role, Side] = {}
+    for role, side in result.variants().items():
+        if side.trace is not None:
+            read = chrome.read(folder / side.trace.file)
+            sides[role] = Side(read, Timeline(read.events, side.trace.file), side.variant)
+    if len(sides) < 2:
+        return ()
+    told = report.of_stages(result)
+    chrome.write(merge(sides, told, aligned=False), folder / AS_IT_RAN)
+    chrome.write(merge(sides, told, aligned=True), folder / ALIGNED)
+    return AS_IT_RAN, ALIGNED
+
+
+def trace(variant: Variant, workload: Workload, order: Order, wait: bool, listener: Listener) -> Trace:
+    """Record one variant, untimed. Its worker logs into the folder of the trace.
+
+    Raises:
+        UserError: as `carry_out`, or the trace would be too large.
+        WorkerDied: the worker crashed.
+    """
+    folder = order.file.parent
+    with journal.writing(folder), exclusive(gpu.identity() if workload.device == "cuda" else "cpu", wait, listener.say):
+        journal.make_folder(folder)
+        listener.step("start, import, make the model", 0, 1)
+        with Worker(Make(variant, workload), folder / "worker.log") as worker:
+            worker.built()
+            listener.step(f"trace {order.new_tokens} tokens", 0, 1)
+            return worker.profile(order)
 
 
 def reference(workload: Workload, plan: Plan, fingerprint: str, here: results.Machine, folder: Path) -> Reference:
@@ -202,9 +244,13 @@ def _keep(asked: Asked, sides: Sides, sessions: tuple[Session, ...], compared: O
         baseline=sides["baseline"],
         optimized=sides.get("optimized"),
         outputs=compared,
+        together=(),
     )
-    results.write(result, asked.folder / "result.json")
-    judged = judge(result)
-    write_whole(asked.folder / "verdict.json", to_json(judged, indent=1) + "\n")
-    write_whole(asked.folder / "report.md", to_markdown(report.describe(result), result.created, result.command))
+    _write(result, asked.folder)
     return result
+
+
+def _write(result: Result, folder: Path) -> None:
+    results.write(result, folder / "result.json")
+    write_whole(folder / "verdict.json", to_json(judge(result), indent=1) + "\n")
+    write_whole(folder / "report.md", to_markdown(report.describe(result), result.created, result.command))

@@ -34,7 +34,9 @@ from evbench.results import STAGES, Proof, in_a_row
 from evbench.signs import GREEDY, LAYER, LOAD, LOAD_MANY, SIGNS, STREAM, Sign
 from evbench.stages import Pipeline, run_stages
 from evbench.stream import answer_all
-from evbench.trace import PREFIX, events, ranges, record
+from evbench.traces import chrome
+from evbench.traces.record import Ranges, record
+from evbench.traces.timeline import PREFIX
 from evbench.variants import CHOICES, Variant
 
 SOURCES = {"cpu_op": "op", "kernel": "kernel", "cuda_runtime": "runtime", "cuda_driver": "runtime"}
@@ -43,6 +45,8 @@ LOADS, ANSWERS = re.compile(rf"{LOAD}|{LOAD_MANY}"), re.compile(r"evbench\.pipel
 """Functions whose order matters: entered, and left."""
 FURTHER = 2
 """Samples of the stream behind those of its first load."""
+LONGEST_NAME = 120
+"""Letters. Names of templates take pages."""
 TASKS = Path("/proc/self/task")
 """A folder for each thread of this process: proc(5)."""
 
@@ -76,8 +80,8 @@ def gather(pipeline: Pipeline[Any, Any, Any], feed: str, paths: Sequence[Path], 
     run_stages(pipeline, path, new_tokens)  # what is compiled now must not be seen while it is compiled
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "trace.json.gz"
-        answer, work = record(lambda: run_stages(pipeline, path, new_tokens, ranges(using)), file)
-        recorded = trace_names(events(file))
+        answer, work = record(lambda: run_stages(pipeline, path, new_tokens, Ranges(using)), file)
+        recorded = trace_names(chrome.read(file).events)
     names = {stage: Counter(recorded.get(stage, {})) for stage in STAGES}
     with Calls() as calls:
         run_stages(pipeline, path, new_tokens, calls.during)
@@ -95,7 +99,7 @@ def trace_names(trace: Iterable[dict[str, Any]]) -> Names:
     spans = {
         str(event["name"]).removeprefix(PREFIX): (event["ts"], event["ts"] + event["dur"])
         for event in slices
-        if event.get("cat") == "user_annotation" and str(event["name"]).startswith(PREFIX)
+        if event.get("cat") == "user_annotation" and event["name"].removeprefix(PREFIX) in STAGES
     }
     names: dict[str, Counter[str]] = {stage: Counter() for stage in spans}
     for event in slices:
@@ -265,9 +269,10 @@ def met(sign: Sign, evidence: Evidence) -> str | None:
 
 def _told(sign: Sign, found: Mapping[str, int]) -> str:
     """The name seen most often, and how often all of them."""
-    most = max(found, key=lambda name: found[name])
+    most = max(found, key=lambda name: found[name]).partition(":")[2]
+    shown = most if len(most) <= LONGEST_NAME else f"{most[:LONGEST_NAME]}..."
     others = f" and {len(found) - 1} like it" if len(found) > 1 else ""
-    return f"{sign.stage}: {sign.what}: {sum(found.values())} x {most.partition(':')[2]}{others}"
+    return f"{sign.stage}: {sign.what}: {sum(found.values())} x {shown}{others}"
 
 
 def _least(sign: Sign, evidence: Evidence) -> int:

@@ -80,6 +80,9 @@ class Options:
         ),
     ] = 0
     trace_tokens: Annotated[int, typer.Option(min=0, help="Tokens generated in the run that is traced. 0: no trace.")] = 16
+    modules: Annotated[
+        bool, typer.Option("--modules", help="In traces, also a range for each part of the model, where it is called as such.")
+    ] = False
     target: Annotated[
         list[str] | None,
         typer.Option(help="A time to reach, such as 'video-llava.generate<2.5s', any number of times. Exit code 3 if one is missed."),
@@ -117,6 +120,7 @@ class Options:
             warmup_runs=self.warmup,
             warmup_seconds=WARMUP_SECONDS,
             trace_tokens=self.trace_tokens,
+            trace_modules=self.modules,
             cold_files=self.cold_files,
             cold_compile=self.cold_compile,
             throughput=self.throughput,

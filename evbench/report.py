@@ -7,6 +7,7 @@ import statistics
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from evbench import trace_report
 from evbench.demands import Outcome
 from evbench.differences import machine_differences
 from evbench.equivalence import FED, GRADES, distance
@@ -28,8 +29,25 @@ from evbench.judge import (
     unequal_work,
 )
 from evbench.render import Report, Table, printable
-from evbench.results import STAGES, Build, Check, Energy, Fed, Machine, Outputs, Result, Role, Run, Session, StreamRun, VariantResult, Work
+from evbench.results import (
+    STAGES,
+    Build,
+    Check,
+    Energy,
+    Fed,
+    Machine,
+    Outputs,
+    Result,
+    Role,
+    Run,
+    Section,
+    Session,
+    StreamRun,
+    VariantResult,
+    Work,
+)
 from evbench.statistics import FEWEST_BLOCKS, BreakEven, Interval
+from evbench.traces.completeness import stamp
 from evbench.units import NOT_MEASURED, format_bytes, format_range, format_ratio, format_ratios, format_seconds, format_signed
 from evbench.variants import CHOICES, VARIANTS
 
@@ -53,6 +71,9 @@ def describe(result: Result) -> Report:
     if judged.demands:
         tables.append(_demands(judged.demands))
     tables += [_before(variants, judged), _spreads(judged), *_memory(variants)]
+    traced: dict[str, Sequence[Section]] = {role: side.trace.sections for role, side in variants.items() if side.trace is not None}
+    if traced:
+        tables.append(trace_report.where_the_time_went(traced))
     return Report(
         title=printable(f"{result.baseline.workload.model}: {title}"),
         facts={name: printable(text) for name, text in _facts(result).items()},
@@ -61,7 +82,12 @@ def describe(result: Result) -> Report:
         tables=tuple(tables),
         outputs=_outputs(variants),
         notes=_notes(result, judged),
-        appendix=(_proofs(variants), *((_all_checks(result.outputs),) if result.outputs else ())),
+        appendix=(
+            *((trace_report.families(traced),) if traced else ()),
+            *((trace_report.gone_and_new(traced),) if len(traced) == 2 else ()),
+            _proofs(variants),
+            *((_all_checks(result.outputs),) if result.outputs else ()),
+        ),
     )
 
 
@@ -156,6 +182,18 @@ def _times(variants: dict[Role, VariantResult], judged: Judgement) -> Table:
     columns = ("", *variants, *(("times as fast", "95 % interval", "") if comparing else ()))
     rows = [_row(line, judged, comparing) for line in (*judged.stages, judged.total)]
     return Table("Time: median of each stage, and end to end without barriers between them", columns, tuple(rows))
+
+
+def of_stages(result: Result) -> dict[str, dict[str, str]]:
+    """Stage -> what its line of the report says, and how its outputs compare: for the stages of a merged trace."""
+    judged, names = judge(result), ("times as fast", "95 % interval", "claim")
+    told = {}
+    for line in judged.stages:
+        _, baseline, optimized, *compared = _row(line, judged, True)
+        told[line.name] = {"baseline, median": baseline, "optimized, median": optimized, **dict(zip(names, compared, strict=True))}
+        grades = [check.grade for check in result.outputs.checks if check.stage == line.name] if result.outputs is not None else []
+        told[line.name]["outputs"] = max(grades, key=GRADES.index) if grades else "not compared"
+    return told
 
 
 def _in_a_row(result: Result, judged: Judgement, line: Line) -> Table:
@@ -446,7 +484,9 @@ def _notes(result: Result, judged: Judgement) -> tuple[str, ...]:
             f"{trace.file} with {trace.new_tokens} new tokens ({trace.slowdown:.2f} times as long as without the profiler)"
             for trace in traces
         )
-        notes.append(f"Traces, each of one sample in an untimed run of its own: {lengths}. Open one in https://ui.perfetto.dev.")
+        both = f" Both on one timeline, and stage by stage: {', '.join(result.together)}." if result.together else ""
+        notes.append(f"Traces, each of one sample in an untimed run of its own: {lengths}.{both} Open one with evbench open.")
+        notes += [f"{trace.file} is {stamp(trace.completeness)}." for trace in traces]
     if result.baseline.workload.seed is not None:
         notes.append("Random weights: the text means nothing. It shows whether both variants compute the same.")
     return tuple(printable(note) for note in notes)

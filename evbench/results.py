@@ -13,9 +13,9 @@ from evbench.encoding import from_json, to_json
 from evbench.errors import UserError
 from evbench.files import write_whole
 
-FORMAT = 4
+FORMAT = 5
 """Raised whenever a file written before could no longer be read. 1: first. 2: blocks, runs without barriers, several samples. 3: outputs
-compared, choices proven. 4: samples in a row."""
+compared, choices proven. 4: samples in a row. 5: traces in numbers."""
 
 STAGES = ("load", "preprocess", "vision", "generate")
 Kind = Literal["first", "warmup", "timed", "blocked"]
@@ -272,6 +272,50 @@ class Build:
 
 
 @dataclass(frozen=True)
+class Completeness:
+    """Whether a trace holds all that happened."""
+
+    losses: tuple[str, ...]
+    """What speaks against it. Empty: it is complete."""
+    launches: int
+    """Calls of the host, in the stages, that start work on the GPU."""
+    work: int
+    """Kernels, copies and fills that ran on the GPU."""
+    fewest_in_step: int | None
+    """Of these, in a further token; of operations where there is no GPU. None if no token is told apart."""
+    most_in_step: int | None
+    slowdown: dict[str, float]
+    """Stage -> its time in the trace against the same run without the profiler."""
+
+
+@dataclass(frozen=True)
+class Used:
+    """What ran under one name."""
+
+    name: str
+    family: str
+    seconds: float
+    count: int
+    copied: int
+    """Bytes, where the profiler tells: of copies and fills."""
+
+
+@dataclass(frozen=True)
+class Section:
+    """A stage of a trace, or the prefill or the further tokens of generate."""
+
+    name: str
+    seconds: float
+    """From its first to its last moment, the profiler's price included."""
+    busy: float | None
+    """Of these, with work on the GPU. None without a GPU."""
+    host_bound: float | None
+    """Of these, with an idle GPU whose next work the host had not launched yet."""
+    used: tuple[Used, ...]
+    """Work on the GPU; without one operations on the host, each without those inside it. The longest first."""
+
+
+@dataclass(frozen=True)
 class Trace:
     """One sample under torch.profiler."""
 
@@ -281,6 +325,8 @@ class Trace:
     """Fewer than in a timed run, so that viewers open it."""
     slowdown: float
     """Time of the profiled run against the same run without the profiler."""
+    completeness: Completeness
+    sections: tuple[Section, ...]
 
 
 @dataclass(frozen=True)
@@ -330,6 +376,8 @@ class Plan:
     warmup_seconds: float
     trace_tokens: int
     """Decode steps in the profiled run: a whole answer makes a trace that few viewers open. 0 for no trace."""
+    trace_modules: bool
+    """Whether each part of the model has ranges of its own there."""
     cold_files: bool
     """Whether the input is dropped from the page cache before each run."""
     cold_compile: bool
@@ -501,6 +549,8 @@ class Result:
     optimized: VariantResult | None
     outputs: Outputs | None
     """None if there is no other side, or if the session was interrupted before outputs were compared."""
+    together: tuple[str, ...]
+    """Files with the traces of both sides on one timeline."""
 
     def __post_init__(self) -> None:
         if missing := {side.session for side in self.variants().values()} - {session.started for session in self.sessions}:

@@ -35,6 +35,7 @@ from evbench.results import (
 )
 from evbench.schedule import SLOT, pattern, slots
 from evbench.statistics import smallest_effect, unsteady
+from evbench.traces import record
 from evbench.variants import Variant
 from evbench.worker import Measure, Stream
 
@@ -62,7 +63,7 @@ class Runner(Observer, Protocol):
 
     def prove(self) -> tuple[Proof, ...]: ...
 
-    def profile(self, file: Path, new_tokens: int) -> Trace: ...
+    def profile(self, order: record.Order) -> Trace: ...
 
     def repeat(self, seconds: float, idle_watts: float | None) -> Energy | None: ...
 
@@ -346,7 +347,11 @@ class Sitting:
         if self._plan.trace_tokens:
             tokens = min(self._plan.trace_tokens, self._workload.new_tokens)
             self.tell(f"{role}: trace {tokens} tokens")
-            self.traces[role] = self.worker(role).profile(folder / f"trace-{role}.json.gz", tokens)
+            order = record.Order(folder / f"trace-{role}.json.gz", self._variants[role].name, tokens, self._plan.trace_modules)
+            try:
+                self.traces[role] = self.worker(role).profile(order)
+            except record.TooLarge as error:  # the times are worth more than their picture
+                self._setting.listener.say(str(error))
 
     def _answers(self) -> Answers:
         _, sides = self.results()

@@ -158,12 +158,14 @@ SIGNS: dict[str, dict[str, tuple[Sign, ...]]] = {
             Sign("vision", "call for one image", r"function:evbench\.pipelines\.eventgpt\.EventGPTModel\.features$",
                      "each frame", EVENTS),
             Sign("vision", "compiled graph", COMPILED, "never"),
+            Sign("vision", "replay of a CUDA graph", REPLAY, "never"),
         ),
         "batched": (
             Sign("vision", "call of the tower's used layers", r"function:evbench\.pipelines\.video_llava\.used_layers\.", models=VIDEO),
             Sign("vision", "call of the tower with all images", r"function:evbench\.pipelines\.eventgpt\.batched\.", models=EVENTS),
             Sign("vision", "layers that are not compiled", LAYER),
             Sign("vision", "compiled graph", COMPILED, "never"),
+            Sign("vision", "replay of a CUDA graph", REPLAY, "never"),
         ),
         "compile": (
             Sign("vision", "call for the layers used", r"function:evbench\.pipelines\.video_llava\.used_layers\.", models=VIDEO),
@@ -172,6 +174,7 @@ SIGNS: dict[str, dict[str, tuple[Sign, ...]]] = {
             Sign("vision", "code of the compiler", INDUCTOR),
             Sign("vision", "Triton kernels of the compiler", TRITON, devices=GPU),
             Sign("vision", "layers not compiled", LAYER, "never"),
+            Sign("vision", "replay of a CUDA graph", REPLAY, "never"),
         ),
         "graph": (
             Sign("vision", "call of a captured tower", REPLAYED),

@@ -78,6 +78,8 @@ class Stages(Protocol[Loaded, Inputs, Features]):
 class Pipeline(Stages[Loaded, Inputs, Features], Protocol[Loaded, Inputs, Features]):
     """The stages of a model, whose outputs can be compared. What they hand over are `Outcome`s."""
 
+    model: Any
+    """The torch module that all of them work with."""
     parameters: int
     weights_fingerprint: str
     quantum: float

@@ -23,6 +23,7 @@ from evbench.measure import Place
 from evbench.observe import Observation
 from evbench.planted import Delay
 from evbench.results import Build, Energy, Proof, Run, StreamRun, Trace, Workload, in_a_row
+from evbench.traces.record import Order, TooLarge
 from evbench.variants import Variant
 
 Reply = TypeVar("Reply")
@@ -86,10 +87,17 @@ class Spent:
 
 @dataclass(frozen=True)
 class Profile:
-    """Run one sample under the profiler and write its trace. Answered by a Trace."""
+    """Run one sample under the profiler and write its trace. Answered by a Traced."""
 
-    file: Path
-    new_tokens: int
+    order: Order
+
+
+@dataclass(frozen=True)
+class Traced:
+    """None if the trace was too large to keep; what to do about it is told then."""
+
+    trace: Trace | None
+    told: str
 
 
 @dataclass(frozen=True)
@@ -198,9 +206,13 @@ class Worker:
         self._send(Prove())
         return self._receive(Proven).proofs
 
-    def profile(self, file: Path, new_tokens: int) -> Trace:
-        self._send(Profile(file, new_tokens))
-        return self._receive(Trace)
+    def profile(self, order: Order) -> Trace:
+        """Raises TooLarge. The worker lives on."""
+        self._send(Profile(order))
+        traced = self._receive(Traced)
+        if traced.trace is None:
+            raise TooLarge(traced.told)
+        return traced.trace
 
     def repeat(self, seconds: float, idle_watts: float | None) -> Energy | None:
         self._send(Repeat(seconds, idle_watts))
@@ -264,7 +276,6 @@ def _answer(connection: Connection, pipeline: Any, variant: Variant, workload: W
     from evbench.observe import follow, observe
     from evbench.stages import run_stages
     from evbench.stream import measure_stream
-    from evbench.trace import profile
 
     paths = [Path(sample.path) for sample in workload.samples]
     using = _instruments(workload.device)
@@ -282,7 +293,7 @@ def _answer(connection: Connection, pipeline: Any, variant: Variant, workload: W
             row = [paths[sample] for sample in in_a_row(command.samples, len(paths))]
             connection.send(measure_stream(pipeline, variant.feed, row, workload.new_tokens, command.turn, command.block, using))
         elif isinstance(command, Profile):
-            connection.send(profile(pipeline, paths[0], command.new_tokens, command.file, using))
+            connection.send(_trace(pipeline, paths[0], command.order, using))
         elif isinstance(command, Prove):
             evidence = gather(pipeline, variant.feed, paths, workload.new_tokens, using)
             connection.send(Proven(prove(variant, workload.model, workload.device, evidence)))
@@ -294,6 +305,15 @@ def _answer(connection: Connection, pipeline: Any, variant: Variant, workload: W
             connection.send(Followed())
         else:
             connection.send(Spent(_spend(command, lambda: run_stages(pipeline, paths[0], workload.new_tokens), using.synchronize)))
+
+
+def _trace(pipeline: Any, path: Path, order: Order, using: Any) -> Traced:
+    from evbench.traces.record import profile
+
+    try:
+        return Traced(profile(pipeline, path, order, using), "")
+    except TooLarge as error:
+        return Traced(None, str(error))
 
 
 def _spend(command: Repeat, once: Callable[[], object], synchronize: Callable[[], None]) -> Energy | None:

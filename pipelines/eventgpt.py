@@ -143,25 +143,25 @@ class EventGPT:
 
     def __init__(self, variant: Variant, workload: Workload, dtype: str | None = None) -> None:
         """`dtype` to compute in another type than the workload's, with the same weights."""
-        self._model, self._processor, self._tokenizer = _make(variant, workload)
-        self.parameters = checkpoint.parameter_count(self._model)
-        self.weights_fingerprint = checkpoint.fingerprint(self._model)
+        self.model, self._processor, self._tokenizer = _make(variant, workload)
+        self.parameters = checkpoint.parameter_count(self.model)
+        self.weights_fingerprint = checkpoint.fingerprint(self.model)
         if dtype is not None:
-            self._model.to(getattr(torch, dtype))
+            self.model.to(getattr(torch, dtype))
             workload = dataclasses.replace(workload, dtype=dtype)
         self._workload = workload
         self.image_processor = self._processor
         self.quantum = quantum(self.image_processor)
-        self.tower = self._model.visual_tower
+        self.tower = self.model.visual_tower
         self.used_layers = len(self.tower.encoder.layers)
-        self.decoder = self._model.language.model
+        self.decoder = self.model.language.model
         self._read = READERS[variant.decode]
         self.load_many: Callable[[Sequence[Path]], list[tuple[EventImages, Work]]] | None = None  # each image is a file of its own
         self._pixels = PREPROCESSORS[variant.preprocess](self._processor, workload)
-        heads = checkpoint.heads(self.tower.config, self._model.language.config)
+        heads = checkpoint.heads(self.tower.config, self.model.language.config)
         attention.require(variant.attention, heads, workload.device, getattr(torch, workload.dtype))
-        self._encode = ENCODERS[variant.vision](self._model, variant)
-        llama, end_token = self._model.language, self._tokenizer.eos_token_id
+        self._encode = ENCODERS[variant.vision](self.model, variant)
+        llama, end_token = self.model.language, self._tokenizer.eos_token_id
         self._language = LanguageModel(llama, llama.model, llama.lm_head, end_token, workload.stop_at_end)
         self._generate = GENERATORS[variant.generate](self._language, variant)
 
@@ -175,7 +175,7 @@ class EventGPT:
     def preprocess(self, loaded: EventImages, /) -> tuple[Inputs, Work]:
         before, after = self._halves()
         pixels = self._pixels(loaded)
-        visual = len(pixels) + checkpoint.tokens_per_image(self._model.visual_tower.config)
+        visual = len(pixels) + checkpoint.tokens_per_image(self.model.visual_tower.config)
         prompt = before.shape[1] + visual + after.shape[1]
         if prompt > CONTEXT:
             raise UserError(f"the prompt has {prompt} tokens and EventGPT takes {CONTEXT}; give a shorter --prompt")
@@ -202,7 +202,7 @@ class EventGPT:
 
     def _fuse(self, features: Features) -> torch.Tensor:
         """The question with the event features in its middle: [1, prompt, hidden]."""
-        embed = self._model.language.get_input_embeddings()
+        embed = self.model.language.get_input_embeddings()
         return torch.cat([embed(features.before), features.visual, embed(features.after)], dim=1)
 
     def _halves(self) -> tuple[torch.Tensor, torch.Tensor]:
@@ -211,7 +211,7 @@ class EventGPT:
         return torch.tensor([before], device=device), torch.tensor([after], device=device)
 
     def _attention(self) -> str:
-        return checkpoint.attention_name(self._model.visual_tower.config, self._model.language.config)
+        return checkpoint.attention_name(self.model.visual_tower.config, self.model.language.config)
 
 
 def prompt_halves(tokenizer: Any, prompt: str) -> tuple[list[int], list[int]]:

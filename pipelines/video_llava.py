@@ -81,25 +81,25 @@ class VideoLlava:
 
     def __init__(self, variant: Variant, workload: Workload, dtype: str | None = None) -> None:
         """`dtype` to compute in another type than the workload's, with the same weights."""
-        self._model, self._processor = _make(variant, workload)
-        self.parameters = checkpoint.parameter_count(self._model)
-        self.weights_fingerprint = checkpoint.fingerprint(self._model)
+        self.model, self._processor = _make(variant, workload)
+        self.parameters = checkpoint.parameter_count(self.model)
+        self.weights_fingerprint = checkpoint.fingerprint(self.model)
         if dtype is not None:
-            self._model.to(getattr(torch, dtype))
+            self.model.to(getattr(torch, dtype))
             workload = dataclasses.replace(workload, dtype=dtype)
         self._workload = workload
         self.image_processor = self._processor.video_processor
         self.quantum = quantum(self.image_processor)
-        self.tower, self.used_layers = self._model.model.video_tower, _used_layers(self._model)
-        self.decoder = self._model.model.language_model
+        self.tower, self.used_layers = self.model.model.video_tower, _used_layers(self.model)
+        self.decoder = self.model.model.language_model
         self._decode = decoder(variant.decode)
         self._decode_many: DecodeMany | None = getattr(self._decode, "many", None)
         self.load_many = None if self._decode_many is None else self._load_many
         self._preprocess = PREPROCESSORS[variant.preprocess](self._processor, workload)
         attention.require(variant.attention, self._heads(), workload.device, getattr(torch, workload.dtype))
-        self._encode = ENCODERS[variant.vision](self._model, variant)
+        self._encode = ENCODERS[variant.vision](self.model, variant)
         end_token = self._processor.tokenizer.eos_token_id
-        self._language = LanguageModel(self._model, self.decoder, self._model.lm_head, end_token, workload.stop_at_end)
+        self._language = LanguageModel(self.model, self.decoder, self.model.lm_head, end_token, workload.stop_at_end)
         self._generate = GENERATORS[variant.generate](self._language, variant)
 
     def load(self, path: Path, /) -> tuple[Frames, Work]:
@@ -136,15 +136,15 @@ class VideoLlava:
 
     def _fuse(self, features: Features) -> torch.Tensor:
         """Text embeddings with the visual features in the places of `<video>`: [1, prompt, hidden]."""
-        embeddings = self._model.get_input_embeddings()(features.tokens)
-        places = (features.tokens == self._model.config.video_token_id).unsqueeze(-1)
+        embeddings = self.model.get_input_embeddings()(features.tokens)
+        places = (features.tokens == self.model.config.video_token_id).unsqueeze(-1)
         return torch.as_tensor(embeddings.masked_scatter(places, features.visual.to(embeddings.dtype)))
 
     def _attention(self) -> str:
-        return checkpoint.attention_name(self._model.config.vision_config, self._model.config.text_config)
+        return checkpoint.attention_name(self.model.config.vision_config, self.model.config.text_config)
 
     def _heads(self) -> list[tuple[int, int, int]]:
-        return checkpoint.heads(self._model.config.vision_config, self._model.config.text_config)
+        return checkpoint.heads(self.model.config.vision_config, self.model.config.text_config)
 
 
 def _loading(frames: Frames) -> Work:

@@ -21,7 +21,7 @@ def tiny_video_llava(**changes: Any) -> Workload:
 def save_tiny_video_llava(folder: Path) -> Path:
     """The tiny model as a Hugging Face checkpoint folder."""
     pipeline = VideoLlava(parse("baseline"), tiny_video_llava())
-    pipeline._model.save_pretrained(folder)
+    pipeline.model.save_pretrained(folder)
     pipeline._processor.save_pretrained(folder)
     return folder
 

@@ -29,7 +29,8 @@ def interruptible(arguments: str, folder: Path) -> Iterator[subprocess.Popen[str
     command = [sys.executable, "-m", "evbench.cli", *shlex.split(arguments)]
     # A shell that starts this test in the background has told its children to ignore the signal.
     heed = partial(signal.signal, signal.SIGINT, signal.default_int_handler)
-    with subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True, preexec_fn=heed) as running:
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, cwd=folder, stdout=pipe, stderr=pipe, text=True, preexec_fn=heed) as running:
         try:
             yield running
         finally:

@@ -16,6 +16,7 @@ from evbench.results import (
     Block,
     Build,
     Check,
+    Completeness,
     Machine,
     Memory,
     Outputs,
@@ -25,9 +26,12 @@ from evbench.results import (
     Rules,
     Run,
     Sample,
+    Section,
     Session,
     StageRun,
     StreamRun,
+    Trace,
+    Used,
     VariantResult,
     Work,
     Workload,
@@ -47,7 +51,7 @@ NOWHERE = Sample("", "", 0, 0)
 """For a pipeline that is given its input by hand."""
 MACHINE = Machine("Linux", "CPU", 2, 2**34, None, "3.11", {"torch": "2.14", "av": None}, "abc")
 GREEDY = Proof("decoding", "greedy", True, "generate: 2 x aten::argmax")
-PLAN = Plan("in turn", 10, 1, None, 600.0, 30, 120.0, 16, False, False, 0)
+PLAN = Plan("in turn", 10, 1, None, 600.0, 30, 120.0, 16, False, False, False, 0)
 STARTED = "2026-01-01T00:00:00Z"
 
 
@@ -113,6 +117,17 @@ def make_side(*runs: Run, variant: str = "baseline", **workload: Any) -> Variant
     )
 
 
+SECTIONS = (
+    Section("load", 0.1, 0.02, 0.06, (Used("Memcpy HtoD", "copy", 0.02, 8, 4_665_600),)),
+    Section("vision", 0.02, 0.019, 0.0, (Used("gemm", "matrix multiply", 0.015, 144, 0), Used("flash_fwd", "attention", 0.004, 24, 0))),
+)
+COMPLETE = Completeness((), 176, 176, 90, 90, {"load": 1.1, "vision": 1.4})
+
+
+def make_trace(file: str = "trace-baseline.json.gz", new_tokens: int = 16, **fields: Any) -> Trace:
+    return dataclasses.replace(Trace(file, new_tokens, 1.5, COMPLETE, SECTIONS), **fields)
+
+
 def make_stream(seconds: float = 0.8, samples: int = 2, tokens: tuple[int, ...] = (5, 6), **fields: Any) -> StreamRun:
     """Of the one sample of `make_side`, again and again; a quarter of the time is loading, all of it waited for."""
     made = StreamRun(
@@ -166,5 +181,14 @@ def make_result(
 ) -> Result:
     asked = dataclasses.replace(Rules({}, (), (), False, ()), **rules)
     return Result(
-        results.FORMAT, "0", STARTED, "evbench compare", asked, sessions or (make_session(),), baseline or make_side(), optimized, outputs
+        results.FORMAT,
+        "0",
+        STARTED,
+        "evbench compare",
+        asked,
+        sessions or (make_session(),),
+        baseline or make_side(),
+        optimized,
+        outputs,
+        (),
     )

@@ -34,13 +34,14 @@ from evbench.results import (
     Workload,
 )
 from evbench.session import Setting, Sitting
+from evbench.traces.record import Order
 from evbench.variants import parse
 from evbench.worker import Measure, Stream
-from tests.examples import GREEDY, PRESERVED
+from tests.examples import GREEDY, PRESERVED, make_trace
 
 SECONDS = {"load": 0.1, "preprocess": 0.05, "vision": 0.08, "generate": 0.4}
 MACHINE = Machine("Linux", "CPU", 2, 2**34, None, "3.11", {"torch": "2.14"}, "abc")
-PLAN = Plan("in turn", 10, 1, None, 600.0, 30, 120.0, 0, False, False, 0)
+PLAN = Plan("in turn", 10, 1, None, 600.0, 30, 120.0, 0, False, False, False, 0)
 
 OUTPUTS = PRESERVED
 
@@ -202,8 +203,8 @@ class SimulatedWorker:
     def observe(self, sample: int, file: Path, given: Observation | None = None, swap: bool = False) -> Observation:
         raise AssertionError("outputs are not simulated")
 
-    def profile(self, file: Path, new_tokens: int) -> Trace:
-        return Trace(file.name, new_tokens, 1.5)
+    def profile(self, order: Order) -> Trace:
+        return make_trace(order.file.name, order.new_tokens)
 
     def repeat(self, seconds: float, idle_watts: float | None) -> Energy | None:
         return None
@@ -235,7 +236,7 @@ def sit(machine: SimulatedMachine, journal: Journal, roles: tuple[Role, ...] = (
     session, sides = sitting.results()
     rules = Rules({}, (), (), False, ())
     return Result(
-        FORMAT, "0", session.started, "evbench compare", rules, (session,), sides["baseline"], sides.get("optimized"), sitting.outputs
+        FORMAT, "0", session.started, "evbench compare", rules, (session,), sides["baseline"], sides.get("optimized"), sitting.outputs, ()
     )
 
 

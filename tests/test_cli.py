@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
-import gzip
 import json
+import re
 import signal
 import subprocess
 import sys
+import urllib.request
 from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from evbench import __version__, compare, journal, results, sample
+from evbench import __version__, compare, journal, results, sample, trace_report
 from evbench.cli import main
+from evbench.compare import ALIGNED, AS_IT_RAN
 from evbench.judge import judge
 from evbench.results import STAGES, Result
 from evbench.schedule import slots
-from evbench.trace import PREFIX
+from evbench.traces import chrome
+from evbench.traces.timeline import Timeline
 from tests.checkpoints import change_config, save_tiny_video_llava
 from tests.command import evbench, interruptible, kill_a_worker, refused, wait_for
 from tests.examples import MACHINE, make_result, make_session, make_side
 from tests.simulation import Noise, SimulatedMachine, simulate
+from tests.traces import stages
 
 QUICK = "--preset tiny --blocks 6 --starts 1 --warmup 8 --new-tokens 20 --trace-tokens 5"
 VERDICTS = (0, 3, 4, 6)
@@ -133,16 +136,88 @@ def test_each_run_knows_its_first_token_and_its_further_ones(session: Session) -
 @pytest.mark.slow
 @pytest.mark.parametrize("role", ["baseline", "optimized"])
 def test_the_trace_has_the_stages_as_named_ranges(session: Session, role: str) -> None:
-    with gzip.open(session[0] / f"trace-{role}.json.gz", "rt", encoding="utf-8") as file:
-        events: list[dict[str, Any]] = json.load(file)["traceEvents"]
-    ranges = sorted((event for event in events if str(event.get("name", "")).startswith(PREFIX)), key=lambda event: event["ts"])
-    assert [event["name"] for event in ranges] == [PREFIX + stage for stage in STAGES]
-    for before, after in pairwise(ranges):
-        assert before["ts"] + before["dur"] <= after["ts"], "stages follow each other"
-    operators = [event for event in events if event.get("cat") == "cpu_op"]
-    for stage in ranges[1:]:
-        inside = [event for event in operators if stage["ts"] <= event["ts"] < stage["ts"] + stage["dur"]]
-        assert inside, f"{stage['name']} shows what ran"
+    file = session[0] / f"trace-{role}.json.gz"
+    trace = chrome.read(file)
+    timeline = Timeline(trace.events, file)
+    assert [trace.header["evbench"]["variant"], len(timeline.steps)] == [role, 4]
+    assert trace.header["evbench"]["stamp"].startswith("COMPLETE")
+    operators = [event for event in trace.events if event.get("cat") == "cpu_op"]
+    for stage in ("preprocess", "vision", "generate"):
+        assert any(timeline.stage_at(event["ts"]) == stage for event in operators), f"{stage} shows what ran"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("file", [AS_IT_RAN, ALIGNED])
+def test_both_traces_are_on_one_timeline(session: Session, file: str) -> None:
+    folder, done = session
+    assert file in done.stdout
+    trace = chrome.read(folder / file)
+    assert {role: about["variant"] for role, about in trace.header["evbench"].items()} == {role: role for role in ("baseline", "optimized")}
+    joined = [event for event in trace.events if event.get("cat") == "evbench" and event["ph"] in "sf"]
+    assert [event["name"] for event in joined] == [stage for stage in STAGES for _ in "sf"]
+    assert all(
+        event["args"]["baseline, median"] and event["args"]["95 % interval"] and event["args"]["outputs"] == "pass" for event in joined
+    )
+
+
+@pytest.mark.slow
+def test_traces_are_compared(session: Session) -> None:
+    folder, _ = session
+    done = evbench(f"diff {folder}/trace-baseline.json.gz {folder}/trace-optimized.json.gz", folder.parent)
+    assert done.returncode == 0, done.stderr
+    assert "baseline, COMPLETE" in done.stdout
+    assert "Where the time went" in done.stdout and "What the time was spent on" in done.stdout
+    assert re.search(r"vision +gone +aten::\w+", done.stdout), "an operation that the compiler has taken in"
+    twice = evbench(f"diff {folder}/trace-baseline.json.gz {folder}/{ALIGNED}", folder.parent)
+    assert (twice.returncode, twice.stdout) == (2, done.stdout.splitlines(keepends=True)[0])
+    assert "holds several runs" in twice.stderr
+
+
+@pytest.mark.slow
+def test_one_variant_is_traced(tmp_path: Path) -> None:
+    asked = "trace baseline --preset tiny --device cpu --new-tokens 6 --trace-tokens 3"
+    done = evbench(f"{asked} --modules --out out", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "3 of 6 new tokens" in done.stdout and "COMPLETE: " in done.stdout and "evbench open out/trace.json.gz" in done.stdout
+    assert len(Timeline(chrome.read(tmp_path / "out" / "trace.json.gz").events, "out").steps) == 2
+    for options, told in (("--blocks 9", "--blocks would have no effect"), ("--trace-tokens 0", "is no trace")):
+        wrong = evbench(f"{asked} {options} --out wrong", tmp_path)
+        assert wrong.returncode == 2 and told in wrong.stderr and len(wrong.stderr.splitlines()) == 1
+    assert not (tmp_path / "wrong").exists()
+
+
+@pytest.mark.slow
+def test_a_trace_is_handed_to_perfetto_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER"):
+        monkeypatch.delenv(name, raising=False)
+    file = tmp_path / "trace.json.gz"
+    chrome.write(chrome.Trace({}, stages()), file)
+    with interruptible(f"open {file}", tmp_path) as running:
+        assert running.stdout is not None
+        assert "ssh -L 9001:127.0.0.1:9001" in running.stdout.readline()
+        link = urlsplit(running.stdout.readline().strip())
+        (source,) = parse_qs(link.fragment.removeprefix("!/?"))["url"]
+        asked = urllib.request.Request(source, headers={"Origin": f"{link.scheme}://{link.netloc}"})
+        with urllib.request.urlopen(asked, timeout=10) as answer:
+            assert answer.read() == file.read_bytes()
+        assert running.stdout.readline() == "The trace was fetched\n"
+        assert running.wait(timeout=30) == 0
+    with interruptible(f"open {file}", tmp_path) as running:
+        assert running.stdout is not None and running.stderr is not None
+        running.stdout.readline()
+        running.send_signal(signal.SIGINT)
+        assert running.wait(timeout=30) == 130
+        assert running.stderr.read() == "evbench: interrupted; the trace was not fetched\n"
+
+
+@pytest.mark.parametrize("command", ["diff {0} {0}", "open {0}"])
+def test_what_is_no_trace_is_told_in_one_line(command: str, tmp_path: Path) -> None:
+    file = tmp_path / "trace.json.gz"
+    file.write_bytes(b"")
+    for name in (file, tmp_path / "gone.json.gz", tmp_path):
+        done = evbench(command.format(name), tmp_path)
+        assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (2, "", 1)
+        assert str(name) in done.stderr
 
 
 @pytest.mark.slow
@@ -150,11 +225,14 @@ def test_earlier_results_can_be_sides(session: Session) -> None:
     folder, _ = session
     again = evbench(f"compare --baseline {folder} --optimized {folder}/result.json --out again", folder.parent)
     assert again.returncode in VERDICTS, again.stderr
-    told = (folder / "report.md").read_text(encoding="utf-8").splitlines()
-    retold = (folder.parent / "again" / "report.md").read_text(encoding="utf-8").splitlines()
-    assert retold[0] == told[0]
-    untraced = [line for line in told[3:] if not line.startswith("- Traces")]
-    assert retold[3:] == untraced, "all but the date, the command and the traces, which stay where they are"
+    told = (folder / "report.md").read_text(encoding="utf-8").split("\n## ")
+    retold = (folder.parent / "again" / "report.md").read_text(encoding="utf-8").split("\n## ")
+    assert retold[0].splitlines()[3:] == told[0].splitlines()[3:], "all but the date and the command"
+    notes = next(part for part in told if part.startswith("Notes"))
+    untraced = "\n".join(line for line in notes.split("\n") if not line.startswith(("- Traces", "- trace-")))
+    traced = (trace_report.WENT, trace_report.SPENT, trace_report.ONLY)
+    expected = [untraced if part is notes else part for part in told[1:] if not part.startswith(traced)]
+    assert retold[1:] == expected, "traces stay where they are"
     assert results.read(folder.parent / "again").baseline.trace is None
 
     idle = evbench(f"compare --baseline {folder} --optimized {folder} --new-tokens 9 --out idle", folder.parent)

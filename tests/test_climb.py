@@ -61,6 +61,7 @@ class SimulatedComparisons:
             sides["baseline"],
             sides["optimized"],
             sitting.outputs,
+            (),
         )
         results.write(result, asked.folder / "result.json")
         return result

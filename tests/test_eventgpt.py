@@ -36,7 +36,7 @@ def test_features_are_those_of_the_published_formula(baseline: EventGPT) -> None
     """Written out from the description: X, F, T, S, E of each image by itself."""
     inputs, _ = baseline.preprocess(baseline.load(sample.EVENTS)[0])
     features, work = baseline.vision(inputs)
-    model = baseline._model
+    model = baseline.model
     weights = dict(model.visual_projector.named_parameters())
     with torch.inference_mode():
         per_image = []
@@ -62,7 +62,7 @@ def test_pooling_puts_time_before_space() -> None:
 def test_images_at_once_see_no_more_than_one_by_one(baseline: EventGPT) -> None:
     inputs, _ = baseline.preprocess(baseline.load(sample.EVENTS)[0])
     with torch.inference_mode():
-        alone, together = eventgpt.as_published(baseline._model)(inputs.pixels), eventgpt.batched(baseline._model)(inputs.pixels)
+        alone, together = eventgpt.as_published(baseline.model)(inputs.pixels), eventgpt.batched(baseline.model)(inputs.pixels)
     assert (alone - together).abs().max() < 1e-5 * alone.abs().max()
 
 
@@ -137,8 +137,8 @@ def save_released(pipeline: EventGPT, folder: Path, *, tower_inside: bool, shard
     """The tiny model in the layout of the released checkpoint, its tower's folder beside it."""
     checkpoint, tower = folder / "EventGPT-tiny", folder / "clip-tiny"
     checkpoint.mkdir()
-    pipeline._model.visual_tower.save_pretrained(tower)
-    config = pipeline._model.language.config.to_dict() | {
+    pipeline.model.visual_tower.save_pretrained(tower)
+    config = pipeline.model.language.config.to_dict() | {
         "model_type": "EventChat_llama",
         "architectures": ["EventChatModel"],
         "mm_visual_tower": "/data/models/clip-tiny",
@@ -146,7 +146,7 @@ def save_released(pipeline: EventGPT, folder: Path, *, tower_inside: bool, shard
     }
     (checkpoint / "config.json").write_text(json.dumps(config))
     pipeline._tokenizer.save_pretrained(checkpoint)
-    weights = {eventgpt.released_name(name): tensor.contiguous() for name, tensor in pipeline._model.state_dict().items()}
+    weights = {eventgpt.released_name(name): tensor.contiguous() for name, tensor in pipeline.model.state_dict().items()}
     assert weights.keys() >= RELEASED_KEYS
     if not tower_inside:
         weights = {name: tensor for name, tensor in weights.items() if "visual_tower" not in name}
@@ -166,7 +166,7 @@ def test_the_released_layout_is_read(baseline: EventGPT, tmp_path: Path, tower_i
 
 
 def test_names_go_back_and_forth(baseline: EventGPT) -> None:
-    for name in baseline._model.state_dict():
+    for name in baseline.model.state_dict():
         assert eventgpt.own_name(eventgpt.released_name(name)) == name
     assert eventgpt.own_name("model.visual_tower.visual_tower.post_layernorm.bias") == "visual_tower.post_layernorm.bias"
 

@@ -22,13 +22,14 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import GenerationConfig
 
-from evbench import evidence, feed, sample, trace
+from evbench import evidence, feed, sample
 from evbench.evidence import Evidence, applies, gather, met, prove, trace_names, unmet
 from evbench.pipelines import eventgpt, events, generate, video, video_llava
 from evbench.pipelines.build import build
 from evbench.results import STAGES, Workload
 from evbench.signs import GREEDY, MODELS, SIGNS, STREAM, Sign
 from evbench.stages import run_stages
+from evbench.traces import chrome
 from evbench.variants import CHOICES, Variant, parse
 from evbench.worker import _instruments
 from tests.conftest import MakeClip
@@ -368,6 +369,8 @@ def test_an_answer_that_ended_early_has_fewer_steps() -> None:
     found = Evidence({"generate": {"op:step": 3}}, 1, 4)
     assert unmet(sign, found) is None
     assert met(sign, found) == "generate: a step: 3 x step"
+    templates = Evidence({"generate": {f"op:{'a' * 500}step": 3}}, 1, 4)
+    assert met(replace(sign, names="op:a+step$"), templates) == f"generate: a step: 3 x {'a' * 120}..."
     assert unmet(sign, replace(found, new_tokens=5)) == "generate: a step: 3 x step, 4 expected (each step)"
 
 
@@ -461,7 +464,7 @@ def test_traces_recorded_on_a_gpu_bear_the_signs_of_their_choices(folder: Path, 
     model = result["workload"]["model"]
     choices = {part: next(iter(known)) for part, known in CHOICES.items()} | result["choices"]
     found = Evidence(
-        trace_names(trace.events(folder / f"trace-{side}.json.gz")), result["workload"]["frames"], result["trace"]["new_tokens"]
+        trace_names(chrome.read(folder / f"trace-{side}.json.gz").events), result["workload"]["frames"], result["trace"]["new_tokens"]
     )
 
     def in_a_trace(signs: tuple[Sign, ...]) -> list[Sign]:

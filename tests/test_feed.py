@@ -26,7 +26,7 @@ ROW = [Path(f"{place}.mp4") for place in range(20)]
 class Written:
     """A pipeline whose answer is the number of its sample."""
 
-    parameters, weights_fingerprint, quantum = 0, "", 0.0
+    model, parameters, weights_fingerprint, quantum = None, 0, "", 0.0
 
     def __init__(self) -> None:
         self.main = threading.get_ident()

@@ -182,7 +182,7 @@ def test_what_is_no_session_is_refused(tmp_path: Path) -> None:
         ("{", "is damaged"),
         ("[]", "another version"),
         ('{"format": 1}', "another version"),
-        ('{"format": 4}', "is damaged"),
+        ('{"format": 5}', "is damaged"),
     ):
         (tmp_path / OPENING).write_text(content)
         with pytest.raises(UserError, match=told):

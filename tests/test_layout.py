@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-FOLDERS = ("pipelines", "kernels", "scenes", "training")
+FOLDERS = ("pipelines", "kernels", "scenes", "traces", "training")
 """Rooms of several files. The first two are links in evbench/ to the folders at the top."""
 EVERYTHING = {path.stem for path in (ROOT / "evbench").glob("*.py")} | set(FOLDERS)
 
@@ -39,11 +39,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "energy": {"results", "gpu"},
     "conditions": {"gpu"},
     "measure": {"results", "stages", "preparations"},
-    "trace": {"results", "stages", "measure"},
+    "traces": {"errors", "files", "results", "stages", "measure", "gpu"},
+    "trace_report": {"results", "render", "units"},
     "signs": set(),
     "feed": {"results", "stages"},
     "stream": {"results", "stages", "measure", "preparations", "feed"},
-    "evidence": {"results", "variants", "signs", "stages", "measure", "trace", "feed", "stream"},
+    "evidence": {"results", "variants", "signs", "stages", "measure", "traces", "feed", "stream"},
     "colours": set(),
     "diagnosis": {"colours"},
     "equivalence": {"results", "diagnosis", "observe"},
@@ -52,17 +53,30 @@ MAY_IMPORT: dict[str, set[str]] = {
     "outputs": {"results", "statistics", "equivalence", "observe", "references", "scenes"},
     "mutation": {"errors", "results", "variants", "differences", "equivalence", "outputs", "render", "pipelines"},
     "machine": {"errors", "results", "variants", "gpu", "differences"},
-    "report": {"results", "statistics", "variants", "judge", "demands", "differences", "equivalence", "render", "units"},
+    "report": {
+        "results",
+        "statistics",
+        "variants",
+        "judge",
+        "demands",
+        "differences",
+        "equivalence",
+        "render",
+        "units",
+        "traces",
+        "trace_report",
+    },
     "pipelines": DATA | {"kernels", "colours", "diagnosis"},
     "scenes": {"errors", "files", "pipelines"},
     "training": DATA | {"pipelines", "scenes", "machine", "workload"},
     "worker": DATA
-    | {"measure", "stream", "evidence", "observe", "memory", "energy", "preparations", "planted", "gpu", "trace", "pipelines"},
+    | {"measure", "stream", "evidence", "observe", "memory", "energy", "preparations", "planted", "gpu", "traces", "pipelines"},
     "torture": {"errors", "files", "encoding"},
     "frames": {"errors", "machine", "variants", "pipelines", "render", "torture"},
     "workload": DATA | {"machine", "sample", "pipelines", "scenes"},
     "journal": DATA | {"files", "encoding"},
-    "session": DATA | {"machine", "schedule", "statistics", "judge", "conditions", "journal", "measure", "outputs", "worker", "pipelines"},
+    "session": DATA
+    | {"machine", "schedule", "statistics", "judge", "conditions", "journal", "measure", "outputs", "worker", "traces", "pipelines"},
     "console": set(),
     "options": {"errors", "results", "workload", "session"},
     "ladder": {"errors", "results", "variants", "statistics", "judge", "signs"},
@@ -109,6 +123,7 @@ def test_the_parent_process_imports_no_torch_at_module_level() -> None:
     """`evbench --help` answers at once, and only workers hold a CUDA context."""
     light = [
         *(ROOT / "evbench").glob("*.py"),
+        *(ROOT / "evbench" / "traces").glob("*.py"),
         *(ROOT / "pipelines" / name for name in ("video.py", "events.py", "presets.py", "folder.py")),
     ]
     for path in light:

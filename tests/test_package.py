@@ -27,7 +27,9 @@ def test_the_wheel_holds_all_code_and_the_sample(tmp_path: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     code = {f"evbench/{path.name}" for path in (ROOT / "evbench").glob("*.py")}
     code |= {
-        f"evbench/{name}/{path.name}" for name in ("pipelines", "scenes", "training") for path in (ROOT / "evbench" / name).glob("*.py")
+        f"evbench/{name}/{path.name}"
+        for name in ("pipelines", "scenes", "traces", "training")
+        for path in (ROOT / "evbench" / name).glob("*.py")
     }
     data = {"evbench/py.typed", *(str(path.relative_to(ROOT)) for path in (ROOT / "evbench" / "data").rglob("*") if path.is_file())}
     assert "evbench/data/small-video-llava/model.safetensors" in data

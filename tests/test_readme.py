@@ -24,7 +24,7 @@ def test_the_table_is_that_of_the_recorded_run() -> None:
     screen.print(to_console(report.describe(results.read(ROOT / "profiles" / "cpu" / "video-llava-small"))))
     assert isinstance(screen.file, io.StringIO)
     recorded = {" ".join(line.split()) for line in screen.file.getvalue().splitlines()}
-    shown = README[README.index("    video-llava: optimized") : README.index("The first lines say")]
+    shown = README[README.index("    video-llava: optimized") : README.index('"Faster" stands')]
     lines = [" ".join(line.split()) for line in shown.splitlines() if line.strip()]
     assert len(lines) == 38
     assert not [line for line in lines if line not in recorded]
@@ -34,14 +34,16 @@ def test_every_link_leads_somewhere_and_it_is_short() -> None:
     links = [link for link in re.findall(r"\]\(([^)]+)\)", README) if not link.startswith("http")]
     assert len(links) >= 7
     assert not [link for link in links if not (ROOT / link).exists()]
-    assert len(README.splitlines()) <= 180
+    assert len(README.splitlines()) <= 195
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "profiles").rglob("result.json")), ids=lambda path: path.parent.name)
 def test_every_recorded_result_can_be_read_and_says_how_it_was_made(path: Path) -> None:
     result = results.read(path)
     assert (path.parent / "report.md").read_text(encoding="utf-8") == to_markdown(report.describe(result), result.created, result.command)
-    assert json.loads((path.parent / "verdict.json").read_text(encoding="utf-8")) == json.loads(to_json(judge(result)))
+    recorded = (path.parent / "verdict.json").read_text(encoding="utf-8")
+    # Sums are rounded otherwise on another processor.
+    assert json.loads(to_json(judge(result))) == json.loads(recorded, parse_float=lambda number: pytest.approx(float(number), rel=1e-12))
     happened = journal.read(path.parent)
     assert {role: tuple(runs) for role, runs in happened.runs.items()} == {role: side.runs for role, side in result.variants().items()}
     for side in result.variants().values():

@@ -10,8 +10,19 @@ from rich.console import Console
 from evbench import report, units
 from evbench.differences import work_differences
 from evbench.render import Report, printable, to_console, to_markdown
-from evbench.results import STAGES, Energy, Gpu, Memory, Proof, Sample, StageRun, Trace, VariantResult, Work
-from tests.examples import GREEDY, MACHINE, make_result, make_run, make_session, make_side, scaled, with_streams, without_barriers
+from evbench.results import STAGES, Energy, Gpu, Memory, Proof, Sample, StageRun, VariantResult, Work
+from tests.examples import (
+    GREEDY,
+    MACHINE,
+    make_result,
+    make_run,
+    make_session,
+    make_side,
+    make_trace,
+    scaled,
+    with_streams,
+    without_barriers,
+)
 
 
 def cells(told: Report, title: str, row: str) -> tuple[str, ...]:
@@ -235,7 +246,7 @@ def note(told: Report, word: str) -> str:
 
 
 def test_the_shortened_trace_is_told() -> None:
-    traced = dataclasses.replace(make_side(), trace=Trace("trace-baseline.json.gz", 16, 1.5))
+    traced = dataclasses.replace(make_side(), trace=make_trace())
     found = note(report.describe(make_result(baseline=traced)), "Traces")
     assert "trace-baseline.json.gz with 16 new tokens (1.50 times as long as without the profiler)" in found
 

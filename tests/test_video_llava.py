@@ -32,7 +32,7 @@ def test_the_split_gives_the_tokens_of_the_fused_call(attention: str) -> None:
     inputs, _ = pipeline.preprocess(pipeline.load(sample.CLIP)[0])
     answer, _ = pipeline.generate(pipeline.vision(inputs)[0], NEW_TOKENS, unmarked)
     with torch.inference_mode():
-        fused = pipeline._model.generate(
+        fused = pipeline.model.generate(
             input_ids=inputs.tokens,
             pixel_values_videos=inputs.pixels,
             attention_mask=torch.ones_like(inputs.tokens),
@@ -84,7 +84,7 @@ def test_leaving_out_the_unused_layer_changes_no_bit(baseline: VideoLlava) -> No
     inputs, _ = baseline.preprocess(baseline.load(sample.CLIP)[0])
     expected, _ = baseline.vision(inputs)
     with torch.inference_mode():
-        made = used_layers(baseline._model)(inputs.pixels)
+        made = used_layers(baseline.model)(inputs.pixels)
     assert torch.equal(made, expected.visual)
     assert isinstance(expected, Features)
 
@@ -119,7 +119,7 @@ def test_the_key_layout_of_the_hub_is_read(baseline: VideoLlava, folder: Path, t
     assert "video_tower.vision_model.pre_layrnorm.weight" in renamed
     save_file(renamed, copy / "model.safetensors", metadata={"format": "pt"})
     loaded = VideoLlava(parse("baseline"), tiny_video_llava(new_tokens=NEW_TOKENS, preset=None, weights=str(copy)))
-    assert fingerprint(loaded._model) == baseline.weights_fingerprint
+    assert fingerprint(loaded.model) == baseline.weights_fingerprint
 
 
 def spoil(folder: Path, case: str) -> None:

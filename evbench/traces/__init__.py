@@ -1,0 +1,1 @@
+"""Traces of torch.profiler: recorded, proven complete, set side by side, and shown."""

@@ -1,0 +1,139 @@
+"""Chrome's trace format, as torch.profiler writes it and Perfetto reads it. Times are in microseconds."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from evbench.errors import UserError
+from evbench.files import write_whole
+
+Event = dict[str, Any]
+"""`ph` is its kind (X a slice, i an instant, C a counter, s and f the ends of an arrow, M a name), `ts` and `dur` its time, `pid` and
+`tid` its track, `cat` what it was recorded from."""
+GPU_WORK = ("kernel", "gpu_memcpy", "gpu_memset")
+"""Categories of what runs on a stream, as torch.profiler names them."""
+CALLS = ("cuda_runtime", "cuda_driver")
+"""Categories of the host's calls."""
+MOST_BYTES = 2**30
+"""Of a trace, unpacked. Reading it takes some six times as much memory."""
+FARTHEST = 1e17
+"""Microseconds: some 3000 years. NaN is not less either."""
+KNOWN_BY = ("correlation", "External id")
+"""Arguments by which events know each other."""
+MUCH = 200 * 2**20
+"""For a viewer in a browser."""
+PACKED = b"\x1f\x8b"
+
+
+@dataclass(frozen=True)
+class Trace:
+    """A file of events."""
+
+    header: dict[str, Any]
+    """What stands beside them: versions, properties of the GPU, the time that `ts` counts from."""
+    events: list[Event]
+
+
+def read(file: Path) -> Trace:
+    """A trace, packed or not.
+
+    Raises:
+        UserError: it is empty, cut off, too large, or no trace.
+        OSError: it cannot be read.
+    """
+    return parse(unpacked(file), file)
+
+
+def parse(text: bytes, file: Path) -> Trace:
+    """What was read from `file`. Raises UserError if it is no trace."""
+    try:
+        parsed = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{file} is no trace, or is cut off: no JSON ({_first_line(error)}); give one that evbench trace wrote") from None
+    header = parsed if isinstance(parsed, dict) else {"traceEvents": parsed}
+    events = header.pop("traceEvents", None)
+    if not isinstance(events, list):
+        raise UserError(f"{file} is JSON, but no trace: it has no list of traceEvents; give one that evbench trace wrote")
+    for number, event in enumerate(events):
+        if (wrong := _wrong(event)) is not None:
+            raise UserError(f"{file} is no trace that can be read: event {number} {wrong}; record it again")
+    return Trace(header, events)
+
+
+def write(trace: Trace, file: Path) -> None:
+    """Packed. Raises OSError."""
+    text = json.dumps(trace.header | {"traceEvents": trace.events}, allow_nan=False)
+    write_whole(file, gzip.compress(text.encode(), compresslevel=6, mtime=0))
+
+
+def slices(events: Sequence[Event]) -> list[Event]:
+    return [event for event in events if event["ph"] == "X"]
+
+
+def end(event: Event) -> float:
+    """Of a slice."""
+    return float(event["ts"]) + float(event["dur"])
+
+
+def correlation(event: Event) -> Any:
+    """The number that a call and what it started have in common. None if it has none."""
+    return event.get("args", {}).get("correlation")
+
+
+def unpacked(file: Path) -> bytes:
+    """Raises UserError if it is empty, cut off or too large; OSError if it cannot be read."""
+    with file.open("rb") as raw:
+        start = raw.read(len(PACKED))
+        raw.seek(0)
+        if not start:
+            raise UserError(f"{file} is empty; record it again")
+        if start != PACKED:
+            text = raw.read(MOST_BYTES + 1)
+        else:
+            try:
+                with gzip.GzipFile(fileobj=raw) as packed:
+                    text = packed.read(MOST_BYTES + 1)
+            except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+                raise UserError(f"{file} is cut off or damaged ({_first_line(error)}); record it again") from None
+    if len(text) > MOST_BYTES:
+        raise UserError(f"{file} has more than {MOST_BYTES // 2**20} MiB unpacked; record fewer tokens, or no modules. {how_to_open(file)}")
+    return text
+
+
+def how_to_open(file: Path) -> str:
+    """A trace that a browser alone cannot hold."""
+    return f"Perfetto shows it from its own process: trace_processor_shell server http {file}, then open https://ui.perfetto.dev"
+
+
+def _wrong(event: Any) -> str | None:
+    """What keeps it from being an event. None if nothing does."""
+    if not isinstance(event, dict) or not isinstance(event.get("ph"), str):
+        return "has no kind"
+    if not isinstance(event.get("args", {}), dict):
+        return "has arguments without names"
+    if event["ph"] == "X" and not (isinstance(event.get("name"), str) and _is_time(event.get("dur")) and event["dur"] >= 0):
+        return "is a slice without name or duration"
+    if ("ts" in event or event["ph"] != "M") and not _is_time(event.get("ts")):
+        return "has no time"
+    if not all(isinstance(event.get(track, 0), int | str) for track in ("pid", "tid")):
+        return "has no track"
+    if not isinstance(event.get("cat", ""), str):
+        return "has no category"
+    known_by = event.get("id"), *(event.get("args", {}).get(name) for name in KNOWN_BY)
+    if not all(isinstance(number, int | str | None) for number in known_by):
+        return "has a list for a number"
+    return None
+
+
+def _is_time(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < FARTHEST
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]

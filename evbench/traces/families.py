@@ -1,0 +1,56 @@
+"""Kernels and operations by what they are for. Data: the first pattern that is found in a name decides."""
+
+from __future__ import annotations
+
+import re
+
+FAMILIES: tuple[tuple[str, str], ...] = (
+    ("compiled code", r"CompiledFxGraph|Torch-Compiled Region"),
+    ("video decoding", r"NV12|VideoColorSpace|nvdec|avcodec"),
+    ("resize", r"upsample|interpolate|resample|pixel_values|dali::"),
+    ("attention", r"flash|fmha|sdpa|attention|FlashAttn|_sdp"),
+    ("matrix times vector", r"gemv|matvec|dot_kernel"),
+    ("matrix multiply", r"gemm|nvjet|cutlass|xmma|matmul|cublas|splitKreduce|aten::(mm|bmm|addmm|linear|baddbmm|mv|addmv)$|mkl"),
+    ("convolution", r"conv|wgrad|dgrad|im2col"),
+    ("normalization", r"layer_norm|LayerNorm|rms|RowwiseMoments|native_norm"),
+    ("softmax", r"softmax|SoftMax"),
+    ("sampling", r"argmax|ArgMax|multinomial|topk|sort|distribution"),
+    ("lookup", r"index|gather|scatter|embedding|where|nonzero|masked|Select"),
+    ("concatenation", r"CatArray|aten::cat|concat"),
+    ("reduction", r"triton_(red|per)_|reduce|sum|mean|cumsum|DeviceScan|cub::"),
+    ("copy", r"[Mm]emcpy|copy|clone|direct_copy|transpose|aten::(to|_to_copy|contiguous)$"),
+    ("fill", r"[Mm]emset|[Ff]ill|zero_|arange|aten::(zeros|ones|empty|full)"),
+    ("elementwise", r"elementwise|triton_poi_|silu|gelu|aten::(add|mul|sub|div|neg|cos|sin|pow|rsqrt|exp|sigmoid|tanh)"),
+)
+OTHER = "other"
+_COMPILED = tuple((name, re.compile(pattern)) for name, pattern in FAMILIES)
+
+
+def family(name: str) -> str:
+    """Of a kernel or an operation.
+
+    >>> family("void gemmk1_kernel<int, float, 256>(...)"), family("aten::silu"), family("cudaLaunchKernel")
+    ('matrix multiply', 'elementwise', 'other')
+    """
+    return next((told for told, pattern in _COMPILED if pattern.search(name)), OTHER)
+
+
+NOISE = re.compile(r"(?<=CompiledFxGraph) \w+|^void |\bat::native::|\bc10::|\(anonymous namespace\)::|\bcutlass::|\bstd::|\bunsigned ")
+LONGEST = 100
+"""Letters of a name: those of templates take pages."""
+
+
+def short(name: str) -> str:
+    """A name that can be read, without what only a compiler needs.
+
+    >>> short("void at::native::vectorized_elementwise_kernel<4, at::native::CUDAFunctor_add<float>>(int, float*)")
+    'vectorized_elementwise_kernel<4, CUDAFunctor_add<float>>'
+    """
+    cut = NOISE.sub("", name)
+    depth = 0
+    for position, letter in enumerate(cut):
+        depth += (letter == "<") - (letter == ">")
+        if letter == "(" and depth == 0 and cut[:position].rstrip() == cut[:position] != "":
+            cut = cut[:position]
+            break
+    return cut if len(cut) <= LONGEST else cut[: LONGEST - 1] + "…"

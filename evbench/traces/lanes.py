@@ -1,0 +1,63 @@
+"""A track shows slices that follow or hold each other. Perfetto drops any other: these get tracks of their own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from evbench.traces.chrome import GPU_WORK, Event, correlation, slices
+
+Track = tuple[Any, Any]
+Open = tuple[int, bool]
+"""End of a slice in nanoseconds, and whether it is work of the GPU."""
+LANE = 1_000_000
+"""Added to a track's number. No stream and no thread of Linux has such a one."""
+
+
+def separate_overlaps(events: list[Event]) -> None:
+    """Move each slice that begins inside another and ends behind it to a further track, its launch arrow with it.
+
+    Work on one stream must not even lie inside other work: with dependent launch a kernel may start before the one in front of it
+    has ended (cuBLASLt's splitKreduce does). On the host, a thread of a library may tell of calls that cross.
+    """
+    moved: dict[Any, Any] = {}
+    unfinished: dict[Track, list[list[Open]]] = {}
+    streams: set[Track] = set()
+    for event in sorted(slices(events), key=lambda event: (float(event["ts"]), -float(event["dur"]), event.get("cat") in GPU_WORK)):
+        track = (event["pid"], event["tid"])
+        lanes = unfinished.setdefault(track, [])
+        is_work = event.get("cat") in GPU_WORK
+        if is_work:
+            streams.add(track)
+        start, finish = _nanoseconds(event)
+        lane = next((index for index, outer in enumerate(lanes) if _fits(outer, start, finish, is_work)), len(lanes))
+        if lane == len(lanes):
+            lanes.append([])
+        lanes[lane].append((finish, is_work))
+        if lane:
+            event["tid"] = _number(track, lane)
+            if is_work:
+                moved[correlation(event)] = event["tid"]
+    for event in events:
+        if event.get("cat") == "ac2g" and event["ph"] == "f" and event.get("id") in moved:
+            event["tid"] = moved[event["id"]]
+    for track, lanes in unfinished.items():
+        for lane in range(1, len(lanes)):
+            name = {"name": f"{'stream' if track in streams else 'thread'} {track[1]}, overlapping"}
+            events.append({"ph": "M", "name": "thread_name", "pid": track[0], "tid": _number(track, lane), "args": name})
+
+
+def _fits(outer: list[Open], start: int, finish: int, is_work: bool) -> bool:
+    """Whether it follows, or lies inside, what is on the lane. Forgets what has ended."""
+    while outer and outer[-1][0] <= start:
+        outer.pop()
+    return not outer or (finish <= outer[-1][0] and not (is_work and outer[-1][1]))
+
+
+def _nanoseconds(event: Event) -> tuple[int, int]:
+    """Start and end, as whole numbers: the sum of two rounded times must not seem to stick out."""
+    start = round(float(event["ts"]) * 1e3)
+    return start, start + round(float(event["dur"]) * 1e3)
+
+
+def _number(track: Track, lane: int) -> Any:
+    return track[1] + LANE * lane if isinstance(track[1], int) else f"{track[1]} {lane}"

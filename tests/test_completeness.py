@@ -1,0 +1,95 @@
+"""A trace that lost something is found out, whatever it lost."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from evbench.results import STAGES, Completeness
+from evbench.traces import chrome
+from evbench.traces.chrome import Event, correlation
+from evbench.traces.completeness import prove, stamp
+from evbench.traces.timeline import Timeline
+from tests.traces import call, host_range, kernel, launched, stages
+
+H200 = Path(__file__).parent.parent / "profiles" / "h200"
+RECORDED = sorted(H200.glob("*-small/trace-baseline.json.gz")) + sorted(H200.glob("*-small/trace-optimized.json.gz"))
+
+
+def whole() -> list[Event]:
+    """Two kernels in vision, a prefill of one, and three tokens of a graph with four kernels each."""
+    events = [*stages(), *launched(1, 230, 240, 10), *launched(2, 235, 250, 10), host_range("prefill", 330, 20), *launched(3, 331, 335, 10)]
+    for token in range(3):
+        start = 350 + 20 * token
+        events += [host_range("decode", start, 20), call(10 + token, start + 1, name="cudaGraphLaunch")]
+        events += [kernel(10 + token, start + 2 + 2 * index, 2) for index in range(4)]
+    return events
+
+
+def proven(events: list[Event], plain: dict[str, float] | None = None) -> Completeness:
+    return prove(Timeline(events, "x"), events, plain or {})
+
+
+def test_a_whole_trace_is_complete() -> None:
+    found = proven(whole(), {stage: 80e-6 for stage in STAGES})
+    assert found == Completeness((), 6, 15, 4, 4, found.slowdown)
+    assert found.slowdown == pytest.approx({stage: 1.25 for stage in STAGES})
+    assert stamp(found) == "COMPLETE: 6 launches, each with its work on the GPU (15); 4 pieces of it in each further token"
+
+
+def without(number: int) -> Callable[[list[Event]], None]:
+    return lambda events: events.remove(
+        next(event for event in events if event.get("cat") == "kernel" and event["args"]["correlation"] == number)
+    )
+
+
+def late(events: list[Event]) -> None:
+    """As if the record had the time of another clock."""
+    next(event for event in events if event.get("cat") == "kernel")["ts"] += 1e8
+
+
+def early(events: list[Event]) -> None:
+    next(event for event in events if event.get("cat") == "kernel")["ts"] -= 1e8
+
+
+@pytest.mark.parametrize(
+    ("spoil", "told"),
+    [
+        (without(1), "1 of 6 launches have no work on the GPU, cudaLaunchKernel in vision the first"),
+        (without(11), "tokens with the same launches have 3 to 4 kernels and copies"),
+        (late, "1 of 15 kernels and copies lie outside of the stage that launched them"),
+        (early, "1 of 15 kernels and copies lie outside of the stage that launched them"),
+    ],
+)
+def test_each_loss_is_told(spoil: Callable[[list[Event]], None], told: str) -> None:
+    events = whole()
+    spoil(events)
+    found = proven(events)
+    assert [loss for loss in found.losses if loss.startswith(told)], found.losses
+    assert stamp(found).startswith("LOSSY: ")
+
+
+def test_a_stage_shorter_than_without_the_profiler_is_told() -> None:
+    events = stages(length=2000)
+    assert "vision takes 2.0 ms in the trace and 4.0 ms without the profiler" in proven(events, {"vision": 4e-3}).losses
+    assert not any("vision" in loss for loss in proven(events, {"vision": 2.5e-3}).losses)
+
+
+def test_a_trace_without_any_work_is_told() -> None:
+    assert proven(stages()).losses == ("no operation and no kernel was recorded",)
+
+
+@pytest.mark.parametrize("file", RECORDED, ids=lambda file: f"{file.parent.name}-{file.name.split('.')[0]}")
+def test_recorded_traces_of_a_gpu_are_complete_and_each_lost_kernel_is_noticed(file: Path) -> None:
+    events = chrome.read(file).events
+    timeline = Timeline(events, file)
+    assert prove(timeline, events, {}).losses == ()
+    work = [event for event in timeline.work if timeline.cause(event) is not None and timeline.stage_at(timeline.caused(event)) is not None]
+    times = Counter(correlation(event) for event in work)
+    single = sorted(number for number, count in times.items() if count == 1)
+    for number in single[:: max(1, len(single) // 5)]:
+        fewer = [event for event in events if not (event.get("cat") in chrome.GPU_WORK and event["args"]["correlation"] == number)]
+        assert prove(Timeline(fewer, file), fewer, {}).losses != (), number

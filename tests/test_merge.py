@@ -1,0 +1,142 @@
+"""Two traces on one timeline: everything is there, nothing goes back in time."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from evbench.results import STAGES, Role
+from evbench.traces import chrome
+from evbench.traces.chrome import Event, Trace, slices
+from evbench.traces.merge import Side, merge
+from evbench.traces.timeline import Timeline
+from tests.traces import arrow, call, kernel, launched, one, operation, stages
+
+H200 = Path(__file__).parent.parent / "profiles" / "h200" / "video-llava-small"
+ROLES: tuple[Role, ...] = ("baseline", "optimized")
+TOLD = {stage: {"times as fast": "2.000"} for stage in STAGES}
+
+
+def side(events: list[Event], title: str) -> Side:
+    return Side(Trace({}, events), Timeline(events, title), title)
+
+
+def merged(aligned: bool, ours: list[Event], theirs: list[Event]) -> list[Event]:
+    return merge({"baseline": side(ours, "slow"), "optimized": side(theirs, "quick")}, TOLD, aligned).events
+
+
+def slow() -> list[Event]:
+    return [operation("before", -50, 20), *stages(start=0, length=100, gap=10), *launched(1, 230, 240, 60)]
+
+
+def quick() -> list[Event]:
+    return [*stages(start=5000, length=20, gap=5), *launched(1, 5051, 5055, 10)]
+
+
+def starts(events: list[Event], stage: str) -> list[float]:
+    return [event["ts"] for event in events if event.get("name") == f"evbench/{stage}"]
+
+
+def test_as_they_ran_both_begin_together_and_keep_their_distances() -> None:
+    events = merged(False, slow(), quick())
+    assert [starts(events, stage) for stage in STAGES] == [[50, 50], [160, 75], [270, 100], [380, 125]]
+    assert one(events, name="before")["ts"] == 0
+
+
+def test_aligned_each_stage_begins_where_the_slower_side_has_reached_it() -> None:
+    events = merged(True, slow(), quick())
+    assert [starts(events, stage) for stage in STAGES] == [[50, 50], [160, 160], [270, 270], [380, 380]]
+    kernels = [event for event in events if event.get("cat") == "kernel"]
+    assert [event["ts"] for event in kernels] == [290, 275]
+    assert [event["dur"] for event in kernels] == [60, 10]
+
+
+def test_a_kernel_goes_with_its_launch_and_its_arrow_with_it() -> None:
+    """Launched in vision, it runs when generate has begun."""
+    late = [*stages(start=5000, length=20, gap=5), *launched(1, 5051, 5080, 10)]
+    events = merged(True, slow(), late)
+    shift = starts(events, "vision")[1] - 5050
+    theirs = [event for event in events if event.get("cat") == "kernel"][1]
+    assert theirs["ts"] == 5080 + shift
+    assert [event["ts"] for event in events if event["ph"] == "f" and event.get("cat") == "ac2g"][1] == 5080 + shift
+
+
+def test_each_arrow_of_a_graph_ends_at_its_own_kernel() -> None:
+    graph = [
+        *stages(),
+        call(1, 221, name="cudaGraphLaunch"),
+        kernel(1, 230, 4),
+        kernel(1, 240, 4),
+        *arrow(1, 221, 230),
+        arrow(1, 221, 240)[1],
+    ]
+    events = merged(True, graph, quick())
+    ends = [event["ts"] for event in events if event["ph"] == "f" and event.get("cat") == "ac2g"]
+    assert ends[:2] == [event["ts"] for event in events if event.get("cat") == "kernel"][:2]
+
+
+def test_a_range_on_the_gpu_goes_with_its_range_on_the_host() -> None:
+    """The clock of the GPU is a bit early: by its own time the range would be of the stage before."""
+    on_gpu = {"ph": "X", "cat": "gpu_user_annotation", "name": "gpu", "pid": 0, "tid": 7, "ts": 5049, "dur": 10, "args": {"External id": 3}}
+    events = merged(True, slow(), [*quick(), on_gpu])
+    assert one(events, name="gpu")["ts"] == starts(events, "vision")[1] - 1
+
+
+def test_what_lasts_over_several_stages_still_does() -> None:
+    whole = {"ph": "X", "cat": "Trace", "name": "whole", "pid": "Spans", "tid": "PyTorch Profiler", "ts": 4990, "dur": 200}
+    events = merged(True, slow(), [*quick(), whole])
+    found = one(events, name="whole")
+    assert found["ts"] == 40
+    assert chrome.end(found) == starts(events, "generate")[1] + 5190 - 5075
+    assert isinstance(found["pid"], int) and isinstance(found["tid"], int)
+
+
+def test_stages_are_joined_by_arrows_that_say_what_was_found() -> None:
+    events = merged(True, slow(), quick())
+    joined = [event for event in events if event.get("cat") == "evbench" and event["ph"] in "sf"]
+    assert [(event["name"], event["ph"]) for event in joined] == [(stage, kind) for stage in STAGES for kind in "sf"]
+    assert all(event["args"] == {"times as fast": "2.000"} for event in joined)
+    ruler = [event for event in slices(events) if event["name"] in STAGES]
+    assert [(event["ts"], event["dur"]) for event in ruler] == [(50, 100), (160, 100), (270, 100), (380, 100)]
+    assert one(events, name="process_name", pid=ruler[0]["pid"])["args"] == {"name": "comparison"}
+
+
+def test_arrows_lead_forward_in_time() -> None:
+    for aligned in (False, True):
+        joined = [event for event in merged(aligned, slow(), quick()) if event.get("cat") == "evbench" and event["ph"] in "sf"]
+        assert all(start["ts"] <= end["ts"] and start["tid"] != end["tid"] for start, end in zip(joined[::2], joined[1::2], strict=True))
+
+
+def test_events_of_the_two_sides_do_not_know_each_other() -> None:
+    events = merged(False, slow(), slow())
+    flows = [event["id"] for event in events if event.get("cat") == "ac2g"]
+    assert len(set(flows)) == 2
+    calls = [event["args"]["correlation"] for event in events if event.get("cat") == "cuda_runtime"]
+    work = [event["args"]["correlation"] for event in events if event.get("cat") == "kernel"]
+    assert calls == work and len(set(calls)) == 2
+    assert len({event["pid"] for event in slices(events)}) == 5
+
+
+@pytest.mark.parametrize("aligned", [False, True])
+def test_of_recorded_traces_nothing_is_dropped_and_nothing_goes_back(aligned: bool) -> None:
+    sides = {}
+    for role in ROLES:
+        file = H200 / f"trace-{role}.json.gz"
+        trace = chrome.read(file)
+        sides[role] = Side(trace, Timeline(trace.events, file), role)
+    events = merge(sides, TOLD, aligned).events
+    for kind in "XiCsf":
+        own = sum(event["ph"] == kind for one_side in sides.values() for event in one_side.trace.events)
+        assert sum(event["ph"] == kind and event.get("cat") != "evbench" for event in events) == own
+    assert min(event["ts"] for event in events if "ts" in event) == 0
+    assert all(event["dur"] >= 0 for event in slices(events))
+    for place, role in enumerate(ROLES, 1):
+        before = [event for event in sides[role].trace.events if event["ph"] == "X"]
+        after = [event for event in slices(events) if event["pid"] // 1_000_000 == place]
+        order = sorted(range(len(before)), key=lambda index: (before[index]["ts"], index))
+        host = [index for index in order if sides[role].timeline.cause(before[index]) is None]
+        moved: list[Any] = [after[index]["ts"] - before[index]["ts"] for index in host]
+        assert all(later - earlier > -1e-3 for earlier, later in pairwise(moved)), "later events move as far or farther"

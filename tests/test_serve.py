@@ -1,0 +1,118 @@
+"""Who may fetch a trace from `evbench open`, and how it ends."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from evbench.errors import UserError
+from evbench.traces import serve
+
+UI = {"Origin": serve.UI}
+
+
+@contextmanager
+def serving(desk: serve.Desk) -> Iterator[int]:
+    server = serve.listen(desk, 0)
+    thread = threading.Thread(target=serve.hand_over, args=(desk, server), daemon=True)
+    thread.start()
+    try:
+        yield server.server_address[1]
+    finally:
+        desk.fetched.set()
+        thread.join()
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> serve.Desk:
+    file = tmp_path / "a trace.json.gz"
+    file.write_bytes(b"0123456789" * 1000)
+    return serve.desk(file, offline=False)
+
+
+def ask(port: int, path: str, headers: dict[str, str], method: str = "GET") -> tuple[int, dict[str, str], bytes]:
+    connection = http.client.HTTPConnection(serve.HOST, port, timeout=10)
+    connection.request(method, path, headers=headers)
+    answer = connection.getresponse()
+    body = answer.read()
+    connection.close()
+    return answer.status, {name.lower(): value for name, value in answer.getheaders()}, body
+
+
+def test_perfetto_gets_the_trace_and_then_nobody_is_served(desk: serve.Desk) -> None:
+    server = serve.listen(desk, 0)
+    port = server.server_address[1]
+    thread = threading.Thread(target=serve.hand_over, args=(desk, server), daemon=True)
+    thread.start()
+    status, headers, body = ask(port, desk.path, UI)
+    thread.join(timeout=10)
+    assert (status, body) == (200, desk.trace.read_bytes())
+    assert headers["access-control-allow-origin"] == serve.UI
+    assert not thread.is_alive(), "it ends when the trace was fetched"
+    with pytest.raises(ConnectionError):
+        ask(port, desk.path, UI)
+
+
+@pytest.mark.parametrize(
+    "headers", [{}, {"Origin": "https://evil.example"}, {"Origin": "null"}, {"Origin": serve.UI, "Host": "evil.example:9001"}]
+)
+def test_nobody_else_gets_it(headers: dict[str, str], desk: serve.Desk) -> None:
+    with serving(desk) as port:
+        status, answered, body = ask(port, desk.path, headers)
+    assert status == 404
+    assert b"0123456789" not in body
+    assert "access-control-allow-origin" not in answered
+
+
+@pytest.mark.parametrize("path", ["/", "/trace.json.gz", "/x/a%20trace.json.gz", "/../../etc/passwd", "/%2e%2e/%2e%2e/etc/passwd"])
+@pytest.mark.parametrize("offline", [False, True])
+def test_no_other_file_is_handed_out(path: str, offline: bool, desk: serve.Desk, tmp_path: Path) -> None:
+    if offline:
+        (tmp_path / "viewer").mkdir()
+        desk.viewer = tmp_path / "viewer"
+    with serving(desk) as port:
+        assert ask(port, path, {} if offline else UI)[0] == 404
+    assert serve.desk(desk.trace, offline=False).path != desk.path, "the path is drawn by lot"
+
+
+def test_a_browser_may_ask_first(desk: serve.Desk) -> None:
+    with serving(desk) as port:
+        status, headers, _ = ask(port, desk.path, UI | {"Access-Control-Request-Private-Network": "true"}, "OPTIONS")
+        assert (status, headers["access-control-allow-private-network"]) == (204, "true")
+        assert ask(port, desk.path, {"Origin": "https://evil.example"}, "OPTIONS")[0] == 404
+        assert ask(port, desk.path, UI, "HEAD")[1]["content-length"] == "10000"
+        assert not desk.fetched.is_set()
+
+
+def test_the_link_opens_the_trace_with_its_stages_pinned(desk: serve.Desk) -> None:
+    link = urlsplit(desk.link(9001))
+    query = parse_qs(link.fragment.removeprefix("!/?"))
+    assert f"{link.scheme}://{link.netloc}" == serve.UI
+    assert query["url"] == [f"http://127.0.0.1:9001{desk.path}"]
+    assert json.loads(query["startupCommands"][0]) == [{"id": "dev.perfetto.PinTracksByRegex", "args": [serve.PINNED]}]
+
+
+def test_a_taken_port_is_told(desk: serve.Desk) -> None:
+    with serving(desk) as port, pytest.raises(UserError, match="is taken"):
+        serve.listen(desk, port)
+
+
+def test_without_the_viewer_offline_says_what_to_install(desk: serve.Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serve, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match="pip install"):
+        serve.desk(desk.trace, offline=True)
+
+
+def test_without_a_screen_there_is_no_browser(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("sys.platform", "linux")
+    assert not serve.open_browser("http://127.0.0.1/")
+    assert "ssh -L 9001:127.0.0.1:9001" in serve.how_from_elsewhere(9001)

@@ -1,0 +1,127 @@
+"""Our traces in Perfetto's real viewer: what its trace processor finds in them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from evbench import report, results
+from evbench.results import STAGES, Role
+from evbench.traces import chrome
+from evbench.traces.merge import Side, merge
+from evbench.traces.timeline import Timeline
+from tests.perfetto import browser_path, chromium, opened
+from tests.traces import profile_tiny
+
+ROOT = Path(__file__).parent.parent
+H200 = ROOT / "profiles" / "h200" / "video-llava-small"
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(browser_path() is None, reason="no Chromium here; apt-get install chromium"),
+]
+
+
+@dataclass(frozen=True)
+class Traces:
+    """Files of one comparison."""
+
+    single: Path
+    as_it_ran: Path
+    aligned: Path
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with chromium() as found:
+        yield found
+
+
+@pytest.fixture(scope="module", params=["cpu", "h200"])
+def traces(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Traces:
+    folder = tmp_path_factory.mktemp("traces")
+    roles: tuple[Role, ...] = ("baseline", "optimized")
+    if request.param == "cpu":
+        files = {role: folder / f"{role}.json.gz" for role in roles}
+        for role, file in files.items():
+            profile_tiny(role, file)
+    else:
+        files = {role: H200 / f"trace-{role}.json.gz" for role in roles}
+    read = {role: chrome.read(file) for role, file in files.items()}
+    sides = {role: Side(read[role], Timeline(read[role].events, files[role]), role) for role in roles}
+    told = report.of_stages(results.read(H200))
+    merged = Traces(files["baseline"], folder / "as-it-ran.json.gz", folder / "aligned.json.gz")
+    chrome.write(merge(sides, told, aligned=False), merged.as_it_ran)
+    chrome.write(merge(sides, told, aligned=True), merged.aligned)
+    return merged
+
+
+@pytest.mark.parametrize("kind", ["single", "as_it_ran", "aligned"])
+def test_perfetto_shows_all_of_a_trace(browser: Any, traces: Traces, kind: str) -> None:
+    file = getattr(traces, kind)
+    events = chrome.read(file).events
+    with opened(browser, file) as viewer:
+        told = viewer.rows("select name, value from stats where severity in ('error', 'data_loss') and value > 0")
+        assert told == []
+        assert viewer.value("select count(*) from slice") == sum(event["ph"] in ("X", "i") for event in events)
+        assert viewer.value("select count(*) from slice where dur < 0") == 0
+        assert viewer.value("select count(*) from flow") == arrows(events)
+        stages = viewer.rows(
+            "select upid, slice.name as name from slice join thread_track on track_id = thread_track.id join thread using (utid) "
+            "where category = 'user_annotation' and slice.name glob 'evbench/*' order by upid, ts, -dur"
+        )
+    by_process: dict[int, list[str]] = {}
+    for stage in stages:
+        by_process.setdefault(stage["upid"], []).append(stage["name"].removeprefix("evbench/"))
+    assert len(by_process) == (1 if kind == "single" else 2)
+    for names in by_process.values():
+        assert [name for name in names if name in STAGES] == list(STAGES), "each once, in order"
+
+
+def arrows(events: list[chrome.Event]) -> int:
+    """That have both ends."""
+    starts = {(event["cat"], event["id"]) for event in events if event["ph"] == "s"}
+    return sum(event["ph"] == "f" and (event["cat"], event["id"]) in starts for event in events)
+
+
+def test_stages_of_both_sides_begin_at_the_same_place(browser: Any, traces: Traces) -> None:
+    with opened(browser, traces.aligned) as viewer:
+        found = viewer.rows(
+            "select name, count(*) as times, max(ts) - min(ts) as apart from slice "
+            "where category = 'user_annotation' and name in ('evbench/load', 'evbench/preprocess', 'evbench/vision', "
+            "'evbench/generate') group by name"
+        )
+        ruler = viewer.rows(
+            "select slice.name as name from slice join thread_track on track_id = thread_track.id join thread using (utid) "
+            "where thread.name = 'evbench ruler' order by ts"
+        )
+        joined = viewer.rows(
+            "select a.name as a, b.name as b, a.ts - b.ts as apart, extract_arg(b.arg_set_id, 'args.times as fast') as ratio, "
+            "extract_arg(b.arg_set_id, 'args.outputs') as outputs, extract_arg(b.arg_set_id, 'args.95 % interval') as around "
+            "from flow join slice a on slice_out = a.id join slice b on slice_in = b.id where a.category = 'evbench' order by a.ts"
+        )
+        assert [name for name in viewer.pinned() if name.startswith("evbench ruler")]
+    assert sorted(row["name"] for row in found) == sorted(f"evbench/{stage}" for stage in STAGES)
+    assert all(row["times"] == 2 and row["apart"] <= 1 for row in found)
+    assert [row["name"] for row in ruler] == list(STAGES)
+    assert [(row["a"].split(",")[0], row["b"].split(",")[0]) for row in joined] == [(stage, stage) for stage in STAGES]
+    assert all(row["apart"] <= 1 and row["ratio"] and row["outputs"] and row["around"] for row in joined)
+
+
+def test_curves_are_there(browser: Any, tmp_path: Path) -> None:
+    file = tmp_path / "trace.json.gz"
+    profile_tiny("baseline", file)
+    with opened(browser, file) as viewer:
+        curves = {
+            row["name"]: row
+            for row in viewer.rows(
+                "select t.name as name, max(value) as most from counter join process_counter_track t on track_id = t.id group by t.name"
+            )
+        }
+        steps = viewer.value("select count(*) from slice where name = 'evbench/decode'")
+    assert set(curves) == {"memory allocated bytes", "memory of the process bytes", "tokens produced"}
+    assert curves["tokens produced"]["most"] == steps + 1
+    assert curves["memory allocated bytes"]["most"] > 0
