@@ -14,6 +14,7 @@ is two numbers of it, together nearly as exact as float32. Levels are rounded on
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -157,6 +158,8 @@ class PixelValues:
         tables = (rows.first, rows.weights.astype(np.float32), first_byte, horizontal, normal.astype(np.float32))
         self._tables = tuple(torch.from_numpy(table).to(device) for table in tables)
         self._span = horizontal.shape[2]
+        # Triton's own look-up of a kernel takes longer on the host than this kernel does on a GPU.
+        self._compiled: dict[tuple[torch.Size, torch.dtype, int], Callable[..., None]] = {}
 
     def __call__(self, frames: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
         """[frames, height, width, 3] uint8, contiguous -> [frames, 3, rows, columns] of `dtype`."""
@@ -165,24 +168,17 @@ class PixelValues:
             raise ValueError(f"frames must be contiguous RGB bytes, not {frames.dtype} {tuple(frames.shape)} {frames.stride()}")
         crop_height, crop_width = self._shape
         values = torch.empty((count, 3, crop_height, crop_width), dtype=dtype, device=frames.device)
-        grid = (math.ceil(crop_width / TILE), math.ceil(crop_height / TILE), count)
-        pixel_values_kernel[grid](
-            frames,
-            values,
-            *self._tables,
-            height,
-            width,
-            crop_height,
-            crop_width,
-            self._span,
-            ROW_TAPS=self._row_taps,
-            TILE=TILE,
-            ROWS=ROWS,
-            BYTES=BYTES,
-            ALIGNED=ALIGNED,
-            FINER=FINER,
-            num_warps=WARPS,
-        )
+        sizes = (height, width, crop_height, crop_width, self._span, self._row_taps, TILE, ROWS, BYTES, ALIGNED, FINER)
+        # What Triton compiles for: sizes, types, and whether an address is a multiple of 16.
+        key = frames.shape, dtype, frames.data_ptr() % 16
+        launch = self._compiled.get(key)
+        if launch is None:
+            grid = (math.ceil(crop_width / TILE), math.ceil(crop_height / TILE), count)
+            compiled = pixel_values_kernel[grid](frames, values, *self._tables, *sizes, num_warps=WARPS)
+            if compiled is not None:  # the interpreter compiles nothing
+                self._compiled[key] = compiled[grid]
+        else:
+            launch(frames, values, *self._tables, *sizes)
         return values
 
 

@@ -108,3 +108,16 @@ def test_frames_of_another_kind_are_refused() -> None:
         kernel(noise(48, 64).float(), torch.float32)
     with pytest.raises(ValueError, match="contiguous RGB bytes"):
         kernel(noise(48, 64).transpose(1, 2), torch.float32)
+
+
+@pytest.mark.parametrize("offset", [0, 3, 16])
+def test_what_is_launched_again_is_for_the_frames_that_it_is_given(offset: int) -> None:
+    """On a GPU the compiled kernel is kept. What it was compiled for must be so each time: where a row begins, sizes, type."""
+    parts = lines(48, 64, recipe())
+    operation = PixelValues(*parts, MEAN, STD, None, DEVICE)
+    for seed, (frames, dtype) in enumerate([(2, torch.float32), (2, torch.float32), (3, torch.float32), (2, torch.bfloat16)]):
+        whole = torch.randint(0, 256, (offset + frames * 48 * 64 * 3,), dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
+        shown = whole.to(DEVICE)[offset:].view(frames, 48, 64, 3)
+        made = operation(shown, dtype)
+        assert made.dtype == dtype
+        assert torch.allclose(made.double(), reference(shown, *parts, MEAN, STD, None), atol=0.02, rtol=0.01)
