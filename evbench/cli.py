@@ -42,8 +42,8 @@ from evbench.planted import Delay
 from evbench.render import printable, to_console, to_rich
 from evbench.results import STAGES, Plan, Result, Role, Rules, VariantResult, Workload
 from evbench.statistics import FEWEST_BLOCKS
-from evbench.traces import breakdown, chrome, serve
-from evbench.traces.completeness import prove, stamp
+from evbench.traces import breakdown, chrome, completeness, serve
+from evbench.traces.completeness import stamp
 from evbench.traces.record import Order
 from evbench.traces.timeline import Timeline
 from evbench.variants import Variant
@@ -427,8 +427,9 @@ def trace_command(
     chosen, asked = variants.parse(variant), options.workload()
     machine.require(chosen, asked.model, asked.device)
     folder = options.out or Path("profiles", f"{_now().partition('.')[0].replace(':', '-')}-{asked.model}-trace")
-    tokens = min(options.trace_tokens, asked.new_tokens)
-    order = Order(folder / "trace.json.gz", chosen.name, tokens, options.modules)
+    order = Order(folder / "trace.json.gz", chosen.name, min(options.trace_tokens, asked.new_tokens), asked.new_tokens, options.modules)
+    if order.file.exists():
+        raise UserError(f"{order.file} is there already; give another --out, or remove it")
     try:
         with show_progress() as progress:
             traced = compare.trace(chosen, asked, order, options.wait, progress)
@@ -441,8 +442,7 @@ def trace_command(
     sides = {chosen.name: traced.sections}
     for table in (trace_report.where_the_time_went(sides), trace_report.families(sides)):
         screen.print(to_rich(table, numbers=True))
-    told = f"{tokens} of {asked.new_tokens} new tokens" if tokens < asked.new_tokens else f"{tokens} new tokens"
-    tell(f"{told}; {traced.slowdown:.2f} times as long as without the profiler")
+    tell(f"{report.shortened(traced, asked)}; {traced.slowdown:.2f} times as long as without the profiler")
     tell(stamp(traced.completeness))
     tell(f"Written to {order.file}; to see it: evbench open {shlex.quote(str(order.file))}")
     raise typer.Exit(6 if traced.completeness.losses else 0)
@@ -461,7 +461,7 @@ def diff_command(
         sides[name] = breakdown.sections(timeline, trace.events)
         about = trace.header.get("evbench")
         variant = f"{about.get('variant')}, " if isinstance(about, dict) else ""
-        tell(printable(f"{name}: {file}, {variant}{stamp(prove(timeline, trace.events, {}))}"))
+        tell(printable(f"{name}: {file}, {variant}{stamp(completeness.again(timeline, trace))}"))
     for table in (trace_report.where_the_time_went(sides), trace_report.families(sides)):
         screen.print(to_rich(table, numbers=True))
     screen.print(to_rich(trace_report.gone_and_new(sides), numbers=False))
@@ -555,10 +555,10 @@ def main() -> None:
     try:
         app()
     except UserError as error:
-        complain(str(error))
+        complain(printable(str(error)))
         raise SystemExit(2) from None
     except OSError as error:  # what the file system says of a path that the user gave
-        complain(f"{error.filename or 'file system'}: {error.strerror}; give a path that can be read")
+        complain(f"{printable(str(error.filename or 'file system'))}: {error.strerror}; give a path that can be read")
         raise SystemExit(2) from None
 
 

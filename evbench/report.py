@@ -43,8 +43,10 @@ from evbench.results import (
     Section,
     Session,
     StreamRun,
+    Trace,
     VariantResult,
     Work,
+    Workload,
 )
 from evbench.statistics import FEWEST_BLOCKS, BreakEven, Interval
 from evbench.traces.completeness import stamp
@@ -194,6 +196,12 @@ def of_stages(result: Result) -> dict[str, dict[str, str]]:
         grades = [check.grade for check in result.outputs.checks if check.stage == line.name] if result.outputs is not None else []
         told[line.name]["outputs"] = max(grades, key=GRADES.index) if grades else "not compared"
     return told
+
+
+def shortened(trace: Trace, workload: Workload) -> str:
+    """How much of an answer a trace holds."""
+    of = f" of {workload.new_tokens}" if trace.new_tokens < workload.new_tokens else ""
+    return f"{trace.new_tokens}{of} new tokens"
 
 
 def _in_a_row(result: Result, judged: Judgement, line: Line) -> Table:
@@ -481,7 +489,7 @@ def _notes(result: Result, judged: Judgement) -> tuple[str, ...]:
         notes.append(f"The input was dropped from the page cache before each run{streams}.")
     if traces := [side.trace for side in variants.values() if side.trace is not None]:
         lengths = ", ".join(
-            f"{trace.file} with {trace.new_tokens} new tokens ({trace.slowdown:.2f} times as long as without the profiler)"
+            f"{trace.file} with {shortened(trace, result.baseline.workload)} ({trace.slowdown:.2f} times as long as without the profiler)"
             for trace in traces
         )
         both = f" Both on one timeline, and stage by stage: {', '.join(result.together)}." if result.together else ""

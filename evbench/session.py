@@ -35,7 +35,7 @@ from evbench.results import (
 )
 from evbench.schedule import SLOT, pattern, slots
 from evbench.statistics import smallest_effect, unsteady
-from evbench.traces import record
+from evbench.traces import chrome, record
 from evbench.variants import Variant
 from evbench.worker import Measure, Stream
 
@@ -347,10 +347,12 @@ class Sitting:
         if self._plan.trace_tokens:
             tokens = min(self._plan.trace_tokens, self._workload.new_tokens)
             self.tell(f"{role}: trace {tokens} tokens")
-            order = record.Order(folder / f"trace-{role}.json.gz", self._variants[role].name, tokens, self._plan.trace_modules)
+            order = record.Order(
+                folder / f"trace-{role}.json.gz", self._variants[role].name, tokens, self._workload.new_tokens, self._plan.trace_modules
+            )
             try:
                 self.traces[role] = self.worker(role).profile(order)
-            except record.TooLarge as error:  # the times are worth more than their picture
+            except chrome.TooLarge as error:  # the times are worth more than their picture
                 self._setting.listener.say(str(error))
 
     def _answers(self) -> Answers:

@@ -23,7 +23,8 @@ from evbench.measure import Place
 from evbench.observe import Observation
 from evbench.planted import Delay
 from evbench.results import Build, Energy, Proof, Run, StreamRun, Trace, Workload, in_a_row
-from evbench.traces.record import Order, TooLarge
+from evbench.traces.chrome import TooLarge
+from evbench.traces.record import Order
 from evbench.variants import Variant
 
 Reply = TypeVar("Reply")

@@ -94,6 +94,11 @@ def test_a_kernel_belongs_to_a_family(name: str) -> None:
     assert family(name) == NAMES[name]
 
 
+def test_a_product_that_makes_a_convolution_is_one() -> None:
+    assert family("void implicit_convolve_sgemm<__nv_bfloat16, __nv_bfloat16, 128, 5>(int)") == "convolution"
+    assert family("void convert_kernel<float>(int)") == OTHER
+
+
 def test_each_family_has_an_example_or_an_operation() -> None:
     operations = ("aten::_softmax", "aten::argmax", "aten::index_select", "aten::conv2d")
     assert {name for name, _ in FAMILIES} == {family(name) for name in (*NAMES, *operations)} - {OTHER}
@@ -104,3 +109,4 @@ def test_a_name_is_cut_to_what_a_person_reads() -> None:
     assert short("Memcpy HtoD (Pageable -> Device)") == "Memcpy HtoD (Pageable -> Device)"
     assert short("## Call CompiledFxGraph fi6crucrcuk2uwuasifp2ybz ##") == "## Call CompiledFxGraph ##"
     assert len(short("kernel<" + "a" * 500 + ">")) == 100
+    assert short("kernel<" + "a" * 500 + "1>") != short("kernel<" + "a" * 500 + "2>"), "they are two"

@@ -44,6 +44,7 @@ BAD = {
     "deep": (b"[" * 100_000, "no JSON"),
     "text for events": (packed({"traceEvents": ["a"]}), "event 0 has no kind"),
     "no time": (packed([EVENT, EVENT | {"ts": None}]), "event 1 has no time"),
+    "a slice on no track": (packed([{name: value for name, value in EVENT.items() if name != "pid"}]), "event 0 has no track"),
     "text for a time": (packed([EVENT | {"ts": "1"}]), "event 0 has no time"),
     "endless time": (packed([EVENT | {"ts": float("inf")}]), "event 0 has no time"),
     "true for a time": (packed([EVENT | {"ts": True}]), "event 0 has no time"),

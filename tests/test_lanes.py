@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-from evbench.traces.lanes import separate_overlaps
-from tests.traces import GPU, STREAM, arrow, kernel, operation
+from evbench.traces.lanes import LANE, separate_overlaps
+from tests.traces import GPU, STREAM, arrow, call, kernel, operation
 
 
 def test_kernels_that_overlap_on_a_stream_get_tracks_of_their_own() -> None:
@@ -34,3 +34,13 @@ def test_what_does_not_overlap_stays() -> None:
     before = [dict(event) for event in events]
     separate_overlaps(events)
     assert events == before
+
+
+def test_each_of_a_graphs_kernels_keeps_its_own_arrow() -> None:
+    """They have the number of their launch in common. Only the one that overlaps is moved."""
+    events = [call(1, 0, name="cudaGraphLaunch"), *(kernel(1, start, 10) for start in (10, 20, 25))]
+    events += [event for start in (10, 20, 25) for event in arrow(1, 0, start)]
+    separate_overlaps(events)
+    ends = {event["ts"]: event["tid"] for event in events if event["ph"] == "f"}
+    works = {event["ts"]: event["tid"] for event in events if event.get("cat") == "kernel"}
+    assert ends == works == {10: STREAM, 20: STREAM, 25: STREAM + LANE}

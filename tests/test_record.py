@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from itertools import pairwise
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 from evbench.results import STAGES, Trace
-from evbench.traces import chrome, record
+from evbench.traces import chrome, completeness, record
 from evbench.traces.chrome import Event, slices
 from evbench.traces.timeline import Timeline, part_name
 from tests.traces import TOKENS, one, profile_tiny
@@ -52,9 +53,35 @@ def test_stages_have_a_track_of_their_own_with_a_stamp_above(recorded: tuple[Tra
     assert one(trace.events, ph="M", name="thread_name", tid=track)["args"]["name"] == record.STAGE_TRACK
     stamp = one(trace.events, cat="evbench")
     assert stamp["name"].startswith("COMPLETE: ")
-    assert trace.header["evbench"] == {"variant": "baseline", "stamp": stamp["name"]}
+    about = trace.header["evbench"]
+    assert (about["variant"], about["stamp"], about["losses"]) == ("baseline, 5 of 7 new tokens", stamp["name"], [])
     assert traced.completeness.losses == ()
+    assert completeness.again(Timeline(trace.events, "x"), trace).losses == ()
     assert set(traced.completeness.slowdown) == set(STAGES)
+
+
+@pytest.mark.parametrize("left", [0, 1])
+def test_operations_that_are_gone_are_noticed_by_what_was_counted(recorded: tuple[Trace, chrome.Trace], left: int) -> None:
+    _, trace = recorded
+    span = Timeline(trace.events, "x").stages["vision"]
+    inside = [event for event in trace.events if event.get("cat") == "cpu_op" and span.start <= event["ts"] < span.end]
+    fewer = chrome.Trace(trace.header, [event for event in trace.events if event not in inside[left:]])
+    told = completeness.again(Timeline(fewer.events, "x"), fewer).losses
+    assert told == (f"vision has {left} operations of the host, and {len(inside):,} in another recording",)
+
+
+def test_what_was_missing_when_it_was_recorded_is_still_told(recorded: tuple[Trace, chrome.Trace]) -> None:
+    _, trace = recorded
+    header = trace.header | {"evbench": trace.header["evbench"] | {"losses": ["vision was cut"]}}
+    assert completeness.again(Timeline(trace.events, "x"), chrome.Trace(header, trace.events)).losses == ("vision was cut",)
+
+
+@pytest.mark.parametrize(
+    "about", [None, [], {"counts": 1}, {"counts": {"vision": {"work": "many"}}, "losses": 3}, {"counts": {"else": {}}}]
+)
+def test_a_header_of_something_else_says_nothing(recorded: tuple[Trace, chrome.Trace], about: object) -> None:
+    trace = chrome.Trace({"evbench": about}, recorded[1].events)
+    assert completeness.again(Timeline(trace.events, "x"), trace).losses == ()
 
 
 def test_curves_of_memory_and_tokens(recorded: tuple[Trace, chrome.Trace]) -> None:
@@ -94,10 +121,11 @@ def test_modules_have_ranges_only_if_asked_for(recorded: tuple[Trace, chrome.Tra
     assert not any("(LlamaAttention)" in event["name"] for event in slices(recorded[1].events)), "and the hooks are gone again"
 
 
-def test_a_trace_too_large_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(record, "MOST_PACKED", 1000)
+@pytest.mark.parametrize(("module", "limit"), [(record, "MOST_PACKED"), (chrome, "MOST_BYTES")], ids=["packed", "unpacked"])
+def test_a_trace_too_large_is_not_kept(module: ModuleType, limit: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, limit, 1000)
     file = tmp_path / "trace.json.gz"
-    with pytest.raises(record.TooLarge, match=r"give fewer --trace-tokens$"):
+    with pytest.raises(chrome.TooLarge, match=r"give fewer --trace-tokens$"):
         profile_tiny("baseline", file)
     assert list(tmp_path.iterdir()) == []
 

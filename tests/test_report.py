@@ -249,6 +249,8 @@ def test_the_shortened_trace_is_told() -> None:
     traced = dataclasses.replace(make_side(), trace=make_trace())
     found = note(report.describe(make_result(baseline=traced)), "Traces")
     assert "trace-baseline.json.gz with 16 new tokens (1.50 times as long as without the profiler)" in found
+    traced = dataclasses.replace(make_side(), trace=make_trace(new_tokens=1))
+    assert "trace-baseline.json.gz with 1 of 2 new tokens" in note(report.describe(make_result(baseline=traced)), "Traces")
 
 
 def test_energy_is_told_only_if_counter_and_power_agree() -> None:

@@ -6,6 +6,7 @@ import http.client
 import json
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
@@ -71,7 +72,17 @@ def test_nobody_else_gets_it(headers: dict[str, str], desk: serve.Desk) -> None:
     assert "access-control-allow-origin" not in answered
 
 
-@pytest.mark.parametrize("path", ["/", "/trace.json.gz", "/x/a%20trace.json.gz", "/../../etc/passwd", "/%2e%2e/%2e%2e/etc/passwd"])
+def test_a_file_that_is_gone_meanwhile_ends_it(desk: serve.Desk) -> None:
+    server = serve.listen(desk, 0)
+    with ThreadPoolExecutor(1) as pool:
+        done = pool.submit(serve.hand_over, desk, server)
+        desk.trace.unlink()
+        assert ask(server.server_address[1], desk.path, UI)[0] == 404
+        with pytest.raises(UserError, match=r"is gone, or can no longer be read; open another"):
+            done.result(timeout=10)
+
+
+@pytest.mark.parametrize("path", ["/", "/trace.json.gz", "/x/a%20trace.json.gz", "/../../etc/passwd", "/%2e%2e/%2e%2e/etc/passwd", "/%00"])
 @pytest.mark.parametrize("offline", [False, True])
 def test_no_other_file_is_handed_out(path: str, offline: bool, desk: serve.Desk, tmp_path: Path) -> None:
     if offline:

@@ -95,7 +95,7 @@ def test_a_mistake_that_only_the_worker_sees_reaches_the_user(tmp_path: Path) ->
 def test_a_trace_that_cannot_be_written_is_told_in_one_line(worker: Worker, tmp_path: Path) -> None:
     worker.built()
     with pytest.raises(WorkerGaveUp, match=r"^baseline: .*; mend that and run again$"):
-        worker.profile(Order(tmp_path / "gone" / "trace.json.gz", "baseline", 2, False))
+        worker.profile(Order(tmp_path / "gone" / "trace.json.gz", "baseline", 2, 2, False))
 
 
 def test_a_planted_delay_makes_its_stage_longer_by_its_share(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import shlex
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,6 +32,10 @@ MUCH = 200 * 2**20
 PACKED = b"\x1f\x8b"
 
 
+class TooLarge(UserError):
+    """A trace that no viewer would open."""
+
+
 @dataclass(frozen=True)
 class Trace:
     """A file of events."""
@@ -44,7 +49,8 @@ def read(file: Path) -> Trace:
     """A trace, packed or not.
 
     Raises:
-        UserError: it is empty, cut off, too large, or no trace.
+        UserError: it is empty, cut off, or no trace.
+        TooLarge: there is too much of it.
         OSError: it cannot be read.
     """
     return parse(unpacked(file), file)
@@ -87,7 +93,7 @@ def correlation(event: Event) -> Any:
 
 
 def unpacked(file: Path) -> bytes:
-    """Raises UserError if it is empty, cut off or too large; OSError if it cannot be read."""
+    """Raises UserError if it is empty or cut off, TooLarge, and OSError if it cannot be read."""
     with file.open("rb") as raw:
         start = raw.read(len(PACKED))
         raw.seek(0)
@@ -102,13 +108,13 @@ def unpacked(file: Path) -> bytes:
             except (EOFError, zlib.error, gzip.BadGzipFile) as error:
                 raise UserError(f"{file} is cut off or damaged ({_first_line(error)}); record it again") from None
     if len(text) > MOST_BYTES:
-        raise UserError(f"{file} has more than {MOST_BYTES // 2**20} MiB unpacked; record fewer tokens, or no modules. {how_to_open(file)}")
+        raise TooLarge(f"{file} has more than {MOST_BYTES // 2**20} MiB unpacked; record fewer tokens, or no modules. {how_to_open(file)}")
     return text
 
 
 def how_to_open(file: Path) -> str:
     """A trace that a browser alone cannot hold."""
-    return f"Perfetto shows it from its own process: trace_processor_shell server http {file}, then open https://ui.perfetto.dev"
+    return f"Perfetto shows it from its own process: trace_processor_shell server http {shlex.quote(str(file))}, then open https://ui.perfetto.dev"
 
 
 def _wrong(event: Any) -> str | None:
@@ -121,7 +127,8 @@ def _wrong(event: Any) -> str | None:
         return "is a slice without name or duration"
     if ("ts" in event or event["ph"] != "M") and not _is_time(event.get("ts")):
         return "has no time"
-    if not all(isinstance(event.get(track, 0), int | str) for track in ("pid", "tid")):
+    missing = None if event["ph"] == "X" else 0
+    if not all(isinstance(event.get(track, missing), int | str) for track in ("pid", "tid")):
         return "has no track"
     if not isinstance(event.get("cat", ""), str):
         return "has no category"

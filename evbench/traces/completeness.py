@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
-from evbench.results import Completeness
-from evbench.traces.chrome import Event, correlation, end, slices
+from evbench.results import STAGES, Completeness
+from evbench.traces.chrome import Event, Trace, correlation, end, slices
 from evbench.traces.timeline import Span, Timeline
 
 LAUNCH = re.compile(r"cu(da)?(Launch(Cooperative)?Kernel|Memcpy|Memset|GraphLaunch)")
@@ -18,26 +21,34 @@ SHORTEST = 0.7
 """Of a stage's time without the profiler, which only ever adds to it. Less: something is missing."""
 NOTICED = 1000.0
 """Microseconds that must be missing too: what is shorter scatters by more than its share."""
+COUNTED = {"launches": "launches", "work": "kernels and copies", "operations": "operations of the host"}
+"""What is counted in each stage, and how it is called."""
+
+Counts = Mapping[str, Mapping[str, int]]
+"""Stage -> key of COUNTED -> how many."""
 
 
-def prove(timeline: Timeline, events: list[Event], plain: Mapping[str, float]) -> Completeness:
+def prove(timeline: Timeline, events: list[Event], plain: Mapping[str, float], expected: Counts) -> Completeness:
     """Look for what is missing.
 
     Args:
         events: those of the timeline.
         plain: stage -> seconds of the same run without the profiler. Empty where nobody measured it.
+        expected: what another recording of the same run counted. Empty where there is none.
     """
-    launched = [call for call in timeline.calls.values() if LAUNCH.match(call["name"]) and timeline.stage_at(float(call["ts"])) is not None]
-    in_stages = [event for event in timeline.work if timeline.stage_at(timeline.caused(event)) is not None]
+    launched, in_stages = _launched(timeline), _work_in_stages(timeline)
     losses = [
+        *_fewer(count(timeline, events), expected),
         *_without_work(timeline, launched),
+        *_without_launch(timeline, in_stages),
         *_out_of_place(timeline, in_stages),
-        *_unsteady_steps(timeline),
-        *_too_short(timeline, plain),
+        *_unsteady_steps(timeline, launched),
+        *too_short(timeline, plain),
     ]
     if not in_stages and not any(event.get("cat") == "cpu_op" for event in events):
         losses.append("no operation and no kernel was recorded")
-    in_step = [len(timeline.work_in(step)) if timeline.work else _operations(events, step) for step in timeline.steps]
+    operations = [] if timeline.work else _operations(events)
+    in_step = [len(timeline.work_in(step)) if timeline.work else _within(operations, step) for step in timeline.steps]
     return Completeness(
         losses=tuple(losses),
         launches=len(launched),
@@ -46,6 +57,35 @@ def prove(timeline: Timeline, events: list[Event], plain: Mapping[str, float]) -
         most_in_step=max(in_step, default=None),
         slowdown={stage: timeline.stages[stage].length / 1e6 / seconds for stage, seconds in plain.items()},
     )
+
+
+def count(timeline: Timeline, events: list[Event]) -> dict[str, dict[str, int]]:
+    """Of each stage: `Counts`. Of two recordings of one run that do not agree, one has lost something."""
+    launches = Counter(timeline.stage_at(float(call["ts"])) for call in _launched(timeline))
+    work = Counter(timeline.stage_at(timeline.caused(event)) for event in timeline.work)
+    operations = _operations(events)
+    return {
+        stage: {"launches": launches[stage], "work": work[stage], "operations": _within(operations, span)}
+        for stage, span in timeline.stages.items()
+    }
+
+
+def again(timeline: Timeline, trace: Trace) -> Completeness:
+    """Of a trace that evbench recorded before: what was found missing then, and what is missing since."""
+    about = trace.header.get("evbench")
+    told = about if isinstance(about, dict) else {}
+    found = prove(timeline, trace.events, {}, _counts(told.get("counts")))
+    before = [loss for loss in told.get("losses", ()) if isinstance(loss, str)] if isinstance(told.get("losses"), list) else []
+    return replace(found, losses=tuple(dict.fromkeys([*before, *found.losses])))
+
+
+def _counts(told: Any) -> Counts:
+    """Empty if it is nothing of the kind: a trace may come from anywhere."""
+    well = isinstance(told, dict) and all(
+        stage in STAGES and isinstance(counts, dict) and all(isinstance(counts.get(what), int) for what in COUNTED)
+        for stage, counts in told.items()
+    )
+    return told if well else {}
 
 
 def stamp(found: Completeness) -> str:
@@ -59,6 +99,33 @@ def stamp(found: Completeness) -> str:
             counts += f" to {found.most_in_step:,}"
         told += f"; {counts} {'pieces of it' if found.work else 'operations'} in each further token"
     return f"COMPLETE: {told}"
+
+
+def _launched(timeline: Timeline) -> list[Event]:
+    """Calls in the stages that start work, in order."""
+    calls = (call for call in timeline.calls.values() if LAUNCH.match(call["name"]))
+    return sorted((call for call in calls if timeline.stage_at(float(call["ts"])) is not None), key=lambda call: float(call["ts"]))
+
+
+def _work_in_stages(timeline: Timeline) -> list[Event]:
+    return [event for event in timeline.work if timeline.stage_at(timeline.caused(event)) is not None]
+
+
+def _fewer(found: Counts, expected: Counts) -> list[str]:
+    return [
+        f"{stage} has {found[stage][what]:,} {told}, and {number:,} in another recording"
+        for stage, counts in expected.items()
+        for what, told in COUNTED.items()
+        if found[stage][what] < (number := counts[what])
+    ]
+
+
+def _without_launch(timeline: Timeline, work: list[Event]) -> list[str]:
+    kernels = [event for event in work if event["cat"] == "kernel"]  # a driver fills memory on its own, for its video decoder
+    alone = [event for event in kernels if timeline.cause(event) is None]
+    if not alone:
+        return []
+    return [f"{len(alone):,} of {len(kernels):,} kernels have no call that launched them, {alone[0]['name'][:60]} the first"]
 
 
 def _without_work(timeline: Timeline, launched: list[Event]) -> list[str]:
@@ -85,14 +152,13 @@ def _is_out_of_place(timeline: Timeline, event: Event) -> bool:
     return float(event["ts"]) < launch - SKEW or end(event) > timeline.stages[timeline.segment_at(launch)].end + SKEW
 
 
-def _unsteady_steps(timeline: Timeline) -> list[str]:
+def _unsteady_steps(timeline: Timeline, launched: list[Event]) -> list[str]:
     """Tokens for which the host made the same calls must have had the same number of kernels."""
     counts: dict[tuple[tuple[str, int], ...], set[int]] = defaultdict(set)
+    moments = [float(call["ts"]) for call in launched]
     for step in timeline.steps:
-        work = timeline.work_in(step)
-        calls = {correlation(event) for event in work}
-        made = Counter(timeline.calls[call]["name"] for call in calls if call in timeline.calls)
-        counts[tuple(sorted(made.items()))].add(len(work))
+        made = Counter(call["name"] for call in launched[bisect_left(moments, step.start) : bisect_left(moments, step.end)])
+        counts[tuple(sorted(made.items()))].add(len(timeline.work_in(step)))
     return [
         f"tokens with the same launches have {min(found):,} to {max(found):,} kernels and copies"
         for found in counts.values()
@@ -100,7 +166,8 @@ def _unsteady_steps(timeline: Timeline) -> list[str]:
     ]
 
 
-def _too_short(timeline: Timeline, plain: Mapping[str, float]) -> list[str]:
+def too_short(timeline: Timeline, plain: Mapping[str, float]) -> list[str]:
+    """Stages that took less time than without the profiler, in words."""
     told = []
     for stage, seconds in plain.items():
         inside = timeline.stages[stage].length
@@ -109,5 +176,10 @@ def _too_short(timeline: Timeline, plain: Mapping[str, float]) -> list[str]:
     return told
 
 
-def _operations(events: list[Event], step: Span) -> int:
-    return sum(event.get("cat") == "cpu_op" and step.start <= event["ts"] < step.end for event in slices(events))
+def _operations(events: list[Event]) -> list[float]:
+    """When each began, in order."""
+    return sorted(float(event["ts"]) for event in slices(events) if event.get("cat") == "cpu_op")
+
+
+def _within(moments: Sequence[float], span: Span) -> int:
+    return bisect_left(moments, span.end) - bisect_left(moments, span.start)

@@ -9,8 +9,8 @@ from evbench.traces.chrome import GPU_WORK, Event, correlation, slices
 Track = tuple[Any, Any]
 Open = tuple[int, bool]
 """End of a slice in nanoseconds, and whether it is work of the GPU."""
-LANE = 1_000_000
-"""Added to a track's number. No stream and no thread of Linux has such a one."""
+LANE = 10_000_000
+"""Added to a track's number. No stream has such a one, and no thread: Linux counts to 4,194,304 (PID_MAX_LIMIT)."""
 
 
 def separate_overlaps(events: list[Event]) -> None:
@@ -19,7 +19,8 @@ def separate_overlaps(events: list[Event]) -> None:
     Work on one stream must not even lie inside other work: with dependent launch a kernel may start before the one in front of it
     has ended (cuBLASLt's splitKreduce does). On the host, a thread of a library may tell of calls that cross.
     """
-    moved: dict[Any, Any] = {}
+    moved: dict[tuple[Any, float], Any] = {}
+    """Of each piece of work: a graph's have the number of their launch in common, and no moment."""
     unfinished: dict[Track, list[list[Open]]] = {}
     streams: set[Track] = set()
     for event in sorted(slices(events), key=lambda event: (float(event["ts"]), -float(event["dur"]), event.get("cat") in GPU_WORK)):
@@ -36,10 +37,10 @@ def separate_overlaps(events: list[Event]) -> None:
         if lane:
             event["tid"] = _number(track, lane)
             if is_work:
-                moved[correlation(event)] = event["tid"]
+                moved[correlation(event), float(event["ts"])] = event["tid"]
     for event in events:
-        if event.get("cat") == "ac2g" and event["ph"] == "f" and event.get("id") in moved:
-            event["tid"] = moved[event["id"]]
+        if event.get("cat") == "ac2g" and event["ph"] == "f" and (arrow := (event.get("id"), float(event["ts"]))) in moved:
+            event["tid"] = moved[arrow]
     for track, lanes in unfinished.items():
         for lane in range(1, len(lanes)):
             name = {"name": f"{'stream' if track in streams else 'thread'} {track[1]}, overlapping"}

@@ -2,36 +2,35 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from evbench.errors import UserError
 from evbench.measure import Instruments, Stopwatch
 from evbench.results import Completeness, Trace
 from evbench.stages import Pipeline, run_stages
 from evbench.traces import chrome, counters
 from evbench.traces.breakdown import sections
-from evbench.traces.completeness import prove, stamp
+from evbench.traces.chrome import TooLarge
+from evbench.traces.completeness import Counts, count, prove, stamp, too_short
 from evbench.traces.lanes import LANE, separate_overlaps
 from evbench.traces.names import named
 from evbench.traces.timeline import PREFILL, PREFIX, STEP, TEXT, Timeline
 
 Done = TypeVar("Done")
 
-PLAIN_RUNS = 3
-"""Without the profiler, to compare with. The shortest counts: what disturbs a run makes it longer."""
+PLAIN_RUNS, MORE_RUNS = 3, 6
+"""Without the profiler, to compare with. The shortest counts: what disturbs a run makes it longer. So if the trace seems too short,
+there are some more of them.
+"""
 FIRST_KERNELS = 64
 """That a profiler may lose: as many as it was started before in this process."""
 MOST_PACKED = 100 * 2**20
 """Bytes of a trace's file."""
 STAGE_TRACK = "evbench stages"
-
-
-class TooLarge(UserError):
-    """A trace that no viewer would open. It was not kept."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +41,14 @@ class Order:
     title: str
     """What the process is called in the trace."""
     new_tokens: int
+    of_tokens: int
+    """That a timed run generates."""
     modules: bool
     """Whether each part of the model gets ranges of its own, where it is called as such: not inside of compiled code."""
+
+    def shown(self) -> str:
+        """What the process is called: that an answer is shortened, too."""
+        return self.title if self.new_tokens == self.of_tokens else f"{self.title}, {self.new_tokens} of {self.of_tokens} new tokens"
 
 
 def profile(pipeline: Pipeline[Any, Any, Any], path: Path, order: Order, using: Instruments) -> Trace:
@@ -60,20 +65,44 @@ def profile(pipeline: Pipeline[Any, Any, Any], path: Path, order: Order, using: 
 
     plain()  # the shortened decode must not be seen for the first time
     runs = [plain() for _ in range(PLAIN_RUNS)]
-    shortest = {stage: min(run[stage] for run in runs) for stage in runs[0]}
     ranges = Ranges(using)
+
+    def once() -> int:
+        answer, _ = run_stages(pipeline, path, order.new_tokens, ranges, ranges.mark)
+        return len(answer.tokens)
+
     named = module_ranges(pipeline.model) if order.modules else nullcontext()
     with counters.read_meanwhile(counters.gauges(using.stream.on_gpu)) as readings, named:
-        record(lambda: run_stages(pipeline, path, order.new_tokens, ranges, ranges.mark), order.file, memory=True)
-    trace = chrome.read(order.file)
-    timeline, found = finish(trace, order, readings, shortest)
+        new_tokens = record(once, order.file, memory=True)
+    how = "give fewer --trace-tokens" + (", or leave out --modules" if order.modules else "")
+    try:
+        trace = chrome.read(order.file)
+    except TooLarge:
+        order.file.unlink()
+        raise TooLarge(f"the trace of {order.title} would have more than {chrome.MOST_BYTES // 2**20} MiB unpacked; {how}") from None
+    timeline = Timeline(trace.events, order.file)
+    while too_short(timeline, _shortest(runs)) and len(runs) < PLAIN_RUNS + MORE_RUNS:
+        runs.append(plain())
+    timeline, found = finish(trace, order, readings, _shortest(runs), _counted_again(once))
     chrome.write(trace, order.file)
     if (size := order.file.stat().st_size) > MOST_PACKED:
         order.file.unlink()
-        how = "fewer --trace-tokens" + (", or leave out --modules" if order.modules else "")
-        raise TooLarge(f"the trace of {order.title} would have {size / 2**20:.0f} MiB, {MOST_PACKED // 2**20} are kept at most; give {how}")
-    slowdown = sum(span.length for span in timeline.stages.values()) / 1e6 / sum(shortest.values())
-    return Trace(order.file.name, order.new_tokens, slowdown, found, sections(timeline, trace.events))
+        raise TooLarge(f"the trace of {order.title} would have {size / 2**20:.0f} MiB, {MOST_PACKED // 2**20} are kept at most; {how}")
+    slowdown = sum(span.length for span in timeline.stages.values()) / 1e6 / sum(_shortest(runs).values())
+    return Trace(order.file.name, new_tokens, slowdown, found, sections(timeline, trace.events))
+
+
+def _shortest(runs: list[dict[str, float]]) -> dict[str, float]:
+    return {stage: min(run[stage] for run in runs) for stage in runs[0]}
+
+
+def _counted_again(once: Callable[[], object]) -> Counts:
+    """A second recording, which is not kept: what it counts, the first must have too. The module ranges are no operations."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "again.json.gz"
+        record(once, file)
+        events = chrome.read(file).events
+        return count(Timeline(events, file), events)
 
 
 class Ranges:
@@ -163,7 +192,9 @@ def record(once: Callable[[], Done], file: Path, memory: bool = False) -> Done:
     return done
 
 
-def finish(trace: chrome.Trace, order: Order, readings: list[counters.Reading], plain: dict[str, float]) -> tuple[Timeline, Completeness]:
+def finish(
+    trace: chrome.Trace, order: Order, readings: list[counters.Reading], plain: dict[str, float], expected: Counts
+) -> tuple[Timeline, Completeness]:
     """Make of what the profiler wrote what a person can read: stages on a track of their own, curves, and a stamp."""
     _name_parts(trace.events)
     timeline = Timeline(trace.events, order.file)
@@ -171,11 +202,12 @@ def finish(trace: chrome.Trace, order: Order, readings: list[counters.Reading], 
     counters.take_memory(trace.events, pid)
     trace.events.extend(counters.from_readings(readings, int(trace.header["baseTimeNanoseconds"]), trace.events, pid))
     trace.events.extend(counters.tokens(timeline, pid))
-    found = prove(timeline, trace.events, plain)
+    found = prove(timeline, trace.events, plain, expected)
     separate_overlaps(trace.events)
     _raise_stages(timeline, trace.events, stamp(found))
-    trace.events[:] = named(trace.events, "", order.title)
-    trace.header["evbench"] = {"variant": order.title, "stamp": stamp(found)}
+    trace.events[:] = named(trace.events, "", order.shown())
+    counted = count(timeline, trace.events)
+    trace.header["evbench"] = {"variant": order.shown(), "stamp": stamp(found), "losses": list(found.losses), "counts": counted}
     return timeline, found
 
 

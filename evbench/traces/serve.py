@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.util import find_spec
 from pathlib import Path
+from typing import BinaryIO
 from urllib.parse import quote, unquote, urlsplit
 
 from evbench.errors import UserError
@@ -49,6 +50,8 @@ class Desk:
     secret: str
     fetched: threading.Event
     last_request: float = 0.0
+    gone: bool = False
+    """The file was there when this began, and no longer when it was asked for."""
 
     @property
     def path(self) -> str:
@@ -106,20 +109,28 @@ def listen(one: Desk, port: int) -> ThreadingHTTPServer:
             if file is None or not self._may():
                 self.send_error(404)
                 return
-            self.send_response(200)
-            self._allow()
-            self.send_header("Content-Type", KINDS.get(file.suffix, OTHER_KIND))
-            self.send_header("Content-Length", str(file.stat().st_size))
-            self.send_header("Cache-Control", "no-store")
-            self.end_headers()
-            if body and self._send(file) and file is one.trace:
-                one.fetched.set()
+            try:
+                content = file.open("rb")
+            except OSError:
+                self.send_error(404)
+                if file is one.trace:
+                    one.gone = True
+                    one.fetched.set()
+                return
+            with content:
+                self.send_response(200)
+                self._allow()
+                self.send_header("Content-Type", KINDS.get(file.suffix, OTHER_KIND))
+                self.send_header("Content-Length", str(os.fstat(content.fileno()).st_size))
+                self.send_header("Cache-Control", "no-store")
+                self.end_headers()
+                if body and self._send(content) and file is one.trace:
+                    one.fetched.set()
 
-        def _send(self, file: Path) -> bool:
+        def _send(self, content: BinaryIO) -> bool:
             """False if the browser went away meanwhile."""
             try:
-                with file.open("rb") as content:
-                    shutil.copyfileobj(content, self.wfile)
+                shutil.copyfileobj(content, self.wfile)
             except ConnectionError:
                 return False
             return True
@@ -131,6 +142,8 @@ def listen(one: Desk, port: int) -> ThreadingHTTPServer:
             if one.viewer is None:
                 return None
             path = unquote(urlsplit(self.path).path)
+            if "\0" in path:
+                return None
             file = (one.viewer / (path.lstrip("/") or "index.html")).resolve()
             return file if file.is_relative_to(one.viewer.resolve()) and file.is_file() else None
 
@@ -158,11 +171,17 @@ def listen(one: Desk, port: int) -> ThreadingHTTPServer:
 
 
 def hand_over(one: Desk, server: ThreadingHTTPServer) -> None:
-    """Serve until the trace was fetched, and with an installed viewer until that asks for nothing more."""
+    """Serve until the trace was fetched, and with an installed viewer until that asks for nothing more.
+
+    Raises:
+        UserError: the file is gone.
+    """
     thread = threading.Thread(target=server.serve_forever, name="evbench-open", daemon=True)
     thread.start()
     try:
         one.fetched.wait()
+        if one.gone:
+            raise UserError(f"{one.trace} is gone, or can no longer be read; open another")
         while one.viewer is not None and time.monotonic() - one.last_request < QUIET:
             time.sleep(0.1)
     finally:
