@@ -17,8 +17,8 @@ LAUNCH = re.compile(r"cu(da)?(Launch(Cooperative)?Kernel|Memcpy|Memset|GraphLaun
 """Calls that start work on the GPU."""
 SKEW = 100.0
 """Microseconds by which the clocks of host and GPU may differ in a trace."""
-SHORTEST = 0.7
-"""Of a stage's time without the profiler, which only ever adds to it. Less: something is missing."""
+SHORTEST = 0.25
+"""Of a stage's time without the profiler, which only ever adds to it. Less is not the same work, however busy the machine is."""
 NOTICED = 1000.0
 """Microseconds that must be missing too: what is shorter scatters by more than its share."""
 COUNTED = {"launches": "launches", "work": "kernels and copies", "operations": "operations of the host"}
@@ -43,7 +43,7 @@ def prove(timeline: Timeline, events: list[Event], plain: Mapping[str, float], e
         *_without_launch(timeline, in_stages),
         *_out_of_place(timeline, in_stages),
         *_unsteady_steps(timeline, launched),
-        *too_short(timeline, plain),
+        *_too_short(timeline, plain),
     ]
     if not in_stages and not any(event.get("cat") == "cpu_op" for event in events):
         losses.append("no operation and no kernel was recorded")
@@ -98,6 +98,9 @@ def stamp(found: Completeness) -> str:
         if found.most_in_step != found.fewest_in_step:
             counts += f" to {found.most_in_step:,}"
         told += f"; {counts} {'pieces of it' if found.work else 'operations'} in each further token"
+    if found.slowdown:
+        least, most = min(found.slowdown.values()), max(found.slowdown.values())
+        told += f"; stages {least:.2f} to {most:.2f} times as long as without the profiler"
     return f"COMPLETE: {told}"
 
 
@@ -166,8 +169,7 @@ def _unsteady_steps(timeline: Timeline, launched: list[Event]) -> list[str]:
     ]
 
 
-def too_short(timeline: Timeline, plain: Mapping[str, float]) -> list[str]:
-    """Stages that took less time than without the profiler, in words."""
+def _too_short(timeline: Timeline, plain: Mapping[str, float]) -> list[str]:
     told = []
     for stage, seconds in plain.items():
         inside = timeline.stages[stage].length

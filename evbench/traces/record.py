@@ -15,17 +15,15 @@ from evbench.stages import Pipeline, run_stages
 from evbench.traces import chrome, counters
 from evbench.traces.breakdown import sections
 from evbench.traces.chrome import TooLarge
-from evbench.traces.completeness import Counts, count, prove, stamp, too_short
+from evbench.traces.completeness import Counts, count, prove, stamp
 from evbench.traces.lanes import LANE, separate_overlaps
 from evbench.traces.names import named
 from evbench.traces.timeline import PREFILL, PREFIX, STEP, TEXT, Timeline
 
 Done = TypeVar("Done")
 
-PLAIN_RUNS, MORE_RUNS = 3, 6
-"""Without the profiler, to compare with. The shortest counts: what disturbs a run makes it longer. So if the trace seems too short,
-there are some more of them.
-"""
+PLAIN_RUNS = 3
+"""Without the profiler, to compare with. The shortest counts: what disturbs a run makes it longer."""
 FIRST_KERNELS = 64
 """That a profiler may lose: as many as it was started before in this process."""
 MOST_PACKED = 100 * 2**20
@@ -65,6 +63,7 @@ def profile(pipeline: Pipeline[Any, Any, Any], path: Path, order: Order, using: 
 
     plain()  # the shortened decode must not be seen for the first time
     runs = [plain() for _ in range(PLAIN_RUNS)]
+    shortest = {stage: min(run[stage] for run in runs) for stage in runs[0]}
     ranges = Ranges(using)
 
     def once() -> int:
@@ -80,20 +79,13 @@ def profile(pipeline: Pipeline[Any, Any, Any], path: Path, order: Order, using: 
     except TooLarge:
         order.file.unlink()
         raise TooLarge(f"the trace of {order.title} would have more than {chrome.MOST_BYTES // 2**20} MiB unpacked; {how}") from None
-    timeline = Timeline(trace.events, order.file)
-    while too_short(timeline, _shortest(runs)) and len(runs) < PLAIN_RUNS + MORE_RUNS:
-        runs.append(plain())
-    timeline, found = finish(trace, order, readings, _shortest(runs), _counted_again(once))
+    timeline, found = finish(trace, order, readings, shortest, _counted_again(once))
     chrome.write(trace, order.file)
     if (size := order.file.stat().st_size) > MOST_PACKED:
         order.file.unlink()
         raise TooLarge(f"the trace of {order.title} would have {size / 2**20:.0f} MiB, {MOST_PACKED // 2**20} are kept at most; {how}")
-    slowdown = sum(span.length for span in timeline.stages.values()) / 1e6 / sum(_shortest(runs).values())
+    slowdown = sum(span.length for span in timeline.stages.values()) / 1e6 / sum(shortest.values())
     return Trace(order.file.name, new_tokens, slowdown, found, sections(timeline, trace.events))
-
-
-def _shortest(runs: list[dict[str, float]]) -> dict[str, float]:
-    return {stage: min(run[stage] for run in runs) for stage in runs[0]}
 
 
 def _counted_again(once: Callable[[], object]) -> Counts:
