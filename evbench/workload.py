@@ -58,6 +58,7 @@ def describe(
     if weights is not None:
         folder.read_config(weights, model)
         folder.weight_files(weights)
+        folder.require_tokenizer(weights)
     trained = preset not in presets.PRESETS[model]
     if trained and seed is not None:
         told = f"--weights {weights}" if weights is not None else f"--preset {preset}"
