@@ -23,7 +23,7 @@ class Floor:
     machine: str
     """CPU, cores, GPU, driver and torch."""
     work: str
-    """Model, weights, device, new tokens and samples."""
+    """Model, weights, device, new tokens, samples, and whether these are raw events."""
     smallest: dict[str, float]
     """The total and each stage -> the difference that 95 of 100 comparisons with itself stay below, relative."""
 
@@ -41,7 +41,8 @@ def place(machine: Machine) -> str:
 
 def work(workload: Workload) -> str:
     samples = f", {len(workload.samples)} samples" if len(workload.samples) > 1 else ""
-    return f"{workload.model} {workload.preset or workload.weights} on {workload.device}, {workload.new_tokens} new tokens{samples}"
+    raw = ", of raw events" if workload.kind == "events" else ""
+    return f"{workload.model} {workload.preset or workload.weights} on {workload.device}, {workload.new_tokens} new tokens{samples}{raw}"
 
 
 def find(machine: Machine, workload: Workload) -> Floor | None:

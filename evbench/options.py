@@ -32,9 +32,30 @@ class Options:
         list[Path] | None, typer.Option(help="A video file for video-llava, any number of times. Default: a scene that evbench carries.")
     ] = None
     events: Annotated[
-        list[Path] | None, typer.Option(help="A folder of event images (PNG) for eventgpt, any number of times. Default: the same scene.")
+        list[Path] | None,
+        typer.Option(
+            help="For eventgpt, any number of times: a folder of event images (PNG), or a file of raw events "
+            "(.npz, .npy, .h5 as in DSEC, .aedat4, .raw, .dat). Default: the same scene's images."
+        ),
+    ] = None
+    event_window: Annotated[
+        str | None,
+        typer.Option(help="START:LENGTH of the raw events that are taken, behind the first one, such as 0:50ms. Default: all."),
+    ] = None
+    event_limit: Annotated[
+        str | None,
+        typer.Option(help="Raw events that span as much are refused, as by the released code: 100ms (default), another time, or none."),
+    ] = None
+    event_size: Annotated[
+        str | None,
+        typer.Option(
+            help="Of the pictures that are made of raw events. own: as large as each one's need (default). sensor: as the camera's."
+        ),
     ] = None
     data: Annotated[Path | None, typer.Option(help="Instead: all scenes of a folder that evbench scenes make has made.")] = None
+    raw_events: Annotated[
+        bool, typer.Option("--raw-events", help="Of the scenes in --data, for eventgpt: their raw events, not the images made of them.")
+    ] = False
     limit: Annotated[int | None, typer.Option(min=1, help="Only so many scenes of --data, from the first.")] = None
     frame_policy: Annotated[
         str, typer.Option(help="inclusive: evenly spaced, first and last frame included. stride: every n/8-th frame, never the last.")
@@ -107,6 +128,10 @@ class Options:
             device=self.device,
             dtype=self.dtype,
             seed=self.seed,
+            raw_events=self.raw_events,
+            event_window=self.event_window,
+            event_limit=self.event_limit,
+            event_size=self.event_size,
         )
 
     def plan(self, asked: Workload, workers: int) -> Plan:

@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from evbench import trace_report
+from evbench import event_window, trace_report
 from evbench.demands import Outcome
 from evbench.differences import machine_differences
 from evbench.equivalence import FED, GRADES, distance
@@ -127,7 +127,8 @@ def _facts(result: Result) -> dict[str, str]:
 
 def _input(side: VariantResult) -> str:
     samples, work = side.workload.samples, side.runs[0].work
-    told = f"{Path(samples[0].path).name}, {_pictures(work, side.workload.frame_policy)}"
+    window = f"{event_window.told(side.workload.window)}, " if side.workload.window is not None else ""
+    told = f"{Path(samples[0].path).name}, {window}{_pictures(work, side.workload.frame_policy)}"
     return told if len(samples) == 1 else f"{len(samples)} samples; the first: {told}"
 
 

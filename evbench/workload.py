@@ -6,14 +6,15 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
+from evbench import event_window as windows
 from evbench import sample
 from evbench.errors import UserError
 from evbench.machine import choose_device
-from evbench.pipelines import events, folder, presets, video
-from evbench.results import Sample, Workload
+from evbench.pipelines import event_files, events, folder, presets, video
+from evbench.results import EventWindow, Sample, Workload
 from evbench.scenes.captions import QUESTIONS
 from evbench.scenes.captions import describe as describe_scene
-from evbench.scenes.index import INPUTS, caption, read_index
+from evbench.scenes.index import INPUTS, caption, raw_events_of, read_index
 from evbench.scenes.world import imagine
 from evbench.variants import nearest
 
@@ -40,6 +41,10 @@ def describe(
     device: str,
     seed: int | None,
     dtype: str | None = None,
+    raw_events: bool = False,
+    event_window: str | None = None,
+    event_limit: str | None = None,
+    event_size: str | None = None,
 ) -> Workload:
     """Raises UserError if the options contradict each other, or the input cannot be used."""
     require_model(model)
@@ -53,14 +58,16 @@ def describe(
     if weights is not None:
         folder.read_config(weights, model)
         folder.weight_files(weights)
+        folder.require_tokenizer(weights)
     trained = preset not in presets.PRESETS[model]
     if trained and seed is not None:
         told = f"--weights {weights}" if weights is not None else f"--preset {preset}"
         raise UserError(f"--seed is of random weights, and {told} has stored ones: it would have no effect; leave it out")
     if found := [placeholder for placeholder in PLACEHOLDERS if placeholder in prompt]:
         raise UserError(f"--prompt {prompt!r} contains a placeholder for pictures, {found[0]}; leave it out, it is put in front")
-    inputs = _inputs(model, videos, events_folders, data, limit)
-    samples, frames = _samples(inputs, _captions(inputs, data, model, prompt), model, frame_policy)
+    inputs = _inputs(model, videos, events_folders, data, limit, raw_events)
+    window = _window(inputs, model, event_window, event_limit, event_size)
+    samples, frames = _samples(inputs, _captions(inputs, data, model, prompt), model, frame_policy, window)
     chosen = choose_device(device)
     if dtype is not None and dtype not in DTYPES.values():
         raise UserError(f"unknown --dtype {dtype!r}; {nearest(dtype, list(DTYPES.values()))}")
@@ -77,6 +84,7 @@ def describe(
         device=chosen,
         dtype=dtype or DTYPES[chosen],
         seed=None if trained else seed or 0,
+        window=window,
     )
 
 
@@ -86,18 +94,38 @@ def require_model(model: str) -> None:
         raise UserError(f"unknown --model {model!r}; {nearest(model, list(presets.PRESETS))}")
 
 
-def _inputs(model: str, videos: Sequence[Path], events_folders: Sequence[Path], data: Path | None, limit: int | None) -> list[Path]:
+def _inputs(
+    model: str, videos: Sequence[Path], events_folders: Sequence[Path], data: Path | None, limit: int | None, raw_events: bool
+) -> list[Path]:
     """The files or folders that the options name."""
     given, option, other = (videos, "--video", "--events") if model == "video-llava" else (events_folders, "--events", "--video")
     if (videos and model != "video-llava") or (events_folders and model != "eventgpt"):
         raise UserError(f"{other} is not for --model {model}; give {option}, or choose the other model")
+    if raw_events and model != "eventgpt":
+        raise UserError(f"--raw-events is not for --model {model}; leave it out, or choose the other model")
     if data is None:
+        if raw_events:
+            raise UserError("--raw-events is of the scenes in --data, which is not given; leave it out, or give files by --events")
         if limit is not None:
             raise UserError("--limit is of the scenes in --data, which is not given: it would have no effect; leave it out")
         return list(given) or [sample.CLIP if model == "video-llava" else sample.EVENTS]
     if given:
         raise UserError(f"{option} and --data exclude each other; give one of them")
-    return [data / INPUTS[model](entry) for entry in read_index(data)[:limit]]
+    entries = read_index(data)[:limit]
+    return [data / (raw_events_of(entry, data) if raw_events else INPUTS[model](entry)) for entry in entries]
+
+
+def _window(paths: Sequence[Path], model: str, window: str | None, limit: str | None, size: str | None) -> EventWindow | None:
+    """Of samples that are raw events. None if they are not, and then nothing may be asked of it."""
+    raw = [model == "eventgpt" and event_files.is_file_of_events(path) for path in paths]
+    if any(raw) and not all(raw):
+        one, other = paths[raw.index(True)], paths[raw.index(False)]
+        raise UserError(f"{one} is a file of raw events and {other} is not; give samples of one kind")
+    if all(raw):
+        return windows.read(window, limit, size)
+    if given := [name for name, text in zip(windows.OPTIONS, (window, limit, size), strict=True) if text is not None]:
+        raise UserError(f"{', '.join(given)}: of raw events, and {paths[0]} is no file of them: it would have no effect; leave it out")
+    return None
 
 
 def _captions(paths: Sequence[Path], data: Path | None, model: str, prompt: str) -> list[str | None]:
@@ -114,9 +142,11 @@ def _captions(paths: Sequence[Path], data: Path | None, model: str, prompt: str)
     ]
 
 
-def _samples(paths: Sequence[Path], captions: Sequence[str | None], model: str, policy: str) -> tuple[tuple[Sample, ...], int]:
+def _samples(
+    paths: Sequence[Path], captions: Sequence[str | None], model: str, policy: str, window: EventWindow | None
+) -> tuple[tuple[Sample, ...], int]:
     """The inputs, and the number of pictures that the model is given of each."""
-    probed = [_probe(path, model, policy) for path in paths]
+    probed = [_probe(path, model, policy, window) for path in paths]
     counts = [count for count, _, _ in probed]
     if differing := next((place for place, count in enumerate(counts) if count != counts[0]), None):
         raise UserError(f"{paths[differing]} holds {counts[differing]} event images and {paths[0]} {counts[0]}; give samples of one kind")
@@ -127,8 +157,10 @@ def _samples(paths: Sequence[Path], captions: Sequence[str | None], model: str, 
     return tuple(samples), counts[0]
 
 
-def _probe(path: Path, model: str, policy: str) -> tuple[int, int, int]:
+def _probe(path: Path, model: str, policy: str, window: EventWindow | None) -> tuple[int, int, int]:
     """Number, height and width of the pictures."""
+    if window is not None:
+        return event_files.probe(path, window)
     if model == "eventgpt":
         return events.probe(path)
     clip = video.probe(path)
@@ -146,5 +178,7 @@ def _sha256(path: Path) -> str:
     """Of the file, or of the folder's event images in order."""
     digest = hashlib.sha256()
     for file in [path] if path.is_file() else events.find(path):
-        digest.update(file.read_bytes())
+        with file.open("rb") as opened:
+            while chunk := opened.read(2**20):
+                digest.update(chunk)
     return digest.hexdigest()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import math
 from pathlib import Path
@@ -38,6 +39,28 @@ def _indexed(index: Path) -> set[str]:
         return set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
     except (ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{index} is damaged ({error!r}); copy the checkpoint again") from error
+
+
+def require_tokenizer(folder: Path) -> None:
+    """Raises UserError for a tokenizer that is stored as SentencePiece's model alone, if what reads it is not installed.
+
+    LLaMA, Vicuna and what was made of them, EventGPT among them, come so.
+    """
+    if (folder / "tokenizer.json").exists() or not (folder / "tokenizer.model").exists():
+        return
+    if missing := [package for package in ("sentencepiece", "protobuf") if not _is_installed(package)]:
+        raise UserError(
+            f"--weights {folder} has its tokenizer in tokenizer.model alone, for which {' and '.join(missing)} must be installed; "
+            "install evbench[sentencepiece], or add a tokenizer.json"
+        )
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
 
 
 def parameter_count(folder: Path) -> int:

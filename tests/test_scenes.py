@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from evbench.pipelines import events, video
+from evbench.pipelines import event_files, events, video
+from evbench.results import EventWindow
 from evbench.scenes.captions import QUESTIONS, describe
 from evbench.scenes.world import imagine
 from tests.command import evbench, interruptible
@@ -63,6 +64,8 @@ def test_clips_are_tagged_h264_of_the_asked_size(folder: Path) -> None:
 @pytest.mark.slow
 def test_events_are_plain_arrays_and_the_images_are_theirs(folder: Path) -> None:
     for entry in entries(folder):
+        stream = event_files.read(folder / entry["event_data"], EventWindow(0, None, None, "sensor"))
+        assert stream.sensor == (480, 640)
         with np.load(folder / entry["event_data"], allow_pickle=False) as stored:
             x, y, t, p = (stored[name] for name in "xytp")
         assert [array.dtype.name for array in (x, y, t, p)] == ["uint16", "uint16", "int64", "uint8"]

@@ -118,7 +118,8 @@ def make_one(order: Order, index: int) -> dict[str, Any]:
     clip, stream, images = f"mp4/{name}.mp4", f"events/{name}.npz", f"event_images/{name}"
     write_clip(order.folder / clip, scene, order.seconds, order.width, order.height)
     events = event_camera.watch(scene, order.seconds, (order.seed, index, 1))
-    np.savez_compressed(order.folder / stream, x=events.x, y=events.y, t=events.t, p=events.p)
+    height, width = event_camera.HEIGHT, event_camera.WIDTH
+    np.savez_compressed(order.folder / stream, x=events.x, y=events.y, t=events.t, p=events.p, height=height, width=width)
     files = write_event_images(order.folder / images, events)
     return {
         "id": name,

@@ -34,6 +34,13 @@ def read_index(folder: Path) -> list[dict[str, Any]]:
     return entries
 
 
+def raw_events_of(entry: dict[str, Any], folder: Path) -> Path:
+    """The file of an entry's raw events, relative to the folder. Raises UserError if it has none."""
+    if not _is_inside(entry.get("event_data")):
+        raise UserError(f"{folder / INDEX}: {entry['id']} has no event_data; make the scenes again, or leave out --raw-events")
+    return Path(entry["event_data"])
+
+
 def caption(entry: dict[str, Any], model: str, question: str) -> str | None:
     """What should be answered. None to a question that is none of ours."""
     turns = [turn["value"] for turn in entry[TURNS[model]]]
