@@ -1,0 +1,82 @@
+"""The kernel against its reference, and every renderer against the original's loop."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from evbench.kernels import event_images as kernel
+from tests.devices import DEVICE
+
+SHAPES = [(1, 1, 1, 1), (7, 5, 3, 5), (5000, 33, 47, 5), (2048, 64, 64, 2), (3333, 1, 300, 3), (12301, 260, 346, 5)]
+"""Events, rows, columns, slices: one event; a 1x1 picture; neither a multiple of what a program takes; exactly that; one row."""
+
+
+def events(count: int, rows: int, columns: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """x, y and polarity. More than one event falls on most pixels."""
+    random = np.random.default_rng(seed + count)
+    x, y = random.integers(0, columns, count).astype(np.uint16), random.integers(0, rows, count).astype(np.uint16)
+    polarity = random.integers(0, 2, count).astype(np.uint8)
+    made = torch.from_numpy(x), torch.from_numpy(y), torch.from_numpy(polarity)
+    return made[0].to(DEVICE), made[1].to(DEVICE), made[2].to(DEVICE)
+
+
+def require_equal(made: list[torch.Tensor], expected: list[torch.Tensor]) -> None:
+    for one, other in zip(made, expected, strict=True):
+        assert one.dtype == torch.uint8
+        assert one.is_contiguous()
+        assert one.device.type == DEVICE
+        assert torch.equal(one, other)
+
+
+@pytest.mark.device
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_kernel_equals_its_reference(shape: tuple[int, int, int, int]) -> None:
+    count, rows, columns, slices = shape
+    x, y, polarity = events(count, rows, columns)
+    for pictures in (kernel.sizes(x, y, slices), [(rows, columns)] * slices):
+        require_equal(kernel.event_images(x, y, polarity, pictures), kernel.reference(x, y, polarity, pictures))
+
+
+@pytest.mark.device
+@pytest.mark.parametrize("slices", [1, 5])
+def test_of_many_events_in_one_pixel_the_last_of_the_slice_wins(slices: int) -> None:
+    count = 3000 + slices - 1
+    _, _, polarity = events(count, 1, 1)
+    x, y = (torch.full((count,), place, dtype=torch.uint16, device=DEVICE) for place in (6, 4))
+    made = kernel.event_images(x, y, polarity, [(5, 7)] * slices)
+    require_equal(made, kernel.reference(x, y, polarity, [(5, 7)] * slices))
+    for part, picture in enumerate(made, 1):
+        final = part * (count // slices) - 1 if part < slices else count - 1
+        assert tuple(picture[4, 6].tolist()) == kernel.PALETTE[int(polarity[final])]
+        assert (picture.reshape(-1, 3) != 255).any(dim=1).sum() == 1
+
+
+@pytest.mark.device
+def test_pictures_are_as_large_as_their_slices_need() -> None:
+    x = torch.tensor([3, 0, 65535, 9, 2], dtype=torch.uint16, device=DEVICE)
+    y = torch.tensor([0, 8, 1, 9, 0], dtype=torch.uint16, device=DEVICE)
+    assert kernel.sizes(x, y, 2) == [(9, 4), (10, 65536)]
+    assert kernel.sizes(x, y, 5) == [(1, 4), (9, 1), (2, 65536), (10, 10), (1, 3)]
+
+
+@pytest.mark.device
+def test_any_polarity_but_0_is_brighter() -> None:
+    x, y, polarity = events(400, 9, 9)
+    pictures = [(9, 9)]
+    require_equal(kernel.event_images(x, y, polarity * 255, pictures), kernel.event_images(x, y, polarity, pictures))
+
+
+@pytest.mark.device
+def test_events_of_another_kind_are_refused() -> None:
+    x, y, polarity = events(40, 9, 9)
+    with pytest.raises(ValueError, match="contiguous uint16, uint16 and uint8"):
+        kernel.event_images(x.int(), y, polarity, [(9, 9)])
+    with pytest.raises(ValueError, match="of one length"):
+        kernel.event_images(x, y[:-1], polarity, [(9, 9)])
+    with pytest.raises(ValueError, match="4 events cannot be made into 5 slices"):
+        kernel.event_images(x[:4], y[:4], polarity[:4], [(9, 9)] * 5)
+    many = [torch.empty(kernel.MOST_EVENTS + 1, dtype=dtype, device="meta") for dtype in (torch.uint16, torch.uint16, torch.uint8)]
+    with pytest.raises(ValueError, match="1073741824 at most"):
+        kernel.event_images(*many, [(9, 9)] * 5)
