@@ -191,6 +191,21 @@ class Sample:
     """What should be answered. None where nobody knows."""
 
 
+InputKind = Literal["video", "event-images", "events"]
+"""What a sample is: a clip, a folder of event images, or a file of raw events."""
+
+
+@dataclass(frozen=True)
+class EventWindow:
+    """Which of a file's events are made into pictures, and how large these are. Times in microseconds."""
+
+    start: int
+    length: int
+    longest: int
+    size: Literal["own", "sensor"]
+    """Of a picture: what its slice of events needs, or the whole sensor."""
+
+
 @dataclass(frozen=True)
 class Workload:
     """What both variants are asked to do. Everything but the paths must be equal to compare two results."""
@@ -211,10 +226,18 @@ class Workload:
     dtype: str
     seed: int | None
     """Of random weights. None where the weights are stored."""
+    window: EventWindow | None = None
+    """None where the samples are no raw events."""
 
     def __post_init__(self) -> None:
         if not self.samples:
             raise ValueError("a workload has one sample at least")
+
+    @property
+    def kind(self) -> InputKind:
+        if self.model == "video-llava":
+            return "video"
+        return "event-images" if self.window is None else "events"
 
 
 @dataclass(frozen=True)
