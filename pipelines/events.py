@@ -2,41 +2,20 @@
 
 from __future__ import annotations
 
-import dataclasses
 import importlib.metadata
 import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
 from evbench.errors import UserError
+from evbench.pipelines.event_images import EventImages, Pixels
 
-Pixels = npt.NDArray[np.uint8]
 LIMIT = 64
 """More images than this are a mistake: the model is made for five."""
-
-
-@dataclass(frozen=True)
-class EventImages:
-    """Decoded event images, in order of time."""
-
-    pixels: tuple[Pixels, ...]
-    """Each [height, width, 3] RGB, uint8."""
-    decoder: str
-
-    def values(self) -> Pixels:
-        """[images, height, width, 3]."""
-        return np.stack(self.pixels)
-
-    def holding(self, values: Pixels) -> EventImages:
-        return dataclasses.replace(self, pixels=tuple(values))
 
 
 Reader = Callable[[Path], EventImages]
@@ -79,33 +58,6 @@ def read_threaded(path: Path) -> EventImages:
     files = find(path)
     with ThreadPoolExecutor(len(files)) as pool:
         return EventImages(tuple(pool.map(_read, files)), _decoder())
-
-
-def slice_images(
-    x: npt.NDArray[np.integer[Any]],
-    y: npt.NDArray[np.integer[Any]],
-    polarity: npt.NDArray[np.integer[Any]],
-    height: int,
-    width: int,
-    count: int,
-) -> list[Pixels]:
-    """Event images of an event stream in order of time: `count` slices of equal count, the last takes the rest.
-
-    White ground, blue where it got darker (polarity 0), red where brighter; the last event of a pixel wins.
-    Source: XduSyL/EventGPT:common/common.py.
-
-    Returns:
-        Each [height, width, 3] RGB, uint8.
-    """
-    size = len(x) // count
-    bounds = [*(index * size for index in range(count)), len(x)]
-    images = []
-    for start, end in pairwise(bounds):
-        image = np.full((height, width, 3), 255, np.uint8)
-        # Of equal places numpy keeps the last.
-        image[y[start:end], x[start:end]] = np.array([(0, 0, 255), (255, 0, 0)], np.uint8)[polarity[start:end]]
-        images.append(image)
-    return images
 
 
 def _read(file: Path) -> Pixels:

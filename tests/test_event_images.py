@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from evbench.kernels import event_images as kernel
+from evbench.pipelines.event_images import RENDERERS, PictureSize
+from evbench.pipelines.event_stream import EventStream
 from tests.devices import DEVICE
 
 SHAPES = [(1, 1, 1, 1), (7, 5, 3, 5), (5000, 33, 47, 5), (2048, 64, 64, 2), (3333, 1, 300, 3), (12301, 260, 346, 5)]
@@ -80,3 +84,73 @@ def test_events_of_another_kind_are_refused() -> None:
     many = [torch.empty(kernel.MOST_EVENTS + 1, dtype=dtype, device="meta") for dtype in (torch.uint16, torch.uint16, torch.uint8)]
     with pytest.raises(ValueError, match="1073741824 at most"):
         kernel.event_images(*many, [(9, 9)] * 5)
+
+
+def stream(count: int, rows: int, columns: int, seed: int = 0) -> EventStream:
+    x, y, polarity = (part.cpu().numpy() for part in events(count, rows, columns, seed))
+    return EventStream(x, y, np.arange(count), polarity, (rows, columns))
+
+
+def of_original(of: EventStream) -> list[np.ndarray]:
+    """Written out from the description of common/common.py: five slices of equal count, the last takes the rest."""
+    each, made = len(of.x) // 5, []
+    for part in range(5):
+        start, end = part * each, len(of.x) if part == 4 else (part + 1) * each
+        picture = np.ones((int(of.y[start:end].max()) + 1, int(of.x[start:end].max()) + 1, 3), np.uint8) * 255
+        for event in range(start, end):
+            picture[of.y[event], of.x[event]] = (0, 0, 255) if of.p[event] == 0 else (255, 0, 0)
+        made.append(picture)
+    return made
+
+
+def rendered(choice: str, of: EventStream, size: PictureSize) -> list[np.ndarray]:
+    return [np.asarray(torch.as_tensor(picture).cpu()) for picture in RENDERERS[choice](DEVICE)(of, size).pixels]
+
+
+SENSORS = [(5, 1, 1), (9, 3, 4), (523, 40, 61), (4099, 60, 80)]
+"""Events, rows, columns: one event a slice, and all in one pixel; five slices of odd sizes; most pixels hit, and hit again."""
+
+
+@pytest.mark.device
+@pytest.mark.parametrize("choice", RENDERERS)
+@pytest.mark.parametrize("shape", SENSORS)
+def test_every_renderer_makes_the_pictures_of_the_original(choice: str, shape: tuple[int, int, int]) -> None:
+    of = stream(*shape)
+    expected = of_original(of)
+    for one, other in zip(rendered(choice, of, "own"), expected, strict=True):
+        assert np.array_equal(one, other)
+    for one, other in zip(rendered(choice, of, "sensor"), expected, strict=True):
+        height, width = other.shape[:2]
+        assert one.shape == (*shape[1:], 3)
+        assert np.array_equal(one[:height, :width], other)
+        assert (one[height:] == 255).all()
+        assert (one[:, width:] == 255).all()
+
+
+@pytest.mark.device
+@pytest.mark.parametrize("choice", RENDERERS)
+def test_a_stream_that_cannot_be_rendered_is_refused(choice: str) -> None:
+    render = RENDERERS[choice](DEVICE)
+    with pytest.raises(ValueError, match="4 events cannot be made into 5"):
+        render(stream(4, 3, 3), "own")
+    with pytest.raises(ValueError, match="not known"):
+        render(replace(stream(9, 3, 3), sensor=None), "sensor")
+    with pytest.raises(ValueError, match="outside of a sensor of 4x3 pixels"):
+        render(replace(stream(99, 3, 9), sensor=(3, 4)), "sensor")
+
+
+@pytest.mark.device
+@pytest.mark.parametrize("choice", RENDERERS)
+def test_pictures_of_several_sizes_are_judged_as_one_array_and_cut_back(choice: str) -> None:
+    images = RENDERERS[choice](DEVICE)(stream(40, 9, 11), "own")
+    sizes = {tuple(picture.shape) for picture in images.pixels}
+    assert len(sizes) > 1
+    values = torch.as_tensor(images.values())
+    height, width = images.largest()
+    assert values.shape == (5, height, width, 3)
+    for place, picture in zip(values, images.pixels, strict=True):
+        assert torch.equal(place[: picture.shape[0], : picture.shape[1]], torch.as_tensor(picture))
+        assert (place[picture.shape[0] :] == 255).all()
+        assert (place[:, picture.shape[1] :] == 255).all()
+    held = images.holding(images.values())
+    assert all(torch.equal(torch.as_tensor(one), torch.as_tensor(other)) for one, other in zip(held.pixels, images.pixels, strict=True))
