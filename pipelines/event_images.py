@@ -83,7 +83,7 @@ def vectorised(stream: EventStream, size: PictureSize) -> EventImages:
     for x, y, polarity, (height, width) in _slices(stream, size):
         last = np.full(height * width, 2, np.uint8)
         last[y.astype(np.intp) * width + x] = polarity != 0
-        made.append(PALETTE[last].reshape(height, width, 3))
+        made.append(np.take(PALETTE, last, axis=0, mode="clip").reshape(height, width, 3))  # "clip": it need not look for what is outside
     return EventImages(tuple(made), NUMPY)
 
 

@@ -21,7 +21,8 @@ from evbench.pipelines import attention, checkpoint, presets
 from evbench.pipelines.capture import Replayed
 from evbench.pipelines.clip import FusedClip
 from evbench.pipelines.dali_pixels import DaliValues
-from evbench.pipelines.events import EventImages, Reader, read_plain, read_threaded
+from evbench.pipelines.event_images import EventImages
+from evbench.pipelines.events import Reader, read_plain, read_threaded
 from evbench.pipelines.folder import read_config
 from evbench.pipelines.generate import GENERATORS
 from evbench.pipelines.language import LanguageModel

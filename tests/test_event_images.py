@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from evbench import rendering
 from evbench.kernels import event_images as kernel
-from evbench.pipelines.event_images import RENDERERS, PictureSize
+from evbench.pipelines.event_images import RENDERERS, PictureSize, loop
 from evbench.pipelines.event_stream import EventStream
 from tests.devices import DEVICE
 
@@ -81,9 +82,9 @@ def test_events_of_another_kind_are_refused() -> None:
         kernel.event_images(x, y[:-1], polarity, [(9, 9)])
     with pytest.raises(ValueError, match="4 events cannot be made into 5 slices"):
         kernel.event_images(x[:4], y[:4], polarity[:4], [(9, 9)] * 5)
-    many = [torch.empty(kernel.MOST_EVENTS + 1, dtype=dtype, device="meta") for dtype in (torch.uint16, torch.uint16, torch.uint8)]
+    places, polarities = (torch.empty(kernel.MOST_EVENTS + 1, dtype=dtype, device="meta") for dtype in (torch.uint16, torch.uint8))
     with pytest.raises(ValueError, match="1073741824 at most"):
-        kernel.event_images(*many, [(9, 9)] * 5)
+        kernel.event_images(places, places, polarities, [(9, 9)] * 5)
 
 
 def stream(count: int, rows: int, columns: int, seed: int = 0) -> EventStream:
@@ -154,3 +155,14 @@ def test_pictures_of_several_sizes_are_judged_as_one_array_and_cut_back(choice: 
         assert (place[:, picture.shape[1] :] == 255).all()
     held = images.holding(images.values())
     assert all(torch.equal(torch.as_tensor(one), torch.as_tensor(other)) for one, other in zip(held.pixels, images.pixels, strict=True))
+
+
+def test_the_ways_to_render_are_timed_and_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    of = rendering.random_stream(3000, seed=0)
+    found = rendering.measure(of, "cpu", calls=2)
+    assert [timing.name for timing in found.timings] == ["loop", "vectorised"]
+    assert found.event_bytes == 3000 * 5
+    assert all(timing.seconds > 0 for timing in found.timings)
+    monkeypatch.setitem(RENDERERS, "vectorised", lambda device: lambda stream, size: loop(replace(stream, p=1 - stream.p), size))
+    with pytest.raises(ValueError, match="vectorised makes other pictures than the loop"):
+        rendering.measure(of, "cpu", calls=2)

@@ -162,7 +162,7 @@ def write_event_images(folder: Path, events: event_camera.Events) -> list[str]:
     stream = EventStream(events.x, events.y, events.t, events.p, (event_camera.HEIGHT, event_camera.WIDTH))
     for index, image in enumerate(vectorised(stream, "sensor").pixels):
         names.append(f"{index}.png")
-        Image.fromarray(image).save(folder / names[-1])
+        Image.fromarray(np.asarray(image)).save(folder / names[-1])
     return names
 
 
