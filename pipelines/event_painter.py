@@ -31,7 +31,8 @@ class EventPainter:
 
 
 def copied(stream: EventStream, device: str) -> Events:
-    return torch.from_numpy(stream.x).to(device), torch.from_numpy(stream.y).to(device), torch.from_numpy(stream.p).to(device)
+    x, y, polarity = (torch.from_numpy(column).to(device).contiguous() for column in (stream.x, stream.y, stream.p))
+    return x, y, polarity
 
 
 def paint(events: Events, sensor: tuple[int, int] | None, size: PictureSize) -> list[torch.Tensor]:

@@ -17,7 +17,6 @@ from evbench.pipelines.event_images import EventImages, Pixels
 LIMIT = 64
 """More images than this are a mistake: the model is made for five."""
 
-
 Reader = Callable[[Path], EventImages]
 
 
@@ -48,6 +47,12 @@ def probe(path: Path) -> tuple[int, int, int]:
     return len(sizes), height, width
 
 
+def size(file: Path) -> tuple[int, int]:
+    """Height and width of an event image, without decoding it. Raises UserError if it is none that can be read."""
+    with _opened(file) as image:
+        return image.height, image.width
+
+
 def read_plain(path: Path) -> EventImages:
     """One after the other."""
     return EventImages(tuple(_read(file) for file in find(path)), _decoder())
@@ -62,8 +67,6 @@ def read_threaded(path: Path) -> EventImages:
 
 def _read(file: Path) -> Pixels:
     with _opened(file) as image:
-        if image.mode.startswith(("I", "F")):
-            raise UserError(f"{file} has more than 8 bits per channel ({image.mode}); render event images in 8-bit RGB")
         try:
             return np.array(image.convert("RGB"))
         except (OSError, ValueError, SyntaxError) as error:  # what PIL raises for damaged image data
@@ -76,11 +79,25 @@ def _opened(file: Path) -> Image.Image:
     if not file.stat().st_size:
         raise UserError(f"{file} is empty; render it again")
     try:
-        return Image.open(file, formats=["PNG"])
+        image = Image.open(file, formats=["PNG"])
     except UnidentifiedImageError as error:
         raise UserError(f"{file} is no PNG image; give event images rendered as PNG") from error
     except Image.DecompressionBombError as error:
         raise UserError(f"{file} is too large for an event image ({error})") from error
+    raw = str(image.tile[0][3]) if image.tile else image.mode  # of colours that have 16 bits, PIL takes the upper 8 without a word
+    if image.mode.startswith(("I", "F")) or "16" in raw:
+        image.close()
+        raise UserError(f"{file} has more than 8 bits per channel ({raw}); render event images in 8-bit RGB")
+    return image
+
+
+def reader(choice: str, device: str) -> Reader:
+    """What reads event images by a variant's choice `decode`: plain, threaded or dali."""
+    if choice == "dali":
+        from evbench.pipelines.dali_images import DaliImages
+
+        return DaliImages(device)
+    return {"plain": read_plain, "threaded": read_threaded}[choice]
 
 
 def _is_png(file: Path) -> bool:

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from evbench import sample
 from evbench.errors import UserError
-from evbench.pipelines import eventgpt, events
+from evbench.pipelines import event_images, eventgpt, events
 from evbench.pipelines.eventgpt import EventGPT, pool
 from evbench.results import Workload
 from evbench.stages import run_stages
@@ -62,7 +62,8 @@ def test_pooling_puts_time_before_space() -> None:
 def test_images_at_once_see_no_more_than_one_by_one(baseline: EventGPT) -> None:
     inputs, _ = baseline.preprocess(baseline.load(sample.EVENTS)[0])
     with torch.inference_mode():
-        alone, together = eventgpt.as_published(baseline.model)(inputs.pixels), eventgpt.batched(baseline.model)(inputs.pixels)
+        pooling = eventgpt.PoolingLast(baseline.model)
+        alone, together = (encode(baseline.model, pooling)(inputs.pixels) for encode in (eventgpt.one_by_one, eventgpt.batched))
     assert (alone - together).abs().max() < 1e-5 * alone.abs().max()
 
 
@@ -112,7 +113,9 @@ def test_a_prompt_that_would_be_cut_is_refused() -> None:
 def test_there_is_code_for_every_choice() -> None:
     assert set(eventgpt.ENCODERS) == set(CHOICES["vision"])
     assert set(eventgpt.PREPROCESSORS) == {*CHOICES["preprocess"], REFERENCE.preprocess}
-    assert set(eventgpt.READERS) == {name for name, choice in CHOICES["decode"].items() if "eventgpt" in choice.models}
+    assert set(eventgpt.POOLINGS) == set(CHOICES["pooling"])
+    assert set(event_images.RENDERERS) == set(CHOICES["render"])
+    assert all(callable(events.reader(choice, "cpu")) for choice in CHOICES["decode"])
 
 
 RELEASED_KEYS = {
