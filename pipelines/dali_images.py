@@ -45,8 +45,11 @@ class DaliImages:
             (output,) = self._pipelines[len(files)].run(encoded=encoded)
         except RuntimeError as error:
             del self._pipelines[len(files)]  # DALI refuses to run a pipeline again that has failed
-            events.read_plain(path)  # DALI does not tell of which image it speaks. PIL names the one that is damaged
-            raise UserError(f"{path}: DALI cannot decode its event images ({reason(error)}); use decode=threaded") from error
+            events.read_plain(path)  # DALI does not tell of which image it speaks. PIL names one that is damaged
+            if len(files) > 1:
+                for file in files:
+                    self(file)  # alone, one that only DALI refuses is refused by its name
+            raise UserError(f"{path}: DALI cannot decode it ({reason(error)}); use decode=threaded") from error
         taken = copied(output, sizes) if self._copies is None else self._copies.take(output, sizes)
         return EventImages(tuple(taken), self._version)
 
