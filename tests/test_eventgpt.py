@@ -22,7 +22,7 @@ from evbench.pipelines.pixels import Recipe, exact_values, quantum
 from evbench.pipelines.presets import byte_tokenizer
 from evbench.results import STAGES, Workload
 from evbench.stages import run_stages
-from evbench.variants import CHOICES, REFERENCE, parse
+from evbench.variants import CHOICES, REFERENCE, Preprocess, parse
 from tests import raw_events
 from tests.devices import DEVICE
 from tests.examples import NOWHERE
@@ -176,7 +176,7 @@ def noted(call: Callable[..., Any], name: str, calls: list[str]) -> Callable[...
 
 
 @pytest.mark.parametrize("preprocess", ["direct", "processor", "exact"])
-def test_pictures_of_several_sizes_are_preprocessed_each_as_if_alone(preprocess: str) -> None:
+def test_pictures_of_several_sizes_are_preprocessed_each_as_if_alone(preprocess: Preprocess) -> None:
     asked = workload(window=raw_events.WINDOW)
     pipeline = EventGPT(replace(parse("baseline"), preprocess=preprocess), asked)
     images, work = pipeline.load(raw_events.stored())
