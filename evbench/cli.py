@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import functools
+import operator
 import shlex
 import sys
 from collections.abc import Sequence
@@ -117,7 +119,10 @@ def variants_command(
     """List the variants, whether they run on this machine, and what each choice means."""
     workload.require_model(model)
     chosen = machine.choose_device(device)
-    obstacles = {name: machine.tell(variant, machine.obstacles(variant, model, chosen)) for name, variant in variants.VARIANTS.items()}
+    obstacles = {}
+    for name, variant in variants.VARIANTS.items():
+        found = [machine.obstacles(variant, kind, chosen) for kind in variants.TAKES[model]]
+        obstacles[name] = machine.tell(variant, functools.reduce(operator.or_, found))
     for table in report.list_variants(obstacles):
         screen.print(to_rich(table, numbers=False))
     screen.print("Change one choice of a variant with name+part=choice, such as baseline+attention=eager.")
@@ -256,7 +261,7 @@ def _session(
 def _plan(fresh: dict[Role, Variant], asked: Workload, options: Options) -> Plan:
     """Raises UserError if a variant lacks something here, or the weights cannot fit."""
     for variant in fresh.values():
-        machine.require(variant, asked.model, asked.device)
+        machine.require(variant, asked.kind, asked.device)
     if options.order not in ("auto", "in-turn", "reload"):
         raise UserError(f"unknown --order {options.order!r}; {variants.nearest(options.order, ['auto', 'in-turn', 'reload'])}")
     return options.plan(asked, len(fresh))
@@ -308,11 +313,11 @@ def ladder_command(
         if given:
             raise UserError(f"ladder takes no {name}, it has many comparisons; leave it out, or give it to evbench compare")
     sides: dict[Role, Variant] = {"baseline": variants.parse(lower), "optimized": variants.parse(upper)}
-    steps = ladder.plan(sides["baseline"], sides["optimized"], leave_one_out)
     asked = options.workload()
+    steps = ladder.plan(sides["baseline"], sides["optimized"], asked.kind, leave_one_out)
     plan = _plan(sides, asked, options)
     for variant in (side for step in steps for side in (step.baseline, step.optimized)):
-        machine.require(variant, asked.model, asked.device)
+        machine.require(variant, asked.kind, asked.device)
     floor = floors.find(machine.read(asked.device), asked)
     folder = _folder(options, _now(), f"{asked.model}-ladder")
     order = climb.Asked(
@@ -425,7 +430,7 @@ def trace_command(
     if options.trace_tokens == 0:
         raise UserError("--trace-tokens 0 is no trace; give 1 at least")
     chosen, asked = variants.parse(variant), options.workload()
-    machine.require(chosen, asked.model, asked.device)
+    machine.require(chosen, asked.kind, asked.device)
     folder = options.out or Path("profiles", f"{_now().partition('.')[0].replace(':', '-')}-{asked.model}-trace")
     order = Order(folder / "trace.json.gz", chosen.name, min(options.trace_tokens, asked.new_tokens), asked.new_tokens, options.modules)
     if order.file.exists():
@@ -506,10 +511,10 @@ def _mutants(variant: Variant, options: Options, plant: str | None) -> NoReturn:
         video, events = [sample.CLIP, sample.OTHER_CLIP], [sample.EVENTS, sample.OTHER_EVENTS]
         pair = dataclasses.replace(options, video=video) if asked.model == "video-llava" else dataclasses.replace(options, events=events)
         asked = pair.workload()
-    machine.require(variant, asked.model, asked.device)
+    machine.require(variant, asked.kind, asked.device)
     plan, now = options.plan(asked, 1), _now()
     folder = _folder(options, now, f"{asked.model}-mutants")
-    cases = mutation.cases(variant, asked.model, lambda one: not machine.obstacles(one, asked.model, asked.device))
+    cases = mutation.cases(variant, asked.kind, lambda one: not machine.obstacles(one, asked.kind, asked.device))
     tried: list[mutation.Outcome] = []
     try:
         with journal.writing(folder), show_progress() as progress:

@@ -37,7 +37,7 @@ from evbench.stream import answer_all
 from evbench.traces import chrome
 from evbench.traces.record import Ranges, record
 from evbench.traces.timeline import PREFIX
-from evbench.variants import CHOICES, Variant
+from evbench.variants import CHOICES, Variant, effective
 
 SOURCES = {"cpu_op": "op", "kernel": "kernel", "cuda_runtime": "runtime", "cuda_driver": "runtime"}
 """Categories of torch.profiler -> what is put in front of their names."""
@@ -221,27 +221,29 @@ def _threads() -> dict[str, str]:
     return names
 
 
-def prove(variant: Variant, model: str, device: str, evidence: Evidence) -> tuple[Proof, ...]:
-    """For each part, in the order of CHOICES, whether its choice is active; and last, whether decoding is greedy."""
+def prove(variant: Variant, kind: str, device: str, evidence: Evidence) -> tuple[Proof, ...]:
+    """For each part that has an effect on such input, in the order of CHOICES, whether its choice is active; and last, whether decoding is
+    greedy.
+    """
 
     def proof(part: str, choice: str, signs: Iterable[Sign]) -> Proof:
         choices = variant.choices() | {part: choice}
-        return _proof(part, choice, [sign for sign in signs if applies(sign, choices, model, device)], evidence)
+        return _proof(part, choice, [sign for sign in signs if applies(sign, choices, kind, device)], evidence)
 
     def with_likeness(found: Proof) -> Proof:
         """The same, and which other choice the run shows instead, if it does."""
-        others = [(name, choice) for name, choice in CHOICES[found.part].items() if name != found.choice and model in choice.models]
+        others = [(name, choice) for name, choice in CHOICES[found.part].items() if name != found.choice and kind in choice.kinds]
         alike = [name for name, _ in others if proof(found.part, name, SIGNS[found.part][name]).active]
         return replace(found, evidence="; ".join([found.evidence, *(f"it ran as {found.part}={name} does" for name in alike)]))
 
-    proofs = [proof(part, choice, SIGNS[part][choice]) for part, choice in variant.choices().items()]
+    proofs = [proof(part, choice, SIGNS[part][choice]) for part, choice in effective(variant, kind).items()]
     return (*(found if found.active else with_likeness(found) for found in proofs), proof("decoding", "greedy", GREEDY))
 
 
-def applies(sign: Sign, choices: Mapping[str, str], model: str, device: str) -> bool:
-    """Whether a sign is looked for in a run of these choices (part -> choice)."""
+def applies(sign: Sign, choices: Mapping[str, str], kind: str, device: str) -> bool:
+    """Whether a sign is looked for in a run of these choices (part -> choice) with such input."""
     there = all(choices[part] in among for part, among in sign.where.items())
-    return there and model in sign.models and device in sign.devices
+    return there and kind in sign.kinds and device in sign.devices
 
 
 def _proof(part: str, choice: str, asked: Sequence[Sign], evidence: Evidence) -> Proof:

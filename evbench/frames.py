@@ -74,9 +74,9 @@ def choose_decoders(asked: Sequence[str]) -> list[str]:
     device = machine.choose_device("auto")
     alone = {name: variants.parse(f"baseline+decode={name}") for name in DECODERS}
     for name in asked:
-        if found := machine.obstacles(alone[name], "video-llava", device):
+        if found := machine.obstacles(alone[name], "video", device):
             raise UserError(f"--decoder {name} cannot run here: {machine.tell(alone[name], found)}; leave it out")
-    return list(dict.fromkeys(asked)) or [name for name in DECODERS if not machine.obstacles(alone[name], "video-llava", device)]
+    return list(dict.fromkeys(asked)) or [name for name in DECODERS if not machine.obstacles(alone[name], "video", device)]
 
 
 def compare(path: Path, count: int, policy: str, names: Sequence[str]) -> Comparison:

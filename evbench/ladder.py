@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Literal
 
@@ -12,7 +12,7 @@ from evbench.judge import Judgement, Line, Verdict
 from evbench.results import STAGES, Grade, Plan, Role, Workload
 from evbench.signs import SIGNS
 from evbench.statistics import FEWEST_BLOCKS, LEVEL, Interval, holm
-from evbench.variants import CHOICES, Variant, change, conflict
+from evbench.variants import KINDS, Variant, change, conflict, effective
 
 Kind = Literal["rung", "whole", "without"]
 """The rung below against this one; the lowest against the top; the top with one choice taken back against the top."""
@@ -93,26 +93,28 @@ class Rung:
 # What is compared.
 
 
-def plan(lower: Variant, upper: Variant, leave_one_out: bool) -> tuple[Step, ...]:
+def plan(lower: Variant, upper: Variant, kind: str, leave_one_out: bool) -> tuple[Step, ...]:
     """In the order in which it is run. Of either side, no two choices may exclude each other.
 
-    Samples are looked at one by themselves, where `feed` has no effect: the upper side is taken with the lower one's.
+    A part that has no effect on such input is no rung. Samples are looked at one by themselves, where `feed` has none: the upper side is
+    taken with the lower one's.
 
     Raises:
-        UserError: both have the same choices.
+        UserError: both have the same choices of what has an effect.
     """
     if lower.feed != upper.feed:
         upper = change(upper, {"feed": lower.feed})
-    parts = [part for part in CHOICES if lower.choices()[part] != upper.choices()[part]]
+    parts = [part for part, choice in effective(lower, kind).items() if upper.choices()[part] != choice]
     if not parts:
-        told = f"{lower.name} and {upper.name} have the same choices: there is no rung between them; give another --from or --to"
+        alike = lower.choices() == upper.choices()
+        same = "the same choices" if alike else f"the same choices of what has an effect on {KINDS[kind]}"
+        told = f"{lower.name} and {upper.name} have {same}: there is no rung between them; give another --from or --to"
         raise UserError(f"{told}. What feed does, compare --throughput tells")
     steps = _going_up(lower, upper, parts)
-    _add(steps, "whole", "whole", tuple(parts), lower, upper, "")
+    steps.append(_step("whole", "whole", tuple(parts), lower, upper, ""))
     if leave_one_out:
-        for part in parts:
-            _leave_out(steps, part, lower, upper, [other for other in parts if other != part])
-    return tuple(steps)
+        steps += [_leave_out(part, lower, upper, [other for other in parts if other != part]) for part in parts]
+    return _once(steps, kind)
 
 
 def _going_up(lower: Variant, upper: Variant, parts: Sequence[str]) -> list[Step]:
@@ -126,17 +128,17 @@ def _going_up(lower: Variant, upper: Variant, parts: Sequence[str]) -> list[Step
         waiting = [part for part in waiting if part not in chosen]
         above = _with(below, upper, chosen) if waiting else upper
         remark = "; ".join(waited[part] for part in chosen if part in waited)
-        _add(steps, "rung", f"{len(steps) + 1}-{chosen[0]}-{above.choices()[chosen[0]]}", chosen, below, above, remark)
+        steps.append(_step("rung", f"{len(steps) + 1}-{chosen[0]}-{above.choices()[chosen[0]]}", chosen, below, above, remark))
         below = above
     return steps
 
 
-def _leave_out(steps: list[Step], part: str, lower: Variant, upper: Variant, others: Sequence[str]) -> None:
+def _leave_out(part: str, lower: Variant, upper: Variant, others: Sequence[str]) -> Step:
     """What cannot be without the part is taken back with it."""
     also = _fewest(others, 0, _possible(_with(upper, lower, [part]), lower))
     alone = conflict(_with(upper, lower, [part]))
     remark = "" if alone is None else f"{' and '.join(also)} had to be taken back with {part}: {alone}"
-    _add(steps, "without", f"without-{part}-{upper.choices()[part]}", (part, *also), _with(upper, lower, [part, *also]), upper, remark)
+    return _step("without", f"without-{part}-{upper.choices()[part]}", (part, *also), _with(upper, lower, [part, *also]), upper, remark)
 
 
 def _with(variant: Variant, other: Variant, parts: Sequence[str]) -> Variant:
@@ -154,10 +156,18 @@ def _fewest(parts: Sequence[str], least: int, possible: Callable[[Sequence[str]]
     return next(some for size in range(least, len(parts) + 1) for some in combinations(parts, size) if possible(some))
 
 
-def _add(steps: list[Step], kind: Kind, name: str, parts: tuple[str, ...], baseline: Variant, optimized: Variant, remark: str) -> None:
-    sides = baseline.choices(), optimized.choices()
-    same = (step.folder for step in steps if (step.baseline.choices(), step.optimized.choices()) == sides)
-    steps.append(Step(kind, name, next(same, name), parts, baseline, optimized, remark))
+def _step(kind: Kind, name: str, parts: tuple[str, ...], baseline: Variant, optimized: Variant, remark: str) -> Step:
+    return Step(kind, name, name, parts, baseline, optimized, remark)
+
+
+def _once(steps: Sequence[Step], kind: str) -> tuple[Step, ...]:
+    """Where two steps are the same comparison of such input, the later one is in the folder of the first."""
+    folders: dict[tuple[tuple[str, ...], ...], str] = {}
+    made = []
+    for step in steps:
+        sides = tuple(tuple(effective(side, kind).values()) for side in (step.baseline, step.optimized))
+        made.append(replace(step, folder=folders.setdefault(sides, step.name)))
+    return tuple(made)
 
 
 def count(steps: Sequence[Step]) -> dict[Kind, int]:

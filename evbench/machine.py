@@ -18,7 +18,7 @@ from evbench import gpu
 from evbench.differences import machine_differences, names
 from evbench.errors import UserError
 from evbench.results import Gpu, Machine
-from evbench.variants import CHOICES, Choice, Variant, nearest
+from evbench.variants import CHOICES, KINDS, Choice, Variant, effective, nearest
 
 DEVICES = ("auto", "cuda", "cpu")
 PACKAGES = (
@@ -166,18 +166,18 @@ NEEDS: dict[str, Callable[[str], str | None]] = {
 """Name of a need -> function of the device that says what is missing and how to get it, or None."""
 
 
-def obstacles(variant: Variant, model: str, device: str) -> dict[str, str]:
-    """Why `variant` cannot run here: part -> reason, for each choice that cannot."""
+def obstacles(variant: Variant, kind: str, device: str) -> dict[str, str]:
+    """Why `variant` cannot run here with such input: part -> reason, for each choice that cannot. One without effect is none."""
     found = {}
-    for part, name in variant.choices().items():
-        if reason := _obstacle(CHOICES[part][name], model, device):
+    for part, name in effective(variant, kind).items():
+        if reason := _obstacle(CHOICES[part][name], kind, device):
             found[part] = reason
     return found
 
 
-def _obstacle(choice: Choice, model: str, device: str) -> str | None:
-    if model not in choice.models:
-        return f"is for {' and '.join(choice.models)} only"
+def _obstacle(choice: Choice, kind: str, device: str) -> str | None:
+    if kind not in choice.kinds:
+        return f"is for {' and '.join(KINDS[kind] for kind in choice.kinds)} only"
     return next((reason for need in choice.needs if (reason := NEEDS[need](device))), None)
 
 
@@ -189,13 +189,13 @@ def tell(variant: Variant, found: dict[str, str]) -> str:
     return "; ".join(f"{' and '.join(choices)} {reason}" for reason, choices in by_reason.items())
 
 
-def require(variant: Variant, model: str, device: str) -> None:
-    """Raises UserError if `variant` cannot run here, with the change that would. Nothing is replaced by something else."""
-    if not (found := obstacles(variant, model, device)):
+def require(variant: Variant, kind: str, device: str) -> None:
+    """Raises UserError if `variant` cannot run here with such input, with the change that would. Nothing is replaced by something else."""
+    if not (found := obstacles(variant, kind, device)):
         return
     cure = variant.name
     for part in found:
-        runnable = [name for name, choice in CHOICES[part].items() if _obstacle(choice, model, device) is None]
+        runnable = [name for name, choice in CHOICES[part].items() if _obstacle(choice, kind, device) is None]
         cure += f"+{part}={runnable[-1]}"
     raise UserError(f"{variant.name} cannot run here: {tell(variant, found)}. Or choose another: {cure}")
 

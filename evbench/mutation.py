@@ -20,7 +20,7 @@ from evbench.errors import UserError
 from evbench.outputs import Observer, Reference
 from evbench.render import Table, markdown_table, printable
 from evbench.results import Check, Proof, Role, Workload
-from evbench.variants import CHOICES, Variant, change, conflict, parse
+from evbench.variants import CHOICES, EFFECT, Variant, change, conflict, parse
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def require_mutable(variant: Variant) -> None:
         )
 
 
-def cases(variant: Variant, model: str, runs_here: Callable[[Variant], bool]) -> list[Case]:
+def cases(variant: Variant, kind: str, runs_here: Callable[[Variant], bool]) -> list[Case]:
     """Every single choice of the baseline changed that may change an output, the whole variant, and every fault planted into it."""
     from evbench.pipelines.mutants import MUTANTS
 
@@ -93,11 +93,11 @@ def cases(variant: Variant, model: str, runs_here: Callable[[Variant], bool]) ->
         for choice in choices:
             one = change(baseline, {part: choice})
             # `feed` changes nothing of what a stage makes of a sample.
-            other = part != "feed" and getattr(baseline, part) != choice and conflict(one) is None
-            if other and model in choices[choice].models and runs_here(one):
+            other = part != "feed" and kind in EFFECT[part] and getattr(baseline, part) != choice and conflict(one) is None
+            if other and kind in choices[choice].kinds and runs_here(one):
                 ways.append(Case(f"{part} {getattr(baseline, part)} / {choice}", one, None, True, 1))
     ways.append(Case(f"{baseline.name} / {variant.name}", variant, None, True, 1))
-    planted = [Case(name, variant, name, mutant.harmless, mutant.samples) for name, mutant in MUTANTS.items() if model in mutant.models]
+    planted = [Case(name, variant, name, mutant.harmless, mutant.samples) for name, mutant in MUTANTS.items() if kind in mutant.kinds]
     return ways + sorted(planted, key=lambda case: not case.harmless)
 
 

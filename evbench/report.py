@@ -51,7 +51,7 @@ from evbench.results import (
 from evbench.statistics import FEWEST_BLOCKS, BreakEven, Interval
 from evbench.traces.completeness import stamp
 from evbench.units import NOT_MEASURED, format_bytes, format_range, format_ratio, format_ratios, format_seconds, format_signed
-from evbench.variants import CHOICES, VARIANTS
+from evbench.variants import CHOICES, EFFECT, KINDS, VARIANTS, Choice
 
 CLAIMS = {Verdict.FASTER: "faster", Verdict.SLOWER: "slower", Verdict.SAME: "same", Verdict.INCONCLUSIVE: "unclear"}
 
@@ -121,7 +121,7 @@ def _facts(result: Result) -> dict[str, str]:
                 facts["Machines differ"] = "; ".join(f"{name}: {values}" for name, values in different.items())
             facts["Measured apart"] = f"the baseline from {side.session}, the optimized side from {other.session}{where}: not in turn"
     else:
-        facts["Variant"] = ", ".join(f"{part} {choice}" for part, choice in side.choices.items())
+        facts["Variant"] = ", ".join(f"{part} {choice}{_reach(part, workload.kind)}" for part, choice in side.choices.items())
     return facts
 
 
@@ -579,12 +579,18 @@ def _energy(role: Role, energy: Energy | None) -> str:
 
 
 def _difference(baseline: VariantResult, optimized: VariantResult) -> str:
+    kind = baseline.workload.kind
     parts = list(baseline.choices | optimized.choices)
     pairs = [(part, baseline.choices.get(part, "unknown"), optimized.choices.get(part, "unknown")) for part in parts]
-    changed = [
-        f"{part} {one} -> {other}{' (of samples in a row only)' if part == 'feed' else ''}" for part, one, other in pairs if one != other
-    ]
+    changed = [f"{part} {one} -> {other}{_reach(part, kind)}" for part, one, other in pairs if one != other]
     return "; ".join(changed) or "none: the same variant twice"
+
+
+def _reach(part: str, kind: str) -> str:
+    """What a choice has no effect on, in brackets."""
+    if kind not in EFFECT.get(part, (kind,)):  # a stored result may know another part
+        return f" (no effect on {KINDS[kind]})"
+    return " (of samples in a row only)" if part == "feed" else ""
 
 
 def _same_work(baseline: VariantResult, optimized: VariantResult) -> str:
@@ -624,6 +630,14 @@ def list_variants(obstacles: dict[str, str]) -> tuple[Table, Table]:
     parts = tuple(CHOICES)
     variants = tuple((name, *variant.choices().values(), obstacles[name] or "yes") for name, variant in VARIANTS.items())
     choices = tuple(
-        (part, name, ", ".join(choice.needs) or "-", choice.meaning) for part, named in CHOICES.items() for name, choice in named.items()
+        (part, name, _told_kinds(part, choice), ", ".join(choice.needs) or "-", choice.meaning)
+        for part, named in CHOICES.items()
+        for name, choice in named.items()
     )
-    return Table("Variants", ("variant", *parts, "runs here"), variants), Table("Choices", ("part", "choice", "needs", "meaning"), choices)
+    columns = ("part", "choice", "for", "needs", "meaning")
+    return Table("Variants", ("variant", *parts, "runs here"), variants), Table("Choices", columns, choices)
+
+
+def _told_kinds(part: str, choice: Choice) -> str:
+    kinds = [told for kind, told in KINDS.items() if kind in EFFECT[part] and kind in choice.kinds]
+    return "all" if len(kinds) == len(KINDS) else ", ".join(kinds)

@@ -11,7 +11,8 @@ Times = Literal["once", "each frame", "each step", "each layer", "each sample", 
 sample of the stream."""
 STREAM = "stream"
 """In the place of a stage: samples in a row, all stages of them."""
-MODELS = ("video-llava", "eventgpt")
+KINDS = ("video", "event-images", "events")
+"""Of input: see `evbench.variants.KINDS`."""
 
 
 @dataclass(frozen=True)
@@ -25,13 +26,13 @@ class Sign:
     names: str
     """Regular expression for the names that a run leaves, each with its source in front: see `evbench.evidence`."""
     times: Times = "once"
-    models: tuple[str, ...] = MODELS
+    kinds: tuple[str, ...] = KINDS
     devices: tuple[str, ...] = ("cpu", "cuda")
     where: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Choices of other parts (part -> choices) without which it is not looked for: a CUDA graph shows kernels and no operations."""
 
 
-VIDEO, EVENTS = ("video-llava",), ("eventgpt",)
+VIDEO, IMAGES, EVENTS = ("video",), ("event-images",), ("event-images", "events")
 GPU = ("cuda",)
 LAYER = r"function:transformers\.[\w.]+\.(CLIPAttention|LlamaAttention)\.forward$"
 """Entered once for each layer and pass that is not compiled."""
@@ -51,6 +52,12 @@ FRAME_THREAD = r"thread:av:\w+:df"
 """Named so by FFmpeg (libavcodec/pthread_frame.c)."""
 LOAD = r"evbench\.pipelines\.\w+\.(VideoLlava|EventGPT)\.load$"
 LOAD_MANY = r"evbench\.pipelines\.\w+\.VideoLlava\._load_many$"
+
+DALI_DECODING = r"function:evbench\.pipelines\.(dali\.DaliDecoder|dali_images\.DaliImages)\.__call__$"
+RENDERING = r"function:evbench\.pipelines\.event_images\."
+PAINTING = r"kernel:(last_event|paint)_kernel"
+POOLED, TOKENS = (rf"function:evbench\.pipelines\.eventgpt\.Pooling{{}}\.{method}$" for method in ("pooled", "tokens"))
+"""Of PoolingLast or PoolingFirst."""
 
 REPLAY = r"runtime:cudaGraphLaunch$"
 REPLAYED = r"function:evbench\.pipelines\.capture\.Replayed\.__call__$"
@@ -79,29 +86,48 @@ SIGNS: dict[str, dict[str, tuple[Sign, ...]]] = {
     "decode": {
         "plain": (
             Sign("load", "call of plain decoding", r"function:evbench\.pipelines\.(video\.decode_plain|events\.read_plain)$"),
-            Sign("load", "decoder of FFmpeg", r"decoder:", models=VIDEO),
+            Sign("load", "decoder of FFmpeg", r"decoder:", kinds=VIDEO),
             Sign("load", "decoder told to use a thread for each frame", r"decoder:.* (AUTO|FRAME)$", "never", VIDEO),
             Sign("load", "frame threads of FFmpeg", FRAME_THREAD, "never", VIDEO),
-            Sign("load", "images read in the main thread", r"function:evbench\.pipelines\.events\._read$", "each frame", EVENTS),
+            Sign("load", "images read in the main thread", r"function:evbench\.pipelines\.events\._read$", "each frame", IMAGES),
             Sign("load", "work in a pool's threads", r"pool:evbench\.pipelines\.", "never"),
         ),
         "threaded": (
             Sign("load", "call of threaded decoding", r"function:evbench\.pipelines\.(video\.decode_threaded|events\.read_threaded)$"),
-            Sign("load", "decoder told to use a thread for each frame", r"decoder:.* (AUTO|FRAME)$", models=VIDEO),
-            Sign("load", "frame threads of FFmpeg", rf"{FRAME_THREAD}|thread:dav1d", models=VIDEO),
+            Sign("load", "decoder told to use a thread for each frame", r"decoder:.* (AUTO|FRAME)$", kinds=VIDEO),
+            Sign("load", "frame threads of FFmpeg", rf"{FRAME_THREAD}|thread:dav1d", kinds=VIDEO),
             Sign("load", "frames converted in a pool's threads", r"pool:evbench\.pipelines\.video\._convert$", "each frame", VIDEO),
-            Sign("load", "images read in a pool's threads", r"pool:evbench\.pipelines\.events\._read$", "each frame", EVENTS),
+            Sign("load", "images read in a pool's threads", r"pool:evbench\.pipelines\.events\._read$", "each frame", IMAGES),
         ),
         "dali": (
-            Sign("load", "call of decoding with DALI", r"function:evbench\.pipelines\.dali\.DaliDecoder\.__call__$"),
+            Sign("load", "call of decoding with DALI", DALI_DECODING),
             Sign("load", "run of a DALI pipeline", r"function:nvidia\.dali\.pipeline\.Pipeline\.run$"),
-            Sign("load", "frames converted by DALI on the GPU", r"kernel:.*dali::VideoColorSpaceConversion", "each frame"),
-            Sign("load", "decoder of FFmpeg", r"decoder:", "never"),
+            Sign("load", "frames converted by DALI on the GPU", r"kernel:.*dali::VideoColorSpaceConversion", "each frame", VIDEO),
+            Sign("load", "decoder of FFmpeg", r"decoder:", "never", VIDEO),
+            Sign("load", "images read with PIL", r"(function|pool):evbench\.pipelines\.events\._read$", "never", IMAGES),
+        ),
+    },
+    "render": {
+        "loop": (
+            Sign("load", "call of the loop over events", RENDERING + r"loop$"),
+            Sign("load", "rendering with NumPy", RENDERING + r"vectorised$", "never"),
+            Sign("load", "painting on the GPU", PAINTING, "never"),
+        ),
+        "vectorised": (
+            Sign("load", "call of rendering with NumPy", RENDERING + r"vectorised$"),
+            Sign("load", "loop over events", RENDERING + r"loop$", "never"),
+            Sign("load", "painting on the GPU", PAINTING, "never"),
+        ),
+        "triton": (
+            Sign("load", "call of painting on the GPU", r"function:evbench\.pipelines\.event_painter\.EventPainter\.__call__$"),
+            Sign("load", "kernel that finds each pixel's last event", r"kernel:last_event_kernel"),
+            Sign("load", "kernel that paints", r"kernel:paint_kernel"),
+            Sign("load", "rendering on the host", RENDERING + r"(loop|vectorised)$", "never"),
         ),
     },
     "preprocess": {
         "processor": (
-            Sign("preprocess", "call of transformers' processor", PROCESSOR, models=VIDEO),
+            Sign("preprocess", "call of transformers' processor", PROCESSOR, kinds=VIDEO),
             Sign("preprocess", "call of transformers' processor", PROCESSOR, "each frame", EVENTS),
             Sign("preprocess", "call of direct preprocessing", r"function:evbench\.pipelines\.pixels\.pixel_values$", "never"),
         ),
@@ -154,22 +180,22 @@ SIGNS: dict[str, dict[str, tuple[Sign, ...]]] = {
     },
     "vision": {
         "eager": (
-            Sign("vision", "call of transformers' encoder", r"function:transformers\.[\w.]+\.get_video_features$", models=VIDEO),
-            Sign("vision", "call for one image", r"function:evbench\.pipelines\.eventgpt\.EventGPTModel\.features$",
+            Sign("vision", "call of transformers' encoder", r"function:transformers\.[\w.]+\.get_video_features$", kinds=VIDEO),
+            Sign("vision", "call for one image", r"function:evbench\.pipelines\.eventgpt\.EventGPTModel\.seen$",
                      "each frame", EVENTS),
             Sign("vision", "compiled graph", COMPILED, "never"),
             Sign("vision", "replay of a CUDA graph", REPLAY, "never"),
         ),
         "batched": (
-            Sign("vision", "call of the tower's used layers", r"function:evbench\.pipelines\.video_llava\.used_layers\.", models=VIDEO),
-            Sign("vision", "call of the tower with all images", r"function:evbench\.pipelines\.eventgpt\.batched\.", models=EVENTS),
+            Sign("vision", "call of the tower's used layers", r"function:evbench\.pipelines\.video_llava\.used_layers\.", kinds=VIDEO),
+            Sign("vision", "call of the tower with all images", r"function:evbench\.pipelines\.eventgpt\.batched\.", kinds=EVENTS),
             Sign("vision", "layers that are not compiled", LAYER),
             Sign("vision", "compiled graph", COMPILED, "never"),
             Sign("vision", "replay of a CUDA graph", REPLAY, "never"),
         ),
         "compile": (
-            Sign("vision", "call for the layers used", r"function:evbench\.pipelines\.video_llava\.used_layers\.", models=VIDEO),
-            Sign("vision", "call for all images at once", r"function:evbench\.pipelines\.eventgpt\.batched\.", models=EVENTS),
+            Sign("vision", "call for the layers used", r"function:evbench\.pipelines\.video_llava\.used_layers\.", kinds=VIDEO),
+            Sign("vision", "call for all images at once", r"function:evbench\.pipelines\.eventgpt\.batched\.", kinds=EVENTS),
             Sign("vision", "compiled graph", COMPILED),
             Sign("vision", "code of the compiler", INDUCTOR),
             Sign("vision", "Triton kernels of the compiler", TRITON, devices=GPU),
@@ -182,6 +208,19 @@ SIGNS: dict[str, dict[str, tuple[Sign, ...]]] = {
             Sign("vision", "Triton kernels of the compiler", TRITON),
             Sign("vision", "compiled graph run by itself", COMPILED, "never"),
             Sign("vision", "layers of transformers", LAYER, "never"),
+        ),
+    },
+    "pooling": {
+        "last": (
+            Sign("vision", "pooling of finished features", POOLED.format("Last")),
+            Sign("vision", "affine layer behind the pooling", POOLED.format("First"), "never"),
+            Sign("vision", "tokens left unfinished", TOKENS.format("First"), "never"),
+        ),
+        "first": (
+            Sign("vision", "affine layer behind the pooling", POOLED.format("First")),
+            Sign("vision", "affine layer that is in no graph", r"op:aten::linear$"),
+            Sign("vision", "projector and adaptor on tokens", TOKENS.format("Last"), "never"),
+            Sign("vision", "pooling of finished features", POOLED.format("Last"), "never"),
         ),
     },
     "generate": {

@@ -11,12 +11,20 @@ from typing import Any, Literal
 from evbench.errors import UserError
 
 Decode = Literal["plain", "threaded", "dali"]
+Render = Literal["loop", "vectorised", "triton"]
 Preprocess = Literal["processor", "direct", "dali", "triton", "exact"]
 Attention = Literal["eager", "sdpa", "sdpa-flash", "flash2", "flash3", "flash4"]
 Vision = Literal["eager", "batched", "compile", "graph"]
+Pooling = Literal["last", "first"]
 Generate = Literal["dynamic", "transformers-static", "static", "static-compile", "graph", "at-once"]
 Prefill = Literal["eager", "compile"]
 Feed = Literal["in-turn", "ahead", "ahead-in-batches"]
+
+
+KINDS = {"video": "a video", "event-images": "event images", "events": "raw events"}
+"""Kinds of input (`evbench.results.Workload.kind`), and what they are called."""
+TAKES = {"video-llava": ("video",), "eventgpt": ("event-images", "events")}
+"""Model -> the kinds that it takes."""
 
 
 @dataclass(frozen=True)
@@ -25,9 +33,11 @@ class Variant:
 
     name: str
     decode: Decode
+    render: Render
     preprocess: Preprocess
     attention: Attention
     vision: Vision
+    pooling: Pooling
     generate: Generate
     prefill: Prefill
     feed: Feed
@@ -44,15 +54,22 @@ class Choice:
     meaning: str
     needs: tuple[str, ...] = ()
     """Names of `evbench.machine.NEEDS`."""
-    models: tuple[str, ...] = ("video-llava", "eventgpt")
+    kinds: tuple[str, ...] = tuple(KINDS)
+    """Of input that it can be done for."""
 
 
 CHOICES: dict[str, dict[str, Choice]] = {
     "decode": {
         "plain": Choice("PyAV with its default settings, the whole clip; event images one after the other with PIL"),
         "threaded": Choice("PyAV on all cores, no further than the last frame needed, converted in parallel; event images in parallel"),
-        "dali": Choice("NVIDIA DALI on the GPU's video decoder, only up to the frames needed",
-                       ("NVIDIA GPU", "NVIDIA DALI"), ("video-llava",)),
+        "dali": Choice("NVIDIA DALI: a clip on the GPU's video decoder, only up to the frames needed; event images in one batch, their "
+                       "pixels on the GPU", ("NVIDIA GPU", "NVIDIA DALI")),
+    },
+    "render": {
+        "loop": Choice("event by event in Python, as published"),
+        "vectorised": Choice("each slice's events at once, with NumPy"),
+        "triton": Choice("the events copied to the GPU as they are; there an atomic maximum finds each pixel's last event, and a second "
+                         "Triton kernel paints", ("NVIDIA GPU", "Triton")),
     },
     "preprocess": {
         "processor": Choice("the Hugging Face processor, then a copy to the model's device"),
@@ -79,6 +96,11 @@ CHOICES: dict[str, dict[str, Choice]] = {
         "graph": Choice("the same with query, key and value as one matrix, each layer compiled, all of it replayed as a CUDA graph",
                         ("NVIDIA GPU", "C++ compiler")),
     },
+    "pooling": {
+        "last": Choice("as published: projector and adaptor on every token of every image, then the means over time and space"),
+        "first": Choice("the means behind the projector's activation; what follows is affine, and one matrix for what is left of the "
+                        "tokens: the same but for rounding, for a fifth of the operations"),
+    },
     "generate": {
         "dynamic": Choice("transformers' generate with a cache that grows"),
         "transformers-static": Choice("transformers' generate with its cache of fixed size, whose steps it compiles by itself",
@@ -98,9 +120,21 @@ CHOICES: dict[str, dict[str, Choice]] = {
                           "has been answered"),
         "ahead": Choice("likewise: the next two are loaded in a thread of their own while one goes through the other stages"),
         "ahead-in-batches": Choice("likewise, and up to eight go to the decoder in one call",
-                                   ("NVIDIA GPU", "NVIDIA DALI"), ("video-llava",)),
+                                   ("NVIDIA GPU", "NVIDIA DALI"), ("video",)),
     },
 }  # fmt: skip
+
+EFFECT: dict[str, tuple[str, ...]] = {part: tuple(KINDS) for part in CHOICES} | {
+    "decode": ("video", "event-images"),
+    "render": ("events",),
+    "pooling": ("event-images", "events"),
+}
+"""Part -> the kinds of input for which it is done at all. For others its choice is neither an obstacle, nor proven, nor a difference."""
+
+
+def effective(variant: Variant, kind: str) -> dict[str, str]:
+    """Part -> choice, of the parts that have an effect on such input."""
+    return {part: choice for part, choice in variant.choices().items() if kind in EFFECT[part]}
 
 
 @dataclass(frozen=True)
@@ -125,22 +159,21 @@ CONFLICTS: tuple[Conflict, ...] = (
 )  # fmt: skip
 """Each of the one part's choices with each of the other's."""
 
-# Each line but the last two changes one part of the line above it, feed aside; `optimized` is what every machine can run.
-VARIANTS: dict[str, Variant] = {
-    variant.name: variant
-    for variant in (
-        Variant("baseline",       "plain",    "processor", "sdpa",   "eager",   "dynamic",        "eager",   "in-turn"),
-        Variant("fast-decode",    "threaded", "processor", "sdpa",   "eager",   "dynamic",        "eager",   "in-turn"),
-        Variant("fast-pixels",    "threaded", "direct",    "sdpa",   "eager",   "dynamic",        "eager",   "in-turn"),
-        Variant("fast-vision",    "threaded", "direct",    "sdpa",   "compile", "dynamic",        "eager",   "in-turn"),
-        Variant("static-cache",   "threaded", "direct",    "sdpa",   "compile", "static",         "eager",   "in-turn"),
-        Variant("optimized",      "threaded", "direct",    "sdpa",   "compile", "static-compile", "eager",   "ahead"),
-        Variant("optimized-gpu",  "dali",     "triton",    "sdpa",   "graph",   "graph",          "compile", "ahead"),
-        Variant("optimized-h100", "dali",     "triton",    "flash3", "graph",   "graph",          "compile", "ahead"),
-    )
-}  # fmt: skip
+# For each kind of input, each line but the last two changes one part of the line above it that has an effect, feed aside; `optimized` is
+# what every machine can run.
+NAMED = (
+    Variant("baseline",       "plain",    "loop",       "processor", "sdpa",   "eager",   "last",  "dynamic",        "eager",   "in-turn"),
+    Variant("fast-decode",    "threaded", "vectorised", "processor", "sdpa",   "eager",   "last",  "dynamic",        "eager",   "in-turn"),
+    Variant("fast-pixels",    "threaded", "vectorised", "direct",    "sdpa",   "eager",   "last",  "dynamic",        "eager",   "in-turn"),
+    Variant("fast-vision",    "threaded", "vectorised", "direct",    "sdpa",   "compile", "last",  "dynamic",        "eager",   "in-turn"),
+    Variant("static-cache",   "threaded", "vectorised", "direct",    "sdpa",   "compile", "last",  "static",         "eager",   "in-turn"),
+    Variant("optimized",      "threaded", "vectorised", "direct",    "sdpa",   "compile", "last",  "static-compile", "eager",   "ahead"),
+    Variant("optimized-gpu",  "dali",     "triton",     "triton",    "sdpa",   "graph",   "first", "graph",          "compile", "ahead"),
+    Variant("optimized-h100", "dali",     "triton",     "triton",    "flash3", "graph",   "first", "graph",          "compile", "ahead"),
+)  # fmt: skip
+VARIANTS: dict[str, Variant] = {variant.name: variant for variant in NAMED}
 
-REFERENCE = Variant("reference", "plain", "exact", "eager", "eager", "at-once", "eager", "in-turn")
+REFERENCE = Variant("reference", "plain", "vectorised", "exact", "eager", "eager", "last", "at-once", "eager", "in-turn")
 """What outputs are measured against: no step is rounded, fused or cached. Of two of its choices there is no other use."""
 
 

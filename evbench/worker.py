@@ -297,7 +297,7 @@ def _answer(connection: Connection, pipeline: Any, variant: Variant, workload: W
             connection.send(_trace(pipeline, paths[0], command.order, using))
         elif isinstance(command, Prove):
             evidence = gather(pipeline, variant.feed, paths, workload.new_tokens, using)
-            connection.send(Proven(prove(variant, workload.model, workload.device, evidence)))
+            connection.send(Proven(prove(variant, workload.kind, workload.device, evidence)))
         elif isinstance(command, Observe):
             path = paths[command.sample]
             connection.send(observe(pipeline, path, workload.new_tokens, command.file, command.given, command.swap))

@@ -110,25 +110,18 @@ def taps(source: int, target: int, start: int, count: int) -> Taps:
     """
     scale = source / target
     wide = max(scale, 1.0)
-    firsts, rows = [], []
-    for index in range(start, start + count):
-        center = scale * (index + 0.5)
-        first = max(int(center - 2 * wide + 0.5), 0)
-        end = min(int(center + 2 * wide + 0.5), source)
-        weights = np.array([_cubic((place - center + 0.5) / wide) for place in range(first, end)])
-        firsts.append(first)
-        rows.append(weights / weights.sum())
-    filled = np.zeros((count, max(len(row) for row in rows)))
-    for row, weights in zip(filled, rows, strict=True):
-        row[: len(weights)] = weights
-    return Taps(np.array(firsts, np.int32), filled)
+    center = scale * (np.arange(start, start + count) + 0.5)
+    first = np.maximum((center - 2 * wide + 0.5).astype(np.int32), 0)
+    end = np.minimum((center + 2 * wide + 0.5).astype(np.int32), source)
+    place = first[:, None] + np.arange((end - first).max())  # [outputs, taps]
+    weights = np.where(place < end[:, None], _cubic((place - center[:, None] + 0.5) / wide), 0.0)
+    return Taps(first, weights / weights.sum(axis=1, keepdims=True))
 
 
-def _cubic(x: float) -> float:
-    x = abs(x)
-    if x < 1:
-        return (1.5 * x - 2.5) * x * x + 1
-    return ((-0.5 * x + 2.5) * x - 4) * x + 2 if x < 2 else 0.0
+def _cubic(x: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    x = np.abs(x)
+    near, far = (1.5 * x - 2.5) * x * x + 1, ((-0.5 * x + 2.5) * x - 4) * x + 2
+    return np.where(x < 1, near, np.where(x < 2, far, 0.0))
 
 
 class PixelValues:

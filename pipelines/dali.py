@@ -15,10 +15,12 @@ import torch
 from evbench import colours
 from evbench.errors import UserError, first_line
 from evbench.pipelines.rounding import rounding
+from evbench.pipelines.side_stream import SideStream
 from evbench.pipelines.uncropped import FILTERS, Coded, coded_picture, uncropped
 from evbench.pipelines.video import SKIM, Clip, Frames, describe, opened, video_packets
 from evbench.stages import BATCH
 
+DALI = f"DALI {importlib.metadata.version('nvidia-dali-cuda130')}"
 BT709, UNSPECIFIED, BT470BG, SMPTE170M = 1, 2, 5, 6
 """Matrix coefficients, ITU-T H.273 table 4."""
 DEPARTS = {False: (0.90, -0.56, 1.18), True: (0.51, -0.19, 0.81)}
@@ -52,7 +54,7 @@ class DaliDecoder:
     def __init__(self) -> None:
         self._pipelines: dict[tuple[tuple[int, ...], int], Any] = {}
         self._copies: Copies | None = None
-        self._version = f"DALI {importlib.metadata.version('nvidia-dali-cuda130')} NVDEC"
+        self._version = f"{DALI} NVDEC"
 
     def __call__(self, path: Path, count: int, policy: str) -> Frames:
         order = _order(path, count, policy)
@@ -102,7 +104,7 @@ class DaliDecoder:
             (output,) = self._pipelines[key].run(encoded=[order.encoded for order in orders])
         except RuntimeError as error:
             del self._pipelines[key]  # DALI refuses to run a pipeline again that has failed
-            raise DecodeError(_reason(error)) from error
+            raise DecodeError(reason(error)) from error
         taken = self._copies.take(output, [(order.clip.height, order.clip.width) for order in orders])
         return [_frames(order, pixels, self._version) for order, pixels in zip(orders, taken, strict=True)]
 
@@ -113,42 +115,35 @@ def _frames(order: Order, pixels: torch.Tensor, version: str) -> Frames:
 
 
 class Copies:
-    """Takes frames out of DALI's buffers, on a CUDA stream of its own.
+    """Takes pictures out of DALI's buffers, on a CUDA stream of its own.
 
-    On the model's stream a copy would stand behind all that the model still has to compute, while DALI, called in another thread, might
-    already decode the next clip into the same buffer.
+    Behind what the model still has to compute, DALI, called in another thread, might already decode the next sample into the same buffer.
     """
 
     def __init__(self) -> None:
-        self._stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        self._aside = SideStream()
         self._held: Any = None
 
     def wait(self) -> None:
         """Until the buffers may be written again."""
-        self._stream.synchronize()
+        self._aside.wait()
         self._held = None
 
     def take(self, output: Any, sizes: Sequence[tuple[int, int]]) -> list[torch.Tensor]:
-        """Of each sample [frames, height, width, 3] uint8, for whatever is put onto the caller's current stream from now on.
+        """Of each sample [..., height, width, 3] uint8, for whatever is put onto the caller's current stream from now on.
 
         Args:
             output: what a DALI pipeline returned.
             sizes: height and width of each sample, as it is shown.
         """
-        models = torch.cuda.current_stream()
         self._held = output  # without it DALI would give the memory to another pipeline while it is still copied
-        with torch.cuda.stream(self._stream):
-            taken = copied(output, sizes)
-        models.wait_stream(self._stream)
-        for pixels in taken:
-            pixels.record_stream(models)  # else their memory could be given to the next copy while the model still reads it
-        return taken
+        return self._aside.make(lambda: copied(output, sizes))
 
 
 def copied(output: Any, sizes: Sequence[tuple[int, int]]) -> list[torch.Tensor]:
     """The samples of a DALI pipeline's output as they are shown, in memory of their own."""
     samples = (torch.utils.dlpack.from_dlpack(output[place]) for place in range(len(sizes)))
-    shown = (pixels[:, :height, :width] for pixels, (height, width) in zip(samples, sizes, strict=True))
+    shown = (pixels[..., :height, :width, :] for pixels, (height, width) in zip(samples, sizes, strict=True))
     return [pixels.clone(memory_format=torch.contiguous_format) for pixels in shown]
 
 
@@ -159,8 +154,8 @@ def _order(path: Path, count: int, policy: str) -> Order:
         clip = describe(path, container, packets)
         indices = tuple(clip.choose(path, count, policy))
         coded = coded_picture(path, container.streams.video[0])
-        if reason := obstacle(clip, coded):
-            raise UserError(f"{path} {reason}; use decode=threaded")
+        if told := obstacle(clip, coded):
+            raise UserError(f"{path} {told}; use decode=threaded")
         cropped = clip.codec in FILTERS and (coded.height, coded.width) != (clip.height, clip.width)
         encoded = uncropped(container, packets, coded) if cropped else path.read_bytes()
     return Order(path, clip, indices, np.frombuffer(bytearray(encoded), np.uint8), repair(clip.colorspace, coded))
@@ -200,7 +195,7 @@ def obstacle(clip: Clip, coded: Coded) -> str | None:
     return None
 
 
-def _reason(error: RuntimeError) -> str:
+def reason(error: RuntimeError) -> str:
     """What DALI says is wrong: it stands below the traceback of the pipeline."""
     _, _, below = str(error).partition("encountered:")
     return first_line(RuntimeError(below)) if below.strip() else first_line(error)

@@ -7,25 +7,27 @@ CLIP tower, projector, adaptor, pooling over time and space, LLaMA.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import nn
 from transformers import AutoTokenizer, CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModel, LlamaConfig, LlamaForCausalLM
 
 from evbench.errors import UserError
-from evbench.pipelines import attention, checkpoint, presets
+from evbench.pipelines import attention, checkpoint, event_files, events, presets
 from evbench.pipelines.capture import Replayed
 from evbench.pipelines.clip import FusedClip
 from evbench.pipelines.dali_pixels import DaliValues
-from evbench.pipelines.events import EventImages, Reader, read_plain, read_threaded
+from evbench.pipelines.event_images import RENDERERS, EventImages
 from evbench.pipelines.folder import read_config
 from evbench.pipelines.generate import GENERATORS
 from evbench.pipelines.language import LanguageModel
 from evbench.pipelines.pixels import FusedValues, PixelValues, Recipe, exact_values, pixel_values, quantum
+from evbench.pipelines.question import kept
 from evbench.results import Work, Workload
 from evbench.stages import Answer, Mark
 from evbench.variants import Variant
@@ -56,8 +58,12 @@ class EventGPTModel(nn.Module):
         self.language = LlamaForCausalLM._from_config(text, attn_implementation=implementation)
 
     def features(self, pixels: torch.Tensor) -> torch.Tensor:
-        """[images, 3, height, width] -> [images, tokens, hidden]: last layer, class token kept, no final norm."""
-        return self.projected(self.visual_tower(pixel_values=pixels).last_hidden_state)
+        """[images, 3, height, width] -> [images, tokens, hidden]."""
+        return self.projected(self.seen(pixels))
+
+    def seen(self, pixels: torch.Tensor) -> torch.Tensor:
+        """[images, 3, height, width] -> [images, tokens, hidden of the tower]: last layer, class token kept, no final norm."""
+        return torch.as_tensor(self.visual_tower(pixel_values=pixels).last_hidden_state)
 
     def projected(self, hidden: torch.Tensor) -> torch.Tensor:
         """[images, tokens, hidden of the tower] -> [images, tokens, hidden]."""
@@ -71,34 +77,89 @@ def pool(features: torch.Tensor) -> torch.Tensor:
     return torch.cat([temporal, spatial])[None]
 
 
-def as_published(model: EventGPTModel) -> Callable[[torch.Tensor], torch.Tensor]:
-    """The images one by one through tower, projector and adaptor, as the released code does it."""
-
-    def encode(pixels: torch.Tensor) -> torch.Tensor:
-        return pool(torch.cat([model.features(image[None]) for image in pixels]))
-
-    return encode
+Map = Callable[[torch.Tensor], torch.Tensor]
 
 
-def batched(model: EventGPTModel) -> Callable[[torch.Tensor], torch.Tensor]:
+class Pooling(Protocol):
+    """What is done to the tower's tokens, with the pooling between the two steps."""
+
+    def tokens(self, seen: torch.Tensor, /) -> torch.Tensor:
+        """[images, tokens, hidden of the tower] -> [images, tokens, hidden]."""
+
+    def pooled(self, means: torch.Tensor, /) -> torch.Tensor:
+        """[1, images + tokens, hidden] -> the same: what the language model is given."""
+
+
+class PoolingLast:
+    """As published: everything is done to every token, and nothing is left to do behind the pooling."""
+
+    def __init__(self, model: EventGPTModel) -> None:
+        self._model = model
+
+    def tokens(self, seen: torch.Tensor, /) -> torch.Tensor:
+        return self._model.projected(seen)
+
+    def pooled(self, means: torch.Tensor, /) -> torch.Tensor:
+        return means
+
+
+class PoolingFirst:
+    """What stands behind the projector's activation is affine, and so is a mean: they may change places.
+
+    adaptor(second(x)) = A (W x + b) + a = (A W) x + (A b + a). One matrix then, for 582 tokens in the place of two for 2,885.
+    """
+
+    def __init__(self, model: EventGPTModel) -> None:
+        """Keeps a matrix of its own: what is done to the weights afterwards is not heeded."""
+        projector: Any = model.visual_projector
+        self._first, self._activation, second = projector
+        adaptor = model.feature_adaptor
+        with torch.no_grad():
+            matrix, shift = adaptor.weight.double(), adaptor.bias.double()
+            self._weight = (matrix @ second.weight.double()).to(adaptor.weight.dtype)
+            self._bias = (matrix @ second.bias.double() + shift).to(adaptor.bias.dtype)
+
+    def tokens(self, seen: torch.Tensor, /) -> torch.Tensor:
+        return torch.as_tensor(self._activation(self._first(seen)))
+
+    def pooled(self, means: torch.Tensor, /) -> torch.Tensor:
+        return nn.functional.linear(means, self._weight, self._bias)
+
+
+POOLINGS: dict[str, Callable[[EventGPTModel], Pooling]] = {"last": PoolingLast, "first": PoolingFirst}
+
+
+def one_by_one(model: EventGPTModel, pooling: Pooling) -> Map:
+    """The images one by one, as the released code does it."""
+    return lambda pixels: pool(torch.cat([pooling.tokens(model.seen(image[None])) for image in pixels]))
+
+
+def batched(model: EventGPTModel, pooling: Pooling) -> Map:
     """All images at once: no image sees another before the pooling."""
-    return lambda pixels: pool(model.features(pixels))
+    return lambda pixels: pool(pooling.tokens(model.seen(pixels)))
 
 
-def replayed(model: EventGPTModel, choice: str) -> Callable[[torch.Tensor], torch.Tensor]:
+def replayed(model: EventGPTModel, pooling: Pooling, choice: str) -> Map:
     """The same with fused projections and compiled layers, as a CUDA graph. `choice` is one of attention."""
     layers = len(model.visual_tower.encoder.layers)
     tower = FusedClip(model.visual_tower, layers, attention.ATTEND[choice], compiled=True)
-    return Replayed(lambda pixels: pool(model.projected(tower(pixels))))
+    return Replayed(lambda pixels: pool(pooling.tokens(tower(pixels))))
 
 
-ENCODERS: dict[str, Callable[[EventGPTModel, Variant], Callable[[torch.Tensor], torch.Tensor]]] = {
-    "eager": lambda model, _: as_published(model),
-    "batched": lambda model, _: batched(model),
-    "compile": lambda model, _: torch.compile(batched(model), fullgraph=True, dynamic=False),
-    "graph": lambda model, variant: replayed(model, variant.attention),
+ENCODERS: dict[str, Callable[[EventGPTModel, Pooling, Variant], Map]] = {
+    "eager": lambda model, pooling, _: one_by_one(model, pooling),
+    "batched": lambda model, pooling, _: batched(model, pooling),
+    "compile": lambda model, pooling, _: torch.compile(batched(model, pooling), fullgraph=True, dynamic=False),
+    "graph": lambda model, pooling, variant: replayed(model, pooling, variant.attention),
 }
-READERS: dict[str, Reader] = {"plain": read_plain, "threaded": read_threaded}
+"""Functions of [images, 3, height, width], up to the pooling: [1, images + tokens, hidden]."""
+
+
+def encoder(model: EventGPTModel, variant: Variant) -> Map:
+    """[images, 3, height, width] -> [1, images + tokens, hidden]."""
+    pooling = POOLINGS[variant.pooling](model)
+    means = ENCODERS[variant.vision](model, pooling, variant)
+    return lambda pixels: pooling.pooled(means(pixels))
 
 
 @dataclass(frozen=True)
@@ -155,32 +216,31 @@ class EventGPT:
         self.tower = self.model.visual_tower
         self.used_layers = len(self.tower.encoder.layers)
         self.decoder = self.model.language.model
-        self._read = READERS[variant.decode]
-        self.load_many: Callable[[Sequence[Path]], list[tuple[EventImages, Work]]] | None = None  # each image is a file of its own
-        self._pixels = PREPROCESSORS[variant.preprocess](self._processor, workload)
+        self._load = loader(variant, workload)
+        self.load_many: Callable[[Sequence[Path]], list[tuple[EventImages, Work]]] | None = None  # a sample is a call of its own
+        self._preprocess = PREPROCESSORS[variant.preprocess](self._processor, self._tokenizer, workload)
         heads = checkpoint.heads(self.tower.config, self.model.language.config)
         attention.require(variant.attention, heads, workload.device, getattr(torch, workload.dtype))
-        self._encode = ENCODERS[variant.vision](self.model, variant)
+        self._encode = encoder(self.model, variant)
         llama, end_token = self.model.language, self._tokenizer.eos_token_id
         self._language = LanguageModel(llama, llama.model, llama.lm_head, end_token, workload.stop_at_end)
         self._generate = GENERATORS[variant.generate](self._language, variant)
 
     def load(self, path: Path, /) -> tuple[EventImages, Work]:
-        images = self._read(path)
-        height, width = images.pixels[0].shape[:2]
+        images = self._load(path)
+        height, width = images.largest()
         indices = tuple(range(len(images.pixels)))
         return images, Work(frame_indices=indices, frame_height=height, frame_width=width, decoder=images.decoder)
 
     @torch.inference_mode()
     def preprocess(self, loaded: EventImages, /) -> tuple[Inputs, Work]:
-        before, after = self._halves()
-        pixels = self._pixels(loaded)
-        visual = len(pixels) + checkpoint.tokens_per_image(self.model.visual_tower.config)
-        prompt = before.shape[1] + visual + after.shape[1]
+        inputs = self._preprocess(loaded, self._workload.prompt)
+        visual = len(inputs.pixels) + checkpoint.tokens_per_image(self.model.visual_tower.config)
+        prompt = inputs.before.shape[1] + visual + inputs.after.shape[1]
         if prompt > CONTEXT:
             raise UserError(f"the prompt has {prompt} tokens and EventGPT takes {CONTEXT}; give a shorter --prompt")
         self._language.require_room(prompt, self._workload.new_tokens)
-        return Inputs(pixels, before, after), Work(pixel_shape=tuple(pixels.shape))
+        return inputs, Work(pixel_shape=tuple(inputs.pixels.shape))
 
     @torch.inference_mode()
     def vision(self, inputs: Inputs, /) -> tuple[Features, Work]:
@@ -205,13 +265,88 @@ class EventGPT:
         embed = self.model.language.get_input_embeddings()
         return torch.cat([embed(features.before), features.visual, embed(features.after)], dim=1)
 
-    def _halves(self) -> tuple[torch.Tensor, torch.Tensor]:
-        before, after = prompt_halves(self._tokenizer, self._workload.prompt)
-        device = self._workload.device
-        return torch.tensor([before], device=device), torch.tensor([after], device=device)
-
     def _attention(self) -> str:
         return checkpoint.attention_name(self.model.visual_tower.config, self.model.language.config)
+
+
+def loader(variant: Variant, workload: Workload) -> Callable[[Path], EventImages]:
+    """How the variant gets the event images of a sample: out of files, or of the events in one. Raises UserError for a wrong file."""
+    window = workload.window
+    if window is None:
+        return events.reader(variant.decode, workload.device)
+    render = RENDERERS[variant.render](workload.device)
+    return lambda path: render(event_files.read(path, window), window.size)
+
+
+Preprocess = Callable[[EventImages, str], Inputs]
+
+
+def as_processor(processor: Any, tokenizer: Any, workload: Workload) -> Preprocess:
+    """Each image through the Hugging Face processor, as the released code does it."""
+    dtype = getattr(torch, workload.dtype)
+
+    def values(images: EventImages) -> torch.Tensor:
+        made = [processor(image, return_tensors="pt")["pixel_values"][0] for image in images.pixels]
+        return torch.stack(made).to(workload.device, dtype)
+
+    return _asking(values, functools.partial(_halves, tokenizer, workload.device))
+
+
+def direct(processor: Any, tokenizer: Any, workload: Workload) -> Preprocess:
+    """All images at once."""
+    return _with(pixel_values, processor, tokenizer, workload)
+
+
+def exact(processor: Any, tokenizer: Any, workload: Workload) -> Preprocess:
+    """The same without rounding: for the reference."""
+    return _with(exact_values, processor, tokenizer, workload)
+
+
+def fused(processor: Any, tokenizer: Any, workload: Workload) -> Preprocess:
+    """All images in one kernel, and the question's tokens as they were made for the last sample."""
+    values = FusedValues(Recipe.of(processor), workload.device, getattr(torch, workload.dtype))
+    return _asking(lambda images: _by_size(values, images), kept(functools.partial(_halves, tokenizer, workload.device)))
+
+
+def by_dali(processor: Any, tokenizer: Any, workload: Workload) -> Preprocess:
+    """All images in an NVIDIA DALI pipeline; the question's tokens likewise."""
+    values = DaliValues(Recipe.of(processor), workload.device, getattr(torch, workload.dtype))
+    return _asking(lambda images: values(images.pixels), kept(functools.partial(_halves, tokenizer, workload.device)))
+
+
+def _with(values: PixelValues, processor: Any, tokenizer: Any, workload: Workload) -> Preprocess:
+    recipe, dtype = Recipe.of(processor), getattr(torch, workload.dtype)
+
+    def all_values(images: EventImages) -> torch.Tensor:
+        return _by_size(lambda frames: values(frames, recipe, workload.device, dtype), images)
+
+    return _asking(all_values, functools.partial(_halves, tokenizer, workload.device))
+
+
+def _asking(values: Callable[[EventImages], torch.Tensor], halves: Callable[[str], tuple[torch.Tensor, torch.Tensor]]) -> Preprocess:
+    return lambda images, prompt: Inputs(values(images), *halves(prompt))
+
+
+def _by_size(values: Callable[[torch.Tensor], torch.Tensor], images: EventImages) -> torch.Tensor:
+    """Images of one size together, as `values` takes them: [images, height, width, 3] uint8 -> [images, 3, crop, crop]."""
+    alike: dict[torch.Size, list[int]] = {}
+    pictures = [torch.as_tensor(picture) for picture in images.pixels]
+    for place, picture in enumerate(pictures):
+        alike.setdefault(picture.shape, []).append(place)
+    made = {places: values(torch.stack([pictures[place] for place in places])) for places in map(tuple, alike.values())}
+    if len(made) == 1:
+        return next(iter(made.values()))
+    each = dict(pair for places, several in made.items() for pair in zip(places, several, strict=True))
+    return torch.stack([each[place] for place in range(len(pictures))])
+
+
+PREPROCESSORS: dict[str, Callable[[Any, Any, Workload], Preprocess]] = {
+    "processor": as_processor,
+    "direct": direct,
+    "dali": by_dali,
+    "triton": fused,
+    "exact": exact,
+}
 
 
 def prompt_halves(tokenizer: Any, prompt: str) -> tuple[list[int], list[int]]:
@@ -220,58 +355,10 @@ def prompt_halves(tokenizer: Any, prompt: str) -> tuple[list[int], list[int]]:
     return tokenizer(first)["input_ids"], tokenizer(second, add_special_tokens=False)["input_ids"]
 
 
-def as_processor(processor: Any, workload: Workload) -> Callable[[EventImages], torch.Tensor]:
-    """Each image through the Hugging Face processor, as the released code does it."""
-    dtype = getattr(torch, workload.dtype)
-
-    def preprocess(images: EventImages) -> torch.Tensor:
-        made = [processor(image, return_tensors="pt")["pixel_values"][0] for image in images.pixels]
-        return torch.stack(made).to(workload.device, dtype)
-
-    return preprocess
-
-
-def direct(processor: Any, workload: Workload) -> Callable[[EventImages], torch.Tensor]:
-    """All images at once."""
-    return _with(pixel_values, processor, workload)
-
-
-def exact(processor: Any, workload: Workload) -> Callable[[EventImages], torch.Tensor]:
-    """The same without rounding: for the reference."""
-    return _with(exact_values, processor, workload)
-
-
-def fused(processor: Any, workload: Workload) -> Callable[[EventImages], torch.Tensor]:
-    """All images in one kernel."""
-    values = FusedValues(Recipe.of(processor), workload.device, getattr(torch, workload.dtype))
-    return lambda images: values(_stacked(images))
-
-
-def by_dali(processor: Any, workload: Workload) -> Callable[[EventImages], torch.Tensor]:
-    """All images in an NVIDIA DALI pipeline."""
-    values = DaliValues(Recipe.of(processor), workload.device, getattr(torch, workload.dtype))
-    return lambda images: values(_stacked(images))
-
-
-def _stacked(images: EventImages) -> torch.Tensor:
-    """[images, height, width, 3] uint8."""
-    return torch.stack([torch.from_numpy(image) for image in images.pixels])
-
-
-def _with(values: PixelValues, processor: Any, workload: Workload) -> Callable[[EventImages], torch.Tensor]:
-    recipe = Recipe.of(processor)
-    dtype = getattr(torch, workload.dtype)
-
-    return lambda images: values(_stacked(images), recipe, workload.device, dtype)
-
-
-PREPROCESSORS: dict[str, Callable[[Any, Workload], Callable[[EventImages], torch.Tensor]]] = {
-    "processor": as_processor,
-    "direct": direct,
-    "dali": by_dali,
-    "triton": fused,
-    "exact": exact,
-}
+def _halves(tokenizer: Any, device: str, prompt: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """The same on the device: [1, tokens] each."""
+    before, after = prompt_halves(tokenizer, prompt)
+    return torch.tensor([before], device=device), torch.tensor([after], device=device)
 
 
 def _make(variant: Variant, workload: Workload) -> tuple[EventGPTModel, Any, Any]:

@@ -2,42 +2,20 @@
 
 from __future__ import annotations
 
-import dataclasses
 import importlib.metadata
 import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
 from evbench.errors import UserError
+from evbench.pipelines.event_images import EventImages, Pixels
 
-Pixels = npt.NDArray[np.uint8]
 LIMIT = 64
 """More images than this are a mistake: the model is made for five."""
-
-
-@dataclass(frozen=True)
-class EventImages:
-    """Decoded event images, in order of time."""
-
-    pixels: tuple[Pixels, ...]
-    """Each [height, width, 3] RGB, uint8."""
-    decoder: str
-
-    def values(self) -> Pixels:
-        """[images, height, width, 3]."""
-        return np.stack(self.pixels)
-
-    def holding(self, values: Pixels) -> EventImages:
-        return dataclasses.replace(self, pixels=tuple(values))
-
 
 Reader = Callable[[Path], EventImages]
 
@@ -69,6 +47,12 @@ def probe(path: Path) -> tuple[int, int, int]:
     return len(sizes), height, width
 
 
+def size(file: Path) -> tuple[int, int]:
+    """Height and width of an event image, without decoding it. Raises UserError if it is none that can be read."""
+    with _opened(file) as image:
+        return image.height, image.width
+
+
 def read_plain(path: Path) -> EventImages:
     """One after the other."""
     return EventImages(tuple(_read(file) for file in find(path)), _decoder())
@@ -81,37 +65,8 @@ def read_threaded(path: Path) -> EventImages:
         return EventImages(tuple(pool.map(_read, files)), _decoder())
 
 
-def slice_images(
-    x: npt.NDArray[np.integer[Any]],
-    y: npt.NDArray[np.integer[Any]],
-    polarity: npt.NDArray[np.integer[Any]],
-    height: int,
-    width: int,
-    count: int,
-) -> list[Pixels]:
-    """Event images of an event stream in order of time: `count` slices of equal count, the last takes the rest.
-
-    White ground, blue where it got darker (polarity 0), red where brighter; the last event of a pixel wins.
-    Source: XduSyL/EventGPT:common/common.py.
-
-    Returns:
-        Each [height, width, 3] RGB, uint8.
-    """
-    size = len(x) // count
-    bounds = [*(index * size for index in range(count)), len(x)]
-    images = []
-    for start, end in pairwise(bounds):
-        image = np.full((height, width, 3), 255, np.uint8)
-        # Of equal places numpy keeps the last.
-        image[y[start:end], x[start:end]] = np.array([(0, 0, 255), (255, 0, 0)], np.uint8)[polarity[start:end]]
-        images.append(image)
-    return images
-
-
 def _read(file: Path) -> Pixels:
     with _opened(file) as image:
-        if image.mode.startswith(("I", "F")):
-            raise UserError(f"{file} has more than 8 bits per channel ({image.mode}); render event images in 8-bit RGB")
         try:
             return np.array(image.convert("RGB"))
         except (OSError, ValueError, SyntaxError) as error:  # what PIL raises for damaged image data
@@ -124,11 +79,25 @@ def _opened(file: Path) -> Image.Image:
     if not file.stat().st_size:
         raise UserError(f"{file} is empty; render it again")
     try:
-        return Image.open(file, formats=["PNG"])
+        image = Image.open(file, formats=["PNG"])
     except UnidentifiedImageError as error:
         raise UserError(f"{file} is no PNG image; give event images rendered as PNG") from error
     except Image.DecompressionBombError as error:
         raise UserError(f"{file} is too large for an event image ({error})") from error
+    raw = str(image.tile[0][3]) if image.tile else image.mode  # of colours that have 16 bits, PIL takes the upper 8 without a word
+    if image.mode.startswith(("I", "F")) or "16" in raw:
+        image.close()
+        raise UserError(f"{file} has more than 8 bits per channel ({raw}); render event images in 8-bit RGB")
+    return image
+
+
+def reader(choice: str, device: str) -> Reader:
+    """What reads event images by a variant's choice `decode`: plain, threaded or dali."""
+    if choice == "dali":
+        from evbench.pipelines.dali_images import DaliImages
+
+        return DaliImages(device)
+    return {"plain": read_plain, "threaded": read_threaded}[choice]
 
 
 def _is_png(file: Path) -> bool:

@@ -7,19 +7,23 @@ for the whole process (the cache of transformers, the resize) is changed in a wo
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import nn
 from torchvision.transforms.v2 import functional
 from transformers.cache_utils import Cache
 
 from evbench.diagnosis import CHANGES
-from evbench.pipelines import generate, pixels, video
+from evbench.pipelines import event_files, generate, pixels, video
+from evbench.pipelines.event_images import SLICES
+from evbench.pipelines.event_stream import EventStream
 from evbench.stages import Answer, Mark
+from evbench.variants import KINDS
 
 Plant = Callable[[Any, Sequence[Path]], None]
 """(pipeline, paths of all samples)."""
@@ -33,7 +37,8 @@ class Mutant:
     stage: str
     """The first that puts out something else."""
     plant: Plant
-    models: tuple[str, ...] = ("video-llava", "eventgpt")
+    kinds: tuple[str, ...] = tuple(KINDS)
+    """Of input that it can be planted for."""
     samples: int = 1
     """How many it takes to be seen."""
     harmless: bool = False
@@ -91,6 +96,28 @@ def _repeated(frames: Any) -> Any:
 def _recoloured(name: str) -> Plant:
     change = CHANGES[name]
     return _frames(lambda frames: np.clip(np.rint(change(frames.astype(np.float64))), 0, 255).astype(np.uint8))
+
+
+# Raw events.
+
+
+def _reordered(order: Callable[[EventStream, npt.NDArray[np.int64], npt.NDArray[np.int64]], npt.NDArray[np.int64]]) -> Plant:
+    """The events of each slice in another order: (stream, slice of each event, number of each event) -> the numbers as they are taken."""
+
+    def change(stream: EventStream) -> EventStream:
+        number = np.arange(len(stream.x))
+        taken = order(stream, np.minimum(number // (len(number) // SLICES), SLICES - 1), number)
+        return replace(stream, x=stream.x[taken], y=stream.y[taken], p=stream.p[taken])
+
+    return _events(change)
+
+
+def _events(change: Callable[[EventStream], EventStream]) -> Plant:
+    def plant(pipeline: Any, paths: Sequence[Path]) -> None:
+        read = event_files.read
+        event_files.read = lambda path, window: change(read(path, window))
+
+    return plant
 
 
 # Pixel values.
@@ -268,20 +295,26 @@ def _math_attention(pipeline: Any, paths: Sequence[Path]) -> None:
 
 
 MUTANTS: dict[str, Mutant] = {
-    "frame + 1": Mutant("each frame is the one behind the right one", "load", _next_frame, ("video-llava",)),
+    "frame + 1": Mutant("each frame is the one behind the right one", "load", _next_frame, ("video",)),
     "frames reversed": Mutant("the last frame first", "load", _frames(lambda frames: frames[::-1].copy())),
     "one frame repeated": Mutant("in the place of the one behind it", "load", _frames(_repeated)),
     "BGR": Mutant("red and blue exchanged", "load", _recoloured("red and blue exchanged")),
     # Its frames are no further apart than those of two decoders: it is the model's input that gives it away.
-    "BT.601 for BT.709": Mutant("the other colour matrix", "preprocess", _recoloured("BT.601 taken for BT.709"), ("video-llava",)),
+    "BT.601 for BT.709": Mutant("the other colour matrix", "preprocess", _recoloured("BT.601 taken for BT.709"), ("video",)),
     "full for limited range": Mutant("16 - 235 stretched to 0 - 255 once too often", "load", _recoloured("full range taken for limited"),
-                                     ("video-llava",)),
+                                     ("video",)),
+    "first event wins": Mutant("of each pixel, for the last", "load",
+                               _reordered(lambda stream, part, number: np.lexsort((-number, part))), ("events",)),
+    "darker painted last": Mutant("all events of a slice that are brighter, then all that are darker", "load",
+                                  _reordered(lambda stream, part, number: np.lexsort((number, stream.p == 0, part))), ("events",)),
+    "polarity swapped": Mutant("darker for brighter", "load",
+                               _events(lambda stream: replace(stream, p=(stream.p == 0).astype(np.uint8))), ("events",)),
     "wrong mean": Mutant("that of ImageNet", "preprocess", _normalised_otherwise((0.485, 0.456, 0.406), None)),
     "wrong std": Mutant("that of ImageNet", "preprocess", _normalised_otherwise(None, (0.229, 0.224, 0.225))),
     "bilinear": Mutant("without antialias, for bicubic", "preprocess", _bilinear),
     "last vision layer dropped": Mutant("of those that are used", "vision", _last_layer_dropped),
-    "feature layer -1": Mutant("for -2", "vision", _next_layer_too, ("video-llava",)),
-    "class token dropped": Mutant("of each frame", "vision", _class_token_dropped, ("video-llava",)),
+    "feature layer -1": Mutant("for -2", "vision", _next_layer_too, ("video",)),
+    "class token dropped": Mutant("of each frame", "vision", _class_token_dropped, ("video",)),
     "causal mask off by one": Mutant("each token of the prompt sees the next", "generate", _sees_the_next),
     "rotary offset + 1": Mutant("in the steps behind the prompt", "generate", _positions_shifted),
     "cache slot not written": Mutant("by the steps, in the first layer", "generate", _slot_not_written),

@@ -91,8 +91,12 @@ def exact_values(
     return _normalised(_resized(raw, recipe).clamp(0, 255), recipe).to(dtype)
 
 
+SIZES = 64
+"""For which tables are kept: slices of raw events may each have a size of their own, and the tables of one take up to a MiB."""
+
+
 class FusedValues:
-    """The same in one kernel, for frames on the GPU: see evbench.kernels.pixel_values. Keeps its tables for each size of a picture."""
+    """The same in one kernel, for frames on the GPU: see evbench.kernels.pixel_values. Keeps its tables for the last sizes of a picture."""
 
     def __init__(self, recipe: Recipe, device: str, dtype: torch.dtype) -> None:
         self._recipe, self._device, self._dtype = recipe, device, dtype
@@ -108,6 +112,8 @@ class FusedValues:
         height, width = raw.shape[1:3]
         key = height, width, b"" if repair is None else repair.tobytes()
         if key not in self._known:
+            if len(self._known) == SIZES:
+                del self._known[next(iter(self._known))]
             self._known[key] = self._tables(height, width, repair)
         return self._known[key](raw, self._dtype)
 

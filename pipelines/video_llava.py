@@ -30,6 +30,7 @@ from evbench.pipelines.folder import read_config, weight_files
 from evbench.pipelines.generate import GENERATORS
 from evbench.pipelines.language import LanguageModel
 from evbench.pipelines.pixels import FusedValues, PixelValues, Recipe, exact_values, pixel_values, quantum
+from evbench.pipelines.question import kept
 from evbench.pipelines.video import DecodeMany, Frames, decoder
 from evbench.results import Work, Workload
 from evbench.stages import Answer, Mark
@@ -178,28 +179,23 @@ def exact(processor: Any, workload: Workload) -> Preprocess:
 def fused(processor: Any, workload: Workload) -> Preprocess:
     """One kernel, which mends the colours too; and the question's tokens as they were made for the last sample."""
     values = FusedValues(Recipe.of(processor.video_processor), workload.device, getattr(torch, workload.dtype))
-    return _keeping_tokens(lambda frames: values(frames.pixels, frames.repair), processor, workload)
+    return _asking(lambda frames: values(frames.pixels, frames.repair), kept(functools.partial(_tokens, processor, workload.device)))
 
 
 def by_dali(processor: Any, workload: Workload) -> Preprocess:
     """An NVIDIA DALI pipeline; the question's tokens likewise."""
     values = DaliValues(Recipe.of(processor.video_processor), workload.device, getattr(torch, workload.dtype))
-    return _keeping_tokens(lambda frames: values(frames.values()), processor, workload)
+    return _asking(lambda frames: values(frames.values()), kept(functools.partial(_tokens, processor, workload.device)))
 
 
-def _keeping_tokens(values: Callable[[Frames], torch.Tensor], processor: Any, workload: Workload) -> Preprocess:
-    tokens = functools.cache(functools.partial(_tokens, processor, workload.device))
+def _asking(values: Callable[[Frames], torch.Tensor], tokens: Callable[[str, int], torch.Tensor]) -> Preprocess:
     return lambda frames, prompt: Inputs(values(frames)[None], tokens(prompt, len(frames.indices)))
 
 
 def _with(values: PixelValues, processor: Any, workload: Workload) -> Preprocess:
     recipe, dtype = Recipe.of(processor.video_processor), getattr(torch, workload.dtype)
-
-    def preprocess(frames: Frames, prompt: str) -> Inputs:
-        pixels = values(frames.values(), recipe, workload.device, dtype)
-        return Inputs(pixels[None], _tokens(processor, workload.device, prompt, len(frames.indices)))
-
-    return preprocess
+    tokens = functools.partial(_tokens, processor, workload.device)
+    return _asking(lambda frames: values(frames.values(), recipe, workload.device, dtype), tokens)
 
 
 def _tokens(processor: Any, device: str, prompt: str, frames: int) -> torch.Tensor:

@@ -92,7 +92,7 @@ def asked_for(folder: Path, resume: bool = False, upper: str = "fast-pixels", le
     return climb.Asked(
         lower=lower,
         upper=top,
-        steps=ladder.plan(lower, top, leave_one_out),
+        steps=ladder.plan(lower, top, "video", leave_one_out),
         workload=simulated_workload(),
         plan=replace(PLAN, trace_tokens=0),
         smallest={},

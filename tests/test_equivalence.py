@@ -31,6 +31,9 @@ TOKENS = (4, 2, 7, 1, 0)
 WORK = Work(frame_indices=(0, 2), frame_seconds=(0.0, 0.1), new_tokens=5)
 
 
+UNTIMED = dataclasses.replace(WORK, frame_seconds=None)
+
+
 def exact(seed: int = 0) -> Arrays:
     """What the reference makes: two frames of 6x8, 3 tokens of 16 features each, 5 positions over 12 words."""
     random = np.random.default_rng(seed)
@@ -188,6 +191,24 @@ def test_decoders_may_differ_by_a_level_or_two(levels: int, grade: str) -> None:
 
     # Small enough that each pixel is looked at by itself.
     assert graded(sides(change))[("load", "chained", "levels between frames")].grade == grade
+
+
+def test_event_images_may_not_differ_in_a_single_pixel() -> None:
+    """They have no times, and no codec that loses something."""
+
+    def of_events(given: Sides) -> Sides:
+        return dataclasses.replace(
+            given, **{name: dataclasses.replace(getattr(given, name), work=UNTIMED) for name in ("baseline", "again", "optimized")}
+        )
+
+    def change(arrays: Arrays) -> None:
+        arrays["load"] = arrays["load"].copy()
+        arrays["load"][1, 2, 5, 0] ^= 1
+
+    assert failing(of_events(sides())) == set()
+    finding = graded(of_events(sides(change)))[("load", "chained", "pixels that differ")]
+    assert (finding.grade, finding.figure, finding.line, finding.place) == ("fail", 1.0, 0.0, "frame 1, row 2, column 5")
+    assert finding.told.startswith("1.04% of all; ")
 
 
 def test_a_shifted_mean_is_found_though_it_is_within_two_levels() -> None:

@@ -1,22 +1,30 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
+from torch.utils.flop_counter import FlopCounterMode
 
 from evbench import sample
 from evbench.errors import UserError
-from evbench.pipelines import eventgpt, events
-from evbench.pipelines.eventgpt import EventGPT, pool
-from evbench.results import Workload
+from evbench.pipelines import event_files, event_images, eventgpt, events
+from evbench.pipelines.eventgpt import POOLINGS, EventGPT, pool
+from evbench.pipelines.pixels import Recipe, exact_values, quantum
+from evbench.pipelines.presets import byte_tokenizer
+from evbench.results import STAGES, Workload
 from evbench.stages import run_stages
-from evbench.variants import CHOICES, REFERENCE, parse
+from evbench.variants import CHOICES, REFERENCE, Preprocess, parse
+from tests import raw_events
+from tests.devices import DEVICE
 from tests.examples import NOWHERE
 
 NEW_TOKENS = 24
@@ -62,11 +70,12 @@ def test_pooling_puts_time_before_space() -> None:
 def test_images_at_once_see_no_more_than_one_by_one(baseline: EventGPT) -> None:
     inputs, _ = baseline.preprocess(baseline.load(sample.EVENTS)[0])
     with torch.inference_mode():
-        alone, together = eventgpt.as_published(baseline.model)(inputs.pixels), eventgpt.batched(baseline.model)(inputs.pixels)
+        pooling = eventgpt.PoolingLast(baseline.model)
+        alone, together = (encode(baseline.model, pooling)(inputs.pixels) for encode in (eventgpt.one_by_one, eventgpt.batched))
     assert (alone - together).abs().max() < 1e-5 * alone.abs().max()
 
 
-@pytest.mark.parametrize("change", ["decode=threaded", "preprocess=direct", "generate=static", "attention=eager"])
+@pytest.mark.parametrize("change", ["decode=threaded", "preprocess=direct", "generate=static", "attention=eager", "pooling=first"])
 def test_each_choice_says_the_same(baseline: EventGPT, change: str) -> None:
     expected, work = run_stages(baseline, sample.EVENTS, NEW_TOKENS)
     answer, other_work = run_stages(EventGPT(parse(f"baseline+{change}"), workload()), sample.EVENTS, NEW_TOKENS)
@@ -109,10 +118,144 @@ def test_a_prompt_that_would_be_cut_is_refused() -> None:
         pipeline.preprocess(pipeline.load(sample.EVENTS)[0])
 
 
+@pytest.mark.parametrize("vision", ["eager", "batched"])
+def test_pooling_first_makes_the_features_of_the_published_order(baseline: EventGPT, vision: str) -> None:
+    """In float64 the two differ by nothing but the order of sums."""
+    inputs, _ = baseline.preprocess(baseline.load(sample.EVENTS)[0])
+    model = deepcopy(baseline.model).double()
+    with torch.inference_mode():
+        last, first = (
+            eventgpt.encoder(model, parse(f"baseline+vision={vision}+pooling={name}"))(inputs.pixels.double()) for name in POOLINGS
+        )
+    assert first.shape == last.shape == (1, 582, 128)
+    assert (first - last).abs().max() < 1e-12 * last.abs().max()
+
+
+def test_pooling_first_multiplies_for_a_fifth_of_the_tokens(baseline: EventGPT) -> None:
+    inputs, _ = baseline.preprocess(baseline.load(sample.EVENTS)[0])
+    with torch.inference_mode():
+        seen = baseline.model.seen(inputs.pixels)
+        counted = []
+        for pooling in (make(baseline.model) for make in POOLINGS.values()):
+            with FlopCounterMode(display=False) as counter:
+                pooling.pooled(pool(pooling.tokens(seen)))
+            counted.append(counter.get_total_flops())
+    tower, hidden, every, left = seen.shape[-1], 128, 5 * 577, 5 + 577
+    assert counted == [2 * every * (tower + 2 * hidden) * hidden, 2 * (every * tower + left * hidden) * hidden]
+
+
+@pytest.mark.parametrize("render", ["loop", "vectorised"])
+def test_raw_events_are_rendered_inside_load_and_answered_as_their_images(baseline: EventGPT, render: str, tmp_path: Path) -> None:
+    """Loading counts the rendering: images made beforehand are another input."""
+    asked = workload(window=replace(raw_events.WINDOW, size="sensor"))
+    pipeline = EventGPT(parse(f"baseline+render={render}"), asked)
+    calls: list[str] = []
+    with pytest.MonkeyPatch.context() as patch:
+        for stage in STAGES:
+            patch.setattr(pipeline, stage, noted(getattr(pipeline, stage), stage, calls))
+        patch.setattr(pipeline, "_load", noted(pipeline._load, "rendering", calls))
+        answer, work = run_stages(pipeline, raw_events.stored(), NEW_TOKENS)
+    assert calls == ["rendering", "load", "preprocess", "vision", "generate"], "in the order in which they ended"
+    for number, picture in enumerate(pipeline.load(raw_events.stored())[0].pixels):
+        Image.fromarray(np.asarray(picture)).save(tmp_path / f"{number}.png")
+    of_images, work_of_images = run_stages(baseline, tmp_path, NEW_TOKENS)
+    assert answer == of_images
+    assert work.decoder is not None
+    assert "NumPy" in work.decoder
+    assert replace(work, decoder=None) == replace(work_of_images, decoder=None)
+    assert (work.frame_height, work.frame_width) == (raw_events.HEIGHT, raw_events.WIDTH)
+
+
+def noted(call: Callable[..., Any], name: str, calls: list[str]) -> Callable[..., Any]:
+    def noting(*arguments: Any) -> Any:
+        made = call(*arguments)
+        calls.append(name)
+        return made
+
+    return noting
+
+
+@pytest.mark.parametrize("preprocess", ["direct", "processor", "exact"])
+def test_pictures_of_several_sizes_are_preprocessed_each_as_if_alone(preprocess: Preprocess) -> None:
+    asked = workload(window=raw_events.WINDOW)
+    pipeline = EventGPT(replace(parse("baseline"), preprocess=preprocess), asked)
+    images, work = pipeline.load(raw_events.stored())
+    assert len({tuple(picture.shape) for picture in images.pixels}) == 5
+    assert (work.frame_height, work.frame_width) == images.largest()
+    together, _ = pipeline.preprocess(images)
+    for picture, values in zip(images.pixels, together.pixels, strict=True):
+        alone, _ = pipeline.preprocess(replace(images, pixels=(picture,)))
+        assert torch.equal(alone.pixels[0], values)
+    back, _ = pipeline.preprocess(images.holding(images.values()))
+    assert torch.equal(back.pixels, together.pixels), "what is judged can be handed on"
+
+
+@pytest.mark.device
+def test_the_kernel_takes_pictures_of_several_sizes_where_they_lie() -> None:
+    images = event_images.RENDERERS["triton"](DEVICE)(event_files.read(raw_events.stored(), raw_events.WINDOW), "own")
+    processor = eventgpt.image_processor(32)
+    preprocess = eventgpt.fused(processor, byte_tokenizer(300, {}), workload(device=DEVICE))
+    inputs = preprocess(images, "What is it?")
+    exact = torch.cat(
+        [exact_values(torch.as_tensor(picture)[None], Recipe.of(processor), DEVICE, torch.float32) for picture in images.pixels]
+    )
+    assert inputs.pixels.shape == (5, 3, 32, 32)
+    assert (inputs.pixels - exact).abs().max() < 0.51 * quantum(processor)
+
+
+def test_a_question_is_tokenized_once_where_that_is_said(baseline: EventGPT) -> None:
+    asked: list[str] = []
+
+    class Tokenizer:
+        def __call__(self, text: str, **options: Any) -> dict[str, list[int]]:
+            asked.append(text)
+            return {"input_ids": [len(text)]}
+
+    images, _ = baseline.load(sample.EVENTS)
+    for make, times in ((eventgpt.fused, 2), (eventgpt.direct, 4)):
+        asked.clear()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(eventgpt, "FusedValues", lambda *_: lambda frames: torch.zeros(len(frames), 3, 2, 2))
+            preprocess = make(baseline._processor, Tokenizer(), workload())
+            made = [preprocess(replace(images, pixels=images.pixels[:1]), "What is it?") for _ in range(2)]
+        assert made[0].prompt() == made[1].prompt()
+        assert len(asked) == times
+
+
+def test_what_vision_puts_out_is_what_generate_uses_and_it_is_made_once(baseline: EventGPT, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All five images, pooled over time and space: 582 tokens. None is encoded again behind the stage."""
+    seen: list[int] = []
+    prefilled: list[torch.Tensor] = []
+    tower, language = type(baseline.model.visual_tower), type(baseline.decoder)
+    see, speak = tower.forward, language.forward
+
+    def seeing(module: Any, *given: Any, **named: Any) -> Any:
+        seen.append(len(named["pixel_values"]))
+        return see(module, *given, **named)
+
+    def speaking(module: Any, *given: Any, **named: Any) -> Any:
+        prefilled.append(named["inputs_embeds"])
+        return speak(module, *given, **named)
+
+    monkeypatch.setattr(tower, "forward", seeing)
+    monkeypatch.setattr(language, "forward", speaking)
+    inputs, _ = baseline.preprocess(baseline.load(sample.EVENTS)[0])
+    features, _ = baseline.vision(inputs)
+    assert seen == [1] * 5
+    marked = replace(features, visual=features.visual + 1)
+    _, work = baseline.generate(marked, 2, lambda: None)
+    assert seen == [1] * 5, "generate encodes nothing"
+    before = inputs.before.shape[1]
+    assert torch.equal(prefilled[0][:, before : before + 582], marked.visual), "what it was handed, and not what it could make itself"
+    assert work.prompt_tokens == before + 582 + inputs.after.shape[1]
+
+
 def test_there_is_code_for_every_choice() -> None:
     assert set(eventgpt.ENCODERS) == set(CHOICES["vision"])
     assert set(eventgpt.PREPROCESSORS) == {*CHOICES["preprocess"], REFERENCE.preprocess}
-    assert set(eventgpt.READERS) == {name for name, choice in CHOICES["decode"].items() if "eventgpt" in choice.models}
+    assert set(eventgpt.POOLINGS) == set(CHOICES["pooling"])
+    assert set(event_images.RENDERERS) == set(CHOICES["render"])
+    assert all(callable(events.reader(choice, "cpu")) for choice in CHOICES["decode"])
 
 
 RELEASED_KEYS = {

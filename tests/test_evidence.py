@@ -24,23 +24,27 @@ from transformers import GenerationConfig
 
 from evbench import evidence, feed, sample
 from evbench.evidence import Evidence, applies, gather, met, prove, trace_names, unmet
-from evbench.pipelines import eventgpt, events, generate, video, video_llava
+from evbench.pipelines import event_images, eventgpt, events, generate, video, video_llava
 from evbench.pipelines.build import build
 from evbench.results import STAGES, Workload
-from evbench.signs import GREEDY, MODELS, SIGNS, STREAM, Sign
+from evbench.signs import GREEDY, SIGNS, STREAM, Sign
 from evbench.stages import run_stages
 from evbench.traces import chrome
-from evbench.variants import CHOICES, Variant, parse
+from evbench.variants import CHOICES, EFFECT, KINDS, Variant, effective, parse
 from evbench.worker import _instruments
+from tests import raw_events
 from tests.conftest import MakeClip
 from tests.examples import CLIP, NOWHERE
 
 NEW_TOKENS = 5
 ROOT = Path(__file__).parent.parent
 USING = _instruments("cpu")
-PLAIN = ("baseline", "baseline+decode=threaded+preprocess=direct+attention=eager+vision=batched+generate=static+feed=ahead")
-COMPILED = ("optimized", "static-cache+generate=dynamic")
-GPU_ONLY = ("video-llava", "optimized-gpu")
+PLAIN = (
+    "baseline",
+    "baseline+decode=threaded+render=vectorised+preprocess=direct+attention=eager+vision=batched+pooling=first+generate=static+feed=ahead",
+)
+COMPILED = ("optimized", "static-cache+generate=dynamic+pooling=first")
+GPU_ONLY = ("video", "optimized-gpu")
 slow = pytest.mark.slow
 Logits = tuple[torch.Tensor, torch.Tensor]
 """And the token that is taken."""
@@ -55,65 +59,70 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(usual)
 
 
-def workload(model: str) -> Workload:
-    shown = (CLIP, 8, "inclusive") if model == "video-llava" else (NOWHERE, 5, "all")
-    return Workload(model, "tiny", None, (shown[0],), shown[1], shown[2], "What is it?", NEW_TOKENS, False, "cpu", "float32", 0)
+def workload(kind: str) -> Workload:
+    model, *shown = ("video-llava", CLIP, 8, "inclusive") if kind == "video" else ("eventgpt", NOWHERE, 5, "all")
+    asked: Any = (model, "tiny", None, (shown[0],), shown[1], shown[2], "What is it?", NEW_TOKENS, False, "cpu", "float32", 0)
+    return replace(Workload(*asked), window=raw_events.WINDOW if kind == "events" else None)
 
 
-def observed(variant: str, model: str, path: Path | None = None) -> Evidence:
-    path = path or (sample.CLIP if model == "video-llava" else sample.EVENTS)
-    return gather(build(parse(variant), workload(model)), parse(variant).feed, [path], NEW_TOKENS, USING)
+def input_of(kind: str) -> Path:
+    return {"video": sample.CLIP, "event-images": sample.EVENTS}.get(kind) or raw_events.stored()
+
+
+def observed(variant: str, kind: str, path: Path | None = None) -> Evidence:
+    path = path or input_of(kind)
+    return gather(build(parse(variant), workload(kind)), parse(variant).feed, [path], NEW_TOKENS, USING)
 
 
 once = functools.cache(observed)
 """For runs that nothing was changed in."""
 
 
-def told_inactive(variant: Variant, model: str, found: Evidence) -> dict[str, str]:
+def told_inactive(variant: Variant, kind: str, found: Evidence) -> dict[str, str]:
     """Part -> what is told of it, for the parts that are not active."""
-    return {proof.part: proof.evidence for proof in prove(variant, model, "cpu", found) if not proof.active}
+    return {proof.part: proof.evidence for proof in prove(variant, kind, "cpu", found) if not proof.active}
 
 
-def inactive(variant: str, model: str, found: Evidence) -> dict[str, str]:
-    return told_inactive(parse(variant), model, found)
+def inactive(variant: str, kind: str, found: Evidence) -> dict[str, str]:
+    return told_inactive(parse(variant), kind, found)
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("variant", [*PLAIN, *(pytest.param(variant, marks=slow) for variant in COMPILED)])
-def test_every_choice_of_a_real_run_is_proven(variant: str, model: str) -> None:
-    found = prove(parse(variant), model, "cpu", once(variant, model))
-    assert [(proof.part, proof.choice) for proof in found] == [*parse(variant).choices().items(), ("decoding", "greedy")]
+def test_every_choice_of_a_real_run_is_proven(variant: str, kind: str) -> None:
+    found = prove(parse(variant), kind, "cpu", once(variant, kind))
+    assert [(proof.part, proof.choice) for proof in found] == [*effective(parse(variant), kind).items(), ("decoding", "greedy")]
     assert [proof.evidence for proof in found if not proof.active] == []
     assert all(re.search(r"(load|preprocess|vision|generate|stream): .*: \d+ x \w", proof.evidence) for proof in found)
 
 
-@pytest.mark.parametrize("model", MODELS)
-def test_the_variants_above_make_every_choice_there_is_without_a_gpu(model: str) -> None:
-    made = {choice for variant in (*PLAIN, *COMPILED) for choice in parse(variant).choices().items()}
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_variants_above_make_every_choice_there_is_without_a_gpu(kind: str) -> None:
+    made = {choice for variant in (*PLAIN, *COMPILED) for choice in effective(parse(variant), kind).items()}
     assert made == {
         (part, name)
         for part, choices in CHOICES.items()
         for name, choice in choices.items()
-        if model in choice.models and "NVIDIA GPU" not in choice.needs
+        if kind in EFFECT[part] and kind in choice.kinds and "NVIDIA GPU" not in choice.needs
     }
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("made", [*PLAIN, *(pytest.param(variant, marks=slow) for variant in COMPILED)])
-def test_no_choice_is_proven_by_a_run_that_made_another(made: str, model: str) -> None:
+def test_no_choice_is_proven_by_a_run_that_made_another(made: str, kind: str) -> None:
     """Every other choice named for the same run: not active, and what it ran as is told."""
-    found = once(made, model)
-    for part, real in parse(made).choices().items():
+    found = once(made, kind)
+    for part, real in effective(parse(made), kind).items():
         for name, choice in CHOICES[part].items():
-            if name != real and model in choice.models:
+            if name != real and kind in choice.kinds:
                 changed: dict[str, Any] = {part: name}
-                told = told_inactive(replace(parse(made), **changed), model, found)
+                told = told_inactive(replace(parse(made), **changed), kind, found)
                 assert list(told) == [part], name
                 assert told[part].endswith(f"; it ran as {part}={real} does"), name
 
 
 def test_evidence_stays_small_and_counts_what_happened() -> None:
-    found = once("baseline", "video-llava")
+    found = once("baseline", "video")
     assert (found.frames, found.new_tokens) == (8, NEW_TOKENS)
     assert set(found.names) == {*STAGES, STREAM}
     assert found.samples == 3
@@ -127,15 +136,15 @@ def test_evidence_stays_small_and_counts_what_happened() -> None:
 def test_proofs_are_the_same_each_time(variant: str, make_clip: MakeClip) -> None:
     """On a clip that decodes in some milliseconds: what is there so shortly must not be missed."""
     clip = make_clip(frames=8)
-    pipeline = build(parse(variant), workload("video-llava"))
-    found = [prove(parse(variant), "video-llava", "cpu", gather(pipeline, "in-turn", [clip], 2, USING)) for _ in range(5)]
+    pipeline = build(parse(variant), workload("video"))
+    found = [prove(parse(variant), "video", "cpu", gather(pipeline, "in-turn", [clip], 2, USING)) for _ in range(5)]
     assert all(proof.active for proof in found[0])
     assert found == found[:1] * 5
 
 
 def test_what_watches_a_run_is_gone_after_it() -> None:
     before = sys.getprofile(), threading.getprofile(), av.open
-    observed("baseline", "eventgpt")
+    observed("baseline", "event-images")
     assert (sys.getprofile(), threading.getprofile(), av.open) == before
     with pytest.raises(ZeroDivisionError), evidence.Calls() as calls, calls.during("load"):
         _ = 1 / 0
@@ -144,7 +153,7 @@ def test_what_watches_a_run_is_gone_after_it() -> None:
 
 def plain_in_place_of_threaded(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(video, "decode_threaded", video.decode_plain)
-    patch.setitem(eventgpt.READERS, "threaded", events.read_plain)
+    patch.setattr(events, "read_threaded", events.read_plain)
 
 
 def no_frame_threads(patch: pytest.MonkeyPatch) -> None:
@@ -233,6 +242,14 @@ def fed_from_a_thread_in_turn(patch: pytest.MonkeyPatch) -> None:
     patch.setitem(feed.FEEDS, "ahead", replace(feed.FEEDS["ahead"], deliver=in_a_thread_one_by_one))
 
 
+def rendered_as(choice: str, other: str) -> Callable[[pytest.MonkeyPatch], None]:
+    return lambda patch: patch.setitem(event_images.RENDERERS, choice, event_images.RENDERERS[other])
+
+
+def pooled_as(choice: str, other: str) -> Callable[[pytest.MonkeyPatch], None]:
+    return lambda patch: patch.setitem(eventgpt.POOLINGS, choice, eventgpt.POOLINGS[other])
+
+
 REPLACED: dict[str, tuple[Callable[[pytest.MonkeyPatch], None], str, str, str]] = {
     "threaded decoding by plain": (plain_in_place_of_threaded, "decode", "threaded", "load: no call of threaded decoding"),
     "direct preprocessing by the processor": (
@@ -242,6 +259,15 @@ REPLACED: dict[str, tuple[Callable[[pytest.MonkeyPatch], None], str, str, str]] 
         "preprocess: call of transformers' processor: ",
     ),
     "sdpa by eager": (eager_in_place_of_sdpa, "attention", "sdpa", "vision: no fused attention"),
+    "rendering with NumPy by the loop": (
+        rendered_as("vectorised", "loop"),
+        "render",
+        "vectorised",
+        "load: no call of rendering with NumPy",
+    ),
+    "the loop by rendering with NumPy": (rendered_as("loop", "vectorised"), "render", "loop", "; it ran as render=vectorised does"),
+    "pooling first by last": (pooled_as("first", "last"), "pooling", "first", "vision: no affine layer behind the pooling"),
+    "pooling last by first": (pooled_as("last", "first"), "pooling", "last", "; it ran as pooling=first does"),
     "vision compile by eager": (eager_vision_in_place_of_compile, "vision", "compile", "vision: no compiled graph"),
     "vision compile by the same, not compiled": (used_layers_without_compile, "vision", "compile", "vision: no compiled graph"),
     "vision eager by what compile would run": (all_images_at_once, "vision", "eager", "vision: "),
@@ -260,46 +286,45 @@ REPLACED: dict[str, tuple[Callable[[pytest.MonkeyPatch], None], str, str, str]] 
 """What is replaced in silence: how, the part, the choice that is named, and what has to be told."""
 
 
-@pytest.mark.parametrize("model", MODELS)
-@pytest.mark.parametrize("case", REPLACED)
-def test_what_is_replaced_in_silence_is_found_out(case: str, model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("case", "kind"), [(case, kind) for case, told in REPLACED.items() for kind in EFFECT[told[1]]])
+def test_what_is_replaced_in_silence_is_found_out(case: str, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     replaced, part, choice, expected = REPLACED[case]
     replaced(monkeypatch)
     variant = f"baseline+{part}={choice}"
-    told = inactive(variant, model, observed(variant, model))
+    told = inactive(variant, kind, observed(variant, kind))
     assert list(told) == [part]
     assert expected in told[part]
 
 
 def test_a_decoder_without_threads_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
     no_frame_threads(monkeypatch)
-    told = inactive("fast-decode", "video-llava", observed("fast-decode", "video-llava"))
+    told = inactive("fast-decode", "video", observed("fast-decode", "video"))
     assert list(told) == ["decode"]
     assert told["decode"].startswith("load: no frame threads of FFmpeg")
 
 
 def test_images_read_one_after_the_other_are_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
     images_in_the_main_thread(monkeypatch)
-    told = inactive("fast-decode", "eventgpt", observed("fast-decode", "eventgpt"))
+    told = inactive("fast-decode", "event-images", observed("fast-decode", "event-images"))
     assert list(told) == ["decode"]
     assert told["decode"].startswith("load: no images read in a pool's threads")
 
 
-@pytest.mark.parametrize("model", MODELS)
-def test_sdpa_that_falls_back_on_attention_written_out_is_found_out(model: str) -> None:
+@pytest.mark.parametrize("kind", KINDS)
+def test_sdpa_that_falls_back_on_attention_written_out_is_found_out(kind: str) -> None:
     with sdpa_kernel(SDPBackend.MATH):
-        found = observed("baseline", model)
-    assert list(inactive("baseline", model, found)) == ["attention"]
+        found = observed("baseline", kind)
+    assert list(inactive("baseline", kind, found)) == ["attention"]
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("way", ["environment", "stance"])
-def test_compiling_that_is_switched_off_is_found_out(way: str, model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_compiling_that_is_switched_off_is_found_out(way: str, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """torch.compile then returns what it was given, without a word."""
     if way == "environment":
         monkeypatch.setenv("TORCHDYNAMO_DISABLE", "1")
     with torch.compiler.set_stance("force_eager" if way == "stance" else "default"):
-        told = inactive("optimized", model, observed("optimized", model))
+        told = inactive("optimized", kind, observed("optimized", kind))
     assert list(told) == ["vision", "generate"]
     assert "vision: no compiled graph" in told["vision"]
     assert told["generate"].endswith("it ran as generate=static does")
@@ -308,16 +333,16 @@ def test_compiling_that_is_switched_off_is_found_out(way: str, model: str, monke
 @slow
 def test_a_graph_that_is_traced_and_not_compiled_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="eager"))
-    told = inactive("optimized", "eventgpt", observed("optimized", "eventgpt"))
+    told = inactive("optimized", "event-images", observed("optimized", "event-images"))
     assert list(told) == ["vision", "generate"]
     assert all("no code of the compiler" in text for text in told.values())
 
 
 @slow
-@pytest.mark.parametrize("model", MODELS)
-def test_the_compiler_puts_sdpa_in_place_of_attention_written_out(model: str) -> None:
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_compiler_puts_sdpa_in_place_of_attention_written_out(kind: str) -> None:
     """torch._inductor.fx_passes.fuse_attention: nobody asked for it, and the variant's name does not tell."""
-    told = inactive("fast-vision+attention=eager", model, observed("fast-vision+attention=eager", model))
+    told = inactive("fast-vision+attention=eager", kind, observed("fast-vision+attention=eager", kind))
     assert list(told) == ["attention"]
     assert re.search(r"vision: scaled_dot_product_attention: \d x aten::_scaled_dot_product_flash", told["attention"])
 
@@ -343,11 +368,11 @@ def gumbel_loop(loop: generate.StaticLoop, embeddings: torch.Tensor, positions: 
     return logits, torch.as_tensor((logits + noise).argmax(dim=-1))
 
 
-@pytest.mark.parametrize("model", MODELS)
-def test_sampling_by_transformers_is_found_out(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("kind", KINDS)
+def test_sampling_by_transformers_is_found_out(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     greedy = GenerationConfig
     monkeypatch.setattr(generate, "GenerationConfig", lambda **options: greedy(**options | {"do_sample": True}))
-    told = inactive("baseline", model, observed("baseline", model))
+    told = inactive("baseline", kind, observed("baseline", kind))
     assert list(told) == ["decoding"]
     assert "random numbers: " in told["decoding"]
 
@@ -358,7 +383,7 @@ def test_sampling_in_the_loop_is_found_out(choice: str, drawing: Callable[..., L
     monkeypatch.setattr(generate.StaticLoop, "_next", drawing)
     torch.compiler.reset()  # a step compiled by an earlier test would be taken for this one: no guard looks at methods
     variant = f"baseline+generate={choice}"
-    told = inactive(variant, "eventgpt", observed(variant, "eventgpt"))
+    told = inactive(variant, "event-images", observed(variant, "event-images"))
     torch.compiler.reset()
     assert list(told) == ["decoding"]
     assert "random numbers: " in told["decoding"]
@@ -384,10 +409,10 @@ def test_every_layer_that_is_not_compiled_counts() -> None:
 
 
 def test_a_run_that_left_nothing_proves_nothing() -> None:
-    for model in MODELS:
+    for kind in KINDS:
         for device in ("cpu", "cuda"):
             for variant in (*PLAIN, *COMPILED):
-                assert not any(proof.active for proof in prove(parse(variant), model, device, Evidence({}, 0, 0)))
+                assert not any(proof.active for proof in prove(parse(variant), kind, device, Evidence({}, 0, 0)))
 
 
 def test_the_examples_in_docstrings_hold() -> None:
@@ -420,7 +445,7 @@ def test_a_feed_is_known_by_the_threads_and_the_order_of_its_loads(seen: list[st
     active = []
     for name in CHOICES["feed"]:
         changed: dict[str, Any] = {"feed": name}
-        told = told_inactive(replace(parse("baseline"), **changed), "video-llava", found)
+        told = told_inactive(replace(parse("baseline"), **changed), "video", found)
         active += [] if "feed" in told else [name]
     assert active == ([] if fed is None else [fed])
 
@@ -461,14 +486,14 @@ RECORDED = [
 def test_traces_recorded_on_a_gpu_bear_the_signs_of_their_choices(folder: Path, side: str) -> None:
     """Operations and kernels only: a trace holds no Python functions."""
     result = json.loads((folder / "result.json").read_text())[side]
-    model = result["workload"]["model"]
+    kind = "video" if result["workload"]["model"] == "video-llava" else "event-images"
     choices = {part: next(iter(known)) for part, known in CHOICES.items()} | result["choices"]
     found = Evidence(
         trace_names(chrome.read(folder / f"trace-{side}.json.gz").events), result["workload"]["frames"], result["trace"]["new_tokens"]
     )
 
     def in_a_trace(signs: tuple[Sign, ...]) -> list[Sign]:
-        return [sign for sign in signs if re.match(r"\(?(op|kernel|runtime)", sign.names) and applies(sign, choices, model, "cuda")]
+        return [sign for sign in signs if re.match(r"\(?(op|kernel|runtime)", sign.names) and applies(sign, choices, kind, "cuda")]
 
     signs = [sign for part, choice in result["choices"].items() for sign in in_a_trace(SIGNS[part][choice])]
     assert [text for sign in [*signs, *in_a_trace(GREEDY)] if (text := unmet(sign, found)) is not None] == []
@@ -496,23 +521,24 @@ def test_the_functions_of_dali_are_called_as_its_signs_say() -> None:
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize(("model", "variant"), [*((model, variant) for model in MODELS for variant in (*PLAIN, *COMPILED)), GPU_ONLY])
-def test_every_choice_of_a_real_run_on_a_gpu_is_proven(model: str, variant: str) -> None:
-    asked = replace(workload(model), device="cuda", dtype="bfloat16")
-    path = sample.CLIP if model == "video-llava" else sample.EVENTS
+@pytest.mark.parametrize(("kind", "variant"), [*((kind, variant) for kind in KINDS for variant in (*PLAIN, *COMPILED)), GPU_ONLY])
+def test_every_choice_of_a_real_run_on_a_gpu_is_proven(kind: str, variant: str) -> None:
+    asked = replace(workload(kind), device="cuda", dtype="bfloat16")
+    path = input_of(kind)
     found = gather(build(parse(variant), asked), parse(variant).feed, [path], NEW_TOKENS, _instruments("cuda"))
-    assert [proof.evidence for proof in prove(parse(variant), model, "cuda", found) if not proof.active] == []
+    assert [proof.evidence for proof in prove(parse(variant), kind, "cuda", found) if not proof.active] == []
 
 
 def test_the_stages_of_signs_exist() -> None:
     signs = [*GREEDY, *(sign for choices in SIGNS.values() for signs in choices.values() for sign in signs)]
     assert {sign.stage for sign in signs} <= {*STAGES, STREAM}
+    assert {kind for sign in signs for kind in sign.kinds} == set(KINDS)
     assert {part: set(choices) for part, choices in SIGNS.items()} == {part: set(choices) for part, choices in CHOICES.items()}
     assert all(signs for choices in SIGNS.values() for signs in choices.values())
 
 
 def test_the_run_under_observation_says_the_same() -> None:
-    pipeline = build(parse("baseline"), workload("eventgpt"))
+    pipeline = build(parse("baseline"), workload("event-images"))
     before, _ = run_stages(pipeline, sample.EVENTS, NEW_TOKENS)
     gather(pipeline, "ahead", [sample.EVENTS], NEW_TOKENS, USING)
     after, _ = run_stages(pipeline, sample.EVENTS, NEW_TOKENS)

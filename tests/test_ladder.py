@@ -13,13 +13,13 @@ from evbench.judge import Verdict, judge
 from evbench.ladder import Figure, Outcome, Step, account, exit_code, least_blocks, plan, too_few
 from evbench.ladder_report import sentences, tables, to_markdown, verdict_sentence, whole_sentence
 from evbench.statistics import Interval
-from evbench.variants import CHOICES, Conflict, Variant, conflict, parse
+from evbench.variants import KINDS, Conflict, Variant, conflict, effective, parse
 from tests.examples import PRESERVED, make_check, make_result, make_run, make_side, scaled, without_barriers
 from tests.simulation import PLAN, simulated_workload
 
 
-def made(lower: str = "baseline", upper: str = "optimized", leave_one_out: bool = True) -> tuple[Step, ...]:
-    return plan(parse(lower), parse(upper), leave_one_out)
+def made(lower: str = "baseline", upper: str = "optimized", leave_one_out: bool = True, kind: str = "video") -> tuple[Step, ...]:
+    return plan(parse(lower), parse(upper), kind, leave_one_out)
 
 
 def of(kind: str, steps: tuple[Step, ...]) -> list[Step]:
@@ -27,7 +27,8 @@ def of(kind: str, steps: tuple[Step, ...]) -> list[Step]:
 
 
 def different(one: Variant, other: Variant) -> list[str]:
-    return [part for part in CHOICES if one.choices()[part] != other.choices()[part]]
+    """In parts that have an effect on a video."""
+    return [part for part, choice in effective(one, "video").items() if other.choices()[part] != choice]
 
 
 # What is compared.
@@ -87,10 +88,23 @@ def test_attention_is_looked_at_in_both_stages_that_have_it() -> None:
     assert [step.stages() for step in of("rung", made("baseline+attention=eager", "fast-decode"))] == [("load",), ("vision", "generate")]
 
 
-@pytest.mark.parametrize("upper", ["baseline", "baseline+decode=plain", "fast-decode+decode=plain", "baseline+feed=ahead"])
+@pytest.mark.parametrize("upper", ["baseline", "baseline+decode=plain", "baseline+feed=ahead"])
 def test_two_variants_with_the_same_choices_are_refused(upper: str) -> None:
     with pytest.raises(UserError, match="have the same choices: there is no rung between them"):
         made("baseline", upper)
+
+
+def test_what_has_no_effect_on_the_input_is_no_rung() -> None:
+    rungs = {kind: [step.name for step in of("rung", made("baseline", "fast-pixels+pooling=first", kind=kind))] for kind in KINDS}
+    assert rungs == {
+        "video": ["1-decode-threaded", "2-preprocess-direct"],
+        "event-images": ["1-decode-threaded", "2-preprocess-direct", "3-pooling-first"],
+        "events": ["1-render-vectorised", "2-preprocess-direct", "3-pooling-first"],
+    }
+    with pytest.raises(UserError, match="have the same choices of what has an effect on a video: there is no rung"):
+        made("baseline", "baseline+render=vectorised+pooling=first")
+    with pytest.raises(UserError, match="have the same choices of what has an effect on raw events: there is no rung"):
+        made("baseline", "baseline+decode=threaded", kind="events")
 
 
 NEEDS_STATIC = Conflict("vision", ("compile",), "generate", ("dynamic",), "it is so in this test")

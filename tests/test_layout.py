@@ -75,6 +75,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     | {"measure", "stream", "evidence", "observe", "memory", "energy", "preparations", "planted", "gpu", "traces", "pipelines"},
     "torture": {"errors", "files", "encoding"},
     "frames": {"errors", "machine", "variants", "pipelines", "render", "torture"},
+    "rendering": {"errors", "files", "encoding", "results", "machine", "units", "pipelines"},
     "workload": DATA | {"event_window", "machine", "sample", "pipelines", "scenes"},
     "journal": DATA | {"files", "encoding"},
     "session": DATA
@@ -127,7 +128,7 @@ def test_the_parent_process_imports_no_torch_at_module_level() -> None:
         *(ROOT / "evbench").glob("*.py"),
         *(ROOT / "evbench" / "traces").glob("*.py"),
         *(ROOT / "pipelines" / name for name in ("video.py", "events.py", "presets.py", "folder.py", "restricted_pickle.py")),
-        *(ROOT / "pipelines" / name for name in ("event_files.py", "event_readers.py", "event_stream.py")),
+        *(ROOT / "pipelines" / name for name in ("event_files.py", "event_images.py", "event_readers.py", "event_stream.py")),
     ]
     for path in light:
         for node in ast.parse(path.read_text(encoding="utf-8")).body:

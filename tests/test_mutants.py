@@ -17,47 +17,53 @@ from evbench.equivalence import Finding, first_divergence, merge, worst
 from evbench.mutation import require_mutable
 from evbench.observe import Observation, follow, observe
 from evbench.outputs import Expected, hold_against
-from evbench.pipelines import generate, pixels
+from evbench.pipelines import event_files, generate, pixels
 from evbench.pipelines.build import build
 from evbench.pipelines.mutants import MUTANTS, Mutant
 from evbench.results import Sample, Workload
 from evbench.scenes.captions import QUESTIONS
 from evbench.variants import REFERENCE, parse
+from tests import raw_events
 from tests.examples import NOWHERE
 
 UNCOMPILED = "optimized+vision=batched+generate=static"
 NEW_TOKENS = 40
-PATHS = {"video-llava": [sample.CLIP, sample.OTHER_CLIP], "eventgpt": [sample.EVENTS, sample.OTHER_EVENTS]}
-CASES = [(model, name) for model in PATHS for name, mutant in MUTANTS.items() if model in mutant.models]
+PATHS = {
+    "video": [sample.CLIP, sample.OTHER_CLIP],
+    "event-images": [sample.EVENTS, sample.OTHER_EVENTS],
+    "events": [raw_events.stored()],
+}
+OF_EVENTS = [name for name, mutant in MUTANTS.items() if mutant.kinds == ("events",)]
 Watched = Callable[[], Any]
 
 
-def workload(model: str) -> Workload:
-    pictures, policy = (8, "inclusive") if model == "video-llava" else (5, "all")
+def workload(kind: str) -> Workload:
+    model, pictures, policy = ("video-llava", 8, "inclusive") if kind == "video" else ("eventgpt", 5, "all")
     question = QUESTIONS["concise"]
-    return Workload(model, "small", None, (NOWHERE,), pictures, policy, question, NEW_TOKENS, False, "cpu", "float32", None)
+    asked = Workload(model, "small", None, (NOWHERE,), pictures, policy, question, NEW_TOKENS, False, "cpu", "float32", None)
+    return replace(asked, window=raw_events.WINDOW if kind == "events" else None)
 
 
 class Bench:
-    """Two samples of one model: the baseline's outputs and the reference's, made once."""
+    """Samples of one kind: the baseline's outputs and the reference's, made once."""
 
-    def __init__(self, model: str, folder: Path) -> None:
-        self.model, self.folder = model, folder
-        baseline, reference = build(parse("baseline"), workload(model)), build(REFERENCE, workload(model), "float64")
+    def __init__(self, kind: str, folder: Path) -> None:
+        self.kind, self.folder = kind, folder
+        baseline, reference = build(parse("baseline"), workload(kind)), build(REFERENCE, workload(kind), "float64")
         self.expected: list[Expected] = []
-        for number, path in enumerate(PATHS[model]):
+        for number, path in enumerate(PATHS[kind]):
             ours = observe(baseline, path, NEW_TOKENS, folder / f"{number}-baseline", None, False)
             again = observe(baseline, path, NEW_TOKENS, folder / f"{number}-again", ours, False)
             follow(reference, path, folder / f"{number}-reference", ours, "float64")
             self.expected.append(Expected(ours, again, folder / f"{number}-reference"))
 
     def observe(self, variant: str, mutant: Mutant | None = None) -> list[Observation]:
-        pipeline = build(parse(variant), workload(self.model))
+        pipeline = build(parse(variant), workload(self.kind))
         if mutant is not None:
-            mutant.plant(pipeline, PATHS[self.model])
+            mutant.plant(pipeline, PATHS[self.kind])
         count = 1 if mutant is None else mutant.samples
         return [
-            observe(pipeline, PATHS[self.model][number], NEW_TOKENS, self.folder / f"{number}-subject", expected.baseline, True)
+            observe(pipeline, PATHS[self.kind][number], NEW_TOKENS, self.folder / f"{number}-subject", expected.baseline, True)
             for number, expected in enumerate(self.expected[:count])
         ]
 
@@ -66,7 +72,7 @@ class Bench:
         return {number: hold_against(self.expected[number], one, "float32") for number, one in enumerate(seen)}
 
 
-@pytest.fixture(scope="module", params=list(PATHS))
+@pytest.fixture(scope="module", params=["video", "event-images"])
 def bench(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Bench:
     return Bench(request.param, tmp_path_factory.mktemp("outputs"))
 
@@ -75,6 +81,7 @@ def bench(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 def as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """What a fault changes for the whole process is put back, as no worker has to."""
     monkeypatch.setattr(Cache, "update", Cache.update)
+    monkeypatch.setattr(event_files, "read", event_files.read)
     monkeypatch.setattr(pixels, "functional", pixels.functional)  # type: ignore[attr-defined]
     monkeypatch.setattr(generate.StaticLoop, "_next", generate.StaticLoop._next)
     kernels = ("flash", "mem_efficient", "cudnn")
@@ -84,11 +91,31 @@ def as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         getattr(torch.backends.cuda, f"enable_{kernel}_sdp")(enabled)
 
 
+@pytest.fixture(scope="module")
+def bench_of_events(tmp_path_factory: pytest.TempPathFactory) -> Bench:
+    return Bench("events", tmp_path_factory.mktemp("outputs"))
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", list(MUTANTS))
+def test_rendering_in_another_way_passes(bench_of_events: Bench) -> None:
+    found = bench_of_events.compare("baseline+render=vectorised")
+    assert worst(merge(found)) == "pass"
+    assert {finding.figure for finding in found[0] if finding.rule == "pixels that differ"} == {0.0}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", OF_EVENTS)
+def test_a_fault_of_rendering_is_caught_in_load(bench_of_events: Bench, name: str) -> None:
+    blamed = first_divergence(merge(bench_of_events.compare("baseline+render=vectorised", MUTANTS[name])))
+    assert blamed is not None, "nothing caught it"
+    assert blamed.stage == MUTANTS[name].stage == "load"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in MUTANTS if name not in OF_EVENTS])
 def test_a_fault_is_caught_where_it_is(bench: Bench, name: str) -> None:
     mutant = MUTANTS[name]
-    if bench.model not in mutant.models:
+    if bench.kind not in mutant.kinds:
         return
     checks = merge(bench.compare(UNCOMPILED, mutant))
     if mutant.harmless:
@@ -116,7 +143,8 @@ def test_the_same_variant_twice_passes(bench: Bench) -> None:
     found = bench.compare("baseline")
     assert worst(merge(found)) == "pass"
     exact = {finding.rule for finding in found[0] if finding.fed == "chained" and finding.figure == 0}
-    assert {"levels between frames", "levels between pixel values", "tokens"} <= exact
+    frames = "levels between frames" if bench.kind == "video" else "pixels that differ"
+    assert {frames, "levels between pixel values", "tokens"} <= exact
 
 
 def test_logits_follow_the_tokens_they_are_given(bench: Bench) -> None:

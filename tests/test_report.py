@@ -11,6 +11,7 @@ from evbench import report, units
 from evbench.differences import work_differences
 from evbench.render import Report, printable, to_console, to_markdown
 from evbench.results import STAGES, Energy, Gpu, Memory, Proof, Sample, StageRun, VariantResult, Work
+from evbench.variants import VARIANTS, parse
 from tests.examples import (
     GREEDY,
     MACHINE,
@@ -115,6 +116,26 @@ def test_latency_and_throughput_are_told_apart() -> None:
     assert note(told, "Throughput by").startswith("Throughput by Hodges-Lehmann, the interval the wider of Wilcoxon's over blocks")
     for text in (rendered(told), to_markdown(told, "", "")):
         assert text.index(told.headline) < text.index(told.second_headline) < text.index(title)
+
+
+def test_a_difference_that_has_no_effect_on_the_input_is_told_as_such() -> None:
+    def choosing(variant: str) -> VariantResult:
+        return dataclasses.replace(make_side(), choices=parse(variant).choices())
+
+    sides = choosing("baseline"), choosing("baseline+render=vectorised+preprocess=direct+pooling=first")
+    told = report.describe(make_result(*reversed(sides))).facts["Difference"]
+    idle = "(no effect on a video)"
+    assert told == f"render loop -> vectorised {idle}; preprocess processor -> direct; pooling last -> first {idle}"
+
+
+def test_choices_are_listed_with_the_input_that_they_are_for() -> None:
+    _, choices = report.list_variants(dict.fromkeys(VARIANTS, ""))
+    told = {row[:2]: row[2] for row in choices.rows}
+    assert told[("render", "triton")] == "raw events"
+    assert told[("decode", "dali")] == "a video, event images"
+    assert told[("pooling", "first")] == "event images, raw events"
+    assert told[("feed", "ahead-in-batches")] == "a video"
+    assert told[("vision", "graph")] == "all"
 
 
 def test_without_streams_the_report_says_nothing_of_throughput() -> None:

@@ -17,7 +17,9 @@ from evbench import sample
 from evbench.errors import UserError
 from evbench.pipelines import video
 from evbench.pipelines.build import build
-from evbench.pipelines.events import read_plain, slice_images
+from evbench.pipelines.event_images import vectorised
+from evbench.pipelines.event_stream import EventStream
+from evbench.pipelines.events import read_plain
 from evbench.pipelines.pixels import Recipe, pixel_values
 from evbench.results import Workload
 from evbench.scenes import dataset
@@ -132,8 +134,9 @@ def test_the_last_event_wins_in_slices_of_equal_count() -> None:
     signs = np.zeros((steps, rows * columns), np.int8)
     signs[np.arange(steps), place] = polarity * 2 - 1  # one event in each step
     made = batches._last_wins(torch.tensor(signs.reshape(1, steps, rows, columns)), torch.ones(1, steps))[0]
-    expected = slice_images(place % columns, place // columns, polarity, rows, columns, 5)
-    assert np.array_equal(made.permute(0, 2, 3, 1).numpy(), np.stack(expected))
+    x, y = (part.astype(np.uint16) for part in (place % columns, place // columns))
+    expected = vectorised(EventStream(x, y, np.arange(steps), polarity.astype(np.uint8), (rows, columns)), "sensor")
+    assert np.array_equal(made.permute(0, 2, 3, 1).numpy(), expected.values())
 
 
 def test_patches_are_named_by_what_stands_there(tokenizer: Any) -> None:

@@ -7,7 +7,22 @@ import pytest
 
 from evbench import machine, variants
 from evbench.errors import UserError
-from evbench.variants import CHOICES, CONFLICTS, REFERENCE, VARIANTS, Conflict, Variant, change, conflict, parse
+from evbench.results import Workload
+from evbench.variants import (
+    CHOICES,
+    CONFLICTS,
+    EFFECT,
+    KINDS,
+    REFERENCE,
+    TAKES,
+    VARIANTS,
+    Conflict,
+    Variant,
+    change,
+    conflict,
+    effective,
+    parse,
+)
 
 
 def test_every_choice_of_the_type_has_a_meaning_and_the_reverse() -> None:
@@ -21,11 +36,27 @@ def test_every_need_can_be_checked() -> None:
     assert needs == set(machine.NEEDS)
 
 
-def test_each_variant_changes_one_part_of_the_one_above() -> None:
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_variant_changes_one_part_of_the_one_above(kind: str) -> None:
     """Of what one sample by itself goes through: `feed` has no effect on it."""
     for above, below in pairwise(list(VARIANTS.values())[:-2]):
-        changed = [part for part in CHOICES if part != "feed" and above.choices()[part] != below.choices()[part]]
+        changed = [part for part, choice in effective(above, kind).items() if part != "feed" and below.choices()[part] != choice]
         assert len(changed) == 1, (above.name, below.name)
+
+
+def test_every_part_has_an_effect_on_some_input_and_every_input_is_some_model_s() -> None:
+    assert set(EFFECT) == set(CHOICES)
+    assert all(kinds and set(kinds) <= set(KINDS) for kinds in EFFECT.values())
+    assert sorted(kind for kinds in TAKES.values() for kind in kinds) == sorted(KINDS)
+    assert set(KINDS) == set(get_args(get_type_hints(Workload.kind.fget)["return"]))  # type: ignore[attr-defined]
+    for part, choices in CHOICES.items():
+        for name, choice in choices.items():
+            assert set(choice.kinds) & set(EFFECT[part]), (part, name)
+
+
+def test_what_has_no_effect_is_left_out() -> None:
+    parts = {kind: set(CHOICES) - set(effective(parse("baseline"), kind)) for kind in KINDS}
+    assert parts == {"video": {"render", "pooling"}, "event-images": {"render"}, "events": {"decode"}}
 
 
 def test_choices_can_be_changed_by_name() -> None:
@@ -46,9 +77,9 @@ def test_choices_that_do_not_go_together_are_refused_whatever_their_order() -> N
 
 
 def test_what_is_advised_where_a_variant_cannot_run_can_be_made() -> None:
-    for model, device in (("video-llava", "cpu"), ("eventgpt", "cpu"), ("eventgpt", "cuda")):
+    for kind, device in (("video", "cpu"), ("event-images", "cpu"), ("event-images", "cuda"), ("events", "cuda")):
         with pytest.raises(UserError) as caught:
-            machine.require(parse("optimized-gpu+feed=ahead-in-batches"), model, device)
+            machine.require(parse("optimized-gpu+feed=ahead-in-batches"), kind, device)
         parse(str(caught.value).rpartition("Or choose another: ")[2])
 
 

@@ -29,7 +29,8 @@ from PIL import Image
 
 from evbench.errors import UserError
 from evbench.files import write_whole
-from evbench.pipelines.events import slice_images
+from evbench.pipelines.event_images import vectorised
+from evbench.pipelines.event_stream import EventStream
 from evbench.scenes import event_camera
 from evbench.scenes.captions import QUESTIONS, describe
 from evbench.scenes.draw import draw, pack
@@ -38,7 +39,6 @@ from evbench.scenes.world import Scene, imagine
 
 FRAMES_PER_SECOND = 20
 FRAMES_AT_ONCE = 5
-EVENT_IMAGES = 5
 ENCODER = {"crf": "23", "preset": "veryfast"}
 if platform.machine() == "x86_64":
     # The AVX-512 code of x264 (in PyAV 18.1's wheel) writes other bytes from run to run for the same frames; this one does not.
@@ -160,9 +160,10 @@ def write_event_images(folder: Path, events: event_camera.Events) -> list[str]:
     """Five images of equal event count. Returns their names."""
     folder.mkdir(parents=True, exist_ok=True)
     names = []
-    for index, image in enumerate(slice_images(events.x, events.y, events.p, event_camera.HEIGHT, event_camera.WIDTH, EVENT_IMAGES)):
+    stream = EventStream(events.x, events.y, events.t, events.p, (event_camera.HEIGHT, event_camera.WIDTH))
+    for index, image in enumerate(vectorised(stream, "sensor").pixels):
         names.append(f"{index}.png")
-        Image.fromarray(image).save(folder / names[-1])
+        Image.fromarray(np.asarray(image)).save(folder / names[-1])
     return names
 
 

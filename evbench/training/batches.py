@@ -10,9 +10,9 @@ import torch
 from torch.nn import functional
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
+from evbench.pipelines.event_images import SLICES
 from evbench.scenes import captions, event_camera
 from evbench.scenes.captions import QUESTIONS, Register
-from evbench.scenes.dataset import EVENT_IMAGES
 from evbench.scenes.draw import LUMA_MIX, RGB_MIX, Packed, blend_shapes, draw, from_far_to_near, pack, place
 from evbench.scenes.shapes import HALF_LENGTH, HEIGHT
 from evbench.scenes.world import COLOURS, KINDS, ROWS, Actor, Scene, imagine
@@ -206,11 +206,11 @@ def _fire(
 def _last_wins(signs: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
     """[scenes, steps, rows, columns] polarities and [scenes, steps] counts -> white images of equal count, red and blue."""
     total = counts.cumsum(1)
-    slices = ((total - counts / 2) / total[:, -1:] * EVENT_IMAGES).long().clamp(max=EVENT_IMAGES - 1)  # [scenes, steps]
+    slices = ((total - counts / 2) / total[:, -1:] * SLICES).long().clamp(max=SLICES - 1)  # [scenes, steps]
     steps = torch.arange(1, signs.shape[1] + 1, device=signs.device, dtype=torch.int16)[:, None, None]
     keys = torch.where(signs != 0, steps * 2 + (signs > 0), 0)  # the later, the larger; odd for brighter
     images = []
-    for index in range(EVENT_IMAGES):
+    for index in range(SLICES):
         last = (keys * (slices == index)[..., None, None]).amax(1)
         seen, red = last > 0, last % 2 == 1
         images.append(torch.stack([~seen | red, ~seen, ~seen | ~red], 1))

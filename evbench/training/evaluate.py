@@ -18,9 +18,9 @@ from rich.progress import track
 from evbench.errors import UserError
 from evbench.machine import choose_device
 from evbench.pipelines.build import build
+from evbench.pipelines.event_images import SLICES
 from evbench.results import Sample, Workload
 from evbench.scenes.captions import QUESTIONS, Register
-from evbench.scenes.dataset import EVENT_IMAGES
 from evbench.scenes.index import INPUTS, TURNS, read_index
 from evbench.scenes.score import Share, score
 from evbench.stages import run_stages
@@ -75,7 +75,7 @@ def _answers(
         preset=None if weights else "small",
         weights=str(weights) if weights else None,
         samples=tuple(Sample(str(scenes / INPUTS[model](entry)), "", 0, 0) for entry in entries),
-        frames=VIDEO_FRAMES if model == "video-llava" else EVENT_IMAGES,
+        frames=VIDEO_FRAMES if model == "video-llava" else SLICES,
         frame_policy="inclusive" if model == "video-llava" else "all",
         prompt=QUESTIONS[register],
         new_tokens=ANSWER_TOKENS[register],

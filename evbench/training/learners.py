@@ -13,10 +13,11 @@ from torch import nn
 from transformers import CLIPVisionConfig, LlamaConfig
 
 from evbench.pipelines import checkpoint, eventgpt, video_llava
+from evbench.pipelines.event_images import SLICES
 from evbench.pipelines.pixels import Recipe, pixel_values
 from evbench.pipelines.presets import text_config, vision_config
 from evbench.pipelines.video import POLICIES
-from evbench.scenes.dataset import EVENT_IMAGES, FRAMES_PER_SECOND
+from evbench.scenes.dataset import FRAMES_PER_SECOND
 from evbench.training import batches
 from evbench.training.batches import SECONDS, Batch, Studio
 from evbench.workload import VIDEO_FRAMES
@@ -133,7 +134,7 @@ class EventLearner:
         return torch.cat([eventgpt.pool(one) for one in features]), features[:, :, 1:]
 
     def shown(self, batch: Batch) -> torch.Tensor:
-        middles = (torch.arange(EVENT_IMAGES, device=self._device) + 0.5) / EVENT_IMAGES * SECONDS
+        middles = (torch.arange(SLICES, device=self._device) + 0.5) / SLICES * SECONDS
         return batches.patch_traits(batch, middles[None] - SECONDS / 2, self._patches)
 
     def prompt(self, question: str) -> tuple[list[int], list[int]]:
