@@ -14,7 +14,7 @@ Decode = Literal["plain", "threaded", "dali"]
 Render = Literal["loop", "vectorised", "triton"]
 Preprocess = Literal["processor", "direct", "dali", "triton", "exact"]
 Attention = Literal["eager", "sdpa", "sdpa-flash", "flash2", "flash3", "flash4"]
-Vision = Literal["eager", "batched", "compile", "graph"]
+Vision = Literal["eager", "batched", "compile", "graph", "graph-fused"]
 Pooling = Literal["last", "first"]
 Generate = Literal["dynamic", "transformers-static", "static", "static-compile", "graph", "at-once"]
 Prefill = Literal["eager", "compile"]
@@ -75,10 +75,10 @@ CHOICES: dict[str, dict[str, Choice]] = {
         "processor": Choice("the Hugging Face processor, then a copy to the model's device"),
         "direct": Choice("the same resize, crop and normalisation on the decoder's own memory, on the model's device; the prompt's "
                          "visual placeholders are counted instead of spelled out"),
-        "dali": Choice("resized, cropped and normalised by an NVIDIA DALI pipeline; Video-LLaVA's question is tokenized once and kept",
+        "dali": Choice("resized, cropped and normalised by an NVIDIA DALI pipeline; the question is tokenized once and kept",
                        ("NVIDIA GPU", "NVIDIA DALI")),
-        "triton": Choice("one Triton kernel from the frames' bytes to the model's input, another colour matrix included; Video-LLaVA's "
-                         "question is tokenized once and kept", ("NVIDIA GPU", "Triton")),
+        "triton": Choice("one Triton kernel from the frames' bytes to the model's input, another colour matrix included; the question is "
+                         "tokenized once and kept", ("NVIDIA GPU", "Triton")),
     },
     "attention": {
         "eager": Choice("attention written out in PyTorch operations"),
@@ -95,6 +95,8 @@ CHOICES: dict[str, dict[str, Choice]] = {
         "compile": Choice("the same, one torch.compile graph", ("C++ compiler",)),
         "graph": Choice("the same with query, key and value as one matrix, each layer compiled, all of it replayed as a CUDA graph",
                         ("NVIDIA GPU", "C++ compiler")),
+        "graph-fused": Choice("the same, each activation inside the matrix product in front of it: a kernel of the package quack-kernels",
+                              ("NVIDIA GPU", "C++ compiler", "quack-kernels")),
     },
     "pooling": {
         "last": Choice("as published: projector and adaptor on every token of every image, then the means over time and space"),

@@ -46,7 +46,14 @@ inside = _operation()
 """In the kernel of the product, before it is written: Dao-AILab/quack, for Hopper."""
 
 
-def require(activation: str, device: str, dtype: torch.dtype) -> None:
+def inside_of(tower: Any) -> Raise:
+    """`inside`, if it can be had for a vision tower of transformers. Raises UserError, as `require`."""
+    weight = tower.encoder.layers[0].mlp.fc1.weight
+    require(tower.config.hidden_act, weight.device, weight.dtype)
+    return inside
+
+
+def require(activation: str, device: torch.device | str, dtype: torch.dtype) -> None:
     """Run the kernel once.
 
     Raises:

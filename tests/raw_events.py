@@ -22,5 +22,5 @@ def stored() -> Path:
     x, y = (random.normal(edge / 2, edge / 12, COUNT).astype(np.uint16) for edge in (WIDTH, HEIGHT))
     path = Path(_FOLDER.name) / "events.npz"
     t = np.sort(random.integers(0, WINDOW.length, COUNT))
-    np.savez_compressed(path, x=x, y=y, t=t, p=random.integers(0, 2, COUNT).astype(np.uint8))
+    np.savez_compressed(path, x=x, y=y, t=t, p=random.integers(0, 2, COUNT).astype(np.uint8), height=HEIGHT, width=WIDTH)
     return path

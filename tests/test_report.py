@@ -123,7 +123,7 @@ def test_a_difference_that_has_no_effect_on_the_input_is_told_as_such() -> None:
         return dataclasses.replace(make_side(), choices=parse(variant).choices())
 
     sides = choosing("baseline"), choosing("baseline+render=vectorised+preprocess=direct+pooling=first")
-    told = report.describe(make_result(*reversed(sides))).facts["Difference"]
+    told = report.describe(make_result(sides[1], baseline=sides[0])).facts["Difference"]
     idle = "(no effect on a video)"
     assert told == f"render loop -> vectorised {idle}; preprocess processor -> direct; pooling last -> first {idle}"
 
