@@ -113,18 +113,32 @@ def special_tokens(vocabulary: int) -> dict[str, int]:
     return {"<image>": first, "<video>": first + 1, "<pad>": first + 2}
 
 
-def byte_tokenizer(vocabulary: int, specials: dict[str, int]) -> Any:
-    """A transformers tokenizer whose pieces are single bytes. Ids that spell nothing are shown as `<17332>`.
+WORDS = (
+    "Ġassistant Ġartificial Ġintelligence Ġdetailed Ġbetween Ġcurious Ġquestions Ġelements Ġhappened Ġhelpful Ġanswers Ġhuman Ġdetail Ġgives "
+    "Ġscene Ġchat ĠThe Ġwhat Ġthis Ġand Ġpol Ġthe Ġkey Ġare Ġan Ġto Ġin ĠUS ĠA Ġa Ġ< What Desc ribe start end ite IST ANT SS ER US ev"
+).split()
+"""LLaMA's pieces of more than one letter in the models' prompts and the seed's two questions, Ġ for a blank in front. Sources: the number of
+pieces that were printed for both models (60 and 20) in xifan-zhang/EventGPT:feasible."""
 
+
+def byte_tokenizer(vocabulary: int, specials: dict[str, int]) -> Any:
+    """A transformers tokenizer whose pieces are single bytes and, if there is room for them, `WORDS`.
+
+    So a model of full size is given as many tokens as a released one. Ids that spell nothing are shown as `<17332>`.
     Layout as LLaMA's: <unk> 0, <s> 1 (put first), </s> 2, bytes from 3.
     """
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
 
     pieces = ["<unk>", "<s>", "</s>", *sorted(pre_tokenizers.ByteLevel.alphabet())]
+    # A word is put together from its left, and one that begins with a blank before those that might be found inside of it.
+    joined = {word[: end + 1]: (word[:end], word[end]) for word in WORDS for end in range(1, len(word))}
+    if len(pieces) + len(joined) <= min([vocabulary, *specials.values()]):
+        pieces += joined
+    merges = [pair for piece, pair in joined.items() if piece in pieces]
     named = {index: name for name, index in specials.items()}
     pieces += [named.get(index, f"<{index}>") for index in range(len(pieces), vocabulary)]
-    tokenizer = Tokenizer(models.BPE(vocab={piece: index for index, piece in enumerate(pieces)}, merges=[], unk_token="<unk>"))
+    tokenizer = Tokenizer(models.BPE(vocab={piece: index for index, piece in enumerate(pieces)}, merges=merges, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
