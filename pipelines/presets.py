@@ -113,12 +113,12 @@ def special_tokens(vocabulary: int) -> dict[str, int]:
     return {"<image>": first, "<video>": first + 1, "<pad>": first + 2}
 
 
-WORDS = (
-    "Ġassistant Ġartificial Ġintelligence Ġdetailed Ġbetween Ġcurious Ġquestions Ġelements Ġhappened Ġhelpful Ġanswers Ġhuman Ġdetail Ġgives "
-    "Ġscene Ġchat ĠThe Ġwhat Ġthis Ġand Ġpol Ġthe Ġkey Ġare Ġan Ġto Ġin ĠUS ĠA Ġa Ġ< What Desc ribe start end ite IST ANT SS ER US ev"
-).split()
-"""LLaMA's pieces of more than one letter in the models' prompts and the seed's two questions, Ġ for a blank in front. Sources: the number of
-pieces that were printed for both models (60 and 20) in xifan-zhang/EventGPT:feasible."""
+WORDS = """
+Ġassistant Ġartificial Ġintelligence Ġdetailed Ġbetween Ġcurious Ġquestions Ġelements Ġhappened Ġhelpful Ġanswers Ġhuman Ġdetail Ġgives
+Ġscene Ġchat ĠThe Ġwhat Ġthis Ġand Ġpol Ġthe Ġkey Ġare Ġan Ġto Ġin ĠUS ĠA Ġa Ġ< What Desc ribe start end ite IST ANT SS ER US ev
+"""
+"""LLaMA's pieces of more than one letter in the models' prompts and the seed's two questions, Ġ for a blank in front. Source: the number
+of pieces that was printed for both models (60 and 20) in xifan-zhang/EventGPT:feasible."""
 
 
 def byte_tokenizer(vocabulary: int, specials: dict[str, int]) -> Any:
@@ -132,7 +132,7 @@ def byte_tokenizer(vocabulary: int, specials: dict[str, int]) -> Any:
 
     pieces = ["<unk>", "<s>", "</s>", *sorted(pre_tokenizers.ByteLevel.alphabet())]
     # A word is put together from its left, and one that begins with a blank before those that might be found inside of it.
-    joined = {word[: end + 1]: (word[:end], word[end]) for word in WORDS for end in range(1, len(word))}
+    joined = {word[: end + 1]: (word[:end], word[end]) for word in WORDS.split() for end in range(1, len(word))}
     if len(pieces) + len(joined) <= min([vocabulary, *specials.values()]):
         pieces += joined
     merges = [pair for piece, pair in joined.items() if piece in pieces]
