@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-import functools
-import operator
 import shlex
 import sys
 from collections.abc import Sequence
@@ -121,8 +119,8 @@ def variants_command(
     chosen = machine.choose_device(device)
     obstacles = {}
     for name, variant in variants.VARIANTS.items():
-        found = [machine.obstacles(variant, kind, chosen) for kind in variants.TAKES[model]]
-        obstacles[name] = machine.tell(variant, functools.reduce(operator.or_, found))
+        found = dict(pair for kind in variants.TAKES[model] for pair in machine.obstacles(variant, kind, chosen).items())
+        obstacles[name] = machine.tell(variant, {part: found[part] for part in variants.CHOICES if part in found})
     for table in report.list_variants(obstacles):
         screen.print(to_rich(table, numbers=False))
     screen.print("Change one choice of a variant with name+part=choice, such as baseline+attention=eager.")
