@@ -243,7 +243,7 @@ def _session(
     now = _now()
     folder = _folder(options, now, asked.model)
     command = shlex.join(["evbench", *sys.argv[1:]])
-    order = compare.Asked(fresh, earlier, asked, plan, rules, folder, now, command, options.resume, options.wait)
+    order = compare.Asked(fresh, earlier, dict.fromkeys(fresh, asked), plan, rules, folder, now, command, options.resume, options.wait)
     result = _carry_out(order)
     screen.print(to_console(report.describe(result)))
     traces = [side.trace.file for side in result.variants().values() if side.trace is not None]
@@ -259,7 +259,7 @@ def _plan(fresh: dict[Role, Variant], asked: Workload, options: Options) -> Plan
         machine.require(variant, asked.model, asked.device)
     if options.order not in ("auto", "in-turn", "reload"):
         raise UserError(f"unknown --order {options.order!r}; {variants.nearest(options.order, ['auto', 'in-turn', 'reload'])}")
-    return options.plan(asked, len(fresh))
+    return options.plan([asked] * len(fresh))
 
 
 def _now() -> str:
@@ -382,7 +382,19 @@ def selftest_command(
     command = shlex.join(["evbench", *sys.argv[1:]])
     delays: dict[Role, Delay] = {} if delay is None else {"optimized": delay}
     result = _carry_out(
-        compare.Asked(sides, compare.Earlier(), asked, plan_of_all, rules, folder, now, command, options.resume, options.wait, delays)
+        compare.Asked(
+            sides,
+            compare.Earlier(),
+            dict.fromkeys(sides, asked),
+            plan_of_all,
+            rules,
+            folder,
+            now,
+            command,
+            options.resume,
+            options.wait,
+            delays,
+        )
     )
     if delay is not None:
         stages = selftest.look_for_planted(judge(result))
@@ -507,7 +519,7 @@ def _mutants(variant: Variant, options: Options, plant: str | None) -> NoReturn:
         pair = dataclasses.replace(options, video=video) if asked.model == "video-llava" else dataclasses.replace(options, events=events)
         asked = pair.workload()
     machine.require(variant, asked.model, asked.device)
-    plan, now = options.plan(asked, 1), _now()
+    plan, now = options.plan([asked]), _now()
     folder = _folder(options, now, f"{asked.model}-mutants")
     cases = mutation.cases(variant, asked.model, lambda one: not machine.obstacles(one, asked.model, asked.device))
     tried: list[mutation.Outcome] = []

@@ -225,7 +225,8 @@ def simulated_workload(samples: int = 1) -> Workload:
 
 
 def opening(plan: Plan = PLAN, samples: int = 1, seed: int = 0) -> Opening:
-    return Opening(FORMAT, "2026-01-01T00:00:00Z", MACHINE, plan, seed, simulated_workload(samples), {}, ())
+    workloads = dict.fromkeys(("baseline", "optimized"), simulated_workload(samples))
+    return Opening(FORMAT, "2026-01-01T00:00:00Z", MACHINE, plan, seed, workloads, {}, ())
 
 
 def sit(machine: SimulatedMachine, journal: Journal, roles: tuple[Role, ...] = ("baseline", "optimized")) -> Result:

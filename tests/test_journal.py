@@ -168,7 +168,10 @@ def test_other_options_or_another_machine_are_refused_with_both_values(tmp_path:
     for changed, told in (
         (dataclasses.replace(ASKED, plan=dataclasses.replace(SHORT, blocks=9)), "plan.blocks 6 and 9"),
         (dataclasses.replace(ASKED, machine=dataclasses.replace(ASKED.machine, cpu="B")), "machine.cpu 'CPU' and 'B'"),
-        (dataclasses.replace(ASKED, workload=dataclasses.replace(ASKED.workload, prompt="Who?")), "workload.prompt 'What[?]' and 'Who[?]'"),
+        (
+            dataclasses.replace(ASKED, workloads={role: dataclasses.replace(one, prompt="Who?") for role, one in ASKED.workloads.items()}),
+            "workloads.baseline.prompt 'What[?]' and 'Who[?]'",
+        ),
     ):
         with pytest.raises(UserError, match=told):
             go_on(tmp_path / "out", changed)

@@ -143,7 +143,8 @@ def test_every_sample_has_the_same_number_of_blocks_and_each_shape_a_warm_up() -
 
     asked = opening(PLAN, 3)
     tall = Sample("tall.mp4", "t", 8, 6)
-    asked = dataclasses.replace(asked, workload=dataclasses.replace(asked.workload, samples=(*asked.workload.samples[:2], tall)))
+    higher = dataclasses.replace(asked.workloads["baseline"], samples=(*asked.workloads["baseline"].samples[:2], tall))
+    asked = dataclasses.replace(asked, workloads=dict.fromkeys(ROLES, higher))
     machine = SimulatedMachine(1, QUIET)
     sit(machine, MemoryJournal(asked))
     assert Counter(kinds(machine, "warmup")) == {("b", 0, True): 5, ("o", 0, True): 5, ("b", 2, True): 5, ("o", 2, True): 5}
@@ -255,13 +256,13 @@ def test_the_order_is_chosen_by_what_fits_into_memory(tmp_path: Path, monkeypatc
         monkeypatch.setattr(machine, "_memory_bytes", lambda: amount)
 
     remembering(2 * (weights + session.ROOM_PER_WORKER))
-    assert choose_order("auto", 2, asked) == "in turn"
-    assert choose_order("reload", 2, asked) == "reload"
+    assert choose_order("auto", [asked] * 2) == "in turn"
+    assert choose_order("reload", [asked] * 2) == "reload"
     remembering(2 * (weights + session.ROOM_PER_WORKER) - 1)
-    assert choose_order("auto", 2, asked) == "reload"
-    assert choose_order("auto", 1, asked) == "in turn"
+    assert choose_order("auto", [asked] * 2) == "reload"
+    assert choose_order("auto", [asked]) == "in turn"
     with pytest.raises(UserError, match="use --order reload"):
-        choose_order("in-turn", 2, asked)
+        choose_order("in-turn", [asked] * 2)
     remembering(weights - 1)
     with pytest.raises(UserError, match="use a smaller --preset"):
-        choose_order("auto", 1, asked)
+        choose_order("auto", [asked])
