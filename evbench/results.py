@@ -13,9 +13,9 @@ from evbench.encoding import from_json, to_json
 from evbench.errors import UserError
 from evbench.files import write_whole
 
-FORMAT = 5
+FORMAT = 6
 """Raised whenever a file written before could no longer be read. 1: first. 2: blocks, runs without barriers, several samples. 3: outputs
-compared, choices proven. 4: samples in a row. 5: traces in numbers."""
+compared, choices proven. 4: samples in a row. 5: traces in numbers. 6: windows of raw events."""
 
 STAGES = ("load", "preprocess", "vision", "generate")
 Kind = Literal["first", "warmup", "timed", "blocked"]
@@ -183,12 +183,36 @@ class Sample:
     """One input."""
 
     path: str
-    """Video file, or folder of event images."""
+    """Video file, folder of event images, or file of raw events."""
     sha256: str
     height: int
     width: int
     caption: str | None = None
     """What should be answered. None where nobody knows."""
+
+
+InputKind = Literal["video", "event-images", "events"]
+"""What a sample is: a clip, a folder of event images, or a file of raw events."""
+PictureSize = Literal["own", "sensor"]
+
+
+@dataclass(frozen=True)
+class EventWindow:
+    """Which of a file's raw events are made into pictures, and how large these are. Times in microseconds."""
+
+    start: int
+    """Behind the file's first event."""
+    length: int | None
+    """The first event this long behind the start is outside. None for all that follow."""
+    longest: int | None
+    """The events of a window span less than this, or it is refused, as the released code of EventGPT does. None for no limit."""
+    size: PictureSize
+    """own: each slice's picture is (largest y + 1, largest x + 1) of that slice, as the released code has it. sensor: as large as the
+    camera's sensor."""
+
+    def __post_init__(self) -> None:
+        if self.start < 0 or any(span is not None and span <= 0 for span in (self.length, self.longest)):
+            raise ValueError(f"no window starts at {self.start} us, is {self.length} us long and {self.longest} us at most")
 
 
 @dataclass(frozen=True)
@@ -211,10 +235,21 @@ class Workload:
     dtype: str
     seed: int | None
     """Of random weights. None where the weights are stored."""
+    window: EventWindow | None = None
+    """None where the samples are no raw events."""
 
     def __post_init__(self) -> None:
         if not self.samples:
             raise ValueError("a workload has one sample at least")
+        if self.window is not None and self.model != "eventgpt":
+            raise ValueError(f"{self.model} is given no raw events, and has no window of them")
+
+    @property
+    def kind(self) -> InputKind:
+        """What its samples are."""
+        if self.model == "video-llava":
+            return "video"
+        return "event-images" if self.window is None else "events"
 
 
 @dataclass(frozen=True)
