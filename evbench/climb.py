@@ -14,7 +14,7 @@ from evbench.journal import Opening
 from evbench.judge import judge
 from evbench.ladder import Outcome, Rung, Step
 from evbench.results import Plan, Role, Rules, Workload
-from evbench.session import Listener
+from evbench.session import Listener, Named
 from evbench.variants import Variant
 from evbench.worker import WorkerDied, WorkerGaveUp
 
@@ -137,24 +137,10 @@ def _carry_out(asked: Asked, step: Step, listener: Listener) -> Outcome:
         wait=asked.wait,
     )
     try:
-        result = compare.carry_out(order, _Named(step.folder, listener))
+        result = compare.carry_out(order, Named(step.folder, listener))
     except (WorkerDied, WorkerGaveUp) as error:
         return ladder.failed(str(error))
     return ladder.outcome(step, judge(result))
-
-
-@dataclass(frozen=True)
-class _Named:
-    """Says in front which comparison it is."""
-
-    name: str
-    listener: Listener
-
-    def step(self, doing: str, blocks: int, planned: int) -> None:
-        self.listener.step(f"{self.name}: {doing}", blocks, planned)
-
-    def say(self, text: str) -> None:
-        self.listener.say(f"{self.name}: {text}")
 
 
 def _keep(asked: Asked, opening: Opening, outcomes: dict[str, Outcome]) -> tuple[Rung, ...]:

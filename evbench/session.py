@@ -77,6 +77,20 @@ class Listener(Protocol):
 
 
 @dataclass(frozen=True)
+class Named:
+    """Listens for another, and says in front which of several sessions it is."""
+
+    name: str
+    listener: Listener
+
+    def step(self, doing: str, blocks: int, planned: int) -> None:
+        self.listener.step(f"{self.name}: {doing}", blocks, planned)
+
+    def say(self, text: str) -> None:
+        self.listener.say(f"{self.name}: {text}")
+
+
+@dataclass(frozen=True)
 class Setting:
     """What a session works with, beside what it was asked."""
 
