@@ -137,7 +137,8 @@ def _times(name: str, told: Account, names: Names) -> Table:
 
 def _counts(name: str, told: Account, names: Names) -> Table:
     rows = [_row(line) for line in told.tokens]
-    rows.append(("answers cut off at the limit", *(f"{told.sides[role].cut:.0%}" for role in ROLES), "", "", ""))
+    if LENGTHS[name]:
+        rows.append(("answers cut off at the limit", *(f"{told.sides[role].cut:.0%}" for role in ROLES), "", "", ""))
     rows.append(("of the captions told right", *(_share(told.sides[role].score) for role in ROLES), "", "", ""))
     rows.append(("captions exactly right", *(_exact(told.sides[role].score) for role in ROLES), "", "", ""))
     return Table(f"{TITLES[name]}: tokens, and what of the captions is right", _columns(names), tuple(rows))
@@ -163,7 +164,7 @@ def _apart(name: str, what: str, split: Split, names: Names) -> Table:
 
 
 def _part(part: Part) -> tuple[str, ...]:
-    around = "-" if part.low is None or part.high is None else f"{format_signed(part.low)} - {format_signed(part.high)}"
+    around = "-" if part.low is None or part.high is None else f"{format_signed(part.low)} to {format_signed(part.high)}"
     # Shares of a difference that was not found would be shares of noise.
     return (part.name, format_signed(part.amount), around, "-" if part.share is None else f"{part.share:.1%}")
 
@@ -195,8 +196,15 @@ def _as_published(accounts: Mapping[str, Account]) -> Table:
 
 
 def statements(results: Mapping[str, Result]) -> Table:
-    """What the published page states, and whether it holds."""
-    return _statements(measured(results, measure(results)))
+    """What the published page states, and whether it holds, in short."""
+    told = _statements(measured(results, measure(results)))
+    return Table(
+        told.title, tuple(told.columns[place] for place in SHORT), tuple(tuple(row[place] for place in SHORT) for row in told.rows)
+    )
+
+
+SHORT = (0, 2, 3, 4)
+"""Columns for a terminal."""
 
 
 def _statements(found: Measured) -> Table:

@@ -107,7 +107,6 @@ def _begin(asked: Asked) -> Models:
     workloads: dict[str, Workload] = {role: workload for role, workload in asked.workloads.items()}
     here = machine.read(workloads["baseline"].device)
     opening = Opening(results.FORMAT, asked.now(), here, asked.plan, 0, workloads, choices, ())
-    file = asked.folder / RAW
     if asked.resume:
         before = read(asked.folder)
         journal.require_same(before.opening, opening)
@@ -115,8 +114,9 @@ def _begin(asked: Asked) -> Models:
             told = f"most_tokens {before.most_tokens} and {asked.most_tokens}"
             raise UserError(f"--resume: the session was begun with something else: {told}. Give the same options")
         return before
-    journal.make_folder(asked.folder)
-    if file.exists():
+    for folder in (asked.folder, *(asked.folder / length for length in LENGTHS)):
+        journal.make_folder(folder)
+    if (asked.folder / TOLD).exists():
         raise UserError(f"{asked.folder} holds an earlier session; go on with it by --resume, give another --out, or remove it")
     begun = Models(FORMAT, __version__, asked.command, asked.most_tokens, opening, {})
     _keep(begun, asked.folder)

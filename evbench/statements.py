@@ -110,7 +110,7 @@ def _agree(said: Figure, found: Span, shown: str, told: str = "", scale: float =
 
 
 def _times(found: Span, value: float) -> str:
-    return f"{value:.3g}x ({found.low:.3g} - {found.high:.3g}, as rounding lets it be)"
+    return f"{value:.3g}x ({found.low:.3g} - {found.high:.3g} by rounding)"
 
 
 # What was measured.
@@ -134,6 +134,12 @@ def _here(measured: Account | None, name: str, what: str) -> str:
 
 def _median(measured: Account | None, model: str, name: str) -> float | None:
     return None if measured is None else measured.line(name).medians[measured.role(MODELS[model])]
+
+
+def _share_of_stages(account: Account, model: str, stage: str) -> float:
+    """Of the sum of a model's stages."""
+    medians = {line.name: line.medians[account.role(MODELS[model])] or 0.0 for line in account.stages}
+    return medians[stage] / sum(medians.values())
 
 
 def _share(measured: Account | None, part: str) -> float | None:
@@ -173,10 +179,15 @@ def _loading_share(page: Page, measured: Measured) -> Finding:
     whole = page[f"mean, {VIDEO}"].value - page[f"total, {EVENTS}"].value
     found = saved / (span(page[f"mean, {VIDEO}"]) - span(page[f"total, {EVENTS}"]))
     shares = [_share(account, "load") for account in (measured.equal, measured.own)]
+    of = _share_of_stages(measured.own, VIDEO, "load") if measured.own is not None else None
     here = " and ".join(f"{share:.0%}" for share in shares if share is not None)
     claimed = page["loading's share of the speedup"].value + page["generate's share of the speedup"].value
     rest = f"with what it gives to generate it leaves {100 - claimed:.0f} % to preprocess and vision"
-    told = _join(rest, f"here loading is {here} of the difference, at equal and at own length" if here else "")
+    told = _join(
+        rest,
+        f"here loading is {here} of the difference, at equal and at own length" if here else "",
+        f"and {of:.0%} of Video-LLaVA's time" if of is not None else "",
+    )
     return _agree(page["loading's share of the speedup"], found.times(100), f"{100 * value / whole:.0f} %", told)
 
 
@@ -197,8 +208,7 @@ def _sum_of_stages(page: Page, measured: Measured) -> Finding:
 def _share_of_generate(page: Page, measured: Measured) -> Finding:
     ours, whole = page[f"generate, {VIDEO}"], page[f"mean, {VIDEO}"]
     found = span(ours) / span(whole)
-    stage, total = (_median(measured.own, VIDEO, name) for name in ("generate", TOTAL))
-    here = f"here it is {stage / total:.0%} at own length" if stage and total else ""
+    here = "" if measured.own is None else f"here it is {_share_of_stages(measured.own, VIDEO, 'generate'):.0%} at own length"
     return _agree(page[f"share of generate, {VIDEO}"], found.times(100), f"{100 * ours.value / whole.value:.0f} %", here)
 
 
@@ -351,8 +361,8 @@ def _vision(page: Page, measured: Measured) -> Finding:
     if account is None or seconds is None:
         return Finding("cannot be told here", str(said), UNTOLD, "")
     answer: Answer = "holds" if math.isclose(said.value, seconds, rel_tol=0.05) else "does not hold"
-    stages = sum(line.medians[account.role(MODELS[VIDEO])] or 0.0 for line in account.stages)
-    return Finding(answer, str(said), format_seconds(seconds), f"a stage of its own, {seconds / stages:.0%} of Video-LLaVA's time")
+    share = _share_of_stages(account, VIDEO, "vision")
+    return Finding(answer, str(said), format_seconds(seconds), f"a stage of its own, {share:.0%} of Video-LLaVA's time")
 
 
 def _before_it_ran(page: Page, measured: Measured) -> Finding:
