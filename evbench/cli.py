@@ -389,6 +389,7 @@ def compare_models_command(
     chosen: dict[Role, Variant] = {}
     for role in ROLES:
         model, weights, chosen[role] = asked[role]
+        workload.require_model(model, f"--{role}")
         preset = None if weights is not None else options.preset
         workloads[role] = dataclasses.replace(options, model=model, weights=weights, preset=preset).workload()
         machine.require(chosen[role], model, workloads[role].device)
