@@ -100,7 +100,7 @@ class Side:
     cut: float
     """Share of the runs whose answer was ended by the limit, and not by itself."""
     mixed: Interval | None
-    """How many times as long as a further token it takes to divide the whole of generate by the tokens it made."""
+    """How many times the time of a further token comes out where the whole of generate is divided by its tokens."""
     over_prompt: Interval | None
     """How many times as long a further token takes as a token of the prompt."""
 
@@ -180,14 +180,15 @@ def _peak(stage: str, kind: MemoryKind) -> Timed:
 def _decided(lines: Sequence[Line]) -> tuple[Line, ...]:
     chances = holm({line.name: line.interval.p for line in lines if line.interval is not None})
     return tuple(
-        Line(line.name, line.unit, line.medians, line.interval, _leaves_out_1(line.interval) and chances[line.name] < LEVEL)
+        Line(line.name, line.unit, line.medians, line.interval, leaves_out_1(line.interval) and chances[line.name] < LEVEL)
         if line.interval is not None
         else line
         for line in lines
     )
 
 
-def _leaves_out_1(interval: Interval) -> bool:
+def leaves_out_1(interval: Interval) -> bool:
+    """Whether it shows a difference by itself."""
     return not interval.low <= 1 <= interval.high
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from evbench.models import ROLES, TOKEN, TOTAL, Account, Line, Part, Score, Split, Unit, account
+from evbench.models import ROLES, TOKEN, TOTAL, Account, Line, Part, Score, Split, Unit, account, leaves_out_1
 from evbench.published import PAGE, SOURCE
 from evbench.render import Report, Table, printable
 from evbench.results import STAGES, Result, Role, VariantResult
@@ -52,7 +52,7 @@ def describe(results: Mapping[str, Result]) -> Report:
     appendix += [_memory(name, kind, lines, names) for name, told in accounts.items() for kind, lines in told.memory.items()]
     return Report(
         title=f"{names['baseline']} beside {names['optimized']}",
-        facts={name: printable(text) for name, text in _facts(first).items()},
+        facts={name: printable(text) for name, text in _facts(results).items()},
         headline=_headline(EQUAL, accounts, names),
         second_headline=_headline(OWN, accounts, names),
         tables=tuple(tables),
@@ -65,8 +65,8 @@ def describe(results: Mapping[str, Result]) -> Report:
 Names = Mapping[Role, str]
 
 
-def _facts(result: Result) -> dict[str, str]:
-    (session,) = result.sessions
+def _facts(results: Mapping[str, Result]) -> dict[str, str]:
+    result = next(iter(results.values()))
     facts = {}
     for role, side in result.variants().items():
         workload, build, work = side.workload, side.builds[0], side.runs[0].work
@@ -77,15 +77,18 @@ def _facts(result: Result) -> dict[str, str]:
             f"variant {side.variant}"
         )
         facts[f"Loading of {workload.model}"] = KINDS[workload.kind]
-    machine = session.machine
+    machine = result.sessions[0].machine
     versions = ", ".join(f"{name} {version}" for name, version in machine.packages.items() if name in ("torch", "transformers") and version)
     gpu = f"{machine.gpu.name}; " if machine.gpu is not None else ""
     source = f"; evbench at {machine.source}" if machine.source else ""
     facts["Scenes"] = f"{len(result.baseline.workload.samples)}, the same for both; asked: {result.baseline.workload.prompt}"
     facts["Machine"] = f"{gpu}{machine.cpu}, {machine.cores} cores; Python {machine.python}, {versions}{source}"
+    kinds = " and ".join(sorted({block.order for one in results.values() for block in one.sessions[0].blocks}))
+    counts = " and ".join(str(len(one.sessions[0].blocks)) for one in results.values())
+    starts = " and ".join(str(len({block.start for block in one.sessions[0].blocks})) for one in results.values())
     facts["Order"] = (
-        f"{len(session.blocks)} blocks ABBA and BAAB, drawn by lot (A the baseline), at each length; each letter one run as a user has it "
-        "and one with barriers between the stages"
+        f"at equal and at own length {counts} blocks {kinds}, drawn by lot (A the baseline), over {starts} starts of the workers; each "
+        "letter one run as a user has it and one with barriers between the stages"
     )
     return facts
 
@@ -109,6 +112,8 @@ def _sentence(line: Line, names: Names) -> str:
     return f"takes {names['baseline']} {format_ratio(line.interval.ratio)} times as long as {names['optimized']}, {around}"
 
 
+NONE_FOUND, NOT_AMONG = "no difference found", "none found among so many"
+"""Where the interval includes 1, and where it does not but one of so many may well not by chance."""
 FORMS: dict[Unit, Callable[[float], str]] = {
     "seconds": format_seconds,
     "bytes": lambda count: format_bytes(round(count)),
@@ -124,7 +129,7 @@ def _row(line: Line, name: str | None = None) -> tuple[str, ...]:
     medians = [NOT_MEASURED if (value := line.medians[role]) is None else FORMS[line.unit](value) for role in ROLES]
     if line.interval is None:
         return (name or line.name, *medians, "-", "-", "")
-    found = "" if line.different else "no difference found"
+    found = "" if line.different else NOT_AMONG if leaves_out_1(line.interval) else NONE_FOUND
     # A ratio that may be 1 is not printed: it would be read as one that is not.
     ratio = format_ratio(line.interval.ratio) if line.different else "-"
     return (name or line.name, *medians, ratio, format_ratios(line.interval.low, line.interval.high), found)

@@ -129,7 +129,10 @@ def _ratio(measured: Account | None, name: str) -> Interval | None:
 def _here(measured: Account | None, name: str, what: str) -> str:
     """In words, for beside a figure of the page."""
     found = _ratio(measured, name)
-    return f"here {what} {format_ratio(found.ratio)} ({format_ratios(found.low, found.high)}) times" if found is not None else ""
+    if found is None:
+        return ""
+    unsure = ", which may be none" if found.low <= 1 <= found.high else ""
+    return f"here {what} {format_ratio(found.ratio)} ({format_ratios(found.low, found.high)}) times as long{unsure}"
 
 
 def _median(measured: Account | None, model: str, name: str) -> float | None:
@@ -245,8 +248,8 @@ def _time_of_a_token(page: Page, measured: Measured) -> Finding:
     found = f"{format_ratio(side.mixed.ratio)} ({format_ratios(side.mixed.low, side.mixed.high)}) times the time of a further token"
     priced = side.over_prompt
     bound = (
-        f"a further token takes {priced.ratio:.0f} ({priced.low:.0f} - {priced.high:.0f}) times as long as a token of the prompt, for the "
-        "same arithmetic: it is not arithmetic that bounds decoding"
+        f"a further token takes {priced.ratio:.0f} ({priced.low:.0f} - {priced.high:.0f}) times as long as a token of the prompt, for "
+        "about the same arithmetic: it is not arithmetic that bounds decoding"
         if priced is not None and priced.low > 1
         else ""
     )
