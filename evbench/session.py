@@ -280,7 +280,8 @@ class Sitting:
         redo = disturbed <= max(1, judge.MOST_DISTURBED * max(self._planned(), len(blocks)))
         counted = [block.sample for block in blocks if not (redo and block.disturbances)]
         fewest = min(range(self._samples), key=lambda sample: (counted.count(sample), sample))
-        if len(counted) < self._planned() or len(counted) % self._samples:
+        # Also of those that something disturbed, every sample has its share.
+        if counted.count(fewest) * self._samples < self._planned() or (redo and len(counted) % self._samples):
             return fewest
         return fewest if self._is_too_wide(len(counted)) else None
 

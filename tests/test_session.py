@@ -210,6 +210,12 @@ def test_a_machine_that_disturbs_all_the_time_ends_invalid_and_not_never() -> No
     assert "somebody else was here" in judged.reasons[0]
 
 
+def test_also_on_such_a_machine_every_sample_is_run() -> None:
+    result = simulate(SimulatedMachine(1, QUIET, disturbed=tuple(range(1000))), plan(blocks=6), samples=6)
+    assert {block.sample for block in result.sessions[0].blocks} == set(range(6))
+    assert len(result.sessions[0].blocks) < 12
+
+
 def test_a_block_in_which_something_is_compiled_is_run_again() -> None:
     machine = SimulatedMachine(1, QUIET, compiles={20: 1})
     blocks = simulate(machine).sessions[0].blocks
