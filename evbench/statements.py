@@ -189,7 +189,7 @@ def _loading_share(page: Page, measured: Measured) -> Finding:
     told = _join(
         rest,
         f"here loading is {here} of the difference, at equal and at own length" if here else "",
-        f"and {of:.0%} of Video-LLaVA's time" if of is not None else "",
+        f"here loading is {of:.0%} of Video-LLaVA's time" if of is not None else "",
     )
     return _agree(
         page["loading's share of the speedup"], found.times(100), f"{100 * value / whole:.0f} %" if whole else "no difference", told

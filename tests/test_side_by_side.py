@@ -207,10 +207,12 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.slow
 def test_on_this_machine_both_models_run_are_interrupted_and_go_on(scenes: Path) -> None:
-    asked = f"{COMMAND} --data set --preset tiny --device cpu --blocks 2 --starts 1 --warmup 5 --new-tokens 6 --most-tokens 8 --out out"
+    asked = f"{COMMAND} --data set --preset tiny --device cpu --blocks 2 --starts 1 --warmup 1 --new-tokens 6 --most-tokens 8 --out out"
     out = scenes / "out"
     with interruptible(asked, scenes) as running:
-        wait_for(out / OWN / "runs.jsonl", '"block": {', 1)
+        first, second = (out / name / "runs.jsonl" for name in LENGTHS)
+        for file, text in ((first, '"block": {'), (out / "models.md", "# "), (second, '"build"'), (second, '"block": {')):
+            wait_for(file, text, 1)
         running.send_signal(signal.SIGINT)
         _, told = running.communicate(timeout=30)
     assert running.returncode == 130, told
