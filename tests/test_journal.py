@@ -14,7 +14,7 @@ from evbench import journal
 from evbench.errors import UserError
 from evbench.journal import OPENING, RUNS, Journal, Opening
 from evbench.measure import Place
-from evbench.results import Result, Role, Run, StreamRun
+from evbench.results import FORMAT, Result, Role, Run, StreamRun
 from evbench.worker import Measure, Stream
 from tests.simulation import PLAN, Noise, SimulatedMachine, opening, sit
 
@@ -185,7 +185,7 @@ def test_what_is_no_session_is_refused(tmp_path: Path) -> None:
         ("{", "is damaged"),
         ("[]", "another version"),
         ('{"format": 1}', "another version"),
-        ('{"format": 5}', "is damaged"),
+        (f'{{"format": {FORMAT}}}', "is damaged"),
     ):
         (tmp_path / OPENING).write_text(content)
         with pytest.raises(UserError, match=told):
