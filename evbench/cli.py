@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -23,12 +23,14 @@ from evbench import (
     ladder,
     ladder_report,
     machine,
+    models_report,
     mutation,
     report,
     results,
     sample,
     selftest,
     session,
+    side_by_side,
     trace_report,
     variants,
     workload,
@@ -37,6 +39,7 @@ from evbench.console import complain, screen, show_progress, tell
 from evbench.errors import UserError
 from evbench.files import write_whole
 from evbench.judge import judge
+from evbench.models import ROLES
 from evbench.options import Options, percent, with_options
 from evbench.planted import Delay
 from evbench.render import printable, to_console, to_rich
@@ -246,7 +249,7 @@ def _session(
     now = _now()
     folder = _folder(options, now, asked.model)
     command = shlex.join(["evbench", *sys.argv[1:]])
-    order = compare.Asked(fresh, earlier, asked, plan, rules, folder, now, command, options.resume, options.wait)
+    order = compare.Asked(fresh, earlier, dict.fromkeys(fresh, asked), plan, rules, folder, now, command, options.resume, options.wait)
     result = _carry_out(order)
     screen.print(to_console(report.describe(result)))
     traces = [side.trace.file for side in result.variants().values() if side.trace is not None]
@@ -260,9 +263,14 @@ def _plan(fresh: dict[Role, Variant], asked: Workload, options: Options) -> Plan
     """Raises UserError if a variant lacks something here, or the weights cannot fit."""
     for variant in fresh.values():
         machine.require(variant, asked.kind, asked.device)
+    _require_order(options)
+    return options.plan([asked] * len(fresh))
+
+
+def _require_order(options: Options) -> None:
+    """Raises UserError if it is unknown."""
     if options.order not in ("auto", "in-turn", "reload"):
         raise UserError(f"unknown --order {options.order!r}; {variants.nearest(options.order, ['auto', 'in-turn', 'reload'])}")
-    return options.plan(asked, len(fresh))
 
 
 def _now() -> str:
@@ -347,6 +355,70 @@ def ladder_command(
     raise typer.Exit(ladder.exit_code(rungs))
 
 
+@app.command("compare-models")
+@with_options
+def compare_models_command(
+    *,
+    baseline: Annotated[str, typer.Option(help="A model: video-llava or eventgpt.")],
+    optimized: Annotated[str, typer.Option(help="The other one. Nothing is claimed of it but how long it takes, and what it says.")],
+    variant: Annotated[str, typer.Option(help="The variant that both are run as.")] = "baseline",
+    baseline_variant: Annotated[str | None, typer.Option(help="Instead, of the first model.")] = None,
+    optimized_variant: Annotated[str | None, typer.Option(help="Instead, of the other.")] = None,
+    baseline_weights: Annotated[
+        Path | None, typer.Option(help="A local checkpoint folder of the first model, instead of a preset.")
+    ] = None,
+    optimized_weights: Annotated[Path | None, typer.Option(help="The same of the other.")] = None,
+    most_tokens: Annotated[int, typer.Option(min=1, max=1024, help="Of an answer that ends by itself.")] = 256,
+    options: Options,
+) -> None:
+    """Run two models in turn on the same scenes of --data: how many times as long one takes, and where that comes from.
+
+    Twice: both generate --new-tokens tokens; both stop where their answer ends. It is no speedup: the models differ. The report also
+    says which statements of a published comparison of the two hold here. Exit codes: 0 measured, 6 invalid; 2 wrong input, 1 a fault
+    of evbench.
+    """
+    _refuse_idle(
+        options, IN_MODELS, "compare-models takes its models from --baseline and --optimized, its input from --data, and both lengths"
+    )
+    if options.data is None:
+        raise UserError("compare-models gives both models the same scenes: give --data, a folder that `evbench scenes make` has made")
+    if baseline == optimized:
+        raise UserError(f"--baseline and --optimized are both {baseline}: give two models; evbench compare compares variants of one")
+    asked = {
+        "baseline": (baseline, baseline_weights, variants.parse(baseline_variant or variant)),
+        "optimized": (optimized, optimized_weights, variants.parse(optimized_variant or variant)),
+    }
+    workloads: dict[Role, Workload] = {}
+    chosen: dict[Role, Variant] = {}
+    for role in ROLES:
+        model, weights, chosen[role] = asked[role]
+        workload.require_model(model, f"--{role}")
+        preset = None if weights is not None else options.preset
+        of_events = {"raw_events": True, "event_limit": options.event_limit or "none"}
+        of_model: dict[str, Any] = of_events if "events" in variants.TAKES[model] else dict.fromkeys(EVENT_OPTIONS)
+        workloads[role] = dataclasses.replace(options, model=model, weights=weights, preset=preset, **of_model).workload()
+        machine.require(chosen[role], workloads[role].kind, workloads[role].device)
+    _require_order(options)
+    plan = dataclasses.replace(options.plan(list(workloads.values())), trace_tokens=0)
+    folder = _folder(options, _now(), "models")
+    command = shlex.join(["evbench", *sys.argv[1:]])
+    order = side_by_side.Asked(chosen, workloads, most_tokens, plan, folder, command, options.resume, options.wait, _now)
+    try:
+        with show_progress() as progress:
+            found = side_by_side.carry_out(order, progress)
+    except KeyboardInterrupt:
+        complain(f"interrupted; the runs that ended are in the folders in {folder}. {_how_to_go_on(folder)}")
+        raise typer.Exit(130) from None
+    except WorkerDied as error:
+        complain(f"{error}. {_how_to_go_on(folder)}")
+        raise typer.Exit(1) from None
+    screen.print(to_console(models_report.describe(found.sessions)))
+    screen.print(to_rich(models_report.statements(found.sessions), numbers=False))
+    raw = ", ".join(models_report.file_names(found.sessions))
+    tell(f"Written to {folder}: {side_by_side.TOLD}, {side_by_side.JUDGED}, {side_by_side.RAW}, {raw}")
+    raise typer.Exit(side_by_side.judge(found.sessions).exit_code)
+
+
 @app.command("selftest")
 @with_options
 def selftest_command(
@@ -385,7 +457,19 @@ def selftest_command(
     command = shlex.join(["evbench", *sys.argv[1:]])
     delays: dict[Role, Delay] = {} if delay is None else {"optimized": delay}
     result = _carry_out(
-        compare.Asked(sides, compare.Earlier(), asked, plan_of_all, rules, folder, now, command, options.resume, options.wait, delays)
+        compare.Asked(
+            sides,
+            compare.Earlier(),
+            dict.fromkeys(sides, asked),
+            plan_of_all,
+            rules,
+            folder,
+            now,
+            command,
+            options.resume,
+            options.wait,
+            delays,
+        )
     )
     if delay is not None:
         stages = selftest.look_for_planted(judge(result))
@@ -407,6 +491,12 @@ def selftest_command(
     raise typer.Exit(0 if passed else 6)
 
 
+EVENT_OPTIONS = ("event_window", "event_limit", "event_size")
+IN_MODELS = (
+    "preset", "data", "limit", "frame_policy", "prompt", "new_tokens", "device", "dtype", "seed", "blocks", "starts", "precision",
+    "max_time", "warmup", "order", "cold_files", "cold_compile", "out", "resume", "wait", *EVENT_OPTIONS,
+)  # fmt: skip
+"""Options of compare-models."""
 MEASURING = ("blocks", "starts", "precision", "max_time", "warmup", "order", "cold_files", "cold_compile", "throughput", "target", "resume")
 """Options of commands that time something."""
 
@@ -510,7 +600,7 @@ def _mutants(variant: Variant, options: Options, plant: str | None) -> NoReturn:
         pair = dataclasses.replace(options, video=video) if asked.model == "video-llava" else dataclasses.replace(options, events=events)
         asked = pair.workload()
     machine.require(variant, asked.kind, asked.device)
-    plan, now = options.plan(asked, 1), _now()
+    plan, now = options.plan([asked]), _now()
     folder = _folder(options, now, f"{asked.model}-mutants")
     cases = mutation.cases(variant, asked.kind, lambda one: not machine.obstacles(one, asked.kind, asked.device))
     tried: list[mutation.Outcome] = []

@@ -14,7 +14,7 @@ from evbench.journal import Opening
 from evbench.judge import judge
 from evbench.ladder import Outcome, Rung, Step
 from evbench.results import Plan, Role, Rules, Workload
-from evbench.session import Listener
+from evbench.session import Listener, Named
 from evbench.variants import Variant
 from evbench.worker import WorkerDied, WorkerGaveUp
 
@@ -94,7 +94,7 @@ def _begin(asked: Asked) -> tuple[Opening, dict[str, Outcome]]:
 
 def _opening(asked: Asked, sides: dict[str, Variant], here: results.Machine) -> Opening:
     choices = {name: {"name": variant.name, **variant.choices()} for name, variant in sides.items()}
-    return Opening(results.FORMAT, asked.now(), here, asked.plan, 0, asked.workload, choices, ())
+    return Opening(results.FORMAT, asked.now(), here, asked.plan, 0, dict.fromkeys(sides, asked.workload), choices, ())
 
 
 def _ended(asked: Asked, step: Step, here: results.Machine) -> Outcome | None:
@@ -109,7 +109,8 @@ def _ended(asked: Asked, step: Step, here: results.Machine) -> Outcome | None:
     result = results.read(folder)
     session = result.session(result.baseline)
     choices: dict[str, dict[str, str]] = {role: {"name": side.variant, **side.choices} for role, side in result.variants().items()}
-    before = Opening(result.format, session.started, session.machine, session.plan, 0, result.baseline.workload, choices, ())
+    workloads: dict[str, Workload] = {role: side.workload for role, side in result.variants().items()}
+    before = Opening(result.format, session.started, session.machine, session.plan, 0, workloads, choices, ())
     sides: dict[str, Variant] = {"baseline": step.baseline, "optimized": step.optimized}
     try:
         journal.require_same(before, _opening(asked, sides, here))
@@ -126,7 +127,7 @@ def _carry_out(asked: Asked, step: Step, listener: Listener) -> Outcome:
     order = compare.Asked(
         fresh=sides,
         earlier=compare.Earlier(),
-        workload=asked.workload,
+        workloads=dict.fromkeys(sides, asked.workload),
         plan=asked.plan,
         rules=rules,
         folder=folder,
@@ -136,24 +137,10 @@ def _carry_out(asked: Asked, step: Step, listener: Listener) -> Outcome:
         wait=asked.wait,
     )
     try:
-        result = compare.carry_out(order, _Named(step.folder, listener))
+        result = compare.carry_out(order, Named(step.folder, listener))
     except (WorkerDied, WorkerGaveUp) as error:
         return ladder.failed(str(error))
     return ladder.outcome(step, judge(result))
-
-
-@dataclass(frozen=True)
-class _Named:
-    """Says in front which comparison it is."""
-
-    name: str
-    listener: Listener
-
-    def step(self, doing: str, blocks: int, planned: int) -> None:
-        self.listener.step(f"{self.name}: {doing}", blocks, planned)
-
-    def say(self, text: str) -> None:
-        self.listener.say(f"{self.name}: {text}")
 
 
 def _keep(asked: Asked, opening: Opening, outcomes: dict[str, Outcome]) -> tuple[Rung, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import random
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,6 +31,8 @@ from evbench.variants import REFERENCE, Variant
 from evbench.worker import Make, Worker
 
 Sides = dict[Role, VariantResult]
+Write = Callable[[Result, Path], None]
+"""What becomes of a result, in which folder."""
 AS_IT_RAN, ALIGNED = "trace-as-it-ran.json.gz", "trace-aligned.json.gz"
 """Files with the traces of both sides."""
 
@@ -58,7 +60,8 @@ class Asked:
     fresh: Mapping[Role, Variant]
     """What is to be measured."""
     earlier: Earlier
-    workload: Workload
+    workloads: Mapping[Role, Workload]
+    """Of what is to be measured: the same of both sides, or the same scenes of two models."""
     plan: Plan
     rules: Rules
     folder: Path
@@ -69,6 +72,14 @@ class Asked:
     wait: bool
     """Whether to wait for another evbench on the same device, or to be refused."""
     delays: Mapping[Role, Delay] = field(default_factory=dict)
+
+    def device(self) -> str:
+        """That the workers use."""
+        return next(iter(self.workloads.values())).device
+
+    def is_of_one_model(self) -> bool:
+        """Then both sides are to say the same."""
+        return len({workload.model for workload in self.workloads.values()}) == 1
 
 
 def earlier(found: Mapping[Role, tuple[Result, VariantResult]], allowed: Sequence[str]) -> Earlier:
@@ -98,31 +109,41 @@ def _compared(found: Mapping[Role, tuple[Result, VariantResult]]) -> Outputs | N
     return ours.outputs if (ours.sessions, ours.outputs) == (theirs.sessions, theirs.outputs) else None
 
 
-def carry_out(asked: Asked, listener: Listener) -> Result:
-    """Measure, judge, and write the folder.
+def write_judged(result: Result, folder: Path) -> None:
+    """What was measured, what may be claimed of it, and the report."""
+    results.write(result, folder / "result.json")
+    write_whole(folder / "verdict.json", to_json(judge(result), indent=1) + "\n")
+    write_whole(folder / "report.md", to_markdown(report.describe(result), result.created, result.command))
+
+
+def carry_out(asked: Asked, listener: Listener, write: Write = write_judged) -> Result:
+    """Measure and write the folder. `write` is given what there is so far, and at last all of it.
 
     Raises:
         UserError: the input, the weights or the folder turn out to be unusable, or another evbench holds the device.
         WorkerDied: a worker crashed. What ran before stands in the folder.
     """
-    here = machine.read(asked.workload.device)
-    for session in asked.earlier.sessions if asked.fresh else ():
-        machine.require_same(session.machine, here, asked.rules.allowed)
     with journal.writing(asked.folder), ExitStack() as stack:
         if not asked.fresh:
             journal.make_folder(asked.folder)
-            return _keep(asked, asked.earlier.sides, asked.earlier.sessions, asked.earlier.outputs)
-        stack.enter_context(exclusive(gpu.identity() if asked.workload.device == "cuda" else "cpu", asked.wait, listener.say))
-        return _measure(asked, here, listener)
+            result = _result(asked, asked.earlier.sides, asked.earlier.sessions, asked.earlier.outputs)
+            write(result, asked.folder)
+            return result
+        here = machine.read(asked.device())
+        for session in asked.earlier.sessions:
+            machine.require_same(session.machine, here, asked.rules.allowed)
+        stack.enter_context(exclusive(gpu.identity() if asked.device() == "cuda" else "cpu", asked.wait, listener.say))
+        return _measure(asked, here, listener, write)
 
 
-def _measure(asked: Asked, here: results.Machine, listener: Listener) -> Result:
+def _measure(asked: Asked, here: results.Machine, listener: Listener, write: Write) -> Result:
     living: dict[Role, int] = {}
-    watch, remarks, idle_watts = conditions.watch(asked.workload.device, lambda: list(living.values()))
+    watch, remarks, idle_watts = conditions.watch(asked.device(), lambda: list(living.values()))
     choices: dict[str, dict[str, str]] = {role: {"name": variant.name, **variant.choices()} for role, variant in asked.fresh.items()}
     # The order is drawn by lot; what was drawn is recorded.
     seed = random.SystemRandom().randrange(2**32)
-    opening = journal.Opening(FORMAT, asked.created, here, asked.plan, seed, asked.workload, choices, remarks)
+    workloads: dict[str, Workload] = {role: workload for role, workload in asked.workloads.items()}
+    opening = journal.Opening(FORMAT, asked.created, here, asked.plan, seed, workloads, choices, remarks)
     with (journal.resume if asked.resume else journal.begin)(asked.folder, opening) as written, _compile_cache(asked.plan) as environment:
 
         def start(role: Role) -> AbstractContextManager[Runner]:
@@ -130,20 +151,25 @@ def _measure(asked: Asked, here: results.Machine, listener: Listener) -> Result:
 
         def compare_outputs(crew: Crew, answers: Answers) -> Outputs:
             fingerprint = next(build.weights_fingerprint for builds in written.happened.builds.values() for build in builds)
-            return outputs.compare(crew, reference(asked.workload, asked.plan, fingerprint, here, asked.folder), answers, asked.workload)
+            workload = asked.workloads["baseline"]
+            return outputs.compare(crew, reference(workload, asked.plan, fingerprint, here, asked.folder), answers, workload)
 
-        setting = Setting(start, watch, listener, asked.earlier.fingerprint(), idle_watts, compare_outputs)
+        compared = compare_outputs if asked.is_of_one_model() else None
+        setting = Setting(start, watch, listener, asked.earlier.fingerprint(), idle_watts, compared)
         sitting = Sitting(asked.fresh, written, setting)
 
         def keep() -> Result:
             session, sides = sitting.results()
-            return _keep(asked, asked.earlier.sides | sides, (*asked.earlier.sessions, session), sitting.outputs)
+            result = _result(asked, asked.earlier.sides | sides, (*asked.earlier.sessions, session), sitting.outputs)
+            write(result, asked.folder)
+            return result
 
         sitting.run(keep, asked.folder)
         result = keep()
-        sitting.tell("put the traces side by side")
-        result = dataclasses.replace(result, together=_merge_traces(result, asked.folder))
-        _write(result, asked.folder)
+        if asked.is_of_one_model():
+            sitting.tell("put the traces side by side")
+            result = dataclasses.replace(result, together=_merge_traces(result, asked.folder))
+            write(result, asked.folder)
         return result
 
 
@@ -213,7 +239,7 @@ def laboratory(workload: Workload, plan: Plan, folder: Path, wait: bool, listene
 @contextmanager
 def _worker(role: Role, asked: Asked, environment: dict[str, str], living: dict[Role, int]) -> Iterator[Worker]:
     log = asked.folder / f"worker-{role}.log"
-    with Worker(Make(asked.fresh[role], asked.workload, asked.delays.get(role)), log, environment) as worker:
+    with Worker(Make(asked.fresh[role], asked.workloads[role], asked.delays.get(role)), log, environment) as worker:
         living[role] = worker.pid
         try:
             yield worker
@@ -231,10 +257,10 @@ def _compile_cache(plan: Plan) -> Iterator[dict[str, str]]:
         yield cache_in(Path(folder))
 
 
-def _keep(asked: Asked, sides: Sides, sessions: tuple[Session, ...], compared: Outputs | None = None) -> Result:
-    """Write what there is, raw and judged."""
+def _result(asked: Asked, sides: Sides, sessions: tuple[Session, ...], compared: Outputs | None = None) -> Result:
+    """What there is so far."""
     started = {side.session for side in sides.values()}
-    result = Result(
+    return Result(
         format=FORMAT,
         evbench=__version__,
         created=asked.created,
@@ -246,11 +272,3 @@ def _keep(asked: Asked, sides: Sides, sessions: tuple[Session, ...], compared: O
         outputs=compared,
         together=(),
     )
-    _write(result, asked.folder)
-    return result
-
-
-def _write(result: Result, folder: Path) -> None:
-    results.write(result, folder / "result.json")
-    write_whole(folder / "verdict.json", to_json(judge(result), indent=1) + "\n")
-    write_whole(folder / "report.md", to_markdown(report.describe(result), result.created, result.command))

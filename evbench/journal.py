@@ -32,9 +32,10 @@ class Opening:
     machine: Machine
     plan: Plan
     seed: int
-    workload: Workload
+    workloads: dict[str, Workload]
+    """Side -> what it is asked to do: the same of both, or the same scenes of two models."""
     choices: dict[str, dict[str, str]]
-    """Role -> the choices of its variant."""
+    """Side -> the choices of its variant."""
     remarks: tuple[str, ...]
 
 

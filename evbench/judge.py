@@ -145,8 +145,8 @@ def judge(result: Result) -> Judgement:
     sides, rules = result.variants(), result.rules
     sessions = {role: result.session(side) for role, side in sides.items()}
     apart = len({session.started for session in sessions.values()}) > 1
-    counted = {role: _counted(session) for role, session in sessions.items()}
-    runs = {role: _runs(side, counted[role]) for role, side in sides.items()}
+    counted = {role: counted_blocks(session) for role, session in sessions.items()}
+    runs = {role: runs_in(side, counted[role]) for role, side in sides.items()}
     samples = counted["baseline"]
     reasons, verdict = _refusal(result, apart)
     claimable = len(sides) == 2 and verdict is None
@@ -154,7 +154,7 @@ def judge(result: Result) -> Judgement:
 
     def line(name: str, value: Timed) -> Line:
         spreads = {role: _spread(_values(timed, value)) for role, timed in runs.items()}
-        interval = _interval(sides, samples, value) if comparable else None
+        interval = interval_between(sides, samples, value) if comparable else None
         return Line(name, spreads, interval, max(SMALLEST, rules.smallest.get(name, 0.0)), None)
 
     total = line(TOTAL, whole_seconds)
@@ -220,7 +220,7 @@ INSIDE: dict[str, Timed] = {"first token": _first_token, "prefill": lambda run: 
 # Blocks and differences.
 
 
-def _counted(session: Session) -> dict[int, Block]:
+def counted_blocks(session: Session) -> dict[int, Block]:
     """The blocks that count, by number. If too many were disturbed none is left out: the result is INVALID anyway."""
     if _too_disturbed(session):
         return {block.number: block for block in session.blocks}
@@ -231,7 +231,8 @@ def _too_disturbed(session: Session) -> bool:
     return sum(bool(block.disturbances) for block in session.blocks) > MOST_DISTURBED * len(session.blocks)
 
 
-def _runs(side: VariantResult, counted: Mapping[int, Block]) -> list[Run]:
+def runs_in(side: VariantResult, counted: Mapping[int, Block]) -> list[Run]:
+    """Those in these blocks."""
     return [run for run in side.timed() if run.block in counted]
 
 
@@ -241,7 +242,7 @@ def _values(runs: Iterable[Run], value: Timed) -> list[float]:
 
 def _by_block(side: VariantResult, counted: Mapping[int, Block], value: Timed) -> dict[int, list[float]]:
     found: dict[int, list[float]] = {}
-    for run in _runs(side, counted):
+    for run in runs_in(side, counted):
         if (seconds := value(run)) is not None and run.block is not None:
             found.setdefault(run.block, []).append(seconds)
     return found
@@ -267,14 +268,16 @@ def _differences(
     return {number: difference(ours[number], theirs[number]) for number in counted if number in ours and number in theirs}
 
 
-def _grouped(differences: Mapping[int, float], group: Callable[[int], int]) -> dict[int, list[float]]:
+def grouped(differences: Mapping[int, float], group: Callable[[int], int]) -> dict[int, list[float]]:
+    """Group of a block -> its differences."""
     found: dict[int, list[float]] = {}
     for number, difference in differences.items():
         found.setdefault(group(number), []).append(difference)
     return found
 
 
-def _interval(sides: Mapping[Role, VariantResult], counted: Mapping[int, Block], value: Timed) -> Interval | None:
+def interval_between(sides: Mapping[Role, VariantResult], counted: Mapping[int, Block], value: Timed) -> Interval | None:
+    """Of how many times as much of something the baseline has, block by block. None if there are too few blocks."""
     return _interval_of(_paired(sides, counted, value, _log_ratio), counted, lambda number: counted[number].sample)
 
 
@@ -282,8 +285,8 @@ def _interval_of(differences: Mapping[int, float], counted: Mapping[int, Block],
     """`sample` is that of a block, by its number."""
     if not differences:
         return None
-    interval = estimate(_grouped(differences, sample))
-    return interval and over_starts(interval, _grouped(differences, lambda number: counted[number].start))
+    interval = estimate(grouped(differences, sample))
+    return interval and over_starts(interval, grouped(differences, lambda number: counted[number].start))
 
 
 def _log_ratio(ours: list[float], theirs: list[float]) -> float:
@@ -300,7 +303,7 @@ def _throughput(
     spreads = {role: _spread([seconds for block in blocks.values() for seconds in block]) for role, blocks in found.items()}
     interval = None
     if claimable:
-        blocks = _counted(sessions["baseline"])
+        blocks = counted_blocks(sessions["baseline"])
         # Each stream is of the same samples, whichever its block is of: one kind of thing, repeated.
         interval = _interval_of(_differences(found["baseline"], found["optimized"], blocks, _log_ratio), blocks, lambda number: 0)
     least = max(SMALLEST, smallest.get(TOTAL, 0.0), smallest.get(THROUGHPUT, 0.0))
@@ -314,7 +317,7 @@ def sample_seconds(stream: StreamRun) -> float:
 
 def counted_streams(side: VariantResult, session: Session) -> list[StreamRun]:
     """Those in blocks that count."""
-    counted = _counted(session)
+    counted = counted_blocks(session)
     return [stream for stream in side.timed_streams() if stream.block in counted]
 
 
@@ -332,11 +335,11 @@ def _log(seconds: float) -> float:
 
 def half_width(session: Session, sides: Mapping[Role, VariantResult]) -> float | None:
     """Of the interval of the total, relative; of one variant alone, that of its median. None if there is no interval yet."""
-    counted = _counted(session)
+    counted = counted_blocks(session)
     if len(sides) == 2:
-        interval = _interval(sides, counted, whole_seconds)
+        interval = interval_between(sides, counted, whole_seconds)
         return None if interval is None else interval.half_width
-    timed = [(run, seconds) for run in _runs(sides["baseline"], counted) if (seconds := whole_seconds(run)) is not None]
+    timed = [(run, seconds) for run in runs_in(sides["baseline"], counted) if (seconds := whole_seconds(run)) is not None]
     around = _median_interval(timed, counted)
     return None if around is None else (around[1] - around[0]) / 2 / statistics.median(seconds for _, seconds in timed)
 
@@ -395,11 +398,7 @@ def _refusal(result: Result, apart: bool) -> tuple[list[str], Verdict | None]:
     invalid = []
     if different := unequal_work(sides):
         invalid.append(f"the two sides did not do the same work: {'; '.join(different)}")
-    for session in result.sessions:
-        if _too_disturbed(session):
-            disturbed = [block for block in session.blocks if block.disturbances]
-            causes = ", ".join(dict.fromkeys(told for block in disturbed for told in block.disturbances))
-            invalid.append(f"{len(disturbed)} of {len(session.blocks)} blocks were disturbed: {causes}")
+    invalid += disturbed_too_often(result.sessions)
     invalid += _unproven(sides)
     if invalid:
         return invalid, Verdict.INVALID
@@ -415,6 +414,17 @@ def _refusal(result: Result, apart: bool) -> tuple[list[str], Verdict | None]:
     if result.outputs.reference is None:
         return ["REFERENCE_MISSING: nothing of higher precision fits here to measure outputs by"], Verdict.INCONCLUSIVE
     return [], None
+
+
+def disturbed_too_often(sessions: Iterable[Session]) -> list[str]:
+    """Of each session that was, what disturbed it."""
+    found = []
+    for session in sessions:
+        if _too_disturbed(session):
+            disturbed = [block for block in session.blocks if block.disturbances]
+            causes = ", ".join(dict.fromkeys(told for block in disturbed for told in block.disturbances))
+            found.append(f"{len(disturbed)} of {len(session.blocks)} blocks were disturbed: {causes}")
+    return found
 
 
 def _complete(outputs: Outputs, sides: Mapping[Role, VariantResult]) -> bool:
@@ -576,7 +586,7 @@ def _ratio_of_medians(total: Line) -> float | None:
 
 
 def _ratio_of_totals(sides: Mapping[Role, VariantResult], counted: Mapping[int, Block]) -> float:
-    ours, theirs = (sum(_values(_runs(side, counted), whole_seconds)) for side in sides.values())
+    ours, theirs = (sum(_values(runs_in(side, counted), whole_seconds)) for side in sides.values())
     return ours / theirs
 
 
@@ -590,7 +600,7 @@ def _barriers(runs: Sequence[Run]) -> float:
 
 def _gain(sides: Mapping[Role, VariantResult], counted: Mapping[int, Block]) -> tuple[Part, ...]:
     """Difference of the means, taken apart. The stages add up to more than the whole by what barriers cost and overlap saves."""
-    ours, theirs = (_runs(side, counted) for side in sides.values())
+    ours, theirs = (runs_in(side, counted) for side in sides.values())
     parts = {stage: _mean(ours, stage_seconds(stage)) - _mean(theirs, stage_seconds(stage)) for stage in STAGES}
     tokens = _mean(ours, lambda run: len(run.tokens)) - _mean(theirs, lambda run: len(run.tokens))
     if tokens and _values(ours, _further_token):
@@ -607,7 +617,7 @@ def _preparation(side: VariantResult, counted: Mapping[int, Block]) -> float:
 
     Later starts find in the compile cache what the first one compiled.
     """
-    usual = _mean(_runs(side, counted), lambda run: run.seconds if run.stages is not None else None)
+    usual = _mean(runs_in(side, counted), lambda run: run.seconds if run.stages is not None else None)
     runs = sorted((run for run in side.runs if run.kind in ("first", "warmup")), key=lambda run: run.turn)
     second = next((place for place, run in enumerate(runs) if run.kind == "first" and place), len(runs))
     return side.builds[0].seconds + sum(run.seconds - usual for run in runs[:second])
@@ -619,7 +629,7 @@ def _break_even(sides: Mapping[Role, VariantResult], counted: Mapping[int, Block
     extra = _preparation(sides["optimized"], counted) - _preparation(sides["baseline"], counted)
     if extra > 0 and verdict is not Verdict.FASTER:
         return BreakEven(None, None, None)
-    return break_even(extra, _grouped(gains, lambda number: counted[number].sample))
+    return break_even(extra, grouped(gains, lambda number: counted[number].sample))
 
 
 # Demands.
@@ -630,13 +640,13 @@ def _demands(result: Result, lines: Mapping[str, Line]) -> tuple[Outcome, ...]:
     model = result.baseline.workload.model
     role: Role = "optimized" if result.optimized is not None else "baseline"
     side = sides[role]
-    counted = _counted(result.session(side))
+    counted = counted_blocks(result.session(side))
     values = {TOTAL: whole_seconds, **{stage: stage_seconds(stage) for stage in STAGES}, **INSIDE}
 
     def decide(demand: Demand) -> Outcome:
         if demand.seconds is None:
             return demands.decide_slower(demand, lines[demand.what].interval, lines[demand.what].smallest)
-        timed = [(run, seconds) for run in _runs(side, counted) if (seconds := values[demand.what](run)) is not None]
+        timed = [(run, seconds) for run in runs_in(side, counted) if (seconds := values[demand.what](run)) is not None]
         return demands.decide_target(demand, [seconds for _, seconds in timed], _median_interval(timed, counted))
 
     return tuple(decide(demand) for demand in demands.read(rules.targets, rules.fail_if, model))

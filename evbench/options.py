@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import wraps
 from inspect import Parameter, Signature, signature
@@ -134,11 +134,12 @@ class Options:
             event_size=self.event_size,
         )
 
-    def plan(self, asked: Workload, workers: int) -> Plan:
-        order = session.choose_order(self.order, workers, asked)
+    def plan(self, workloads: Sequence[Workload]) -> Plan:
+        """`workloads`: of each worker."""
+        order = session.choose_order(self.order, workloads)
         return Plan(
             order=order,
-            blocks=self.blocks or max(len(asked.samples), BLOCKS[order]),
+            blocks=self.blocks or max(len(workloads[0].samples), BLOCKS[order]),
             starts=self.starts,
             precision=None if self.precision is None else percent("--precision", self.precision),
             max_seconds=finite("--max-time", self.max_time),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,6 +77,20 @@ class Listener(Protocol):
 
 
 @dataclass(frozen=True)
+class Named:
+    """Listens for another, and says in front which of several sessions it is."""
+
+    name: str
+    listener: Listener
+
+    def step(self, doing: str, blocks: int, planned: int) -> None:
+        self.listener.step(f"{self.name}: {doing}", blocks, planned)
+
+    def say(self, text: str) -> None:
+        self.listener.say(f"{self.name}: {text}")
+
+
+@dataclass(frozen=True)
 class Setting:
     """What a session works with, beside what it was asked."""
 
@@ -86,7 +100,8 @@ class Setting:
     fingerprint: str
     """Of the weights of an earlier result that will be the other side. Empty if there is none."""
     idle_watts: float | None
-    compare_outputs: Callable[[Crew, Answers], Outputs]
+    compare_outputs: Callable[[Crew, Answers], Outputs] | None
+    """None for two models, which are not to say the same."""
 
 
 class Sitting:
@@ -95,7 +110,9 @@ class Sitting:
     def __init__(self, variants: Mapping[Role, Variant], journal: Journal, setting: Setting) -> None:
         self._variants, self._journal, self._setting = variants, journal, setting
         opening = journal.opening
-        self._workload, self._plan, self._seed = opening.workload, opening.plan, opening.seed
+        self._workloads: dict[Role, Workload] = {role: opening.workloads[role] for role in variants}
+        (self._samples,) = {len(workload.samples) for workload in self._workloads.values()}
+        self._plan, self._seed = opening.plan, opening.seed
         self._living: dict[Role, tuple[ExitStack, Runner]] = {}
         self._turn = journal.happened.turns()
         self._wanted = 0
@@ -111,14 +128,14 @@ class Sitting:
         """`keep` is called before outputs are compared and before the traces: what fails there must not cost the rest."""
         with self._crew():
             self._blocks()
-            if self._plan.order == "in turn" and len(self._variants) == 2 and len(self._workload.samples) == 1:
+            if self._plan.order == "in turn" and len(self._variants) == 2 and self._samples == 1:
                 self.worker("baseline")
                 self._blocked()
             keep()
             for role in self._variants:
                 self.tell(f"{role}: see whether its choices are active")
                 self.proofs[role] = self.worker(role).prove()
-            if len(self._variants) == 2:
+            if len(self._variants) == 2 and self._setting.compare_outputs is not None:
                 self.outputs = self._setting.compare_outputs(self, self._answers())
                 keep()
             for role in self._variants:
@@ -132,7 +149,7 @@ class Sitting:
             role: VariantResult(
                 variant=variant.name,
                 choices=variant.choices(),
-                workload=self._workload,
+                workload=self._workloads[role],
                 session=opening.started,
                 builds=tuple(happened.builds[role]),
                 unsteady=tuple(happened.unsteady.get(role, ())),
@@ -165,7 +182,9 @@ class Sitting:
         worker = stack.enter_context(self._setting.start(role))
         self._living[role] = stack, worker
         self._journal.built(role, worker.built())
-        builds = [build for builds in self._journal.happened.builds.values() for build in builds]
+        model = self._workloads[role].model
+        alike = [other for other, workload in self._workloads.items() if workload.model == model]
+        builds = [build for other in alike for build in self._journal.happened.builds.get(other, [])]
         require_same_weights([build.weights_fingerprint for build in builds] + [self._setting.fingerprint])
         self.tell(f"{role}: first call")
         self._measure(role, "first", 0, None, barriers=True)
@@ -205,9 +224,9 @@ class Sitting:
 
     def _warm_up(self, roles: tuple[Role, ...]) -> None:
         """Until steady, for each shape of input: what is compiled for one is not for another."""
-        shapes: dict[tuple[int, int], int] = {}
-        for index, one in enumerate(self._workload.samples):
-            shapes.setdefault((one.height, one.width), index)
+        shapes: dict[tuple[tuple[int, int], ...], int] = {}
+        for index, inputs in enumerate(zip(*(self._workloads[role].samples for role in roles), strict=True)):
+            shapes.setdefault(tuple((one.height, one.width) for one in inputs), index)
         for sample in shapes.values():
             warmed: dict[Role, list[Run]] = {role: [] for role in roles}
             waiting = list(roles)
@@ -239,11 +258,11 @@ class Sitting:
         if len(self._variants) == 1 or not known:
             return
         cv = max(known)
-        seen = smallest_effect(cv, self._planned(), len(self._workload.samples), self._starts())
+        seen = smallest_effect(cv, self._planned(), self._samples, self._starts())
         if seen is None:
             told = f"{self._planned()} blocks are too few for any interval"
         else:
-            alike = ", if samples are alike" if len(self._workload.samples) > 1 else ""
+            alike = ", if samples are alike" if self._samples > 1 else ""
             told = f"with {self._planned()} blocks a difference of {seen:.1%} is seen in 80 of 100 comparisons{alike}"
         self._setting.listener.say(f"warm-up runs scatter by {cv:.1%}; {told}")
 
@@ -260,15 +279,15 @@ class Sitting:
         # A machine that disturbs more than this is not fit to measure on: nothing is run again any more, and the result is INVALID.
         redo = disturbed <= max(1, judge.MOST_DISTURBED * max(self._planned(), len(blocks)))
         counted = [block.sample for block in blocks if not (redo and block.disturbances)]
-        fewest = min(range(len(self._workload.samples)), key=lambda sample: (counted.count(sample), sample))
-        if len(counted) < self._planned() or len(counted) % len(self._workload.samples):
+        fewest = min(range(self._samples), key=lambda sample: (counted.count(sample), sample))
+        # Also of those that something disturbed, every sample has its share.
+        if counted.count(fewest) * self._samples < self._planned() or (redo and len(counted) % self._samples):
             return fewest
         return fewest if self._is_too_wide(len(counted)) else None
 
     def _planned(self) -> int:
         """Blocks, the same number for each sample."""
-        samples = len(self._workload.samples)
-        return -(-self._plan.blocks // samples) * samples
+        return -(-self._plan.blocks // self._samples) * self._samples
 
     def _starts(self) -> int:
         """Of the workers, for the planned blocks."""
@@ -341,15 +360,15 @@ class Sitting:
 
     def _afterwards(self, role: Role, folder: Path) -> None:
         """Energy and trace, in runs of their own."""
-        if self._workload.device == "cuda":
+        if self._workloads[role].device == "cuda":
             self.tell(f"{role}: energy")
             self.energies[role] = self.worker(role).repeat(ENERGY_SECONDS, self._setting.idle_watts)
         if self._plan.trace_tokens:
-            tokens = min(self._plan.trace_tokens, self._workload.new_tokens)
+            whole = self._workloads[role].new_tokens
+            tokens = min(self._plan.trace_tokens, whole)
             self.tell(f"{role}: trace {tokens} tokens")
-            order = record.Order(
-                folder / f"trace-{role}.json.gz", self._variants[role].name, tokens, self._workload.new_tokens, self._plan.trace_modules
-            )
+            file = folder / f"trace-{role}.json.gz"
+            order = record.Order(file, self._variants[role].name, tokens, whole, self._plan.trace_modules)
             try:
                 self.traces[role] = self.worker(role).profile(order)
             except chrome.TooLarge as error:  # the times are worth more than their picture
@@ -377,21 +396,26 @@ def agitation(runs: list[Run]) -> list[str]:
     return found
 
 
-def choose_order(asked: str, workers: int, workload: Workload) -> Order:
-    """`auto` -> in turn if all workers fit at the same time. Raises UserError if not even one fits, or those asked for do not."""
-    here = machine.read(workload.device)
-    parameters = parameter_count(workload)
-    weights = parameters * BYTES_PER_VALUE[workload.dtype]
+def choose_order(asked: str, workloads: Sequence[Workload]) -> Order:
+    """`auto` -> in turn if all workers fit at the same time. Raises UserError if not even one fits, or those asked for do not.
+
+    Args:
+        workloads: of each worker.
+    """
+    here = machine.read(workloads[0].device)
+    weights = [parameter_count(workload) * BYTES_PER_VALUE[workload.dtype] for workload in workloads]
+    most = max(range(len(weights)), key=lambda worker: weights[worker])
     present, place = (here.gpu.memory_bytes, here.gpu.name) if here.gpu else (here.memory_bytes, "this machine")
     if present is None:
         return "reload" if asked == "reload" else "in turn"
-    told = f"{parameters / 1e9:.1f} billion {workload.dtype} weights"
-    if weights > present:
-        raise UserError(f"{told} need {weights / 2**30:.0f} GiB, {place} has {present / 2**30:.0f}; use a smaller --preset")
-    fit = workers * (weights + ROOM_PER_WORKER) <= present
+    told = f"{parameter_count(workloads[most]) / 1e9:.1f} billion {workloads[most].dtype} weights"
+    if weights[most] > present:
+        raise UserError(f"{told} need {weights[most] / 2**30:.0f} GiB, {place} has {present / 2**30:.0f}; use a smaller --preset")
+    fit = sum(weights) + len(workloads) * ROOM_PER_WORKER <= present
     if asked == "in-turn" and not fit:
-        raise UserError(f"two workers with {told} each do not fit into the {present / 2**30:.0f} GiB of {place}; use --order reload")
-    return "reload" if asked == "reload" or (not fit and workers > 1) else "in turn"
+        each = "each" if len(set(weights)) == 1 else "at most"
+        raise UserError(f"two workers with {told} {each} do not fit into the {present / 2**30:.0f} GiB of {place}; use --order reload")
+    return "reload" if asked == "reload" or (not fit and len(workloads) > 1) else "in turn"
 
 
 def reference_dtype(order: Order, workload: Workload) -> str | None:

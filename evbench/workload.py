@@ -88,10 +88,10 @@ def describe(
     )
 
 
-def require_model(model: str) -> None:
+def require_model(model: str, option: str = "--model") -> None:
     """Raises UserError for an unknown model."""
     if model not in presets.PRESETS:
-        raise UserError(f"unknown --model {model!r}; {nearest(model, list(presets.PRESETS))}")
+        raise UserError(f"unknown {option} {model!r}; {nearest(model, list(presets.PRESETS))}")
 
 
 def _inputs(

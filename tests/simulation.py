@@ -80,6 +80,8 @@ class SimulatedMachine:
     """Turn -> graphs compiled in this run."""
     feeds_ahead: bool = True
     """Whether the optimized side loads while it computes."""
+    fingerprints: dict[Role, str] = field(default_factory=dict)
+    """Of the weights, if they are not the same."""
     streamed: tuple[tuple[int, ...], ...] = ()
     """Tokens of the optimized side's streams, if not the usual ones."""
     said: list[str] = field(default_factory=list)
@@ -187,7 +189,7 @@ class SimulatedWorker:
     slow: float
 
     def built(self) -> Build:
-        return Build(1.0, 10, "ab", 2, {}, 0)
+        return Build(1.0, 10, self.machine.fingerprints.get(self.role, "ab"), 2, {}, 0)
 
     def measure(self, order: Measure) -> Run:
         assert self.role in self.machine.living
@@ -225,7 +227,8 @@ def simulated_workload(samples: int = 1) -> Workload:
 
 
 def opening(plan: Plan = PLAN, samples: int = 1, seed: int = 0) -> Opening:
-    return Opening(FORMAT, "2026-01-01T00:00:00Z", MACHINE, plan, seed, simulated_workload(samples), {}, ())
+    workloads = dict.fromkeys(("baseline", "optimized"), simulated_workload(samples))
+    return Opening(FORMAT, "2026-01-01T00:00:00Z", MACHINE, plan, seed, workloads, {}, ())
 
 
 def sit(machine: SimulatedMachine, journal: Journal, roles: tuple[Role, ...] = ("baseline", "optimized")) -> Result:

@@ -16,7 +16,7 @@ from evbench import climb, compare, journal, ladder, machine, results
 from evbench.cli import main
 from evbench.errors import UserError
 from evbench.judge import Verdict
-from evbench.results import FORMAT, Result
+from evbench.results import FORMAT, Result, Workload
 from evbench.session import Listener, Setting, Sitting
 from evbench.variants import parse
 from evbench.worker import WorkerDied, WorkerGaveUp
@@ -41,9 +41,10 @@ class SimulatedComparisons:
         name = asked.folder.name
         self.asked.append((name, asked.resume))
         simulated = SimulatedMachine(len(name), QUIET, self.faster.get(name, 1.0))
-        here = machine.read(asked.workload.device)
+        here = machine.read(asked.device())
         choices: dict[str, dict[str, str]] = {role: {"name": variant.name, **variant.choices()} for role, variant in asked.fresh.items()}
-        opening = journal.Opening(FORMAT, asked.created, here, asked.plan, 0, asked.workload, choices, ())
+        workloads: dict[str, Workload] = {role: workload for role, workload in asked.workloads.items()}
+        opening = journal.Opening(FORMAT, asked.created, here, asked.plan, 0, workloads, choices, ())
         with (journal.resume if asked.resume else journal.begin)(asked.folder, opening) as written:
             sitting = Sitting(asked.fresh, written, Setting(simulated.start, simulated, listener, "", 0.0, lambda crew, answers: OUTPUTS))
             if name in self.ends:
@@ -216,7 +217,7 @@ def test_resume_asks_for_the_same(simulated: SimulatedComparisons, tmp_path: Pat
         climb.climb(asked_for(folder, resume=True, upper="fast-vision"), Told())
     with pytest.raises(UserError, match=r"plan\.blocks 10 and 11"):
         climb.climb(replace(asked_for(folder, resume=True), plan=replace(PLAN, trace_tokens=0, blocks=11)), Told())
-    with pytest.raises(UserError, match=r"workload\.new_tokens 3 and 4"):
+    with pytest.raises(UserError, match=r"workloads\.from\.new_tokens 3 and 4"):
         climb.climb(replace(asked_for(folder, resume=True), workload=replace(simulated_workload(), new_tokens=4)), Told())
     assert len(simulated.asked) == 4
 

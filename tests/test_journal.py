@@ -14,7 +14,7 @@ from evbench import journal
 from evbench.errors import UserError
 from evbench.journal import OPENING, RUNS, Journal, Opening
 from evbench.measure import Place
-from evbench.results import Result, Role, Run, StreamRun
+from evbench.results import FORMAT, Result, Role, Run, StreamRun
 from evbench.worker import Measure, Stream
 from tests.simulation import PLAN, Noise, SimulatedMachine, opening, sit
 
@@ -168,7 +168,10 @@ def test_other_options_or_another_machine_are_refused_with_both_values(tmp_path:
     for changed, told in (
         (dataclasses.replace(ASKED, plan=dataclasses.replace(SHORT, blocks=9)), "plan.blocks 6 and 9"),
         (dataclasses.replace(ASKED, machine=dataclasses.replace(ASKED.machine, cpu="B")), "machine.cpu 'CPU' and 'B'"),
-        (dataclasses.replace(ASKED, workload=dataclasses.replace(ASKED.workload, prompt="Who?")), "workload.prompt 'What[?]' and 'Who[?]'"),
+        (
+            dataclasses.replace(ASKED, workloads={role: dataclasses.replace(one, prompt="Who?") for role, one in ASKED.workloads.items()}),
+            "workloads.baseline.prompt 'What[?]' and 'Who[?]'",
+        ),
     ):
         with pytest.raises(UserError, match=told):
             go_on(tmp_path / "out", changed)
@@ -182,7 +185,7 @@ def test_what_is_no_session_is_refused(tmp_path: Path) -> None:
         ("{", "is damaged"),
         ("[]", "another version"),
         ('{"format": 1}', "another version"),
-        ('{"format": 5}', "is damaged"),
+        (f'{{"format": {FORMAT}}}', "is damaged"),
     ):
         (tmp_path / OPENING).write_text(content)
         with pytest.raises(UserError, match=told):

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from evbench import journal, report, results
+from evbench import journal, models_report, report, results, side_by_side
 from evbench.encoding import to_json
 from evbench.judge import judge
 from evbench.render import to_console, to_markdown
@@ -34,7 +34,7 @@ def test_every_link_leads_somewhere_and_it_is_short() -> None:
     links = [link for link in re.findall(r"\]\(([^)]+)\)", README) if not link.startswith("http")]
     assert len(links) >= 7
     assert not [link for link in links if not (ROOT / link).exists()]
-    assert len(README.splitlines()) <= 195
+    assert len(README.splitlines()) <= 204
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "profiles").rglob("result.json")), ids=lambda path: path.parent.name)
@@ -48,3 +48,16 @@ def test_every_recorded_result_can_be_read_and_says_how_it_was_made(path: Path) 
     assert {role: tuple(runs) for role, runs in happened.runs.items()} == {role: side.runs for role, side in result.variants().items()}
     for side in result.variants().values():
         assert side.trace is None or (path.parent / side.trace.file).exists()
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "profiles").rglob("models.json")), ids=lambda path: path.parent.name)
+def test_every_recorded_comparison_of_models_can_be_read_and_says_how_it_was_made(path: Path) -> None:
+    found = side_by_side.read(path.parent)
+    told = (path.parent / "models.md").read_text(encoding="utf-8")
+    assert told == to_markdown(models_report.describe(found.sessions), found.opening.started, found.command)
+    recorded = (path.parent / "verdict.json").read_text(encoding="utf-8")
+    derived = json.loads(to_json(side_by_side.judge(found.sessions)))
+    assert derived == json.loads(recorded, parse_float=lambda number: pytest.approx(float(number), rel=1e-12))
+    for length, result in found.sessions.items():
+        happened = journal.read(path.parent / length)
+        assert {role: tuple(runs) for role, runs in happened.runs.items()} == {role: side.runs for role, side in result.variants().items()}

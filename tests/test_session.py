@@ -15,7 +15,7 @@ from evbench.judge import judge
 from evbench.outputs import Answers
 from evbench.pipelines.folder import parameter_count
 from evbench.pipelines.presets import PRESETS
-from evbench.results import Outputs, Role, Run, Sample
+from evbench.results import Outputs, Role, Run, Sample, Workload
 from evbench.session import Setting, Sitting, agitation, choose_order
 from evbench.variants import parse
 from tests.checkpoints import save_tiny_video_llava, tiny_video_llava
@@ -143,10 +143,45 @@ def test_every_sample_has_the_same_number_of_blocks_and_each_shape_a_warm_up() -
 
     asked = opening(PLAN, 3)
     tall = Sample("tall.mp4", "t", 8, 6)
-    asked = dataclasses.replace(asked, workload=dataclasses.replace(asked.workload, samples=(*asked.workload.samples[:2], tall)))
+    higher = dataclasses.replace(asked.workloads["baseline"], samples=(*asked.workloads["baseline"].samples[:2], tall))
+    asked = dataclasses.replace(asked, workloads=dict.fromkeys(ROLES, higher))
     machine = SimulatedMachine(1, QUIET)
     sit(machine, MemoryJournal(asked))
     assert Counter(kinds(machine, "warmup")) == {("b", 0, True): 5, ("o", 0, True): 5, ("b", 2, True): 5, ("o", 2, True): 5}
+
+
+def of_two_models(machine: SimulatedMachine, samples: tuple[Sample, ...], other: tuple[Sample, ...]) -> Sitting:
+    """A session of a model on some samples, and another on others."""
+    asked = opening(PLAN, len(samples)).workloads["baseline"]
+    workloads: dict[str, Workload] = {
+        "baseline": dataclasses.replace(asked, samples=samples),
+        "optimized": dataclasses.replace(asked, samples=other, model="eventgpt"),
+    }
+    journal = MemoryJournal(dataclasses.replace(opening(PLAN), workloads=workloads))
+    return Sitting({role: parse("baseline") for role in ROLES}, journal, Setting(machine.start, machine, machine, "", 0.0, None))
+
+
+def test_two_models_have_a_workload_each_and_weights_of_their_own() -> None:
+    machine = SimulatedMachine(1, QUIET, fingerprints={"optimized": "cd"})
+    clips, events = (tuple(Sample(f"{name}{place}", name, 4, 6) for place in range(2)) for name in ("clip", "events"))
+    sitting = of_two_models(machine, clips, events)
+    sitting.run(lambda: None, Path("nowhere"))
+    session, sides = sitting.results()
+    assert [side.workload.model for side in sides.values()] == ["video-llava", "eventgpt"]
+    assert [side.workload.samples for side in sides.values()] == [clips, events]
+    assert sitting.outputs is None and all(side.proofs for side in sides.values())
+    assert Counter(block.sample for block in session.blocks) == {0: 5, 1: 5}
+    assert {sample for _, sample, _ in kinds(machine, "warmup")} == {0}
+
+    wider = (clips[0], dataclasses.replace(clips[1], width=8))
+    machine = SimulatedMachine(1, QUIET)
+    of_two_models(machine, wider, events).run(lambda: None, Path("nowhere"))
+    assert {(role, sample) for role, sample, _ in kinds(machine, "warmup")} == {(role, sample) for role in "bo" for sample in (0, 1)}
+
+
+def test_one_model_with_two_weights_is_refused() -> None:
+    with pytest.raises(UserError, match="different weights"):
+        simulate(SimulatedMachine(1, QUIET, fingerprints={"optimized": "cd"}))
 
 
 def test_one_variant_alone_has_no_other_to_take_turns_with() -> None:
@@ -173,6 +208,12 @@ def test_a_machine_that_disturbs_all_the_time_ends_invalid_and_not_never() -> No
     judged = judge(simulate(machine))
     assert judged.verdict == "INVALID"
     assert "somebody else was here" in judged.reasons[0]
+
+
+def test_also_on_such_a_machine_every_sample_is_run() -> None:
+    result = simulate(SimulatedMachine(1, QUIET, disturbed=tuple(range(1000))), plan(blocks=6), samples=6)
+    assert {block.sample for block in result.sessions[0].blocks} == set(range(6))
+    assert len(result.sessions[0].blocks) < 12
 
 
 def test_a_block_in_which_something_is_compiled_is_run_again() -> None:
@@ -255,13 +296,16 @@ def test_the_order_is_chosen_by_what_fits_into_memory(tmp_path: Path, monkeypatc
         monkeypatch.setattr(machine, "_memory_bytes", lambda: amount)
 
     remembering(2 * (weights + session.ROOM_PER_WORKER))
-    assert choose_order("auto", 2, asked) == "in turn"
-    assert choose_order("reload", 2, asked) == "reload"
+    assert choose_order("auto", [asked] * 2) == "in turn"
+    assert choose_order("reload", [asked] * 2) == "reload"
     remembering(2 * (weights + session.ROOM_PER_WORKER) - 1)
-    assert choose_order("auto", 2, asked) == "reload"
-    assert choose_order("auto", 1, asked) == "in turn"
+    assert choose_order("auto", [asked] * 2) == "reload"
+    assert choose_order("auto", [asked]) == "in turn"
     with pytest.raises(UserError, match="use --order reload"):
-        choose_order("in-turn", 2, asked)
+        choose_order("in-turn", [asked] * 2)
+    other = dataclasses.replace(asked, model="eventgpt", preset="tiny", weights=None)
+    remembering(weights + 4 * PRESETS["eventgpt"]["tiny"]["parameters"] + 2 * session.ROOM_PER_WORKER)
+    assert choose_order("auto", [asked, other]) == "in turn", "each has its own weights"
     remembering(weights - 1)
     with pytest.raises(UserError, match="use a smaller --preset"):
-        choose_order("auto", 1, asked)
+        choose_order("auto", [asked])

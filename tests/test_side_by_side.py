@@ -1,0 +1,252 @@
+"""Two models on the same scenes: both sessions, what is left of them, and how they go on."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from evbench import compare, journal, side_by_side
+from evbench.errors import UserError
+from evbench.models_report import EQUAL, LENGTHS, OWN, describe, statements
+from evbench.render import to_markdown
+from evbench.results import Result
+from evbench.session import Listener
+from evbench.side_by_side import Asked, Models, carry_out, read
+from evbench.variants import parse
+from tests.command import evbench, interruptible, refused, wait_for
+from tests.examples import PLAN
+from tests.test_climb import Told
+from tests.two_models import EVENTS, VIDEO, make_models, workload
+
+COMMAND = "compare-models --baseline video-llava --optimized eventgpt"
+
+
+@dataclass
+class SimulatedSessions:
+    """Stands in for compare.carry_out."""
+
+    ends: dict[str, BaseException] = field(default_factory=dict)
+    """Name of a folder -> how it ends instead, after its journal was begun."""
+    asked: list[compare.Asked] = field(default_factory=list)
+
+    def carry_out(self, asked: compare.Asked, listener: Listener, write: Callable[[Result, Path], None]) -> Result:
+        self.asked.append(asked)
+        name = asked.folder.name
+        asked.folder.mkdir(parents=True, exist_ok=True)
+        if name in self.ends:
+            (asked.folder / journal.OPENING).write_text("{}")
+            raise self.ends[name]
+        own = asked.workloads["baseline"].stop_at_end
+        result = make_models(own=own, tokens=asked.workloads["baseline"].new_tokens, window=None)
+        write(result, asked.folder)
+        return result
+
+
+@pytest.fixture
+def simulated(monkeypatch: pytest.MonkeyPatch) -> SimulatedSessions:
+    made = SimulatedSessions()
+    monkeypatch.setattr(compare, "carry_out", made.carry_out)
+    return made
+
+
+def asked_for(folder: Path, resume: bool = False, most_tokens: int = 256) -> Asked:
+    numbers = count()
+    both = {"baseline": parse("baseline"), "optimized": parse("baseline")}
+    return Asked(
+        variants={"baseline": both["baseline"], "optimized": both["optimized"]},
+        workloads={
+            "baseline": workload("video-llava", own=False, tokens=50),
+            "optimized": workload("eventgpt", own=False, tokens=50),
+        },
+        most_tokens=most_tokens,
+        plan=PLAN,
+        folder=folder,
+        command="evbench compare-models",
+        resume=resume,
+        wait=True,
+        now=lambda: f"2026-01-01T00:00:{next(numbers):02}Z",
+    )
+
+
+def test_both_lengths_are_sessions_of_their_own_and_written_as_one(simulated: SimulatedSessions, tmp_path: Path) -> None:
+    found = carry_out(asked_for(tmp_path / "out"), Told())
+    assert [asked.folder.name for asked in simulated.asked] == [EQUAL, OWN]
+    for asked in simulated.asked:
+        own = LENGTHS[asked.folder.name]
+        assert {(one.stop_at_end, one.new_tokens) for one in asked.workloads.values()} == {(own, 256 if own else 50)}
+        assert [one.model for one in asked.workloads.values()] == ["video-llava", "eventgpt"]
+        assert not asked.is_of_one_model()
+    assert read(tmp_path / "out") == found
+    told = (tmp_path / "out" / "models.md").read_text(encoding="utf-8")
+    assert told == to_markdown(describe(found.sessions), found.opening.started, found.command)
+    derived = json.loads((tmp_path / "out" / "verdict.json").read_text(encoding="utf-8"))
+    assert derived["exit_code"] == 0 and list(derived["lengths"]) == [EQUAL, OWN] and len(derived["statements"]) == 24
+
+
+def test_what_has_ended_is_not_run_again(simulated: SimulatedSessions, tmp_path: Path) -> None:
+    simulated.ends = {OWN: KeyboardInterrupt()}
+    with pytest.raises(KeyboardInterrupt):
+        carry_out(asked_for(tmp_path / "out"), Told())
+    assert list(read(tmp_path / "out").sessions) == [EQUAL]
+    assert "- Not ended: own-length; go on with --resume." in (tmp_path / "out" / "models.md").read_text(encoding="utf-8")
+    with pytest.raises(UserError, match="holds an earlier session; go on with it by --resume"):
+        carry_out(asked_for(tmp_path / "out"), Told())
+    for other in (
+        asked_for(tmp_path / "out", True, most_tokens=99),
+        replace(asked_for(tmp_path / "out", True), plan=replace(PLAN, blocks=3)),
+    ):
+        with pytest.raises(UserError, match="begun with something else"):
+            carry_out(other, Told())
+    simulated.ends = {}
+    found = carry_out(asked_for(tmp_path / "out", True), Told())
+    assert [(asked.folder.name, asked.resume) for asked in simulated.asked] == [(EQUAL, False), (OWN, False), (OWN, True)]
+    assert list(found.sessions) == [EQUAL, OWN]
+
+
+def test_a_session_that_was_refused_before_its_first_run_leaves_nothing_to_keep(simulated: SimulatedSessions, tmp_path: Path) -> None:
+    simulated.ends = {EQUAL: UserError("another evbench is measuring")}
+    with pytest.raises(UserError, match="another evbench"):
+        carry_out(asked_for(tmp_path / "out"), Told())
+    simulated.ends = {}
+    assert list(carry_out(asked_for(tmp_path / "out"), Told()).sessions) == [EQUAL, OWN]
+
+
+def both(swapped: bool = False) -> dict[str, Result]:
+    return {name: make_models(own=own, tokens=256 if own else 50, noise=0, swapped=swapped) for name, own in LENGTHS.items()}
+
+
+def test_the_report_says_how_many_times_as_long_and_never_faster() -> None:
+    told = describe(both())
+    assert told.headline.startswith("At equal length: end to end takes video-llava 1.4")
+    assert told.second_headline.startswith("At own length: end to end takes video-llava 2.0")
+    assert "a further token takes video-llava 1.25" in told.headline
+    text = to_markdown(told, "2026", "evbench")
+    assert "FASTER here" in text and text.count("FASTER") == 1 and "preserved" in text and text.count("preserved") == 1
+    assert "renders event images from raw events, all of it in its time" in text
+    titles = [table.title for table in told.tables]
+    assert sum(title.startswith("At equal length") for title in titles) == sum(title.startswith("At own length") for title in titles) == 4
+    for table in (*told.tables, *told.appendix):
+        assert all(len(row) == len(table.columns) for row in table.rows), table.title
+        if "where the difference" in table.title:
+            shares = [float(row[3].rstrip("%")) for row in table.rows]
+            assert sum(shares[:-1]) == pytest.approx(100, abs=0.3) and shares[-1] == 100
+
+
+def test_where_event_images_were_made_before_the_report_says_so() -> None:
+    results = {name: make_models(own=own, tokens=256 if own else 50, window=None) for name, own in LENGTHS.items()}
+    assert "rendering them from events is in no stage here" in describe(results).facts["Loading of eventgpt"]
+
+
+def test_where_the_interval_includes_1_no_ratio_is_printed() -> None:
+    results = {EQUAL: make_models(VIDEO, replace(VIDEO, work=EVENTS.work), own=False, tokens=50, noise=0.3)}
+    told = describe(results)
+    assert "shows no difference" in told.headline and told.second_headline == ""
+    row = next(row for row in told.tables[0].rows if row[0] == "end to end")
+    assert row[3] == "-" and row[5] == "no difference found"
+    assert {row[3] for table in told.tables if "where the difference" in table.title for row in table.rows} == {"-"}
+
+
+def test_the_published_table_is_beside_what_was_measured() -> None:
+    ours, theirs = (describe(both(swapped=swapped)) for swapped in (False, True))
+    one, other = (next(table for table in told.tables if table.title.startswith("The published table")) for told in (ours, theirs))
+    assert one == other, "whichever is the baseline"
+    assert one.rows[0] == ("load", "0.7 s", "0.015 s", "46.7", "100 ms", "50.0 ms", "2.000")
+
+
+def test_a_disturbed_session_is_invalid_and_claims_nothing() -> None:
+    results = {EQUAL: make_models(own=False, tokens=50, disturbed=3)}
+    assert describe(results).headline == "At equal length: INVALID: 3 of 6 blocks were disturbed: it was busy"
+    assert side_by_side.judge(results).exit_code == 6
+    assert side_by_side.judge(both()).exit_code == 0
+
+
+def test_the_statements_are_told_in_short_and_in_whole() -> None:
+    short = statements(both())
+    assert (len(short.rows), short.columns) == (24, ("statement", "", "it says", "found"))
+    whole = describe(both()).appendix[0]
+    assert [row[0] for row in whole.rows] == [row[0] for row in short.rows]
+    assert whole.rows[18][2:6] == ("does not hold", "0.0 s", "80.0 ms", "measured here")
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ("compare-models --baseline eventgpt --optimized eventgpt --data set", "both eventgpt: give two models"),
+        (
+            "compare-models --baseline video-lava --optimized eventgpt --data set",
+            "unknown --baseline 'video-lava'; did you mean 'video-llava'?",
+        ),
+        (COMMAND, "give --data, a folder that `evbench scenes make` has made"),
+        (f"{COMMAND} --data none", "none/dataset.json"),
+        (f"{COMMAND} --data none --video a.mp4", "--video would have no effect"),
+        (f"{COMMAND} --data none --stop-at-end", "--stop-at-end would have no effect"),
+        (f"{COMMAND} --data none --throughput 4", "--throughput would have no effect"),
+        (f"{COMMAND} --data none --variant fast", "unknown variant 'fast'"),
+    ],
+)
+def test_a_mistake_is_told_in_one_line(
+    options: str, told: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert told in refused(options, monkeypatch, capsys)
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a set of two scenes."""
+    place = tmp_path_factory.mktemp("scenes")
+    done = evbench("scenes make set --count 2 --seconds 0.5 --seed 4 --size 320x240 --workers 2", place)
+    assert done.returncode == 0, done.stderr
+    return place
+
+
+@pytest.mark.slow
+def test_on_this_machine_both_models_run_are_interrupted_and_go_on(scenes: Path) -> None:
+    asked = f"{COMMAND} --data set --preset tiny --device cpu --blocks 2 --starts 1 --warmup 1 --new-tokens 6 --most-tokens 8 --out out"
+    out = scenes / "out"
+    with interruptible(asked, scenes) as running:
+        first, second = (out / name / "runs.jsonl" for name in LENGTHS)
+        for file, text in ((first, '"block": {'), (out / "models.md", "# "), (second, '"build"'), (second, '"block": {')):
+            wait_for(file, text, 1)
+        running.send_signal(signal.SIGINT)
+        _, told = running.communicate(timeout=30)
+    assert running.returncode == 130, told
+    assert told.splitlines()[-1].endswith("To go on, give the same command with --out out --resume")
+    begun = read(out)
+    assert list(begun.sessions) == [EQUAL]
+    kept = journal.read(out / OWN)
+    done = evbench(f"{asked} --resume", scenes)
+    assert done.returncode in (0, 6), done.stderr
+    found = read(out)
+    assert found.sessions[EQUAL] == begun.sessions[EQUAL]
+    assert found.sessions[OWN].sessions[0].blocks[: len(kept.blocks)] == tuple(kept.blocks)
+    _is_of_two_models(found)
+    for words in ("At equal length", "At own length", "where the difference", "The published table", "does not hold", "eventgpt says"):
+        assert words in done.stdout
+    assert "Traceback" not in done.stderr
+    assert (out / "models.md").read_text(encoding="utf-8") == to_markdown(describe(found.sessions), found.opening.started, found.command)
+    refused_variant = evbench(f"{COMMAND} --data set --device cpu --variant baseline+decode=dali --out other", scenes)
+    assert (refused_variant.returncode, len(refused_variant.stderr.splitlines())) == (2, 1)
+    assert "cannot run here" in refused_variant.stderr and not (scenes / "other").exists()
+
+
+def _is_of_two_models(found: Models) -> None:
+    for name, own in LENGTHS.items():
+        result = found.sessions[name]
+        sides = result.variants()
+        assert [side.workload.model for side in sides.values()] == ["video-llava", "eventgpt"]
+        assert {side.workload.stop_at_end for side in sides.values()} == {own}
+        assert len({side.builds[0].weights_fingerprint for side in sides.values()}) == 2
+        assert result.outputs is None, "two models are not to say the same"
+        ours, theirs = ([(run.block, run.sample) for run in side.timed()] for side in sides.values())
+        assert sorted(map(str, ours)) == sorted(map(str, theirs)), "the same scenes, block by block"
+        turns = sorted(run.turn for side in sides.values() for run in side.runs)
+        assert turns == list(range(len(turns))) or name == OWN, "in turn"
+        assert all(side.proofs for side in sides.values())
+        assert {run.work.visual_tokens for run in sides["baseline"].timed()} == {2056}
+        assert {run.work.visual_tokens for run in sides["optimized"].timed()} == {582}
