@@ -625,17 +625,21 @@ def _pictures(work: Work, policy: str) -> str:
     return f"{len(indices)} frames {size}: {' '.join(map(str, indices))} ({policy})"
 
 
-def list_variants(obstacles: dict[str, str]) -> tuple[Table, Table]:
-    """All variants with what keeps them from running here, and what each choice means."""
-    parts = tuple(CHOICES)
-    variants = tuple((name, *variant.choices().values(), obstacles[name] or "yes") for name, variant in VARIANTS.items())
+def list_variants(obstacles: dict[str, str]) -> tuple[Table, ...]:
+    """All variants, what keeps them from running here (name -> reason, empty if nothing does), and what each choice means."""
+    rows = tuple((name, *variant.choices().values(), "no" if obstacles[name] else "yes") for name, variant in VARIANTS.items())
+    lacking = tuple((name, reason) for name, reason in obstacles.items() if reason)
     choices = tuple(
         (part, name, _told_kinds(part, choice), ", ".join(choice.needs) or "-", choice.meaning)
         for part, named in CHOICES.items()
         for name, choice in named.items()
     )
-    columns = ("part", "choice", "for", "needs", "meaning")
-    return Table("Variants", ("variant", *parts, "runs here"), variants), Table("Choices", columns, choices)
+    tables = (
+        Table("Variants", ("variant", *CHOICES, "runs here"), rows),
+        Table("What is missing here", ("variant", "reason"), lacking),
+        Table("Choices", ("part", "choice", "for", "needs", "meaning"), choices),
+    )
+    return tuple(table for table in tables if table.rows)
 
 
 def _told_kinds(part: str, choice: Choice) -> str:

@@ -130,6 +130,9 @@ def test_a_difference_that_has_no_effect_on_the_input_is_told_as_such() -> None:
 
 def test_choices_are_listed_with_the_input_that_they_are_for() -> None:
     _, choices = report.list_variants(dict.fromkeys(VARIANTS, ""))
+    assert [table.title for table in report.list_variants(dict.fromkeys(VARIANTS, "") | {"optimized": "lacks it"})][
+        1
+    ] == "What is missing here"
     told = {row[:2]: row[2] for row in choices.rows}
     assert told[("render", "triton")] == "raw events"
     assert told[("decode", "dali")] == "a video, event images"
