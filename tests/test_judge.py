@@ -66,6 +66,13 @@ def test_no_claim_is_made_below_the_noise_floor_of_this_machine() -> None:
     assert judged.verdict == Verdict.FASTER
 
 
+@pytest.mark.parametrize(("part", "verdict"), [("render", Verdict.FASTER), ("vision", Verdict.INCONCLUSIVE)])
+def test_a_part_without_effect_on_the_input_needs_no_proof_and_any_other_does(part: str, verdict: Verdict) -> None:
+    """Nothing is rendered for a video."""
+    side = dataclasses.replace(make_side(), choices={"decode": "plain", part: "loop"})
+    assert judge(make_result(scaled(side, 0.5), baseline=side)).verdict == verdict
+
+
 def test_an_interval_that_reaches_over_the_line_is_inconclusive() -> None:
     side, faster = make_side(), scaled(make_side(), 0.9)
     mixed = tuple(theirs if theirs.block in (0, 3, 4, 8) else ours for ours, theirs in zip(side.runs, faster.runs, strict=True))

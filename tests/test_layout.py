@@ -32,7 +32,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "lock": {"errors"},
     "floors": {"errors", "results", "files", "encoding"},
     "demands": {"errors", "results", "statistics"},
-    "judge": {"results", "statistics", "demands", "differences", "equivalence"},
+    "judge": {"results", "variants", "statistics", "demands", "differences", "equivalence"},
     "planted": {"results", "stages"},
     "selftest": {"results", "statistics", "judge", "planted", "render", "units"},
     "preparations": {"results"},

@@ -54,7 +54,9 @@ def test_stages_have_a_track_of_their_own_with_a_stamp_above(recorded: tuple[Tra
     stamp = one(trace.events, cat="evbench")
     assert stamp["name"].startswith("COMPLETE: ")
     about = trace.header["evbench"]
-    assert (about["variant"], about["stamp"], about["losses"]) == ("baseline, 5 of 7 new tokens", stamp["name"], [])
+    assert (about["variant"], about["new tokens"], about["stamp"], about["losses"]) == ("baseline", "5 of 7", stamp["name"], [])
+    names = [event["args"]["name"] for event in trace.events if event.get("name") == "process_name"]
+    assert any(name.endswith(": baseline, 5 of 7 new tokens") for name in names), "that it is shortened can be read"
     assert traced.completeness.losses == ()
     assert completeness.again(Timeline(trace.events, "x"), trace).losses == ()
     assert set(traced.completeness.slowdown) == set(STAGES)

@@ -199,7 +199,13 @@ def finish(
     _raise_stages(timeline, trace.events, stamp(found))
     trace.events[:] = named(trace.events, "", order.shown())
     counted = count(timeline, trace.events)
-    trace.header["evbench"] = {"variant": order.shown(), "stamp": stamp(found), "losses": list(found.losses), "counts": counted}
+    trace.header["evbench"] = {
+        "variant": order.title,
+        "new tokens": f"{order.new_tokens} of {order.of_tokens}",
+        "stamp": stamp(found),
+        "losses": list(found.losses),
+        "counts": counted,
+    }
     return timeline, found
 
 
