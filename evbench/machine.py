@@ -31,7 +31,6 @@ PACKAGES = (
     "nvidia-dali-cuda130",
     "flash-attn",
     "flash-attn-4",
-    "quack-kernels",
     "av",
     "pillow",
     "numpy",
@@ -155,10 +154,6 @@ def _no_flash4(device: str) -> str | None:
     return None if _version("flash-attn-4") else "needs flash-attn-4, which is not installed (pip install flash-attn-4)"
 
 
-def _no_quack(device: str) -> str | None:
-    return None if _version("quack-kernels") else "needs quack-kernels, which is not installed (pip install quack-kernels)"
-
-
 NEEDS: dict[str, Callable[[str], str | None]] = {
     "NVIDIA GPU": _no_gpu,
     "NVIDIA DALI": _no_dali,
@@ -167,7 +162,6 @@ NEEDS: dict[str, Callable[[str], str | None]] = {
     "flash-attn": _no_flash2,
     "FlashAttention 3": _no_flash3,
     "flash-attn-4": _no_flash4,
-    "quack-kernels": _no_quack,
 }
 """Name of a need -> function of the device that says what is missing and how to get it, or None."""
 

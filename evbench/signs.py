@@ -61,7 +61,6 @@ POOLED, TOKENS = (rf"function:evbench\.pipelines\.eventgpt\.Pooling{{}}\.{method
 
 REPLAY = r"runtime:cudaGraphLaunch$"
 REPLAYED = r"function:evbench\.pipelines\.capture\.Replayed\.__call__$"
-QUACK = r"kernel:kernel_cutlass_\w*quack"
 LANGUAGE_MODEL = r"function:transformers\.[\w.]+\.LlamaModel\.forward$"
 LOOP = r"function:evbench\.pipelines\.generate\.StaticLoop\.__call__$"
 TOWER_SEEN = {"vision": ("eager", "batched", "compile")}
@@ -207,14 +206,6 @@ SIGNS: dict[str, dict[str, tuple[Sign, ...]]] = {
             Sign("vision", "call of a captured tower", REPLAYED),
             Sign("vision", "replay of a CUDA graph", REPLAY),
             Sign("vision", "Triton kernels of the compiler", TRITON),
-            Sign("vision", "compiled graph run by itself", COMPILED, "never"),
-            Sign("vision", "layers of transformers", LAYER, "never"),
-            Sign("vision", "matrix product with its activation inside", QUACK, "never"),
-        ),
-        "graph-fused": (
-            Sign("vision", "call of a captured tower", REPLAYED),
-            Sign("vision", "replay of a CUDA graph", REPLAY),
-            Sign("vision", "matrix product with its activation inside", QUACK),
             Sign("vision", "compiled graph run by itself", COMPILED, "never"),
             Sign("vision", "layers of transformers", LAYER, "never"),
         ),

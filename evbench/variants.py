@@ -14,7 +14,7 @@ Decode = Literal["plain", "threaded", "dali"]
 Render = Literal["loop", "vectorised", "triton"]
 Preprocess = Literal["processor", "direct", "dali", "triton", "exact"]
 Attention = Literal["eager", "sdpa", "sdpa-flash", "flash2", "flash3", "flash4"]
-Vision = Literal["eager", "batched", "compile", "graph", "graph-fused"]
+Vision = Literal["eager", "batched", "compile", "graph"]
 Pooling = Literal["last", "first"]
 Generate = Literal["dynamic", "transformers-static", "static", "static-compile", "graph", "at-once"]
 Prefill = Literal["eager", "compile"]
@@ -95,8 +95,6 @@ CHOICES: dict[str, dict[str, Choice]] = {
         "compile": Choice("the same, one torch.compile graph", ("C++ compiler",)),
         "graph": Choice("the same with query, key and value as one matrix, each layer compiled, all of it replayed as a CUDA graph",
                         ("NVIDIA GPU", "C++ compiler")),
-        "graph-fused": Choice("the same, each activation inside the matrix product in front of it: a kernel of the package quack-kernels",
-                              ("NVIDIA GPU", "C++ compiler", "quack-kernels")),
     },
     "pooling": {
         "last": Choice("as published: projector and adaptor on every token of every image, then the means over time and space"),

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch.nn.functional import layer_norm, linear, pad
+from transformers.activations import ACT2FN
 
-from evbench.pipelines.activation import Raise, apart
 from evbench.pipelines.attention import Attend
 
 ALIGNED = 8
@@ -43,13 +44,12 @@ class Layer:
 class FusedClip:
     """[images, 3, height, width] -> [images, tokens, hidden]: hidden state behind some of the layers, class token first."""
 
-    def __init__(self, tower: Any, layers: int, attend: Attend, *, compiled: bool, raised: Raise = apart) -> None:
+    def __init__(self, tower: Any, layers: int, attend: Attend, *, compiled: bool) -> None:
         """
         Args:
             tower: transformers' CLIPVisionModel.
             layers: how many of its layers are used.
             compiled: whether a layer is compiled, once for all of them.
-            raised: how the wide half of an MLP is made.
         """
         config, embeddings = tower.config, tower.embeddings
         self._patch, self._heads, self._epsilon = config.patch_size, config.num_attention_heads, config.layer_norm_eps
@@ -62,8 +62,8 @@ class FusedClip:
         self._positions = positions[1:]
         self._before = Affine.of(tower.pre_layrnorm)
         self._layers = [_fused(layer) for layer in tower.encoder.layers[:layers]]
-        self._activation: str = config.hidden_act
-        self._attend, self._raised = attend, raised
+        self._activation: Callable[[torch.Tensor], torch.Tensor] = ACT2FN[config.hidden_act]
+        self._attend = attend
         self._run = torch.compile(self._layer, fullgraph=True, dynamic=False) if compiled else self._layer
 
     def __call__(self, pixels: torch.Tensor) -> torch.Tensor:
@@ -90,8 +90,8 @@ class FusedClip:
         query, key, value = projected.view(*hidden.shape[:2], 3, self._heads, self._size).unbind(dim=2)
         mixed = self._attend(query, key, value, False, self._size**-0.5)
         hidden = hidden + _through(mixed.flatten(2), layer.output)
-        wide = self._raised(self._normal(hidden, layer.before_mlp), layer.up.weight, layer.up.bias, self._activation)
-        return hidden, _through(wide, layer.down)
+        raised = self._activation(_through(self._normal(hidden, layer.before_mlp), layer.up))
+        return hidden, _through(raised, layer.down)
 
     def _normal(self, hidden: torch.Tensor, norm: Affine) -> torch.Tensor:
         return layer_norm(hidden, norm.weight.shape, norm.weight, norm.bias, self._epsilon)

@@ -16,6 +16,8 @@ from evbench.pipelines.event_images import EventImages
 
 THREADS = 5
 """A picture each: PNG is unpacked by the CPU, also where its pixels end on the GPU."""
+DEPTH, KIND, PALETTE = 24, 25, 3
+"""Where a PNG's header tells its bits and its kind of colours, and the kind with a palette (PNG specification, 11.2.1)."""
 
 
 class DaliImages:
@@ -35,6 +37,9 @@ class DaliImages:
         files = events.find(path)
         sizes = [events.size(file) for file in files]
         encoded = [np.frombuffer(bytearray(file.read_bytes()), np.uint8) for file in files]
+        for file, content in zip(files, encoded, strict=True):
+            if content[KIND] == PALETTE and content[DEPTH] < 8:  # on a GPU such a picture was seen to come out as another one
+                raise UserError(f"{file} has a palette of {content[DEPTH]} bits, and DALI gets such wrong on a GPU; use decode=threaded")
         if self._copies is None and self._device == "cuda":
             self._copies = Copies()
         if self._copies is not None:

@@ -18,8 +18,7 @@ from torch import nn
 from transformers import AutoTokenizer, CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModel, LlamaConfig, LlamaForCausalLM
 
 from evbench.errors import UserError
-from evbench.pipelines import activation, attention, checkpoint, event_files, events, presets
-from evbench.pipelines.activation import Raise
+from evbench.pipelines import attention, checkpoint, event_files, events, presets
 from evbench.pipelines.capture import Replayed
 from evbench.pipelines.clip import FusedClip
 from evbench.pipelines.dali_pixels import DaliValues
@@ -140,10 +139,10 @@ def batched(model: EventGPTModel, pooling: Pooling) -> Map:
     return lambda pixels: pool(pooling.tokens(model.seen(pixels)))
 
 
-def replayed(model: EventGPTModel, pooling: Pooling, choice: str, raised: Raise) -> Map:
+def replayed(model: EventGPTModel, pooling: Pooling, choice: str) -> Map:
     """The same with fused projections and compiled layers, as a CUDA graph. `choice` is one of attention."""
     layers = len(model.visual_tower.encoder.layers)
-    tower = FusedClip(model.visual_tower, layers, attention.ATTEND[choice], compiled=True, raised=raised)
+    tower = FusedClip(model.visual_tower, layers, attention.ATTEND[choice], compiled=True)
     return Replayed(lambda pixels: pool(pooling.tokens(tower(pixels))))
 
 
@@ -151,8 +150,7 @@ ENCODERS: dict[str, Callable[[EventGPTModel, Pooling, Variant], Map]] = {
     "eager": lambda model, pooling, _: one_by_one(model, pooling),
     "batched": lambda model, pooling, _: batched(model, pooling),
     "compile": lambda model, pooling, _: torch.compile(batched(model, pooling), fullgraph=True, dynamic=False),
-    "graph": lambda model, pooling, variant: replayed(model, pooling, variant.attention, activation.apart),
-    "graph-fused": lambda model, pooling, variant: replayed(model, pooling, variant.attention, activation.inside_of(model.visual_tower)),
+    "graph": lambda model, pooling, variant: replayed(model, pooling, variant.attention),
 }
 """Functions of [images, 3, height, width], up to the pooling: [1, images + tokens, hidden]."""
 

@@ -22,8 +22,7 @@ from transformers import (
 )
 
 from evbench.errors import UserError
-from evbench.pipelines import activation, attention, checkpoint, presets
-from evbench.pipelines.activation import Raise
+from evbench.pipelines import attention, checkpoint, presets
 from evbench.pipelines.capture import Replayed
 from evbench.pipelines.clip import FusedClip
 from evbench.pipelines.dali_pixels import DaliValues
@@ -260,9 +259,9 @@ def _used_layers(model: Any) -> int:
     return max(states[layer] for layer in ([chosen] if isinstance(chosen, int) else chosen))
 
 
-def replayed(model: Any, choice: str, raised: Raise) -> Encode:
+def replayed(model: Any, choice: str) -> Encode:
     """The same with fused projections and compiled layers, as a CUDA graph. `choice` is one of attention."""
-    tower = FusedClip(model.model.video_tower, _one_depth(model), attention.ATTEND[choice], compiled=True, raised=raised)
+    tower = FusedClip(model.model.video_tower, _one_depth(model), attention.ATTEND[choice], compiled=True)
     return Replayed(lambda pixels: torch.as_tensor(model.model.multi_modal_projector(tower(pixels.flatten(0, 1)))))
 
 
@@ -270,8 +269,7 @@ ENCODERS: dict[str, Callable[[Any, Variant], Encode]] = {
     "eager": lambda model, _: as_published(model),
     "batched": lambda model, _: used_layers(model),
     "compile": lambda model, _: torch.compile(used_layers(model), fullgraph=True, dynamic=False),
-    "graph": lambda model, variant: replayed(model, variant.attention, activation.apart),
-    "graph-fused": lambda model, variant: replayed(model, variant.attention, activation.inside_of(model.model.video_tower)),
+    "graph": lambda model, variant: replayed(model, variant.attention),
 }
 
 

@@ -63,7 +63,8 @@ def skip_unless_there(choice: str) -> None:
 def test_each_library_is_attention_on_the_gpu(choice: str) -> None:
     skip_unless_there(choice)
     alike = [(8, 257, 16, 16, 64), (5, 577, 16, 16, 64), (1, 641, 32, 32, 128), (1, 2076, 32, 32, 128), (1, 1, 32, 32, 128)]
-    require_exact(choice, torch.bfloat16, 2e-2, alike)
+    # Written out, scores are rounded before their softmax, and one of 16 by as much as 3 %. The kernels keep them in float32.
+    require_exact(choice, torch.bfloat16, 3e-2 if choice == "eager" else 2e-2, alike)
 
 
 @pytest.mark.gpu

@@ -47,7 +47,6 @@ SAVED: dict[str, tuple[Image.Image, dict[str, Any]]] = {
     "1x1": (noise("RGB", 1, 1), {}),
     "grey": (noise("L"), {}),
     "palette": (noise().convert("P"), {}),
-    "palette of 4 bits": (noise().quantize(12), {"bits": 4}),
     "1 bit": (noise("L").convert("1"), {}),
     "alpha": (noise("RGBA"), {}),
     "grey with alpha": (noise("LA"), {}),
@@ -81,6 +80,13 @@ def test_the_images_of_a_sample_are_those_of_pil_also_where_they_differ_in_size(
     for number, (picture, options) in enumerate(SAVED.values()):
         picture.save(tmp_path / f"{number}.png", **options)
     require_those_of_pil(tmp_path)
+
+
+@pytest.mark.parametrize(("colours", "bits"), [(2, 1), (4, 2), (12, 4)])
+def test_a_small_palette_is_refused(colours: int, bits: int, tmp_path: Path) -> None:
+    noise().quantize(colours).save(tmp_path / "0.png", bits=bits)
+    with pytest.raises(UserError, match=rf"0\.png has a palette of {bits} bits, and DALI gets such wrong on a GPU; use decode=threaded"):
+        DaliImages(DEVICE)(tmp_path)
 
 
 def test_a_pipeline_serves_several_samples_and_what_it_made_stays() -> None:
