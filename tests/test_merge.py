@@ -11,7 +11,7 @@ import pytest
 from evbench.results import STAGES, Role
 from evbench.traces import chrome
 from evbench.traces.chrome import Event, Trace, slices
-from evbench.traces.merge import Side, merge
+from evbench.traces.merge import COMPARISON, Side, merge
 from evbench.traces.timeline import Timeline
 from tests.traces import arrow, call, kernel, launched, one, operation, stages
 
@@ -52,6 +52,15 @@ def test_aligned_each_stage_begins_where_the_slower_side_has_reached_it() -> Non
     kernels = [event for event in events if event.get("cat") == "kernel"]
     assert [event["ts"] for event in kernels] == [290, 275]
     assert [event["dur"] for event in kernels] == [60, 10]
+
+
+def test_what_followed_something_to_the_nanosecond_still_does() -> None:
+    """Moved by parts of a nanosecond, each end would be rounded by itself."""
+    first, second = 5051.3486328125, 5051.3486328125 + 23.263671875
+    following = [*stages(start=5000.0004, length=200, gap=5), *launched(1, 5210, first, 23.263671875), *launched(2, 5211, second, 28.736)]
+    one, other = [event for event in merged(True, slow(), following) if event.get("cat") == "kernel"][-2:]
+    ends = [round(float(moment) * 1e3, 6) for moment in (one["ts"], one["dur"], other["ts"])]
+    assert ends[0] + ends[1] == ends[2] and all(moment == int(moment) for moment in ends)
 
 
 def test_a_kernel_goes_with_its_launch_and_its_arrow_with_it() -> None:
@@ -130,7 +139,7 @@ def test_of_recorded_traces_nothing_is_dropped_and_nothing_goes_back(aligned: bo
     events = merge(sides, TOLD, aligned).events
     for kind in "XiCsf":
         own = sum(event["ph"] == kind for one_side in sides.values() for event in one_side.trace.events)
-        assert sum(event["ph"] == kind and event.get("cat") != "evbench" for event in events) == own
+        assert sum(event["ph"] == kind and event["pid"] != COMPARISON for event in events) == own
     assert min(event["ts"] for event in events if "ts" in event) == 0
     assert all(event["dur"] >= 0 for event in slices(events))
     for place, role in enumerate(ROLES, 1):

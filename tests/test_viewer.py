@@ -18,7 +18,8 @@ from tests.perfetto import browser_path, chromium, opened
 from tests.traces import profile_tiny
 
 ROOT = Path(__file__).parent.parent
-H200 = ROOT / "profiles" / "h200" / "video-llava-small"
+H200 = ROOT / "profiles" / "h200"
+RECORDED = ("video-llava-small", "video-llava-7b")
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(browser_path() is None, reason="no Chromium here; apt-get install chromium"),
@@ -40,7 +41,7 @@ def browser() -> Iterator[Any]:
         yield found
 
 
-@pytest.fixture(scope="module", params=["cpu", "h200"])
+@pytest.fixture(scope="module", params=["cpu", *RECORDED])
 def traces(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Traces:
     folder = tmp_path_factory.mktemp("traces")
     roles: tuple[Role, ...] = ("baseline", "optimized")
@@ -49,10 +50,10 @@ def traces(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         for role, file in files.items():
             profile_tiny(role, file)
     else:
-        files = {role: H200 / f"trace-{role}.json.gz" for role in roles}
+        files = {role: H200 / request.param / f"trace-{role}.json.gz" for role in roles}
     read = {role: chrome.read(file) for role, file in files.items()}
     sides = {role: Side(read[role], Timeline(read[role].events, files[role]), role) for role in roles}
-    told = report.of_stages(results.read(H200))
+    told = report.of_stages(results.read(H200 / RECORDED[0]))
     merged = Traces(files["baseline"], folder / "as-it-ran.json.gz", folder / "aligned.json.gz")
     chrome.write(merge(sides, told, aligned=False), merged.as_it_ran)
     chrome.write(merge(sides, told, aligned=True), merged.aligned)

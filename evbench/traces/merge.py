@@ -23,6 +23,8 @@ FIRST_GPU = 5_000_000
 COMPARISON = 1
 """Number of the process that shows both sides' stages."""
 RULER = "evbench ruler"
+NANOSECONDS = 3
+"""Decimal places of a microsecond."""
 Move = Callable[[Event], tuple[float, float]]
 """Where an event begins and ends."""
 
@@ -104,9 +106,10 @@ def _side(side: Side, role: Role, number: int, shifts: Sequence[float]) -> list[
                 event["args"] = {"sort_index": PROCESSES * number + (int(original["args"]["sort_index"]) >= FIRST_GPU)}
         else:
             start, finish = move(original)
-            event["ts"] = max(0.0, start)  # a time of years in microseconds is exact to a nanosecond only
+            # Perfetto counts whole nanoseconds. Both ends are rounded, so that what followed something still does.
+            event["ts"] = max(0.0, round(start, NANOSECONDS))
             if original["ph"] == "X":
-                event["dur"] = max(0.0, finish - start)
+                event["dur"] = max(0.0, round(round(finish, NANOSECONDS) - event["ts"], NANOSECONDS))
             _identify(event, IDENTITIES * number)
         moved.append(event)
     return moved
