@@ -20,12 +20,11 @@ import numpy as np
 import numpy.typing as npt
 
 from evbench.errors import UserError
+from evbench.pipelines.event_images import SLICES
 from evbench.pipelines.event_readers import COLUMNS, FOREIGN, MOST, READERS, Column, Columns, Reader, end_of, told_milliseconds, told_window
 from evbench.pipelines.event_stream import EventStream
 from evbench.results import EventWindow
 
-SLICES = 5
-"""Event images that are made of a window."""
 MEMORY = 16 * 2**30
 """Bytes that the process may take in which a file is tried."""
 SECONDS = 300

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from evbench.pipelines.event_stream import EventStream
 from evbench.scenes import event_camera
-from evbench.scenes.event_camera import REFRACTORY, Events, Sensor, response, watch
+from evbench.scenes.event_camera import REFRACTORY, Sensor, response, watch
 from evbench.scenes.world import Actor, imagine
 
 
@@ -47,13 +48,13 @@ def test_a_pixel_that_has_fired_is_silent_for_a_while() -> None:
 
 
 @pytest.fixture(scope="module")
-def seen() -> Events:
+def seen() -> EventStream:
     car = Actor("car", "black", "near lane", 1, 0.0, 0.4, 1, 1.0, 0.0)
     scene = replace(imagine(0, 0), dusk=False, backdrop="hills", pan=0.0, approach=0.0, actors=(car,))
     return watch(scene, 0.1, (0,))
 
 
-def test_events_are_in_order_and_in_range(seen: Events) -> None:
+def test_events_are_in_order_and_in_range(seen: EventStream) -> None:
     assert [array.dtype.name for array in (seen.x, seen.y, seen.t, seen.p)] == ["uint16", "uint16", "int64", "uint8"]
     assert (np.diff(seen.t) >= 0).all()
     assert 0 <= seen.t[0] <= seen.t[-1] < 100_000
@@ -62,7 +63,7 @@ def test_events_are_in_order_and_in_range(seen: Events) -> None:
     assert set(seen.p) == {0, 1}
 
 
-def test_a_dark_car_that_drives_to_the_right_darkens_in_front_of_it(seen: Events) -> None:
+def test_a_dark_car_that_drives_to_the_right_darkens_in_front_of_it(seen: EventStream) -> None:
     body = (seen.y > 0.76 * 480) & (seen.y < 0.84 * 480)
     front, rear = ((seen.x > low) & (seen.x < high) for low, high in ((380, 410), (228, 258)))
     assert seen.p[body & front].mean() < 0.3
@@ -71,5 +72,5 @@ def test_a_dark_car_that_drives_to_the_right_darkens_in_front_of_it(seen: Events
     assert (body & (front | rear)).sum() > 3 * elsewhere.sum(), "with the camera at rest, the sky makes noise only"
 
 
-def test_times_lie_between_the_subframes_too(seen: Events) -> None:
+def test_times_lie_between_the_subframes_too(seen: EventStream) -> None:
     assert len(set(seen.t % 1000)) > 500

@@ -156,12 +156,11 @@ def write_clip(path: Path, scene: Scene, seconds: float, width: int, height: int
         container.mux(stream.encode())
 
 
-def write_event_images(folder: Path, events: event_camera.Events) -> list[str]:
+def write_event_images(folder: Path, events: EventStream) -> list[str]:
     """Five images of equal event count. Returns their names."""
     folder.mkdir(parents=True, exist_ok=True)
     names = []
-    stream = EventStream(events.x, events.y, events.t, events.p, (event_camera.HEIGHT, event_camera.WIDTH))
-    for index, image in enumerate(vectorised(stream, "sensor").pixels):
+    for index, image in enumerate(vectorised(events, "sensor").pixels):
         names.append(f"{index}.png")
         Image.fromarray(np.asarray(image)).save(folder / names[-1])
     return names

@@ -8,12 +8,12 @@ from pixel to pixel, the refractory time and the background noise.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from evbench.pipelines.event_stream import EventStream
 from evbench.scenes.draw import LUMA_MIX, draw, pack
 from evbench.scenes.world import Scene
 
@@ -32,18 +32,6 @@ CHUNK = 40
 """Sub-frames that are drawn at once."""
 
 
-@dataclass(frozen=True)
-class Events:
-    """In order of time."""
-
-    x: npt.NDArray[np.uint16]
-    y: npt.NDArray[np.uint16]
-    t: npt.NDArray[np.int64]
-    """Microseconds from the start."""
-    p: npt.NDArray[np.uint8]
-    """1 brighter, 0 darker."""
-
-
 def response(luminance: torch.Tensor) -> torch.Tensor:
     """Digital numbers, 0 to 255 -> log intensity, linear near black."""
     slope = math.log(LINEAR_BELOW) / LINEAR_BELOW
@@ -55,7 +43,7 @@ def thresholds(random: np.random.Generator, shape: tuple[int, ...]) -> npt.NDArr
     return np.clip(random.normal(THRESHOLD, SPREAD, shape), LEAST_THRESHOLD, None).astype(np.float32)
 
 
-def watch(scene: Scene, seconds: float, seed: tuple[int, ...]) -> Events:
+def watch(scene: Scene, seconds: float, seed: tuple[int, ...]) -> EventStream:
     """Everything the camera reports of the scene from 0 to `seconds`. The same for the same seed."""
     random = np.random.default_rng(seed)
     packed = pack([scene], "cpu", LUMA_MIX)
@@ -70,16 +58,17 @@ def watch(scene: Scene, seconds: float, seed: tuple[int, ...]) -> Events:
     found.append(_noise(random, NOISE[scene.dusk], seconds))
     place, time, polarity = (np.concatenate(parts) for parts in zip(*found, strict=True))
     order = np.argsort(time, kind="stable")
-    stream = Events(
+    stream = EventStream(
         x=(place[order] % WIDTH).astype(np.uint16),
         y=(place[order] // WIDTH).astype(np.uint16),
         t=(time[order] * 1e6).astype(np.int64),
         p=polarity[order].astype(np.uint8),
+        sensor=(HEIGHT, WIDTH),
     )
     return rested(stream, round(seconds * 1e6))
 
 
-def rested(events: Events, end: int) -> Events:
+def rested(events: EventStream, end: int) -> EventStream:
     """Without the events that a pixel reports within its refractory time, true or false ones, and those at or after `end` (us)."""
     kept = events.t < end
     place = events.y.astype(np.int64) * WIDTH + events.x
@@ -90,7 +79,7 @@ def rested(events: Events, end: int) -> Events:
         # An event counts from the last one that is kept: of a run of early ones only the first goes, then the rest is looked at anew.
         first = early & ~np.concatenate([[False], early[:-1]])
         if not first.any():
-            return Events(events.x[kept], events.y[kept], events.t[kept], events.p[kept])
+            return EventStream(events.x[kept], events.y[kept], events.t[kept], events.p[kept], events.sensor)
         kept[by_pixel[1:][first]] = False
 
 
