@@ -256,6 +256,27 @@ def test_no_tie_is_near_where_the_other_side_would_not_think_of_the_token() -> N
     assert found[("generate", "chained", "tokens")].grade == "fail"
 
 
+def test_a_tie_may_be_of_three_tokens() -> None:
+    """Each side likes a third one as much, so that of the other's token it has two before it."""
+    given = near_tie(0.0005)
+    for arrays in (given.baseline.arrays, given.optimized.arrays):
+        logits = arrays["generate"][2]
+        logits[11] = logits[[3, 7]].max() - 1e-4
+    found = graded(given)[("generate", "chained", "tokens")]
+    assert (found.grade, found.place) == ("warn", "position 2")
+
+
+@pytest.mark.parametrize(("side", "token", "told"), [("baseline", 3, "the baseline"), ("optimized", 7, "the other side")])
+def test_a_tie_of_the_reference_is_none_of_a_side_that_ranks_the_token_far_below(side: str, token: int, told: str) -> None:
+    given = near_tie(0.0005)
+    logits = getattr(given, side).arrays["generate"][2]
+    logits[token] = logits.max() - 0.7
+    found = graded(given)[("generate", "chained", "tokens")]
+    assert (found.grade, found.place) == ("fail", "position 2")
+    assert found.figure == pytest.approx(0.7, abs=1e-3)
+    assert found.told == f"tokens 7 and 3, of which {told} has one 0.7 nats below its likeliest"
+
+
 def test_every_timed_run_is_looked_at() -> None:
     assert failing(sides(answers=(TOKENS, (4, 2, 7, 1, 11)))) == {("generate", "chained", "tokens")}
     assert failing(sides(usual=(TOKENS, (4, 2, 7, 1, 11)))) == {("generate", "twice", "tokens")}
