@@ -6,8 +6,8 @@ import dataclasses
 import datetime
 import shlex
 import sys
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -35,7 +35,7 @@ from evbench import (
     variants,
     workload,
 )
-from evbench.console import complain, screen, show_progress, tell
+from evbench.console import Telling, complain, screen, show_progress, tell
 from evbench.errors import UserError
 from evbench.files import write_whole
 from evbench.judge import judge
@@ -173,16 +173,12 @@ def scenes_make_command(
     from evbench.scenes.index import INDEX
 
     order = dataset.Order(folder, seed, count, seconds, *_size(size))
-    try:
+    with _working(lambda: f"the scenes that are done are in {folder / INDEX}") as progress:
         dataset.open_folder(order)
-        with show_progress() as progress:
-            progress.step("scenes", 0, count)
-            with closing(dataset.make(order, workers or machine.cores())) as made:
-                for done in made:
-                    progress.step("scenes", done, count)
-    except KeyboardInterrupt:
-        complain(f"interrupted; the scenes that are done are in {folder / INDEX}")
-        raise typer.Exit(130) from None
+        progress.step("scenes", 0, count)
+        with closing(dataset.make(order, workers or machine.cores())) as made:
+            for done in made:
+                progress.step("scenes", done, count)
     tell(f"Written to {folder}: {INDEX}, mp4, events, event_images")
 
 
@@ -285,15 +281,31 @@ def _folder(options: Options, now: str, model: str) -> Path:
 
 
 def _carry_out(order: compare.Asked) -> Result:
+    with _working(lambda: f"the runs that ended are in {order.folder / 'runs.jsonl'}", _how_to_go_on(order.folder)) as progress:
+        return compare.carry_out(order, progress)
+
+
+@contextmanager
+def _working(left: Callable[[], str], advice: str = "") -> Iterator[Telling]:
+    """Shows progress. What is interrupted, or loses a worker, ends with a line and the exit code of that.
+
+    Args:
+        left: what there is after an interruption, as it is then.
+        advice: a sentence on what to do about either.
+    """
     try:
         with show_progress() as progress:
-            return compare.carry_out(order, progress)
+            yield progress
     except KeyboardInterrupt:
-        complain(f"interrupted; the runs that ended are in {order.folder / 'runs.jsonl'}. {_how_to_go_on(order.folder)}")
+        complain(_sentences(f"interrupted; {left()}", advice))
         raise typer.Exit(130) from None
     except WorkerDied as error:
-        complain(f"{error}. {_how_to_go_on(order.folder)}")
+        complain(_sentences(str(error), advice))
         raise typer.Exit(1) from None
+
+
+def _sentences(told: str, advice: str) -> str:
+    return f"{told}. {advice}" if advice else told
 
 
 def _how_to_go_on(folder: Path) -> str:
@@ -339,14 +351,10 @@ def ladder_command(
         wait=options.wait,
         now=_now,
     )
-    try:
-        with show_progress() as progress:
-            if few := ladder.too_few(steps, asked, plan):
-                progress.say(few)
-            rungs = climb.climb(order, progress)
-    except KeyboardInterrupt:
-        complain(f"interrupted; the comparisons that ended are told in {folder / climb.TOLD}. {_how_to_go_on(folder)}")
-        raise typer.Exit(130) from None
+    with _working(lambda: f"the comparisons that ended are told in {folder / climb.TOLD}", _how_to_go_on(folder)) as progress:
+        if few := ladder.too_few(steps, asked, plan):
+            progress.say(few)
+        rungs = climb.climb(order, progress)
     for table in ladder_report.tables(rungs):
         screen.print(to_rich(table, numbers=True))
     for told in (ladder_report.whole_sentence(rungs), *ladder_report.sentences(rungs), *ladder_report.notes(rungs, asked, plan)):
@@ -403,15 +411,8 @@ def compare_models_command(
     folder = _folder(options, _now(), "models")
     command = shlex.join(["evbench", *sys.argv[1:]])
     order = side_by_side.Asked(chosen, workloads, most_tokens, plan, folder, command, options.resume, options.wait, _now)
-    try:
-        with show_progress() as progress:
-            found = side_by_side.carry_out(order, progress)
-    except KeyboardInterrupt:
-        complain(f"interrupted; the runs that ended are in the folders in {folder}. {_how_to_go_on(folder)}")
-        raise typer.Exit(130) from None
-    except WorkerDied as error:
-        complain(f"{error}. {_how_to_go_on(folder)}")
-        raise typer.Exit(1) from None
+    with _working(lambda: f"the runs that ended are in the folders in {folder}", _how_to_go_on(folder)) as progress:
+        found = side_by_side.carry_out(order, progress)
     screen.print(to_console(models_report.describe(found.sessions)))
     screen.print(to_rich(models_report.statements(found.sessions), numbers=False))
     raw = ", ".join(models_report.file_names(found.sessions))
@@ -523,15 +524,8 @@ def trace_command(
     order = Order(folder / "trace.json.gz", chosen.name, min(options.trace_tokens, asked.new_tokens), asked.new_tokens, options.modules)
     if order.file.exists():
         raise UserError(f"{order.file} is there already; give another --out, or remove it")
-    try:
-        with show_progress() as progress:
-            traced = compare.trace(chosen, asked, order, options.wait, progress)
-    except KeyboardInterrupt:
-        complain("interrupted; nothing was recorded")
-        raise typer.Exit(130) from None
-    except WorkerDied as error:
-        complain(str(error))
-        raise typer.Exit(1) from None
+    with _working(lambda: "nothing was recorded") as progress:
+        traced = compare.trace(chosen, asked, order, options.wait, progress)
     sides = {chosen.name: traced.sections}
     for table in (trace_report.where_the_time_went(sides), trace_report.families(sides)):
         screen.print(to_rich(table, numbers=True))
@@ -604,19 +598,13 @@ def _mutants(variant: Variant, options: Options, plant: str | None) -> NoReturn:
     folder = _folder(options, now, f"{asked.model}-mutants")
     cases = mutation.cases(variant, asked.kind, lambda one: not machine.obstacles(one, asked.kind, asked.device))
     tried: list[mutation.Outcome] = []
-    try:
-        with journal.writing(folder), show_progress() as progress:
-            journal.make_folder(folder)
-            with compare.laboratory(asked, plan, folder, options.wait, progress) as laboratory:
-                for outcome in mutation.try_all(cases, laboratory):
-                    tried.append(outcome)
-                    write_whole(folder / "mutants.json", mutation.to_json(tried))
-    except KeyboardInterrupt:
-        complain(f"interrupted; the {len(tried)} of {len(cases)} that were tried are in {folder / 'mutants.json'}")
-        raise typer.Exit(130) from None
-    except WorkerDied as error:
-        complain(str(error))
-        raise typer.Exit(1) from None
+    working = _working(lambda: f"the {len(tried)} of {len(cases)} that were tried are in {folder / 'mutants.json'}")
+    with working as progress, journal.writing(folder):
+        journal.make_folder(folder)
+        with compare.laboratory(asked, plan, folder, options.wait, progress) as laboratory:
+            for outcome in mutation.try_all(cases, laboratory):
+                tried.append(outcome)
+                write_whole(folder / "mutants.json", mutation.to_json(tried))
     screen.print(to_rich(mutation.table(tried), numbers=False))
     write_whole(folder / "mutants.md", mutation.to_markdown(tried, asked, now, shlex.join(["evbench", *sys.argv[1:]])))
     right = all(outcome.right for outcome in tried)

@@ -103,7 +103,7 @@ def measure(stream: EventStream, device: str, *, calls: int = REPEATED) -> Rende
         pinned = [torch.from_numpy(column).pin_memory() for column in (stream.x, stream.y, stream.p)]
         add("the same, through pinned memory", lambda: _through(pinned, stream))
         add("of it, painting", lambda: paint(events, stream.sensor, "own"))
-        rate = _copy_rate(wait, calls)
+        rate = copy_rate(wait, calls)
     event_bytes = stream.x.nbytes + stream.y.nbytes + stream.p.nbytes
     return Rendering(
         machine.read(device),
@@ -141,7 +141,8 @@ def _timed(call: Callable[[], Any], wait: Callable[[], None], calls: int) -> tup
     return made, float(np.median(taken))
 
 
-def _copy_rate(wait: Callable[[], None], calls: int) -> float:
+def copy_rate(wait: Callable[[], None], calls: int = REPEATED) -> float:
+    """Bytes per second, read and written counted each, of a copy of 1 GiB inside the GPU's memory. `wait` waits for the GPU."""
     import torch
 
     source = torch.zeros(2**30, dtype=torch.uint8, device="cuda")

@@ -76,6 +76,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "torture": {"errors", "files", "encoding"},
     "frames": {"errors", "machine", "variants", "pipelines", "render", "torture"},
     "rendering": {"errors", "files", "encoding", "results", "machine", "units", "pipelines"},
+    "decoding": {"errors", "files", "encoding", "results", "machine", "measure", "rendering", "units", "pipelines"},
     "workload": DATA | {"event_window", "machine", "sample", "pipelines", "scenes"},
     "journal": DATA | {"files", "encoding"},
     "session": DATA

@@ -1,0 +1,67 @@
+"""Decoding of several prompts at once, timed."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from evbench import decoding
+from evbench.errors import UserError
+from evbench.kernels import matvec
+from evbench.measure import HostStream
+from evbench.pipelines import capture, graph_loop, llama
+from evbench.pipelines.attention import ATTEND
+from tests import test_llama as small
+
+CLOCK_STEP = 1000
+
+
+@pytest.fixture(autouse=True)
+def without_graphs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(capture, "captured", lambda work: work)
+    monkeypatch.setattr(llama, "matvec", matvec.reference)
+    monkeypatch.setattr(graph_loop, "DecodeAttention", small.ReferenceAttention)
+
+
+def ticking() -> HostStream:
+    """Each look at it finds one microsecond more."""
+    moments = iter(range(0, 10**9, CLOCK_STEP))
+    return HostStream(lambda: next(moments))
+
+
+@torch.inference_mode()
+def test_each_batch_is_timed_by_its_steps_and_compared_with_single_answers() -> None:
+    loop = small.loop(small.language(), "eager")
+    found = decoding.measure(loop, small.prompt(21, batch=4), 6, {1: 2e-7, 3: 4e-7}, ticking())
+    assert [(steps.batch, steps.seconds, steps.least_seconds) for steps in found] == [(1, 1e-6, 2e-7), (3, 1e-6, 4e-7)]
+    assert found[1].tokens_per_second == pytest.approx(3e6)
+    assert [steps.as_alone for steps in found] == [(6,), (6, 6, 6)]
+
+
+@torch.inference_mode()
+def test_an_answer_that_turns_out_otherwise_among_others_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    loop, answers = small.loop(small.language(), "eager"), graph_loop.GraphLoop.answers
+
+    def other(self: graph_loop.GraphLoop, embeddings: torch.Tensor, *rest: object) -> list[list[int]]:
+        made = answers(self, embeddings, *rest)  # type: ignore[arg-type]
+        if len(made) > 1:
+            made[1][4] += 1
+        return made
+
+    monkeypatch.setattr(graph_loop.GraphLoop, "answers", other)
+    (found,) = decoding.measure(loop, small.prompt(21, batch=2), 6, {2: 1e-7}, ticking())
+    assert found.as_alone == (6, 4)
+
+
+def test_what_a_step_reads_is_every_matrix_once_and_the_cache_of_each_position() -> None:
+    model = small.language(num_key_value_heads=2)
+    fused = llama.FusedLlama(model.decoder, model.head, ATTEND["sdpa"])
+    matrices = [weight for weight in model.whole.parameters() if weight.ndim == 2]  # the embedding is as large as the head
+    assert decoding.weight_bytes(fused) == sum(weight.nbytes for weight in matrices) - model.decoder.embed_tokens.weight.nbytes
+    keys, values = fused.new_slots(1, 10)[0]
+    assert decoding.cache_bytes(fused) * 10 == 3 * (keys.nbytes + values.nbytes)
+
+
+def test_a_preset_with_trained_weights_is_refused_with_those_that_are_not() -> None:
+    with pytest.raises(UserError, match=r"--preset 'small' has no random weights; give one of tiny, 7b"):
+        decoding.make("small")
