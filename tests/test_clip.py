@@ -7,7 +7,7 @@ import torch
 from transformers import CLIPVisionConfig, CLIPVisionModel
 
 from evbench.pipelines import capture
-from evbench.pipelines.attention import ATTEND
+from evbench.pipelines.attention import ATTEND, TOWER, Attend
 from evbench.pipelines.capture import Replayed
 from evbench.pipelines.checkpoint import seeded
 from evbench.pipelines.clip import FusedClip
@@ -23,14 +23,15 @@ def tower(image: int = 56) -> CLIPVisionModel:
         return CLIPVisionModel._from_config(config, attn_implementation="sdpa").eval()
 
 
+@pytest.mark.parametrize("attend", [ATTEND["sdpa"], TOWER], ids=["sdpa", "fused"])
 @pytest.mark.parametrize("layers", [1, 2, 3])
 @pytest.mark.parametrize("compiled", [False, pytest.param(True, marks=pytest.mark.slow)])
 @torch.inference_mode()
-def test_hidden_states_are_those_of_transformers(layers: int, compiled: bool) -> None:
+def test_hidden_states_are_those_of_transformers(layers: int, compiled: bool, attend: Attend) -> None:
     model = tower()
     pixels = torch.randn(3, 3, 56, 56, generator=torch.Generator().manual_seed(0)).to(DEVICE)
     expected = model(pixel_values=pixels, output_hidden_states=True).hidden_states[layers]
-    made = FusedClip(model, layers, ATTEND["sdpa"], compiled=compiled)(pixels)
+    made = FusedClip(model, layers, attend, compiled=compiled)(pixels)
     assert made.shape == (3, 17, 64)
     assert (made - expected).abs().max() < 1e-4 * expected.abs().max()
 
@@ -51,9 +52,10 @@ def test_a_replayed_function_is_recorded_once_for_each_shape(monkeypatch: pytest
 
 
 @pytest.mark.gpu
+@pytest.mark.parametrize("attend", [ATTEND["sdpa"], TOWER], ids=["sdpa", "fused"])
 @torch.inference_mode()
-def test_a_graph_gives_what_the_function_gives() -> None:
-    function = FusedClip(tower(), 2, ATTEND["sdpa"], compiled=True)
+def test_a_graph_gives_what_the_function_gives(attend: Attend) -> None:
+    function = FusedClip(tower(), 2, attend, compiled=True)
     replayed = Replayed(function)
     for seed in range(3):
         pixels = torch.randn(2, 3, 56, 56, generator=torch.Generator().manual_seed(seed)).to(DEVICE)
