@@ -43,6 +43,7 @@ TRITON = r"kernel:triton_"
 FUSED = r"op:aten::_scaled_dot_product_(flash|efficient|cudnn|fused)_attention\w*$"
 """torch's one operation for attention, inside and outside of compiled graphs. `_math` is missing: that is attention written out."""
 FUSED_KERNEL = r"kernel:.*(flash_fwd|fmha|sdpa)"
+TOWER_KERNEL = r"kernel:tower_attention_kernel"
 WRITTEN_OUT = r"(op:aten::(_softmax|bmm|baddbmm)$|(op|kernel):triton_\w*softmax|function:.*\.eager_attention_forward$)"
 GENERATE = r"function:transformers\.[\w.]+\.GenerationMixin\.generate$"
 GROWING = r"function:transformers\.cache_utils\.DynamicLayer\.update$"
@@ -64,6 +65,8 @@ REPLAYED = r"function:evbench\.pipelines\.capture\.Replayed\.__call__$"
 LANGUAGE_MODEL = r"function:transformers\.[\w.]+\.LlamaModel\.forward$"
 LOOP = r"function:evbench\.pipelines\.generate\.StaticLoop\.__call__$"
 TOWER_SEEN = {"vision": ("eager", "batched", "compile")}
+TOWER_ATTENTION = {"vision": ("eager", "batched", "compile", "graph")}
+"""Where attention in the tower is the variant's choice."""
 PREFILL_SEEN = {"prefill": ("eager",)}
 STEPS_SEEN = {"generate": ("dynamic", "transformers-static", "static", "static-compile")}
 """Where the operations of a stage are called one by one, and attention in each step is the variant's choice."""
@@ -73,7 +76,7 @@ def flash(operation: str, kernel: str) -> tuple[Sign, ...]:
     """Signs of a kernel for attention that is no other's."""
     return (
         Sign("vision", f"operation {operation}", rf"op:{operation}$", "each layer", where=TOWER_SEEN),
-        Sign("vision", "its kernel", rf"kernel:.*{kernel}", "each layer"),
+        Sign("vision", "its kernel", rf"kernel:.*{kernel}", "each layer", where=TOWER_ATTENTION),
         Sign("generate", f"operation {operation}", rf"op:{operation}$", "each layer", where=PREFILL_SEEN),
         Sign("generate", f"operation {operation}", rf"op:{operation}$", "each step", where=STEPS_SEEN),
         Sign("generate", "its kernel", rf"kernel:.*{kernel}"),
@@ -81,6 +84,14 @@ def flash(operation: str, kernel: str) -> tuple[Sign, ...]:
         Sign("generate", "attention written out", r"function:.*\.eager_attention_forward$", "never"),
     )
 
+
+CAPTURED_TOWER = (
+    Sign("vision", "call of a captured tower", REPLAYED),
+    Sign("vision", "replay of a CUDA graph", REPLAY),
+    Sign("vision", "Triton kernels of the compiler", TRITON),
+    Sign("vision", "compiled graph run by itself", COMPILED, "never"),
+    Sign("vision", "layers of transformers", LAYER, "never"),
+)
 
 SIGNS: dict[str, dict[str, tuple[Sign, ...]]] = {
     "decode": {
@@ -153,8 +164,8 @@ SIGNS: dict[str, dict[str, tuple[Sign, ...]]] = {
     },
     "attention": {
         "eager": (
-            Sign("vision", "attention written out", WRITTEN_OUT, "each layer"),
-            Sign("vision", "scaled_dot_product_attention", r"op:aten::_?scaled_dot_product", "never"),
+            Sign("vision", "attention written out", WRITTEN_OUT, "each layer", where=TOWER_ATTENTION),
+            Sign("vision", "scaled_dot_product_attention", r"op:aten::_?scaled_dot_product", "never", where=TOWER_ATTENTION),
             Sign("generate", "attention written out", r"function:.*\.eager_attention_forward$", "each layer", where=PREFILL_SEEN),
             Sign("generate", "softmax", r"op:aten::_softmax$", "each layer", where=PREFILL_SEEN),
             Sign("generate", "attention written out in a compiled graph", r"kernel:triton_\w*softmax", devices=GPU,
@@ -163,8 +174,8 @@ SIGNS: dict[str, dict[str, tuple[Sign, ...]]] = {
         ),
         "sdpa": (
             Sign("vision", "fused attention", FUSED, "each layer", where=TOWER_SEEN),
-            Sign("vision", "fused attention on the GPU", FUSED_KERNEL, "each layer", devices=GPU),
-            Sign("vision", "attention written out", WRITTEN_OUT, "never"),
+            Sign("vision", "fused attention on the GPU", FUSED_KERNEL, "each layer", devices=GPU, where=TOWER_ATTENTION),
+            Sign("vision", "attention written out", WRITTEN_OUT, "never", where=TOWER_ATTENTION),
             Sign("generate", "fused attention", FUSED, "each layer", where=PREFILL_SEEN),
             Sign("generate", "fused attention", FUSED, "each step", where=STEPS_SEEN),
             Sign("generate", "fused attention on the GPU", FUSED_KERNEL, devices=GPU),
@@ -203,11 +214,13 @@ SIGNS: dict[str, dict[str, tuple[Sign, ...]]] = {
             Sign("vision", "replay of a CUDA graph", REPLAY, "never"),
         ),
         "graph": (
-            Sign("vision", "call of a captured tower", REPLAYED),
-            Sign("vision", "replay of a CUDA graph", REPLAY),
-            Sign("vision", "Triton kernels of the compiler", TRITON),
-            Sign("vision", "compiled graph run by itself", COMPILED, "never"),
-            Sign("vision", "layers of transformers", LAYER, "never"),
+            *CAPTURED_TOWER,
+            Sign("vision", "attention of vision=fused", TOWER_KERNEL, "never"),
+        ),
+        "fused": (
+            *CAPTURED_TOWER,
+            Sign("vision", "attention in a kernel of our own", TOWER_KERNEL, "each layer"),
+            Sign("vision", "attention in another kernel", r"kernel:.*(flash_fwd|fmha|sdpa|FlashAttn|flash_attn|softmax)", "never"),
         ),
     },
     "pooling": {

@@ -14,7 +14,7 @@ Decode = Literal["plain", "threaded", "dali"]
 Render = Literal["loop", "vectorised", "triton"]
 Preprocess = Literal["processor", "direct", "dali", "triton", "exact"]
 Attention = Literal["eager", "sdpa", "sdpa-flash", "flash2", "flash3", "flash4"]
-Vision = Literal["eager", "batched", "compile", "graph"]
+Vision = Literal["eager", "batched", "compile", "graph", "fused"]
 Pooling = Literal["last", "first"]
 Generate = Literal["dynamic", "transformers-static", "static", "static-compile", "graph", "at-once"]
 Prefill = Literal["eager", "compile"]
@@ -95,6 +95,8 @@ CHOICES: dict[str, dict[str, Choice]] = {
         "compile": Choice("the same, one torch.compile graph", ("C++ compiler",)),
         "graph": Choice("the same with query, key and value as one matrix, each layer compiled, all of it replayed as a CUDA graph",
                         ("NVIDIA GPU", "C++ compiler")),
+        "fused": Choice("the same as graph, with an attention kernel of our own for short rows of tokens in the place of what attention= "
+                        "names (which prefill and decode keep)", ("NVIDIA GPU", "C++ compiler", "Triton")),
     },
     "pooling": {
         "last": Choice("as published: projector and adaptor on every token of every image, then the means over time and space"),
@@ -168,8 +170,8 @@ NAMED = (
     Variant("fast-vision",    "threaded", "vectorised", "direct",    "sdpa",   "compile", "last",  "dynamic",        "eager",   "in-turn"),
     Variant("static-cache",   "threaded", "vectorised", "direct",    "sdpa",   "compile", "last",  "static",         "eager",   "in-turn"),
     Variant("optimized",      "threaded", "vectorised", "direct",    "sdpa",   "compile", "last",  "static-compile", "eager",   "ahead"),
-    Variant("optimized-gpu",  "dali",     "triton",     "triton",    "sdpa",   "graph",   "first", "graph",          "compile", "ahead"),
-    Variant("optimized-h100", "dali",     "triton",     "triton",    "flash3", "graph",   "first", "graph",          "compile", "ahead"),
+    Variant("optimized-gpu",  "dali",     "triton",     "triton",    "sdpa",   "fused",   "first", "graph",          "compile", "ahead"),
+    Variant("optimized-h100", "dali",     "triton",     "triton",    "flash3", "fused",   "first", "graph",          "compile", "ahead"),
 )  # fmt: skip
 VARIANTS: dict[str, Variant] = {variant.name: variant for variant in NAMED}
 

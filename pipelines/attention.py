@@ -14,6 +14,7 @@ from torch import nn
 from transformers import AttentionInterface
 
 from evbench.errors import UserError, first_line
+from evbench.kernels.tower_attention import tower_attention
 
 Attend = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, bool, float], torch.Tensor]
 """(queries [batch, length, heads, size], keys [batch, length, key heads, size], values, causal, scale) -> as the queries.
@@ -82,6 +83,12 @@ def _flash4(*tensors: torch.Tensor, **named: Any) -> Any:
     return flash_attn_func(*tensors, **named)
 
 
+def _tower(queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, softmax_scale: float, causal: bool) -> torch.Tensor:
+    if causal:
+        raise ValueError("in a vision tower each token sees all")
+    return tower_attention(queries, keys, values, softmax_scale)
+
+
 ATTEND: dict[str, Attend] = {
     "eager": eager,
     "sdpa": sdpa,
@@ -90,6 +97,8 @@ ATTEND: dict[str, Attend] = {
     "flash3": _operation("flash3", _flash3),
     "flash4": _operation("flash4", _flash4),
 }
+TOWER = _operation("tower", _tower)
+"""For vision towers only."""
 OF_TRANSFORMERS = ("eager", "sdpa")
 """Of these it has its own."""
 
@@ -136,14 +145,29 @@ def require(choice: str, heads: Iterable[tuple[int, int, int]], device: str, dty
     Raises:
         UserError: the library has no kernel for it. Nothing else is taken in its place.
     """
-    for count, key_heads, size in heads:
-        query = torch.zeros((1, 16, count, size), device=device, dtype=dtype)
-        key = torch.zeros((1, 16, key_heads, size), device=device, dtype=dtype)
-        try:
-            ATTEND[choice](query, key, key, True, size**-0.5)
-        except torch.OutOfMemoryError:
-            raise
-        except LIBRARY_ERRORS as error:
-            kind = str(dtype).removeprefix("torch.")
-            told = first_line(error) or type(error).__name__
-            raise UserError(f"attention={choice} has no kernel for heads of {size} in {kind} ({told}); use attention=sdpa") from error
+    for head in heads:
+        _require(ATTEND[choice], head, True, torch.empty(0, device=device, dtype=dtype), f"attention={choice}", "attention=sdpa")
+
+
+def of_tower(tower: Any) -> Attend:
+    """The kernel for short rows of tokens, run once for heads as a tower (transformers' CLIPVisionModel) has them.
+
+    Raises:
+        UserError: it does not take them.
+    """
+    heads = tower.config.num_attention_heads
+    head = heads, heads, tower.config.hidden_size // heads
+    _require(TOWER, head, False, tower.embeddings.class_embedding, "vision=fused", "vision=graph")
+    return TOWER
+
+
+def _require(attend: Attend, head: tuple[int, int, int], causal: bool, like: torch.Tensor, told: str, cure: str) -> None:
+    count, key_heads, size = head
+    query, key = like.new_zeros((1, 16, count, size)), like.new_zeros((1, 16, key_heads, size))
+    try:
+        attend(query, key, key, causal, size**-0.5)
+    except torch.OutOfMemoryError:
+        raise
+    except LIBRARY_ERRORS as error:
+        kind, reason = str(like.dtype).removeprefix("torch."), first_line(error) or type(error).__name__
+        raise UserError(f"{told} has no kernel for heads of {size} in {kind} ({reason}); use {cure}") from error

@@ -19,6 +19,7 @@ from transformers import AutoTokenizer, CLIPImageProcessor, CLIPVisionConfig, CL
 
 from evbench.errors import UserError
 from evbench.pipelines import attention, checkpoint, event_files, events, presets
+from evbench.pipelines.attention import Attend
 from evbench.pipelines.capture import Replayed
 from evbench.pipelines.clip import FusedClip
 from evbench.pipelines.dali_pixels import DaliValues
@@ -139,10 +140,9 @@ def batched(model: EventGPTModel, pooling: Pooling) -> Map:
     return lambda pixels: pool(pooling.tokens(model.seen(pixels)))
 
 
-def replayed(model: EventGPTModel, pooling: Pooling, choice: str) -> Map:
-    """The same with fused projections and compiled layers, as a CUDA graph. `choice` is one of attention."""
-    layers = len(model.visual_tower.encoder.layers)
-    tower = FusedClip(model.visual_tower, layers, attention.ATTEND[choice], compiled=True)
+def replayed(model: EventGPTModel, pooling: Pooling, attend: Attend) -> Map:
+    """The same with fused projections and compiled layers, as a CUDA graph."""
+    tower = FusedClip(model.visual_tower, len(model.visual_tower.encoder.layers), attend, compiled=True)
     return Replayed(lambda pixels: pool(pooling.tokens(tower(pixels))))
 
 
@@ -150,7 +150,8 @@ ENCODERS: dict[str, Callable[[EventGPTModel, Pooling, Variant], Map]] = {
     "eager": lambda model, pooling, _: one_by_one(model, pooling),
     "batched": lambda model, pooling, _: batched(model, pooling),
     "compile": lambda model, pooling, _: torch.compile(batched(model, pooling), fullgraph=True, dynamic=False),
-    "graph": lambda model, pooling, variant: replayed(model, pooling, variant.attention),
+    "graph": lambda model, pooling, variant: replayed(model, pooling, attention.ATTEND[variant.attention]),
+    "fused": lambda model, pooling, _: replayed(model, pooling, attention.of_tower(model.visual_tower)),
 }
 """Functions of [images, 3, height, width], up to the pooling: [1, images + tokens, hidden]."""
 

@@ -23,6 +23,7 @@ from transformers import (
 
 from evbench.errors import UserError
 from evbench.pipelines import attention, checkpoint, presets
+from evbench.pipelines.attention import Attend
 from evbench.pipelines.capture import Replayed
 from evbench.pipelines.clip import FusedClip
 from evbench.pipelines.dali_pixels import DaliValues
@@ -259,9 +260,9 @@ def _used_layers(model: Any) -> int:
     return max(states[layer] for layer in ([chosen] if isinstance(chosen, int) else chosen))
 
 
-def replayed(model: Any, choice: str) -> Encode:
-    """The same with fused projections and compiled layers, as a CUDA graph. `choice` is one of attention."""
-    tower = FusedClip(model.model.video_tower, _one_depth(model), attention.ATTEND[choice], compiled=True)
+def replayed(model: Any, attend: Attend) -> Encode:
+    """The same with fused projections and compiled layers, as a CUDA graph."""
+    tower = FusedClip(model.model.video_tower, _one_depth(model), attend, compiled=True)
     return Replayed(lambda pixels: torch.as_tensor(model.model.multi_modal_projector(tower(pixels.flatten(0, 1)))))
 
 
@@ -269,7 +270,8 @@ ENCODERS: dict[str, Callable[[Any, Variant], Encode]] = {
     "eager": lambda model, _: as_published(model),
     "batched": lambda model, _: used_layers(model),
     "compile": lambda model, _: torch.compile(used_layers(model), fullgraph=True, dynamic=False),
-    "graph": lambda model, variant: replayed(model, variant.attention),
+    "graph": lambda model, variant: replayed(model, attention.ATTEND[variant.attention]),
+    "fused": lambda model, _: replayed(model, attention.of_tower(model.model.video_tower)),
 }
 
 

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from transformers import CLIPVisionConfig, CLIPVisionModel
 
-from evbench.pipelines import capture
-from evbench.pipelines.attention import ATTEND
+from evbench import sample
+from evbench.kernels import tower_attention
+from evbench.pipelines import attention, capture
+from evbench.pipelines.attention import ATTEND, TOWER, Attend
+from evbench.pipelines.build import build
 from evbench.pipelines.capture import Replayed
 from evbench.pipelines.checkpoint import seeded
 from evbench.pipelines.clip import FusedClip
 from evbench.pipelines.presets import vision_config
+from evbench.results import Workload
+from evbench.variants import parse
 from tests.devices import DEVICE
+from tests.examples import NOWHERE
 
 pytestmark = pytest.mark.device
 
@@ -23,14 +31,15 @@ def tower(image: int = 56) -> CLIPVisionModel:
         return CLIPVisionModel._from_config(config, attn_implementation="sdpa").eval()
 
 
+@pytest.mark.parametrize("attend", [ATTEND["sdpa"], TOWER], ids=["sdpa", "fused"])
 @pytest.mark.parametrize("layers", [1, 2, 3])
 @pytest.mark.parametrize("compiled", [False, pytest.param(True, marks=pytest.mark.slow)])
 @torch.inference_mode()
-def test_hidden_states_are_those_of_transformers(layers: int, compiled: bool) -> None:
+def test_hidden_states_are_those_of_transformers(layers: int, compiled: bool, attend: Attend) -> None:
     model = tower()
     pixels = torch.randn(3, 3, 56, 56, generator=torch.Generator().manual_seed(0)).to(DEVICE)
     expected = model(pixel_values=pixels, output_hidden_states=True).hidden_states[layers]
-    made = FusedClip(model, layers, ATTEND["sdpa"], compiled=compiled)(pixels)
+    made = FusedClip(model, layers, attend, compiled=compiled)(pixels)
     assert made.shape == (3, 17, 64)
     assert (made - expected).abs().max() < 1e-4 * expected.abs().max()
 
@@ -51,10 +60,41 @@ def test_a_replayed_function_is_recorded_once_for_each_shape(monkeypatch: pytest
 
 
 @pytest.mark.gpu
+@pytest.mark.parametrize("attend", [ATTEND["sdpa"], TOWER], ids=["sdpa", "fused"])
 @torch.inference_mode()
-def test_a_graph_gives_what_the_function_gives() -> None:
-    function = FusedClip(tower(), 2, ATTEND["sdpa"], compiled=True)
+def test_a_graph_gives_what_the_function_gives(attend: Attend) -> None:
+    function = FusedClip(tower(), 2, attend, compiled=True)
     replayed = Replayed(function)
     for seed in range(3):
         pixels = torch.randn(2, 3, 56, 56, generator=torch.Generator().manual_seed(seed)).to(DEVICE)
         assert torch.allclose(replayed(pixels), function(pixels), atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("model", "path", "frames", "layers"), [("video-llava", sample.CLIP, 8, 3), ("eventgpt", sample.EVENTS, 5, 4)], ids=["video", "events"]
+)
+def test_the_tower_of_either_model_has_the_kernel_if_it_is_asked_for(
+    model: str, path: Any, frames: int, layers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran = []
+
+    def counted(queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, scale: float) -> torch.Tensor:
+        ran.append(queries.shape[1])
+        # Of so many tokens the interpreter would take minutes.
+        function = really if DEVICE == "cuda" else tower_attention.reference
+        return function(queries, keys, values, scale).to(queries.dtype).contiguous()
+
+    really = tower_attention.tower_attention
+    monkeypatch.setattr(attention, "tower_attention", counted)
+    if DEVICE == "cpu":
+        monkeypatch.setattr(capture, "captured", lambda work: work)
+    policy = "inclusive" if model == "video-llava" else "all"
+    workload = Workload(model, "tiny", None, (NOWHERE,), frames, policy, "What is it?", 2, False, DEVICE, "float32", 0)
+    baseline, fused = (build(parse(name), workload) for name in ("baseline", "baseline+vision=fused"))
+    assert len(ran) == 1, "once for all its heads, before anything runs"
+    inputs, _ = baseline.preprocess(baseline.load(path)[0])
+    expected, made = (pipeline.vision(inputs)[0].values() for pipeline in (baseline, fused))
+    assert (made - expected).abs().max() < 1e-4 * expected.abs().max()
+    assert set(ran[1:]) == {257 if model == "video-llava" else 577}
+    assert (len(ran) - 1) % layers == 0

@@ -44,7 +44,7 @@ PLAIN = (
     "baseline+decode=threaded+render=vectorised+preprocess=direct+attention=eager+vision=batched+pooling=first+generate=static+feed=ahead",
 )
 COMPILED = ("optimized", "static-cache+generate=dynamic+pooling=first")
-GPU_ONLY = ("video", "optimized-gpu")
+GPU_ONLY = (("video", "optimized-gpu"), ("video", "optimized-gpu+vision=graph"), ("events", "optimized-gpu"))
 slow = pytest.mark.slow
 Logits = tuple[torch.Tensor, torch.Tensor]
 """And the token that is taken."""
@@ -389,6 +389,29 @@ def test_sampling_in_the_loop_is_found_out(choice: str, drawing: Callable[..., L
     assert "random numbers: " in told["decoding"]
 
 
+FLASH3 = "kernel:void cutlass::device_kernel<flash::enable_sm90<flash::FlashAttnFwdSm90<...>>>"
+
+
+@pytest.mark.parametrize(
+    ("kernels", "told"),
+    [
+        (["kernel:tower_attention_kernel"], {}),
+        ([FLASH3], {"vision": "no attention in a kernel of our own .*; it ran as vision=graph does"}),
+        (["kernel:tower_attention_kernel", FLASH3], {"vision": "attention in another kernel"}),
+    ],
+)
+def test_the_kernel_of_the_tower_is_looked_for_in_the_place_of_the_variant_s(kernels: list[str], told: dict[str, str]) -> None:
+    tower = ["function:evbench.pipelines.capture.Replayed.__call__", "runtime:cudaGraphLaunch", "kernel:triton_poi_fused_0"]
+    found = Evidence({"vision": dict.fromkeys([*tower, *kernels], 4), "generate": {FLASH3: 4}}, 8, NEW_TOKENS)
+    proofs = prove(parse("optimized-h100"), "video", "cuda", found)
+    missing = {proof.part: proof.evidence for proof in proofs if not proof.active and proof.part in ("attention", "vision")}
+    assert list(missing) == list(told)
+    assert all(re.search(told[part], text) for part, text in missing.items())
+    changed = prove(parse("optimized-h100+vision=graph"), "video", "cuda", found)
+    active = {proof.part: proof.active for proof in changed}
+    assert (active["attention"], active["vision"]) == (FLASH3 in kernels, "kernel:tower_attention_kernel" not in kernels)
+
+
 def test_an_answer_that_ended_early_has_fewer_steps() -> None:
     sign = Sign("generate", "a step", "op:step$", "each step")
     found = Evidence({"generate": {"op:step": 3}}, 1, 4)
@@ -522,7 +545,7 @@ def test_the_functions_of_dali_are_called_as_its_signs_say() -> None:
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize(("kind", "variant"), [*((kind, variant) for kind in KINDS for variant in (*PLAIN, *COMPILED)), GPU_ONLY])
+@pytest.mark.parametrize(("kind", "variant"), [*((kind, variant) for kind in KINDS for variant in (*PLAIN, *COMPILED)), *GPU_ONLY])
 def test_every_choice_of_a_real_run_on_a_gpu_is_proven(kind: str, variant: str) -> None:
     asked = replace(workload(kind), device="cuda", dtype="bfloat16")
     path = input_of(kind)

@@ -31,7 +31,7 @@ def test_dali_without_a_gpu_is_named_with_the_cure() -> None:
     with pytest.raises(UserError) as caught:
         machine.require(VARIANTS["optimized-gpu"], "video", "cpu")
     told = str(caught.value)
-    assert "decode=dali and preprocess=triton and vision=graph" in told
+    assert "decode=dali and preprocess=triton and vision=fused" in told
     assert "needs an NVIDIA GPU" in told
     cure = "optimized-gpu+decode=threaded+preprocess=direct+vision=compile+generate=static-compile+prefill=eager"
     assert told.endswith(f"Or choose another: {cure}")
