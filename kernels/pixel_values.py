@@ -1,4 +1,4 @@
-"""8-bit frames -> normalised model input, in one pass over the pixels that are needed.
+"""8-bit frames, or the last events of pixels -> normalised model input, in one pass over the pixels that are needed.
 
     levels[y, x, c] = sum over j, i of  vertical[y, j] * horizontal[x, i] * frame[first_row[y] + j, first_column[x] + i, c]
     levels          = repair @ (levels, 1)                              another conversion of colours, over c; or none
@@ -9,6 +9,9 @@ a tile of the output, and takes the rectangle of the frame that it needs in step
 tensor cores take. A row of the frame is taken as the bytes that lie there, three for a pixel: the matrix that they are multiplied with
 has the horizontal weights of all three colours, and the matrix of the repair with them. A byte fits into float16 as it is, and a weight
 is two numbers of it, together nearly as exact as float32. Levels are rounded once, at the end, as torchvision does on a GPU.
+
+Where each pixel's last event is given, the bytes of its colour are made as they are needed, and no picture is ever in memory: all that
+follows is the same, bit by bit.
 """
 
 from __future__ import annotations
@@ -23,6 +26,8 @@ import torch
 import triton
 import triton.language as tl
 
+from evbench.kernels.event_images import level_of
+
 TILE = 16
 """Edge of a tile of the output: the least that tl.dot multiplies."""
 WIDE = 4 * TILE
@@ -36,9 +41,9 @@ FINER = 2048
 """What the second part of a weight is multiplied with, to be of the size of the first: float16 has 11 bits."""
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["height"])
 def pixel_values_kernel(
-    frames,
+    frames,  # bytes; or last events, one for three bytes
     values,
     first_row,
     vertical,
@@ -47,9 +52,12 @@ def pixel_values_kernel(
     normal,  # what is added [WIDE], then offset [WIDE], then scale [WIDE]
     height,
     width,
+    row_step,  # from a row to the next, and from a frame to the next: elements of `frames`
+    frame_step,
     crop_height,
     crop_width,
     span,
+    OF_EVENTS: tl.constexpr,
     ROW_TAPS: tl.constexpr,
     TILE: tl.constexpr,
     ROWS: tl.constexpr,
@@ -69,7 +77,7 @@ def pixel_values_kernel(
     from_byte = tl.multiple_of(tl.load(first_byte + tile), ALIGNED)
     part = tl.arange(0, BYTES)
     of_part = horizontal + tile * 2 * span * WIDE + part[:, None] * WIDE + place[None, :]
-    source = frames + frame * height * width * 3
+    source = frames + frame * frame_step
     made = tl.zeros([TILE, WIDE], tl.float32)
     for start in range(from_row, to_row, ROWS):
         rows = start + tl.arange(0, ROWS)
@@ -78,7 +86,11 @@ def pixel_values_kernel(
             # A weight behind the end of the row is 0, and nothing is read for it.
             byte = from_byte + begin + part
             read = (rows < to_row)[:, None] & (byte < width * 3)[None, :]
-            levels = tl.load(source + rows[:, None] * (width * 3) + byte[None, :], mask=read, other=0).to(tl.float16)
+            if OF_EVENTS:
+                event = tl.load(source + rows[:, None] * row_step + (byte // 3)[None, :], mask=read, other=-1)
+                levels = tl.where(read, level_of(event, (byte % 3)[None, :]), 0).to(tl.float16)
+            else:
+                levels = tl.load(source + rows[:, None] * row_step + byte[None, :], mask=read, other=0).to(tl.float16)
             sums = tl.dot(levels, tl.load(of_part + begin * WIDE), sums)
             rest = tl.dot(levels, tl.load(of_part + (span + begin) * WIDE), rest)
         tap_of = rows[None, :] - row_of[:, None]
@@ -152,27 +164,48 @@ class PixelValues:
         self._tables = tuple(torch.from_numpy(table).to(device) for table in tables)
         self._span = horizontal.shape[2]
         # Triton's own look-up of a kernel takes longer on the host than this kernel does on a GPU.
-        self._compiled: dict[tuple[torch.Size, torch.dtype, int], Callable[..., None]] = {}
+        self._compiled: dict[tuple[object, ...], Callable[..., None]] = {}
 
-    def __call__(self, frames: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-        """[frames, height, width, 3] uint8, contiguous -> [frames, 3, rows, columns] of `dtype`."""
-        count, height, width, channels = frames.shape
-        if frames.dtype != torch.uint8 or channels != 3 or not frames.is_contiguous():
-            raise ValueError(f"frames must be contiguous RGB bytes, not {frames.dtype} {tuple(frames.shape)} {frames.stride()}")
-        crop_height, crop_width = self._shape
-        values = torch.empty((count, 3, crop_height, crop_width), dtype=dtype, device=frames.device)
-        sizes = (height, width, crop_height, crop_width, self._span, self._row_taps, TILE, ROWS, BYTES, ALIGNED, FINER)
+    def __call__(self, frames: torch.Tensor, into: torch.Tensor) -> None:
+        """Write the values of each frame.
+
+        Args:
+            frames: [frames, height, width, 3] uint8, contiguous; or the last events of event images, as evbench.kernels.event_images
+                finds them: [frames, height, width] int32, the pixels of a row next to each other.
+            into: [frames, 3, rows, columns], contiguous.
+
+        Raises:
+            ValueError: something else.
+        """
+        of_events = frames.dtype == torch.int32
+        if not (_are_last_events(frames) or _are_pictures(frames)):
+            lie = f"{frames.dtype} {tuple(frames.shape)} {frames.stride()}"
+            raise ValueError(f"frames must be contiguous RGB bytes or rows of last events, not {lie}")
+        count, height, width = frames.shape[:3]
+        shape = count, 3, *self._shape
+        if into.shape != shape or not into.is_contiguous():
+            raise ValueError(f"values of {count} frames are {shape} and contiguous, not {tuple(into.shape)} {into.stride()}")
+        steps = frames.stride(1), frames.stride(0)
+        sizes = (height, width, *steps, *self._shape, self._span, of_events, self._row_taps, TILE, ROWS, BYTES, ALIGNED, FINER)
         # What Triton compiles for: sizes, types, and whether an address is a multiple of 16.
-        key = frames.shape, dtype, frames.data_ptr() % 16
+        key = frames.shape, steps, frames.dtype, into.dtype, frames.data_ptr() % 16, into.data_ptr() % 16
         launch = self._compiled.get(key)
         if launch is None:
+            crop_height, crop_width = self._shape
             grid = (math.ceil(crop_width / TILE), math.ceil(crop_height / TILE), count)
-            compiled = pixel_values_kernel[grid](frames, values, *self._tables, *sizes, num_warps=WARPS)
+            compiled = pixel_values_kernel[grid](frames, into, *self._tables, *sizes, num_warps=WARPS)
             if compiled is not None:  # the interpreter compiles nothing
                 self._compiled[key] = compiled[grid]
         else:
-            launch(frames, values, *self._tables, *sizes)
-        return values
+            launch(frames, into, *self._tables, *sizes)
+
+
+def _are_pictures(frames: torch.Tensor) -> bool:
+    return frames.dtype == torch.uint8 and frames.dim() == 4 and frames.shape[3] == 3 and frames.is_contiguous()
+
+
+def _are_last_events(frames: torch.Tensor) -> bool:
+    return frames.dtype == torch.int32 and frames.dim() == 3 and frames.stride(2) == 1
 
 
 def _tiles(columns: Taps, repair: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float16]]:

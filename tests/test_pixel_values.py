@@ -8,6 +8,7 @@ import torch
 from transformers import VideoLlavaVideoProcessor
 
 from evbench.colours import BT601, BT709, conversion
+from evbench.kernels.event_images import paint
 from evbench.kernels.pixel_values import PixelValues, Taps, reference, taps
 from evbench.pipelines.pixels import FusedValues, Recipe, exact_values, quantum
 from tests.devices import DEVICE
@@ -29,6 +30,12 @@ def recipe(crop: tuple[int, int] = (40, 40), edge: int = 40) -> Recipe:
     return Recipe(edge, crop, MEAN, STD)
 
 
+def values(operation: PixelValues, frames: torch.Tensor, of: Recipe, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    made = torch.full((len(frames), 3, *of.crop), torch.nan, dtype=dtype, device=DEVICE)
+    operation(frames, made)
+    return made
+
+
 def lines(height: int, width: int, of: Recipe) -> tuple[Taps, Taps]:
     size = of.resized(height, width)
     rows, columns = (taps(*edge) for edge in zip((height, width), size, of.corner(*size), of.crop, strict=True))
@@ -40,7 +47,7 @@ def lines(height: int, width: int, of: Recipe) -> tuple[Taps, Taps]:
 def test_the_kernel_equals_its_reference(size: tuple[int, int], repair: np.ndarray | None) -> None:
     for of in (recipe((23, 40)), recipe((40, 17))):
         frames, parts = noise(*size), lines(*size, of)
-        made = PixelValues(*parts, MEAN, STD, repair, DEVICE)(frames, torch.float32)
+        made = values(PixelValues(*parts, MEAN, STD, repair, DEVICE), frames, of)
         expected = reference(frames, *parts, MEAN, STD, repair)
         assert made.shape == (2, 3, *of.crop)
         levels = (made.double() - expected) * 255 * torch.tensor(STD, device=DEVICE).view(3, 1, 1)
@@ -102,22 +109,57 @@ def test_repaired_colours_are_those_of_a_repair_in_front(size: tuple[int, int]) 
 
 
 def test_frames_of_another_kind_are_refused() -> None:
-    of = lines(48, 64, recipe())
-    kernel = PixelValues(*of, MEAN, STD, None, DEVICE)
-    with pytest.raises(ValueError, match="contiguous RGB bytes"):
-        kernel(noise(48, 64).float(), torch.float32)
-    with pytest.raises(ValueError, match="contiguous RGB bytes"):
-        kernel(noise(48, 64).transpose(1, 2), torch.float32)
+    of = recipe()
+    kernel = PixelValues(*lines(48, 64, of), MEAN, STD, None, DEVICE)
+    frames = noise(48, 64)
+    for wrong in (frames.float(), frames.transpose(1, 2), frames[..., 0], frames.int(), frames[..., 0].int().transpose(1, 2)):
+        with pytest.raises(ValueError, match="contiguous RGB bytes or rows of last events"):
+            values(kernel, wrong, of)
+    for room in (torch.empty(1, 3, 40, 40), torch.empty(2, 3, 40, 41), torch.empty(2, 3, 40, 80)[..., ::2]):
+        with pytest.raises(ValueError, match="values of 2 frames are"):
+            kernel(frames, room.to(DEVICE))
 
 
 @pytest.mark.parametrize("offset", [0, 3, 16])
 def test_what_is_launched_again_is_for_the_frames_that_it_is_given(offset: int) -> None:
     """On a GPU the compiled kernel is kept. What it was compiled for must be so each time: where a row begins, sizes, type."""
-    parts = lines(48, 64, recipe())
+    of = recipe()
+    parts = lines(48, 64, of)
     operation = PixelValues(*parts, MEAN, STD, None, DEVICE)
     for seed, (frames, dtype) in enumerate([(2, torch.float32), (2, torch.float32), (3, torch.float32), (2, torch.bfloat16)]):
         whole = torch.randint(0, 256, (offset + frames * 48 * 64 * 3,), dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
         shown = whole.to(DEVICE)[offset:].view(frames, 48, 64, 3)
-        made = operation(shown, dtype)
-        assert made.dtype == dtype
+        made = values(operation, shown, of, dtype)
         assert torch.allclose(made.double(), reference(shown, *parts, MEAN, STD, None), atol=0.02, rtol=0.01)
+
+
+def last_events(height: int, width: int, images: int = 2) -> torch.Tensor:
+    """[images, height + 5, width + 3] int32: some of each polarity, some without an event; larger than what is taken of them."""
+    generator = torch.Generator().manual_seed(width)
+    return (torch.randint(-20, 40, (images, height + 5, width + 3), dtype=torch.int32, generator=generator)).clamp(min=-1).to(DEVICE)
+
+
+@pytest.mark.parametrize("repair", REPAIRS, ids=["right", "repaired"])
+@pytest.mark.parametrize("size", SIZES)
+def test_values_of_last_events_are_those_of_their_pictures_bit_by_bit(size: tuple[int, int], repair: np.ndarray | None) -> None:
+    height, width = size
+    for of, dtype in ((recipe((23, 40)), torch.float32), (recipe((40, 17)), torch.bfloat16)):
+        operation = PixelValues(*lines(*size, of), MEAN, STD, repair, DEVICE)
+        last = last_events(height, width)
+        for maps in (last[:, :height, :width], last[1:, 5:, 3:].contiguous()):
+            made, expected = (values(operation, frames, of, dtype) for frames in (maps, paint(maps.contiguous())))
+            assert not made.isnan().any()
+            assert torch.equal(made, expected)
+
+
+def test_values_are_written_where_they_are_wanted() -> None:
+    of = recipe((23, 17))
+    fused = FusedValues(of, DEVICE, torch.float32)
+    frames, last = noise(48, 64), last_events(48, 64)[:, :48, :64]
+    room = fused.room(6)
+    room.fill_(torch.nan)
+    assert fused(frames, into=room[1:3]).data_ptr() == room[1].data_ptr()
+    fused(last, into=room[4:])
+    assert torch.equal(room[1:3], fused(frames))
+    assert torch.equal(room[4:], fused(paint(last.contiguous())))
+    assert room[0].isnan().all() and room[3].isnan().all()
