@@ -1,5 +1,8 @@
 """How long it takes to make event images from an event stream, in each way that there is; and that all make the same.
 
+Pictures must be equal, bit by bit. So must be the model's input that is made of them. Made of last events its sums are in another order: no
+value may be further off than a level of a picture, and 999 of 1000 must be equal, bit by bit.
+
     python -m evbench.rendering --events 13700000 --device cuda
 
 On a GPU also what comes in front and behind: the copy of the events, and the model's input, made of each pixel's last event or through
@@ -33,6 +36,8 @@ SECOND = 1_000_000
 """Microseconds."""
 EDGE = 336
 """Pixels of the model's input, along each side."""
+EQUAL = 0.999
+"""Of the values of the model's input, made of last events, bit by bit equal to those of the pictures."""
 REPEATED = 20
 """Times that each way is called, but for the loop; the median is told."""
 
@@ -122,15 +127,16 @@ def with_triton(stream: EventStream, device: str, expected: Sequence[Any], add: 
         expected: the pictures that the loop makes.
 
     Raises:
-        ValueError: the pictures are others, or the model's input is in one of the ways.
+        ValueError: the pictures are others, or the model's input is in one of the ways: see the top of this module.
     """
     import torch
 
     from evbench.pipelines.event_painter import EventMaps, copied, search
     from evbench.pipelines.eventgpt import fused_values, image_processor
-    from evbench.pipelines.pixels import Recipe
+    from evbench.pipelines.pixels import Recipe, quantum
 
-    values = fused_values(Recipe.of(image_processor(EDGE)), device, torch.bfloat16)
+    processor = image_processor(EDGE)
+    values = fused_values(Recipe.of(processor), device, torch.bfloat16)
 
     def found() -> EventMaps:
         last, sizes = search(events, stream.sensor, "own")
@@ -144,7 +150,7 @@ def with_triton(stream: EventStream, device: str, expected: Sequence[Any], add: 
     direct = add("events on the device to model input", lambda: values(found()))
     through = add("the same, through pictures", lambda: values(EventImages(found().pixels, "Triton")))
     of_loop = values(EventImages(tuple(expected), "loop"))
-    require_equal("model input from last events", [direct], [of_loop])
+    require_nearly_equal("model input from last events", direct, of_loop, quantum(processor))
     require_equal("model input through pictures", [through], [of_loop])
 
 
@@ -153,6 +159,24 @@ def require_equal(name: str, made: Sequence[Any], expected: Sequence[Any]) -> No
     same = [np.array_equal(_on_cpu(one), _on_cpu(other)) for one, other in zip(made, expected, strict=True)]
     if not all(same):
         raise ValueError(f"{name}: not equal to what the loop makes: {same}")
+
+
+def require_nearly_equal(name: str, made: Any, expected: Any, level: float) -> None:
+    """Raises ValueError if a value is further off than a level, or if fewer than EQUAL of all are equal, bit by bit.
+
+    Args:
+        made, expected: tensors of one shape and type.
+        level: what one level of a picture is in them, at most. To it comes what rounding to the type does to both.
+    """
+    import torch
+
+    wide, size = (made.double() - expected.double()).abs(), expected.double().abs()
+    # Asked in this way, NaN is refused: it is within nothing.
+    within = bool((wide <= level + torch.finfo(made.dtype).eps * (size + level)).all())
+    equal = float((made == expected).double().mean())
+    if not (within and equal >= EQUAL):
+        told = f"{equal:.2%} of the values are equal, and {float(wide.max()) / level:.3g} levels is the most"
+        raise ValueError(f"{name}: not equal to what the loop makes, but for rounding: {told}")
 
 
 def _through(pinned: list[Any], stream: EventStream) -> list[Any]:
@@ -199,9 +223,10 @@ def main(
     seed: Annotated[int, typer.Option(help="Of the random events.")] = 0,
     out: Annotated[Path | None, typer.Option(help="File for all of it, as JSON.")] = None,
 ) -> None:
-    """Time each way to make event images of a random stream, and check that all make the same."""
+    """Time each way to make event images of a random stream, and check that all make the same: the model's input but for rounding."""
     found = measure(random_stream(events, seed), machine.choose_device(device))
-    typer.echo(f"{found.events} events, {format_bytes(found.event_bytes)}, on {found.device}; whatever was made is equal")
+    also = f", and the model's input: at least {EQUAL:.1%} of it bit by bit, the rest within a level" if found.device == "cuda" else ""
+    typer.echo(f"{found.events} events, {format_bytes(found.event_bytes)}, on {found.device}; all pictures are equal{also}")
     for timing in found.timings:
         typer.echo(f"  {timing.name:41} {format_seconds(timing.seconds):>8}  {timing.times_as_fast:.1f} times as fast as the loop")
     if found.least_seconds is not None and found.copied_bytes_per_second is not None:

@@ -20,9 +20,13 @@ import triton.language as tl
 
 MOST_EVENTS = 2**30
 """2 i + 1 fits into 32 bits."""
-EVENTS, PROGRAMS, WARPS = 1024, 128, 4
-"""Events that a program takes at a time, most programs for a slice, warps of each. The fewer at work, the more is known when they look."""
-BYTES = 4096
+EVENTS, PROGRAMS, WARPS = 512, 128, 4
+"""Events that a program takes at a time, most programs for a slice, warps of each. The fewer at work, the more is known when they look.
+
+The fastest of those tried on an H100, with 13.7 million events on 640x480 pixels: 158 microseconds where they fall anywhere, 127 on 5 % of
+the pixels. Reading them once would take 20: what takes the time are the maxima.
+"""
+BYTES = 1024
 """Of the pictures that a program paints."""
 GROUND = (255, 255, 255)
 PALETTE = ((0, 0, 255), (255, 0, 0))
@@ -64,26 +68,20 @@ def last_event_kernel(x, y, polarity, last, extents, each, slices, total, height
         high, wide = tl.maximum(high, row + 1), tl.maximum(wide, column + 1)
         pixel = map_of_part + row.to(tl.int64) * width + column
         inside = there & (row < height) & (column < width)
-        # Not out of the multiprocessor's own cache: that does not learn what others found.
-        known = tl.load(pixel, mask=inside, other=0, cache_modifier=".cg")
+        # Out of the multiprocessor's own cache, which is nearer but does not learn what others found: what it has is older, and less.
+        known = tl.load(pixel, mask=inside, other=0)
         tl.atomic_max(pixel, number, mask=inside & (number > known), sem="relaxed")
     tl.atomic_max(extents + 2 * part, tl.max(high, axis=0), sem="relaxed")
     tl.atomic_max(extents + 2 * part + 1, tl.max(wide, axis=0), sem="relaxed")
-
-
-@triton.jit
-def level_of(event, colour):
-    """Of a picture: `event` is a pixel's last one, `colour` 0 for red to 2 for blue."""
-    # Of three colours, one byte is 255: the last where it got darker, the first where brighter. Of the ground all are.
-    lit = tl.where((event & 1) == 0, 2, 0)
-    return tl.where((event < 0) | (colour == lit), 255, 0)
 
 
 @triton.jit(do_not_specialize=["total"])
 def paint_kernel(last, pictures, total, BYTES: tl.constexpr):
     byte = tl.program_id(0).to(tl.int64) * BYTES + tl.arange(0, BYTES)
     event = tl.load(last + byte // 3, mask=byte < total, other=-1)
-    tl.store(pictures + byte, level_of(event, byte % 3).to(tl.uint8), mask=byte < total)
+    # Of three bytes, one is 255: the last where it got darker, the first where brighter. Of the ground all are.
+    lit = tl.where((event & 1) == 0, 2, 0)
+    tl.store(pictures + byte, tl.where((event < 0) | (byte % 3 == lit), 255, 0).to(tl.uint8), mask=byte < total)
 
 
 def sizes(x: torch.Tensor, y: torch.Tensor, slices: int) -> list[Size]:

@@ -113,6 +113,9 @@ class FusedValues:
         Args:
             repair: RGB as the frames have it -> as it should be.
             into: what is written and returned. None for new memory.
+
+        Raises:
+            ValueError: a repair of last events.
         """
         raw = torch.as_tensor(frames).to(self._device)
         if raw.dtype == torch.uint8:

@@ -8,6 +8,7 @@ import torch
 from transformers import VideoLlavaVideoProcessor
 
 from evbench.colours import BT601, BT709, conversion
+from evbench.kernels import pixel_values as kernel
 from evbench.kernels.event_images import paint
 from evbench.kernels.pixel_values import PixelValues, Taps, reference, taps
 from evbench.pipelines.pixels import FusedValues, Recipe, exact_values, quantum
@@ -36,6 +37,13 @@ def values(operation: PixelValues, frames: torch.Tensor, of: Recipe, dtype: torc
     return made
 
 
+def require_levels(made: torch.Tensor, expected: torch.Tensor) -> None:
+    """Sums in another order round to the other level where they lie between two."""
+    levels = (made.double() - expected.double()) * 255 * torch.tensor(STD, device=DEVICE).view(3, 1, 1)
+    assert levels.abs().max() < 1.001
+    assert (levels.abs() > 1e-3).double().mean() < 1e-3
+
+
 def lines(height: int, width: int, of: Recipe) -> tuple[Taps, Taps]:
     size = of.resized(height, width)
     rows, columns = (taps(*edge) for edge in zip((height, width), size, of.corner(*size), of.crop, strict=True))
@@ -50,10 +58,7 @@ def test_the_kernel_equals_its_reference(size: tuple[int, int], repair: np.ndarr
         made = values(PixelValues(*parts, MEAN, STD, repair, DEVICE), frames, of)
         expected = reference(frames, *parts, MEAN, STD, repair)
         assert made.shape == (2, 3, *of.crop)
-        levels = (made.double() - expected) * 255 * torch.tensor(STD, device=DEVICE).view(3, 1, 1)
-        # Sums in another order round to the other level where they lie between two.
-        assert levels.abs().max() < 1.001
-        assert (levels.abs() > 1e-3).double().mean() < 1e-3
+        require_levels(made, expected)
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -110,14 +115,14 @@ def test_repaired_colours_are_those_of_a_repair_in_front(size: tuple[int, int]) 
 
 def test_frames_of_another_kind_are_refused() -> None:
     of = recipe()
-    kernel = PixelValues(*lines(48, 64, of), MEAN, STD, None, DEVICE)
+    operation = PixelValues(*lines(48, 64, of), MEAN, STD, None, DEVICE)
     frames = noise(48, 64)
     for wrong in (frames.float(), frames.transpose(1, 2), frames[..., 0], frames.int(), frames[..., 0].int().transpose(1, 2)):
         with pytest.raises(ValueError, match="contiguous RGB bytes or rows of last events"):
-            values(kernel, wrong, of)
+            values(operation, wrong, of)
     for room in (torch.empty(1, 3, 40, 40), torch.empty(2, 3, 40, 41), torch.empty(2, 3, 40, 80)[..., ::2]):
         with pytest.raises(ValueError, match="values of 2 frames are"):
-            kernel(frames, room.to(DEVICE))
+            operation(frames, room.to(DEVICE))
 
 
 @pytest.mark.parametrize("offset", [0, 3, 16])
@@ -139,17 +144,38 @@ def last_events(height: int, width: int, images: int = 2) -> torch.Tensor:
     return (torch.randint(-20, 40, (images, height + 5, width + 3), dtype=torch.int32, generator=generator)).clamp(min=-1).to(DEVICE)
 
 
-@pytest.mark.parametrize("repair", REPAIRS, ids=["right", "repaired"])
+@pytest.mark.parametrize("taken", [(kernel.MAP_ROWS, kernel.PIXELS), (16, 16)], ids=["as they are", "several steps"])
 @pytest.mark.parametrize("size", SIZES)
-def test_values_of_last_events_are_those_of_their_pictures_bit_by_bit(size: tuple[int, int], repair: np.ndarray | None) -> None:
+def test_values_of_last_events_are_those_of_their_pictures(
+    size: tuple[int, int], taken: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kernel, "MAP_ROWS", taken[0])
+    monkeypatch.setattr(kernel, "PIXELS", taken[1])
     height, width = size
-    for of, dtype in ((recipe((23, 40)), torch.float32), (recipe((40, 17)), torch.bfloat16)):
-        operation = PixelValues(*lines(*size, of), MEAN, STD, repair, DEVICE)
-        last = last_events(height, width)
-        for maps in (last[:, :height, :width], last[1:, 5:, 3:].contiguous()):
-            made, expected = (values(operation, frames, of, dtype) for frames in (maps, paint(maps.contiguous())))
+    last = last_events(height, width)
+    for of in (recipe((23, 40)), recipe((40, 17))):
+        parts = lines(*size, of)
+        operation = PixelValues(*parts, MEAN, STD, None, DEVICE)
+        # Each map begins elsewhere: at a multiple of 16 bytes, or not.
+        for maps in (last[:, :height, :width], last[:, 5:, 3:], last[1:, 5:, 3:].contiguous()):
+            made, pictures = values(operation, maps, of), paint(maps.contiguous())
             assert not made.isnan().any()
-            assert torch.equal(made, expected)
+            require_levels(made, values(operation, pictures, of))
+            require_levels(made, reference(pictures, *parts, MEAN, STD, None))
+
+
+@pytest.mark.parametrize(("event", "colour"), [(-1, (255, 255, 255)), (6, (0, 0, 255)), (7, (255, 0, 0))])
+def test_one_colour_everywhere_is_that_colour(event: int, colour: tuple[int, int, int]) -> None:
+    of = recipe()
+    made = values(PixelValues(*lines(48, 64, of), MEAN, STD, None, DEVICE), torch.full((1, 48, 64), event, device=DEVICE).int(), of)
+    expected = (torch.tensor(colour) / 255 - torch.tensor(MEAN)) / torch.tensor(STD)
+    assert torch.allclose(made, expected.to(DEVICE).view(3, 1, 1).expand_as(made), atol=1e-5)
+
+
+def test_last_events_have_no_colours_to_repair() -> None:
+    of = recipe()
+    with pytest.raises(ValueError, match="no colours to repair"):
+        values(PixelValues(*lines(48, 64, of), MEAN, STD, REPAIRS[1], DEVICE), last_events(48, 64)[:, :48, :64], of)
 
 
 def test_values_are_written_where_they_are_wanted() -> None:
@@ -161,5 +187,5 @@ def test_values_are_written_where_they_are_wanted() -> None:
     assert fused(frames, into=room[1:3]).data_ptr() == room[1].data_ptr()
     fused(last, into=room[4:])
     assert torch.equal(room[1:3], fused(frames))
-    assert torch.equal(room[4:], fused(paint(last.contiguous())))
+    assert torch.equal(room[4:], fused(last))
     assert room[0].isnan().all() and room[3].isnan().all()

@@ -17,6 +17,20 @@ from evbench.pipelines.event_stream import EventStream
 from tests.devices import DEVICE
 
 
+def test_values_are_nearly_equal_if_few_are_a_level_off() -> None:
+    """In bfloat16 too, where a level of 1/70 is less than the step between two numbers above 2."""
+    for dtype, off in ((torch.float32, 1.05), (torch.bfloat16, 3.0)):
+        expected = torch.linspace(-2, 2.1, 4000).to(dtype)
+        for count, levels, is_near in ((4, 1.0, True), (5, 1.0, False), (1, off, False), (1, torch.nan, False)):
+            made = expected.clone()
+            made[-count:] = (expected[-count:].float() + levels / 70).to(dtype)
+            if is_near:
+                rendering.require_nearly_equal("these", made, expected, 1 / 70)
+                continue
+            with pytest.raises(ValueError, match="these: not equal to what the loop makes, but for rounding"):
+                rendering.require_nearly_equal("these", made, expected, 1 / 70)
+
+
 def test_the_ways_to_render_are_timed_and_compared(monkeypatch: pytest.MonkeyPatch) -> None:
     of = rendering.random_stream(3000, seed=0)
     found = rendering.measure(of, "cpu", calls=2)
