@@ -1,16 +1,20 @@
 """How long it takes to make event images from an event stream, in each way that there is; and that all make the same.
 
+Pictures must be equal, bit by bit. So must be the model's input that is made of them. Made of last events its sums are in another order: no
+value may be further off than a level of a picture, and 999 of 1000 must be equal, bit by bit.
+
     python -m evbench.rendering --events 13700000 --device cuda
 
-Events fall anywhere on the sensor, each of either polarity: on most pixels several, so that the order of events decides.
+On a GPU also what comes in front and behind: the copy of the events, and the model's input, made of each pixel's last event or through
+pictures. Events fall anywhere on the sensor, each of either polarity: on most pixels several, so that the order of events decides.
 """
 
 from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,7 +25,7 @@ from evbench import machine
 from evbench.encoding import to_json
 from evbench.errors import UserError
 from evbench.files import write_whole
-from evbench.pipelines.event_images import RENDERERS, Renderer
+from evbench.pipelines.event_images import RENDERERS, EventImages
 from evbench.pipelines.event_stream import EventStream
 from evbench.results import Machine
 from evbench.units import format_bytes, format_seconds
@@ -30,6 +34,10 @@ HEIGHT, WIDTH = 480, 640
 """Of the cameras of DSEC."""
 SECOND = 1_000_000
 """Microseconds."""
+EDGE = 336
+"""Pixels of the model's input, along each side."""
+EQUAL = 0.999
+"""Of the values of the model's input, made of last events, bit by bit equal to those of the pictures."""
 REPEATED = 20
 """Times that each way is called, but for the loop; the median is told."""
 
@@ -74,12 +82,16 @@ def random_stream(events: int, seed: int) -> EventStream:
     )
 
 
+Add = Callable[[str, Callable[[], Any]], Any]
+"""(name, call): call it as often as it is to be timed, keep the median, and return what it returned at last."""
+
+
 def measure(stream: EventStream, device: str, *, calls: int = REPEATED) -> Rendering:
-    """Time every renderer that runs on the device. Raises ValueError if one of them makes another picture than the loop."""
+    """Time every renderer that runs on the device. Raises ValueError if one of them makes something else than the loop."""
     import torch
 
     wait = torch.cuda.synchronize if device == "cuda" else lambda: None
-    expected, seconds = _timed(lambda: RENDERERS["loop"](device)(stream, "own"), wait, 1)
+    expected, seconds = _timed(lambda: RENDERERS["loop"](device)(stream, "own").pixels, wait, 1)
     timings = [Timing("loop", seconds, 1, 1.0)]
     rate = None
 
@@ -88,21 +100,12 @@ def measure(stream: EventStream, device: str, *, calls: int = REPEATED) -> Rende
         timings.append(Timing(name, taken, calls, seconds / taken))
         return made
 
-    def render(name: str, renderer: Renderer) -> None:
-        made = add(name, lambda: renderer(stream, "own"))
-        same = [np.array_equal(_on_cpu(one), other) for one, other in zip(made.pixels, expected.pixels, strict=True)]
-        if not all(same):
-            raise ValueError(f"{name} makes other pictures than the loop: {same}")
-
-    render("vectorised", RENDERERS["vectorised"](device))
+    vectorised = RENDERERS["vectorised"](device)
+    require_equal("vectorised", add("vectorised", lambda: vectorised(stream, "own").pixels), expected)
     if device == "cuda":
-        from evbench.pipelines.event_painter import copied, paint
-
-        render("triton", RENDERERS["triton"](device))
-        events = add("of it, copying the events", lambda: copied(stream, device))
         pinned = [torch.from_numpy(column).pin_memory() for column in (stream.x, stream.y, stream.p)]
-        add("the same, through pinned memory", lambda: _through(pinned, stream))
-        add("of it, painting", lambda: paint(events, stream.sensor, "own"))
+        add("copying the events through pinned memory", lambda: _through(pinned, stream))
+        with_triton(stream, device, expected, add)
         rate = copy_rate(wait, calls)
     event_bytes = stream.x.nbytes + stream.y.nbytes + stream.p.nbytes
     return Rendering(
@@ -110,11 +113,70 @@ def measure(stream: EventStream, device: str, *, calls: int = REPEATED) -> Rende
         device,
         len(stream.x),
         event_bytes,
-        sum(_on_cpu(picture).nbytes for picture in expected.pixels),
+        sum(_on_cpu(picture).nbytes for picture in expected),
         tuple(timings),
         rate,
         None if rate is None else event_bytes / rate,
     )
+
+
+def with_triton(stream: EventStream, device: str, expected: Sequence[Any], add: Add) -> None:
+    """Time the renderer, its parts, and both ways on to the model's input.
+
+    Args:
+        expected: the pictures that the loop makes.
+
+    Raises:
+        ValueError: the pictures are others, or the model's input is in one of the ways: see the top of this module.
+    """
+    import torch
+
+    from evbench.pipelines.event_painter import EventMaps, copied, search
+    from evbench.pipelines.eventgpt import fused_values, image_processor
+    from evbench.pipelines.pixels import Recipe, quantum
+
+    processor = image_processor(EDGE)
+    values = fused_values(Recipe.of(processor), device, torch.bfloat16)
+
+    def found() -> EventMaps:
+        last, sizes = search(events, stream.sensor, "own")
+        return EventMaps(last, tuple(sizes), "Triton")
+
+    render = RENDERERS["triton"](device)
+    require_equal("triton", add("triton, painted", lambda: render(stream, "own").pixels), expected)
+    events = add("of it, copying the events", lambda: copied(stream, device))
+    maps = add("of it, finding the last events", found)
+    add("of it, painting", lambda: replace(maps).pixels)
+    direct = add("events on the device to model input", lambda: values(found()))
+    through = add("the same, through pictures", lambda: values(EventImages(found().pixels, "Triton")))
+    of_loop = values(EventImages(tuple(expected), "loop"))
+    require_nearly_equal("model input from last events", direct, of_loop, quantum(processor))
+    require_equal("model input through pictures", [through], [of_loop])
+
+
+def require_equal(name: str, made: Sequence[Any], expected: Sequence[Any]) -> None:
+    """Raises ValueError if an array is another, bit by bit."""
+    same = [np.array_equal(_on_cpu(one), _on_cpu(other)) for one, other in zip(made, expected, strict=True)]
+    if not all(same):
+        raise ValueError(f"{name}: not equal to what the loop makes: {same}")
+
+
+def require_nearly_equal(name: str, made: Any, expected: Any, level: float) -> None:
+    """Raises ValueError if a value is further off than a level, or if fewer than EQUAL of all are equal, bit by bit.
+
+    Args:
+        made, expected: tensors of one shape and type.
+        level: what one level of a picture is in them, at most. To it comes what rounding to the type does to both.
+    """
+    import torch
+
+    wide, size = (made.double() - expected.double()).abs(), expected.double().abs()
+    # Asked in this way, NaN is refused: it is within nothing.
+    within = bool((wide <= level + torch.finfo(made.dtype).eps * (size + level)).all())
+    equal = float((made == expected).double().mean())
+    if not (within and equal >= EQUAL):
+        told = f"{equal:.2%} of the values are equal, and {float(wide.max()) / level:.3g} levels is the most"
+        raise ValueError(f"{name}: not equal to what the loop makes, but for rounding: {told}")
 
 
 def _through(pinned: list[Any], stream: EventStream) -> list[Any]:
@@ -151,8 +213,9 @@ def copy_rate(wait: Callable[[], None], calls: int = REPEATED) -> float:
     return 2 * source.numel() / taken
 
 
-def _on_cpu(picture: Any) -> Any:
-    return picture if isinstance(picture, np.ndarray) else picture.cpu().numpy()
+def _on_cpu(made: Any) -> Any:
+    """An array of the same numbers: numpy has no bfloat16, and float32 holds it."""
+    return made if isinstance(made, np.ndarray) else (made.float() if made.is_floating_point() else made).cpu().numpy()
 
 
 def main(
@@ -161,14 +224,15 @@ def main(
     seed: Annotated[int, typer.Option(help="Of the random events.")] = 0,
     out: Annotated[Path | None, typer.Option(help="File for all of it, as JSON.")] = None,
 ) -> None:
-    """Time each way to make event images of a random stream, and check that all pictures are equal."""
+    """Time each way to make event images of a random stream, and check that all make the same: the model's input but for rounding."""
     found = measure(random_stream(events, seed), machine.choose_device(device))
-    typer.echo(f"{found.events} events, {format_bytes(found.event_bytes)}, on {found.device}; all pictures are equal")
+    also = f", and the model's input: at least {EQUAL:.1%} of it bit by bit, the rest within a level" if found.device == "cuda" else ""
+    typer.echo(f"{found.events} events, {format_bytes(found.event_bytes)}, on {found.device}; all pictures are equal{also}")
     for timing in found.timings:
-        typer.echo(f"  {timing.name:31} {format_seconds(timing.seconds):>8}  {timing.times_as_fast:.1f} times as fast as the loop")
+        typer.echo(f"  {timing.name:41} {format_seconds(timing.seconds):>8}  {timing.times_as_fast:.1f} times as fast as the loop")
     if found.least_seconds is not None and found.copied_bytes_per_second is not None:
         rate = f"{found.copied_bytes_per_second / 1e12:.2f} TB/s, the rate of a copy"
-        typer.echo(f"  {'reading the events once':31} {format_seconds(found.least_seconds):>8}  at {rate}")
+        typer.echo(f"  {'reading the events once':41} {format_seconds(found.least_seconds):>8}  at {rate}")
     if out is not None:
         write_whole(out, to_json(found, indent=1) + "\n")
 

@@ -32,7 +32,7 @@ class Sign:
     """Choices of other parts (part -> choices) without which it is not looked for: a CUDA graph shows kernels and no operations."""
 
 
-VIDEO, IMAGES, EVENTS = ("video",), ("event-images",), ("event-images", "events")
+VIDEO, IMAGES, RAW, EVENTS = ("video",), ("event-images",), ("events",), ("event-images", "events")
 GPU = ("cuda",)
 LAYER = r"function:transformers\.[\w.]+\.(CLIPAttention|LlamaAttention)\.forward$"
 """Entered once for each layer and pass that is not compiled."""
@@ -56,7 +56,8 @@ LOAD_MANY = r"evbench\.pipelines\.\w+\.VideoLlava\._load_many$"
 
 DALI_DECODING = r"function:evbench\.pipelines\.(dali\.DaliDecoder|dali_images\.DaliImages)\.__call__$"
 RENDERING = r"function:evbench\.pipelines\.event_images\."
-PAINTING = r"kernel:(last_event|paint)_kernel"
+ON_GPU = r"kernel:(last_event|paint)_kernel"
+PAINTING = r"kernel:paint_kernel"
 POOLED, TOKENS = (rf"function:evbench\.pipelines\.eventgpt\.Pooling{{}}\.{method}$" for method in ("pooled", "tokens"))
 """Of PoolingLast or PoolingFirst."""
 
@@ -122,17 +123,18 @@ SIGNS: dict[str, dict[str, tuple[Sign, ...]]] = {
         "loop": (
             Sign("load", "call of the loop over events", RENDERING + r"loop$"),
             Sign("load", "rendering with NumPy", RENDERING + r"vectorised$", "never"),
-            Sign("load", "painting on the GPU", PAINTING, "never"),
+            Sign("load", "rendering on the GPU", ON_GPU, "never"),
         ),
         "vectorised": (
             Sign("load", "call of rendering with NumPy", RENDERING + r"vectorised$"),
             Sign("load", "loop over events", RENDERING + r"loop$", "never"),
-            Sign("load", "painting on the GPU", PAINTING, "never"),
+            Sign("load", "rendering on the GPU", ON_GPU, "never"),
         ),
         "triton": (
-            Sign("load", "call of painting on the GPU", r"function:evbench\.pipelines\.event_painter\.EventPainter\.__call__$"),
+            Sign("load", "call of rendering on the GPU", r"function:evbench\.pipelines\.event_painter\.EventPainter\.__call__$"),
             Sign("load", "kernel that finds each pixel's last event", r"kernel:last_event_kernel"),
-            Sign("load", "kernel that paints", r"kernel:paint_kernel"),
+            Sign("load", "kernel that paints", PAINTING, "never"),
+            Sign("preprocess", "kernel that paints", PAINTING, where={"preprocess": ("processor", "direct", "dali")}),
             Sign("load", "rendering on the host", RENDERING + r"(loop|vectorised)$", "never"),
         ),
     },
@@ -158,6 +160,7 @@ SIGNS: dict[str, dict[str, tuple[Sign, ...]]] = {
         "triton": (
             Sign("preprocess", "call of the fused preprocessing", r"function:evbench\.pipelines\.pixels\.FusedValues\.__call__$"),
             Sign("preprocess", "its kernel", r"kernel:pixel_values_kernel"),
+            Sign("preprocess", "kernel that paints pictures for it", PAINTING, "never", RAW),
             Sign("preprocess", "resize of torch", r"op:aten::_upsample", "never"),
             Sign("preprocess", "call of transformers' processor", PROCESSOR, "never"),
         ),

@@ -68,8 +68,8 @@ CHOICES: dict[str, dict[str, Choice]] = {
     "render": {
         "loop": Choice("event by event in Python, as published"),
         "vectorised": Choice("each slice's events at once, with NumPy"),
-        "triton": Choice("the events copied to the GPU as they are; there an atomic maximum finds each pixel's last event, and a second "
-                         "Triton kernel paints", ("NVIDIA GPU", "Triton")),
+        "triton": Choice("the events copied to the GPU as they are; there an atomic maximum finds each pixel's last event. Pictures are "
+                         "painted by a second Triton kernel, and only where the preprocessing asks for them", ("NVIDIA GPU", "Triton")),
     },
     "preprocess": {
         "processor": Choice("the Hugging Face processor, then a copy to the model's device"),
@@ -77,8 +77,8 @@ CHOICES: dict[str, dict[str, Choice]] = {
                          "visual placeholders are counted instead of spelled out"),
         "dali": Choice("resized, cropped and normalised by an NVIDIA DALI pipeline; the question is tokenized once and kept",
                        ("NVIDIA GPU", "NVIDIA DALI")),
-        "triton": Choice("one Triton kernel from the frames' bytes to the model's input, another colour matrix included; the question is "
-                         "tokenized once and kept", ("NVIDIA GPU", "Triton")),
+        "triton": Choice("one Triton kernel from the frames' bytes, or with render=triton from each pixel's last event, to the model's "
+                         "input, another colour matrix included; the question is tokenized once and kept", ("NVIDIA GPU", "Triton")),
     },
     "attention": {
         "eager": Choice("attention written out in PyTorch operations"),

@@ -11,7 +11,7 @@ import importlib.metadata
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -30,17 +30,40 @@ GROUND, DARKER, BRIGHTER = (255, 255, 255), (0, 0, 255), (255, 0, 0)
 PALETTE = np.array([DARKER, BRIGHTER, GROUND], np.uint8)
 
 
-@dataclass(frozen=True)
-class EventImages:
-    """In order of time."""
+class Images(Protocol):
+    """The event images of a sample, in order of time: painted already, or not yet."""
 
-    pixels: tuple[Pixels | torch.Tensor, ...]
-    """Each [height, width, 3] RGB, uint8; tensors where the GPU made them. Of raw events, they may differ in size."""
-    decoder: str
-    """What read or made them."""
+    @property
+    def pixels(self) -> tuple[Pixels | torch.Tensor, ...]:
+        """Each [height, width, 3] RGB, uint8; tensors where the GPU made them. Of raw events, they may differ in size."""
+
+    @property
+    def decoder(self) -> str:
+        """What read or made them."""
+
+    def __len__(self) -> int: ...
 
     def values(self) -> Pixels | torch.Tensor:
         """[images, height, width, 3]: those that are smaller than others have more of the ground at the right and at the bottom."""
+
+    def holding(self, values: Any, /) -> Images:
+        """Other values, each picture of the size that it has here."""
+
+    def largest(self) -> tuple[int, int]:
+        """Height and width that hold every picture."""
+
+
+@dataclass(frozen=True)
+class EventImages:
+    """Pictures in memory: see Images."""
+
+    pixels: tuple[Pixels | torch.Tensor, ...]
+    decoder: str
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def values(self) -> Pixels | torch.Tensor:
         height, width = self.largest()
         first: Any = self.pixels[0]
         shape = (len(self.pixels), height, width, 3)
@@ -50,17 +73,15 @@ class EventImages:
         return made
 
     def holding(self, values: Pixels | torch.Tensor) -> EventImages:
-        """Other values, each picture of the size that it has here."""
         cut = (place[: picture.shape[0], : picture.shape[1]] for place, picture in zip(values, self.pixels, strict=True))
         return dataclasses.replace(self, pixels=tuple(cut))
 
     def largest(self) -> tuple[int, int]:
-        """Height and width that hold every picture."""
         return max(picture.shape[0] for picture in self.pixels), max(picture.shape[1] for picture in self.pixels)
 
 
-Renderer = Callable[[EventStream, PictureSize], EventImages]
-"""Raises ValueError for fewer events than slices, or an event outside of the sensor."""
+Renderer = Callable[[EventStream, PictureSize], Images]
+"""Raises ValueError for fewer events than slices, or an event outside of the sensor, if its size is known."""
 
 
 def loop(stream: EventStream, size: PictureSize) -> EventImages:
@@ -113,12 +134,12 @@ def picture_sizes(extents: list[tuple[int, int]], sensor: tuple[int, int] | None
     Raises:
         ValueError: the sensor's size is asked for and not known, or an event lies outside of it.
     """
+    if sensor is not None and any(height > sensor[0] or width > sensor[1] for height, width in extents):
+        raise ValueError(f"events lie outside of a sensor of {sensor[1]}x{sensor[0]} pixels: they need {extents}")
     if size == "own":
         return extents
     if sensor is None:
         raise ValueError("the size of the sensor is not known")
-    if any(height > sensor[0] or width > sensor[1] for height, width in extents):
-        raise ValueError(f"events lie outside of a sensor of {sensor[1]}x{sensor[0]} pixels: they need {extents}")
     return [sensor] * len(extents)
 
 

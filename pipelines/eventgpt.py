@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -23,7 +24,8 @@ from evbench.pipelines.attention import Attend
 from evbench.pipelines.capture import Replayed
 from evbench.pipelines.clip import FusedClip
 from evbench.pipelines.dali_pixels import DaliValues
-from evbench.pipelines.event_images import RENDERERS, EventImages
+from evbench.pipelines.event_images import RENDERERS, Images, Pixels
+from evbench.pipelines.event_painter import EventMaps
 from evbench.pipelines.folder import read_config
 from evbench.pipelines.generate import GENERATORS
 from evbench.pipelines.language import LanguageModel
@@ -218,7 +220,7 @@ class EventGPT:
         self.used_layers = len(self.tower.encoder.layers)
         self.decoder = self.model.language.model
         self._load = loader(variant, workload)
-        self.load_many: Callable[[Sequence[Path]], list[tuple[EventImages, Work]]] | None = None  # a sample is a call of its own
+        self.load_many: Callable[[Sequence[Path]], list[tuple[Images, Work]]] | None = None  # a sample is a call of its own
         self._preprocess = PREPROCESSORS[variant.preprocess](self._processor, self._tokenizer, workload)
         heads = checkpoint.heads(self.tower.config, self.model.language.config)
         attention.require(variant.attention, heads, workload.device, getattr(torch, workload.dtype))
@@ -227,14 +229,14 @@ class EventGPT:
         self._language = LanguageModel(llama, llama.model, llama.lm_head, end_token, workload.stop_at_end)
         self._generate = GENERATORS[variant.generate](self._language, variant)
 
-    def load(self, path: Path, /) -> tuple[EventImages, Work]:
+    def load(self, path: Path, /) -> tuple[Images, Work]:
         images = self._load(path)
         height, width = images.largest()
-        indices = tuple(range(len(images.pixels)))
+        indices = tuple(range(len(images)))
         return images, Work(frame_indices=indices, frame_height=height, frame_width=width, decoder=images.decoder)
 
     @torch.inference_mode()
-    def preprocess(self, loaded: EventImages, /) -> tuple[Inputs, Work]:
+    def preprocess(self, loaded: Images, /) -> tuple[Inputs, Work]:
         inputs = self._preprocess(loaded, self._workload.prompt)
         visual = len(inputs.pixels) + checkpoint.tokens_per_image(self.model.visual_tower.config)
         prompt = inputs.before.shape[1] + visual + inputs.after.shape[1]
@@ -270,7 +272,7 @@ class EventGPT:
         return checkpoint.attention_name(self.model.visual_tower.config, self.model.language.config)
 
 
-def loader(variant: Variant, workload: Workload) -> Callable[[Path], EventImages]:
+def loader(variant: Variant, workload: Workload) -> Callable[[Path], Images]:
     """How the variant gets the event images of a sample: out of files, or of the events in one. Raises UserError for a wrong file."""
     window = workload.window
     if window is None:
@@ -279,14 +281,14 @@ def loader(variant: Variant, workload: Workload) -> Callable[[Path], EventImages
     return lambda path: render(event_files.read(path, window), window.size)
 
 
-Preprocess = Callable[[EventImages, str], Inputs]
+Preprocess = Callable[[Images, str], Inputs]
 
 
 def as_processor(processor: Any, tokenizer: Any, workload: Workload) -> Preprocess:
     """Each image through the Hugging Face processor, as the released code does it."""
     dtype = getattr(torch, workload.dtype)
 
-    def values(images: EventImages) -> torch.Tensor:
+    def values(images: Images) -> torch.Tensor:
         made = [processor(image, return_tensors="pt")["pixel_values"][0] for image in images.pixels]
         return torch.stack(made).to(workload.device, dtype)
 
@@ -304,9 +306,23 @@ def exact(processor: Any, tokenizer: Any, workload: Workload) -> Preprocess:
 
 
 def fused(processor: Any, tokenizer: Any, workload: Workload) -> Preprocess:
-    """All images in one kernel, and the question's tokens as they were made for the last sample."""
-    values = FusedValues(Recipe.of(processor), workload.device, getattr(torch, workload.dtype))
-    return _asking(lambda images: _by_size(values, images), kept(functools.partial(_halves, tokenizer, workload.device)))
+    """All images in one kernel, unpainted ones too; and the question's tokens as they were made for the last sample."""
+    values = fused_values(Recipe.of(processor), workload.device, getattr(torch, workload.dtype))
+    return _asking(values, kept(functools.partial(_halves, tokenizer, workload.device)))
+
+
+def fused_values(recipe: Recipe, device: str, dtype: torch.dtype) -> Callable[[Images], torch.Tensor]:
+    """Images -> [images, 3, crop, crop]: neighbours of one size together, each to its place; none is painted for it."""
+    values = FusedValues(recipe, device, dtype)
+
+    def all_values(images: Images) -> torch.Tensor:
+        made, start = values.room(len(images)), 0
+        for frames in images.runs() if isinstance(images, EventMaps) else _runs(images.pixels):
+            values(frames, into=made[start : start + len(frames)])
+            start += len(frames)
+        return made
+
+    return all_values
 
 
 def by_dali(processor: Any, tokenizer: Any, workload: Workload) -> Preprocess:
@@ -318,27 +334,26 @@ def by_dali(processor: Any, tokenizer: Any, workload: Workload) -> Preprocess:
 def _with(values: PixelValues, processor: Any, tokenizer: Any, workload: Workload) -> Preprocess:
     recipe, dtype = Recipe.of(processor), getattr(torch, workload.dtype)
 
-    def all_values(images: EventImages) -> torch.Tensor:
+    def all_values(images: Images) -> torch.Tensor:
         return _by_size(lambda frames: values(frames, recipe, workload.device, dtype), images)
 
     return _asking(all_values, functools.partial(_halves, tokenizer, workload.device))
 
 
-def _asking(values: Callable[[EventImages], torch.Tensor], halves: Callable[[str], tuple[torch.Tensor, torch.Tensor]]) -> Preprocess:
+def _asking(values: Callable[[Images], torch.Tensor], halves: Callable[[str], tuple[torch.Tensor, torch.Tensor]]) -> Preprocess:
     return lambda images, prompt: Inputs(values(images), *halves(prompt))
 
 
-def _by_size(values: Callable[[torch.Tensor], torch.Tensor], images: EventImages) -> torch.Tensor:
+def _by_size(values: Callable[[torch.Tensor], torch.Tensor], images: Images) -> torch.Tensor:
     """Images of one size together, as `values` takes them: [images, height, width, 3] uint8 -> [images, 3, crop, crop]."""
-    alike: dict[torch.Size, list[int]] = {}
-    pictures = [torch.as_tensor(picture) for picture in images.pixels]
-    for place, picture in enumerate(pictures):
-        alike.setdefault(picture.shape, []).append(place)
-    made = {places: values(torch.stack([pictures[place] for place in places])) for places in map(tuple, alike.values())}
-    if len(made) == 1:
-        return next(iter(made.values()))
-    each = dict(pair for places, several in made.items() for pair in zip(places, several, strict=True))
-    return torch.stack([each[place] for place in range(len(pictures))])
+    made = [values(frames) for frames in _runs(images.pixels)]
+    return made[0] if len(made) == 1 else torch.cat(made)
+
+
+def _runs(pictures: Sequence[Pixels | torch.Tensor]) -> Iterator[torch.Tensor]:
+    """Neighbours of one size together: [images, height, width, 3] uint8."""
+    for _, alike in groupby(map(torch.as_tensor, pictures), key=lambda picture: picture.shape):
+        yield torch.stack(list(alike))
 
 
 PREPROCESSORS: dict[str, Callable[[Any, Any, Workload], Preprocess]] = {

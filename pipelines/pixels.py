@@ -96,26 +96,44 @@ SIZES = 64
 
 
 class FusedValues:
-    """The same in one kernel, for frames on the GPU: see evbench.kernels.pixel_values. Keeps its tables for the last sizes of a picture."""
+    """The same in one kernel, for frames on the GPU: see evbench.kernels.pixel_values. Keeps its tables for the last sizes of a picture.
+
+    Event images need not be painted for it: it takes each pixel's last event as well.
+    """
 
     def __init__(self, recipe: Recipe, device: str, dtype: torch.dtype) -> None:
         self._recipe, self._device, self._dtype = recipe, device, dtype
         self._known: dict[tuple[int, int, bytes], kernel.PixelValues] = {}
 
-    def __call__(self, frames: npt.NDArray[np.uint8] | torch.Tensor, repair: Affine | None = None) -> torch.Tensor:
-        """[frames, height, width, 3] uint8 -> [frames, 3, crop, crop].
+    def __call__(
+        self, frames: npt.NDArray[np.uint8] | torch.Tensor, repair: Affine | None = None, into: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """[frames, height, width, 3] uint8, or the last events [frames, height, width] int32 -> [frames, 3, crop, crop].
 
         Args:
             repair: RGB as the frames have it -> as it should be.
+            into: what is written and returned. None for new memory.
+
+        Raises:
+            ValueError: a repair of last events.
         """
-        raw = torch.as_tensor(frames).to(self._device).contiguous()
+        raw = torch.as_tensor(frames).to(self._device)
+        if raw.dtype == torch.uint8:
+            raw = raw.contiguous()
+        if into is None:
+            into = self.room(len(raw))
         height, width = raw.shape[1:3]
         key = height, width, b"" if repair is None else repair.tobytes()
         if key not in self._known:
             if len(self._known) == SIZES:
                 del self._known[next(iter(self._known))]
             self._known[key] = self._tables(height, width, repair)
-        return self._known[key](raw, self._dtype)
+        self._known[key](raw, into)
+        return into
+
+    def room(self, frames: int) -> torch.Tensor:
+        """Memory for the values of so many frames: [frames, 3, crop, crop]."""
+        return torch.empty((frames, 3, *self._recipe.crop), dtype=self._dtype, device=self._device)
 
     def _tables(self, height: int, width: int, repair: Affine | None) -> kernel.PixelValues:
         recipe = self._recipe

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -16,10 +16,15 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from evbench import sample
 from evbench.errors import UserError
+from evbench.kernels import event_images as event_kernels
 from evbench.pipelines import event_files, event_images, eventgpt, events
+from evbench.pipelines.event_images import EventImages, PictureSize
+from evbench.pipelines.event_painter import EventPainter
+from evbench.pipelines.event_stream import EventStream
 from evbench.pipelines.eventgpt import POOLINGS, EventGPT, pool
 from evbench.pipelines.pixels import Recipe, exact_values, quantum
 from evbench.pipelines.presets import byte_tokenizer
+from evbench.rendering import require_nearly_equal
 from evbench.results import STAGES, Workload
 from evbench.stages import run_stages
 from evbench.variants import CHOICES, REFERENCE, Preprocess, parse
@@ -180,6 +185,7 @@ def test_pictures_of_several_sizes_are_preprocessed_each_as_if_alone(preprocess:
     asked = workload(window=raw_events.WINDOW)
     pipeline = EventGPT(replace(parse("baseline"), preprocess=preprocess), asked)
     images, work = pipeline.load(raw_events.stored())
+    assert isinstance(images, EventImages)
     assert len({tuple(picture.shape) for picture in images.pixels}) == 5
     assert (work.frame_height, work.frame_width) == images.largest()
     together, _ = pipeline.preprocess(images)
@@ -203,6 +209,38 @@ def test_the_kernel_takes_pictures_of_several_sizes_where_they_lie() -> None:
     assert (inputs.pixels - exact).abs().max() < 0.51 * quantum(processor)
 
 
+@pytest.mark.device
+@pytest.mark.parametrize("edge", [24, 48])
+@pytest.mark.parametrize("size", get_args(PictureSize))
+def test_last_events_become_the_models_input_as_their_pictures_do(size: PictureSize, edge: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Made smaller and larger, of odd sizes: no picture is painted for it."""
+    random = np.random.default_rng(edge)
+    x, y = (random.normal(length / 2, length / 7, 700).clip(0, length - 1).astype(np.uint16) for length in (61, 43))
+    images = EventPainter(DEVICE)(EventStream(x, y, np.arange(700), random.integers(0, 2, 700, np.uint8), (43, 61)), size)
+    processor = eventgpt.image_processor(edge)
+    values = eventgpt.fused_values(Recipe.of(processor), DEVICE, torch.bfloat16)
+    with monkeypatch.context() as patch:
+        patch.delattr(event_kernels, "paint")
+        made = values(images)
+    assert made.shape == (5, 3, edge, edge)
+    assert len({tuple(picture.shape) for picture in images.pixels}) == (1 if size == "sensor" else 5)
+    painted = values(EventImages(images.pixels, "painted"))
+    require_nearly_equal("of last events", made, painted, quantum(processor))
+    assert torch.equal(values(images.holding(images.values().cpu().numpy())), made), "what is judged can be handed on"
+    one_by_one = [values(EventImages((picture,), "painted")) for picture in images.pixels]
+    assert torch.equal(torch.cat(one_by_one), painted)
+
+
+@pytest.mark.device
+@pytest.mark.parametrize("preprocess", ["direct", "processor", "exact"])
+def test_every_other_preprocessing_gets_pictures(preprocess: str) -> None:
+    stream = event_files.read(raw_events.stored(), raw_events.WINDOW)
+    make = eventgpt.PREPROCESSORS[preprocess](eventgpt.image_processor(32), byte_tokenizer(300, {}), workload(device=DEVICE))
+    pictures = tuple(torch.as_tensor(picture).to(DEVICE) for picture in event_images.vectorised(stream, "own").pixels)
+    made, expected = (make(images, "What is it?") for images in (EventPainter(DEVICE)(stream, "own"), EventImages(pictures, "NumPy")))
+    assert torch.equal(made.pixels, expected.pixels)
+
+
 def test_a_question_is_tokenized_once_where_that_is_said(baseline: EventGPT) -> None:
     asked: list[str] = []
 
@@ -212,10 +250,11 @@ def test_a_question_is_tokenized_once_where_that_is_said(baseline: EventGPT) -> 
             return {"input_ids": [len(text)]}
 
     images, _ = baseline.load(sample.EVENTS)
+    assert isinstance(images, EventImages)
     for make, times in ((eventgpt.fused, 2), (eventgpt.direct, 4)):
         asked.clear()
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(eventgpt, "FusedValues", lambda *_: lambda frames: torch.zeros(len(frames), 3, 2, 2))
+            patch.setattr(eventgpt, "fused_values", lambda *_: lambda images: torch.zeros(len(images), 3, 2, 2))
             preprocess = make(baseline._processor, Tokenizer(), workload())
             made = [preprocess(replace(images, pixels=images.pixels[:1]), "What is it?") for _ in range(2)]
         assert made[0].prompt() == made[1].prompt()

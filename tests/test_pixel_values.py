@@ -8,6 +8,8 @@ import torch
 from transformers import VideoLlavaVideoProcessor
 
 from evbench.colours import BT601, BT709, conversion
+from evbench.kernels import pixel_values as kernel
+from evbench.kernels.event_images import paint
 from evbench.kernels.pixel_values import PixelValues, Taps, reference, taps
 from evbench.pipelines.pixels import FusedValues, Recipe, exact_values, quantum
 from tests.devices import DEVICE
@@ -29,6 +31,19 @@ def recipe(crop: tuple[int, int] = (40, 40), edge: int = 40) -> Recipe:
     return Recipe(edge, crop, MEAN, STD)
 
 
+def values(operation: PixelValues, frames: torch.Tensor, of: Recipe, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    made = torch.full((len(frames), 3, *of.crop), torch.nan, dtype=dtype, device=DEVICE)
+    operation(frames, made)
+    return made
+
+
+def require_levels(made: torch.Tensor, expected: torch.Tensor) -> None:
+    """Sums in another order round to the other level where they lie between two."""
+    levels = (made.double() - expected.double()) * 255 * torch.tensor(STD, device=DEVICE).view(3, 1, 1)
+    assert levels.abs().max() < 1.001
+    assert (levels.abs() > 1e-3).double().mean() < 1e-3
+
+
 def lines(height: int, width: int, of: Recipe) -> tuple[Taps, Taps]:
     size = of.resized(height, width)
     rows, columns = (taps(*edge) for edge in zip((height, width), size, of.corner(*size), of.crop, strict=True))
@@ -40,13 +55,10 @@ def lines(height: int, width: int, of: Recipe) -> tuple[Taps, Taps]:
 def test_the_kernel_equals_its_reference(size: tuple[int, int], repair: np.ndarray | None) -> None:
     for of in (recipe((23, 40)), recipe((40, 17))):
         frames, parts = noise(*size), lines(*size, of)
-        made = PixelValues(*parts, MEAN, STD, repair, DEVICE)(frames, torch.float32)
+        made = values(PixelValues(*parts, MEAN, STD, repair, DEVICE), frames, of)
         expected = reference(frames, *parts, MEAN, STD, repair)
         assert made.shape == (2, 3, *of.crop)
-        levels = (made.double() - expected) * 255 * torch.tensor(STD, device=DEVICE).view(3, 1, 1)
-        # Sums in another order round to the other level where they lie between two.
-        assert levels.abs().max() < 1.001
-        assert (levels.abs() > 1e-3).double().mean() < 1e-3
+        require_levels(made, expected)
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -102,22 +114,78 @@ def test_repaired_colours_are_those_of_a_repair_in_front(size: tuple[int, int]) 
 
 
 def test_frames_of_another_kind_are_refused() -> None:
-    of = lines(48, 64, recipe())
-    kernel = PixelValues(*of, MEAN, STD, None, DEVICE)
-    with pytest.raises(ValueError, match="contiguous RGB bytes"):
-        kernel(noise(48, 64).float(), torch.float32)
-    with pytest.raises(ValueError, match="contiguous RGB bytes"):
-        kernel(noise(48, 64).transpose(1, 2), torch.float32)
+    of = recipe()
+    operation = PixelValues(*lines(48, 64, of), MEAN, STD, None, DEVICE)
+    frames = noise(48, 64)
+    for wrong in (frames.float(), frames.transpose(1, 2), frames[..., 0], frames.int(), frames[..., 0].int().transpose(1, 2)):
+        with pytest.raises(ValueError, match="contiguous RGB bytes or rows of last events"):
+            values(operation, wrong, of)
+    for room in (torch.empty(1, 3, 40, 40), torch.empty(2, 3, 40, 41), torch.empty(2, 3, 40, 80)[..., ::2]):
+        with pytest.raises(ValueError, match="values of 2 frames are"):
+            operation(frames, room.to(DEVICE))
 
 
 @pytest.mark.parametrize("offset", [0, 3, 16])
 def test_what_is_launched_again_is_for_the_frames_that_it_is_given(offset: int) -> None:
     """On a GPU the compiled kernel is kept. What it was compiled for must be so each time: where a row begins, sizes, type."""
-    parts = lines(48, 64, recipe())
+    of = recipe()
+    parts = lines(48, 64, of)
     operation = PixelValues(*parts, MEAN, STD, None, DEVICE)
     for seed, (frames, dtype) in enumerate([(2, torch.float32), (2, torch.float32), (3, torch.float32), (2, torch.bfloat16)]):
         whole = torch.randint(0, 256, (offset + frames * 48 * 64 * 3,), dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
         shown = whole.to(DEVICE)[offset:].view(frames, 48, 64, 3)
-        made = operation(shown, dtype)
-        assert made.dtype == dtype
+        made = values(operation, shown, of, dtype)
         assert torch.allclose(made.double(), reference(shown, *parts, MEAN, STD, None), atol=0.02, rtol=0.01)
+
+
+def last_events(height: int, width: int, images: int = 2) -> torch.Tensor:
+    """[images, height + 5, width + 3] int32: some of each polarity, some without an event; larger than what is taken of them."""
+    generator = torch.Generator().manual_seed(width)
+    return (torch.randint(-20, 40, (images, height + 5, width + 3), dtype=torch.int32, generator=generator)).clamp(min=-1).to(DEVICE)
+
+
+@pytest.mark.parametrize("taken", [(kernel.MAP_ROWS, kernel.PIXELS), (16, 16)], ids=["as they are", "several steps"])
+@pytest.mark.parametrize("size", SIZES)
+def test_values_of_last_events_are_those_of_their_pictures(
+    size: tuple[int, int], taken: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kernel, "MAP_ROWS", taken[0])
+    monkeypatch.setattr(kernel, "PIXELS", taken[1])
+    height, width = size
+    last = last_events(height, width)
+    for of in (recipe((23, 40)), recipe((40, 17))):
+        parts = lines(*size, of)
+        operation = PixelValues(*parts, MEAN, STD, None, DEVICE)
+        # Each map begins elsewhere: at a multiple of 16 bytes, or not.
+        for maps in (last[:, :height, :width], last[:, 5:, 3:], last[1:, 5:, 3:].contiguous()):
+            made, pictures = values(operation, maps, of), paint(maps.contiguous())
+            assert not made.isnan().any()
+            require_levels(made, values(operation, pictures, of))
+            require_levels(made, reference(pictures, *parts, MEAN, STD, None))
+
+
+@pytest.mark.parametrize(("event", "colour"), [(-1, (255, 255, 255)), (6, (0, 0, 255)), (7, (255, 0, 0))])
+def test_one_colour_everywhere_is_that_colour(event: int, colour: tuple[int, int, int]) -> None:
+    of = recipe()
+    made = values(PixelValues(*lines(48, 64, of), MEAN, STD, None, DEVICE), torch.full((1, 48, 64), event, device=DEVICE).int(), of)
+    expected = (torch.tensor(colour) / 255 - torch.tensor(MEAN)) / torch.tensor(STD)
+    assert torch.allclose(made, expected.to(DEVICE).view(3, 1, 1).expand_as(made), atol=1e-5)
+
+
+def test_last_events_have_no_colours_to_repair() -> None:
+    of = recipe()
+    with pytest.raises(ValueError, match="no colours to repair"):
+        values(PixelValues(*lines(48, 64, of), MEAN, STD, REPAIRS[1], DEVICE), last_events(48, 64)[:, :48, :64], of)
+
+
+def test_values_are_written_where_they_are_wanted() -> None:
+    of = recipe((23, 17))
+    fused = FusedValues(of, DEVICE, torch.float32)
+    frames, last = noise(48, 64), last_events(48, 64)[:, :48, :64]
+    room = fused.room(6)
+    room.fill_(torch.nan)
+    assert fused(frames, into=room[1:3]).data_ptr() == room[1].data_ptr()
+    fused(last, into=room[4:])
+    assert torch.equal(room[1:3], fused(frames))
+    assert torch.equal(room[4:], fused(last))
+    assert room[0].isnan().all() and room[3].isnan().all()
