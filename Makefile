@@ -23,8 +23,9 @@ setup: .venv/installed
 compare: setup
 	$(BIN)/evbench compare --baseline baseline --optimized optimized
 
+# Two at a time, each on cores of its own (tests/conftest.py).
 test: setup browser
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # For the tests that look at traces in Perfetto's own viewer.
 browser:

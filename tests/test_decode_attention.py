@@ -10,7 +10,7 @@ from tests.devices import DEVICE
 
 pytestmark = pytest.mark.device
 
-KINDS = [(1, 4, 4, 32, 300), (2, 4, 2, 16, 130), (3, 2, 1, 64, SLOTS), (1, 1, 1, 16, 7)]
+KINDS = [(1, 2, 2, 32, 300), (2, 4, 2, 16, 130), (3, 2, 1, 64, SLOTS), (1, 1, 1, 16, 7)]
 """Batch, heads, key heads, size of a head, capacity."""
 # The interpreter cuts numbers to bfloat16 off where a GPU rounds them: here the turned key, and then what is made.
 ERROR = {torch.float32: 1e-5, torch.bfloat16: 1.2e-2 if DEVICE == "cpu" else 8e-3}
@@ -36,12 +36,18 @@ def require_equal(kind: tuple[int, int, int, int, int], positions: list[int], dt
         assert not keys[:, :, : position + 1].isnan().any()
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_kernel_equals_its_reference(kind: tuple[int, int, int, int, int], dtype: torch.dtype) -> None:
+def test_the_kernel_equals_its_reference(kind: tuple[int, int, int, int, int]) -> None:
     capacity = kind[-1]
     edges = {0, 1, SLOTS - 1, SLOTS, SLOTS + 1, capacity - 1}
-    require_equal(kind, sorted(position for position in edges if position < capacity), dtype)
+    require_equal(kind, sorted(position for position in edges if position < capacity), torch.float32)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_also_in_bfloat16(kind: tuple[int, int, int, int, int]) -> None:
+    """Nothing that follows from the position depends on the type: two are enough."""
+    capacity = kind[-1]
+    require_equal(kind, sorted({min(SLOTS, capacity - 1), capacity - 1}), torch.bfloat16)
 
 
 @pytest.mark.gpu

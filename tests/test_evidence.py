@@ -50,15 +50,6 @@ Logits = tuple[torch.Tensor, torch.Tensor]
 """And the token that is taken."""
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """torch's threads wait for each other in a busy loop: on a machine with other work the tests would take ten times as long."""
-    usual = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(usual)
-
-
 def workload(kind: str) -> Workload:
     model, *shown = ("video-llava", CLIP, 8, "inclusive") if kind == "video" else ("eventgpt", NOWHERE, 5, "all")
     asked: Any = (model, "tiny", None, (shown[0],), shown[1], shown[2], "What is it?", NEW_TOKENS, False, "cpu", "float32", 0)

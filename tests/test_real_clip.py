@@ -32,7 +32,7 @@ def test_decoders_agree_on_every_byte(bikes: Path, policy: str) -> None:
 
 @pytest.mark.slow
 def test_a_comparison_on_it(bikes: Path, tmp_path: Path) -> None:
-    options = f"--video {bikes} --device cpu --blocks 1 --warmup 1 --new-tokens 20 --trace-tokens 0 --out out"
+    options = f"--video {bikes} --preset tiny --device cpu --blocks 1 --warmup 1 --new-tokens 20 --trace-tokens 0 --out out"
     done = evbench(f"compare --baseline baseline --optimized optimized {options}", tmp_path)
     assert done.returncode == 4, done.stderr
     assert "Same work   yes" in done.stdout

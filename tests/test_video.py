@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 from evbench import sample, torture
 from evbench.errors import UserError
+from evbench.evidence import Calls
 from evbench.pipelines import video
 from evbench.pipelines.video import Decoder, decode_plain, decode_threaded, probe
 from tests.conftest import MakeClip
@@ -44,6 +46,16 @@ def test_each_decoder_returns_the_frames_that_the_policy_picked(decode: Decoder,
     levels = frames.pixels.mean(axis=(1, 2, 3))
     assert np.abs(levels - [40 + 5 * index for index in frames.indices]).max() < 2
     assert frames.seconds == pytest.approx([index / 20 for index in frames.indices])
+
+
+@pytest.mark.parametrize("cores", [1, 2])
+def test_frames_are_decoded_in_threads_on_one_core_too(cores: int, monkeypatch: pytest.MonkeyPatch, make_clip: MakeClip) -> None:
+    """FFmpeg by itself would make none there. On more than one it knows best."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(cores)), raising=False)
+    with Calls() as calls, calls.during("load"):
+        decode_threaded(make_clip(), 8, "inclusive")
+    (threads,) = [int(name.split()[1]) for name in calls.names()["load"] if name.startswith("decoder:h264")]
+    assert (threads == 2) == (cores == 1)
 
 
 def test_decoders_return_equal_bytes_on_the_sample() -> None:

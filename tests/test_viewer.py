@@ -41,18 +41,24 @@ def browser() -> Iterator[Any]:
         yield found
 
 
+ROLES: tuple[Role, ...] = ("baseline", "optimized")
+
+
+@pytest.fixture(scope="module")
+def recorded_here(tmp_path_factory: pytest.TempPathFactory) -> dict[Role, Path]:
+    folder = tmp_path_factory.mktemp("recorded")
+    files = {role: folder / f"{role}.json.gz" for role in ROLES}
+    for role, file in files.items():
+        profile_tiny(role, file)
+    return files
+
+
 @pytest.fixture(scope="module", params=["cpu", *RECORDED])
-def traces(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Traces:
+def traces(request: pytest.FixtureRequest, recorded_here: dict[Role, Path], tmp_path_factory: pytest.TempPathFactory) -> Traces:
     folder = tmp_path_factory.mktemp("traces")
-    roles: tuple[Role, ...] = ("baseline", "optimized")
-    if request.param == "cpu":
-        files = {role: folder / f"{role}.json.gz" for role in roles}
-        for role, file in files.items():
-            profile_tiny(role, file)
-    else:
-        files = {role: H200 / request.param / f"trace-{role}.json.gz" for role in roles}
+    files = recorded_here if request.param == "cpu" else {role: H200 / request.param / f"trace-{role}.json.gz" for role in ROLES}
     read = {role: chrome.read(file) for role, file in files.items()}
-    sides = {role: Side(read[role], Timeline(read[role].events, files[role]), role) for role in roles}
+    sides = {role: Side(read[role], Timeline(read[role].events, files[role]), role) for role in ROLES}
     told = report.of_stages(results.read(H200 / RECORDED[0]))
     merged = Traces(files["baseline"], folder / "as-it-ran.json.gz", folder / "aligned.json.gz")
     chrome.write(merge(sides, told, aligned=False), merged.as_it_ran)
@@ -112,10 +118,8 @@ def test_stages_of_both_sides_begin_at_the_same_place(browser: Any, traces: Trac
     assert all(row["apart"] <= 1 and row["ratio"] and row["outputs"] and row["around"] for row in joined)
 
 
-def test_curves_are_there(browser: Any, tmp_path: Path) -> None:
-    file = tmp_path / "trace.json.gz"
-    profile_tiny("baseline", file)
-    with opened(browser, file) as viewer:
+def test_curves_are_there(browser: Any, recorded_here: dict[Role, Path]) -> None:
+    with opened(browser, recorded_here["baseline"]) as viewer:
         curves = {
             row["name"]: row
             for row in viewer.rows(

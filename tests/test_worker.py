@@ -48,24 +48,25 @@ def worker(tmp_path: Path) -> Iterator[Worker]:
         yield worker
 
 
-def test_a_worker_stays_alive_and_runs_what_it_is_told(worker: Worker) -> None:
-    build = worker.built()
+def test_a_worker_stays_alive_and_runs_what_it_is_told(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Also from a cold file. What libraries print goes to its log, its environment is its own, and it ends with the block."""
+    cache = {"TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "cache")}
+    with Worker(Make(parse("baseline"), small()), tmp_path / "log", cache) as worker:
+        build = worker.built()
+        first, second = worker.measure(order("first", 0)), worker.measure(order("timed", 1))
+        cold = worker.measure(Measure(Place("timed", 2, 0, None), False, cold_file=True))
+    assert worker._process.returncode == 0
+    assert capfd.readouterr() == ("", "")
+    assert (tmp_path / "log").exists()
+    assert build.cached_files == 0
     assert build.parameters == 1_218_432
     assert 0 < build.seconds < 120
-    first, second = worker.measure(order("first", 0)), worker.measure(order("timed", 1))
     assert (first.kind, first.turn, second.kind, second.turn) == ("first", 0, "timed", 1)
-    assert first.tokens == second.tokens
+    assert first.tokens == second.tokens == cold.tokens
     assert len(first.tokens) == 4
     assert second.stages is not None
     assert all(stage.seconds > 0 for stage in second.stages.values())
     assert all(stage.memory.process is None or stage.memory.process > 50_000_000 for stage in second.stages.values())
-
-
-def test_what_libraries_print_goes_to_the_log(worker: Worker, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    worker.built()
-    worker.measure(order("first", 0))
-    assert capfd.readouterr() == ("", "")
-    assert (tmp_path / "log").exists()
 
 
 def test_a_worker_that_is_killed_is_reported_with_its_log(worker: Worker, tmp_path: Path) -> None:
@@ -75,10 +76,7 @@ def test_a_worker_that_is_killed_is_reported_with_its_log(worker: Worker, tmp_pa
         worker.measure(order("first", 0))
 
 
-def test_leaving_the_block_ends_the_process(tmp_path: Path) -> None:
-    with Worker(Make(parse("baseline"), small()), tmp_path / "log") as worker:
-        worker.built()
-    assert worker._process.returncode == 0
+def test_leaving_the_block_by_an_error_ends_the_process_at_once(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError), Worker(Make(parse("baseline"), small()), tmp_path / "log") as other:
         _ = 1 / 0
     assert other._process.returncode == -signal.SIGKILL
@@ -113,13 +111,6 @@ def test_a_planted_delay_makes_its_stage_longer_by_its_share(tmp_path: Path) -> 
     assert least("generate", runs) / least("generate", usual) < 2
 
 
-def test_a_sample_is_run_from_a_cold_file_too(tmp_path: Path) -> None:
-    with Worker(Make(parse("baseline"), small()), tmp_path / "log") as worker:
-        worker.built()
-        run = worker.measure(Measure(Place("timed", 0, 0, None), False, cold_file=True))
-    assert len(run.tokens) == 4
-
-
 @pytest.mark.parametrize("feed", ["in-turn", "ahead"])
 def test_samples_are_run_in_a_row_and_again_from_the_first(feed: str, tmp_path: Path) -> None:
     other = tmp_path / "other"
@@ -150,8 +141,3 @@ def test_a_sample_of_a_row_that_cannot_be_used_reaches_the_user_as_without_a_row
         with pytest.raises(UserError, match=r"gone: no such file or folder"):
             worker.stream(Stream(0, 0, 3, cold_files=False))
         assert worker._process.wait(30) == 0, "no thread keeps the process alive"
-
-
-def test_its_environment_is_its_own(tmp_path: Path) -> None:
-    with Worker(Make(parse("baseline"), small()), tmp_path / "log", {"TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "cache")}) as worker:
-        assert worker.built().cached_files == 0
