@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
 from typing import Protocol
 
 from evbench import judge, machine
@@ -50,6 +51,10 @@ SPARE = 1.2
 MOST_GROWTH = 4.0
 """Of the number of blocks at once: the first widths are rough."""
 ENERGY_SECONDS = 5.0
+
+
+Failed = tuple[type[BaseException] | None, BaseException | None, TracebackType | None]
+"""What a context manager is told at its end."""
 
 
 class Runner(Observer, Protocol):
@@ -171,10 +176,11 @@ class Sitting:
             all_of_them.push(lambda kind, error, trace: self._end(*self._living, failed=(kind, error, trace)))
             yield
 
-    def _end(self, *roles: Role, failed: tuple[object, object, object] = (None, None, None)) -> None:
-        for role in roles:
-            stack, _ = self._living.pop(role)
-            stack.__exit__(*failed)  # type: ignore[arg-type]
+    def _end(self, *roles: Role, failed: Failed = (None, None, None)) -> None:
+        with ExitStack() as ending:  # each of them, also if a second interrupt comes while one ends
+            for role in roles:
+                stack, _ = self._living.pop(role)
+                ending.callback(stack.__exit__, *failed)
 
     def _start(self, role: Role) -> Runner:
         self.tell(f"{role}: start, import, make the model")

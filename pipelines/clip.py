@@ -15,10 +15,6 @@ from evbench.pipelines.attention import Attend
 ALIGNED = 8
 """Columns of a matrix that starts each row at 16 bytes, as tensor cores want it. A patch of 14x14 in three colours has 588."""
 
-TUNED: dict[str, Any] = {"coordinate_descent_tuning": True, "max_autotune_pointwise": True}
-"""Options of torch.compile for a layer. The kernels that it writes itself, for what lies between the matrix products, are timed in several
-shapes when they first run; the fastest is kept in torch's cache for later processes. Matrix products stay those of the libraries."""
-
 
 @dataclass(frozen=True)
 class Affine:
@@ -68,7 +64,7 @@ class FusedClip:
         self._layers = [_fused(layer) for layer in tower.encoder.layers[:layers]]
         self._activation: Callable[[torch.Tensor], torch.Tensor] = ACT2FN[config.hidden_act]
         self._attend = attend
-        self._run = torch.compile(self._layer, fullgraph=True, dynamic=False, options=TUNED) if compiled else self._layer
+        self._run = torch.compile(self._layer, fullgraph=True, dynamic=False) if compiled else self._layer
 
     def __call__(self, pixels: torch.Tensor) -> torch.Tensor:
         hidden = self._embedded(pixels.to(self._filters.dtype))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ from evbench.session import Setting, Sitting, agitation, choose_order
 from evbench.variants import parse
 from tests.checkpoints import save_tiny_video_llava, tiny_video_llava
 from tests.examples import make_run, make_side
-from tests.simulation import OUTPUTS, PLAN, MemoryJournal, Noise, SimulatedMachine, opening, simulate, sit
+from tests.simulation import OUTPUTS, PLAN, MemoryJournal, Noise, SimulatedMachine, SimulatedWorker, opening, simulate, sit
 
 QUIET = Noise(variation=0.005, drift=0, first_slot=0, outliers=0)
 ROLES: tuple[Role, Role] = ("baseline", "optimized")
@@ -201,6 +203,29 @@ def test_a_disturbed_block_is_run_again_and_counted() -> None:
     judged = judge(result)
     assert judged.disturbed == 2
     assert judged.verdict != "INVALID"
+
+
+def test_a_second_interrupt_while_one_worker_ends_does_not_leave_the_other_behind() -> None:
+    machine, ended = SimulatedMachine(1, QUIET), []
+
+    class Impatient(SimulatedMachine):
+        @contextmanager
+        def start(self, role: Role) -> Iterator[SimulatedWorker]:
+            try:
+                with machine.start(role) as worker:
+                    yield worker
+            finally:
+                ended.append(role)
+                if len(ended) == 1:
+                    raise KeyboardInterrupt
+
+        def warmed(self) -> None:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        simulate(Impatient(1, QUIET), plan(blocks=6))
+    assert sorted(ended) == ["baseline", "optimized"]
+    assert not machine.living
 
 
 def test_a_machine_that_disturbs_all_the_time_ends_invalid_and_not_never() -> None:
