@@ -159,7 +159,9 @@ SIGNS: dict[str, dict[str, tuple[Sign, ...]]] = {
         ),
         "triton": (
             Sign("preprocess", "call of the fused preprocessing", r"function:evbench\.pipelines\.pixels\.FusedValues\.__call__$"),
-            Sign("preprocess", "its kernel", r"kernel:pixel_values_kernel"),
+            Sign("preprocess", "its kernel", r"kernel:pixel_values_kernel", kinds=("video", "event-images")),
+            Sign("preprocess", "its kernel", r"kernel:pixel_values_kernel", kinds=RAW, where={"render": ("loop", "vectorised")}),
+            Sign("preprocess", "kernel for last events", r"kernel:values_of_maps_kernel", kinds=RAW, where={"render": ("triton",)}),
             Sign("preprocess", "kernel that paints pictures for it", PAINTING, "never", RAW),
             Sign("preprocess", "resize of torch", r"op:aten::_upsample", "never"),
             Sign("preprocess", "call of transformers' processor", PROCESSOR, "never"),

@@ -76,6 +76,8 @@ NAMES = {
     "decode_attention_kernel": "attention",
     "matvec_kernel": "matrix times vector",
     "pixel_values_kernel": "resize",
+    "values_of_maps_kernel": "resize",
+    "last_event_kernel": "event images",
     "triton_per_fused_add_native_layer_norm_2": "normalization",
     "triton_poi_fused_mul_silu_3": "elementwise",
     "triton_red_fused_mean_1": "reduction",

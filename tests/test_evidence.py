@@ -403,6 +403,27 @@ def test_the_kernel_of_the_tower_is_looked_for_in_the_place_of_the_variant_s(ker
     assert (active["attention"], active["vision"]) == (FLASH3 in kernels, "kernel:tower_attention_kernel" not in kernels)
 
 
+MAPS, PICTURES, PAINTED = "kernel:values_of_maps_kernel", "kernel:pixel_values_kernel", "kernel:paint_kernel"
+
+
+@pytest.mark.parametrize(
+    ("render", "kernels", "told"),
+    [
+        ("triton", [MAPS], None),
+        ("triton", [PICTURES], "no kernel for last events"),
+        ("triton", [MAPS, PAINTED], "kernel that paints pictures for it"),
+        ("vectorised", [PICTURES], None),
+        ("vectorised", [MAPS], "its kernel"),
+    ],
+)
+def test_of_raw_events_on_the_gpu_the_kernel_for_last_events_is_looked_for(render: str, kernels: list[str], told: str | None) -> None:
+    call = "function:evbench.pipelines.pixels.FusedValues.__call__"
+    found = Evidence({"load": {}, "preprocess": dict.fromkeys([call, *kernels], 1)}, 5, NEW_TOKENS)
+    (proof,) = (proof for proof in prove(parse(f"optimized-gpu+render={render}"), "events", "cuda", found) if proof.part == "preprocess")
+    assert proof.active == (told is None)
+    assert told is None or told in proof.evidence
+
+
 def test_an_answer_that_ended_early_has_fewer_steps() -> None:
     sign = Sign("generate", "a step", "op:step$", "each step")
     found = Evidence({"generate": {"op:step": 3}}, 1, 4)

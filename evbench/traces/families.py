@@ -8,7 +8,8 @@ import re
 FAMILIES: tuple[tuple[str, str], ...] = (
     ("compiled code", r"CompiledFxGraph|Torch-Compiled Region"),
     ("video decoding", r"NV12|VideoColorSpace|nvdec|avcodec"),
-    ("resize", r"upsample|interpolate|resample|pixel_values|dali::"),
+    ("event images", r"last_event|extents_kernel|paint_kernel"),
+    ("resize", r"upsample|interpolate|resample|pixel_values|values_of_maps|dali::"),
     ("attention", r"flash|fmha|sdpa|attention|FlashAttn|_sdp"),
     ("matrix times vector", r"gemv|matvec|dot_kernel"),
     ("convolution", r"convol|conv\dd|wgrad|dgrad|im2col|aten::_?conv"),
