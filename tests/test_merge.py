@@ -10,7 +10,8 @@ import pytest
 
 from evbench.results import STAGES, Role
 from evbench.traces import chrome
-from evbench.traces.chrome import Event, Trace, slices
+from evbench.traces.chrome import Event, Trace, nanoseconds, slices
+from evbench.traces.lanes import close_up
 from evbench.traces.merge import COMPARISON, Side, merge
 from evbench.traces.timeline import Timeline
 from tests.traces import arrow, call, kernel, launched, one, operation, stages
@@ -54,13 +55,37 @@ def test_aligned_each_stage_begins_where_the_slower_side_has_reached_it() -> Non
     assert [event["dur"] for event in kernels] == [60, 10]
 
 
-def test_what_followed_something_to_the_nanosecond_still_does() -> None:
-    """Moved by parts of a nanosecond, each end would be rounded by itself."""
-    first, second = 5051.3486328125, 5051.3486328125 + 23.263671875
-    following = [*stages(start=5000.0004, length=200, gap=5), *launched(1, 5210, first, 23.263671875), *launched(2, 5211, second, 28.736)]
+FAR = 4_721_551_838_000.0
+"""Microseconds: where a clock may stand. A float holds no more than the next 1/1024 there."""
+
+
+@pytest.mark.parametrize(
+    ("origin", "first", "length", "second"),
+    [
+        (5000.0, 51.3486328125, 23.263671875, 74.6123046875),
+        (FAR, 714.271, 13.152, 727.423),
+        (FAR, 493.704, 10.592, 504.296),
+    ],
+)
+def test_what_followed_something_to_the_nanosecond_still_does(origin: float, first: float, length: float, second: float) -> None:
+    """Moved, each end would be rounded by itself; and far from zero a sum is rounded already."""
+    begin = origin + 0.0004 if origin < FAR else origin + first - 52
+    first, second = origin + first, origin + second
+    call = begin + 5 * 2 + 200 + 1  # in the second stage
+    following = [*stages(start=begin, length=200, gap=5), *launched(1, call, first, length), *launched(2, call + 1, second, 28.736)]
     one, other = [event for event in merged(True, slow(), following) if event.get("cat") == "kernel"][-2:]
-    ends = [round(float(moment) * 1e3, 6) for moment in (one["ts"], one["dur"], other["ts"])]
-    assert ends[0] + ends[1] == ends[2] and all(moment == int(moment) for moment in ends)
+    (_, ends), (begins, _) = nanoseconds(one), nanoseconds(other)
+    assert begins - 1 <= ends <= begins
+
+
+def test_what_is_inside_something_to_its_last_nanosecond_stays_there() -> None:
+    outer = {"ph": "X", "name": "outer", "pid": 1, "tid": 1, "ts": 1.0, "dur": 2.0}
+    inner = {"ph": "X", "name": "inner", "pid": 1, "tid": 1, "ts": 2.999, "dur": 0.001}
+    behind = {"ph": "X", "name": "behind", "pid": 1, "tid": 1, "ts": 3.0, "dur": 1.0}
+    close_up(events := [outer, inner, behind])
+    assert [event["dur"] for event in events] == [2.0, 0.001, 1.0]
+    close_up(events := [outer, behind | {"ts": 2.999}, behind | {"tid": 2}])
+    assert [event["dur"] for event in events] == [1.999, 1.0, 1.0]
 
 
 def test_a_kernel_goes_with_its_launch_and_its_arrow_with_it() -> None:

@@ -87,6 +87,12 @@ def end(event: Event) -> float:
     return float(event["ts"]) + float(event["dur"])
 
 
+def nanoseconds(event: Event) -> tuple[int, int]:
+    """Start and end, the same for what has no length. Whole numbers: the sum of two rounded times must not seem to stick out."""
+    start = round(float(event["ts"]) * 1e3)
+    return start, start + round(float(event.get("dur", 0.0)) * 1e3)
+
+
 def correlation(event: Event) -> Any:
     """The number that a call and what it started have in common. None if it has none."""
     return event.get("args", {}).get("correlation")

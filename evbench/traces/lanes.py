@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from evbench.traces.chrome import GPU_WORK, Event, correlation, slices
+from evbench.traces.chrome import GPU_WORK, Event, correlation, nanoseconds, slices
 
 Track = tuple[Any, Any]
 Open = tuple[int, bool]
@@ -29,7 +29,7 @@ def separate_overlaps(events: list[Event]) -> None:
         is_work = event.get("cat") in GPU_WORK
         if is_work:
             streams.add(track)
-        start, finish = _nanoseconds(event)
+        start, finish = nanoseconds(event)
         lane = next((index for index, outer in enumerate(lanes) if _fits(outer, start, finish, is_work)), len(lanes))
         if lane == len(lanes):
             lanes.append([])
@@ -47,17 +47,28 @@ def separate_overlaps(events: list[Event]) -> None:
             events.append({"ph": "M", "name": "thread_name", "pid": track[0], "tid": _number(track, lane), "args": name})
 
 
+def close_up(events: list[Event]) -> None:
+    """Where a slice seems to reach a nanosecond into the one behind it, let it end there.
+
+    Moments of a trace have no more digits than a float holds, and these are cut to whole nanoseconds: one slice's end and the next one's
+    start, which were the same moment, may come out a nanosecond apart. Times have to be in whole nanoseconds by now.
+    """
+    unfinished: dict[Track, list[tuple[int, Event]]] = {}
+    for event in sorted(slices(events), key=lambda event: (float(event["ts"]), -float(event["dur"]))):
+        outer = unfinished.setdefault((event["pid"], event["tid"]), [])
+        start, finish = nanoseconds(event)
+        while outer and (outer[-1][0] <= start or (outer[-1][0] == start + 1 and finish > outer[-1][0])):
+            end, before = outer.pop()
+            if end > start:
+                before["dur"] = (start - nanoseconds(before)[0]) / 1e3
+        outer.append((finish, event))
+
+
 def _fits(outer: list[Open], start: int, finish: int, is_work: bool) -> bool:
     """Whether it follows, or lies inside, what is on the lane. Forgets what has ended."""
     while outer and outer[-1][0] <= start:
         outer.pop()
     return not outer or (finish <= outer[-1][0] and not (is_work and outer[-1][1]))
-
-
-def _nanoseconds(event: Event) -> tuple[int, int]:
-    """Start and end, as whole numbers: the sum of two rounded times must not seem to stick out."""
-    start = round(float(event["ts"]) * 1e3)
-    return start, start + round(float(event["dur"]) * 1e3)
 
 
 def _number(track: Track, lane: int) -> Any:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from evbench.results import LETTERS, STAGES, Role
-from evbench.traces.chrome import KNOWN_BY, Event, Trace
+from evbench.traces.chrome import KNOWN_BY, Event, Trace, nanoseconds
+from evbench.traces.lanes import close_up
 from evbench.traces.names import named
 from evbench.traces.timeline import Timeline
 
@@ -23,10 +24,10 @@ FIRST_GPU = 5_000_000
 COMPARISON = 1
 """Number of the process that shows both sides' stages."""
 RULER = "evbench ruler"
-NANOSECONDS = 3
-"""Decimal places of a microsecond."""
-Move = Callable[[Event], tuple[float, float]]
-"""Where an event begins and ends."""
+NANOSECONDS = 1000
+"""Of a microsecond. Perfetto counts whole ones, and so does whoever moves an event."""
+Move = Callable[[Event], tuple[int, int]]
+"""Where an event begins and ends, in nanoseconds."""
 
 
 @dataclass(frozen=True)
@@ -44,11 +45,13 @@ def merge(sides: Mapping[Role, Side], told: Mapping[str, Mapping[str, Any]], ali
         aligned: begin each stage of both sides when the slower of the two is done with the stage before. Nothing moves to an
             earlier time within its side.
     """
-    shifts = _aligned(sides) if aligned else _as_it_ran(sides)
+    asked = _aligned(sides) if aligned else _as_it_ran(sides)
+    shifts = {role: [round(shift * NANOSECONDS) for shift in asked[role]] for role in sides}
     moves = {role: _move(side.timeline, shifts[role]) for role, side in sides.items()}
     earliest = min(moves[role](event)[0] for role, side in sides.items() for event in side.trace.events if event["ph"] != "M")
     shifts = {role: [shift - earliest for shift in shifts[role]] for role in sides}
     events = [event for number, role in enumerate(sides, 1) for event in _side(sides[role], role, number, shifts[role])]
+    close_up(events)
     events += _comparison(sides, shifts, told, aligned)
     header = {key: value for side in sides.values() for key, value in side.trace.header.items() if key not in ("evbench", "traceName")}
     header["baseTimeNanoseconds"] = 0  # neither side's time is kept
@@ -74,24 +77,29 @@ def _aligned(sides: Mapping[Role, Side]) -> dict[Role, list[float]]:
     return shifts
 
 
-def _move(timeline: Timeline, shifts: Sequence[float]) -> Move:
-    """Each moment moves with the stage that began last; what is on the GPU, as a whole with the stage that launched it."""
+def _move(timeline: Timeline, shifts: Sequence[int]) -> Move:
+    """Each moment moves with the stage that began last; what is on the GPU, as a whole with the stage that launched it.
+
+    Args:
+        shifts: of each stage, in nanoseconds.
+    """
     starts = [span.start for span in timeline.stages.values()]
 
-    def move(event: Event) -> tuple[float, float]:
+    def move(event: Event) -> tuple[int, int]:
+        begins, ends = nanoseconds(event)
         start = float(event["ts"])
         finish = start + float(event.get("dur", 0.0))
         if (cause := timeline.cause(event)) is not None:
             by = shifts[max(0, bisect_right(starts, float(cause["ts"])) - 1)]
-            return start + by, finish + by
+            return begins + by, ends + by
         # What ends where a stage begins ended in the one before.
         first, last = bisect_right(starts, start), max(bisect_right(starts, start), bisect_left(starts, finish))
-        return start + shifts[max(0, first - 1)], finish + shifts[max(0, last - 1)]
+        return begins + shifts[max(0, first - 1)], ends + shifts[max(0, last - 1)]
 
     return move
 
 
-def _side(side: Side, role: Role, number: int, shifts: Sequence[float]) -> list[Event]:
+def _side(side: Side, role: Role, number: int, shifts: Sequence[int]) -> list[Event]:
     """Its events, moved, with numbers that are its own."""
     move = _move(side.timeline, shifts)
     processes, threads = _Numbers(PROCESSES * number), _Numbers(WORDS)
@@ -106,10 +114,9 @@ def _side(side: Side, role: Role, number: int, shifts: Sequence[float]) -> list[
                 event["args"] = {"sort_index": PROCESSES * number + (int(original["args"]["sort_index"]) >= FIRST_GPU)}
         else:
             start, finish = move(original)
-            # Perfetto counts whole nanoseconds. Both ends are rounded, so that what followed something still does.
-            event["ts"] = max(0.0, round(start, NANOSECONDS))
+            event["ts"] = start / NANOSECONDS
             if original["ph"] == "X":
-                event["dur"] = max(0.0, round(round(finish, NANOSECONDS) - event["ts"], NANOSECONDS))
+                event["dur"] = max(0, finish - start) / NANOSECONDS
             _identify(event, IDENTITIES * number)
         moved.append(event)
     return moved
@@ -136,7 +143,7 @@ class _Numbers:
 
 
 def _comparison(
-    sides: Mapping[Role, Side], shifts: Mapping[Role, Sequence[float]], told: Mapping[str, Mapping[str, Any]], aligned: bool
+    sides: Mapping[Role, Side], shifts: Mapping[Role, Sequence[int]], told: Mapping[str, Mapping[str, Any]], aligned: bool
 ) -> list[Event]:
     """A process above all: a track of each side's stages, arrows between them, and a ruler if they are aligned."""
     events: list[Event] = [
@@ -151,7 +158,7 @@ def _comparison(
     for index, stage in enumerate(STAGES):
         arguments = dict(told.get(stage, {}))
         spans = {
-            role: (side.timeline.stages[stage].start + shifts[role][index], side.timeline.stages[stage].length)
+            role: (side.timeline.stages[stage].start + shifts[role][index] / NANOSECONDS, side.timeline.stages[stage].length)
             for role, side in sides.items()
         }
         if aligned:
