@@ -23,6 +23,7 @@ from evbench.files import write_whole
 from evbench.measure import CudaStream, Stream
 from evbench.rendering import copy_rate
 from evbench.results import Machine
+from evbench.script import require_place, run
 from evbench.units import format_seconds
 
 if TYPE_CHECKING:
@@ -145,6 +146,7 @@ def main(
     """Time the decode step of generate=graph for small batches, on a GPU."""
     import torch
 
+    require_place(out)
     machine.choose_device("cuda")
     batches = sorted(set(batch or (1, 2, 4, 8)))
     with torch.inference_mode():
@@ -167,8 +169,4 @@ def main(
 
 
 if __name__ == "__main__":
-    try:
-        typer.run(main)
-    except UserError as error:
-        typer.echo(f"evbench: {error}", err=True)
-        raise SystemExit(2) from None
+    run(main)

@@ -27,6 +27,8 @@ ELEMENT = 3.0
 """And the largest error in a row."""
 TOLERANCES = {"float32": 1e-5, "bfloat16": 1e-3}
 """Added to it, relative to the size of what is compared: where the baseline has no error at all, last bits are none either."""
+OWN_ERROR = "its error, relative"
+"""The rule for the baseline by itself."""
 MOST_OWN = 0.3
 """Of the baseline's own error, relative to the size of what is compared. Random weights make much of the rounding of pixels."""
 MOST_LEVELS = 2.0
@@ -251,7 +253,7 @@ class _Error:
         """A baseline that is far from the reference would let anything pass."""
         figure = self._own / self._size if self._size else 0.0
         grade: Grade = "pass" if figure <= MOST_OWN else "fail"
-        return Finding(self._stage, "twice", "its error, relative", grade, figure, MOST_OWN)
+        return Finding(self._stage, "twice", OWN_ERROR, grade, figure, MOST_OWN)
 
     def judge(self, fed: Fed, made: Array) -> list[Finding]:
         error = made - self._reference

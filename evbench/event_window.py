@@ -27,7 +27,7 @@ def read(window: str | None, limit: str | None, size: str | None) -> EventWindow
     start, length = (0, None) if window is None else _window(window)
     if size not in (None, *get_args(PictureSize)):
         raise UserError(f"unknown --event-size {size!r}; there is {', '.join(get_args(PictureSize))}")
-    return EventWindow(start, length, _limit(limit or LONGEST), "sensor" if size == "sensor" else "own")
+    return EventWindow(start, length, _limit(LONGEST if limit is None else limit), "sensor" if size == "sensor" else "own")
 
 
 def _window(text: str) -> tuple[int, int]:

@@ -13,7 +13,7 @@ import numpy as np
 from evbench import demands
 from evbench.demands import Demand, Outcome
 from evbench.differences import work_differences
-from evbench.equivalence import first_divergence, worst
+from evbench.equivalence import OWN_ERROR, first_divergence, worst
 from evbench.results import STAGES, Block, Check, Grade, Outputs, Proof, Result, Role, Run, Session, StreamRun, VariantResult, Work
 from evbench.statistics import (
     LEVEL,
@@ -466,7 +466,8 @@ def _unequal_outputs(outputs: Outputs) -> list[str]:
     """The first stage that differs, and why nothing else is to blame."""
     found = []
     if unstable := [check for check in outputs.checks if check.fed == "twice" and check.grade == "fail"]:
-        found.append(f"the baseline does not repeat itself: {tell(unstable[0])}")
+        apart = "is too far from the reference" if unstable[0].rule == OWN_ERROR else "does not repeat itself"
+        found.append(f"the baseline {apart}: {tell(unstable[0])}")
     if (first := first_divergence(outputs.checks)) is not None:
         found.append(f"the first stage to differ is {tell(first)}")
     return found

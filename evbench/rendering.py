@@ -23,11 +23,11 @@ import typer
 
 from evbench import machine
 from evbench.encoding import to_json
-from evbench.errors import UserError
 from evbench.files import write_whole
 from evbench.pipelines.event_images import RENDERERS, EventImages
 from evbench.pipelines.event_stream import EventStream
 from evbench.results import Machine
+from evbench.script import require_place, run
 from evbench.units import format_bytes, format_seconds
 
 HEIGHT, WIDTH = 480, 640
@@ -221,10 +221,11 @@ def _on_cpu(made: Any) -> Any:
 def main(
     events: Annotated[int, typer.Option(min=5, help="In one second. A street at day has 10 to 14 million.")] = 13_700_000,
     device: Annotated[str, typer.Option(help="cuda, cpu, or auto: the GPU if there is one.")] = "auto",
-    seed: Annotated[int, typer.Option(help="Of the random events.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the random events.")] = 0,
     out: Annotated[Path | None, typer.Option(help="File for all of it, as JSON.")] = None,
 ) -> None:
     """Time each way to make event images of a random stream, and check that all make the same: the model's input but for rounding."""
+    require_place(out)
     found = measure(random_stream(events, seed), machine.choose_device(device))
     also = f", and the model's input: at least {EQUAL:.1%} of it bit by bit, the rest within a level" if found.device == "cuda" else ""
     typer.echo(f"{found.events} events, {format_bytes(found.event_bytes)}, on {found.device}; all pictures are equal{also}")
@@ -238,8 +239,4 @@ def main(
 
 
 if __name__ == "__main__":
-    try:
-        typer.run(main)
-    except UserError as error:
-        typer.echo(f"evbench: {error}", err=True)
-        raise SystemExit(2) from None
+    run(main)

@@ -279,6 +279,8 @@ class PixelValues:
         if of_maps and self._repair is not None:
             raise ValueError("last events have no colours to repair")
         count, height, width = frames.shape[:3]
+        if height * frames.stride(1) >= 2**31:
+            raise ValueError(f"{height} rows of {frames.stride(1)} elements are more than the kernel's places inside a frame, {2**31 - 1}")
         shape = count, 3, *self._shape
         if into.shape != shape or not into.is_contiguous():
             raise ValueError(f"values of {count} frames are {shape} and contiguous, not {tuple(into.shape)} {into.stride()}")

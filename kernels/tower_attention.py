@@ -193,7 +193,7 @@ def tower_attention(
         raise ValueError(f"there is nothing in {tuple(queries.shape)}")
     if any(tensor.stride(3) != 1 for tensor in given):
         raise ValueError(f"the values of a head must lie side by side, and their strides are {[tensor.stride(3) for tensor in given]}")
-    if scale <= 0:
+    if not scale > 0:
         raise ValueError(f"the scale must be above 0, not {scale}")
     shape = shape or _shape(tokens, size, queries.dtype)
     queries_left = left_over(tokens, shape.queries)

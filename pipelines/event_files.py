@@ -23,6 +23,7 @@ from evbench.errors import UserError
 from evbench.pipelines.event_images import SLICES
 from evbench.pipelines.event_readers import COLUMNS, FOREIGN, MOST, READERS, Column, Columns, Reader, end_of, told_milliseconds, told_window
 from evbench.pipelines.event_stream import EventStream
+from evbench.pipelines.events import is_png
 from evbench.results import EventWindow
 
 MEMORY = 16 * 2**30
@@ -31,12 +32,14 @@ SECONDS = 300
 """Time that it may take."""
 KINDS = {"x": "ui", "y": "ui", "t": "ui", "p": "uib"}
 """Of dtype that a column may be: unsigned and signed integers, and booleans."""
-LARGEST = 2**16
-"""Pixels along an edge of a sensor."""
+LARGEST = 2**12
+"""Pixels along an edge of a sensor, more than any event camera has. A picture is as large as the farthest event, damaged or not."""
 
 
 def is_file_of_events(path: Path) -> bool:
     """Whether it has to be one: by its name, or because it is a file and no PNG."""
+    if path.is_dir():
+        return path.suffix.lower() in READERS and not any(map(is_png, path.iterdir()))
     return path.suffix.lower() in READERS or (path.is_file() and path.suffix.lower() != ".png")
 
 
@@ -60,7 +63,7 @@ def _reader(path: Path) -> Reader:
     if not path.exists():
         raise UserError(f"{path}: no such file; give a file of raw events ({', '.join(READERS)})")
     if path.is_dir():
-        raise UserError(f"{path} is a folder; give a file of raw events ({', '.join(READERS)})")
+        raise UserError(f"{path} is a folder that holds no PNG; give a file of raw events ({', '.join(READERS)})")
     if path.suffix.lower() not in READERS:
         raise UserError(f"{path} is no file of raw events that is known; give one of {', '.join(READERS)}, or a folder of PNGs")
     if not path.stat().st_size:
@@ -167,13 +170,20 @@ def _require_events(path: Path, times: Column, duration: int, window: EventWindo
 
 def _require_places(path: Path, kept: Mapping[str, Column], sensor: tuple[int, int] | None, window: EventWindow) -> None:
     """Raises UserError for events where no pixel is."""
-    if window.size == "sensor" and sensor is None:
-        raise UserError(f"{path} does not tell the sensor's size; leave out --event-size sensor")
+    if sensor is not None and max(sensor) > LARGEST:
+        told = f"{sensor[1]}x{sensor[0]} pixels, and no event camera has more than {LARGEST:,} along an edge"
+        raise UserError(f"{path} tells of a sensor of {told}; store its true size")
     for name, edge in (("x", sensor[1] if sensor else LARGEST), ("y", sensor[0] if sensor else LARGEST)):
         least, most = int(kept[name].min()), int(kept[name].max())
         if least < 0 or most >= edge:
-            told = f"its sensor has {sensor[1]}x{sensor[0]} pixels" if sensor else f"no sensor has {LARGEST:,} pixels along an edge"
+            told = (
+                f"its sensor has {sensor[1]}x{sensor[0]} pixels"
+                if sensor
+                else f"no event camera has more than {LARGEST:,} pixels along an edge"
+            )
             raise UserError(f"{path}: {name} goes from {least} to {most}, and {told}; copy the file again")
+    if window.size == "sensor" and sensor is None:
+        raise UserError(f"{path} does not tell the sensor's size (a .npz may, as numbers height and width); leave out --event-size sensor")
 
 
 def _polarity(path: Path, polarity: Column) -> npt.NDArray[np.uint8]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping
@@ -67,6 +68,13 @@ def told_milliseconds(microseconds: int) -> str:
     return f"{microseconds / 1000:.15g}"
 
 
+NPZ_ERRORS = (
+    ValueError, EOFError, LookupError, MemoryError, NotImplementedError, RuntimeError, SyntaxError, tokenize.TokenError, OSError,
+    zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
+"""What numpy and zipfile raise for a damaged file."""
+
+
 def from_npz(path: Path, window: EventWindow) -> Columns:
     """Arrays x, y, t and p; the sensor's height and width may be there too, as numbers. Raises UserError."""
     try:
@@ -78,8 +86,12 @@ def from_npz(path: Path, window: EventWindow) -> Columns:
             if stored.zip and sum(entry.file_size for entry in stored.zip.infolist()) > MOST_BYTES:
                 raise UserError(f"{path} holds more than {MOST:,} events; split it")
             values = {name: stored[name] for name in held}
-    except (ValueError, EOFError, LookupError, MemoryError, NotImplementedError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
-        raise UserError(f"{path} is damaged or no .npz ({first_line(error)}); store x, y, t and p by numpy.savez") from error
+    except NPZ_ERRORS as error:
+        # numpy tells whoever meets an object how to run it.
+        told = "it holds objects" if "allow_pickle" in str(error) else first_line(error)
+        raise UserError(f"{path} is damaged or no .npz ({told}); store x, y, t and p by numpy.savez") from error
+    if strange := [name for name, value in values.items() if not isinstance(value, np.ndarray)]:
+        raise UserError(f"{path} is damaged: {', '.join(strange)} is no array; copy the file again")
     size = [int(value) for name in ("height", "width") if (value := values.pop(name, None)) is not None and _is_edge(value)]
     return Columns(values, sensor=(size[0], size[1]) if len(size) == 2 else None)
 

@@ -289,7 +289,9 @@ def as_processor(processor: Any, tokenizer: Any, workload: Workload) -> Preproce
     dtype = getattr(torch, workload.dtype)
 
     def values(images: Images) -> torch.Tensor:
-        made = [processor(image, return_tensors="pt")["pixel_values"][0] for image in images.pixels]
+        # Told, for a picture of 3 rows or 1 would be taken for one whose colours come first.
+        ask = functools.partial(processor, return_tensors="pt", input_data_format="channels_last")
+        made = [ask(image)["pixel_values"][0] for image in images.pixels]
         return torch.stack(made).to(workload.device, dtype)
 
     return _asking(values, functools.partial(_halves, tokenizer, workload.device))

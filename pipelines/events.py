@@ -17,6 +17,9 @@ from evbench.pipelines.event_images import EventImages, Pixels
 LIMIT = 64
 """More images than this are a mistake: the model is made for five."""
 
+DAMAGED = (OSError, ValueError, SyntaxError)
+"""What PIL raises for damaged image data."""
+
 Reader = Callable[[Path], EventImages]
 
 
@@ -28,7 +31,7 @@ def find(path: Path) -> list[Path]:
     """
     if not path.exists():
         raise UserError(f"{path}: no such file or folder; give a folder of event images (PNG)")
-    files = [path] if path.is_file() else sorted(filter(_is_png, path.iterdir()), key=_natural)
+    files = [path] if path.is_file() else sorted(filter(is_png, path.iterdir()), key=_natural)
     if not files:
         raise UserError(f"{path} holds no PNG; give a folder of event images (PNG), named in order of time")
     if len(files) > LIMIT:
@@ -37,9 +40,11 @@ def find(path: Path) -> list[Path]:
 
 
 def probe(path: Path) -> tuple[int, int, int]:
-    """Number, height and width of the event images, all of which can be read and are of one size. Raises UserError."""
+    """Number, height and width of the event images, all of which can be read, are opaque and of one size. Raises UserError."""
     files = find(path)
     sizes = [_read(file).shape[1::-1] for file in files]
+    for file in files:
+        _require_opaque(file)
     if len(set(sizes)) > 1:
         told = ", ".join(f"{file.name} {width}x{height}" for file, (width, height) in zip(files, sizes, strict=True))
         raise UserError(f"{path}: the event images differ in size ({told}); render all of a sample at one size")
@@ -69,8 +74,15 @@ def _read(file: Path) -> Pixels:
     with _opened(file) as image:
         try:
             return np.array(image.convert("RGB"))
-        except (OSError, ValueError, SyntaxError) as error:  # what PIL raises for damaged image data
+        except DAMAGED as error:
             raise UserError(f"{file} is a damaged PNG ({error}); render it again") from error
+
+
+def _require_opaque(file: Path) -> None:
+    """Raises UserError for one that shows what is behind it: whoever drops that gets any colour in its place, black as a rule."""
+    with _opened(file) as image:
+        if image.has_transparency_data and image.convert("RGBA").getchannel("A").getextrema()[0] != 255:
+            raise UserError(f"{file} is transparent in places, and a model is given colours only; render event images on white")
 
 
 def _opened(file: Path) -> Image.Image:
@@ -84,6 +96,8 @@ def _opened(file: Path) -> Image.Image:
         raise UserError(f"{file} is no PNG image; give event images rendered as PNG") from error
     except Image.DecompressionBombError as error:
         raise UserError(f"{file} is too large for an event image ({error})") from error
+    except DAMAGED as error:
+        raise UserError(f"{file} is a damaged PNG ({error}); render it again") from error
     raw = str(image.tile[0][3]) if image.tile else image.mode  # of colours that have 16 bits, PIL takes the upper 8 without a word
     if image.mode.startswith(("I", "F")) or "16" in raw:
         image.close()
@@ -100,8 +114,8 @@ def reader(choice: str, device: str) -> Reader:
     return {"plain": read_plain, "threaded": read_threaded}[choice]
 
 
-def _is_png(file: Path) -> bool:
-    return file.suffix.lower() == ".png" and not file.name.startswith(".")  # macOS leaves ._1.png beside 1.png
+def is_png(file: Path) -> bool:
+    return not file.is_dir() and file.suffix.lower() == ".png" and not file.name.startswith(".")  # macOS leaves ._1.png beside 1.png
 
 
 def _natural(file: Path) -> list[tuple[int, str]]:

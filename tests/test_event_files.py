@@ -14,6 +14,7 @@ import h5py
 import numpy as np
 import pytest
 
+from evbench import sample
 from evbench.errors import UserError
 from evbench.pipelines import event_files, event_readers
 from evbench.pipelines.event_readers import READERS
@@ -118,6 +119,8 @@ def changed(case: str) -> dict[str, Any]:
             events["x"] = events["x"].astype(np.int32) - 5
         case "far y":
             events["y"] = events["y"].astype(np.uint32) + 2**16
+        case "one far x":
+            events["x"][500] = 2**12
         case "polarity 2":
             events["p"][500] = 2
         case "polarity -1, 0, 1":
@@ -137,6 +140,7 @@ CHANGED = {
     "not in order": r"not in order of time|does not fit",
     "negative x": r"x goes from -5 to",
     "far y": r"y goes from 65536 to",
+    "one far x": r"x goes from 0 to 4096, and (no event camera has more than 4,096 pixels|its sensor)|gave up",
     "polarity 2": r"p goes from 0 to 2; polarity is 0 and 1 throughout, or -1 and 1",
     "polarity -1, 0, 1": r"p goes from -1 to 1; polarity is",
     "four": "of 5 events at least pictures are made, and the whole file has 4",
@@ -223,7 +227,7 @@ def test_a_npz_that_claims_much_or_holds_objects_is_refused(tmp_path: Path) -> N
             file.writestr(f"{name}.npy", header + bytes(10))
     assert "damaged or no .npz" in refusal(path)
     save_npz(path, make_events() | {"x": np.array([{}] * 1000)})
-    assert "allow_pickle" in refusal(path)
+    assert "it holds objects" in refusal(path), "and no advice to run them"
     events = make_events()
     with path.open("wb") as file:
         np.save(file, events["x"])
@@ -340,3 +344,42 @@ def test_files_of_events_are_told_from_images(tmp_path: Path) -> None:
 
 def test_the_examples_in_docstrings_hold() -> None:
     assert doctest.testmod(event_readers).failed == 0
+
+
+@pytest.mark.parametrize("damage", ["bytes", "header", "size"])
+def test_an_npz_whose_members_are_damaged_is_refused_in_a_line(damage: str, tmp_path: Path) -> None:
+    path = tmp_path / "damaged.npz"
+    save_npz(path, make_events() | {"height": np.int64(48)})
+    member, content = {
+        "bytes": ("x.npy", b"no array"),
+        "header": ("x.npy", b"\x93NUMPY\x01\x00\x10\x00{'descr': ((((  \n"),
+        "size": ("height.npy", b"no array"),
+    }[damage]
+    with zipfile.ZipFile(path) as stored:
+        members = {name: stored.read(name) for name in stored.namelist()}
+    with zipfile.ZipFile(path, "w") as stored:
+        for name, kept in (members | {member: content}).items():
+            stored.writestr(name, kept)
+    told = refusal(path)
+    assert str(path) in told and "damaged" in told
+
+
+def test_a_text_that_is_named_npz_is_refused_without_advice_to_run_it(tmp_path: Path) -> None:
+    path = tmp_path / "text.npz"
+    path.write_text("hello", encoding="ascii")
+    assert "allow_pickle" not in refusal(path)
+
+
+def test_a_sensor_of_a_size_that_no_camera_has_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "claims.npz"
+    save_npz(path, make_events() | {"height": np.int64(48), "width": np.int64(60_000)})
+    assert "tells of a sensor of 60000x48 pixels, and no event camera has more than 4,096 along an edge" in refusal(path)
+
+
+def test_a_folder_of_pictures_may_be_named_as_a_recording(tmp_path: Path) -> None:
+    folder = tmp_path / "street.raw"
+    folder.mkdir()
+    assert event_files.is_file_of_events(folder)
+    assert "is a folder that holds no PNG" in refusal(folder)
+    (folder / "0.png").write_bytes((sample.EVENTS / "0.png").read_bytes())
+    assert not event_files.is_file_of_events(folder)

@@ -232,6 +232,18 @@ def test_last_events_become_the_models_input_as_their_pictures_do(size: PictureS
 
 
 @pytest.mark.device
+@pytest.mark.parametrize("size", [(1, 9), (3, 9), (4, 9), (9, 3)])
+def test_no_picture_is_taken_for_one_whose_colours_come_first(size: tuple[int, int]) -> None:
+    """Of 1 row or 3, transformers' processor would think so of itself."""
+    pixels = np.random.default_rng(0).integers(0, 256, (*size, 3)).astype(np.uint8)
+    processor, asked = eventgpt.image_processor(32), workload(device="cpu")
+    one, other = (
+        eventgpt.PREPROCESSORS[name](processor, byte_tokenizer(300, {}), asked)(EventImages((pixels,), ""), "?").pixels
+        for name in ("processor", "exact")
+    )
+    assert (one - other).abs().mean() < quantum(processor)
+
+
 @pytest.mark.parametrize("preprocess", ["direct", "processor", "exact"])
 def test_every_other_preprocessing_gets_pictures(preprocess: str) -> None:
     stream = event_files.read(raw_events.stored(), raw_events.WINDOW)

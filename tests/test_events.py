@@ -91,3 +91,38 @@ def test_broken_event_images_are_refused_in_one_line(case: str, told: str, tmp_p
         for read in (events.read_plain, events.read_threaded):
             with pytest.raises(UserError, match=told):
                 read(path)
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
+def test_pictures_that_show_what_is_behind_them_are_refused(mode: str, tmp_path: Path) -> None:
+    picture = Image.new("RGBA", (6, 4), (255, 0, 0, 255))
+    if mode == "P":
+        picture.convert("RGB").convert("P").save(tmp_path / "0.png", transparency=bytes([0] * 256))
+    else:
+        picture.putpixel((2, 3), (0, 0, 0, 254))
+        picture.convert(mode).save(tmp_path / "0.png")
+    with pytest.raises(
+        UserError, match=r"0\.png is transparent in places, and a model is given colours only; render event images on white"
+    ):
+        events.probe(tmp_path)
+    Image.new("RGBA", (6, 4), (255, 0, 0, 255)).save(tmp_path / "0.png")
+    assert events.probe(tmp_path) == (1, 4, 6)
+
+
+def test_damaged_chunks_of_a_png_are_told_with_the_file(tmp_path: Path) -> None:
+    whole = bytearray((sample.EVENTS / "0.png").read_bytes())
+    file = tmp_path / "0.png"
+    for place in range(8, 60):
+        damaged = bytes([*whole[:place], whole[place] ^ 0x21, *whole[place + 1 :]])
+        for content in (damaged, bytes(whole[:place])):
+            file.write_bytes(content)
+            try:
+                events.probe(tmp_path)
+            except UserError as error:
+                assert str(file) in str(error)
+
+
+def test_a_folder_that_is_named_as_a_picture_is_none(tmp_path: Path) -> None:
+    (tmp_path / "a.png").mkdir()
+    Image.new("RGB", (6, 4)).save(tmp_path / "b.png")
+    assert events.probe(tmp_path) == (1, 4, 6)

@@ -70,13 +70,14 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "pipelines": DATA | {"kernels", "colours", "diagnosis"},
     "scenes": {"errors", "files", "pipelines"},
-    "training": DATA | {"pipelines", "scenes", "machine", "workload"},
+    "training": DATA | {"script", "pipelines", "scenes", "machine", "workload"},
     "worker": DATA
     | {"measure", "stream", "evidence", "observe", "memory", "energy", "preparations", "planted", "gpu", "traces", "pipelines"},
     "torture": {"errors", "files", "encoding"},
     "frames": {"errors", "machine", "variants", "pipelines", "render", "torture"},
-    "rendering": {"errors", "files", "encoding", "results", "machine", "units", "pipelines"},
-    "decoding": {"errors", "files", "encoding", "results", "machine", "measure", "rendering", "units", "pipelines"},
+    "script": {"errors"},
+    "rendering": {"script", "files", "encoding", "results", "machine", "units", "pipelines"},
+    "decoding": {"script", "errors", "files", "encoding", "results", "machine", "measure", "rendering", "units", "pipelines"},
     "workload": DATA | {"event_window", "machine", "sample", "pipelines", "scenes"},
     "journal": DATA | {"files", "encoding"},
     "session": DATA

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from evbench import report
+from evbench.equivalence import OWN_ERROR
 from evbench.judge import Verdict, judge
 from evbench.render import to_markdown
 from evbench.results import Outputs, Proof, Result
@@ -63,6 +64,12 @@ def test_a_baseline_that_does_not_repeat_itself_is_named() -> None:
     judged = judge(faster(outputs=outputs(make_check("generate", "twice", "fail"))))
     assert judged.verdict == Verdict.OUTPUT_DIFFERS
     assert judged.reasons[0].startswith("the baseline does not repeat itself: generate, the baseline twice")
+
+
+def test_a_baseline_far_from_the_reference_is_not_said_to_repeat_itself_badly() -> None:
+    far = dataclasses.replace(make_check("vision", "twice", "fail"), rule=OWN_ERROR)
+    judged = judge(faster(outputs=outputs(far)))
+    assert judged.reasons[0].startswith(f"the baseline is too far from the reference: vision, the baseline twice: {OWN_ERROR}")
 
 
 def test_a_warning_is_told_beside_the_speedup() -> None:

@@ -14,9 +14,9 @@ import typer
 from evbench.errors import UserError
 from evbench.machine import choose_device
 from evbench.scenes.words import make_tokenizer
+from evbench.script import run
 from evbench.training import batches, fit, learners
 from evbench.training.fit import Course
-from evbench.training.script import run
 from evbench.workload import require_model
 
 TRAINING_SERIES, TRAINING_FIRST = 2**32, 1

@@ -23,9 +23,9 @@ from evbench.results import Sample, Workload
 from evbench.scenes.captions import QUESTIONS, Register
 from evbench.scenes.index import INPUTS, TURNS, read_index
 from evbench.scenes.score import Share, score
+from evbench.script import run
 from evbench.stages import run_stages
 from evbench.training.batches import ANSWER_TOKENS
-from evbench.training.script import run
 from evbench.variants import parse
 from evbench.workload import VIDEO_FRAMES, require_model
 

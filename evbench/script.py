@@ -1,9 +1,10 @@
-"""How the two scripts of this folder are run from the command line."""
+"""How a module that is a script of its own is run from the command line."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import typer
 
@@ -18,6 +19,14 @@ def run(main: Callable[..., None]) -> None:
         sys.exit(_told(str(error)))
     except OSError as error:  # what the file system says of a path that the user gave
         sys.exit(_told(f"{error.filename or 'file system'}: {error.strerror}; give a path that can be used"))
+
+
+def require_place(out: Path | None) -> None:
+    """Before anything is measured. Raises UserError if no file can be written there."""
+    if out is not None and out.is_dir():
+        raise UserError(f"--out {out} is a folder; give a file in it")
+    if out is not None and not out.parent.is_dir():
+        raise UserError(f"--out {out}: there is no folder {out.parent}; make it, or give another place")
 
 
 def _told(message: str) -> int:
