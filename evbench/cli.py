@@ -16,6 +16,7 @@ import typer
 from evbench import (
     climb,
     compare,
+    cores,
     demands,
     floors,
     frames,
@@ -176,7 +177,7 @@ def scenes_make_command(
     with _working(lambda: f"the scenes that are done are in {folder / INDEX}") as progress:
         dataset.open_folder(order)
         progress.step("scenes", 0, count)
-        with closing(dataset.make(order, workers or machine.cores())) as made:
+        with closing(dataset.make(order, workers or cores.usable())) as made:
             for done in made:
                 progress.step("scenes", done, count)
     tell(f"Written to {folder}: {INDEX}, mp4, events, event_images")

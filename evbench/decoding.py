@@ -17,13 +17,11 @@ import numpy as np
 import typer
 
 from evbench import machine
-from evbench.encoding import to_json
 from evbench.errors import UserError
-from evbench.files import write_whole
 from evbench.measure import CudaStream, Stream
 from evbench.rendering import copy_rate
 from evbench.results import Machine
-from evbench.script import require_place, run
+from evbench.script import keep, require_place, run
 from evbench.units import format_seconds
 
 if TYPE_CHECKING:
@@ -33,7 +31,7 @@ if TYPE_CHECKING:
     from evbench.pipelines.llama import FusedLlama
 
 MOST = 8
-"""Prompts at once: what the kernels take."""
+"""Prompts at once: what the kernels take. Said here again, for the command line is read without torch."""
 WARM_UPS = 2
 """Answers that nobody times."""
 
@@ -164,8 +162,7 @@ def main(
         times = f"{format_seconds(step.seconds)} a step, {step.tokens_per_second:.0f} tokens/s"
         share = f"reading once {format_seconds(step.least_seconds)}, {step.least_seconds / step.seconds:.0%} of it"
         typer.echo(f"  {step.batch} at once: {times}; {share}; {alone}")
-    if out is not None:
-        write_whole(out, to_json(found, indent=1) + "\n")
+    keep(out, found)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pynvml
 
-from evbench import gpu
+from evbench import cores, gpu
 from evbench.differences import machine_differences, names
 from evbench.errors import UserError
 from evbench.results import Gpu, Machine
@@ -42,18 +42,13 @@ def read(device: str) -> Machine:
     return Machine(
         system=f"{platform.system()} {platform.release()} {platform.machine()}",
         cpu=_cpu_name(),
-        cores=cores(),
+        cores=cores.usable(),
         memory_bytes=_memory_bytes(),
         gpu=find_gpu() if device == "cuda" else None,
         python=platform.python_version(),
         packages={name: _version(name) for name in PACKAGES},
         source=_source(),
     )
-
-
-def cores() -> int:
-    """That this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def find_gpu() -> Gpu | None:

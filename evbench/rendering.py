@@ -22,12 +22,10 @@ import numpy as np
 import typer
 
 from evbench import machine
-from evbench.encoding import to_json
-from evbench.files import write_whole
 from evbench.pipelines.event_images import RENDERERS, EventImages
 from evbench.pipelines.event_stream import EventStream
 from evbench.results import Machine
-from evbench.script import require_place, run
+from evbench.script import keep, require_place, run
 from evbench.units import format_bytes, format_seconds
 
 HEIGHT, WIDTH = 480, 640
@@ -234,8 +232,7 @@ def main(
     if found.least_seconds is not None and found.copied_bytes_per_second is not None:
         rate = f"{found.copied_bytes_per_second / 1e12:.2f} TB/s, the rate of a copy"
         typer.echo(f"  {'reading the events once':41} {format_seconds(found.least_seconds):>8}  at {rate}")
-    if out is not None:
-        write_whole(out, to_json(found, indent=1) + "\n")
+    keep(out, found)
 
 
 if __name__ == "__main__":

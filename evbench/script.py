@@ -5,10 +5,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import typer
 
+from evbench.encoding import to_json
 from evbench.errors import UserError
+from evbench.files import write_whole
 
 
 def run(main: Callable[..., None]) -> None:
@@ -27,6 +30,12 @@ def require_place(out: Path | None) -> None:
         raise UserError(f"--out {out} is a folder; give a file in it")
     if out is not None and not out.parent.is_dir():
         raise UserError(f"--out {out}: there is no folder {out.parent}; make it, or give another place")
+
+
+def keep(out: Path | None, found: Any) -> None:
+    """Write a dataclass of what was found as JSON, if a place is given for it. Raises OSError."""
+    if out is not None:
+        write_whole(out, to_json(found, indent=1) + "\n")
 
 
 def _told(message: str) -> int:

@@ -42,9 +42,7 @@ def find(path: Path) -> list[Path]:
 def probe(path: Path) -> tuple[int, int, int]:
     """Number, height and width of the event images, all of which can be read, are opaque and of one size. Raises UserError."""
     files = find(path)
-    sizes = [_read(file).shape[1::-1] for file in files]
-    for file in files:
-        _require_opaque(file)
+    sizes = [_checked(file) for file in files]
     if len(set(sizes)) > 1:
         told = ", ".join(f"{file.name} {width}x{height}" for file, (width, height) in zip(files, sizes, strict=True))
         raise UserError(f"{path}: the event images differ in size ({told}); render all of a sample at one size")
@@ -72,17 +70,31 @@ def read_threaded(path: Path) -> EventImages:
 
 def _read(file: Path) -> Pixels:
     with _opened(file) as image:
-        try:
-            return np.array(image.convert("RGB"))
-        except DAMAGED as error:
-            raise UserError(f"{file} is a damaged PNG ({error}); render it again") from error
+        return np.array(_decoded(file, image, "RGB"))
 
 
-def _require_opaque(file: Path) -> None:
-    """Raises UserError for one that shows what is behind it: whoever drops that gets any colour in its place, black as a rule."""
+def _checked(file: Path) -> tuple[int, int]:
+    """Width and height of one that can be read, and through which nothing is seen.
+
+    Whoever drops what lets something through gets any colour in its place, black as a rule. Raises UserError.
+    """
     with _opened(file) as image:
-        if image.has_transparency_data and image.convert("RGBA").getchannel("A").getextrema()[0] != 255:
+        if not image.has_transparency_data:
+            return _decoded(file, image, "RGB").size
+        if _decoded(file, image, "RGBA").getchannel("A").getextrema()[0] != 255:
             raise UserError(f"{file} is transparent in places, and a model is given colours only; render event images on white")
+        return image.size
+
+
+def _decoded(file: Path, image: Image.Image, mode: str) -> Image.Image:
+    try:
+        return image.convert(mode)
+    except DAMAGED as error:
+        raise _damaged(file, error) from error
+
+
+def _damaged(file: Path, error: Exception) -> UserError:
+    return UserError(f"{file} is a damaged PNG ({error}); render it again")
 
 
 def _opened(file: Path) -> Image.Image:
@@ -97,7 +109,7 @@ def _opened(file: Path) -> Image.Image:
     except Image.DecompressionBombError as error:
         raise UserError(f"{file} is too large for an event image ({error})") from error
     except DAMAGED as error:
-        raise UserError(f"{file} is a damaged PNG ({error}); render it again") from error
+        raise _damaged(file, error) from error
     raw = str(image.tile[0][3]) if image.tile else image.mode  # of colours that have 16 bits, PIL takes the upper 8 without a word
     if image.mode.startswith(("I", "F")) or "16" in raw:
         image.close()

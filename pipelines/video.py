@@ -18,6 +18,7 @@ import numpy.typing as npt
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
+from evbench import cores
 from evbench.colours import Affine
 from evbench.errors import UserError
 
@@ -244,7 +245,7 @@ def decode_threaded(path: Path, count: int, policy: str) -> Frames:
     with opened(path, **SKIM) as container, ThreadPoolExecutor(os.cpu_count()) as pool:
         stream = container.streams.video[0]
         stream.thread_type = "AUTO"
-        if not stream.codec_context.thread_count and _has_one_core():
+        if not stream.codec_context.thread_count and cores.usable() == 1:
             stream.codec_context.thread_count = 2  # of its own accord FFmpeg makes no thread then, and this would be `plain` in disguise
         for decoded, frame in shown_frames(path, clip, container):
             conversions += [pool.submit(_convert, frame, pixels[slot]) for slot, index in enumerate(indices) if index == decoded]
@@ -253,10 +254,6 @@ def decode_threaded(path: Path, count: int, policy: str) -> Frames:
         for conversion in conversions:
             conversion.result()
     return Frames(pixels, tuple(indices), tuple(clip.seconds[index] for index in indices), _pyav())
-
-
-def _has_one_core() -> bool:
-    return hasattr(os, "sched_getaffinity") and len(os.sched_getaffinity(0)) == 1
 
 
 def decoder(choice: str) -> Decoder:

@@ -65,3 +65,7 @@ def test_what_a_step_reads_is_every_matrix_once_and_the_cache_of_each_position()
 def test_a_preset_with_trained_weights_is_refused_with_those_that_are_not() -> None:
     with pytest.raises(UserError, match=r"--preset 'small' has no random weights; give one of tiny, 7b"):
         decoding.make("small")
+
+
+def test_the_command_line_takes_as_many_prompts_as_the_kernel() -> None:
+    assert decoding.MOST == matvec.MOST_INPUTS

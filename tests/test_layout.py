@@ -15,6 +15,7 @@ EVERYTHING = {path.stem for path in (ROOT / "evbench").glob("*.py")} | set(FOLDE
 DATA = {"errors", "results", "variants", "stages"}
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
+    "cores": set(),
     "files": set(),
     "encoding": set(),
     "statistics": set(),
@@ -53,7 +54,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "references": {"errors"},
     "outputs": {"results", "statistics", "equivalence", "observe", "references", "scenes"},
     "mutation": {"errors", "results", "variants", "differences", "equivalence", "outputs", "render", "pipelines"},
-    "machine": {"errors", "results", "variants", "gpu", "differences"},
+    "machine": {"errors", "cores", "results", "variants", "gpu", "differences"},
     "report": {
         "results",
         "statistics",
@@ -68,16 +69,16 @@ MAY_IMPORT: dict[str, set[str]] = {
         "traces",
         "trace_report",
     },
-    "pipelines": DATA | {"kernels", "colours", "diagnosis"},
+    "pipelines": DATA | {"cores", "kernels", "colours", "diagnosis"},
     "scenes": {"errors", "files", "pipelines"},
     "training": DATA | {"script", "pipelines", "scenes", "machine", "workload"},
     "worker": DATA
     | {"measure", "stream", "evidence", "observe", "memory", "energy", "preparations", "planted", "gpu", "traces", "pipelines"},
     "torture": {"errors", "files", "encoding"},
     "frames": {"errors", "machine", "variants", "pipelines", "render", "torture"},
-    "script": {"errors"},
-    "rendering": {"script", "files", "encoding", "results", "machine", "units", "pipelines"},
-    "decoding": {"script", "errors", "files", "encoding", "results", "machine", "measure", "rendering", "units", "pipelines"},
+    "script": {"errors", "files", "encoding"},
+    "rendering": {"script", "results", "machine", "units", "pipelines"},
+    "decoding": {"script", "errors", "results", "machine", "measure", "rendering", "units", "pipelines"},
     "workload": DATA | {"event_window", "machine", "sample", "pipelines", "scenes"},
     "journal": DATA | {"files", "encoding"},
     "session": DATA
