@@ -135,6 +135,7 @@ def _carry_out(asked: Asked, step: Step, listener: Listener) -> Outcome:
         command=asked.command,
         resume=asked.resume and (folder / journal.OPENING).exists(),
         wait=asked.wait,
+        energy=False,  # a ladder does not tell it
     )
     try:
         result = compare.carry_out(order, Named(step.folder, listener))

@@ -72,6 +72,8 @@ class Asked:
     wait: bool
     """Whether to wait for another evbench on the same device, or to be refused."""
     delays: Mapping[Role, Delay] = field(default_factory=dict)
+    energy: bool = True
+    """Whether it is measured, where there is a counter."""
 
     def device(self) -> str:
         """That the workers use."""
@@ -155,7 +157,7 @@ def _measure(asked: Asked, here: results.Machine, listener: Listener, write: Wri
             return outputs.compare(crew, reference(workload, asked.plan, fingerprint, here, asked.folder), answers, workload)
 
         compared = compare_outputs if asked.is_of_one_model() else None
-        setting = Setting(start, watch, listener, asked.earlier.fingerprint(), idle_watts, compared)
+        setting = Setting(start, watch, listener, asked.earlier.fingerprint(), asked.energy, idle_watts, compared)
         sitting = Sitting(asked.fresh, written, setting)
 
         def keep() -> Result:

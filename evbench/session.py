@@ -104,6 +104,8 @@ class Setting:
     listener: Listener
     fingerprint: str
     """Of the weights of an earlier result that will be the other side. Empty if there is none."""
+    energy: bool
+    """Whether it is measured, where there is a counter."""
     idle_watts: float | None
     compare_outputs: Callable[[Crew, Answers], Outputs] | None
     """None for two models, which are not to say the same."""
@@ -366,7 +368,7 @@ class Sitting:
 
     def _afterwards(self, role: Role, folder: Path) -> None:
         """Energy and trace, in runs of their own."""
-        if self._workloads[role].device == "cuda":
+        if self._setting.energy and self._workloads[role].device == "cuda":
             self.tell(f"{role}: energy")
             self.energies[role] = self.worker(role).repeat(ENERGY_SECONDS, self._setting.idle_watts)
         if self._plan.trace_tokens:

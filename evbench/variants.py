@@ -62,8 +62,8 @@ CHOICES: dict[str, dict[str, Choice]] = {
     "decode": {
         "plain": Choice("PyAV with its default settings, the whole clip; event images one after the other with PIL"),
         "threaded": Choice("PyAV on all cores, no further than the last frame needed, converted in parallel; event images in parallel"),
-        "dali": Choice("NVIDIA DALI: a clip on the GPU's video decoder, only up to the frames needed; event images in one batch, their "
-                       "pixels on the GPU", ("NVIDIA GPU", "NVIDIA DALI")),
+        "dali": Choice("NVIDIA DALI: a clip on the GPU's video decoder, of H.264 without the frames that are neither asked for nor "
+                       "referred to; event images in one batch, their pixels on the GPU", ("NVIDIA GPU", "NVIDIA DALI")),
     },
     "render": {
         "loop": Choice("event by event in Python, as published"),

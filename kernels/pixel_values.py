@@ -41,9 +41,9 @@ WIDE = 4 * TILE
 ROWS, BYTES = 64, 32
 """Of the frame that a program takes at a time. This and the number of warps: the fastest of those tried on an H200, 1440x1080 to 224."""
 WARPS = 4
-MAP_ROWS, PIXELS = 32, 32
-"""The same of a map of last events: a tile of 336 pixels out of 480 needs no more, and is made in one step."""
-MAP_WARPS = 4
+MAP_ROWS, PIXELS = 16, 32
+"""The same of a map of last events: the fastest of those tried on an H200 for maps of 640x480 and of 1280x720."""
+MAP_WARPS = 1
 ALIGNED = 16
 """Bytes that a thread reads at once, if rows start at a multiple of them."""
 FINER = 2048

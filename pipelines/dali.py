@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ import torch
 
 from evbench import colours
 from evbench.errors import UserError, first_line
+from evbench.pipelines.needed import needed
 from evbench.pipelines.rounding import rounding
 from evbench.pipelines.side_stream import SideStream
 from evbench.pipelines.uncropped import FILTERS, Coded, coded_picture, uncropped
@@ -36,7 +38,9 @@ class Order:
     clip: Clip
     indices: tuple[int, ...]
     encoded: npt.NDArray[np.uint8]
-    """What DALI is given: the bytes of a video file, whose pictures may have more rows and columns than are shown."""
+    """What DALI is given: the bytes of a video file. Pictures may have more rows and columns than are shown, and frames may be missing."""
+    places: npt.NDArray[np.int32]
+    """[frames]: where the wanted ones stand among those of `encoded`."""
     repair: colours.Affine
     """RGB as DALI will make it -> as PyAV does."""
 
@@ -46,13 +50,13 @@ class DecodeError(Exception):
 
 
 class DaliDecoder:
-    """Keeps one DALI pipeline for each choice of frames and size of batch: building one costs more than decoding a clip.
+    """Keeps its DALI pipelines, one for each size of batch: building one costs more than decoding a clip.
 
     Any thread may call it, one at a time.
     """
 
     def __init__(self) -> None:
-        self._pipelines: dict[tuple[tuple[int, ...], int], Any] = {}
+        self._pipelines: dict[int, Any] = {}
         self._copies: Copies | None = None
         self._version = f"{DALI} NVDEC"
 
@@ -65,21 +69,14 @@ class DaliDecoder:
         return frames
 
     def many(self, paths: Sequence[Path], count: int, policy: str) -> list[Frames]:
-        """All of them, in order; clips of which the same frames are wanted go through one run of a pipeline, up to `BATCH` of them.
+        """All of them, in order; up to `BATCH` go through one run of a pipeline.
 
         Raises:
             UserError: a clip cannot be decoded; it is named.
         """
         orders = [_order(path, count, policy) for path in paths]
-        alike: dict[tuple[int, ...], list[int]] = {}
-        for place, order in enumerate(orders):
-            alike.setdefault(order.indices, []).append(place)
-        decoded: dict[int, Frames] = {}
-        for places in alike.values():
-            for start in range(0, len(places), BATCH):
-                some = places[start : start + BATCH]
-                decoded |= zip(some, self._run_together([orders[place] for place in some], count, policy), strict=True)
-        return [decoded[place] for place in range(len(paths))]
+        batches = (orders[start : start + BATCH] for start in range(0, len(orders), BATCH))
+        return [frames for batch in batches for frames in self._run_together(batch, count, policy)]
 
     def _run_together(self, orders: Sequence[Order], count: int, policy: str) -> list[Frames]:
         try:
@@ -92,18 +89,16 @@ class DaliDecoder:
             raise UserError(f"{told}: DALI cannot decode them in one call ({error}), though one by one; use feed=ahead") from error
 
     def _run(self, orders: Sequence[Order], batch: int) -> list[Frames]:
-        """Clips of which the same frames are wanted, no more than `batch`. Raises DecodeError."""
-        indices = orders[0].indices
+        """No more clips than `batch`. Raises DecodeError."""
         if self._copies is None:
             self._copies = Copies()
         self._copies.wait()  # DALI reuses its buffers
-        key = indices, batch
-        if key not in self._pipelines:
-            self._pipelines[key] = _build(indices, batch)
+        if batch not in self._pipelines:
+            self._pipelines[batch] = _build(batch)
         try:
-            (output,) = self._pipelines[key].run(encoded=[order.encoded for order in orders])
+            (output,) = self._pipelines[batch].run(encoded=[order.encoded for order in orders], frames=[order.places for order in orders])
         except RuntimeError as error:
-            del self._pipelines[key]  # DALI refuses to run a pipeline again that has failed
+            del self._pipelines[batch]  # DALI refuses to run a pipeline again that has failed
             raise DecodeError(reason(error)) from error
         taken = self._copies.take(output, [(order.clip.height, order.clip.width) for order in orders])
         return [_frames(order, pixels, self._version) for order, pixels in zip(orders, taken, strict=True)]
@@ -156,11 +151,17 @@ def _order(path: Path, count: int, policy: str) -> Order:
         coded = coded_picture(path, container.streams.video[0])
         if told := obstacle(clip, coded):
             raise UserError(f"{path} {told}; use decode=threaded")
+        wanted = [clip.ticks[index] for index in indices]
+        kept = needed(clip.codec, bytes(container.streams.video[0].codec_context.extradata or b""), packets, wanted)
         cropped = clip.codec in FILTERS and (coded.height, coded.width) != (clip.height, clip.width)
-        encoded = uncropped(container, packets, coded) if cropped else path.read_bytes()
-    return Order(path, clip, indices, np.frombuffer(bytearray(encoded), np.uint8), repair(clip.colorspace, coded))
+        changed = cropped or len(kept) < len(packets)
+        places = {tick: place for place, tick in enumerate(sorted(packet.pts for packet in kept if packet.pts is not None))}
+        encoded = uncropped(container, kept, coded) if changed else path.read_bytes()
+    numbers = np.array([places[tick] for tick in wanted], np.int32)
+    return Order(path, clip, indices, np.frombuffer(bytearray(encoded), np.uint8), numbers, repair(clip.colorspace, coded))
 
 
+@functools.cache
 def repair(colorspace: int, coded: Coded) -> colours.Affine:
     """RGB as DALI 2.4 makes it -> as PyAV does, which the model would be given otherwise.
 
@@ -201,7 +202,7 @@ def reason(error: RuntimeError) -> str:
     return first_line(RuntimeError(below)) if below.strip() else first_line(error)
 
 
-def _build(indices: tuple[int, ...], batch: int) -> Any:
+def _build(batch: int) -> Any:
     """A pipeline for up to `batch` clips at a time: an external source takes fewer too (nvidia/dali/external_source.py)."""
     from nvidia.dali import fn, pipeline_def, types
 
@@ -210,7 +211,8 @@ def _build(indices: tuple[int, ...], batch: int) -> Any:
     @pipeline_def(batch_size=batch, num_threads=max(2, batch), device_id=torch.cuda.current_device(), prefetch_queue_depth=1)  # type: ignore[untyped-decorator]
     def decode() -> Any:
         encoded = fn.external_source(name="encoded", dtype=types.UINT8, ndim=1)
-        return fn.decoders.video(encoded, device="mixed", frames=list(indices))
+        frames = fn.external_source(name="frames", dtype=types.INT32, ndim=1)
+        return fn.decoders.video(encoded, device="mixed", frames=frames)
 
     pipeline = decode()
     pipeline.build()

@@ -68,7 +68,7 @@ def uncropped(container: InputContainer, packets: Sequence[av.Packet[Any]], code
     """The video stream as an MP4 without cropping at the right and at the bottom. No frame is encoded again.
 
     Args:
-        packets: all of the stream's. They are used up.
+        packets: those of the stream that are kept. They are used up.
     """
     stream = container.streams.video[0]
     made = io.BytesIO()

@@ -234,7 +234,7 @@ def opening(plan: Plan = PLAN, samples: int = 1, seed: int = 0) -> Opening:
 def sit(machine: SimulatedMachine, journal: Journal, roles: tuple[Role, ...] = ("baseline", "optimized")) -> Result:
     """A whole session on the simulated machine."""
     variants = {role: parse("baseline") for role in roles}
-    sitting = Sitting(variants, journal, Setting(machine.start, machine, machine, "", 0.0, lambda crew, answers: OUTPUTS))
+    sitting = Sitting(variants, journal, Setting(machine.start, machine, machine, "", True, 0.0, lambda crew, answers: OUTPUTS))
     sitting.run(lambda: None, Path("nowhere"))
     session, sides = sitting.results()
     rules = Rules({}, (), (), False, ())

@@ -46,7 +46,9 @@ class SimulatedComparisons:
         workloads: dict[str, Workload] = {role: workload for role, workload in asked.workloads.items()}
         opening = journal.Opening(FORMAT, asked.created, here, asked.plan, 0, workloads, choices, ())
         with (journal.resume if asked.resume else journal.begin)(asked.folder, opening) as written:
-            sitting = Sitting(asked.fresh, written, Setting(simulated.start, simulated, listener, "", 0.0, lambda crew, answers: OUTPUTS))
+            sitting = Sitting(
+                asked.fresh, written, Setting(simulated.start, simulated, listener, "", True, 0.0, lambda crew, answers: OUTPUTS)
+            )
             if name in self.ends:
                 written.ended(results.Block(0, 0, 0, "ABBA", (), (), None))
                 raise self.ends[name]

@@ -98,7 +98,7 @@ def test_answers_in_a_row_are_compared_like_others() -> None:
 
     journal = MemoryJournal(opening(plan(throughput=3), 2))
     sitting = Sitting(
-        {role: parse("baseline") for role in ROLES}, journal, Setting(machine.start, machine, machine, "", 0.0, compare_outputs)
+        {role: parse("baseline") for role in ROLES}, journal, Setting(machine.start, machine, machine, "", True, 0.0, compare_outputs)
     )
     sitting.run(lambda: None, Path("nowhere"))
     (answers,) = seen
@@ -160,7 +160,7 @@ def of_two_models(machine: SimulatedMachine, samples: tuple[Sample, ...], other:
         "optimized": dataclasses.replace(asked, samples=other, model="eventgpt"),
     }
     journal = MemoryJournal(dataclasses.replace(opening(PLAN), workloads=workloads))
-    return Sitting({role: parse("baseline") for role in ROLES}, journal, Setting(machine.start, machine, machine, "", 0.0, None))
+    return Sitting({role: parse("baseline") for role in ROLES}, journal, Setting(machine.start, machine, machine, "", True, 0.0, None))
 
 
 def test_two_models_have_a_workload_each_and_weights_of_their_own() -> None:
