@@ -208,7 +208,7 @@ def stage_seconds(stage: str) -> Timed:
 def _first_token(run: Run) -> float | None:
     if run.stages is None or run.prefill_seconds is None:
         return None
-    return sum(run.stages[stage].seconds for stage in STAGES[:-1]) + run.prefill_seconds
+    return math.fsum(run.stages[stage].seconds for stage in STAGES[:-1]) + run.prefill_seconds
 
 
 def _further_token(run: Run) -> float | None:
@@ -593,7 +593,7 @@ def _ratio_of_medians(total: Line) -> float | None:
 
 
 def _ratio_of_totals(sides: Mapping[Role, VariantResult], counted: Mapping[int, Block]) -> float:
-    ours, theirs = (sum(_values(runs_in(side, counted), whole_seconds)) for side in sides.values())
+    ours, theirs = (math.fsum(_values(runs_in(side, counted), whole_seconds)) for side in sides.values())
     return ours / theirs
 
 
@@ -615,7 +615,7 @@ def _gain(sides: Mapping[Role, VariantResult], counted: Mapping[int, Block]) -> 
         parts["number of tokens"] = tokens * _mean(ours, _further_token)
         parts["generate"] -= parts["number of tokens"]
     whole = _mean(ours, whole_seconds) - _mean(theirs, whole_seconds)
-    parts["overlap of stages, barriers"] = whole - sum(parts.values())
+    parts["overlap of stages, barriers"] = whole - math.fsum(parts.values())
     return tuple(Part(name, seconds, seconds / whole if whole else 0.0) for name, seconds in parts.items())
 
 
@@ -627,7 +627,7 @@ def _preparation(side: VariantResult, counted: Mapping[int, Block]) -> float:
     usual = _mean(runs_in(side, counted), lambda run: run.seconds if run.stages is not None else None)
     runs = sorted((run for run in side.runs if run.kind in ("first", "warmup")), key=lambda run: run.turn)
     second = next((place for place, run in enumerate(runs) if run.kind == "first" and place), len(runs))
-    return side.builds[0].seconds + sum(run.seconds - usual for run in runs[:second])
+    return side.builds[0].seconds + math.fsum(run.seconds - usual for run in runs[:second])
 
 
 def _break_even(sides: Mapping[Role, VariantResult], counted: Mapping[int, Block], verdict: Verdict | None) -> BreakEven:

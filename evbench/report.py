@@ -341,7 +341,7 @@ def _tail(spread: Spread | None) -> str:
 def _gain(judged: Judgement) -> Table:
     # Shares of a difference that is not claimed would be shares of noise.
     claimed = judged.verdict in (Verdict.FASTER, Verdict.SLOWER)
-    whole = Part("all of it", sum(part.seconds for part in judged.gain), sum(part.share for part in judged.gain))
+    whole = Part("all of it", math.fsum(part.seconds for part in judged.gain), math.fsum(part.share for part in judged.gain))
     rows = [(part.name, format_signed(part.seconds), f"{part.share:.1%}" if claimed else "-") for part in (*judged.gain, whole)]
     return Table("Where the difference comes from: means, baseline less optimized", ("", "saved", "share"), tuple(rows))
 
@@ -374,7 +374,7 @@ def _before(variants: dict[Role, VariantResult], judged: Judgement) -> Table:
         )
         return (
             f"{format_seconds(first[0].seconds)} ({compiled})",
-            f"{len(warm)} in {format_seconds(sum(run.seconds for run in warm))}, {'NOT steady' if side.unsteady else 'steady'}",
+            f"{len(warm)} in {format_seconds(math.fsum(run.seconds for run in warm))}, {'NOT steady' if side.unsteady else 'steady'}",
             cache,
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 
@@ -101,7 +102,8 @@ def _by_family(section: Section | None) -> dict[str, Used]:
 
 
 def _sum(some: Sequence[Used]) -> Used:
-    return Used("", "", sum(used.seconds for used in some), sum(used.count for used in some), sum(used.copied for used in some))
+    # From Python 3.12 on `sum` is as exact, and a report must read the same from any.
+    return Used("", "", math.fsum(used.seconds for used in some), sum(used.count for used in some), sum(used.copied for used in some))
 
 
 def _used(section: Section | None) -> tuple[Used, ...]:
