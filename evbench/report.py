@@ -621,7 +621,10 @@ def _pictures(work: Work, policy: str) -> str:
     indices = work.frame_indices or ()
     size = f"of {work.frame_width}x{work.frame_height}"
     if work.frame_seconds is None:
-        return f"{len(indices)} event images {size}"
+        taken = ""
+        if work.events is not None and work.events_microseconds is not None:
+            taken = f" of {work.events:,} events over {format_seconds(work.events_microseconds / 1e6)}"
+        return f"{len(indices)} event images {size}{taken}"
     return f"{len(indices)} frames {size}: {' '.join(map(str, indices))} ({policy})"
 
 

@@ -13,7 +13,7 @@ from evbench.encoding import from_json, to_json
 from evbench.errors import UserError
 from evbench.files import write_whole
 
-FORMAT = 6
+FORMAT = 7
 """Raised whenever a file written before could no longer be read. 1: first. 2: blocks, runs without barriers, several samples. 3: outputs
 compared, choices proven. 4: samples in a row. 5: traces in numbers. 6: windows of raw events."""
 
@@ -67,6 +67,10 @@ class Work:
     frame_width: int | None = None
     decoder: str | None = None
     """Library and version that decoded the input."""
+    events: int | None = None
+    """Raw events of which the event images were made."""
+    events_microseconds: int | None = None
+    """From the first of them to the last."""
     pixel_shape: tuple[int, ...] | None = None
     """Shape of the tensor that entered the vision tower."""
     visual_tokens: int | None = None

@@ -230,10 +230,11 @@ class EventGPT:
         self._generate = GENERATORS[variant.generate](self._language, variant)
 
     def load(self, path: Path, /) -> tuple[Images, Work]:
-        images = self._load(path)
+        images, work = self._load(path)
         height, width = images.largest()
         indices = tuple(range(len(images)))
-        return images, Work(frame_indices=indices, frame_height=height, frame_width=width, decoder=images.decoder)
+        made = Work(frame_indices=indices, frame_height=height, frame_width=width, decoder=images.decoder)
+        return images, work.merged(made)
 
     @torch.inference_mode()
     def preprocess(self, loaded: Images, /) -> tuple[Inputs, Work]:
@@ -272,13 +273,22 @@ class EventGPT:
         return checkpoint.attention_name(self.model.visual_tower.config, self.model.language.config)
 
 
-def loader(variant: Variant, workload: Workload) -> Callable[[Path], Images]:
-    """How the variant gets the event images of a sample: out of files, or of the events in one. Raises UserError for a wrong file."""
+def loader(variant: Variant, workload: Workload) -> Callable[[Path], tuple[Images, Work]]:
+    """How the variant gets the event images of a sample: out of files, or of the events in one, of which the work tells.
+
+    Raises UserError for a wrong file.
+    """
     window = workload.window
     if window is None:
-        return events.reader(variant.decode, workload.device)
+        read = events.reader(variant.decode, workload.device)
+        return lambda path: (read(path), Work())
     render = RENDERERS[variant.render](workload.device)
-    return lambda path: render(event_files.read(path, window), window.size)
+
+    def load(path: Path) -> tuple[Images, Work]:
+        stream = event_files.read(path, window)
+        return render(stream, window.size), Work(events=len(stream.t), events_microseconds=int(stream.t[-1] - stream.t[0]))
+
+    return load
 
 
 Preprocess = Callable[[Images, str], Inputs]

@@ -167,7 +167,8 @@ def test_raw_events_are_rendered_inside_load_and_answered_as_their_images(baseli
     assert answer == of_images
     assert work.decoder is not None
     assert "NumPy" in work.decoder
-    assert replace(work, decoder=None) == replace(work_of_images, decoder=None)
+    assert work.events == raw_events.COUNT
+    assert replace(work, decoder=None, events=None, events_microseconds=None) == replace(work_of_images, decoder=None)
     assert (work.frame_height, work.frame_width) == (raw_events.HEIGHT, raw_events.WIDTH)
 
 
@@ -188,6 +189,8 @@ def test_pictures_of_several_sizes_are_preprocessed_each_as_if_alone(preprocess:
     assert isinstance(images, EventImages)
     assert len({tuple(picture.shape) for picture in images.pixels}) == 5
     assert (work.frame_height, work.frame_width) == images.largest()
+    times = np.load(raw_events.stored())["t"]
+    assert (work.events, work.events_microseconds) == (raw_events.COUNT, times[-1] - times[0])
     together, _ = pipeline.preprocess(images)
     for picture, values in zip(images.pixels, together.pixels, strict=True):
         alone, _ = pipeline.preprocess(replace(images, pixels=(picture,)))

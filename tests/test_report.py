@@ -253,6 +253,10 @@ def test_the_input_is_named_for_what_it_is() -> None:
     runs = tuple(dataclasses.replace(run, work=dataclasses.replace(run.work, frame_seconds=None)) for run in make_side().runs)
     side = dataclasses.replace(make_side(), runs=runs)
     assert report.describe(make_result(baseline=side)).facts["Input"] == "a.mp4, 2 event images of 6x4"
+    taken = dataclasses.replace(runs[0].work, events=14_912, events_microseconds=31_200)
+    side = dataclasses.replace(side, runs=(dataclasses.replace(runs[0], work=taken), *runs[1:]))
+    line = report.describe(make_result(baseline=side)).facts["Input"]
+    assert line == "a.mp4, 2 event images of 6x4 of 14,912 events over 31.2 ms", "a recording may end before the window does"
 
 
 def test_sides_of_different_sessions_were_not_run_in_turn() -> None:

@@ -95,7 +95,7 @@ def change(content: dict[str, Any], path: str, value: Any) -> None:
         ("baseline.runs.1.sample", 1, "a sample that the workload does not have"),
         ("baseline.session", "2025", "no session of 2025"),
         ("baseline.workload.samples", [], "one sample at least"),
-        ("format", 3, "has format 3, this evbench reads format 6; measure again"),
+        ("format", 3, "has format 3, this evbench reads format 7; measure again"),
         ("baseline.extra", 1, "other fields than expected: .'extra'."),
         ("baseline", [], "other fields than expected: list"),
     ],
