@@ -97,7 +97,9 @@ class EventPainter:
 
 
 def copied(stream: EventStream, device: str) -> Events:
-    x, y, polarity = (torch.from_numpy(column).to(device).contiguous() for column in (stream.x, stream.y, stream.p))
+    # A column out of a pickle is a piece of the file, which torch takes with a warning only.
+    columns = (column if column.flags.writeable else column.copy() for column in (stream.x, stream.y, stream.p))
+    x, y, polarity = (torch.from_numpy(column).to(device).contiguous() for column in columns)
     return x, y, polarity
 
 

@@ -149,6 +149,8 @@ def from_hdf5(path: Path, window: EventWindow) -> Columns:
             first, last = int(columns["t"][0]) + offset, int(columns["t"][-1]) + offset
     except (OSError, LookupError, ValueError, RuntimeError, TypeError, MemoryError) as error:
         raise UserError(f"{path} is damaged or no HDF5 as in DSEC ({first_line(error)}); copy the file again") from error
+    if max(abs(first), abs(last)) > np.iinfo(np.int64).max:
+        raise UserError(f"{path}: with t_offset, t goes from {first} to {last}, which are no times in microseconds; copy the file again")
     if values["t"].dtype.kind in "ui":
         values["t"] = values["t"].astype(np.int64) + offset
     return Columns(values, first, last)

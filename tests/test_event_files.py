@@ -263,6 +263,7 @@ HDF5: dict[str, tuple[dict[str, Any], str]] = {
     "index of another file": ({"ms_to_idx": np.arange(50, dtype=np.uint64) * 19}, "ms_to_idx does not fit events/t"),
     "index of fractions": ({"ms_to_idx": np.arange(50) / 2}, "ms_to_idx is no array of integers"),
     "no index at all": ({"ms_to_idx": np.empty(0, np.uint64)}, "damaged or no HDF5 as in DSEC"),
+    "offset out of time": ({"t_offset": np.int64(2**63 - 5)}, "which are no times in microseconds"),
     "offset of several": ({"t_offset": np.arange(3)}, "damaged or no HDF5 as in DSEC"),
 }
 

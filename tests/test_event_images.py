@@ -12,7 +12,7 @@ import torch
 
 from evbench.kernels import event_images as kernel
 from evbench.pipelines.event_images import RENDERERS, EventImages, PictureSize, loop
-from evbench.pipelines.event_painter import EventMaps, EventPainter
+from evbench.pipelines.event_painter import EventMaps, EventPainter, copied
 from evbench.pipelines.event_stream import EventStream
 from tests.devices import DEVICE
 
@@ -253,3 +253,13 @@ def test_pictures_of_other_colours_are_held_as_they_are(size: PictureSize) -> No
     assert [tuple(picture.shape[:2]) for picture in held.pixels] == list(images.sizes)
     for one, other in zip(held.pixels, images.pixels, strict=True):
         assert torch.equal(torch.as_tensor(one), 255 - other)
+
+
+@pytest.mark.filterwarnings("error")
+def test_columns_that_cannot_be_written_to_are_taken_without_a_word() -> None:
+    """Out of a pickle they are pieces of the file."""
+    x, y, p = (np.arange(6, dtype=kind) % 2 for kind in (np.uint16, np.uint16, np.uint8))
+    for column in (x, y, p):
+        column.flags.writeable = False
+    made = copied(EventStream(x, y, np.arange(6), p, None), DEVICE)
+    assert [tensor.tolist() for tensor in made] == [column.tolist() for column in (x, y, p)]
