@@ -258,8 +258,7 @@ def test_pictures_of_other_colours_are_held_as_they_are(size: PictureSize) -> No
 @pytest.mark.filterwarnings("error")
 def test_columns_that_cannot_be_written_to_are_taken_without_a_word() -> None:
     """Out of a pickle they are pieces of the file."""
-    x, y, p = (np.arange(6, dtype=kind) % 2 for kind in (np.uint16, np.uint16, np.uint8))
-    for column in (x, y, p):
-        column.flags.writeable = False
-    made = copied(EventStream(x, y, np.arange(6), p, None), DEVICE)
-    assert [tensor.tolist() for tensor in made] == [column.tolist() for column in (x, y, p)]
+    place, polarity = np.arange(6, dtype=np.uint16), np.arange(6, dtype=np.uint8) % 2
+    place.flags.writeable = polarity.flags.writeable = False
+    x, y, p = copied(EventStream(place, place, np.arange(6), polarity, None), DEVICE)
+    assert (x.tolist(), y.tolist(), p.tolist()) == (place.tolist(), place.tolist(), polarity.tolist())
