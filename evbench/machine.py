@@ -18,7 +18,7 @@ from evbench import cores, gpu
 from evbench.differences import machine_differences, names
 from evbench.errors import UserError
 from evbench.results import Gpu, Machine
-from evbench.variants import CHOICES, KINDS, Choice, Variant, effective, nearest
+from evbench.variants import CHOICES, KINDS, Choice, Variant, change, effective, nearest
 
 DEVICES = ("auto", "cuda", "cpu")
 PACKAGES = (
@@ -188,11 +188,9 @@ def require(variant: Variant, kind: str, device: str) -> None:
     """Raises UserError if `variant` cannot run here with such input, with the change that would. Nothing is replaced by something else."""
     if not (found := obstacles(variant, kind, device)):
         return
-    cure = variant.name
-    for part in found:
-        runnable = [name for name, choice in CHOICES[part].items() if _obstacle(choice, kind, device) is None]
-        cure += f"+{part}={runnable[-1]}"
-    raise UserError(f"{variant.name} cannot run here: {tell(variant, found)}. Or choose another: {cure}")
+    runnable = {part: [name for name, choice in CHOICES[part].items() if _obstacle(choice, kind, device) is None] for part in found}
+    cure = change(variant, {part: names[-1] for part, names in runnable.items()})
+    raise UserError(f"{variant.name} cannot run here: {tell(variant, found)}. Or choose another: {cure.name}")
 
 
 def _version(package: str) -> str | None:

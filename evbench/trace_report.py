@@ -49,7 +49,7 @@ def families(sides: Sides) -> Table:
     for name in _names(sides):
         found = {side: _by_family(_find(sections, name)) for side, sections in sides.items()}
         most = Counter({family: max(side.get(family, NOTHING).seconds for side in found.values()) for family in _keys(found)})
-        shown = [family for family, seconds in most.most_common(LARGEST) if seconds >= SMALLEST_SHARE * sum(most.values())]
+        shown = [family for family, seconds in most.most_common(LARGEST) if seconds >= SMALLEST_SHARE * math.fsum(most.values())]
         rest = {side: _sum([used for family, used in of.items() if family not in shown]) for side, of in found.items()}
         for family in shown:
             rows.append((name, family, *_compared([side.get(family, NOTHING) for side in found.values()])))

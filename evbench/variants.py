@@ -191,7 +191,9 @@ def conflict(variant: Variant) -> str | None:
 def change(variant: Variant, choices: Mapping[str, str]) -> Variant:
     """The variant with these choices (part -> choice), and without a look at whether they can be together. Its name tells of them."""
     changed: dict[str, Any] = dict(choices)
-    name = "+".join([variant.name, *(f"{part}={choice}" for part, choice in choices.items())])
+    known, *before = variant.name.split("+")
+    left = [one for one in before if one.partition("=")[0] not in choices]
+    name = "+".join([known, *left, *(f"{part}={choice}" for part, choice in choices.items())])
     return dataclasses.replace(variant, name=name, **changed)
 
 

@@ -9,16 +9,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import numpy.typing as npt
 import torch
+from av.container import InputContainer
 
 from evbench import colours
 from evbench.errors import UserError, first_line
 from evbench.pipelines.needed import needed
+from evbench.pipelines.rewritten import FILTERS, Coded, coded_picture, rewritten
 from evbench.pipelines.rounding import rounding
 from evbench.pipelines.side_stream import SideStream
-from evbench.pipelines.uncropped import FILTERS, Coded, coded_picture, uncropped
 from evbench.pipelines.video import SKIM, Clip, Frames, describe, opened, video_packets
 from evbench.stages import BATCH
 
@@ -151,14 +153,27 @@ def _order(path: Path, count: int, policy: str) -> Order:
         coded = coded_picture(path, container.streams.video[0])
         if told := obstacle(clip, coded):
             raise UserError(f"{path} {told}; use decode=threaded")
-        wanted = [clip.ticks[index] for index in indices]
-        kept = needed(clip.codec, bytes(container.streams.video[0].codec_context.extradata or b""), packets, wanted)
-        cropped = clip.codec in FILTERS and (coded.height, coded.width) != (clip.height, clip.width)
-        changed = cropped or len(kept) < len(packets)
-        places = {tick: place for place, tick in enumerate(sorted(packet.pts for packet in kept if packet.pts is not None))}
-        encoded = uncropped(container, kept, coded) if changed else path.read_bytes()
-    numbers = np.array([places[tick] for tick in wanted], np.int32)
+        encoded, places = _encoded(path, container, packets, clip, coded, indices)
+    numbers = np.array(places, np.int32)
     return Order(path, clip, indices, np.frombuffer(bytearray(encoded), np.uint8), numbers, repair(clip.colorspace, coded))
+
+
+def _encoded(
+    path: Path, container: InputContainer, packets: Sequence[av.Packet[Any]], clip: Clip, coded: Coded, indices: Sequence[int]
+) -> tuple[bytes, Sequence[int]]:
+    """What DALI is given of a clip, and where the wanted frames stand in it. Raises UserError."""
+    wanted = [clip.ticks[index] for index in indices]
+    kept = needed(clip.codec, bytes(container.streams.video[0].codec_context.extradata or b""), packets, wanted)
+    cropped = clip.codec in FILTERS and (coded.height, coded.width) != (clip.height, clip.width)
+    if cropped or len(kept) < len(packets):
+        places = {tick: place for place, tick in enumerate(sorted(packet.pts for packet in kept if packet.pts is not None))}
+        try:
+            return rewritten(container, kept, coded if cropped else None), [places[tick] for tick in wanted]
+        except av.FFmpegError as error:
+            if cropped:
+                told = f"FFmpeg cannot write its video without the cropping, as DALI needs it ({first_line(error)})"
+                raise UserError(f"{path}: {told}; use decode=threaded") from error
+    return path.read_bytes(), indices
 
 
 @functools.cache

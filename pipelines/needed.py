@@ -13,6 +13,8 @@ AVCC = 1
 """First byte of H.264 headers where each unit of the stream follows its length (ISO/IEC 14496-15, AVCDecoderConfigurationRecord)."""
 SLICES = range(1, 6)
 """Types of H.264's units that hold parts of a picture (ITU-T H.264, table 7-1)."""
+HEADERS = (7, 8, 13, 15)
+"""Of those that tell how later pictures are coded. They may stand in front of any picture."""
 
 
 class Packet(Protocol):
@@ -28,7 +30,7 @@ AnyPacket = TypeVar("AnyPacket", bound=Packet)
 
 
 def needed(codec: str, headers: bytes, packets: Collection[AnyPacket], wanted: Collection[int]) -> list[AnyPacket]:
-    """Those of the wanted frames, and those that a frame may refer to. All of them where the stream does not tell.
+    """Those of the wanted frames, and those that another frame may need. All of them where the stream does not tell.
 
     Args:
         codec: by FFmpeg's name.
@@ -38,22 +40,29 @@ def needed(codec: str, headers: bytes, packets: Collection[AnyPacket], wanted: C
     if codec != "h264" or headers[:1] != bytes([AVCC]) or len(headers) < 5:
         return list(packets)
     length = (headers[4] & 3) + 1
-    return [packet for packet in packets if packet.pts in wanted or may_be_referred_to(bytes(packet), length)]
+    return [packet for packet in packets if packet.pts in wanted or may_be_needed(bytes(packet), length)]
 
 
-def may_be_referred_to(packet: bytes, length: int) -> bool:
-    """Whether a frame of H.264 is marked as one that others may refer to (nal_ref_idc), or cannot be read.
+def may_be_needed(packet: bytes, length: int) -> bool:
+    """Whether another frame may need something of a frame of H.264: its pictures, by nal_ref_idc, or headers. Also if it cannot be read.
 
     Args:
         length: bytes that tell how long a unit is.
     """
-    slices = [first for first in first_bytes(packet, length) if first & 31 in SLICES]
-    return not slices or any(first >> 5 & 3 for first in slices)
+    try:
+        found = list(units(packet, length))
+    except ValueError:
+        return True
+    pictures = [importance for kind, importance in found if kind in SLICES]
+    return not pictures or any(pictures) or any(kind in HEADERS for kind, _ in found)
 
 
-def first_bytes(packet: bytes, length: int) -> Iterator[int]:
-    """Of each unit."""
+def units(packet: bytes, length: int) -> Iterator[tuple[int, int]]:
+    """nal_unit_type and nal_ref_idc of each unit. Raises ValueError if they are not as long as they say."""
     place = 0
-    while place + length < len(packet):
-        yield packet[place + length]
-        place += length + int.from_bytes(packet[place : place + length], "big")
+    while place < len(packet):
+        start = place + length
+        place = start + int.from_bytes(packet[place:start], "big")
+        if not start < place <= len(packet):
+            raise ValueError(f"a unit at byte {start} that ends at {place}, of {len(packet)}")
+        yield packet[start] & 31, packet[start] >> 5 & 3

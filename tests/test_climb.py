@@ -38,6 +38,7 @@ class SimulatedComparisons:
     """(name of the folder, whether it was to be resumed) of each."""
 
     def carry_out(self, asked: compare.Asked, listener: Listener) -> Result:
+        assert not asked.energy, "a ladder does not tell it"
         name = asked.folder.name
         self.asked.append((name, asked.resume))
         simulated = SimulatedMachine(len(name), QUIET, self.faster.get(name, 1.0))
@@ -47,7 +48,7 @@ class SimulatedComparisons:
         opening = journal.Opening(FORMAT, asked.created, here, asked.plan, 0, workloads, choices, ())
         with (journal.resume if asked.resume else journal.begin)(asked.folder, opening) as written:
             sitting = Sitting(
-                asked.fresh, written, Setting(simulated.start, simulated, listener, "", True, 0.0, lambda crew, answers: OUTPUTS)
+                asked.fresh, written, Setting(simulated.start, simulated, listener, "", asked.energy, 0.0, lambda crew, answers: OUTPUTS)
             )
             if name in self.ends:
                 written.ended(results.Block(0, 0, 0, "ABBA", (), (), None))

@@ -24,8 +24,8 @@ from evbench.pipelines import dali
 from evbench.pipelines.build import build
 from evbench.pipelines.dali import DEPARTS, DaliDecoder, copied, obstacle, repair
 from evbench.pipelines.pixels import Recipe, exact_values, pixel_values
+from evbench.pipelines.rewritten import Coded, coded_picture
 from evbench.pipelines.rounding import rounding
-from evbench.pipelines.uncropped import Coded, coded_picture
 from evbench.pipelines.video import POLICIES, decode_plain, mixed, opened, probe
 from evbench.render import Table, to_rich
 from evbench.variants import parse

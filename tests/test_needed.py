@@ -11,14 +11,16 @@ import pytest
 from av.video.frame import PictureType
 
 from evbench import torture
-from evbench.pipelines.needed import first_bytes, may_be_referred_to, needed
-from evbench.pipelines.uncropped import coded_picture, uncropped
+from evbench.errors import UserError
+from evbench.pipelines import dali
+from evbench.pipelines.dali import _order
+from evbench.pipelines.needed import HEADERS, may_be_needed, needed, units
 from evbench.pipelines.video import POLICIES, SKIM, describe, opened, probe, video_packets
 from evbench.sample import CLIP
+from tests.h264 import encode
+from tests.test_dali import OBSTACLES
 
-UNREAD = ("edit-list", "open-gop")
-"""Clips with frames that are not shown, or before their start, which DALI is not asked to decode."""
-H264 = [recipe.name for recipe in torture.recipes() if recipe.encoder == torture.X264 and not recipe.name.startswith(UNREAD)]
+H264 = [recipe.name for recipe in torture.recipes() if recipe.encoder == torture.X264 and recipe.name not in OBSTACLES]
 AVCC = bytes([1, 100, 0, 31, 0xFF])
 """Headers that say: the length of a unit is four bytes."""
 
@@ -36,14 +38,19 @@ class Coded:
         return self.data
 
 
-def test_a_frame_is_left_out_only_if_none_of_its_slices_may_be_referred_to() -> None:
-    assert list(first_bytes(unit(6, 0) + unit(5, 3), 4)) == [6, 3 << 5 | 5]
-    assert may_be_referred_to(unit(6, 0) + unit(5, 3), 4)
-    assert not may_be_referred_to(unit(9, 0) + unit(6, 0) + unit(1, 0) + unit(1, 0), 4)
-    assert may_be_referred_to(unit(1, 0) + unit(1, 2), 4), "two fields, of which one is referred to"
-    assert not may_be_referred_to(unit(7, 3) + unit(1, 0), 4), "headers are no part of a picture"
-    for unread in (b"", b"\0\0", unit(6, 0), unit(9, 0)[:4]):
-        assert may_be_referred_to(unread, 4)
+def test_a_frame_is_left_out_only_if_nothing_of_it_may_be_needed() -> None:
+    assert list(units(unit(6, 0) + unit(5, 3), 4)) == [(6, 0), (5, 3)]
+    assert may_be_needed(unit(6, 0) + unit(5, 3), 4)
+    assert not may_be_needed(unit(9, 0) + unit(6, 0) + unit(1, 0) + unit(1, 0), 4)
+    assert may_be_needed(unit(1, 0) + unit(1, 2), 4), "two fields, of which one is referred to"
+    for header in HEADERS:
+        assert may_be_needed(unit(header, 3) + unit(1, 0), 4), "later pictures may be coded by it"
+    assert not may_be_needed(b"\0\3\1xy\0\2\1z", 2), "two bytes tell the length"
+
+
+@pytest.mark.parametrize("unread", [b"", b"\0\0", unit(6, 0), unit(1, 0)[:-1], unit(1, 0) + b"\0", bytes(4) + unit(1, 0)])
+def test_what_cannot_be_read_stays(unread: bytes) -> None:
+    assert may_be_needed(unread, 4)
 
 
 def test_what_is_wanted_stays_and_what_cannot_be_told_too() -> None:
@@ -54,31 +61,60 @@ def test_what_is_wanted_stays_and_what_cannot_be_told_too() -> None:
         assert needed(codec, headers, packets, [0]) == packets
 
 
-def decoded(file: Path | io.BytesIO) -> dict[float, np.ndarray]:
-    """Seconds -> luma."""
+def decoded(file: Path | io.BytesIO) -> list[list[np.ndarray]]:
+    """Of each frame its planes: [rows, columns]."""
     with av.open(file if isinstance(file, io.BytesIO) else str(file), "r") as container:
-        frames = container.decode(video=0)
-        return {round(float(frame.time or 0), 3): frame.to_ndarray(format="gray") for frame in frames}
+        return [planes(frame) for frame in container.decode(video=0)]
+
+
+def planes(frame: av.VideoFrame) -> list[np.ndarray]:
+    kind = np.uint16 if frame.format.name.endswith("10le") else np.uint8
+    return [np.frombuffer(bytes(plane), kind).reshape(plane.height, -1)[:, : plane.width].copy() for plane in frame.planes]
+
+
+CODED = {
+    "pyramid.mp4": "bframes=3:b-pyramid=normal",
+    "pyramid.mkv": "bframes=3:b-pyramid=normal",
+    "pyramid.mov": "bframes=5:b-pyramid=strict",
+    "plain.flv": "bframes=2:b-pyramid=none",
+    "annex-b.ts": "bframes=3",
+    "slices.mp4": "bframes=3:slices=4",
+    "headers.mp4": "bframes=3:repeat-headers=1:aud=1:keyint=12",
+    "open.mkv": "bframes=3:open-gop=1:keyint=10",
+    "fields.mp4": "bframes=3:tff=1",
+    "weighted.mp4": "bframes=3:direct=temporal:ref=8",
+}
+"""Name -> x264's options."""
 
 
 @pytest.mark.parametrize("policy", POLICIES)
-@pytest.mark.parametrize("name", ["scene", *H264])
-def test_wanted_frames_come_out_the_same_without_the_others(name: str, policy: str, torture_clips: Path) -> None:
-    path = CLIP if name == "scene" else torture_clips / name
-    clip = probe(path)
-    wanted = [clip.ticks[index] for index in clip.choose(path, min(8, len(clip.ticks)), policy)]
-    with opened(path, **SKIM) as container:
-        stream = container.streams.video[0]
-        packets = video_packets(container)
-        assert describe(path, container, packets) == clip
-        kept = needed(clip.codec, bytes(stream.codec_context.extradata or b""), packets, wanted)
-        places = sorted(packet.pts for packet in kept if packet.pts is not None)
-        thinned = uncropped(container, kept, coded_picture(path, stream))
-    whole, thin = decoded(path), decoded(io.BytesIO(thinned))
-    assert len(thin) == len(places) == len(kept)
-    for tick in wanted:
-        made = list(thin.values())[places.index(tick)]
-        assert np.array_equal(made[: clip.height, : clip.width], list(whole.values())[clip.ticks.index(tick)])
+@pytest.mark.parametrize("name", ["scene", *H264, *CODED])
+def test_wanted_frames_come_out_the_same_without_the_others(name: str, policy: str, torture_clips: Path, tmp_path: Path) -> None:
+    path = encode(tmp_path / name, CODED[name]) if name in CODED else CLIP if name == "scene" else torture_clips / name
+    order = _order(path, min(8, len(probe(path).ticks)), policy)
+    whole, given = decoded(path), decoded(io.BytesIO(bytes(order.encoded)))
+    assert len(given) <= len(whole)
+    if name in CODED:
+        assert (len(given) < len(whole)) == (name != "annex-b.ts"), "there, units do not tell how long they are"
+    for index, place in zip(order.indices, order.places, strict=True):
+        for made, expected in zip(given[place], whole[index], strict=True):
+            rows, columns = expected.shape
+            assert np.array_equal(made[:rows, :columns], expected), "but for what a player leaves out"
+
+
+def test_a_stream_that_cannot_be_written_anew_is_given_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = encode(tmp_path / "a.mp4", "bframes=3")
+
+    def refuse(*arguments: object) -> bytes:
+        raise av.InvalidDataError(1, "cannot be written")
+
+    monkeypatch.setattr(dali, "rewritten", refuse)
+    order = _order(path, 8, "inclusive")
+    assert bytes(order.encoded) == path.read_bytes()
+    assert tuple(order.places) == order.indices
+    cropped = encode(tmp_path / "cropped.mp4", "bframes=3", width=90, height=70)
+    with pytest.raises(UserError, match=r"cropped\.mp4: FFmpeg cannot write its video without the cropping.*use decode=threaded"):
+        _order(cropped, 8, "inclusive")
 
 
 def test_of_the_sample_a_third_is_not_decoded() -> None:

@@ -17,12 +17,23 @@ from evbench.judge import judge
 from evbench.outputs import Answers
 from evbench.pipelines.folder import parameter_count
 from evbench.pipelines.presets import PRESETS
-from evbench.results import Outputs, Role, Run, Sample, Workload
-from evbench.session import Setting, Sitting, agitation, choose_order
+from evbench.results import Energy, Outputs, Role, Run, Sample, Workload
+from evbench.session import ENERGY_SECONDS, Setting, Sitting, agitation, choose_order
 from evbench.variants import parse
 from tests.checkpoints import save_tiny_video_llava, tiny_video_llava
 from tests.examples import make_run, make_side
-from tests.simulation import OUTPUTS, PLAN, MemoryJournal, Noise, SimulatedMachine, SimulatedWorker, opening, simulate, sit
+from tests.simulation import (
+    OUTPUTS,
+    PLAN,
+    MemoryJournal,
+    Noise,
+    SimulatedMachine,
+    SimulatedWorker,
+    opening,
+    simulate,
+    simulated_workload,
+    sit,
+)
 
 QUIET = Noise(variation=0.005, drift=0, first_slot=0, outliers=0)
 ROLES: tuple[Role, Role] = ("baseline", "optimized")
@@ -103,6 +114,18 @@ def test_answers_in_a_row_are_compared_like_others() -> None:
     sitting.run(lambda: None, Path("nowhere"))
     (answers,) = seen
     assert answers == {"baseline": {0: {(1, 2, 3)}, 1: {(1, 2, 3)}}, "optimized": {0: {(1, 2, 3)}, 1: {(1, 2, 3), (1, 2, 9)}}}
+
+
+@pytest.mark.parametrize(("device", "wanted", "measured"), [("cuda", True, True), ("cuda", False, False), ("cpu", True, False)])
+def test_energy_is_measured_on_a_gpu_where_it_is_wanted(device: str, wanted: bool, measured: bool) -> None:
+    machine = SimulatedMachine(1, QUIET)
+    begun = opening(plan())
+    asked: dict[str, Workload] = dict.fromkeys(ROLES, dataclasses.replace(simulated_workload(), device=device))
+    setting = Setting(machine.start, machine, machine, "", wanted, 5.0, lambda crew, answers: OUTPUTS)
+    sitting = Sitting({role: parse("baseline") for role in ROLES}, MemoryJournal(dataclasses.replace(begun, workloads=asked)), setting)
+    sitting.run(lambda: None, Path("nowhere"))
+    energies = [side.energy for side in sitting.results()[1].values()]
+    assert energies == [Energy(10, ENERGY_SECONDS, 200.0, 200.0, 5.0) if measured else None] * 2
 
 
 def test_both_workers_live_and_each_is_started_once() -> None:

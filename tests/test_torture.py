@@ -19,7 +19,7 @@ from PIL import Image
 from evbench import sample, torture
 from evbench.colours import BT601, BT709, conversion
 from evbench.errors import UserError
-from evbench.pipelines.uncropped import coded_picture
+from evbench.pipelines.rewritten import coded_picture
 from evbench.pipelines.video import POLICIES, Decoder, Frames, decode_plain, decode_threaded, mixed, opened, probe, shown_frames
 from evbench.torture import TortureClip, bar_code, draw, encode, read_bar_code, recipes, require_encoders
 from tests.right_frames import COLOUR_ERROR, colour_error, picked, require_right_frames

@@ -1,9 +1,9 @@
-"""Video whose frames are shown as large as they are coded.
+"""The video of a file written anew, without what a decoder need not be given. No frame is encoded again.
 
-A codec codes whole blocks: 1080 rows are coded as 1088, of which a player leaves out 8. NVIDIA DALI keeps decoders of NVDEC for the next
-clip of the same size, but looks for them by the coded size and files them by the shown one (dali/operators/video/frames_decoder_gpu.cc,
-NVDECCache): where the two differ it makes a decoder for each clip, which takes longer than decoding one, and keeps a hundred of them.
-Without the cropping it finds its decoder again, and the rows are cut off from its output.
+Without frames: see evbench.pipelines.needed. Without cropping: a codec codes whole blocks, 1080 rows as 1088, of which a player leaves out
+8. NVIDIA DALI keeps decoders of NVDEC for the next clip of the same size, but looks for them by the coded size and files them by the shown
+one (dali/operators/video/frames_decoder_gpu.cc, NVDECCache): where the two differ it makes a decoder for each clip, which takes longer than
+decoding one, and keeps a hundred of them. Without the cropping it finds its decoder again, and the rows are cut off from its output.
 """
 
 from __future__ import annotations
@@ -24,6 +24,9 @@ from evbench.pipelines.video import opened
 
 FILTERS = {"h264": "h264_metadata", "hevc": "hevc_metadata"}
 """Codec -> FFmpeg's filter that can leave the cropping out of its headers."""
+
+TAGS = {"h264": "avc1", "hevc": "hvc1"}
+"""Of a codec in an MP4. A stream out of another container has a tag of that."""
 
 FULL = 2
 """Of FFmpeg's AVColorRange."""
@@ -64,22 +67,41 @@ def coded_picture(path: Path, stream: VideoStream) -> Coded:
     return found
 
 
-def uncropped(container: InputContainer, packets: Sequence[av.Packet[Any]], coded: Coded) -> bytes:
-    """The video stream as an MP4 without cropping at the right and at the bottom. No frame is encoded again.
+def rewritten(container: InputContainer, packets: Sequence[av.Packet[Any]], coded: Coded | None) -> bytes:
+    """Some of the video stream's packets as an MP4.
 
     Args:
-        packets: those of the stream that are kept. They are used up.
+        packets: in order of decoding. They are used up.
+        coded: for frames as large as they are coded, without cropping at the right and at the bottom. None to leave that as it is.
+
+    Raises:
+        av.FFmpegError: it cannot be written.
     """
     stream = container.streams.video[0]
+    _tell_when_decoded(packets)
     made = io.BytesIO()
     with av.open(made, "w", format="mp4") as target:
         copy = target.add_stream_from_template(stream)
-        headers = BitStreamFilterContext(f"{FILTERS[stream.codec_context.name]}=crop_right=0:crop_bottom=0", stream, copy)
-        copy.codec_context.height, copy.codec_context.width = coded.height, coded.width
+        name = "null" if coded is None else f"{FILTERS[stream.codec_context.name]}=crop_right=0:crop_bottom=0"
+        headers = BitStreamFilterContext(name, stream, copy)
+        if coded is not None:
+            copy.codec_context.height, copy.codec_context.width = coded.height, coded.width
+        copy.codec_context.codec_tag = TAGS.get(stream.codec_context.name, copy.codec_context.codec_tag)
         for changed in _filtered(headers, packets):
             changed.stream = copy
             target.mux(changed)
     return made.getvalue()
+
+
+def _tell_when_decoded(packets: Sequence[av.Packet[Any]]) -> None:
+    """Matroska does not: then as late as it can be, each before it is shown."""
+    if all(packet.dts is not None for packet in packets):
+        return
+    shown = [packet.pts for packet in packets if packet.pts is not None]
+    in_order = sorted(shown)
+    late = max(then - when for then, when in zip(in_order, shown, strict=True))
+    for packet, then in zip(packets, in_order, strict=True):
+        packet.dts = then - late
 
 
 def _filtered(headers: BitStreamFilterContext, packets: Sequence[av.Packet[Any]]) -> Iterator[av.Packet[Any]]:

@@ -1,4 +1,4 @@
-"""Cropping is left out of a stream's headers, and nothing else changes."""
+"""Cropping is left out of a stream's headers, and nothing else changes; also out of containers other than MP4."""
 
 from __future__ import annotations
 
@@ -10,16 +10,17 @@ import numpy as np
 import pytest
 
 from evbench import sample
-from evbench.pipelines import uncropped as module
-from evbench.pipelines.uncropped import Coded, coded_picture, uncropped
+from evbench.pipelines import rewritten as module
+from evbench.pipelines.rewritten import Coded, coded_picture, rewritten
 from evbench.pipelines.video import SKIM, opened, video_packets
 from tests.conftest import MakeClip
+from tests.h264 import encode
 
 
-def rewritten(path: Path) -> tuple[bytes, Coded]:
+def uncropped(path: Path) -> tuple[bytes, Coded]:
     with opened(path, **SKIM) as container:
         coded = coded_picture(path, container.streams.video[0])
-        return uncropped(container, video_packets(container), coded), coded
+        return rewritten(container, video_packets(container), coded), coded
 
 
 def pictures(source: Path | io.BytesIO, *, heed_container: bool) -> list[tuple[float, np.ndarray]]:
@@ -40,14 +41,15 @@ def pictures(source: Path | io.BytesIO, *, heed_container: bool) -> list[tuple[f
 
 
 @pytest.fixture
-def cropped_clips(torture_clips: Path, make_clip: MakeClip) -> list[Path]:
+def cropped_clips(torture_clips: Path, make_clip: MakeClip, tmp_path: Path) -> list[Path]:
     names = ("cropped.mp4", "cropped-height.mp4", "cropped-width.mp4")
-    return [sample.CLIP, make_clip(width=90, height=70), *(torture_clips / name for name in names)]
+    others = [encode(tmp_path / f"b-frames.{ending}", "bframes=3", width=90, height=70) for ending in ("mkv", "mov", "flv", "ts")]
+    return [sample.CLIP, make_clip(width=90, height=70), *(torture_clips / name for name in names), *others]
 
 
 def test_frames_are_the_same_with_more_rows_and_columns(cropped_clips: list[Path]) -> None:
     for path in cropped_clips:
-        encoded, coded = rewritten(path)
+        encoded, coded = uncropped(path)
         expected = pictures(path, heed_container=True)
         made = pictures(io.BytesIO(encoded), heed_container=False)
         height, width = expected[0][1].shape
@@ -62,7 +64,7 @@ def test_frames_are_the_same_with_more_rows_and_columns(cropped_clips: list[Path
 def test_the_container_says_the_size_as_coded(cropped_clips: list[Path]) -> None:
     """DALI makes room for what the container says, and NVDEC puts out what the stream says."""
     for path in cropped_clips:
-        encoded, coded = rewritten(path)
+        encoded, coded = uncropped(path)
         with av.open(io.BytesIO(encoded)) as container:
             context = container.streams.video[0].codec_context
             assert (context.height, context.width) == (coded.height, coded.width)
