@@ -81,8 +81,6 @@ def _begin(asked: Asked) -> tuple[Opening, dict[str, Outcome]]:
     opening = _opening(asked, sides, machine.read(asked.workload.device))
     if not asked.resume:
         journal.make_folder(asked.folder)
-        if (asked.folder / RAW).exists():
-            raise UserError(f"{asked.folder} holds an earlier ladder; go on with it by --resume, give another --out, or remove it")
         return opening, {}
     before = read(asked.folder)
     journal.require_same(before.opening, opening)

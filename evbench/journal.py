@@ -20,6 +20,8 @@ from evbench.files import write_whole
 from evbench.results import FORMAT, Block, Build, Machine, Plan, Role, Run, StreamRun, Workload
 
 OPENING, RUNS = "session.json", "runs.jsonl"
+KEPT = ("result.json", "report.md", "ladder.json", "models.md")
+"""What nothing else may be written beside, but for the session of a folder itself."""
 Begun = TypeVar("Begun")
 
 
@@ -112,11 +114,11 @@ def writing(folder: Path) -> Iterator[None]:
 
 
 def make_folder(folder: Path) -> None:
-    """Raises UserError if there is a session in it."""
+    """Raises UserError if there is a session in it, a ladder or a comparison of models."""
     folder.mkdir(parents=True, exist_ok=True)
     raw = folder / RUNS
     # A session that was refused before its first run has left nothing to keep.
-    if (raw.exists() and raw.stat().st_size) or any((folder / name).exists() for name in ("result.json", "report.md")):
+    if (raw.exists() and raw.stat().st_size) or any((folder / name).exists() for name in KEPT):
         raise UserError(f"{folder} holds an earlier session; go on with it by --resume, give another --out, or remove it")
 
 

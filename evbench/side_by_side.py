@@ -116,8 +116,6 @@ def _begin(asked: Asked) -> Models:
         return before
     for folder in (asked.folder, *(asked.folder / length for length in LENGTHS)):
         journal.make_folder(folder)
-    if (asked.folder / TOLD).exists():
-        raise UserError(f"{asked.folder} holds an earlier session; go on with it by --resume, give another --out, or remove it")
     begun = Models(FORMAT, __version__, asked.command, asked.most_tokens, opening, {})
     _keep(begun, asked.folder)
     return begun

@@ -230,3 +230,11 @@ def test_a_journal_is_closed_with_its_block(tmp_path: Path) -> None:
     assert isinstance(written, Journal)
     with pytest.raises(ValueError, match="closed file"):
         written.resumed()
+
+
+@pytest.mark.parametrize("name", journal.KEPT)
+def test_nothing_is_begun_beside_what_another_command_has_left(name: str, tmp_path: Path) -> None:
+    journal.make_folder(tmp_path / "out")
+    (tmp_path / "out" / name).write_text("{}", encoding="utf-8")
+    with pytest.raises(UserError, match="out holds an earlier session; go on with it by --resume, give another --out, or remove it"):
+        journal.make_folder(tmp_path / "out")
