@@ -20,8 +20,8 @@ from evbench.files import write_whole
 from evbench.results import FORMAT, Block, Build, Machine, Plan, Role, Run, StreamRun, Workload
 
 OPENING, RUNS = "session.json", "runs.jsonl"
-KEPT = ("result.json", "report.md", "ladder.json", "models.md")
-"""What nothing else may be written beside, but for the session of a folder itself."""
+KEPT = {"result.json": "session", "report.md": "session", "ladder.json": "ladder", "models.md": "session"}
+"""Name of a file -> what a folder that has it holds."""
 Begun = TypeVar("Begun")
 
 
@@ -116,10 +116,12 @@ def writing(folder: Path) -> Iterator[None]:
 def make_folder(folder: Path) -> None:
     """Raises UserError if there is a session in it, a ladder or a comparison of models."""
     folder.mkdir(parents=True, exist_ok=True)
+    found = [held for name, held in KEPT.items() if (folder / name).exists()]
     raw = folder / RUNS
-    # A session that was refused before its first run has left nothing to keep.
-    if (raw.exists() and raw.stat().st_size) or any((folder / name).exists() for name in KEPT):
-        raise UserError(f"{folder} holds an earlier session; go on with it by --resume, give another --out, or remove it")
+    if raw.exists() and raw.stat().st_size:  # a session that was refused before its first run has left nothing to keep
+        found.append("session")
+    if found:
+        raise UserError(f"{folder} holds an earlier {found[0]}; go on with it by --resume, give another --out, or remove it")
 
 
 @contextmanager

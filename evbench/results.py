@@ -15,7 +15,8 @@ from evbench.files import write_whole
 
 FORMAT = 7
 """Raised whenever a file written before could no longer be read. 1: first. 2: blocks, runs without barriers, several samples. 3: outputs
-compared, choices proven. 4: samples in a row. 5: traces in numbers. 6: windows of raw events."""
+compared, choices proven. 4: samples in a row. 5: traces in numbers. 6: windows of raw events.
+7: how many events were taken."""
 
 STAGES = ("load", "preprocess", "vision", "generate")
 Kind = Literal["first", "warmup", "timed", "blocked"]

@@ -21,7 +21,7 @@ from evbench.pipelines.needed import needed
 from evbench.pipelines.rewritten import FILTERS, Coded, coded_picture, rewritten
 from evbench.pipelines.rounding import rounding
 from evbench.pipelines.side_stream import SideStream
-from evbench.pipelines.video import SKIM, Clip, Frames, describe, opened, video_packets
+from evbench.pipelines.video import SKIM, Clip, Frames, describe, headers, opened, video_packets
 from evbench.stages import BATCH
 
 DALI = f"DALI {importlib.metadata.version('nvidia-dali-cuda130')}"
@@ -163,7 +163,7 @@ def _encoded(
 ) -> tuple[bytes, Sequence[int]]:
     """What DALI is given of a clip, and where the wanted frames stand in it. Raises UserError."""
     wanted = [clip.ticks[index] for index in indices]
-    kept = needed(clip.codec, bytes(container.streams.video[0].codec_context.extradata or b""), packets, wanted)
+    kept = needed(clip.codec, headers(container.streams.video[0]), packets, wanted)
     cropped = clip.codec in FILTERS and (coded.height, coded.width) != (clip.height, clip.width)
     if cropped or len(kept) < len(packets):
         places = {tick: place for place, tick in enumerate(sorted(packet.pts for packet in kept if packet.pts is not None))}

@@ -20,7 +20,7 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from evbench.errors import UserError
-from evbench.pipelines.video import opened
+from evbench.pipelines.video import headers, opened
 
 FILTERS = {"h264": "h264_metadata", "hevc": "hevc_metadata"}
 """Codec -> FFmpeg's filter that can leave the cropping out of its headers."""
@@ -49,21 +49,21 @@ _known: dict[bytes, Coded] = {}
 
 def coded_picture(path: Path, stream: VideoStream) -> Coded:
     """Of a stream that is not read here. Raises UserError if no frame of the file can be decoded."""
-    headers = bytes(stream.codec_context.extradata or b"")
-    if headers in _known:
-        return _known[headers]
+    known = headers(stream)
+    if known in _known:
+        return _known[known]
     # A decoder of its own: the one of a container takes the container's word for the size.
     decoder = av.VideoCodecContext.create(stream.codec_context.name, "r")
     assert isinstance(decoder, av.VideoCodecContext)
-    if headers:
-        decoder.extradata = headers
+    if known:
+        decoder.extradata = known
     with opened(path) as again:
         frame = next((frame for packet in again.demux(again.streams.video[0]) for frame in decoder.decode(packet)), None)
         if frame is None:
             raise UserError(f"{path}: no frame of it can be decoded; give a clip that is whole")
     found = Coded(decoder.coded_height, decoder.coded_width, decoder.pix_fmt or "unknown", int(frame.color_range) == FULL)
-    if headers:  # else each frame has its own
-        _known[headers] = found
+    if known:  # else each frame has its own
+        _known[known] = found
     return found
 
 
@@ -83,11 +83,11 @@ def rewritten(container: InputContainer, packets: Sequence[av.Packet[Any]], code
     with av.open(made, "w", format="mp4") as target:
         copy = target.add_stream_from_template(stream)
         name = "null" if coded is None else f"{FILTERS[stream.codec_context.name]}=crop_right=0:crop_bottom=0"
-        headers = BitStreamFilterContext(name, stream, copy)
+        changes = BitStreamFilterContext(name, stream, copy)
         if coded is not None:
             copy.codec_context.height, copy.codec_context.width = coded.height, coded.width
         copy.codec_context.codec_tag = TAGS.get(stream.codec_context.name, copy.codec_context.codec_tag)
-        for changed in _filtered(headers, packets):
+        for changed in _filtered(changes, packets):
             changed.stream = copy
             target.mux(changed)
     return made.getvalue()
@@ -104,6 +104,6 @@ def _tell_when_decoded(packets: Sequence[av.Packet[Any]]) -> None:
         packet.dts = then - late
 
 
-def _filtered(headers: BitStreamFilterContext, packets: Sequence[av.Packet[Any]]) -> Iterator[av.Packet[Any]]:
+def _filtered(changes: BitStreamFilterContext, packets: Sequence[av.Packet[Any]]) -> Iterator[av.Packet[Any]]:
     for packet in (*packets, None):
-        yield from headers.filter(packet)
+        yield from changes.filter(packet)

@@ -149,6 +149,11 @@ def video_packets(container: InputContainer) -> list[av.Packet[Any]]:
     return [packet for packet in container.demux(container.streams.video[0]) if packet.size]
 
 
+def headers(stream: VideoStream) -> bytes:
+    """What its packets are decoded by. Empty if they bring that along."""
+    return bytes(stream.codec_context.extradata or b"")
+
+
 def describe(path: Path, container: InputContainer, packets: Sequence[av.Packet[Any]]) -> Clip:
     """What container and packets say. Raises as `probe` does."""
     stream, base = _video(container)

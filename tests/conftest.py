@@ -23,6 +23,7 @@ import numpy as np
 import pytest
 
 from evbench import sample, torture
+from tests.h264 import write
 
 MakeClip = Callable[..., Path]
 
@@ -33,13 +34,7 @@ def make_clip(tmp_path: Path) -> MakeClip:
 
     def make(name: str = "clip.mp4", frames: int = 20, width: int = 64, height: int = 48) -> Path:
         path = tmp_path / name
-        with av.open(path, "w", options={"movflags": "faststart"}) as container:
-            stream = container.add_stream("libx264", rate=20, options={"crf": "10"})
-            stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-            for index in range(frames):
-                grey = np.full((height, width, 3), 40 + 5 * index, np.uint8)
-                container.mux(stream.encode(av.VideoFrame.from_ndarray(grey, format="rgb24")))
-            container.mux(stream.encode())
+        write(path, [np.full((height, width, 3), 40 + 5 * index, np.uint8) for index in range(frames)], {"crf": "10"})
         return path
 
     return make

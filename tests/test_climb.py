@@ -204,7 +204,7 @@ def test_a_wrong_that_is_not_of_one_rung_ends_the_ladder(simulated: SimulatedCom
 
 def test_a_folder_with_a_ladder_is_left_alone_unless_it_is_resumed(simulated: SimulatedComparisons, tmp_path: Path) -> None:
     climb.climb(asked_for(tmp_path / "out"), Told())
-    with pytest.raises(UserError, match="holds an earlier session; go on with it by --resume"):
+    with pytest.raises(UserError, match="holds an earlier ladder; go on with it by --resume"):
         climb.climb(asked_for(tmp_path / "out"), Told())
     with pytest.raises(UserError, match="holds an earlier session"):
         climb.climb(asked_for(tmp_path / "out" / "whole"), Told())

@@ -236,5 +236,6 @@ def test_a_journal_is_closed_with_its_block(tmp_path: Path) -> None:
 def test_nothing_is_begun_beside_what_another_command_has_left(name: str, tmp_path: Path) -> None:
     journal.make_folder(tmp_path / "out")
     (tmp_path / "out" / name).write_text("{}", encoding="utf-8")
-    with pytest.raises(UserError, match="out holds an earlier session; go on with it by --resume, give another --out, or remove it"):
+    told = f"out holds an earlier {journal.KEPT[name]}; go on with it by --resume, give another --out, or remove it"
+    with pytest.raises(UserError, match=told):
         journal.make_folder(tmp_path / "out")

@@ -15,7 +15,7 @@ from evbench.errors import UserError
 from evbench.pipelines import dali
 from evbench.pipelines.dali import _order
 from evbench.pipelines.needed import HEADERS, may_be_needed, needed, units
-from evbench.pipelines.video import POLICIES, SKIM, describe, opened, probe, video_packets
+from evbench.pipelines.video import POLICIES, SKIM, describe, headers, opened, probe, video_packets
 from evbench.sample import CLIP
 from tests.h264 import encode
 from tests.test_dali import OBSTACLES
@@ -57,8 +57,8 @@ def test_what_is_wanted_stays_and_what_cannot_be_told_too() -> None:
     packets = [Coded(0, unit(5, 3)), Coded(2, unit(1, 2)), Coded(1, unit(1, 0)), Coded(3, unit(1, 0))]
     assert needed("h264", AVCC, packets, [0, 3]) == [packets[0], packets[1], packets[3]]
     assert needed("h264", AVCC, packets, [0, 1, 2, 3]) == packets
-    for codec, headers in (("hevc", AVCC), ("vp9", b""), ("h264", b""), ("h264", b"\0\0\0\1g"), ("h264", AVCC[:3])):
-        assert needed(codec, headers, packets, [0]) == packets
+    for codec, known in (("hevc", AVCC), ("vp9", b""), ("h264", b""), ("h264", b"\0\0\0\1g"), ("h264", AVCC[:3])):
+        assert needed(codec, known, packets, [0]) == packets
 
 
 def decoded(file: Path | io.BytesIO) -> list[list[np.ndarray]]:
@@ -123,9 +123,9 @@ def test_of_the_sample_a_third_is_not_decoded() -> None:
         kinds = [frame.pict_type for frame in container.decode(video=0)]
     with opened(CLIP, **SKIM) as container:
         packets = video_packets(container)
-        headers = bytes(container.streams.video[0].codec_context.extradata or b"")
         clip = describe(CLIP, container, packets)
-        kept = needed("h264", headers, packets, [clip.ticks[index] for index in clip.choose(CLIP, 8, "inclusive")])
+        wanted = [clip.ticks[index] for index in clip.choose(CLIP, 8, "inclusive")]
+        kept = needed("h264", headers(container.streams.video[0]), packets, wanted)
     left_out = set(range(20)) - {clip.ticks.index(packet.pts) for packet in kept if packet.pts is not None}
     assert sorted(left_out) == [1, 3, 7, 9, 11, 15, 18]
     assert {kinds[index] for index in left_out} == {PictureType.B}
