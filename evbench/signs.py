@@ -44,6 +44,7 @@ FUSED = r"op:aten::_scaled_dot_product_(flash|efficient|cudnn|fused)_attention\w
 """torch's one operation for attention, inside and outside of compiled graphs. `_math` is missing: that is attention written out."""
 FUSED_KERNEL = r"kernel:.*(flash_fwd|fmha|sdpa)"
 TOWER_KERNEL = r"kernel:tower_attention_kernel"
+TOWER_KERNELS = r"kernel:(tower_attention|shifted_norm|quick_gelu)_kernel"
 WRITTEN_OUT = r"(op:aten::(_softmax|bmm|baddbmm)$|(op|kernel):triton_\w*softmax|function:.*\.eager_attention_forward$)"
 GENERATE = r"function:transformers\.[\w.]+\.GenerationMixin\.generate$"
 GROWING = r"function:transformers\.cache_utils\.DynamicLayer\.update$"
@@ -89,7 +90,6 @@ def flash(operation: str, kernel: str) -> tuple[Sign, ...]:
 CAPTURED_TOWER = (
     Sign("vision", "call of a captured tower", REPLAYED),
     Sign("vision", "replay of a CUDA graph", REPLAY),
-    Sign("vision", "Triton kernels of the compiler", TRITON),
     Sign("vision", "compiled graph run by itself", COMPILED, "never"),
     Sign("vision", "layers of transformers", LAYER, "never"),
 )
@@ -220,10 +220,14 @@ SIGNS: dict[str, dict[str, tuple[Sign, ...]]] = {
         ),
         "graph": (
             *CAPTURED_TOWER,
-            Sign("vision", "attention of vision=fused", TOWER_KERNEL, "never"),
+            Sign("vision", "Triton kernels of the compiler", TRITON),
+            Sign("vision", "kernels of vision=fused", TOWER_KERNELS, "never"),
         ),
         "fused": (
             *CAPTURED_TOWER,
+            Sign("vision", "Triton kernels of the compiler", TRITON, "never"),
+            Sign("vision", "norms in a kernel of our own", r"kernel:shifted_norm_kernel", "each layer"),
+            Sign("vision", "activations in a kernel of our own", r"kernel:quick_gelu_kernel", "each layer"),
             Sign("vision", "attention in a kernel of our own", TOWER_KERNEL, "each layer"),
             Sign("vision", "attention in another kernel", r"kernel:.*(flash_fwd|fmha|sdpa|FlashAttn|flash_attn|softmax)", "never"),
         ),

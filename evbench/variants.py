@@ -95,8 +95,9 @@ CHOICES: dict[str, dict[str, Choice]] = {
         "compile": Choice("the same, one torch.compile graph", ("C++ compiler",)),
         "graph": Choice("the same with query, key and value as one matrix, each layer compiled, all of it replayed as a CUDA graph",
                         ("NVIDIA GPU", "C++ compiler")),
-        "fused": Choice("the same as graph, with an attention kernel of our own for short rows of tokens in the place of what attention= "
-                        "names (which prefill and decode keep)", ("NVIDIA GPU", "C++ compiler", "Triton")),
+        "fused": Choice("the same as graph without a compiler: what stands between the matrix products is done by Triton kernels of our "
+                        "own, among them one for attention over short rows of tokens, in the place of what attention= names (which "
+                        "prefill and decode keep)", ("NVIDIA GPU", "Triton")),
     },
     "pooling": {
         "last": Choice("as published: projector and adaptor on every token of every image, then the means over time and space"),

@@ -83,12 +83,6 @@ def _flash4(*tensors: torch.Tensor, **named: Any) -> Any:
     return flash_attn_func(*tensors, **named)
 
 
-def _tower(queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, softmax_scale: float, causal: bool) -> torch.Tensor:
-    if causal:
-        raise ValueError("in a vision tower each token sees all")
-    return tower_attention(queries, keys, values, softmax_scale)
-
-
 ATTEND: dict[str, Attend] = {
     "eager": eager,
     "sdpa": sdpa,
@@ -97,10 +91,15 @@ ATTEND: dict[str, Attend] = {
     "flash3": _operation("flash3", _flash3),
     "flash4": _operation("flash4", _flash4),
 }
-TOWER = _operation("tower", _tower)
-"""For vision towers only."""
 OF_TRANSFORMERS = ("eager", "sdpa")
 """Of these it has its own."""
+
+
+def tower(queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, causal: bool, scale: float) -> torch.Tensor:
+    """For short rows of tokens, as vision towers have them. Raises ValueError if it is to be causal."""
+    if causal:
+        raise ValueError("in a vision tower each token sees all")
+    return tower_attention(queries, keys, values, scale)
 
 
 def implementation(choice: str) -> str:
@@ -149,16 +148,16 @@ def require(choice: str, heads: Iterable[tuple[int, int, int]], device: str, dty
         _require(ATTEND[choice], head, True, torch.empty(0, device=device, dtype=dtype), f"attention={choice}", "attention=sdpa")
 
 
-def of_tower(tower: Any) -> Attend:
+def of_tower(model: Any) -> Attend:
     """The kernel for short rows of tokens, run once for heads as a tower (transformers' CLIPVisionModel) has them.
 
     Raises:
         UserError: it does not take them.
     """
-    heads = tower.config.num_attention_heads
-    head = heads, heads, tower.config.hidden_size // heads
-    _require(TOWER, head, False, tower.embeddings.class_embedding, "vision=fused", "vision=graph")
-    return TOWER
+    heads = model.config.num_attention_heads
+    head = heads, heads, model.config.hidden_size // heads
+    _require(tower, head, False, model.embeddings.class_embedding, "vision=fused", "vision=graph")
+    return tower
 
 
 def _require(attend: Attend, head: tuple[int, int, int], causal: bool, like: torch.Tensor, told: str, cure: str) -> None:

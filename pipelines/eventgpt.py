@@ -19,10 +19,10 @@ from torch import nn
 from transformers import AutoTokenizer, CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModel, LlamaConfig, LlamaForCausalLM
 
 from evbench.errors import UserError
+from evbench.kernels.gelu_means import gelu_means
 from evbench.pipelines import attention, checkpoint, event_files, events, presets
-from evbench.pipelines.attention import Attend
 from evbench.pipelines.capture import Replayed
-from evbench.pipelines.clip import FusedClip
+from evbench.pipelines.clip import FusedClip, Steps, kernel_steps, torch_steps
 from evbench.pipelines.dali_pixels import DaliValues
 from evbench.pipelines.event_images import RENDERERS, Images, Pixels
 from evbench.pipelines.event_painter import EventMaps
@@ -73,18 +73,29 @@ class EventGPTModel(nn.Module):
         return torch.as_tensor(self.feature_adaptor(self.visual_projector(hidden)))
 
 
-def pool(features: torch.Tensor) -> torch.Tensor:
-    """Temporal tokens, one per image, then spatial tokens, one per patch: [images, tokens, hidden] -> [1, images + tokens, hidden]."""
+def pool(features: torch.Tensor, gelu: bool = False) -> torch.Tensor:
+    """Temporal tokens, one per image, then spatial tokens, one per patch: [images, tokens, hidden] -> [1, images + tokens, hidden].
+
+    Args:
+        gelu: whether an activation comes in front.
+    """
+    if gelu:
+        features = nn.functional.gelu(features)
     temporal = features.mean(dim=1)
     spatial = features.mean(dim=0)
     return torch.cat([temporal, spatial])[None]
 
 
 Map = Callable[[torch.Tensor], torch.Tensor]
+Pool = Callable[[torch.Tensor, bool], torch.Tensor]
+"""As `pool`."""
 
 
 class Pooling(Protocol):
     """What is done to the tower's tokens, with the pooling between the two steps."""
+
+    gelu: bool
+    """Whether the projector's activation is left to the pooling."""
 
     def tokens(self, seen: torch.Tensor, /) -> torch.Tensor:
         """[images, tokens, hidden of the tower] -> [images, tokens, hidden]."""
@@ -95,6 +106,8 @@ class Pooling(Protocol):
 
 class PoolingLast:
     """As published: everything is done to every token, and nothing is left to do behind the pooling."""
+
+    gelu = False
 
     def __init__(self, model: EventGPTModel) -> None:
         self._model = model
@@ -112,10 +125,12 @@ class PoolingFirst:
     adaptor(second(x)) = A (W x + b) + a = (A W) x + (A b + a). One matrix then, for 582 tokens in the place of two for 2,885.
     """
 
+    gelu = True
+
     def __init__(self, model: EventGPTModel) -> None:
         """Keeps a matrix of its own: what is done to the weights afterwards is not heeded."""
         projector: Any = model.visual_projector
-        self._first, self._activation, second = projector
+        self._first, _, second = projector
         adaptor = model.feature_adaptor
         with torch.no_grad():
             matrix, shift = adaptor.weight.double(), adaptor.bias.double()
@@ -123,7 +138,7 @@ class PoolingFirst:
             self._bias = (matrix @ second.bias.double() + shift).to(adaptor.bias.dtype)
 
     def tokens(self, seen: torch.Tensor, /) -> torch.Tensor:
-        return torch.as_tensor(self._activation(self._first(seen)))
+        return torch.as_tensor(self._first(seen))
 
     def pooled(self, means: torch.Tensor, /) -> torch.Tensor:
         return nn.functional.linear(means, self._weight, self._bias)
@@ -134,26 +149,28 @@ POOLINGS: dict[str, Callable[[EventGPTModel], Pooling]] = {"last": PoolingLast, 
 
 def one_by_one(model: EventGPTModel, pooling: Pooling) -> Map:
     """The images one by one, as the released code does it."""
-    return lambda pixels: pool(torch.cat([pooling.tokens(model.seen(image[None])) for image in pixels]))
+    return lambda pixels: pool(torch.cat([pooling.tokens(model.seen(image[None])) for image in pixels]), pooling.gelu)
 
 
 def batched(model: EventGPTModel, pooling: Pooling) -> Map:
     """All images at once: no image sees another before the pooling."""
-    return lambda pixels: pool(pooling.tokens(model.seen(pixels)))
+    return lambda pixels: pool(pooling.tokens(model.seen(pixels)), pooling.gelu)
 
 
-def replayed(model: EventGPTModel, pooling: Pooling, attend: Attend) -> Map:
-    """The same with fused projections and compiled layers, as a CUDA graph."""
-    tower = FusedClip(model.visual_tower, len(model.visual_tower.encoder.layers), attend, compiled=True)
-    return Replayed(lambda pixels: pool(pooling.tokens(tower(pixels))))
+def replayed(model: EventGPTModel, pooling: Pooling, steps: Steps, pool: Pool) -> Map:
+    """The same with fused projections, as a CUDA graph."""
+    tower = FusedClip(model.visual_tower, len(model.visual_tower.encoder.layers), steps)
+    return Replayed(lambda pixels: pool(pooling.tokens(tower(pixels)), pooling.gelu))
 
 
 ENCODERS: dict[str, Callable[[EventGPTModel, Pooling, Variant], Map]] = {
     "eager": lambda model, pooling, _: one_by_one(model, pooling),
     "batched": lambda model, pooling, _: batched(model, pooling),
     "compile": lambda model, pooling, _: torch.compile(batched(model, pooling), fullgraph=True, dynamic=False),
-    "graph": lambda model, pooling, variant: replayed(model, pooling, attention.ATTEND[variant.attention]),
-    "fused": lambda model, pooling, _: replayed(model, pooling, attention.of_tower(model.visual_tower)),
+    "graph": lambda model, pooling, variant: replayed(
+        model, pooling, torch_steps(model.visual_tower, attention.ATTEND[variant.attention]), pool
+    ),
+    "fused": lambda model, pooling, _: replayed(model, pooling, kernel_steps(model.visual_tower), gelu_means),
 }
 """Functions of [images, 3, height, width], up to the pooling: [1, images + tokens, hidden]."""
 

@@ -23,9 +23,8 @@ from transformers import (
 
 from evbench.errors import UserError
 from evbench.pipelines import attention, checkpoint, presets
-from evbench.pipelines.attention import Attend
 from evbench.pipelines.capture import Replayed
-from evbench.pipelines.clip import FusedClip
+from evbench.pipelines.clip import FusedClip, Steps, kernel_steps, torch_steps
 from evbench.pipelines.dali_pixels import DaliValues
 from evbench.pipelines.folder import read_config, weight_files
 from evbench.pipelines.generate import GENERATORS
@@ -260,9 +259,9 @@ def _used_layers(model: Any) -> int:
     return max(states[layer] for layer in ([chosen] if isinstance(chosen, int) else chosen))
 
 
-def replayed(model: Any, attend: Attend) -> Encode:
-    """The same with fused projections and compiled layers, as a CUDA graph."""
-    tower = FusedClip(model.model.video_tower, _one_depth(model), attend, compiled=True)
+def replayed(model: Any, steps: Steps) -> Encode:
+    """The same with fused projections, as a CUDA graph."""
+    tower = FusedClip(model.model.video_tower, _one_depth(model), steps)
     return Replayed(lambda pixels: torch.as_tensor(model.model.multi_modal_projector(tower(pixels.flatten(0, 1)))))
 
 
@@ -270,8 +269,8 @@ ENCODERS: dict[str, Callable[[Any, Variant], Encode]] = {
     "eager": lambda model, _: as_published(model),
     "batched": lambda model, _: used_layers(model),
     "compile": lambda model, _: torch.compile(used_layers(model), fullgraph=True, dynamic=False),
-    "graph": lambda model, variant: replayed(model, attention.ATTEND[variant.attention]),
-    "fused": lambda model, _: replayed(model, attention.of_tower(model.model.video_tower)),
+    "graph": lambda model, variant: replayed(model, torch_steps(model.model.video_tower, attention.ATTEND[variant.attention])),
+    "fused": lambda model, _: replayed(model, kernel_steps(model.model.video_tower)),
 }
 
 

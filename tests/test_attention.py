@@ -11,7 +11,7 @@ from transformers import AttentionInterface, CLIPVisionConfig, CLIPVisionModel, 
 from evbench.errors import UserError
 from evbench.machine import NEEDS
 from evbench.pipelines import attention
-from evbench.pipelines.attention import ATTEND, TOWER, Attend, for_transformers, implementation, of_tower, require
+from evbench.pipelines.attention import ATTEND, for_transformers, implementation, of_tower, require, tower
 from evbench.pipelines.checkpoint import seeded
 from evbench.pipelines.presets import PRESETS, vision_config
 from evbench.variants import CHOICES
@@ -141,7 +141,7 @@ def clip(hidden: int, heads: int) -> CLIPVisionModel:
 
 
 def test_the_kernel_for_towers_takes_their_heads_or_is_refused_before_anything_runs() -> None:
-    assert of_tower(clip(64, 4)) is TOWER
+    assert of_tower(clip(64, 4)) is tower
     with pytest.raises(UserError) as caught:
         of_tower(clip(72, 3))
     told = "the size of a head must be a power of two from 16 to 256, not 24"
@@ -153,16 +153,4 @@ def test_the_kernel_for_towers_takes_their_heads_or_is_refused_before_anything_r
 def test_the_kernel_for_towers_has_no_mask() -> None:
     heads = torch.zeros(1, 5, 2, 16, device=DEVICE)
     with pytest.raises(ValueError, match="each token sees all"):
-        TOWER(heads, heads, heads, True, 0.25)
-
-
-@pytest.mark.slow
-def test_the_kernel_for_towers_is_taken_as_it_is_by_the_compiler() -> None:
-    given = torch.randn(2, 33, 3, 2, 16, generator=torch.Generator().manual_seed(0)).to(DEVICE)
-
-    def function(given: torch.Tensor, attend: Attend = TOWER) -> torch.Tensor:
-        queries, keys, values = (2 * given).unbind(dim=2)
-        return attend(queries, keys, values, False, 0.25) + 1
-
-    expected = function(given, exact)
-    assert torch.allclose(torch.compile(function, fullgraph=True)(given).double(), expected, atol=1e-5)
+        tower(heads, heads, heads, True, 0.25)

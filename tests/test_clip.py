@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -9,13 +10,14 @@ import torch
 from transformers import CLIPVisionConfig, CLIPVisionModel
 
 from evbench import sample
+from evbench.errors import UserError
 from evbench.kernels import tower_attention
 from evbench.pipelines import attention, capture
-from evbench.pipelines.attention import ATTEND, TOWER, Attend
+from evbench.pipelines.attention import ATTEND
 from evbench.pipelines.build import build
 from evbench.pipelines.capture import Replayed
 from evbench.pipelines.checkpoint import seeded
-from evbench.pipelines.clip import FusedClip
+from evbench.pipelines.clip import FusedClip, Steps, kernel_steps, torch_steps
 from evbench.pipelines.presets import vision_config
 from evbench.results import Workload
 from evbench.variants import parse
@@ -31,17 +33,32 @@ def tower(image: int = 56) -> CLIPVisionModel:
         return CLIPVisionModel._from_config(config, attn_implementation="sdpa").eval()
 
 
-@pytest.mark.parametrize("attend", [ATTEND["sdpa"], TOWER], ids=["sdpa", "fused"])
+STEPS: dict[str, Callable[[Any], Steps]] = {
+    "torch": lambda tower: torch_steps(tower, ATTEND["sdpa"], compiled=False),
+    "compiled": lambda tower: torch_steps(tower, ATTEND["sdpa"]),
+    "kernels": kernel_steps,
+}
+
+
 @pytest.mark.parametrize("layers", [1, 2, 3])
-@pytest.mark.parametrize("compiled", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("steps", ["torch", pytest.param("compiled", marks=pytest.mark.slow), "kernels"])
 @torch.inference_mode()
-def test_hidden_states_are_those_of_transformers(layers: int, compiled: bool, attend: Attend) -> None:
+def test_hidden_states_are_those_of_transformers(layers: int, steps: str) -> None:
     model = tower()
     pixels = torch.randn(3, 3, 56, 56, generator=torch.Generator().manual_seed(0)).to(DEVICE)
     expected = model(pixel_values=pixels, output_hidden_states=True).hidden_states[layers]
-    made = FusedClip(model, layers, attend, compiled=compiled)(pixels)
-    assert made.shape == (3, 17, 64)
-    assert (made - expected).abs().max() < 1e-4 * expected.abs().max()
+    made = FusedClip(model, layers, STEPS[steps](model))
+    for _ in range(2):  # what is written over is its own
+        hidden = made(pixels)
+        assert hidden.shape == (3, 17, 64)
+        assert (hidden - expected).abs().max() < 1e-4 * expected.abs().max()
+
+
+def test_an_activation_without_a_kernel_is_refused() -> None:
+    model = tower()
+    model.config.hidden_act = "gelu"
+    with pytest.raises(UserError, match="vision=fused has no kernel for the activation 'gelu'; use vision=graph"):
+        kernel_steps(model)
 
 
 def test_a_replayed_function_is_recorded_once_for_each_shape(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -60,10 +77,11 @@ def test_a_replayed_function_is_recorded_once_for_each_shape(monkeypatch: pytest
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("attend", [ATTEND["sdpa"], TOWER], ids=["sdpa", "fused"])
+@pytest.mark.parametrize("steps", ["compiled", "kernels"])
 @torch.inference_mode()
-def test_a_graph_gives_what_the_function_gives(attend: Attend) -> None:
-    function = FusedClip(tower(), 2, attend, compiled=True)
+def test_a_graph_gives_what_the_function_gives(steps: str) -> None:
+    model = tower()
+    function = FusedClip(model, 2, STEPS[steps](model))
     replayed = Replayed(function)
     for seed in range(3):
         pixels = torch.randn(2, 3, 56, 56, generator=torch.Generator().manual_seed(seed)).to(DEVICE)

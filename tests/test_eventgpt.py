@@ -143,7 +143,7 @@ def test_pooling_first_multiplies_for_a_fifth_of_the_tokens(baseline: EventGPT) 
         counted = []
         for pooling in (make(baseline.model) for make in POOLINGS.values()):
             with FlopCounterMode(display=False) as counter:
-                pooling.pooled(pool(pooling.tokens(seen)))
+                pooling.pooled(pool(pooling.tokens(seen), pooling.gelu))
             counted.append(counter.get_total_flops())
     tower, hidden, every, left = seen.shape[-1], 128, 5 * 577, 5 + 577
     assert counted == [2 * every * (tower + 2 * hidden) * hidden, 2 * (every * tower + left * hidden) * hidden]
