@@ -6,7 +6,7 @@ value may be further off than a level of a picture, and 999 of 1000 must be equa
     python -m evbench.rendering --events 13700000 --device cuda
 
 On a GPU also what comes in front and behind: the copy of the events, and the model's input, made of each pixel's last event or through
-pictures. Events fall anywhere on the sensor, each of either polarity: on most pixels several, so that the order of events decides.
+pictures. What takes the GPU less time than the host needs to ask for it is timed on the GPU's stream as well, where the host is ahead. Events fall anywhere on the sensor, each of either polarity: on most pixels several, so that the order of events decides.
 """
 
 from __future__ import annotations
@@ -36,6 +36,8 @@ EDGE = 336
 """Pixels of the model's input, along each side."""
 EQUAL = 0.999
 """Of the values of the model's input, made of last events, bit by bit equal to those of the pictures."""
+AHEAD = 8
+"""Copies of 1 GiB that keep the GPU busy for some milliseconds, while the host asks for what is timed on its stream."""
 REPEATED = 20
 """Times that each way is called, but for the loop; the median is told."""
 
@@ -46,7 +48,7 @@ class Timing:
 
     name: str
     seconds: float
-    """Median of as many calls as are told, the device waited for behind each."""
+    """Median of as many calls as are told, the device waited for behind each; or on the GPU's stream, as the name tells."""
     calls: int
     times_as_fast: float
     """As the loop."""
@@ -104,6 +106,7 @@ def measure(stream: EventStream, device: str, *, calls: int = REPEATED) -> Rende
         pinned = [torch.from_numpy(column).pin_memory() for column in (stream.x, stream.y, stream.p)]
         add("copying the events through pinned memory", lambda: _through(pinned, stream))
         with_triton(stream, device, expected, add)
+        timings += [Timing(name, taken, calls, seconds / taken) for name, taken in on_stream(stream, device, calls).items()]
         rate = copy_rate(wait, calls)
     event_bytes = stream.x.nbytes + stream.y.nbytes + stream.p.nbytes
     return Rendering(
@@ -150,6 +153,48 @@ def with_triton(stream: EventStream, device: str, expected: Sequence[Any], add: 
     of_loop = values(EventImages(tuple(expected), "loop"))
     require_nearly_equal("model input from last events", direct, of_loop, quantum(processor))
     require_equal("model input through pictures", [through], [of_loop])
+
+
+def on_stream(stream: EventStream, device: str, calls: int) -> dict[str, float]:
+    """Seconds between two moments on the GPU's stream, the median of so many calls: finding the last events, and model input of them."""
+    import torch
+
+    from evbench.kernels.event_images import as_sizes, last_events
+    from evbench.pipelines.event_images import SLICES
+    from evbench.pipelines.event_painter import EventMaps, copied
+    from evbench.pipelines.eventgpt import fused_values, image_processor
+    from evbench.pipelines.pixels import Recipe
+
+    events, canvas = copied(stream, device), (HEIGHT, WIDTH)
+    values = fused_values(Recipe.of(image_processor(EDGE)), device, torch.bfloat16)
+    _, extents = last_events(*events, SLICES, canvas)
+    sizes = tuple(as_sizes(extents))
+
+    def find() -> Any:
+        return last_events(*events, SLICES, canvas)[0]
+
+    ways = {"finding the last events": find, "events to model input": lambda: values(EventMaps(find(), sizes, "Triton"))}
+    return {f"{name}, on the GPU's stream": _between_moments(call, calls) for name, call in ways.items()}
+
+
+def _between_moments(call: Callable[[], Any], calls: int) -> float:
+    import torch
+
+    source = torch.zeros(2**30, dtype=torch.uint8, device="cuda")
+    target, taken = torch.empty_like(source), []
+    for index in range(calls + 2):
+        first, last = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
+        for _ in range(AHEAD):
+            target.copy_(source)
+        first.record()
+        call()
+        if first.query():
+            raise RuntimeError("the host was not ahead of the GPU: what is between the two moments is its time as well")
+        last.record()
+        torch.cuda.synchronize()
+        if index > 1:
+            taken.append(first.elapsed_time(last) / 1e3)
+    return float(np.median(taken))
 
 
 def require_equal(name: str, made: Sequence[Any], expected: Sequence[Any]) -> None:

@@ -16,8 +16,8 @@ from evbench.pipelines.event_painter import EventMaps, EventPainter, copied
 from evbench.pipelines.event_stream import EventStream
 from tests.devices import DEVICE
 
-SHAPES = [(1, 1, 1, 1), (7, 5, 3, 5), (5000, 33, 47, 5), (2048, 64, 64, 2), (3333, 1, 300, 3), (12301, 260, 346, 5)]
-"""Events, rows, columns, slices: one event; a 1x1 picture; neither a multiple of what a program takes; exactly that; one row."""
+SHAPES = [(1, 1, 1, 1), (7, 5, 3, 5), (5000, 33, 47, 5), (2048, 64, 64, 2), (3333, 1, 300, 3), (12301, 260, 346, 5), (20000, 17, 31, 3)]
+"""Events, rows, columns, slices: one event; few of them; no multiple of what a program takes; one; a single row. In one round to three."""
 
 
 def events(count: int, rows: int, columns: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -47,7 +47,7 @@ def require_last_events(given: tuple[torch.Tensor, torch.Tensor, torch.Tensor], 
 
 
 @pytest.mark.device
-@pytest.mark.parametrize("taken", [(kernel.EVENTS, kernel.PROGRAMS), (256, 3)], ids=["as they are", "few programs, several rounds"])
+@pytest.mark.parametrize("taken", [(kernel.EVENTS, kernel.PROGRAMS), (256, 3)], ids=["as they are", "few programs, several turns"])
 @pytest.mark.parametrize("shape", SHAPES)
 def test_the_kernel_equals_its_reference(shape: tuple[int, int, int, int], taken: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kernel, "EVENTS", taken[0])
