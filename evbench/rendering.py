@@ -6,7 +6,8 @@ value may be further off than a level of a picture, and 999 of 1000 must be equa
     python -m evbench.rendering --events 13700000 --device cuda
 
 On a GPU also what comes in front and behind: the copy of the events, and the model's input, made of each pixel's last event or through
-pictures. What takes the GPU less time than the host needs to ask for it is timed on the GPU's stream as well, where the host is ahead. Events fall anywhere on the sensor, each of either polarity: on most pixels several, so that the order of events decides.
+pictures. What takes the GPU less time than the host needs to ask for it is timed on the GPU's stream as well, where the host is ahead.
+Events fall anywhere on the sensor, each of either polarity: on most pixels several, so that the order of events decides.
 """
 
 from __future__ import annotations
