@@ -6,12 +6,13 @@ import dataclasses
 import datetime
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
+from typer.core import TyperGroup
 
 from evbench import (
     climb,
@@ -41,7 +42,7 @@ from evbench.errors import UserError
 from evbench.files import write_whole
 from evbench.judge import judge
 from evbench.models import ROLES
-from evbench.options import Options, percent, with_options
+from evbench.options import FRAME_POLICY, Options, percent, with_options
 from evbench.planted import Delay
 from evbench.render import printable, to_console, to_rich
 from evbench.results import STAGES, Plan, Result, Role, Rules, VariantResult, Workload
@@ -53,7 +54,31 @@ from evbench.traces.timeline import Timeline
 from evbench.variants import Variant
 from evbench.worker import WorkerDied
 
+
+class Interruptible(TyperGroup):
+    """Commands that end with a line also where Ctrl-C comes before or behind their work, such as while input is probed."""
+
+    def make_context(self, *args: Any, **extra: Any) -> Any:
+        with _told_if_interrupted():
+            return super().make_context(*args, **extra)
+
+    def invoke(self, ctx: Any) -> Any:
+        with _told_if_interrupted():
+            return super().invoke(ctx)
+
+
+@contextmanager
+def _told_if_interrupted() -> Iterator[None]:
+    """Raises typer.Exit, which typer would do without a word."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        complain("interrupted")
+        raise typer.Exit(130) from None
+
+
 app = typer.Typer(
+    cls=Interruptible,
     help="Is an optimized video-language model really faster, and does it still say the same?",
     no_args_is_help=True,
     add_completion=False,
@@ -370,7 +395,7 @@ def compare_models_command(
     *,
     baseline: Annotated[str, typer.Option(help="A model: video-llava or eventgpt.")],
     optimized: Annotated[str, typer.Option(help="The other one. Nothing is claimed of it but how long it takes, and what it says.")],
-    variant: Annotated[str, typer.Option(help="The variant that both are run as.")] = "baseline",
+    variant: Annotated[str | None, typer.Option(help="The variant that both are run as. Default: baseline.")] = None,
     baseline_variant: Annotated[str | None, typer.Option(help="Instead, of the first model.")] = None,
     optimized_variant: Annotated[str | None, typer.Option(help="Instead, of the other.")] = None,
     baseline_weights: Annotated[
@@ -393,9 +418,11 @@ def compare_models_command(
         raise UserError("compare-models gives both models the same scenes: give --data, a folder that `evbench scenes make` has made")
     if baseline == optimized:
         raise UserError(f"--baseline and --optimized are both {baseline}: give two models; evbench compare compares variants of one")
+    _refuse_replaced("--variant", variant, {"--baseline-variant": baseline_variant, "--optimized-variant": optimized_variant})
+    _refuse_replaced("--preset", options.preset, {"--baseline-weights": baseline_weights, "--optimized-weights": optimized_weights})
     asked = {
-        "baseline": (baseline, baseline_weights, variants.parse(baseline_variant or variant)),
-        "optimized": (optimized, optimized_weights, variants.parse(optimized_variant or variant)),
+        "baseline": (baseline, baseline_weights, variants.parse(baseline_variant or variant or "baseline")),
+        "optimized": (optimized, optimized_weights, variants.parse(optimized_variant or variant or "baseline")),
     }
     workloads: dict[Role, Workload] = {}
     chosen: dict[Role, Variant] = {}
@@ -403,7 +430,7 @@ def compare_models_command(
         model, weights, chosen[role] = asked[role]
         workload.require_model(model, f"--{role}")
         preset = None if weights is not None else options.preset
-        of_events = {"raw_events": True, "event_limit": options.event_limit or "none"}
+        of_events = {"raw_events": True, "event_limit": options.event_limit or "none", "frame_policy": FRAME_POLICY}
         of_model: dict[str, Any] = of_events if "events" in variants.TAKES[model] else dict.fromkeys(EVENT_OPTIONS)
         workloads[role] = dataclasses.replace(options, model=model, weights=weights, preset=preset, **of_model).workload()
         machine.require(chosen[role], workloads[role].kind, workloads[role].device)
@@ -630,6 +657,12 @@ def _refuse_idle(options: Options, heeded: Sequence[str], why: str) -> None:
     if idle:
         told = ", ".join(f"--{name.replace('_', '-')}" for name in idle)
         raise UserError(f"{why}: {told} would have no effect; leave it out")
+
+
+def _refuse_replaced(option: str, given: str | None, instead: Mapping[str, object]) -> None:
+    """Raises UserError for an option of both sides, if each has another of its own instead."""
+    if given is not None and None not in instead.values():
+        raise UserError(f"{' and '.join(instead)} stand instead of it: {option} would have no effect; leave it out")
 
 
 def main() -> None:

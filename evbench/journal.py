@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +20,8 @@ from evbench.files import write_whole
 from evbench.results import FORMAT, Block, Build, Machine, Plan, Role, Run, StreamRun, Workload
 
 OPENING, RUNS = "session.json", "runs.jsonl"
-KEPT = {"result.json": "session", "report.md": "session", "ladder.json": "ladder", "models.md": "session"}
+MODELS = "comparison of models"
+KEPT = {"result.json": "session", "report.md": "session", "ladder.json": "ladder", "models.json": MODELS, "models.md": MODELS}
 """Name of a file -> what a folder that has it holds."""
 Begun = TypeVar("Begun")
 
@@ -113,15 +114,27 @@ def writing(folder: Path) -> Iterator[None]:
         ) from error
 
 
-def make_folder(folder: Path) -> None:
-    """Raises UserError if there is a session in it, a ladder or a comparison of models."""
+def make_folder(folder: Path, replaced: Sequence[str] = ()) -> None:
+    """Make it, if need be.
+
+    Args:
+        replaced: names of files that may be there, and are written anew.
+
+    Raises:
+        UserError: there is a session in it, a ladder or a comparison of models.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    found = [held for name, held in KEPT.items() if (folder / name).exists()]
-    raw = folder / RUNS
-    if raw.exists() and raw.stat().st_size:  # a session that was refused before its first run has left nothing to keep
+    found = [held for name, held in KEPT.items() if name not in replaced and (folder / name).exists()]
+    if has_runs(folder):
         found.append("session")
     if found:
         raise UserError(f"{folder} holds an earlier {found[0]}; go on with it by --resume, give another --out, or remove it")
+
+
+def has_runs(folder: Path) -> bool:
+    """Whether anything ran. A session that was refused before its first run has left nothing to keep."""
+    raw = folder / RUNS
+    return raw.exists() and raw.stat().st_size > 0
 
 
 @contextmanager

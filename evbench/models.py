@@ -111,7 +111,7 @@ class Account:
 
     sides: dict[Role, Side]
     invalid: tuple[str, ...]
-    """Why no difference may be claimed. Empty if it may."""
+    """Why no difference may be claimed. Empty if it may. Of numbers of tokens it may where something only took time."""
     disturbed: int
     """Blocks that were run again."""
     total: Line
@@ -138,13 +138,16 @@ def account(result: Result) -> Account:
     sides = result.variants()
     (session,) = result.sessions
     counted = counted_blocks(session)
-    invalid = (*disturbed_too_often(result.sessions), *_not_active(sides), *_other_length(sides))
+    other_work = (*_not_active(sides), *_other_length(sides))
+    invalid = (*disturbed_too_often(result.sessions), *other_work)
 
     def line(name: str, unit: Unit, value: Timed) -> Line:
         found = {role: [one for run in runs_in(side, counted) if (one := value(run)) is not None] for role, side in sides.items()}
         medians = {role: statistics.median(values) if values else None for role, values in found.items()}
         positive = all(values and min(values) > 0 for values in found.values())
-        interval = interval_between(sides, counted, value) if positive and not invalid else None
+        # What takes time from a run takes no token from its answer.
+        amiss = other_work if unit == "tokens" else invalid
+        interval = interval_between(sides, counted, value) if positive and not amiss else None
         return Line(name, unit, medians, interval, None)
 
     device = result.baseline.workload.device

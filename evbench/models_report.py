@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
+from evbench import variants
+from evbench.judge import MOST_DISTURBED, disturbed_too_often
 from evbench.models import ROLES, TOKEN, TOTAL, Account, Line, Part, Score, Split, Unit, account, leaves_out_1
 from evbench.published import PAGE, SOURCE
 from evbench.render import Report, Table, printable
@@ -74,7 +76,7 @@ def _facts(results: Mapping[str, Result]) -> dict[str, str]:
         size += f", random weights of seed {workload.seed}" if workload.seed is not None else ""
         facts["Baseline" if role == "baseline" else "Beside it"] = (
             f"{workload.model}, {size}, {build.parameters / 1e6:,.1f} million parameters, {work.dtype} on {workload.device}, "
-            f"variant {side.variant}"
+            f"variant {side.variant}{_idle(side)}"
         )
         facts[f"Loading of {workload.model}"] = KINDS[workload.kind]
     machine = result.sessions[0].machine
@@ -87,10 +89,27 @@ def _facts(results: Mapping[str, Result]) -> dict[str, str]:
     counts = " and ".join(str(len(one.sessions[0].blocks)) for one in results.values())
     starts = " and ".join(str(len({block.start for block in one.sessions[0].blocks})) for one in results.values())
     facts["Order"] = (
-        f"at equal and at own length {counts} blocks {kinds}, drawn by lot (A the baseline), over {starts} starts of the workers; each "
+        f"{_at(results)} {counts} blocks {kinds}, drawn by lot (A the baseline), over {starts} starts of the workers; each "
         "letter one run as a user has it and one with barriers between the stages"
     )
     return facts
+
+
+def _at(lengths: Iterable[str]) -> str:
+    return " and ".join(TITLES[name].lower().removesuffix(" length") for name in lengths) + " length"
+
+
+def _idle(side: VariantResult) -> str:
+    """In brackets, the choices that are not those of `baseline` and have no effect here."""
+    usual = variants.VARIANTS["baseline"].choices()
+    told = []
+    for part, choice in side.choices.items():
+        if part in usual and choice != usual[part]:  # a stored result may know another part
+            if side.workload.kind not in variants.EFFECT[part]:
+                told.append(f"{part}={choice}: no effect on {variants.KINDS[side.workload.kind]}")
+            elif part == "feed":
+                told.append(f"{part}={choice}: no effect on samples one by themselves")
+    return f" ({'; '.join(told)})" if told else ""
 
 
 def _headline(name: str, accounts: Mapping[str, Account], names: Names) -> str:
@@ -176,7 +195,8 @@ def _part(part: Part) -> tuple[str, ...]:
 
 def _as_published(accounts: Mapping[str, Account]) -> Table:
     """The published table, with what was measured here beside it."""
-    told = accounts.get(OWN) or accounts[EQUAL]
+    length = _told_last(accounts)
+    told = accounts[length]
     roles = {model: told.role(MODELS[model]) for model in (VIDEO, EVENTS)}
 
     def row(name: str, line: Line, ours: str, theirs: str, digits: int = 3) -> tuple[str, ...]:
@@ -197,7 +217,12 @@ def _as_published(accounts: Mapping[str, Account]) -> Table:
     rows.append(row("new tokens", told.line("new tokens"), "new tokens", "new tokens"))
     rows.append(row("time of a token", told.line(TOKEN), "time of a token", "time of a token"))
     columns = ("", f"{VIDEO}, published", f"{EVENTS}, published", "ratio", f"{VIDEO}, here", f"{EVENTS}, here", "ratio")
-    return Table("The published table, and the same of this machine and these weights at own length", columns, tuple(rows))
+    return Table(f"The published table, and the same of this machine and these weights {_at([length])}", columns, tuple(rows))
+
+
+def _told_last(lengths: Iterable[str]) -> str:
+    """The one at which answers end by themselves, if there is it: else the other."""
+    return OWN if OWN in lengths else EQUAL
 
 
 def statements(results: Mapping[str, Result]) -> Table:
@@ -236,11 +261,12 @@ def _memory(name: str, kind: str, lines: Sequence[Line], names: Names) -> Table:
 
 
 def _outputs(results: Mapping[str, Result], names: Names) -> dict[str, str]:
-    """Of the first scene, at the length that an answer has by itself."""
-    result = results.get(OWN) or results[EQUAL]
+    """Of the first scene, at the length that an answer has by itself, if that was run."""
+    length = _told_last(results)
+    where = "" if length == OWN else f", {_at([length])}"
     told = {}
-    for role, side in result.variants().items():
-        told[f"{names[role]} says"] = printable(next(run.text for run in side.timed() if run.sample == 0))
+    for role, side in results[length].variants().items():
+        told[f"{names[role]} says{where}"] = printable(next(run.text for run in side.timed() if run.sample == 0))
         if (caption := side.workload.samples[0].caption) is not None:
             told[f"{names[role]} should say"] = caption
         if unstable := _unstable(side):
@@ -273,8 +299,9 @@ def _notes(results: Mapping[str, Result], accounts: Mapping[str, Account], names
             if side.unsteady:
                 notes.append(f"NOT_STEADY, {name}: {names[role]}: {'; '.join(dict.fromkeys(side.unsteady))}.")
         if told.disturbed:
-            counts = "run again" if not told.invalid else "too many to be run again"
-            notes.append(f"{TITLES[name]}: {told.disturbed} blocks were disturbed, {counts}.")
+            notes.append(f"{TITLES[name]}: {_disturbed(result, told.disturbed)}.")
+        if told.invalid and any(line.interval is not None for line in told.tokens):
+            notes.append(f"{TITLES[name]}: INVALID is what was timed; numbers of tokens are told, which nothing disturbs.")
         if len({block.start for block in result.sessions[0].blocks}) == 1:
             notes.append(f"ONE_START, {name}: each worker was started once: others may differ; give --starts.")
         if any(session.plan.order == "reload" for session in result.sessions):
@@ -284,6 +311,17 @@ def _notes(results: Mapping[str, Result], accounts: Mapping[str, Account], names
     if len(accounts) < len(LENGTHS):
         notes.append(f"Not ended: {', '.join(name for name in LENGTHS if name not in accounts)}; go on with --resume.")
     return notes
+
+
+def _disturbed(result: Result, count: int) -> str:
+    """What became of the blocks that something disturbed."""
+    (session,) = result.sessions
+    if not disturbed_too_often(result.sessions):
+        return f"{count} blocks were disturbed, run again"
+    if len(session.blocks) - count < session.plan.blocks:
+        return f"{count} blocks were disturbed, too many to be run again"
+    # Few blocks are more than their share at once, also where as many as were asked for are clean.
+    return f"{count} of {len(session.blocks)} blocks were disturbed, run again, and yet more than {MOST_DISTURBED:.0%} of all"
 
 
 def file_names(results: Mapping[str, Result]) -> list[str]:

@@ -16,9 +16,11 @@ import typer
 from evbench import session, workload
 from evbench.errors import UserError
 from evbench.results import Order, Plan, Workload
+from evbench.variants import TAKES
 
 BLOCKS: dict[Order, int] = {"in turn": 12, "reload": 6}
 WARMUP_SECONDS = 120.0
+FRAME_POLICY = "inclusive"
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ class Options:
     limit: Annotated[int | None, typer.Option(min=1, help="Only so many scenes of --data, from the first.")] = None
     frame_policy: Annotated[
         str, typer.Option(help="inclusive: evenly spaced, first and last frame included. stride: every n/8-th frame, never the last.")
-    ] = "inclusive"
+    ] = FRAME_POLICY
     prompt: Annotated[
         str,
         typer.Option(
@@ -113,6 +115,10 @@ class Options:
     wait: Annotated[bool, typer.Option(help="Wait for another evbench on the same device to end, or be refused.")] = True
 
     def workload(self) -> Workload:
+        """Raises UserError if the options contradict each other, have no effect, or the input cannot be used."""
+        if "video" not in TAKES.get(self.model, ("video",)) and self.frame_policy != FRAME_POLICY:
+            told = f"--frame-policy is of the frames of a video, and --model {self.model} takes none"
+            raise UserError(f"{told}: it would have no effect; leave it out")
         return workload.describe(
             model=self.model,
             preset=self.preset,

@@ -37,7 +37,7 @@ EDGE = 336
 """Pixels of the model's input, along each side."""
 EQUAL = 0.999
 """Of the values of the model's input, made of last events, bit by bit equal to those of the pictures."""
-AHEAD = 8
+AHEAD = 16
 """Copies of 1 GiB that keep the GPU busy for some milliseconds, while the host asks for what is timed on its stream."""
 REPEATED = 20
 """Times that each way is called, but for the loop; the median is told."""
@@ -189,7 +189,8 @@ def _between_moments(call: Callable[[], Any], calls: int) -> float:
             target.copy_(source)
         first.record()
         call()
-        if first.query():
+        # The first calls compile.
+        if index > 1 and first.query():  # type: ignore[no-untyped-call]
             raise RuntimeError("the host was not ahead of the GPU: what is between the two moments is its time as well")
         last.record()
         torch.cuda.synchronize()

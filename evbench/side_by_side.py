@@ -114,7 +114,10 @@ def _begin(asked: Asked) -> Models:
             told = f"most_tokens {before.most_tokens} and {asked.most_tokens}"
             raise UserError(f"--resume: the session was begun with something else: {told}. Give the same options")
         return before
-    for folder in (asked.folder, *(asked.folder / length for length in LENGTHS)):
+    folders = [asked.folder / length for length in LENGTHS]
+    # One that was refused before its first run has left nothing to keep.
+    journal.make_folder(asked.folder, () if any(map(journal.has_runs, folders)) else (RAW,))
+    for folder in folders:
         journal.make_folder(folder)
     begun = Models(FORMAT, __version__, asked.command, asked.most_tokens, opening, {})
     _keep(begun, asked.folder)
@@ -148,4 +151,4 @@ def _keep(begun: Models, folder: Path) -> None:
 
 def read(folder: Path) -> Models:
     """Raises UserError if there is none, or it cannot be read."""
-    return journal.read_begun(folder / RAW, Models, FORMAT, "comparison of models")
+    return journal.read_begun(folder / RAW, Models, FORMAT, journal.MODELS)

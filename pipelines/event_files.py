@@ -20,8 +20,20 @@ import numpy as np
 import numpy.typing as npt
 
 from evbench.errors import UserError
-from evbench.pipelines.event_images import SLICES
-from evbench.pipelines.event_readers import COLUMNS, FOREIGN, MOST, READERS, Column, Columns, Reader, end_of, told_milliseconds, told_window
+from evbench.pipelines.event_images import SLICES, is_too_long, sizes_of_slices, told_shape
+from evbench.pipelines.event_readers import (
+    COLUMNS,
+    FOREIGN,
+    MOST,
+    READERS,
+    Column,
+    Columns,
+    Reader,
+    end_of,
+    told_milliseconds,
+    told_window,
+    unordered,
+)
 from evbench.pipelines.event_stream import EventStream
 from evbench.pipelines.events import is_png
 from evbench.results import EventWindow
@@ -56,7 +68,7 @@ def probe(path: Path, window: EventWindow) -> tuple[int, int, int]:
     """Number, height and width of the pictures that are made of a window; what holds each, where they differ. Raises UserError."""
     if _reader(path) in FOREIGN:
         return _tried(path, window)
-    return _pictures(read(path, window), window)
+    return _pictures(path, read(path, window), window)
 
 
 def _reader(path: Path) -> Reader:
@@ -71,11 +83,25 @@ def _reader(path: Path) -> Reader:
     return READERS[path.suffix.lower()]
 
 
-def _pictures(stream: EventStream, window: EventWindow) -> tuple[int, int, int]:
+def _pictures(path: Path, stream: EventStream, window: EventWindow) -> tuple[int, int, int]:
+    """See probe. Only here are shapes looked at, not whenever a stream is read: that is timed. Raises UserError."""
+    _require_shapes(path, stream, window)
     if window.size == "sensor":
         assert stream.sensor is not None, "read refuses such a file"
         return SLICES, *stream.sensor
     return SLICES, int(stream.y.max()) + 1, int(stream.x.max()) + 1
+
+
+def _require_shapes(path: Path, stream: EventStream, window: EventWindow) -> None:
+    """Raises UserError if a slice's picture would be too long."""
+    advice = "give another --event-window"
+    if stream.sensor is not None and is_too_long(*stream.sensor):
+        advice = "store the sensor's true size"
+    elif stream.sensor is not None:
+        advice += ", or --event-size sensor"
+    for number, (height, width) in enumerate(sizes_of_slices(stream, window.size), 1):
+        if is_too_long(height, width):
+            raise UserError(f"{path}: picture {number} of {told_window(window)} {told_shape(height, width)}; {advice}")
 
 
 def _tried(path: Path, window: EventWindow) -> tuple[int, int, int]:
@@ -98,7 +124,7 @@ def _tried(path: Path, window: EventWindow) -> tuple[int, int, int]:
 
 def _try(path: Path, window: EventWindow) -> dict[str, Any]:
     try:
-        return {"pictures": _pictures(read(path, window), window)}
+        return {"pictures": _pictures(path, read(path, window), window)}
     except UserError as error:
         return {"refused": str(error)}
 
@@ -113,11 +139,13 @@ def _windowed(path: Path, columns: Columns, window: EventWindow) -> EventStream:
     if not len(times) and columns.first is None:
         raise UserError(f"{path} holds no events; give a recording in which something moved")
     if (times[1:] < times[:-1]).any():
-        raise UserError(f"{path}: the events are not in order of time; sort them by t")
+        raise unordered(path)
     if len(times) and times[-1] > np.iinfo(np.int64).max:
         raise UserError(f"{path}: t goes up to {times[-1]}, which is no time in microseconds; store those")
     first = int(times[0]) if columns.first is None else columns.first
     last = int(times[-1]) if columns.last is None else columns.last
+    if last < first:  # of events that a reader left out
+        raise unordered(path)
     start, end = _place(times, first + window.start), _place(times, end_of(window, first))
     kept = {name: value[start:end] for name, value in values.items()}
     _require_events(path, kept["t"], last - first, window)

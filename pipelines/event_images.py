@@ -28,6 +28,8 @@ SLICES = 5
 GROUND, DARKER, BRIGHTER = (255, 255, 255), (0, 0, 255), (255, 0, 0)
 """RGB."""
 PALETTE = np.array([DARKER, BRIGHTER, GROUND], np.uint8)
+LONGEST_SHAPE = 32
+"""Times its shorter side that a picture's longer one may be. The shorter becomes 336 in a model's input: what is longer takes minutes."""
 
 
 class Images(Protocol):
@@ -114,15 +116,23 @@ Part = tuple[npt.NDArray[np.uint16], npt.NDArray[np.uint16], npt.NDArray[np.uint
 
 def _slices(stream: EventStream, size: PictureSize) -> list[Part]:
     """Raises ValueError: see Renderer."""
-    total = len(stream.x)
+    parts = _parts(len(stream.x))
+    sizes = sizes_of_slices(stream, size)
+    return [(stream.x[part], stream.y[part], stream.p[part], each) for part, each in zip(parts, sizes, strict=True)]
+
+
+def sizes_of_slices(stream: EventStream, size: PictureSize) -> list[tuple[int, int]]:
+    """Height and width of each slice's picture, without painting it. Raises ValueError: see Renderer."""
+    extents = [(int(stream.y[part].max()) + 1, int(stream.x[part].max()) + 1) for part in _parts(len(stream.x))]
+    return picture_sizes(extents, stream.sensor, size)
+
+
+def _parts(total: int) -> list[slice]:
     each = total // SLICES
     if not each:
         raise ValueError(f"{total} events cannot be made into {SLICES} event images")
     bounds = [*range(0, SLICES * each, each), total]
-    parts = [slice(start, end) for start, end in pairwise(bounds)]
-    extents = [(int(stream.y[part].max()) + 1, int(stream.x[part].max()) + 1) for part in parts]
-    sizes = picture_sizes(extents, stream.sensor, size)
-    return [(stream.x[part], stream.y[part], stream.p[part], each) for part, each in zip(parts, sizes, strict=True)]
+    return [slice(start, end) for start, end in pairwise(bounds)]
 
 
 def picture_sizes(extents: list[tuple[int, int]], sensor: tuple[int, int] | None, size: PictureSize) -> list[tuple[int, int]]:
@@ -141,6 +151,20 @@ def picture_sizes(extents: list[tuple[int, int]], sensor: tuple[int, int] | None
     if sensor is None:
         raise ValueError("the size of the sensor is not known")
     return [sensor] * len(extents)
+
+
+def is_too_long(height: int, width: int) -> bool:
+    """Whether a picture is so much longer than wide, or the other way round, that a model's input made of it would be huge.
+
+    >>> is_too_long(1, 32), is_too_long(33, 1)
+    (False, True)
+    """
+    return max(height, width) > LONGEST_SHAPE * min(height, width)
+
+
+def told_shape(height: int, width: int) -> str:
+    """For a refusal: what is wrong with a picture that is too long."""
+    return f"has {width}x{height} pixels, and no side may be more than {LONGEST_SHAPE} times the other"
 
 
 def _on_gpu(device: str) -> Renderer:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import tokenize
 import zipfile
 import zlib
@@ -68,20 +69,26 @@ def told_milliseconds(microseconds: int) -> str:
     return f"{microseconds / 1000:.15g}"
 
 
+def unordered(path: Path) -> UserError:
+    return UserError(f"{path}: the events are not in order of time; sort them by t")
+
+
 NPZ_ERRORS = (
-    ValueError, EOFError, LookupError, MemoryError, NotImplementedError, RuntimeError, SyntaxError, tokenize.TokenError, OSError,
+    ValueError, TypeError, EOFError, LookupError, MemoryError, NotImplementedError, RuntimeError, SyntaxError, tokenize.TokenError, OSError,
     zipfile.BadZipFile, zlib.error,
 )  # fmt: skip
 """What numpy and zipfile raise for a damaged file."""
+ZIPPED = (b"PK\3\4", b"PK\5\6")
+"""How a .npz begins. numpy takes anything else for a .npy or a pickle."""
 
 
 def from_npz(path: Path, window: EventWindow) -> Columns:
     """Arrays x, y, t and p; the sensor's height and width may be there too, as numbers. Raises UserError."""
     try:
-        stored = np.load(path, allow_pickle=False)
-        if not isinstance(stored, np.lib.npyio.NpzFile):
-            raise UserError(f"{path} is no .npz; store x, y, t and p by numpy.savez")
-        with stored:
+        with path.open("rb") as file:
+            if file.read(4) not in ZIPPED:
+                raise UserError(f"{path} is no .npz file; store x, y, t and p by numpy.savez")
+        with np.load(path, allow_pickle=False) as stored:
             held = [name for name in (*COLUMNS, "height", "width") if name in stored.files]
             if stored.zip and sum(entry.file_size for entry in stored.zip.infolist()) > MOST_BYTES:
                 raise UserError(f"{path} holds more than {MOST:,} events; split it")
@@ -92,12 +99,20 @@ def from_npz(path: Path, window: EventWindow) -> Columns:
         raise UserError(f"{path} is damaged or no .npz ({told}); store x, y, t and p by numpy.savez") from error
     if strange := [name for name, value in values.items() if not isinstance(value, np.ndarray)]:
         raise UserError(f"{path} is damaged: {', '.join(strange)} is no array; copy the file again")
-    size = [int(value) for name in ("height", "width") if (value := values.pop(name, None)) is not None and _is_edge(value)]
-    return Columns(values, sensor=(size[0], size[1]) if len(size) == 2 else None)
+    edges = {name: _edge(path, name, values.pop(name)) for name in ("height", "width") if name in values}
+    if len(edges) == 1:
+        raise UserError(f"{path} tells only the {', '.join(edges)} of its sensor; store both height and width, or neither")
+    return Columns(values, sensor=(edges["height"], edges["width"]) if edges else None)
 
 
-def _is_edge(value: Column) -> bool:
-    return value.ndim == 0 and value.dtype.kind in "ui" and 0 < int(value) <= 2**16
+def _edge(path: Path, name: str, value: Column) -> int:
+    """Of a sensor, in pixels. Whoever uses it checks that it is not too large. Raises UserError."""
+    told = str(value.item())[:40] if value.size == 1 and value.dtype.kind in "uifb" else f"of type {value.dtype} and shape {value.shape}"
+    if value.size != 1 or value.dtype.kind not in "ui" or int(value.item()) < 1:
+        raise UserError(
+            f"{path}: {name} is {told}, and not the number of a sensor's pixels; store height and width as integers, or neither"
+        )
+    return int(value.item())
 
 
 def from_npy(path: Path, window: EventWindow) -> Columns:
@@ -143,6 +158,8 @@ def from_hdf5(path: Path, window: EventWindow) -> Columns:
                 raise UserError(f"{path}: the columns differ in length ({told}); copy the file again")
             if not len(columns["t"]):
                 return Columns({name: column[:] for name, column in columns.items()})
+            if int(columns["t"][-1]) < int(columns["t"][0]):
+                raise unordered(path)
             part = _part(path, columns["t"], _dataset(path, stored, "ms_to_idx"), window)
             values = {name: column[part] for name, column in columns.items()}
             offset = int(_dataset(path, stored, "t_offset")[()])
@@ -192,7 +209,7 @@ def _part(path: Path, times: Any, index: Any, window: EventWindow) -> slice:
 
 
 def from_recording(path: Path, window: EventWindow) -> Columns:
-    """AEDAT4, EVT 2, 2.1 and 3 and DAT by faery, up to the window's end. Raises UserError."""
+    """AEDAT4, EVT 2 and 3 and DAT by faery, up to the window's end. Raises UserError."""
     _require("faery", "recordings", path)
     import faery
 
@@ -222,6 +239,8 @@ def from_recording(path: Path, window: EventWindow) -> Columns:
 
 HEADERS = {".aedat4": (b"#!AER-DAT4",), ".raw": (b"% evt ", b"% format "), ".dat": (b"% version ",)}
 """Beginnings of a line at the top, one of which has to be there: faery guesses the version where it is missing."""
+UNREADABLE = re.compile(rb"^% (evt 2\.1|format evt21)\b", re.MULTILINE)
+"""In the header of a .raw: faery knows EVT 2.1 by its name, and panics at its first event."""
 
 
 def _require_header(path: Path) -> None:
@@ -229,6 +248,8 @@ def _require_header(path: Path) -> None:
         top = file.read(4096).lower()
     if not any(top.startswith(begin.lower()) or b"\n" + begin.lower() in top for begin in HEADERS[path.suffix.lower()]):
         raise UserError(f"{path} does not begin as a {path.suffix} recording does, with its version; copy the file again")
+    if path.suffix.lower() == ".raw" and UNREADABLE.search(top):
+        raise UserError(f"{path} is a recording in EVT 2.1, which faery cannot read; convert it to EVT 2 or EVT 3")
 
 
 def _require(module: str, extra: str, path: Path) -> None:

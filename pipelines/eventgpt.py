@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -26,7 +26,7 @@ from evbench.pipelines.clip import FusedClip, Steps, kernel_steps, torch_steps
 from evbench.pipelines.dali_pixels import DaliValues
 from evbench.pipelines.event_images import RENDERERS, Images, Pixels
 from evbench.pipelines.event_painter import EventMaps
-from evbench.pipelines.folder import read_config
+from evbench.pipelines.folder import CONSTANTS, read_config
 from evbench.pipelines.generate import GENERATORS
 from evbench.pipelines.language import LanguageModel
 from evbench.pipelines.pixels import FusedValues, PixelValues, Recipe, exact_values, pixel_values, quantum
@@ -43,10 +43,13 @@ PROMPT = (
 CONTEXT = 2048
 """The released code cuts longer prompts there, and with them the question's end; here they are refused."""
 RELEASED_TOWER = "clip-vit-large-patch14-336"
-NOT_LLAMA = ("model_type", "architectures", "torch_dtype", "dtype", "transformers_version")
-"""Fields of the released config.json that are not LlamaConfig's."""
-IGNORED_KEYS = ("rotary_emb.inv_freq", "embeddings.position_ids")
-"""Constants that older transformers versions stored."""
+NOT_LLAMA = ("model_type", "architectures", "torch_dtype", "dtype", "transformers_version", "return_dict")
+"""Fields of the released config.json that are not LlamaConfig's, or whose value is not the checkpoint's to choose."""
+STEPS = (
+    "do_resize", "do_center_crop", "do_rescale", "do_normalize",
+    "resample", "size", "crop_size", "rescale_factor", "image_mean", "image_std",
+)  # fmt: skip
+"""Fields of an image processor that change the pixel values."""
 
 
 class EventGPTModel(nn.Module):
@@ -429,10 +432,55 @@ def _from_folder(folder: Path, implementation: str, workload: Workload, dtype: t
         vision = _tower_config(folder, tower, config)
         text = LlamaConfig(**{name: value for name, value in config.items() if name not in NOT_LLAMA})
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        require_tokenizer_fits(folder, tokenizer, text)
+        if tower is not None:
+            _require_usual_steps(tower, vision.image_size)
         with checkpoint.seeded(0, workload.device, dtype):
             model = EventGPTModel(vision, text, implementation)
     load_weights(model, folder, tower)
     return model.eval(), image_processor(vision.image_size), tokenizer
+
+
+def require_tokenizer_fits(folder: Path, tokenizer: Any, text: LlamaConfig) -> None:
+    """Raises UserError unless the prompt is what the released model was given, and every id has an embedding.
+
+    A smaller vocabulary than the model's fits: embeddings are padded.
+    """
+    before, after = prompt_halves(tokenizer, "")
+    begins = {text.bos_token_id, tokenizer.bos_token_id} - {None}
+    largest = max(tokenizer.get_vocab().values(), default=-1)
+    if set(after) <= {tokenizer.unk_token_id}:
+        told = "the tokenizer finds no tokens in the prompt"
+    elif largest >= text.vocab_size:
+        told = f"the tokenizer's largest id is {largest} and config.json has a vocab_size of {text.vocab_size}"
+    elif tokenizer.eos_token_id is None:
+        told = "the tokenizer has no eos_token, at which answers end"
+    elif before[0] not in begins:
+        told = f"the tokenizer puts no bos_token in front of the prompt, which begins with {tokenizer.convert_ids_to_tokens(before[0])!r}"
+    else:
+        return
+    raise UserError(f"--weights {folder}: {told}; copy the tokenizer's files of this checkpoint again")
+
+
+def _require_usual_steps(tower: Path, edge: int) -> None:
+    """Raises UserError if the tower comes with an image processor that does something else than evbench: the released code asks that."""
+    file = tower / "preprocessor_config.json"
+    if not file.is_file():
+        return
+    told, usual = CLIPImageProcessor.from_pretrained(tower, local_files_only=True), image_processor(edge)
+    for step in STEPS:
+        asked, done = _comparable(getattr(told, step)), _comparable(getattr(usual, step))
+        if asked != done:
+            raise UserError(f"{file} asks for {step} {asked}, and evbench has {done} for this tower; copy the tower's folder again")
+
+
+def _comparable(value: Any) -> Any:
+    """A field of an image processor, without its last digits and without the sizes that it does not tell."""
+    if isinstance(value, (list, tuple)):
+        return [_comparable(part) for part in value]
+    if isinstance(value, float):
+        return round(value, 6)
+    return dict(value) if isinstance(value, Iterable) else value
 
 
 def _tower_folder(folder: Path, config: dict[str, Any]) -> Path | None:
@@ -444,7 +492,7 @@ def _tower_folder(folder: Path, config: dict[str, Any]) -> Path | None:
 
 def _tower_config(folder: Path, tower: Path | None, config: dict[str, Any]) -> CLIPVisionConfig:
     if tower is not None:
-        return CLIPVisionConfig.from_pretrained(tower, local_files_only=True)
+        return CLIPVisionConfig.from_pretrained(tower, local_files_only=True, return_dict=True)
     name = config.get("mm_visual_tower")
     if Path(str(name)).name == RELEASED_TOWER:
         return CLIPVisionConfig(**presets.PRESETS["eventgpt"]["7b"]["vision"])
@@ -454,22 +502,24 @@ def _tower_config(folder: Path, tower: Path | None, config: dict[str, Any]) -> C
 
 
 def load_weights(model: EventGPTModel, folder: Path, tower: Path | None) -> None:
-    """Read the released layout into `model`. The tower's weights are in the checkpoint, or in the folder `tower`.
+    """Read the released layout into `model`. The tower's weights are in the checkpoint, or all of them in the folder `tower`.
 
     Raises:
-        UserError: a weight is missing, unknown, or of another shape.
+        UserError: a weight is missing, unknown, stored twice, or of another shape or type.
     """
     own = dict(model.named_parameters())
-    missing = set(own)
+    found: dict[str, str] = {}
     unknown: list[str] = []
     mismatched: list[tuple[str, Any, Any]] = []
 
     def take(source: Path, rename: Callable[[str], str | None]) -> None:
         for stored, tensor in checkpoint.tensors(source):
             name = rename(stored)
-            if name is None or stored.endswith(IGNORED_KEYS):
+            if name is None or stored.endswith(CONSTANTS):
                 continue
-            missing.discard(name)
+            if name in found:
+                raise UserError(f"{source} holds {found[name]} and {stored}, which are one weight; remove one of them")
+            found[name] = stored
             if name not in own:
                 unknown.append(stored)
             elif own[name].shape != tensor.shape:
@@ -479,9 +529,10 @@ def load_weights(model: EventGPTModel, folder: Path, tower: Path | None) -> None
                     own[name].copy_(tensor)
 
     take(folder, own_name)
-    if tower is not None and any(name.startswith("visual_tower.") for name in missing):
+    # A tower that is there in part is damaged: filled up from the folder, it might be of two models.
+    if tower is not None and not any(name.startswith("visual_tower.") for name in found):
         take(tower, _tower_name)
-    checkpoint.refuse_mismatch(folder, sorted(map(released_name, missing)), unknown, mismatched)
+    checkpoint.refuse_mismatch(folder, sorted(map(released_name, own.keys() - found.keys())), unknown, mismatched)
 
 
 def own_name(released: str) -> str:

@@ -14,10 +14,24 @@ from evbench.errors import UserError
 
 MODEL_TYPES = {"video-llava": "video_llava", "eventgpt": "EventChat_llama"}
 """`model_type` in config.json of the checkpoints that each pipeline loads."""
+WEIGHT_TYPES = {"F16": "float16", "BF16": "bfloat16", "F32": "float32", "F64": "float64"}
+"""What a weight may be stored as, by its name in safetensors. An integer is no weight without its scale, which is not read."""
+CONSTANTS = ("rotary_emb.inv_freq", "embeddings.position_ids")
+"""Ends of keys that older transformers versions stored, and that are no weights."""
+OTHER_NETWORKS: dict[str, dict[str, tuple[bool, str]]] = {
+    "video-llava": {},
+    "eventgpt": {
+        "event_feature_adaptor": (False, "network without the adaptor"),
+        "mm_use_im_start_end": (True, "prompt with tokens of its own around the events"),
+        "mm_use_im_patch_token": (True, "prompt with a token of its own for a patch"),
+        "use_event_qformer": (True, "Q-Former"),
+    },
+}
+"""Field of config.json -> the value, if it is told, that the released code builds something else for, and what that is."""
 
 
 def read_config(folder: Path, model: str) -> dict[str, Any]:
-    """The folder's config.json. Raises UserError if there is none, or it is of another model."""
+    """The folder's config.json. Raises UserError if there is none, or it is of another model, or of one that evbench cannot build."""
     file = folder / "config.json"
     if not folder.is_dir():
         raise UserError(f"--weights {folder}: no such folder; give a local Hugging Face checkpoint folder")
@@ -30,15 +44,32 @@ def read_config(folder: Path, model: str) -> dict[str, Any]:
     found = config.get("model_type") if isinstance(config, dict) else None
     if found != MODEL_TYPES[model]:
         raise UserError(f"{file} is of model_type {found!r}, --model {model} loads {MODEL_TYPES[model]!r}; choose the --model that fits")
+    _require_plain(file, config)
+    for field, (value, thing) in OTHER_NETWORKS[model].items():
+        if config.get(field) is not None and bool(config[field]) == value:
+            raise UserError(f"{file} has {field} {json.dumps(config[field])}, and evbench has no {thing}; give another checkpoint")
     return dict(config)
+
+
+def _require_plain(file: Path, config: dict[str, Any]) -> None:
+    """Raises UserError if the weights, or those of a part, are quantized."""
+    parts = [config, *(part for part in config.values() if isinstance(part, dict))]
+    if any(part.get("quantization_config") is not None for part in parts):
+        raise UserError(
+            f"{file} has a quantization_config, and evbench reads no quantized weights; give a checkpoint that is not quantized"
+        )
 
 
 def _indexed(index: Path) -> set[str]:
     """Names of the files that hold the weights. Raises UserError if the index is damaged."""
     try:
-        return set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-    except (ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
+        named = list(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+    except (OSError, ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{index} is damaged ({error!r}); copy the checkpoint again") from error
+    for name in named:
+        if not isinstance(name, str):
+            raise UserError(f"{index} is damaged (it names {json.dumps(name)[:40]} as a file); copy the checkpoint again")
+    return set(named)
 
 
 def require_tokenizer(folder: Path) -> None:
@@ -73,7 +104,12 @@ def parameter_count(folder: Path) -> int:
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The safetensors files. Raises UserError if there are none: pickled weights run code when they are read."""
+    """The safetensors files.
+
+    Raises:
+        UserError: there are none (pickled weights run code when they are read), one is missing or damaged, a weight is stored
+            twice, or as something else than a floating point number of a usual type.
+    """
     files = sorted(folder.glob("*.safetensors"))
     index = folder / "model.safetensors.index.json"
     if index.exists():
@@ -82,10 +118,30 @@ def weight_files(folder: Path) -> list[Path]:
             raise UserError(f"{folder} lacks {min(missing)}, which {index.name} names; copy all files of the checkpoint")
     if not files:
         raise UserError(f"{folder} holds no .safetensors; convert its weights to safetensors (pickled ones are not read)")
-    for file in files:
-        try:
-            with safe_open(file, framework="np") as stored:
-                stored.keys()
-        except (SafetensorError, OSError) as error:
-            raise UserError(f"{file} is damaged or no safetensors ({error}); copy it again") from error
+    _require_weights(files)
     return files
+
+
+def _require_weights(files: list[Path]) -> None:
+    """Raises UserError if a file is damaged, or a weight is stored twice or is no floating point number of a usual type."""
+    places: dict[str, Path] = {}
+    for file in files:
+        for name, stored_type in _stored_types(file).items():
+            if name.endswith(CONSTANTS):
+                continue
+            if name in places:
+                both = f"{places[name].name} and {file.name}"
+                raise UserError(f"{file.parent} holds {name} twice, in {both}; remove the file that is not of this checkpoint")
+            if stored_type not in WEIGHT_TYPES:
+                usual = ", ".join(WEIGHT_TYPES.values())
+                raise UserError(f"{file} holds {name} as {stored_type}, and evbench reads {usual}; store it as one of these")
+            places[name] = file
+
+
+def _stored_types(file: Path) -> dict[str, str]:
+    """Each stored tensor's type, by its name in safetensors. Raises UserError if the file is damaged."""
+    try:
+        with safe_open(file, framework="np") as stored:
+            return {name: str(stored.get_slice(name).get_dtype()) for name in stored.keys()}  # noqa: SIM118  not a dict
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{file} is damaged or no safetensors ({error}); copy it again") from error

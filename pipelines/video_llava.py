@@ -331,7 +331,15 @@ def _from_folder(folder: Path, implementation: str, device: str, dtype: torch.dt
     with checkpoint.loading(folder):
         processor = VideoLlavaProcessor.from_pretrained(folder, local_files_only=True)
         require_fit(model, processor)
+    _ask_for_fields(model)
     return model.eval().to(device), processor
+
+
+def _ask_for_fields(model: Any) -> None:
+    """Whatever config.json has for `return_dict`: transformers' own code fails where a part of the model gives a plain tuple."""
+    for module in model.modules():
+        if hasattr(module, "config"):
+            module.config.return_dict = True
 
 
 def require_fit(model: Any, processor: Any) -> None:

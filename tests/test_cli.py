@@ -10,6 +10,7 @@ import sys
 import urllib.request
 from dataclasses import replace
 from pathlib import Path
+from typing import NoReturn
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -18,6 +19,7 @@ from evbench import __version__, compare, journal, results, sample, trace_report
 from evbench.cli import main
 from evbench.compare import ALIGNED, AS_IT_RAN
 from evbench.judge import judge
+from evbench.pipelines import video
 from evbench.results import STAGES, Result
 from evbench.schedule import slots
 from evbench.traces import chrome
@@ -508,6 +510,8 @@ def test_help_and_variants_read_well(tmp_path: Path) -> None:
         (f"{COMPARE} --model video-lava", "did you mean 'video-llava'?"),
         (f"{COMPARE} --preset huge", "there is small, tiny, 7b."),
         (f"{COMPARE} --frame-policy exclusive", "did you mean 'inclusive'?"),
+        (f"{COMPARE} --model eventgpt --frame-policy stride", "--model eventgpt takes none: it would have no effect; leave it out"),
+        ("run baseline --model eventgpt --frame-policy stride", "--frame-policy is of the frames of a video"),
         (f"{COMPARE} --preset tiny --weights .", "exclude each other"),
         (f"{COMPARE} --events .", "--events is not for --model video-llava"),
         (f"{COMPARE} --model eventgpt --video a.mp4", "--video is not for --model eventgpt"),
@@ -559,6 +563,20 @@ def test_wrong_options_are_refused_in_one_line(
     monkeypatch.chdir(tmp_path)
     assert told in refused(arguments, monkeypatch, capsys)
     assert list(tmp_path.iterdir()) == [], "refused before anything is made"
+
+
+def test_an_interrupt_while_input_is_looked_at_is_told_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(path: Path) -> NoReturn:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(video, "probe", interrupt)
+    monkeypatch.setattr(sys, "argv", ["evbench", "run", "baseline", "--device", "cpu"])
+    with pytest.raises(SystemExit) as caught:
+        main()
+    assert caught.value.code == 130
+    assert capsys.readouterr() == ("", "evbench: interrupted\n")
 
 
 def test_weights_of_the_other_model_are_refused_at_once(

@@ -16,7 +16,7 @@ import pytest
 
 from evbench import sample
 from evbench.errors import UserError
-from evbench.pipelines import event_files, event_readers
+from evbench.pipelines import event_files, event_images, event_readers
 from evbench.pipelines.event_readers import READERS
 from tests.event_examples import HEIGHT, SAVE, WHOLE, WIDTH, Columns, make_events, save_hdf5, save_npy, save_npz
 
@@ -344,16 +344,18 @@ def test_files_of_events_are_told_from_images(tmp_path: Path) -> None:
 
 
 def test_the_examples_in_docstrings_hold() -> None:
-    assert doctest.testmod(event_readers).failed == 0
+    for module in (event_readers, event_images):
+        assert doctest.testmod(module).failed == 0
 
 
-@pytest.mark.parametrize("damage", ["bytes", "header", "size"])
+@pytest.mark.parametrize("damage", ["bytes", "header", "shape", "size"])
 def test_an_npz_whose_members_are_damaged_is_refused_in_a_line(damage: str, tmp_path: Path) -> None:
     path = tmp_path / "damaged.npz"
-    save_npz(path, make_events() | {"height": np.int64(48)})
+    save_npz(path, make_events() | {"height": np.int64(48), "width": np.int64(64)})
     member, content = {
         "bytes": ("x.npy", b"no array"),
         "header": ("x.npy", b"\x93NUMPY\x01\x00\x10\x00{'descr': ((((  \n"),
+        "shape": ("x.npy", b"\x93NUMPY\x01\x00\x3a\x00{'descr': '<u2', 'fortran_order': False, 'shape': (True,)}\n\0\0"),
         "size": ("height.npy", b"no array"),
     }[damage]
     with zipfile.ZipFile(path) as stored:
@@ -368,13 +370,105 @@ def test_an_npz_whose_members_are_damaged_is_refused_in_a_line(damage: str, tmp_
 def test_a_text_that_is_named_npz_is_refused_without_advice_to_run_it(tmp_path: Path) -> None:
     path = tmp_path / "text.npz"
     path.write_text("hello", encoding="ascii")
-    assert "allow_pickle" not in refusal(path)
+    assert refusal(path) == f"{path} is no .npz file; store x, y, t and p by numpy.savez"
 
 
 def test_a_sensor_of_a_size_that_no_camera_has_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "claims.npz"
     save_npz(path, make_events() | {"height": np.int64(48), "width": np.int64(60_000)})
     assert "tells of a sensor of 60000x48 pixels, and no event camera has more than 4,096 along an edge" in refusal(path)
+    save_npz(path, make_events() | {"height": np.int64(70_000), "width": np.int64(64)})
+    assert "tells of a sensor of 64x70000 pixels" in refusal(path)
+
+
+@pytest.mark.parametrize("height", [60, np.uint16(60), np.array([60]), np.array([[60]], np.int8)])
+def test_the_size_of_a_sensor_is_any_integer(height: Any, tmp_path: Path) -> None:
+    path = save_npz(tmp_path / "a.npz", make_events() | {"height": height, "width": 80})
+    assert event_files.read(path, WHOLE).sensor == (60, 80)
+
+
+@pytest.mark.parametrize(
+    ("height", "told"),
+    [
+        (0, "0"),
+        (-480, "-480"),
+        (480.0, "480.0"),
+        (np.array([480.0]), "480.0"),
+        (True, "True"),
+        (np.array([48, 48]), "of type int64 and shape (2,)"),
+        (np.empty(0, np.int64), "of type int64 and shape (0,)"),
+        ("480", "of type <U3 and shape ()"),
+    ],
+)
+def test_a_sensor_whose_size_is_no_number_of_pixels_is_refused(height: Any, told: str, tmp_path: Path) -> None:
+    """Or it would be taken for one that is not told, and events outside of it would be drawn."""
+    path = save_npz(tmp_path / "a.npz", make_events() | {"height": height, "width": 80})
+    expected = f"{path}: height is {told}, and not the number of a sensor's pixels; store height and width as integers, or neither"
+    assert refusal(path) == expected
+
+
+@pytest.mark.parametrize("name", ["height", "width"])
+def test_half_the_size_of_a_sensor_is_refused(name: str, tmp_path: Path) -> None:
+    path = save_npz(tmp_path / "a.npz", make_events() | {name: 80})
+    assert refusal(path) == f"{path} tells only the {name} of its sensor; store both height and width, or neither"
+
+
+@pytest.mark.parametrize("ending", SAVE)
+def test_events_that_are_stored_backwards_are_not_in_order_of_time(ending: str, tmp_path: Path) -> None:
+    events, path = make_events(), tmp_path / f"a{ending}"
+    if ending == ".h5":
+        save_hdf5(path, events, events__t=(events["t"] - events["t"][0]).astype(np.uint32)[::-1])
+    else:
+        SAVE[ending](path, events | {"t": events["t"][::-1]})
+    for window in (WHOLE, replace(WHOLE, start=10_000, length=20_000)):
+        assert refusal(path, window) == f"{path}: the events are not in order of time; sort them by t"
+
+
+def test_a_recording_whose_clock_falls_back_is_not_in_order_of_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reader leaves out what lies before the window, and tells by the last time that it fell back."""
+    path = save_npz(tmp_path / "a.npz", make_events())
+    monkeypatch.setitem(READERS, ".npz", lambda path, window: event_readers.Columns(make_events(), first=8_000_000, last=7_049_999))
+    assert refusal(path).endswith("the events are not in order of time; sort them by t")
+
+
+def flat(*, columns: int = 4096, rows: int = 1) -> dict[str, Any]:
+    """Events that lie in few rows, or in few columns."""
+    random = np.random.default_rng(0)
+    return make_events() | {"x": random.integers(0, columns, 1000), "y": random.integers(0, rows, 1000)}
+
+
+@pytest.mark.parametrize("ending", SAVE)
+def test_events_of_which_pictures_would_be_much_longer_than_wide_are_refused(ending: str, tmp_path: Path) -> None:
+    """Of 4096x1 pixels a model's input would have 1,376,256x336. What reads a stream, timed, does not look."""
+    path = SAVE[ending](tmp_path / f"a{ending}", flat())
+    assert len(event_files.read(path, WHOLE).t) == 1000
+    with pytest.raises(UserError) as caught:
+        event_files.probe(path, WHOLE)
+    assert re.fullmatch(
+        rf"{re.escape(str(path))}: picture 1 of the whole file has \d+x1 pixels, and no side may be more than 32 times the other; "
+        "give another --event-window",
+        str(caught.value),
+    )
+    path = SAVE[ending](tmp_path / f"b{ending}", flat(columns=64, rows=2))
+    assert event_files.probe(path, WHOLE) == (5, 2, 64)
+
+
+def test_what_helps_against_pictures_that_are_too_long_depends_on_the_sensor(tmp_path: Path) -> None:
+    path = save_npz(tmp_path / "a.npz", flat(columns=2, rows=480) | {"height": 480, "width": 640})
+    with pytest.raises(UserError, match=r"has 2x4\d\d pixels, .*; give another --event-window, or --event-size sensor$"):
+        event_files.probe(path, WHOLE)
+    assert event_files.probe(path, replace(WHOLE, size="sensor")) == (5, 480, 640)
+    save_npz(path, flat(columns=640) | {"height": 4, "width": 640})
+    for size in ("own", "sensor"):
+        with pytest.raises(UserError, match=r"has 6\d\dx[14] pixels, .*; store the sensor's true size$"):
+            event_files.probe(path, replace(WHOLE, size=size))
+
+
+@pytest.mark.parametrize("line", ["% evt 2.1", "% date 2024-05-01 12:00:00\n% format EVT21;height=720;width=1280"])
+def test_evt_2_1_is_refused_in_one_line(line: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.raw"
+    path.write_bytes(f"{line}\n% end\n".encode() + bytes(800))
+    assert refusal(path) == f"{path} is a recording in EVT 2.1, which faery cannot read; convert it to EVT 2 or EVT 3"
 
 
 def test_a_folder_of_pictures_may_be_named_as_a_recording(tmp_path: Path) -> None:

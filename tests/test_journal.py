@@ -212,6 +212,14 @@ def test_a_folder_with_a_session_is_not_begun_again(tmp_path: Path) -> None:
         pass  # it was refused before its first run
 
 
+def test_a_session_is_not_begun_within_an_interrupted_comparison_of_models(tmp_path: Path) -> None:
+    (tmp_path / "models.json").write_text("{}")
+    with pytest.raises(UserError, match="holds an earlier comparison of models"), journal.begin(tmp_path, ASKED):
+        pass
+    assert not (tmp_path / OPENING).exists()
+    journal.make_folder(tmp_path, ["models.json"])
+
+
 def test_a_text_with_line_separators_is_one_line(tmp_path: Path) -> None:
     with journal.begin(tmp_path / "out", ASKED) as written:
         run = SimulatedMachine(1).run("baseline", Measure(Place("first", 0, 0, None), True, False))

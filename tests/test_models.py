@@ -128,6 +128,15 @@ def inactive(result: Result) -> Result:
     return replace(result, baseline=side)
 
 
+def test_what_disturbs_leaves_the_numbers_of_tokens_and_what_is_not_at_work_does_not() -> None:
+    told = account(make_models(noise=0, disturbed=3))
+    found = told.line("new tokens").interval
+    assert told.invalid and told.total.interval is None and found is not None
+    assert found.ratio == pytest.approx(41 / 21)
+    assert told.memory["process"][2].interval is None
+    assert account(inactive(make_models())).line("new tokens").interval is None
+
+
 @pytest.mark.parametrize(
     ("result", "why"),
     [

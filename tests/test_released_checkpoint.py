@@ -21,6 +21,7 @@ from evbench.pipelines.folder import require_tokenizer
 from evbench.results import Workload
 from evbench.variants import parse
 from tests import llama_tokenizer
+from tests.checkpoints import change_config
 from tests.examples import NOWHERE
 from tests.llama_tokenizer import AFTER, BEFORE, SIZE, Stored
 
@@ -77,6 +78,33 @@ def save(model: EventGPTModel, place: Path, *, stored: Stored = "tokenizer.json"
     if not tower_inside:
         save_file(plain | text_half, tower / "model.safetensors", metadata={"format": "pt"})
     return folder
+
+
+TOWER = "model.visual_tower.visual_tower."
+PREPROCESSOR = {
+    "crop_size": 336, "do_center_crop": True, "do_normalize": True, "do_resize": True, "feature_extractor_type": "CLIPFeatureExtractor",
+    "image_mean": [0.48145466, 0.4578275, 0.40821073], "image_std": [0.26862954, 0.26130258, 0.27577711], "resample": 3, "size": 336,
+}  # fmt: skip
+"""As it lies beside openai/clip-vit-large-patch14-336."""
+
+
+def add_weights(folder: Path, added: dict[str, torch.Tensor]) -> None:
+    weights = load_file(folder / "model.safetensors")
+    save_file(weights | added, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def change_json(file: Path, **changes: Any) -> None:
+    """None takes a field away."""
+    fields = json.loads(file.read_text()) | changes
+    file.write_text(json.dumps({name: value for name, value in fields.items() if value is not None}))
+
+
+def refused(folder: Path) -> str:
+    """The one line that the folder is refused with."""
+    with pytest.raises(UserError) as caught:
+        EventGPT(parse("baseline"), workload(folder))
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
 
 
 def silent() -> None:
@@ -191,3 +219,102 @@ def test_a_tokenizer_that_cannot_be_read_here_is_told_before_anything_is_loaded(
         require_tokenizer(tmp_path)
     (tmp_path / "tokenizer.json").write_text("{}")
     require_tokenizer(tmp_path)
+
+
+def test_a_tower_that_is_there_in_part_is_not_filled_up_from_the_folder_beside(model: EventGPTModel, tmp_path: Path) -> None:
+    place = save(model, tmp_path, tower_inside=False)
+    name = f"{TOWER}vision_model.pre_layrnorm.weight"
+    add_weights(place, {name: model.visual_tower.pre_layrnorm.weight.detach() + 1})
+    line = refused(place)
+    assert line.startswith(f"--weights {place}: the weights lack {TOWER}vision_model.")
+    assert line.endswith("more; copy all files of the checkpoint")
+
+
+def test_a_tower_is_taken_from_the_folder_whatever_constants_the_checkpoint_has_of_it(model: EventGPTModel, tmp_path: Path) -> None:
+    place = save(model, tmp_path, tower_inside=False)
+    add_weights(place, {f"{TOWER}vision_model.embeddings.position_ids": torch.arange(577)[None]})
+    assert EventGPT(parse("baseline"), workload(place)).weights_fingerprint == checkpoint.fingerprint(model)
+
+
+def test_a_weight_of_the_tower_under_both_of_its_names_is_refused(model: EventGPTModel, tmp_path: Path) -> None:
+    place = save(model, tmp_path)
+    one, other = f"{TOWER}pre_layrnorm.weight", f"{TOWER}vision_model.pre_layrnorm.weight"
+    add_weights(place, {one: model.visual_tower.pre_layrnorm.weight.detach() + 1})
+    line = refused(place)
+    assert one in line and other in line and "which are one weight; remove one of them" in line
+
+
+def test_a_quantized_weight_is_refused_by_its_key(model: EventGPTModel, tmp_path: Path) -> None:
+    place = save(model, tmp_path)
+    add_weights(place, {"model.feature_adaptor.weight": model.feature_adaptor.weight.detach().to(torch.int8)})
+    assert "holds model.feature_adaptor.weight as I8" in refused(place)
+
+
+SPOILED_TOKENIZERS = {
+    "id without embedding": "the tokenizer's largest id is 31999 and config.json has a vocab_size of 31999",
+    "no end": "the tokenizer has no eos_token",
+    "no beginning": "the tokenizer puts no bos_token in front of the prompt, which begins with '▁A'",
+    "none": "the tokenizer finds no tokens in the prompt",
+}
+
+
+def spoil_tokenizer(folder: Path, case: str) -> None:
+    plain = {"tokenizer_class": "PreTrainedTokenizerFast", "add_bos_token": None}
+    match case:
+        case "id without embedding":
+            change_config(folder, vocab_size=SIZE - 1)
+        case "no end":
+            change_json(folder / "tokenizer_config.json", eos_token=None, **plain)
+        case "no beginning":
+            change_json(folder / "tokenizer_config.json", **plain)
+            change_json(folder / "tokenizer.json", post_processor=None)
+        case "none":
+            (folder / "tokenizer.json").unlink()
+
+
+@pytest.mark.parametrize("case", SPOILED_TOKENIZERS)
+def test_a_tokenizer_that_gives_another_prompt_than_the_released_one_is_refused(case: str, model: EventGPTModel, tmp_path: Path) -> None:
+    place = save(model, tmp_path)
+    spoil_tokenizer(place, case)
+    line = refused(place)
+    assert line.startswith(f"--weights {place}: {SPOILED_TOKENIZERS[case]}")
+    assert line.endswith("; copy the tokenizer's files of this checkpoint again")
+
+
+def test_a_tokenizer_smaller_than_the_embedding_fits(folder: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    eventgpt.require_tokenizer_fits(folder, tokenizer, LlamaConfig(vocab_size=SIZE + 64))
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("image_mean", [0.5, 0.5, 0.5]),
+        ("image_std", [0.5, 0.5, 0.5]),
+        ("size", 224),
+        ("size", {"height": 336, "width": 336}),
+        ("crop_size", {"height": 224, "width": 224}),
+        ("do_normalize", False),
+        ("do_center_crop", False),
+        ("resample", 2),
+        ("rescale_factor", 1.0),
+    ],
+)
+def test_a_tower_whose_processor_does_something_else_is_refused(field: str, value: Any, model: EventGPTModel, tmp_path: Path) -> None:
+    place = save(model, tmp_path)
+    file = tmp_path / "clip-vit-large-patch14-336" / "preprocessor_config.json"
+    file.write_text(json.dumps(PREPROCESSOR | {field: value}))
+    line = refused(place)
+    assert line.startswith(f"{file} asks for {field} ")
+    assert "SizeDict" not in line
+
+
+def test_the_released_towers_processor_and_what_a_config_wants_returned_change_nothing(model: EventGPTModel, tmp_path: Path) -> None:
+    place = save(model, tmp_path)
+    tower = tmp_path / "clip-vit-large-patch14-336"
+    (tower / "preprocessor_config.json").write_text(json.dumps(PREPROCESSOR))
+    for one in (place, tower):
+        change_config(one, return_dict=False)
+    pipeline = EventGPT(parse("baseline"), workload(place))
+    features, _ = pipeline.vision(pipeline.preprocess(pipeline.load(sample.EVENTS)[0])[0])
+    assert len(pipeline.generate(features, 3, silent)[0].tokens) == 3

@@ -176,6 +176,8 @@ def test_the_sheet_reads_the_files_that_are_listed(folder: Path, tmp_path: Path)
         ("scenes show hostile", "is no list of scenes"),
         ("scenes show nobody", "is no list of scenes"),
         ("scenes show torn", "is damaged"),
+        ("scenes show twice", "twice/dataset.json: a and b are both of a.mp4; leave one of them out, they are one scene"),
+        ("scenes show again", "again/dataset.json: a and b are both of a.npz; leave one of them out, they are one scene"),
         ("scenes show lost", "no such file"),
         ("scenes show lost --out sheet.gif", "is no PNG"),
     ],
@@ -184,12 +186,16 @@ def test_wrong_input_gets_one_line(command: str, told: str, tmp_path: Path) -> N
     (tmp_path / "file").touch()
     lost = {"id": "a", "mp4_data": "mp4/a.mp4", "event_image": ["a/0.png"]}
     turns = [{"from": "human", "value": "?"}, {"from": "gpt", "value": "!"}] * 2
+    said = {"conversations": turns, "event_conversations": turns}
+    made = said | {"id": "a", "mp4_data": "a.mp4", "event_image": ["a/0.png"], "event_data": "a.npz"}
     for name, text in {
         "empty": '{"a": 1}',
         "nobody": "[]",
         "hostile": json.dumps([lost | {"conversations": 5, "event_conversations": [{}]}]),
         "outside": json.dumps([lost | {"mp4_data": "../a.mp4", "conversations": turns, "event_conversations": turns}]),
         "torn": '[{"id"',
+        "twice": json.dumps([made, made | {"id": "b", "mp4_data": "./a.mp4", "event_image": ["b/0.png"], "event_data": "b.npz"}]),
+        "again": json.dumps([made, made | {"id": "b", "mp4_data": "b.mp4", "event_image": ["b/0.png"]}]),
         "lost": json.dumps([lost | {"conversations": turns, "event_conversations": turns}]),
     }.items():
         (tmp_path / name).mkdir()

@@ -95,7 +95,7 @@ def test_what_has_ended_is_not_run_again(simulated: SimulatedSessions, tmp_path:
         carry_out(asked_for(tmp_path / "out"), Told())
     assert list(read(tmp_path / "out").sessions) == [EQUAL]
     assert "- Not ended: own-length; go on with --resume." in (tmp_path / "out" / "models.md").read_text(encoding="utf-8")
-    with pytest.raises(UserError, match="holds an earlier session; go on with it by --resume"):
+    with pytest.raises(UserError, match="holds an earlier comparison of models; go on with it by --resume"):
         carry_out(asked_for(tmp_path / "out"), Told())
     for other in (
         asked_for(tmp_path / "out", True, most_tokens=99),
@@ -115,6 +115,17 @@ def test_a_session_that_was_refused_before_its_first_run_leaves_nothing_to_keep(
         carry_out(asked_for(tmp_path / "out"), Told())
     simulated.ends = {}
     assert list(carry_out(asked_for(tmp_path / "out"), Told()).sessions) == [EQUAL, OWN]
+
+
+def test_a_comparison_interrupted_in_its_first_session_is_not_begun_again(simulated: SimulatedSessions, tmp_path: Path) -> None:
+    simulated.ends = {EQUAL: KeyboardInterrupt()}
+    with pytest.raises(KeyboardInterrupt):
+        carry_out(asked_for(tmp_path / "out"), Told())
+    (tmp_path / "out" / EQUAL / journal.RUNS).write_text("{}\n")
+    before = (tmp_path / "out" / side_by_side.RAW).read_text()
+    with pytest.raises(UserError, match="holds an earlier comparison of models; go on with it by --resume"):
+        carry_out(asked_for(tmp_path / "out"), Told())
+    assert (tmp_path / "out" / side_by_side.RAW).read_text() == before
 
 
 def both(swapped: bool = False) -> dict[str, Result]:
@@ -166,6 +177,45 @@ def test_a_disturbed_session_is_invalid_and_claims_nothing() -> None:
     assert side_by_side.judge(both()).exit_code == 0
 
 
+@pytest.mark.parametrize(("length", "words"), [(EQUAL, "at equal length"), (OWN, "at own length")])
+def test_where_one_session_has_ended_the_report_says_which(length: str, words: str) -> None:
+    told = describe({length: both()[length]})
+    (title,) = (table.title for table in told.tables if table.title.startswith("The published table"))
+    assert title.endswith(f"these weights {words}")
+    assert told.facts["Order"].startswith(f"{words} 6 blocks")
+    assert ("video-llava says, at equal length" in told.outputs) == (length == EQUAL)
+    assert describe(both()).facts["Order"].startswith("at equal and at own length 6 and 6 blocks")
+
+
+@pytest.mark.parametrize(
+    ("disturbed", "asked", "words"),
+    [
+        (1, 5, "1 blocks were disturbed, run again."),
+        (2, 4, "2 of 6 blocks were disturbed, run again, and yet more than 20% of all."),
+        (3, 6, "3 blocks were disturbed, too many to be run again."),
+    ],
+)
+def test_what_became_of_disturbed_blocks_is_told_as_it_was(disturbed: int, asked: int, words: str) -> None:
+    result = make_models(own=False, tokens=50, disturbed=disturbed)
+    (session,) = result.sessions
+    of_so_many = replace(result, sessions=(replace(session, plan=replace(session.plan, blocks=asked)),))
+    notes = describe({EQUAL: of_so_many}).notes
+    assert f"At equal length: {words}" in notes
+    assert any("numbers of tokens are told" in note for note in notes) == (disturbed > 1)
+
+
+def test_choices_without_effect_are_named() -> None:
+    result = make_models()
+    assert result.optimized is not None
+    assert "no effect" not in str(describe({OWN: result}).facts)
+    changed = {"decode": "threaded", "feed": "ahead", "gone": "once"}
+    ours, theirs = (replace(side, choices=changed) for side in (result.baseline, result.optimized))
+    facts = describe({OWN: replace(result, baseline=ours, optimized=theirs)}).facts
+    idle = "feed=ahead: no effect on samples one by themselves"
+    assert facts["Baseline"].endswith(f"variant baseline ({idle})")
+    assert facts["Beside it"].endswith(f"variant baseline (decode=threaded: no effect on raw events; {idle})")
+
+
 def test_the_statements_are_told_in_short_and_in_whole() -> None:
     short = statements(both())
     assert (len(short.rows), short.columns) == (24, ("statement", "", "it says", "found"))
@@ -188,6 +238,16 @@ def test_the_statements_are_told_in_short_and_in_whole() -> None:
         (f"{COMMAND} --data none --stop-at-end", "--stop-at-end would have no effect"),
         (f"{COMMAND} --data none --throughput 4", "--throughput would have no effect"),
         (f"{COMMAND} --data none --variant fast", "unknown variant 'fast'"),
+        (
+            f"{COMMAND} --data none --variant baseline --baseline-variant baseline --optimized-variant optimized",
+            "--baseline-variant and --optimized-variant stand instead of it: --variant would have no effect; leave it out",
+        ),
+        (
+            f"{COMMAND} --data none --preset tiny --baseline-weights a --optimized-weights b",
+            "--baseline-weights and --optimized-weights stand instead of it: --preset would have no effect; leave it out",
+        ),
+        (f"{COMMAND} --data none --preset tiny --baseline-weights a", "a: no such folder"),
+        (f"{COMMAND} --data none --frame-policy stride", "none/dataset.json"),
     ],
 )
 def test_a_mistake_is_told_in_one_line(

@@ -20,10 +20,16 @@ NOTHING = Measured(None, None)
 
 
 def measured(
-    video: Model = VIDEO, events: Model = EVENTS, *, window: EventWindow | None = WINDOW, swapped: bool = False, noise: float = 0.01
+    video: Model = VIDEO,
+    events: Model = EVENTS,
+    *,
+    window: EventWindow | None = WINDOW,
+    swapped: bool = False,
+    noise: float = 0.01,
+    disturbed: int = 0,
 ) -> Measured:
-    equal = account(make_models(video, events, own=False, tokens=50, window=window, swapped=swapped, noise=noise))
-    own = account(make_models(video, events, window=window, swapped=swapped, noise=noise))
+    equal = account(make_models(video, events, own=False, tokens=50, window=window, swapped=swapped, noise=noise, disturbed=disturbed))
+    own = account(make_models(video, events, window=window, swapped=swapped, noise=noise, disturbed=disturbed))
     return Measured(equal, own, (("a red car", "a blue car"), ("a tree", "a tree stands")))
 
 
@@ -74,7 +80,7 @@ RIGHT: dict[int, dict[str, str]] = {
     10: {"size of pixel values": "301", "size of features": "395", "size of an event image": "922"},
     12: {"width of a feature": "1024", "size of the features of all frames": "4"},
     14: {"time of a token, EventGPT": "0.000"},
-    15: {"total, EventGPT": "3.06"},
+    15: {"total, EventGPT": "3.07"},
     17: {"most time of all, Video-LLaVA": "620"},
     18: {"hour of the last update": "2026-01-23 15:05"},
     20: {"samples done, Video-LLaVA": "200", "samples done, EventGPT": "200"},
@@ -108,6 +114,40 @@ def test_what_is_of_the_world_this_measurement_answers(number: int) -> None:
     assert check(number, measured(noise=0)).answer == "does not hold"
     if HERE[number]:
         assert check(number, measured(noise=0), HERE[number]).answer == "holds"
+
+
+def test_a_vision_stage_that_rounds_to_what_is_said_is_that() -> None:
+    for seconds, answer in ((0.049, "holds"), (0.051, "does not hold")):
+        assert check(19, measured(replace(VIDEO, vision=seconds), noise=0)).answer == answer
+
+
+def test_times_of_an_invalid_session_decide_nothing_and_those_of_the_other_do() -> None:
+    fit, disturbed = measured(noise=0), measured(noise=0, disturbed=3)
+    assert fit.equal is not None and disturbed.own is not None and disturbed.own.invalid
+    assert (check(19, disturbed).answer, check(19, disturbed).found) == ("cannot be told here", statements.UNTOLD)
+    assert check(19, replace(disturbed, own=fit.own)).found == "80.0 ms"
+    assert "of Video-LLaVA's time" not in check(3, disturbed).told and not check(6, disturbed).told
+
+
+def test_what_disturbs_takes_no_token_from_an_answer() -> None:
+    told = check(22, measured(noise=0, disturbed=3))
+    assert told.answer == "does not hold" and told.told.startswith("what disturbed the session took time, and no token")
+    assert check(22, measured(noise=0, disturbed=3), HERE[22]).answer == "holds"
+
+
+def test_a_share_of_one_session_is_told_of_that_one_alone() -> None:
+    assert check(3, replace(measured(), own=None)).told.endswith("of the difference, at equal length")
+
+
+def test_a_quotient_is_a_speedup_where_it_is_on_the_same_side_of_1() -> None:
+    assert check(15).found == "0.32, beside a speedup of 5.1x"
+    assert check(15, changed={"speedup": "0.3"}).answer == "holds"
+    assert check(15, changed={"speedup": "0.3", "total, EventGPT": "4.0"}).answer == "does not hold"
+
+
+def test_drafts_are_free_only_as_far_as_rounding_lets_them() -> None:
+    assert check(14, changed={"time of a token, EventGPT": "0.0"}).answer == "holds"
+    assert check(14, changed={"time of a token, EventGPT": "0.1"}).answer == "does not hold"
 
 
 def test_a_stage_over_its_tokens_is_held_against_a_further_token() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -31,6 +31,7 @@ def read_index(folder: Path) -> list[dict[str, Any]]:
         raise UserError(f"{file} is damaged ({error}); make the scenes again") from error
     if not (isinstance(entries, list) and entries and all(map(_is_entry, entries))):
         raise UserError(f"{file} is no list of scenes; give a folder that `evbench scenes make` has made")
+    _require_distinct(entries, file)
     return entries
 
 
@@ -45,6 +46,18 @@ def caption(entry: dict[str, Any], model: str, question: str) -> str | None:
     """What should be answered. None to a question that is none of ours."""
     turns = [turn["value"] for turn in entry[TURNS[model]]]
     return dict(zip(turns[::2], turns[1::2], strict=True)).get(question)
+
+
+def _require_distinct(entries: Sequence[dict[str, Any]], file: Path) -> None:
+    """Raises UserError if two entries name the same input: a scene counts as independent of all others."""
+    seen: dict[Path, str] = {}
+    for entry in entries:
+        raw: Any = entry.get("event_data")
+        named = [*(of_model(entry) for of_model in INPUTS.values()), *([Path(raw)] if _is_inside(raw) else [])]
+        for path in dict.fromkeys(named):
+            if path in seen:
+                raise UserError(f"{file}: {seen[path]} and {entry['id']} are both of {path}; leave one of them out, they are one scene")
+            seen[path] = entry["id"]
 
 
 def _is_entry(entry: Any) -> bool:
