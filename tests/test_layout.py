@@ -77,20 +77,20 @@ MAY_IMPORT: dict[str, set[str]] = {
     "torture": {"errors", "files", "encoding"},
     "frames": {"errors", "machine", "variants", "pipelines", "render", "torture"},
     "script": {"errors", "files", "encoding"},
-    "rendering": {"script", "results", "machine", "units", "pipelines"},
+    "rendering": {"script", "results", "machine", "units", "pipelines", "kernels"},
     "decoding": {"script", "errors", "results", "machine", "measure", "rendering", "units", "pipelines"},
     "workload": DATA | {"event_window", "machine", "sample", "pipelines", "scenes"},
     "journal": DATA | {"files", "encoding"},
     "session": DATA
     | {"machine", "schedule", "statistics", "judge", "conditions", "journal", "measure", "outputs", "worker", "traces", "pipelines"},
     "console": set(),
-    "options": {"errors", "results", "workload", "session"},
+    "options": {"errors", "results", "workload", "session", "variants"},
     "ladder": {"errors", "results", "variants", "statistics", "judge", "signs"},
     "ladder_report": {"results", "judge", "ladder", "render", "report", "units"},
     "models": {"results", "statistics", "judge", "scenes"},
     "published": set(),
     "statements": {"results", "statistics", "models", "published", "units"},
-    "models_report": {"results", "models", "published", "statements", "render", "units"},
+    "models_report": {"results", "variants", "judge", "models", "published", "statements", "render", "units"},
     "compare": EVERYTHING
     - {
         "cli",
