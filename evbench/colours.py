@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import numpy.typing as npt
 
@@ -29,3 +31,21 @@ def to_rgb(red: float, blue: float) -> Matrix:
 def conversion(meant: tuple[float, float], made: tuple[float, float]) -> Matrix:
     """Matrix of RGB as one standard makes it -> as the other makes it, of the same video."""
     return np.asarray(to_rgb(*meant) @ np.linalg.inv(to_rgb(*made)))
+
+
+Array = npt.NDArray[np.floating]
+
+
+def _converted(to: tuple[float, float], of: tuple[float, float]) -> Callable[[Array], Array]:
+    """RGB that one matrix made, as the other one makes it."""
+    change = conversion(to, of)
+    return lambda frames: np.asarray(frames @ change.T)
+
+
+CHANGES: dict[str, Callable[[Array], Array]] = {
+    "red and blue exchanged": lambda frames: frames[..., ::-1],
+    "BT.601 taken for BT.709": _converted(BT709, BT601),
+    "BT.709 taken for BT.601": _converted(BT601, BT709),
+    "limited range taken for full": lambda frames: frames * (219 / 255) + 16,
+    "full range taken for limited": lambda frames: (frames - 16) * (255 / 219),
+}

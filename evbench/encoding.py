@@ -1,14 +1,16 @@
-"""Frozen dataclasses to JSON and back. Standard library only."""
+"""Frozen dataclasses to JSON and back, and files written whole or not at all. Standard library only."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 import math
+import os
 import types
 import typing
 from enum import StrEnum
 from functools import cache
+from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 Decoded = TypeVar("Decoded")
@@ -68,3 +70,13 @@ def _hints(kind: type[Any]) -> dict[str, Any]:
     """Field -> type, in order."""
     hints = typing.get_type_hints(kind)
     return {field.name: hints[field.name] for field in dataclasses.fields(kind)}
+
+
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Write `content`, text as UTF-8, whole or not at all. What stood there stays until then. Raises OSError."""
+    unfinished = path.with_name(path.name + ".part")
+    try:
+        unfinished.write_bytes(content.encode() if isinstance(content, str) else content)
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)

@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from evbench.encoding import from_json, to_json
+from evbench.encoding import from_json, to_json, write_whole
 from evbench.errors import UserError
-from evbench.files import write_whole
 
 FORMAT = 7
 """Raised whenever a file written before could no longer be read. 1: first. 2: blocks, runs without barriers, several samples. 3: outputs
@@ -374,7 +373,7 @@ class Proof:
     """Whether a run really did one part as its variant chose."""
 
     part: str
-    """Of `evbench.variants.CHOICES`, or `decoding`."""
+    """Of `evbench.variants.choices.CHOICES`, or `decoding`."""
     choice: str
     active: bool
     evidence: str
@@ -637,3 +636,15 @@ def read(path: Path) -> Result:
         return from_json(Result, content, "result")
     except ValueError as error:
         raise UserError(f"{file} is not a result of evbench: {error}") from error
+
+
+SWAPPED = "swapped/"
+"""In front of the name of a stage that was fed with the baseline's input. Without it, each stage was fed by the one before."""
+
+
+@dataclass(frozen=True)
+class Delay:
+    """One stage takes longer, by a share of the time that it takes."""
+
+    stage: str
+    share: float

@@ -6,7 +6,7 @@ from typing import Any
 
 from evbench.results import Workload
 from evbench.stages import Pipeline
-from evbench.variants import Variant
+from evbench.variants.choices import Variant
 
 
 def build(variant: Variant, workload: Workload, dtype: str | None = None) -> Pipeline[Any, Any, Any]:

@@ -20,20 +20,23 @@ from transformers import AutoTokenizer, CLIPImageProcessor, CLIPVisionConfig, CL
 
 from evbench.errors import UserError
 from evbench.kernels.gelu_means import gelu_means
-from evbench.pipelines import attention, checkpoint, event_files, events, presets
+from evbench.pipelines import attention
 from evbench.pipelines.capture import Replayed
-from evbench.pipelines.clip import FusedClip, Steps, kernel_steps, torch_steps
-from evbench.pipelines.dali_pixels import DaliValues
-from evbench.pipelines.event_images import RENDERERS, Images, Pixels
-from evbench.pipelines.event_painter import EventMaps
-from evbench.pipelines.folder import CONSTANTS, read_config
-from evbench.pipelines.generate import GENERATORS
-from evbench.pipelines.language import LanguageModel
-from evbench.pipelines.pixels import FusedValues, PixelValues, Recipe, exact_values, pixel_values, quantum
-from evbench.pipelines.question import kept
+from evbench.pipelines.checkpoints import checkpoint, presets
+from evbench.pipelines.checkpoints.folder import CONSTANTS, read_config
+from evbench.pipelines.generate.language import LanguageModel
+from evbench.pipelines.generate.loops import GENERATORS
+from evbench.pipelines.load import decoders, event_files
+from evbench.pipelines.load.decoders import RENDERERS
+from evbench.pipelines.load.event_images import Images, Pixels
+from evbench.pipelines.load.event_painter import EventMaps
+from evbench.pipelines.preprocess.dali_pixels import DaliValues
+from evbench.pipelines.preprocess.pixels import FusedValues, PixelValues, Recipe, exact_values, pixel_values, quantum
+from evbench.pipelines.preprocess.question import kept
+from evbench.pipelines.vision.clip import FusedClip, Steps, kernel_steps, torch_steps
 from evbench.results import Work, Workload
 from evbench.stages import Answer, Mark
-from evbench.variants import Variant
+from evbench.variants.choices import Variant
 
 PROMPT = (
     "A chat between a curious human and an artificial intelligence assistant. The assistant gives helpful, detailed, and polite "
@@ -300,7 +303,7 @@ def loader(variant: Variant, workload: Workload) -> Callable[[Path], tuple[Image
     """
     window = workload.window
     if window is None:
-        read = events.reader(variant.decode, workload.device)
+        read = decoders.reader(variant.decode, workload.device)
         return lambda path: (read(path), Work())
     render = RENDERERS[variant.render](workload.device)
 

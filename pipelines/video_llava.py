@@ -22,19 +22,21 @@ from transformers import (
 )
 
 from evbench.errors import UserError
-from evbench.pipelines import attention, checkpoint, presets
+from evbench.pipelines import attention
 from evbench.pipelines.capture import Replayed
-from evbench.pipelines.clip import FusedClip, Steps, kernel_steps, torch_steps
-from evbench.pipelines.dali_pixels import DaliValues
-from evbench.pipelines.folder import read_config, weight_files
-from evbench.pipelines.generate import GENERATORS
-from evbench.pipelines.language import LanguageModel
-from evbench.pipelines.pixels import FusedValues, PixelValues, Recipe, exact_values, pixel_values, quantum
-from evbench.pipelines.question import kept
-from evbench.pipelines.video import DecodeMany, Frames, decoder
+from evbench.pipelines.checkpoints import checkpoint, presets
+from evbench.pipelines.checkpoints.folder import read_config, weight_files
+from evbench.pipelines.generate.language import LanguageModel
+from evbench.pipelines.generate.loops import GENERATORS
+from evbench.pipelines.load.decoders import decoder
+from evbench.pipelines.load.video import DecodeMany, Frames
+from evbench.pipelines.preprocess.dali_pixels import DaliValues
+from evbench.pipelines.preprocess.pixels import FusedValues, PixelValues, Recipe, exact_values, pixel_values, quantum
+from evbench.pipelines.preprocess.question import kept
+from evbench.pipelines.vision.clip import FusedClip, Steps, kernel_steps, torch_steps
 from evbench.results import Work, Workload
 from evbench.stages import Answer, Mark
-from evbench.variants import Variant
+from evbench.variants.choices import Variant
 
 
 @dataclass(frozen=True)

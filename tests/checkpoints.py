@@ -9,7 +9,7 @@ from typing import Any
 
 from evbench.pipelines.video_llava import VideoLlava
 from evbench.results import Workload
-from evbench.variants import parse
+from evbench.variants.choices import parse
 from tests.examples import CLIP
 
 

@@ -15,18 +15,18 @@ from pathlib import Path
 
 import pytest
 
-from evbench.cli import main
+from evbench.cli.main import main
 
 
 def evbench(arguments: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "evbench.cli", *shlex.split(arguments)]
+    command = [sys.executable, "-m", "evbench.cli.main", *shlex.split(arguments)]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=600, env=os.environ | environment)
 
 
 @contextmanager
 def interruptible(arguments: str, folder: Path) -> Iterator[subprocess.Popen[str]]:
     """The command, running; it heeds Ctrl-C as on a terminal. Killed at the end if it still runs."""
-    command = [sys.executable, "-m", "evbench.cli", *shlex.split(arguments)]
+    command = [sys.executable, "-m", "evbench.cli.main", *shlex.split(arguments)]
     # A shell that starts this test in the background has told its children to ignore the signal.
     heed = partial(signal.signal, signal.SIGINT, signal.default_int_handler)
     pipe = subprocess.PIPE

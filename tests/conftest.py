@@ -22,7 +22,7 @@ import av
 import numpy as np
 import pytest
 
-from evbench import sample, torture
+from evbench.inputs import sample, torture
 from tests.h264 import write
 
 MakeClip = Callable[..., Path]

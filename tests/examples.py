@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from evbench import results, sample
-from evbench.preparations import NOTHING
+from evbench import results
+from evbench.inputs import sample
 from evbench.results import (
     STAGES,
     Block,
@@ -38,6 +38,7 @@ from evbench.results import (
 )
 from evbench.scenes.draw import draw, pack
 from evbench.scenes.world import imagine
+from evbench.worker.preparations import NOTHING
 
 
 def drawn_sample(seconds: tuple[float, ...]) -> npt.NDArray[np.uint8]:

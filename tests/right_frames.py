@@ -7,8 +7,8 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from evbench.pipelines.video import POLICIES, Frames
-from evbench.torture import SWATCHES, Picture, TortureClip, read_bar_code, swatch_edges
+from evbench.inputs.torture import SWATCHES, Picture, TortureClip, read_bar_code, swatch_edges
+from evbench.pipelines.load.video import POLICIES, Frames
 
 COLOUR_ERROR = 4.0
 """Levels of 255. PyAV rounds down, up to 3 levels of them; the wrong matrix or range makes more than 8."""

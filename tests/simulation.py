@@ -9,10 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from evbench.conditions import Findings
-from evbench.journal import Happened, Journal, Opening
-from evbench.observe import Observation
-from evbench.preparations import NOTHING
+from evbench.machine.conditions import Findings
 from evbench.results import (
     FORMAT,
     STAGES,
@@ -33,10 +30,12 @@ from evbench.results import (
     Work,
     Workload,
 )
-from evbench.session import Setting, Sitting
-from evbench.traces.record import Order
-from evbench.variants import parse
-from evbench.worker import Measure, Stream
+from evbench.session.journal import Happened, Journal, Opening
+from evbench.session.session import Setting, Sitting
+from evbench.variants.choices import parse
+from evbench.worker.messages import Measure, Order, Stream
+from evbench.worker.observe import Observation
+from evbench.worker.preparations import NOTHING
 from tests.examples import GREEDY, PRESERVED, make_trace
 
 SECONDS = {"load": 0.1, "preprocess": 0.05, "vision": 0.08, "generate": 0.4}

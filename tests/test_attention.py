@@ -9,12 +9,12 @@ import torch
 from transformers import AttentionInterface, CLIPVisionConfig, CLIPVisionModel, LlamaConfig, LlamaForCausalLM
 
 from evbench.errors import UserError
-from evbench.machine import NEEDS
+from evbench.machine.machine import NEEDS
 from evbench.pipelines import attention
 from evbench.pipelines.attention import ATTEND, for_transformers, implementation, of_tower, require, tower
-from evbench.pipelines.checkpoint import seeded
-from evbench.pipelines.presets import PRESETS, vision_config
-from evbench.variants import CHOICES
+from evbench.pipelines.checkpoints.checkpoint import seeded
+from evbench.pipelines.checkpoints.presets import PRESETS, vision_config
+from evbench.variants.choices import CHOICES
 from tests.devices import DEVICE
 
 pytestmark = pytest.mark.device

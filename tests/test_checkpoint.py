@@ -10,12 +10,12 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from evbench import sample
 from evbench.errors import UserError
-from evbench.pipelines.checkpoint import fingerprint, seeded
-from evbench.pipelines.folder import MODEL_TYPES, read_config, weight_files
+from evbench.inputs import sample
+from evbench.pipelines.checkpoints.checkpoint import fingerprint, seeded
+from evbench.pipelines.checkpoints.folder import MODEL_TYPES, read_config, weight_files
 from evbench.pipelines.video_llava import VideoLlava
-from evbench.variants import parse
+from evbench.variants.choices import parse
 from tests.checkpoints import change_config, save_tiny_video_llava, tiny_video_llava
 
 

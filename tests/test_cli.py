@@ -15,15 +15,18 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from evbench import __version__, compare, journal, results, sample, trace_report
-from evbench.cli import main
-from evbench.compare import ALIGNED, AS_IT_RAN
-from evbench.judge import judge
-from evbench.pipelines import video
+from evbench import __version__, results
+from evbench.cli.main import main
+from evbench.inputs import sample
+from evbench.pipelines.load import video
+from evbench.report import traces
 from evbench.results import STAGES, Result
-from evbench.schedule import slots
+from evbench.session import compare, journal
+from evbench.session.compare import ALIGNED, AS_IT_RAN
+from evbench.session.schedule import slots
 from evbench.traces import chrome
 from evbench.traces.timeline import Timeline
+from evbench.verdict.judge import judge
 from tests.checkpoints import change_config, save_tiny_video_llava
 from tests.command import evbench, interruptible, kill_a_worker, refused, wait_for
 from tests.examples import MACHINE, make_result, make_session, make_side
@@ -249,7 +252,7 @@ def test_earlier_results_can_be_sides(session: Session, monkeypatch: pytest.Monk
     assert retold[0].splitlines()[3:] == told[0].splitlines()[3:], "all but the date and the command"
     notes = next(part for part in told if part.startswith("Notes"))
     untraced = "\n".join(line for line in notes.split("\n") if not line.startswith(("- Traces", "- trace-")))
-    traced = (trace_report.WENT, trace_report.SPENT, trace_report.ONLY)
+    traced = (traces.WENT, traces.SPENT, traces.ONLY)
     expected = [untraced if part is notes else part for part in told[1:] if not part.startswith(traced)]
     assert retold[1:] == expected, "traces stay where they are"
     assert results.read(folder.parent / "again").baseline.trace is None
@@ -341,7 +344,7 @@ def test_several_samples_are_run_and_counted_as_samples(tmp_path: Path) -> None:
     result = results.read(tmp_path / "out")
     assert [run.path for run in result.baseline.workload.samples] == ["one", "two"]
     assert [block.sample for block in result.sessions[0].blocks if not block.disturbances] == [0, 1, 0, 1]
-    answers = {sample: {run.tokens for run in result.baseline.runs if run.sample == sample} for sample in (0, 1)}
+    answers = {number: {run.tokens for run in result.baseline.runs if run.sample == number} for number in (0, 1)}
     assert all(len(tokens) == 1 for tokens in answers.values())
     assert answers[0] != answers[1], "they are different samples"
 
@@ -617,9 +620,9 @@ def test_a_folder_that_cannot_be_written_is_refused(
 def test_a_model_that_cannot_fit_is_refused_at_once(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    from evbench import machine
+    from evbench.machine import machine as this_machine
 
-    monkeypatch.setattr(machine, "_memory_bytes", lambda: 16 * 2**30)
+    monkeypatch.setattr(this_machine, "_memory_bytes", lambda: 16 * 2**30)
     line = refused(f"{COMPARE} --preset 7b --out {tmp_path}/out", monkeypatch, capsys)
     assert "need 27 GiB, this machine has 16" in line
 

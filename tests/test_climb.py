@@ -12,14 +12,17 @@ from pathlib import Path
 
 import pytest
 
-from evbench import climb, compare, journal, ladder, machine, results
-from evbench.cli import main
+from evbench import results
+from evbench.cli.main import main
 from evbench.errors import UserError
-from evbench.judge import Verdict
+from evbench.machine import machine
 from evbench.results import FORMAT, Result, Workload
-from evbench.session import Listener, Setting, Sitting
-from evbench.variants import effective, parse
-from evbench.worker import WorkerDied, WorkerGaveUp
+from evbench.session import compare, journal, ladder
+from evbench.session.session import Listener, Setting, Sitting
+from evbench.variants.choices import effective, parse
+from evbench.verdict import ladder as verdict_ladder
+from evbench.verdict.judgement import Verdict
+from evbench.worker.client import WorkerDied, WorkerGaveUp
 from tests.command import evbench, interruptible, kill_a_worker, refused, wait_for
 from tests.simulation import OUTPUTS, PLAN, Noise, SimulatedMachine, simulated_workload
 
@@ -90,13 +93,13 @@ def simulated(monkeypatch: pytest.MonkeyPatch) -> SimulatedComparisons:
     return made
 
 
-def asked_for(folder: Path, resume: bool = False, upper: str = "fast-pixels", leave_one_out: bool = True) -> climb.Asked:
+def asked_for(folder: Path, resume: bool = False, upper: str = "fast-pixels", leave_one_out: bool = True) -> ladder.Asked:
     numbers = count()
     lower, top = parse("baseline"), parse(upper)
-    return climb.Asked(
+    return ladder.Asked(
         lower=lower,
         upper=top,
-        steps=ladder.plan(lower, top, "video", leave_one_out),
+        steps=verdict_ladder.plan(lower, top, "video", leave_one_out),
         workload=simulated_workload(),
         plan=replace(PLAN, trace_tokens=0),
         smallest={},
@@ -113,7 +116,7 @@ NAMES = ["1-decode-threaded", "2-preprocess-direct", "whole", "without-decode-th
 
 def test_each_comparison_has_a_folder_and_what_came_of_all_is_written(simulated: SimulatedComparisons, tmp_path: Path) -> None:
     told = Told()
-    rungs = climb.climb(asked_for(tmp_path / "out"), told)
+    rungs = ladder.climb(asked_for(tmp_path / "out"), told)
     assert simulated.asked == [(name, False) for name in NAMES]
     assert {path.name for path in (tmp_path / "out").iterdir()} == {*NAMES, "ladder.json", "ladder.md"}
     assert {rung.step.name: rung.claim for rung in rungs} == {
@@ -123,7 +126,7 @@ def test_each_comparison_has_a_folder_and_what_came_of_all_is_written(simulated:
         "without-decode-threaded": Verdict.FASTER,
         "without-preprocess-direct": Verdict.SAME,
     }
-    assert climb.read(tmp_path / "out").rungs == rungs
+    assert ladder.read(tmp_path / "out").rungs == rungs
     assert "- preprocess=direct does not pay on the way up: 95 % interval" in (tmp_path / "out" / "ladder.md").read_text(encoding="utf-8")
     assert [line.partition(": FASTER")[0].partition(": SAME")[0] for line in told.said if "comparisons: " in line] == [
         f"{place} of 4 comparisons: {name}" for place, name in enumerate(NAMES, 1)
@@ -133,9 +136,9 @@ def test_each_comparison_has_a_folder_and_what_came_of_all_is_written(simulated:
 
 
 def test_the_file_has_for_each_rung_what_a_program_may_ask(simulated: SimulatedComparisons, tmp_path: Path) -> None:
-    climb.climb(asked_for(tmp_path / "out"), Told())
+    ladder.climb(asked_for(tmp_path / "out"), Told())
     content = json.loads((tmp_path / "out" / "ladder.json").read_text(encoding="utf-8"))
-    assert content["format"] == climb.FORMAT
+    assert content["format"] == ladder.FORMAT
     assert content["opening"]["choices"]["to"]["name"] == "fast-pixels"
     first = content["rungs"][0]
     assert (first["step"]["name"], first["step"]["folder"], first["step"]["parts"]) == (
@@ -157,23 +160,23 @@ def test_the_file_has_for_each_rung_what_a_program_may_ask(simulated: SimulatedC
 def test_an_interrupted_ladder_keeps_what_ended_and_goes_on(simulated: SimulatedComparisons, tmp_path: Path) -> None:
     simulated.ends = {"2-preprocess-direct": KeyboardInterrupt()}
     with pytest.raises(KeyboardInterrupt):
-        climb.climb(asked_for(tmp_path / "out"), Told())
-    kept = climb.read(tmp_path / "out")
+        ladder.climb(asked_for(tmp_path / "out"), Told())
+    kept = ladder.read(tmp_path / "out")
     assert [rung.step.name for rung in kept.rungs if rung.outcome is not None] == ["1-decode-threaded"]
     assert kept.rungs[0].claim is Verdict.FASTER
     assert "| not run yet |" in (tmp_path / "out" / "ladder.md").read_text(encoding="utf-8")
     ended = (tmp_path / "out" / "1-decode-threaded" / "result.json").read_bytes()
 
     simulated.ends, simulated.asked = {}, []
-    rungs = climb.climb(asked_for(tmp_path / "out", resume=True), Told())
+    rungs = ladder.climb(asked_for(tmp_path / "out", resume=True), Told())
     assert simulated.asked == [("2-preprocess-direct", True), ("whole", False), ("without-decode-threaded", False)]
     assert rungs[0] == kept.rungs[0]
     assert (tmp_path / "out" / "1-decode-threaded" / "result.json").read_bytes() == ended
     assert all(rung.outcome is not None for rung in rungs)
-    assert climb.read(tmp_path / "out").opening == kept.opening
+    assert ladder.read(tmp_path / "out").opening == kept.opening
 
     simulated.asked = []
-    assert climb.climb(asked_for(tmp_path / "out", resume=True), Told()) == rungs
+    assert ladder.climb(asked_for(tmp_path / "out", resume=True), Told()) == rungs
     assert simulated.asked == [], "all of it had ended"
 
 
@@ -181,65 +184,65 @@ def test_an_interrupted_ladder_keeps_what_ended_and_goes_on(simulated: Simulated
 def test_a_dead_worker_costs_its_rung_only_and_is_tried_again(simulated: SimulatedComparisons, tmp_path: Path, error: Exception) -> None:
     simulated.ends = {"2-preprocess-direct": error}
     told = Told()
-    rungs = climb.climb(asked_for(tmp_path / "out"), told)
+    rungs = ladder.climb(asked_for(tmp_path / "out"), told)
     assert [name for name, _ in simulated.asked] == NAMES
-    assert ladder.exit_code(rungs) == 1
-    assert rungs[1].outcome == ladder.failed(str(error))
+    assert verdict_ladder.exit_code(rungs) == 1
+    assert rungs[1].outcome == verdict_ladder.failed(str(error))
     assert f"2 of 4 comparisons: 2-preprocess-direct: could not be run: {error}" in told.said
     assert f"Whether preprocess=direct pays on the way up could not be measured: {error}." in (tmp_path / "out" / "ladder.md").read_text()
 
     simulated.ends, simulated.asked = {}, []
-    rungs = climb.climb(asked_for(tmp_path / "out", resume=True), Told())
+    rungs = ladder.climb(asked_for(tmp_path / "out", resume=True), Told())
     assert simulated.asked == [("2-preprocess-direct", True)]
-    assert ladder.exit_code(rungs) == 0
+    assert verdict_ladder.exit_code(rungs) == 0
 
 
 def test_a_wrong_that_is_not_of_one_rung_ends_the_ladder(simulated: SimulatedComparisons, tmp_path: Path) -> None:
     simulated.ends = {"2-preprocess-direct": UserError("another evbench is measuring on this CPU")}
     with pytest.raises(UserError, match="another evbench"):
-        climb.climb(asked_for(tmp_path / "out"), Told())
+        ladder.climb(asked_for(tmp_path / "out"), Told())
     assert [name for name, _ in simulated.asked] == NAMES[:2]
-    assert climb.read(tmp_path / "out").rungs[0].outcome is not None
+    assert ladder.read(tmp_path / "out").rungs[0].outcome is not None
 
 
 def test_a_folder_with_a_ladder_is_left_alone_unless_it_is_resumed(simulated: SimulatedComparisons, tmp_path: Path) -> None:
-    climb.climb(asked_for(tmp_path / "out"), Told())
+    ladder.climb(asked_for(tmp_path / "out"), Told())
     with pytest.raises(UserError, match="holds an earlier ladder; go on with it by --resume"):
-        climb.climb(asked_for(tmp_path / "out"), Told())
+        ladder.climb(asked_for(tmp_path / "out"), Told())
     with pytest.raises(UserError, match="holds an earlier session"):
-        climb.climb(asked_for(tmp_path / "out" / "whole"), Told())
+        ladder.climb(asked_for(tmp_path / "out" / "whole"), Told())
     assert len(simulated.asked) == 4
 
 
 def test_resume_asks_for_the_same(simulated: SimulatedComparisons, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"--resume: cannot read .*ladder\.json .*; give the --out of a ladder that was interrupted"):
-        climb.climb(asked_for(tmp_path, resume=True), Told())
+        ladder.climb(asked_for(tmp_path, resume=True), Told())
     folder = tmp_path / "out"
-    climb.climb(asked_for(folder), Told())
+    ladder.climb(asked_for(folder), Told())
     with pytest.raises(UserError, match=r"choices\.to\.name 'fast-pixels' and 'fast-vision'; choices\.to\.vision 'eager' and 'compile'"):
-        climb.climb(asked_for(folder, resume=True, upper="fast-vision"), Told())
+        ladder.climb(asked_for(folder, resume=True, upper="fast-vision"), Told())
     with pytest.raises(UserError, match=r"plan\.blocks 10 and 11"):
-        climb.climb(replace(asked_for(folder, resume=True), plan=replace(PLAN, trace_tokens=0, blocks=11)), Told())
+        ladder.climb(replace(asked_for(folder, resume=True), plan=replace(PLAN, trace_tokens=0, blocks=11)), Told())
     with pytest.raises(UserError, match=r"workloads\.from\.new_tokens 3 and 4"):
-        climb.climb(replace(asked_for(folder, resume=True), workload=replace(simulated_workload(), new_tokens=4)), Told())
+        ladder.climb(replace(asked_for(folder, resume=True), workload=replace(simulated_workload(), new_tokens=4)), Told())
     assert len(simulated.asked) == 4
 
 
 def test_a_folder_that_holds_another_comparison_is_not_taken_for_the_rung(simulated: SimulatedComparisons, tmp_path: Path) -> None:
     folder = tmp_path / "out"
-    climb.climb(asked_for(folder), Told())
+    ladder.climb(asked_for(folder), Told())
     (folder / "whole" / "result.json").write_bytes((folder / "1-decode-threaded" / "result.json").read_bytes())
     with pytest.raises(UserError, match=r"out/whole: --resume: .*choices\.optimized\.name 'baseline\+decode=threaded' and 'fast-pixels'"):
-        climb.climb(asked_for(folder, resume=True), Told())
+        ladder.climb(asked_for(folder, resume=True), Told())
 
 
 def test_leaving_one_out_can_be_added_later_and_a_removed_folder_is_run_again(simulated: SimulatedComparisons, tmp_path: Path) -> None:
     folder = tmp_path / "out"
-    climb.climb(asked_for(folder, leave_one_out=False), Told())
+    ladder.climb(asked_for(folder, leave_one_out=False), Told())
     assert [name for name, _ in simulated.asked] == NAMES[:3]
     shutil.rmtree(folder / "whole")
     simulated.asked = []
-    climb.climb(asked_for(folder, resume=True), Told())
+    ladder.climb(asked_for(folder, resume=True), Told())
     assert simulated.asked == [("whole", False), ("without-decode-threaded", False)]
 
 
@@ -255,17 +258,17 @@ def test_leaving_one_out_can_be_added_later_and_a_removed_folder_is_run_again(si
 def test_a_damaged_file_is_told(tmp_path: Path, content: str, told: str) -> None:
     (tmp_path / "ladder.json").write_text(content)
     with pytest.raises(UserError) as caught:
-        climb.read(tmp_path)
+        ladder.read(tmp_path)
     assert told in str(caught.value)
     assert str(caught.value).endswith("begin anew with another --out")
 
 
 def test_a_verdict_that_there_is_not_is_told_with_its_place(simulated: SimulatedComparisons, tmp_path: Path) -> None:
-    climb.climb(asked_for(tmp_path / "out"), Told())
+    ladder.climb(asked_for(tmp_path / "out"), Told())
     file = tmp_path / "out" / "ladder.json"
     file.write_text(file.read_text(encoding="utf-8").replace('"claim": "FASTER"', '"claim": "FAST"'), encoding="utf-8")
     with pytest.raises(UserError, match=r"is damaged \(ladder\.rungs\[0\]\.outcome\.total\.claim is 'FAST'\)"):
-        climb.read(tmp_path / "out")
+        ladder.read(tmp_path / "out")
 
 
 # The command.
@@ -349,7 +352,7 @@ def test_a_ladder_on_this_machine_that_is_interrupted_and_loses_a_worker(tmp_pat
         _, told = running.communicate(timeout=30)
     assert running.returncode == 130
     assert told.splitlines()[-1].endswith("To go on, give the same command with --out out --resume")
-    assert not any(rung.outcome for rung in climb.read(out).rungs)
+    assert not any(rung.outcome for rung in ladder.read(out).rungs)
     kept = journal.read(out / "1-decode-threaded").blocks
 
     with interruptible(f"{asked} --resume", tmp_path) as running:
@@ -358,7 +361,7 @@ def test_a_ladder_on_this_machine_that_is_interrupted_and_loses_a_worker(tmp_pat
         _, told = running.communicate(timeout=300)
     assert running.returncode == 1
     assert "2-preprocess-direct: could not be run: the worker of " in told
-    rungs = climb.read(out).rungs
+    rungs = ladder.read(out).rungs
     assert all(rung.outcome is not None for rung in rungs)
     assert [rung.step.name for rung in rungs if rung.claim is None] == ["2-preprocess-direct", "without-preprocess-direct"]
     assert journal.read(out / "1-decode-threaded").blocks[: len(kept)] == kept, "what was measured before the interrupt counts"
@@ -366,7 +369,7 @@ def test_a_ladder_on_this_machine_that_is_interrupted_and_loses_a_worker(tmp_pat
     done = evbench(f"{asked} --resume", tmp_path)
     assert done.returncode in (0, 3, 4, 6), done.stderr
     assert "Traceback" not in done.stdout + done.stderr
-    rungs = climb.read(out).rungs
+    rungs = ladder.read(out).rungs
     assert [rung.step.name for rung in rungs] == [*NAMES, "without-preprocess-direct"]
     for rung in rungs:
         assert rung.outcome is not None
@@ -388,4 +391,4 @@ def test_a_ladder_on_this_machine_that_is_interrupted_and_loses_a_worker(tmp_pat
     again = evbench(f"{asked} --resume", tmp_path)
     assert again.returncode == done.returncode
     assert again.stdout == done.stdout, "nothing is run again"
-    assert climb.read(out).rungs == rungs
+    assert ladder.read(out).rungs == rungs

@@ -9,18 +9,18 @@ import pytest
 import torch
 from transformers import CLIPVisionConfig, CLIPVisionModel
 
-from evbench import sample
 from evbench.errors import UserError
+from evbench.inputs import sample
 from evbench.kernels import tower_attention
 from evbench.pipelines import attention, capture
 from evbench.pipelines.attention import ATTEND
 from evbench.pipelines.build import build
 from evbench.pipelines.capture import Replayed
-from evbench.pipelines.checkpoint import seeded
-from evbench.pipelines.clip import FusedClip, Steps, kernel_steps, torch_steps
-from evbench.pipelines.presets import vision_config
+from evbench.pipelines.checkpoints.checkpoint import seeded
+from evbench.pipelines.checkpoints.presets import vision_config
+from evbench.pipelines.vision.clip import FusedClip, Steps, kernel_steps, torch_steps
 from evbench.results import Workload
-from evbench.variants import parse
+from evbench.variants.choices import parse
 from tests.devices import DEVICE
 from tests.examples import NOWHERE
 

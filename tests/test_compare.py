@@ -4,9 +4,9 @@ import dataclasses
 
 import pytest
 
-from evbench import compare
 from evbench.errors import UserError
 from evbench.results import Result, Role, VariantResult
+from evbench.session import compare
 from tests.examples import MACHINE, make_result, make_session, make_side
 
 LATER = "2026-02-02T00:00:00Z"

@@ -13,8 +13,8 @@ from typing import Any
 import pynvml
 import pytest
 
-from evbench import conditions, gpu
-from evbench.conditions import Both, CpuWatch, Findings, GpuWatch
+from evbench.machine import conditions, gpu
+from evbench.machine.conditions import Both, CpuWatch, Findings, GpuWatch
 
 QUIET = Findings((), ())
 TICK = os.sysconf("SC_CLK_TCK")

@@ -17,18 +17,18 @@ import torch
 from rich.console import Console
 from transformers import VideoLlavaVideoProcessor
 
-from evbench import sample, torture
 from evbench.colours import BT601, BT709, to_rgb
 from evbench.errors import UserError
-from evbench.pipelines import dali
+from evbench.inputs import sample, torture
 from evbench.pipelines.build import build
-from evbench.pipelines.dali import DEPARTS, DaliDecoder, copied, obstacle, repair
-from evbench.pipelines.pixels import Recipe, exact_values, pixel_values
-from evbench.pipelines.rewritten import Coded, coded_picture
-from evbench.pipelines.rounding import rounding
-from evbench.pipelines.video import POLICIES, decode_plain, mixed, opened, probe
-from evbench.render import Table, to_rich
-from evbench.variants import parse
+from evbench.pipelines.load import dali
+from evbench.pipelines.load.dali import DEPARTS, DaliDecoder, copied, obstacle, repair
+from evbench.pipelines.load.rewritten import Coded, coded_picture
+from evbench.pipelines.load.rounding import rounding
+from evbench.pipelines.load.video import POLICIES, decode_plain, mixed, opened, probe
+from evbench.pipelines.preprocess.pixels import Recipe, exact_values, pixel_values
+from evbench.report.render import Table, to_rich
+from evbench.variants.choices import parse
 from tests.checkpoints import tiny_video_llava
 from tests.conftest import MakeClip
 from tests.examples import CLIP, drawn_sample

@@ -12,13 +12,13 @@ import pytest
 import torch
 from PIL import Image, PngImagePlugin
 
-from evbench import sample
 from evbench.errors import UserError
-from evbench.pipelines import events
-from evbench.pipelines.dali_images import DaliImages
-from evbench.pipelines.dali_pixels import DaliValues
+from evbench.inputs import sample
 from evbench.pipelines.eventgpt import image_processor
-from evbench.pipelines.pixels import Recipe, exact_values, quantum
+from evbench.pipelines.load import decoders, png
+from evbench.pipelines.load.dali_images import DaliImages
+from evbench.pipelines.preprocess.dali_pixels import DaliValues
+from evbench.pipelines.preprocess.pixels import Recipe, exact_values, quantum
 from tests.devices import DEVICE
 
 pytest.importorskip("nvidia.dali")
@@ -64,7 +64,7 @@ def read(path: Path) -> list[np.ndarray]:
 
 
 def require_those_of_pil(path: Path) -> None:
-    for one, other in zip(read(path), events.read_plain(path).pixels, strict=True):
+    for one, other in zip(read(path), png.read_plain(path).pixels, strict=True):
         assert np.array_equal(one, other)
 
 
@@ -93,11 +93,11 @@ def test_a_pipeline_serves_several_samples_and_what_it_made_stays() -> None:
     decode = DaliImages(DEVICE)
     made = [decode(path) for path in (sample.EVENTS, sample.OTHER_EVENTS)]
     for one, path in zip(made, (sample.EVENTS, sample.OTHER_EVENTS), strict=True):
-        assert np.array_equal(torch.as_tensor(one.values()).cpu().numpy(), events.read_plain(path).values())
+        assert np.array_equal(torch.as_tensor(one.values()).cpu().numpy(), png.read_plain(path).values())
     assert len(decode._pipelines) == 1
 
 
-def png(levels: np.ndarray, colours: int) -> bytes:
+def png_bytes(levels: np.ndarray, colours: int) -> bytes:
     """A PNG of 16 bits: [height, width, channels] -> its bytes. `colours` as in its header."""
 
     def chunk(name: bytes, content: bytes) -> bytes:
@@ -112,10 +112,10 @@ def png(levels: np.ndarray, colours: int) -> bytes:
 @pytest.mark.parametrize(("channels", "colours"), [(1, 0), (3, 2), (2, 4), (4, 6)])
 def test_16_bits_are_refused_by_every_reader(channels: int, colours: int, tmp_path: Path) -> None:
     """PIL would take the upper 8, and DALI round."""
-    (tmp_path / "0.png").write_bytes(png(np.random.default_rng(0).integers(0, 2**16, (5, 7, channels)), colours))
+    (tmp_path / "0.png").write_bytes(png_bytes(np.random.default_rng(0).integers(0, 2**16, (5, 7, channels)), colours))
     for choice in ("plain", "threaded", "dali"):
         with pytest.raises(UserError, match=r"0\.png has more than 8 bits per channel"):
-            events.reader(choice, DEVICE)(tmp_path)
+            decoders.reader(choice, DEVICE)(tmp_path)
 
 
 def damaged(content: bytes, way: str) -> bytes:
@@ -142,14 +142,14 @@ def test_a_damaged_image_is_named(way: str, tmp_path: Path) -> None:
         decode(tmp_path)
     assert "\n" not in str(caught.value)
     (tmp_path / "1.png").write_bytes(whole)
-    assert np.array_equal(torch.as_tensor(decode(tmp_path).values()).cpu().numpy(), events.read_plain(tmp_path).values()), "and it goes on"
+    assert np.array_equal(torch.as_tensor(decode(tmp_path).values()).cpu().numpy(), png.read_plain(tmp_path).values()), "and it goes on"
 
 
 def test_an_image_that_only_dali_refuses_is_told_with_a_reader_that_does_not(tmp_path: Path) -> None:
     for number in range(3):
         noise().save(tmp_path / f"{number}.png")
     (tmp_path / "1.png").write_bytes(damaged((tmp_path / "1.png").read_bytes(), "no end"))
-    assert events.read_plain(tmp_path)
+    assert png.read_plain(tmp_path)
     with pytest.raises(UserError, match=r"/1\.png: DALI cannot decode it .*; use decode=threaded"):
         DaliImages(DEVICE)(tmp_path)
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 
-from evbench import decoding
 from evbench.errors import UserError
 from evbench.kernels import matvec
-from evbench.measure import HostStream
-from evbench.pipelines import capture, graph_loop, llama
+from evbench.microbenchmarks import decoding
+from evbench.pipelines import capture
 from evbench.pipelines.attention import ATTEND
+from evbench.pipelines.generate import graph_loop, llama
+from evbench.worker.measure import HostStream
 from tests import test_llama as small
 
 CLOCK_STEP = 1000

@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import pytest
 
-from evbench.demands import NAMES, Demand, decide_slower, decide_target, read
 from evbench.errors import UserError
 from evbench.results import STAGES
-from evbench.statistics import Interval, median_interval
+from evbench.verdict.demands import NAMES, Demand, decide_slower, decide_target, read
+from evbench.verdict.statistics import Interval, median_interval
 
 MODEL = "video-llava"
 

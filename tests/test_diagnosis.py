@@ -3,10 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from evbench import sample
-from evbench.diagnosis import CHANGES, explain_frames
-from evbench.equivalence import Array
-from evbench.pipelines.video import decode_plain
+from evbench.colours import CHANGES
+from evbench.inputs import sample
+from evbench.pipelines.load.video import decode_plain
+from evbench.verdict.equivalence import Array, explain_frames
 
 
 @pytest.fixture(scope="module")

@@ -10,20 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from evbench.equivalence import (
-    ELEMENT,
-    ROW,
-    WHOLE,
-    Finding,
-    Seen,
-    Sides,
-    compare_sample,
-    distance,
-    first_divergence,
-    merge,
-    worst,
-)
 from evbench.results import Check, Work
+from evbench.verdict.equivalence import ELEMENT, ROW, WHOLE, Finding, Seen, Sides, compare_sample, distance, first_divergence, merge, worst
 
 Arrays = dict[str, npt.NDArray[Any]]
 QUANTUM = 0.015
@@ -157,7 +145,7 @@ def test_a_baseline_far_from_the_reference_lets_nothing_pass() -> None:
 
 
 def test_the_edge_of_a_frame_is_looked_at() -> None:
-    from evbench.equivalence import _seen_by_model
+    from evbench.verdict.equivalence import _seen_by_model
 
     white = np.full((1, 450, 677, 3), 255, np.uint8)
     edged = white.copy()
@@ -337,7 +325,7 @@ def test_distance_is_counted_in_lines() -> None:
 def test_last_bits_are_rounded_as_torch_rounds_them(dtype: str) -> None:
     import torch
 
-    from evbench.equivalence import _rounded
+    from evbench.verdict.equivalence import _rounded
 
     values = np.random.default_rng(0).normal(scale=100, size=1000)
     expected = torch.from_numpy(values).to(torch.float32).to(getattr(torch, dtype)).double().numpy()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from evbench.pipelines.event_stream import EventStream
+from evbench.pipelines.load.event_stream import EventStream
 from evbench.scenes import event_camera
 from evbench.scenes.event_camera import REFRACTORY, Sensor, response, watch
 from evbench.scenes.world import Actor, imagine

@@ -14,10 +14,10 @@ import h5py
 import numpy as np
 import pytest
 
-from evbench import sample
 from evbench.errors import UserError
-from evbench.pipelines import event_files, event_images, event_readers
-from evbench.pipelines.event_readers import READERS
+from evbench.inputs import sample
+from evbench.pipelines.load import event_files, event_images, event_readers
+from evbench.pipelines.load.event_readers import READERS
 from tests.event_examples import HEIGHT, SAVE, WHOLE, WIDTH, Columns, make_events, save_hdf5, save_npy, save_npz
 
 

@@ -11,9 +11,10 @@ import pytest
 import torch
 
 from evbench.kernels import event_images as kernel
-from evbench.pipelines.event_images import RENDERERS, EventImages, PictureSize, loop
-from evbench.pipelines.event_painter import EventMaps, EventPainter, copied
-from evbench.pipelines.event_stream import EventStream
+from evbench.pipelines.load.decoders import RENDERERS
+from evbench.pipelines.load.event_images import EventImages, PictureSize, loop
+from evbench.pipelines.load.event_painter import EventMaps, EventPainter, copied
+from evbench.pipelines.load.event_stream import EventStream
 from tests.devices import DEVICE
 
 SHAPES = [(1, 1, 1, 1), (7, 5, 3, 5), (5000, 33, 47, 5), (2048, 64, 64, 2), (3333, 1, 300, 3), (12301, 260, 346, 5), (20000, 17, 31, 3)]

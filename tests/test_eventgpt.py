@@ -14,20 +14,21 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch.utils.flop_counter import FlopCounterMode
 
-from evbench import sample
 from evbench.errors import UserError
+from evbench.inputs import sample
 from evbench.kernels import event_images as event_kernels
-from evbench.pipelines import event_files, event_images, eventgpt, events
-from evbench.pipelines.event_images import EventImages, PictureSize
-from evbench.pipelines.event_painter import EventPainter
-from evbench.pipelines.event_stream import EventStream
+from evbench.microbenchmarks.rendering import require_nearly_equal
+from evbench.pipelines import eventgpt
+from evbench.pipelines.checkpoints.presets import byte_tokenizer
 from evbench.pipelines.eventgpt import POOLINGS, EventGPT, pool
-from evbench.pipelines.pixels import Recipe, exact_values, quantum
-from evbench.pipelines.presets import byte_tokenizer
-from evbench.rendering import require_nearly_equal
+from evbench.pipelines.load import decoders, event_files, event_images, png
+from evbench.pipelines.load.event_images import EventImages, PictureSize
+from evbench.pipelines.load.event_painter import EventPainter
+from evbench.pipelines.load.event_stream import EventStream
+from evbench.pipelines.preprocess.pixels import Recipe, exact_values, quantum
 from evbench.results import STAGES, Workload
 from evbench.stages import run_stages
-from evbench.variants import CHOICES, REFERENCE, Preprocess, parse
+from evbench.variants.choices import CHOICES, REFERENCE, Preprocess, parse
 from tests import raw_events
 from tests.devices import DEVICE
 from tests.examples import NOWHERE
@@ -90,7 +91,7 @@ def test_each_choice_says_the_same(baseline: EventGPT, change: str) -> None:
 
 
 def test_the_answer_depends_on_the_events(baseline: EventGPT, tmp_path: Path) -> None:
-    for file in events.find(sample.EVENTS):
+    for file in png.find(sample.EVENTS):
         Image.open(file).transpose(Image.Transpose.TRANSPOSE).save(tmp_path / file.name)
     street, _ = run_stages(baseline, sample.EVENTS, NEW_TOKENS)
     turned, _ = run_stages(baseline, tmp_path, NEW_TOKENS)
@@ -201,7 +202,7 @@ def test_pictures_of_several_sizes_are_preprocessed_each_as_if_alone(preprocess:
 
 @pytest.mark.device
 def test_the_kernel_takes_pictures_of_several_sizes_where_they_lie() -> None:
-    images = event_images.RENDERERS["triton"](DEVICE)(event_files.read(raw_events.stored(), raw_events.WINDOW), "own")
+    images = decoders.RENDERERS["triton"](DEVICE)(event_files.read(raw_events.stored(), raw_events.WINDOW), "own")
     processor = eventgpt.image_processor(32)
     preprocess = eventgpt.fused(processor, byte_tokenizer(300, {}), workload(device=DEVICE))
     inputs = preprocess(images, "What is it?")
@@ -308,8 +309,8 @@ def test_there_is_code_for_every_choice() -> None:
     assert set(eventgpt.ENCODERS) == set(CHOICES["vision"])
     assert set(eventgpt.PREPROCESSORS) == {*CHOICES["preprocess"], REFERENCE.preprocess}
     assert set(eventgpt.POOLINGS) == set(CHOICES["pooling"])
-    assert set(event_images.RENDERERS) == set(CHOICES["render"])
-    assert all(callable(events.reader(choice, "cpu")) for choice in CHOICES["decode"])
+    assert set(decoders.RENDERERS) == set(CHOICES["render"])
+    assert all(callable(decoders.reader(choice, "cpu")) for choice in CHOICES["decode"])
 
 
 RELEASED_KEYS = {

@@ -9,13 +9,13 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from evbench import sample
 from evbench.errors import UserError
-from evbench.pipelines import events
+from evbench.inputs import sample
+from evbench.pipelines.load import png
 
 
 def test_both_readers_return_the_images_in_order() -> None:
-    plain, threaded = events.read_plain(sample.EVENTS), events.read_threaded(sample.EVENTS)
+    plain, threaded = png.read_plain(sample.EVENTS), png.read_threaded(sample.EVENTS)
     assert len(plain.pixels) == 5
     for index, (one, other) in enumerate(zip(plain.pixels, threaded.pixels, strict=True)):
         assert np.array_equal(one, other)
@@ -25,21 +25,21 @@ def test_both_readers_return_the_images_in_order() -> None:
 def test_files_are_taken_in_the_order_of_their_numbers(tmp_path: Path) -> None:
     for number in (10, 9, 0, 2):
         Image.new("RGB", (4, 4), (number, 0, 0)).save(tmp_path / f"{number}.png")
-    assert [int(image[0, 0, 0]) for image in events.read_plain(tmp_path).pixels] == [0, 2, 9, 10]
-    assert events.probe(tmp_path / "9.png")[0] == 1
+    assert [int(image[0, 0, 0]) for image in png.read_plain(tmp_path).pixels] == [0, 2, 9, 10]
+    assert png.probe(tmp_path / "9.png")[0] == 1
 
 
 def test_numbers_inside_names_count_and_hidden_files_do_not(tmp_path: Path) -> None:
     for number in (13, 1, 10, 4, 7):
         Image.new("RGB", (4, 4), (number, 0, 0)).save(tmp_path / f"event_{number}.png")
     (tmp_path / "._event_1.png").write_bytes(b"left by a file manager")
-    assert [int(image[0, 0, 0]) for image in events.read_plain(tmp_path).pixels] == [1, 4, 7, 10, 13]
+    assert [int(image[0, 0, 0]) for image in png.read_plain(tmp_path).pixels] == [1, 4, 7, 10, 13]
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "L", "P", "1"])
 def test_other_8_bit_pngs_are_read_as_rgb(mode: str, tmp_path: Path) -> None:
     Image.open(sample.EVENTS / "0.png").convert(mode).save(tmp_path / "0.png")
-    (image,) = events.read_plain(tmp_path).pixels
+    (image,) = png.read_plain(tmp_path).pixels
     assert image.shape == (480, 640, 3)
     assert len(np.unique(image)) > 1
 
@@ -65,7 +65,7 @@ def broken(folder: Path, case: str) -> Path:
             content = (sample.EVENTS / "0.png").read_bytes()
             (folder / "0.png").write_bytes(content[: len(content) // 2])
         case "many":
-            for index in range(events.LIMIT + 1):
+            for index in range(png.LIMIT + 1):
                 Image.new("RGB", (4, 4)).save(folder / f"{index}.png")
     return folder
 
@@ -87,11 +87,11 @@ def broken(folder: Path, case: str) -> Path:
 def test_broken_event_images_are_refused_in_one_line(case: str, told: str, tmp_path: Path) -> None:
     path = broken(tmp_path, case)
     with pytest.raises(UserError) as caught:
-        events.probe(path)
+        png.probe(path)
     assert told in str(caught.value)
     assert "\n" not in str(caught.value)
     if case == "truncated":
-        for read in (events.read_plain, events.read_threaded):
+        for read in (png.read_plain, png.read_threaded):
             with pytest.raises(UserError, match=told):
                 read(path)
 
@@ -107,9 +107,9 @@ def test_pictures_that_show_what_is_behind_them_are_refused(mode: str, tmp_path:
     with pytest.raises(
         UserError, match=r"0\.png is transparent in places, and a model is given colours only; render event images on white"
     ):
-        events.probe(tmp_path)
+        png.probe(tmp_path)
     Image.new("RGBA", (6, 4), (255, 0, 0, 255)).save(tmp_path / "0.png")
-    assert events.probe(tmp_path) == (1, 4, 6)
+    assert png.probe(tmp_path) == (1, 4, 6)
 
 
 def test_damaged_chunks_of_a_png_are_told_with_the_file(tmp_path: Path) -> None:
@@ -120,7 +120,7 @@ def test_damaged_chunks_of_a_png_are_told_with_the_file(tmp_path: Path) -> None:
         for content in (damaged, bytes(whole[:place])):
             file.write_bytes(content)
             try:
-                events.probe(tmp_path)
+                png.probe(tmp_path)
             except UserError as error:
                 assert str(file) in str(error)
 
@@ -128,14 +128,14 @@ def test_damaged_chunks_of_a_png_are_told_with_the_file(tmp_path: Path) -> None:
 def test_a_folder_that_is_named_as_a_picture_is_none(tmp_path: Path) -> None:
     (tmp_path / "a.png").mkdir()
     Image.new("RGB", (6, 4)).save(tmp_path / "b.png")
-    assert events.probe(tmp_path) == (1, 4, 6)
+    assert png.probe(tmp_path) == (1, 4, 6)
 
 
 def chunk(kind: bytes, content: bytes) -> bytes:
     return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
 
-def png(
+def png_bytes(
     size: tuple[int, int], kind: tuple[int, int], rows: bytes, *, interlaced: bool = False, before: bytes = b"", parts: int = 1
 ) -> bytes:
     """A PNG whose chunks and checksums are all right, whatever is in them.
@@ -159,7 +159,7 @@ COLOURS = chunk(b"PLTE", bytes(range(256)) * 3)
 
 def refusal(path: Path) -> str:
     with pytest.raises(UserError) as caught:
-        events.probe(path)
+        png.probe(path)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -172,10 +172,10 @@ def test_a_png_that_lacks_rows_is_damaged(kind: tuple[int, int], tmp_path: Path)
     colours = COLOURS if kind[1] == 3 else b""
     for parts in (1, 4):
         for rows in (row * height, row * height + b"more"):
-            file.write_bytes(png((width, height), kind, rows, before=colours, parts=parts))
-            assert events.probe(tmp_path) == (1, height, width)
+            file.write_bytes(png_bytes((width, height), kind, rows, before=colours, parts=parts))
+            assert png.probe(tmp_path) == (1, height, width)
         for length in (0, 1, len(row) * height // 4, len(row) * (height - 1), len(row) * height - 1):
-            file.write_bytes(png((width, height), kind, (row * height)[:length], before=colours, parts=parts))
+            file.write_bytes(png_bytes((width, height), kind, (row * height)[:length], before=colours, parts=parts))
             assert f"{file} is a damaged PNG (its rows end early, after {length:,} of {len(row) * height:,} bytes)" in refusal(tmp_path)
 
 
@@ -196,11 +196,11 @@ def test_an_interlaced_png_that_lacks_rows_is_damaged(size: tuple[int, int], tmp
     width, height = size
     picture = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
     rows, file = interlaced(picture), tmp_path / "0.png"
-    file.write_bytes(png(size, (8, 2), rows, interlaced=True))
-    assert events.probe(tmp_path) == (1, height, width)
-    assert np.array_equal(events.read_plain(tmp_path).pixels[0], picture)
+    file.write_bytes(png_bytes(size, (8, 2), rows, interlaced=True))
+    assert png.probe(tmp_path) == (1, height, width)
+    assert np.array_equal(png.read_plain(tmp_path).pixels[0], picture)
     for length in (len(rows) // 4, len(rows) - 1):
-        file.write_bytes(png(size, (8, 2), rows[:length], interlaced=True))
+        file.write_bytes(png_bytes(size, (8, 2), rows[:length], interlaced=True))
         assert "is a damaged PNG (its rows end early" in refusal(tmp_path)
 
 
@@ -209,16 +209,16 @@ def test_a_png_whose_header_is_not_the_one_of_its_picture_is_damaged(tmp_path: P
     second = chunk(b"IHDR", struct.pack(">IIBBBBB", 8, 8, 8, 6, 0, 0, 0))
     part = chunk(b"acTL", struct.pack(">II", 1, 0)) + chunk(b"fcTL", struct.pack(">IIIIIHHBB", 0, 8, 2, 0, 0, 1, 1, 0, 0))
     for before, told in ((second, "its chunks are out of order"), (part, "its picture is not of the size that its header tells")):
-        file.write_bytes(png((8, 8), (8, 2), row * 8, before=before))
+        file.write_bytes(png_bytes((8, 8), (8, 2), row * 8, before=before))
         assert f"{file} is a damaged PNG ({told})" in refusal(tmp_path)
 
 
 def test_a_png_that_lacks_its_palette_is_damaged(tmp_path: Path) -> None:
-    (tmp_path / "0.png").write_bytes(png((4, 4), (8, 3), bytes(4 * 5)))
+    (tmp_path / "0.png").write_bytes(png_bytes((4, 4), (8, 3), bytes(4 * 5)))
     told = f"{tmp_path / '0.png'} is a damaged PNG (it has no palette); render it again"
     assert refusal(tmp_path) == told
     with pytest.raises(UserError) as caught:
-        events.read_plain(tmp_path)
+        png.read_plain(tmp_path)
     assert str(caught.value) == told
 
 
@@ -226,7 +226,7 @@ def test_pictures_that_are_much_longer_than_wide_are_refused(tmp_path: Path) -> 
     """Of 4096x1 pixels a model's input would have 1,376,256x336."""
     for width, height in ((32, 1), (3, 96)):
         Image.new("RGB", (width, height)).save(tmp_path / "0.png")
-        assert events.probe(tmp_path) == (1, height, width)
+        assert png.probe(tmp_path) == (1, height, width)
     for width, height in ((4096, 1), (33, 1), (3, 97)):
         Image.new("RGB", (width, height)).save(tmp_path / "0.png")
         told = f"has {width}x{height} pixels, and no side may be more than 32 times the other; render event images of the whole sensor"

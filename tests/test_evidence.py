@@ -22,16 +22,20 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import GenerationConfig
 
-from evbench import evidence, feed, results, sample
-from evbench.evidence import Evidence, applies, gather, met, prove, trace_names, unmet
-from evbench.pipelines import event_images, eventgpt, events, generate, video, video_llava
+from evbench import results
+from evbench.inputs import sample
+from evbench.pipelines import eventgpt, video_llava
 from evbench.pipelines.build import build
+from evbench.pipelines.generate import loops
+from evbench.pipelines.load import decoders, png, video
 from evbench.results import STAGES, Role, Workload
-from evbench.signs import GREEDY, SIGNS, STREAM, Sign
 from evbench.stages import run_stages
 from evbench.traces import chrome
-from evbench.variants import CHOICES, EFFECT, KINDS, Variant, effective, parse
-from evbench.worker import _instruments
+from evbench.variants.choices import CHOICES, EFFECT, KINDS, Variant, effective, parse
+from evbench.variants.signs import GREEDY, SIGNS, STREAM, Sign
+from evbench.worker import evidence, feed
+from evbench.worker.evidence import Evidence, applies, gather, met, prove, trace_names, unmet
+from evbench.worker.process import _instruments
 from tests import raw_events
 from tests.conftest import MakeClip
 from tests.examples import CLIP, NOWHERE
@@ -144,7 +148,7 @@ def test_what_watches_a_run_is_gone_after_it() -> None:
 
 def plain_in_place_of_threaded(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(video, "decode_threaded", video.decode_plain)
-    patch.setattr(events, "read_threaded", events.read_plain)
+    patch.setattr(png, "read_threaded", png.read_plain)
 
 
 def no_frame_threads(patch: pytest.MonkeyPatch) -> None:
@@ -174,7 +178,7 @@ class Caller:
 
 
 def images_in_the_main_thread(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(events, "ThreadPoolExecutor", Caller)
+    patch.setattr(png, "ThreadPoolExecutor", Caller)
 
 
 def processor_in_place_of_direct(patch: pytest.MonkeyPatch) -> None:
@@ -205,13 +209,13 @@ def all_images_at_once(patch: pytest.MonkeyPatch) -> None:
 
 def dynamic_in_place_of(choice: str) -> Callable[[pytest.MonkeyPatch], None]:
     def replaced(patch: pytest.MonkeyPatch) -> None:
-        patch.setitem(generate.GENERATORS, choice, generate.GENERATORS["dynamic"])
+        patch.setitem(loops.GENERATORS, choice, loops.GENERATORS["dynamic"])
 
     return replaced
 
 
 def growing_cache_in_the_loop(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(generate.StaticLoop, "_filled_cache", lambda loop, grown, length: grown)
+    patch.setattr(loops.StaticLoop, "_filled_cache", lambda loop, grown, length: grown)
 
 
 def fed_in_turn(patch: pytest.MonkeyPatch) -> None:
@@ -226,7 +230,7 @@ def fed_ahead(patch: pytest.MonkeyPatch) -> None:
 def in_a_thread_one_by_one(calls: Iterable[feed.Call]) -> Iterator[Iterator[feed.Sample]]:
     """In a thread of its own, and yet no sample before the one in front of it is answered."""
     with ThreadPoolExecutor(1) as pool:
-        yield (sample for call in calls for sample in pool.submit(call).result())
+        yield (each for call in calls for each in pool.submit(call).result())
 
 
 def fed_from_a_thread_in_turn(patch: pytest.MonkeyPatch) -> None:
@@ -234,7 +238,7 @@ def fed_from_a_thread_in_turn(patch: pytest.MonkeyPatch) -> None:
 
 
 def rendered_as(choice: str, other: str) -> Callable[[pytest.MonkeyPatch], None]:
-    return lambda patch: patch.setitem(event_images.RENDERERS, choice, event_images.RENDERERS[other])
+    return lambda patch: patch.setitem(decoders.RENDERERS, choice, decoders.RENDERERS[other])
 
 
 def pooled_as(choice: str, other: str) -> Callable[[pytest.MonkeyPatch], None]:
@@ -343,14 +347,14 @@ def draw_from(logits: torch.Tensor) -> torch.Tensor:
     return torch.multinomial(logits[:, -1].softmax(dim=-1), 1)
 
 
-def sampling_loop(loop: generate.StaticLoop, embeddings: torch.Tensor, positions: torch.Tensor, cache: Any) -> Logits:
+def sampling_loop(loop: loops.StaticLoop, embeddings: torch.Tensor, positions: torch.Tensor, cache: Any) -> Logits:
     language = loop._language
     hidden = language.decoder(inputs_embeds=embeddings, position_ids=positions, past_key_values=cache, use_cache=True)
     logits = language.head(hidden.last_hidden_state[:, -1:])
     return logits, draw_from(logits)
 
 
-def gumbel_loop(loop: generate.StaticLoop, embeddings: torch.Tensor, positions: torch.Tensor, cache: Any) -> Logits:
+def gumbel_loop(loop: loops.StaticLoop, embeddings: torch.Tensor, positions: torch.Tensor, cache: Any) -> Logits:
     """The prefill is greedy; the steps draw, and inside a compiled graph only random seeds are left of that."""
     language = loop._language
     hidden = language.decoder(inputs_embeds=embeddings, position_ids=positions, past_key_values=cache, use_cache=True)
@@ -362,7 +366,7 @@ def gumbel_loop(loop: generate.StaticLoop, embeddings: torch.Tensor, positions: 
 @pytest.mark.parametrize("kind", KINDS)
 def test_sampling_by_transformers_is_found_out(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     greedy = GenerationConfig
-    monkeypatch.setattr(generate, "GenerationConfig", lambda **options: greedy(**options | {"do_sample": True}))
+    monkeypatch.setattr(loops, "GenerationConfig", lambda **options: greedy(**options | {"do_sample": True}))
     told = inactive("baseline", kind, observed("baseline", kind))
     assert list(told) == ["decoding"]
     assert "random numbers: " in told["decoding"]
@@ -371,7 +375,7 @@ def test_sampling_by_transformers_is_found_out(kind: str, monkeypatch: pytest.Mo
 @pytest.mark.parametrize("drawing", [sampling_loop, gumbel_loop])
 @pytest.mark.parametrize("choice", ["static", pytest.param("static-compile", marks=slow)])
 def test_sampling_in_the_loop_is_found_out(choice: str, drawing: Callable[..., Logits], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(generate.StaticLoop, "_next", drawing)
+    monkeypatch.setattr(loops.StaticLoop, "_next", drawing)
     torch.compiler.reset()  # a step compiled by an earlier test would be taken for this one: no guard looks at methods
     variant = f"baseline+generate={choice}"
     told = inactive(variant, "event-images", observed(variant, "event-images"))
@@ -421,7 +425,7 @@ MAPS, PICTURES, PAINTED = "kernel:values_of_maps_kernel", "kernel:pixel_values_k
     ],
 )
 def test_of_raw_events_on_the_gpu_the_kernel_for_last_events_is_looked_for(render: str, kernels: list[str], told: str | None) -> None:
-    call = "function:evbench.pipelines.pixels.FusedValues.__call__"
+    call = "function:evbench.pipelines.preprocess.pixels.FusedValues.__call__"
     found = Evidence({"load": {}, "preprocess": dict.fromkeys([call, *kernels], 1)}, 5, NEW_TOKENS)
     (proof,) = (proof for proof in prove(parse(f"optimized-gpu+render={render}"), "events", "cuda", found) if proof.part == "preprocess")
     assert proof.active == (told is None)
@@ -459,7 +463,7 @@ def test_the_examples_in_docstrings_hold() -> None:
 
 
 MANY = "evbench.pipelines.video_llava.VideoLlava._load_many"
-TOGETHER = "evbench.pipelines.dali.DaliDecoder._run_together"
+TOGETHER = "evbench.pipelines.load.dali.DaliDecoder._run_together"
 ONE = "evbench.pipelines.video_llava.VideoLlava.load"
 
 
@@ -551,7 +555,7 @@ def test_some_recorded_traces_are_there() -> None:
 def test_the_functions_of_dali_are_called_as_its_signs_say() -> None:
     from nvidia.dali.pipeline import Pipeline
 
-    from evbench.pipelines.dali import DaliDecoder
+    from evbench.pipelines.load.dali import DaliDecoder
 
     for function in (DaliDecoder.__call__, Pipeline.run):
         name = f"function:{function.__module__}.{function.__code__.co_qualname}"

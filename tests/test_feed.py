@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 
 from evbench.errors import UserError
-from evbench.feed import CALLS_AHEAD, FEEDS, in_batches
-from evbench.measure import HostStream, Instruments
-from evbench.preparations import NOTHING
 from evbench.results import Memory, Preparations, StreamRun, Work
 from evbench.stages import BATCH, Answer, Mark
-from evbench.stream import Streamed, answer_all, measure_stream
-from evbench.variants import CHOICES
+from evbench.variants.choices import CHOICES
+from evbench.worker.feed import CALLS_AHEAD, FEEDS, in_batches
+from evbench.worker.measure import HostStream, Instruments
+from evbench.worker.preparations import NOTHING
+from evbench.worker.stream import Streamed, answer_all, measure_stream
 
 PATIENCE = 20.0
 ROW = [Path(f"{place}.mp4") for place in range(20)]

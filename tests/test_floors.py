@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from evbench import floors
 from evbench.errors import UserError
-from evbench.floors import Floor
+from evbench.machine import noise_floors
+from evbench.machine.noise_floors import Floor
 from evbench.results import Gpu, Machine, Sample, Workload
 
 MACHINE = Machine("Linux", "Fast CPU", 8, 2**34, None, "3.11", {"torch": "2.14"}, "abc")
@@ -26,42 +26,42 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def floor(machine: Machine = MACHINE, workload: Workload = TINY, total: float = 0.01) -> Floor:
     smallest = {"total": total, "vision": 0.02}
-    return Floor("2026-01-01T00:00:00Z", floors.place(machine), floors.work(workload), smallest)
+    return Floor("2026-01-01T00:00:00Z", noise_floors.place(machine), noise_floors.work(workload), smallest)
 
 
 def test_what_was_kept_is_found_again(state: Path) -> None:
-    assert floors.find(MACHINE, TINY) is None
-    floors.keep(floor())
-    assert floors.find(MACHINE, TINY) == floor()
+    assert noise_floors.find(MACHINE, TINY) is None
+    noise_floors.keep(floor())
+    assert noise_floors.find(MACHINE, TINY) == floor()
     assert [path.name for path in (state / "evbench").iterdir()] == ["noise-floors.json"]
 
 
 def test_a_floor_is_of_one_machine_and_one_kind_of_work() -> None:
-    floors.keep(floor())
-    assert floors.find(WITH_GPU, TINY) is None
-    assert floors.find(MACHINE, ON_GPU) is None
-    assert floors.find(dataclasses.replace(MACHINE, cores=4), TINY) is None
-    assert floors.find(dataclasses.replace(MACHINE, packages={"torch": "3.0"}), TINY) is None
-    assert floors.find(MACHINE, dataclasses.replace(TINY, new_tokens=9)) is None
-    assert floors.find(dataclasses.replace(MACHINE, source="def"), TINY) == floor(), "it is the same machine"
-    assert floors.find(MACHINE, dataclasses.replace(TINY, prompt="Who?")) == floor(), "it is the same kind of work"
+    noise_floors.keep(floor())
+    assert noise_floors.find(WITH_GPU, TINY) is None
+    assert noise_floors.find(MACHINE, ON_GPU) is None
+    assert noise_floors.find(dataclasses.replace(MACHINE, cores=4), TINY) is None
+    assert noise_floors.find(dataclasses.replace(MACHINE, packages={"torch": "3.0"}), TINY) is None
+    assert noise_floors.find(MACHINE, dataclasses.replace(TINY, new_tokens=9)) is None
+    assert noise_floors.find(dataclasses.replace(MACHINE, source="def"), TINY) == floor(), "it is the same machine"
+    assert noise_floors.find(MACHINE, dataclasses.replace(TINY, prompt="Who?")) == floor(), "it is the same kind of work"
 
 
 def test_a_machine_and_its_work_are_named() -> None:
-    assert floors.place(MACHINE) == "Fast CPU, 8 cores, torch 2.14"
+    assert noise_floors.place(MACHINE) == "Fast CPU, 8 cores, torch 2.14"
     assert WITH_GPU.gpu is not None
-    assert floors.place(WITH_GPU) == f"Fast CPU, 8 cores, Fast GPU, driver {WITH_GPU.gpu.driver}, torch 2.14"
-    assert floors.work(TINY) == f"video-llava tiny on cpu, {TINY.new_tokens} new tokens"
-    assert floors.work(ON_GPU) == f"video-llava /weights on cuda, {ON_GPU.new_tokens} new tokens"
+    assert noise_floors.place(WITH_GPU) == f"Fast CPU, 8 cores, Fast GPU, driver {WITH_GPU.gpu.driver}, torch 2.14"
+    assert noise_floors.work(TINY) == f"video-llava tiny on cpu, {TINY.new_tokens} new tokens"
+    assert noise_floors.work(ON_GPU) == f"video-llava /weights on cuda, {ON_GPU.new_tokens} new tokens"
 
 
 def test_a_new_floor_replaces_the_one_before_and_no_other() -> None:
-    floors.keep(floor(total=0.01))
-    floors.keep(floor(WITH_GPU, ON_GPU, total=0.002))
-    floors.keep(floor(total=0.03))
-    assert floors.find(MACHINE, TINY) == floor(total=0.03)
-    assert floors.find(WITH_GPU, ON_GPU) == floor(WITH_GPU, ON_GPU, total=0.002)
-    assert floors.path().read_text().count('"measured"') == 2
+    noise_floors.keep(floor(total=0.01))
+    noise_floors.keep(floor(WITH_GPU, ON_GPU, total=0.002))
+    noise_floors.keep(floor(total=0.03))
+    assert noise_floors.find(MACHINE, TINY) == floor(total=0.03)
+    assert noise_floors.find(WITH_GPU, ON_GPU) == floor(WITH_GPU, ON_GPU, total=0.002)
+    assert noise_floors.path().read_text().count('"measured"') == 2
 
 
 @pytest.mark.parametrize("value", [None, ""])
@@ -70,9 +70,9 @@ def test_without_a_folder_by_the_environment_it_is_in_the_home(value: str | None
         monkeypatch.delenv("XDG_STATE_HOME")
     else:
         monkeypatch.setenv("XDG_STATE_HOME", value)
-    floors.keep(floor())
+    noise_floors.keep(floor())
     assert (tmp_path / "home" / ".local" / "state" / "evbench" / "noise-floors.json").exists()
-    assert floors.find(MACHINE, TINY) == floor()
+    assert noise_floors.find(MACHINE, TINY) == floor()
 
 
 @pytest.mark.parametrize(
@@ -103,34 +103,34 @@ def test_without_a_folder_by_the_environment_it_is_in_the_home(value: str | None
     ],
 )
 def test_a_damaged_file_is_refused_and_left_alone(content: bytes) -> None:
-    file = floors.path()
+    file = noise_floors.path()
     file.parent.mkdir(parents=True)
     file.write_bytes(content)
     with pytest.raises(UserError, match=r"noise-floors\.json is damaged \(.*\); remove it and run evbench selftest again"):
-        floors.find(MACHINE, TINY)
+        noise_floors.find(MACHINE, TINY)
     with pytest.raises(UserError, match="is damaged"):
-        floors.keep(floor())
+        noise_floors.keep(floor())
     assert file.read_bytes() == content
 
 
 def test_a_place_that_cannot_be_read_is_named(state: Path) -> None:
     state.write_text("a file in the folder's place")
     with pytest.raises(UserError, match=r"cannot read .*noise-floors\.json \(Not a directory\); mend that, or set XDG_STATE_HOME"):
-        floors.find(MACHINE, TINY)
+        noise_floors.find(MACHINE, TINY)
 
 
 def test_a_place_that_cannot_be_written_is_named(state: Path) -> None:
     # A link to nowhere stops the superuser too, whom permissions do not stop.
     state.mkdir()
     (state / "evbench").symlink_to(state / "nowhere")
-    assert floors.find(MACHINE, TINY) is None
+    assert noise_floors.find(MACHINE, TINY) is None
     with pytest.raises(UserError, match=r"cannot write .*noise-floors\.json \(File exists\); mend that, or set XDG_STATE_HOME"):
-        floors.keep(floor())
+        noise_floors.keep(floor())
 
 
 def test_a_floor_that_cannot_be_written_leaves_the_one_before(state: Path) -> None:
-    floors.keep(floor(total=0.01))
+    noise_floors.keep(floor(total=0.01))
     (state / "evbench" / "noise-floors.json.part").mkdir()
     with pytest.raises(UserError, match="cannot write"):
-        floors.keep(floor(total=0.03))
-    assert floors.find(MACHINE, TINY) == floor(total=0.01)
+        noise_floors.keep(floor(total=0.03))
+    assert noise_floors.find(MACHINE, TINY) == floor(total=0.01)

@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from evbench import frames, sample
-from evbench.cli import main
+from evbench.cli.main import main
 from evbench.errors import UserError
-from evbench.frames import Comparison, Seen, choose_decoders, compare
-from evbench.pipelines import video
-from evbench.pipelines.video import Frames, decode_plain, probe
+from evbench.inputs import decoders as inputs_decoders
+from evbench.inputs import sample
+from evbench.inputs.decoders import Comparison, Seen, choose_decoders, compare
+from evbench.pipelines.load import decoders
+from evbench.pipelines.load.video import Frames, decode_plain, probe
 from tests.command import evbench, refused
 
 SEEN = [Seen("P", 0, 1, "yuv420p")] * 8
@@ -111,7 +112,7 @@ def test_a_decoder_that_cannot_run_here_is_refused(
 
 def judged(path: Path, wrong: Frames) -> Comparison:
     right = decode_plain(path, 8, "inclusive")
-    return frames.judge(path, probe(path), right.indices, SEEN, {"plain": right, "threaded": wrong}, ())
+    return inputs_decoders.judge(path, probe(path), right.indices, SEEN, {"plain": right, "threaded": wrong}, ())
 
 
 @pytest.mark.parametrize("name", ["b-frames.mp4", "scene"])
@@ -173,8 +174,8 @@ def test_a_decoder_that_refuses_is_told_and_the_others_are_compared(
 
 
 def _spoil(monkeypatch: pytest.MonkeyPatch, threaded: object) -> None:
-    monkeypatch.setattr(video, "decoder", {"plain": decode_plain, "threaded": threaded}.__getitem__)
-    monkeypatch.setattr(frames, "choose_decoders", lambda asked: ["plain", "threaded"])
+    monkeypatch.setattr(decoders, "decoder", {"plain": decode_plain, "threaded": threaded}.__getitem__)
+    monkeypatch.setattr(inputs_decoders, "choose_decoders", lambda asked: ["plain", "threaded"])
 
 
 def _run(arguments: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:

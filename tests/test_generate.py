@@ -6,12 +6,12 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from evbench.pipelines.checkpoint import seeded
-from evbench.pipelines.generate import GENERATORS, Generate
-from evbench.pipelines.language import LanguageModel
-from evbench.pipelines.presets import PRESETS
+from evbench.pipelines.checkpoints.checkpoint import seeded
+from evbench.pipelines.checkpoints.presets import PRESETS
+from evbench.pipelines.generate.language import LanguageModel
+from evbench.pipelines.generate.loops import GENERATORS, Generate
 from evbench.stages import unmarked
-from evbench.variants import parse
+from evbench.variants.choices import parse
 
 USUAL = parse("baseline")
 OWN = ["static", pytest.param("static-compile", marks=pytest.mark.slow)]
@@ -67,6 +67,6 @@ def test_the_end_token_stops_only_when_it_may(choice: str) -> None:
 
 
 def test_every_choice_of_the_variants_is_there() -> None:
-    from evbench.variants import CHOICES, REFERENCE
+    from evbench.variants.choices import CHOICES, REFERENCE
 
     assert set(GENERATORS) == {*CHOICES["generate"], REFERENCE.generate}

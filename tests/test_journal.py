@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from evbench import journal
 from evbench.errors import UserError
-from evbench.journal import OPENING, RUNS, Journal, Opening
-from evbench.measure import Place
 from evbench.results import FORMAT, Result, Role, Run, StreamRun
-from evbench.worker import Measure, Stream
+from evbench.session import journal
+from evbench.session.journal import OPENING, RUNS, Journal, Opening
+from evbench.worker.measure import Place
+from evbench.worker.messages import Measure, Stream
 from tests.simulation import PLAN, Noise, SimulatedMachine, opening, sit
 
 SHORT = dataclasses.replace(PLAN, blocks=6)

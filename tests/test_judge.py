@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 
-from evbench import report
 from evbench.errors import UserError
-from evbench.judge import EXIT_CODES, Judgement, Verdict, half_width, judge
+from evbench.report import comparison
 from evbench.results import STAGES, Block, Proof, Result, Run, Sample, Session, VariantResult, Work
+from evbench.verdict.blocks import half_width
+from evbench.verdict.judge import judge
+from evbench.verdict.judgement import EXIT_CODES, Judgement, Verdict
 from tests.examples import (
     GREEDY,
     PRESERVED,
@@ -374,7 +376,7 @@ def test_no_throughput_is_claimed_where_no_speedup_would_be(case: str) -> None:
         "no other side": None,
     }
     assert judged.verdict == expected.get(case, Verdict.INCONCLUSIVE)
-    second = report.describe(result).second_headline
+    second = comparison.describe(result).second_headline
     assert not any(word in second for word in ("FASTER", "times as fast"))
     assert (second == "") == (case == "no other side")
 
@@ -399,7 +401,7 @@ def test_rows_of_several_samples_are_repetitions_of_one_thing() -> None:
     judged = judge(result)
     assert judged.throughput is not None
     assert judged.throughput.claim is Verdict.FASTER
-    assert any("it says nothing of others" in note for note in report.describe(result).notes)
+    assert any("it says nothing of others" in note for note in comparison.describe(result).notes)
 
 
 def test_the_half_width_of_one_variant_is_that_of_its_median() -> None:

@@ -7,13 +7,16 @@ from itertools import pairwise
 
 import pytest
 
-from evbench import ladder, ladder_report, variants
 from evbench.errors import UserError
-from evbench.judge import Verdict, judge
-from evbench.ladder import Figure, Outcome, Step, account, exit_code, least_blocks, plan, too_few
-from evbench.ladder_report import sentences, tables, to_markdown, verdict_sentence, whole_sentence
-from evbench.statistics import Interval
-from evbench.variants import KINDS, Conflict, Variant, conflict, effective, parse
+from evbench.report import ladder as report_ladder
+from evbench.report.ladder import sentences, tables, to_markdown, verdict_sentence, whole_sentence
+from evbench.variants import choices
+from evbench.variants.choices import KINDS, Conflict, Variant, conflict, effective, parse
+from evbench.verdict import ladder
+from evbench.verdict.judge import judge
+from evbench.verdict.judgement import Verdict
+from evbench.verdict.ladder import Figure, Outcome, Step, account, exit_code, least_blocks, plan, too_few
+from evbench.verdict.statistics import Interval
 from tests.examples import PRESERVED, make_check, make_result, make_run, make_side, scaled, without_barriers
 from tests.simulation import PLAN, simulated_workload
 
@@ -111,7 +114,7 @@ NEEDS_STATIC = Conflict("vision", ("compile",), "generate", ("dynamic",), "it is
 
 
 def test_a_choice_waits_for_the_one_that_it_cannot_be_without(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(variants, "CONFLICTS", (NEEDS_STATIC,))
+    monkeypatch.setattr(choices, "CONFLICTS", (NEEDS_STATIC,))
     steps = made()
     up = of("rung", steps)
     assert [step.parts for step in up] == [("decode",), ("preprocess",), ("generate",), ("vision",)]
@@ -122,7 +125,7 @@ def test_a_choice_waits_for_the_one_that_it_cannot_be_without(monkeypatch: pytes
 
 
 def test_what_cannot_be_without_a_choice_is_taken_back_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(variants, "CONFLICTS", (NEEDS_STATIC,))
+    monkeypatch.setattr(choices, "CONFLICTS", (NEEDS_STATIC,))
     without = {step.name: step for step in of("without", made())}
     both = without["without-generate-static-compile"]
     assert both.parts == ("generate", "vision")
@@ -139,7 +142,7 @@ def test_choices_that_only_go_together_are_one_rung(monkeypatch: pytest.MonkeyPa
         Conflict("decode", ("threaded",), "vision", ("eager",), "of a reason"),
         Conflict("vision", ("compile",), "decode", ("plain",), "of another"),
     )
-    monkeypatch.setattr(variants, "CONFLICTS", apart)
+    monkeypatch.setattr(choices, "CONFLICTS", apart)
     steps = made("baseline", "fast-vision")
     up = of("rung", steps)
     assert [step.parts for step in up] == [("preprocess",), ("decode", "vision")]
@@ -283,7 +286,7 @@ def test_the_line_of_the_whole() -> None:
 
 
 def test_the_file_tells_everything_and_what_to_know_before(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(variants, "CONFLICTS", (Conflict("decode", ("threaded",), "preprocess", ("processor",), "it is so"),))
+    monkeypatch.setattr(choices, "CONFLICTS", (Conflict("decode", ("threaded",), "preprocess", ("processor",), "it is so"),))
     steps = made("baseline", "fast-pixels")
     found = {step.folder: dataclasses.replace(FASTER, flags=("NOT_STEADY",)) for step in steps if step.folder != "whole"}
     told = to_markdown(account(steps, found), simulated_workload(), PLAN, "2026-01-01", "evbench ladder\x1b").splitlines()
@@ -340,7 +343,7 @@ def test_no_ratio_is_told_where_outputs_differ_or_work_was_not_the_same() -> Non
 def test_notes_and_sentences_end_once() -> None:
     steps = made()
     rungs = account(steps, {step.folder: INACTIVE for step in steps})
-    for told in (*sentences(rungs), *ladder_report.notes(rungs, simulated_workload(), PLAN)):
+    for told in (*sentences(rungs), *report_ladder.notes(rungs, simulated_workload(), PLAN)):
         assert told.endswith(".")
         assert not told.endswith("..")
 
@@ -348,6 +351,6 @@ def test_notes_and_sentences_end_once() -> None:
 def test_how_to_measure_a_disturbed_comparison_again_is_told_once() -> None:
     steps = made("baseline", "fast-pixels")
     found = dict.fromkeys({step.folder for step in steps}, FASTER) | {"2-preprocess-direct": INACTIVE}
-    told = ladder_report.notes(account(steps, found), simulated_workload(), PLAN)
+    told = report_ladder.notes(account(steps, found), simulated_workload(), PLAN)
     assert "To measure 2-preprocess-direct again, remove its folder and go on with --resume." in told
-    assert not any("again, remove" in note for note in ladder_report.notes(account(steps, {}), simulated_workload(), PLAN))
+    assert not any("again, remove" in note for note in report_ladder.notes(account(steps, {}), simulated_workload(), PLAN))

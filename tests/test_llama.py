@@ -12,15 +12,16 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from evbench.errors import UserError
 from evbench.kernels import decode_attention, matvec
 from evbench.kernels.decode_attention import DecodeAttention
-from evbench.pipelines import capture, graph_loop, llama
+from evbench.pipelines import capture
 from evbench.pipelines.attention import ATTEND
-from evbench.pipelines.checkpoint import fingerprint, seeded
-from evbench.pipelines.generate import GENERATORS
-from evbench.pipelines.graph_loop import STRIDE, GraphLoop, compiled_prefill, eager_prefill
-from evbench.pipelines.language import LanguageModel
-from evbench.pipelines.llama import FusedLlama
+from evbench.pipelines.checkpoints.checkpoint import fingerprint, seeded
+from evbench.pipelines.generate import graph_loop, llama
+from evbench.pipelines.generate.graph_loop import STRIDE, GraphLoop, compiled_prefill, eager_prefill
+from evbench.pipelines.generate.language import LanguageModel
+from evbench.pipelines.generate.llama import FusedLlama
+from evbench.pipelines.generate.loops import GENERATORS
 from evbench.stages import unmarked
-from evbench.variants import parse
+from evbench.variants.choices import parse
 from tests.devices import DEVICE
 
 pytestmark = pytest.mark.device

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from evbench import lock
 from evbench.errors import UserError
-from evbench.lock import exclusive
+from evbench.machine import lock
+from evbench.machine.lock import exclusive
 
 HOLD = """
 import sys

@@ -8,9 +8,9 @@ from pathlib import Path
 import pynvml
 import pytest
 
-from evbench import gpu, machine
 from evbench.errors import UserError
-from evbench.variants import KINDS, VARIANTS, parse
+from evbench.machine import gpu, machine
+from evbench.variants.choices import KINDS, VARIANTS, parse
 
 
 def test_this_machine_is_described() -> None:

@@ -7,10 +7,10 @@ from typing import ClassVar
 
 import pytest
 
-from evbench.measure import HostStream, Instruments, Place, Stopwatch, measure
-from evbench.preparations import NOTHING
 from evbench.results import STAGES, Memory, Preparations, Work
 from evbench.stages import Answer, Mark, run_stages
+from evbench.worker.measure import HostStream, Instruments, Place, Stopwatch, measure
+from evbench.worker.preparations import NOTHING
 
 STAGE_NANOSECONDS = {"load": 5_000_000, "preprocess": 7_000_000, "vision": 11_000_000, "generate": 13_000_000}
 

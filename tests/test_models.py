@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from evbench.models import Part, Split, account
 from evbench.results import Proof, Result
+from evbench.verdict.models import Part, Split, account
 from tests.two_models import EVENTS, VIDEO, make_models
 
 

@@ -11,18 +11,21 @@ import pytest
 import torch
 from transformers.cache_utils import Cache
 
-from evbench import outputs, sample
-from evbench.differences import work_differences
-from evbench.equivalence import Finding, first_divergence, merge, worst
-from evbench.mutation import require_mutable
-from evbench.observe import Observation, follow, observe
-from evbench.outputs import Expected, hold_against
-from evbench.pipelines import event_files, generate, pixels
+from evbench.inputs import sample
 from evbench.pipelines.build import build
-from evbench.pipelines.mutants import MUTANTS, Mutant
+from evbench.pipelines.generate import loops
+from evbench.pipelines.load import event_files
+from evbench.pipelines.preprocess import pixels
 from evbench.results import Sample, Workload
 from evbench.scenes.captions import QUESTIONS
-from evbench.variants import REFERENCE, parse
+from evbench.session import outputs
+from evbench.session.mutation import require_mutable
+from evbench.session.outputs import Expected, hold_against
+from evbench.variants.choices import REFERENCE, parse
+from evbench.verdict.equivalence import Finding, first_divergence, merge, worst
+from evbench.verdict.refusal import work_differences
+from evbench.worker.mutants import MUTANTS, Mutant
+from evbench.worker.observe import Observation, follow, observe
 from tests import raw_events
 from tests.examples import NOWHERE
 
@@ -83,7 +86,7 @@ def as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(Cache, "update", Cache.update)
     monkeypatch.setattr(event_files, "read", event_files.read)
     monkeypatch.setattr(pixels, "functional", pixels.functional)  # type: ignore[attr-defined]
-    monkeypatch.setattr(generate.StaticLoop, "_next", generate.StaticLoop._next)
+    monkeypatch.setattr(loops.StaticLoop, "_next", loops.StaticLoop._next)
     kernels = ("flash", "mem_efficient", "cudnn")
     before = [getattr(torch.backends.cuda, f"{kernel}_sdp_enabled")() for kernel in kernels]
     yield

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from av.video.frame import PictureType
 
-from evbench import torture
 from evbench.errors import UserError
-from evbench.pipelines import dali
-from evbench.pipelines.dali import _order
-from evbench.pipelines.needed import HEADERS, may_be_needed, needed, units
-from evbench.pipelines.video import POLICIES, SKIM, describe, headers, opened, probe, video_packets
-from evbench.sample import CLIP
+from evbench.inputs import torture
+from evbench.inputs.sample import CLIP
+from evbench.pipelines.load import dali
+from evbench.pipelines.load.dali import _order
+from evbench.pipelines.load.needed import HEADERS, may_be_needed, needed, units
+from evbench.pipelines.load.video import POLICIES, SKIM, describe, headers, opened, probe, video_packets
 from tests.h264 import encode
 from tests.test_dali import OBSTACLES
 

@@ -14,11 +14,11 @@ import numpy.typing as npt
 import pytest
 from safetensors.numpy import save_file
 
-from evbench import outputs
-from evbench.observe import Observation
-from evbench.outputs import Reference, choose
 from evbench.results import Outputs, Role, Work
+from evbench.session import outputs
+from evbench.session.outputs import Reference, choose
 from evbench.stages import Answer
+from evbench.worker.observe import Observation
 from tests.simulation import simulated_workload
 
 TOKENS = (1, 2, 3)

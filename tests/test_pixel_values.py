@@ -11,7 +11,7 @@ from evbench.colours import BT601, BT709, conversion
 from evbench.kernels import pixel_values as kernel
 from evbench.kernels.event_images import paint
 from evbench.kernels.pixel_values import PixelValues, Taps, reference, taps
-from evbench.pipelines.pixels import FusedValues, Recipe, exact_values, quantum
+from evbench.pipelines.preprocess.pixels import FusedValues, Recipe, exact_values, quantum
 from tests.devices import DEVICE
 
 pytestmark = pytest.mark.device

@@ -8,7 +8,7 @@ import torch
 from transformers import CLIPImageProcessor, VideoLlavaVideoProcessor
 
 from evbench.errors import UserError
-from evbench.pipelines.pixels import Recipe, pixel_values
+from evbench.pipelines.preprocess.pixels import Recipe, pixel_values
 
 
 def noise(*shape: int) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:

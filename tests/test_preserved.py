@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
-from evbench import report
-from evbench.equivalence import OWN_ERROR
-from evbench.judge import Verdict, judge
-from evbench.render import to_markdown
+from evbench.report import comparison
+from evbench.report.render import to_markdown
 from evbench.results import Outputs, Proof, Result
+from evbench.verdict.equivalence import OWN_ERROR
+from evbench.verdict.judge import judge
+from evbench.verdict.judgement import Verdict
 from tests.examples import GREEDY, PRESERVED, make_check, make_result, make_run, make_side, scaled, without_barriers
 
 
@@ -26,7 +27,7 @@ def faster(**fields: Any) -> Result:
 
 
 def written(result: Result) -> str:
-    return to_markdown(report.describe(result), "now", "evbench compare")
+    return to_markdown(comparison.describe(result), "now", "evbench compare")
 
 
 def outputs(*checks: Any) -> Outputs:

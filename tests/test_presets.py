@@ -5,9 +5,9 @@ import torch
 from transformers import CLIPVisionConfig, LlamaConfig, VideoLlavaConfig, VideoLlavaForConditionalGeneration
 
 from evbench.pipelines import eventgpt, video_llava
-from evbench.pipelines.checkpoint import parameter_count
+from evbench.pipelines.checkpoints.checkpoint import parameter_count
+from evbench.pipelines.checkpoints.presets import PRESETS, byte_tokenizer, special_tokens
 from evbench.pipelines.eventgpt import EventGPTModel
-from evbench.pipelines.presets import PRESETS, byte_tokenizer, special_tokens
 
 
 @pytest.mark.parametrize("size", ["tiny", "7b"])

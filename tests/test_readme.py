@@ -10,10 +10,13 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from evbench import journal, models_report, report, results, side_by_side
+from evbench import results
 from evbench.encoding import to_json
-from evbench.judge import judge
-from evbench.render import to_console, to_markdown
+from evbench.report import comparison
+from evbench.report import models as report_models
+from evbench.report.render import to_console, to_markdown
+from evbench.session import journal, models
+from evbench.verdict.judge import judge
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -21,7 +24,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 def test_the_table_is_that_of_the_recorded_run() -> None:
     screen = Console(file=io.StringIO(), width=140)
-    screen.print(to_console(report.describe(results.read(ROOT / "profiles" / "cpu" / "video-llava-small"))))
+    screen.print(to_console(comparison.describe(results.read(ROOT / "profiles" / "cpu" / "video-llava-small"))))
     assert isinstance(screen.file, io.StringIO)
     recorded = {" ".join(line.split()) for line in screen.file.getvalue().splitlines()}
     shown = README[README.index("    video-llava: optimized") : README.index('"Faster" stands')]
@@ -40,7 +43,9 @@ def test_every_link_leads_somewhere_and_it_is_short() -> None:
 @pytest.mark.parametrize("path", sorted((ROOT / "profiles").rglob("result.json")), ids=lambda path: path.parent.name)
 def test_every_recorded_result_can_be_read_and_says_how_it_was_made(path: Path) -> None:
     result = results.read(path)
-    assert (path.parent / "report.md").read_text(encoding="utf-8") == to_markdown(report.describe(result), result.created, result.command)
+    assert (path.parent / "report.md").read_text(encoding="utf-8") == to_markdown(
+        comparison.describe(result), result.created, result.command
+    )
     recorded = (path.parent / "verdict.json").read_text(encoding="utf-8")
     # Sums are rounded otherwise on another processor.
     assert json.loads(to_json(judge(result))) == json.loads(recorded, parse_float=lambda number: pytest.approx(float(number), rel=1e-12))
@@ -52,11 +57,11 @@ def test_every_recorded_result_can_be_read_and_says_how_it_was_made(path: Path) 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "profiles").rglob("models.json")), ids=lambda path: path.parent.name)
 def test_every_recorded_comparison_of_models_can_be_read_and_says_how_it_was_made(path: Path) -> None:
-    found = side_by_side.read(path.parent)
+    found = models.read(path.parent)
     told = (path.parent / "models.md").read_text(encoding="utf-8")
-    assert told == to_markdown(models_report.describe(found.sessions), found.opening.started, found.command)
+    assert told == to_markdown(report_models.describe(found.sessions), found.opening.started, found.command)
     recorded = (path.parent / "verdict.json").read_text(encoding="utf-8")
-    derived = json.loads(to_json(side_by_side.judge(found.sessions)))
+    derived = json.loads(to_json(models.judge(found.sessions)))
     assert derived == json.loads(recorded, parse_float=lambda number: pytest.approx(float(number), rel=1e-12))
     for length, result in found.sessions.items():
         happened = journal.read(path.parent / length)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from evbench import results
-from evbench.pipelines.video import POLICIES, decode_plain, decode_threaded, probe
+from evbench.pipelines.load.video import POLICIES, decode_plain, decode_threaded, probe
 from tests.command import evbench
 from tests.materials import BIKES
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from evbench.errors import UserError
-from evbench.pipelines import event_files
+from evbench.pipelines.load import event_files
 from tests.event_examples import WHOLE, save_hdf5, save_npy, save_npz
 from tests.materials import DENSE, MEGAPIXEL, MEGAPIXEL_DAT, ROAD, Material
 

@@ -9,9 +9,10 @@ from types import ModuleType
 import pytest
 
 from evbench.results import STAGES, Trace
-from evbench.traces import chrome, completeness, record
+from evbench.traces import chrome, completeness
 from evbench.traces.chrome import Event, slices
 from evbench.traces.timeline import Timeline, part_name
+from evbench.worker import profile
 from tests.traces import TOKENS, one, profile_tiny
 
 
@@ -50,7 +51,7 @@ def test_operations_lie_inside_the_ranges_that_called_them(recorded: tuple[Trace
 def test_stages_have_a_track_of_their_own_with_a_stamp_above(recorded: tuple[Trace, chrome.Trace]) -> None:
     traced, trace = recorded
     (track,) = {event["tid"] for event in ranges(trace.events)}
-    assert one(trace.events, ph="M", name="thread_name", tid=track)["args"]["name"] == record.STAGE_TRACK
+    assert one(trace.events, ph="M", name="thread_name", tid=track)["args"]["name"] == profile.STAGE_TRACK
     stamp = one(trace.events, cat="evbench")
     assert stamp["name"].startswith("COMPLETE: ")
     about = trace.header["evbench"]
@@ -123,7 +124,7 @@ def test_modules_have_ranges_only_if_asked_for(recorded: tuple[Trace, chrome.Tra
     assert not any("(LlamaAttention)" in event["name"] for event in slices(recorded[1].events)), "and the hooks are gone again"
 
 
-@pytest.mark.parametrize(("module", "limit"), [(record, "MOST_PACKED"), (chrome, "MOST_BYTES")], ids=["packed", "unpacked"])
+@pytest.mark.parametrize(("module", "limit"), [(profile, "MOST_PACKED"), (chrome, "MOST_BYTES")], ids=["packed", "unpacked"])
 def test_a_trace_too_large_is_not_kept(module: ModuleType, limit: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, limit, 1000)
     file = tmp_path / "trace.json.gz"

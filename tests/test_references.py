@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from evbench import references
 from evbench.errors import UserError
+from evbench.session import references
 
 
 @pytest.fixture(autouse=True)

@@ -13,13 +13,14 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer, CLIPVisionConfig, LlamaConfig
 
-from evbench import sample
 from evbench.errors import UserError
-from evbench.pipelines import checkpoint, eventgpt, presets
+from evbench.inputs import sample
+from evbench.pipelines import eventgpt
+from evbench.pipelines.checkpoints import checkpoint, presets
+from evbench.pipelines.checkpoints.folder import require_tokenizer
 from evbench.pipelines.eventgpt import EventGPT, EventGPTModel, Features, prompt_halves
-from evbench.pipelines.folder import require_tokenizer
 from evbench.results import Workload
-from evbench.variants import parse
+from evbench.variants.choices import parse
 from tests import llama_tokenizer
 from tests.checkpoints import change_config
 from tests.examples import NOWHERE

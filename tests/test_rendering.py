@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from evbench import rendering
 from evbench.kernels import event_images as kernel
-from evbench.pipelines.event_images import RENDERERS, loop
-from evbench.pipelines.event_stream import EventStream
+from evbench.microbenchmarks import rendering
+from evbench.pipelines.load.decoders import RENDERERS
+from evbench.pipelines.load.event_images import loop
+from evbench.pipelines.load.event_stream import EventStream
 from tests.devices import DEVICE
 
 

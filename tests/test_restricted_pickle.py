@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from evbench.pipelines.restricted_pickle import MOST_OPCODES, Refused, arrays
+from evbench.pipelines.load.restricted_pickle import MOST_OPCODES, Refused, arrays
 
 EVENTS = {
     "x": np.arange(7, dtype=np.uint16),
@@ -214,7 +214,7 @@ def test_every_cut_and_thousands_of_changes_are_read_or_refused() -> None:
 
 def test_the_table_of_what_may_be_called_is_complete() -> None:
     """Against what numpy.save really has called."""
-    from evbench.pipelines.restricted_pickle import CALLS
+    from evbench.pipelines.load.restricted_pickle import CALLS
 
     stored = io.BytesIO()
     np.save(stored, boxed(EVENTS | EXTRAS))

@@ -9,10 +9,10 @@ import av
 import numpy as np
 import pytest
 
-from evbench import sample
-from evbench.pipelines import rewritten as module
-from evbench.pipelines.rewritten import Coded, coded_picture, rewritten
-from evbench.pipelines.video import SKIM, opened, video_packets
+from evbench.inputs import sample
+from evbench.pipelines.load import rewritten as module
+from evbench.pipelines.load.rewritten import Coded, coded_picture, rewritten
+from evbench.pipelines.load.video import SKIM, opened, video_packets
 from tests.conftest import MakeClip
 from tests.h264 import encode
 

@@ -6,9 +6,9 @@ import av
 import numpy as np
 import pytest
 
-from evbench import sample
 from evbench.colours import BT601, BT709, to_rgb
-from evbench.pipelines.rounding import rounding
+from evbench.inputs import sample
+from evbench.pipelines.load.rounding import rounding
 
 
 def test_it_is_that_of_a_real_clip() -> None:

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from evbench import sample
-from evbench.pipelines import events, video
+from evbench.inputs import sample
+from evbench.pipelines.load import png, video
 from evbench.scenes.dataset import write_event_images
 from evbench.scenes.event_camera import watch
 from evbench.scenes.world import imagine
@@ -23,7 +23,7 @@ def test_the_sample_is_as_described() -> None:
         assert stream.average_rate == 20
         assert stream.codec_context.name == "h264"
         assert (stream.codec_context.colorspace, stream.codec_context.color_range) == (1, 1), "BT.709, limited range"
-    assert events.probe(sample.EVENTS) == (5, 480, 640)
+    assert png.probe(sample.EVENTS) == (5, 480, 640)
 
 
 def test_the_sample_is_the_scene_that_it_is_said_to_be(tmp_path: Path) -> None:
@@ -39,7 +39,7 @@ def test_the_sample_is_the_scene_that_it_is_said_to_be(tmp_path: Path) -> None:
 def test_the_event_images_are_those_of_the_same_scene(tmp_path: Path) -> None:
     seen = watch(imagine(sample.SEED, sample.INDEX), 1.0, (sample.SEED, sample.INDEX, 1))
     write_event_images(tmp_path, seen)
-    for file in events.find(sample.EVENTS):
+    for file in png.find(sample.EVENTS):
         shipped, again = np.array(Image.open(file)), np.array(Image.open(tmp_path / file.name))
         # Another processor rounds a few logarithms the other way.
         assert (shipped != again).any(-1).mean() < 0.001

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from evbench.pipelines import event_files, events, video
+from evbench.pipelines.load import event_files, png, video
 from evbench.results import EventWindow
 from evbench.scenes.captions import QUESTIONS, describe
 from evbench.scenes.world import imagine
@@ -75,7 +75,7 @@ def test_events_are_plain_arrays_and_the_images_are_theirs(folder: Path) -> None
         by_pixel = np.lexsort((t, x, y))
         same = (np.diff(x[by_pixel].astype(int)) == 0) & (np.diff(y[by_pixel].astype(int)) == 0)
         assert np.diff(t[by_pixel])[same].min() >= 500, "no pixel fires within its refractory time, not by noise either"
-        images = events.read_plain((folder / entry["event_image"][0]).parent).pixels
+        images = png.read_plain((folder / entry["event_image"][0]).parent).pixels
         # Written out: one event after the other, as the released code does it.
         size = len(x) // 5
         for index, image in enumerate(images):

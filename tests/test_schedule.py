@@ -3,9 +3,9 @@ from __future__ import annotations
 import doctest
 from collections import Counter
 
-from evbench import schedule
 from evbench.results import Order, Role
-from evbench.schedule import pattern, slots
+from evbench.session import schedule
+from evbench.session.schedule import pattern, slots
 
 BOTH: tuple[Role, Role] = ("baseline", "optimized")
 

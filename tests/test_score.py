@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from evbench.scenes.captions import describe
-from evbench.scenes.score import Share, score
 from evbench.scenes.world import imagine
+from evbench.verdict.captions import Share, score
 
 CAPTION = "A street by day with hills. Far left, a red car drives to the left; far right, a green tree stands. Only the car moves."
 

@@ -11,15 +11,18 @@ from typing import Any
 
 import pytest
 
-from evbench import machine, session
 from evbench.errors import UserError
-from evbench.judge import judge
-from evbench.outputs import Answers
-from evbench.pipelines.folder import parameter_count
-from evbench.pipelines.presets import PRESETS
+from evbench.machine import machine as this_machine
+from evbench.pipelines.checkpoints.folder import parameter_count
+from evbench.pipelines.checkpoints.presets import PRESETS
 from evbench.results import Energy, Outputs, Role, Run, Sample, Workload
-from evbench.session import ENERGY_SECONDS, Setting, Sitting, agitation, choose_order
-from evbench.variants import parse
+from evbench.session import memory_fit
+from evbench.session import session as sessions
+from evbench.session.memory_fit import choose_order
+from evbench.session.outputs import Answers
+from evbench.session.session import ENERGY_SECONDS, Setting, Sitting, agitation
+from evbench.variants.choices import parse
+from evbench.verdict.judge import judge
 from tests.checkpoints import save_tiny_video_llava, tiny_video_llava
 from tests.examples import make_run, make_side
 from tests.simulation import (
@@ -109,7 +112,9 @@ def test_answers_in_a_row_are_compared_like_others() -> None:
 
     journal = MemoryJournal(opening(plan(throughput=3), 2))
     sitting = Sitting(
-        {role: parse("baseline") for role in ROLES}, journal, Setting(machine.start, machine, machine, "", True, 0.0, compare_outputs)
+        {role: parse("baseline") for role in ROLES},
+        journal,
+        Setting(machine.start, machine, machine, "", True, 0.0, compare_outputs),
     )
     sitting.run(lambda: None, Path("nowhere"))
     (answers,) = seen
@@ -183,7 +188,11 @@ def of_two_models(machine: SimulatedMachine, samples: tuple[Sample, ...], other:
         "optimized": dataclasses.replace(asked, samples=other, model="eventgpt"),
     }
     journal = MemoryJournal(dataclasses.replace(opening(PLAN), workloads=workloads))
-    return Sitting({role: parse("baseline") for role in ROLES}, journal, Setting(machine.start, machine, machine, "", True, 0.0, None))
+    return Sitting(
+        {role: parse("baseline") for role in ROLES},
+        journal,
+        Setting(machine.start, machine, machine, "", True, 0.0, None),
+    )
 
 
 def test_two_models_have_a_workload_each_and_weights_of_their_own() -> None:
@@ -328,10 +337,10 @@ def test_a_warm_up_is_done_when_nothing_moves_any_more() -> None:
 def test_two_results_of_different_work_are_refused_with_both_values() -> None:
     ours, theirs = make_side().workload, make_side(new_tokens=3, dtype="bfloat16", samples=(Sample("b.mp4", "00", 4, 6),)).workload
     with pytest.raises(UserError) as caught:
-        session.require_same_workload(ours, theirs)
+        sessions.require_same_workload(ours, theirs)
     assert "new_tokens 2 and 3; dtype 'float32' and 'bfloat16'" in str(caught.value)
     assert "b.mp4" not in str(caught.value), "the same file may lie elsewhere"
-    session.require_same_workload(ours, ours)
+    sessions.require_same_workload(ours, ours)
 
 
 def test_the_order_is_chosen_by_what_fits_into_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -341,18 +350,18 @@ def test_the_order_is_chosen_by_what_fits_into_memory(tmp_path: Path, monkeypatc
     asked = tiny_video_llava(preset=None, weights=str(folder))
 
     def remembering(amount: int) -> None:
-        monkeypatch.setattr(machine, "_memory_bytes", lambda: amount)
+        monkeypatch.setattr(this_machine, "_memory_bytes", lambda: amount)
 
-    remembering(2 * (weights + session.ROOM_PER_WORKER))
+    remembering(2 * (weights + memory_fit.ROOM_PER_WORKER))
     assert choose_order("auto", [asked] * 2) == "in turn"
     assert choose_order("reload", [asked] * 2) == "reload"
-    remembering(2 * (weights + session.ROOM_PER_WORKER) - 1)
+    remembering(2 * (weights + memory_fit.ROOM_PER_WORKER) - 1)
     assert choose_order("auto", [asked] * 2) == "reload"
     assert choose_order("auto", [asked]) == "in turn"
     with pytest.raises(UserError, match="use --order reload"):
         choose_order("in-turn", [asked] * 2)
     other = dataclasses.replace(asked, model="eventgpt", preset="tiny", weights=None)
-    remembering(weights + 4 * PRESETS["eventgpt"]["tiny"]["parameters"] + 2 * session.ROOM_PER_WORKER)
+    remembering(weights + 4 * PRESETS["eventgpt"]["tiny"]["parameters"] + 2 * memory_fit.ROOM_PER_WORKER)
     assert choose_order("auto", [asked, other]) == "in turn", "each has its own weights"
     remembering(weights - 1)
     with pytest.raises(UserError, match="use a smaller --preset"):

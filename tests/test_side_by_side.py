@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from evbench import compare, journal, side_by_side
 from evbench.errors import UserError
-from evbench.models_report import EQUAL, LENGTHS, OWN, describe, statements
-from evbench.render import to_markdown
+from evbench.report.models import EQUAL, LENGTHS, OWN, describe, statements
+from evbench.report.render import to_markdown
 from evbench.results import Result
-from evbench.session import Listener
-from evbench.side_by_side import Asked, Models, carry_out, read
-from evbench.variants import parse
+from evbench.session import compare, journal, models
+from evbench.session.models import Asked, Models, carry_out, read
+from evbench.session.session import Listener
+from evbench.variants.choices import parse
 from tests.command import evbench, interruptible, refused, wait_for
 from tests.examples import PLAN
 from tests.test_climb import Told
@@ -122,10 +122,10 @@ def test_a_comparison_interrupted_in_its_first_session_is_not_begun_again(simula
     with pytest.raises(KeyboardInterrupt):
         carry_out(asked_for(tmp_path / "out"), Told())
     (tmp_path / "out" / EQUAL / journal.RUNS).write_text("{}\n")
-    before = (tmp_path / "out" / side_by_side.RAW).read_text()
+    before = (tmp_path / "out" / models.RAW).read_text()
     with pytest.raises(UserError, match="holds an earlier comparison of models; go on with it by --resume"):
         carry_out(asked_for(tmp_path / "out"), Told())
-    assert (tmp_path / "out" / side_by_side.RAW).read_text() == before
+    assert (tmp_path / "out" / models.RAW).read_text() == before
 
 
 def both(swapped: bool = False) -> dict[str, Result]:
@@ -173,8 +173,8 @@ def test_the_published_table_is_beside_what_was_measured() -> None:
 def test_a_disturbed_session_is_invalid_and_claims_nothing() -> None:
     results = {EQUAL: make_models(own=False, tokens=50, disturbed=3)}
     assert describe(results).headline == "At equal length: INVALID: 3 of 6 blocks were disturbed: it was busy"
-    assert side_by_side.judge(results).exit_code == 6
-    assert side_by_side.judge(both()).exit_code == 0
+    assert models.judge(results).exit_code == 6
+    assert models.judge(both()).exit_code == 0
 
 
 @pytest.mark.parametrize(("length", "words"), [(EQUAL, "at equal length"), (OWN, "at own length")])

@@ -8,12 +8,12 @@ from collections import Counter
 
 import pytest
 
-from evbench import schedule
-from evbench.judge import Judgement, Verdict, judge
-from evbench.planted import Delay
-from evbench.results import STAGES, Role
-from evbench.selftest import assess, find_planted, floors, look_for_planted, repetitions
-from evbench.statistics import smallest_effect
+from evbench.results import STAGES, Delay, Role
+from evbench.session import schedule
+from evbench.verdict.judge import judge
+from evbench.verdict.judgement import Judgement, Verdict
+from evbench.verdict.selftest import assess, find_planted, floors, look_for_planted, repetitions
+from evbench.verdict.statistics import smallest_effect
 from tests.simulation import PLAN, Noise, SimulatedMachine, simulate
 
 COMPARISONS = 2000

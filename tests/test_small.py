@@ -9,17 +9,17 @@ import numpy as np
 import pytest
 
 from evbench.pipelines.build import build
-from evbench.pipelines.presets import TRAINED
-from evbench.pipelines.video import Frames, inclusive
+from evbench.pipelines.checkpoints.presets import TRAINED
+from evbench.pipelines.load.video import Frames, inclusive
 from evbench.results import Workload
 from evbench.scenes import dataset
 from evbench.scenes.captions import QUESTIONS, Register, describe
 from evbench.scenes.index import INPUTS, TURNS, read_index
-from evbench.scenes.score import score
 from evbench.scenes.world import imagine
 from evbench.stages import run_stages, unmarked
 from evbench.training.batches import ANSWER_TOKENS
-from evbench.variants import parse
+from evbench.variants.choices import parse
+from evbench.verdict.captions import score
 from tests.examples import NOWHERE
 
 SEED = 12  # held out, as every series that can be made by hand

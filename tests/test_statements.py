@@ -9,11 +9,11 @@ from dataclasses import replace
 
 import pytest
 
-from evbench import statements
-from evbench.models import account
-from evbench.published import PAGE, Figure
+from evbench.report import statements
+from evbench.report.published import PAGE, Figure
+from evbench.report.statements import STATEMENTS, Finding, Measured, Span, examine, span
 from evbench.results import EventWindow
-from evbench.statements import STATEMENTS, Finding, Measured, Span, examine, span
+from evbench.verdict.models import account
 from tests.two_models import EVENTS, VIDEO, WINDOW, Model, make_models
 
 NOTHING = Measured(None, None)

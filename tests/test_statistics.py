@@ -7,7 +7,7 @@ from itertools import product
 import numpy as np
 import pytest
 
-from evbench.statistics import (
+from evbench.verdict.statistics import (
     FEWEST_BLOCKS,
     FEWEST_SAMPLES,
     BreakEven,

@@ -16,12 +16,12 @@ import pytest
 from av.video.frame import PictureType
 from PIL import Image
 
-from evbench import sample, torture
 from evbench.colours import BT601, BT709, conversion
 from evbench.errors import UserError
-from evbench.pipelines.rewritten import coded_picture
-from evbench.pipelines.video import POLICIES, Decoder, Frames, decode_plain, decode_threaded, mixed, opened, probe, shown_frames
-from evbench.torture import TortureClip, bar_code, draw, encode, read_bar_code, recipes, require_encoders
+from evbench.inputs import sample, torture
+from evbench.inputs.torture import TortureClip, bar_code, draw, encode, read_bar_code, recipes, require_encoders
+from evbench.pipelines.load.rewritten import coded_picture
+from evbench.pipelines.load.video import POLICIES, Decoder, Frames, decode_plain, decode_threaded, mixed, opened, probe, shown_frames
 from tests.right_frames import COLOUR_ERROR, colour_error, picked, require_right_frames
 
 NAMES = [recipe.name for recipe in recipes()]
@@ -241,7 +241,7 @@ def test_an_encoder_that_is_missing_is_named() -> None:
 def test_the_command_refuses_what_is_no_folder(arguments: list[str], told: str, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     done = subprocess.run(
-        [sys.executable, "-m", "evbench.torture", *arguments], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60
+        [sys.executable, "-m", "evbench.inputs.torture", *arguments], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60
     )
     (line,) = done.stderr.splitlines()
     assert told in line
@@ -250,7 +250,7 @@ def test_the_command_refuses_what_is_no_folder(arguments: list[str], told: str, 
 
 @pytest.mark.slow
 def test_the_command_writes_all(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "evbench.torture", "all"]
+    command = [sys.executable, "-m", "evbench.inputs.torture", "all"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True, timeout=300)
     clips = torture.read_index(tmp_path / "all")
     assert [clip.file for clip in clips] == [*NAMES, "ten-minutes.mp4"]

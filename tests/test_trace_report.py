@@ -1,7 +1,7 @@
 from __future__ import annotations
 
+from evbench.report.traces import families, gone_and_new, where_the_time_went
 from evbench.results import Section, Used
-from evbench.trace_report import families, gone_and_new, where_the_time_went
 
 
 def section(name: str, *used: Used, seconds: float = 0.01, busy: float | None = 0.004, host_bound: float | None = 0.005) -> Section:

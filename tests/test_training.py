@@ -13,14 +13,14 @@ import numpy as np
 import pytest
 import torch
 
-from evbench import sample
 from evbench.errors import UserError
-from evbench.pipelines import video
+from evbench.inputs import sample
 from evbench.pipelines.build import build
-from evbench.pipelines.event_images import vectorised
-from evbench.pipelines.event_stream import EventStream
-from evbench.pipelines.events import read_plain
-from evbench.pipelines.pixels import Recipe, pixel_values
+from evbench.pipelines.load import video
+from evbench.pipelines.load.event_images import vectorised
+from evbench.pipelines.load.event_stream import EventStream
+from evbench.pipelines.load.png import read_plain
+from evbench.pipelines.preprocess.pixels import Recipe, pixel_values
 from evbench.results import Workload
 from evbench.scenes import dataset
 from evbench.scenes.captions import QUESTIONS, describe
@@ -30,7 +30,7 @@ from evbench.stages import run_stages, unmarked
 from evbench.training import batches, evaluate, fit, learners
 from evbench.training.batches import ANSWER_TOKENS, TRAITS, Studio
 from evbench.training.fit import Course
-from evbench.variants import parse
+from evbench.variants.choices import parse
 from tests.examples import NOWHERE
 
 REDUCED: dict[str, dict[str, Any]] = {

@@ -5,10 +5,11 @@ from typing import get_args, get_type_hints
 
 import pytest
 
-from evbench import machine, variants
 from evbench.errors import UserError
+from evbench.machine import machine
 from evbench.results import Workload
-from evbench.variants import (
+from evbench.variants import choices as known
+from evbench.variants.choices import (
     CHOICES,
     CONFLICTS,
     EFFECT,
@@ -110,7 +111,7 @@ def test_a_changed_variant_is_the_one_that_its_name_says() -> None:
 
 def test_choices_that_cannot_be_together_are_refused_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     apart = Conflict("vision", ("batched", "compile"), "decode", ("plain",), "it is so here")
-    monkeypatch.setattr(variants, "CONFLICTS", (apart,))
+    monkeypatch.setattr(known, "CONFLICTS", (apart,))
     with pytest.raises(UserError) as caught:
         parse("baseline+vision=batched")
     assert str(caught.value).startswith("baseline+vision=batched: vision=batched cannot be with decode=plain, because it is so here; ")

@@ -8,11 +8,11 @@ import av
 import numpy as np
 import pytest
 
-from evbench import sample, torture
 from evbench.errors import UserError
-from evbench.evidence import Calls
-from evbench.pipelines import video
-from evbench.pipelines.video import Decoder, decode_plain, decode_threaded, probe
+from evbench.inputs import sample, torture
+from evbench.pipelines.load import video
+from evbench.pipelines.load.video import Decoder, decode_plain, decode_threaded, probe
+from evbench.worker.evidence import Calls
 from tests.conftest import MakeClip
 
 DECODERS = [decode_plain, decode_threaded]

@@ -8,13 +8,13 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from evbench import sample
 from evbench.errors import UserError
-from evbench.pipelines.checkpoint import fingerprint
-from evbench.pipelines.video import decode_plain
+from evbench.inputs import sample
+from evbench.pipelines.checkpoints.checkpoint import fingerprint
+from evbench.pipelines.load.video import decode_plain
 from evbench.pipelines.video_llava import ENCODERS, Features, VideoLlava
 from evbench.stages import run_stages, unmarked
-from evbench.variants import CHOICES, parse
+from evbench.variants.choices import CHOICES, parse
 from tests.checkpoints import change_config, copy_of, save_tiny_video_llava, tiny_video_llava
 from tests.conftest import MakeClip
 

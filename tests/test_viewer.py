@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from evbench import report, results
+from evbench import results
+from evbench.report import comparison
 from evbench.results import STAGES, Role
 from evbench.traces import chrome
 from evbench.traces.merge import Side, merge
@@ -59,7 +60,7 @@ def traces(request: pytest.FixtureRequest, recorded_here: dict[Role, Path], tmp_
     files = recorded_here if request.param == "cpu" else {role: H200 / request.param / f"trace-{role}.json.gz" for role in ROLES}
     read = {role: chrome.read(file) for role, file in files.items()}
     sides = {role: Side(read[role], Timeline(read[role].events, files[role]), role) for role in ROLES}
-    told = report.of_stages(results.read(H200 / RECORDED[0]))
+    told = comparison.of_stages(results.read(H200 / RECORDED[0]))
     merged = Traces(files["baseline"], folder / "as-it-ran.json.gz", folder / "aligned.json.gz")
     chrome.write(merge(sides, told, aligned=False), merged.as_it_ran)
     chrome.write(merge(sides, told, aligned=True), merged.aligned)

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from transformers import AutoTokenizer
 
+from evbench.pipelines.checkpoints.presets import TRAINED
 from evbench.pipelines.eventgpt import prompt_halves
-from evbench.pipelines.presets import TRAINED
 from evbench.scenes.captions import QUESTIONS, describe
 from evbench.scenes.words import SPECIALS, make_tokenizer, vocabulary
 from evbench.scenes.world import imagine

@@ -9,14 +9,13 @@ from typing import Any
 
 import pytest
 
-from evbench import sample, workload
 from evbench.errors import UserError
-from evbench.measure import Place
-from evbench.planted import Delay
-from evbench.results import Kind, Run, Sample, Workload
-from evbench.traces.record import Order
-from evbench.variants import parse
-from evbench.worker import Make, Measure, Stream, Worker, WorkerDied, WorkerGaveUp
+from evbench.inputs import sample, workload
+from evbench.results import Delay, Kind, Run, Sample, Workload
+from evbench.variants.choices import parse
+from evbench.worker.client import Worker, WorkerDied, WorkerGaveUp
+from evbench.worker.measure import Place
+from evbench.worker.messages import Make, Measure, Order, Stream
 
 
 def small(**changes: Any) -> Workload:

@@ -12,11 +12,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from evbench import event_window, floors, report, sample, session
 from evbench.errors import UserError
-from evbench.pipelines import event_files
+from evbench.inputs import event_window, sample
+from evbench.machine import noise_floors
+from evbench.pipelines.load import event_files
+from evbench.report import comparison
 from evbench.results import EventWindow, InputKind, Sample, Workload
 from evbench.scenes.captions import QUESTIONS
+from evbench.session import session
 from tests.event_examples import HEIGHT, WIDTH, make_events, save_npy, save_npz
 from tests.examples import make_result, make_side
 from tests.test_worker import small
@@ -149,11 +152,11 @@ def test_another_window_is_other_work(events: Path, tmp_path: Path) -> None:
 def test_the_report_tells_the_window_and_the_limit(window: EventWindow | None, told: str) -> None:
     side = make_side(model="eventgpt", window=window, samples=(Sample("a.npz", "", 4, 6),))
     runs = tuple(replace(run, work=replace(run.work, frame_indices=(0, 1, 2, 3, 4), frame_seconds=None)) for run in side.runs)
-    assert report.describe(make_result(baseline=replace(side, runs=runs))).facts["Input"] == told
+    assert comparison.describe(make_result(baseline=replace(side, runs=runs))).facts["Input"] == told
 
 
 def test_a_noise_floor_of_images_is_none_of_raw_events(events: Path) -> None:
-    images, stream = floors.work(small()), floors.work(raw(events, event_limit="none"))
+    images, stream = noise_floors.work(small()), noise_floors.work(raw(events, event_limit="none"))
     assert stream == f"{images}, of raw events"
 
 

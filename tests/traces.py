@@ -6,13 +6,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from evbench import sample
+from evbench.inputs import sample
 from evbench.pipelines.build import build
 from evbench.results import STAGES, Trace, Workload
 from evbench.traces.chrome import Event
-from evbench.traces.record import Order, profile
-from evbench.variants import parse
-from evbench.worker import _instruments
+from evbench.variants.choices import parse
+from evbench.worker.messages import Order
+from evbench.worker.process import _instruments
+from evbench.worker.profile import profile
 from tests.examples import CLIP
 
 TOKENS = 5

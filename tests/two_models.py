@@ -8,7 +8,6 @@ import random
 from dataclasses import dataclass, field
 from typing import Literal
 
-from evbench.preparations import NOTHING
 from evbench.results import (
     FORMAT,
     STAGES,
@@ -29,6 +28,7 @@ from evbench.results import (
 )
 from evbench.scenes.captions import describe
 from evbench.scenes.world import imagine
+from evbench.worker.preparations import NOTHING
 from tests.examples import GREEDY, MACHINE, PLAN, STARTED
 
 WINDOW = EventWindow(0, None, None, "sensor")

@@ -27,10 +27,10 @@ import torch
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
 from PIL import Image
 
+from evbench.encoding import write_whole
 from evbench.errors import UserError
-from evbench.files import write_whole
-from evbench.pipelines.event_images import vectorised
-from evbench.pipelines.event_stream import EventStream
+from evbench.pipelines.load.event_images import vectorised
+from evbench.pipelines.load.event_stream import EventStream
 from evbench.scenes import event_camera
 from evbench.scenes.captions import QUESTIONS, describe
 from evbench.scenes.draw import draw, pack

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from evbench.pipelines.event_stream import EventStream
+from evbench.pipelines.load.event_stream import EventStream
 from evbench.scenes.draw import LUMA_MIX, draw, pack
 from evbench.scenes.world import Scene
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-from evbench.pipelines.events import read_plain
-from evbench.pipelines.video import decode_plain
+from evbench.pipelines.load.png import read_plain
+from evbench.pipelines.load.video import decode_plain
 
 CELL = (300, 225)
 MARGIN, LINE, LETTERS = 8, 19, 215

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from evbench.encoding import write_whole
 from evbench.errors import UserError
-from evbench.files import write_whole
 
 Event = dict[str, Any]
 """`ph` is its kind (X a slice, i an instant, C a counter, s and f the ends of an arrow, M a name), `ts` and `dur` its time, `pid` and

@@ -11,7 +11,7 @@ from typing import Any
 
 import pynvml
 
-from evbench import gpu
+from evbench.machine import gpu
 from evbench.traces.chrome import Event, end, slices
 from evbench.traces.timeline import Timeline
 

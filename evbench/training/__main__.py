@@ -11,13 +11,13 @@ from typing import Annotated
 import torch
 import typer
 
+from evbench.cli.script import run
 from evbench.errors import UserError
-from evbench.machine import choose_device
+from evbench.inputs.workload import require_model
+from evbench.machine.machine import choose_device
 from evbench.scenes.words import make_tokenizer
-from evbench.script import run
 from evbench.training import batches, fit, learners
 from evbench.training.fit import Course
-from evbench.workload import require_model
 
 TRAINING_SERIES, TRAINING_FIRST = 2**32, 1
 """The scenes that are trained on: of a series that `evbench scenes make` does not take. Not from scene 0 on: NumPy pads its seeds with

@@ -10,7 +10,7 @@ import torch
 from torch.nn import functional
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from evbench.pipelines.event_images import SLICES
+from evbench.pipelines.load.event_images import SLICES
 from evbench.scenes import captions, event_camera
 from evbench.scenes.captions import QUESTIONS, Register
 from evbench.scenes.draw import LUMA_MIX, RGB_MIX, Packed, blend_shapes, draw, from_far_to_near, pack, place

@@ -15,19 +15,19 @@ import typer
 from rich.console import Console
 from rich.progress import track
 
+from evbench.cli.script import run
 from evbench.errors import UserError
-from evbench.machine import choose_device
+from evbench.inputs.workload import VIDEO_FRAMES, require_model
+from evbench.machine.machine import choose_device
 from evbench.pipelines.build import build
-from evbench.pipelines.event_images import SLICES
+from evbench.pipelines.load.event_images import SLICES
 from evbench.results import Sample, Workload
 from evbench.scenes.captions import QUESTIONS, Register
 from evbench.scenes.index import INPUTS, TURNS, read_index
-from evbench.scenes.score import Share, score
-from evbench.script import run
 from evbench.stages import run_stages
 from evbench.training.batches import ANSWER_TOKENS
-from evbench.variants import parse
-from evbench.workload import VIDEO_FRAMES, require_model
+from evbench.variants.choices import parse
+from evbench.verdict.captions import Share, score
 
 
 def main(

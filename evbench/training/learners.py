@@ -12,15 +12,16 @@ from safetensors.torch import save_file
 from torch import nn
 from transformers import CLIPVisionConfig, LlamaConfig
 
-from evbench.pipelines import checkpoint, eventgpt, video_llava
-from evbench.pipelines.event_images import SLICES
-from evbench.pipelines.pixels import Recipe, pixel_values
-from evbench.pipelines.presets import text_config, vision_config
-from evbench.pipelines.video import POLICIES
+from evbench.inputs.workload import VIDEO_FRAMES
+from evbench.pipelines import eventgpt, video_llava
+from evbench.pipelines.checkpoints import checkpoint
+from evbench.pipelines.checkpoints.presets import text_config, vision_config
+from evbench.pipelines.load.event_images import SLICES
+from evbench.pipelines.load.video import POLICIES
+from evbench.pipelines.preprocess.pixels import Recipe, pixel_values
 from evbench.scenes.dataset import FRAMES_PER_SECOND
 from evbench.training import batches
 from evbench.training.batches import SECONDS, Batch, Studio
-from evbench.workload import VIDEO_FRAMES
 
 SPREAD = 0.05
 """Of the first weights of the language model."""

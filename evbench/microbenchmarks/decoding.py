@@ -1,0 +1,169 @@
+"""How long a decode step takes for one prompt and for a few at once, and how long reading its weights and its cache once would take.
+
+    python -m evbench.microbenchmarks.decoding --preset 7b --batch 1 --batch 4
+
+Each prompt is another one. What each is answered among others is compared with what it is answered alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+import typer
+
+from evbench.cli.script import keep, require_place, run
+from evbench.errors import UserError
+from evbench.machine import machine as this_machine
+from evbench.microbenchmarks.rendering import copy_rate
+from evbench.report.units import format_seconds
+from evbench.results import Machine
+from evbench.worker.measure import CudaStream, Stream
+
+if TYPE_CHECKING:
+    import torch
+
+    from evbench.pipelines.generate.graph_loop import GraphLoop
+    from evbench.pipelines.generate.llama import FusedLlama
+
+MOST = 8
+"""Prompts at once: what the kernels take. Said here again, for the command line is read without torch."""
+WARM_UPS = 2
+"""Answers that nobody times."""
+
+
+@dataclass(frozen=True)
+class Steps:
+    """A number of prompts at once."""
+
+    batch: int
+    seconds: float
+    """Of a step, which gives each of them a token: the median."""
+    tokens_per_second: float
+    least_seconds: float
+    """To read the weights, and the keys and values of all prompts half-way through their answers, once."""
+    as_alone: tuple[int, ...]
+    """Of each prompt: tokens in front of the first that is another one than in its answer alone."""
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """What was found."""
+
+    machine: Machine
+    preset: str
+    prompt: int
+    new_tokens: int
+    weight_bytes: int
+    """Of all that a step reads: layers and head."""
+    cache_bytes: int
+    """Of one position of one prompt."""
+    copied_bytes_per_second: float
+    """At which 1 GiB is copied inside the device's memory, read and written counted each."""
+    steps: tuple[Steps, ...]
+
+
+def measure(
+    loop: GraphLoop,
+    prompts: torch.Tensor,  # [prompts, length, hidden]
+    new_tokens: int,
+    least_seconds: dict[int, float],
+    stream: Stream,
+) -> tuple[Steps, ...]:
+    """Decode the first prompts together, as many as each key of `least_seconds` says."""
+    alone = [loop.answers(prompt[None], new_tokens)[0] for prompt in prompts]
+    found = []
+    for batch, least in least_seconds.items():
+        for _ in range(WARM_UPS):
+            loop.answers(prompts[:batch], new_tokens)
+        moments: list[Any] = []
+
+        def mark(moments: list[Any] = moments) -> None:
+            moments.append(stream.moment())
+
+        answers = loop.answers(prompts[:batch], new_tokens, mark)
+        seconds = float(np.median([stream.seconds(*pair) for pair in pairwise(moments)]))
+        same = tuple(_alike(*pair) for pair in zip(answers, alone[:batch], strict=True))
+        found.append(Steps(batch, seconds, batch / seconds, least, same))
+    return tuple(found)
+
+
+def _alike(one: Sequence[int], other: Sequence[int]) -> int:
+    """Tokens in front of the first that differs."""
+    return next((place for place, pair in enumerate(zip(one, other, strict=True)) if pair[0] != pair[1]), len(one))
+
+
+def weight_bytes(llama: FusedLlama) -> int:
+    """Of the matrices that a step reads, each once."""
+    matrices = [matrix for layer in llama.layers for matrix in (layer.projections, layer.output, layer.gate_up, layer.down)]
+    return sum(matrix.nbytes for matrix in (*matrices, llama.head))
+
+
+def cache_bytes(llama: FusedLlama) -> int:
+    """Of keys and values of one position."""
+    return int(2 * len(llama.layers) * llama.key_heads * llama.size * llama.head.element_size())
+
+
+def make(preset: str) -> tuple[GraphLoop, FusedLlama]:
+    """The language model of a Video-LLaVA preset, with random weights, on the GPU.
+
+    Raises:
+        UserError: a preset that is not of random weights.
+    """
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    from evbench.pipelines.attention import ATTEND
+    from evbench.pipelines.checkpoints.checkpoint import seeded
+    from evbench.pipelines.checkpoints.presets import PRESETS
+    from evbench.pipelines.generate.graph_loop import GraphLoop, compiled_prefill
+    from evbench.pipelines.generate.language import LanguageModel
+    from evbench.pipelines.generate.llama import FusedLlama
+
+    known = PRESETS["video-llava"]
+    if preset not in known:
+        raise UserError(f"--preset {preset!r} has no random weights; give one of {', '.join(known)}")
+    with seeded(0, "cuda", torch.bfloat16):
+        model = LlamaForCausalLM._from_config(LlamaConfig(**known[preset]["text"])).eval()
+    llama = FusedLlama(model.model, model.lm_head, ATTEND["sdpa"])
+    language = LanguageModel(model, model.model, model.lm_head, end_token=-1, stop_at_end=False)
+    return GraphLoop(language, llama, compiled_prefill(llama)), llama
+
+
+def main(
+    preset: Annotated[str, typer.Option(help="Of Video-LLaVA, whose language model it is.")] = "7b",
+    batch: Annotated[list[int] | None, typer.Option(min=1, max=MOST, help="Prompts at once. May be given several times.")] = None,
+    prompt: Annotated[int, typer.Option(min=1, max=4096, help="Tokens of each.")] = 2076,
+    new_tokens: Annotated[int, typer.Option(min=3, max=1024, help="Tokens of each answer.")] = 102,
+    out: Annotated[Path | None, typer.Option(help="File for all of it, as JSON.")] = None,
+) -> None:
+    """Time the decode step of generate=graph for small batches, on a GPU."""
+    import torch
+
+    require_place(out)
+    this_machine.choose_device("cuda")
+    batches = sorted(set(batch or (1, 2, 4, 8)))
+    with torch.inference_mode():
+        loop, llama = make(preset)
+        prompts = torch.randn((max(batches), prompt, llama.head.shape[1]), device="cuda", dtype=llama.head.dtype)
+        prompts *= llama.embedding.float().std()
+        rate, weights, cache = copy_rate(torch.cuda.synchronize), weight_bytes(llama), cache_bytes(llama)
+        positions = prompt + new_tokens // 2
+        least = {size: (weights + size * positions * cache) / rate for size in batches}
+        steps = measure(loop, prompts, new_tokens, least, CudaStream())
+    found = Decoding(this_machine.read("cuda"), preset, prompt, new_tokens, weights, cache, rate, steps)
+    typer.echo(f"{preset}, {prompt} tokens in each prompt, {new_tokens} new; everything once at {rate / 1e12:.2f} TB/s, the rate of a copy")
+    for step in steps:
+        alone = f"{sum(same == new_tokens for same in step.as_alone)} of {step.batch} answers as alone"
+        times = f"{format_seconds(step.seconds)} a step, {step.tokens_per_second:.0f} tokens/s"
+        share = f"reading once {format_seconds(step.least_seconds)}, {step.least_seconds / step.seconds:.0%} of it"
+        typer.echo(f"  {step.batch} at once: {times}; {share}; {alone}")
+    keep(out, found)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,1 @@
+"""Results and judgements -> words and tables. Nothing is computed here."""

@@ -1,0 +1,124 @@
+"""Whether the output checks can be believed: faults that are planted have to fail, and other ways to compute the same have to pass.
+
+After mutation testing (R. A. DeMillo, R. J. Lipton, F. G. Sayward, Computer 11/4, 1978): a test that no fault can fail tests nothing.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from evbench.errors import UserError
+from evbench.results import Proof, Role, Workload
+from evbench.session import outputs
+from evbench.session.outputs import Observer, Reference
+from evbench.variants.choices import CHOICES, EFFECT, Variant, change, conflict, parse
+from evbench.verdict.equivalence import GRADES, distance, first_divergence, merge
+from evbench.verdict.mutation import Case, Outcome
+from evbench.verdict.refusal import work_differences
+
+
+class Subject(Observer, Protocol):
+    """A worker whose variant is tested."""
+
+    def prove(self) -> tuple[Proof, ...]: ...
+
+
+@dataclass(frozen=True)
+class Laboratory:
+    """What the cases are tried with."""
+
+    workload: Workload
+    start: Callable[[Variant, str | None], AbstractContextManager[Subject]]
+    """A worker with a fault in it, or None."""
+    reference: Callable[[], Reference]
+    """Of the weights of the worker that was started last."""
+    tell: Callable[[str, int, int], None]
+
+
+def require_mutable(variant: Variant) -> None:
+    """Raises UserError if faults cannot be planted into this variant."""
+    if variant.preprocess != "direct" or variant.vision not in ("batched", "compile") or not variant.generate.startswith("static"):
+        raise UserError(
+            f"{variant.name}: faults are planted into preprocess=direct, vision=batched or compile, generate=static or static-compile; "
+            "take such a variant, such as optimized"
+        )
+
+
+def cases(variant: Variant, kind: str, runs_here: Callable[[Variant], bool]) -> list[Case]:
+    """Every single choice of the baseline changed that may change an output, the whole variant, and every fault planted into it."""
+    from evbench.worker.mutants import MUTANTS
+
+    baseline = parse("baseline")
+    ways = [Case("the same variant twice", baseline, None, True, 1)]
+    for part, choices in CHOICES.items():
+        for choice in choices:
+            one = change(baseline, {part: choice})
+            # `feed` changes nothing of what a stage makes of a sample.
+            other = part != "feed" and kind in EFFECT[part] and getattr(baseline, part) != choice and conflict(one) is None
+            if other and kind in choices[choice].kinds and runs_here(one):
+                ways.append(Case(f"{part} {getattr(baseline, part)} / {choice}", one, None, True, 1))
+    ways.append(Case(f"{baseline.name} / {variant.name}", variant, None, True, 1))
+    planted = [Case(name, variant, name, mutant.harmless, mutant.samples) for name, mutant in MUTANTS.items() if kind in mutant.kinds]
+    return ways + sorted(planted, key=lambda case: not case.harmless)
+
+
+def try_all(every: Sequence[Case], laboratory: Laboratory) -> Iterator[Outcome]:
+    """One after the other, each in a process of its own."""
+    with tempfile.TemporaryDirectory(prefix="evbench-mutants-") as name, ExitStack() as stack:
+        folder, samples = Path(name), range(max(case.samples for case in every))
+        crew = _Baseline(laboratory, stack)
+        crew.worker("baseline")
+        expected = outputs.expect(crew, laboratory.reference(), samples, folder)
+        crew.make_room()
+        for place, case in enumerate(every):
+            laboratory.tell(case.name, place, len(every))
+            yield _try(case, laboratory, expected, folder)
+
+
+class _Baseline:
+    """The crew of one: the baseline, started when it is asked for."""
+
+    def __init__(self, laboratory: Laboratory, stack: ExitStack) -> None:
+        self._laboratory, self._stack = laboratory, stack
+        self._worker: Subject | None = None
+
+    def worker(self, role: Role) -> Subject:
+        if self._worker is None:
+            self._worker = self._stack.enter_context(self._laboratory.start(parse("baseline"), None))
+        return self._worker
+
+    def make_room(self) -> None:
+        self._stack.close()
+
+    def tell(self, doing: str) -> None:
+        self._laboratory.tell(doing, 0, 1)
+
+
+def _try(case: Case, laboratory: Laboratory, expected: dict[int, outputs.Expected], folder: Path) -> Outcome:
+    dtype = laboratory.workload.dtype
+    found, caught = {}, []
+    with laboratory.start(case.variant, case.mutant) as subject:
+        for sample in range(case.samples):
+            seen = subject.observe(sample, folder / "subject", expected[sample].baseline, swap=True)
+            found[sample] = outputs.hold_against(expected[sample], seen, dtype)
+            if different := work_differences(expected[sample].baseline.work, seen.work):
+                caught.append(f"same work: {'; '.join(different)}")
+        checks = merge(found)
+        blamed = first_divergence(checks)
+        if blamed is not None:
+            caught.append(f"{blamed.stage}, {blamed.fed}: {blamed.rule}")
+        if not caught:
+            # What is planted may wipe out the signs of a choice, which would catch anything; that decoding is not greedy is no such sign.
+            parts = [proof for proof in subject.prove() if case.mutant is None or proof.part == "decoding"]
+            caught += [f"{proof.part} {proof.choice} not active: {proof.evidence}" for proof in parts if not proof.active]
+    others = [check for check in checks if check.fed != "twice"]
+    closest = max(others, key=lambda check: (GRADES.index(check.grade), distance(check.figure, check.line)))
+    nearest = blamed or (None if caught else closest)
+    away = distance(nearest.figure, nearest.line) if nearest is not None and nearest.line else None
+    beyond = tuple(check for check in checks if check.grade != "pass")
+    return Outcome(case.name, case.variant.name, case.harmless, tuple(dict.fromkeys(caught)), nearest, away, beyond)

@@ -1,0 +1,408 @@
+"""A session: workers are started, warmed until steady, run in blocks, and traced."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol
+
+from evbench.errors import UserError
+from evbench.machine.conditions import Watch
+from evbench.results import Block, Build, Energy, Kind, Outputs, Proof, Role, Run, Session, StreamRun, Trace, VariantResult, Workload
+from evbench.session.journal import Journal
+from evbench.session.outputs import Answers, Crew, Observer
+from evbench.session.schedule import SLOT, pattern, slots
+from evbench.traces import chrome
+from evbench.variants.choices import Variant
+from evbench.verdict import blocks as verdict_blocks
+from evbench.verdict.statistics import smallest_effect, unsteady
+from evbench.worker import messages
+from evbench.worker.measure import Place
+from evbench.worker.messages import Measure, Stream
+
+STEADY_RUNS = 5
+"""The last of a warm-up, which are looked at."""
+BLOCKED_RUNS = 4
+SPARE = 1.2
+"""More blocks than the width calls for, so that one look more is rarely needed."""
+MOST_GROWTH = 4.0
+"""Of the number of blocks at once: the first widths are rough."""
+ENERGY_SECONDS = 5.0
+
+
+Failed = tuple[type[BaseException] | None, BaseException | None, TracebackType | None]
+"""What a context manager is told at its end."""
+
+
+class Runner(Observer, Protocol):
+    """A worker, as a session needs it."""
+
+    def built(self) -> Build: ...
+
+    def measure(self, order: Measure) -> Run: ...
+
+    def stream(self, order: Stream) -> StreamRun: ...
+
+    def prove(self) -> tuple[Proof, ...]: ...
+
+    def profile(self, order: messages.Order) -> Trace: ...
+
+    def repeat(self, seconds: float, idle_watts: float | None) -> Energy | None: ...
+
+
+class Listener(Protocol):
+    """Is told what a session does."""
+
+    def step(self, doing: str, blocks: int, planned: int) -> None: ...
+
+    def say(self, text: str) -> None: ...
+
+
+@dataclass(frozen=True)
+class Named:
+    """Listens for another, and says in front which of several sessions it is."""
+
+    name: str
+    listener: Listener
+
+    def step(self, doing: str, blocks: int, planned: int) -> None:
+        self.listener.step(f"{self.name}: {doing}", blocks, planned)
+
+    def say(self, text: str) -> None:
+        self.listener.say(f"{self.name}: {text}")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a session works with, beside what it was asked."""
+
+    start: Callable[[Role], AbstractContextManager[Runner]]
+    watch: Watch
+    listener: Listener
+    fingerprint: str
+    """Of the weights of an earlier result that will be the other side. Empty if there is none."""
+    energy: bool
+    """Whether it is measured, where there is a counter."""
+    idle_watts: float | None
+    compare_outputs: Callable[[Crew, Answers], Outputs] | None
+    """None for two models, which are not to say the same."""
+
+
+class Sitting:
+    """The runs of one session, in order. All that happens goes into the journal, also what an interrupted session had already."""
+
+    def __init__(self, variants: Mapping[Role, Variant], journal: Journal, setting: Setting) -> None:
+        self._variants, self._journal, self._setting = variants, journal, setting
+        opening = journal.opening
+        self._workloads: dict[Role, Workload] = {role: opening.workloads[role] for role in variants}
+        (self._samples,) = {len(workload.samples) for workload in self._workloads.values()}
+        self._plan, self._seed = opening.plan, opening.seed
+        self._living: dict[Role, tuple[ExitStack, Runner]] = {}
+        self._turn = journal.happened.turns()
+        self._wanted = 0
+        self._start_number = max((block.start for block in journal.happened.blocks), default=-1)
+        self._in_start = 0
+        self._foretold = False
+        self.traces: dict[Role, Trace] = {}
+        self.energies: dict[Role, Energy | None] = {}
+        self.outputs: Outputs | None = None
+        self.proofs: dict[Role, tuple[Proof, ...]] = {}
+
+    def run(self, keep: Callable[[], object], folder: Path) -> None:
+        """`keep` is called before outputs are compared and before the traces: what fails there must not cost the rest."""
+        with self._crew():
+            self._blocks()
+            if self._plan.order == "in turn" and len(self._variants) == 2 and self._samples == 1:
+                self.worker("baseline")
+                self._blocked()
+            keep()
+            for role in self._variants:
+                self.tell(f"{role}: see whether its choices are active")
+                self.proofs[role] = self.worker(role).prove()
+            if len(self._variants) == 2 and self._setting.compare_outputs is not None:
+                self.outputs = self._setting.compare_outputs(self, self._answers())
+                keep()
+            for role in self._variants:
+                self._afterwards(role, folder)
+
+    def results(self) -> tuple[Session, dict[Role, VariantResult]]:
+        """What there is so far."""
+        opening, happened = self._journal.opening, self._journal.happened
+        session = Session(opening.started, opening.machine, self._plan, self._seed, tuple(happened.blocks), opening.remarks)
+        return session, {
+            role: VariantResult(
+                variant=variant.name,
+                choices=variant.choices(),
+                workload=self._workloads[role],
+                session=opening.started,
+                builds=tuple(happened.builds[role]),
+                unsteady=tuple(happened.unsteady.get(role, ())),
+                runs=tuple(happened.runs[role]),
+                streams=tuple(happened.streams.get(role, ())),
+                trace=self.traces.get(role),
+                energy=self.energies.get(role),
+                proofs=self.proofs.get(role, ()),
+            )
+            for role, variant in self._variants.items()
+        }
+
+    # Workers.
+
+    @contextmanager
+    def _crew(self) -> Iterator[None]:
+        """Ends whatever lives at the end; at once if something went wrong."""
+        with ExitStack() as all_of_them:
+            all_of_them.push(lambda kind, error, trace: self._end(*self._living, failed=(kind, error, trace)))
+            yield
+
+    def _end(self, *roles: Role, failed: Failed = (None, None, None)) -> None:
+        with ExitStack() as ending:  # each of them, also if a second interrupt comes while one ends
+            for role in roles:
+                stack, _ = self._living.pop(role)
+                ending.callback(stack.__exit__, *failed)
+
+    def _start(self, role: Role) -> Runner:
+        self.tell(f"{role}: start, import, make the model")
+        stack = ExitStack()
+        worker = stack.enter_context(self._setting.start(role))
+        self._living[role] = stack, worker
+        self._journal.built(role, worker.built())
+        model = self._workloads[role].model
+        alike = [other for other, workload in self._workloads.items() if workload.model == model]
+        builds = [build for other in alike for build in self._journal.happened.builds.get(other, [])]
+        require_same_weights([build.weights_fingerprint for build in builds] + [self._setting.fingerprint])
+        self.tell(f"{role}: first call")
+        self._measure(role, "first", 0, None, barriers=True)
+        return worker
+
+    def worker(self, role: Role) -> Runner:
+        """The worker, warm. Where only one fits, the other makes room for it."""
+        if role not in self._living:
+            roles = tuple(self._variants) if self._plan.order == "in turn" else (role,)
+            self._end(*self._living)
+            for starting in roles:
+                self._start(starting)
+            self._warm_up(roles)
+            self._foretell()
+        return self._living[role][1]
+
+    def make_room(self) -> None:
+        """For a worker beside those of the session. Where only one fits, there is room when none is left."""
+        if self._plan.order == "reload":
+            self._end(*self._living)
+
+    def _measure(self, role: Role, kind: Kind, sample: int, block: int | None, barriers: bool) -> Run:
+        _, worker = self._living[role]
+        run = worker.measure(Measure(Place(kind, self._turn, sample, block), barriers, self._plan.cold_files))
+        self._turn += 1
+        self._journal.ran(role, run)
+        return run
+
+    def _stream(self, role: Role, block: int | None) -> StreamRun:
+        _, worker = self._living[role]
+        stream = worker.stream(Stream(self._turn, block, self._plan.throughput, self._plan.cold_files))
+        self._turn += 1
+        self._journal.streamed(role, stream)
+        return stream
+
+    # Warm-up.
+
+    def _warm_up(self, roles: tuple[Role, ...]) -> None:
+        """Until steady, for each shape of input: what is compiled for one is not for another."""
+        shapes: dict[tuple[tuple[int, int], ...], int] = {}
+        for index, inputs in enumerate(zip(*(self._workloads[role].samples for role in roles), strict=True)):
+            shapes.setdefault(tuple((one.height, one.width) for one in inputs), index)
+        for sample in shapes.values():
+            warmed: dict[Role, list[Run]] = {role: [] for role in roles}
+            waiting = list(roles)
+            while waiting:
+                for role in list(waiting):
+                    reasons = agitation(warmed[role])
+                    spent = sum(run.seconds for run in warmed[role])
+                    capped = len(warmed[role]) >= self._plan.warmup_runs or spent >= self._plan.warmup_seconds
+                    if not reasons or capped:
+                        waiting.remove(role)
+                        if reasons:
+                            self._journal.gave_up(role, reasons)
+                        continue
+                    self.tell(f"{role}: warm-up {len(warmed[role]) + 1}")
+                    warmed[role].append(self._measure(role, "warmup", sample, None, barriers=True))
+                    self._setting.watch.warmed()
+        for role in roles if self._plan.throughput else ():
+            self.tell(f"{role}: warm-up of its feed")
+            self._stream(role, None)
+            self._setting.watch.warmed()
+
+    def _foretell(self) -> None:
+        """Say what the planned blocks can see."""
+        if self._foretold:
+            return
+        self._foretold = True
+        scatter = [verdict_blocks.scatter(self._journal.happened.runs.get(role, [])) for role in self._variants]
+        known = [value for value in scatter if value is not None]
+        if len(self._variants) == 1 or not known:
+            return
+        cv = max(known)
+        seen = smallest_effect(cv, self._planned(), self._samples, self._starts())
+        if seen is None:
+            told = f"{self._planned()} blocks are too few for any interval"
+        else:
+            alike = ", if samples are alike" if self._samples > 1 else ""
+            told = f"with {self._planned()} blocks a difference of {seen:.1%} is seen in 80 of 100 comparisons{alike}"
+        self._setting.listener.say(f"warm-up runs scatter by {cv:.1%}; {told}")
+
+    # Blocks.
+
+    def _blocks(self) -> None:
+        while (sample := self._next_sample()) is not None:
+            self._block(sample)
+
+    def _next_sample(self) -> int | None:
+        """The sample with the fewest blocks that count. None if there is enough of everything."""
+        blocks = self._journal.happened.blocks
+        disturbed = sum(bool(block.disturbances) for block in blocks)
+        # A machine that disturbs more than this is not fit to measure on: nothing is run again any more, and the result is INVALID.
+        redo = disturbed <= max(1, verdict_blocks.MOST_DISTURBED * max(self._planned(), len(blocks)))
+        counted = [block.sample for block in blocks if not (redo and block.disturbances)]
+        fewest = min(range(self._samples), key=lambda sample: (counted.count(sample), sample))
+        # Also of those that something disturbed, every sample has its share.
+        if counted.count(fewest) * self._samples < self._planned() or (redo and len(counted) % self._samples):
+            return fewest
+        return fewest if self._is_too_wide(len(counted)) else None
+
+    def _planned(self) -> int:
+        """Blocks, the same number for each sample."""
+        return -(-self._plan.blocks // self._samples) * self._samples
+
+    def _starts(self) -> int:
+        """Of the workers, for the planned blocks."""
+        return self._planned() if self._plan.order == "reload" else min(self._plan.starts, self._planned())
+
+    def _is_too_wide(self, counted: int) -> bool:
+        if self._plan.precision is None:
+            return False
+        happened = self._journal.happened
+        spent = sum(run.seconds for runs in happened.runs.values() for run in runs if run.kind == "timed")
+        spent += sum(stream.seconds for streams in happened.streams.values() for stream in streams if stream.block is not None)
+        if spent >= self._plan.max_seconds:
+            return False
+        # Stopping at the first block at which the interval happens to be narrow would make it narrow by luck. So it is looked at
+        # rarely: from its width follows how many blocks it will take, and these are run first.
+        if counted < self._wanted:
+            return True
+        session, sides = self.results()
+        width = verdict_blocks.half_width(session, sides)
+        if width is not None and width <= self._plan.precision:
+            return False
+        growth = MOST_GROWTH if width is None else min(MOST_GROWTH, (width / self._plan.precision) ** 2)
+        self._wanted = max(counted + 1, math.ceil(counted * growth * SPARE))
+        return True
+
+    def _block(self, sample: int) -> None:
+        number = len(self._journal.happened.blocks)
+        letters = pattern(tuple(self._variants), self._plan.order, self._seed, number)
+        watch = self._setting.watch
+        self._begin_start()
+        if self._plan.order == "in turn":
+            self.worker(next(iter(self._variants)))  # what starting takes is no part of the block
+        watch.begin()
+        prepared = False
+        for place, (role, barriers) in enumerate(slots(letters), 1):
+            self.worker(role)
+            self.tell("timed runs")
+            run = self._measure(role, "timed", sample, number, barriers)
+            prepared |= bool(run.preparations)
+            watch.look()
+            if self._plan.throughput and place % SLOT == 0:
+                self.tell("samples in a row")
+                prepared |= bool(self._stream(role, number).preparations)
+                watch.look()
+        found = watch.end()
+        disturbances = found.disturbances + (("something was compiled or captured in a timed run",) if prepared else ())
+        self._journal.ended(Block(number, sample, self._start_number, letters, disturbances, found.remarks, found.sm_mhz))
+        self._in_start += not disturbances
+
+    def _begin_start(self) -> None:
+        """End the workers if they have served their share of the blocks: processes of one variant are not equally fast."""
+        if self._plan.order == "reload":
+            served = True
+        else:
+            served = self._plan.starts > 1 and self._in_start >= -(-self._planned() // self._plan.starts)
+        if served or not self._living:
+            self._end(*self._living)
+            self._start_number += 1
+            self._in_start = 0
+
+    def _blocked(self) -> None:
+        """All of one, then all of the other: if that tells something else than the blocks, the order matters."""
+        done = {run.turn for runs in self._journal.happened.runs.values() for run in runs if run.kind == "blocked"}
+        if done:
+            return
+        for role in self._variants:
+            self.tell(f"{role}: one after the other")
+            for _ in range(BLOCKED_RUNS):
+                self._measure(role, "blocked", 0, None, barriers=False)
+
+    def _afterwards(self, role: Role, folder: Path) -> None:
+        """Energy and trace, in runs of their own."""
+        if self._setting.energy and self._workloads[role].device == "cuda":
+            self.tell(f"{role}: energy")
+            self.energies[role] = self.worker(role).repeat(ENERGY_SECONDS, self._setting.idle_watts)
+        if self._plan.trace_tokens:
+            whole = self._workloads[role].new_tokens
+            tokens = min(self._plan.trace_tokens, whole)
+            self.tell(f"{role}: trace {tokens} tokens")
+            file = folder / f"trace-{role}.json.gz"
+            order = messages.Order(file, self._variants[role].name, tokens, whole, self._plan.trace_modules)
+            try:
+                self.traces[role] = self.worker(role).profile(order)
+            except chrome.TooLarge as error:  # the times are worth more than their picture
+                self._setting.listener.say(str(error))
+
+    def _answers(self) -> Answers:
+        _, sides = self.results()
+        return {role: {sample: set(tokens) for sample, tokens in side.answers().items()} for role, side in sides.items()}
+
+    def tell(self, doing: str) -> None:
+        """What is done now."""
+        self._setting.listener.step(doing, len(self._journal.happened.blocks), self._planned())
+
+
+def agitation(runs: list[Run]) -> list[str]:
+    """What speaks against a warm-up being done. Empty if it is."""
+    if len(runs) < STEADY_RUNS:
+        return [f"{len(runs)} warm-up runs are too few to tell, {STEADY_RUNS} are looked at"]
+    last = runs[-STEADY_RUNS:]
+    found = unsteady([run.seconds for run in last])
+    if any(run.preparations for run in last):
+        found.append("something was still compiled or captured")
+    if len({run.reserved for run in last}) > 1:
+        found.append("the memory pool still grew")
+    return found
+
+
+def require_same_workload(ours: Workload, theirs: Workload) -> None:
+    """Raises UserError, naming the fields and both values, if the two ask for different work."""
+    one, other = (_without_paths(workload) for workload in (ours, theirs))
+    if different := [f"{name} {one[name]!r} and {other[name]!r}" for name in one if one[name] != other[name]]:
+        raise UserError(f"not the same work: {'; '.join(different)}. Measure with the options of the earlier result")
+
+
+def _without_paths(workload: Workload) -> dict[str, object]:
+    """The same files may lie elsewhere."""
+    plain = dataclasses.asdict(workload) | {"samples": [sample.sha256[:12] for sample in workload.samples]}
+    del plain["weights"]
+    return plain
+
+
+def require_same_weights(fingerprints: list[str]) -> None:
+    """Raises UserError if the sides have different weights. An empty fingerprint is of a side that is not known yet."""
+    if len(set(filter(None, fingerprints))) > 1:
+        raise UserError(
+            "the two sides ran different weights; measure both with the same --weights, or on the same machine with the same --seed"
+        )

@@ -1,0 +1,1 @@
+"""Variants: names, and a choice for each part of the pipeline."""

@@ -1,0 +1,255 @@
+"""From one variant to another, one choice at a time: what has to be compared, and which of the choices pays. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+from typing import Literal
+
+from evbench.errors import UserError
+from evbench.results import STAGES, Grade, Plan, Role, Workload
+from evbench.variants.choices import KINDS, Variant, change, conflict, effective
+from evbench.variants.signs import SIGNS
+from evbench.verdict.judgement import Judgement, Line, Verdict
+from evbench.verdict.statistics import FEWEST_BLOCKS, LEVEL, Interval, holm
+
+Kind = Literal["rung", "whole", "without"]
+"""The rung below against this one; the lowest against the top; the top with one choice taken back against the top."""
+CLAIMED = (Verdict.FASTER, Verdict.SLOWER)
+CORRECTED: tuple[Kind, ...] = ("rung", "without")
+"""Each of the two is a question of its own, and asked of as many choices as there are."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One comparison."""
+
+    kind: Kind
+    name: str
+    folder: str
+    """Where it is told. Its own name, or that of an earlier step of the same two sides, which are compared once."""
+    parts: tuple[str, ...]
+    """In which the sides differ. Behind the first: those that have to change with it."""
+    baseline: Variant
+    optimized: Variant
+    remark: str
+    """Why it waited, or why other choices change with it. Empty if there is nothing to tell."""
+
+    def choice(self) -> str:
+        """What the upper side has and the lower has not, in words."""
+        chosen = [f"{part}={self.optimized.choices()[part]}" for part in self.parts]
+        return chosen[0] + (f", and with it {' and '.join(chosen[1:])}" if chosen[1:] else "")
+
+    def stages(self) -> tuple[str, ...]:
+        """Those in which its parts are at work."""
+        concerned = {sign.stage for part in self.parts for signs in SIGNS[part].values() for sign in signs}
+        return tuple(stage for stage in STAGES if stage in concerned)
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One thing that was timed on both sides."""
+
+    baseline_seconds: float | None
+    """Median."""
+    optimized_seconds: float | None
+    interval: Interval | None
+    """Of how many times as fast. None if nothing may be said."""
+    claim: Verdict | None
+    """By this comparison alone."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a comparison."""
+
+    verdict: Verdict | None
+    """By this comparison alone. None if it could not be run."""
+    reasons: tuple[str, ...]
+    """Of a verdict that is none of FASTER, SAME and SLOWER; or why it could not be run."""
+    preserved: Grade | None
+    """Whether the outputs were. None if they were not compared."""
+    total: Figure | None
+    """None if it could not be run."""
+    stages: dict[str, Figure]
+    """The stages that it concerns."""
+    flags: tuple[str, ...]
+    """Names of what its report says a reader has to know before believing a number."""
+    exit_code: int
+
+
+@dataclass(frozen=True)
+class Rung:
+    """A comparison, what came of it, and what may be claimed where it is one of several."""
+
+    step: Step
+    outcome: Outcome | None
+    """None if it was not run yet."""
+    claim: Verdict | None
+    """The verdict. INCONCLUSIVE where a difference is beyond chance by itself, and not among so many. None if there is none yet."""
+
+
+# What is compared.
+
+
+def plan(lower: Variant, upper: Variant, kind: str, leave_one_out: bool) -> tuple[Step, ...]:
+    """In the order in which it is run. Of either side, no two choices may exclude each other.
+
+    A part that has no effect on such input is no rung. Samples are looked at one by themselves, where `feed` has none: the upper side is
+    taken with the lower one's.
+
+    Raises:
+        UserError: both have the same choices of what has an effect.
+    """
+    if lower.feed != upper.feed:
+        upper = change(upper, {"feed": lower.feed})
+    parts = [part for part, choice in effective(lower, kind).items() if upper.choices()[part] != choice]
+    if not parts:
+        alike = lower.choices() == upper.choices()
+        same = "the same choices" if alike else f"the same choices of what has an effect on {KINDS[kind]}"
+        told = f"{lower.name} and {upper.name} have {same}: there is no rung between them; give another --from or --to"
+        raise UserError(f"{told}. What feed does, compare --throughput tells")
+    steps = _going_up(lower, upper, parts)
+    steps.append(_step("whole", "whole", tuple(parts), lower, upper, ""))
+    if leave_one_out:
+        steps += [_leave_out(part, lower, upper, [other for other in parts if other != part]) for part in parts]
+    return _once(steps, kind)
+
+
+def _going_up(lower: Variant, upper: Variant, parts: Sequence[str]) -> list[Step]:
+    steps: list[Step] = []
+    below, waiting, waited = lower, list(parts), dict[str, str]()
+    while waiting:
+        for part in waiting:
+            if (reason := conflict(_with(below, upper, [part]))) is not None:
+                waited.setdefault(part, f"{part} had to wait: {reason}")
+        chosen = _fewest(waiting, 1, _possible(below, upper))
+        waiting = [part for part in waiting if part not in chosen]
+        above = _with(below, upper, chosen) if waiting else upper
+        remark = "; ".join(waited[part] for part in chosen if part in waited)
+        steps.append(_step("rung", f"{len(steps) + 1}-{chosen[0]}-{above.choices()[chosen[0]]}", chosen, below, above, remark))
+        below = above
+    return steps
+
+
+def _leave_out(part: str, lower: Variant, upper: Variant, others: Sequence[str]) -> Step:
+    """What cannot be without the part is taken back with it."""
+    also = _fewest(others, 0, _possible(_with(upper, lower, [part]), lower))
+    alone = conflict(_with(upper, lower, [part]))
+    remark = "" if alone is None else f"{' and '.join(also)} had to be taken back with {part}: {alone}"
+    return _step("without", f"without-{part}-{upper.choices()[part]}", (part, *also), _with(upper, lower, [part, *also]), upper, remark)
+
+
+def _with(variant: Variant, other: Variant, parts: Sequence[str]) -> Variant:
+    """The variant, with the other's choices in some parts."""
+    return change(variant, {part: other.choices()[part] for part in parts})
+
+
+def _possible(variant: Variant, other: Variant) -> Callable[[Sequence[str]], bool]:
+    """Whether the variant can have the other's choices in some parts."""
+    return lambda parts: conflict(_with(variant, other, parts)) is None
+
+
+def _fewest(parts: Sequence[str], least: int, possible: Callable[[Sequence[str]], bool]) -> tuple[str, ...]:
+    """The first in order of the smallest sets of parts that are possible. All of them together always are."""
+    return next(some for size in range(least, len(parts) + 1) for some in combinations(parts, size) if possible(some))
+
+
+def _step(kind: Kind, name: str, parts: tuple[str, ...], baseline: Variant, optimized: Variant, remark: str) -> Step:
+    return Step(kind, name, name, parts, baseline, optimized, remark)
+
+
+def _once(steps: Sequence[Step], kind: str) -> tuple[Step, ...]:
+    """Where two steps are the same comparison of such input, the later one is in the folder of the first."""
+    folders: dict[tuple[tuple[str, ...], ...], str] = {}
+    made = []
+    for step in steps:
+        sides = tuple(tuple(effective(side, kind).values()) for side in (step.baseline, step.optimized))
+        made.append(replace(step, folder=folders.setdefault(sides, step.name)))
+    return tuple(made)
+
+
+def count(steps: Sequence[Step]) -> dict[Kind, int]:
+    """Of how many choices the same is asked."""
+    return {kind: sum(step.kind == kind for step in steps) for kind in CORRECTED}
+
+
+def least_blocks(steps: Sequence[Step]) -> int:
+    """Of one sample, with which the gain of a choice can be told from chance among so many."""
+    asked = max(count(steps).values())
+    blocks = FEWEST_BLOCKS
+    while asked * 2.0 ** (1 - blocks) >= LEVEL:  # the rarest that the signed ranks of so many blocks can be
+        blocks += 1
+    return blocks
+
+
+def too_few(steps: Sequence[Step], workload: Workload, plan: Plan) -> str:
+    """In words, if no gain of a choice could be claimed, whatever is measured. Empty otherwise."""
+    least = least_blocks(steps)
+    if len(workload.samples) > 1 or plan.precision is not None or plan.blocks >= least:
+        return ""
+    asked = max(count(steps).values())
+    return f"{plan.blocks} blocks are too few to claim the gain of a choice where {asked} are looked at; it takes --blocks {least} at least"
+
+
+# What came of it.
+
+
+def outcome(step: Step, judged: Judgement) -> Outcome:
+    """Of a comparison that ended."""
+    shown = judged.preserved not in (None, "fail")
+    assert judged.verdict is not None
+    return Outcome(
+        judged.verdict,
+        judged.reasons,
+        judged.preserved,
+        _figure(judged.total, shown),
+        {line.name: _figure(line, shown) for line in judged.stages if line.name in step.stages()},
+        tuple(judged.flags),
+        judged.exit_code,
+    )
+
+
+def failed(reason: str) -> Outcome:
+    """Of a comparison that could not be run."""
+    return Outcome(None, (reason,), None, None, {}, (), 1)
+
+
+def _figure(line: Line, shown: bool) -> Figure:
+    """No ratio of sides whose outputs differ, or were not compared."""
+
+    def median(role: Role) -> float | None:
+        spread = line.sides.get(role)
+        return None if spread is None else spread.median
+
+    return Figure(median("baseline"), median("optimized"), line.interval if shown else None, line.claim if shown else None)
+
+
+def account(steps: Sequence[Step], outcomes: Mapping[str, Outcome]) -> tuple[Rung, ...]:
+    """Each step with its outcome, by folder.
+
+    One that was not run yet counts as one in which there is nothing, so that what is claimed before the end is claimed at the end.
+    """
+    chances: dict[str, float] = {}
+    for kind in CORRECTED:
+        chances |= holm({step.name: _chance(outcomes.get(step.folder)) for step in steps if step.kind == kind})
+    return tuple(Rung(step, (found := outcomes.get(step.folder)), _claim(found, chances.get(step.name, 0.0))) for step in steps)
+
+
+def _chance(found: Outcome | None) -> float:
+    return 1.0 if found is None or found.total is None or found.total.interval is None else found.total.interval.p
+
+
+def _claim(found: Outcome | None, p: float) -> Verdict | None:
+    if found is None:
+        return None
+    return Verdict.INCONCLUSIVE if found.verdict in CLAIMED and p >= LEVEL else found.verdict
+
+
+def exit_code(rungs: Sequence[Rung]) -> int:
+    """That of the whole, or 1 if a comparison could not be run. Of a ladder that ended."""
+    ended = [rung.outcome for rung in rungs if rung.outcome is not None]
+    if any(found.verdict is None for found in ended):
+        return 1
+    return next(rung.outcome.exit_code for rung in rungs if rung.step.kind == "whole" and rung.outcome is not None)

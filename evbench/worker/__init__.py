@@ -1,0 +1,1 @@
+"""One process for each side: it builds its pipeline once, stays alive, and runs what it is asked."""

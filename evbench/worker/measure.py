@@ -1,0 +1,174 @@
+"""One run, timed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+from evbench.results import Kind, Memory, Preparations, Run, StageRun
+from evbench.stages import Stages, run_stages
+from evbench.worker.preparations import since
+
+ON_STREAM = ("vision", "generate")
+"""Stages whose work is on the compute stream. A decoder's is not: its events would measure something else."""
+
+
+class MemoryGauge(Protocol):
+    """Peak memory between `reset` and `read`."""
+
+    def reset(self) -> None: ...
+
+    def read(self) -> Memory: ...
+
+
+class Stream(Protocol):
+    """Moments on the compute stream."""
+
+    on_gpu: ClassVar[bool]
+    """Whether a span says something that the host's clock does not."""
+
+    def moment(self) -> Any:
+        """Now, as the stream will reach it. Waits for nothing."""
+
+    def seconds(self, start: Any, end: Any) -> float:
+        """Between two moments that the stream has passed."""
+
+
+class CudaStream:
+    """CUDA events on the current stream."""
+
+    on_gpu: ClassVar[bool] = True
+
+    def moment(self) -> Any:
+        import torch
+
+        event: Any = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+        event.record()
+        return event
+
+    def seconds(self, start: Any, end: Any) -> float:
+        return float(start.elapsed_time(end)) / 1e3
+
+
+@dataclass(frozen=True)
+class HostStream:
+    """The host's clock, where the work itself is on the host."""
+
+    on_gpu: ClassVar[bool] = False
+    clock: Callable[[], int]
+
+    def moment(self) -> int:
+        return self.clock()
+
+    def seconds(self, start: int, end: int) -> float:
+        return (end - start) / 1e9
+
+
+@dataclass(frozen=True)
+class Instruments:
+    """What a run is measured with. All are arguments, so that tests need neither a GPU nor time."""
+
+    clock: Callable[[], int]
+    """Nanoseconds, monotonic."""
+    synchronize: Callable[[], None]
+    """Waits until the devices are idle."""
+    gauge: MemoryGauge
+    stream: Stream
+    prepared: Callable[[], Preparations]
+    """What the process has made ready so far."""
+    reserved: Callable[[], int | None]
+    """Size of torch's memory pool."""
+
+
+@dataclass
+class Stopwatch:
+    """Times a stage between two synchronised boundaries, and reads its peak memory outside of them.
+
+    Order: reset the gauge, synchronize, clock, the stage, synchronize, clock, read the gauge.
+    """
+
+    instruments: Instruments
+    seconds: dict[str, float] = field(default_factory=dict)
+    memory: dict[str, Memory] = field(default_factory=dict)
+    spans: dict[str, tuple[Any, Any]] = field(default_factory=dict)
+    """Stage on the stream -> its first and last moment."""
+    marks: list[Any] = field(default_factory=list)
+    """A moment for each token."""
+
+    @contextmanager
+    def __call__(self, stage: str) -> Iterator[None]:
+        using = self.instruments
+        using.gauge.reset()
+        using.synchronize()
+        start = using.clock()
+        first = using.stream.moment() if stage in ON_STREAM else None
+        yield
+        if stage in ON_STREAM:
+            self.spans[stage] = first, using.stream.moment()
+        using.synchronize()
+        self.seconds[stage] = (using.clock() - start) / 1e9
+        self.memory[stage] = using.gauge.read()
+
+    def mark(self) -> None:
+        self.marks.append(self.instruments.stream.moment())
+
+    def stages(self) -> dict[str, StageRun]:
+        stream = self.instruments.stream
+        spans = {stage: stream.seconds(*span) for stage, span in self.spans.items()} if stream.on_gpu else {}
+        return {stage: StageRun(seconds, spans.get(stage), self.memory[stage]) for stage, seconds in self.seconds.items()}
+
+    def steps(self) -> tuple[float, ...]:
+        """Prefill, then each further token."""
+        moments = [self.spans["generate"][0], *self.marks]
+        return tuple(self.instruments.stream.seconds(before, after) for before, after in pairwise(moments))
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where in a session a run stands."""
+
+    kind: Kind
+    turn: int
+    sample: int
+    block: int | None
+
+
+def measure(pipeline: Stages[Any, Any, Any], path: Path, new_tokens: int, place: Place, barriers: bool, using: Instruments) -> Run:
+    """One sample through all stages.
+
+    With barriers, the host waits for the device before and after each stage, and each has a time of its own. Without, it waits at
+    the two ends only, as it does for a user; what the barriers cost is the difference.
+    """
+    before = using.prepared()
+    stages = prefill = steps = None
+    if barriers:
+        watch = Stopwatch(using)
+        answer, work = run_stages(pipeline, path, new_tokens, watch, watch.mark)
+        stages, seconds = watch.stages(), sum(watch.seconds.values())
+        prefill, *rest = watch.steps()
+        steps = tuple(rest)
+    else:
+        using.synchronize()
+        start = using.clock()
+        answer, work = run_stages(pipeline, path, new_tokens)
+        using.synchronize()
+        seconds = (using.clock() - start) / 1e9
+    return Run(
+        kind=place.kind,
+        turn=place.turn,
+        sample=place.sample,
+        block=place.block,
+        seconds=seconds,
+        stages=stages,
+        prefill_seconds=prefill,
+        step_seconds=steps,
+        preparations=since(before, using.prepared()),
+        reserved=using.reserved(),
+        work=work,
+        tokens=answer.tokens,
+        text=answer.text,
+    )

@@ -1,0 +1,103 @@
+"""What one side makes of a sample at each stage, written down for the other side and for the judge. Runs in the workers, untimed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from evbench.results import SWAPPED, Work
+from evbench.stages import Answer, Outcome, Pipeline, Prompted, unmarked
+
+
+@dataclass(frozen=True)
+class Observation:
+    """One sample, as one side saw it. The arrays are in the file, by stage; those of `generate` are logits."""
+
+    file: Path
+    """safetensors."""
+    work: Work
+    prompt: tuple[int, ...]
+    answer: Answer
+    quantum: float
+    """What one level of an 8-bit picture is in pixel values, at most."""
+
+
+def observe(
+    pipeline: Pipeline[Outcome, Prompted, Outcome], path: Path, new_tokens: int, file: Path, given: Observation | None, swap: bool
+) -> Observation:
+    """Run a sample and keep what each stage made of it.
+
+    Args:
+        given: the baseline's observation, whose tokens the logits follow. None for the baseline itself, which follows its own.
+        swap: whether each stage is also fed with what the baseline fed to it.
+    """
+    loaded, loading = pipeline.load(path)
+    inputs, preprocessing = pipeline.preprocess(loaded)
+    features, encoding = pipeline.vision(inputs)
+    answer, generating = pipeline.generate(features, new_tokens, unmarked)
+    followed = answer.tokens if given is None else given.answer.tokens
+    arrays = {
+        "load": loaded.values(),
+        "preprocess": inputs.values(),
+        "vision": features.values(),
+        "generate": pipeline.force(features, followed),
+    }
+    if given is not None and swap:
+        theirs = _read(given.file)
+        arrays |= {
+            SWAPPED + "preprocess": pipeline.preprocess(_fed(loaded, theirs["load"]))[0].values(),
+            SWAPPED + "vision": pipeline.vision(_fed(inputs, theirs["preprocess"]))[0].values(),
+            SWAPPED + "generate": pipeline.force(_fed(features, theirs["vision"]), followed),
+        }
+    _write(file, arrays)
+    work = loading.merged(preprocessing).merged(encoding).merged(generating)
+    return Observation(file, work, inputs.prompt(), answer, pipeline.quantum)
+
+
+def follow(pipeline: Pipeline[Outcome, Prompted, Outcome], path: Path, file: Path, given: Observation, dtype: str) -> None:
+    """What the reference makes of the baseline's input and tokens, kept in `dtype`.
+
+    From the decoded frames on: decoding has no reference but the other decoder.
+    """
+    import torch
+
+    theirs = _read(given.file)
+    loaded, _ = pipeline.load(path)
+    inputs, _ = pipeline.preprocess(_fed(loaded, theirs["load"]))
+    features, _ = pipeline.vision(inputs)
+    arrays = {
+        "preprocess": inputs.values(),
+        "vision": features.values(),
+        "generate": pipeline.force(features, given.answer.tokens),
+        SWAPPED + "vision": pipeline.vision(_fed(inputs, theirs["preprocess"]))[0].values(),
+        SWAPPED + "generate": pipeline.force(_fed(features, theirs["vision"]), given.answer.tokens),
+    }
+    _write(file, {name: values.to(getattr(torch, dtype)) for name, values in arrays.items()})
+
+
+def _fed(outcome: Any, values: Any) -> Any:
+    """The outcome of a stage with the values of another variant: on its device, in its type, as array or tensor like its own."""
+    import torch
+
+    own = outcome.values()
+    return outcome.holding(values.to(own.device, own.dtype) if isinstance(own, torch.Tensor) else values.numpy())
+
+
+def _read(file: Path) -> dict[str, Any]:
+    from safetensors.torch import load_file
+
+    return load_file(file)
+
+
+def _write(file: Path, arrays: Mapping[str, Any]) -> None:
+    import torch
+    from safetensors.torch import save_file
+
+    def plain(values: Any) -> torch.Tensor:
+        made = torch.as_tensor(values).detach().cpu()
+        # numpy, which the judge reads with, has no bfloat16; float32 holds the same values.
+        return (made.float() if made.dtype in (torch.bfloat16, torch.float16) else made).contiguous()
+
+    save_file({name: plain(values) for name, values in arrays.items()}, file)

@@ -1,0 +1,218 @@
+"""One sample under torch.profiler, in a run of its own: a profiled run is never a timed run."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+from typing import Any, TypeVar
+
+from evbench.results import Completeness, Trace
+from evbench.stages import Pipeline, run_stages
+from evbench.traces import chrome, counters
+from evbench.traces.breakdown import sections
+from evbench.traces.chrome import TooLarge
+from evbench.traces.completeness import Counts, count, prove, stamp
+from evbench.traces.lanes import LANE, separate_overlaps
+from evbench.traces.names import named
+from evbench.traces.timeline import PREFILL, PREFIX, STEP, TEXT, Timeline
+from evbench.worker.measure import Instruments, Stopwatch
+from evbench.worker.messages import Order
+
+Done = TypeVar("Done")
+
+PLAIN_RUNS = 3
+"""Without the profiler, to compare with. The shortest counts: what disturbs a run makes it longer."""
+FIRST_KERNELS = 64
+"""That a profiler may lose: as many as it was started before in this process."""
+MOST_PACKED = 100 * 2**20
+"""Bytes of a trace's file."""
+STAGE_TRACK = "evbench stages"
+
+
+def profile(pipeline: Pipeline[Any, Any, Any], path: Path, order: Order, using: Instruments) -> Trace:
+    """Write a Chrome trace (`.json.gz`, opens in Perfetto) of one sample.
+
+    Raises:
+        TooLarge: the file would be. It is not kept.
+    """
+
+    def plain() -> dict[str, float]:
+        watch = Stopwatch(using)
+        run_stages(pipeline, path, order.new_tokens, watch, watch.mark)
+        return watch.seconds
+
+    plain()  # the shortened decode must not be seen for the first time
+    runs = [plain() for _ in range(PLAIN_RUNS)]
+    shortest = {stage: min(run[stage] for run in runs) for stage in runs[0]}
+    ranges = Ranges(using)
+
+    def once() -> int:
+        answer, _ = run_stages(pipeline, path, order.new_tokens, ranges, ranges.mark)
+        return len(answer.tokens)
+
+    named = module_ranges(pipeline.model) if order.modules else nullcontext()
+    with counters.read_meanwhile(counters.gauges(using.stream.on_gpu)) as readings, named:
+        new_tokens = record(once, order.file, memory=True)
+    how = "give fewer --trace-tokens" + (", or leave out --modules" if order.modules else "")
+    try:
+        trace = chrome.read(order.file)
+    except TooLarge:
+        order.file.unlink()
+        raise TooLarge(f"the trace of {order.title} would have more than {chrome.MOST_BYTES // 2**20} MiB unpacked; {how}") from None
+    timeline, found = finish(trace, order, readings, shortest, _counted_again(once))
+    chrome.write(trace, order.file)
+    if (size := order.file.stat().st_size) > MOST_PACKED:
+        order.file.unlink()
+        raise TooLarge(f"the trace of {order.title} would have {size / 2**20:.0f} MiB, {MOST_PACKED // 2**20} are kept at most; {how}")
+    slowdown = sum(span.length for span in timeline.stages.values()) / 1e6 / sum(shortest.values())
+    return Trace(order.file.name, new_tokens, slowdown, found, sections(timeline, trace.events))
+
+
+def _counted_again(once: Callable[[], object]) -> Counts:
+    """A second recording, which is not kept: what it counts, the first must have too. The module ranges are no operations."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "again.json.gz"
+        record(once, file)
+        events = chrome.read(file).events
+        return count(Timeline(events, file), events)
+
+
+class Ranges:
+    """For `run_stages`: each stage as a named range, which its kernels do not outlast; inside of generate the prefill and each token."""
+
+    def __init__(self, using: Instruments) -> None:
+        self._using = using
+        self._inner: Any = None
+
+    @contextmanager
+    def __call__(self, stage: str) -> Iterator[None]:
+        from torch.profiler import record_function
+
+        with record_function(PREFIX + stage):
+            if stage == "generate":
+                self._open(PREFILL)
+            try:
+                yield
+            finally:
+                self._close()
+            self._using.synchronize()  # a stage's kernels end inside its range
+
+    def mark(self) -> None:
+        """The first token's logits are there, or a further step has been made."""
+        self._close()
+        self._open(STEP)
+
+    def _open(self, name: str) -> None:
+        from torch.profiler import record_function
+
+        self._inner = record_function(PREFIX + name)
+        self._inner.__enter__()
+
+    def _close(self) -> None:
+        if self._inner is not None:
+            self._inner.__exit__(None, None, None)
+            self._inner = None
+
+
+@contextmanager
+def module_ranges(model: Any) -> Iterator[None]:
+    """A range for each call of each part of a torch module, with the part's name."""
+    from torch.profiler import record_function
+
+    unfinished: list[AbstractContextManager[object]] = []
+
+    def entering(label: str) -> Callable[..., None]:
+        def hook(*_: object) -> None:
+            unfinished.append(record_function(label))
+            unfinished[-1].__enter__()
+
+        return hook
+
+    def leaving(*_: object) -> None:
+        unfinished.pop().__exit__(None, None, None)
+
+    handles = []
+    for name, module in model.named_modules():
+        handles.append(module.register_forward_pre_hook(entering(f"{name or 'model'} ({type(module).__name__})")))
+        handles.append(module.register_forward_hook(leaving, always_call=True))
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def record(once: Callable[[], Done], file: Path, memory: bool = False) -> Done:
+    """What `once` returns, run under torch.profiler, whose Chrome trace is written to `file`.
+
+    Args:
+        memory: also record each allocation.
+    """
+    import torch
+    from torch.profiler import ProfilerActivity
+
+    activities = [ProfilerActivity.CPU] + ([ProfilerActivity.CUDA] if torch.cuda.is_available() else [])
+    with torch.profiler.profile(activities=activities, profile_memory=memory) as profiler:
+        if torch.cuda.is_available():
+            # Each session after the first loses one kernel more at its start (pytorch/pytorch#192021): these may go.
+            spare = torch.zeros(1, device="cuda")
+            for _ in range(FIRST_KERNELS):
+                spare += 1
+            torch.cuda.synchronize()
+        done = once()
+    profiler.export_chrome_trace(str(file))
+    return done
+
+
+def finish(
+    trace: chrome.Trace, order: Order, readings: list[counters.Reading], plain: dict[str, float], expected: Counts
+) -> tuple[Timeline, Completeness]:
+    """Make of what the profiler wrote what a person can read: stages on a track of their own, curves, and a stamp."""
+    _name_parts(trace.events)
+    timeline = Timeline(trace.events, order.file)
+    pid = timeline.ranges[0]["pid"]
+    counters.take_memory(trace.events, pid)
+    trace.events.extend(counters.from_readings(readings, int(trace.header["baseTimeNanoseconds"]), trace.events, pid))
+    trace.events.extend(counters.tokens(timeline, pid))
+    found = prove(timeline, trace.events, plain, expected)
+    separate_overlaps(trace.events)
+    _raise_stages(timeline, trace.events, stamp(found))
+    trace.events[:] = named(trace.events, "", order.shown())
+    counted = count(timeline, trace.events)
+    trace.header["evbench"] = {
+        "variant": order.title,
+        "new tokens": f"{order.new_tokens} of {order.of_tokens}",
+        "stamp": stamp(found),
+        "losses": list(found.losses),
+        "counts": counted,
+    }
+    return timeline, found
+
+
+def _name_parts(events: list[chrome.Event]) -> None:
+    """Steps get their numbers. The range behind the last token's is none of a token: it is called what it is."""
+    ranges = [event for event in events if event["ph"] == "X" and event["name"] == PREFIX + STEP]
+    steps = sorted((event for event in ranges if event.get("cat") == "user_annotation"), key=lambda event: float(event["ts"]))
+    for token, step in enumerate(steps, 2):
+        step.setdefault("args", {})["token"] = token
+    if steps:
+        last = steps[-1].get("args", {})
+        last.pop("token")
+        for event in ranges:
+            if event is steps[-1] or event.get("args", {}).get("External id", -1) == last.get("External id"):
+                event["name"] = PREFIX + TEXT
+
+
+def _raise_stages(timeline: Timeline, events: list[chrome.Event], told: str) -> None:
+    """Onto a track of their own above all others, the stamp with them."""
+    pid, track = timeline.ranges[0]["pid"], LANE - 1
+    for event in timeline.ranges:
+        event["tid"] = track
+    start = float(timeline.ranges[0]["ts"])
+    whole = {"ts": start, "dur": max(chrome.end(event) for event in timeline.ranges) - start}
+    events.append({"ph": "X", "cat": "evbench", "name": told, "pid": pid, "tid": track - 1, **whole})
+    for number, name in ((track, STAGE_TRACK), (track - 1, "evbench completeness")):
+        events.append({"ph": "M", "name": "thread_name", "pid": pid, "tid": number, "args": {"name": name}})
+        events.append({"ph": "M", "name": "thread_sort_index", "pid": pid, "tid": number, "args": {"sort_index": number - LANE}})

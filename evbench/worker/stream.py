@@ -1,0 +1,87 @@
+"""Samples in a row, timed as a whole."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from evbench.results import StreamRun, Work
+from evbench.stages import Answer, Pipeline, run_loaded
+from evbench.worker.feed import FEEDS, Call, Sample
+from evbench.worker.measure import Instruments
+from evbench.worker.preparations import since
+
+
+@dataclass(frozen=True)
+class Streamed:
+    """What a stream did, and how long its first stage took."""
+
+    answers: tuple[Answer, ...]
+    work: tuple[Work, ...]
+    load_seconds: float
+    waited_seconds: float
+
+
+def answer_all(pipeline: Pipeline[Any, Any, Any], feed: str, paths: Sequence[Path], new_tokens: int, clock: Callable[[], int]) -> Streamed:
+    """All samples, one after the other, as the feed delivers them.
+
+    Raises:
+        UserError: a sample cannot be used. No thread is left behind.
+    """
+    loading: list[int] = []  # of each call, appended by whichever thread makes it
+    waited = 0
+    answers, work = [], []
+    chosen = FEEDS[feed]
+    with chosen.deliver(_timed(chosen.calls(pipeline, paths), clock, loading)) as samples:
+        for _ in paths:
+            start = clock()
+            sample = next(samples)
+            waited += clock() - start
+            answer, done = run_loaded(pipeline, sample, new_tokens)
+            answers.append(answer)
+            work.append(done)
+    return Streamed(tuple(answers), tuple(work), sum(loading) / 1e9, waited / 1e9)
+
+
+def _timed(calls: Iterable[Call], clock: Callable[[], int], loading: list[int]) -> Iterator[Call]:
+    def timed(call: Call) -> Call:
+        def made() -> list[Sample]:
+            start = clock()
+            samples = call()
+            loading.append(clock() - start)
+            return samples
+
+        return made
+
+    return (timed(call) for call in calls)
+
+
+def measure_stream(
+    pipeline: Pipeline[Any, Any, Any],
+    feed: str,
+    paths: Sequence[Path],
+    new_tokens: int,
+    turn: int,
+    block: int | None,
+    using: Instruments,
+) -> StreamRun:
+    """The host waits for the device before the first sample is loaded and behind the last answer, and nowhere else."""
+    before = using.prepared()
+    using.synchronize()
+    start = using.clock()
+    streamed = answer_all(pipeline, feed, paths, new_tokens, using.clock)
+    using.synchronize()
+    seconds = (using.clock() - start) / 1e9
+    return StreamRun(
+        turn=turn,
+        block=block,
+        seconds=seconds,
+        samples=len(paths),
+        load_seconds=streamed.load_seconds,
+        waited_seconds=streamed.waited_seconds,
+        preparations=since(before, using.prepared()),
+        work=streamed.work,
+        tokens=tuple(answer.tokens for answer in streamed.answers),
+    )

@@ -1,0 +1,122 @@
+"""Making a model: from a local checkpoint folder, or from a seed."""
+
+from __future__ import annotations
+
+import hashlib
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub.errors import StrictDataclassError
+from safetensors import safe_open
+from torch import nn
+
+from evbench.errors import UserError, first_line
+from evbench.pipelines.checkpoints.folder import weight_files
+
+LOADING_ERRORS = (
+    OSError, ValueError, LookupError, TypeError, AttributeError, ImportError, RuntimeError, ArithmeticError, StrictDataclassError,
+)  # fmt: skip
+
+
+@contextmanager
+def loading(folder: Path) -> Iterator[None]:
+    """Turns what transformers raises for a broken folder into a UserError.
+
+    It has no error of its own for that: a wrong field of a config ends in any of these, wherever the field is first used. The
+    whole traceback goes to the worker's log.
+    """
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise
+    except LOADING_ERRORS as error:
+        traceback.print_exc()
+        told = f"{type(error).__name__}: {first_line(error)}"
+        raise UserError(f"--weights {folder} cannot be loaded ({told}); copy its config, tokenizer and processor files again") from error
+
+
+def tensors(folder: Path) -> Iterator[tuple[str, torch.Tensor]]:
+    """Every stored tensor by name, one at a time."""
+    for file in weight_files(folder):
+        with safe_open(file, framework="pt") as stored:
+            for name in stored.keys():  # noqa: SIM118  not a dict
+                yield name, stored.get_tensor(name)
+
+
+def refuse_mismatch(folder: Path, missing: list[str], unknown: list[str], mismatched: list[tuple[str, Any, Any]]) -> None:
+    """Raises UserError unless every weight was found with its shape, and no other. Anything else is another model.
+
+    Args:
+        mismatched: (name, stored shape, expected shape).
+    """
+
+    def more(names: list[Any]) -> str:
+        return f" and {len(names) - 1} more" if len(names) > 1 else ""
+
+    if mismatched:
+        name, stored, expected = mismatched[0]
+        told = (
+            f"{name} has shape {list(stored)} and config.json asks for {list(expected)}{more(mismatched)}; use the config of these weights"
+        )
+    elif missing:
+        told = f"the weights lack {missing[0]}{more(missing)}; copy all files of the checkpoint"
+    elif unknown:
+        told = f"the weights hold {unknown[0]}{more(unknown)}, which this network does not have; use the config of these weights"
+    else:
+        return
+    raise UserError(f"--weights {folder}: {told}")
+
+
+@contextmanager
+def seeded(seed: int, device: str, dtype: torch.dtype) -> Iterator[None]:
+    """Inside, modules are made on `device` in `dtype`, with the same random weights each time."""
+    before = torch.get_default_dtype()
+    torch.manual_seed(seed)
+    torch.set_default_dtype(dtype)
+    try:
+        with torch.device(device):
+            yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+def tokens_per_image(vision: Any) -> int:
+    """Tokens that a CLIP tower of this configuration makes of an image: one for each patch, and the class token."""
+    return int((vision.image_size // vision.patch_size) ** 2 + 1)
+
+
+def attention_name(vision: Any, text: Any) -> str:
+    """The attention implementations that two configurations report."""
+    return f"{vision._attn_implementation} (vision), {text._attn_implementation} (text)"
+
+
+def heads(vision: Any, text: Any) -> list[tuple[int, int, int]]:
+    """Of the tower and of the language model: (heads, key heads, size of a head)."""
+    of_tower = vision.num_attention_heads, vision.num_attention_heads, vision.hidden_size // vision.num_attention_heads
+    size = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+    return [of_tower, (text.num_attention_heads, text.num_key_value_heads, size)]
+
+
+def dtype_name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def parameter_count(model: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+@torch.inference_mode()
+def fingerprint(model: nn.Module) -> str:
+    """Hash over the names, shapes and bits of all weights: tells two models apart without copying them off the device.
+
+    The bits are summed as integers, which gives the same on every device and in every order.
+    """
+    digest = hashlib.sha256()
+    for name, parameter in model.named_parameters():
+        bits = parameter.view({2: torch.int16, 4: torch.int32, 8: torch.int64}[parameter.element_size()])
+        digest.update(f"{name} {tuple(parameter.shape)} {bits.sum(dtype=torch.int64).item()}\n".encode())
+    return digest.hexdigest()

@@ -1,0 +1,196 @@
+"""Prefill and greedy decoding of a LLaMA-shaped language model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import torch
+from transformers import DynamicCache, GenerationConfig, LogitsProcessor, LogitsProcessorList, StaticCache
+
+from evbench.pipelines.attention import ATTEND
+from evbench.pipelines.generate.graph_loop import GraphLoop, compiled_prefill, eager_prefill
+from evbench.pipelines.generate.language import LanguageModel
+from evbench.pipelines.generate.llama import FusedLlama
+from evbench.stages import Mark
+from evbench.variants.choices import Variant
+
+
+class Generate(Protocol):
+    """Prefill and greedy decoding over prompt embeddings."""
+
+    def __call__(self, embeddings: torch.Tensor, new_tokens: int, mark: Mark) -> list[int]:
+        """[1, prompt, hidden] -> the new tokens."""
+
+    def force(self, embeddings: torch.Tensor, tokens: Sequence[int]) -> torch.Tensor:
+        """The logits from which each of `tokens` would have been chosen, if those in front of it had been: [tokens, vocabulary].
+
+        The same steps as in a free run, but that these tokens are fed instead of the most likely ones.
+        """
+
+
+class Marker(LogitsProcessor):  # type: ignore[misc]
+    """Marks each forward pass of transformers' generate, which hands over the logits as soon as their kernels are launched."""
+
+    def __init__(self, mark: Mark) -> None:
+        self._mark = mark
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        self._mark()
+        return scores
+
+
+class Script(LogitsProcessor):  # type: ignore[misc]
+    """Lets transformers' generate choose given tokens, and keeps the logits that it would have chosen from."""
+
+    def __init__(self, tokens: Sequence[int]) -> None:
+        self._tokens = tokens
+        self.logits: list[torch.Tensor] = []
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        # scores: [1, vocabulary]
+        self.logits.append(scores)
+        only = torch.full_like(scores, -torch.inf)
+        only[:, self._tokens[len(self.logits) - 1]] = 0
+        return only
+
+
+class TransformersLoop:
+    """transformers' own generate."""
+
+    def __init__(self, language: LanguageModel, cache: str | None) -> None:
+        """`cache` is transformers' name for an implementation of it; None for the one that grows."""
+        self._language = language
+        # generate takes what is left open from the configuration of the checkpoint: sampling, beams, penalties, an end token. Here all
+        # choices decode alike, and greedily.
+        language.whole.generation_config = GenerationConfig(
+            do_sample=False,
+            cache_implementation=cache,
+            pad_token_id=0,
+            eos_token_id=language.end_token if language.stop_at_end else None,
+        )
+
+    def __call__(self, embeddings: torch.Tensor, new_tokens: int, mark: Mark) -> list[int]:
+        return self._run(embeddings, new_tokens, Marker(mark))
+
+    def force(self, embeddings: torch.Tensor, tokens: Sequence[int]) -> torch.Tensor:
+        script = Script(tokens)
+        self._run(embeddings, len(tokens), script)
+        return torch.cat(script.logits)
+
+    def _run(self, embeddings: torch.Tensor, new_tokens: int, processor: LogitsProcessor) -> list[int]:
+        mask = torch.ones(embeddings.shape[:2], dtype=torch.long, device=embeddings.device)
+        # Given embeddings alone, generate returns the new tokens without the prompt.
+        tokens = self._language.whole.generate(
+            inputs_embeds=embeddings,
+            attention_mask=mask,
+            max_new_tokens=new_tokens,
+            logits_processor=LogitsProcessorList([processor]),
+        )
+        return list(tokens[0].tolist())
+
+
+class StaticLoop:
+    """Prefill, then one step per token over a cache of fixed size, which a compiled step can write in place.
+
+    Token and position stay on the device, and the host waits for neither, unless an end token may stop the loop. The prefill runs
+    over a growing cache, which is then copied: over a cache of fixed size, attention would need a mask for the empty slots, and
+    lose its causal kernel.
+    """
+
+    def __init__(self, language: LanguageModel, compile_step: bool) -> None:
+        self._language = language
+        self._step = torch.compile(self._decode, fullgraph=True, dynamic=False) if compile_step else self._decode
+        self._cache: StaticCache | None = None
+        self._length = 0
+
+    def __call__(self, embeddings: torch.Tensor, new_tokens: int, mark: Mark) -> list[int]:
+        tokens: list[torch.Tensor] = []
+
+        def take(logits: torch.Tensor, likeliest: torch.Tensor) -> torch.Tensor | None:
+            tokens.append(likeliest)
+            mark()
+            return likeliest if len(tokens) < new_tokens and not self._language.ends(likeliest) else None
+
+        self._run(embeddings, new_tokens, take)
+        return [int(value) for value in torch.cat(tokens, dim=1)[0].tolist()]
+
+    def force(self, embeddings: torch.Tensor, tokens: Sequence[int]) -> torch.Tensor:
+        fed = torch.tensor([tokens], device=embeddings.device)
+        kept: list[torch.Tensor] = []
+
+        def take(logits: torch.Tensor, likeliest: torch.Tensor) -> torch.Tensor | None:
+            kept.append(logits[0].clone())
+            return fed[:, len(kept) - 1 : len(kept)].clone() if len(kept) < len(tokens) else None
+
+        self._run(embeddings, len(tokens), take)
+        return torch.cat(kept)
+
+    def _run(self, embeddings: torch.Tensor, new_tokens: int, take: Callable[[torch.Tensor, torch.Tensor], torch.Tensor | None]) -> None:
+        """`take` is given the logits of each token, [1, 1, vocabulary], and the likeliest, [1, 1]. It returns the one to feed, or None."""
+        prompt = embeddings.shape[1]
+        positions = torch.arange(prompt, device=embeddings.device)[None]
+        grown = DynamicCache(config=self._language.decoder.config)
+        token = take(*self._next(embeddings, positions, grown))
+        cache = self._filled_cache(grown, prompt + new_tokens)
+        position = positions[:, -1:] + 1
+        while token is not None:
+            logits, likeliest = self._step(token, position, cache)
+            token = take(logits, likeliest.clone())
+            position = position + 1
+
+    def _decode(self, token: torch.Tensor, position: torch.Tensor, cache: StaticCache) -> tuple[torch.Tensor, torch.Tensor]:
+        # token, position: [1, 1] int64
+        embeddings = self._language.decoder.get_input_embeddings()(token)
+        return self._next(embeddings, position, cache)
+
+    def _next(self, embeddings: torch.Tensor, positions: torch.Tensor, cache: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        # embeddings: [1, length, hidden]; positions: [1, length]. Returns the last logits, [1, 1, vocabulary], and the likeliest token.
+        logits = self._language.next_logits(embeddings, positions, cache)
+        return logits, logits.argmax(dim=-1)
+
+    def _filled_cache(self, grown: DynamicCache, length: int) -> StaticCache:
+        """The cache of the loop, holding what the prefill left."""
+        if self._cache is None or length > self._length:
+            # Sized tightly: attention reads every slot, used or not. A longer request makes a new one, and compiles anew.
+            self._cache, self._length = StaticCache(config=self._language.decoder.config, max_cache_len=length), length
+        self._cache.reset()
+        for index, layer in enumerate(grown.layers):
+            self._cache.update(layer.keys, layer.values, index)
+        return self._cache
+
+
+class AtOnce:
+    """Prompt and answer in one pass without any cache: nothing but the network itself. For the reference, which only follows others."""
+
+    def __init__(self, language: LanguageModel) -> None:
+        self._language = language
+
+    def __call__(self, embeddings: torch.Tensor, new_tokens: int, mark: Mark) -> list[int]:
+        tokens: list[int] = []
+        while len(tokens) < new_tokens and not (tokens and self._language.ends(tokens[-1])):
+            tokens.append(int(self.force(embeddings, [*tokens, 0])[-1].argmax()))
+            mark()
+        return tokens
+
+    def force(self, embeddings: torch.Tensor, tokens: Sequence[int]) -> torch.Tensor:
+        decoder = self._language.decoder
+        fed = torch.tensor([tokens[:-1]], device=embeddings.device, dtype=torch.long)
+        whole = torch.cat([embeddings, decoder.get_input_embeddings()(fed).to(embeddings.dtype)], dim=1)
+        hidden = decoder(inputs_embeds=whole, use_cache=False).last_hidden_state
+        return torch.as_tensor(self._language.head(hidden[0, -len(tokens) :]))
+
+
+def _graph_loop(language: LanguageModel, variant: Variant) -> Generate:
+    llama = FusedLlama(language.decoder, language.head, ATTEND[variant.attention])
+    return GraphLoop(language, llama, compiled_prefill(llama) if variant.prefill == "compile" else eager_prefill(language))
+
+
+GENERATORS: dict[str, Callable[[LanguageModel, Variant], Generate]] = {
+    "dynamic": lambda language, _: TransformersLoop(language, None),
+    "transformers-static": lambda language, _: TransformersLoop(language, "static"),
+    "static": lambda language, _: StaticLoop(language, compile_step=False),
+    "static-compile": lambda language, _: StaticLoop(language, compile_step=True),
+    "graph": _graph_loop,
+    "at-once": lambda language, _: AtOnce(language),
+}

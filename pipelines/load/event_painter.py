@@ -1,0 +1,122 @@
+"""Event images made on the GPU: each pixel's last event is found at once, and a picture is painted when somebody asks for it."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import groupby
+
+import torch
+
+from evbench.kernels import event_images as kernel
+from evbench.pipelines.load.event_images import SLICES, EventImages, Images, PictureSize, Pixels, picture_sizes
+from evbench.pipelines.load.event_stream import EventStream
+from evbench.pipelines.side_stream import SideStream
+
+Events = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+"""x and y [events] uint16, polarity [events] uint8: 5 bytes each."""
+
+
+@dataclass(frozen=True)
+class EventMaps:
+    """Images that nobody has painted yet: see evbench.pipelines.load.event_images.Images.
+
+    The kernel for pixel values reads the last events themselves. Who asks for `pixels` or `values` gets pictures, painted then.
+    """
+
+    last: torch.Tensor
+    """[images, height, width] int32 on the device, as evbench.kernels.event_images finds them. Each map is large enough for all."""
+    sizes: tuple[kernel.Size, ...]
+    """Height and width of each picture, from the map's upper left corner; further out there are no events."""
+    decoder: str
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+    @cached_property
+    def pixels(self) -> tuple[torch.Tensor, ...]:
+        return tuple(picture[:height, :width].contiguous() for picture, (height, width) in zip(self._painted, self.sizes, strict=True))
+
+    def values(self) -> torch.Tensor:
+        height, width = self.largest()
+        return self._painted[:, :height, :width].contiguous()
+
+    def holding(self, values: Pixels | torch.Tensor) -> Images:
+        """Maps, so that the same kernels are at work, if the values have no colours but the three of a painted picture.
+
+        Else the pictures, as they are.
+        """
+        pictures = torch.as_tensor(values).to(self.last.device)
+        known = kernel.unpainted(pictures)
+        if known is None:
+            cut = (picture[:height, :width] for picture, (height, width) in zip(pictures, self.sizes, strict=True))
+            return EventImages(tuple(cut), self.decoder)
+        last = torch.full_like(self.last, -1)
+        for place, found, (height, width) in zip(last, known, self.sizes, strict=True):
+            place[:height, :width] = found[:height, :width]
+        return dataclasses.replace(self, last=last)
+
+    def largest(self) -> tuple[int, int]:
+        return max(height for height, _ in self.sizes), max(width for _, width in self.sizes)
+
+    def runs(self) -> Iterator[torch.Tensor]:
+        """Neighbours of one size together, where they lie: [images, height, width] int32."""
+        start = 0
+        for (height, width), alike in groupby(self.sizes):
+            count = len(list(alike))
+            yield self.last[start : start + count, :height, :width]
+            start += count
+
+    @cached_property
+    def _painted(self) -> torch.Tensor:
+        """[images, height, width, 3], as large as the maps."""
+        return kernel.paint(self.last)
+
+
+class EventPainter:
+    """Copies the events as they are, and finds each pixel's last there: see evbench.kernels.event_images."""
+
+    def __init__(self, device: str) -> None:
+        self._device = device
+        self._aside = SideStream() if device == "cuda" else None
+        self._decoder = f"Triton {importlib.metadata.version('triton')}"
+
+    def __call__(self, stream: EventStream, size: PictureSize) -> EventMaps:
+        found: list[kernel.Size] = []
+
+        def work() -> list[torch.Tensor]:
+            last, sizes = search(copied(stream, self._device), stream.sensor, size)
+            found.extend(sizes)
+            return [last]
+
+        (last,) = work() if self._aside is None else self._aside.make(work)
+        return EventMaps(last, tuple(found), self._decoder)
+
+
+def copied(stream: EventStream, device: str) -> Events:
+    # A column out of a pickle is a piece of the file, which torch takes with a warning only.
+    columns = (column if column.flags.writeable else column.copy() for column in (stream.x, stream.y, stream.p))
+    x, y, polarity = (torch.from_numpy(column).to(device).contiguous() for column in columns)
+    return x, y, polarity
+
+
+def search(events: Events, sensor: kernel.Size | None, size: PictureSize) -> tuple[torch.Tensor, list[kernel.Size]]:
+    """The last events [slices, height, width] of events that lie on the device, and the size of each slice's picture.
+
+    Sizes are found there as well: the events have to be brought there anyway, and reading them takes the GPU microseconds, where NumPy
+    takes milliseconds. In the same pass, where the sensor's size tells how large the maps have to be; else in one of their own, in front.
+    That an event lies outside of the sensor is seen in the same way.
+
+    Raises:
+        ValueError: see evbench.pipelines.load.event_images.Renderer.
+    """
+    x, y, polarity = events
+    if sensor is None:
+        sizes = picture_sizes(kernel.sizes(x, y, SLICES), None, size)
+        canvas = max(height for height, _ in sizes), max(width for _, width in sizes)
+        return kernel.last_events(x, y, polarity, SLICES, canvas)[0], sizes
+    last, extents = kernel.last_events(x, y, polarity, SLICES, sensor)
+    return last, picture_sizes(kernel.as_sizes(extents), sensor, size)
