@@ -95,7 +95,7 @@ class Work:
 
 
 @dataclass(frozen=True)
-class Preparations:
+class CompileCounts:
     """What a run made ready that a later run finds ready. A timed run makes nothing ready, or its block does not count."""
 
     compiled: int
@@ -128,9 +128,9 @@ class Run:
     """None for a run without barriers between the stages."""
     prefill_seconds: float | None
     """Inside generate: to the first token's logits, by CUDA events on a GPU. None without barriers."""
-    step_seconds: tuple[float, ...] | None
+    decode_step_seconds: tuple[float, ...] | None
     """Inside generate: each further token. None without barriers."""
-    preparations: Preparations
+    compile_counts: CompileCounts
     reserved: int | None
     """Size of torch's memory pool after the run. None on a CPU."""
     work: Work
@@ -144,7 +144,7 @@ class Run:
 
 
 @dataclass(frozen=True)
-class StreamRun:
+class ThroughputRun:
     """Samples in a row through all four stages of one variant: those of the workload in order, again from the first if they are fewer."""
 
     turn: int
@@ -156,16 +156,16 @@ class StreamRun:
     samples: int
     load_seconds: float
     """Sum over all calls of load, in whichever thread, on the host's clock: the device was not waited for."""
-    waited_seconds: float
+    load_wait_seconds: float
     """How long the thread that runs the other stages waited for samples to be loaded: as long as loading takes, if it loads itself."""
-    preparations: Preparations
+    compile_counts: CompileCounts
     work: tuple[Work, ...]
     """Of each sample."""
     tokens: tuple[tuple[int, ...], ...]
     """Of each sample."""
 
     def __post_init__(self) -> None:
-        for seconds in (self.seconds, self.load_seconds, self.waited_seconds):
+        for seconds in (self.seconds, self.load_seconds, self.load_wait_seconds):
             _require_time(seconds)
         if not 0 < self.samples == len(self.work) == len(self.tokens):
             raise ValueError(
@@ -369,7 +369,7 @@ class Trace:
 
 
 @dataclass(frozen=True)
-class Proof:
+class Activation:
     """Whether a run really did one part as its variant chose."""
 
     part: str
@@ -393,7 +393,7 @@ class Energy:
     """Before the first worker started. Not subtracted. None if the GPU does not tell."""
 
 
-Order = Literal["in turn", "reload"]
+RunOrder = Literal["in turn", "reload"]
 """Both workers live and take turns; or only one fits at a time, and is started anew for each of its parts of a block."""
 
 
@@ -401,7 +401,7 @@ Order = Literal["in turn", "reload"]
 class Plan:
     """How much is run, and how."""
 
-    order: Order
+    order: RunOrder
     blocks: int
     """The fewest that are run. With several samples, rounded up to the same number for each."""
     starts: int
@@ -459,7 +459,7 @@ class Session:
 
 
 @dataclass(frozen=True)
-class VariantResult:
+class SideResult:
     """Everything measured of one variant."""
 
     variant: str
@@ -473,11 +473,11 @@ class VariantResult:
     unsteady: tuple[str, ...]
     """What spoke against being steady when the warm-up was given up. Empty if it was reached."""
     runs: tuple[Run, ...]
-    streams: tuple[StreamRun, ...]
+    streams: tuple[ThroughputRun, ...]
     trace: Trace | None
     energy: Energy | None
     """None on a CPU, or where the counter cannot be believed."""
-    proofs: tuple[Proof, ...]
+    activations: tuple[Activation, ...]
     """One for each part, and one for greedy decoding. Empty if the session was interrupted before they were looked for."""
 
     def __post_init__(self) -> None:
@@ -494,7 +494,7 @@ class VariantResult:
         """The runs in blocks, disturbed ones included."""
         return tuple(run for run in self.runs if run.kind == "timed")
 
-    def timed_streams(self) -> tuple[StreamRun, ...]:
+    def timed_throughput_runs(self) -> tuple[ThroughputRun, ...]:
         """The streams in blocks, disturbed ones included."""
         return tuple(stream for stream in self.streams if stream.block is not None)
 
@@ -503,7 +503,7 @@ class VariantResult:
         found: dict[int, list[tuple[int, ...]]] = {}
         for run in self.timed():
             found.setdefault(run.sample, []).append(run.tokens)
-        for stream in self.timed_streams():
+        for stream in self.timed_throughput_runs():
             for sample, tokens in zip(in_a_row(stream.samples, len(self.workload.samples)), stream.tokens, strict=True):
                 found.setdefault(sample, []).append(tokens)
         return found
@@ -511,7 +511,7 @@ class VariantResult:
     def work(self) -> list[tuple[int, Work]]:
         """What was done with which sample, in every timed run and stream."""
         found = [(run.sample, run.work) for run in self.timed()]
-        for stream in self.timed_streams():
+        for stream in self.timed_throughput_runs():
             found += zip(in_a_row(stream.samples, len(self.workload.samples)), stream.work, strict=True)
         return found
 
@@ -584,24 +584,24 @@ class Result:
     rules: Rules
     sessions: tuple[Session, ...]
     """One, or two if the sides were measured apart."""
-    baseline: VariantResult
-    optimized: VariantResult | None
+    baseline: SideResult
+    optimized: SideResult | None
     outputs: Outputs | None
     """None if there is no other side, or if the session was interrupted before outputs were compared."""
-    together: tuple[str, ...]
+    merged_traces: tuple[str, ...]
     """Files with the traces of both sides on one timeline."""
 
     def __post_init__(self) -> None:
         if missing := {side.session for side in self.variants().values()} - {session.started for session in self.sessions}:
             raise ValueError(f"no session of {', '.join(sorted(missing))}")
 
-    def variants(self) -> dict[Role, VariantResult]:
-        sides: dict[Role, VariantResult] = {"baseline": self.baseline}
+    def variants(self) -> dict[Role, SideResult]:
+        sides: dict[Role, SideResult] = {"baseline": self.baseline}
         if self.optimized is not None:
             sides["optimized"] = self.optimized
         return sides
 
-    def session(self, side: VariantResult) -> Session:
+    def session(self, side: SideResult) -> Session:
         """The session that measured this side."""
         return next(session for session in self.sessions if session.started == side.session)
 

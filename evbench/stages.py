@@ -12,7 +12,7 @@ from typing import Any, Protocol, Self, TypeVar
 from evbench.results import Work
 
 
-class Outcome(Protocol):
+class StageOutput(Protocol):
     """What a stage hands to the next one."""
 
     def values(self) -> Any:
@@ -25,7 +25,7 @@ class Outcome(Protocol):
         """The same, with other such values: what the stage of another variant made of the same input."""
 
 
-class Prompted(Outcome, Protocol):
+class Prompted(StageOutput, Protocol):
     """What preprocessing hands over."""
 
     def prompt(self) -> tuple[int, ...]:
@@ -40,7 +40,7 @@ Features = TypeVar("Features")
 
 
 @dataclass(frozen=True)
-class Answer:
+class Generation:
     """What the model said."""
 
     tokens: tuple[int, ...]
@@ -71,12 +71,12 @@ class Stages(Protocol[Loaded, Inputs, Features]):
     def vision(self, inputs: Inputs, /) -> tuple[Features, Work]:
         """Encode the pixels and project them into the language model's space."""
 
-    def generate(self, features: Features, new_tokens: int, mark: Mark, /) -> tuple[Answer, Work]:
+    def generate(self, features: Features, new_tokens: int, mark: Mark, /) -> tuple[Generation, Work]:
         """Prefill and decode, greedily."""
 
 
 class Pipeline(Stages[Loaded, Inputs, Features], Protocol[Loaded, Inputs, Features]):
-    """The stages of a model, whose outputs can be compared. What they hand over are `Outcome`s."""
+    """The stages of a model, whose outputs can be compared. What they hand over are `StageOutput`s."""
 
     model: Any
     """The torch module that all of them work with."""
@@ -87,7 +87,7 @@ class Pipeline(Stages[Loaded, Inputs, Features], Protocol[Loaded, Inputs, Featur
     load_many: Callable[[Sequence[Path]], list[tuple[Loaded, Work]]] | None
     """As `load`, of up to `BATCH` samples in one call of the decoder. None where the decoder takes one at a time."""
 
-    def force(self, features: Features, tokens: Sequence[int], /) -> Any:
+    def teacher_forced_logits(self, features: Features, tokens: Sequence[int], /) -> Any:
         """The logits behind each of `tokens`, had those in front of it been generated: a tensor [tokens, vocabulary]."""
 
 
@@ -97,7 +97,7 @@ def run_stages(
     new_tokens: int,
     around: Callable[[str], AbstractContextManager[object]] = nullcontext,
     mark: Mark = unmarked,
-) -> tuple[Answer, Work]:
+) -> tuple[Generation, Work]:
     """One sample through the four stages, each inside `around(stage)`: a stopwatch, a profiler's range, or nothing."""
     with around("load"):
         loaded = pipeline.load(path)
@@ -110,7 +110,7 @@ def run_loaded(
     new_tokens: int,
     around: Callable[[str], AbstractContextManager[object]] = nullcontext,
     mark: Mark = unmarked,
-) -> tuple[Answer, Work]:
+) -> tuple[Generation, Work]:
     """The stages behind `load`."""
     loaded, loading = sample
     with around("preprocess"):

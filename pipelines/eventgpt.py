@@ -35,7 +35,7 @@ from evbench.pipelines.preprocess.pixels import FusedValues, PixelValues, Recipe
 from evbench.pipelines.preprocess.question import kept
 from evbench.pipelines.vision.clip import FusedClip, Steps, kernel_steps, torch_steps
 from evbench.results import Work, Workload
-from evbench.stages import Answer, Mark
+from evbench.stages import Generation, Mark
 from evbench.variants.choices import Variant
 
 PROMPT = (
@@ -276,16 +276,16 @@ class EventGPT:
         return Features(visual, inputs.before, inputs.after), work
 
     @torch.inference_mode()
-    def generate(self, features: Features, new_tokens: int, mark: Mark, /) -> tuple[Answer, Work]:
+    def generate(self, features: Features, new_tokens: int, mark: Mark, /) -> tuple[Generation, Work]:
         embeddings = self._fuse(features)
         tokens = self._generate(embeddings, new_tokens, mark)
         text = self._tokenizer.decode(tokens, skip_special_tokens=True)
         stop = self._language.stop_reason(tokens)
-        return Answer(tuple(tokens), text), Work(prompt_tokens=embeddings.shape[1], new_tokens=len(tokens), stop=stop)
+        return Generation(tuple(tokens), text), Work(prompt_tokens=embeddings.shape[1], new_tokens=len(tokens), stop=stop)
 
     @torch.inference_mode()
-    def force(self, features: Features, tokens: Sequence[int], /) -> torch.Tensor:
-        return self._generate.force(self._fuse(features), tokens)
+    def teacher_forced_logits(self, features: Features, tokens: Sequence[int], /) -> torch.Tensor:
+        return self._generate.teacher_forced_logits(self._fuse(features), tokens)
 
     def _fuse(self, features: Features) -> torch.Tensor:
         """The question with the event features in its middle: [1, prompt, hidden]."""

@@ -35,7 +35,7 @@ from evbench.pipelines.preprocess.pixels import FusedValues, PixelValues, Recipe
 from evbench.pipelines.preprocess.question import kept
 from evbench.pipelines.vision.clip import FusedClip, Steps, kernel_steps, torch_steps
 from evbench.results import Work, Workload
-from evbench.stages import Answer, Mark
+from evbench.stages import Generation, Mark
 from evbench.variants.choices import Variant
 
 
@@ -127,15 +127,15 @@ class VideoLlava:
         return Features(visual, inputs.tokens), work
 
     @torch.inference_mode()
-    def generate(self, features: Features, new_tokens: int, mark: Mark, /) -> tuple[Answer, Work]:
+    def generate(self, features: Features, new_tokens: int, mark: Mark, /) -> tuple[Generation, Work]:
         tokens = self._generate(self._fuse(features), new_tokens, mark)
         text = self._processor.tokenizer.decode(tokens, skip_special_tokens=True)
         work = Work(new_tokens=len(tokens), stop=self._language.stop_reason(tokens), dtype=checkpoint.dtype_name(features.visual.dtype))
-        return Answer(tuple(tokens), text), work
+        return Generation(tuple(tokens), text), work
 
     @torch.inference_mode()
-    def force(self, features: Features, tokens: Sequence[int], /) -> torch.Tensor:
-        return self._generate.force(self._fuse(features), tokens)
+    def teacher_forced_logits(self, features: Features, tokens: Sequence[int], /) -> torch.Tensor:
+        return self._generate.teacher_forced_logits(self._fuse(features), tokens)
 
     def _fuse(self, features: Features) -> torch.Tensor:
         """Text embeddings with the visual features in the places of `<video>`: [1, prompt, hidden]."""

@@ -21,7 +21,7 @@ from evbench.results import (
     Memory,
     Outputs,
     Plan,
-    Proof,
+    Activation,
     Result,
     Rules,
     Run,
@@ -29,16 +29,16 @@ from evbench.results import (
     Section,
     Session,
     StageRun,
-    StreamRun,
+    ThroughputRun,
     Trace,
     Used,
-    VariantResult,
+    SideResult,
     Work,
     Workload,
 )
 from evbench.scenes.draw import draw, pack
 from evbench.scenes.world import imagine
-from evbench.worker.preparations import NOTHING
+from evbench.worker.compile_counts import NOTHING
 
 
 def drawn_sample(seconds: tuple[float, ...]) -> npt.NDArray[np.uint8]:
@@ -51,7 +51,7 @@ CLIP = Sample(str(sample.CLIP), "", 1080, 1440)
 NOWHERE = Sample("", "", 0, 0)
 """For a pipeline that is given its input by hand."""
 MACHINE = Machine("Linux", "CPU", 2, 2**34, None, "3.11", {"torch": "2.14", "av": None}, "abc")
-GREEDY = Proof("decoding", "greedy", True, "generate: 2 x aten::argmax")
+GREEDY = Activation("decoding", "greedy", True, "generate: 2 x aten::argmax")
 PLAN = Plan("in turn", 10, 1, None, 600.0, 30, 120.0, 16, False, False, False, 0)
 STARTED = "2026-01-01T00:00:00Z"
 
@@ -82,8 +82,8 @@ def make_run(kind: results.Kind = "timed", seconds: float = 0.1, tokens: tuple[i
         seconds=4 * seconds,
         stages=dict.fromkeys(STAGES, stage),
         prefill_seconds=seconds / 2,
-        step_seconds=(seconds / 4,) * (len(tokens) - 1),
-        preparations=NOTHING,
+        decode_step_seconds=(seconds / 4,) * (len(tokens) - 1),
+        compile_counts=NOTHING,
         reserved=None,
         work=dataclasses.replace(done, **work),
         tokens=tokens,
@@ -93,17 +93,17 @@ def make_run(kind: results.Kind = "timed", seconds: float = 0.1, tokens: tuple[i
 
 def without_barriers(run: Run, seconds: float | None = None) -> Run:
     return dataclasses.replace(
-        run, seconds=run.seconds if seconds is None else seconds, stages=None, prefill_seconds=None, step_seconds=None
+        run, seconds=run.seconds if seconds is None else seconds, stages=None, prefill_seconds=None, decode_step_seconds=None
     )
 
 
-def make_side(*runs: Run, variant: str = "baseline", **workload: Any) -> VariantResult:
+def make_side(*runs: Run, variant: str = "baseline", **workload: Any) -> SideResult:
     """If no runs are given: ten blocks, each with one run without and one with barriers."""
     asked = Workload("video-llava", "tiny", None, (Sample("a.mp4", "00", 4, 6),), 8, "inclusive", "What?", 2, False, "cpu", "float32", 0)
     if not runs:
         run = make_run()
         runs = tuple(dataclasses.replace(one, block=block) for block in range(10) for one in (run, without_barriers(run)))
-    return VariantResult(
+    return SideResult(
         variant=variant,
         choices={"decode": "plain"},
         workload=dataclasses.replace(asked, **workload),
@@ -114,7 +114,7 @@ def make_side(*runs: Run, variant: str = "baseline", **workload: Any) -> Variant
         streams=(),
         trace=None,
         energy=None,
-        proofs=(Proof("decode", "plain", True, "load: the function: 1 x decode_plain"), GREEDY),
+        activations=(Activation("decode", "plain", True, "load: the function: 1 x decode_plain"), GREEDY),
     )
 
 
@@ -129,15 +129,15 @@ def make_trace(file: str = "trace-baseline.json.gz", new_tokens: int = 16, **fie
     return dataclasses.replace(Trace(file, new_tokens, 1.5, COMPLETE, SECTIONS), **fields)
 
 
-def make_stream(seconds: float = 0.8, samples: int = 2, tokens: tuple[int, ...] = (5, 6), **fields: Any) -> StreamRun:
+def make_stream(seconds: float = 0.8, samples: int = 2, tokens: tuple[int, ...] = (5, 6), **fields: Any) -> ThroughputRun:
     """Of the one sample of `make_side`, again and again; a quarter of the time is loading, all of it waited for."""
-    made = StreamRun(
+    made = ThroughputRun(
         3, 0, seconds, samples, seconds / 4, seconds / 4, NOTHING, (make_run(tokens=tokens).work,) * samples, (tokens,) * samples
     )
     return dataclasses.replace(made, **fields)
 
 
-def with_streams(side: VariantResult, *streams: StreamRun) -> VariantResult:
+def with_streams(side: SideResult, *streams: ThroughputRun) -> SideResult:
     """If none are given: one for warm-up, and two in each of ten blocks."""
     if not streams:
         usual = make_stream()
@@ -148,7 +148,7 @@ def with_streams(side: VariantResult, *streams: StreamRun) -> VariantResult:
     return dataclasses.replace(side, streams=streams)
 
 
-def scaled(side: VariantResult, factor: float) -> VariantResult:
+def scaled(side: SideResult, factor: float) -> SideResult:
     """The same runs and streams, each part of which takes `factor` times as long."""
 
     def slower(run: Run) -> Run:
@@ -158,11 +158,11 @@ def scaled(side: VariantResult, factor: float) -> VariantResult:
             seconds=run.seconds * factor,
             stages=stages,
             prefill_seconds=run.prefill_seconds and run.prefill_seconds * factor,
-            step_seconds=run.step_seconds and tuple(seconds * factor for seconds in run.step_seconds),
+            decode_step_seconds=run.decode_step_seconds and tuple(seconds * factor for seconds in run.decode_step_seconds),
         )
 
-    def slower_stream(stream: StreamRun) -> StreamRun:
-        times = {name: getattr(stream, name) * factor for name in ("seconds", "load_seconds", "waited_seconds")}
+    def slower_stream(stream: ThroughputRun) -> ThroughputRun:
+        times = {name: getattr(stream, name) * factor for name in ("seconds", "load_seconds", "load_wait_seconds")}
         return dataclasses.replace(stream, **times)
 
     return dataclasses.replace(side, runs=tuple(map(slower, side.runs)), streams=tuple(map(slower_stream, side.streams)))
@@ -174,8 +174,8 @@ def make_session(blocks: int = 10, starts: int = 2, started: str = STARTED, mach
 
 
 def make_result(
-    optimized: VariantResult | None = None,
-    baseline: VariantResult | None = None,
+    optimized: SideResult | None = None,
+    baseline: SideResult | None = None,
     sessions: tuple[Session, ...] | None = None,
     outputs: Outputs | None = PRESERVED,
     **rules: Any,

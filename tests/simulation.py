@@ -18,24 +18,24 @@ from evbench.results import (
     Machine,
     Memory,
     Plan,
-    Proof,
+    Activation,
     Result,
     Role,
     Rules,
     Run,
     Sample,
     StageRun,
-    StreamRun,
+    ThroughputRun,
     Trace,
     Work,
     Workload,
 )
-from evbench.session.journal import Happened, Journal, Opening
-from evbench.session.session import Setting, Sitting
+from evbench.session.journal import JournalState, Journal, JournalHeader
+from evbench.session.session import SessionConfig, SessionRunner
 from evbench.variants.choices import parse
-from evbench.worker.messages import Measure, Order, Stream
-from evbench.worker.observe import Observation
-from evbench.worker.preparations import NOTHING
+from evbench.worker.messages import TimedRunRequest, TraceSpec, ThroughputRequest
+from evbench.worker.capture_outputs import CapturedOutputs
+from evbench.worker.compile_counts import NOTHING
 from tests.examples import GREEDY, PRESERVED, make_trace
 
 SECONDS = {"load": 0.1, "preprocess": 0.05, "vision": 0.08, "generate": 0.4}
@@ -126,7 +126,7 @@ class SimulatedMachine:
     def say(self, text: str) -> None:
         self.said.append(text)
 
-    def run(self, role: Role, order: Measure, slow: float = 1.0) -> Run:
+    def run(self, role: Role, order: TimedRunRequest, slow: float = 1.0) -> Run:
         place = order.place
         self.order.append((role, place.kind, place.sample, order.barriers))
         seconds = {stage: usual * self._factor(role, stage, place.sample) for stage, usual in SECONDS.items()}
@@ -144,15 +144,15 @@ class SimulatedMachine:
             seconds=sum(stage.seconds for stage in stages.values()),
             stages=stages if order.barriers else None,
             prefill_seconds=0.1 if order.barriers else None,
-            step_seconds=(0.01, 0.01) if order.barriers else None,
-            preparations=NOTHING if place.turn not in self.compiles else type(NOTHING)(self.compiles[place.turn], 0, 0, 0),
+            decode_step_seconds=(0.01, 0.01) if order.barriers else None,
+            compile_counts=NOTHING if place.turn not in self.compiles else type(NOTHING)(self.compiles[place.turn], 0, 0, 0),
             reserved=None,
             work=Work(new_tokens=3, stop="length"),
             tokens=(1, 2, 3),
             text="",
         )
 
-    def stream(self, role: Role, order: Stream, slow: float) -> StreamRun:
+    def stream(self, role: Role, order: ThroughputRequest, slow: float) -> ThroughputRun:
         """The optimized side loads ahead, as far as its time suffices."""
         self.order.append((role, "stream" if order.block is not None else "stream warm-up", order.samples, False))
         load, rest = (
@@ -160,14 +160,14 @@ class SimulatedMachine:
             for stages in (STAGES[:1], STAGES[1:])
         )
         waited = load if role == "baseline" or not self.feeds_ahead else load / order.samples
-        return StreamRun(
+        return ThroughputRun(
             turn=order.turn,
             block=order.block,
             seconds=rest + waited,
             samples=order.samples,
             load_seconds=load,
-            waited_seconds=waited,
-            preparations=NOTHING if order.turn not in self.compiles else type(NOTHING)(self.compiles[order.turn], 0, 0, 0),
+            load_wait_seconds=waited,
+            compile_counts=NOTHING if order.turn not in self.compiles else type(NOTHING)(self.compiles[order.turn], 0, 0, 0),
             work=(Work(new_tokens=3, stop="length"),) * order.samples,
             tokens=self.streamed if role == "optimized" and self.streamed else ((1, 2, 3),) * order.samples,
         )
@@ -190,21 +190,21 @@ class SimulatedWorker:
     def built(self) -> Build:
         return Build(1.0, 10, self.machine.fingerprints.get(self.role, "ab"), 2, {}, 0)
 
-    def measure(self, order: Measure) -> Run:
+    def measure(self, order: TimedRunRequest) -> Run:
         assert self.role in self.machine.living
         return self.machine.run(self.role, order, self.slow)
 
-    def stream(self, order: Stream) -> StreamRun:
+    def stream(self, order: ThroughputRequest) -> ThroughputRun:
         assert self.role in self.machine.living
         return self.machine.stream(self.role, order, self.slow)
 
-    def prove(self) -> tuple[Proof, ...]:
-        return (*(Proof(part, choice, True, "simulated") for part, choice in parse("baseline").choices().items()), GREEDY)
+    def prove(self) -> tuple[Activation, ...]:
+        return (*(Activation(part, choice, True, "simulated") for part, choice in parse("baseline").choices().items()), GREEDY)
 
-    def observe(self, sample: int, file: Path, given: Observation | None = None, swap: bool = False) -> Observation:
+    def capture_outputs(self, sample: int, file: Path, given: CapturedOutputs | None = None, swap: bool = False) -> CapturedOutputs:
         raise AssertionError("outputs are not simulated")
 
-    def profile(self, order: Order) -> Trace:
+    def profile(self, order: TraceSpec) -> Trace:
         return make_trace(order.file.name, order.new_tokens)
 
     def repeat(self, seconds: float, idle_watts: float | None) -> Energy | None:
@@ -214,8 +214,8 @@ class SimulatedWorker:
 class MemoryJournal(Journal):
     """Writes nothing."""
 
-    def __init__(self, opening: Opening) -> None:
-        self.opening, self.happened = opening, Happened()
+    def __init__(self, opening: JournalHeader) -> None:
+        self.opening, self.happened = opening, JournalState()
 
     def _write(self, line: dict[str, object]) -> None: ...
 
@@ -225,15 +225,15 @@ def simulated_workload(samples: int = 1) -> Workload:
     return Workload("video-llava", "tiny", None, inputs, 8, "inclusive", "What?", 3, False, "cpu", "float32", 0)
 
 
-def opening(plan: Plan = PLAN, samples: int = 1, seed: int = 0) -> Opening:
+def opening(plan: Plan = PLAN, samples: int = 1, seed: int = 0) -> JournalHeader:
     workloads = dict.fromkeys(("baseline", "optimized"), simulated_workload(samples))
-    return Opening(FORMAT, "2026-01-01T00:00:00Z", MACHINE, plan, seed, workloads, {}, ())
+    return JournalHeader(FORMAT, "2026-01-01T00:00:00Z", MACHINE, plan, seed, workloads, {}, ())
 
 
 def sit(machine: SimulatedMachine, journal: Journal, roles: tuple[Role, ...] = ("baseline", "optimized")) -> Result:
     """A whole session on the simulated machine."""
     variants = {role: parse("baseline") for role in roles}
-    sitting = Sitting(variants, journal, Setting(machine.start, machine, machine, "", True, 0.0, lambda crew, answers: OUTPUTS))
+    sitting = SessionRunner(variants, journal, SessionConfig(machine.start, machine, machine, "", True, 0.0, lambda crew, answers: OUTPUTS))
     sitting.run(lambda: None, Path("nowhere"))
     session, sides = sitting.results()
     rules = Rules({}, (), (), False, ())

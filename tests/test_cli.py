@@ -120,9 +120,9 @@ def test_raw_runs_are_those_of_the_result_and_take_turns_in_blocks(session: Sess
     for block in result.sessions[0].blocks:
         inside = [(role, run.stages is not None) for run, role in runs if run.block == block.number]
         assert inside == list(slots(block.order))
-    (compiled,) = {run.preparations.compiled for run, role in runs if role == "optimized" and run.kind == "first"}
+    (compiled,) = {run.compile_counts.compiled for run, role in runs if role == "optimized" and run.kind == "first"}
     assert compiled == 2, "vision and the decode step"
-    assert not any(run.preparations for run, role in runs if role == "baseline")
+    assert not any(run.compile_counts for run, role in runs if role == "baseline")
 
 
 @pytest.mark.slow
@@ -130,13 +130,13 @@ def test_each_run_knows_its_first_token_and_its_further_ones(session: Session) -
     for side in results.read(session[0]).variants().values():
         for run in side.runs:
             if run.stages is None:
-                assert (run.prefill_seconds, run.step_seconds) == (None, None)
+                assert (run.prefill_seconds, run.decode_step_seconds) == (None, None)
                 continue
             assert run.prefill_seconds is not None
-            assert run.step_seconds is not None
-            assert len(run.step_seconds) == 19
-            assert all(seconds > 0 for seconds in run.step_seconds)
-            assert run.prefill_seconds + sum(run.step_seconds) <= run.stages["generate"].seconds
+            assert run.decode_step_seconds is not None
+            assert len(run.decode_step_seconds) == 19
+            assert all(seconds > 0 for seconds in run.decode_step_seconds)
+            assert run.prefill_seconds + sum(run.decode_step_seconds) <= run.stages["generate"].seconds
 
 
 @pytest.mark.slow
@@ -152,7 +152,7 @@ def test_samples_in_a_row_stand_beside_one_by_itself(session: Session) -> None:
         rows = [None, *(block.number for block in result.sessions[0].blocks for _ in range(2))] if asked else []
         assert [stream.block for stream in side.streams] == rows
         assert len({*side.answers()[0]}) == 1
-        fed = {proof.choice: proof.active for proof in side.proofs if proof.part == "feed"}
+        fed = {proof.choice: proof.active for proof in side.activations if proof.part == "feed"}
         assert fed == {side.choices["feed"]: True}
 
 
@@ -388,9 +388,9 @@ def test_noise_floors_are_kept_and_heeded(
 ) -> None:
     """Also those of a machine on which the self-test fails: it needs them most. Here its clock is simulated."""
     machine = SimulatedMachine(3, Noise(processes=0.01), faster)
-    asked: list[compare.Asked] = []
+    asked: list[compare.ComparisonRequest] = []
 
-    def simulated(order: compare.Asked, listener: object) -> Result:
+    def simulated(order: compare.ComparisonRequest, listener: object) -> Result:
         asked.append(order)
         return simulate(machine, order.plan)
 

@@ -18,7 +18,7 @@ from evbench.errors import UserError
 from evbench.machine import machine
 from evbench.results import FORMAT, Result, Workload
 from evbench.session import compare, journal, ladder
-from evbench.session.session import Listener, Setting, Sitting
+from evbench.session.session import ProgressListener, SessionConfig, SessionRunner
 from evbench.variants.choices import effective, parse
 from evbench.verdict import ladder as verdict_ladder
 from evbench.verdict.judgement import Verdict
@@ -40,7 +40,7 @@ class SimulatedComparisons:
     asked: list[tuple[str, bool]] = field(default_factory=list)
     """(name of the folder, whether it was to be resumed) of each."""
 
-    def carry_out(self, asked: compare.Asked, listener: Listener) -> Result:
+    def carry_out(self, asked: compare.ComparisonRequest, listener: ProgressListener) -> Result:
         assert not asked.energy, "a ladder does not tell it"
         name = asked.folder.name
         self.asked.append((name, asked.resume))
@@ -48,10 +48,10 @@ class SimulatedComparisons:
         here = machine.read(asked.device())
         choices: dict[str, dict[str, str]] = {role: {"name": variant.name, **variant.choices()} for role, variant in asked.fresh.items()}
         workloads: dict[str, Workload] = {role: workload for role, workload in asked.workloads.items()}
-        opening = journal.Opening(FORMAT, asked.created, here, asked.plan, 0, workloads, choices, ())
+        opening = journal.JournalHeader(FORMAT, asked.created, here, asked.plan, 0, workloads, choices, ())
         with (journal.resume if asked.resume else journal.begin)(asked.folder, opening) as written:
-            sitting = Sitting(
-                asked.fresh, written, Setting(simulated.start, simulated, listener, "", asked.energy, 0.0, lambda crew, answers: OUTPUTS)
+            sitting = SessionRunner(
+                asked.fresh, written, SessionConfig(simulated.start, simulated, listener, "", asked.energy, 0.0, lambda crew, answers: OUTPUTS)
             )
             if name in self.ends:
                 written.ended(results.Block(0, 0, 0, "ABBA", (), (), None))
@@ -93,10 +93,10 @@ def simulated(monkeypatch: pytest.MonkeyPatch) -> SimulatedComparisons:
     return made
 
 
-def asked_for(folder: Path, resume: bool = False, upper: str = "fast-pixels", leave_one_out: bool = True) -> ladder.Asked:
+def asked_for(folder: Path, resume: bool = False, upper: str = "fast-pixels", leave_one_out: bool = True) -> ladder.LadderRequest:
     numbers = count()
     lower, top = parse("baseline"), parse(upper)
-    return ladder.Asked(
+    return ladder.LadderRequest(
         lower=lower,
         upper=top,
         steps=verdict_ladder.plan(lower, top, "video", leave_one_out),
@@ -379,7 +379,7 @@ def test_a_ladder_on_this_machine_that_is_interrupted_and_loses_a_worker(tmp_pat
         for side, asked_for in ((result.baseline, rung.step.baseline), (result.optimized, rung.step.optimized)):
             wanted = effective(asked_for, side.workload.kind)  # of what has no effect, another rung may have had another choice
             assert {part: side.choices[part] for part in wanted} == wanted
-        assert all(proof.active for side in result.variants().values() for proof in side.proofs)
+        assert all(proof.active for side in result.variants().values() for proof in side.activations)
         assert (out / rung.step.folder / "report.md").exists()
     whole = next(rung.outcome for rung in rungs if rung.step.kind == "whole")
     assert whole is not None

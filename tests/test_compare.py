@@ -5,14 +5,14 @@ import dataclasses
 import pytest
 
 from evbench.errors import UserError
-from evbench.results import Result, Role, VariantResult
+from evbench.results import Result, Role, SideResult
 from evbench.session import compare
 from tests.examples import MACHINE, make_result, make_session, make_side
 
 LATER = "2026-02-02T00:00:00Z"
 
 
-def sides(ours: Result, theirs: Result) -> dict[Role, tuple[Result, VariantResult]]:
+def sides(ours: Result, theirs: Result) -> dict[Role, tuple[Result, SideResult]]:
     return {"baseline": (ours, ours.baseline), "optimized": (theirs, theirs.baseline)}
 
 

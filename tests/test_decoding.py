@@ -41,15 +41,15 @@ def test_each_batch_is_timed_by_its_steps_and_compared_with_single_answers() -> 
 
 @torch.inference_mode()
 def test_an_answer_that_turns_out_otherwise_among_others_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    loop, answers = small.loop(small.language(), "eager"), graph_loop.GraphLoop.answers
+    loop, generate_batch = small.loop(small.language(), "eager"), graph_loop.GraphLoop.generate_batch
 
     def other(self: graph_loop.GraphLoop, embeddings: torch.Tensor, *rest: object) -> list[list[int]]:
-        made = answers(self, embeddings, *rest)  # type: ignore[arg-type]
+        made = generate_batch(self, embeddings, *rest)  # type: ignore[arg-type]
         if len(made) > 1:
             made[1][4] += 1
         return made
 
-    monkeypatch.setattr(graph_loop.GraphLoop, "answers", other)
+    monkeypatch.setattr(graph_loop.GraphLoop, "generate_batch", other)
     (found,) = decoding.measure(loop, small.prompt(21, batch=2), 6, {2: 1e-7}, ticking())
     assert found.as_alone == (6, 4)
 
@@ -59,7 +59,7 @@ def test_what_a_step_reads_is_every_matrix_once_and_the_cache_of_each_position()
     fused = llama.FusedLlama(model.decoder, model.head, ATTEND["sdpa"])
     matrices = [weight for weight in model.whole.parameters() if weight.ndim == 2]  # the embedding is as large as the head
     assert decoding.weight_bytes(fused) == sum(weight.nbytes for weight in matrices) - model.decoder.embed_tokens.weight.nbytes
-    keys, values = fused.new_slots(1, 10)[0]
+    keys, values = fused.new_kv_cache(1, 10)[0]
     assert decoding.cache_bytes(fused) * 10 == 3 * (keys.nbytes + values.nbytes)
 
 

@@ -73,12 +73,12 @@ def test_a_wider_picture_shows_more_of_the_same() -> None:
 
 def test_scenes_drawn_together_are_those_drawn_alone() -> None:
     scenes = [imagine(3, index) for index in range(4)]
-    together = draw(pack(scenes, "cpu"), TIMES, 1.0, 96, 128)
-    for scene, drawn in zip(scenes, together, strict=True):
+    merged_traces = draw(pack(scenes, "cpu"), TIMES, 1.0, 96, 128)
+    for scene, drawn in zip(scenes, merged_traces, strict=True):
         assert (draw(pack([scene], "cpu"), TIMES, 1.0, 96, 128)[0] - drawn).abs().max() < 0.01
-    assert (draw(pack(scenes, "cpu", tight=False), TIMES, 1.0, 96, 128) - together).abs().max() < 0.01
+    assert (draw(pack(scenes, "cpu", tight=False), TIMES, 1.0, 96, 128) - merged_traces).abs().max() < 0.01
     parts = torch.cat([draw(part, TIMES, 1.0, 96, 128) for part in pack(scenes, "cpu").split(3)])
-    assert torch.equal(parts, together)
+    assert torch.equal(parts, merged_traces)
 
 
 def test_luminance_is_that_of_the_picture() -> None:

@@ -77,8 +77,8 @@ def test_images_at_once_see_no_more_than_one_by_one(baseline: EventGPT) -> None:
     inputs, _ = baseline.preprocess(baseline.load(sample.EVENTS)[0])
     with torch.inference_mode():
         pooling = eventgpt.PoolingLast(baseline.model)
-        alone, together = (encode(baseline.model, pooling)(inputs.pixels) for encode in (eventgpt.one_by_one, eventgpt.batched))
-    assert (alone - together).abs().max() < 1e-5 * alone.abs().max()
+        alone, merged_traces = (encode(baseline.model, pooling)(inputs.pixels) for encode in (eventgpt.one_by_one, eventgpt.batched))
+    assert (alone - merged_traces).abs().max() < 1e-5 * alone.abs().max()
 
 
 @pytest.mark.parametrize("change", ["decode=threaded", "preprocess=direct", "generate=static", "attention=eager", "pooling=first"])
@@ -192,12 +192,12 @@ def test_pictures_of_several_sizes_are_preprocessed_each_as_if_alone(preprocess:
     assert (work.frame_height, work.frame_width) == images.largest()
     times = np.load(raw_events.stored())["t"]
     assert (work.events, work.events_microseconds) == (raw_events.COUNT, times[-1] - times[0])
-    together, _ = pipeline.preprocess(images)
-    for picture, values in zip(images.pixels, together.pixels, strict=True):
+    merged_traces, _ = pipeline.preprocess(images)
+    for picture, values in zip(images.pixels, merged_traces.pixels, strict=True):
         alone, _ = pipeline.preprocess(replace(images, pixels=(picture,)))
         assert torch.equal(alone.pixels[0], values)
     back, _ = pipeline.preprocess(images.holding(images.values()))
-    assert torch.equal(back.pixels, together.pixels), "what is judged can be handed on"
+    assert torch.equal(back.pixels, merged_traces.pixels), "what is judged can be handed on"
 
 
 @pytest.mark.device

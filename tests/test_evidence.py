@@ -402,8 +402,8 @@ OF_COMPILER = "kernel:triton_poi_fused_0"
 def test_the_kernels_of_the_tower_are_looked_for_in_the_place_of_the_variant_s(kernels: list[str], told: dict[str, str]) -> None:
     tower = ["function:evbench.pipelines.capture.Replayed.__call__", "runtime:cudaGraphLaunch"]
     found = Evidence({"vision": dict.fromkeys([*tower, *kernels], 4), "generate": {FLASH3: 4}}, 8, NEW_TOKENS)
-    proofs = prove(parse("optimized-h100"), "video", "cuda", found)
-    missing = {proof.part: proof.evidence for proof in proofs if not proof.active and proof.part in ("attention", "vision")}
+    activations = prove(parse("optimized-h100"), "video", "cuda", found)
+    missing = {proof.part: proof.evidence for proof in activations if not proof.active and proof.part in ("attention", "vision")}
     assert list(missing) == list(told)
     assert all(re.search(told[part], text) for part, text in missing.items())
     changed = prove(parse("optimized-h100+vision=graph"), "video", "cuda", found)

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 
 from evbench.errors import UserError
-from evbench.results import Memory, Preparations, StreamRun, Work
-from evbench.stages import BATCH, Answer, Mark
+from evbench.results import Memory, CompileCounts, ThroughputRun, Work
+from evbench.stages import BATCH, Generation, Mark
 from evbench.variants.choices import CHOICES
 from evbench.worker.feed import CALLS_AHEAD, FEEDS, in_batches
 from evbench.worker.measure import HostStream, Instruments
-from evbench.worker.preparations import NOTHING
+from evbench.worker.compile_counts import NOTHING
 from evbench.worker.stream import Streamed, answer_all, measure_stream
 
 PATIENCE = 20.0
@@ -61,11 +61,11 @@ class Written:
     def vision(self, inputs: str, /) -> tuple[str, Work]:
         return inputs, Work(visual_tokens=2)
 
-    def generate(self, features: str, new_tokens: int, mark: Mark, /) -> tuple[Answer, Work]:
+    def generate(self, features: str, new_tokens: int, mark: Mark, /) -> tuple[Generation, Work]:
         self.log.append(f"answer {features}")
-        return Answer((int(features),) * new_tokens, features), Work(new_tokens=new_tokens)
+        return Generation((int(features),) * new_tokens, features), Work(new_tokens=new_tokens)
 
-    def force(self, features: str, tokens: Sequence[int], /) -> Any:
+    def teacher_forced_logits(self, features: str, tokens: Sequence[int], /) -> Any:
         raise AssertionError("nobody asks for logits")
 
 
@@ -199,7 +199,7 @@ def test_a_stage_that_fails_ends_the_thread_too(feed: str) -> None:
     assert len([entry for entry in pipeline.log if entry.startswith("load ")]) <= 1 + CALLS_AHEAD
 
 
-def instruments(ticks: Callable[[], int], waits: list[str], prepared: Callable[[], Preparations]) -> Instruments:
+def instruments(ticks: Callable[[], int], waits: list[str], prepared: Callable[[], CompileCounts]) -> Instruments:
     class Gauge:
         def reset(self) -> None: ...
 
@@ -224,17 +224,17 @@ def test_a_stream_is_timed_as_a_whole_and_its_loading_and_waiting_apart() -> Non
         return really(inputs)
 
     pipeline.vision = vision  # type: ignore[method-assign]
-    states = iter([NOTHING, Preparations(2, 0, 0, 0)])
+    states = iter([NOTHING, CompileCounts(2, 0, 0, 0)])
     using = instruments(lambda: now[0], waits, lambda: next(states))
     run = measure_stream(pipeline, "in-turn", ROW[:3], 1, 9, 4, using)
-    assert run == StreamRun(
+    assert run == ThroughputRun(
         turn=9,
         block=4,
         seconds=36.0,
         samples=3,
         load_seconds=15.0,
-        waited_seconds=15.0,
-        preparations=Preparations(2, 0, 0, 0),
+        load_wait_seconds=15.0,
+        compile_counts=CompileCounts(2, 0, 0, 0),
         work=(Work(decoder="pen", prompt_tokens=3, visual_tokens=2, new_tokens=1),) * 3,
         tokens=((0,), (1,), (2,)),
     )
@@ -260,4 +260,4 @@ def test_ahead_the_loop_waits_for_less_than_loading_takes() -> None:
     using = instruments(clock, [], lambda: NOTHING)
     run = measure_stream(pipeline, "ahead", ROW[:8], 1, 0, None, using)
     assert run.load_seconds >= 8 * 0.05
-    assert 0.05 <= run.waited_seconds < run.load_seconds
+    assert 0.05 <= run.load_wait_seconds < run.load_seconds

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from evbench.errors import UserError
-from evbench.results import FORMAT, Result, Role, Run, StreamRun
+from evbench.results import FORMAT, Result, Role, Run, ThroughputRun
 from evbench.session import journal
-from evbench.session.journal import OPENING, RUNS, Journal, Opening
-from evbench.worker.measure import Place
-from evbench.worker.messages import Measure, Stream
+from evbench.session.journal import OPENING, RUNS, Journal, JournalHeader
+from evbench.worker.measure import RunPosition
+from evbench.worker.messages import TimedRunRequest, ThroughputRequest
 from tests.simulation import PLAN, Noise, SimulatedMachine, opening, sit
 
 SHORT = dataclasses.replace(PLAN, blocks=6)
@@ -31,12 +31,12 @@ class Dying(SimulatedMachine):
 
     lives = 40
 
-    def run(self, role: Role, order: Measure, slow: float = 1.0) -> Run:
+    def run(self, role: Role, order: TimedRunRequest, slow: float = 1.0) -> Run:
         if len(self.order) == self.lives:
             raise Stopped
         return super().run(role, order, slow)
 
-    def stream(self, role: Role, order: Stream, slow: float) -> StreamRun:
+    def stream(self, role: Role, order: ThroughputRequest, slow: float) -> ThroughputRun:
         if len(self.order) == self.lives:
             raise Stopped
         return super().stream(role, order, slow)
@@ -50,7 +50,7 @@ def interrupted(folder: Path, lives: int = 40) -> None:
     assert not machine.living, "workers are ended"
 
 
-def go_on(folder: Path, asked: Opening = ASKED) -> tuple[SimulatedMachine, object]:
+def go_on(folder: Path, asked: JournalHeader = ASKED) -> tuple[SimulatedMachine, object]:
     machine = SimulatedMachine(2, Noise())
     with journal.resume(folder, asked) as written:
         return machine, sit(machine, written)
@@ -99,7 +99,7 @@ def test_an_interrupted_session_with_samples_in_a_row_goes_on(tmp_path: Path, li
     assert isinstance(result, Result)
     for role, side in result.variants().items():
         assert side.streams == tuple(after.streams[role])
-        assert [stream.block for stream in side.timed_streams()] == [block for block in range(6) for _ in range(2)]
+        assert [stream.block for stream in side.timed_throughput_runs()] == [block for block in range(6) for _ in range(2)]
         turns = [*(run.turn for run in side.runs), *(stream.turn for stream in side.streams)]
         assert len(turns) == len(set(turns)), "none is counted twice"
 
@@ -222,7 +222,7 @@ def test_a_session_is_not_begun_within_an_interrupted_comparison_of_models(tmp_p
 
 def test_a_text_with_line_separators_is_one_line(tmp_path: Path) -> None:
     with journal.begin(tmp_path / "out", ASKED) as written:
-        run = SimulatedMachine(1).run("baseline", Measure(Place("first", 0, 0, None), True, False))
+        run = SimulatedMachine(1).run("baseline", TimedRunRequest(RunPosition("first", 0, 0, None), True, False))
         written.ran("baseline", dataclasses.replace(run, text="a\u2028b\u0085c\nd"))
     assert journal.read(tmp_path / "out").runs["baseline"][0].text == "a\u2028b\u0085c\nd"
 

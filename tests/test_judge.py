@@ -9,7 +9,7 @@ import pytest
 
 from evbench.errors import UserError
 from evbench.report import comparison
-from evbench.results import STAGES, Block, Proof, Result, Run, Sample, Session, VariantResult, Work
+from evbench.results import STAGES, Block, Activation, Result, Run, Sample, Session, SideResult, Work
 from evbench.verdict.blocks import half_width
 from evbench.verdict.judge import judge
 from evbench.verdict.judgement import EXIT_CODES, Judgement, Verdict
@@ -28,7 +28,7 @@ from tests.examples import (
 )
 
 
-def compared(factor: float, baseline: VariantResult | None = None, **rules: Any) -> Judgement:
+def compared(factor: float, baseline: SideResult | None = None, **rules: Any) -> Judgement:
     """The optimized side takes `factor` times as long in every run."""
     side = baseline or make_side()
     return judge(make_result(scaled(side, factor), baseline=side, **rules))
@@ -225,7 +225,7 @@ def test_what_makes_a_number_doubtful_is_flagged() -> None:
     assert "ORDER=RELOAD" in judge(reload).flags
     blocked = dataclasses.replace(without_barriers(make_run("blocked")), block=None)
 
-    def with_blocked(seconds: float) -> VariantResult:
+    def with_blocked(seconds: float) -> SideResult:
         runs = [dataclasses.replace(blocked, seconds=seconds * factor) for factor in (0.99, 1.0, 1.0, 1.01)]
         return dataclasses.replace(side, runs=(*side.runs, *runs))
 
@@ -330,7 +330,7 @@ def refusals() -> dict[str, Result]:
     other = scaled(side, 0.5)
     streams = list(other.streams)
     later = dataclasses.replace(other, session="2026-02-02T00:00:00Z")
-    unproven = Proof("decode", "plain", False, "load: no call of it")
+    unproven = Activation("decode", "plain", False, "load: no call of it")
     few = {"baseline": with_streams(make_side(*in_blocks(make_run(), blocks=5)), *side.streams[:11]), "sessions": (make_session(5),)}
     return {
         "other tokens in a stream": make_result(
@@ -342,7 +342,7 @@ def refusals() -> dict[str, Result]:
         "another number of tokens in a stream": make_result(
             with_streams(other, *streams[:-1], make_stream(0.4, tokens=(5, 6, 7), block=9)), side
         ),
-        "not active": make_result(dataclasses.replace(other, proofs=(unproven, GREEDY)), side),
+        "not active": make_result(dataclasses.replace(other, activations=(unproven, GREEDY)), side),
         "outputs differ": make_result(
             other, side, outputs=dataclasses.replace(PRESERVED, checks=(*PRESERVED.checks, make_check(grade="fail")))
         ),

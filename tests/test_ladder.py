@@ -15,7 +15,7 @@ from evbench.variants.choices import KINDS, Conflict, Variant, conflict, effecti
 from evbench.verdict import ladder
 from evbench.verdict.judge import judge
 from evbench.verdict.judgement import Verdict
-from evbench.verdict.ladder import Figure, Outcome, Step, account, exit_code, least_blocks, plan, too_few
+from evbench.verdict.ladder import Figure, RungOutcome, Step, account, exit_code, least_blocks, plan, too_few
 from evbench.verdict.statistics import Interval
 from tests.examples import PRESERVED, make_check, make_result, make_run, make_side, scaled, without_barriers
 from tests.simulation import PLAN, simulated_workload
@@ -167,10 +167,10 @@ def test_blocks_that_are_too_few_for_so_many_choices_are_told() -> None:
 # What came of it.
 
 
-def outcome(verdict: Verdict, ratio: float = 1.2, p: float = 0.001, *, reasons: tuple[str, ...] = (), code: int = 0) -> Outcome:
+def outcome(verdict: Verdict, ratio: float = 1.2, p: float = 0.001, *, reasons: tuple[str, ...] = (), code: int = 0) -> RungOutcome:
     interval = None if reasons else Interval(ratio, ratio - 0.004, ratio + 0.004, p)
     figure = Figure(0.6, 0.5, interval, None if interval is None else verdict)
-    return Outcome(verdict, reasons, "pass", figure, {"load": figure}, (), code)
+    return RungOutcome(verdict, reasons, "pass", figure, {"load": figure}, (), code)
 
 
 FASTER = outcome(Verdict.FASTER)
@@ -182,7 +182,7 @@ INACTIVE = outcome(Verdict.INVALID, reasons=("NOT_ACTIVE: decode=threaded of the
 DEAD = ladder.failed("the worker of optimized ended with code -9: it said nothing (all of it in a.log)")
 
 
-def told_of(first: Outcome | None) -> str:
+def told_of(first: RungOutcome | None) -> str:
     """The sentence on the first of two choices, of which the other pays."""
     steps = made("baseline", "fast-pixels", leave_one_out=False)
     outcomes = {"2-preprocess-direct": FASTER} | ({"1-decode-threaded": first} if first else {})
@@ -213,7 +213,7 @@ def told_of(first: Outcome | None) -> str:
         (None, "Whether decode=threaded pays on the way up was not measured yet."),
     ],
 )
-def test_of_each_choice_a_sentence_says_whether_it_pays(found: Outcome | None, told: str) -> None:
+def test_of_each_choice_a_sentence_says_whether_it_pays(found: RungOutcome | None, told: str) -> None:
     assert told_of(found) == told
 
 
@@ -234,7 +234,7 @@ def test_a_gain_that_chance_may_make_among_so_many_is_not_claimed() -> None:
 
 def test_what_is_claimed_before_the_end_is_claimed_at_the_end() -> None:
     steps = made(leave_one_out=False)
-    found: dict[str, Outcome] = {}
+    found: dict[str, RungOutcome] = {}
     claimed: set[str] = set()
     for step, p in zip(of("rung", steps), (0.012, 0.02, 0.001, 0.04), strict=True):
         found[step.folder] = outcome(Verdict.FASTER, p=p)

@@ -78,12 +78,12 @@ def test_the_loop_gives_the_tokens_and_logits_of_transformers(prefill: str, chan
     usual = GENERATORS["dynamic"](model, parse("baseline"))
     asked = [(31, 12), (31, 4), (9, 1), (40, 7)]
     expected = [usual(prompt(length, length), tokens, unmarked) for length, tokens in asked]
-    followed = [usual.force(prompt(length, length), answer) for (length, _), answer in zip(asked, expected, strict=True)]
+    followed = [usual.teacher_forced_logits(prompt(length, length), answer) for (length, _), answer in zip(asked, expected, strict=True)]
     ours = loop(model, prefill)
     for _ in range(2):  # memory that was used before is as good as new
         assert [ours(prompt(length, length), tokens, unmarked) for length, tokens in asked] == expected
     for (length, _), answer, logits in zip(asked, expected, followed, strict=True):
-        assert torch.allclose(ours.force(prompt(length, length), answer), logits, atol=1e-4)
+        assert torch.allclose(ours.teacher_forced_logits(prompt(length, length), answer), logits, atol=1e-4)
     assert len({token for answer in expected for token in answer}) > 8, "a constant answer would prove nothing"
 
 
@@ -91,9 +91,9 @@ def test_the_loop_gives_the_tokens_and_logits_of_transformers(prefill: str, chan
 @torch.inference_mode()
 def test_several_prompts_at_once_are_answered_as_each_by_itself(prefill: str) -> None:
     model = language()
-    ours, together = loop(model, prefill), prompt(21, batch=3)
-    apart = [ours(together[index : index + 1], 6, unmarked) for index in range(3)]
-    assert ours.answers(together, 6) == apart
+    ours, merged_traces = loop(model, prefill), prompt(21, batch=3)
+    apart = [ours(merged_traces[index : index + 1], 6, unmarked) for index in range(3)]
+    assert ours.generate_batch(merged_traces, 6) == apart
     assert len({tuple(answer) for answer in apart}) == 3
 
 
@@ -133,12 +133,12 @@ def test_fusing_leaves_the_model_as_it_was() -> None:
 def test_steps_of_the_real_kernels_for_a_few_tokens() -> None:
     model = language(num_hidden_layers=1)
     fused = FusedLlama(model.decoder, model.head, ATTEND["sdpa"])
-    slots = fused.new_slots(2, 8)
+    kv_cache = fused.new_kv_cache(2, 8)
     attention = DecodeAttention(2, 4, 4, 16, 8, DEVICE)
     tokens = torch.tensor([[3, 7], [5, 5]], device=DEVICE)
     expected = model.whole(input_ids=tokens.T).logits
     for position in range(2):
-        made = fused.step(tokens[position], torch.tensor([position], device=DEVICE), slots, attention)
+        made = fused.step(tokens[position], torch.tensor([position], device=DEVICE), kv_cache, attention)
         assert torch.allclose(made, expected[:, position], atol=1e-4)
 
 
@@ -159,5 +159,5 @@ def test_another_kind_of_model_is_refused(changes: dict[str, Any], told: str) ->
 @pytest.mark.gpu
 @torch.inference_mode()
 def test_captured_steps_on_the_gpu_are_replayed() -> None:
-    place = loop(language(), "compile")._place_for(prompt(9), 5)
+    place = loop(language(), "compile")._state_for(prompt(9), 5)
     assert "replay" in repr(place.step)

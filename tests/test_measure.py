@@ -7,10 +7,10 @@ from typing import ClassVar
 
 import pytest
 
-from evbench.results import STAGES, Memory, Preparations, Work
-from evbench.stages import Answer, Mark, run_stages
-from evbench.worker.measure import HostStream, Instruments, Place, Stopwatch, measure
-from evbench.worker.preparations import NOTHING
+from evbench.results import STAGES, Memory, CompileCounts, Work
+from evbench.stages import Generation, Mark, run_stages
+from evbench.worker.measure import HostStream, Instruments, RunPosition, Stopwatch, measure
+from evbench.worker.compile_counts import NOTHING
 
 STAGE_NANOSECONDS = {"load": 5_000_000, "preprocess": 7_000_000, "vision": 11_000_000, "generate": 13_000_000}
 
@@ -74,15 +74,15 @@ class FakeMachine:
         self._launch("vision")
         return f"features of {inputs}", Work(visual_tokens=2, dtype="float32")
 
-    def generate(self, features: str, new_tokens: int, mark: Mark, /) -> tuple[Answer, Work]:
+    def generate(self, features: str, new_tokens: int, mark: Mark, /) -> tuple[Generation, Work]:
         self._launch("generate")
         for _ in range(new_tokens):
             self.reached += 2_000_000
             mark()
-        return Answer(tuple(range(new_tokens)), f"answer to {features}"), Work(new_tokens=new_tokens, dtype="float32")
+        return Generation(tuple(range(new_tokens)), f"answer to {features}"), Work(new_tokens=new_tokens, dtype="float32")
 
 
-TIMED = Place("timed", 5, 1, 2)
+TIMED = RunPosition("timed", 5, 1, 2)
 
 
 def test_each_stage_is_timed_between_two_synchronised_boundaries() -> None:
@@ -105,14 +105,14 @@ def test_without_barriers_the_host_waits_at_the_two_ends_only() -> None:
     run = measure(fake, Path("clip"), 2, TIMED, False, fake.instruments())
     assert fake.log == ["synchronize", "clock", *STAGES, "synchronize", "clock"]
     assert run.seconds == pytest.approx(0.036)
-    assert (run.stages, run.prefill_seconds, run.step_seconds) == (None, None, None)
+    assert (run.stages, run.prefill_seconds, run.decode_step_seconds) == (None, None, None)
 
 
 def test_prefill_and_each_step_are_read_from_the_stream_after_the_loop() -> None:
     fake = FakeMachine()
     run = measure(fake, Path("clip"), 3, TIMED, True, fake.instruments())
     assert run.prefill_seconds == pytest.approx(0.002)
-    assert run.step_seconds == pytest.approx((0.002, 0.002))
+    assert run.decode_step_seconds == pytest.approx((0.002, 0.002))
     assert run.stages is not None
     assert run.stages["generate"].stream_seconds == pytest.approx(0.006), "from the first moment to the last, not the host's time"
     assert run.stages["load"].stream_seconds is None, "its work is on other streams"
@@ -125,7 +125,7 @@ def test_on_the_host_a_span_is_not_told_as_something_else() -> None:
     run = measure(fake, Path("clip"), 3, TIMED, True, host)
     assert run.stages is not None
     assert all(stage.stream_seconds is None for stage in run.stages.values())
-    assert run.step_seconds == (0, 0)
+    assert run.decode_step_seconds == (0, 0)
 
 
 def test_a_run_says_what_was_done_and_what_was_said() -> None:
@@ -139,14 +139,14 @@ def test_a_run_says_what_was_done_and_what_was_said() -> None:
 
 def test_what_was_made_ready_in_a_run_is_told() -> None:
     fake = FakeMachine()
-    fake.prepared = Preparations(3, 2, 1, 0)
+    fake.prepared = CompileCounts(3, 2, 1, 0)
     using = fake.instruments()
-    states = iter([Preparations(3, 2, 1, 0), Preparations(5, 3, 1, 4)])
+    states = iter([CompileCounts(3, 2, 1, 0), CompileCounts(5, 3, 1, 4)])
     changed = Instruments(using.clock, using.synchronize, using.gauge, using.stream, lambda: next(states), using.reserved)
     run = measure(fake, Path("clip"), 1, TIMED, False, changed)
-    assert run.preparations == Preparations(2, 1, 0, 4)
-    assert run.preparations
-    assert not measure(fake, Path("clip"), 1, TIMED, False, using).preparations
+    assert run.compile_counts == CompileCounts(2, 1, 0, 4)
+    assert run.compile_counts
+    assert not measure(fake, Path("clip"), 1, TIMED, False, using).compile_counts
 
 
 def test_a_stage_that_fails_stops_the_run() -> None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from evbench.results import Proof, Result
+from evbench.results import Activation, Result
 from evbench.verdict.models import Part, Split, account
 from tests.two_models import EVENTS, VIDEO, make_models
 
@@ -124,7 +124,7 @@ def test_answers_that_were_cut_off_are_counted() -> None:
 
 
 def inactive(result: Result) -> Result:
-    side = replace(result.baseline, proofs=(Proof("decode", "plain", False, "nothing was seen"),))
+    side = replace(result.baseline, activations=(Activation("decode", "plain", False, "nothing was seen"),))
     return replace(result, baseline=side)
 
 

@@ -25,7 +25,7 @@ from evbench.variants.choices import REFERENCE, parse
 from evbench.verdict.equivalence import Finding, first_divergence, merge, worst
 from evbench.verdict.refusal import work_differences
 from evbench.worker.mutants import MUTANTS, Mutant
-from evbench.worker.observe import Observation, follow, observe
+from evbench.worker.capture_outputs import CapturedOutputs, capture_reference, capture_outputs
 from tests import raw_events
 from tests.examples import NOWHERE
 
@@ -55,23 +55,23 @@ class Bench:
         baseline, reference = build(parse("baseline"), workload(kind)), build(REFERENCE, workload(kind), "float64")
         self.expected: list[Expected] = []
         for number, path in enumerate(PATHS[kind]):
-            ours = observe(baseline, path, NEW_TOKENS, folder / f"{number}-baseline", None, False)
-            again = observe(baseline, path, NEW_TOKENS, folder / f"{number}-again", ours, False)
-            follow(reference, path, folder / f"{number}-reference", ours, "float64")
+            ours = capture_outputs(baseline, path, NEW_TOKENS, folder / f"{number}-baseline", None, False)
+            again = capture_outputs(baseline, path, NEW_TOKENS, folder / f"{number}-again", ours, False)
+            capture_reference(reference, path, folder / f"{number}-reference", ours, "float64")
             self.expected.append(Expected(ours, again, folder / f"{number}-reference"))
 
-    def observe(self, variant: str, mutant: Mutant | None = None) -> list[Observation]:
+    def capture_outputs(self, variant: str, mutant: Mutant | None = None) -> list[CapturedOutputs]:
         pipeline = build(parse(variant), workload(self.kind))
         if mutant is not None:
             mutant.plant(pipeline, PATHS[self.kind])
         count = 1 if mutant is None else mutant.samples
         return [
-            observe(pipeline, PATHS[self.kind][number], NEW_TOKENS, self.folder / f"{number}-subject", expected.baseline, True)
+            capture_outputs(pipeline, PATHS[self.kind][number], NEW_TOKENS, self.folder / f"{number}-subject", expected.baseline, True)
             for number, expected in enumerate(self.expected[:count])
         ]
 
     def compare(self, variant: str, mutant: Mutant | None = None) -> dict[int, list[Finding]]:
-        seen = self.observe(variant, mutant)
+        seen = self.capture_outputs(variant, mutant)
         return {number: hold_against(self.expected[number], one, "float32") for number, one in enumerate(seen)}
 
 

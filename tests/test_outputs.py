@@ -17,8 +17,8 @@ from safetensors.numpy import save_file
 from evbench.results import Outputs, Role, Work
 from evbench.session import outputs
 from evbench.session.outputs import Reference, choose
-from evbench.stages import Answer
-from evbench.worker.observe import Observation
+from evbench.stages import Generation
+from evbench.worker.capture_outputs import CapturedOutputs
 from tests.simulation import simulated_workload
 
 TOKENS = (1, 2, 3)
@@ -59,13 +59,13 @@ class _Player:
     theatre: Theatre
     role: Role
 
-    def observe(self, sample: int, file: Path, given: Observation | None = None, swap: bool = False) -> Observation:
+    def capture_outputs(self, sample: int, file: Path, given: CapturedOutputs | None = None, swap: bool = False) -> CapturedOutputs:
         self.theatre.asked.append(f"{self.role} {sample}{' given' if given else ''}{' swapped' if swap else ''}")
         ours = self.role == "baseline"
         save_file(arrays(1e-6 if ours else self.theatre.error), file)
-        return Observation(file, Work(), (1,), Answer(TOKENS if ours else self.theatre.tokens, ""), 0.015)
+        return CapturedOutputs(file, Work(), (1,), Generation(TOKENS if ours else self.theatre.tokens, ""), 0.015)
 
-    def follow(self, sample: int, file: Path, given: Observation) -> None:
+    def capture_reference(self, sample: int, file: Path, given: CapturedOutputs) -> None:
         self.theatre.asked.append(f"reference {sample}")
         save_file(arrays(0.0), file)
 

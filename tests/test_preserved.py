@@ -9,7 +9,7 @@ import pytest
 
 from evbench.report import comparison
 from evbench.report.render import to_markdown
-from evbench.results import Outputs, Proof, Result
+from evbench.results import Outputs, Activation, Result
 from evbench.verdict.equivalence import OWN_ERROR
 from evbench.verdict.judge import judge
 from evbench.verdict.judgement import Verdict
@@ -96,8 +96,8 @@ def test_a_stage_that_was_not_compared_is_not_preserved(left_out: int) -> None:
 
 def not_active(result: Result, choice: str) -> Result:
     assert result.optimized is not None
-    proof = Proof("decode", choice, False, "load: no call of it")
-    side = dataclasses.replace(result.optimized, proofs=(proof, GREEDY), choices={"decode": choice})
+    proof = Activation("decode", choice, False, "load: no call of it")
+    side = dataclasses.replace(result.optimized, activations=(proof, GREEDY), choices={"decode": choice})
     return dataclasses.replace(result, optimized=side)
 
 
@@ -114,7 +114,7 @@ def test_a_shared_choice_that_is_active_on_one_side_only_earns_nothing() -> None
 def test_a_choice_that_is_active_on_neither_side_is_only_flagged() -> None:
     result = not_active(faster(), "plain")
     assert result.optimized is not None
-    judged = judge(dataclasses.replace(result, baseline=dataclasses.replace(result.baseline, proofs=result.optimized.proofs)))
+    judged = judge(dataclasses.replace(result, baseline=dataclasses.replace(result.baseline, activations=result.optimized.activations)))
     assert judged.verdict == Verdict.FASTER
     assert "decode=plain" in judged.flags["NOT_ACTIVE"]
 
@@ -122,8 +122,8 @@ def test_a_choice_that_is_active_on_neither_side_is_only_flagged() -> None:
 def test_sampling_is_refused() -> None:
     result = faster()
     assert result.optimized is not None
-    drawn = Proof("decoding", "greedy", False, "generate: random numbers: 71 x aten::multinomial, which this choice does not do")
-    judged = judge(dataclasses.replace(result, optimized=dataclasses.replace(result.optimized, proofs=(drawn,))))
+    drawn = Activation("decoding", "greedy", False, "generate: random numbers: 71 x aten::multinomial, which this choice does not do")
+    judged = judge(dataclasses.replace(result, optimized=dataclasses.replace(result.optimized, activations=(drawn,))))
     assert judged.verdict == Verdict.INVALID
     assert "decoding=greedy of the optimized side" in judged.reasons[0]
 

@@ -188,7 +188,7 @@ def test_decoding_is_greedy_whatever_the_checkpoint_asks_for(folder: Path, pipel
         torch.manual_seed(seed)
         answers.append(pipeline.generate(features, 8, silent)[0].tokens)
     assert answers[0] == answers[1]
-    logits = pipeline.force(features, answers[0])
+    logits = pipeline.teacher_forced_logits(features, answers[0])
     assert logits.argmax(dim=-1).tolist() == list(answers[0])
 
 

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from evbench.report import comparison, units
 from evbench.report.render import Report, printable, to_console, to_markdown
-from evbench.results import STAGES, Energy, Gpu, Memory, Proof, Sample, StageRun, VariantResult, Work
+from evbench.results import STAGES, Energy, Gpu, Memory, Activation, Sample, StageRun, SideResult, Work
 from evbench.variants.choices import VARIANTS, parse
 from evbench.verdict.refusal import work_differences
 from tests.examples import (
@@ -93,10 +93,10 @@ def test_no_speedup_is_printed_that_is_not_claimed() -> None:
 
 def test_latency_and_throughput_are_told_apart() -> None:
     side = with_streams(make_side())
-    hidden = tuple(dataclasses.replace(stream, seconds=0.4, waited_seconds=0.01) for stream in side.streams)
+    hidden = tuple(dataclasses.replace(stream, seconds=0.4, load_wait_seconds=0.01) for stream in side.streams)
 
-    def feeding(side: VariantResult, feed: str) -> VariantResult:
-        return dataclasses.replace(side, choices={"feed": feed}, proofs=(Proof("feed", feed, True, "stream: load: 2 x load"), GREEDY))
+    def feeding(side: SideResult, feed: str) -> SideResult:
+        return dataclasses.replace(side, choices={"feed": feed}, activations=(Activation("feed", feed, True, "stream: load: 2 x load"), GREEDY))
 
     other = feeding(dataclasses.replace(side, streams=hidden, variant="optimized"), "ahead")
     result = make_result(other, feeding(side, "in-turn"), sessions=(make_session(throughput=2),))
@@ -119,7 +119,7 @@ def test_latency_and_throughput_are_told_apart() -> None:
 
 
 def test_a_difference_that_has_no_effect_on_the_input_is_told_as_such() -> None:
-    def choosing(variant: str) -> VariantResult:
+    def choosing(variant: str) -> SideResult:
         return dataclasses.replace(make_side(), choices=parse(variant).choices())
 
     optimized, baseline = choosing("baseline+render=vectorised+preprocess=direct+pooling=first"), choosing("baseline")
@@ -213,7 +213,7 @@ def test_tokens_are_compared(ours: tuple[int, ...], theirs: tuple[int, ...], tol
 
 
 def test_a_variant_that_answers_differently_each_time_is_told() -> None:
-    def answering(*answers: int) -> VariantResult:
+    def answering(*answers: int) -> SideResult:
         runs = [dataclasses.replace(make_run(tokens=(token,)), block=block) for block, token in enumerate(answers)]
         return make_side(*runs, *map(without_barriers, runs))
 

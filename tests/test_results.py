@@ -11,12 +11,12 @@ import pytest
 from evbench import results
 from evbench.encoding import to_json
 from evbench.errors import UserError
-from evbench.results import Memory, Sample, StageRun, VariantResult, Work
+from evbench.results import Memory, Sample, StageRun, SideResult, Work
 from tests.examples import make_result, make_run, make_side, make_stream, with_streams
 
 
 @pytest.mark.parametrize("optimized", [None, make_side(variant="optimized"), with_streams(make_side(variant="optimized"))])
-def test_a_result_survives_its_file(tmp_path: Path, optimized: VariantResult | None) -> None:
+def test_a_result_survives_its_file(tmp_path: Path, optimized: SideResult | None) -> None:
     result = make_result(optimized)
     results.write(result, tmp_path / "result.json")
     assert results.read(tmp_path / "result.json") == result
@@ -37,7 +37,7 @@ def test_an_impossible_time_is_refused() -> None:
 
 def test_a_stream_that_cannot_be_is_refused() -> None:
     with pytest.raises(ValueError, match=r"nothing can take -1\.0 s"):
-        make_stream(waited_seconds=-1.0)
+        make_stream(load_wait_seconds=-1.0)
     for fields in ({"samples": 3}, {"tokens": ()}, {"work": (Work(),)}):
         with pytest.raises(ValueError, match="a stream of"):
             dataclasses.replace(make_stream(), **fields)
@@ -51,7 +51,7 @@ def test_answers_and_work_are_of_runs_and_streams_in_blocks() -> None:
     row = make_stream(samples=3, tokens=(5,), work=work)
     row = dataclasses.replace(row, tokens=((1,), (2,), (3,)))
     side = with_streams(make_side(*runs, samples=samples), dataclasses.replace(row, block=None), row)
-    assert side.timed_streams() == (row,)
+    assert side.timed_throughput_runs() == (row,)
     assert side.answers() == {0: [(1,), (1,), (3,)], 1: [(2,), (2,)]}
     assert side.work() == [(0, runs[1].work), (1, runs[2].work), (0, work[0]), (1, work[1]), (0, work[2])]
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import doctest
 from collections import Counter
 
-from evbench.results import Order, Role
+from evbench.results import RunOrder, Role
 from evbench.session import schedule
 from evbench.session.schedule import pattern, slots
 
@@ -24,7 +24,7 @@ def test_the_pattern_is_drawn_by_lot_and_the_same_for_the_same_seed() -> None:
 
 
 def test_both_sides_have_equally_many_runs_of_either_kind_in_every_pattern() -> None:
-    orders: tuple[Order, Order] = ("in turn", "reload")
+    orders: tuple[RunOrder, RunOrder] = ("in turn", "reload")
     for order in orders:
         for letters in schedule.PATTERNS[order]:
             counts = Counter(slots(letters))

@@ -20,7 +20,7 @@ from evbench.session import memory_fit
 from evbench.session import session as sessions
 from evbench.session.memory_fit import choose_order
 from evbench.session.outputs import Answers
-from evbench.session.session import ENERGY_SECONDS, Setting, Sitting, agitation
+from evbench.session.session import ENERGY_SECONDS, SessionConfig, SessionRunner, unsteady_reasons
 from evbench.variants.choices import parse
 from evbench.verdict.judge import judge
 from tests.checkpoints import save_tiny_video_llava, tiny_video_llava
@@ -111,10 +111,10 @@ def test_answers_in_a_row_are_compared_like_others() -> None:
         return OUTPUTS
 
     journal = MemoryJournal(opening(plan(throughput=3), 2))
-    sitting = Sitting(
+    sitting = SessionRunner(
         {role: parse("baseline") for role in ROLES},
         journal,
-        Setting(machine.start, machine, machine, "", True, 0.0, compare_outputs),
+        SessionConfig(machine.start, machine, machine, "", True, 0.0, compare_outputs),
     )
     sitting.run(lambda: None, Path("nowhere"))
     (answers,) = seen
@@ -126,8 +126,8 @@ def test_energy_is_measured_on_a_gpu_where_it_is_wanted(device: str, wanted: boo
     machine = SimulatedMachine(1, QUIET)
     begun = opening(plan())
     asked: dict[str, Workload] = dict.fromkeys(ROLES, dataclasses.replace(simulated_workload(), device=device))
-    setting = Setting(machine.start, machine, machine, "", wanted, 5.0, lambda crew, answers: OUTPUTS)
-    sitting = Sitting({role: parse("baseline") for role in ROLES}, MemoryJournal(dataclasses.replace(begun, workloads=asked)), setting)
+    setting = SessionConfig(machine.start, machine, machine, "", wanted, 5.0, lambda crew, answers: OUTPUTS)
+    sitting = SessionRunner({role: parse("baseline") for role in ROLES}, MemoryJournal(dataclasses.replace(begun, workloads=asked)), setting)
     sitting.run(lambda: None, Path("nowhere"))
     energies = [side.energy for side in sitting.results()[1].values()]
     assert energies == [Energy(10, ENERGY_SECONDS, 200.0, 200.0, 5.0) if measured else None] * 2
@@ -180,7 +180,7 @@ def test_every_sample_has_the_same_number_of_blocks_and_each_shape_a_warm_up() -
     assert Counter(kinds(machine, "warmup")) == {("b", 0, True): 5, ("o", 0, True): 5, ("b", 2, True): 5, ("o", 2, True): 5}
 
 
-def of_two_models(machine: SimulatedMachine, samples: tuple[Sample, ...], other: tuple[Sample, ...]) -> Sitting:
+def of_two_models(machine: SimulatedMachine, samples: tuple[Sample, ...], other: tuple[Sample, ...]) -> SessionRunner:
     """A session of a model on some samples, and another on others."""
     asked = opening(PLAN, len(samples)).workloads["baseline"]
     workloads: dict[str, Workload] = {
@@ -188,10 +188,10 @@ def of_two_models(machine: SimulatedMachine, samples: tuple[Sample, ...], other:
         "optimized": dataclasses.replace(asked, samples=other, model="eventgpt"),
     }
     journal = MemoryJournal(dataclasses.replace(opening(PLAN), workloads=workloads))
-    return Sitting(
+    return SessionRunner(
         {role: parse("baseline") for role in ROLES},
         journal,
-        Setting(machine.start, machine, machine, "", True, 0.0, None),
+        SessionConfig(machine.start, machine, machine, "", True, 0.0, None),
     )
 
 
@@ -203,7 +203,7 @@ def test_two_models_have_a_workload_each_and_weights_of_their_own() -> None:
     session, sides = sitting.results()
     assert [side.workload.model for side in sides.values()] == ["video-llava", "eventgpt"]
     assert [side.workload.samples for side in sides.values()] == [clips, events]
-    assert sitting.outputs is None and all(side.proofs for side in sides.values())
+    assert sitting.outputs is None and all(side.activations for side in sides.values())
     assert Counter(block.sample for block in session.blocks) == {0: 5, 1: 5}
     assert {sample for _, sample, _ in kinds(machine, "warmup")} == {0}
 
@@ -327,11 +327,11 @@ def warmups(*seconds: float, **changes: Any) -> list[Run]:
 
 
 def test_a_warm_up_is_done_when_nothing_moves_any_more() -> None:
-    assert agitation(warmups(1, 1, 1, 1)) == ["4 warm-up runs are too few to tell, 5 are looked at"]
-    assert agitation(warmups(9, 1.0, 1.01, 1.0, 0.99, 1.0)) == [], "only the last five count"
-    assert "the first of them took 2.00 times the median" in agitation(warmups(2, 1, 1.01, 0.99, 1))[0]
+    assert unsteady_reasons(warmups(1, 1, 1, 1)) == ["4 warm-up runs are too few to tell, 5 are looked at"]
+    assert unsteady_reasons(warmups(9, 1.0, 1.01, 1.0, 0.99, 1.0)) == [], "only the last five count"
+    assert "the first of them took 2.00 times the median" in unsteady_reasons(warmups(2, 1, 1.01, 0.99, 1))[0]
     grown = [dataclasses.replace(run, reserved=place) for place, run in enumerate(warmups(1, 1, 1, 1, 1))]
-    assert agitation(grown) == ["the memory pool still grew"]
+    assert unsteady_reasons(grown) == ["the memory pool still grew"]
 
 
 def test_two_results_of_different_work_are_refused_with_both_values() -> None:

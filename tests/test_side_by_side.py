@@ -16,8 +16,8 @@ from evbench.report.models import EQUAL, LENGTHS, OWN, describe, statements
 from evbench.report.render import to_markdown
 from evbench.results import Result
 from evbench.session import compare, journal, models
-from evbench.session.models import Asked, Models, carry_out, read
-from evbench.session.session import Listener
+from evbench.session.models import ModelsRequest, Models, carry_out, read
+from evbench.session.session import ProgressListener
 from evbench.variants.choices import parse
 from tests.command import evbench, interruptible, refused, wait_for
 from tests.examples import PLAN
@@ -33,9 +33,9 @@ class SimulatedSessions:
 
     ends: dict[str, BaseException] = field(default_factory=dict)
     """Name of a folder -> how it ends instead, after its journal was begun."""
-    asked: list[compare.Asked] = field(default_factory=list)
+    asked: list[compare.ComparisonRequest] = field(default_factory=list)
 
-    def carry_out(self, asked: compare.Asked, listener: Listener, write: Callable[[Result, Path], None]) -> Result:
+    def carry_out(self, asked: compare.ComparisonRequest, listener: ProgressListener, write: Callable[[Result, Path], None]) -> Result:
         self.asked.append(asked)
         name = asked.folder.name
         asked.folder.mkdir(parents=True, exist_ok=True)
@@ -55,10 +55,10 @@ def simulated(monkeypatch: pytest.MonkeyPatch) -> SimulatedSessions:
     return made
 
 
-def asked_for(folder: Path, resume: bool = False, most_tokens: int = 256) -> Asked:
+def asked_for(folder: Path, resume: bool = False, most_tokens: int = 256) -> ModelsRequest:
     numbers = count()
     both = {"baseline": parse("baseline"), "optimized": parse("baseline")}
-    return Asked(
+    return ModelsRequest(
         variants={"baseline": both["baseline"], "optimized": both["optimized"]},
         workloads={
             "baseline": workload("video-llava", own=False, tokens=50),
@@ -307,6 +307,6 @@ def _is_of_two_models(found: Models) -> None:
         assert sorted(map(str, ours)) == sorted(map(str, theirs)), "the same scenes, block by block"
         turns = sorted(run.turn for side in sides.values() for run in side.runs)
         assert turns == list(range(len(turns))) or name == OWN, "in turn"
-        assert all(side.proofs for side in sides.values())
+        assert all(side.activations for side in sides.values())
         assert {run.work.visual_tokens for run in sides["baseline"].timed()} == {2056}
         assert {run.work.visual_tokens for run in sides["optimized"].timed()} == {582}

@@ -29,7 +29,7 @@ SEED = 12  # held out, as every series that can be made by hand
 def scenes(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[str, Any]]]:
     """Three scenes as files."""
     folder = tmp_path_factory.mktemp("scenes")
-    order = dataset.Order(folder, SEED, 3, 1.0, 640, 480)
+    order = dataset.DatasetSpec(folder, SEED, 3, 1.0, 640, 480)
     dataset.open_folder(order)
     assert list(dataset.make(order, workers=2)) == [1, 2, 3]
     return folder, read_index(folder)

@@ -200,7 +200,7 @@ def test_the_script_runs_and_what_it_leaves_can_be_scored(tmp_path: Path, monkey
     with pytest.raises(UserError, match="holds a checkpoint already"):
         train(tmp_path / "out", steps=1)
 
-    order = dataset.Order(tmp_path / "set", 3, 2, 0.5, 320, 240)
+    order = dataset.DatasetSpec(tmp_path / "set", 3, 2, 0.5, 320, 240)
     dataset.open_folder(order)
     assert list(dataset.make(order, 2)) == [1, 2]
     evaluate.main("video-llava", order.folder, tmp_path / "scores", weights=tmp_path / "out", device="cpu")

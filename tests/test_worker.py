@@ -14,8 +14,8 @@ from evbench.inputs import sample, workload
 from evbench.results import Delay, Kind, Run, Sample, Workload
 from evbench.variants.choices import parse
 from evbench.worker.client import Worker, WorkerDied, WorkerGaveUp
-from evbench.worker.measure import Place
-from evbench.worker.messages import Make, Measure, Order, Stream
+from evbench.worker.measure import RunPosition
+from evbench.worker.messages import BuildRequest, TimedRunRequest, TraceSpec, ThroughputRequest
 
 
 def small(**changes: Any) -> Workload:
@@ -37,23 +37,23 @@ def small(**changes: Any) -> Workload:
     return workload.describe(**(options | changes))
 
 
-def order(kind: Kind, turn: int, *, barriers: bool = True) -> Measure:
-    return Measure(Place(kind, turn, 0, None), barriers, cold_file=False)
+def order(kind: Kind, turn: int, *, barriers: bool = True) -> TimedRunRequest:
+    return TimedRunRequest(RunPosition(kind, turn, 0, None), barriers, cold_file=False)
 
 
 @pytest.fixture
 def worker(tmp_path: Path) -> Iterator[Worker]:
-    with Worker(Make(parse("baseline"), small()), tmp_path / "log") as worker:
+    with Worker(BuildRequest(parse("baseline"), small()), tmp_path / "log") as worker:
         yield worker
 
 
 def test_a_worker_stays_alive_and_runs_what_it_is_told(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """Also from a cold file. What libraries print goes to its log, its environment is its own, and it ends with the block."""
     cache = {"TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "cache")}
-    with Worker(Make(parse("baseline"), small()), tmp_path / "log", cache) as worker:
+    with Worker(BuildRequest(parse("baseline"), small()), tmp_path / "log", cache) as worker:
         build = worker.built()
         first, second = worker.measure(order("first", 0)), worker.measure(order("timed", 1))
-        cold = worker.measure(Measure(Place("timed", 2, 0, None), False, cold_file=True))
+        cold = worker.measure(TimedRunRequest(RunPosition("timed", 2, 0, None), False, cold_file=True))
     assert worker._process.returncode == 0
     assert capfd.readouterr() == ("", "")
     assert (tmp_path / "log").exists()
@@ -76,14 +76,14 @@ def test_a_worker_that_is_killed_is_reported_with_its_log(worker: Worker, tmp_pa
 
 
 def test_leaving_the_block_by_an_error_ends_the_process_at_once(tmp_path: Path) -> None:
-    with pytest.raises(ZeroDivisionError), Worker(Make(parse("baseline"), small()), tmp_path / "log") as other:
+    with pytest.raises(ZeroDivisionError), Worker(BuildRequest(parse("baseline"), small()), tmp_path / "log") as other:
         _ = 1 / 0
     assert other._process.returncode == -signal.SIGKILL
 
 
 def test_a_mistake_that_only_the_worker_sees_reaches_the_user(tmp_path: Path) -> None:
     asked = replace(small(), samples=(Sample(str(tmp_path / "gone"), "", 0, 0),))
-    with Worker(Make(parse("baseline"), asked), tmp_path / "log") as worker:
+    with Worker(BuildRequest(parse("baseline"), asked), tmp_path / "log") as worker:
         worker.built()
         with pytest.raises(WorkerGaveUp, match="no such file or folder"):
             worker.measure(order("first", 0))
@@ -92,14 +92,14 @@ def test_a_mistake_that_only_the_worker_sees_reaches_the_user(tmp_path: Path) ->
 def test_a_trace_that_cannot_be_written_is_told_in_one_line(worker: Worker, tmp_path: Path) -> None:
     worker.built()
     with pytest.raises(WorkerGaveUp, match=r"^baseline: .*; mend that and run again$"):
-        worker.profile(Order(tmp_path / "gone" / "trace.json.gz", "baseline", 2, 2, False))
+        worker.profile(TraceSpec(tmp_path / "gone" / "trace.json.gz", "baseline", 2, 2, False))
 
 
 def test_a_planted_delay_makes_its_stage_longer_by_its_share(tmp_path: Path) -> None:
-    with Worker(Make(parse("baseline"), small(), Delay("vision", 3.0)), tmp_path / "log") as worker:
+    with Worker(BuildRequest(parse("baseline"), small(), Delay("vision", 3.0)), tmp_path / "log") as worker:
         worker.built()
         runs = [worker.measure(order("timed", turn)) for turn in range(5)]
-    with Worker(Make(parse("baseline"), small()), tmp_path / "log") as worker:
+    with Worker(BuildRequest(parse("baseline"), small()), tmp_path / "log") as worker:
         worker.built()
         usual = [worker.measure(order("timed", turn)) for turn in range(5)]
 
@@ -117,17 +117,17 @@ def test_samples_are_run_in_a_row_and_again_from_the_first(feed: str, tmp_path: 
     for place in range(5):
         (other / f"{place}.png").write_bytes((sample.EVENTS / "4.png").read_bytes())
     asked = small(events_folders=(sample.EVENTS, other), new_tokens=12)
-    with Worker(Make(parse(f"baseline+feed={feed}"), asked), tmp_path / "log") as worker:
+    with Worker(BuildRequest(parse(f"baseline+feed={feed}"), asked), tmp_path / "log") as worker:
         worker.built()
-        alone = [worker.measure(Measure(Place("timed", turn, turn, None), False, cold_file=False)) for turn in (0, 1)]
-        row = worker.stream(Stream(2, 7, 5, cold_files=True))
+        alone = [worker.measure(TimedRunRequest(RunPosition("timed", turn, turn, None), False, cold_file=False)) for turn in (0, 1)]
+        row = worker.stream(ThroughputRequest(2, 7, 5, cold_files=True))
         again = worker.measure(order("timed", 3))
     assert alone[0].tokens != alone[1].tokens, "they are different samples"
     assert row.tokens == tuple(alone[place % 2].tokens for place in range(5))
     assert row.work == tuple(alone[place % 2].work for place in range(5))
-    assert (row.turn, row.block, row.samples, bool(row.preparations)) == (2, 7, 5, False)
+    assert (row.turn, row.block, row.samples, bool(row.compile_counts)) == (2, 7, 5, False)
     assert 0 < row.load_seconds < row.seconds
-    assert 0 < row.waited_seconds < row.seconds
+    assert 0 < row.load_wait_seconds < row.seconds
     assert again.tokens == alone[0].tokens, "one sample by itself is run as before"
 
 
@@ -135,8 +135,8 @@ def test_samples_are_run_in_a_row_and_again_from_the_first(feed: str, tmp_path: 
 def test_a_sample_of_a_row_that_cannot_be_used_reaches_the_user_as_without_a_row(feed: str, tmp_path: Path) -> None:
     known = small()
     asked = replace(known, samples=(*known.samples * 2, Sample(str(tmp_path / "gone"), "", 0, 0)))
-    with Worker(Make(parse(f"baseline+feed={feed}"), asked), tmp_path / "log") as worker:
+    with Worker(BuildRequest(parse(f"baseline+feed={feed}"), asked), tmp_path / "log") as worker:
         worker.built()
         with pytest.raises(UserError, match=r"gone: no such file or folder"):
-            worker.stream(Stream(0, 0, 3, cold_files=False))
+            worker.stream(ThroughputRequest(0, 0, 3, cold_files=False))
         assert worker._process.wait(30) == 0, "no thread keeps the process alive"

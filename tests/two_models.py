@@ -22,13 +22,13 @@ from evbench.results import (
     Sample,
     Session,
     StageRun,
-    VariantResult,
+    SideResult,
     Work,
     Workload,
 )
 from evbench.scenes.captions import describe
 from evbench.scenes.world import imagine
-from evbench.worker.preparations import NOTHING
+from evbench.worker.compile_counts import NOTHING
 from tests.examples import GREEDY, MACHINE, PLAN, STARTED
 
 WINDOW = EventWindow(0, None, None, "sensor")
@@ -91,7 +91,7 @@ def runs(model: Model, asked: Workload, noise: float, seed: int) -> tuple[Run, .
         barriers = Run("timed", len(made), scene, scene, sum(taken.values()) * factor, stages, model.prefill * factor,
                        (model.token * factor,) * (tokens - 1), NOTHING, None, work, tuple(range(tokens)), text)  # fmt: skip
         free = (sum(taken.values()) - model.saved) * factor
-        made += [barriers, dataclasses.replace(barriers, seconds=free, stages=None, prefill_seconds=None, step_seconds=None)]
+        made += [barriers, dataclasses.replace(barriers, seconds=free, stages=None, prefill_seconds=None, decode_step_seconds=None)]
     return tuple(made)
 
 
@@ -108,16 +108,16 @@ def make_models(
     disturbed: int = 0,
 ) -> Result:
     """Both on the same scenes, in a session of one block for each."""
-    made: list[VariantResult] = []
+    made: list[SideResult] = []
     for name, model in (("video-llava", video), ("eventgpt", events)):
         asked = workload(name, scenes, own=own, tokens=tokens, window=window if name == "eventgpt" else None)
         done = runs(model, asked, noise, len(made))
         first = dataclasses.replace(done[0], kind="first", block=None)
         build = Build(1.5, 10, name, 2, {"cuda": None}, 0)
-        made.append(VariantResult("baseline", {"decode": "plain"}, asked, STARTED, (build,), (), (first, *done), (), None, None, (GREEDY,)))
+        made.append(SideResult("baseline", {"decode": "plain"}, asked, STARTED, (build,), (), (first, *done), (), None, None, (GREEDY,)))
     blocks = tuple(Block(place, place, 0, "ABBA", ("it was busy",) if place < disturbed else (), (), None) for place in range(scenes))
     session = Session(STARTED, MACHINE, PLAN, 0, blocks, ())
-    sides: dict[Role, VariantResult] = dict(zip(("baseline", "optimized"), reversed(made) if swapped else made, strict=True))
+    sides: dict[Role, SideResult] = dict(zip(("baseline", "optimized"), reversed(made) if swapped else made, strict=True))
     return Result(
         FORMAT, "0", STARTED, "evbench compare-models", Rules({}, (), (), False, ()), (session,), sides["baseline"], sides["optimized"],
         None, ())  # fmt: skip

@@ -13,7 +13,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from evbench.cli.console import Telling, complain, show_progress
+from evbench.cli.console import ProgressLines, complain, show_progress
 from evbench.cli.options import Options
 from evbench.errors import UserError
 from evbench.machine import machine
@@ -81,13 +81,13 @@ def _folder(options: Options, now: str, model: str) -> Path:
     return options.out or Path("profiles", f"{now.partition('.')[0].replace(':', '-')}-{model}")
 
 
-def _carry_out(order: compare.Asked) -> Result:
+def _carry_out(order: compare.ComparisonRequest) -> Result:
     with _working(lambda: f"the runs that ended are in {order.folder / 'runs.jsonl'}", _how_to_go_on(order.folder)) as progress:
         return compare.carry_out(order, progress)
 
 
 @contextmanager
-def _working(left: Callable[[], str], advice: str = "") -> Iterator[Telling]:
+def _working(left: Callable[[], str], advice: str = "") -> Iterator[ProgressLines]:
     """Shows progress. What is interrupted, or loses a worker, ends with a line and the exit code of that.
 
     Args:

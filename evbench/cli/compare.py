@@ -17,7 +17,7 @@ from evbench.cli.options import Options, with_options
 from evbench.machine import machine, noise_floors
 from evbench.report import comparison
 from evbench.report.render import to_console
-from evbench.results import Result, Role, Rules, VariantResult
+from evbench.results import Result, Role, Rules, SideResult
 from evbench.session import compare, session
 from evbench.variants import choices
 from evbench.variants.choices import Variant
@@ -54,7 +54,7 @@ def compare_command(
     https://ui.perfetto.dev. Exit codes: 0 faster or the same, 3 slower or a demand not met, 4 inconclusive, 5 the outputs differ,
     6 invalid; 2 wrong input, 1 a fault of evbench.
     """
-    sides: dict[Role, Variant | tuple[Result, VariantResult]] = {
+    sides: dict[Role, Variant | tuple[Result, SideResult]] = {
         "baseline": _side(baseline, "baseline"),
         "optimized": _side(optimized, "optimized"),
     }
@@ -73,10 +73,10 @@ def run_command(
     options: Options,
 ) -> None:
     """Run one variant. The folder it leaves can be one side of a later compare."""
-    _session({"baseline": choices.parse(variant)}, compare.Earlier(), options)
+    _session({"baseline": choices.parse(variant)}, compare.EarlierResults(), options)
 
 
-def _side(text: str, role: Role) -> Variant | tuple[Result, VariantResult]:
+def _side(text: str, role: Role) -> Variant | tuple[Result, SideResult]:
     """A variant by name, or one side of an earlier result by path."""
     if text.partition("+")[0] in choices.VARIANTS or not (Path(text).exists() or "/" in text or text.endswith(".json")):
         return choices.parse(text)
@@ -86,7 +86,7 @@ def _side(text: str, role: Role) -> Variant | tuple[Result, VariantResult]:
 
 def _session(
     fresh: dict[Role, Variant],
-    earlier: compare.Earlier,
+    earlier: compare.EarlierResults,
     options: Options,
     fail_if: Sequence[str] = (),
     require_speedup: bool = False,
@@ -107,11 +107,11 @@ def _session(
     now = _now()
     folder = _folder(options, now, asked.model)
     command = shlex.join(["evbench", *sys.argv[1:]])
-    order = compare.Asked(fresh, earlier, dict.fromkeys(fresh, asked), plan, rules, folder, now, command, options.resume, options.wait)
+    order = compare.ComparisonRequest(fresh, earlier, dict.fromkeys(fresh, asked), plan, rules, folder, now, command, options.resume, options.wait)
     result = _carry_out(order)
     screen.print(to_console(comparison.describe(result)))
     traces = [side.trace.file for side in result.variants().values() if side.trace is not None]
-    traces += result.together
+    traces += result.merged_traces
     raw = ["runs.jsonl"] if fresh else []
     tell(f"Written to {folder}: {', '.join(['report.md', 'verdict.json', 'result.json', *raw, *traces])}")
     raise typer.Exit(judge(result).exit_code)

@@ -15,7 +15,7 @@ screen = Console(width=None if sys.stdout.isatty() else PIPE_WIDTH)
 errors = Console(stderr=True)
 
 
-class Telling:
+class ProgressLines:
     """Tells of progress, where no terminal shows a bar: one line for each kind of step and each tenth of the way."""
 
     def __init__(self) -> None:
@@ -31,7 +31,7 @@ class Telling:
         errors.print(f"evbench: {text}", highlight=False, markup=False, soft_wrap=True)
 
 
-class Bar(Telling):
+class ProgressBar(ProgressLines):
     """The same with a live bar."""
 
     def __init__(self, bar: Progress) -> None:
@@ -43,14 +43,14 @@ class Bar(Telling):
 
 
 @contextmanager
-def show_progress() -> Iterator[Telling]:
+def show_progress() -> Iterator[ProgressLines]:
     """A live bar on a terminal; elsewhere lines."""
     if not errors.is_terminal:
-        yield Telling()
+        yield ProgressLines()
         return
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=errors, transient=True) as bar:
-        yield Bar(bar)
+        yield ProgressBar(bar)
 
 
 def tell(text: str) -> None:

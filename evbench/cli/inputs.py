@@ -78,7 +78,7 @@ def scenes_make_command(
     from evbench.scenes import dataset
     from evbench.scenes.index import INDEX
 
-    order = dataset.Order(folder, seed, count, seconds, *_size(size))
+    order = dataset.DatasetSpec(folder, seed, count, seconds, *_size(size))
     with _working(lambda: f"the scenes that are done are in {folder / INDEX}") as progress:
         dataset.open_folder(order)
         progress.step("scenes", 0, count)

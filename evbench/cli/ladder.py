@@ -48,7 +48,7 @@ def ladder_command(
         machine.require(variant, asked.kind, asked.device)
     floor = noise_floors.find(machine.read(asked.device), asked)
     folder = _folder(options, _now(), f"{asked.model}-ladder")
-    order = session_ladder.Asked(
+    order = session_ladder.LadderRequest(
         lower=sides["baseline"],
         upper=sides["optimized"],
         steps=steps,

@@ -74,7 +74,7 @@ def compare_models_command(
     plan = dataclasses.replace(options.plan(list(workloads.values())), trace_tokens=0)
     folder = _folder(options, _now(), "models")
     command = shlex.join(["evbench", *sys.argv[1:]])
-    order = models.Asked(chosen, workloads, most_tokens, plan, folder, command, options.resume, options.wait, _now)
+    order = models.ModelsRequest(chosen, workloads, most_tokens, plan, folder, command, options.resume, options.wait, _now)
     with _working(lambda: f"the runs that ended are in the folders in {folder}", _how_to_go_on(folder)) as progress:
         found = models.carry_out(order, progress)
     screen.print(to_console(report_models.describe(found.sessions)))

@@ -15,11 +15,11 @@ import typer
 
 from evbench.errors import UserError
 from evbench.inputs import workload as workloads
-from evbench.results import Order, Plan, Workload
+from evbench.results import RunOrder, Plan, Workload
 from evbench.session import memory_fit
 from evbench.variants.choices import TAKES
 
-BLOCKS: dict[Order, int] = {"in turn": 12, "reload": 6}
+BLOCKS: dict[RunOrder, int] = {"in turn": 12, "reload": 6}
 WARMUP_SECONDS = 120.0
 FRAME_POLICY = "inclusive"
 

@@ -67,9 +67,9 @@ def selftest_command(
     command = shlex.join(["evbench", *sys.argv[1:]])
     delays: dict[Role, Delay] = {} if delay is None else {"optimized": delay}
     result = _carry_out(
-        compare.Asked(
+        compare.ComparisonRequest(
             sides,
-            compare.Earlier(),
+            compare.EarlierResults(),
             dict.fromkeys(sides, asked),
             plan_of_all,
             rules,
@@ -120,7 +120,7 @@ def _mutants(variant: Variant, options: Options, plant: str | None) -> NoReturn:
     plan, now = options.plan([asked]), _now()
     folder = _folder(options, now, f"{asked.model}-mutants")
     cases = mutation.cases(variant, asked.kind, lambda one: not machine.obstacles(one, asked.kind, asked.device))
-    tried: list[verdict_mutation.Outcome] = []
+    tried: list[verdict_mutation.MutantOutcome] = []
     working = _working(lambda: f"the {len(tried)} of {len(cases)} that were tried are in {folder / 'mutants.json'}")
     with working as progress, journal.writing(folder):
         journal.make_folder(folder)

@@ -21,7 +21,7 @@ from evbench.traces import breakdown, chrome, completeness, serve
 from evbench.traces.completeness import stamp
 from evbench.traces.timeline import Timeline
 from evbench.variants import choices
-from evbench.worker.messages import Order
+from evbench.worker.messages import TraceSpec
 
 
 @app.command("trace")
@@ -43,7 +43,7 @@ def trace_command(
     chosen, asked = choices.parse(variant), options.workload()
     machine.require(chosen, asked.kind, asked.device)
     folder = options.out or Path("profiles", f"{_now().partition('.')[0].replace(':', '-')}-{asked.model}-trace")
-    order = Order(folder / "trace.json.gz", chosen.name, min(options.trace_tokens, asked.new_tokens), asked.new_tokens, options.modules)
+    order = TraceSpec(folder / "trace.json.gz", chosen.name, min(options.trace_tokens, asked.new_tokens), asked.new_tokens, options.modules)
     if order.file.exists():
         raise UserError(f"{order.file} is there already; give another --out, or remove it")
     with _working(lambda: "nothing was recorded") as progress:

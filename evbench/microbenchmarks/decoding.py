@@ -75,19 +75,19 @@ def measure(
     stream: Stream,
 ) -> tuple[Steps, ...]:
     """Decode the first prompts together, as many as each key of `least_seconds` says."""
-    alone = [loop.answers(prompt[None], new_tokens)[0] for prompt in prompts]
+    alone = [loop.generate_batch(prompt[None], new_tokens)[0] for prompt in prompts]
     found = []
     for batch, least in least_seconds.items():
         for _ in range(WARM_UPS):
-            loop.answers(prompts[:batch], new_tokens)
+            loop.generate_batch(prompts[:batch], new_tokens)
         moments: list[Any] = []
 
         def mark(moments: list[Any] = moments) -> None:
             moments.append(stream.moment())
 
-        answers = loop.answers(prompts[:batch], new_tokens, mark)
+        generate_batch = loop.generate_batch(prompts[:batch], new_tokens, mark)
         seconds = float(np.median([stream.seconds(*pair) for pair in pairwise(moments)]))
-        same = tuple(_alike(*pair) for pair in zip(answers, alone[:batch], strict=True))
+        same = tuple(_alike(*pair) for pair in zip(generate_batch, alone[:batch], strict=True))
         found.append(Steps(batch, seconds, batch / seconds, least, same))
     return tuple(found)
 

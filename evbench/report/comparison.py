@@ -25,16 +25,16 @@ from evbench.results import (
     Run,
     Section,
     Session,
-    StreamRun,
+    ThroughputRun,
     Trace,
-    VariantResult,
+    SideResult,
     Work,
     Workload,
 )
 from evbench.traces.completeness import stamp
 from evbench.variants.choices import CHOICES, EFFECT, KINDS, VARIANTS, Choice
 from evbench.verdict.blocks import counted_streams, stage_seconds
-from evbench.verdict.demands import Outcome
+from evbench.verdict.demands import DemandOutcome
 from evbench.verdict.equivalence import FED, GRADES, distance
 from evbench.verdict.judge import MOST_ENERGY_ERROR, OVERLAP, judge
 from evbench.verdict.judgement import SMALLEST, THROUGHPUT, TOTAL, Judgement, Line, Part, Spread, Verdict
@@ -113,7 +113,7 @@ def _facts(result: Result) -> dict[str, str]:
     return facts
 
 
-def _input(side: VariantResult) -> str:
+def _input(side: SideResult) -> str:
     samples, work = side.workload.samples, side.runs[0].work
     window = f"{units.told(side.workload.window)}, " if side.workload.window is not None else ""
     told = f"{Path(samples[0].path).name}, {window}{_pictures(work, side.workload.frame_policy)}"
@@ -152,12 +152,12 @@ def _claim(claim: Verdict, interval: Interval, smallest: float, of: str) -> str:
     return f"{around} times as fast, which shows neither a difference above {smallest:.1%} nor that there is none"
 
 
-def _second_headline(judged: Judgement, variants: dict[Role, VariantResult]) -> str:
+def _second_headline(judged: Judgement, variants: dict[Role, SideResult]) -> str:
     """Of the throughput, if it was measured on two sides."""
     line = judged.throughput
     if judged.verdict is None or line is None:
         return ""
-    lengths = dict.fromkeys(stream.samples for side in variants.values() for stream in side.timed_streams())
+    lengths = dict.fromkeys(stream.samples for side in variants.values() for stream in side.timed_throughput_runs())
     told = f"Throughput, {' and '.join(map(str, lengths))} samples in a row"
     if line.interval is None or line.claim is None:
         if judged.reasons:
@@ -167,7 +167,7 @@ def _second_headline(judged: Judgement, variants: dict[Role, VariantResult]) -> 
     return f"{told}: {line.claim}: {_claim(line.claim, line.interval, line.smallest, '')}"
 
 
-def _times(variants: dict[Role, VariantResult], judged: Judgement) -> Table:
+def _times(variants: dict[Role, SideResult], judged: Judgement) -> Table:
     """The total is of runs without barriers, the stages of runs with them."""
     comparing = len(variants) == 2
     columns = ("", *variants, *(("times as fast", "95 % interval", "") if comparing else ()))
@@ -200,7 +200,7 @@ def _in_a_row(result: Result, judged: Judgement, line: Line) -> Table:
     empty = ("",) * 3 if comparing else ()
     streams = [counted_streams(side, result.session(side)) for side in variants.values()]
 
-    def of_streams(value: Callable[[StreamRun], float]) -> list[str]:
+    def of_streams(value: Callable[[ThroughputRun], float]) -> list[str]:
         return [format_seconds(statistics.median(map(value, some))) if some else NOT_MEASURED for some in streams]
 
     lengths = [{str(stream.samples) for stream in some} for some in streams]
@@ -208,7 +208,7 @@ def _in_a_row(result: Result, judged: Judgement, line: Line) -> Table:
         ("by itself (latency)", *_row(judged.total, judged, comparing)[1:]),
         ("in a row (throughput)", *_row(line, judged, comparing)[1:]),
         ("loading it, in a row", *of_streams(lambda stream: stream.load_seconds / stream.samples), *empty),
-        ("waiting for that", *of_streams(lambda stream: stream.waited_seconds / stream.samples), *empty),
+        ("waiting for that", *of_streams(lambda stream: stream.load_wait_seconds / stream.samples), *empty),
         ("samples in a row", *(" ".join(sorted(found)) or NOT_MEASURED for found in lengths), *empty),
         ("feed", *(side.choices.get("feed", "unknown") for side in variants.values()), *empty),
     ]
@@ -232,7 +232,7 @@ def _row(line: Line, judged: Judgement, comparing: bool) -> tuple[str, ...]:
     return (*row, ratio, format_ratios(line.interval.low, line.interval.high), CLAIMS[line.claim])
 
 
-def _inside(variants: dict[Role, VariantResult], judged: Judgement) -> Table:
+def _inside(variants: dict[Role, SideResult], judged: Judgement) -> Table:
     comparing = len(judged.total.sides) == 2
     columns = ("", *judged.total.sides, *(("times as fast", "95 % interval", "") if comparing else ()))
     rows = [_row(line, judged, comparing) for line in judged.inside]
@@ -242,7 +242,7 @@ def _inside(variants: dict[Role, VariantResult], judged: Judgement) -> Table:
     return Table("Inside: from the start to the first token, and within generate", columns, tuple(rows))
 
 
-def _streams(variants: dict[Role, VariantResult]) -> dict[str, list[float]]:
+def _streams(variants: dict[Role, SideResult]) -> dict[str, list[float]]:
     """Stage -> the median between its first and last moment on the compute stream, of each side. What is missing to the stage's
     time went by on the host.
     """
@@ -287,16 +287,16 @@ def _all_checks(outputs: Outputs) -> Table:
     return Table("All checks of outputs", (*CHECKS, "of it"), tuple(rows))
 
 
-def _proofs(variants: dict[Role, VariantResult]) -> Table:
+def _proofs(variants: dict[Role, SideResult]) -> Table:
     rows = [
         (f"{proof.part} {proof.choice}", role, "yes" if proof.active else "NOT ACTIVE", printable(proof.evidence))
         for role, side in variants.items()
-        for proof in side.proofs
+        for proof in side.activations
     ]
     return Table("Choices, and what the run shows of them", ("choice", "", "active", "seen"), tuple(rows))
 
 
-def _by_unit(variants: dict[Role, VariantResult]) -> Table:
+def _by_unit(variants: dict[Role, SideResult]) -> Table:
     """What can be told of two sides that did not do the same."""
     units: dict[str, tuple[str, Callable[[Run], float | None], Callable[[Work], int | None]]] = {
         "load": ("a frame", stage_seconds("load"), lambda work: len(work.frame_indices or ())),
@@ -306,7 +306,7 @@ def _by_unit(variants: dict[Role, VariantResult]) -> Table:
         "generate": ("a new token", stage_seconds("generate"), lambda work: work.new_tokens),
     }
 
-    def told(side: VariantResult, seconds: Callable[[Run], float | None], count: Callable[[Work], int | None]) -> str:
+    def told(side: SideResult, seconds: Callable[[Run], float | None], count: Callable[[Work], int | None]) -> str:
         shares = [taken / number for run in side.timed() if (taken := seconds(run)) is not None and (number := count(run.work))]
         return format_seconds(statistics.median(shares)) if shares else NOT_MEASURED
 
@@ -334,7 +334,7 @@ def _gain(judged: Judgement) -> Table:
     return Table("Where the difference comes from: means, baseline less optimized", ("", "saved", "share"), tuple(rows))
 
 
-def _demands(outcomes: Sequence[Outcome]) -> Table:
+def _demands(outcomes: Sequence[DemandOutcome]) -> Table:
     rows = []
     for outcome in outcomes:
         met = {True: "yes", False: "NO", None: "unclear"}[outcome.met]
@@ -349,14 +349,14 @@ def _demands(outcomes: Sequence[Outcome]) -> Table:
     return Table("Demanded", ("", "measured", "95 % interval", "met"), tuple(rows))
 
 
-def _before(variants: dict[Role, VariantResult], judged: Judgement) -> Table:
+def _before(variants: dict[Role, SideResult], judged: Judgement) -> Table:
     sides = list(variants.values())
 
-    def told(side: VariantResult) -> tuple[str, str, str]:
+    def told(side: SideResult) -> tuple[str, str, str]:
         first = [run for run in side.runs if run.kind == "first"]
         warm = [run for run in side.runs if run.kind == "warmup"]
         cache = f"{side.builds[0].cached_files} files" if side.builds[0].cached_files else "empty"
-        prepared = first[0].preparations
+        prepared = first[0].compile_counts
         compiled = (
             f"{prepared.compiled} graphs, {prepared.cached} from the cache; {prepared.captured} CUDA graphs" if prepared else "nothing"
         )
@@ -400,7 +400,7 @@ MEMORY_KINDS = {
 }
 
 
-def _memory(variants: dict[Role, VariantResult]) -> list[Table]:
+def _memory(variants: dict[Role, SideResult]) -> list[Table]:
     """One table for each kind of memory that this device has."""
     on_gpu = next(iter(variants.values())).workload.device == "cuda"
     tables = []
@@ -412,12 +412,12 @@ def _memory(variants: dict[Role, VariantResult]) -> list[Table]:
     return tables
 
 
-def _peak(kind: str, stage: str, side: VariantResult) -> str:
+def _peak(kind: str, stage: str, side: SideResult) -> str:
     values = [getattr(run.stages[stage].memory, kind) for run in side.timed() if run.stages is not None]
     return NOT_MEASURED if None in values or not values else format_bytes(max(values))
 
 
-def _outputs(variants: dict[Role, VariantResult]) -> dict[str, str]:
+def _outputs(variants: dict[Role, SideResult]) -> dict[str, str]:
     outputs = {}
     for role, side in variants.items():
         first = [run for run in side.timed() if run.sample == 0]
@@ -429,7 +429,7 @@ def _outputs(variants: dict[Role, VariantResult]) -> dict[str, str]:
     return outputs
 
 
-def _compare_answers(baseline: VariantResult, optimized: VariantResult) -> str:
+def _compare_answers(baseline: SideResult, optimized: SideResult) -> str:
     """Over all timed runs and streams of all samples: one run that agrees proves nothing of the others."""
     ours, theirs = baseline.answers(), optimized.answers()
     samples = sorted(ours.keys() & theirs.keys())
@@ -481,7 +481,7 @@ def _notes(result: Result, judged: Judgement) -> tuple[str, ...]:
             f"{trace.file} with {shortened(trace, result.baseline.workload)} ({trace.slowdown:.2f} times as long as without the profiler)"
             for trace in traces
         )
-        both = f" Both on one timeline, and stage by stage: {', '.join(result.together)}." if result.together else ""
+        both = f" Both on one timeline, and stage by stage: {', '.join(result.merged_traces)}." if result.merged_traces else ""
         notes.append(f"Traces, each of one sample in an untimed run of its own: {lengths}.{both} Open one with evbench open.")
         notes += [f"{trace.file} is {stamp(trace.completeness)}." for trace in traces]
     if result.baseline.workload.seed is not None:
@@ -566,7 +566,7 @@ def _energy(role: Role, energy: Energy | None) -> str:
     )
 
 
-def _difference(baseline: VariantResult, optimized: VariantResult) -> str:
+def _difference(baseline: SideResult, optimized: SideResult) -> str:
     kind = baseline.workload.kind
     parts = list(baseline.choices | optimized.choices)
     pairs = [(part, baseline.choices.get(part, "unknown"), optimized.choices.get(part, "unknown")) for part in parts]
@@ -581,13 +581,13 @@ def _reach(part: str, kind: str) -> str:
     return " (of samples in a row only)" if part == "feed" else ""
 
 
-def _same_work(baseline: VariantResult, optimized: VariantResult) -> str:
+def _same_work(baseline: SideResult, optimized: SideResult) -> str:
     different = unequal_work({"baseline": baseline, "optimized": optimized})
     return "NO: " + "; ".join(different) if different else "yes: frames, picture sizes, tokens in and out, type"
 
 
-def _active(variants: dict[Role, VariantResult]) -> str:
-    if not all(side.proofs for side in variants.values()):
+def _active(variants: dict[Role, SideResult]) -> str:
+    if not all(side.activations for side in variants.values()):
         return "not looked into"
     if not (inactive := not_active(variants)):
         return "yes: each choice left its signs in a run of either side"

@@ -9,7 +9,7 @@ from evbench.report.render import Table, markdown_table, printable
 from evbench.report.units import NOT_MEASURED, format_ratio, format_ratios, format_seconds
 from evbench.results import Plan, Workload
 from evbench.verdict.judgement import SMALLEST, Verdict
-from evbench.verdict.ladder import CLAIMED, CORRECTED, Figure, Kind, Outcome, Rung, Step, count, too_few
+from evbench.verdict.ladder import CLAIMED, CORRECTED, Figure, Kind, RungOutcome, Rung, Step, count, too_few
 
 PLACES: dict[Kind, str] = {"rung": "on the way up", "without": "with all the others in place"}
 COLUMNS = ("choice", "", "without", "with", "times as fast", "95 % interval", "outputs", "verdict")
@@ -29,7 +29,7 @@ def whole_sentence(rungs: Sequence[Rung]) -> str:
     return printable(f"{rung.step.optimized.name} against {rung.step.baseline.name}: {told}")
 
 
-def verdict_sentence(outcome: Outcome) -> str:
+def verdict_sentence(outcome: RungOutcome) -> str:
     """What a comparison says by itself."""
     if outcome.verdict is None:
         return f"could not be run: {outcome.reasons[0]}"
@@ -57,7 +57,7 @@ def _pays(rung: Rung, asked: int) -> str:
     return f"{choice} pays {place}: {around}."
 
 
-def _around(outcome: Outcome, claim: Verdict | None) -> str:
+def _around(outcome: RungOutcome, claim: Verdict | None) -> str:
     """The ratio only where a difference is claimed."""
     if outcome.total is None or outcome.total.interval is None:
         return "no interval"
@@ -138,7 +138,7 @@ def _flagged(rungs: Sequence[Rung]) -> dict[str, list[str]]:
     return found
 
 
-def progress(step: Step, outcome: Outcome, done: int, of: int) -> str:
+def progress(step: Step, outcome: RungOutcome, done: int, of: int) -> str:
     """In one line, as soon as it ended."""
     return printable(f"{done} of {of} comparisons: {step.folder}: {verdict_sentence(outcome)}")
 

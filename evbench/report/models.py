@@ -9,7 +9,7 @@ from evbench.report.published import PAGE, SOURCE
 from evbench.report.render import Report, Table, printable
 from evbench.report.statements import EVENTS, MODELS, STATEMENTS, VIDEO, Measured, examine
 from evbench.report.units import NOT_MEASURED, format_bytes, format_ratio, format_ratios, format_seconds, format_signed
-from evbench.results import STAGES, Result, Role, VariantResult
+from evbench.results import STAGES, Result, Role, SideResult
 from evbench.variants import choices
 from evbench.verdict.blocks import MOST_DISTURBED
 from evbench.verdict.models import ROLES, TOKEN, TOTAL, Account, Line, Part, Score, Split, Unit, account, leaves_out_1
@@ -100,7 +100,7 @@ def _at(lengths: Iterable[str]) -> str:
     return " and ".join(TITLES[name].lower().removesuffix(" length") for name in lengths) + " length"
 
 
-def _idle(side: VariantResult) -> str:
+def _idle(side: SideResult) -> str:
     """In brackets, the choices that are not those of `baseline` and have no effect here."""
     usual = choices.VARIANTS["baseline"].choices()
     told = []
@@ -275,7 +275,7 @@ def _outputs(results: Mapping[str, Result], names: Names) -> dict[str, str]:
     return told
 
 
-def _unstable(side: VariantResult) -> int:
+def _unstable(side: SideResult) -> int:
     return sum(len(set(answers)) > 1 for answers in side.answers().values())
 
 

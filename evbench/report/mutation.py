@@ -8,10 +8,10 @@ from dataclasses import asdict
 
 from evbench.report.render import Table, markdown_table, printable
 from evbench.results import Workload
-from evbench.verdict.mutation import Outcome
+from evbench.verdict.mutation import MutantOutcome
 
 
-def table(tried: Sequence[Outcome]) -> Table:
+def table(tried: Sequence[MutantOutcome]) -> Table:
     """For a report."""
     rows = []
     for outcome in tried:
@@ -31,14 +31,14 @@ def table(tried: Sequence[Outcome]) -> Table:
     )
 
 
-def told(tried: Sequence[Outcome]) -> str:
+def told(tried: Sequence[MutantOutcome]) -> str:
     faults = [outcome for outcome in tried if not outcome.harmless]
     ways = [outcome for outcome in tried if outcome.harmless]
     caught, passed = (sum(outcome.right for outcome in some) for some in (faults, ways))
     return f"{caught} of {len(faults)} faults caught, {passed} of {len(ways)} equal computations passed"
 
 
-def to_markdown(tried: Sequence[Outcome], workload: Workload, created: str, command: str) -> str:
+def to_markdown(tried: Sequence[MutantOutcome], workload: Workload, created: str, command: str) -> str:
     verdict = f"**{'Passed' if all(outcome.right for outcome in tried) else 'FAILED'}: {told(tried)}**"
     of = f"{workload.model}, {workload.preset or workload.weights}, {workload.dtype} on {workload.device}"
     lines = [
@@ -54,5 +54,5 @@ def to_markdown(tried: Sequence[Outcome], workload: Workload, created: str, comm
     return "\n".join(lines)
 
 
-def to_json(tried: Sequence[Outcome]) -> str:
+def to_json(tried: Sequence[MutantOutcome]) -> str:
     return json.dumps([asdict(outcome) for outcome in tried], indent=1, allow_nan=False) + "\n"

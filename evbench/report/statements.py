@@ -17,7 +17,7 @@ from evbench.results import STAGES
 from evbench.verdict.models import TOKEN, TOTAL, Account, Line
 from evbench.verdict.statistics import Interval
 
-Answer = Literal["holds", "does not hold", "cannot be told here"]
+Generation = Literal["holds", "does not hold", "cannot be told here"]
 Basis = Literal["its own figures", "measured here", "not comparable"]
 VIDEO, EVENTS = "Video-LLaVA", "EventGPT"
 MODELS = {VIDEO: "video-llava", EVENTS: "eventgpt"}
@@ -33,7 +33,7 @@ BYTES = {"uint8": 1, "16 bit": 2}
 class Finding:
     """What came of one check."""
 
-    answer: Answer
+    answer: Generation
     said: str
     """The page's figure."""
     found: str
@@ -252,7 +252,7 @@ def _time_of_a_token(page: Page, measured: Measured) -> Finding:
     whole = span(page[f"generate by tokens, {VIDEO}"]).times(1e3) / span(page[f"new tokens, {VIDEO}"])
     if not whole.meets(span(said)):
         return Finding("cannot be told here", str(said), UNTOLD, f"it is not its whole stage over its tokens, {stage:.1f} ms")
-    answer: Answer = "holds" if side.mixed.low <= 1 <= side.mixed.high else "does not hold"
+    answer: Generation = "holds" if side.mixed.low <= 1 <= side.mixed.high else "does not hold"
     found = f"{format_ratio(side.mixed.ratio)} ({format_ratios(side.mixed.low, side.mixed.high)}) times the time of a further token"
     priced = side.over_prompt
     bound = (
@@ -295,7 +295,7 @@ def _shapes(page: Page, measured: Measured) -> Finding:
     count, _, height, _ = work.pixel_shape
     # One token for each image, and one for each place in an image.
     found = (count, height, work.visual_tokens - count)
-    answer: Answer = "holds" if found == (images.value, side.value, tokens.value) else "does not hold"
+    answer: Generation = "holds" if found == (images.value, side.value, tokens.value) else "does not hold"
     told = f"{work.visual_tokens} of them go to the language model, pooled over time and space"
     return Finding(answer, said, f"{count} images of {height} pixels, {found[2]} tokens each", told)
 
@@ -315,7 +315,7 @@ def _examples(page: Page, measured: Measured) -> Finding:
     counts = {model: len(re.findall(r"\w+(?:'\w+)?|[^\w\s]", page[f"answer, {model}"].text)) for model in (EVENTS, VIDEO)}
     said = {model: page[f"tokens of the answer, {model}"].value for model in counts}
     few = [model for model in counts if said[model] < counts[model]]
-    answer: Answer = "does not hold" if few else "cannot be told here"
+    answer: Generation = "does not hold" if few else "cannot be told here"
     shown = " and ".join(f"{count} words and marks" for count in counts.values())
     told = "" if few else "each is one token at least, so it may be; to count them takes LLaMA's vocabulary, which evbench does not carry"
     return Finding(answer, " and ".join(f"{value:.0f} tokens" for value in said.values()), shown, told)
@@ -360,7 +360,7 @@ def _time_of_all(page: Page, measured: Measured) -> Finding:
     samples, mean = page["samples"].value, page[f"mean, {VIDEO}"]
     found = span(mean).times(samples)
     least, most = page[f"least time of all, {VIDEO}"], page[f"most time of all, {VIDEO}"]
-    answer: Answer = "holds" if Span(least.value, most.value).meets(found) else "does not hold"
+    answer: Generation = "holds" if Span(least.value, most.value).meets(found) else "does not hold"
     return Finding(answer, f"{least.text} - {most}", f"{samples * mean.value:.0f} s", f"{samples:.0f} times its mean")
 
 
@@ -369,7 +369,7 @@ def _clock(page: Page, measured: Measured) -> Finding:
     said = page["hour of the last update"]
     told = datetime.datetime.fromisoformat(said.text).replace(tzinfo=datetime.UTC)
     committed = datetime.datetime.fromisoformat(COMMITTED).astimezone(datetime.UTC)
-    answer: Answer = "does not hold" if told > committed else "holds"
+    answer: Generation = "does not hold" if told > committed else "holds"
     return Finding(answer, str(said), f"committed {committed:%Y-%m-%d %H:%M} UTC", "")
 
 
@@ -386,7 +386,7 @@ def _vision(page: Page, measured: Measured) -> Finding:
 def _before_it_ran(page: Page, measured: Measured) -> Finding:
     planned = page["samples"].value
     done = {model: page[f"samples done, {model}"].value for model in (VIDEO, EVENTS)}
-    answer: Answer = "holds" if all(count == planned for count in done.values()) else "does not hold"
+    answer: Generation = "holds" if all(count == planned for count in done.values()) else "does not hold"
     shown = " and ".join(f"{count:.0f} for {model}" for model, count in done.items())
     return Finding(answer, f"figures of {planned:.0f} samples", shown, "its figures of EventGPT are from elsewhere")
 
@@ -420,7 +420,7 @@ def _shorter(page: Page, measured: Measured) -> Finding:
         told = _join("what disturbed the session took time, and no token", told)
     if cut := max(side.cut for side in measured.own.sides.values()):
         return Finding("cannot be told here", shown, here, _join(f"up to {cut:.0%} of the answers were cut off at the limit", told))
-    answer: Answer = "holds" if Span(found.low, found.high).meets(ours / theirs) else "does not hold"
+    answer: Generation = "holds" if Span(found.low, found.high).meets(ours / theirs) else "does not hold"
     return Finding(answer, shown, here, told)
 
 
@@ -443,7 +443,7 @@ def _memory(page: Page, measured: Measured) -> Finding:
         most = {model: _most(lines, account, model) for model in (VIDEO, EVENTS)}
         shown = " and ".join(f"{format_bytes(count)} for {model}" for model, count in most.items() if count is not None)
         here = f"here its peak ({kind}) is told of each stage, at most {shown}" if shown else ""
-    answer: Answer = "holds" if told_of == len(STAGES) else "does not hold"
+    answer: Generation = "holds" if told_of == len(STAGES) else "does not hold"
     return Finding(answer, f"memory of {len(STAGES)} stages", f"{told_of:.0f}", here)
 
 

@@ -51,7 +51,7 @@ _KEPT = f"The scenes that are done are kept, and listed in {INDEX}"
 
 
 @dataclass(frozen=True)
-class Order:
+class DatasetSpec:
     """What is to be made."""
 
     folder: Path
@@ -62,7 +62,7 @@ class Order:
     height: int
 
 
-def open_folder(order: Order) -> None:
+def open_folder(order: DatasetSpec) -> None:
     """Make the folder. Raises UserError if it holds a set already, or cannot be made."""
     if (order.folder / INDEX).exists():
         raise UserError(f"{order.folder} holds scenes already; give another folder, or remove it")
@@ -73,7 +73,7 @@ def open_folder(order: Order) -> None:
         raise UserError(f"cannot make {order.folder} ({error.strerror}); give another folder") from error
 
 
-def make(order: Order, workers: int) -> Generator[int]:
+def make(order: DatasetSpec, workers: int) -> Generator[int]:
     """Make all scenes, `workers` at a time, and yield how many are done. dataset.json lists those that are done, also after a stop.
 
     The same order gives the same bytes with the same versions, whatever the number of workers.
@@ -111,7 +111,7 @@ def _keep(folder: Path, running: list[Future[dict[str, Any]]]) -> None:
             raise UserError(f"cannot write {folder / INDEX} ({error.strerror}); make room, or give another folder") from error
 
 
-def make_one(order: Order, index: int) -> dict[str, Any]:
+def make_one(order: DatasetSpec, index: int) -> dict[str, Any]:
     """Make one scene's files. Returns its entry, with paths relative to the folder."""
     scene = imagine(order.seed, index)
     name = scene.name

@@ -17,23 +17,23 @@ from evbench.machine import conditions, gpu, machine
 from evbench.machine.lock import exclusive
 from evbench.report import comparison
 from evbench.report.render import to_markdown
-from evbench.results import FORMAT, Delay, Outputs, Plan, Result, Role, Rules, Session, Trace, VariantResult, Workload
+from evbench.results import FORMAT, Delay, Outputs, Plan, Result, Role, Rules, Session, Trace, SideResult, Workload
 from evbench.session import journal, references
 from evbench.session import outputs as comparing
 from evbench.session.memory_fit import reference_dtype
 from evbench.session.mutation import Laboratory
-from evbench.session.outputs import Answers, Crew, Reference
-from evbench.session.session import Listener, Runner, Setting, Sitting, require_same_weights, require_same_workload
+from evbench.session.outputs import Answers, WorkerPool, Reference
+from evbench.session.session import ProgressListener, Runner, SessionConfig, SessionRunner, require_same_weights, require_same_workload
 from evbench.traces import chrome
 from evbench.traces.merge import Side, merge
 from evbench.traces.timeline import Timeline
 from evbench.variants.choices import REFERENCE, Variant
 from evbench.verdict.judge import judge
 from evbench.worker.client import Worker
-from evbench.worker.messages import Make, Order
-from evbench.worker.preparations import cache_in
+from evbench.worker.messages import BuildRequest, TraceSpec
+from evbench.worker.compile_counts import cache_in
 
-Sides = dict[Role, VariantResult]
+Sides = dict[Role, SideResult]
 Write = Callable[[Result, Path], None]
 """What becomes of a result, in which folder."""
 AS_IT_RAN, ALIGNED = "trace-as-it-ran.json.gz", "trace-aligned.json.gz"
@@ -41,7 +41,7 @@ AS_IT_RAN, ALIGNED = "trace-as-it-ran.json.gz", "trace-aligned.json.gz"
 
 
 @dataclass(frozen=True)
-class Earlier:
+class EarlierResults:
     """Sides that were measured before."""
 
     sides: Sides = field(default_factory=dict)
@@ -57,12 +57,12 @@ class Earlier:
 
 
 @dataclass(frozen=True)
-class Asked:
+class ComparisonRequest:
     """One comparison, as it was asked for."""
 
     fresh: Mapping[Role, Variant]
     """What is to be measured."""
-    earlier: Earlier
+    earlier: EarlierResults
     workloads: Mapping[Role, Workload]
     """Of what is to be measured: the same of both sides, or the same scenes of two models."""
     plan: Plan
@@ -87,7 +87,7 @@ class Asked:
         return len({workload.model for workload in self.workloads.values()}) == 1
 
 
-def earlier(found: Mapping[Role, tuple[Result, VariantResult]], allowed: Sequence[str]) -> Earlier:
+def earlier(found: Mapping[Role, tuple[Result, SideResult]], allowed: Sequence[str]) -> EarlierResults:
     """Sides out of results. Raises UserError if they cannot be compared with each other."""
     # Their traces stay where they are.
     sides = {role: dataclasses.replace(side, trace=None) for role, (_, side) in found.items()}
@@ -103,10 +103,10 @@ def earlier(found: Mapping[Role, tuple[Result, VariantResult]], allowed: Sequenc
         machine.require_same(machines[0], machines[-1], allowed)
     known = [result.rules.smallest for result, _ in found.values()]
     smallest = {name: max(floors.get(name, 0.0) for floors in known) for name in dict.fromkeys(name for floors in known for name in floors)}
-    return Earlier(sides, tuple(sessions.values()), smallest, _compared(found))
+    return EarlierResults(sides, tuple(sessions.values()), smallest, _compared(found))
 
 
-def _compared(found: Mapping[Role, tuple[Result, VariantResult]]) -> Outputs | None:
+def _compared(found: Mapping[Role, tuple[Result, SideResult]]) -> Outputs | None:
     """What was found of the outputs, where both sides are of the same comparison."""
     if len(found) < 2 or any(side != result.variants().get(role) for role, (result, side) in found.items()):
         return None
@@ -121,7 +121,7 @@ def write_judged(result: Result, folder: Path) -> None:
     write_whole(folder / "report.md", to_markdown(comparison.describe(result), result.created, result.command))
 
 
-def carry_out(asked: Asked, listener: Listener, write: Write = write_judged) -> Result:
+def carry_out(asked: ComparisonRequest, listener: ProgressListener, write: Write = write_judged) -> Result:
     """Measure and write the folder. `write` is given what there is so far, and at last all of it.
 
     Raises:
@@ -141,27 +141,27 @@ def carry_out(asked: Asked, listener: Listener, write: Write = write_judged) -> 
         return _measure(asked, here, listener, write)
 
 
-def _measure(asked: Asked, here: results.Machine, listener: Listener, write: Write) -> Result:
+def _measure(asked: ComparisonRequest, here: results.Machine, listener: ProgressListener, write: Write) -> Result:
     living: dict[Role, int] = {}
     watch, remarks, idle_watts = conditions.watch(asked.device(), lambda: list(living.values()))
     choices: dict[str, dict[str, str]] = {role: {"name": variant.name, **variant.choices()} for role, variant in asked.fresh.items()}
     # The order is drawn by lot; what was drawn is recorded.
     seed = random.SystemRandom().randrange(2**32)
     workloads: dict[str, Workload] = {role: workload for role, workload in asked.workloads.items()}
-    opening = journal.Opening(FORMAT, asked.created, here, asked.plan, seed, workloads, choices, remarks)
+    opening = journal.JournalHeader(FORMAT, asked.created, here, asked.plan, seed, workloads, choices, remarks)
     with (journal.resume if asked.resume else journal.begin)(asked.folder, opening) as written, _compile_cache(asked.plan) as environment:
 
         def start(role: Role) -> AbstractContextManager[Runner]:
             return _worker(role, asked, environment, living)
 
-        def compare_outputs(crew: Crew, answers: Answers) -> Outputs:
+        def compare_outputs(crew: WorkerPool, answers: Answers) -> Outputs:
             fingerprint = next(build.weights_fingerprint for builds in written.happened.builds.values() for build in builds)
             workload = asked.workloads["baseline"]
             return comparing.compare(crew, reference(workload, asked.plan, fingerprint, here, asked.folder), answers, workload)
 
         compared = compare_outputs if asked.is_of_one_model() else None
-        setting = Setting(start, watch, listener, asked.earlier.fingerprint(), asked.energy, idle_watts, compared)
-        sitting = Sitting(asked.fresh, written, setting)
+        setting = SessionConfig(start, watch, listener, asked.earlier.fingerprint(), asked.energy, idle_watts, compared)
+        sitting = SessionRunner(asked.fresh, written, setting)
 
         def keep() -> Result:
             session, sides = sitting.results()
@@ -173,7 +173,7 @@ def _measure(asked: Asked, here: results.Machine, listener: Listener, write: Wri
         result = keep()
         if asked.is_of_one_model():
             sitting.tell("put the traces side by side")
-            result = dataclasses.replace(result, together=_merge_traces(result, asked.folder))
+            result = dataclasses.replace(result, merged_traces=_merge_traces(result, asked.folder))
             write(result, asked.folder)
         return result
 
@@ -193,7 +193,7 @@ def _merge_traces(result: Result, folder: Path) -> tuple[str, ...]:
     return AS_IT_RAN, ALIGNED
 
 
-def trace(variant: Variant, workload: Workload, order: Order, wait: bool, listener: Listener) -> Trace:
+def trace(variant: Variant, workload: Workload, order: TraceSpec, wait: bool, listener: ProgressListener) -> Trace:
     """Record one variant, untimed. Its worker logs into the folder of the trace.
 
     Raises:
@@ -204,7 +204,7 @@ def trace(variant: Variant, workload: Workload, order: Order, wait: bool, listen
     with journal.writing(folder), exclusive(gpu.identity() if workload.device == "cuda" else "cpu", wait, listener.say):
         journal.make_folder(folder)
         listener.step("start, import, make the model", 0, 1)
-        with Worker(Make(variant, workload), folder / "worker.log") as worker:
+        with Worker(BuildRequest(variant, workload), folder / "worker.log") as worker:
             worker.built()
             listener.step(f"trace {order.new_tokens} tokens", 0, 1)
             return worker.profile(order)
@@ -218,7 +218,7 @@ def reference(workload: Workload, plan: Plan, fingerprint: str, here: results.Ma
 
     @contextmanager
     def start() -> Iterator[Worker]:
-        with Worker(Make(REFERENCE, workload, dtype=dtype), folder / "worker-reference.log") as worker:
+        with Worker(BuildRequest(REFERENCE, workload, dtype=dtype), folder / "worker-reference.log") as worker:
             worker.built()
             yield worker
 
@@ -226,14 +226,14 @@ def reference(workload: Workload, plan: Plan, fingerprint: str, here: results.Ma
 
 
 @contextmanager
-def laboratory(workload: Workload, plan: Plan, folder: Path, wait: bool, listener: Listener) -> Iterator[Laboratory]:
+def laboratory(workload: Workload, plan: Plan, folder: Path, wait: bool, listener: ProgressListener) -> Iterator[Laboratory]:
     """Workers for self-tests of the output checks; they log into the folder. Nobody else uses the device meanwhile."""
     here = machine.read(workload.device)
     fingerprints: list[str] = []
 
     @contextmanager
     def start(variant: Variant, mutant: str | None) -> Iterator[Worker]:
-        with Worker(Make(variant, workload, mutant=mutant), folder / "worker-subject.log") as worker:
+        with Worker(BuildRequest(variant, workload, mutant=mutant), folder / "worker-subject.log") as worker:
             fingerprints.append(worker.built().weights_fingerprint)
             yield worker
 
@@ -242,9 +242,9 @@ def laboratory(workload: Workload, plan: Plan, folder: Path, wait: bool, listene
 
 
 @contextmanager
-def _worker(role: Role, asked: Asked, environment: dict[str, str], living: dict[Role, int]) -> Iterator[Worker]:
+def _worker(role: Role, asked: ComparisonRequest, environment: dict[str, str], living: dict[Role, int]) -> Iterator[Worker]:
     log = asked.folder / f"worker-{role}.log"
-    with Worker(Make(asked.fresh[role], asked.workloads[role], asked.delays.get(role)), log, environment) as worker:
+    with Worker(BuildRequest(asked.fresh[role], asked.workloads[role], asked.delays.get(role)), log, environment) as worker:
         living[role] = worker.pid
         try:
             yield worker
@@ -262,7 +262,7 @@ def _compile_cache(plan: Plan) -> Iterator[dict[str, str]]:
         yield cache_in(Path(folder))
 
 
-def _result(asked: Asked, sides: Sides, sessions: tuple[Session, ...], compared: Outputs | None = None) -> Result:
+def _result(asked: ComparisonRequest, sides: Sides, sessions: tuple[Session, ...], compared: Outputs | None = None) -> Result:
     """What there is so far."""
     started = {side.session for side in sides.values()}
     return Result(
@@ -275,5 +275,5 @@ def _result(asked: Asked, sides: Sides, sessions: tuple[Session, ...], compared:
         baseline=sides["baseline"],
         optimized=sides.get("optimized"),
         outputs=compared,
-        together=(),
+        merged_traces=(),
     )

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from evbench.encoding import from_json, to_json, write_whole
 from evbench.errors import UserError
-from evbench.results import FORMAT, Block, Build, Machine, Plan, Role, Run, StreamRun, Workload
+from evbench.results import FORMAT, Block, Build, Machine, Plan, Role, Run, ThroughputRun, Workload
 
 OPENING, RUNS = "session.json", "runs.jsonl"
 MODELS = "comparison of models"
@@ -26,7 +26,7 @@ Begun = TypeVar("Begun")
 
 
 @dataclass(frozen=True)
-class Opening:
+class JournalHeader:
     """What a session was asked to do, and where."""
 
     format: int
@@ -42,12 +42,12 @@ class Opening:
 
 
 @dataclass
-class Happened:
+class JournalState:
     """Everything so far."""
 
     builds: dict[Role, list[Build]] = field(default_factory=dict)
     runs: dict[Role, list[Run]] = field(default_factory=dict)
-    streams: dict[Role, list[StreamRun]] = field(default_factory=dict)
+    streams: dict[Role, list[ThroughputRun]] = field(default_factory=dict)
     unsteady: dict[Role, list[str]] = field(default_factory=dict)
     blocks: list[Block] = field(default_factory=list)
 
@@ -59,7 +59,7 @@ class Happened:
 class Journal:
     """Appends to `runs.jsonl`, and keeps the same in memory."""
 
-    def __init__(self, folder: Path, opening: Opening, happened: Happened) -> None:
+    def __init__(self, folder: Path, opening: JournalHeader, happened: JournalState) -> None:
         self.opening, self.happened = opening, happened
         self._path = folder / RUNS
         self._file = self._path.open("ab", buffering=0)
@@ -75,7 +75,7 @@ class Journal:
         self._write({"role": role, "run": run})
         self.happened.runs.setdefault(role, []).append(run)
 
-    def streamed(self, role: Role, stream: StreamRun) -> None:
+    def streamed(self, role: Role, stream: ThroughputRun) -> None:
         self._write({"role": role, "stream": stream})
         self.happened.streams.setdefault(role, []).append(stream)
 
@@ -137,11 +137,11 @@ def has_runs(folder: Path) -> bool:
 
 
 @contextmanager
-def begin(folder: Path, opening: Opening) -> Iterator[Journal]:
+def begin(folder: Path, opening: JournalHeader) -> Iterator[Journal]:
     """A new session. Raises UserError if the folder holds one."""
     make_folder(folder)
     write_whole(folder / OPENING, to_json(opening) + "\n")
-    journal = Journal(folder, opening, Happened())
+    journal = Journal(folder, opening, JournalState())
     try:
         yield journal
     finally:
@@ -149,7 +149,7 @@ def begin(folder: Path, opening: Opening) -> Iterator[Journal]:
 
 
 @contextmanager
-def resume(folder: Path, opening: Opening) -> Iterator[Journal]:
+def resume(folder: Path, opening: JournalHeader) -> Iterator[Journal]:
     """A session that was interrupted. It has to have been asked for the same, on the same machine.
 
     Raises:
@@ -165,7 +165,7 @@ def resume(folder: Path, opening: Opening) -> Iterator[Journal]:
         journal.close()
 
 
-def require_same(before: Opening, now: Opening) -> None:
+def require_same(before: JournalHeader, now: JournalHeader) -> None:
     """Raises UserError, naming what differs and both values."""
     one, other = (_flat("", json.loads(to_json(opening))) for opening in (before, now))
     ignored = ("started", "seed", "remarks")
@@ -181,8 +181,8 @@ def _flat(place: str, value: Any) -> dict[str, Any]:
     return {name: leaf for key, inner in value.items() for name, leaf in _flat(f"{place}.{key}" if place else key, inner).items()}
 
 
-def _read_opening(folder: Path) -> Opening:
-    return read_begun(folder / OPENING, Opening, FORMAT, "session")
+def _read_opening(folder: Path) -> JournalHeader:
+    return read_begun(folder / OPENING, JournalHeader, FORMAT, "session")
 
 
 def read_begun(file: Path, kind: type[Begun], known: int, what: str) -> Begun:
@@ -209,14 +209,14 @@ def read_begun(file: Path, kind: type[Begun], known: int, what: str) -> Begun:
         raise UserError(f"{file} is damaged ({error}); begin anew with another --out") from error
 
 
-def read(folder: Path) -> Happened:
+def read(folder: Path) -> JournalState:
     """What `runs.jsonl` tells. Runs and streams of a block that did not end are left out: the block is run again.
 
     Raises:
         UserError: a line is damaged. A last one without its end, as a killed process leaves it, is cut off.
     """
     path = folder / RUNS
-    happened = Happened()
+    happened = JournalState()
     data = path.read_bytes() if path.exists() else b""
     whole = data[: data.rfind(b"\n") + 1]
     if len(whole) < len(data):
@@ -230,7 +230,7 @@ def read(folder: Path) -> Happened:
     return happened
 
 
-def _leave_unfinished(happened: Happened) -> None:
+def _leave_unfinished(happened: JournalState) -> None:
     """Drop the runs and streams of a block that did not end."""
     ended = {block.number for block in happened.blocks}
     for role, streams in happened.streams.items():
@@ -239,7 +239,7 @@ def _leave_unfinished(happened: Happened) -> None:
         happened.runs[role] = [run for run in runs if run.block is None or run.block in ended]
 
 
-def _add(happened: Happened, line: dict[str, Any], place: str) -> None:
+def _add(happened: JournalState, line: dict[str, Any], place: str) -> None:
     if "resumed" in line:
         return _leave_unfinished(happened)
     if "block" in line:
@@ -250,6 +250,6 @@ def _add(happened: Happened, line: dict[str, Any], place: str) -> None:
     elif "run" in line:
         happened.runs.setdefault(role, []).append(from_json(Run, line["run"], place))
     elif "stream" in line:
-        happened.streams.setdefault(role, []).append(from_json(StreamRun, line["stream"], place))
+        happened.streams.setdefault(role, []).append(from_json(ThroughputRun, line["stream"], place))
     else:
         happened.unsteady.setdefault(role, []).extend(line["unsteady"])

@@ -13,12 +13,12 @@ from evbench.machine import machine
 from evbench.report import ladder as report_ladder
 from evbench.results import Plan, Role, Rules, Workload
 from evbench.session import compare, journal
-from evbench.session.journal import Opening
-from evbench.session.session import Listener, Named
+from evbench.session.journal import JournalHeader
+from evbench.session.session import ProgressListener, NamedListener
 from evbench.variants.choices import Variant
 from evbench.verdict import ladder
 from evbench.verdict.judge import judge
-from evbench.verdict.ladder import Outcome, Rung, Step
+from evbench.verdict.ladder import RungOutcome, Rung, Step
 from evbench.worker.client import WorkerDied, WorkerGaveUp
 
 FORMAT = 1
@@ -27,7 +27,7 @@ RAW, TOLD = "ladder.json", "ladder.md"
 
 
 @dataclass(frozen=True)
-class Asked:
+class LadderRequest:
     """One ladder, as it was asked for."""
 
     lower: Variant
@@ -54,12 +54,12 @@ class Ladder:
     evbench: str
     """Version that wrote this."""
     command: str
-    opening: Opening
+    opening: JournalHeader
     """What was asked, and where. Choices of `from` and `to`."""
     rungs: tuple[Rung, ...]
 
 
-def climb(asked: Asked, listener: Listener) -> tuple[Rung, ...]:
+def climb(asked: LadderRequest, listener: ProgressListener) -> tuple[Rung, ...]:
     """Run each comparison that has not ended yet. The files are written after each of them.
 
     Raises:
@@ -78,7 +78,7 @@ def climb(asked: Asked, listener: Listener) -> tuple[Rung, ...]:
     return rungs
 
 
-def _begin(asked: Asked) -> tuple[Opening, dict[str, Outcome]]:
+def _begin(asked: LadderRequest) -> tuple[JournalHeader, dict[str, RungOutcome]]:
     """What was asked at first, and what came of the comparisons that have ended, by folder."""
     sides = {"from": asked.lower, "to": asked.upper}
     opening = _opening(asked, sides, machine.read(asked.workload.device))
@@ -93,12 +93,12 @@ def _begin(asked: Asked) -> tuple[Opening, dict[str, Outcome]]:
     return before.opening, {name: outcome for name, outcome in known.items() if outcome is not None}
 
 
-def _opening(asked: Asked, sides: dict[str, Variant], here: results.Machine) -> Opening:
+def _opening(asked: LadderRequest, sides: dict[str, Variant], here: results.Machine) -> JournalHeader:
     choices = {name: {"name": variant.name, **variant.choices()} for name, variant in sides.items()}
-    return Opening(results.FORMAT, asked.now(), here, asked.plan, 0, dict.fromkeys(sides, asked.workload), choices, ())
+    return JournalHeader(results.FORMAT, asked.now(), here, asked.plan, 0, dict.fromkeys(sides, asked.workload), choices, ())
 
 
-def _ended(asked: Asked, step: Step, here: results.Machine) -> Outcome | None:
+def _ended(asked: LadderRequest, step: Step, here: results.Machine) -> RungOutcome | None:
     """Of a comparison that an earlier session has ended. None if its folder is gone: it is run again.
 
     Raises:
@@ -111,7 +111,7 @@ def _ended(asked: Asked, step: Step, here: results.Machine) -> Outcome | None:
     session = result.session(result.baseline)
     choices: dict[str, dict[str, str]] = {role: {"name": side.variant, **side.choices} for role, side in result.variants().items()}
     workloads: dict[str, Workload] = {role: side.workload for role, side in result.variants().items()}
-    before = Opening(result.format, session.started, session.machine, session.plan, 0, workloads, choices, ())
+    before = JournalHeader(result.format, session.started, session.machine, session.plan, 0, workloads, choices, ())
     sides: dict[str, Variant] = {"baseline": step.baseline, "optimized": step.optimized}
     try:
         journal.require_same(before, _opening(asked, sides, here))
@@ -120,14 +120,14 @@ def _ended(asked: Asked, step: Step, here: results.Machine) -> Outcome | None:
     return ladder.outcome(step, judge(result))
 
 
-def _carry_out(asked: Asked, step: Step, listener: Listener) -> Outcome:
+def _carry_out(asked: LadderRequest, step: Step, listener: ProgressListener) -> RungOutcome:
     """A worker that gives up is of this comparison alone, and the others are run."""
     folder = asked.folder / step.folder
     sides: dict[Role, Variant] = {"baseline": step.baseline, "optimized": step.optimized}
     rules = Rules(asked.smallest, (), (), False, ())
-    order = compare.Asked(
+    order = compare.ComparisonRequest(
         fresh=sides,
-        earlier=compare.Earlier(),
+        earlier=compare.EarlierResults(),
         workloads=dict.fromkeys(sides, asked.workload),
         plan=asked.plan,
         rules=rules,
@@ -139,13 +139,13 @@ def _carry_out(asked: Asked, step: Step, listener: Listener) -> Outcome:
         energy=False,  # a ladder does not tell it
     )
     try:
-        result = compare.carry_out(order, Named(step.folder, listener))
+        result = compare.carry_out(order, NamedListener(step.folder, listener))
     except (WorkerDied, WorkerGaveUp) as error:
         return ladder.failed(str(error))
     return ladder.outcome(step, judge(result))
 
 
-def _keep(asked: Asked, opening: Opening, outcomes: dict[str, Outcome]) -> tuple[Rung, ...]:
+def _keep(asked: LadderRequest, opening: JournalHeader, outcomes: dict[str, RungOutcome]) -> tuple[Rung, ...]:
     """Write what is known so far."""
     rungs = ladder.account(asked.steps, outcomes)
     written = Ladder(FORMAT, __version__, asked.command, opening, rungs)

@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from evbench.errors import UserError
 from evbench.machine import machine
 from evbench.pipelines.checkpoints.presets import parameter_count
-from evbench.results import Order, Workload
+from evbench.results import RunOrder, Workload
 
 BYTES_PER_VALUE = {"float64": 8, "float32": 4, "bfloat16": 2}
 ROOM_PER_WORKER = 3 * 2**29
 """Bytes beside the weights: libraries, activations, compiler. A worker of the small models has a peak of 1.1 GB."""
 
 
-def choose_order(asked: str, workloads: Sequence[Workload]) -> Order:
+def choose_order(asked: str, workloads: Sequence[Workload]) -> RunOrder:
     """`auto` -> in turn if all workers fit at the same time. Raises UserError if not even one fits, or those asked for do not.
 
     Args:
@@ -36,7 +36,7 @@ def choose_order(asked: str, workloads: Sequence[Workload]) -> Order:
     return "reload" if asked == "reload" or (not fit and len(workloads) > 1) else "in turn"
 
 
-def reference_dtype(order: Order, workload: Workload) -> str | None:
+def reference_dtype(order: RunOrder, workload: Workload) -> str | None:
     """The finest type in which the reference fits beside the workers that live then. None if it fits in none."""
     here = machine.read(workload.device)
     parameters = parameter_count(workload)

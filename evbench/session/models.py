@@ -18,8 +18,8 @@ from evbench.report.render import to_markdown
 from evbench.report.statements import Finding, examine
 from evbench.results import Plan, Result, Role, Rules, Workload
 from evbench.session import compare, journal
-from evbench.session.journal import Opening
-from evbench.session.session import Listener, Named
+from evbench.session.journal import JournalHeader
+from evbench.session.session import ProgressListener, NamedListener
 from evbench.variants.choices import Variant
 from evbench.verdict.models import Account
 
@@ -29,7 +29,7 @@ RAW, JUDGED, TOLD = "models.json", "verdict.json", "models.md"
 
 
 @dataclass(frozen=True)
-class Asked:
+class ModelsRequest:
     """Two models on the same scenes, as it was asked for."""
 
     variants: Mapping[Role, Variant]
@@ -64,7 +64,7 @@ class Models:
     """Version that wrote this."""
     command: str
     most_tokens: int
-    opening: Opening
+    opening: JournalHeader
     """What was asked at equal length, and where."""
     sessions: dict[str, Result]
     """Length -> its session. Of one that has not ended, the runs are in the folder of its name."""
@@ -88,7 +88,7 @@ def judge(sessions: Mapping[str, Result]) -> Derived:
     return Derived(accounts, {str(number): finding for number, finding in found.items()}, 6 if invalid else 0)
 
 
-def carry_out(asked: Asked, listener: Listener) -> Models:
+def carry_out(asked: ModelsRequest, listener: ProgressListener) -> Models:
     """Run each session that has not ended yet. The files are written after each of them.
 
     Raises:
@@ -104,11 +104,11 @@ def carry_out(asked: Asked, listener: Listener) -> Models:
     return begun
 
 
-def _begin(asked: Asked) -> Models:
+def _begin(asked: ModelsRequest) -> Models:
     choices: dict[str, dict[str, str]] = {role: {"name": variant.name, **variant.choices()} for role, variant in asked.variants.items()}
     workloads: dict[str, Workload] = {role: workload for role, workload in asked.workloads.items()}
     here = machine.read(workloads["baseline"].device)
-    opening = Opening(results.FORMAT, asked.now(), here, asked.plan, 0, workloads, choices, ())
+    opening = JournalHeader(results.FORMAT, asked.now(), here, asked.plan, 0, workloads, choices, ())
     if asked.resume:
         before = read(asked.folder)
         journal.require_same(before.opening, opening)
@@ -126,11 +126,11 @@ def _begin(asked: Asked) -> Models:
     return begun
 
 
-def _measure(asked: Asked, length: str, listener: Listener) -> Result:
+def _measure(asked: ModelsRequest, length: str, listener: ProgressListener) -> Result:
     folder = asked.folder / length
-    order = compare.Asked(
+    order = compare.ComparisonRequest(
         fresh=asked.variants,
-        earlier=compare.Earlier(),
+        earlier=compare.EarlierResults(),
         workloads=asked.at(length),
         plan=asked.plan,
         rules=Rules({}, (), (), False, ()),
@@ -140,7 +140,7 @@ def _measure(asked: Asked, length: str, listener: Listener) -> Result:
         resume=asked.resume and (folder / journal.OPENING).exists(),
         wait=asked.wait,
     )
-    return compare.carry_out(order, Named(length, listener), lambda result, folder: None)  # written as a whole, with the other's
+    return compare.carry_out(order, NamedListener(length, listener), lambda result, folder: None)  # written as a whole, with the other's
 
 
 def _keep(begun: Models, folder: Path) -> None:

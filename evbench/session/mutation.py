@@ -13,19 +13,19 @@ from pathlib import Path
 from typing import Protocol
 
 from evbench.errors import UserError
-from evbench.results import Proof, Role, Workload
+from evbench.results import Activation, Role, Workload
 from evbench.session import outputs
-from evbench.session.outputs import Observer, Reference
+from evbench.session.outputs import OutputSource, Reference
 from evbench.variants.choices import CHOICES, EFFECT, Variant, change, conflict, parse
 from evbench.verdict.equivalence import GRADES, distance, first_divergence, merge
-from evbench.verdict.mutation import Case, Outcome
+from evbench.verdict.mutation import Case, MutantOutcome
 from evbench.verdict.refusal import work_differences
 
 
-class Subject(Observer, Protocol):
+class Subject(OutputSource, Protocol):
     """A worker whose variant is tested."""
 
-    def prove(self) -> tuple[Proof, ...]: ...
+    def prove(self) -> tuple[Activation, ...]: ...
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def cases(variant: Variant, kind: str, runs_here: Callable[[Variant], bool]) -> 
     return ways + sorted(planted, key=lambda case: not case.harmless)
 
 
-def try_all(every: Sequence[Case], laboratory: Laboratory) -> Iterator[Outcome]:
+def try_all(every: Sequence[Case], laboratory: Laboratory) -> Iterator[MutantOutcome]:
     """One after the other, each in a process of its own."""
     with tempfile.TemporaryDirectory(prefix="evbench-mutants-") as name, ExitStack() as stack:
         folder, samples = Path(name), range(max(case.samples for case in every))
@@ -99,12 +99,12 @@ class _Baseline:
         self._laboratory.tell(doing, 0, 1)
 
 
-def _try(case: Case, laboratory: Laboratory, expected: dict[int, outputs.Expected], folder: Path) -> Outcome:
+def _try(case: Case, laboratory: Laboratory, expected: dict[int, outputs.Expected], folder: Path) -> MutantOutcome:
     dtype = laboratory.workload.dtype
     found, caught = {}, []
     with laboratory.start(case.variant, case.mutant) as subject:
         for sample in range(case.samples):
-            seen = subject.observe(sample, folder / "subject", expected[sample].baseline, swap=True)
+            seen = subject.capture_outputs(sample, folder / "subject", expected[sample].baseline, swap=True)
             found[sample] = outputs.hold_against(expected[sample], seen, dtype)
             if different := work_differences(expected[sample].baseline.work, seen.work):
                 caught.append(f"same work: {'; '.join(different)}")
@@ -121,4 +121,4 @@ def _try(case: Case, laboratory: Laboratory, expected: dict[int, outputs.Expecte
     nearest = blamed or (None if caught else closest)
     away = distance(nearest.figure, nearest.line) if nearest is not None and nearest.line else None
     beyond = tuple(check for check in checks if check.grade != "pass")
-    return Outcome(case.name, case.variant.name, case.harmless, tuple(dict.fromkeys(caught)), nearest, away, beyond)
+    return MutantOutcome(case.name, case.variant.name, case.harmless, tuple(dict.fromkeys(caught)), nearest, away, beyond)

@@ -18,7 +18,7 @@ from evbench.session import references
 from evbench.verdict.captions import right_share
 from evbench.verdict.equivalence import Finding, Seen, Sides, compare_sample, merge
 from evbench.verdict.statistics import mean_and_reach
-from evbench.worker.observe import Observation
+from evbench.worker.capture_outputs import CapturedOutputs
 
 MOST_SAMPLES = 32
 """Of many samples so many are compared at each stage, and all whose tokens differ; the tokens of all are."""
@@ -30,22 +30,22 @@ Answers = Mapping[Role, Mapping[int, Collection[tuple[int, ...]]]]
 """Side -> sample -> tokens of its timed runs and streams."""
 
 
-class Observer(Protocol):
+class OutputSource(Protocol):
     """A worker that tells what each stage makes of a sample."""
 
-    def observe(self, sample: int, file: Path, given: Observation | None = None, swap: bool = False) -> Observation: ...
+    def capture_outputs(self, sample: int, file: Path, given: CapturedOutputs | None = None, swap: bool = False) -> CapturedOutputs: ...
 
 
-class Follower(Protocol):
+class ReferenceSource(Protocol):
     """A worker that tells what a reference makes of the baseline's input."""
 
-    def follow(self, sample: int, file: Path, given: Observation) -> None: ...
+    def capture_reference(self, sample: int, file: Path, given: CapturedOutputs) -> None: ...
 
 
-class Crew(Protocol):
+class WorkerPool(Protocol):
     """The workers of a session."""
 
-    def worker(self, role: Role) -> Observer:
+    def worker(self, role: Role) -> OutputSource:
         """Living, and warm."""
 
     def make_room(self) -> None:
@@ -63,10 +63,10 @@ class Reference:
     """None if it does not fit into this machine."""
     identity: str
     """Of the weights and of the code: with the baseline's observation, it names what is cached."""
-    start: Callable[[], AbstractContextManager[Follower]]
+    start: Callable[[], AbstractContextManager[ReferenceSource]]
 
 
-def compare(crew: Crew, reference: Reference, answers: Answers, workload: Workload) -> Outputs:
+def compare(crew: WorkerPool, reference: Reference, answers: Answers, workload: Workload) -> Outputs:
     """Everything that is compared of two sides."""
     chosen = choose(answers)
     compared: dict[int, Compared] = {}
@@ -121,7 +121,7 @@ def choose(answers: Answers) -> list[int]:
 
 
 def _compare_some(
-    crew: Crew, reference: Reference, samples: Sequence[int], answers: Answers, dtype: str, folder: Path
+    crew: WorkerPool, reference: Reference, samples: Sequence[int], answers: Answers, dtype: str, folder: Path
 ) -> dict[int, Compared]:
     expected = expect(crew, reference, samples, folder)
     crew.tell("outputs of the optimized side")
@@ -129,7 +129,7 @@ def _compare_some(
     compared = {}
     for sample in samples:
         ours = expected[sample].baseline
-        theirs = optimized.observe(sample, folder / f"{sample}-optimized", ours, swap=True)
+        theirs = optimized.capture_outputs(sample, folder / f"{sample}-optimized", ours, swap=True)
         found = hold_against(expected[sample], theirs, dtype, answers["baseline"][sample], answers["optimized"][sample])
         compared[sample] = Compared(found, (ours.answer.text, theirs.answer.text))
     return compared
@@ -139,24 +139,24 @@ def _compare_some(
 class Expected:
     """What another side is held against, of one sample."""
 
-    baseline: Observation
-    again: Observation
+    baseline: CapturedOutputs
+    again: CapturedOutputs
     reference: Path | None
 
 
-def expect(crew: Crew, reference: Reference, samples: Sequence[int], folder: Path) -> dict[int, Expected]:
+def expect(crew: WorkerPool, reference: Reference, samples: Sequence[int], folder: Path) -> dict[int, Expected]:
     """Sample -> what the baseline puts out, twice, and the reference. Their files are in the folder."""
     crew.tell("outputs of the baseline, twice")
     baseline = crew.worker("baseline")
-    ours = {sample: baseline.observe(sample, folder / f"{sample}-baseline") for sample in samples}
-    again = {sample: baseline.observe(sample, folder / f"{sample}-again", ours[sample]) for sample in samples}
+    ours = {sample: baseline.capture_outputs(sample, folder / f"{sample}-baseline") for sample in samples}
+    again = {sample: baseline.capture_outputs(sample, folder / f"{sample}-again", ours[sample]) for sample in samples}
     exact = {} if reference.dtype is None else _follow(crew, reference, ours, folder)
     return {sample: Expected(ours[sample], again[sample], exact.get(sample)) for sample in samples}
 
 
 def hold_against(
     expected: Expected,
-    optimized: Observation,
+    optimized: CapturedOutputs,
     dtype: str,
     usual: Collection[tuple[int, ...]] = (),
     answers: Collection[tuple[int, ...]] = (),
@@ -170,7 +170,7 @@ def hold_against(
     return compare_sample(Sides(_seen(expected.baseline), _seen(expected.again), _seen(optimized), exact, answers, usual), dtype)
 
 
-def _follow(crew: Crew, reference: Reference, given: Mapping[int, Observation], folder: Path) -> dict[int, Path]:
+def _follow(crew: WorkerPool, reference: Reference, given: Mapping[int, CapturedOutputs], folder: Path) -> dict[int, Path]:
     """Sample -> the file of the reference, made once for the same input, weights and code."""
     names = {sample: references.name(reference.identity, observation.file) for sample, observation in given.items()}
     missing = [sample for sample, name in names.items() if references.find(name) is None]
@@ -179,7 +179,7 @@ def _follow(crew: Crew, reference: Reference, given: Mapping[int, Observation], 
         crew.tell(f"make the reference ({reference.dtype})")
         with reference.start() as follower:
             for sample in missing:
-                follower.follow(sample, folder / f"{sample}-reference", given[sample])
+                follower.capture_reference(sample, folder / f"{sample}-reference", given[sample])
     kept = {}
     for sample, name in names.items():
         fresh = folder / f"{sample}-reference"
@@ -189,6 +189,6 @@ def _follow(crew: Crew, reference: Reference, given: Mapping[int, Observation], 
     return kept
 
 
-def _seen(observation: Observation) -> Seen:
+def _seen(observation: CapturedOutputs) -> Seen:
     arrays: dict[str, npt.NDArray[np.generic]] = dict(load_file(observation.file))
     return Seen(arrays, observation.work, observation.prompt, observation.answer.tokens, observation.quantum)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Sequence
 
-from evbench.results import LETTERS, Order, Role
+from evbench.results import LETTERS, RunOrder, Role
 
-PATTERNS: dict[Order, tuple[str, ...]] = {"in turn": ("ABBA", "BAAB"), "reload": ("AAAABBBB", "BBBBAAAA")}
+PATTERNS: dict[RunOrder, tuple[str, ...]] = {"in turn": ("ABBA", "BAAB"), "reload": ("AAAABBBB", "BBBBAAAA")}
 """A is the baseline, B the optimized side; each letter is a slot of two runs, and of a stream behind them if there are any.
 
 Within ABBA a steady drift cancels, and drawing the pattern by lot keeps either side from being first for a reason. A fixed order
@@ -19,7 +19,7 @@ SLOT = 2
 """Runs of a letter."""
 
 
-def pattern(roles: Sequence[Role], order: Order, seed: int, block: int) -> str:
+def pattern(roles: Sequence[Role], order: RunOrder, seed: int, block: int) -> str:
     """Of one block, drawn by lot: the same for the same seed and block, so that an interrupted session can go on."""
     if len(roles) == 1:
         return LETTERS[roles[0]] * 2

@@ -13,17 +13,17 @@ from typing import Protocol
 
 from evbench.errors import UserError
 from evbench.machine.conditions import Watch
-from evbench.results import Block, Build, Energy, Kind, Outputs, Proof, Role, Run, Session, StreamRun, Trace, VariantResult, Workload
+from evbench.results import Block, Build, Energy, Kind, Outputs, Activation, Role, Run, Session, ThroughputRun, Trace, SideResult, Workload
 from evbench.session.journal import Journal
-from evbench.session.outputs import Answers, Crew, Observer
+from evbench.session.outputs import Answers, WorkerPool, OutputSource
 from evbench.session.schedule import SLOT, pattern, slots
 from evbench.traces import chrome
 from evbench.variants.choices import Variant
 from evbench.verdict import blocks as verdict_blocks
 from evbench.verdict.statistics import smallest_effect, unsteady
 from evbench.worker import messages
-from evbench.worker.measure import Place
-from evbench.worker.messages import Measure, Stream
+from evbench.worker.measure import RunPosition
+from evbench.worker.messages import TimedRunRequest, ThroughputRequest
 
 STEADY_RUNS = 5
 """The last of a warm-up, which are looked at."""
@@ -39,23 +39,23 @@ Failed = tuple[type[BaseException] | None, BaseException | None, TracebackType |
 """What a context manager is told at its end."""
 
 
-class Runner(Observer, Protocol):
+class Runner(OutputSource, Protocol):
     """A worker, as a session needs it."""
 
     def built(self) -> Build: ...
 
-    def measure(self, order: Measure) -> Run: ...
+    def measure(self, order: TimedRunRequest) -> Run: ...
 
-    def stream(self, order: Stream) -> StreamRun: ...
+    def stream(self, order: ThroughputRequest) -> ThroughputRun: ...
 
-    def prove(self) -> tuple[Proof, ...]: ...
+    def prove(self) -> tuple[Activation, ...]: ...
 
-    def profile(self, order: messages.Order) -> Trace: ...
+    def profile(self, order: messages.TraceSpec) -> Trace: ...
 
     def repeat(self, seconds: float, idle_watts: float | None) -> Energy | None: ...
 
 
-class Listener(Protocol):
+class ProgressListener(Protocol):
     """Is told what a session does."""
 
     def step(self, doing: str, blocks: int, planned: int) -> None: ...
@@ -64,11 +64,11 @@ class Listener(Protocol):
 
 
 @dataclass(frozen=True)
-class Named:
+class NamedListener:
     """Listens for another, and says in front which of several sessions it is."""
 
     name: str
-    listener: Listener
+    listener: ProgressListener
 
     def step(self, doing: str, blocks: int, planned: int) -> None:
         self.listener.step(f"{self.name}: {doing}", blocks, planned)
@@ -78,25 +78,25 @@ class Named:
 
 
 @dataclass(frozen=True)
-class Setting:
+class SessionConfig:
     """What a session works with, beside what it was asked."""
 
     start: Callable[[Role], AbstractContextManager[Runner]]
     watch: Watch
-    listener: Listener
+    listener: ProgressListener
     fingerprint: str
     """Of the weights of an earlier result that will be the other side. Empty if there is none."""
     energy: bool
     """Whether it is measured, where there is a counter."""
     idle_watts: float | None
-    compare_outputs: Callable[[Crew, Answers], Outputs] | None
+    compare_outputs: Callable[[WorkerPool, Answers], Outputs] | None
     """None for two models, which are not to say the same."""
 
 
-class Sitting:
+class SessionRunner:
     """The runs of one session, in order. All that happens goes into the journal, also what an interrupted session had already."""
 
-    def __init__(self, variants: Mapping[Role, Variant], journal: Journal, setting: Setting) -> None:
+    def __init__(self, variants: Mapping[Role, Variant], journal: Journal, setting: SessionConfig) -> None:
         self._variants, self._journal, self._setting = variants, journal, setting
         opening = journal.opening
         self._workloads: dict[Role, Workload] = {role: opening.workloads[role] for role in variants}
@@ -111,7 +111,7 @@ class Sitting:
         self.traces: dict[Role, Trace] = {}
         self.energies: dict[Role, Energy | None] = {}
         self.outputs: Outputs | None = None
-        self.proofs: dict[Role, tuple[Proof, ...]] = {}
+        self.activations: dict[Role, tuple[Activation, ...]] = {}
 
     def run(self, keep: Callable[[], object], folder: Path) -> None:
         """`keep` is called before outputs are compared and before the traces: what fails there must not cost the rest."""
@@ -123,19 +123,19 @@ class Sitting:
             keep()
             for role in self._variants:
                 self.tell(f"{role}: see whether its choices are active")
-                self.proofs[role] = self.worker(role).prove()
+                self.activations[role] = self.worker(role).prove()
             if len(self._variants) == 2 and self._setting.compare_outputs is not None:
                 self.outputs = self._setting.compare_outputs(self, self._answers())
                 keep()
             for role in self._variants:
                 self._afterwards(role, folder)
 
-    def results(self) -> tuple[Session, dict[Role, VariantResult]]:
+    def results(self) -> tuple[Session, dict[Role, SideResult]]:
         """What there is so far."""
         opening, happened = self._journal.opening, self._journal.happened
         session = Session(opening.started, opening.machine, self._plan, self._seed, tuple(happened.blocks), opening.remarks)
         return session, {
-            role: VariantResult(
+            role: SideResult(
                 variant=variant.name,
                 choices=variant.choices(),
                 workload=self._workloads[role],
@@ -146,7 +146,7 @@ class Sitting:
                 streams=tuple(happened.streams.get(role, ())),
                 trace=self.traces.get(role),
                 energy=self.energies.get(role),
-                proofs=self.proofs.get(role, ()),
+                activations=self.activations.get(role, ()),
             )
             for role, variant in self._variants.items()
         }
@@ -198,14 +198,14 @@ class Sitting:
 
     def _measure(self, role: Role, kind: Kind, sample: int, block: int | None, barriers: bool) -> Run:
         _, worker = self._living[role]
-        run = worker.measure(Measure(Place(kind, self._turn, sample, block), barriers, self._plan.cold_files))
+        run = worker.measure(TimedRunRequest(RunPosition(kind, self._turn, sample, block), barriers, self._plan.cold_files))
         self._turn += 1
         self._journal.ran(role, run)
         return run
 
-    def _stream(self, role: Role, block: int | None) -> StreamRun:
+    def _stream(self, role: Role, block: int | None) -> ThroughputRun:
         _, worker = self._living[role]
-        stream = worker.stream(Stream(self._turn, block, self._plan.throughput, self._plan.cold_files))
+        stream = worker.stream(ThroughputRequest(self._turn, block, self._plan.throughput, self._plan.cold_files))
         self._turn += 1
         self._journal.streamed(role, stream)
         return stream
@@ -222,7 +222,7 @@ class Sitting:
             waiting = list(roles)
             while waiting:
                 for role in list(waiting):
-                    reasons = agitation(warmed[role])
+                    reasons = unsteady_reasons(warmed[role])
                     spent = sum(run.seconds for run in warmed[role])
                     capped = len(warmed[role]) >= self._plan.warmup_runs or spent >= self._plan.warmup_seconds
                     if not reasons or capped:
@@ -316,11 +316,11 @@ class Sitting:
             self.worker(role)
             self.tell("timed runs")
             run = self._measure(role, "timed", sample, number, barriers)
-            prepared |= bool(run.preparations)
+            prepared |= bool(run.compile_counts)
             watch.look()
             if self._plan.throughput and place % SLOT == 0:
                 self.tell("samples in a row")
-                prepared |= bool(self._stream(role, number).preparations)
+                prepared |= bool(self._stream(role, number).compile_counts)
                 watch.look()
         found = watch.end()
         disturbances = found.disturbances + (("something was compiled or captured in a timed run",) if prepared else ())
@@ -358,7 +358,7 @@ class Sitting:
             tokens = min(self._plan.trace_tokens, whole)
             self.tell(f"{role}: trace {tokens} tokens")
             file = folder / f"trace-{role}.json.gz"
-            order = messages.Order(file, self._variants[role].name, tokens, whole, self._plan.trace_modules)
+            order = messages.TraceSpec(file, self._variants[role].name, tokens, whole, self._plan.trace_modules)
             try:
                 self.traces[role] = self.worker(role).profile(order)
             except chrome.TooLarge as error:  # the times are worth more than their picture
@@ -373,13 +373,13 @@ class Sitting:
         self._setting.listener.step(doing, len(self._journal.happened.blocks), self._planned())
 
 
-def agitation(runs: list[Run]) -> list[str]:
+def unsteady_reasons(runs: list[Run]) -> list[str]:
     """What speaks against a warm-up being done. Empty if it is."""
     if len(runs) < STEADY_RUNS:
         return [f"{len(runs)} warm-up runs are too few to tell, {STEADY_RUNS} are looked at"]
     last = runs[-STEADY_RUNS:]
     found = unsteady([run.seconds for run in last])
-    if any(run.preparations for run in last):
+    if any(run.compile_counts for run in last):
         found.append("something was still compiled or captured")
     if len({run.reserved for run in last}) > 1:
         found.append("the memory pool still grew")

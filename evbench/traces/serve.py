@@ -83,7 +83,7 @@ def _installed_viewer() -> Path:
 def listen(one: Desk, port: int) -> ThreadingHTTPServer:
     """A server on this machine's own address. Raises UserError if the port is taken."""
 
-    class Answer(BaseHTTPRequestHandler):
+    class Generation(BaseHTTPRequestHandler):
         server_version, sys_version = "evbench", ""
 
         def do_GET(self) -> None:
@@ -162,7 +162,7 @@ def listen(one: Desk, port: int) -> ThreadingHTTPServer:
             """Requests are no news."""
 
     try:
-        return ThreadingHTTPServer((HOST, port), Answer)
+        return ThreadingHTTPServer((HOST, port), Generation)
     except OSError as error:
         raise UserError(
             f"{HOST}:{port} is taken ({error.strerror}), and Perfetto fetches from nowhere else; end the program that holds it, "

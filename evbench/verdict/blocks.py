@@ -6,7 +6,7 @@ import math
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from evbench.results import STAGES, Block, Role, Run, Session, StreamRun, VariantResult
+from evbench.results import STAGES, Block, Role, Run, Session, ThroughputRun, SideResult
 from evbench.verdict.statistics import (
     Interval,
     estimate,
@@ -39,7 +39,7 @@ def _first_token(run: Run) -> float | None:
 
 
 def _further_token(run: Run) -> float | None:
-    return statistics.fmean(run.step_seconds) if run.step_seconds else None
+    return statistics.fmean(run.decode_step_seconds) if run.decode_step_seconds else None
 
 
 INSIDE: dict[str, Timed] = {"first token": _first_token, "prefill": lambda run: run.prefill_seconds, "further token": _further_token}
@@ -59,7 +59,7 @@ def _too_disturbed(session: Session) -> bool:
     return sum(bool(block.disturbances) for block in session.blocks) > MOST_DISTURBED * len(session.blocks)
 
 
-def runs_in(side: VariantResult, counted: Mapping[int, Block]) -> list[Run]:
+def runs_in(side: SideResult, counted: Mapping[int, Block]) -> list[Run]:
     """Those in these blocks."""
     return [run for run in side.timed() if run.block in counted]
 
@@ -68,7 +68,7 @@ def _values(runs: Iterable[Run], value: Timed) -> list[float]:
     return [seconds for run in runs if (seconds := value(run)) is not None]
 
 
-def _by_block(side: VariantResult, counted: Mapping[int, Block], value: Timed) -> dict[int, list[float]]:
+def _by_block(side: SideResult, counted: Mapping[int, Block], value: Timed) -> dict[int, list[float]]:
     found: dict[int, list[float]] = {}
     for run in runs_in(side, counted):
         if (seconds := value(run)) is not None and run.block is not None:
@@ -77,7 +77,7 @@ def _by_block(side: VariantResult, counted: Mapping[int, Block], value: Timed) -
 
 
 def _paired(
-    sides: Mapping[Role, VariantResult],
+    sides: Mapping[Role, SideResult],
     counted: Mapping[int, Block],
     value: Timed,
     difference: Callable[[list[float], list[float]], float],
@@ -104,7 +104,7 @@ def grouped(differences: Mapping[int, float], group: Callable[[int], int]) -> di
     return found
 
 
-def interval_between(sides: Mapping[Role, VariantResult], counted: Mapping[int, Block], value: Timed) -> Interval | None:
+def interval_between(sides: Mapping[Role, SideResult], counted: Mapping[int, Block], value: Timed) -> Interval | None:
     """Of how many times as much of something the baseline has, block by block. None if there are too few blocks."""
     return _interval_of(_paired(sides, counted, value, _log_ratio), counted, lambda number: counted[number].sample)
 
@@ -121,18 +121,18 @@ def _log_ratio(ours: list[float], theirs: list[float]) -> float:
     return statistics.fmean(map(_log, ours)) - statistics.fmean(map(_log, theirs))
 
 
-def sample_seconds(stream: StreamRun) -> float:
+def sample_seconds(stream: ThroughputRun) -> float:
     """Of a stream, for each of its samples."""
     return stream.seconds / stream.samples
 
 
-def counted_streams(side: VariantResult, session: Session) -> list[StreamRun]:
+def counted_streams(side: SideResult, session: Session) -> list[ThroughputRun]:
     """Those in blocks that count."""
     counted = counted_blocks(session)
-    return [stream for stream in side.timed_streams() if stream.block in counted]
+    return [stream for stream in side.timed_throughput_runs() if stream.block in counted]
 
 
-def _streams_by_block(side: VariantResult, session: Session) -> dict[int, list[float]]:
+def _streams_by_block(side: SideResult, session: Session) -> dict[int, list[float]]:
     found: dict[int, list[float]] = {}
     for stream in counted_streams(side, session):
         if stream.block is not None:
@@ -144,7 +144,7 @@ def _log(seconds: float) -> float:
     return math.log(max(seconds, 1e-9))  # a stage that does nothing takes less than the clock can tell
 
 
-def half_width(session: Session, sides: Mapping[Role, VariantResult]) -> float | None:
+def half_width(session: Session, sides: Mapping[Role, SideResult]) -> float | None:
     """Of the interval of the total, relative; of one variant alone, that of its median. None if there is no interval yet."""
     counted = counted_blocks(session)
     if len(sides) == 2:

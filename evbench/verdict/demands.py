@@ -31,7 +31,7 @@ class Demand:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class DemandOutcome:
     """How it went."""
 
     text: str
@@ -67,21 +67,21 @@ def _slower(text: str) -> Demand:
     return Demand(text.strip(), NAMES[found[1] or "total"], None, float(found[2]) / 100)
 
 
-def decide_target(demand: Demand, values: Sequence[float], around: tuple[float, float] | None) -> Outcome:
+def decide_target(demand: Demand, values: Sequence[float], around: tuple[float, float] | None) -> DemandOutcome:
     """Met if `around`, the whole interval of the median, lies below it."""
     assert demand.seconds is not None
     measured = statistics.median(values) if values else None
     if around is None:
-        return Outcome(demand.text, measured, None, None, True, None)
+        return DemandOutcome(demand.text, measured, None, None, True, None)
     low, high = around
-    return Outcome(demand.text, measured, low, high, True, True if high < demand.seconds else False if low >= demand.seconds else None)
+    return DemandOutcome(demand.text, measured, low, high, True, True if high < demand.seconds else False if low >= demand.seconds else None)
 
 
-def decide_slower(demand: Demand, interval: Interval | None, smallest: float) -> Outcome:
+def decide_slower(demand: Demand, interval: Interval | None, smallest: float) -> DemandOutcome:
     """Failed if the whole interval lies below it, and by more than may be claimed; met if none of it does."""
     assert demand.slower is not None
     if interval is None:
-        return Outcome(demand.text, None, None, None, False, None)
+        return DemandOutcome(demand.text, None, None, None, False, None)
     least = 1 / (1 + demand.slower)
     met = False if interval.high < min(least, 1 - smallest) else True if interval.low >= least else None
-    return Outcome(demand.text, interval.ratio, interval.low, interval.high, False, met)
+    return DemandOutcome(demand.text, interval.ratio, interval.low, interval.high, False, met)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from evbench.results import STAGES, Block, Result, Role, Run, Session, VariantResult
+from evbench.results import STAGES, Block, Result, Role, Run, Session, SideResult
 from evbench.verdict import demands
 from evbench.verdict.blocks import (
     INSIDE,
@@ -29,7 +29,7 @@ from evbench.verdict.blocks import (
     stage_seconds,
     whole_seconds,
 )
-from evbench.verdict.demands import Demand, Outcome
+from evbench.verdict.demands import Demand, DemandOutcome
 from evbench.verdict.equivalence import worst
 from evbench.verdict.judgement import EXIT_CODES, SMALLEST, THROUGHPUT, TOTAL, UNCLEAR, UNMET, Judgement, Line, Part, Spread, Verdict
 from evbench.verdict.refusal import _refusal, not_active, tell, unequal_work
@@ -101,10 +101,10 @@ def judge(result: Result) -> Judgement:
 
 
 def _throughput(
-    sides: Mapping[Role, VariantResult], sessions: Mapping[Role, Session], smallest: Mapping[str, float], claimable: bool
+    sides: Mapping[Role, SideResult], sessions: Mapping[Role, Session], smallest: Mapping[str, float], claimable: bool
 ) -> Line | None:
     """Of both sides' streams, block by block."""
-    if not any(side.timed_streams() for side in sides.values()):
+    if not any(side.timed_throughput_runs() for side in sides.values()):
         return None
     found = {role: _streams_by_block(side, sessions[role]) for role, side in sides.items()}
     spreads = {role: _spread([seconds for block in blocks.values() for seconds in block]) for role, blocks in found.items()}
@@ -162,14 +162,14 @@ def _flags_of_outputs(result: Result) -> dict[str, str]:
     return flags
 
 
-def _differs_in_length_only(sides: Mapping[Role, VariantResult], apart: bool) -> bool:
+def _differs_in_length_only(sides: Mapping[Role, SideResult], apart: bool) -> bool:
     """Then no time is compared, but the part of the difference that the number of tokens made can be told."""
     different = unequal_work(sides) if len(sides) == 2 and not apart else []
     return bool(different) and all(field.startswith(("new_tokens ", "stop ")) for field in different)
 
 
 def _flags(
-    sides: Mapping[Role, VariantResult], sessions: Mapping[Role, Session], total: Line, medians: float | None, comparable: bool
+    sides: Mapping[Role, SideResult], sessions: Mapping[Role, Session], total: Line, medians: float | None, comparable: bool
 ) -> dict[str, str]:
     flags = {}
     if unsteady := [f"{role}: {reason}" for role, side in sides.items() for reason in dict.fromkeys(side.unsteady)]:
@@ -194,7 +194,7 @@ def _flags(
     return flags
 
 
-def _order_sensitive(sides: Mapping[Role, VariantResult], interval: Interval) -> str | None:
+def _order_sensitive(sides: Mapping[Role, SideResult], interval: Interval) -> str | None:
     """Whether runs of one side after the other tell something else than the blocks."""
     ours, theirs = ([_log(run.seconds) for run in side.runs if run.kind == "blocked"] for side in sides.values())
     if len(ours) < 2 or len(theirs) < 2:
@@ -219,7 +219,7 @@ def _spread(values: Sequence[float]) -> Spread | None:
 
 
 def _steps(runs: Iterable[Run]) -> list[float]:
-    return [seconds for run in runs for seconds in run.step_seconds or ()]
+    return [seconds for run in runs for seconds in run.decode_step_seconds or ()]
 
 
 def _ratio_of_medians(total: Line) -> float | None:
@@ -227,7 +227,7 @@ def _ratio_of_medians(total: Line) -> float | None:
     return None if ours is None or theirs is None else ours.median / theirs.median
 
 
-def _ratio_of_totals(sides: Mapping[Role, VariantResult], counted: Mapping[int, Block]) -> float:
+def _ratio_of_totals(sides: Mapping[Role, SideResult], counted: Mapping[int, Block]) -> float:
     ours, theirs = (math.fsum(_values(runs_in(side, counted), whole_seconds)) for side in sides.values())
     return ours / theirs
 
@@ -240,7 +240,7 @@ def _barriers(runs: Sequence[Run]) -> float:
     return _mean(runs, lambda run: run.seconds if run.stages is not None else None) / _mean(runs, whole_seconds) - 1
 
 
-def _gain(sides: Mapping[Role, VariantResult], counted: Mapping[int, Block]) -> tuple[Part, ...]:
+def _gain(sides: Mapping[Role, SideResult], counted: Mapping[int, Block]) -> tuple[Part, ...]:
     """Difference of the means, taken apart. The stages add up to more than the whole by what barriers cost and overlap saves."""
     ours, theirs = (runs_in(side, counted) for side in sides.values())
     parts = {stage: _mean(ours, stage_seconds(stage)) - _mean(theirs, stage_seconds(stage)) for stage in STAGES}
@@ -254,7 +254,7 @@ def _gain(sides: Mapping[Role, VariantResult], counted: Mapping[int, Block]) -> 
     return tuple(Part(name, seconds, seconds / whole if whole else 0.0) for name, seconds in parts.items())
 
 
-def _preparation(side: VariantResult, counted: Mapping[int, Block]) -> float:
+def _preparation(side: SideResult, counted: Mapping[int, Block]) -> float:
     """Start, first call and warm-up of the first worker, less what its runs would take when steady.
 
     Later starts find in the compile cache what the first one compiled.
@@ -265,7 +265,7 @@ def _preparation(side: VariantResult, counted: Mapping[int, Block]) -> float:
     return side.builds[0].seconds + math.fsum(run.seconds - usual for run in runs[:second])
 
 
-def _break_even(sides: Mapping[Role, VariantResult], counted: Mapping[int, Block], verdict: Verdict | None) -> BreakEven:
+def _break_even(sides: Mapping[Role, SideResult], counted: Mapping[int, Block], verdict: Verdict | None) -> BreakEven:
     """Only what is FASTER pays anything back."""
     gains = _paired(sides, counted, whole_seconds, lambda ours, theirs: statistics.fmean(ours) - statistics.fmean(theirs))
     extra = _preparation(sides["optimized"], counted) - _preparation(sides["baseline"], counted)
@@ -277,7 +277,7 @@ def _break_even(sides: Mapping[Role, VariantResult], counted: Mapping[int, Block
 # Demands.
 
 
-def _demands(result: Result, lines: Mapping[str, Line]) -> tuple[Outcome, ...]:
+def _demands(result: Result, lines: Mapping[str, Line]) -> tuple[DemandOutcome, ...]:
     rules, sides = result.rules, result.variants()
     model = result.baseline.workload.model
     role: Role = "optimized" if result.optimized is not None else "baseline"
@@ -285,7 +285,7 @@ def _demands(result: Result, lines: Mapping[str, Line]) -> tuple[Outcome, ...]:
     counted = counted_blocks(result.session(side))
     values = {TOTAL: whole_seconds, **{stage: stage_seconds(stage) for stage in STAGES}, **INSIDE}
 
-    def decide(demand: Demand) -> Outcome:
+    def decide(demand: Demand) -> DemandOutcome:
         if demand.seconds is None:
             return demands.decide_slower(demand, lines[demand.what].interval, lines[demand.what].smallest)
         timed = [(run, seconds) for run in runs_in(side, counted) if (seconds := values[demand.what](run)) is not None]
@@ -294,7 +294,7 @@ def _demands(result: Result, lines: Mapping[str, Line]) -> tuple[Outcome, ...]:
     return tuple(decide(demand) for demand in demands.read(rules.targets, rules.fail_if, model))
 
 
-def _exit_code(verdict: Verdict | None, result: Result, outcomes: Sequence[Outcome]) -> int:
+def _exit_code(verdict: Verdict | None, result: Result, outcomes: Sequence[DemandOutcome]) -> int:
     if verdict in (Verdict.OUTPUT_DIFFERS, Verdict.INVALID):
         return EXIT_CODES[verdict]
     if any(outcome.met is False for outcome in outcomes):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from evbench.results import Grade, Role
-from evbench.verdict.demands import Outcome
+from evbench.verdict.demands import DemandOutcome
 from evbench.verdict.statistics import (
     BreakEven,
     Interval,
@@ -108,7 +108,7 @@ class Judgement:
     """Seconds until a worker is steady that a later run does not take."""
     disturbed: int
     """Blocks that were run again."""
-    demands: tuple[Outcome, ...]
+    demands: tuple[DemandOutcome, ...]
     exit_code: int
 
     def lines(self) -> tuple[Line, ...]:

@@ -61,7 +61,7 @@ class Figure:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class RungOutcome:
     """What came of a comparison."""
 
     verdict: Verdict | None
@@ -84,7 +84,7 @@ class Rung:
     """A comparison, what came of it, and what may be claimed where it is one of several."""
 
     step: Step
-    outcome: Outcome | None
+    outcome: RungOutcome | None
     """None if it was not run yet."""
     claim: Verdict | None
     """The verdict. INCONCLUSIVE where a difference is beyond chance by itself, and not among so many. None if there is none yet."""
@@ -196,11 +196,11 @@ def too_few(steps: Sequence[Step], workload: Workload, plan: Plan) -> str:
 # What came of it.
 
 
-def outcome(step: Step, judged: Judgement) -> Outcome:
+def outcome(step: Step, judged: Judgement) -> RungOutcome:
     """Of a comparison that ended."""
     shown = judged.preserved not in (None, "fail")
     assert judged.verdict is not None
-    return Outcome(
+    return RungOutcome(
         judged.verdict,
         judged.reasons,
         judged.preserved,
@@ -211,9 +211,9 @@ def outcome(step: Step, judged: Judgement) -> Outcome:
     )
 
 
-def failed(reason: str) -> Outcome:
+def failed(reason: str) -> RungOutcome:
     """Of a comparison that could not be run."""
-    return Outcome(None, (reason,), None, None, {}, (), 1)
+    return RungOutcome(None, (reason,), None, None, {}, (), 1)
 
 
 def _figure(line: Line, shown: bool) -> Figure:
@@ -226,7 +226,7 @@ def _figure(line: Line, shown: bool) -> Figure:
     return Figure(median("baseline"), median("optimized"), line.interval if shown else None, line.claim if shown else None)
 
 
-def account(steps: Sequence[Step], outcomes: Mapping[str, Outcome]) -> tuple[Rung, ...]:
+def account(steps: Sequence[Step], outcomes: Mapping[str, RungOutcome]) -> tuple[Rung, ...]:
     """Each step with its outcome, by folder.
 
     One that was not run yet counts as one in which there is nothing, so that what is claimed before the end is claimed at the end.
@@ -237,11 +237,11 @@ def account(steps: Sequence[Step], outcomes: Mapping[str, Outcome]) -> tuple[Run
     return tuple(Rung(step, (found := outcomes.get(step.folder)), _claim(found, chances.get(step.name, 0.0))) for step in steps)
 
 
-def _chance(found: Outcome | None) -> float:
+def _chance(found: RungOutcome | None) -> float:
     return 1.0 if found is None or found.total is None or found.total.interval is None else found.total.interval.p
 
 
-def _claim(found: Outcome | None, p: float) -> Verdict | None:
+def _claim(found: RungOutcome | None, p: float) -> Verdict | None:
     if found is None:
         return None
     return Verdict.INCONCLUSIVE if found.verdict in CLAIMED and p >= LEVEL else found.verdict

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from evbench.results import STAGES, Block, InputKind, Result, Role, Run, VariantResult, Work
+from evbench.results import STAGES, Block, InputKind, Result, Role, Run, SideResult, Work
 from evbench.verdict.blocks import INSIDE, Timed, counted_blocks, interval_between, runs_in, stage_seconds, whole_seconds
 from evbench.verdict.captions import right_share
 from evbench.verdict.refusal import disturbed_too_often, not_active
@@ -186,11 +186,11 @@ def leaves_out_1(interval: Interval) -> bool:
     return not interval.low <= 1 <= interval.high
 
 
-def _not_active(sides: Mapping[Role, VariantResult]) -> list[str]:
+def _not_active(sides: Mapping[Role, SideResult]) -> list[str]:
     return [f"NOT_ACTIVE: {proof.part}={proof.choice} of the {role} ({proof.evidence})" for role, proof in not_active(sides)]
 
 
-def _other_length(sides: Mapping[Role, VariantResult]) -> list[str]:
+def _other_length(sides: Mapping[Role, SideResult]) -> list[str]:
     """At equal length, each answer has as many tokens as were asked for."""
     return [
         f"the {role} made {len(run.tokens)} tokens where {side.workload.new_tokens} were asked for"
@@ -204,7 +204,7 @@ def _other_length(sides: Mapping[Role, VariantResult]) -> list[str]:
 # Of one side.
 
 
-def _side(side: VariantResult, counted: Mapping[int, Block]) -> Side:
+def _side(side: SideResult, counted: Mapping[int, Block]) -> Side:
     runs = runs_in(side, counted)
     return Side(
         model=side.workload.model,
@@ -239,7 +239,7 @@ def _within(runs: Sequence[Run], one: Timed, other: Timed) -> Interval | None:
     return estimate(found) if found else None
 
 
-def _score(side: VariantResult, runs: Iterable[Run]) -> Score | None:
+def _score(side: SideResult, runs: Iterable[Run]) -> Score | None:
     said: dict[int, list[str]] = {}
     for run in runs:
         said.setdefault(run.sample, []).append(run.text)
@@ -260,7 +260,7 @@ Apart = Callable[[Sequence[Run], Sequence[Run]], tuple[dict[str, float], float]]
 """Runs of both sides, of one scene or block -> the parts of their difference, and all of it."""
 
 
-def _split(sides: Mapping[Role, VariantResult], counted: Mapping[int, Block], apart: Apart, *, claimable: bool) -> Split:
+def _split(sides: Mapping[Role, SideResult], counted: Mapping[int, Block], apart: Apart, *, claimable: bool) -> Split:
     """Over the scenes; of a single one over its blocks."""
     ours, theirs = (_by_unit(runs_in(sides[role], counted)) for role in ROLES)
     found = [apart(ours[unit], theirs[unit]) for unit in sorted(ours.keys() & theirs.keys())]
@@ -309,7 +309,7 @@ def _generate_apart(ours: Sequence[Run], theirs: Sequence[Run]) -> tuple[dict[st
     """
     lengths, times = [], []
     for runs in (ours, theirs):
-        lengths.append(_mean(runs, lambda run: float(len(run.step_seconds)) if run.step_seconds is not None else None))
+        lengths.append(_mean(runs, lambda run: float(len(run.decode_step_seconds)) if run.decode_step_seconds is not None else None))
         times.append(_mean(runs, _decoding) / lengths[-1] if lengths[-1] else None)
     one, other = (time if time is not None else next((known for known in times if known is not None), 0.0) for time in times)
     parts = {
@@ -323,4 +323,4 @@ def _generate_apart(ours: Sequence[Run], theirs: Sequence[Run]) -> tuple[dict[st
 
 
 def _decoding(run: Run) -> float | None:
-    return sum(run.step_seconds) if run.step_seconds is not None else None
+    return sum(run.decode_step_seconds) if run.decode_step_seconds is not None else None

@@ -21,7 +21,7 @@ class Case:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class MutantOutcome:
     """What the checks said of a case."""
 
     name: str

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 
-from evbench.results import STAGES, Check, Outputs, Proof, Result, Role, Session, VariantResult, Work
+from evbench.results import STAGES, Check, Outputs, Activation, Result, Role, Session, SideResult, Work
 from evbench.variants.choices import EFFECT, KINDS
 from evbench.verdict.blocks import _too_disturbed
 from evbench.verdict.equivalence import OWN_ERROR, first_divergence
@@ -59,24 +59,24 @@ def disturbed_too_often(sessions: Iterable[Session]) -> list[str]:
     return found
 
 
-def _complete(outputs: Outputs, sides: Mapping[Role, VariantResult]) -> bool:
+def _complete(outputs: Outputs, sides: Mapping[Role, SideResult]) -> bool:
     """Whether every stage was compared, as it ran and fed with the baseline's input, and every choice looked into."""
     wanted = {(STAGES[0], "chained"), *((stage, fed) for stage in STAGES[1:] for fed in ("chained", "swapped"))}
-    proven = all({proof.part for proof in side.proofs} >= {*_at_work(side), "decoding"} for side in sides.values())
+    proven = all({proof.part for proof in side.activations} >= {*_at_work(side), "decoding"} for side in sides.values())
     return proven and {(check.stage, check.fed) for check in outputs.checks} >= wanted
 
 
-def _at_work(side: VariantResult) -> list[str]:
+def _at_work(side: SideResult) -> list[str]:
     """Parts that have an effect on the kind of input. One that is not known any more had."""
     return [part for part in side.choices if side.workload.kind in EFFECT.get(part, KINDS)]
 
 
-def not_active(sides: Mapping[Role, VariantResult]) -> list[tuple[Role, Proof]]:
+def not_active(sides: Mapping[Role, SideResult]) -> list[tuple[Role, Activation]]:
     """Choices that left no sign of having been at work."""
-    return [(role, proof) for role, side in sides.items() for proof in side.proofs if not proof.active]
+    return [(role, proof) for role, side in sides.items() for proof in side.activations if not proof.active]
 
 
-def _unproven(sides: Mapping[Role, VariantResult]) -> list[str]:
+def _unproven(sides: Mapping[Role, SideResult]) -> list[str]:
     """Choices that are not active and would be paid for: those in which the sides differ, by name or in truth. And sampling."""
     ours, theirs = (side.choices for side in sides.values())
     inactive = not_active(sides)
@@ -113,7 +113,7 @@ def tell(check: Check) -> str:
     return told + (f"; {check.failed} of {check.samples} samples" if check.samples > 1 and check.failed else "")
 
 
-def unequal_work(sides: Mapping[Role, VariantResult]) -> list[str]:
+def unequal_work(sides: Mapping[Role, SideResult]) -> list[str]:
     """Fields in which a run or stream did something else than the baseline's first run of the same sample."""
     asked: dict[int, Work] = {}
     for sample, work in sides["baseline"].work():
@@ -122,7 +122,7 @@ def unequal_work(sides: Mapping[Role, VariantResult]) -> list[str]:
     return next((found for ours, theirs in done if (found := work_differences(ours, theirs))), [])
 
 
-def _unequal_answers(sides: Mapping[Role, VariantResult]) -> list[str]:
+def _unequal_answers(sides: Mapping[Role, SideResult]) -> list[str]:
     """Samples whose answers are not the same tokens in every run and stream of both sides."""
     answers = {role: {sample: set(tokens) for sample, tokens in side.answers().items()} for role, side in sides.items()}
     ours, theirs = answers["baseline"], answers["optimized"]

@@ -11,25 +11,25 @@ from types import TracebackType
 from typing import TypeVar
 
 from evbench.errors import UserError
-from evbench.results import Build, Energy, Proof, Run, StreamRun, Trace
+from evbench.results import Build, Energy, Activation, Run, ThroughputRun, Trace
 from evbench.traces.chrome import TooLarge
 from evbench.worker.messages import (
     Failure,
-    Follow,
-    Followed,
-    Make,
-    Measure,
-    Observe,
-    Order,
-    Profile,
-    Prove,
-    Proven,
-    Repeat,
-    Spent,
-    Stream,
-    Traced,
+    ReferenceRequest,
+    ReferenceReply,
+    BuildRequest,
+    TimedRunRequest,
+    CaptureRequest,
+    TraceSpec,
+    ProfileRequest,
+    ActivationRequest,
+    ActivationReply,
+    EnergyRequest,
+    EnergyReply,
+    ThroughputRequest,
+    ProfileReply,
 )
-from evbench.worker.observe import Observation
+from evbench.worker.capture_outputs import CapturedOutputs
 
 Reply = TypeVar("Reply")
 PATIENCE = 10
@@ -47,7 +47,7 @@ class WorkerGaveUp(UserError):
 class Worker:
     """The parent's side of one worker process. Use as a context manager: leaving it ends the process."""
 
-    def __init__(self, make: Make, log: Path, environment: dict[str, str] | None = None) -> None:
+    def __init__(self, make: BuildRequest, log: Path, environment: dict[str, str] | None = None) -> None:
         self._variant, self._log = make.variant, log
         self._log_before = log.stat().st_size if log.exists() else 0
         self._connection, theirs = Pipe()
@@ -89,39 +89,39 @@ class Worker:
     def pid(self) -> int:
         return self._process.pid
 
-    def measure(self, order: Measure) -> Run:
+    def measure(self, order: TimedRunRequest) -> Run:
         self._send(order)
         return self._receive(Run)
 
-    def stream(self, order: Stream) -> StreamRun:
+    def stream(self, order: ThroughputRequest) -> ThroughputRun:
         self._send(order)
-        return self._receive(StreamRun)
+        return self._receive(ThroughputRun)
 
-    def prove(self) -> tuple[Proof, ...]:
-        self._send(Prove())
-        return self._receive(Proven).proofs
+    def prove(self) -> tuple[Activation, ...]:
+        self._send(ActivationRequest())
+        return self._receive(ActivationReply).activations
 
-    def profile(self, order: Order) -> Trace:
+    def profile(self, order: TraceSpec) -> Trace:
         """Raises TooLarge. The worker lives on."""
-        self._send(Profile(order))
-        traced = self._receive(Traced)
+        self._send(ProfileRequest(order))
+        traced = self._receive(ProfileReply)
         if traced.trace is None:
             raise TooLarge(traced.told)
         return traced.trace
 
     def repeat(self, seconds: float, idle_watts: float | None) -> Energy | None:
-        self._send(Repeat(seconds, idle_watts))
-        return self._receive(Spent).energy
+        self._send(EnergyRequest(seconds, idle_watts))
+        return self._receive(EnergyReply).energy
 
-    def observe(self, sample: int, file: Path, given: Observation | None = None, swap: bool = False) -> Observation:
-        self._send(Observe(sample, file, given, swap))
-        return self._receive(Observation)
+    def capture_outputs(self, sample: int, file: Path, given: CapturedOutputs | None = None, swap: bool = False) -> CapturedOutputs:
+        self._send(CaptureRequest(sample, file, given, swap))
+        return self._receive(CapturedOutputs)
 
-    def follow(self, sample: int, file: Path, given: Observation) -> None:
-        self._send(Follow(sample, file, given))
-        self._receive(Followed)
+    def capture_reference(self, sample: int, file: Path, given: CapturedOutputs) -> None:
+        self._send(ReferenceRequest(sample, file, given))
+        self._receive(ReferenceReply)
 
-    def _send(self, command: Make | Measure | Stream | Prove | Profile | Repeat | Observe | Follow) -> None:
+    def _send(self, command: BuildRequest | TimedRunRequest | ThroughputRequest | ActivationRequest | ProfileRequest | EnergyRequest | CaptureRequest | ReferenceRequest) -> None:
         try:
             self._connection.send(command)
         except OSError as error:

@@ -28,7 +28,7 @@ from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any
 
-from evbench.results import STAGES, Proof, in_a_row
+from evbench.results import STAGES, Activation, in_a_row
 from evbench.stages import Pipeline, run_stages
 from evbench.traces import chrome
 from evbench.traces.timeline import PREFIX
@@ -85,7 +85,7 @@ def gather(pipeline: Pipeline[Any, Any, Any], feed: str, paths: Sequence[Path], 
     names = {stage: Counter(recorded.get(stage, {})) for stage in STAGES}
     with Calls() as calls:
         run_stages(pipeline, path, new_tokens, calls.during)
-    row = [paths[sample] for sample in in_a_row(FEEDS[feed].together + FURTHER, len(paths))]
+    row = [paths[sample] for sample in in_a_row(FEEDS[feed].merged_traces + FURTHER, len(paths))]
     with Calls() as calls_of_row, calls_of_row.during(STREAM):
         answer_all(pipeline, feed, row, new_tokens, using.clock)
     for stage, found in (calls.names() | calls_of_row.names()).items():
@@ -221,23 +221,23 @@ def _threads() -> dict[str, str]:
     return names
 
 
-def prove(variant: Variant, kind: str, device: str, evidence: Evidence) -> tuple[Proof, ...]:
+def prove(variant: Variant, kind: str, device: str, evidence: Evidence) -> tuple[Activation, ...]:
     """For each part that has an effect on such input, in the order of CHOICES, whether its choice is active; and last, whether decoding is
     greedy.
     """
 
-    def proof(part: str, choice: str, signs: Iterable[Sign]) -> Proof:
+    def proof(part: str, choice: str, signs: Iterable[Sign]) -> Activation:
         choices = variant.choices() | {part: choice}
         return _proof(part, choice, [sign for sign in signs if applies(sign, choices, kind, device)], evidence)
 
-    def with_likeness(found: Proof) -> Proof:
+    def with_likeness(found: Activation) -> Activation:
         """The same, and which other choice the run shows instead, if it does."""
         others = [(name, choice) for name, choice in CHOICES[found.part].items() if name != found.choice and kind in choice.kinds]
         alike = [name for name, _ in others if proof(found.part, name, SIGNS[found.part][name]).active]
         return replace(found, evidence="; ".join([found.evidence, *(f"it ran as {found.part}={name} does" for name in alike)]))
 
-    proofs = [proof(part, choice, SIGNS[part][choice]) for part, choice in effective(variant, kind).items()]
-    return (*(found if found.active else with_likeness(found) for found in proofs), proof("decoding", "greedy", GREEDY))
+    activations = [proof(part, choice, SIGNS[part][choice]) for part, choice in effective(variant, kind).items()]
+    return (*(found if found.active else with_likeness(found) for found in activations), proof("decoding", "greedy", GREEDY))
 
 
 def applies(sign: Sign, choices: Mapping[str, str], kind: str, device: str) -> bool:
@@ -246,10 +246,10 @@ def applies(sign: Sign, choices: Mapping[str, str], kind: str, device: str) -> b
     return there and kind in sign.kinds and device in sign.devices
 
 
-def _proof(part: str, choice: str, asked: Sequence[Sign], evidence: Evidence) -> Proof:
+def _proof(part: str, choice: str, asked: Sequence[Sign], evidence: Evidence) -> Activation:
     missing = [text for sign in asked if (text := unmet(sign, evidence)) is not None]
     there = dict.fromkeys(text for sign in asked if (text := met(sign, evidence)) is not None)
-    return Proof(part, choice, not missing and bool(there), "; ".join(missing or there))
+    return Activation(part, choice, not missing and bool(there), "; ".join(missing or there))
 
 
 def unmet(sign: Sign, evidence: Evidence) -> str | None:

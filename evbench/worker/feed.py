@@ -82,7 +82,7 @@ class Feed:
     calls: Callable[[Pipeline[Any, Any, Any], Sequence[Path]], Iterator[Call]]
     deliver: Callable[[Iterable[Call]], AbstractContextManager[Iterator[Sample]]]
     """Inside the block, all samples in order."""
-    together: int
+    merged_traces: int
     """Samples of one call, at most."""
 
 

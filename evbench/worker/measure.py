@@ -9,9 +9,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
-from evbench.results import Kind, Memory, Preparations, Run, StageRun
+from evbench.results import Kind, Memory, CompileCounts, Run, StageRun
 from evbench.stages import Stages, run_stages
-from evbench.worker.preparations import since
+from evbench.worker.compile_counts import since
 
 ON_STREAM = ("vision", "generate")
 """Stages whose work is on the compute stream. A decoder's is not: its events would measure something else."""
@@ -78,7 +78,7 @@ class Instruments:
     """Waits until the devices are idle."""
     gauge: MemoryGauge
     stream: Stream
-    prepared: Callable[[], Preparations]
+    prepared: Callable[[], CompileCounts]
     """What the process has made ready so far."""
     reserved: Callable[[], int | None]
     """Size of torch's memory pool."""
@@ -128,7 +128,7 @@ class Stopwatch:
 
 
 @dataclass(frozen=True)
-class Place:
+class RunPosition:
     """Where in a session a run stands."""
 
     kind: Kind
@@ -137,7 +137,7 @@ class Place:
     block: int | None
 
 
-def measure(pipeline: Stages[Any, Any, Any], path: Path, new_tokens: int, place: Place, barriers: bool, using: Instruments) -> Run:
+def measure(pipeline: Stages[Any, Any, Any], path: Path, new_tokens: int, place: RunPosition, barriers: bool, using: Instruments) -> Run:
     """One sample through all stages.
 
     With barriers, the host waits for the device before and after each stage, and each has a time of its own. Without, it waits at
@@ -165,8 +165,8 @@ def measure(pipeline: Stages[Any, Any, Any], path: Path, new_tokens: int, place:
         seconds=seconds,
         stages=stages,
         prefill_seconds=prefill,
-        step_seconds=steps,
-        preparations=since(before, using.prepared()),
+        decode_step_seconds=steps,
+        compile_counts=since(before, using.prepared()),
         reserved=using.reserved(),
         work=work,
         tokens=answer.tokens,

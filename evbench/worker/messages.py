@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from evbench.results import Delay, Energy, Proof, Trace, Workload
+from evbench.results import Delay, Energy, Activation, Trace, Workload
 from evbench.variants.choices import Variant
-from evbench.worker.measure import Place
-from evbench.worker.observe import Observation
+from evbench.worker.measure import RunPosition
+from evbench.worker.capture_outputs import CapturedOutputs
 
 
 @dataclass(frozen=True)
-class Order:
+class TraceSpec:
     """What is to be recorded."""
 
     file: Path
@@ -34,7 +34,7 @@ KEPT = {"float32": "float64", "bfloat16": "float32"}
 
 
 @dataclass(frozen=True)
-class Make:
+class BuildRequest:
     """The first command: make this pipeline. Answered by a Build."""
 
     variant: Variant
@@ -48,17 +48,17 @@ class Make:
 
 
 @dataclass(frozen=True)
-class Measure:
+class TimedRunRequest:
     """Run one sample, timed. Answered by a Run."""
 
-    place: Place
+    place: RunPosition
     barriers: bool
     cold_file: bool
     """Whether the input is dropped from the page cache first."""
 
 
 @dataclass(frozen=True)
-class Stream:
+class ThroughputRequest:
     """Run so many samples in a row, timed as a whole: those of the workload, again from the first. Answered by a StreamRun."""
 
     turn: int
@@ -69,7 +69,7 @@ class Stream:
 
 
 @dataclass(frozen=True)
-class Repeat:
+class EnergyRequest:
     """Run samples one after the other for so long, and read the GPU's energy counter. Answered by a Spent."""
 
     seconds: float
@@ -77,21 +77,21 @@ class Repeat:
 
 
 @dataclass(frozen=True)
-class Spent:
+class EnergyReply:
     """What a Repeat drew. None if this GPU does not tell."""
 
     energy: Energy | None
 
 
 @dataclass(frozen=True)
-class Profile:
+class ProfileRequest:
     """Run one sample under the profiler and write its trace. Answered by a Traced."""
 
-    order: Order
+    order: TraceSpec
 
 
 @dataclass(frozen=True)
-class Traced:
+class ProfileReply:
     """None if the trace was too large to keep; what to do about it is told then."""
 
     trace: Trace | None
@@ -99,36 +99,36 @@ class Traced:
 
 
 @dataclass(frozen=True)
-class Prove:
+class ActivationRequest:
     """Run samples, untimed, and look whether each choice of the variant is at work. Answered by a Proven."""
 
 
 @dataclass(frozen=True)
-class Proven:
-    proofs: tuple[Proof, ...]
+class ActivationReply:
+    activations: tuple[Activation, ...]
 
 
 @dataclass(frozen=True)
-class Observe:
+class CaptureRequest:
     """Run one sample, untimed, and keep what each stage made of it. Answered by an Observation."""
 
     sample: int
     file: Path
-    given: Observation | None
+    given: CapturedOutputs | None
     swap: bool
 
 
 @dataclass(frozen=True)
-class Follow:
+class ReferenceRequest:
     """Make of the baseline's input what the reference makes of it. Answered by a Followed."""
 
     sample: int
     file: Path
-    given: Observation
+    given: CapturedOutputs
 
 
 @dataclass(frozen=True)
-class Followed:
+class ReferenceReply:
     """It stands in the file."""
 
 

@@ -26,7 +26,7 @@ from evbench.pipelines.load.event_images import SLICES
 from evbench.pipelines.load.event_stream import EventStream
 from evbench.pipelines.preprocess import pixels
 from evbench.results import STAGES, Delay
-from evbench.stages import Answer, Mark, Stages
+from evbench.stages import Generation, Mark, Stages
 from evbench.variants.choices import KINDS
 
 
@@ -297,7 +297,7 @@ def _answers_swapped(pipeline: Any, paths: Sequence[Path]) -> None:
         asked[:] = [path]
         return load(path)
 
-    def swapped(features: Any, new_tokens: int, mark: Mark) -> tuple[Answer, Any]:
+    def swapped(features: Any, new_tokens: int, mark: Mark) -> tuple[Generation, Any]:
         _, work = right(features, new_tokens, mark)
         other = paths[(paths.index(asked[0]) + 1) % len(paths)]
         loaded, _ = load(other)

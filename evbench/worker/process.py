@@ -22,19 +22,19 @@ from evbench.variants.choices import Variant
 from evbench.worker.messages import (
     KEPT,
     Failure,
-    Follow,
-    Followed,
-    Make,
-    Measure,
-    Observe,
-    Order,
-    Profile,
-    Prove,
-    Proven,
-    Repeat,
-    Spent,
-    Stream,
-    Traced,
+    ReferenceRequest,
+    ReferenceReply,
+    BuildRequest,
+    TimedRunRequest,
+    CaptureRequest,
+    TraceSpec,
+    ProfileRequest,
+    ActivationRequest,
+    ActivationReply,
+    EnergyRequest,
+    EnergyReply,
+    ThroughputRequest,
+    ProfileReply,
 )
 
 
@@ -62,49 +62,49 @@ def _answer(connection: Connection, pipeline: Any, variant: Variant, workload: W
     from evbench.stages import run_stages
     from evbench.worker.evidence import gather, prove
     from evbench.worker.measure import measure
-    from evbench.worker.observe import follow, observe
+    from evbench.worker.capture_outputs import capture_reference, capture_outputs
     from evbench.worker.stream import measure_stream
 
     paths = [Path(sample.path) for sample in workload.samples]
     using = _instruments(workload.device)
     while True:
         command = connection.recv()
-        if isinstance(command, Measure):
+        if isinstance(command, TimedRunRequest):
             path = paths[command.place.sample]
             if command.cold_file:
                 drop_from_page_cache(path)
             connection.send(measure(pipeline, path, workload.new_tokens, command.place, command.barriers, using))
-        elif isinstance(command, Stream):
+        elif isinstance(command, ThroughputRequest):
             if command.cold_files:
                 for path in paths:
                     drop_from_page_cache(path)
             row = [paths[sample] for sample in in_a_row(command.samples, len(paths))]
             connection.send(measure_stream(pipeline, variant.feed, row, workload.new_tokens, command.turn, command.block, using))
-        elif isinstance(command, Profile):
+        elif isinstance(command, ProfileRequest):
             connection.send(_trace(pipeline, paths[0], command.order, using))
-        elif isinstance(command, Prove):
+        elif isinstance(command, ActivationRequest):
             evidence = gather(pipeline, variant.feed, paths, workload.new_tokens, using)
-            connection.send(Proven(prove(variant, workload.kind, workload.device, evidence)))
-        elif isinstance(command, Observe):
+            connection.send(ActivationReply(prove(variant, workload.kind, workload.device, evidence)))
+        elif isinstance(command, CaptureRequest):
             path = paths[command.sample]
-            connection.send(observe(pipeline, path, workload.new_tokens, command.file, command.given, command.swap))
-        elif isinstance(command, Follow):
-            follow(pipeline, paths[command.sample], command.file, command.given, KEPT[workload.dtype])
-            connection.send(Followed())
+            connection.send(capture_outputs(pipeline, path, workload.new_tokens, command.file, command.given, command.swap))
+        elif isinstance(command, ReferenceRequest):
+            capture_reference(pipeline, paths[command.sample], command.file, command.given, KEPT[workload.dtype])
+            connection.send(ReferenceReply())
         else:
-            connection.send(Spent(_spend(command, lambda: run_stages(pipeline, paths[0], workload.new_tokens), using.synchronize)))
+            connection.send(EnergyReply(_spend(command, lambda: run_stages(pipeline, paths[0], workload.new_tokens), using.synchronize)))
 
 
-def _trace(pipeline: Any, path: Path, order: Order, using: Any) -> Traced:
+def _trace(pipeline: Any, path: Path, order: TraceSpec, using: Any) -> ProfileReply:
     from evbench.worker.profile import profile
 
     try:
-        return Traced(profile(pipeline, path, order, using), "")
+        return ProfileReply(profile(pipeline, path, order, using), "")
     except TooLarge as error:
-        return Traced(None, str(error))
+        return ProfileReply(None, str(error))
 
 
-def _spend(command: Repeat, once: Callable[[], object], synchronize: Callable[[], None]) -> Energy | None:
+def _spend(command: EnergyRequest, once: Callable[[], object], synchronize: Callable[[], None]) -> Energy | None:
     from evbench.machine import gpu
     from evbench.worker.energy import spend
 
@@ -115,7 +115,7 @@ def _spend(command: Repeat, once: Callable[[], object], synchronize: Callable[[]
 def _instruments(device: str) -> Any:
     from evbench.worker.measure import CudaStream, HostStream, Instruments
     from evbench.worker.memory import CudaMemory, HostMemory
-    from evbench.worker.preparations import Counter
+    from evbench.worker.compile_counts import Counter
 
     clock, counter = time.perf_counter_ns, Counter(device)
     if device == "cpu":
@@ -132,13 +132,13 @@ def drop_from_page_cache(path: Path) -> None:
             os.posix_fadvise(opened.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
-def _build(make: Make) -> tuple[Any, Build]:
+def _build(make: BuildRequest) -> tuple[Any, Build]:
     start = time.perf_counter()
     import torch
 
     from evbench.pipelines.build import build
     from evbench.worker.mutants import plant
-    from evbench.worker.preparations import cached_files
+    from evbench.worker.compile_counts import cached_files
 
     device = make.workload.device
     if device == "cuda" and not torch.cuda.is_available():

@@ -18,7 +18,7 @@ from evbench.traces.lanes import LANE, separate_overlaps
 from evbench.traces.names import named
 from evbench.traces.timeline import PREFILL, PREFIX, STEP, TEXT, Timeline
 from evbench.worker.measure import Instruments, Stopwatch
-from evbench.worker.messages import Order
+from evbench.worker.messages import TraceSpec
 
 Done = TypeVar("Done")
 
@@ -31,7 +31,7 @@ MOST_PACKED = 100 * 2**20
 STAGE_TRACK = "evbench stages"
 
 
-def profile(pipeline: Pipeline[Any, Any, Any], path: Path, order: Order, using: Instruments) -> Trace:
+def profile(pipeline: Pipeline[Any, Any, Any], path: Path, order: TraceSpec, using: Instruments) -> Trace:
     """Write a Chrome trace (`.json.gz`, opens in Perfetto) of one sample.
 
     Raises:
@@ -167,7 +167,7 @@ def record(once: Callable[[], Done], file: Path, memory: bool = False) -> Done:
 
 
 def finish(
-    trace: chrome.Trace, order: Order, readings: list[counters.Reading], plain: dict[str, float], expected: Counts
+    trace: chrome.Trace, order: TraceSpec, readings: list[counters.Reading], plain: dict[str, float], expected: Counts
 ) -> tuple[Timeline, Completeness]:
     """Make of what the profiler wrote what a person can read: stages on a track of their own, curves, and a stamp."""
     _name_parts(trace.events)

@@ -7,21 +7,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evbench.results import StreamRun, Work
-from evbench.stages import Answer, Pipeline, run_loaded
+from evbench.results import ThroughputRun, Work
+from evbench.stages import Generation, Pipeline, run_loaded
 from evbench.worker.feed import FEEDS, Call, Sample
 from evbench.worker.measure import Instruments
-from evbench.worker.preparations import since
+from evbench.worker.compile_counts import since
 
 
 @dataclass(frozen=True)
 class Streamed:
     """What a stream did, and how long its first stage took."""
 
-    answers: tuple[Answer, ...]
+    answers: tuple[Generation, ...]
     work: tuple[Work, ...]
     load_seconds: float
-    waited_seconds: float
+    load_wait_seconds: float
 
 
 def answer_all(pipeline: Pipeline[Any, Any, Any], feed: str, paths: Sequence[Path], new_tokens: int, clock: Callable[[], int]) -> Streamed:
@@ -66,7 +66,7 @@ def measure_stream(
     turn: int,
     block: int | None,
     using: Instruments,
-) -> StreamRun:
+) -> ThroughputRun:
     """The host waits for the device before the first sample is loaded and behind the last answer, and nowhere else."""
     before = using.prepared()
     using.synchronize()
@@ -74,14 +74,14 @@ def measure_stream(
     streamed = answer_all(pipeline, feed, paths, new_tokens, using.clock)
     using.synchronize()
     seconds = (using.clock() - start) / 1e9
-    return StreamRun(
+    return ThroughputRun(
         turn=turn,
         block=block,
         seconds=seconds,
         samples=len(paths),
         load_seconds=streamed.load_seconds,
-        waited_seconds=streamed.waited_seconds,
-        preparations=since(before, using.prepared()),
+        load_wait_seconds=streamed.load_wait_seconds,
+        compile_counts=since(before, using.prepared()),
         work=streamed.work,
         tokens=tuple(answer.tokens for answer in streamed.answers),
     )

@@ -11,10 +11,10 @@ from evbench.kernels.decode_attention import DecodeAttention
 from evbench.kernels.matvec import MOST_INPUTS
 from evbench.pipelines import capture
 from evbench.pipelines.generate.language import LanguageModel
-from evbench.pipelines.generate.llama import FusedLlama, Slots
+from evbench.pipelines.generate.llama import FusedLlama, KVCache
 from evbench.stages import Mark, unmarked
 
-Prefill = Callable[[Slots], Callable[[torch.Tensor], torch.Tensor]]
+Prefill = Callable[[KVCache], Callable[[torch.Tensor], torch.Tensor]]
 """Slots -> a function that fills them: prompt [batch, length, hidden] -> logits behind its last position, [batch, vocabulary]."""
 STRIDE = 16
 """Steps between two looks for the end of text. Looking waits for the GPU; what ran too far is cut off."""
@@ -23,21 +23,21 @@ STRIDE = 16
 def eager_prefill(language: LanguageModel) -> Prefill:
     """The model's own layers, over a growing cache, which is then copied into the slots."""
 
-    def fill(slots: Slots, embeddings: torch.Tensor) -> torch.Tensor:
+    def fill(kv_cache: KVCache, embeddings: torch.Tensor) -> torch.Tensor:
         positions = torch.arange(embeddings.shape[1], device=embeddings.device)[None]
         grown = DynamicCache(config=language.decoder.config)
         logits = language.next_logits(embeddings, positions, grown)
-        for (keys, values), layer in zip(slots, grown.layers, strict=True):
+        for (keys, values), layer in zip(kv_cache, grown.layers, strict=True):
             keys[:, :, : embeddings.shape[1]], values[:, :, : embeddings.shape[1]] = layer.keys, layer.values
         return logits[:, 0]
 
-    return lambda slots: lambda embeddings: fill(slots, embeddings)
+    return lambda kv_cache: lambda embeddings: fill(kv_cache, embeddings)
 
 
 def compiled_prefill(llama: FusedLlama) -> Prefill:
     """Fused projections, each layer a compiled graph, all of it captured for each length of the prompt."""
     prefill = llama.compiled_prefill()
-    return lambda slots: capture.Replayed(lambda embeddings: prefill(embeddings, slots))
+    return lambda kv_cache: capture.Replayed(lambda embeddings: prefill(embeddings, kv_cache))
 
 
 class GraphLoop:
@@ -45,35 +45,35 @@ class GraphLoop:
 
     def __init__(self, language: LanguageModel, llama: FusedLlama, prefill: Prefill) -> None:
         self._language, self._llama, self._prefill = language, llama, prefill
-        self._place: Place | None = None
+        self._state: DecodeState | None = None
 
     def __call__(self, embeddings: torch.Tensor, new_tokens: int, mark: Mark) -> list[int]:
-        (tokens,) = self.answers(embeddings, new_tokens, mark)
+        (tokens,) = self.generate_batch(embeddings, new_tokens, mark)
         return tokens
 
-    def answers(self, embeddings: torch.Tensor, new_tokens: int, mark: Mark = unmarked) -> list[list[int]]:
+    def generate_batch(self, embeddings: torch.Tensor, new_tokens: int, mark: Mark = unmarked) -> list[list[int]]:
         """[batch, prompt, hidden] -> the new tokens of each."""
         prompt = embeddings.shape[1]
-        place = self._place_for(embeddings, new_tokens)
-        place.begin(prompt, place.prefill(embeddings))
+        state = self._state_for(embeddings, new_tokens)
+        state.reset(prompt, state.prefill(embeddings))
         mark()
         made = 1
-        while made < new_tokens and not (made % STRIDE == 0 and self._all_ended(place.tokens[:, prompt : prompt + made])):
-            place.step()
+        while made < new_tokens and not (made % STRIDE == 0 and self._all_ended(state.tokens[:, prompt : prompt + made])):
+            state.step()
             mark()
             made += 1
-        return [self._cut(answer) for answer in place.tokens[:, prompt : prompt + made].tolist()]
+        return [self._cut(answer) for answer in state.tokens[:, prompt : prompt + made].tolist()]
 
-    def force(self, embeddings: torch.Tensor, tokens: Sequence[int]) -> torch.Tensor:
+    def teacher_forced_logits(self, embeddings: torch.Tensor, tokens: Sequence[int]) -> torch.Tensor:
         prompt = embeddings.shape[1]
-        place = self._place_for(embeddings, len(tokens))
-        logits = place.prefill(embeddings)
+        state = self._state_for(embeddings, len(tokens))
+        logits = state.prefill(embeddings)
         kept = [logits]
-        place.begin(prompt, logits)
+        state.reset(prompt, logits)
         for index, token in enumerate(tokens[:-1]):
-            place.tokens[:, prompt + index] = token
-            place.step()
-            kept.append(place.logits.clone())
+            state.tokens[:, prompt + index] = token
+            state.step()
+            kept.append(state.logits.clone())
         return torch.cat(kept)
 
     def _all_ended(self, tokens: torch.Tensor) -> bool:
@@ -85,15 +85,15 @@ class GraphLoop:
             return tokens[: tokens.index(self._language.end_token) + 1]
         return tokens
 
-    def _place_for(self, embeddings: torch.Tensor, new_tokens: int) -> Place:
+    def _state_for(self, embeddings: torch.Tensor, new_tokens: int) -> DecodeState:
         batch, capacity = embeddings.shape[0], embeddings.shape[1] + new_tokens
-        if self._place is None or self._place.batch != batch or self._place.capacity < capacity:
+        if self._state is None or self._state.batch != batch or self._state.capacity < capacity:
             # Sized tightly: a longer request makes a new one.
-            self._place = Place(self._llama, self._prefill, batch, capacity)
-        return self._place
+            self._state = DecodeState(self._llama, self._prefill, batch, capacity)
+        return self._state
 
 
-class Place:
+class DecodeState:
     """Memory for answers of a fixed number and length, and the graph that works in it."""
 
     def __init__(self, llama: FusedLlama, prefill: Prefill, batch: int, capacity: int) -> None:
@@ -103,23 +103,23 @@ class Place:
         self.batch, self.capacity = batch, capacity
         self._llama = llama
         device = llama.head.device
-        self._slots = llama.new_slots(batch, capacity)
+        self._kv_cache = llama.new_kv_cache(batch, capacity)
         self._attention = DecodeAttention(batch, llama.heads, llama.key_heads, llama.size, capacity, device)
         self._position = torch.zeros(1, dtype=torch.long, device=device)
         self.tokens = torch.zeros((batch, capacity), dtype=torch.long, device=device)
         """At the place that each has in the whole sequence."""
         self.logits = llama.head.new_zeros((batch, llama.head.shape[0]))
         """Behind the last step."""
-        self.prefill = prefill(self._slots)
+        self.prefill = prefill(self._kv_cache)
         self.step = capture.captured(self._step)
 
-    def begin(self, prompt: int, logits: torch.Tensor) -> None:
+    def reset(self, prompt: int, logits: torch.Tensor) -> None:
         """The first token, from the logits behind the prompt."""
         self.tokens[:, prompt] = logits.argmax(dim=-1)
         self._position.fill_(prompt)
 
     def _step(self) -> None:
         token = self.tokens.index_select(1, self._position)[:, 0]
-        self.logits.copy_(self._llama.step(token, self._position, self._slots, self._attention))
+        self.logits.copy_(self._llama.step(token, self._position, self._kv_cache, self._attention))
         self._position += 1
         self.tokens.index_copy_(1, self._position, self.logits.argmax(dim=-1, keepdim=True))

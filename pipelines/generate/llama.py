@@ -18,7 +18,7 @@ from evbench.kernels.decode_attention import DecodeAttention
 from evbench.kernels.matvec import Norm, matvec
 from evbench.pipelines.attention import Attend
 
-Slots = Sequence[tuple[torch.Tensor, torch.Tensor]]
+KVCache = Sequence[tuple[torch.Tensor, torch.Tensor]]
 """For each layer keys and values, [batch, key heads, capacity, size]."""
 MOST_LENGTHS = 64
 """Of prompts, in one process: each is compiled by itself, and torch refuses more than eight unless it is told."""
@@ -68,25 +68,25 @@ class FusedLlama:
         self.cosine, self.sine = (turn[0, :, : self.size // 2].float().contiguous() for turn in turns)
         self._attend = attend
 
-    def new_slots(self, batch: int, capacity: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    def new_kv_cache(self, batch: int, capacity: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
         shape = (batch, self.key_heads, capacity, self.size)
         return [(self.head.new_zeros(shape), self.head.new_zeros(shape)) for _ in self.layers]
 
     # The prompt.
 
-    def compiled_prefill(self) -> Callable[[torch.Tensor, Slots], torch.Tensor]:
+    def compiled_prefill(self) -> Callable[[torch.Tensor, KVCache], torch.Tensor]:
         """`prefill` with its layer compiled: once for all layers but the last, which has less to do."""
         layer = torch.compile(self._prefill_layer, fullgraph=True, dynamic=False)
         torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, 2 * MOST_LENGTHS)
-        return lambda embeddings, slots: self.prefill(embeddings, slots, layer)
+        return lambda embeddings, kv_cache: self.prefill(embeddings, kv_cache, layer)
 
     def prefill(
-        self, embeddings: torch.Tensor, slots: Slots, run_layer: Callable[..., tuple[torch.Tensor, torch.Tensor]] | None = None
+        self, embeddings: torch.Tensor, kv_cache: KVCache, run_layer: Callable[..., tuple[torch.Tensor, torch.Tensor]] | None = None
     ) -> torch.Tensor:
         """[batch, length, hidden] -> logits behind the last position, [batch, vocabulary]. Fills the first slots."""
         run_layer, length = run_layer or self._prefill_layer, embeddings.shape[1]
         hidden, more, turns = embeddings, torch.zeros_like(embeddings), (self.cosine[:length, None], self.sine[:length, None])
-        for number, (layer, (keys, values)) in enumerate(zip(self.layers, slots, strict=True)):
+        for number, (layer, (keys, values)) in enumerate(zip(self.layers, kv_cache, strict=True)):
             hidden, more = run_layer(hidden, more, layer, keys, values, *turns, only_last=number == len(self.layers) - 1)
         return linear(rms_norm((hidden + more)[:, 0], self.norm.shape, self.norm, self.epsilon), self.head)
 
@@ -138,12 +138,12 @@ class FusedLlama:
         self,
         token: torch.Tensor,  # [batch] int64
         position: torch.Tensor,  # [1] int64
-        slots: Slots,
+        kv_cache: KVCache,
         attention: DecodeAttention,
     ) -> torch.Tensor:
         """Logits behind the token, [batch, vocabulary]. Writes its keys and values into the slots at its position."""
         hidden = self.embedding[token]
-        for layer, (keys, values) in zip(self.layers, slots, strict=True):
+        for layer, (keys, values) in zip(self.layers, kv_cache, strict=True):
             projected = matvec(hidden, layer.projections, Norm(layer.before_attention, self.epsilon))
             mixed = attention(projected, keys, values, self.cosine, self.sine, position)
             hidden = matvec(mixed, layer.output, residual=hidden)

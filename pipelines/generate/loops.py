@@ -22,7 +22,7 @@ class Generate(Protocol):
     def __call__(self, embeddings: torch.Tensor, new_tokens: int, mark: Mark) -> list[int]:
         """[1, prompt, hidden] -> the new tokens."""
 
-    def force(self, embeddings: torch.Tensor, tokens: Sequence[int]) -> torch.Tensor:
+    def teacher_forced_logits(self, embeddings: torch.Tensor, tokens: Sequence[int]) -> torch.Tensor:
         """The logits from which each of `tokens` would have been chosen, if those in front of it had been: [tokens, vocabulary].
 
         The same steps as in a free run, but that these tokens are fed instead of the most likely ones.
@@ -73,7 +73,7 @@ class TransformersLoop:
     def __call__(self, embeddings: torch.Tensor, new_tokens: int, mark: Mark) -> list[int]:
         return self._run(embeddings, new_tokens, Marker(mark))
 
-    def force(self, embeddings: torch.Tensor, tokens: Sequence[int]) -> torch.Tensor:
+    def teacher_forced_logits(self, embeddings: torch.Tensor, tokens: Sequence[int]) -> torch.Tensor:
         script = Script(tokens)
         self._run(embeddings, len(tokens), script)
         return torch.cat(script.logits)
@@ -115,7 +115,7 @@ class StaticLoop:
         self._run(embeddings, new_tokens, take)
         return [int(value) for value in torch.cat(tokens, dim=1)[0].tolist()]
 
-    def force(self, embeddings: torch.Tensor, tokens: Sequence[int]) -> torch.Tensor:
+    def teacher_forced_logits(self, embeddings: torch.Tensor, tokens: Sequence[int]) -> torch.Tensor:
         fed = torch.tensor([tokens], device=embeddings.device)
         kept: list[torch.Tensor] = []
 
@@ -169,11 +169,11 @@ class AtOnce:
     def __call__(self, embeddings: torch.Tensor, new_tokens: int, mark: Mark) -> list[int]:
         tokens: list[int] = []
         while len(tokens) < new_tokens and not (tokens and self._language.ends(tokens[-1])):
-            tokens.append(int(self.force(embeddings, [*tokens, 0])[-1].argmax()))
+            tokens.append(int(self.teacher_forced_logits(embeddings, [*tokens, 0])[-1].argmax()))
             mark()
         return tokens
 
-    def force(self, embeddings: torch.Tensor, tokens: Sequence[int]) -> torch.Tensor:
+    def teacher_forced_logits(self, embeddings: torch.Tensor, tokens: Sequence[int]) -> torch.Tensor:
         decoder = self._language.decoder
         fed = torch.tensor([tokens[:-1]], device=embeddings.device, dtype=torch.long)
         whole = torch.cat([embeddings, decoder.get_input_embeddings()(fed).to(embeddings.dtype)], dim=1)

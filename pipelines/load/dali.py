@@ -33,7 +33,7 @@ on an H200; nearly all of it is what half a level of colour difference makes."""
 
 
 @dataclass(frozen=True)
-class Order:
+class DecodeRequest:
     """One clip, and the frames of it that are wanted."""
 
     path: Path
@@ -80,7 +80,7 @@ class DaliDecoder:
         batches = (orders[start : start + BATCH] for start in range(0, len(orders), BATCH))
         return [frames for batch in batches for frames in self._run_together(batch, count, policy)]
 
-    def _run_together(self, orders: Sequence[Order], count: int, policy: str) -> list[Frames]:
+    def _run_together(self, orders: Sequence[DecodeRequest], count: int, policy: str) -> list[Frames]:
         try:
             return self._run(orders, BATCH)
         except DecodeError as error:
@@ -90,7 +90,7 @@ class DaliDecoder:
             told = ", ".join(str(order.path) for order in orders)
             raise UserError(f"{told}: DALI cannot decode them in one call ({error}), though one by one; use feed=ahead") from error
 
-    def _run(self, orders: Sequence[Order], batch: int) -> list[Frames]:
+    def _run(self, orders: Sequence[DecodeRequest], batch: int) -> list[Frames]:
         """No more clips than `batch`. Raises DecodeError."""
         if self._copies is None:
             self._copies = Copies()
@@ -106,7 +106,7 @@ class DaliDecoder:
         return [_frames(order, pixels, self._version) for order, pixels in zip(orders, taken, strict=True)]
 
 
-def _frames(order: Order, pixels: torch.Tensor, version: str) -> Frames:
+def _frames(order: DecodeRequest, pixels: torch.Tensor, version: str) -> Frames:
     seconds = tuple(order.clip.seconds[index] for index in order.indices)
     return Frames(pixels, order.indices, seconds, version, order.repair)
 
@@ -144,7 +144,7 @@ def copied(output: Any, sizes: Sequence[tuple[int, int]]) -> list[torch.Tensor]:
     return [pixels.clone(memory_format=torch.contiguous_format) for pixels in shown]
 
 
-def _order(path: Path, count: int, policy: str) -> Order:
+def _order(path: Path, count: int, policy: str) -> DecodeRequest:
     """Raises UserError if the clip is no video, too short, or none for DALI."""
     with opened(path, **SKIM) as container:
         packets = video_packets(container)
@@ -155,7 +155,7 @@ def _order(path: Path, count: int, policy: str) -> Order:
             raise UserError(f"{path} {told}; use decode=threaded")
         encoded, places = _encoded(path, container, packets, clip, coded, indices)
     numbers = np.array(places, np.int32)
-    return Order(path, clip, indices, np.frombuffer(bytearray(encoded), np.uint8), numbers, repair(clip.colorspace, coded))
+    return DecodeRequest(path, clip, indices, np.frombuffer(bytearray(encoded), np.uint8), numbers, repair(clip.colorspace, coded))
 
 
 def _encoded(

@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from evbench.results import Preparations
+from evbench.results import CompileCounts
 
-NOTHING = Preparations(0, 0, 0, 0)
+NOTHING = CompileCounts(0, 0, 0, 0)
 
 
 class Counter:
@@ -21,12 +21,12 @@ class Counter:
             self._watch_captures()
             self._watch_kernels()
 
-    def count(self) -> Preparations:
+    def count(self) -> CompileCounts:
         """Since the counter was made."""
         dynamo = sys.modules.get("torch._dynamo.utils")  # not imported before something is compiled
         counters: Any = dynamo.counters if dynamo is not None else {}
         graphs, caches = counters.get("stats", {}), counters.get("inductor", {})
-        return Preparations(graphs.get("unique_graphs", 0), caches.get("fxgraph_cache_hit", 0), self._captured, self._kernels)
+        return CompileCounts(graphs.get("unique_graphs", 0), caches.get("fxgraph_cache_hit", 0), self._captured, self._kernels)
 
     def _watch_captures(self) -> None:
         import torch
@@ -49,8 +49,8 @@ class Counter:
         knobs.runtime.jit_post_compile_hook = count_kernel
 
 
-def since(earlier: Preparations, now: Preparations) -> Preparations:
-    return Preparations(
+def since(earlier: CompileCounts, now: CompileCounts) -> CompileCounts:
+    return CompileCounts(
         now.compiled - earlier.compiled, now.cached - earlier.cached, now.captured - earlier.captured, now.kernels - earlier.kernels
     )
 

@@ -8,25 +8,25 @@ from pathlib import Path
 from typing import Any
 
 from evbench.results import SWAPPED, Work
-from evbench.stages import Answer, Outcome, Pipeline, Prompted, unmarked
+from evbench.stages import Generation, StageOutput, Pipeline, Prompted, unmarked
 
 
 @dataclass(frozen=True)
-class Observation:
+class CapturedOutputs:
     """One sample, as one side saw it. The arrays are in the file, by stage; those of `generate` are logits."""
 
     file: Path
     """safetensors."""
     work: Work
     prompt: tuple[int, ...]
-    answer: Answer
+    answer: Generation
     quantum: float
     """What one level of an 8-bit picture is in pixel values, at most."""
 
 
-def observe(
-    pipeline: Pipeline[Outcome, Prompted, Outcome], path: Path, new_tokens: int, file: Path, given: Observation | None, swap: bool
-) -> Observation:
+def capture_outputs(
+    pipeline: Pipeline[StageOutput, Prompted, StageOutput], path: Path, new_tokens: int, file: Path, given: CapturedOutputs | None, swap: bool
+) -> CapturedOutputs:
     """Run a sample and keep what each stage made of it.
 
     Args:
@@ -42,21 +42,21 @@ def observe(
         "load": loaded.values(),
         "preprocess": inputs.values(),
         "vision": features.values(),
-        "generate": pipeline.force(features, followed),
+        "generate": pipeline.teacher_forced_logits(features, followed),
     }
     if given is not None and swap:
         theirs = _read(given.file)
         arrays |= {
             SWAPPED + "preprocess": pipeline.preprocess(_fed(loaded, theirs["load"]))[0].values(),
             SWAPPED + "vision": pipeline.vision(_fed(inputs, theirs["preprocess"]))[0].values(),
-            SWAPPED + "generate": pipeline.force(_fed(features, theirs["vision"]), followed),
+            SWAPPED + "generate": pipeline.teacher_forced_logits(_fed(features, theirs["vision"]), followed),
         }
     _write(file, arrays)
     work = loading.merged(preprocessing).merged(encoding).merged(generating)
-    return Observation(file, work, inputs.prompt(), answer, pipeline.quantum)
+    return CapturedOutputs(file, work, inputs.prompt(), answer, pipeline.quantum)
 
 
-def follow(pipeline: Pipeline[Outcome, Prompted, Outcome], path: Path, file: Path, given: Observation, dtype: str) -> None:
+def capture_reference(pipeline: Pipeline[StageOutput, Prompted, StageOutput], path: Path, file: Path, given: CapturedOutputs, dtype: str) -> None:
     """What the reference makes of the baseline's input and tokens, kept in `dtype`.
 
     From the decoded frames on: decoding has no reference but the other decoder.
@@ -70,9 +70,9 @@ def follow(pipeline: Pipeline[Outcome, Prompted, Outcome], path: Path, file: Pat
     arrays = {
         "preprocess": inputs.values(),
         "vision": features.values(),
-        "generate": pipeline.force(features, given.answer.tokens),
+        "generate": pipeline.teacher_forced_logits(features, given.answer.tokens),
         SWAPPED + "vision": pipeline.vision(_fed(inputs, theirs["preprocess"]))[0].values(),
-        SWAPPED + "generate": pipeline.force(_fed(features, theirs["vision"]), given.answer.tokens),
+        SWAPPED + "generate": pipeline.teacher_forced_logits(_fed(features, theirs["vision"]), given.answer.tokens),
     }
     _write(file, {name: values.to(getattr(torch, dtype)) for name, values in arrays.items()})
 
