@@ -20,8 +20,8 @@ compared, choices proven. 4: samples in a row. 5: traces in numbers. 6: windows 
 STAGES = ("load", "preprocess", "vision", "generate")
 Kind = Literal["first", "warmup", "timed", "blocked"]
 """The first call; runs until steady; runs in blocks, which count; runs of one variant after the other, which check the order."""
-Role = Literal["baseline", "optimized"]
-LETTERS: dict[Role, str] = {"baseline": "A", "optimized": "B"}
+Side = Literal["baseline", "optimized"]
+LETTERS: dict[Side, str] = {"baseline": "A", "optimized": "B"}
 """How the order of a block is written."""
 
 
@@ -173,7 +173,7 @@ class ThroughputRun:
             )
 
 
-def in_a_row(count: int, samples: int) -> list[int]:
+def cycled(count: int, samples: int) -> list[int]:
     """The samples of a stream: so many, out of a workload with `samples` of them.
 
     >>> in_a_row(5, 2)
@@ -404,8 +404,8 @@ class Plan:
     order: RunOrder
     blocks: int
     """The fewest that are run. With several samples, rounded up to the same number for each."""
-    starts: int
-    """Over how many starts of the workers they are spread. Where only one worker fits at a time, each block is a start."""
+    invocations: int
+    """How many times the workers are started over the session. Where only one worker fits at a time, once for each block."""
     precision: float | None
     """Half-width of the interval, relative, for which blocks are added. None to add none."""
     max_seconds: float
@@ -431,8 +431,8 @@ class Block:
 
     number: int
     sample: int
-    start: int
-    """Which start of the workers it ran on: processes of the same variant are not equally fast."""
+    invocation: int
+    """Which invocation of the workers it ran on: processes of the same variant are not equally fast."""
     order: str
     """`ABBA`: A is the baseline, B the optimized side."""
     disturbances: tuple[str, ...]
@@ -504,7 +504,7 @@ class SideResult:
         for run in self.timed():
             found.setdefault(run.sample, []).append(run.tokens)
         for stream in self.timed_throughput_runs():
-            for sample, tokens in zip(in_a_row(stream.samples, len(self.workload.samples)), stream.tokens, strict=True):
+            for sample, tokens in zip(cycled(stream.samples, len(self.workload.samples)), stream.tokens, strict=True):
                 found.setdefault(sample, []).append(tokens)
         return found
 
@@ -512,7 +512,7 @@ class SideResult:
         """What was done with which sample, in every timed run and stream."""
         found = [(run.sample, run.work) for run in self.timed()]
         for stream in self.timed_throughput_runs():
-            found += zip(in_a_row(stream.samples, len(self.workload.samples)), stream.work, strict=True)
+            found += zip(cycled(stream.samples, len(self.workload.samples)), stream.work, strict=True)
         return found
 
 
@@ -561,7 +561,7 @@ class Outputs:
 class Rules:
     """What was asked of the result: it decides on claims and on the exit code."""
 
-    smallest: dict[str, float]
+    noise_floors: dict[str, float]
     """Noise floor of the total, of each stage, and of the throughput if it was asked for, on this machine, relative, by `evbench
     selftest`. Empty if it was not measured."""
     fail_if: tuple[str, ...]
@@ -595,8 +595,8 @@ class Result:
         if missing := {side.session for side in self.variants().values()} - {session.started for session in self.sessions}:
             raise ValueError(f"no session of {', '.join(sorted(missing))}")
 
-    def variants(self) -> dict[Role, SideResult]:
-        sides: dict[Role, SideResult] = {"baseline": self.baseline}
+    def variants(self) -> dict[Side, SideResult]:
+        sides: dict[Side, SideResult] = {"baseline": self.baseline}
         if self.optimized is not None:
             sides["optimized"] = self.optimized
         return sides

@@ -13,6 +13,7 @@ from evbench import results
 from evbench.inputs import sample
 from evbench.results import (
     STAGES,
+    Activation,
     Block,
     Build,
     Check,
@@ -21,18 +22,17 @@ from evbench.results import (
     Memory,
     Outputs,
     Plan,
-    Activation,
     Result,
     Rules,
     Run,
     Sample,
     Section,
     Session,
+    SideResult,
     StageRun,
     ThroughputRun,
     Trace,
     Used,
-    SideResult,
     Work,
     Workload,
 )
@@ -168,8 +168,8 @@ def scaled(side: SideResult, factor: float) -> SideResult:
     return dataclasses.replace(side, runs=tuple(map(slower, side.runs)), streams=tuple(map(slower_stream, side.streams)))
 
 
-def make_session(blocks: int = 10, starts: int = 2, started: str = STARTED, machine: Machine = MACHINE, **plan: Any) -> Session:
-    made = tuple(Block(number, 0, number % starts, "ABBA", (), (), None) for number in range(blocks))
+def make_session(blocks: int = 10, invocations: int = 2, started: str = STARTED, machine: Machine = MACHINE, **plan: Any) -> Session:
+    made = tuple(Block(number, 0, number % invocations, "ABBA", (), (), None) for number in range(blocks))
     return Session(started, machine, dataclasses.replace(PLAN, **plan), 0, made, ())
 
 

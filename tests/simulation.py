@@ -13,29 +13,29 @@ from evbench.machine.conditions import Findings
 from evbench.results import (
     FORMAT,
     STAGES,
+    Activation,
     Build,
     Energy,
     Machine,
     Memory,
     Plan,
-    Activation,
     Result,
-    Role,
     Rules,
     Run,
     Sample,
+    Side,
     StageRun,
     ThroughputRun,
     Trace,
     Work,
     Workload,
 )
-from evbench.session.journal import JournalState, Journal, JournalHeader
+from evbench.session.journal import Journal, JournalHeader, JournalState
 from evbench.session.session import SessionConfig, SessionRunner
 from evbench.variants.choices import parse
-from evbench.worker.messages import TimedRunRequest, TraceSpec, ThroughputRequest
 from evbench.worker.capture_outputs import CapturedOutputs
 from evbench.worker.compile_counts import NOTHING
+from evbench.worker.messages import ThroughputRequest, TimedRunRequest, TraceSpec
 from tests.examples import GREEDY, PRESERVED, make_trace
 
 SECONDS = {"load": 0.1, "preprocess": 0.05, "vision": 0.08, "generate": 0.4}
@@ -79,14 +79,14 @@ class SimulatedMachine:
     """Turn -> graphs compiled in this run."""
     feeds_ahead: bool = True
     """Whether the optimized side loads while it computes."""
-    fingerprints: dict[Role, str] = field(default_factory=dict)
+    fingerprints: dict[Side, str] = field(default_factory=dict)
     """Of the weights, if they are not the same."""
     streamed: tuple[tuple[int, ...], ...] = ()
     """Tokens of the optimized side's streams, if not the usual ones."""
     said: list[str] = field(default_factory=list)
-    order: list[tuple[Role, str, int, bool]] = field(default_factory=list)
+    order: list[tuple[Side, str, int, bool]] = field(default_factory=list)
     """(role, kind, sample, barriers) of each run; of a stream, its length in the place of the sample."""
-    living: set[Role] = field(default_factory=set)
+    living: set[Side] = field(default_factory=set)
     most_living: int = 0
     starts: int = 0
 
@@ -97,14 +97,14 @@ class SimulatedMachine:
         self._of_sample: dict[int, float] = {}
 
     @contextmanager
-    def start(self, role: Role) -> Iterator[SimulatedWorker]:
-        self.living.add(role)
+    def start(self, side: Side) -> Iterator[SimulatedWorker]:
+        self.living.add(side)
         self.starts += 1
         self.most_living = max(self.most_living, len(self.living))
         try:
-            yield SimulatedWorker(self, role, math.exp(self._random.gauss(0, self.noise.processes)))
+            yield SimulatedWorker(self, side, math.exp(self._random.gauss(0, self.noise.processes)))
         finally:
-            self.living.discard(role)
+            self.living.discard(side)
 
     # Watch.
 
@@ -126,10 +126,10 @@ class SimulatedMachine:
     def say(self, text: str) -> None:
         self.said.append(text)
 
-    def run(self, role: Role, order: TimedRunRequest, slow: float = 1.0) -> Run:
+    def run(self, side: Side, order: TimedRunRequest, slow: float = 1.0) -> Run:
         place = order.place
-        self.order.append((role, place.kind, place.sample, order.barriers))
-        seconds = {stage: usual * self._factor(role, stage, place.sample) for stage, usual in SECONDS.items()}
+        self.order.append((side, place.kind, place.sample, order.stage_sync))
+        seconds = {stage: usual * self._factor(side, stage, place.sample) for stage, usual in SECONDS.items()}
         slow *= 1 + self.noise.drift * len(self.order) / 100
         if place.kind == "timed":
             slow *= 1 + self.noise.first_slot * (self._in_block < 2)
@@ -142,9 +142,9 @@ class SimulatedMachine:
             sample=place.sample,
             block=place.block,
             seconds=sum(stage.seconds for stage in stages.values()),
-            stages=stages if order.barriers else None,
-            prefill_seconds=0.1 if order.barriers else None,
-            decode_step_seconds=(0.01, 0.01) if order.barriers else None,
+            stages=stages if order.stage_sync else None,
+            prefill_seconds=0.1 if order.stage_sync else None,
+            decode_step_seconds=(0.01, 0.01) if order.stage_sync else None,
             compile_counts=NOTHING if place.turn not in self.compiles else type(NOTHING)(self.compiles[place.turn], 0, 0, 0),
             reserved=None,
             work=Work(new_tokens=3, stop="length"),
@@ -152,14 +152,14 @@ class SimulatedMachine:
             text="",
         )
 
-    def stream(self, role: Role, order: ThroughputRequest, slow: float) -> ThroughputRun:
+    def stream(self, side: Side, order: ThroughputRequest, slow: float) -> ThroughputRun:
         """The optimized side loads ahead, as far as its time suffices."""
-        self.order.append((role, "stream" if order.block is not None else "stream warm-up", order.samples, False))
+        self.order.append((side, "stream" if order.block is not None else "stream warm-up", order.samples, False))
         load, rest = (
-            sum(SECONDS[stage] * self._factor(role, stage, 0) for stage in stages) * order.samples * slow
+            sum(SECONDS[stage] * self._factor(side, stage, 0) for stage in stages) * order.samples * slow
             for stages in (STAGES[:1], STAGES[1:])
         )
-        waited = load if role == "baseline" or not self.feeds_ahead else load / order.samples
+        waited = load if side == "baseline" or not self.feeds_ahead else load / order.samples
         return ThroughputRun(
             turn=order.turn,
             block=order.block,
@@ -169,12 +169,12 @@ class SimulatedMachine:
             load_wait_seconds=waited,
             compile_counts=NOTHING if order.turn not in self.compiles else type(NOTHING)(self.compiles[order.turn], 0, 0, 0),
             work=(Work(new_tokens=3, stop="length"),) * order.samples,
-            tokens=self.streamed if role == "optimized" and self.streamed else ((1, 2, 3),) * order.samples,
+            tokens=self.streamed if side == "optimized" and self.streamed else ((1, 2, 3),) * order.samples,
         )
 
-    def _factor(self, role: Role, stage: str, sample: int) -> float:
+    def _factor(self, side: Side, stage: str, sample: int) -> float:
         noise = math.exp(self._random.gauss(0, self.noise.variation))
-        if role == "baseline":
+        if side == "baseline":
             return noise
         if sample not in self._of_sample:
             self._of_sample[sample] = math.exp(self._random.gauss(0, self.noise.samples))
@@ -184,19 +184,19 @@ class SimulatedMachine:
 @dataclass
 class SimulatedWorker:
     machine: SimulatedMachine
-    role: Role
+    side: Side
     slow: float
 
     def built(self) -> Build:
-        return Build(1.0, 10, self.machine.fingerprints.get(self.role, "ab"), 2, {}, 0)
+        return Build(1.0, 10, self.machine.fingerprints.get(self.side, "ab"), 2, {}, 0)
 
     def measure(self, order: TimedRunRequest) -> Run:
-        assert self.role in self.machine.living
-        return self.machine.run(self.role, order, self.slow)
+        assert self.side in self.machine.living
+        return self.machine.run(self.side, order, self.slow)
 
     def stream(self, order: ThroughputRequest) -> ThroughputRun:
-        assert self.role in self.machine.living
-        return self.machine.stream(self.role, order, self.slow)
+        assert self.side in self.machine.living
+        return self.machine.stream(self.side, order, self.slow)
 
     def prove(self) -> tuple[Activation, ...]:
         return (*(Activation(part, choice, True, "simulated") for part, choice in parse("baseline").choices().items()), GREEDY)
@@ -230,15 +230,24 @@ def opening(plan: Plan = PLAN, samples: int = 1, seed: int = 0) -> JournalHeader
     return JournalHeader(FORMAT, "2026-01-01T00:00:00Z", MACHINE, plan, seed, workloads, {}, ())
 
 
-def sit(machine: SimulatedMachine, journal: Journal, roles: tuple[Role, ...] = ("baseline", "optimized")) -> Result:
+def sit(machine: SimulatedMachine, journal: Journal, names: tuple[Side, ...] = ("baseline", "optimized")) -> Result:
     """A whole session on the simulated machine."""
-    variants = {role: parse("baseline") for role in roles}
+    variants = {side: parse("baseline") for side in names}
     sitting = SessionRunner(variants, journal, SessionConfig(machine.start, machine, machine, "", True, 0.0, lambda crew, answers: OUTPUTS))
     sitting.run(lambda: None, Path("nowhere"))
-    session, sides = sitting.results()
+    session, side_results = sitting.results()
     rules = Rules({}, (), (), False, ())
     return Result(
-        FORMAT, "0", session.started, "evbench compare", rules, (session,), sides["baseline"], sides.get("optimized"), sitting.outputs, ()
+        FORMAT,
+        "0",
+        session.started,
+        "evbench compare",
+        rules,
+        (session,),
+        side_results["baseline"],
+        side_results.get("optimized"),
+        sitting.outputs,
+        (),
     )
 
 

@@ -33,7 +33,7 @@ from tests.examples import MACHINE, make_result, make_session, make_side
 from tests.simulation import Noise, SimulatedMachine, simulate
 from tests.traces import stages
 
-QUICK = "--preset tiny --blocks 6 --starts 1 --warmup 5 --new-tokens 20 --trace-tokens 5"
+QUICK = "--preset tiny --blocks 6 --invocations 1 --warmup 5 --new-tokens 20 --trace-tokens 5"
 VERDICTS = (0, 3, 4, 6)
 """Exit codes of a comparison that was carried out, on a machine that may be busy with something else."""
 
@@ -100,7 +100,7 @@ def test_both_variants_say_the_same_and_did_the_same(session: Session) -> None:
     assert (result.format, result.evbench) == (results.FORMAT, __version__)
     baseline, optimized = result.baseline, result.optimized
     assert optimized is not None
-    answers = {run.tokens for side in (baseline, optimized) for run in side.runs}
+    answers = {run.tokens for measured in (baseline, optimized) for run in measured.runs}
     assert len(answers) == 1
     assert len(next(iter(answers))) == 20
     assert baseline.builds[0].weights_fingerprint == optimized.builds[0].weights_fingerprint
@@ -112,23 +112,25 @@ def test_both_variants_say_the_same_and_did_the_same(session: Session) -> None:
 def test_raw_runs_are_those_of_the_result_and_take_turns_in_blocks(session: Session) -> None:
     folder, _ = session
     result, happened = results.read(folder), journal.read(folder)
-    assert {role: tuple(runs) for role, runs in happened.runs.items()} == {role: side.runs for role, side in result.variants().items()}
-    runs = sorted(((run, role) for role, side in result.variants().items() for run in side.runs), key=lambda pair: pair[0].turn)
-    streams = [stream for side in result.variants().values() for stream in side.streams]
+    assert {side: tuple(runs) for side, runs in happened.runs.items()} == {
+        side: measured.runs for side, measured in result.variants().items()
+    }
+    runs = sorted(((run, side) for side, measured in result.variants().items() for run in measured.runs), key=lambda pair: pair[0].turn)
+    streams = [stream for measured in result.variants().values() for stream in measured.streams]
     assert sorted([run.turn for run, _ in runs] + [stream.turn for stream in streams]) == list(range(len(runs) + len(streams)))
-    assert [(role, run.kind) for run, role in runs[:2]] == [("baseline", "first"), ("optimized", "first")]
+    assert [(side, run.kind) for run, side in runs[:2]] == [("baseline", "first"), ("optimized", "first")]
     for block in result.sessions[0].blocks:
-        inside = [(role, run.stages is not None) for run, role in runs if run.block == block.number]
+        inside = [(side, run.stages is not None) for run, side in runs if run.block == block.number]
         assert inside == list(slots(block.order))
-    (compiled,) = {run.compile_counts.compiled for run, role in runs if role == "optimized" and run.kind == "first"}
+    (compiled,) = {run.compile_counts.compiled for run, side in runs if side == "optimized" and run.kind == "first"}
     assert compiled == 2, "vision and the decode step"
-    assert not any(run.compile_counts for run, role in runs if role == "baseline")
+    assert not any(run.compile_counts for run, side in runs if side == "baseline")
 
 
 @pytest.mark.slow
 def test_each_run_knows_its_first_token_and_its_further_ones(session: Session) -> None:
-    for side in results.read(session[0]).variants().values():
-        for run in side.runs:
+    for measured in results.read(session[0]).variants().values():
+        for run in measured.runs:
             if run.stages is None:
                 assert (run.prefill_seconds, run.decode_step_seconds) == (None, None)
                 continue
@@ -147,22 +149,22 @@ def test_samples_in_a_row_stand_beside_one_by_itself(session: Session) -> None:
     for told in ("Throughput, 4 samples in a row: ", "by itself (latency)", "waiting for that"):
         assert (told in done.stdout) == (asked == 4), told
     assert "feed in-turn -> ahead" in done.stdout or not asked
-    for role, side in result.variants().items():
-        assert side.streams == tuple(happened.streams.get(role, ()))
+    for side, measured in result.variants().items():
+        assert measured.streams == tuple(happened.streams.get(side, ()))
         rows = [None, *(block.number for block in result.sessions[0].blocks for _ in range(2))] if asked else []
-        assert [stream.block for stream in side.streams] == rows
-        assert len({*side.answers()[0]}) == 1
-        fed = {proof.choice: proof.active for proof in side.activations if proof.part == "feed"}
-        assert fed == {side.choices["feed"]: True}
+        assert [stream.block for stream in measured.streams] == rows
+        assert len({*measured.answers()[0]}) == 1
+        fed = {proof.choice: proof.active for proof in measured.activations if proof.part == "feed"}
+        assert fed == {measured.choices["feed"]: True}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("role", ["baseline", "optimized"])
-def test_the_trace_has_the_stages_as_named_ranges(session: Session, role: str) -> None:
-    file = session[0] / f"trace-{role}.json.gz"
+def test_the_trace_has_the_stages_as_named_ranges(session: Session, side: str) -> None:
+    file = session[0] / f"trace-{side}.json.gz"
     trace = chrome.read(file)
     timeline = Timeline(trace.events, file)
-    assert [trace.header["evbench"]["variant"], len(timeline.steps)] == [role, 4]
+    assert [trace.header["evbench"]["variant"], len(timeline.steps)] == [side, 4]
     assert trace.header["evbench"]["stamp"].startswith("COMPLETE")
     operators = [event for event in trace.events if event.get("cat") == "cpu_op"]
     for stage in ("preprocess", "vision", "generate"):
@@ -175,7 +177,7 @@ def test_both_traces_are_on_one_timeline(session: Session, file: str) -> None:
     folder, done = session
     assert file in done.stdout
     trace = chrome.read(folder / file)
-    assert {role: about["variant"] for role, about in trace.header["evbench"].items()} == {role: role for role in ("baseline", "optimized")}
+    assert {side: about["variant"] for side, about in trace.header["evbench"].items()} == {side: side for side in ("baseline", "optimized")}
     joined = [event for event in trace.events if event.get("cat") == "evbench" and event["ph"] in "sf"]
     assert [event["name"] for event in joined] == [stage for stage in STAGES for _ in "sf"]
     assert all(
@@ -280,7 +282,9 @@ def test_an_interrupt_keeps_what_ran_and_leaves_no_process(tmp_path: Path) -> No
 
 @pytest.mark.slow
 def test_after_a_killed_worker_and_after_an_interrupt_the_session_goes_on(tmp_path: Path) -> None:
-    asked = "run baseline --model eventgpt --preset tiny --device cpu --new-tokens 4 --blocks 16 --starts 1 --warmup 2 --trace-tokens 0"
+    asked = (
+        "run baseline --model eventgpt --preset tiny --device cpu --new-tokens 4 --blocks 16 --invocations 1 --warmup 2 --trace-tokens 0"
+    )
     asked += " --out out"
     raw = tmp_path / "out" / "runs.jsonl"
     with interruptible(asked, tmp_path) as running:
@@ -324,7 +328,7 @@ def test_where_only_one_worker_fits_they_alternate_and_the_result_says_so(tmp_pa
     (block,) = result.sessions[0].blocks
     assert block.order in ("AAAABBBB", "BBBBAAAA")
     # Later each is started once more, to see whether its choices are active and what it puts out.
-    turns = {role: [run.turn for run in side.runs if run.block == 0] for role, side in result.variants().items()}
+    turns = {side: [run.turn for run in measured.runs if run.block == 0] for side, measured in result.variants().items()}
     first, second = sorted(turns.values())
     assert max(first) < min(second), "one was ended before the other was started"
 
@@ -336,7 +340,7 @@ def test_several_samples_are_run_and_counted_as_samples(tmp_path: Path) -> None:
         for place, number in enumerate(order):
             (tmp_path / name / f"{place}.png").write_bytes((sample.EVENTS / f"{number}.png").read_bytes())
     asked = "compare --baseline baseline --optimized baseline+generate=static --model eventgpt --preset tiny --device cpu --new-tokens 12"
-    done = evbench(f"{asked} --events one --events two --blocks 3 --starts 1 --warmup 5 --trace-tokens 0 --out out", tmp_path)
+    done = evbench(f"{asked} --events one --events two --blocks 3 --invocations 1 --warmup 5 --trace-tokens 0 --out out", tmp_path)
     assert done.returncode in VERDICTS, done.stderr
     assert "2 samples; the first: one, 5 event images of 640x480" in done.stdout
     assert "identical in all runs of all 2 samples" in done.stdout
@@ -369,7 +373,7 @@ def test_two_sessions_do_not_measure_at_the_same_time(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_variant_against_itself_on_this_machine(tmp_path: Path) -> None:
-    asked = "selftest --model eventgpt --preset tiny --device cpu --new-tokens 4 --blocks 6 --starts 1 --repetitions 2 --warmup 5"
+    asked = "selftest --model eventgpt --preset tiny --device cpu --new-tokens 4 --blocks 6 --invocations 1 --repetitions 2 --warmup 5"
     asked += " --trace-tokens 0"
     done = evbench(f"{asked} --out out", tmp_path, XDG_STATE_HOME=str(tmp_path / "state"))
     assert done.returncode in (0, 6), done.stderr
@@ -378,7 +382,7 @@ def test_a_variant_against_itself_on_this_machine(tmp_path: Path) -> None:
     assert ("Passed: " in done.stdout) == (done.returncode == 0)
     blocks = [block for block in results.read(tmp_path / "out").sessions[0].blocks if not block.disturbances]
     assert len(blocks) >= 12 or done.returncode == 6
-    assert {block.start for block in blocks} >= {0, 1}, "each comparison has workers of its own"
+    assert {block.invocation for block in blocks} >= {0, 1}, "each comparison has workers of its own"
     assert not (tmp_path / "state").exists()
 
 
@@ -404,7 +408,7 @@ def test_noise_floors_are_kept_and_heeded(
     told = capsys.readouterr().out
     assert ("Passed: " in told) == (code == 0)
     assert ("**Passed: " in (tmp_path / "out" / "selftest.md").read_text()) == (code == 0)
-    assert (asked[0].plan.blocks, asked[0].plan.starts) == (12 * 12, 12 * 4)
+    assert (asked[0].plan.blocks, asked[0].plan.invocations) == (12 * 12, 12 * 4)
     (floor,) = json.loads((tmp_path / "evbench" / "noise-floors.json").read_text())
     assert floor["work"] == "video-llava tiny on cpu, 72 new tokens"
     assert set(floor["smallest"]) == {"total", *STAGES, "first token", "prefill", "further token"}
@@ -414,7 +418,7 @@ def test_noise_floors_are_kept_and_heeded(
 @pytest.mark.slow
 def test_a_planted_delay_is_found_in_its_stage(tmp_path: Path) -> None:
     """A large one: how small a delay can be found depends on how quiet a machine is (profiles/ has one of 2 %)."""
-    asked = "selftest --model eventgpt --preset tiny --device cpu --new-tokens 4 --blocks 8 --starts 1 --repetitions 1 --warmup 5"
+    asked = "selftest --model eventgpt --preset tiny --device cpu --new-tokens 4 --blocks 8 --invocations 1 --repetitions 1 --warmup 5"
     asked += " --plant vision:400%"
     assert "no share between 0 and 100 %" in evbench(asked, tmp_path).stderr
     done = evbench(asked.replace("400%", "99%") + " --out out", tmp_path, XDG_STATE_HOME=str(tmp_path))

@@ -46,12 +46,14 @@ class SimulatedComparisons:
         self.asked.append((name, asked.resume))
         simulated = SimulatedMachine(len(name), QUIET, self.faster.get(name, 1.0))
         here = machine.read(asked.device())
-        choices: dict[str, dict[str, str]] = {role: {"name": variant.name, **variant.choices()} for role, variant in asked.fresh.items()}
-        workloads: dict[str, Workload] = {role: workload for role, workload in asked.workloads.items()}
+        choices: dict[str, dict[str, str]] = {side: {"name": variant.name, **variant.choices()} for side, variant in asked.fresh.items()}
+        workloads: dict[str, Workload] = {side: workload for side, workload in asked.workloads.items()}
         opening = journal.JournalHeader(FORMAT, asked.created, here, asked.plan, 0, workloads, choices, ())
         with (journal.resume if asked.resume else journal.begin)(asked.folder, opening) as written:
             sitting = SessionRunner(
-                asked.fresh, written, SessionConfig(simulated.start, simulated, listener, "", asked.energy, 0.0, lambda crew, answers: OUTPUTS)
+                asked.fresh,
+                written,
+                SessionConfig(simulated.start, simulated, listener, "", asked.energy, 0.0, lambda crew, answers: OUTPUTS),
             )
             if name in self.ends:
                 written.ended(results.Block(0, 0, 0, "ABBA", (), (), None))
@@ -102,7 +104,7 @@ def asked_for(folder: Path, resume: bool = False, upper: str = "fast-pixels", le
         steps=verdict_ladder.plan(lower, top, "video", leave_one_out),
         workload=simulated_workload(),
         plan=replace(PLAN, trace_tokens=0),
-        smallest={},
+        noise_floors={},
         folder=folder,
         command="evbench ladder",
         resume=resume,
@@ -311,7 +313,7 @@ def test_the_command_tells_which_choice_pays_and_exits_with_the_whole(
 ) -> None:
     simulated.ends = ends
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-    monkeypatch.setattr(sys, "argv", ["evbench", *f"ladder --to fast-pixels {QUICK} --starts 1 --out {tmp_path}/out".split()])
+    monkeypatch.setattr(sys, "argv", ["evbench", *f"ladder --to fast-pixels {QUICK} --invocations 1 --out {tmp_path}/out".split()])
     with pytest.raises(SystemExit) as caught:
         main()
     assert caught.value.code == code
@@ -343,7 +345,7 @@ def test_too_few_blocks_are_told_before_anything_is_run(
 
 @pytest.mark.slow
 def test_a_ladder_on_this_machine_that_is_interrupted_and_loses_a_worker(tmp_path: Path) -> None:
-    asked = "ladder --from baseline --to fast-pixels --model eventgpt --preset tiny --device cpu --blocks 6 --starts 1 --new-tokens 4"
+    asked = "ladder --from baseline --to fast-pixels --model eventgpt --preset tiny --device cpu --blocks 6 --invocations 1 --new-tokens 4"
     asked += " --warmup 5 --trace-tokens 0 --out out"
     out = tmp_path / "out"
     with interruptible(asked, tmp_path) as running:
@@ -376,10 +378,10 @@ def test_a_ladder_on_this_machine_that_is_interrupted_and_loses_a_worker(tmp_pat
         assert rung.outcome.preserved == "pass"
         result = results.read(out / rung.step.folder)
         assert result.optimized is not None
-        for side, asked_for in ((result.baseline, rung.step.baseline), (result.optimized, rung.step.optimized)):
-            wanted = effective(asked_for, side.workload.kind)  # of what has no effect, another rung may have had another choice
-            assert {part: side.choices[part] for part in wanted} == wanted
-        assert all(proof.active for side in result.variants().values() for proof in side.activations)
+        for measured, asked_for in ((result.baseline, rung.step.baseline), (result.optimized, rung.step.optimized)):
+            wanted = effective(asked_for, measured.workload.kind)  # of what has no effect, another rung may have had another choice
+            assert {part: measured.choices[part] for part in wanted} == wanted
+        assert all(proof.active for measured in result.variants().values() for proof in measured.activations)
         assert (out / rung.step.folder / "report.md").exists()
     whole = next(rung.outcome for rung in rungs if rung.step.kind == "whole")
     assert whole is not None

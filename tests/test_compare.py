@@ -5,14 +5,14 @@ import dataclasses
 import pytest
 
 from evbench.errors import UserError
-from evbench.results import Result, Role, SideResult
+from evbench.results import Result, Side, SideResult
 from evbench.session import compare
 from tests.examples import MACHINE, make_result, make_session, make_side
 
 LATER = "2026-02-02T00:00:00Z"
 
 
-def sides(ours: Result, theirs: Result) -> dict[Role, tuple[Result, SideResult]]:
+def sides(ours: Result, theirs: Result) -> dict[Side, tuple[Result, SideResult]]:
     return {"baseline": (ours, ours.baseline), "optimized": (theirs, theirs.baseline)}
 
 
@@ -33,7 +33,7 @@ def test_two_sessions_that_bear_the_same_name_are_not_taken_for_one() -> None:
 def test_what_was_measured_before_is_judged_by_its_own_noise_floors() -> None:
     ours = make_result(smallest={"total": 0.02, "load": 0.1})
     theirs = later(rules=make_result(smallest={"total": 0.05}).rules)
-    assert compare.earlier(sides(ours, theirs), ()).smallest == {"total": 0.05, "load": 0.1}
+    assert compare.earlier(sides(ours, theirs), ()).noise_floors == {"total": 0.05, "load": 0.1}
 
 
 def test_sides_of_other_weights_are_refused() -> None:

@@ -11,7 +11,19 @@ import numpy.typing as npt
 import pytest
 
 from evbench.results import Check, Work
-from evbench.verdict.equivalence import ELEMENT, ROW, WHOLE, Finding, Seen, Sides, compare_sample, distance, first_divergence, merge, worst
+from evbench.verdict.equivalence import (
+    ELEMENT,
+    ROW,
+    WHOLE,
+    Finding,
+    SampleOutputs,
+    Seen,
+    compare_sample,
+    distance,
+    first_divergence,
+    merge,
+    worst,
+)
 
 Arrays = dict[str, npt.NDArray[Any]]
 QUANTUM = 0.015
@@ -50,21 +62,21 @@ def seen(arrays: Arrays, tokens: tuple[int, ...] = TOKENS, **fields: Any) -> See
     return dataclasses.replace(Seen(arrays, WORK, (1, 5, 6), tokens, QUANTUM), **fields)
 
 
-def sides(change: Callable[[Arrays], None] | None = None, **fields: Any) -> Sides:
+def sides(change: Callable[[Arrays], None] | None = None, **fields: Any) -> SampleOutputs:
     """Two sides that are equal within rounding, but for the change."""
     truth = exact()
     optimized = with_swapped({name: values.copy() for name, values in rounded(truth, 2).items()})
     if change is not None:
         change(optimized)
-    made = Sides(seen(rounded(truth, 1)), seen(rounded(truth, 1)), seen(optimized), with_swapped(truth), (), ())
+    made = SampleOutputs(seen(rounded(truth, 1)), seen(rounded(truth, 1)), seen(optimized), with_swapped(truth), (), ())
     return dataclasses.replace(made, **fields)
 
 
-def graded(given: Sides, dtype: str = "float32") -> dict[tuple[str, str, str], Finding]:
+def graded(given: SampleOutputs, dtype: str = "float32") -> dict[tuple[str, str, str], Finding]:
     return {(finding.stage, finding.fed, finding.rule): finding for finding in compare_sample(given, dtype)}
 
 
-def failing(given: Sides, dtype: str = "float32") -> set[tuple[str, str, str]]:
+def failing(given: SampleOutputs, dtype: str = "float32") -> set[tuple[str, str, str]]:
     return {key for key, finding in graded(given, dtype).items() if finding.grade == "fail"}
 
 
@@ -184,7 +196,7 @@ def test_decoders_may_differ_by_a_level_or_two(levels: int, grade: str) -> None:
 def test_event_images_may_not_differ_in_a_single_pixel() -> None:
     """They have no times, and no codec that loses something."""
 
-    def of_events(given: Sides) -> Sides:
+    def of_events(given: SampleOutputs) -> SampleOutputs:
         return dataclasses.replace(
             given, **{name: dataclasses.replace(getattr(given, name), work=UNTIMED) for name in ("baseline", "again", "optimized")}
         )
@@ -220,7 +232,7 @@ def test_a_feature_that_points_elsewhere_is_found_by_its_angle() -> None:
 # Tokens.
 
 
-def near_tie(gap: float) -> Sides:
+def near_tie(gap: float) -> SampleOutputs:
     """At position 2 the reference has word 3 by `gap` nats behind word 7, and the optimized side takes it."""
     truth = exact()
     truth["generate"][2, 3] = truth["generate"][2, 7] - gap
@@ -228,7 +240,7 @@ def near_tie(gap: float) -> Sides:
     for name in ("generate", "swapped/generate"):
         theirs[name] = theirs[name].copy()
         theirs[name][2, 3] = theirs[name][2, 7] + 1e-3
-    return Sides(seen(ours), seen(ours), seen(theirs, (4, 2, 3, 9, 9)), with_swapped(truth), (), ())
+    return SampleOutputs(seen(ours), seen(ours), seen(theirs, (4, 2, 3, 9, 9)), with_swapped(truth), (), ())
 
 
 @pytest.mark.parametrize(("gap", "grade"), [(0.0005, "warn"), (0.3, "warn"), (0.9, "fail")])

@@ -28,7 +28,7 @@ from evbench.pipelines import eventgpt, video_llava
 from evbench.pipelines.build import build
 from evbench.pipelines.generate import loops
 from evbench.pipelines.load import decoders, png, video
-from evbench.results import STAGES, Role, Workload
+from evbench.results import STAGES, Side, Workload
 from evbench.stages import run_stages
 from evbench.traces import chrome
 from evbench.variants.choices import CHOICES, EFFECT, KINDS, Variant, effective, parse
@@ -526,7 +526,7 @@ RECORDED = [
 
 
 @pytest.mark.parametrize(("folder", "side"), RECORDED)
-def test_traces_recorded_on_a_gpu_bear_the_signs_of_their_choices(folder: Path, side: Role) -> None:
+def test_traces_recorded_on_a_gpu_bear_the_signs_of_their_choices(folder: Path, side: Side) -> None:
     """Operations and kernels only: a trace holds no Python functions."""
     result = json.loads((folder / "result.json").read_text())[side]
     kind = results.read(folder).variants()[side].workload.kind

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 
 from evbench.errors import UserError
-from evbench.results import Memory, CompileCounts, ThroughputRun, Work
+from evbench.results import CompileCounts, Memory, ThroughputRun, Work
 from evbench.stages import BATCH, Generation, Mark
 from evbench.variants.choices import CHOICES
+from evbench.worker.compile_counts import NOTHING
 from evbench.worker.feed import CALLS_AHEAD, FEEDS, in_batches
 from evbench.worker.measure import HostStream, Instruments
-from evbench.worker.compile_counts import NOTHING
 from evbench.worker.stream import Streamed, answer_all, measure_stream
 
 PATIENCE = 20.0

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from evbench.errors import UserError
-from evbench.results import FORMAT, Result, Role, Run, ThroughputRun
+from evbench.results import FORMAT, Result, Run, Side, ThroughputRun
 from evbench.session import journal
 from evbench.session.journal import OPENING, RUNS, Journal, JournalHeader
 from evbench.worker.measure import RunPosition
-from evbench.worker.messages import TimedRunRequest, ThroughputRequest
+from evbench.worker.messages import ThroughputRequest, TimedRunRequest
 from tests.simulation import PLAN, Noise, SimulatedMachine, opening, sit
 
 SHORT = dataclasses.replace(PLAN, blocks=6)
@@ -31,15 +31,15 @@ class Dying(SimulatedMachine):
 
     lives = 40
 
-    def run(self, role: Role, order: TimedRunRequest, slow: float = 1.0) -> Run:
+    def run(self, side: Side, order: TimedRunRequest, slow: float = 1.0) -> Run:
         if len(self.order) == self.lives:
             raise Stopped
-        return super().run(role, order, slow)
+        return super().run(side, order, slow)
 
-    def stream(self, role: Role, order: ThroughputRequest, slow: float) -> ThroughputRun:
+    def stream(self, side: Side, order: ThroughputRequest, slow: float) -> ThroughputRun:
         if len(self.order) == self.lives:
             raise Stopped
-        return super().stream(role, order, slow)
+        return super().stream(side, order, slow)
 
 
 def interrupted(folder: Path, lives: int = 40) -> None:
@@ -60,8 +60,8 @@ def test_what_happened_survives_its_file(tmp_path: Path) -> None:
     with journal.begin(tmp_path / "out", ASKED) as written:
         result = sit(SimulatedMachine(1), written)
         assert journal.read(tmp_path / "out") == written.happened
-    assert {role: tuple(runs) for role, runs in written.happened.runs.items()} == {
-        role: side.runs for role, side in result.variants().items()
+    assert {side: tuple(runs) for side, runs in written.happened.runs.items()} == {
+        side: measured.runs for side, measured in result.variants().items()
     }
 
 
@@ -97,10 +97,10 @@ def test_an_interrupted_session_with_samples_in_a_row_goes_on(tmp_path: Path, li
     _, result = go_on(tmp_path / "out", IN_A_ROW)
     after = journal.read(tmp_path / "out")
     assert isinstance(result, Result)
-    for role, side in result.variants().items():
-        assert side.streams == tuple(after.streams[role])
-        assert [stream.block for stream in side.timed_throughput_runs()] == [block for block in range(6) for _ in range(2)]
-        turns = [*(run.turn for run in side.runs), *(stream.turn for stream in side.streams)]
+    for side, measured in result.variants().items():
+        assert measured.streams == tuple(after.streams[side])
+        assert [stream.block for stream in measured.timed_throughput_runs()] == [block for block in range(6) for _ in range(2)]
+        turns = [*(run.turn for run in measured.runs), *(stream.turn for stream in measured.streams)]
         assert len(turns) == len(set(turns)), "none is counted twice"
 
 
@@ -169,7 +169,7 @@ def test_other_options_or_another_machine_are_refused_with_both_values(tmp_path:
         (dataclasses.replace(ASKED, plan=dataclasses.replace(SHORT, blocks=9)), "plan.blocks 6 and 9"),
         (dataclasses.replace(ASKED, machine=dataclasses.replace(ASKED.machine, cpu="B")), "machine.cpu 'CPU' and 'B'"),
         (
-            dataclasses.replace(ASKED, workloads={role: dataclasses.replace(one, prompt="Who?") for role, one in ASKED.workloads.items()}),
+            dataclasses.replace(ASKED, workloads={side: dataclasses.replace(one, prompt="Who?") for side, one in ASKED.workloads.items()}),
             "workloads.baseline.prompt 'What[?]' and 'Who[?]'",
         ),
     ):

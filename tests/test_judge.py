@@ -9,7 +9,7 @@ import pytest
 
 from evbench.errors import UserError
 from evbench.report import comparison
-from evbench.results import STAGES, Block, Activation, Result, Run, Sample, Session, SideResult, Work
+from evbench.results import STAGES, Activation, Block, Result, Run, Sample, Session, SideResult, Work
 from evbench.verdict.blocks import half_width
 from evbench.verdict.judge import judge
 from evbench.verdict.judgement import EXIT_CODES, Judgement, Verdict
@@ -201,7 +201,7 @@ def test_the_parts_of_the_difference_add_up() -> None:
     parts = {part.name: part.seconds for part in judged.gain}
     assert parts["overlap of stages, barriers"] == pytest.approx(0.14)
     assert sum(part.share for part in judged.gain) == pytest.approx(1)
-    assert judged.barriers["optimized"] == pytest.approx(1.0)
+    assert judged.stage_sync["optimized"] == pytest.approx(1.0)
 
 
 def test_a_longer_preparation_is_paid_back_after_so_many_samples() -> None:
@@ -246,7 +246,7 @@ def test_two_groups_of_times_are_flagged() -> None:
     )
     side = make_side(*ours)
     runs = tuple(dataclasses.replace(run, seconds=run.seconds * (0.95 if run.block != 4 else 0.45)) for run in scaled(side, 1.0).runs)
-    judged = judge(make_result(dataclasses.replace(side, runs=runs), baseline=side, sessions=(make_session(starts=1),)))
+    judged = judge(make_result(dataclasses.replace(side, runs=runs), baseline=side, sessions=(make_session(invocations=1),)))
     assert "MULTIMODAL" in judged.flags
 
 
@@ -285,7 +285,7 @@ def test_outputs_come_before_demands() -> None:
     assert judge(make_result(other, targets=("video-llava.load<100s",))).exit_code == 5
 
 
-def in_a_row(factor: float, **rules: Any) -> Judgement:
+def cycled(factor: float, **rules: Any) -> Judgement:
     """Runs that are equally fast, and streams of the optimized side that take `factor` times as long."""
     side = with_streams(make_side())
     other = dataclasses.replace(side, streams=scaled(side, factor).streams)
@@ -302,7 +302,7 @@ def test_without_streams_nothing_is_said_of_throughput() -> None:
     [(0.5, Verdict.FASTER), (0.995, Verdict.SAME), (1.02, Verdict.SLOWER)],
 )
 def test_throughput_is_claimed_by_itself_and_the_verdict_stays_that_of_one_sample(factor: float, claim: Verdict) -> None:
-    judged = in_a_row(factor)
+    judged = cycled(factor)
     assert (judged.verdict, judged.exit_code) == (Verdict.SAME, 0)
     assert judged.throughput is not None
     assert judged.throughput.claim is claim
@@ -316,10 +316,10 @@ def test_throughput_is_claimed_by_itself_and_the_verdict_stays_that_of_one_sampl
 
 def test_the_smallest_throughput_that_is_claimed_is_that_of_the_total() -> None:
     for smallest in ({"total": 0.1}, {"throughput": 0.1}):
-        line = in_a_row(0.95, smallest=smallest).throughput
+        line = cycled(0.95, smallest=smallest).throughput
         assert line is not None
         assert (line.smallest, line.claim) == (0.1, Verdict.INCONCLUSIVE)
-    line = in_a_row(0.95, smallest={"load": 0.1}).throughput
+    line = cycled(0.95, smallest={"load": 0.1}).throughput
     assert line is not None
     assert line.claim is Verdict.FASTER
 

@@ -7,10 +7,10 @@ from typing import ClassVar
 
 import pytest
 
-from evbench.results import STAGES, Memory, CompileCounts, Work
+from evbench.results import STAGES, CompileCounts, Memory, Work
 from evbench.stages import Generation, Mark, run_stages
-from evbench.worker.measure import HostStream, Instruments, RunPosition, Stopwatch, measure
 from evbench.worker.compile_counts import NOTHING
+from evbench.worker.measure import HostStream, Instruments, RunPosition, Stopwatch, measure
 
 STAGE_NANOSECONDS = {"load": 5_000_000, "preprocess": 7_000_000, "vision": 11_000_000, "generate": 13_000_000}
 

@@ -8,25 +8,25 @@ from typing import Any
 
 import pytest
 
-from evbench.results import STAGES, Role
+from evbench.results import STAGES, Side
 from evbench.traces import chrome
 from evbench.traces.chrome import Event, Trace, nanoseconds, slices
 from evbench.traces.lanes import close_up
-from evbench.traces.merge import COMPARISON, Side, merge
+from evbench.traces.merge import COMPARISON, TraceSide, merge
 from evbench.traces.timeline import Timeline
 from tests.traces import arrow, call, kernel, launched, one, operation, stages
 
 H200 = Path(__file__).parent.parent / "profiles" / "h200" / "video-llava-small"
-ROLES: tuple[Role, ...] = ("baseline", "optimized")
+SIDES: tuple[Side, ...] = ("baseline", "optimized")
 TOLD = {stage: {"times as fast": "2.000"} for stage in STAGES}
 
 
-def side(events: list[Event], title: str) -> Side:
-    return Side(Trace({}, events), Timeline(events, title), title)
+def trace_side(events: list[Event], title: str) -> TraceSide:
+    return TraceSide(Trace({}, events), Timeline(events, title), title)
 
 
 def merged(aligned: bool, ours: list[Event], theirs: list[Event]) -> list[Event]:
-    return merge({"baseline": side(ours, "slow"), "optimized": side(theirs, "quick")}, TOLD, aligned).events
+    return merge({"baseline": trace_side(ours, "slow"), "optimized": trace_side(theirs, "quick")}, TOLD, aligned).events
 
 
 def slow() -> list[Event]:
@@ -157,21 +157,21 @@ def test_events_of_the_two_sides_do_not_know_each_other() -> None:
 @pytest.mark.parametrize("aligned", [False, True])
 def test_of_recorded_traces_nothing_is_dropped_and_nothing_goes_back(aligned: bool) -> None:
     sides = {}
-    for role in ROLES:
-        file = H200 / f"trace-{role}.json.gz"
+    for side in SIDES:
+        file = H200 / f"trace-{side}.json.gz"
         trace = chrome.read(file)
-        sides[role] = Side(trace, Timeline(trace.events, file), role)
+        sides[side] = TraceSide(trace, Timeline(trace.events, file), side)
     events = merge(sides, TOLD, aligned).events
     for kind in "XiCsf":
         own = sum(event["ph"] == kind for one_side in sides.values() for event in one_side.trace.events)
         assert sum(event["ph"] == kind and event["pid"] != COMPARISON for event in events) == own
     assert min(event["ts"] for event in events if "ts" in event) == 0
     assert all(event["dur"] >= 0 for event in slices(events))
-    for place, role in enumerate(ROLES, 1):
-        before = [event for event in sides[role].trace.events if event["ph"] == "X"]
+    for place, side in enumerate(SIDES, 1):
+        before = [event for event in sides[side].trace.events if event["ph"] == "X"]
         after = [event for event in slices(events) if event["pid"] // 1_000_000 == place]
         order = sorted(range(len(before)), key=lambda index: (before[index]["ts"], index))
-        host = [index for index in order if sides[role].timeline.cause(before[index]) is None]
+        host = [index for index in order if sides[side].timeline.cause(before[index]) is None]
         moved: list[Any] = [after[index]["ts"] - before[index]["ts"] for index in host]
         rounded = 2e-3  # each begins at a whole nanosecond
         assert all(later - earlier > -rounded for earlier, later in pairwise(moved)), "later events move as far or farther"

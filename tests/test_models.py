@@ -94,7 +94,7 @@ def test_where_the_interval_includes_1_no_difference_is_found_and_nothing_shared
 
 def test_the_other_order_gives_the_inverse() -> None:
     ours, theirs = account(make_models()), account(make_models(swapped=True))
-    assert ours.role("eventgpt") == "optimized" and theirs.role("eventgpt") == "baseline"
+    assert ours.side("eventgpt") == "optimized" and theirs.side("eventgpt") == "baseline"
     one, other = ours.total.interval, theirs.total.interval
     assert one is not None and other is not None
     assert one.ratio * other.ratio == pytest.approx(1) and one.low * other.high == pytest.approx(1, rel=0.01)
@@ -112,10 +112,10 @@ def test_the_score_is_of_each_model_against_its_own_captions() -> None:
 
 
 def test_a_whole_stage_over_its_tokens_is_not_the_time_of_a_token() -> None:
-    side = account(make_models(noise=0)).sides["baseline"]
-    assert side.mixed is not None and side.over_prompt is not None
-    assert side.mixed.ratio == pytest.approx(0.602 / 41 / 0.01)
-    assert side.over_prompt.ratio == pytest.approx(0.01 / (0.2 / 2076))
+    measured = account(make_models(noise=0)).sides["baseline"]
+    assert measured.mixed is not None and measured.over_prompt is not None
+    assert measured.mixed.ratio == pytest.approx(0.602 / 41 / 0.01)
+    assert measured.over_prompt.ratio == pytest.approx(0.01 / (0.2 / 2076))
 
 
 def test_answers_that_were_cut_off_are_counted() -> None:
@@ -124,8 +124,8 @@ def test_answers_that_were_cut_off_are_counted() -> None:
 
 
 def inactive(result: Result) -> Result:
-    side = replace(result.baseline, activations=(Activation("decode", "plain", False, "nothing was seen"),))
-    return replace(result, baseline=side)
+    measured = replace(result.baseline, activations=(Activation("decode", "plain", False, "nothing was seen"),))
+    return replace(result, baseline=measured)
 
 
 def test_what_disturbs_leaves_the_numbers_of_tokens_and_what_is_not_at_work_does_not() -> None:

@@ -24,8 +24,8 @@ from evbench.session.outputs import Expected, hold_against
 from evbench.variants.choices import REFERENCE, parse
 from evbench.verdict.equivalence import Finding, first_divergence, merge, worst
 from evbench.verdict.refusal import work_differences
+from evbench.worker.capture_outputs import CapturedOutputs, capture_outputs, capture_reference
 from evbench.worker.mutants import MUTANTS, Mutant
-from evbench.worker.capture_outputs import CapturedOutputs, capture_reference, capture_outputs
 from tests import raw_events
 from tests.examples import NOWHERE
 

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pytest
 from safetensors.numpy import save_file
 
-from evbench.results import Outputs, Role, Work
+from evbench.results import Outputs, Side, Work
 from evbench.session import outputs
 from evbench.session.outputs import Reference, choose
 from evbench.stages import Generation
@@ -41,8 +41,8 @@ class Theatre:
     tokens: tuple[int, ...] = TOKENS
     asked: list[str] = field(default_factory=list)
 
-    def worker(self, role: Role) -> _Player:
-        return _Player(self, role)
+    def worker(self, side: Side) -> _Player:
+        return _Player(self, side)
 
     def make_room(self) -> None:
         self.asked.append("room")
@@ -57,11 +57,11 @@ class Theatre:
 @dataclass
 class _Player:
     theatre: Theatre
-    role: Role
+    side: Side
 
     def capture_outputs(self, sample: int, file: Path, given: CapturedOutputs | None = None, swap: bool = False) -> CapturedOutputs:
-        self.theatre.asked.append(f"{self.role} {sample}{' given' if given else ''}{' swapped' if swap else ''}")
-        ours = self.role == "baseline"
+        self.theatre.asked.append(f"{self.side} {sample}{' given' if given else ''}{' swapped' if swap else ''}")
+        ours = self.side == "baseline"
         save_file(arrays(1e-6 if ours else self.theatre.error), file)
         return CapturedOutputs(file, Work(), (1,), Generation(TOKENS if ours else self.theatre.tokens, ""), 0.015)
 
@@ -117,7 +117,7 @@ def test_what_is_wrong_fails() -> None:
 
 
 def test_of_many_samples_some_are_compared_and_all_that_differ() -> None:
-    many: outputs.Answers = {role: {sample: {TOKENS} for sample in range(500)} for role in ("baseline", "optimized")}
+    many: outputs.Answers = {side: {sample: {TOKENS} for sample in range(500)} for side in ("baseline", "optimized")}
     chosen = choose(many)
     assert len(chosen) == outputs.MOST_SAMPLES
     assert chosen[0] == 0

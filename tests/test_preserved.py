@@ -9,7 +9,7 @@ import pytest
 
 from evbench.report import comparison
 from evbench.report.render import to_markdown
-from evbench.results import Outputs, Activation, Result
+from evbench.results import Activation, Outputs, Result
 from evbench.verdict.equivalence import OWN_ERROR
 from evbench.verdict.judge import judge
 from evbench.verdict.judgement import Verdict

@@ -50,9 +50,11 @@ def test_every_recorded_result_can_be_read_and_says_how_it_was_made(path: Path) 
     # Sums are rounded otherwise on another processor.
     assert json.loads(to_json(judge(result))) == json.loads(recorded, parse_float=lambda number: pytest.approx(float(number), rel=1e-12))
     happened = journal.read(path.parent)
-    assert {role: tuple(runs) for role, runs in happened.runs.items()} == {role: side.runs for role, side in result.variants().items()}
-    for side in result.variants().values():
-        assert side.trace is None or (path.parent / side.trace.file).exists()
+    assert {side: tuple(runs) for side, runs in happened.runs.items()} == {
+        side: measured.runs for side, measured in result.variants().items()
+    }
+    for measured in result.variants().values():
+        assert measured.trace is None or (path.parent / measured.trace.file).exists()
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "profiles").rglob("models.json")), ids=lambda path: path.parent.name)
@@ -65,4 +67,6 @@ def test_every_recorded_comparison_of_models_can_be_read_and_says_how_it_was_mad
     assert derived == json.loads(recorded, parse_float=lambda number: pytest.approx(float(number), rel=1e-12))
     for length, result in found.sessions.items():
         happened = journal.read(path.parent / length)
-        assert {role: tuple(runs) for role, runs in happened.runs.items()} == {role: side.runs for role, side in result.variants().items()}
+        assert {side: tuple(runs) for side, runs in happened.runs.items()} == {
+            side: measured.runs for side, measured in result.variants().items()
+        }

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from evbench.report import comparison, units
 from evbench.report.render import Report, printable, to_console, to_markdown
-from evbench.results import STAGES, Energy, Gpu, Memory, Activation, Sample, StageRun, SideResult, Work
+from evbench.results import STAGES, Activation, Energy, Gpu, Memory, Sample, SideResult, StageRun, Work
 from evbench.variants.choices import VARIANTS, parse
 from evbench.verdict.refusal import work_differences
 from tests.examples import (
@@ -96,7 +96,9 @@ def test_latency_and_throughput_are_told_apart() -> None:
     hidden = tuple(dataclasses.replace(stream, seconds=0.4, load_wait_seconds=0.01) for stream in side.streams)
 
     def feeding(side: SideResult, feed: str) -> SideResult:
-        return dataclasses.replace(side, choices={"feed": feed}, activations=(Activation("feed", feed, True, "stream: load: 2 x load"), GREEDY))
+        return dataclasses.replace(
+            side, choices={"feed": feed}, activations=(Activation("feed", feed, True, "stream: load: 2 x load"), GREEDY)
+        )
 
     other = feeding(dataclasses.replace(side, streams=hidden, variant="optimized"), "ahead")
     result = make_result(other, feeding(side, "in-turn"), sessions=(make_session(throughput=2),))

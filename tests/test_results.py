@@ -11,7 +11,7 @@ import pytest
 from evbench import results
 from evbench.encoding import to_json
 from evbench.errors import UserError
-from evbench.results import Memory, Sample, StageRun, SideResult, Work
+from evbench.results import Memory, Sample, SideResult, StageRun, Work
 from tests.examples import make_result, make_run, make_side, make_stream, with_streams
 
 

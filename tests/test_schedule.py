@@ -3,11 +3,11 @@ from __future__ import annotations
 import doctest
 from collections import Counter
 
-from evbench.results import RunOrder, Role
+from evbench.results import RunOrder, Side
 from evbench.session import schedule
 from evbench.session.schedule import pattern, slots
 
-BOTH: tuple[Role, Role] = ("baseline", "optimized")
+BOTH: tuple[Side, Side] = ("baseline", "optimized")
 
 
 def test_the_examples_in_docstrings_hold() -> None:
@@ -33,7 +33,7 @@ def test_both_sides_have_equally_many_runs_of_either_kind_in_every_pattern() -> 
 
 
 def test_neither_kind_of_run_is_always_first_after_the_other_side() -> None:
-    first = [barriers for (_, barriers) in list(slots("ABBA"))[::2]]
+    first = [stage_sync for (_, stage_sync) in list(slots("ABBA"))[::2]]
     assert first == [False, False, True, True]
 
 

@@ -15,7 +15,7 @@ from evbench.errors import UserError
 from evbench.machine import machine as this_machine
 from evbench.pipelines.checkpoints.folder import parameter_count
 from evbench.pipelines.checkpoints.presets import PRESETS
-from evbench.results import Energy, Outputs, Role, Run, Sample, Workload
+from evbench.results import Energy, Outputs, Run, Sample, Side, Workload
 from evbench.session import memory_fit
 from evbench.session import session as sessions
 from evbench.session.memory_fit import choose_order
@@ -39,7 +39,7 @@ from tests.simulation import (
 )
 
 QUIET = Noise(variation=0.005, drift=0, first_slot=0, outliers=0)
-ROLES: tuple[Role, Role] = ("baseline", "optimized")
+SIDES: tuple[Side, Side] = ("baseline", "optimized")
 
 
 def plan(**changes: Any) -> Any:
@@ -47,7 +47,7 @@ def plan(**changes: Any) -> Any:
 
 
 def kinds(machine: SimulatedMachine, kind: str) -> list[tuple[str, int, bool]]:
-    return [(role[0], sample, barriers) for role, found, sample, barriers in machine.order if found == kind]
+    return [(side[0], sample, stage_sync) for side, found, sample, stage_sync in machine.order if found == kind]
 
 
 def test_first_calls_warm_ups_blocks_and_what_comes_after_are_run_in_this_order() -> None:
@@ -56,12 +56,12 @@ def test_first_calls_warm_ups_blocks_and_what_comes_after_are_run_in_this_order(
     phases = list(dict.fromkeys(kind for _, kind, _, _ in machine.order))
     assert phases == ["first", "warmup", "timed", "blocked"]
     assert kinds(machine, "first") == [("b", 0, True), ("o", 0, True)]
-    assert Counter(role for role, _, _ in kinds(machine, "warmup")) == {"b": 5, "o": 5}
+    assert Counter(side for side, _, _ in kinds(machine, "warmup")) == {"b": 5, "o": 5}
     assert len(kinds(machine, "timed")) == 7 * 8
     assert kinds(machine, "blocked") == [("b", 0, False)] * 4 + [("o", 0, False)] * 4
     assert [block.number for block in result.sessions[0].blocks] == list(range(7))
     assert {block.order for block in result.sessions[0].blocks} == {"ABBA", "BAAB"}
-    turns = sorted(run.turn for side in result.variants().values() for run in side.runs)
+    turns = sorted(run.turn for measured in result.variants().values() for run in measured.runs)
     assert turns == list(range(len(machine.order)))
 
 
@@ -70,24 +70,29 @@ def test_behind_each_letter_of_a_block_samples_are_run_in_a_row() -> None:
     result = simulate(machine, plan(blocks=7, throughput=5), samples=2)
     phases = list(dict.fromkeys(kind for _, kind, _, _ in machine.order))
     assert phases == ["first", "warmup", "stream warm-up", "timed", "stream"]
-    in_blocks = [(role, kind) for role, kind, _, _ in machine.order if kind in ("timed", "stream")]
+    in_blocks = [(side, kind) for side, kind, _, _ in machine.order if kind in ("timed", "stream")]
     for block in result.sessions[0].blocks:
-        roles: dict[str, Role] = {"A": "baseline", "B": "optimized"}
-        expected = [(roles[letter], kind) for letter in block.order for kind in ("timed", "timed", "stream")]
+        sides: dict[str, Side] = {"A": "baseline", "B": "optimized"}
+        expected = [(sides[letter], kind) for letter in block.order for kind in ("timed", "timed", "stream")]
         assert [in_blocks.pop(0) for _ in expected] == expected
-    for side in result.variants().values():
-        assert [stream.block for stream in side.streams] == [None, *(block for block in range(8) for _ in range(2))]
-        assert {stream.samples for stream in side.streams} == {5}
-    sides = result.variants().values()
-    turns = sorted([*(run.turn for side in sides for run in side.runs), *(stream.turn for side in sides for stream in side.streams)])
+    for measured in result.variants().values():
+        assert [stream.block for stream in measured.streams] == [None, *(block for block in range(8) for _ in range(2))]
+        assert {stream.samples for stream in measured.streams} == {5}
+    side_results = result.variants().values()
+    turns = sorted(
+        [
+            *(run.turn for measured in side_results for run in measured.runs),
+            *(stream.turn for measured in side_results for stream in measured.streams),
+        ]
+    )
     assert turns == list(range(len(machine.order)))
     assert result.sessions[0].plan.throughput == 5
 
 
 def test_each_start_of_a_worker_has_a_warm_up_of_its_feed() -> None:
     result = simulate(SimulatedMachine(1, QUIET), plan(order="reload", blocks=2, throughput=2))
-    for side in result.variants().values():
-        assert [stream.block for stream in side.streams][:10] == [None, 0, 0, 0, 0, None, 1, 1, 1, 1]
+    for measured in result.variants().values():
+        assert [stream.block for stream in measured.streams][:10] == [None, 0, 0, 0, 0, None, 1, 1, 1, 1]
     alone = sit(SimulatedMachine(1, QUIET), MemoryJournal(opening(plan(blocks=6, throughput=2))), ("baseline",))
     assert [stream.block for stream in alone.baseline.streams] == [None, *(block for block in range(6) for _ in range(2))]
     assert judge(alone).verdict is None
@@ -112,7 +117,7 @@ def test_answers_in_a_row_are_compared_like_others() -> None:
 
     journal = MemoryJournal(opening(plan(throughput=3), 2))
     sitting = SessionRunner(
-        {role: parse("baseline") for role in ROLES},
+        {side: parse("baseline") for side in SIDES},
         journal,
         SessionConfig(machine.start, machine, machine, "", True, 0.0, compare_outputs),
     )
@@ -125,11 +130,13 @@ def test_answers_in_a_row_are_compared_like_others() -> None:
 def test_energy_is_measured_on_a_gpu_where_it_is_wanted(device: str, wanted: bool, measured: bool) -> None:
     machine = SimulatedMachine(1, QUIET)
     begun = opening(plan())
-    asked: dict[str, Workload] = dict.fromkeys(ROLES, dataclasses.replace(simulated_workload(), device=device))
+    asked: dict[str, Workload] = dict.fromkeys(SIDES, dataclasses.replace(simulated_workload(), device=device))
     setting = SessionConfig(machine.start, machine, machine, "", wanted, 5.0, lambda crew, answers: OUTPUTS)
-    sitting = SessionRunner({role: parse("baseline") for role in ROLES}, MemoryJournal(dataclasses.replace(begun, workloads=asked)), setting)
+    sitting = SessionRunner(
+        {side: parse("baseline") for side in SIDES}, MemoryJournal(dataclasses.replace(begun, workloads=asked)), setting
+    )
     sitting.run(lambda: None, Path("nowhere"))
-    energies = [side.energy for side in sitting.results()[1].values()]
+    energies = [measured.energy for measured in sitting.results()[1].values()]
     assert energies == [Energy(10, ENERGY_SECONDS, 200.0, 200.0, 5.0) if measured else None] * 2
 
 
@@ -142,15 +149,15 @@ def test_both_workers_live_and_each_is_started_once() -> None:
 
 def test_blocks_are_spread_over_starts_of_both_workers() -> None:
     machine = SimulatedMachine(1, QUIET, disturbed=(3,))
-    result = simulate(machine, plan(blocks=12, starts=4))
-    starts = [block.start for block in result.sessions[0].blocks]
-    assert starts == [0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 3, 3, 3], "a disturbed block is run again on the same start"
+    result = simulate(machine, plan(blocks=12, invocations=4))
+    invocations = [block.invocation for block in result.sessions[0].blocks]
+    assert invocations == [0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 3, 3, 3], "a disturbed block is run again on the same start"
     assert (machine.most_living, machine.starts) == (2, 8)
-    assert all(len(side.builds) == 4 for side in result.variants().values())
+    assert all(len(measured.builds) == 4 for measured in result.variants().values())
     assert len([run for run in result.baseline.runs if run.kind == "first"]) == 4
     assert "ONE_START" not in judge(result).flags
-    more = simulate(SimulatedMachine(1), plan(blocks=12, starts=4, precision=0.005)).sessions[0].blocks
-    assert max(block.start for block in more) == (len(more) - 1) // 3, "blocks that are added have starts of their own"
+    more = simulate(SimulatedMachine(1), plan(blocks=12, invocations=4, precision=0.005)).sessions[0].blocks
+    assert max(block.invocation for block in more) == (len(more) - 1) // 3, "blocks that are added have starts of their own"
 
 
 def test_where_only_one_fits_each_block_starts_both_anew() -> None:
@@ -159,7 +166,7 @@ def test_where_only_one_fits_each_block_starts_both_anew() -> None:
     assert machine.most_living == 1
     assert machine.starts == 12 + 2, "and once more to see whether their choices are active"
     assert {block.order for block in result.sessions[0].blocks} == {"AAAABBBB", "BBBBAAAA"}
-    assert all(len(side.builds) == 6 + 1 for side in result.variants().values())
+    assert all(len(measured.builds) == 6 + 1 for measured in result.variants().values())
     judged = judge(result)
     assert "ORDER=RELOAD" in judged.flags
     assert judged.total.interval is not None
@@ -174,7 +181,7 @@ def test_every_sample_has_the_same_number_of_blocks_and_each_shape_a_warm_up() -
     asked = opening(PLAN, 3)
     tall = Sample("tall.mp4", "t", 8, 6)
     higher = dataclasses.replace(asked.workloads["baseline"], samples=(*asked.workloads["baseline"].samples[:2], tall))
-    asked = dataclasses.replace(asked, workloads=dict.fromkeys(ROLES, higher))
+    asked = dataclasses.replace(asked, workloads=dict.fromkeys(SIDES, higher))
     machine = SimulatedMachine(1, QUIET)
     sit(machine, MemoryJournal(asked))
     assert Counter(kinds(machine, "warmup")) == {("b", 0, True): 5, ("o", 0, True): 5, ("b", 2, True): 5, ("o", 2, True): 5}
@@ -189,7 +196,7 @@ def of_two_models(machine: SimulatedMachine, samples: tuple[Sample, ...], other:
     }
     journal = MemoryJournal(dataclasses.replace(opening(PLAN), workloads=workloads))
     return SessionRunner(
-        {role: parse("baseline") for role in ROLES},
+        {side: parse("baseline") for side in SIDES},
         journal,
         SessionConfig(machine.start, machine, machine, "", True, 0.0, None),
     )
@@ -200,17 +207,17 @@ def test_two_models_have_a_workload_each_and_weights_of_their_own() -> None:
     clips, events = (tuple(Sample(f"{name}{place}", name, 4, 6) for place in range(2)) for name in ("clip", "events"))
     sitting = of_two_models(machine, clips, events)
     sitting.run(lambda: None, Path("nowhere"))
-    session, sides = sitting.results()
-    assert [side.workload.model for side in sides.values()] == ["video-llava", "eventgpt"]
-    assert [side.workload.samples for side in sides.values()] == [clips, events]
-    assert sitting.outputs is None and all(side.activations for side in sides.values())
+    session, side_results = sitting.results()
+    assert [measured.workload.model for measured in side_results.values()] == ["video-llava", "eventgpt"]
+    assert [measured.workload.samples for measured in side_results.values()] == [clips, events]
+    assert sitting.outputs is None and all(measured.activations for measured in side_results.values())
     assert Counter(block.sample for block in session.blocks) == {0: 5, 1: 5}
     assert {sample for _, sample, _ in kinds(machine, "warmup")} == {0}
 
     wider = (clips[0], dataclasses.replace(clips[1], width=8))
     machine = SimulatedMachine(1, QUIET)
     of_two_models(machine, wider, events).run(lambda: None, Path("nowhere"))
-    assert {(role, sample) for role, sample, _ in kinds(machine, "warmup")} == {(role, sample) for role in "bo" for sample in (0, 1)}
+    assert {(side, sample) for side, sample, _ in kinds(machine, "warmup")} == {(side, sample) for side in "bo" for sample in (0, 1)}
 
 
 def test_one_model_with_two_weights_is_refused() -> None:
@@ -242,12 +249,12 @@ def test_a_second_interrupt_while_one_worker_ends_does_not_leave_the_other_behin
 
     class Impatient(SimulatedMachine):
         @contextmanager
-        def start(self, role: Role) -> Iterator[SimulatedWorker]:
+        def start(self, side: Side) -> Iterator[SimulatedWorker]:
             try:
-                with machine.start(role) as worker:
+                with machine.start(side) as worker:
                     yield worker
             finally:
-                ended.append(role)
+                ended.append(side)
                 if len(ended) == 1:
                     raise KeyboardInterrupt
 
@@ -292,7 +299,7 @@ def test_blocks_are_added_until_the_interval_is_narrow() -> None:
 
 def test_no_block_is_added_after_the_time_is_over() -> None:
     result = simulate(SimulatedMachine(1), plan(precision=0.0001, max_seconds=100.0))
-    spent = sum(run.seconds for side in result.variants().values() for run in side.timed())
+    spent = sum(run.seconds for measured in result.variants().values() for run in measured.timed())
     assert 100 <= spent < 120
     assert len(simulate(SimulatedMachine(1), plan(precision=0.0001, max_seconds=0.0)).sessions[0].blocks) == 10
     fewer = simulate(SimulatedMachine(1), plan(precision=0.0001, max_seconds=100.0, throughput=4))
@@ -313,7 +320,7 @@ def test_what_the_blocks_can_see_is_said_before_they_are_run() -> None:
 def test_a_warm_up_that_does_not_become_steady_is_given_up_and_told() -> None:
     machine = SimulatedMachine(1, QUIET, compiles={turn: 1 for turn in range(40)})
     result = simulate(machine, plan(warmup_runs=8))
-    assert Counter(role for role, _, _ in kinds(machine, "warmup")) == {"b": 8, "o": 8}
+    assert Counter(side for side, _, _ in kinds(machine, "warmup")) == {"b": 8, "o": 8}
     assert result.baseline.unsteady == ("something was still compiled or captured",)
     assert "NOT_STEADY" in judge(result).flags
     machine = SimulatedMachine(1, QUIET)

@@ -16,7 +16,7 @@ from evbench.report.models import EQUAL, LENGTHS, OWN, describe, statements
 from evbench.report.render import to_markdown
 from evbench.results import Result
 from evbench.session import compare, journal, models
-from evbench.session.models import ModelsRequest, Models, carry_out, read
+from evbench.session.models import Models, ModelsRequest, carry_out, read
 from evbench.session.session import ProgressListener
 from evbench.variants.choices import parse
 from tests.command import evbench, interruptible, refused, wait_for
@@ -267,7 +267,9 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.slow
 def test_on_this_machine_both_models_run_are_interrupted_and_go_on(scenes: Path) -> None:
-    asked = f"{COMMAND} --data set --preset tiny --device cpu --blocks 2 --starts 1 --warmup 1 --new-tokens 6 --most-tokens 8 --out out"
+    asked = (
+        f"{COMMAND} --data set --preset tiny --device cpu --blocks 2 --invocations 1 --warmup 1 --new-tokens 6 --most-tokens 8 --out out"
+    )
     out = scenes / "out"
     with interruptible(asked, scenes) as running:
         first, second = (out / name / "runs.jsonl" for name in LENGTHS)

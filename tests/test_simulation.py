@@ -8,7 +8,7 @@ from collections import Counter
 
 import pytest
 
-from evbench.results import STAGES, Delay, Role
+from evbench.results import STAGES, Delay, Side
 from evbench.session import schedule
 from evbench.verdict.judge import judge
 from evbench.verdict.judgement import Judgement, Verdict
@@ -53,12 +53,12 @@ def test_a_fixed_order_finds_differences_that_are_not_there(fixed: str, monkeypa
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("starts", [1, 3, 4, 6])
-def test_two_processes_of_a_variant_that_differ_for_life_are_not_taken_for_two_variants(starts: int) -> None:
+@pytest.mark.parametrize("invocations", [1, 3, 4, 6])
+def test_two_processes_of_a_variant_that_differ_for_life_are_not_taken_for_two_variants(invocations: int) -> None:
     """Blocks on one pair of workers all show its difference, and their interval nothing of the next pair's."""
-    plan = dataclasses.replace(PLAN, blocks=12, starts=starts)
+    plan = dataclasses.replace(PLAN, blocks=12, invocations=invocations)
     found = [finds_a_difference(compare(seed, noise=Noise(processes=0.02), plan=plan)) for seed in range(300)]
-    if starts == 1:
+    if invocations == 1:
         assert sum(found) > 0.5 * 300
         assert "ONE_START" in compare(0, plan=plan).flags
     else:
@@ -90,14 +90,14 @@ def test_the_interval_contains_the_truth_also_if_blocks_are_added_until_it_is_na
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("blocks", "samples", "starts"), [(10, 1, 1), (12, 1, 4), (8, 4, 1)])
-def test_the_smallest_effect_that_is_foretold_is_seen_as_often_as_promised(blocks: int, samples: int, starts: int) -> None:
+@pytest.mark.parametrize(("blocks", "samples", "invocations"), [(10, 1, 1), (12, 1, 4), (8, 4, 1)])
+def test_the_smallest_effect_that_is_foretold_is_seen_as_often_as_promised(blocks: int, samples: int, invocations: int) -> None:
     quiet = Noise(variation=0.02, drift=0, first_slot=0, outliers=0)
     # A run's four stages vary one by one, and the sum of them less than each.
     total = math.hypot(0.1, 0.05, 0.08, 0.4) / (0.1 + 0.05 + 0.08 + 0.4) * 0.02
-    effect = smallest_effect(total, blocks, samples, starts)
+    effect = smallest_effect(total, blocks, samples, invocations)
     assert effect is not None
-    plan = dataclasses.replace(PLAN, blocks=blocks, starts=starts)
+    plan = dataclasses.replace(PLAN, blocks=blocks, invocations=invocations)
     found = sum(finds_a_difference(compare(seed, 1 + effect, quiet, plan, samples)) for seed in range(300))
     assert 0.72 * 300 <= found <= 0.88 * 300
 
@@ -121,7 +121,7 @@ def test_a_planted_delay_is_told_only_if_it_is_found_where_it_was_planted() -> N
         return find_planted(look_for_planted(judge(simulate(SimulatedMachine(5, slower_stages=slower), plan))), delay)
 
     assert told({"vision": 1.02}) == (True, "the delay of 2.0% was found in vision and in no other stage")
-    assert told({}) == (False, "the delay of 2.0% in vision was not found; more --blocks and --starts see less")
+    assert told({}) == (False, "the delay of 2.0% in vision was not found; more --blocks and --invocations see less")
     assert told({"load": 1.02}) == (False, "a delay of 2.0% was planted in vision, and a difference was found in load")
     assert told({"load": 1.02, "vision": 1.02})[1].endswith("found in load and vision")
     assert not told({"vision": 1 / 1.02})[0], "faster is no delay"
@@ -185,7 +185,7 @@ def test_throughput_is_rarely_found_to_differ_from_itself() -> None:
 
 
 def test_the_same_seed_gives_the_same_order_and_another_seed_another() -> None:
-    roles: tuple[Role, Role] = ("baseline", "optimized")
-    orders = [[schedule.pattern(roles, "in turn", seed, block) for block in range(40)] for seed in (1, 1, 2)]
+    sides: tuple[Side, Side] = ("baseline", "optimized")
+    orders = [[schedule.pattern(sides, "in turn", seed, block) for block in range(40)] for seed in (1, 1, 2)]
     assert orders[0] == orders[1] != orders[2]
     assert set(orders[0]) == {"ABBA", "BAAB"}

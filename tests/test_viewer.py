@@ -11,9 +11,9 @@ import pytest
 
 from evbench import results
 from evbench.report import comparison
-from evbench.results import STAGES, Role
+from evbench.results import STAGES, Side
 from evbench.traces import chrome
-from evbench.traces.merge import Side, merge
+from evbench.traces.merge import TraceSide, merge
 from evbench.traces.timeline import Timeline
 from tests.perfetto import browser_path, chromium, opened
 from tests.traces import profile_tiny
@@ -42,24 +42,24 @@ def browser() -> Iterator[Any]:
         yield found
 
 
-ROLES: tuple[Role, ...] = ("baseline", "optimized")
+SIDES: tuple[Side, ...] = ("baseline", "optimized")
 
 
 @pytest.fixture(scope="module")
-def recorded_here(tmp_path_factory: pytest.TempPathFactory) -> dict[Role, Path]:
+def recorded_here(tmp_path_factory: pytest.TempPathFactory) -> dict[Side, Path]:
     folder = tmp_path_factory.mktemp("recorded")
-    files = {role: folder / f"{role}.json.gz" for role in ROLES}
-    for role, file in files.items():
-        profile_tiny(role, file)
+    files = {side: folder / f"{side}.json.gz" for side in SIDES}
+    for side, file in files.items():
+        profile_tiny(side, file)
     return files
 
 
 @pytest.fixture(scope="module", params=["cpu", *RECORDED])
-def traces(request: pytest.FixtureRequest, recorded_here: dict[Role, Path], tmp_path_factory: pytest.TempPathFactory) -> Traces:
+def traces(request: pytest.FixtureRequest, recorded_here: dict[Side, Path], tmp_path_factory: pytest.TempPathFactory) -> Traces:
     folder = tmp_path_factory.mktemp("traces")
-    files = recorded_here if request.param == "cpu" else {role: H200 / request.param / f"trace-{role}.json.gz" for role in ROLES}
-    read = {role: chrome.read(file) for role, file in files.items()}
-    sides = {role: Side(read[role], Timeline(read[role].events, files[role]), role) for role in ROLES}
+    files = recorded_here if request.param == "cpu" else {side: H200 / request.param / f"trace-{side}.json.gz" for side in SIDES}
+    read = {side: chrome.read(file) for side, file in files.items()}
+    sides = {side: TraceSide(read[side], Timeline(read[side].events, files[side]), side) for side in SIDES}
     told = comparison.of_stages(results.read(H200 / RECORDED[0]))
     merged = Traces(files["baseline"], folder / "as-it-ran.json.gz", folder / "aligned.json.gz")
     chrome.write(merge(sides, told, aligned=False), merged.as_it_ran)
@@ -119,7 +119,7 @@ def test_stages_of_both_sides_begin_at_the_same_place(browser: Any, traces: Trac
     assert all(row["apart"] <= 1 and row["ratio"] and row["outputs"] and row["around"] for row in joined)
 
 
-def test_curves_are_there(browser: Any, recorded_here: dict[Role, Path]) -> None:
+def test_curves_are_there(browser: Any, recorded_here: dict[Side, Path]) -> None:
     with opened(browser, recorded_here["baseline"]) as viewer:
         curves = {
             row["name"]: row

@@ -15,7 +15,7 @@ from evbench.results import Delay, Kind, Run, Sample, Workload
 from evbench.variants.choices import parse
 from evbench.worker.client import Worker, WorkerDied, WorkerGaveUp
 from evbench.worker.measure import RunPosition
-from evbench.worker.messages import BuildRequest, TimedRunRequest, TraceSpec, ThroughputRequest
+from evbench.worker.messages import BuildRequest, ThroughputRequest, TimedRunRequest, TraceSpec
 
 
 def small(**changes: Any) -> Workload:
@@ -37,8 +37,8 @@ def small(**changes: Any) -> Workload:
     return workload.describe(**(options | changes))
 
 
-def order(kind: Kind, turn: int, *, barriers: bool = True) -> TimedRunRequest:
-    return TimedRunRequest(RunPosition(kind, turn, 0, None), barriers, cold_file=False)
+def order(kind: Kind, turn: int, *, stage_sync: bool = True) -> TimedRunRequest:
+    return TimedRunRequest(RunPosition(kind, turn, 0, None), stage_sync, cold_file=False)
 
 
 @pytest.fixture

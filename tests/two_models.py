@@ -16,13 +16,13 @@ from evbench.results import (
     EventWindow,
     Memory,
     Result,
-    Role,
     Rules,
     Run,
     Sample,
     Session,
-    StageRun,
+    Side,
     SideResult,
+    StageRun,
     Work,
     Workload,
 )
@@ -88,10 +88,10 @@ def runs(model: Model, asked: Workload, noise: float, seed: int) -> tuple[Run, .
         stop = model.stop if asked.stop_at_end else "length"
         work = dataclasses.replace(model.work, new_tokens=tokens, stop=stop)
         text = sample.caption if model.right and sample.caption else "no caption"
-        barriers = Run("timed", len(made), scene, scene, sum(taken.values()) * factor, stages, model.prefill * factor,
+        stage_sync = Run("timed", len(made), scene, scene, sum(taken.values()) * factor, stages, model.prefill * factor,
                        (model.token * factor,) * (tokens - 1), NOTHING, None, work, tuple(range(tokens)), text)  # fmt: skip
         free = (sum(taken.values()) - model.saved) * factor
-        made += [barriers, dataclasses.replace(barriers, seconds=free, stages=None, prefill_seconds=None, decode_step_seconds=None)]
+        made += [stage_sync, dataclasses.replace(stage_sync, seconds=free, stages=None, prefill_seconds=None, decode_step_seconds=None)]
     return tuple(made)
 
 
@@ -117,7 +117,7 @@ def make_models(
         made.append(SideResult("baseline", {"decode": "plain"}, asked, STARTED, (build,), (), (first, *done), (), None, None, (GREEDY,)))
     blocks = tuple(Block(place, place, 0, "ABBA", ("it was busy",) if place < disturbed else (), (), None) for place in range(scenes))
     session = Session(STARTED, MACHINE, PLAN, 0, blocks, ())
-    sides: dict[Role, SideResult] = dict(zip(("baseline", "optimized"), reversed(made) if swapped else made, strict=True))
+    sides: dict[Side, SideResult] = dict(zip(("baseline", "optimized"), reversed(made) if swapped else made, strict=True))
     return Result(
         FORMAT, "0", STARTED, "evbench compare-models", Rules({}, (), (), False, ()), (session,), sides["baseline"], sides["optimized"],
         None, ())  # fmt: skip

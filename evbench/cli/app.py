@@ -17,7 +17,7 @@ from evbench.cli.console import ProgressLines, complain, show_progress
 from evbench.cli.options import Options
 from evbench.errors import UserError
 from evbench.machine import machine
-from evbench.results import Plan, Result, Role, Workload
+from evbench.results import Plan, Result, Side, Workload
 from evbench.session import compare
 from evbench.variants import choices
 from evbench.variants.choices import Variant
@@ -56,7 +56,7 @@ app = typer.Typer(
 )
 
 
-def _plan(fresh: dict[Role, Variant], asked: Workload, options: Options) -> Plan:
+def _plan(fresh: dict[Side, Variant], asked: Workload, options: Options) -> Plan:
     """Raises UserError if a variant lacks something here, or the weights cannot fit."""
     for variant in fresh.values():
         machine.require(variant, asked.kind, asked.device)
@@ -114,7 +114,19 @@ def _how_to_go_on(folder: Path) -> str:
 
 
 EVENT_OPTIONS = ("event_window", "event_limit", "event_size")
-MEASURING = ("blocks", "starts", "precision", "max_time", "warmup", "order", "cold_files", "cold_compile", "throughput", "target", "resume")
+MEASURING = (
+    "blocks",
+    "invocations",
+    "precision",
+    "max_time",
+    "warmup",
+    "order",
+    "cold_files",
+    "cold_compile",
+    "throughput",
+    "target",
+    "resume",
+)
 """Options of commands that time something."""
 
 

@@ -17,7 +17,7 @@ from evbench.cli.options import Options, with_options
 from evbench.machine import machine, noise_floors
 from evbench.report import comparison
 from evbench.report.render import to_console
-from evbench.results import Result, Role, Rules, SideResult
+from evbench.results import Result, Rules, Side, SideResult
 from evbench.session import compare, session
 from evbench.variants import choices
 from evbench.variants.choices import Variant
@@ -54,12 +54,12 @@ def compare_command(
     https://ui.perfetto.dev. Exit codes: 0 faster or the same, 3 slower or a demand not met, 4 inconclusive, 5 the outputs differ,
     6 invalid; 2 wrong input, 1 a fault of evbench.
     """
-    sides: dict[Role, Variant | tuple[Result, SideResult]] = {
+    sides: dict[Side, Variant | tuple[Result, SideResult]] = {
         "baseline": _side(baseline, "baseline"),
         "optimized": _side(optimized, "optimized"),
     }
-    fresh = {role: side for role, side in sides.items() if isinstance(side, Variant)}
-    found = {role: side for role, side in sides.items() if not isinstance(side, Variant)}
+    fresh = {side: measured for side, measured in sides.items() if isinstance(measured, Variant)}
+    found = {side: measured for side, measured in sides.items() if not isinstance(measured, Variant)}
     _session(fresh, compare.earlier(found, allow or ()), options, fail_if or (), require_speedup, allow or ())
 
 
@@ -76,16 +76,16 @@ def run_command(
     _session({"baseline": choices.parse(variant)}, compare.EarlierResults(), options)
 
 
-def _side(text: str, role: Role) -> Variant | tuple[Result, SideResult]:
+def _side(text: str, side: Side) -> Variant | tuple[Result, SideResult]:
     """A variant by name, or one side of an earlier result by path."""
     if text.partition("+")[0] in choices.VARIANTS or not (Path(text).exists() or "/" in text or text.endswith(".json")):
         return choices.parse(text)
     found = results.read(Path(text))
-    return found, found.variants().get(role, found.baseline)
+    return found, found.variants().get(side, found.baseline)
 
 
 def _session(
-    fresh: dict[Role, Variant],
+    fresh: dict[Side, Variant],
     earlier: compare.EarlierResults,
     options: Options,
     fail_if: Sequence[str] = (),
@@ -96,21 +96,23 @@ def _session(
     if not fresh:
         _refuse_idle(options, ("out", "target"), "both sides are earlier results, nothing is run")
     asked = options.workload() if fresh else earlier.sides["baseline"].workload
-    for side in earlier.sides.values():
-        session.require_same_workload(side.workload, asked)
+    for measured in earlier.sides.values():
+        session.require_same_workload(measured.workload, asked)
     plan = _plan(fresh, asked, options) if fresh else earlier.sessions[0].plan
     demands.read(options.target or (), fail_if, asked.model)
     here = machine.read(asked.device)
     floor = noise_floors.find(here, asked)
-    smallest = (floor.smallest if floor else {}) if fresh else earlier.smallest
-    rules = Rules(smallest, tuple(fail_if), tuple(options.target or ()), require_speedup, tuple(allow))
+    floors = (floor.smallest if floor else {}) if fresh else earlier.noise_floors
+    rules = Rules(floors, tuple(fail_if), tuple(options.target or ()), require_speedup, tuple(allow))
     now = _now()
     folder = _folder(options, now, asked.model)
     command = shlex.join(["evbench", *sys.argv[1:]])
-    order = compare.ComparisonRequest(fresh, earlier, dict.fromkeys(fresh, asked), plan, rules, folder, now, command, options.resume, options.wait)
+    order = compare.ComparisonRequest(
+        fresh, earlier, dict.fromkeys(fresh, asked), plan, rules, folder, now, command, options.resume, options.wait
+    )
     result = _carry_out(order)
     screen.print(to_console(comparison.describe(result)))
-    traces = [side.trace.file for side in result.variants().values() if side.trace is not None]
+    traces = [measured.trace.file for measured in result.variants().values() if measured.trace is not None]
     traces += result.merged_traces
     raw = ["runs.jsonl"] if fresh else []
     tell(f"Written to {folder}: {', '.join(['report.md', 'verdict.json', 'result.json', *raw, *traces])}")

@@ -15,7 +15,7 @@ from evbench.errors import UserError
 from evbench.machine import machine, noise_floors
 from evbench.report import ladder as report_ladder
 from evbench.report.render import to_rich
-from evbench.results import Role
+from evbench.results import Side
 from evbench.session import ladder as session_ladder
 from evbench.variants import choices
 from evbench.variants.choices import Variant
@@ -40,7 +40,7 @@ def ladder_command(
     for name, given in (("--target", options.target), ("--fail-if", fail_if)):
         if given:
             raise UserError(f"ladder takes no {name}, it has many comparisons; leave it out, or give it to evbench compare")
-    sides: dict[Role, Variant] = {"baseline": choices.parse(lower), "optimized": choices.parse(upper)}
+    sides: dict[Side, Variant] = {"baseline": choices.parse(lower), "optimized": choices.parse(upper)}
     asked = options.workload()
     steps = ladder.plan(sides["baseline"], sides["optimized"], asked.kind, leave_one_out)
     plan = _plan(sides, asked, options)
@@ -54,7 +54,7 @@ def ladder_command(
         steps=steps,
         workload=asked,
         plan=plan,
-        smallest=floor.smallest if floor else {},
+        noise_floors=floor.smallest if floor else {},
         folder=folder,
         command=shlex.join(["evbench", *sys.argv[1:]]),
         resume=options.resume,

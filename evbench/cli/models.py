@@ -18,11 +18,11 @@ from evbench.inputs import workload
 from evbench.machine import machine
 from evbench.report import models as report_models
 from evbench.report.render import to_console, to_rich
-from evbench.results import Role, Workload
+from evbench.results import Side, Workload
 from evbench.session import models
 from evbench.variants import choices
 from evbench.variants.choices import Variant
-from evbench.verdict.models import ROLES
+from evbench.verdict.models import SIDES
 
 
 @app.command("compare-models")
@@ -60,16 +60,16 @@ def compare_models_command(
         "baseline": (baseline, baseline_weights, choices.parse(baseline_variant or variant or "baseline")),
         "optimized": (optimized, optimized_weights, choices.parse(optimized_variant or variant or "baseline")),
     }
-    workloads: dict[Role, Workload] = {}
-    chosen: dict[Role, Variant] = {}
-    for role in ROLES:
-        model, weights, chosen[role] = asked[role]
-        workload.require_model(model, f"--{role}")
+    workloads: dict[Side, Workload] = {}
+    chosen: dict[Side, Variant] = {}
+    for side in SIDES:
+        model, weights, chosen[side] = asked[side]
+        workload.require_model(model, f"--{side}")
         preset = None if weights is not None else options.preset
         of_events = {"raw_events": True, "event_limit": options.event_limit or "none", "frame_policy": FRAME_POLICY}
         of_model: dict[str, Any] = of_events if "events" in choices.TAKES[model] else dict.fromkeys(EVENT_OPTIONS)
-        workloads[role] = dataclasses.replace(options, model=model, weights=weights, preset=preset, **of_model).workload()
-        machine.require(chosen[role], workloads[role].kind, workloads[role].device)
+        workloads[side] = dataclasses.replace(options, model=model, weights=weights, preset=preset, **of_model).workload()
+        machine.require(chosen[side], workloads[side].kind, workloads[side].device)
     _require_order(options)
     plan = dataclasses.replace(options.plan(list(workloads.values())), trace_tokens=0)
     folder = _folder(options, _now(), "models")
@@ -85,7 +85,7 @@ def compare_models_command(
 
 
 IN_MODELS = (
-    "preset", "data", "limit", "frame_policy", "prompt", "new_tokens", "device", "dtype", "seed", "blocks", "starts", "precision",
+    "preset", "data", "limit", "frame_policy", "prompt", "new_tokens", "device", "dtype", "seed", "blocks", "invocations", "precision",
     "max_time", "warmup", "order", "cold_files", "cold_compile", "out", "resume", "wait", *EVENT_OPTIONS,
 )  # fmt: skip
 """Options of compare-models."""

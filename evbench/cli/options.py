@@ -15,7 +15,7 @@ import typer
 
 from evbench.errors import UserError
 from evbench.inputs import workload as workloads
-from evbench.results import RunOrder, Plan, Workload
+from evbench.results import Plan, RunOrder, Workload
 from evbench.session import memory_fit
 from evbench.variants.choices import TAKES
 
@@ -82,7 +82,7 @@ class Options:
         int | None,
         typer.Option(min=1, max=100_000, help="Blocks ABBA or BAAB, of 8 runs. Default: 12, or one for each sample, if these are more."),
     ] = None
-    starts: Annotated[
+    invocations: Annotated[
         int,
         typer.Option(min=1, max=10_000, help="Starts of the workers over which the blocks are spread: processes are not equally fast."),
     ] = 4
@@ -147,7 +147,7 @@ class Options:
         return Plan(
             order=order,
             blocks=self.blocks or max(len(workloads[0].samples), BLOCKS[order]),
-            starts=self.starts,
+            invocations=self.invocations,
             precision=None if self.precision is None else percent("--precision", self.precision),
             max_seconds=finite("--max-time", self.max_time),
             warmup_runs=self.warmup,

@@ -19,7 +19,7 @@ from evbench.machine import machine, noise_floors
 from evbench.report import mutation as report_mutation
 from evbench.report import selftest as report_selftest
 from evbench.report.render import printable, to_rich
-from evbench.results import STAGES, Delay, Role, Rules
+from evbench.results import STAGES, Delay, Rules, Side
 from evbench.session import compare, journal, mutation
 from evbench.variants import choices
 from evbench.variants.choices import Variant
@@ -56,16 +56,16 @@ def selftest_command(
         _mutants(choices.parse(variant or "optimized"), options, plant)
     delay = None if plant is None else _delay(plant)
     asked, chosen = options.workload(), choices.parse(variant or "baseline")
-    sides: dict[Role, Variant] = {"baseline": chosen, "optimized": chosen}
+    sides: dict[Side, Variant] = {"baseline": chosen, "optimized": chosen}
     plan = _plan(sides, asked, options)
     if plan.blocks < FEWEST_BLOCKS:
         raise UserError(f"--blocks {plan.blocks} are too few for any interval; give {FEWEST_BLOCKS} at least")
     now = _now()
     folder = _folder(options, now, f"{asked.model}-selftest")
-    plan_of_all = dataclasses.replace(plan, blocks=plan.blocks * repetitions, starts=plan.starts * repetitions)
+    plan_of_all = dataclasses.replace(plan, blocks=plan.blocks * repetitions, invocations=plan.invocations * repetitions)
     rules = Rules({}, (), (), False, ())
     command = shlex.join(["evbench", *sys.argv[1:]])
-    delays: dict[Role, Delay] = {} if delay is None else {"optimized": delay}
+    delays: dict[Side, Delay] = {} if delay is None else {"optimized": delay}
     result = _carry_out(
         compare.ComparisonRequest(
             sides,

@@ -21,19 +21,19 @@ from evbench.results import (
     Machine,
     Outputs,
     Result,
-    Role,
     Run,
     Section,
     Session,
+    Side,
+    SideResult,
     ThroughputRun,
     Trace,
-    SideResult,
     Work,
     Workload,
 )
 from evbench.traces.completeness import stamp
 from evbench.variants.choices import CHOICES, EFFECT, KINDS, VARIANTS, Choice
-from evbench.verdict.blocks import counted_streams, stage_seconds
+from evbench.verdict.blocks import counted_throughput_runs, stage_seconds
 from evbench.verdict.demands import DemandOutcome
 from evbench.verdict.equivalence import FED, GRADES, distance
 from evbench.verdict.judge import MOST_ENERGY_ERROR, OVERLAP, judge
@@ -47,7 +47,7 @@ CLAIMS = {Verdict.FASTER: "faster", Verdict.SLOWER: "slower", Verdict.SAME: "sam
 def describe(result: Result) -> Report:
     """Everything a reader needs to judge the numbers, and the numbers."""
     variants, judged = result.variants(), judge(result)
-    title = " against ".join(f"{side.variant}" for side in reversed(list(variants.values())))
+    title = " against ".join(f"{measured.variant}" for measured in reversed(list(variants.values())))
     tables = [_times(variants, judged)]
     if judged.throughput is not None:
         tables.append(_in_a_row(result, judged, judged.throughput))
@@ -61,7 +61,9 @@ def describe(result: Result) -> Report:
     if judged.demands:
         tables.append(_demands(judged.demands))
     tables += [_before(variants, judged), _spreads(judged), *_memory(variants)]
-    traced: dict[str, Sequence[Section]] = {role: side.trace.sections for role, side in variants.items() if side.trace is not None}
+    traced: dict[str, Sequence[Section]] = {
+        side: measured.trace.sections for side, measured in variants.items() if measured.trace is not None
+    }
     if traced:
         tables.append(trace_tables.where_the_time_went(traced))
     return Report(
@@ -83,15 +85,15 @@ def describe(result: Result) -> Report:
 
 def _facts(result: Result) -> dict[str, str]:
     variants = result.variants()
-    side, session = result.baseline, result.session(result.baseline)
-    workload, run = side.workload, side.runs[0]
+    measured, session = result.baseline, result.session(result.baseline)
+    workload, run = measured.workload, measured.runs[0]
     size = f"preset {workload.preset}" if workload.preset else f"weights of {workload.weights}"
     if workload.seed is not None:
         size += f", random weights of seed {workload.seed}"
-    work, build = run.work, side.builds[0]
+    work, build = run.work, measured.builds[0]
     facts = {
         "Model": f"{workload.model}, {size}, {build.parameters / 1e6:,.1f} million parameters, {work.dtype} on {workload.device}",
-        "Input": _input(side),
+        "Input": _input(measured),
         "Tokens": f"{work.prompt_tokens} in the prompt, {work.visual_tokens} of them visual; {work.new_tokens} new, "
         + ("fewer if the answer ends" if workload.stop_at_end else "always as many"),
         "Machine": _machine(session.machine, build),
@@ -102,21 +104,21 @@ def _facts(result: Result) -> dict[str, str]:
         facts["Same work"] = _same_work(variants["baseline"], variants["optimized"])
         facts["Active"] = _active(variants)
         other = variants["optimized"]
-        if other.session != side.session:
+        if other.session != measured.session:
             there = result.session(other).machine
             where = "" if session.machine == there else f" on {_machine(there, other.builds[0])}"
             if different := machine_differences(session.machine, there):
                 facts["Machines differ"] = "; ".join(f"{name}: {values}" for name, values in different.items())
-            facts["Measured apart"] = f"the baseline from {side.session}, the optimized side from {other.session}{where}: not in turn"
+            facts["Measured apart"] = f"the baseline from {measured.session}, the optimized side from {other.session}{where}: not in turn"
     else:
-        facts["Variant"] = ", ".join(f"{part} {choice}{_reach(part, workload.kind)}" for part, choice in side.choices.items())
+        facts["Variant"] = ", ".join(f"{part} {choice}{_reach(part, workload.kind)}" for part, choice in measured.choices.items())
     return facts
 
 
-def _input(side: SideResult) -> str:
-    samples, work = side.workload.samples, side.runs[0].work
-    window = f"{units.told(side.workload.window)}, " if side.workload.window is not None else ""
-    told = f"{Path(samples[0].path).name}, {window}{_pictures(work, side.workload.frame_policy)}"
+def _input(measured: SideResult) -> str:
+    samples, work = measured.workload.samples, measured.runs[0].work
+    window = f"{units.told(measured.workload.window)}, " if measured.workload.window is not None else ""
+    told = f"{Path(samples[0].path).name}, {window}{_pictures(work, measured.workload.frame_policy)}"
     return told if len(samples) == 1 else f"{len(samples)} samples; the first: {told}"
 
 
@@ -126,8 +128,8 @@ def _order(session: Session) -> str:
     told = (
         f"{len(counted)} blocks {kinds}, drawn by lot (A the baseline, B the optimized side)" if "B" in kinds else f"{len(counted)} blocks"
     )
-    starts = len({block.start for block in counted})
-    told += f" over {starts} starts of the workers" if starts > 1 else ""
+    invocations = len({block.invocation for block in counted})
+    told += f" over {invocations} starts of the workers" if invocations > 1 else ""
     told += "; each letter one run as a user has it and one with barriers between the stages"
     told += f", and {session.plan.throughput} samples in a row" if session.plan.throughput else ""
     return told + (f"; {len(blocks) - len(counted)} more were disturbed and are not counted" if len(blocks) > len(counted) else "")
@@ -152,12 +154,12 @@ def _claim(claim: Verdict, interval: Interval, smallest: float, of: str) -> str:
     return f"{around} times as fast, which shows neither a difference above {smallest:.1%} nor that there is none"
 
 
-def _second_headline(judged: Judgement, variants: dict[Role, SideResult]) -> str:
+def _second_headline(judged: Judgement, variants: dict[Side, SideResult]) -> str:
     """Of the throughput, if it was measured on two sides."""
     line = judged.throughput
     if judged.verdict is None or line is None:
         return ""
-    lengths = dict.fromkeys(stream.samples for side in variants.values() for stream in side.timed_throughput_runs())
+    lengths = dict.fromkeys(stream.samples for measured in variants.values() for stream in measured.timed_throughput_runs())
     told = f"Throughput, {' and '.join(map(str, lengths))} samples in a row"
     if line.interval is None or line.claim is None:
         if judged.reasons:
@@ -167,7 +169,7 @@ def _second_headline(judged: Judgement, variants: dict[Role, SideResult]) -> str
     return f"{told}: {line.claim}: {_claim(line.claim, line.interval, line.smallest, '')}"
 
 
-def _times(variants: dict[Role, SideResult], judged: Judgement) -> Table:
+def _times(variants: dict[Side, SideResult], judged: Judgement) -> Table:
     """The total is of runs without barriers, the stages of runs with them."""
     comparing = len(variants) == 2
     columns = ("", *variants, *(("times as fast", "95 % interval", "") if comparing else ()))
@@ -198,7 +200,7 @@ def _in_a_row(result: Result, judged: Judgement, line: Line) -> Table:
     variants = result.variants()
     comparing = len(variants) == 2
     empty = ("",) * 3 if comparing else ()
-    streams = [counted_streams(side, result.session(side)) for side in variants.values()]
+    streams = [counted_throughput_runs(measured, result.session(measured)) for measured in variants.values()]
 
     def of_streams(value: Callable[[ThroughputRun], float]) -> list[str]:
         return [format_seconds(statistics.median(map(value, some))) if some else NOT_MEASURED for some in streams]
@@ -210,7 +212,7 @@ def _in_a_row(result: Result, judged: Judgement, line: Line) -> Table:
         ("loading it, in a row", *of_streams(lambda stream: stream.load_seconds / stream.samples), *empty),
         ("waiting for that", *of_streams(lambda stream: stream.load_wait_seconds / stream.samples), *empty),
         ("samples in a row", *(" ".join(sorted(found)) or NOT_MEASURED for found in lengths), *empty),
-        ("feed", *(side.choices.get("feed", "unknown") for side in variants.values()), *empty),
+        ("feed", *(measured.choices.get("feed", "unknown") for measured in variants.values()), *empty),
     ]
     columns = ("a sample", *variants, *(("times as fast", "95 % interval", "") if comparing else ()))
     return Table("Latency and throughput: median time of a sample by itself, and of one in a row", columns, tuple(rows))
@@ -222,7 +224,7 @@ LINES = {TOTAL: "end to end", THROUGHPUT: "a sample in a row"}
 
 def _row(line: Line, judged: Judgement, comparing: bool) -> tuple[str, ...]:
     name = LINES.get(line.name, line.name)
-    row = (name, *(_median(side) for side in line.sides.values()))
+    row = (name, *(_median(measured) for measured in line.sides.values()))
     if not comparing:
         return row
     if line.interval is None or line.claim is None or judged.preserved in (None, "fail"):
@@ -232,7 +234,7 @@ def _row(line: Line, judged: Judgement, comparing: bool) -> tuple[str, ...]:
     return (*row, ratio, format_ratios(line.interval.low, line.interval.high), CLAIMS[line.claim])
 
 
-def _inside(variants: dict[Role, SideResult], judged: Judgement) -> Table:
+def _inside(variants: dict[Side, SideResult], judged: Judgement) -> Table:
     comparing = len(judged.total.sides) == 2
     columns = ("", *judged.total.sides, *(("times as fast", "95 % interval", "") if comparing else ()))
     rows = [_row(line, judged, comparing) for line in judged.inside]
@@ -242,14 +244,14 @@ def _inside(variants: dict[Role, SideResult], judged: Judgement) -> Table:
     return Table("Inside: from the start to the first token, and within generate", columns, tuple(rows))
 
 
-def _streams(variants: dict[Role, SideResult]) -> dict[str, list[float]]:
+def _streams(variants: dict[Side, SideResult]) -> dict[str, list[float]]:
     """Stage -> the median between its first and last moment on the compute stream, of each side. What is missing to the stage's
     time went by on the host.
     """
     found: dict[str, list[float]] = {}
-    for side in variants.values():
+    for measured in variants.values():
         for stage in STAGES:
-            timed = [run.stages[stage].stream_seconds for run in side.timed() if run.stages is not None]
+            timed = [run.stages[stage].stream_seconds for run in measured.timed() if run.stages is not None]
             if seconds := [value for value in timed if value is not None]:
                 found.setdefault(stage, []).append(statistics.median(seconds))
     return found
@@ -287,16 +289,16 @@ def _all_checks(outputs: Outputs) -> Table:
     return Table("All checks of outputs", (*CHECKS, "of it"), tuple(rows))
 
 
-def _proofs(variants: dict[Role, SideResult]) -> Table:
+def _proofs(variants: dict[Side, SideResult]) -> Table:
     rows = [
-        (f"{proof.part} {proof.choice}", role, "yes" if proof.active else "NOT ACTIVE", printable(proof.evidence))
-        for role, side in variants.items()
-        for proof in side.activations
+        (f"{proof.part} {proof.choice}", side, "yes" if proof.active else "NOT ACTIVE", printable(proof.evidence))
+        for side, measured in variants.items()
+        for proof in measured.activations
     ]
     return Table("Choices, and what the run shows of them", ("choice", "", "active", "seen"), tuple(rows))
 
 
-def _by_unit(variants: dict[Role, SideResult]) -> Table:
+def _by_unit(variants: dict[Side, SideResult]) -> Table:
     """What can be told of two sides that did not do the same."""
     units: dict[str, tuple[str, Callable[[Run], float | None], Callable[[Work], int | None]]] = {
         "load": ("a frame", stage_seconds("load"), lambda work: len(work.frame_indices or ())),
@@ -306,12 +308,13 @@ def _by_unit(variants: dict[Role, SideResult]) -> Table:
         "generate": ("a new token", stage_seconds("generate"), lambda work: work.new_tokens),
     }
 
-    def told(side: SideResult, seconds: Callable[[Run], float | None], count: Callable[[Work], int | None]) -> str:
-        shares = [taken / number for run in side.timed() if (taken := seconds(run)) is not None and (number := count(run.work))]
+    def told(measured: SideResult, seconds: Callable[[Run], float | None], count: Callable[[Work], int | None]) -> str:
+        shares = [taken / number for run in measured.timed() if (taken := seconds(run)) is not None and (number := count(run.work))]
         return format_seconds(statistics.median(shares)) if shares else NOT_MEASURED
 
     rows = [
-        (f"{name}, {unit}", *(told(side, seconds, count) for side in variants.values())) for name, (unit, seconds, count) in units.items()
+        (f"{name}, {unit}", *(told(measured, seconds, count) for measured in variants.values()))
+        for name, (unit, seconds, count) in units.items()
     ]
     return Table("By unit of work, since the two sides did not do the same: medians", ("", *variants), tuple(rows))
 
@@ -349,26 +352,26 @@ def _demands(outcomes: Sequence[DemandOutcome]) -> Table:
     return Table("Demanded", ("", "measured", "95 % interval", "met"), tuple(rows))
 
 
-def _before(variants: dict[Role, SideResult], judged: Judgement) -> Table:
+def _before(variants: dict[Side, SideResult], judged: Judgement) -> Table:
     sides = list(variants.values())
 
-    def told(side: SideResult) -> tuple[str, str, str]:
-        first = [run for run in side.runs if run.kind == "first"]
-        warm = [run for run in side.runs if run.kind == "warmup"]
-        cache = f"{side.builds[0].cached_files} files" if side.builds[0].cached_files else "empty"
+    def told(measured: SideResult) -> tuple[str, str, str]:
+        first = [run for run in measured.runs if run.kind == "first"]
+        warm = [run for run in measured.runs if run.kind == "warmup"]
+        cache = f"{measured.builds[0].cached_files} files" if measured.builds[0].cached_files else "empty"
         prepared = first[0].compile_counts
         compiled = (
             f"{prepared.compiled} graphs, {prepared.cached} from the cache; {prepared.captured} CUDA graphs" if prepared else "nothing"
         )
         return (
             f"{format_seconds(first[0].seconds)} ({compiled})",
-            f"{len(warm)} in {format_seconds(math.fsum(run.seconds for run in warm))}, {'NOT steady' if side.unsteady else 'steady'}",
+            f"{len(warm)} in {format_seconds(math.fsum(run.seconds for run in warm))}, {'NOT steady' if measured.unsteady else 'steady'}",
             cache,
         )
 
     first, warm, cache = zip(*map(told, sides), strict=True)
     rows = [
-        ("start and make the model", *(format_seconds(side.builds[0].seconds) for side in sides)),
+        ("start and make the model", *(format_seconds(measured.builds[0].seconds) for measured in sides)),
         ("first call, and what it compiled", *first),
         ("warm-up runs", *warm),
         ("compile cache before", *cache),
@@ -378,7 +381,7 @@ def _before(variants: dict[Role, SideResult], judged: Judgement) -> Table:
 
 
 def _spreads(judged: Judgement) -> Table:
-    columns = ["", *(name for role in judged.total.sides for name in (f"{role}: least - most", "p90", "outliers"))]
+    columns = ["", *(name for side in judged.total.sides for name in (f"{side}: least - most", "p90", "outliers"))]
     rows = []
     for line in (*judged.stages, judged.total, *(() if judged.throughput is None else (judged.throughput,))):
         row = [LINES.get(line.name, line.name)]
@@ -400,30 +403,30 @@ MEMORY_KINDS = {
 }
 
 
-def _memory(variants: dict[Role, SideResult]) -> list[Table]:
+def _memory(variants: dict[Side, SideResult]) -> list[Table]:
     """One table for each kind of memory that this device has."""
     on_gpu = next(iter(variants.values())).workload.device == "cuda"
     tables = []
     for kind, title in MEMORY_KINDS.items():
         if kind != "process" and not on_gpu:
             continue
-        rows = [(stage, *(_peak(kind, stage, side) for side in variants.values())) for stage in STAGES]
+        rows = [(stage, *(_peak(kind, stage, measured) for measured in variants.values())) for stage in STAGES]
         tables.append(Table(title, ("stage", *variants), tuple(rows)))
     return tables
 
 
-def _peak(kind: str, stage: str, side: SideResult) -> str:
-    values = [getattr(run.stages[stage].memory, kind) for run in side.timed() if run.stages is not None]
+def _peak(kind: str, stage: str, measured: SideResult) -> str:
+    values = [getattr(run.stages[stage].memory, kind) for run in measured.timed() if run.stages is not None]
     return NOT_MEASURED if None in values or not values else format_bytes(max(values))
 
 
-def _outputs(variants: dict[Role, SideResult]) -> dict[str, str]:
+def _outputs(variants: dict[Side, SideResult]) -> dict[str, str]:
     outputs = {}
-    for role, side in variants.items():
-        first = [run for run in side.timed() if run.sample == 0]
-        told = side.answers()[0]
+    for side, measured in variants.items():
+        first = [run for run in measured.timed() if run.sample == 0]
+        told = measured.answers()[0]
         repeat = "" if len(set(told)) == 1 else f" (one of {len(set(told))} different answers in {len(told)} runs)"
-        outputs[f"{role} says{repeat}"] = printable(first[-1].text)
+        outputs[f"{side} says{repeat}"] = printable(first[-1].text)
     if "optimized" in variants:
         outputs["Tokens"] = _compare_answers(variants["baseline"], variants["optimized"])
     return outputs
@@ -463,20 +466,20 @@ def _notes(result: Result, judged: Judgement) -> tuple[str, ...]:
     notes = [f"{name}: {told}." for name, told in judged.flags.items()]
     if len(variants) == 2:
         notes += _on_claims(result, judged)
-    sums = ", ".join(f"{role} {excess:+.1%}" for role, excess in judged.barriers.items())
+    sums = ", ".join(f"{side} {excess:+.1%}" for side, excess in judged.stage_sync.items())
     notes.append(f"Price of the barriers: the stages' sum against the run without them: {sums}.")
-    if overlap := [role for role, excess in judged.barriers.items() if excess > OVERLAP]:
+    if overlap := [side for side, excess in judged.stage_sync.items() if excess > OVERLAP]:
         notes.append(f"Stages overlap when nothing keeps them apart ({' and '.join(overlap)}): their single times are upper bounds.")
     if judged.break_even is not None:
         notes.append(_paid_back(judged.break_even, judged.preparation))
     notes += [f"{told}." for session in result.sessions if (told := _clock(session))]
     if told := _remarks(result):
         notes.append(f"Noticed beside the runs: {told}.")
-    notes += [note for role, side in variants.items() if (note := _energy(role, side.energy))]
+    notes += [note for side, measured in variants.items() if (note := _energy(side, measured.energy))]
     if any(session.plan.cold_files for session in result.sessions):
         streams = "; in a row, all inputs before the first sample" if judged.throughput is not None else ""
         notes.append(f"The input was dropped from the page cache before each run{streams}.")
-    if traces := [side.trace for side in variants.values() if side.trace is not None]:
+    if traces := [measured.trace for measured in variants.values() if measured.trace is not None]:
         lengths = ", ".join(
             f"{trace.file} with {shortened(trace, result.baseline.workload)} ({trace.slowdown:.2f} times as long as without the profiler)"
             for trace in traces
@@ -490,7 +493,7 @@ def _notes(result: Result, judged: Judgement) -> tuple[str, ...]:
 
 
 def _on_claims(result: Result, judged: Judgement) -> list[str]:
-    floors = result.rules.smallest
+    floors = result.rules.noise_floors
     floor = f"evbench selftest measured {floors['total']:.1%} here" if "total" in floors else "not measured here; evbench selftest does it"
     told = f"Noise floor: {floor}. No difference below {judged.total.smallest:.1%} of the total is claimed"
     parts = [*judged.stages, *(() if judged.throughput is None else (judged.throughput,))]
@@ -510,19 +513,19 @@ def _on_claims(result: Result, judged: Judgement) -> list[str]:
 
 
 def _method(result: Result, samples: int) -> str:
-    starts = len({block.start for block in result.session(result.baseline).blocks})
+    invocations = len({block.invocation for block in result.session(result.baseline).blocks})
     if samples == 1:
         how, over = "Hodges-Lehmann", "Wilcoxon's over blocks"
     else:
         how, over = "the geometric mean", f"that over {samples} samples"
     return (
         f"{how}, interval {over}"
-        if starts == 1
-        else f"{how}, the interval the wider of {over} and that over {starts} starts of the workers"
+        if invocations == 1
+        else f"{how}, the interval the wider of {over} and that over {invocations} starts of the workers"
     )
 
 
-def _paid_back(even: BreakEven, preparation: dict[Role, float]) -> str:
+def _paid_back(even: BreakEven, preparation: dict[Side, float]) -> str:
     longer = preparation["optimized"] - preparation["baseline"]
     if longer <= 0:
         return f"Preparation takes {format_seconds(-longer)} less: there is nothing to pay back."
@@ -553,15 +556,15 @@ def _remarks(result: Result) -> str:
     return "; ".join(told_before + [f"{remark} in {count} blocks" for remark, count in counts.items()])
 
 
-def _energy(role: Role, energy: Energy | None) -> str:
+def _energy(side: Side, energy: Energy | None) -> str:
     if energy is None:
         return ""
     error = abs(energy.integrated_joules / energy.joules - 1) if energy.joules else math.inf
     if error > MOST_ENERGY_ERROR:
-        return f"Energy of the {role} side: the GPU's counter and its power readings differ by {error:.0%}; neither is believed."
+        return f"Energy of the {side} side: the GPU's counter and its power readings differ by {error:.0%}; neither is believed."
     idle = "idle draw unknown" if energy.idle_watts is None else f"idle draw of {energy.idle_watts:.0f} W not subtracted"
     return (
-        f"Energy of the {role} side: {energy.joules / energy.samples:.3g} J a sample on the GPU, over {energy.samples} samples in "
+        f"Energy of the {side} side: {energy.joules / energy.samples:.3g} J a sample on the GPU, over {energy.samples} samples in "
         f"{format_seconds(energy.seconds)} (power readings within {error:.0%}); {idle}."
     )
 
@@ -586,12 +589,12 @@ def _same_work(baseline: SideResult, optimized: SideResult) -> str:
     return "NO: " + "; ".join(different) if different else "yes: frames, picture sizes, tokens in and out, type"
 
 
-def _active(variants: dict[Role, SideResult]) -> str:
-    if not all(side.activations for side in variants.values()):
+def _active(variants: dict[Side, SideResult]) -> str:
+    if not all(measured.activations for measured in variants.values()):
         return "not looked into"
     if not (inactive := not_active(variants)):
         return "yes: each choice left its signs in a run of either side"
-    return "NO: " + "; ".join(f"{proof.part}={proof.choice} of the {role} side" for role, proof in inactive)
+    return "NO: " + "; ".join(f"{proof.part}={proof.choice} of the {side} side" for side, proof in inactive)
 
 
 def _machine(machine: Machine, build: Build) -> str:

@@ -9,7 +9,7 @@ from evbench.report.render import Table, markdown_table, printable
 from evbench.report.units import NOT_MEASURED, format_ratio, format_ratios, format_seconds
 from evbench.results import Plan, Workload
 from evbench.verdict.judgement import SMALLEST, Verdict
-from evbench.verdict.ladder import CLAIMED, CORRECTED, Figure, Kind, RungOutcome, Rung, Step, count, too_few
+from evbench.verdict.ladder import CLAIMED, CORRECTED, Figure, Kind, Rung, RungOutcome, Step, count, too_few
 
 PLACES: dict[Kind, str] = {"rung": "on the way up", "without": "with all the others in place"}
 COLUMNS = ("choice", "", "without", "with", "times as fast", "95 % interval", "outputs", "verdict")
@@ -146,8 +146,10 @@ def progress(step: Step, outcome: RungOutcome, done: int, of: int) -> str:
 def to_markdown(rungs: Sequence[Rung], workload: Workload, plan: Plan, created: str, command: str) -> str:
     """The ladder as a file."""
     model = f"{workload.model}, {workload.preset or workload.weights}, {workload.dtype} on {workload.device}"
-    starts = f" over {plan.starts} starts of the workers" if plan.order == "in turn" and 1 < plan.starts <= plan.blocks else ""
-    each = f"planned for each comparison: at least {plan.blocks} blocks{starts}"
+    invocations = (
+        f" over {plan.invocations} starts of the workers" if plan.order == "in turn" and 1 < plan.invocations <= plan.blocks else ""
+    )
+    each = f"planned for each comparison: at least {plan.blocks} blocks{invocations}"
     lines = ["# Ladder", "", f"{created}, `{printable(command)}`: {printable(model)}; {each}", ""]
     lines += [f"**{whole_sentence(rungs)}**", "", *(f"- {told}" for told in sentences(rungs)), ""]
     for table in tables(rungs):

@@ -9,10 +9,10 @@ from evbench.report.published import PAGE, SOURCE
 from evbench.report.render import Report, Table, printable
 from evbench.report.statements import EVENTS, MODELS, STATEMENTS, VIDEO, Measured, examine
 from evbench.report.units import NOT_MEASURED, format_bytes, format_ratio, format_ratios, format_seconds, format_signed
-from evbench.results import STAGES, Result, Role, SideResult
+from evbench.results import STAGES, Result, Side, SideResult
 from evbench.variants import choices
 from evbench.verdict.blocks import MOST_DISTURBED
-from evbench.verdict.models import ROLES, TOKEN, TOTAL, Account, Line, Part, Score, Split, Unit, account, leaves_out_1
+from evbench.verdict.models import SIDES, TOKEN, TOTAL, Account, Line, Part, Score, Split, Unit, account, leaves_out_1
 from evbench.verdict.refusal import disturbed_too_often
 
 EQUAL, OWN = "equal-length", "own-length"
@@ -36,7 +36,7 @@ def measured(results: Mapping[str, Result], accounts: Mapping[str, Account]) -> 
     """What the statements are held against."""
     texts: tuple[tuple[str, str], ...] = ()
     if EQUAL in results:
-        ours, theirs = ({run.sample: run.text for run in side.timed()} for side in results[EQUAL].variants().values())
+        ours, theirs = ({run.sample: run.text for run in measured.timed()} for measured in results[EQUAL].variants().values())
         texts = tuple((ours[sample], theirs[sample]) for sample in sorted(ours.keys() & theirs.keys()))
     return Measured(accounts.get(EQUAL), accounts.get(OWN), texts)
 
@@ -45,7 +45,7 @@ def describe(results: Mapping[str, Result]) -> Report:
     """Of the sessions that ended, one at least."""
     accounts = measure(results)
     first = next(iter(results.values()))
-    names = {role: side.workload.model for role, side in first.variants().items()}
+    names = {side: measured.workload.model for side, measured in first.variants().items()}
     tables: list[Table] = []
     for name, told in accounts.items():
         tables += [_times(name, told, names), _counts(name, told, names), _apart(name, "all of it", told.difference, names)]
@@ -65,19 +65,19 @@ def describe(results: Mapping[str, Result]) -> Report:
     )
 
 
-Names = Mapping[Role, str]
+Names = Mapping[Side, str]
 
 
 def _facts(results: Mapping[str, Result]) -> dict[str, str]:
     result = next(iter(results.values()))
     facts = {}
-    for role, side in result.variants().items():
-        workload, build, work = side.workload, side.builds[0], side.runs[0].work
+    for side, measured in result.variants().items():
+        workload, build, work = measured.workload, measured.builds[0], measured.runs[0].work
         size = f"preset {workload.preset}" if workload.preset else f"weights of {workload.weights}"
         size += f", random weights of seed {workload.seed}" if workload.seed is not None else ""
-        facts["Baseline" if role == "baseline" else "Beside it"] = (
+        facts["Baseline" if side == "baseline" else "Beside it"] = (
             f"{workload.model}, {size}, {build.parameters / 1e6:,.1f} million parameters, {work.dtype} on {workload.device}, "
-            f"variant {side.variant}{_idle(side)}"
+            f"variant {measured.variant}{_idle(measured)}"
         )
         facts[f"Loading of {workload.model}"] = KINDS[workload.kind]
     machine = result.sessions[0].machine
@@ -88,9 +88,9 @@ def _facts(results: Mapping[str, Result]) -> dict[str, str]:
     facts["Machine"] = f"{gpu}{machine.cpu}, {machine.cores} cores; Python {machine.python}, {versions}{source}"
     kinds = " and ".join(sorted({block.order for one in results.values() for block in one.sessions[0].blocks}))
     counts = " and ".join(str(len(one.sessions[0].blocks)) for one in results.values())
-    starts = " and ".join(str(len({block.start for block in one.sessions[0].blocks})) for one in results.values())
+    invocations = " and ".join(str(len({block.invocation for block in one.sessions[0].blocks})) for one in results.values())
     facts["Order"] = (
-        f"{_at(results)} {counts} blocks {kinds}, drawn by lot (A the baseline), over {starts} starts of the workers; each "
+        f"{_at(results)} {counts} blocks {kinds}, drawn by lot (A the baseline), over {invocations} starts of the workers; each "
         "letter one run as a user has it and one with barriers between the stages"
     )
     return facts
@@ -100,14 +100,14 @@ def _at(lengths: Iterable[str]) -> str:
     return " and ".join(TITLES[name].lower().removesuffix(" length") for name in lengths) + " length"
 
 
-def _idle(side: SideResult) -> str:
+def _idle(measured: SideResult) -> str:
     """In brackets, the choices that are not those of `baseline` and have no effect here."""
     usual = choices.VARIANTS["baseline"].choices()
     told = []
-    for part, choice in side.choices.items():
+    for part, choice in measured.choices.items():
         if part in usual and choice != usual[part]:  # a stored result may know another part
-            if side.workload.kind not in choices.EFFECT[part]:
-                told.append(f"{part}={choice}: no effect on {choices.KINDS[side.workload.kind]}")
+            if measured.workload.kind not in choices.EFFECT[part]:
+                told.append(f"{part}={choice}: no effect on {choices.KINDS[measured.workload.kind]}")
             elif part == "feed":
                 told.append(f"{part}={choice}: no effect on samples one by themselves")
     return f" ({'; '.join(told)})" if told else ""
@@ -146,7 +146,7 @@ def _columns(names: Names) -> tuple[str, ...]:
 
 
 def _row(line: Line, name: str | None = None) -> tuple[str, ...]:
-    medians = [NOT_MEASURED if (value := line.medians[role]) is None else FORMS[line.unit](value) for role in ROLES]
+    medians = [NOT_MEASURED if (value := line.medians[side]) is None else FORMS[line.unit](value) for side in SIDES]
     if line.interval is None:
         return (name or line.name, *medians, "-", "-", "")
     found = "" if line.different else NOT_AMONG if leaves_out_1(line.interval) else NONE_FOUND
@@ -163,9 +163,9 @@ def _times(name: str, told: Account, names: Names) -> Table:
 def _counts(name: str, told: Account, names: Names) -> Table:
     rows = [_row(line) for line in told.tokens]
     if LENGTHS[name]:
-        rows.append(("answers cut off at the limit", *(f"{told.sides[role].cut:.0%}" for role in ROLES), "", "", ""))
-    rows.append(("of the captions told right", *(_share(told.sides[role].score) for role in ROLES), "", "", ""))
-    rows.append(("captions exactly right", *(_exact(told.sides[role].score) for role in ROLES), "", "", ""))
+        rows.append(("answers cut off at the limit", *(f"{told.sides[side].cut:.0%}" for side in SIDES), "", "", ""))
+    rows.append(("of the captions told right", *(_share(told.sides[side].score) for side in SIDES), "", "", ""))
+    rows.append(("captions exactly right", *(_exact(told.sides[side].score) for side in SIDES), "", "", ""))
     return Table(f"{TITLES[name]}: tokens, and what of the captions is right", _columns(names), tuple(rows))
 
 
@@ -198,7 +198,7 @@ def _as_published(accounts: Mapping[str, Account]) -> Table:
     """The published table, with what was measured here beside it."""
     length = _told_last(accounts)
     told = accounts[length]
-    roles = {model: told.role(MODELS[model]) for model in (VIDEO, EVENTS)}
+    roles = {model: told.side(MODELS[model]) for model in (VIDEO, EVENTS)}
 
     def row(name: str, line: Line, ours: str, theirs: str, digits: int = 3) -> tuple[str, ...]:
         published = [PAGE[f"{part}, {model}"] for part, model in ((ours, VIDEO), (theirs, EVENTS))]
@@ -266,17 +266,19 @@ def _outputs(results: Mapping[str, Result], names: Names) -> dict[str, str]:
     length = _told_last(results)
     where = "" if length == OWN else f", {_at([length])}"
     told = {}
-    for role, side in results[length].variants().items():
-        told[f"{names[role]} says{where}"] = printable(next(run.text for run in side.timed() if run.sample == 0))
-        if (caption := side.workload.samples[0].caption) is not None:
-            told[f"{names[role]} should say"] = caption
-        if unstable := _unstable(side):
-            told[f"{names[role]} repeats itself"] = f"NO: {unstable} of {len(side.workload.samples)} scenes were answered in several ways"
+    for side, measured in results[length].variants().items():
+        told[f"{names[side]} says{where}"] = printable(next(run.text for run in measured.timed() if run.sample == 0))
+        if (caption := measured.workload.samples[0].caption) is not None:
+            told[f"{names[side]} should say"] = caption
+        if unstable := _unstable(measured):
+            told[f"{names[side]} repeats itself"] = (
+                f"NO: {unstable} of {len(measured.workload.samples)} scenes were answered in several ways"
+            )
     return told
 
 
-def _unstable(side: SideResult) -> int:
-    return sum(len(set(answers)) > 1 for answers in side.answers().values())
+def _unstable(measured: SideResult) -> int:
+    return sum(len(set(answers)) > 1 for answers in measured.answers().values())
 
 
 def _notes(results: Mapping[str, Result], accounts: Mapping[str, Account], names: Names) -> list[str]:
@@ -296,18 +298,18 @@ def _notes(results: Mapping[str, Result], accounts: Mapping[str, Account], names
         else:
             limit = result.baseline.workload.new_tokens
             notes.append(f"{TITLES[name]}: an answer ends with its end token, or is cut off at {limit} tokens.")
-        for role, side in result.variants().items():
-            if side.unsteady:
-                notes.append(f"NOT_STEADY, {name}: {names[role]}: {'; '.join(dict.fromkeys(side.unsteady))}.")
+        for side, measured in result.variants().items():
+            if measured.unsteady:
+                notes.append(f"NOT_STEADY, {name}: {names[side]}: {'; '.join(dict.fromkeys(measured.unsteady))}.")
         if told.disturbed:
             notes.append(f"{TITLES[name]}: {_disturbed(result, told.disturbed)}.")
         if told.invalid and any(line.interval is not None for line in told.tokens):
             notes.append(f"{TITLES[name]}: INVALID is what was timed; numbers of tokens are told, which nothing disturbs.")
-        if len({block.start for block in result.sessions[0].blocks}) == 1:
-            notes.append(f"ONE_START, {name}: each worker was started once: others may differ; give --starts.")
+        if len({block.invocation for block in result.sessions[0].blocks}) == 1:
+            notes.append(f"ONE_START, {name}: each worker was started once: others may differ; give --invocations.")
         if any(session.plan.order == "reload" for session in result.sessions):
             notes.append(f"ORDER=RELOAD, {name}: only one worker fits at a time: each block starts both anew, one after the other.")
-    if any(side.workload.seed is not None for side in next(iter(results.values())).variants().values()):
+    if any(measured.workload.seed is not None for measured in next(iter(results.values())).variants().values()):
         notes.append("Random weights: the answers mean nothing, and neither does their length.")
     if len(accounts) < len(LENGTHS):
         notes.append(f"Not ended: {', '.join(name for name in LENGTHS if name not in accounts)}; go on with --resume.")

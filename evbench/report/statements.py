@@ -121,7 +121,7 @@ def _ratio(measured: Account | None, name: str) -> Interval | None:
     if measured is None:
         return None
     interval = measured.line(name).interval
-    if interval is None or measured.role(MODELS[VIDEO]) == "baseline":
+    if interval is None or measured.side(MODELS[VIDEO]) == "baseline":
         return interval
     return Interval(1 / interval.ratio, 1 / interval.high, 1 / interval.low, interval.p)
 
@@ -136,12 +136,12 @@ def _here(measured: Account | None, name: str, what: str) -> str:
 
 
 def _median(measured: Account | None, model: str, name: str) -> float | None:
-    return None if measured is None else measured.line(name).medians[measured.role(MODELS[model])]
+    return None if measured is None else measured.line(name).medians[measured.side(MODELS[model])]
 
 
 def _share_of_stages(account: Account, model: str, stage: str) -> float:
     """Of the sum of a model's stages."""
-    medians = {line.name: line.medians[account.role(MODELS[model])] or 0.0 for line in account.stages}
+    medians = {line.name: line.medians[account.side(MODELS[model])] or 0.0 for line in account.stages}
     return medians[stage] / sum(medians.values())
 
 
@@ -246,7 +246,7 @@ def _time_of_a_token(page: Page, measured: Measured) -> Finding:
     said = page[f"time of a token, {VIDEO}"]
     stage = page[f"generate by tokens, {VIDEO}"].value / page[f"new tokens, {VIDEO}"].value * 1e3
     account = measured.equal
-    side = None if account is None else account.sides[account.role(MODELS[VIDEO])]
+    side = None if account is None else account.sides[account.side(MODELS[VIDEO])]
     if account is None or side is None or side.mixed is None or account.invalid:
         return Finding("cannot be told here", str(said), UNTOLD, f"the page has {stage:.1f} ms by the whole stage")
     whole = span(page[f"generate by tokens, {VIDEO}"]).times(1e3) / span(page[f"new tokens, {VIDEO}"])
@@ -289,7 +289,7 @@ def _shapes(page: Page, measured: Measured) -> Finding:
     side, images, tokens = (page[name] for name in ("side of an event image", "event images", "tokens of an event image"))
     said = f"{images.text} images of {side.text} pixels, {tokens.text} tokens each"
     account = measured.equal or measured.own
-    work = None if account is None else account.sides[account.role(MODELS[EVENTS])].work
+    work = None if account is None else account.sides[account.side(MODELS[EVENTS])].work
     if work is None or work.pixel_shape is None or work.visual_tokens is None:
         return Finding("cannot be told here", said, UNTOLD, "")
     count, _, height, _ = work.pixel_shape
@@ -398,7 +398,7 @@ def _codec(page: Page, measured: Measured) -> Finding:
     if account is None or found is None:
         return Finding("cannot be told here", said, UNTOLD, "")
     shown = f"{format_ratio(found.ratio)} ({format_ratios(found.low, found.high)}) times"
-    if account.sides[account.role(MODELS[EVENTS])].kind != "events":
+    if account.sides[account.side(MODELS[EVENTS])].kind != "events":
         told = "the event images were made before, and what that takes is in no stage; PNG is a codec too"
         return Finding("cannot be told here", said, shown, told)
     told = "event images are made from raw events in loading"
@@ -428,7 +428,7 @@ def _same_type(page: Page, measured: Measured) -> Finding:
     types = [page[f"type of {model}"].text for model in (VIDEO, EVENTS)]
     account = measured.equal or measured.own
     here = (
-        UNTOLD if account is None else " and ".join(str(account.sides[account.role(MODELS[model])].work.dtype) for model in (VIDEO, EVENTS))
+        UNTOLD if account is None else " and ".join(str(account.sides[account.side(MODELS[model])].work.dtype) for model in (VIDEO, EVENTS))
     )
     told = "here both are greedy; its script draws tokens by lot, without a seed"
     return Finding("holds" if len(set(types)) == 1 else "does not hold", " and ".join(types), here, told)
@@ -448,7 +448,7 @@ def _memory(page: Page, measured: Measured) -> Finding:
 
 
 def _most(lines: Sequence[Line], account: Account, model: str) -> int | None:
-    found = [median for line in lines if (median := line.medians[account.role(MODELS[model])]) is not None]
+    found = [median for line in lines if (median := line.medians[account.side(MODELS[model])]) is not None]
     return round(max(found)) if found else None
 
 

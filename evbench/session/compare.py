@@ -17,23 +17,23 @@ from evbench.machine import conditions, gpu, machine
 from evbench.machine.lock import exclusive
 from evbench.report import comparison
 from evbench.report.render import to_markdown
-from evbench.results import FORMAT, Delay, Outputs, Plan, Result, Role, Rules, Session, Trace, SideResult, Workload
+from evbench.results import FORMAT, Delay, Outputs, Plan, Result, Rules, Session, Side, SideResult, Trace, Workload
 from evbench.session import journal, references
 from evbench.session import outputs as comparing
 from evbench.session.memory_fit import reference_dtype
 from evbench.session.mutation import Laboratory
-from evbench.session.outputs import Answers, WorkerPool, Reference
+from evbench.session.outputs import Answers, Reference, WorkerPool
 from evbench.session.session import ProgressListener, Runner, SessionConfig, SessionRunner, require_same_weights, require_same_workload
 from evbench.traces import chrome
-from evbench.traces.merge import Side, merge
+from evbench.traces.merge import TraceSide, merge
 from evbench.traces.timeline import Timeline
 from evbench.variants.choices import REFERENCE, Variant
 from evbench.verdict.judge import judge
 from evbench.worker.client import Worker
-from evbench.worker.messages import BuildRequest, TraceSpec
 from evbench.worker.compile_counts import cache_in
+from evbench.worker.messages import BuildRequest, TraceSpec
 
-Sides = dict[Role, SideResult]
+SideResults = dict[Side, SideResult]
 Write = Callable[[Result, Path], None]
 """What becomes of a result, in which folder."""
 AS_IT_RAN, ALIGNED = "trace-as-it-ran.json.gz", "trace-aligned.json.gz"
@@ -44,26 +44,26 @@ AS_IT_RAN, ALIGNED = "trace-as-it-ran.json.gz", "trace-aligned.json.gz"
 class EarlierResults:
     """Sides that were measured before."""
 
-    sides: Sides = field(default_factory=dict)
+    sides: SideResults = field(default_factory=dict)
     sessions: tuple[Session, ...] = ()
-    smallest: dict[str, float] = field(default_factory=dict)
+    noise_floors: dict[str, float] = field(default_factory=dict)
     """Noise floors that they were judged by, the larger of two."""
     outputs: Outputs | None = None
     """If they are the two sides of one comparison."""
 
     def fingerprint(self) -> str:
         """Of their weights. Empty if there is no such side."""
-        return next((side.builds[0].weights_fingerprint for side in self.sides.values()), "")
+        return next((measured.builds[0].weights_fingerprint for measured in self.sides.values()), "")
 
 
 @dataclass(frozen=True)
 class ComparisonRequest:
     """One comparison, as it was asked for."""
 
-    fresh: Mapping[Role, Variant]
+    fresh: Mapping[Side, Variant]
     """What is to be measured."""
     earlier: EarlierResults
-    workloads: Mapping[Role, Workload]
+    workloads: Mapping[Side, Workload]
     """Of what is to be measured: the same of both sides, or the same scenes of two models."""
     plan: Plan
     rules: Rules
@@ -74,7 +74,7 @@ class ComparisonRequest:
     resume: bool
     wait: bool
     """Whether to wait for another evbench on the same device, or to be refused."""
-    delays: Mapping[Role, Delay] = field(default_factory=dict)
+    delays: Mapping[Side, Delay] = field(default_factory=dict)
     energy: bool = True
     """Whether it is measured, where there is a counter."""
 
@@ -87,28 +87,30 @@ class ComparisonRequest:
         return len({workload.model for workload in self.workloads.values()}) == 1
 
 
-def earlier(found: Mapping[Role, tuple[Result, SideResult]], allowed: Sequence[str]) -> EarlierResults:
+def earlier(found: Mapping[Side, tuple[Result, SideResult]], allowed: Sequence[str]) -> EarlierResults:
     """Sides out of results. Raises UserError if they cannot be compared with each other."""
     # Their traces stay where they are.
-    sides = {role: dataclasses.replace(side, trace=None) for role, (_, side) in found.items()}
-    every = [result.session(side) for result, side in found.values()]
+    sides = {side: dataclasses.replace(measured, trace=None) for side, (_, measured) in found.items()}
+    every = [result.session(measured) for result, measured in found.values()]
     sessions = {session.started: session for session in every}
     if any(session != sessions[session.started] for session in every):
         raise UserError("the two results name the same session and tell different things of it; measure again")
     if len(sides) == 2:
         ours, theirs = sides.values()
         require_same_workload(ours.workload, theirs.workload)
-        require_same_weights([side.builds[0].weights_fingerprint for side in sides.values()])
+        require_same_weights([measured.builds[0].weights_fingerprint for measured in sides.values()])
         machines = [session.machine for session in sessions.values()]
         machine.require_same(machines[0], machines[-1], allowed)
-    known = [result.rules.smallest for result, _ in found.values()]
-    smallest = {name: max(floors.get(name, 0.0) for floors in known) for name in dict.fromkeys(name for floors in known for name in floors)}
-    return EarlierResults(sides, tuple(sessions.values()), smallest, _compared(found))
+    known = [result.rules.noise_floors for result, _ in found.values()]
+    noise_floors = {
+        name: max(floors.get(name, 0.0) for floors in known) for name in dict.fromkeys(name for floors in known for name in floors)
+    }
+    return EarlierResults(sides, tuple(sessions.values()), noise_floors, _compared(found))
 
 
-def _compared(found: Mapping[Role, tuple[Result, SideResult]]) -> Outputs | None:
+def _compared(found: Mapping[Side, tuple[Result, SideResult]]) -> Outputs | None:
     """What was found of the outputs, where both sides are of the same comparison."""
-    if len(found) < 2 or any(side != result.variants().get(role) for role, (result, side) in found.items()):
+    if len(found) < 2 or any(measured != result.variants().get(side) for side, (result, measured) in found.items()):
         return None
     ours, theirs = (result for result, _ in found.values())
     return ours.outputs if (ours.sessions, ours.outputs) == (theirs.sessions, theirs.outputs) else None
@@ -142,17 +144,17 @@ def carry_out(asked: ComparisonRequest, listener: ProgressListener, write: Write
 
 
 def _measure(asked: ComparisonRequest, here: results.Machine, listener: ProgressListener, write: Write) -> Result:
-    living: dict[Role, int] = {}
+    living: dict[Side, int] = {}
     watch, remarks, idle_watts = conditions.watch(asked.device(), lambda: list(living.values()))
-    choices: dict[str, dict[str, str]] = {role: {"name": variant.name, **variant.choices()} for role, variant in asked.fresh.items()}
+    choices: dict[str, dict[str, str]] = {side: {"name": variant.name, **variant.choices()} for side, variant in asked.fresh.items()}
     # The order is drawn by lot; what was drawn is recorded.
     seed = random.SystemRandom().randrange(2**32)
-    workloads: dict[str, Workload] = {role: workload for role, workload in asked.workloads.items()}
+    workloads: dict[str, Workload] = {side: workload for side, workload in asked.workloads.items()}
     opening = journal.JournalHeader(FORMAT, asked.created, here, asked.plan, seed, workloads, choices, remarks)
     with (journal.resume if asked.resume else journal.begin)(asked.folder, opening) as written, _compile_cache(asked.plan) as environment:
 
-        def start(role: Role) -> AbstractContextManager[Runner]:
-            return _worker(role, asked, environment, living)
+        def start(side: Side) -> AbstractContextManager[Runner]:
+            return _worker(side, asked, environment, living)
 
         def compare_outputs(crew: WorkerPool, answers: Answers) -> Outputs:
             fingerprint = next(build.weights_fingerprint for builds in written.happened.builds.values() for build in builds)
@@ -180,11 +182,11 @@ def _measure(asked: ComparisonRequest, here: results.Machine, listener: Progress
 
 def _merge_traces(result: Result, folder: Path) -> tuple[str, ...]:
     """Of both sides, if both were traced now. Returns the files' names."""
-    sides: dict[Role, Side] = {}
-    for role, side in result.variants().items():
-        if side.trace is not None:
-            read = chrome.read(folder / side.trace.file)
-            sides[role] = Side(read, Timeline(read.events, side.trace.file), side.variant)
+    sides: dict[Side, TraceSide] = {}
+    for side, measured in result.variants().items():
+        if measured.trace is not None:
+            read = chrome.read(folder / measured.trace.file)
+            sides[side] = TraceSide(read, Timeline(read.events, measured.trace.file), measured.variant)
     if len(sides) < 2:
         return ()
     told = comparison.of_stages(result)
@@ -242,14 +244,14 @@ def laboratory(workload: Workload, plan: Plan, folder: Path, wait: bool, listene
 
 
 @contextmanager
-def _worker(role: Role, asked: ComparisonRequest, environment: dict[str, str], living: dict[Role, int]) -> Iterator[Worker]:
-    log = asked.folder / f"worker-{role}.log"
-    with Worker(BuildRequest(asked.fresh[role], asked.workloads[role], asked.delays.get(role)), log, environment) as worker:
-        living[role] = worker.pid
+def _worker(side: Side, asked: ComparisonRequest, environment: dict[str, str], living: dict[Side, int]) -> Iterator[Worker]:
+    log = asked.folder / f"worker-{side}.log"
+    with Worker(BuildRequest(asked.fresh[side], asked.workloads[side], asked.delays.get(side)), log, environment) as worker:
+        living[side] = worker.pid
         try:
             yield worker
         finally:
-            del living[role]
+            del living[side]
 
 
 @contextmanager
@@ -262,9 +264,9 @@ def _compile_cache(plan: Plan) -> Iterator[dict[str, str]]:
         yield cache_in(Path(folder))
 
 
-def _result(asked: ComparisonRequest, sides: Sides, sessions: tuple[Session, ...], compared: Outputs | None = None) -> Result:
+def _result(asked: ComparisonRequest, sides: SideResults, sessions: tuple[Session, ...], compared: Outputs | None = None) -> Result:
     """What there is so far."""
-    started = {side.session for side in sides.values()}
+    started = {measured.session for measured in sides.values()}
     return Result(
         format=FORMAT,
         evbench=__version__,

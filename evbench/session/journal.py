@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from evbench.encoding import from_json, to_json, write_whole
 from evbench.errors import UserError
-from evbench.results import FORMAT, Block, Build, Machine, Plan, Role, Run, ThroughputRun, Workload
+from evbench.results import FORMAT, Block, Build, Machine, Plan, Run, Side, ThroughputRun, Workload
 
 OPENING, RUNS = "session.json", "runs.jsonl"
 MODELS = "comparison of models"
@@ -45,14 +45,14 @@ class JournalHeader:
 class JournalState:
     """Everything so far."""
 
-    builds: dict[Role, list[Build]] = field(default_factory=dict)
-    runs: dict[Role, list[Run]] = field(default_factory=dict)
-    streams: dict[Role, list[ThroughputRun]] = field(default_factory=dict)
-    unsteady: dict[Role, list[str]] = field(default_factory=dict)
+    builds: dict[Side, list[Build]] = field(default_factory=dict)
+    runs: dict[Side, list[Run]] = field(default_factory=dict)
+    streams: dict[Side, list[ThroughputRun]] = field(default_factory=dict)
+    unsteady: dict[Side, list[str]] = field(default_factory=dict)
     blocks: list[Block] = field(default_factory=list)
 
     def turns(self) -> int:
-        happened = (run for by_role in (self.runs, self.streams) for runs in by_role.values() for run in runs)
+        happened = (run for by_side in (self.runs, self.streams) for runs in by_side.values() for run in runs)
         return 1 + max((run.turn for run in happened), default=-1)
 
 
@@ -67,21 +67,21 @@ class Journal:
     def close(self) -> None:
         self._file.close()
 
-    def built(self, role: Role, build: Build) -> None:
-        self._write({"role": role, "build": build})
-        self.happened.builds.setdefault(role, []).append(build)
+    def built(self, side: Side, build: Build) -> None:
+        self._write({"role": side, "build": build})
+        self.happened.builds.setdefault(side, []).append(build)
 
-    def ran(self, role: Role, run: Run) -> None:
-        self._write({"role": role, "run": run})
-        self.happened.runs.setdefault(role, []).append(run)
+    def ran(self, side: Side, run: Run) -> None:
+        self._write({"role": side, "run": run})
+        self.happened.runs.setdefault(side, []).append(run)
 
-    def streamed(self, role: Role, stream: ThroughputRun) -> None:
-        self._write({"role": role, "stream": stream})
-        self.happened.streams.setdefault(role, []).append(stream)
+    def streamed(self, side: Side, stream: ThroughputRun) -> None:
+        self._write({"role": side, "stream": stream})
+        self.happened.streams.setdefault(side, []).append(stream)
 
-    def gave_up(self, role: Role, reasons: list[str]) -> None:
-        self._write({"role": role, "unsteady": reasons})
-        self.happened.unsteady.setdefault(role, []).extend(reasons)
+    def gave_up(self, side: Side, reasons: list[str]) -> None:
+        self._write({"role": side, "unsteady": reasons})
+        self.happened.unsteady.setdefault(side, []).extend(reasons)
 
     def ended(self, block: Block) -> None:
         self._write({"block": block})
@@ -233,10 +233,10 @@ def read(folder: Path) -> JournalState:
 def _leave_unfinished(happened: JournalState) -> None:
     """Drop the runs and streams of a block that did not end."""
     ended = {block.number for block in happened.blocks}
-    for role, streams in happened.streams.items():
-        happened.streams[role] = [stream for stream in streams if stream.block is None or stream.block in ended]
-    for role, runs in happened.runs.items():
-        happened.runs[role] = [run for run in runs if run.block is None or run.block in ended]
+    for side, streams in happened.streams.items():
+        happened.streams[side] = [stream for stream in streams if stream.block is None or stream.block in ended]
+    for side, runs in happened.runs.items():
+        happened.runs[side] = [run for run in runs if run.block is None or run.block in ended]
 
 
 def _add(happened: JournalState, line: dict[str, Any], place: str) -> None:
@@ -244,12 +244,12 @@ def _add(happened: JournalState, line: dict[str, Any], place: str) -> None:
         return _leave_unfinished(happened)
     if "block" in line:
         return happened.blocks.append(from_json(Block, line["block"], place))
-    role: Role = "baseline" if line["role"] == "baseline" else "optimized"
+    side: Side = "baseline" if line["role"] == "baseline" else "optimized"
     if "build" in line:
-        happened.builds.setdefault(role, []).append(from_json(Build, line["build"], place))
+        happened.builds.setdefault(side, []).append(from_json(Build, line["build"], place))
     elif "run" in line:
-        happened.runs.setdefault(role, []).append(from_json(Run, line["run"], place))
+        happened.runs.setdefault(side, []).append(from_json(Run, line["run"], place))
     elif "stream" in line:
-        happened.streams.setdefault(role, []).append(from_json(ThroughputRun, line["stream"], place))
+        happened.streams.setdefault(side, []).append(from_json(ThroughputRun, line["stream"], place))
     else:
-        happened.unsteady.setdefault(role, []).extend(line["unsteady"])
+        happened.unsteady.setdefault(side, []).extend(line["unsteady"])

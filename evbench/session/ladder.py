@@ -11,14 +11,14 @@ from evbench.encoding import to_json, write_whole
 from evbench.errors import UserError
 from evbench.machine import machine
 from evbench.report import ladder as report_ladder
-from evbench.results import Plan, Role, Rules, Workload
+from evbench.results import Plan, Rules, Side, Workload
 from evbench.session import compare, journal
 from evbench.session.journal import JournalHeader
-from evbench.session.session import ProgressListener, NamedListener
+from evbench.session.session import NamedListener, ProgressListener
 from evbench.variants.choices import Variant
 from evbench.verdict import ladder
 from evbench.verdict.judge import judge
-from evbench.verdict.ladder import RungOutcome, Rung, Step
+from evbench.verdict.ladder import Rung, RungOutcome, Step
 from evbench.worker.client import WorkerDied, WorkerGaveUp
 
 FORMAT = 1
@@ -36,7 +36,7 @@ class LadderRequest:
     workload: Workload
     plan: Plan
     """Of each comparison."""
-    smallest: dict[str, float]
+    noise_floors: dict[str, float]
     """Noise floors."""
     folder: Path
     command: str
@@ -109,8 +109,10 @@ def _ended(asked: LadderRequest, step: Step, here: results.Machine) -> RungOutco
         return None
     result = results.read(folder)
     session = result.session(result.baseline)
-    choices: dict[str, dict[str, str]] = {role: {"name": side.variant, **side.choices} for role, side in result.variants().items()}
-    workloads: dict[str, Workload] = {role: side.workload for role, side in result.variants().items()}
+    choices: dict[str, dict[str, str]] = {
+        side: {"name": measured.variant, **measured.choices} for side, measured in result.variants().items()
+    }
+    workloads: dict[str, Workload] = {side: measured.workload for side, measured in result.variants().items()}
     before = JournalHeader(result.format, session.started, session.machine, session.plan, 0, workloads, choices, ())
     sides: dict[str, Variant] = {"baseline": step.baseline, "optimized": step.optimized}
     try:
@@ -123,8 +125,8 @@ def _ended(asked: LadderRequest, step: Step, here: results.Machine) -> RungOutco
 def _carry_out(asked: LadderRequest, step: Step, listener: ProgressListener) -> RungOutcome:
     """A worker that gives up is of this comparison alone, and the others are run."""
     folder = asked.folder / step.folder
-    sides: dict[Role, Variant] = {"baseline": step.baseline, "optimized": step.optimized}
-    rules = Rules(asked.smallest, (), (), False, ())
+    sides: dict[Side, Variant] = {"baseline": step.baseline, "optimized": step.optimized}
+    rules = Rules(asked.noise_floors, (), (), False, ())
     order = compare.ComparisonRequest(
         fresh=sides,
         earlier=compare.EarlierResults(),

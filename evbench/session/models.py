@@ -16,10 +16,10 @@ from evbench.report.models import LENGTHS
 from evbench.report.published import PAGE
 from evbench.report.render import to_markdown
 from evbench.report.statements import Finding, examine
-from evbench.results import Plan, Result, Role, Rules, Workload
+from evbench.results import Plan, Result, Rules, Side, Workload
 from evbench.session import compare, journal
 from evbench.session.journal import JournalHeader
-from evbench.session.session import ProgressListener, NamedListener
+from evbench.session.session import NamedListener, ProgressListener
 from evbench.variants.choices import Variant
 from evbench.verdict.models import Account
 
@@ -32,8 +32,8 @@ RAW, JUDGED, TOLD = "models.json", "verdict.json", "models.md"
 class ModelsRequest:
     """Two models on the same scenes, as it was asked for."""
 
-    variants: Mapping[Role, Variant]
-    workloads: Mapping[Role, Workload]
+    variants: Mapping[Side, Variant]
+    workloads: Mapping[Side, Workload]
     """At equal length. Their samples are the same scenes in the same order."""
     most_tokens: int
     """Of an answer that ends by itself."""
@@ -46,12 +46,12 @@ class ModelsRequest:
     now: Callable[[], str]
     """UTC, ISO 8601: names each session."""
 
-    def at(self, length: str) -> dict[Role, Workload]:
+    def at(self, length: str) -> dict[Side, Workload]:
         """The workloads of one of the sessions."""
         if not LENGTHS[length]:
             return dict(self.workloads)
         return {
-            role: dataclasses.replace(workload, stop_at_end=True, new_tokens=self.most_tokens) for role, workload in self.workloads.items()
+            side: dataclasses.replace(workload, stop_at_end=True, new_tokens=self.most_tokens) for side, workload in self.workloads.items()
         }
 
 
@@ -105,8 +105,8 @@ def carry_out(asked: ModelsRequest, listener: ProgressListener) -> Models:
 
 
 def _begin(asked: ModelsRequest) -> Models:
-    choices: dict[str, dict[str, str]] = {role: {"name": variant.name, **variant.choices()} for role, variant in asked.variants.items()}
-    workloads: dict[str, Workload] = {role: workload for role, workload in asked.workloads.items()}
+    choices: dict[str, dict[str, str]] = {side: {"name": variant.name, **variant.choices()} for side, variant in asked.variants.items()}
+    workloads: dict[str, Workload] = {side: workload for side, workload in asked.workloads.items()}
     here = machine.read(workloads["baseline"].device)
     opening = JournalHeader(results.FORMAT, asked.now(), here, asked.plan, 0, workloads, choices, ())
     if asked.resume:

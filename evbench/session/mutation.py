@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 from evbench.errors import UserError
-from evbench.results import Activation, Role, Workload
+from evbench.results import Activation, Side, Workload
 from evbench.session import outputs
 from evbench.session.outputs import OutputSource, Reference
 from evbench.variants.choices import CHOICES, EFFECT, Variant, change, conflict, parse
@@ -87,7 +87,7 @@ class _Baseline:
         self._laboratory, self._stack = laboratory, stack
         self._worker: Subject | None = None
 
-    def worker(self, role: Role) -> Subject:
+    def worker(self, side: Side) -> Subject:
         if self._worker is None:
             self._worker = self._stack.enter_context(self._laboratory.start(parse("baseline"), None))
         return self._worker

@@ -13,10 +13,10 @@ import numpy as np
 import numpy.typing as npt
 from safetensors.numpy import load_file
 
-from evbench.results import Check, Grade, Outputs, Role, Sample, Workload
+from evbench.results import Check, Grade, Outputs, Sample, Side, Workload
 from evbench.session import references
 from evbench.verdict.captions import right_share
-from evbench.verdict.equivalence import Finding, Seen, Sides, compare_sample, merge
+from evbench.verdict.equivalence import Finding, SampleOutputs, Seen, compare_sample, merge
 from evbench.verdict.statistics import mean_and_reach
 from evbench.worker.capture_outputs import CapturedOutputs
 
@@ -26,7 +26,7 @@ AT_ONCE = 8
 """Samples whose arrays lie on the disk at the same time: 0.1 GB each at full size."""
 MOST_LOST = 0.01
 """Of what the baseline tells right (mlcommons/inference_policies:inference_rules.adoc asks for 99 %)."""
-Answers = Mapping[Role, Mapping[int, Collection[tuple[int, ...]]]]
+Answers = Mapping[Side, Mapping[int, Collection[tuple[int, ...]]]]
 """Side -> sample -> tokens of its timed runs and streams."""
 
 
@@ -45,7 +45,7 @@ class ReferenceSource(Protocol):
 class WorkerPool(Protocol):
     """The workers of a session."""
 
-    def worker(self, role: Role) -> OutputSource:
+    def worker(self, side: Side) -> OutputSource:
         """Living, and warm."""
 
     def make_room(self) -> None:
@@ -167,7 +167,7 @@ def hold_against(
         usual, answers: tokens of further runs of the baseline and of the other side.
     """
     exact = None if expected.reference is None else load_file(expected.reference)
-    return compare_sample(Sides(_seen(expected.baseline), _seen(expected.again), _seen(optimized), exact, answers, usual), dtype)
+    return compare_sample(SampleOutputs(_seen(expected.baseline), _seen(expected.again), _seen(optimized), exact, answers, usual), dtype)
 
 
 def _follow(crew: WorkerPool, reference: Reference, given: Mapping[int, CapturedOutputs], folder: Path) -> dict[int, Path]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Sequence
 
-from evbench.results import LETTERS, RunOrder, Role
+from evbench.results import LETTERS, RunOrder, Side
 
 PATTERNS: dict[RunOrder, tuple[str, ...]] = {"in turn": ("ABBA", "BAAB"), "reload": ("AAAABBBB", "BBBBAAAA")}
 """A is the baseline, B the optimized side; each letter is a slot of two runs, and of a stream behind them if there are any.
@@ -19,14 +19,14 @@ SLOT = 2
 """Runs of a letter."""
 
 
-def pattern(roles: Sequence[Role], order: RunOrder, seed: int, block: int) -> str:
+def pattern(sides: Sequence[Side], order: RunOrder, seed: int, block: int) -> str:
     """Of one block, drawn by lot: the same for the same seed and block, so that an interrupted session can go on."""
-    if len(roles) == 1:
-        return LETTERS[roles[0]] * 2
+    if len(sides) == 1:
+        return LETTERS[sides[0]] * 2
     return random.Random(f"{seed}/{block}").choice(PATTERNS[order])
 
 
-def slots(letters: str) -> Iterator[tuple[Role, bool]]:
+def slots(letters: str) -> Iterator[tuple[Side, bool]]:
     """Each run of a block: whose turn it is, and whether with barriers between the stages.
 
     Every slot has one run of either kind. Which is first alternates, because the first after the other side's turn finds its caches
@@ -35,10 +35,10 @@ def slots(letters: str) -> Iterator[tuple[Role, bool]]:
     >>> list(slots("AB"))
     [('baseline', False), ('baseline', True), ('optimized', False), ('optimized', True)]
     """
-    roles = {letter: role for role, letter in LETTERS.items()}
-    barriers = dict.fromkeys(LETTERS, False)
+    sides = {letter: side for side, letter in LETTERS.items()}
+    stage_sync = dict.fromkeys(LETTERS, False)
     for letter in letters:
-        role = roles[letter]
-        yield role, barriers[role]
-        yield role, not barriers[role]
-        barriers[role] = not barriers[role]
+        side = sides[letter]
+        yield side, stage_sync[side]
+        yield side, not stage_sync[side]
+        stage_sync[side] = not stage_sync[side]

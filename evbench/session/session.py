@@ -13,9 +13,9 @@ from typing import Protocol
 
 from evbench.errors import UserError
 from evbench.machine.conditions import Watch
-from evbench.results import Block, Build, Energy, Kind, Outputs, Activation, Role, Run, Session, ThroughputRun, Trace, SideResult, Workload
+from evbench.results import Activation, Block, Build, Energy, Kind, Outputs, Run, Session, Side, SideResult, ThroughputRun, Trace, Workload
 from evbench.session.journal import Journal
-from evbench.session.outputs import Answers, WorkerPool, OutputSource
+from evbench.session.outputs import Answers, OutputSource, WorkerPool
 from evbench.session.schedule import SLOT, pattern, slots
 from evbench.traces import chrome
 from evbench.variants.choices import Variant
@@ -23,7 +23,7 @@ from evbench.verdict import blocks as verdict_blocks
 from evbench.verdict.statistics import smallest_effect, unsteady
 from evbench.worker import messages
 from evbench.worker.measure import RunPosition
-from evbench.worker.messages import TimedRunRequest, ThroughputRequest
+from evbench.worker.messages import ThroughputRequest, TimedRunRequest
 
 STEADY_RUNS = 5
 """The last of a warm-up, which are looked at."""
@@ -81,7 +81,7 @@ class NamedListener:
 class SessionConfig:
     """What a session works with, beside what it was asked."""
 
-    start: Callable[[Role], AbstractContextManager[Runner]]
+    start: Callable[[Side], AbstractContextManager[Runner]]
     watch: Watch
     listener: ProgressListener
     fingerprint: str
@@ -96,22 +96,22 @@ class SessionConfig:
 class SessionRunner:
     """The runs of one session, in order. All that happens goes into the journal, also what an interrupted session had already."""
 
-    def __init__(self, variants: Mapping[Role, Variant], journal: Journal, setting: SessionConfig) -> None:
+    def __init__(self, variants: Mapping[Side, Variant], journal: Journal, setting: SessionConfig) -> None:
         self._variants, self._journal, self._setting = variants, journal, setting
         opening = journal.opening
-        self._workloads: dict[Role, Workload] = {role: opening.workloads[role] for role in variants}
+        self._workloads: dict[Side, Workload] = {side: opening.workloads[side] for side in variants}
         (self._samples,) = {len(workload.samples) for workload in self._workloads.values()}
         self._plan, self._seed = opening.plan, opening.seed
-        self._living: dict[Role, tuple[ExitStack, Runner]] = {}
+        self._living: dict[Side, tuple[ExitStack, Runner]] = {}
         self._turn = journal.happened.turns()
         self._wanted = 0
-        self._start_number = max((block.start for block in journal.happened.blocks), default=-1)
-        self._in_start = 0
+        self._invocation = max((block.invocation for block in journal.happened.blocks), default=-1)
+        self._in_invocation = 0
         self._foretold = False
-        self.traces: dict[Role, Trace] = {}
-        self.energies: dict[Role, Energy | None] = {}
+        self.traces: dict[Side, Trace] = {}
+        self.energies: dict[Side, Energy | None] = {}
         self.outputs: Outputs | None = None
-        self.activations: dict[Role, tuple[Activation, ...]] = {}
+        self.activations: dict[Side, tuple[Activation, ...]] = {}
 
     def run(self, keep: Callable[[], object], folder: Path) -> None:
         """`keep` is called before outputs are compared and before the traces: what fails there must not cost the rest."""
@@ -121,34 +121,34 @@ class SessionRunner:
                 self.worker("baseline")
                 self._blocked()
             keep()
-            for role in self._variants:
-                self.tell(f"{role}: see whether its choices are active")
-                self.activations[role] = self.worker(role).prove()
+            for side in self._variants:
+                self.tell(f"{side}: see whether its choices are active")
+                self.activations[side] = self.worker(side).prove()
             if len(self._variants) == 2 and self._setting.compare_outputs is not None:
                 self.outputs = self._setting.compare_outputs(self, self._answers())
                 keep()
-            for role in self._variants:
-                self._afterwards(role, folder)
+            for side in self._variants:
+                self._afterwards(side, folder)
 
-    def results(self) -> tuple[Session, dict[Role, SideResult]]:
+    def results(self) -> tuple[Session, dict[Side, SideResult]]:
         """What there is so far."""
         opening, happened = self._journal.opening, self._journal.happened
         session = Session(opening.started, opening.machine, self._plan, self._seed, tuple(happened.blocks), opening.remarks)
         return session, {
-            role: SideResult(
+            side: SideResult(
                 variant=variant.name,
                 choices=variant.choices(),
-                workload=self._workloads[role],
+                workload=self._workloads[side],
                 session=opening.started,
-                builds=tuple(happened.builds[role]),
-                unsteady=tuple(happened.unsteady.get(role, ())),
-                runs=tuple(happened.runs[role]),
-                streams=tuple(happened.streams.get(role, ())),
-                trace=self.traces.get(role),
-                energy=self.energies.get(role),
-                activations=self.activations.get(role, ()),
+                builds=tuple(happened.builds[side]),
+                unsteady=tuple(happened.unsteady.get(side, ())),
+                runs=tuple(happened.runs[side]),
+                streams=tuple(happened.streams.get(side, ())),
+                trace=self.traces.get(side),
+                energy=self.energies.get(side),
+                activations=self.activations.get(side, ()),
             )
-            for role, variant in self._variants.items()
+            for side, variant in self._variants.items()
         }
 
     # Workers.
@@ -160,82 +160,82 @@ class SessionRunner:
             all_of_them.push(lambda kind, error, trace: self._end(*self._living, failed=(kind, error, trace)))
             yield
 
-    def _end(self, *roles: Role, failed: Failed = (None, None, None)) -> None:
+    def _end(self, *sides: Side, failed: Failed = (None, None, None)) -> None:
         with ExitStack() as ending:  # each of them, also if a second interrupt comes while one ends
-            for role in roles:
-                stack, _ = self._living.pop(role)
+            for side in sides:
+                stack, _ = self._living.pop(side)
                 ending.callback(stack.__exit__, *failed)
 
-    def _start(self, role: Role) -> Runner:
-        self.tell(f"{role}: start, import, make the model")
+    def _start(self, side: Side) -> Runner:
+        self.tell(f"{side}: start, import, make the model")
         stack = ExitStack()
-        worker = stack.enter_context(self._setting.start(role))
-        self._living[role] = stack, worker
-        self._journal.built(role, worker.built())
-        model = self._workloads[role].model
+        worker = stack.enter_context(self._setting.start(side))
+        self._living[side] = stack, worker
+        self._journal.built(side, worker.built())
+        model = self._workloads[side].model
         alike = [other for other, workload in self._workloads.items() if workload.model == model]
         builds = [build for other in alike for build in self._journal.happened.builds.get(other, [])]
         require_same_weights([build.weights_fingerprint for build in builds] + [self._setting.fingerprint])
-        self.tell(f"{role}: first call")
-        self._measure(role, "first", 0, None, barriers=True)
+        self.tell(f"{side}: first call")
+        self._measure(side, "first", 0, None, stage_sync=True)
         return worker
 
-    def worker(self, role: Role) -> Runner:
+    def worker(self, side: Side) -> Runner:
         """The worker, warm. Where only one fits, the other makes room for it."""
-        if role not in self._living:
-            roles = tuple(self._variants) if self._plan.order == "in turn" else (role,)
+        if side not in self._living:
+            sides = tuple(self._variants) if self._plan.order == "in turn" else (side,)
             self._end(*self._living)
-            for starting in roles:
+            for starting in sides:
                 self._start(starting)
-            self._warm_up(roles)
+            self._warm_up(sides)
             self._foretell()
-        return self._living[role][1]
+        return self._living[side][1]
 
     def make_room(self) -> None:
         """For a worker beside those of the session. Where only one fits, there is room when none is left."""
         if self._plan.order == "reload":
             self._end(*self._living)
 
-    def _measure(self, role: Role, kind: Kind, sample: int, block: int | None, barriers: bool) -> Run:
-        _, worker = self._living[role]
-        run = worker.measure(TimedRunRequest(RunPosition(kind, self._turn, sample, block), barriers, self._plan.cold_files))
+    def _measure(self, side: Side, kind: Kind, sample: int, block: int | None, stage_sync: bool) -> Run:
+        _, worker = self._living[side]
+        run = worker.measure(TimedRunRequest(RunPosition(kind, self._turn, sample, block), stage_sync, self._plan.cold_files))
         self._turn += 1
-        self._journal.ran(role, run)
+        self._journal.ran(side, run)
         return run
 
-    def _stream(self, role: Role, block: int | None) -> ThroughputRun:
-        _, worker = self._living[role]
+    def _stream(self, side: Side, block: int | None) -> ThroughputRun:
+        _, worker = self._living[side]
         stream = worker.stream(ThroughputRequest(self._turn, block, self._plan.throughput, self._plan.cold_files))
         self._turn += 1
-        self._journal.streamed(role, stream)
+        self._journal.streamed(side, stream)
         return stream
 
     # Warm-up.
 
-    def _warm_up(self, roles: tuple[Role, ...]) -> None:
+    def _warm_up(self, sides: tuple[Side, ...]) -> None:
         """Until steady, for each shape of input: what is compiled for one is not for another."""
         shapes: dict[tuple[tuple[int, int], ...], int] = {}
-        for index, inputs in enumerate(zip(*(self._workloads[role].samples for role in roles), strict=True)):
+        for index, inputs in enumerate(zip(*(self._workloads[side].samples for side in sides), strict=True)):
             shapes.setdefault(tuple((one.height, one.width) for one in inputs), index)
         for sample in shapes.values():
-            warmed: dict[Role, list[Run]] = {role: [] for role in roles}
-            waiting = list(roles)
+            warmed: dict[Side, list[Run]] = {side: [] for side in sides}
+            waiting = list(sides)
             while waiting:
-                for role in list(waiting):
-                    reasons = unsteady_reasons(warmed[role])
-                    spent = sum(run.seconds for run in warmed[role])
-                    capped = len(warmed[role]) >= self._plan.warmup_runs or spent >= self._plan.warmup_seconds
+                for side in list(waiting):
+                    reasons = unsteady_reasons(warmed[side])
+                    spent = sum(run.seconds for run in warmed[side])
+                    capped = len(warmed[side]) >= self._plan.warmup_runs or spent >= self._plan.warmup_seconds
                     if not reasons or capped:
-                        waiting.remove(role)
+                        waiting.remove(side)
                         if reasons:
-                            self._journal.gave_up(role, reasons)
+                            self._journal.gave_up(side, reasons)
                         continue
-                    self.tell(f"{role}: warm-up {len(warmed[role]) + 1}")
-                    warmed[role].append(self._measure(role, "warmup", sample, None, barriers=True))
+                    self.tell(f"{side}: warm-up {len(warmed[side]) + 1}")
+                    warmed[side].append(self._measure(side, "warmup", sample, None, stage_sync=True))
                     self._setting.watch.warmed()
-        for role in roles if self._plan.throughput else ():
-            self.tell(f"{role}: warm-up of its feed")
-            self._stream(role, None)
+        for side in sides if self._plan.throughput else ():
+            self.tell(f"{side}: warm-up of its feed")
+            self._stream(side, None)
             self._setting.watch.warmed()
 
     def _foretell(self) -> None:
@@ -243,12 +243,12 @@ class SessionRunner:
         if self._foretold:
             return
         self._foretold = True
-        scatter = [verdict_blocks.scatter(self._journal.happened.runs.get(role, [])) for role in self._variants]
+        scatter = [verdict_blocks.scatter(self._journal.happened.runs.get(side, [])) for side in self._variants]
         known = [value for value in scatter if value is not None]
         if len(self._variants) == 1 or not known:
             return
         cv = max(known)
-        seen = smallest_effect(cv, self._planned(), self._samples, self._starts())
+        seen = smallest_effect(cv, self._planned(), self._samples, self._invocations())
         if seen is None:
             told = f"{self._planned()} blocks are too few for any interval"
         else:
@@ -279,9 +279,9 @@ class SessionRunner:
         """Blocks, the same number for each sample."""
         return -(-self._plan.blocks // self._samples) * self._samples
 
-    def _starts(self) -> int:
+    def _invocations(self) -> int:
         """Of the workers, for the planned blocks."""
-        return self._planned() if self._plan.order == "reload" else min(self._plan.starts, self._planned())
+        return self._planned() if self._plan.order == "reload" else min(self._plan.invocations, self._planned())
 
     def _is_too_wide(self, counted: int) -> bool:
         if self._plan.precision is None:
@@ -307,66 +307,66 @@ class SessionRunner:
         number = len(self._journal.happened.blocks)
         letters = pattern(tuple(self._variants), self._plan.order, self._seed, number)
         watch = self._setting.watch
-        self._begin_start()
+        self._begin_invocation()
         if self._plan.order == "in turn":
             self.worker(next(iter(self._variants)))  # what starting takes is no part of the block
         watch.begin()
         prepared = False
-        for place, (role, barriers) in enumerate(slots(letters), 1):
-            self.worker(role)
+        for place, (side, stage_sync) in enumerate(slots(letters), 1):
+            self.worker(side)
             self.tell("timed runs")
-            run = self._measure(role, "timed", sample, number, barriers)
+            run = self._measure(side, "timed", sample, number, stage_sync)
             prepared |= bool(run.compile_counts)
             watch.look()
             if self._plan.throughput and place % SLOT == 0:
                 self.tell("samples in a row")
-                prepared |= bool(self._stream(role, number).compile_counts)
+                prepared |= bool(self._stream(side, number).compile_counts)
                 watch.look()
         found = watch.end()
         disturbances = found.disturbances + (("something was compiled or captured in a timed run",) if prepared else ())
-        self._journal.ended(Block(number, sample, self._start_number, letters, disturbances, found.remarks, found.sm_mhz))
-        self._in_start += not disturbances
+        self._journal.ended(Block(number, sample, self._invocation, letters, disturbances, found.remarks, found.sm_mhz))
+        self._in_invocation += not disturbances
 
-    def _begin_start(self) -> None:
+    def _begin_invocation(self) -> None:
         """End the workers if they have served their share of the blocks: processes of one variant are not equally fast."""
         if self._plan.order == "reload":
             served = True
         else:
-            served = self._plan.starts > 1 and self._in_start >= -(-self._planned() // self._plan.starts)
+            served = self._plan.invocations > 1 and self._in_invocation >= -(-self._planned() // self._plan.invocations)
         if served or not self._living:
             self._end(*self._living)
-            self._start_number += 1
-            self._in_start = 0
+            self._invocation += 1
+            self._in_invocation = 0
 
     def _blocked(self) -> None:
         """All of one, then all of the other: if that tells something else than the blocks, the order matters."""
         done = {run.turn for runs in self._journal.happened.runs.values() for run in runs if run.kind == "blocked"}
         if done:
             return
-        for role in self._variants:
-            self.tell(f"{role}: one after the other")
+        for side in self._variants:
+            self.tell(f"{side}: one after the other")
             for _ in range(BLOCKED_RUNS):
-                self._measure(role, "blocked", 0, None, barriers=False)
+                self._measure(side, "blocked", 0, None, stage_sync=False)
 
-    def _afterwards(self, role: Role, folder: Path) -> None:
+    def _afterwards(self, side: Side, folder: Path) -> None:
         """Energy and trace, in runs of their own."""
-        if self._setting.energy and self._workloads[role].device == "cuda":
-            self.tell(f"{role}: energy")
-            self.energies[role] = self.worker(role).repeat(ENERGY_SECONDS, self._setting.idle_watts)
+        if self._setting.energy and self._workloads[side].device == "cuda":
+            self.tell(f"{side}: energy")
+            self.energies[side] = self.worker(side).repeat(ENERGY_SECONDS, self._setting.idle_watts)
         if self._plan.trace_tokens:
-            whole = self._workloads[role].new_tokens
+            whole = self._workloads[side].new_tokens
             tokens = min(self._plan.trace_tokens, whole)
-            self.tell(f"{role}: trace {tokens} tokens")
-            file = folder / f"trace-{role}.json.gz"
-            order = messages.TraceSpec(file, self._variants[role].name, tokens, whole, self._plan.trace_modules)
+            self.tell(f"{side}: trace {tokens} tokens")
+            file = folder / f"trace-{side}.json.gz"
+            order = messages.TraceSpec(file, self._variants[side].name, tokens, whole, self._plan.trace_modules)
             try:
-                self.traces[role] = self.worker(role).profile(order)
+                self.traces[side] = self.worker(side).profile(order)
             except chrome.TooLarge as error:  # the times are worth more than their picture
                 self._setting.listener.say(str(error))
 
     def _answers(self) -> Answers:
         _, sides = self.results()
-        return {role: {sample: set(tokens) for sample, tokens in side.answers().items()} for role, side in sides.items()}
+        return {side: {sample: set(tokens) for sample, tokens in measured.answers().items()} for side, measured in sides.items()}
 
     def tell(self, doing: str) -> None:
         """What is done now."""

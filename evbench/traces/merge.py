@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from evbench.results import LETTERS, STAGES, Role
+from evbench.results import LETTERS, STAGES, Side
 from evbench.traces.chrome import KNOWN_BY, Event, Trace, nanoseconds
 from evbench.traces.lanes import close_up
 from evbench.traces.names import named
@@ -31,13 +31,13 @@ Move = Callable[[Event], tuple[int, int]]
 
 
 @dataclass(frozen=True)
-class Side:
+class TraceSide:
     trace: Trace
     timeline: Timeline
     title: str
 
 
-def merge(sides: Mapping[Role, Side], told: Mapping[str, Mapping[str, Any]], aligned: bool) -> Trace:
+def merge(sides: Mapping[Side, TraceSide], told: Mapping[str, Mapping[str, Any]], aligned: bool) -> Trace:
     """One trace of two.
 
     Args:
@@ -46,34 +46,38 @@ def merge(sides: Mapping[Role, Side], told: Mapping[str, Mapping[str, Any]], ali
             earlier time within its side.
     """
     asked = _aligned(sides) if aligned else _as_it_ran(sides)
-    shifts = {role: [round(shift * NANOSECONDS) for shift in asked[role]] for role in sides}
-    moves = {role: _move(side.timeline, shifts[role]) for role, side in sides.items()}
-    earliest = min(moves[role](event)[0] for role, side in sides.items() for event in side.trace.events if event["ph"] != "M")
-    shifts = {role: [shift - earliest for shift in shifts[role]] for role in sides}
-    events = [event for number, role in enumerate(sides, 1) for event in _side(sides[role], role, number, shifts[role])]
+    shifts = {side: [round(shift * NANOSECONDS) for shift in asked[side]] for side in sides}
+    moves = {side: _move(trace_side.timeline, shifts[side]) for side, trace_side in sides.items()}
+    earliest = min(moves[side](event)[0] for side, trace_side in sides.items() for event in trace_side.trace.events if event["ph"] != "M")
+    shifts = {side: [shift - earliest for shift in shifts[side]] for side in sides}
+    events = [event for number, side in enumerate(sides, 1) for event in _side(sides[side], side, number, shifts[side])]
     close_up(events)
     events += _comparison(sides, shifts, told, aligned)
-    header = {key: value for side in sides.values() for key, value in side.trace.header.items() if key not in ("evbench", "traceName")}
+    header = {
+        key: value for trace_side in sides.values() for key, value in trace_side.trace.header.items() if key not in ("evbench", "traceName")
+    }
     header["baseTimeNanoseconds"] = 0  # neither side's time is kept
-    header["evbench"] = {role: side.trace.header.get("evbench", {"variant": side.title}) for role, side in sides.items()}
+    header["evbench"] = {side: trace_side.trace.header.get("evbench", {"variant": trace_side.title}) for side, trace_side in sides.items()}
     return Trace(header, events)
 
 
-def _as_it_ran(sides: Mapping[Role, Side]) -> dict[Role, list[float]]:
+def _as_it_ran(sides: Mapping[Side, TraceSide]) -> dict[Side, list[float]]:
     """Both begin to load at the same time. For each side, how far each stage is moved."""
-    return {role: [-side.timeline.stages[STAGES[0]].start] * len(STAGES) for role, side in sides.items()}
+    return {side: [-trace_side.timeline.stages[STAGES[0]].start] * len(STAGES) for side, trace_side in sides.items()}
 
 
-def _aligned(sides: Mapping[Role, Side]) -> dict[Role, list[float]]:
+def _aligned(sides: Mapping[Side, TraceSide]) -> dict[Side, list[float]]:
     """As above, and each later stage begins at the same time too: when the slower side has reached it."""
-    shifts: dict[Role, list[float]] = {role: [] for role in sides}
+    shifts: dict[Side, list[float]] = {side: [] for side in sides}
     place = 0.0
     for number, stage in enumerate(STAGES):
         if number:
             before = STAGES[number - 1]
-            place += max(side.timeline.stages[stage].start - side.timeline.stages[before].start for side in sides.values())
-        for role, side in sides.items():
-            shifts[role].append(place - side.timeline.stages[stage].start)
+            place += max(
+                trace_side.timeline.stages[stage].start - trace_side.timeline.stages[before].start for trace_side in sides.values()
+            )
+        for side, trace_side in sides.items():
+            shifts[side].append(place - trace_side.timeline.stages[stage].start)
     return shifts
 
 
@@ -99,12 +103,12 @@ def _move(timeline: Timeline, shifts: Sequence[int]) -> Move:
     return move
 
 
-def _side(side: Side, role: Role, number: int, shifts: Sequence[int]) -> list[Event]:
+def _side(trace_side: TraceSide, side: Side, number: int, shifts: Sequence[int]) -> list[Event]:
     """Its events, moved, with numbers that are its own."""
-    move = _move(side.timeline, shifts)
+    move = _move(trace_side.timeline, shifts)
     processes, threads = _Numbers(PROCESSES * number), _Numbers(WORDS)
     moved = []
-    for original in named(side.trace.events, f"{LETTERS[role]} {role}", side.title):
+    for original in named(trace_side.trace.events, f"{LETTERS[side]} {side}", trace_side.title):
         event = original | {"pid": processes.of(original.get("pid"))}
         if not isinstance(original.get("tid"), int):
             event["tid"] = threads.of(original.get("tid"))
@@ -143,7 +147,7 @@ class _Numbers:
 
 
 def _comparison(
-    sides: Mapping[Role, Side], shifts: Mapping[Role, Sequence[int]], told: Mapping[str, Mapping[str, Any]], aligned: bool
+    sides: Mapping[Side, TraceSide], shifts: Mapping[Side, Sequence[int]], told: Mapping[str, Mapping[str, Any]], aligned: bool
 ) -> list[Event]:
     """A process above all: a track of each side's stages, arrows between them, and a ruler if they are aligned."""
     events: list[Event] = [
@@ -151,22 +155,22 @@ def _comparison(
         {"ph": "M", "name": "process_sort_index", "pid": COMPARISON, "tid": 0, "args": {"sort_index": -1}},
     ]
     tracks: dict[str, int] = {RULER: 1} if aligned else {}
-    tracks |= {f"evbench {LETTERS[role]} {role}": number for number, role in enumerate(sides, 2)}
+    tracks |= {f"evbench {LETTERS[side]} {side}": number for number, side in enumerate(sides, 2)}
     for name, number in tracks.items():
         events.append({"ph": "M", "name": "thread_name", "pid": COMPARISON, "tid": number, "args": {"name": name}})
         events.append({"ph": "M", "name": "thread_sort_index", "pid": COMPARISON, "tid": number, "args": {"sort_index": number}})
     for index, stage in enumerate(STAGES):
         arguments = dict(told.get(stage, {}))
         spans = {
-            role: (side.timeline.stages[stage].start + shifts[role][index] / NANOSECONDS, side.timeline.stages[stage].length)
-            for role, side in sides.items()
+            side: (trace_side.timeline.stages[stage].start + shifts[side][index] / NANOSECONDS, trace_side.timeline.stages[stage].length)
+            for side, trace_side in sides.items()
         }
         if aligned:
             start, length = min(start for start, _ in spans.values()), max(length for _, length in spans.values())
             events.append(_slice(f"{stage}", start, length, tracks[RULER], arguments))
         # An arrow leads forward in time: Perfetto draws no other.
-        for kind, (role, (start, length)) in zip("sf", sorted(spans.items(), key=lambda item: item[1][0]), strict=True):
-            track = tracks[f"evbench {LETTERS[role]} {role}"]
+        for kind, (side, (start, length)) in zip("sf", sorted(spans.items(), key=lambda item: item[1][0]), strict=True):
+            track = tracks[f"evbench {LETTERS[side]} {side}"]
             events.append(_slice(f"{stage}, {length / 1e3:.2f} ms traced", start, length, track, arguments))
             arrow = {"ph": kind, "cat": "evbench", "name": stage, "id": index + 1, "pid": COMPARISON, "tid": track, "ts": start}
             events.append(arrow | {"args": arguments} | ({"bp": "e"} if kind == "f" else {}))

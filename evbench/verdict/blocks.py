@@ -6,13 +6,13 @@ import math
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from evbench.results import STAGES, Block, Role, Run, Session, ThroughputRun, SideResult
+from evbench.results import STAGES, Block, Run, Session, Side, SideResult, ThroughputRun
 from evbench.verdict.statistics import (
     Interval,
     estimate,
     mean_and_reach,
     median_interval,
-    over_starts,
+    over_invocations,
 )
 
 MOST_DISTURBED = 0.2
@@ -59,31 +59,31 @@ def _too_disturbed(session: Session) -> bool:
     return sum(bool(block.disturbances) for block in session.blocks) > MOST_DISTURBED * len(session.blocks)
 
 
-def runs_in(side: SideResult, counted: Mapping[int, Block]) -> list[Run]:
+def runs_in(measured: SideResult, counted: Mapping[int, Block]) -> list[Run]:
     """Those in these blocks."""
-    return [run for run in side.timed() if run.block in counted]
+    return [run for run in measured.timed() if run.block in counted]
 
 
 def _values(runs: Iterable[Run], value: Timed) -> list[float]:
     return [seconds for run in runs if (seconds := value(run)) is not None]
 
 
-def _by_block(side: SideResult, counted: Mapping[int, Block], value: Timed) -> dict[int, list[float]]:
+def _by_block(measured: SideResult, counted: Mapping[int, Block], value: Timed) -> dict[int, list[float]]:
     found: dict[int, list[float]] = {}
-    for run in runs_in(side, counted):
+    for run in runs_in(measured, counted):
         if (seconds := value(run)) is not None and run.block is not None:
             found.setdefault(run.block, []).append(seconds)
     return found
 
 
 def _paired(
-    sides: Mapping[Role, SideResult],
+    sides: Mapping[Side, SideResult],
     counted: Mapping[int, Block],
     value: Timed,
     difference: Callable[[list[float], list[float]], float],
 ) -> dict[int, float]:
     """Number of a block -> the difference between its two sides."""
-    ours, theirs = (_by_block(sides[role], counted, value) for role in ("baseline", "optimized"))
+    ours, theirs = (_by_block(sides[side], counted, value) for side in ("baseline", "optimized"))
     return _differences(ours, theirs, counted, difference)
 
 
@@ -104,7 +104,7 @@ def grouped(differences: Mapping[int, float], group: Callable[[int], int]) -> di
     return found
 
 
-def interval_between(sides: Mapping[Role, SideResult], counted: Mapping[int, Block], value: Timed) -> Interval | None:
+def interval_between(sides: Mapping[Side, SideResult], counted: Mapping[int, Block], value: Timed) -> Interval | None:
     """Of how many times as much of something the baseline has, block by block. None if there are too few blocks."""
     return _interval_of(_paired(sides, counted, value, _log_ratio), counted, lambda number: counted[number].sample)
 
@@ -114,7 +114,7 @@ def _interval_of(differences: Mapping[int, float], counted: Mapping[int, Block],
     if not differences:
         return None
     interval = estimate(grouped(differences, sample))
-    return interval and over_starts(interval, grouped(differences, lambda number: counted[number].start))
+    return interval and over_invocations(interval, grouped(differences, lambda number: counted[number].invocation))
 
 
 def _log_ratio(ours: list[float], theirs: list[float]) -> float:
@@ -126,15 +126,15 @@ def sample_seconds(stream: ThroughputRun) -> float:
     return stream.seconds / stream.samples
 
 
-def counted_streams(side: SideResult, session: Session) -> list[ThroughputRun]:
+def counted_throughput_runs(measured: SideResult, session: Session) -> list[ThroughputRun]:
     """Those in blocks that count."""
     counted = counted_blocks(session)
-    return [stream for stream in side.timed_throughput_runs() if stream.block in counted]
+    return [stream for stream in measured.timed_throughput_runs() if stream.block in counted]
 
 
-def _streams_by_block(side: SideResult, session: Session) -> dict[int, list[float]]:
+def _throughput_by_block(measured: SideResult, session: Session) -> dict[int, list[float]]:
     found: dict[int, list[float]] = {}
-    for stream in counted_streams(side, session):
+    for stream in counted_throughput_runs(measured, session):
         if stream.block is not None:
             found.setdefault(stream.block, []).append(sample_seconds(stream))
     return found
@@ -144,7 +144,7 @@ def _log(seconds: float) -> float:
     return math.log(max(seconds, 1e-9))  # a stage that does nothing takes less than the clock can tell
 
 
-def half_width(session: Session, sides: Mapping[Role, SideResult]) -> float | None:
+def half_width(session: Session, sides: Mapping[Side, SideResult]) -> float | None:
     """Of the interval of the total, relative; of one variant alone, that of its median. None if there is no interval yet."""
     counted = counted_blocks(session)
     if len(sides) == 2:
@@ -158,7 +158,7 @@ def half_width(session: Session, sides: Mapping[Role, SideResult]) -> float | No
 def _median_interval(timed: Sequence[tuple[Run, float]], counted: Mapping[int, Block]) -> tuple[float, float] | None:
     """Of a median; no narrower than over the starts, and over the samples, because runs of one resemble each other."""
     around = median_interval([seconds for _, seconds in timed])
-    for unit in ("start", "sample"):
+    for unit in ("invocation", "sample"):
         groups: dict[int, list[float]] = {}
         for run, seconds in timed:
             if run.block is not None:

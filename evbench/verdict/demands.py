@@ -74,7 +74,9 @@ def decide_target(demand: Demand, values: Sequence[float], around: tuple[float, 
     if around is None:
         return DemandOutcome(demand.text, measured, None, None, True, None)
     low, high = around
-    return DemandOutcome(demand.text, measured, low, high, True, True if high < demand.seconds else False if low >= demand.seconds else None)
+    return DemandOutcome(
+        demand.text, measured, low, high, True, True if high < demand.seconds else False if low >= demand.seconds else None
+    )
 
 
 def decide_slower(demand: Demand, interval: Interval | None, smallest: float) -> DemandOutcome:

@@ -97,7 +97,7 @@ class Seen:
 
 
 @dataclass(frozen=True)
-class Sides:
+class SampleOutputs:
     """All that is known of one sample."""
 
     baseline: Seen
@@ -126,7 +126,7 @@ class Finding:
     told: str = ""
 
 
-def compare_sample(sides: Sides, dtype: str) -> list[Finding]:
+def compare_sample(sides: SampleOutputs, dtype: str) -> list[Finding]:
     """Everything that is to be said of one sample, in the order of the stages."""
     found = _same_input(sides)
     found += _stages("twice", sides.baseline, sides.again, sides, dtype)
@@ -168,7 +168,7 @@ def distance(figure: float, line: float) -> float:
 # What is given to the model.
 
 
-def _same_input(sides: Sides) -> list[Finding]:
+def _same_input(sides: SampleOutputs) -> list[Finding]:
     ours, theirs = sides.baseline.work, sides.optimized.work
     indices = _differing(ours.frame_indices, theirs.frame_indices)
     times = _differing(ours.frame_seconds, theirs.frame_seconds)
@@ -199,7 +199,7 @@ def _listed(values: Sequence[object] | None) -> str:
 # Stages.
 
 
-def _stages(fed: Fed, ours: Seen, theirs: Seen, sides: Sides, dtype: str) -> list[Finding]:
+def _stages(fed: Fed, ours: Seen, theirs: Seen, sides: SampleOutputs, dtype: str) -> list[Finding]:
     found = [] if fed == "swapped" else _frames(fed, ours, theirs)
     same_frames = np.array_equal(ours.arrays["load"], theirs.arrays["load"])
     for stage in STAGES[1:]:
@@ -241,7 +241,7 @@ def _stages(fed: Fed, ours: Seen, theirs: Seen, sides: Sides, dtype: str) -> lis
     return found
 
 
-def _reference(sides: Sides, stage: str, fed: Fed) -> Array | None:
+def _reference(sides: SampleOutputs, stage: str, fed: Fed) -> Array | None:
     if sides.reference is None:
         return None
     # The frames that preprocessing is given are the baseline's in both.
@@ -462,7 +462,7 @@ def _log_softmax(logits: Array) -> Array:
 # Tokens.
 
 
-def _tokens(fed: Fed, sides: Sides, answers: Collection[tuple[int, ...]], seen: Seen) -> list[Finding]:
+def _tokens(fed: Fed, sides: SampleOutputs, answers: Collection[tuple[int, ...]], seen: Seen) -> list[Finding]:
     """Greedy tokens of every run: exact, or different from a near tie on, of two tokens or more."""
     expected = sides.baseline.tokens
     different = [answer for answer in answers if answer != expected]
@@ -476,7 +476,7 @@ def _tokens(fed: Fed, sides: Sides, answers: Collection[tuple[int, ...]], seen: 
     ]
 
 
-def _divergence(fed: Fed, sides: Sides, answer: tuple[int, ...], seen: Seen) -> Finding:
+def _divergence(fed: Fed, sides: SampleOutputs, answer: tuple[int, ...], seen: Seen) -> Finding:
     expected = sides.baseline.tokens
     pairs = enumerate(zip(expected, answer, strict=False))  # the shorter decides
     first = next((place for place, (one, other) in pairs if one != other), None)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from evbench.results import STAGES, Block, Result, Role, Run, Session, SideResult
+from evbench.results import STAGES, Block, Result, Run, Session, Side, SideResult
 from evbench.verdict import demands
 from evbench.verdict.blocks import (
     INSIDE,
@@ -20,7 +20,7 @@ from evbench.verdict.blocks import (
     _log_ratio,
     _median_interval,
     _paired,
-    _streams_by_block,
+    _throughput_by_block,
     _values,
     counted_blocks,
     grouped,
@@ -53,19 +53,19 @@ MOST_ENERGY_ERROR = 0.15
 def judge(result: Result) -> Judgement:
     """Raises UserError if a demand cannot be read."""
     sides, rules = result.variants(), result.rules
-    sessions = {role: result.session(side) for role, side in sides.items()}
+    sessions = {side: result.session(measured) for side, measured in sides.items()}
     apart = len({session.started for session in sessions.values()}) > 1
-    counted = {role: counted_blocks(session) for role, session in sessions.items()}
-    runs = {role: runs_in(side, counted[role]) for role, side in sides.items()}
+    counted = {side: counted_blocks(session) for side, session in sessions.items()}
+    runs = {side: runs_in(measured, counted[side]) for side, measured in sides.items()}
     samples = counted["baseline"]
     reasons, verdict = _refusal(result, apart)
     claimable = len(sides) == 2 and verdict is None
     comparable = len(sides) == 2 and verdict not in (Verdict.INVALID, Verdict.OUTPUT_DIFFERS) and not apart
 
     def line(name: str, value: Timed) -> Line:
-        spreads = {role: _spread(_values(timed, value)) for role, timed in runs.items()}
+        spreads = {side: _spread(_values(timed, value)) for side, timed in runs.items()}
         interval = interval_between(sides, samples, value) if comparable else None
-        return Line(name, spreads, interval, max(SMALLEST, rules.smallest.get(name, 0.0)), None)
+        return Line(name, spreads, interval, max(SMALLEST, rules.noise_floors.get(name, 0.0)), None)
 
     total = line(TOTAL, whole_seconds)
     total = _claimed(total, total.interval.p if total.interval else 1.0)
@@ -86,14 +86,14 @@ def judge(result: Result) -> Judgement:
         total=total,
         stages=stages,
         inside=inside,
-        throughput=_throughput(sides, sessions, rules.smallest, claimable),
-        steps={role: _spread(_steps(timed)) for role, timed in runs.items()},
+        throughput=_throughput(sides, sessions, rules.noise_floors, claimable),
+        steps={side: _spread(_steps(timed)) for side, timed in runs.items()},
         ratio_of_medians=medians,
         ratio_of_totals=_ratio_of_totals(sides, samples) if comparable else None,
         gain=_gain(sides, samples) if comparable or _differs_in_length_only(sides, apart) else (),
-        barriers={role: _barriers(timed) for role, timed in runs.items()},
+        stage_sync={side: _barriers(timed) for side, timed in runs.items()},
         break_even=_break_even(sides, samples, verdict) if comparable and total.interval else None,
-        preparation={role: _preparation(side, counted[role]) for role, side in sides.items()},
+        preparation={side: _preparation(measured, counted[side]) for side, measured in sides.items()},
         disturbed=sum(bool(block.disturbances) for block in sessions["baseline"].blocks),
         demands=demanded,
         exit_code=_exit_code(verdict if len(sides) == 2 else None, result, demanded),
@@ -101,13 +101,13 @@ def judge(result: Result) -> Judgement:
 
 
 def _throughput(
-    sides: Mapping[Role, SideResult], sessions: Mapping[Role, Session], smallest: Mapping[str, float], claimable: bool
+    sides: Mapping[Side, SideResult], sessions: Mapping[Side, Session], smallest: Mapping[str, float], claimable: bool
 ) -> Line | None:
     """Of both sides' streams, block by block."""
-    if not any(side.timed_throughput_runs() for side in sides.values()):
+    if not any(measured.timed_throughput_runs() for measured in sides.values()):
         return None
-    found = {role: _streams_by_block(side, sessions[role]) for role, side in sides.items()}
-    spreads = {role: _spread([seconds for block in blocks.values() for seconds in block]) for role, blocks in found.items()}
+    found = {side: _throughput_by_block(measured, sessions[side]) for side, measured in sides.items()}
+    spreads = {side: _spread([seconds for block in blocks.values() for seconds in block]) for side, blocks in found.items()}
     interval = None
     if claimable:
         blocks = counted_blocks(sessions["baseline"])
@@ -145,7 +145,7 @@ def _corrected(lines: Sequence[Line]) -> tuple[Line, ...]:
 def _flags_of_outputs(result: Result) -> dict[str, str]:
     flags = {}
     if inactive := not_active(result.variants()):
-        flags["NOT_ACTIVE"] = "; ".join(f"{role}: {proof.part}={proof.choice}, {proof.evidence}" for role, proof in inactive)
+        flags["NOT_ACTIVE"] = "; ".join(f"{side}: {proof.part}={proof.choice}, {proof.evidence}" for side, proof in inactive)
     if result.outputs is None:
         return flags
     if result.outputs.reference is None:
@@ -162,22 +162,24 @@ def _flags_of_outputs(result: Result) -> dict[str, str]:
     return flags
 
 
-def _differs_in_length_only(sides: Mapping[Role, SideResult], apart: bool) -> bool:
+def _differs_in_length_only(sides: Mapping[Side, SideResult], apart: bool) -> bool:
     """Then no time is compared, but the part of the difference that the number of tokens made can be told."""
     different = unequal_work(sides) if len(sides) == 2 and not apart else []
     return bool(different) and all(field.startswith(("new_tokens ", "stop ")) for field in different)
 
 
 def _flags(
-    sides: Mapping[Role, SideResult], sessions: Mapping[Role, Session], total: Line, medians: float | None, comparable: bool
+    sides: Mapping[Side, SideResult], sessions: Mapping[Side, Session], total: Line, medians: float | None, comparable: bool
 ) -> dict[str, str]:
     flags = {}
-    if unsteady := [f"{role}: {reason}" for role, side in sides.items() for reason in dict.fromkeys(side.unsteady)]:
+    if unsteady := [f"{side}: {reason}" for side, measured in sides.items() for reason in dict.fromkeys(measured.unsteady)]:
         flags["NOT_STEADY"] = f"the warm-up was given up: {'; '.join(unsteady)}"
     if any(session.plan.order == "reload" for session in sessions.values()) and len(sides) == 2:
         flags["ORDER=RELOAD"] = "only one worker fits at a time: each block starts both anew, one after the other"
-    if comparable and len({block.start for block in sessions["baseline"].blocks}) == 1:
-        flags["ONE_START"] = "each worker was started once: the interval is of these two processes, and others may differ; give --starts"
+    if comparable and len({block.invocation for block in sessions["baseline"].blocks}) == 1:
+        flags["ONE_START"] = (
+            "each worker was started once: the interval is of these two processes, and others may differ; give --invocations"
+        )
     if len({session.started for session in sessions.values()}) > 1:
         flags["MEASURED_APART"] = (
             f"the baseline from {sessions['baseline'].started}, the optimized side from {sessions['optimized'].started}"
@@ -194,9 +196,9 @@ def _flags(
     return flags
 
 
-def _order_sensitive(sides: Mapping[Role, SideResult], interval: Interval) -> str | None:
+def _order_sensitive(sides: Mapping[Side, SideResult], interval: Interval) -> str | None:
     """Whether runs of one side after the other tell something else than the blocks."""
-    ours, theirs = ([_log(run.seconds) for run in side.runs if run.kind == "blocked"] for side in sides.values())
+    ours, theirs = ([_log(run.seconds) for run in measured.runs if run.kind == "blocked"] for measured in sides.values())
     if len(ours) < 2 or len(theirs) < 2:
         return None
     difference = statistics.fmean(ours) - statistics.fmean(theirs)
@@ -227,8 +229,8 @@ def _ratio_of_medians(total: Line) -> float | None:
     return None if ours is None or theirs is None else ours.median / theirs.median
 
 
-def _ratio_of_totals(sides: Mapping[Role, SideResult], counted: Mapping[int, Block]) -> float:
-    ours, theirs = (math.fsum(_values(runs_in(side, counted), whole_seconds)) for side in sides.values())
+def _ratio_of_totals(sides: Mapping[Side, SideResult], counted: Mapping[int, Block]) -> float:
+    ours, theirs = (math.fsum(_values(runs_in(measured, counted), whole_seconds)) for measured in sides.values())
     return ours / theirs
 
 
@@ -240,9 +242,9 @@ def _barriers(runs: Sequence[Run]) -> float:
     return _mean(runs, lambda run: run.seconds if run.stages is not None else None) / _mean(runs, whole_seconds) - 1
 
 
-def _gain(sides: Mapping[Role, SideResult], counted: Mapping[int, Block]) -> tuple[Part, ...]:
+def _gain(sides: Mapping[Side, SideResult], counted: Mapping[int, Block]) -> tuple[Part, ...]:
     """Difference of the means, taken apart. The stages add up to more than the whole by what barriers cost and overlap saves."""
-    ours, theirs = (runs_in(side, counted) for side in sides.values())
+    ours, theirs = (runs_in(measured, counted) for measured in sides.values())
     parts = {stage: _mean(ours, stage_seconds(stage)) - _mean(theirs, stage_seconds(stage)) for stage in STAGES}
     tokens = _mean(ours, lambda run: len(run.tokens)) - _mean(theirs, lambda run: len(run.tokens))
     if tokens and _values(ours, _further_token):
@@ -254,18 +256,18 @@ def _gain(sides: Mapping[Role, SideResult], counted: Mapping[int, Block]) -> tup
     return tuple(Part(name, seconds, seconds / whole if whole else 0.0) for name, seconds in parts.items())
 
 
-def _preparation(side: SideResult, counted: Mapping[int, Block]) -> float:
+def _preparation(measured: SideResult, counted: Mapping[int, Block]) -> float:
     """Start, first call and warm-up of the first worker, less what its runs would take when steady.
 
     Later starts find in the compile cache what the first one compiled.
     """
-    usual = _mean(runs_in(side, counted), lambda run: run.seconds if run.stages is not None else None)
-    runs = sorted((run for run in side.runs if run.kind in ("first", "warmup")), key=lambda run: run.turn)
+    usual = _mean(runs_in(measured, counted), lambda run: run.seconds if run.stages is not None else None)
+    runs = sorted((run for run in measured.runs if run.kind in ("first", "warmup")), key=lambda run: run.turn)
     second = next((place for place, run in enumerate(runs) if run.kind == "first" and place), len(runs))
-    return side.builds[0].seconds + math.fsum(run.seconds - usual for run in runs[:second])
+    return measured.builds[0].seconds + math.fsum(run.seconds - usual for run in runs[:second])
 
 
-def _break_even(sides: Mapping[Role, SideResult], counted: Mapping[int, Block], verdict: Verdict | None) -> BreakEven:
+def _break_even(sides: Mapping[Side, SideResult], counted: Mapping[int, Block], verdict: Verdict | None) -> BreakEven:
     """Only what is FASTER pays anything back."""
     gains = _paired(sides, counted, whole_seconds, lambda ours, theirs: statistics.fmean(ours) - statistics.fmean(theirs))
     extra = _preparation(sides["optimized"], counted) - _preparation(sides["baseline"], counted)
@@ -280,15 +282,15 @@ def _break_even(sides: Mapping[Role, SideResult], counted: Mapping[int, Block], 
 def _demands(result: Result, lines: Mapping[str, Line]) -> tuple[DemandOutcome, ...]:
     rules, sides = result.rules, result.variants()
     model = result.baseline.workload.model
-    role: Role = "optimized" if result.optimized is not None else "baseline"
-    side = sides[role]
-    counted = counted_blocks(result.session(side))
+    side: Side = "optimized" if result.optimized is not None else "baseline"
+    measured = sides[side]
+    counted = counted_blocks(result.session(measured))
     values = {TOTAL: whole_seconds, **{stage: stage_seconds(stage) for stage in STAGES}, **INSIDE}
 
     def decide(demand: Demand) -> DemandOutcome:
         if demand.seconds is None:
             return demands.decide_slower(demand, lines[demand.what].interval, lines[demand.what].smallest)
-        timed = [(run, seconds) for run in runs_in(side, counted) if (seconds := values[demand.what](run)) is not None]
+        timed = [(run, seconds) for run in runs_in(measured, counted) if (seconds := values[demand.what](run)) is not None]
         return demands.decide_target(demand, [seconds for _, seconds in timed], _median_interval(timed, counted))
 
     return tuple(decide(demand) for demand in demands.read(rules.targets, rules.fail_if, model))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from evbench.results import Grade, Role
+from evbench.results import Grade, Side
 from evbench.verdict.demands import DemandOutcome
 from evbench.verdict.statistics import (
     BreakEven,
@@ -58,7 +58,7 @@ class Line:
     """One thing that was timed on both sides."""
 
     name: str
-    sides: dict[Role, Spread | None]
+    sides: dict[Side, Spread | None]
     """None where nothing was timed, such as further tokens of an answer of one."""
     interval: Interval | None
     """None if nothing may be said: too few blocks, one side only, or sides that cannot be compared."""
@@ -96,15 +96,15 @@ class Judgement:
     throughput: Line | None
     """Seconds for each sample of a stream. None if there were no streams. The verdict is of one sample by itself; this claims for itself,
     and nothing where the verdict is refused."""
-    steps: dict[Role, Spread | None]
+    steps: dict[Side, Spread | None]
     """Single further tokens."""
     ratio_of_medians: float | None
     ratio_of_totals: float | None
     gain: tuple[Part, ...]
-    barriers: dict[Role, float]
+    stage_sync: dict[Side, float]
     """By what share the sum of the stages exceeds the run without barriers."""
     break_even: BreakEven | None
-    preparation: dict[Role, float]
+    preparation: dict[Side, float]
     """Seconds until a worker is steady that a later run does not take."""
     disturbed: int
     """Blocks that were run again."""

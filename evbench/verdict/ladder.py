@@ -8,7 +8,7 @@ from itertools import combinations
 from typing import Literal
 
 from evbench.errors import UserError
-from evbench.results import STAGES, Grade, Plan, Role, Workload
+from evbench.results import STAGES, Grade, Plan, Side, Workload
 from evbench.variants.choices import KINDS, Variant, change, conflict, effective
 from evbench.variants.signs import SIGNS
 from evbench.verdict.judgement import Judgement, Line, Verdict
@@ -165,7 +165,7 @@ def _once(steps: Sequence[Step], kind: str) -> tuple[Step, ...]:
     folders: dict[tuple[tuple[str, ...], ...], str] = {}
     made = []
     for step in steps:
-        sides = tuple(tuple(effective(side, kind).values()) for side in (step.baseline, step.optimized))
+        sides = tuple(tuple(effective(measured, kind).values()) for measured in (step.baseline, step.optimized))
         made.append(replace(step, folder=folders.setdefault(sides, step.name)))
     return tuple(made)
 
@@ -219,8 +219,8 @@ def failed(reason: str) -> RungOutcome:
 def _figure(line: Line, shown: bool) -> Figure:
     """No ratio of sides whose outputs differ, or were not compared."""
 
-    def median(role: Role) -> float | None:
-        spread = line.sides.get(role)
+    def median(side: Side) -> float | None:
+        spread = line.sides.get(side)
         return None if spread is None else spread.median
 
     return Figure(median("baseline"), median("optimized"), line.interval if shown else None, line.claim if shown else None)

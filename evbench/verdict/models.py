@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from evbench.results import STAGES, Block, InputKind, Result, Role, Run, SideResult, Work
+from evbench.results import STAGES, Block, InputKind, Result, Run, Side, SideResult, Work
 from evbench.verdict.blocks import INSIDE, Timed, counted_blocks, interval_between, runs_in, stage_seconds, whole_seconds
 from evbench.verdict.captions import right_share
 from evbench.verdict.refusal import disturbed_too_often, not_active
@@ -22,7 +22,7 @@ MemoryKind = Literal["process", "allocator", "device"]
 MEMORY_KINDS: dict[str, tuple[MemoryKind, ...]] = {"cpu": ("process",), "cuda": ("process", "allocator", "device")}
 """Device -> fields of Memory that are told."""
 TOTAL, TOKEN = "end to end", "further token"
-ROLES: tuple[Role, Role] = ("baseline", "optimized")
+SIDES: tuple[Side, Side] = ("baseline", "optimized")
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Line:
 
     name: str
     unit: Unit
-    medians: dict[Role, float | None]
+    medians: dict[Side, float | None]
     """Over single runs. None where there is nothing of it."""
     interval: Interval | None
     """Of how many times as much the baseline has. None if there are too few blocks."""
@@ -78,7 +78,7 @@ class Score:
 
 
 @dataclass(frozen=True)
-class Side:
+class ModelSide:
     """One model."""
 
     model: str
@@ -100,7 +100,7 @@ class Side:
 class Account:
     """All that is told of one session of two models."""
 
-    sides: dict[Role, Side]
+    sides: dict[Side, ModelSide]
     invalid: tuple[str, ...]
     """Why no difference may be claimed. Empty if it may. Of numbers of tokens it may where something only took time."""
     disturbed: int
@@ -120,8 +120,8 @@ class Account:
     def line(self, name: str) -> Line:
         return next(line for line in (self.total, *self.stages, *self.inside, *self.tokens) if line.name == name)
 
-    def role(self, model: str) -> Role:
-        return next(role for role, side in self.sides.items() if side.model == model)
+    def side(self, model: str) -> Side:
+        return next(side for side, measured in self.sides.items() if measured.model == model)
 
 
 def account(result: Result) -> Account:
@@ -133,8 +133,8 @@ def account(result: Result) -> Account:
     invalid = (*disturbed_too_often(result.sessions), *other_work)
 
     def line(name: str, unit: Unit, value: Timed) -> Line:
-        found = {role: [one for run in runs_in(side, counted) if (one := value(run)) is not None] for role, side in sides.items()}
-        medians = {role: statistics.median(values) if values else None for role, values in found.items()}
+        found = {side: [one for run in runs_in(measured, counted) if (one := value(run)) is not None] for side, measured in sides.items()}
+        medians = {side: statistics.median(values) if values else None for side, values in found.items()}
         positive = all(values and min(values) > 0 for values in found.values())
         # What takes time from a run takes no token from its answer.
         amiss = other_work if unit == "tokens" else invalid
@@ -143,7 +143,7 @@ def account(result: Result) -> Account:
 
     device = result.baseline.workload.device
     return Account(
-        sides={role: _side(side, counted) for role, side in sides.items()},
+        sides={side: _side(measured, counted) for side, measured in sides.items()},
         invalid=invalid,
         disturbed=sum(bool(block.disturbances) for block in session.blocks),
         total=_decided([line(TOTAL, "seconds", whole_seconds)])[0],
@@ -186,32 +186,32 @@ def leaves_out_1(interval: Interval) -> bool:
     return not interval.low <= 1 <= interval.high
 
 
-def _not_active(sides: Mapping[Role, SideResult]) -> list[str]:
-    return [f"NOT_ACTIVE: {proof.part}={proof.choice} of the {role} ({proof.evidence})" for role, proof in not_active(sides)]
+def _not_active(sides: Mapping[Side, SideResult]) -> list[str]:
+    return [f"NOT_ACTIVE: {proof.part}={proof.choice} of the {side} ({proof.evidence})" for side, proof in not_active(sides)]
 
 
-def _other_length(sides: Mapping[Role, SideResult]) -> list[str]:
+def _other_length(sides: Mapping[Side, SideResult]) -> list[str]:
     """At equal length, each answer has as many tokens as were asked for."""
     return [
-        f"the {role} made {len(run.tokens)} tokens where {side.workload.new_tokens} were asked for"
-        for role, side in sides.items()
-        if not side.workload.stop_at_end
-        for run in side.timed()
-        if len(run.tokens) != side.workload.new_tokens
+        f"the {side} made {len(run.tokens)} tokens where {measured.workload.new_tokens} were asked for"
+        for side, measured in sides.items()
+        if not measured.workload.stop_at_end
+        for run in measured.timed()
+        if len(run.tokens) != measured.workload.new_tokens
     ][:1]
 
 
 # Of one side.
 
 
-def _side(side: SideResult, counted: Mapping[int, Block]) -> Side:
-    runs = runs_in(side, counted)
-    return Side(
-        model=side.workload.model,
-        variant=side.variant,
-        kind=side.workload.kind,
+def _side(measured: SideResult, counted: Mapping[int, Block]) -> ModelSide:
+    runs = runs_in(measured, counted)
+    return ModelSide(
+        model=measured.workload.model,
+        variant=measured.variant,
+        kind=measured.workload.kind,
         work=runs[0].work,
-        score=_score(side, runs),
+        score=_score(measured, runs),
         cut=statistics.fmean(run.work.stop == "length" for run in runs),
         mixed=_within(runs, _by_tokens, INSIDE[TOKEN]),
         over_prompt=_within(runs, INSIDE[TOKEN], _prompt_token),
@@ -239,11 +239,11 @@ def _within(runs: Sequence[Run], one: Timed, other: Timed) -> Interval | None:
     return estimate(found) if found else None
 
 
-def _score(side: SideResult, runs: Iterable[Run]) -> Score | None:
+def _score(measured: SideResult, runs: Iterable[Run]) -> Score | None:
     said: dict[int, list[str]] = {}
     for run in runs:
         said.setdefault(run.sample, []).append(run.text)
-    known = [(sample.caption, said[index]) for index, sample in enumerate(side.workload.samples) if sample.caption and index in said]
+    known = [(sample.caption, said[index]) for index, sample in enumerate(measured.workload.samples) if sample.caption and index in said]
     if not known:
         return None
     shares = [statistics.fmean(right_share(caption, text) for text in texts) for caption, texts in known]
@@ -260,9 +260,9 @@ Apart = Callable[[Sequence[Run], Sequence[Run]], tuple[dict[str, float], float]]
 """Runs of both sides, of one scene or block -> the parts of their difference, and all of it."""
 
 
-def _split(sides: Mapping[Role, SideResult], counted: Mapping[int, Block], apart: Apart, *, claimable: bool) -> Split:
+def _split(sides: Mapping[Side, SideResult], counted: Mapping[int, Block], apart: Apart, *, claimable: bool) -> Split:
     """Over the scenes; of a single one over its blocks."""
-    ours, theirs = (_by_unit(runs_in(sides[role], counted)) for role in ROLES)
+    ours, theirs = (_by_unit(runs_in(sides[side], counted)) for side in SIDES)
     found = [apart(ours[unit], theirs[unit]) for unit in sorted(ours.keys() & theirs.keys())]
     whole = _part("all of it", [total for _, total in found], None)
     claimed = claimable and whole.low is not None and whole.high is not None and not whole.low <= 0 <= whole.high

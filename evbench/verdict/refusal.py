@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 
-from evbench.results import STAGES, Check, Outputs, Activation, Result, Role, Session, SideResult, Work
+from evbench.results import STAGES, Activation, Check, Outputs, Result, Session, Side, SideResult, Work
 from evbench.variants.choices import EFFECT, KINDS
 from evbench.verdict.blocks import _too_disturbed
 from evbench.verdict.equivalence import OWN_ERROR, first_divergence
@@ -59,31 +59,31 @@ def disturbed_too_often(sessions: Iterable[Session]) -> list[str]:
     return found
 
 
-def _complete(outputs: Outputs, sides: Mapping[Role, SideResult]) -> bool:
+def _complete(outputs: Outputs, sides: Mapping[Side, SideResult]) -> bool:
     """Whether every stage was compared, as it ran and fed with the baseline's input, and every choice looked into."""
     wanted = {(STAGES[0], "chained"), *((stage, fed) for stage in STAGES[1:] for fed in ("chained", "swapped"))}
-    proven = all({proof.part for proof in side.activations} >= {*_at_work(side), "decoding"} for side in sides.values())
+    proven = all({proof.part for proof in measured.activations} >= {*_at_work(measured), "decoding"} for measured in sides.values())
     return proven and {(check.stage, check.fed) for check in outputs.checks} >= wanted
 
 
-def _at_work(side: SideResult) -> list[str]:
+def _at_work(measured: SideResult) -> list[str]:
     """Parts that have an effect on the kind of input. One that is not known any more had."""
-    return [part for part in side.choices if side.workload.kind in EFFECT.get(part, KINDS)]
+    return [part for part in measured.choices if measured.workload.kind in EFFECT.get(part, KINDS)]
 
 
-def not_active(sides: Mapping[Role, SideResult]) -> list[tuple[Role, Activation]]:
+def not_active(sides: Mapping[Side, SideResult]) -> list[tuple[Side, Activation]]:
     """Choices that left no sign of having been at work."""
-    return [(role, proof) for role, side in sides.items() for proof in side.activations if not proof.active]
+    return [(side, proof) for side, measured in sides.items() for proof in measured.activations if not proof.active]
 
 
-def _unproven(sides: Mapping[Role, SideResult]) -> list[str]:
+def _unproven(sides: Mapping[Side, SideResult]) -> list[str]:
     """Choices that are not active and would be paid for: those in which the sides differ, by name or in truth. And sampling."""
-    ours, theirs = (side.choices for side in sides.values())
+    ours, theirs = (measured.choices for measured in sides.values())
     inactive = not_active(sides)
     parts = [proof.part for _, proof in inactive]
     return [
-        f"NOT_ACTIVE: {proof.part}={proof.choice} of the {role} side ({proof.evidence})"
-        for role, proof in inactive
+        f"NOT_ACTIVE: {proof.part}={proof.choice} of the {side} side ({proof.evidence})"
+        for side, proof in inactive
         if ours.get(proof.part) != theirs.get(proof.part) or proof.part not in ours or parts.count(proof.part) == 1
     ]
 
@@ -113,18 +113,18 @@ def tell(check: Check) -> str:
     return told + (f"; {check.failed} of {check.samples} samples" if check.samples > 1 and check.failed else "")
 
 
-def unequal_work(sides: Mapping[Role, SideResult]) -> list[str]:
+def unequal_work(sides: Mapping[Side, SideResult]) -> list[str]:
     """Fields in which a run or stream did something else than the baseline's first run of the same sample."""
     asked: dict[int, Work] = {}
     for sample, work in sides["baseline"].work():
         asked.setdefault(sample, work)
-    done = [(asked[sample], work) for side in sides.values() for sample, work in side.work() if sample in asked]
+    done = [(asked[sample], work) for measured in sides.values() for sample, work in measured.work() if sample in asked]
     return next((found for ours, theirs in done if (found := work_differences(ours, theirs))), [])
 
 
-def _unequal_answers(sides: Mapping[Role, SideResult]) -> list[str]:
+def _unequal_answers(sides: Mapping[Side, SideResult]) -> list[str]:
     """Samples whose answers are not the same tokens in every run and stream of both sides."""
-    answers = {role: {sample: set(tokens) for sample, tokens in side.answers().items()} for role, side in sides.items()}
+    answers = {side: {sample: set(tokens) for sample, tokens in measured.answers().items()} for side, measured in sides.items()}
     ours, theirs = answers["baseline"], answers["optimized"]
     found = []
     if unstable := [sample for sample in ours if len(ours[sample]) > 1]:

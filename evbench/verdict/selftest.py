@@ -149,7 +149,7 @@ def find_planted(stages: Sequence[Found], delay: Delay) -> tuple[bool, str]:
     """Whether a planted delay was found in its stage and in no other."""
     found = [stage for stage in stages if stage.differs]
     if not found:
-        return False, f"the delay of {delay.share:.1%} in {delay.stage} was not found; more --blocks and --starts see less"
+        return False, f"the delay of {delay.share:.1%} in {delay.stage} was not found; more --blocks and --invocations see less"
     if [stage.stage for stage in found] == [delay.stage] and found[0].interval.high < 1:
         return True, f"the delay of {delay.share:.1%} was found in {delay.stage} and in no other stage"
     told = " and ".join(stage.stage for stage in found)

@@ -63,14 +63,14 @@ def estimate(differences: Mapping[int, Sequence[float]]) -> Interval | None:
     return _student(means) if len(means) < FEWEST_SAMPLES else _wider(_student(means), _resampled(means))
 
 
-def over_starts(interval: Interval, starts: Mapping[int, Sequence[float]]) -> Interval:
+def over_invocations(interval: Interval, invocations: Mapping[int, Sequence[float]]) -> Interval:
     """The interval, no narrower than that of the means of each start of the workers.
 
     Two processes of one variant differ for as long as they live: in where their memory lies, and in what the allocator and the
     scheduler have settled on. Blocks on one pair of processes all show the same such difference, and none of them its chance
     (Kalibera and Jones, Rigorous Benchmarking in Reasonable Time, ISMM 2013; psf/pyperf starts 20 processes for this reason).
     """
-    means = np.sort(np.array([np.mean(blocks) for blocks in starts.values()], np.float64))
+    means = np.sort(np.array([np.mean(blocks) for blocks in invocations.values()], np.float64))
     return interval if len(means) < 2 else _wider(interval, _student(means))
 
 
@@ -182,7 +182,7 @@ def holm(chances: Mapping[str, float]) -> dict[str, float]:
     return corrected
 
 
-def smallest_effect(variation: float, blocks: int, samples: int = 1, starts: int = 1) -> float | None:
+def smallest_effect(variation: float, blocks: int, samples: int = 1, invocations: int = 1) -> float | None:
     """The relative difference that is seen in 80 of 100 comparisons, if samples and starts differ in nothing but noise. None if so few
     blocks see nothing.
 
@@ -194,7 +194,7 @@ def smallest_effect(variation: float, blocks: int, samples: int = 1, starts: int
         return None
     error = variation / math.sqrt(blocks)
     units = [(blocks, error / math.sqrt(_WILCOXON_EFFICIENCY))] if samples == 1 else [(samples, error)]
-    units += [(starts, error)] if starts > 1 else []
+    units += [(invocations, error)] if invocations > 1 else []
     power = POWER if len(units) == 1 else POWER_OF_TWO
     return math.expm1(max((student_quantile(1 - LEVEL / 2, n - 1) + student_quantile(power, n - 1)) * error for n, error in units))
 

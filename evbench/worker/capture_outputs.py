@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from evbench.results import SWAPPED, Work
-from evbench.stages import Generation, StageOutput, Pipeline, Prompted, unmarked
+from evbench.stages import Generation, Pipeline, Prompted, StageOutput, unmarked
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,12 @@ class CapturedOutputs:
 
 
 def capture_outputs(
-    pipeline: Pipeline[StageOutput, Prompted, StageOutput], path: Path, new_tokens: int, file: Path, given: CapturedOutputs | None, swap: bool
+    pipeline: Pipeline[StageOutput, Prompted, StageOutput],
+    path: Path,
+    new_tokens: int,
+    file: Path,
+    given: CapturedOutputs | None,
+    swap: bool,
 ) -> CapturedOutputs:
     """Run a sample and keep what each stage made of it.
 
@@ -56,7 +61,9 @@ def capture_outputs(
     return CapturedOutputs(file, work, inputs.prompt(), answer, pipeline.quantum)
 
 
-def capture_reference(pipeline: Pipeline[StageOutput, Prompted, StageOutput], path: Path, file: Path, given: CapturedOutputs, dtype: str) -> None:
+def capture_reference(
+    pipeline: Pipeline[StageOutput, Prompted, StageOutput], path: Path, file: Path, given: CapturedOutputs, dtype: str
+) -> None:
     """What the reference makes of the baseline's input and tokens, kept in `dtype`.
 
     From the decoded frames on: decoding has no reference but the other decoder.

@@ -11,25 +11,25 @@ from types import TracebackType
 from typing import TypeVar
 
 from evbench.errors import UserError
-from evbench.results import Build, Energy, Activation, Run, ThroughputRun, Trace
+from evbench.results import Activation, Build, Energy, Run, ThroughputRun, Trace
 from evbench.traces.chrome import TooLarge
-from evbench.worker.messages import (
-    Failure,
-    ReferenceRequest,
-    ReferenceReply,
-    BuildRequest,
-    TimedRunRequest,
-    CaptureRequest,
-    TraceSpec,
-    ProfileRequest,
-    ActivationRequest,
-    ActivationReply,
-    EnergyRequest,
-    EnergyReply,
-    ThroughputRequest,
-    ProfileReply,
-)
 from evbench.worker.capture_outputs import CapturedOutputs
+from evbench.worker.messages import (
+    ActivationReply,
+    ActivationRequest,
+    BuildRequest,
+    CaptureRequest,
+    EnergyReply,
+    EnergyRequest,
+    Failure,
+    ProfileReply,
+    ProfileRequest,
+    ReferenceReply,
+    ReferenceRequest,
+    ThroughputRequest,
+    TimedRunRequest,
+    TraceSpec,
+)
 
 Reply = TypeVar("Reply")
 PATIENCE = 10
@@ -121,7 +121,17 @@ class Worker:
         self._send(ReferenceRequest(sample, file, given))
         self._receive(ReferenceReply)
 
-    def _send(self, command: BuildRequest | TimedRunRequest | ThroughputRequest | ActivationRequest | ProfileRequest | EnergyRequest | CaptureRequest | ReferenceRequest) -> None:
+    def _send(
+        self,
+        command: BuildRequest
+        | TimedRunRequest
+        | ThroughputRequest
+        | ActivationRequest
+        | ProfileRequest
+        | EnergyRequest
+        | CaptureRequest
+        | ReferenceRequest,
+    ) -> None:
         try:
             self._connection.send(command)
         except OSError as error:

@@ -28,7 +28,7 @@ from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any
 
-from evbench.results import STAGES, Activation, in_a_row
+from evbench.results import STAGES, Activation, cycled
 from evbench.stages import Pipeline, run_stages
 from evbench.traces import chrome
 from evbench.traces.timeline import PREFIX
@@ -85,7 +85,7 @@ def gather(pipeline: Pipeline[Any, Any, Any], feed: str, paths: Sequence[Path], 
     names = {stage: Counter(recorded.get(stage, {})) for stage in STAGES}
     with Calls() as calls:
         run_stages(pipeline, path, new_tokens, calls.during)
-    row = [paths[sample] for sample in in_a_row(FEEDS[feed].merged_traces + FURTHER, len(paths))]
+    row = [paths[sample] for sample in cycled(FEEDS[feed].merged_traces + FURTHER, len(paths))]
     with Calls() as calls_of_row, calls_of_row.during(STREAM):
         answer_all(pipeline, feed, row, new_tokens, using.clock)
     for stage, found in (calls.names() | calls_of_row.names()).items():

@@ -9,7 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
-from evbench.results import Kind, Memory, CompileCounts, Run, StageRun
+from evbench.results import CompileCounts, Kind, Memory, Run, StageRun
 from evbench.stages import Stages, run_stages
 from evbench.worker.compile_counts import since
 
@@ -137,7 +137,7 @@ class RunPosition:
     block: int | None
 
 
-def measure(pipeline: Stages[Any, Any, Any], path: Path, new_tokens: int, place: RunPosition, barriers: bool, using: Instruments) -> Run:
+def measure(pipeline: Stages[Any, Any, Any], path: Path, new_tokens: int, place: RunPosition, stage_sync: bool, using: Instruments) -> Run:
     """One sample through all stages.
 
     With barriers, the host waits for the device before and after each stage, and each has a time of its own. Without, it waits at
@@ -145,7 +145,7 @@ def measure(pipeline: Stages[Any, Any, Any], path: Path, new_tokens: int, place:
     """
     before = using.prepared()
     stages = prefill = steps = None
-    if barriers:
+    if stage_sync:
         watch = Stopwatch(using)
         answer, work = run_stages(pipeline, path, new_tokens, watch, watch.mark)
         stages, seconds = watch.stages(), sum(watch.seconds.values())

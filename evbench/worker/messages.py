@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from evbench.results import Delay, Energy, Activation, Trace, Workload
+from evbench.results import Activation, Delay, Energy, Trace, Workload
 from evbench.variants.choices import Variant
-from evbench.worker.measure import RunPosition
 from evbench.worker.capture_outputs import CapturedOutputs
+from evbench.worker.measure import RunPosition
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class TimedRunRequest:
     """Run one sample, timed. Answered by a Run."""
 
     place: RunPosition
-    barriers: bool
+    stage_sync: bool
     cold_file: bool
     """Whether the input is dropped from the page cache first."""
 

@@ -16,25 +16,25 @@ from pathlib import Path
 from typing import Any
 
 from evbench.errors import UserError
-from evbench.results import Build, Energy, Workload, in_a_row
+from evbench.results import Build, Energy, Workload, cycled
 from evbench.traces.chrome import TooLarge
 from evbench.variants.choices import Variant
 from evbench.worker.messages import (
     KEPT,
-    Failure,
-    ReferenceRequest,
-    ReferenceReply,
-    BuildRequest,
-    TimedRunRequest,
-    CaptureRequest,
-    TraceSpec,
-    ProfileRequest,
-    ActivationRequest,
     ActivationReply,
-    EnergyRequest,
+    ActivationRequest,
+    BuildRequest,
+    CaptureRequest,
     EnergyReply,
-    ThroughputRequest,
+    EnergyRequest,
+    Failure,
     ProfileReply,
+    ProfileRequest,
+    ReferenceReply,
+    ReferenceRequest,
+    ThroughputRequest,
+    TimedRunRequest,
+    TraceSpec,
 )
 
 
@@ -60,9 +60,9 @@ def serve(connection: Connection) -> None:
 
 def _answer(connection: Connection, pipeline: Any, variant: Variant, workload: Workload) -> None:
     from evbench.stages import run_stages
+    from evbench.worker.capture_outputs import capture_outputs, capture_reference
     from evbench.worker.evidence import gather, prove
     from evbench.worker.measure import measure
-    from evbench.worker.capture_outputs import capture_reference, capture_outputs
     from evbench.worker.stream import measure_stream
 
     paths = [Path(sample.path) for sample in workload.samples]
@@ -73,12 +73,12 @@ def _answer(connection: Connection, pipeline: Any, variant: Variant, workload: W
             path = paths[command.place.sample]
             if command.cold_file:
                 drop_from_page_cache(path)
-            connection.send(measure(pipeline, path, workload.new_tokens, command.place, command.barriers, using))
+            connection.send(measure(pipeline, path, workload.new_tokens, command.place, command.stage_sync, using))
         elif isinstance(command, ThroughputRequest):
             if command.cold_files:
                 for path in paths:
                     drop_from_page_cache(path)
-            row = [paths[sample] for sample in in_a_row(command.samples, len(paths))]
+            row = [paths[sample] for sample in cycled(command.samples, len(paths))]
             connection.send(measure_stream(pipeline, variant.feed, row, workload.new_tokens, command.turn, command.block, using))
         elif isinstance(command, ProfileRequest):
             connection.send(_trace(pipeline, paths[0], command.order, using))
@@ -113,9 +113,9 @@ def _spend(command: EnergyRequest, once: Callable[[], object], synchronize: Call
 
 
 def _instruments(device: str) -> Any:
+    from evbench.worker.compile_counts import Counter
     from evbench.worker.measure import CudaStream, HostStream, Instruments
     from evbench.worker.memory import CudaMemory, HostMemory
-    from evbench.worker.compile_counts import Counter
 
     clock, counter = time.perf_counter_ns, Counter(device)
     if device == "cpu":
@@ -137,8 +137,8 @@ def _build(make: BuildRequest) -> tuple[Any, Build]:
     import torch
 
     from evbench.pipelines.build import build
-    from evbench.worker.mutants import plant
     from evbench.worker.compile_counts import cached_files
+    from evbench.worker.mutants import plant
 
     device = make.workload.device
     if device == "cuda" and not torch.cuda.is_available():

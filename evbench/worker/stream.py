@@ -9,9 +9,9 @@ from typing import Any
 
 from evbench.results import ThroughputRun, Work
 from evbench.stages import Generation, Pipeline, run_loaded
+from evbench.worker.compile_counts import since
 from evbench.worker.feed import FEEDS, Call, Sample
 from evbench.worker.measure import Instruments
-from evbench.worker.compile_counts import since
 
 
 @dataclass(frozen=True)
