@@ -176,7 +176,7 @@ class ThroughputRun:
 def cycled(count: int, samples: int) -> list[int]:
     """The samples of a stream: so many, out of a workload with `samples` of them.
 
-    >>> in_a_row(5, 2)
+    >>> cycled(5, 2)
     [0, 1, 0, 1, 0]
     """
     return [place % samples for place in range(count)]

@@ -62,8 +62,8 @@ def test_the_verdict_follows_the_interval_and_the_smallest_effect(factor: float,
 
 def test_no_claim_is_made_below_the_noise_floor_of_this_machine() -> None:
     assert compared(0.97).verdict == Verdict.FASTER
-    assert compared(0.97, smallest={"total": 0.05}).verdict == Verdict.INCONCLUSIVE, "a noise floor does not make things the same"
-    judged = compared(0.97, smallest={"vision": 0.05})
+    assert compared(0.97, noise_floors={"total": 0.05}).verdict == Verdict.INCONCLUSIVE, "a noise floor does not make things the same"
+    judged = compared(0.97, noise_floors={"vision": 0.05})
     assert {line.name: line.claim for line in judged.stages}["vision"] == Verdict.INCONCLUSIVE
     assert judged.verdict == Verdict.FASTER
 
@@ -262,8 +262,8 @@ def test_two_groups_of_times_are_flagged() -> None:
         (0.9, {"targets": ("video-llava.vision<91ms",)}, 0),
         (0.9, {"targets": ("video-llava.vision<90ms",)}, 3),
         (0.9, {"targets": ("video-llava.total<1s", "video-llava.further-token<1us")}, 3),
-        (0.5, {"smallest": {"total": 3.0}}, 4),
-        (1.05, {"fail_if": ("slower:1%",), "smallest": {"total": 0.2}}, 4),
+        (0.5, {"noise_floors": {"total": 3.0}}, 4),
+        (1.05, {"fail_if": ("slower:1%",), "noise_floors": {"total": 0.2}}, 4),
     ],
 )
 def test_what_is_demanded_decides_the_exit_code(factor: float, rules: dict[str, Any], code: int) -> None:
@@ -315,11 +315,11 @@ def test_throughput_is_claimed_by_itself_and_the_verdict_stays_that_of_one_sampl
 
 
 def test_the_smallest_throughput_that_is_claimed_is_that_of_the_total() -> None:
-    for smallest in ({"total": 0.1}, {"throughput": 0.1}):
-        line = cycled(0.95, smallest=smallest).throughput
+    for noise_floors in ({"total": 0.1}, {"throughput": 0.1}):
+        line = cycled(0.95, noise_floors=noise_floors).throughput
         assert line is not None
         assert (line.smallest, line.claim) == (0.1, Verdict.INCONCLUSIVE)
-    line = cycled(0.95, smallest={"load": 0.1}).throughput
+    line = cycled(0.95, noise_floors={"load": 0.1}).throughput
     assert line is not None
     assert line.claim is Verdict.FASTER
 

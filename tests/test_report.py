@@ -81,7 +81,7 @@ def test_no_speedup_is_printed_that_is_not_claimed() -> None:
         (make_result(other_tokens), "OUTPUT_DIFFERS: "),
         (make_result(other_work), "INVALID: "),
         (apart, "INCONCLUSIVE: "),
-        (make_result(scaled(make_side(), 0.95), smallest={name: 0.2 for name in ("total", *STAGES)}), "INCONCLUSIVE: "),
+        (make_result(scaled(make_side(), 0.95), noise_floors={name: 0.2 for name in ("total", *STAGES)}), "INCONCLUSIVE: "),
     ):
         told = comparison.describe(result)
         text = rendered(told) + to_markdown(told, "", "")
@@ -333,7 +333,7 @@ def test_each_sample_is_held_against_itself() -> None:
 
 def test_the_noise_floor_is_told_or_how_to_measure_it() -> None:
     assert "evbench selftest does it" in note(comparison.describe(make_result(make_side())), "Noise floor")
-    told = note(comparison.describe(make_result(make_side(), smallest={"total": 0.031, "load": 0.2})), "Noise floor")
+    told = note(comparison.describe(make_result(make_side(), noise_floors={"total": 0.031, "load": 0.2})), "Noise floor")
     assert "measured 3.1% here. No difference below 3.1% of the total is claimed; of load 20.0%" in told
 
 
