@@ -160,7 +160,8 @@ def on_stream(stream: EventStream, device: str, calls: int) -> dict[str, float]:
     """Seconds between two moments on the GPU's stream, the median of so many calls: finding the last events, and model input of them."""
     import torch
 
-    from evbench.kernels.event_images import as_sizes, last_events
+    from evbench.kernels.extents import as_sizes
+    from evbench.kernels.last_events import last_events
     from evbench.pipelines.event_images import SLICES
     from evbench.pipelines.event_painter import EventMaps, copied
     from evbench.pipelines.eventgpt import fused_values, image_processor

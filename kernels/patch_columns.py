@@ -39,8 +39,9 @@ def columns_kernel(
     y = (patch // across) * PATCH + pixel // PATCH
     x = (patch % across) * PATCH + pixel % PATCH
     mask = (channel < channels) & (token > 0)
-    pixels = tl.load(pixels_ptr + ((image * channels + channel) * down * PATCH + y) * across * PATCH + x, mask=mask, other=0.0)
-    tl.store(columns_ptr + (image * tl.num_programs(1) + token) * width + column, pixels, mask=column < width)
+    source_ptr = pixels_ptr + ((image * channels + channel) * down * PATCH + y) * across * PATCH + x
+    target_ptr = columns_ptr + (image * tl.num_programs(1) + token) * width + column
+    tl.store(target_ptr, tl.load(source_ptr, mask=mask, other=0.0), mask=column < width)
 
 
 def patch_columns(pixels: torch.Tensor, patch: int, width: int) -> torch.Tensor:

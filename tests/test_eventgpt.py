@@ -16,8 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from evbench import sample
 from evbench.errors import UserError
-from evbench.kernels import event_images as event_kernels
-from evbench.pipelines import event_files, event_images, eventgpt, events
+from evbench.pipelines import event_files, event_images, event_painter, eventgpt, events
 from evbench.pipelines.event_images import EventImages, PictureSize
 from evbench.pipelines.event_painter import EventPainter
 from evbench.pipelines.event_stream import EventStream
@@ -223,7 +222,7 @@ def test_last_events_become_the_models_input_as_their_pictures_do(size: PictureS
     processor = eventgpt.image_processor(edge)
     values = eventgpt.fused_values(Recipe.of(processor), DEVICE, torch.bfloat16)
     with monkeypatch.context() as patch:
-        patch.delattr(event_kernels, "paint")
+        patch.delattr(event_painter, "paint")
         made = values(images)
     assert made.shape == (5, 3, edge, edge)
     assert len({tuple(picture.shape) for picture in images.pixels}) == (1 if size == "sensor" else 5)

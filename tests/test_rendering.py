@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from evbench import rendering
-from evbench.kernels import event_images as kernel
+from evbench.pipelines import event_painter
 from evbench.pipelines.event_images import RENDERERS, loop
 from evbench.pipelines.event_stream import EventStream
 from tests.devices import DEVICE
@@ -81,7 +81,7 @@ def test_another_input_of_the_model_is_not_timed_in_silence(monkeypatch: pytest.
     monkeypatch.setattr(rendering, "EDGE", 32)
     of = small_stream()
     expected = loop(of, "own").pixels
-    right, wrong = kernel.last_events, list[bool]()
+    right, wrong = event_painter.last_events, list[bool]()
 
     def darker(*given: Any) -> tuple[torch.Tensor, torch.Tensor]:
         last, extents = right(*given)
@@ -91,6 +91,6 @@ def test_another_input_of_the_model_is_not_timed_in_silence(monkeypatch: pytest.
         wrong[:] = [True] if name == "events on the device to model input" else []
         return call()
 
-    monkeypatch.setattr(kernel, "last_events", darker)
+    monkeypatch.setattr(event_painter, "last_events", darker)
     with pytest.raises(ValueError, match="model input from last events: not equal"):
         rendering.with_triton(of, DEVICE, expected, add)
