@@ -169,11 +169,13 @@ class Launcher:
     def __call__(self, grid: tuple[int, int, int], tensors: tuple[torch.Tensor, ...], numbers: tuple[int, ...]) -> None:
         """
         Args:
+            tensors: what is read, what is written, then Tables as `tables` makes them.
             numbers: behind the tensors, constants of the kernel last.
         """
-        # What Triton compiles for: sizes, types, and whether an address is a multiple of 16.
-        kinds = [(tensor.dtype, tensor.data_ptr() % 16) for tensor in tensors]
-        key = (grid, numbers, tensors[0].device, *kinds)
+        # What Triton compiles for: sizes, types, and whether an address is a multiple of 16. Of tables, which torch allocates one by one,
+        # each is; to ask all of them would take as long as the rest of this.
+        read, written = tensors[:2]
+        key = grid, numbers, read.device, read.dtype, written.dtype, read.data_ptr() % 16, written.data_ptr() % 16
         launch = self._compiled.get(key)
         if launch is not None:
             launch(*tensors, *numbers)

@@ -67,8 +67,9 @@ def test_a_head_of_an_odd_size_is_refused() -> None:
 def test_what_does_not_fit_is_refused(wrong: int) -> None:
     tensors = [torch.zeros(shape, device=DEVICE) for shape in ((1, 64), (1, 1, 7, 16), (1, 1, 7, 16), (7, 8), (7, 8))]
     tensors[wrong] = torch.cat([tensors[wrong]] * 2, dim=-1)[..., ::2]
+    tensors.append(torch.tensor([3], device=DEVICE))
     with pytest.raises(ValueError, match="must be contiguous and of the shapes"):
-        DecodeAttention(1, 2, 1, 16, 7, DEVICE)(*tensors, torch.tensor([3], device=DEVICE))
+        DecodeAttention(1, 2, 1, 16, 7, DEVICE)(*tensors)
 
 
 def test_the_operator_tells_what_it_does_without_running() -> None:

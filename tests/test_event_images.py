@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from evbench.kernels.paint import paint
 from evbench.pipelines import event_painter
 from evbench.pipelines.event_images import RENDERERS, EventImages, PictureSize, loop
 from evbench.pipelines.event_painter import EventMaps, EventPainter, copied
@@ -95,7 +96,6 @@ def test_pictures_of_several_sizes_are_judged_as_one_array_and_cut_back(choice: 
 @pytest.mark.parametrize("size", get_args(PictureSize))
 def test_no_picture_is_painted_before_somebody_asks(size: PictureSize, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[int, ...]] = []
-    paint = event_painter.paint
 
     def painting(last: torch.Tensor) -> torch.Tensor:
         asked.append(tuple(last.shape))

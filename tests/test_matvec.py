@@ -84,4 +84,6 @@ def test_the_operator_tells_what_it_does_without_running(whole: bool) -> None:
     if not whole:
         return require_operator("matvec", matvec, x, weight)
     residual = torch.ones(2, 3, device=DEVICE, dtype=torch.float16)
-    require_operator("matvec", lambda *tensors: matvec(*tensors[:2], Norm(tensors[2], 1e-5), True, tensors[3]), x, weight, gain, residual)
+    require_operator(
+        "matvec", lambda x, weight, gain, residual: matvec(x, weight, Norm(gain, 1e-5), True, residual), x, weight, gain, residual
+    )

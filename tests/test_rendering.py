@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from evbench import rendering
+from evbench.kernels.last_events import last_events
 from evbench.pipelines import event_painter
 from evbench.pipelines.event_images import RENDERERS, loop
 from evbench.pipelines.event_stream import EventStream
@@ -81,7 +82,7 @@ def test_another_input_of_the_model_is_not_timed_in_silence(monkeypatch: pytest.
     monkeypatch.setattr(rendering, "EDGE", 32)
     of = small_stream()
     expected = loop(of, "own").pixels
-    right, wrong = event_painter.last_events, list[bool]()
+    right, wrong = last_events, list[bool]()
 
     def darker(*given: Any) -> tuple[torch.Tensor, torch.Tensor]:
         last, extents = right(*given)

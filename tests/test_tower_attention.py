@@ -167,4 +167,4 @@ def test_what_it_does_not_take_is_refused(given: Given, scale: float, told: str)
 @pytest.mark.parametrize("config", [None, Config(16, 16, 1, 1)], ids=str)
 def test_the_operator_tells_what_it_does_without_running(config: Config | None) -> None:
     given = apart(interleaved((2, 19, 2, 16), torch.float16))
-    require_operator("tower_attention", lambda *tensors: tower_attention(*tensors, 0.2, config), *given)
+    require_operator("tower_attention", lambda queries, keys, values: tower_attention(queries, keys, values, 0.2, config), *given)
