@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from evbench.kernels import event_images as kernel
+from evbench.kernels.last_events import last_events
 from evbench.microbenchmarks import rendering
+from evbench.pipelines.load import event_painter
 from evbench.pipelines.load.decoders import RENDERERS
 from evbench.pipelines.load.event_images import loop
 from evbench.pipelines.load.event_stream import EventStream
@@ -86,7 +87,7 @@ def test_another_input_of_the_model_is_not_timed_in_silence(monkeypatch: pytest.
     monkeypatch.setattr(rendering, "EDGE", 32)
     of = small_stream()
     expected = loop(of, "own").pixels
-    right, wrong = kernel.last_events, list[bool]()
+    right, wrong = last_events, list[bool]()
 
     def darker(*given: Any) -> tuple[torch.Tensor, torch.Tensor]:
         last, extents = right(*given)
@@ -96,6 +97,6 @@ def test_another_input_of_the_model_is_not_timed_in_silence(monkeypatch: pytest.
         wrong[:] = [True] if name == "events on the device to model input" else []
         return call()
 
-    monkeypatch.setattr(kernel, "last_events", darker)
+    monkeypatch.setattr(event_painter, "last_events", darker)
     with pytest.raises(ValueError, match="model input from last events: not equal"):
         rendering.with_triton(of, DEVICE, expected, add)

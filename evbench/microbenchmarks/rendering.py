@@ -181,7 +181,7 @@ def with_triton(stream: EventStream, device: str, expected: Sequence[Any], add: 
 
 def on_stream(prepared: OnDevice, calls: int) -> dict[str, float]:
     """Median seconds on the GPU's stream of finding the last events, and of the model's input from events."""
-    from evbench.kernels.event_images import last_events
+    from evbench.kernels.last_events import last_events
 
     images, height, width = prepared.maps.last.shape
 
