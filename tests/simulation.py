@@ -40,7 +40,7 @@ from tests.examples import GREEDY, PRESERVED, make_trace
 
 SECONDS = {"load": 0.1, "preprocess": 0.05, "vision": 0.08, "generate": 0.4}
 MACHINE = Machine("Linux", "CPU", 2, 2**34, None, "3.11", {"torch": "2.14"}, "abc")
-PLAN = Plan("in turn", 10, 1, None, 600.0, 30, 120.0, 0, False, False, False, 0)
+PLAN = Plan("interleaved", 10, 1, None, 600.0, 30, 120.0, 0, False, False, False, 0)
 
 OUTPUTS = PRESERVED
 
@@ -247,7 +247,6 @@ def sit(machine: SimulatedMachine, journal: Journal, names: tuple[Side, ...] = (
         side_results["baseline"],
         side_results.get("optimized"),
         sitting.outputs,
-        (),
     )
 
 

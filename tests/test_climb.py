@@ -70,7 +70,6 @@ class SimulatedComparisons:
             sides["baseline"],
             sides["optimized"],
             sitting.outputs,
-            (),
         )
         results.write(result, asked.folder / "result.json")
         return result

@@ -113,7 +113,6 @@ def _session(
     result = _carry_out(order)
     screen.print(to_console(comparison.describe(result)))
     traces = [measured.trace.file for measured in result.variants().values() if measured.trace is not None]
-    traces += result.merged_traces
     raw = ["runs.jsonl"] if fresh else []
     tell(f"Written to {folder}: {', '.join(['report.md', 'verdict.json', 'result.json', *raw, *traces])}")
     raise typer.Exit(judge(result).exit_code)

@@ -19,7 +19,7 @@ from evbench.results import Plan, RunOrder, Workload
 from evbench.session import memory_fit
 from evbench.variants.choices import TAKES
 
-BLOCKS: dict[RunOrder, int] = {"in turn": 12, "reload": 6}
+BLOCKS: dict[RunOrder, int] = {"interleaved": 12, "reload": 6}
 WARMUP_SECONDS = 120.0
 FRAME_POLICY = "inclusive"
 

@@ -175,8 +175,7 @@ def _measure(asked: ComparisonRequest, here: results.Machine, listener: Progress
         result = keep()
         if asked.is_of_one_model():
             sitting.tell("put the traces side by side")
-            result = dataclasses.replace(result, merged_traces=_merge_traces(result, asked.folder))
-            write(result, asked.folder)
+            _merge_traces(result, asked.folder)
         return result
 
 
@@ -277,5 +276,4 @@ def _result(asked: ComparisonRequest, sides: SideResults, sessions: tuple[Sessio
         baseline=sides["baseline"],
         optimized=sides.get("optimized"),
         outputs=compared,
-        merged_traces=(),
     )

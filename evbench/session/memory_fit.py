@@ -25,7 +25,7 @@ def choose_order(asked: str, workloads: Sequence[Workload]) -> RunOrder:
     most = max(range(len(weights)), key=lambda worker: weights[worker])
     present, place = (here.gpu.memory_bytes, here.gpu.name) if here.gpu else (here.memory_bytes, "this machine")
     if present is None:
-        return "reload" if asked == "reload" else "in turn"
+        return "reload" if asked == "reload" else "interleaved"
     told = f"{parameter_count(workloads[most]) / 1e9:.1f} billion {workloads[most].dtype} weights"
     if weights[most] > present:
         raise UserError(f"{told} need {weights[most] / 2**30:.0f} GiB, {place} has {present / 2**30:.0f}; use a smaller --preset")
@@ -33,7 +33,7 @@ def choose_order(asked: str, workloads: Sequence[Workload]) -> RunOrder:
     if asked == "in-turn" and not fit:
         each = "each" if len(set(weights)) == 1 else "at most"
         raise UserError(f"two workers with {told} {each} do not fit into the {present / 2**30:.0f} GiB of {place}; use --order reload")
-    return "reload" if asked == "reload" or (not fit and len(workloads) > 1) else "in turn"
+    return "reload" if asked == "reload" or (not fit and len(workloads) > 1) else "interleaved"
 
 
 def reference_dtype(order: RunOrder, workload: Workload) -> str | None:

@@ -111,14 +111,14 @@ def _try(case: Case, laboratory: Laboratory, expected: dict[int, outputs.Expecte
         checks = merge(found)
         blamed = first_divergence(checks)
         if blamed is not None:
-            caught.append(f"{blamed.stage}, {blamed.fed}: {blamed.rule}")
+            caught.append(f"{blamed.stage}, {blamed.mode}: {blamed.rule}")
         if not caught:
             # What is planted may wipe out the signs of a choice, which would catch anything; that decoding is not greedy is no such sign.
             parts = [proof for proof in subject.prove() if case.mutant is None or proof.part == "decoding"]
             caught += [f"{proof.part} {proof.choice} not active: {proof.evidence}" for proof in parts if not proof.active]
-    others = [check for check in checks if check.fed != "twice"]
-    closest = max(others, key=lambda check: (GRADES.index(check.grade), distance(check.figure, check.line)))
+    others = [check for check in checks if check.mode != "baseline-repeat"]
+    closest = max(others, key=lambda check: (GRADES.index(check.grade), distance(check.value, check.threshold)))
     nearest = blamed or (None if caught else closest)
-    away = distance(nearest.figure, nearest.line) if nearest is not None and nearest.line else None
+    away = distance(nearest.value, nearest.threshold) if nearest is not None and nearest.threshold else None
     beyond = tuple(check for check in checks if check.grade != "pass")
     return MutantOutcome(case.name, case.variant.name, case.harmless, tuple(dict.fromkeys(caught)), nearest, away, beyond)

@@ -117,7 +117,7 @@ class SessionRunner:
         """`keep` is called before outputs are compared and before the traces: what fails there must not cost the rest."""
         with self._crew():
             self._blocks()
-            if self._plan.order == "in turn" and len(self._variants) == 2 and self._samples == 1:
+            if self._plan.order == "interleaved" and len(self._variants) == 2 and self._samples == 1:
                 self.worker("baseline")
                 self._blocked()
             keep()
@@ -143,7 +143,7 @@ class SessionRunner:
                 builds=tuple(happened.builds[side]),
                 unsteady=tuple(happened.unsteady.get(side, ())),
                 runs=tuple(happened.runs[side]),
-                streams=tuple(happened.streams.get(side, ())),
+                throughput_runs=tuple(happened.streams.get(side, ())),
                 trace=self.traces.get(side),
                 energy=self.energies.get(side),
                 activations=self.activations.get(side, ()),
@@ -183,7 +183,7 @@ class SessionRunner:
     def worker(self, side: Side) -> Runner:
         """The worker, warm. Where only one fits, the other makes room for it."""
         if side not in self._living:
-            sides = tuple(self._variants) if self._plan.order == "in turn" else (side,)
+            sides = tuple(self._variants) if self._plan.order == "interleaved" else (side,)
             self._end(*self._living)
             for starting in sides:
                 self._start(starting)
@@ -308,7 +308,7 @@ class SessionRunner:
         letters = pattern(tuple(self._variants), self._plan.order, self._seed, number)
         watch = self._setting.watch
         self._begin_invocation()
-        if self._plan.order == "in turn":
+        if self._plan.order == "interleaved":
             self.worker(next(iter(self._variants)))  # what starting takes is no part of the block
         watch.begin()
         prepared = False
