@@ -51,6 +51,7 @@ TIMINGS = {"total": "end-to-end", "first token": "ttft", "further token": "tpot"
 """Names of timings."""
 DEMANDED = {"total": "end-to-end", "first-token": "ttft", "further-token": "tpot"}
 """As they stand in the text of a demand."""
+FLAGS = {"ONE_START": "ONE_INVOCATION"}
 PART = ("feed", "prefetch")
 PREFETCH = {"in-turn": "off", "ahead": "on", "ahead-in-batches": "batched"}
 """The part of a variant whose choices were renamed."""
@@ -75,7 +76,7 @@ def result(content: Any, current: int, file: str) -> Any:
 
 def header(content: Any, current: int) -> Any:
     """The header of a session, a ladder or a comparison of models."""
-    if not isinstance(content, dict) or content.get("format") != READABLE:
+    if not _is_readable(content):
         return content
     made = {**content, "format": current}
     _each(made, "plan", _plan)
@@ -84,9 +85,13 @@ def header(content: Any, current: int) -> Any:
     return made
 
 
+def _is_readable(content: Any) -> bool:
+    return isinstance(content, dict) and content.get("format") == READABLE
+
+
 def ladder(content: Any, current: int) -> Any:
     """What stands in `ladder.json`."""
-    if not isinstance(content, dict):
+    if not isinstance(content, dict) or not _is_readable(content.get("opening")):
         return content
     made = dict(content)
     _each(made, "opening", lambda opening: header(opening, current))
@@ -209,7 +214,13 @@ def _check(content: Any) -> Any:
 def _rung(content: Any) -> Any:
     made = dict(content)
     _each(made, "step", _step)
-    _each(made, "outcome", lambda outcome: _renamed(outcome, "rung"))
+    _each(made, "outcome", _outcome)
+    return made
+
+
+def _outcome(content: Any) -> Any:
+    made = _renamed(content, "rung")
+    _texts(made, "flags", lambda flag: FLAGS.get(flag, flag))
     return made
 
 

@@ -434,7 +434,7 @@ def test_a_planted_delay_is_found_in_its_stage(tmp_path: Path) -> None:
 def test_one_variant_alone_and_then_as_a_side(tmp_path: Path) -> None:
     options = f"--model eventgpt --device cpu {QUICK}"
     alone = evbench(
-        f"run baseline+feed=ahead {options} --throughput 3 --target eventgpt.load<100s --target eventgpt.further-token<1us --out alone",
+        f"run baseline+feed=ahead {options} --throughput 3 --target eventgpt.load<100s --target eventgpt.tpot<1us --out alone",
         tmp_path,
     )
     assert alone.returncode == 3, alone.stderr

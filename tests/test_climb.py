@@ -128,7 +128,7 @@ def test_each_comparison_has_a_folder_and_what_came_of_all_is_written(simulated:
         "without-preprocess-direct": Verdict.SAME,
     }
     assert ladder.read(tmp_path / "out").rungs == rungs
-    assert "- preprocess=direct does not pay on the way up: 95 % interval" in (tmp_path / "out" / "ladder.md").read_text(encoding="utf-8")
+    assert "- preprocess=direct, added to the rung below: no speedup: speedup 95% CI" in (tmp_path / "out" / "ladder.md").read_text(encoding="utf-8")
     assert [line.partition(": FASTER")[0].partition(": SAME")[0] for line in told.said if "comparisons: " in line] == [
         f"{place} of 4 comparisons: {name}" for place, name in enumerate(NAMES, 1)
     ]
@@ -153,7 +153,7 @@ def test_the_file_has_for_each_rung_what_a_program_may_ask(simulated: SimulatedC
         0,
         "pass",
     )
-    interval = first["outcome"]["total"]["interval"]
+    interval = first["outcome"]["end_to_end"]["interval"]
     assert 1.2 < interval["low"] < interval["high"] < 1.3
     assert set(first["outcome"]["stages"]) == {"load"}
 
@@ -190,7 +190,7 @@ def test_a_dead_worker_costs_its_rung_only_and_is_tried_again(simulated: Simulat
     assert verdict_ladder.exit_code(rungs) == 1
     assert rungs[1].outcome == verdict_ladder.failed(str(error))
     assert f"2 of 4 comparisons: 2-preprocess-direct: could not be run: {error}" in told.said
-    assert f"Whether preprocess=direct pays on the way up could not be measured: {error}." in (tmp_path / "out" / "ladder.md").read_text()
+    assert f"preprocess=direct, added to the rung below: could not be measured: {error}." in (tmp_path / "out" / "ladder.md").read_text()
 
     simulated.ends, simulated.asked = {}, []
     rungs = ladder.climb(asked_for(tmp_path / "out", resume=True), Told())
@@ -268,7 +268,7 @@ def test_a_verdict_that_there_is_not_is_told_with_its_place(simulated: Simulated
     ladder.climb(asked_for(tmp_path / "out"), Told())
     file = tmp_path / "out" / "ladder.json"
     file.write_text(file.read_text(encoding="utf-8").replace('"claim": "FASTER"', '"claim": "FAST"'), encoding="utf-8")
-    with pytest.raises(UserError, match=r"is damaged \(ladder\.rungs\[0\]\.outcome\.total\.claim is 'FAST'\)"):
+    with pytest.raises(UserError, match=r"is damaged \(ladder\.rungs\[0\]\.outcome\.end_to_end\.claim is 'FAST'\)"):
         ladder.read(tmp_path / "out")
 
 
@@ -281,7 +281,7 @@ QUICK = "--preset tiny --device cpu --new-tokens 4 --trace-tokens 0"
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        ("--target 'video-llava.total<1s'", "ladder takes no --target, it has many comparisons; leave it out"),
+        ("--target 'video-llava.end-to-end<1s'", "ladder takes no --target, it has many comparisons; leave it out"),
         ("--fail-if slower:2%", "ladder takes no --fail-if, it has many comparisons; leave it out"),
         ("--from optimized", "optimized and optimized have the same choices"),
         ("--from basline", "did you mean 'baseline'?"),
@@ -321,13 +321,11 @@ def test_the_command_tells_which_choice_pays_and_exits_with_the_whole(
         assert f"told in {tmp_path}/out/ladder.md. To go on, give the same command with --out {tmp_path}/out --resume" in output.err
         return
     told = output.out.splitlines()
-    assert any(line.startswith("decode=threaded pays on the way up: 1.2") for line in told)
-    assert any(line.startswith("decode=threaded pays with all the others in place: 1.2") for line in told)
-    assert any(line.startswith("fast-pixels against baseline: FASTER: 1.2") for line in told)
-    second = (
-        "Whether preprocess=direct pays on the way up could not be measured" if ends else "preprocess=direct does not pay on the way up"
-    )
-    assert any(line.startswith(second) for line in told)
+    assert any(line.startswith("decode=threaded, added to the rung below: faster: speedup 1.2") for line in told)
+    assert any(line.startswith("decode=threaded, added to all the others: faster: speedup 1.2") for line in told)
+    assert any(line.startswith("fast-pixels against baseline: FASTER: speedup 1.2") for line in told)
+    outcome = "could not be measured" if ends else "no speedup"
+    assert any(line.startswith(f"preprocess=direct, added to the rung below: {outcome}") for line in told)
     assert told[-1] == f"Written to {tmp_path}/out: ladder.md, ladder.json, and a folder for each comparison"
     assert "…" not in output.out, "nothing is cut off"
 
@@ -339,7 +337,7 @@ def test_too_few_blocks_are_told_before_anything_is_run(
     monkeypatch.setattr(sys, "argv", ["evbench", *f"ladder --to fast-pixels {QUICK} --blocks 6 --out {tmp_path}/out".split()])
     with pytest.raises(SystemExit):
         main()
-    assert capsys.readouterr().err.startswith("evbench: 6 blocks are too few to claim the gain of a choice where 2 are looked at")
+    assert capsys.readouterr().err.startswith("evbench: 6 blocks are too few to claim a speedup among 2 choices")
 
 
 @pytest.mark.slow
@@ -387,7 +385,7 @@ def test_a_ladder_on_this_machine_that_is_interrupted_and_loses_a_worker(tmp_pat
     assert whole.exit_code == done.returncode
     told = (out / "ladder.md").read_text(encoding="utf-8")
     assert "not run yet" not in told
-    assert "too few to claim the gain of a choice where 2 are looked at" in told
+    assert "too few to claim a speedup among 2 choices" in told
 
     again = evbench(f"{asked} --resume", tmp_path)
     assert again.returncode == done.returncode

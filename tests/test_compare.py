@@ -31,9 +31,9 @@ def test_two_sessions_that_bear_the_same_name_are_not_taken_for_one() -> None:
 
 
 def test_what_was_measured_before_is_judged_by_its_own_noise_floors() -> None:
-    ours = make_result(noise_floors={"total": 0.02, "load": 0.1})
-    theirs = later(rules=make_result(noise_floors={"total": 0.05}).rules)
-    assert compare.earlier(sides(ours, theirs), ()).noise_floors == {"total": 0.05, "load": 0.1}
+    ours = make_result(noise_floors={"end-to-end": 0.02, "load": 0.1})
+    theirs = later(rules=make_result(noise_floors={"end-to-end": 0.05}).rules)
+    assert compare.earlier(sides(ours, theirs), ()).noise_floors == {"end-to-end": 0.05, "load": 0.1}
 
 
 def test_sides_of_other_weights_are_refused() -> None:

@@ -30,7 +30,7 @@ def arrays(error: float) -> dict[str, npt.NDArray[Any]]:
     made = {name: random.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
     made["generate"][np.arange(3), TOKENS] += 9
     noisy = {name: values + np.float32(error) * random.normal(size=values.shape).astype(np.float32) for name, values in made.items()}
-    return {"load": np.zeros((2, 4, 4, 3), np.float32)} | noisy | {f"swapped/{name}": noisy[name] for name in noisy}
+    return {"load": np.zeros((2, 4, 4, 3), np.float32)} | noisy | {f"stage-isolated/{name}": noisy[name] for name in noisy}
 
 
 @dataclass

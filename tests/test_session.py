@@ -169,7 +169,7 @@ def test_where_only_one_fits_each_block_starts_both_anew() -> None:
     assert all(len(measured.builds) == 6 + 1 for measured in result.variants().values())
     judged = judge(result)
     assert "ORDER=RELOAD" in judged.flags
-    assert judged.total.interval is not None
+    assert judged.end_to_end.interval is not None
 
 
 def test_every_sample_has_the_same_number_of_blocks_and_each_shape_a_warm_up() -> None:
@@ -240,7 +240,7 @@ def test_a_disturbed_block_is_run_again_and_counted() -> None:
     assert [block.number for block in blocks if block.disturbances] == [2, 5]
     assert len(blocks) == 12
     judged = judge(result)
-    assert judged.disturbed == 2
+    assert judged.blocks.disturbed == 2
     assert judged.verdict != "INVALID"
 
 
@@ -291,9 +291,9 @@ def test_blocks_are_added_until_the_interval_is_narrow() -> None:
     few = judge(simulate(SimulatedMachine(1), plan(precision=0.05)))
     many_result = simulate(SimulatedMachine(1), plan(precision=0.004))
     many = judge(many_result)
-    assert few.total.interval is not None
-    assert many.total.interval is not None
-    assert few.total.interval.half_width > 0.004 >= many.total.interval.half_width
+    assert few.end_to_end.interval is not None
+    assert many.end_to_end.interval is not None
+    assert few.end_to_end.interval.half_width > 0.004 >= many.end_to_end.interval.half_width
     assert len(many_result.sessions[0].blocks) > 10
 
 
@@ -336,7 +336,7 @@ def warmups(*seconds: float, **changes: Any) -> list[Run]:
 def test_a_warm_up_is_done_when_nothing_moves_any_more() -> None:
     assert unsteady_reasons(warmups(1, 1, 1, 1)) == ["4 warm-up runs are too few to tell, 5 are looked at"]
     assert unsteady_reasons(warmups(9, 1.0, 1.01, 1.0, 0.99, 1.0)) == [], "only the last five count"
-    assert "the first of them took 2.00 times the median" in unsteady_reasons(warmups(2, 1, 1.01, 0.99, 1))[0]
+    assert "the first of them took 2.00x the median" in unsteady_reasons(warmups(2, 1, 1.01, 0.99, 1))[0]
     grown = [dataclasses.replace(run, reserved=place) for place, run in enumerate(warmups(1, 1, 1, 1, 1))]
     assert unsteady_reasons(grown) == ["the memory pool still grew"]
 

@@ -111,8 +111,9 @@ def _session(
         fresh, earlier, dict.fromkeys(fresh, asked), plan, rules, folder, now, command, options.resume, options.wait
     )
     result = _carry_out(order)
-    screen.print(to_console(comparison.describe(result)))
+    judgement = judge(result)
+    screen.print(to_console(comparison.describe(result, judgement)))
     traces = [measured.trace.file for measured in result.variants().values() if measured.trace is not None]
     raw = ["runs.jsonl"] if fresh else []
     tell(f"Written to {folder}: {', '.join(['report.md', 'verdict.json', 'result.json', *raw, *traces])}")
-    raise typer.Exit(judge(result).exit_code)
+    raise typer.Exit(judgement.exit_code)

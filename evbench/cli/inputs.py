@@ -13,8 +13,8 @@ from evbench.cli.console import screen, tell
 from evbench.errors import UserError
 from evbench.inputs import decoders, workload
 from evbench.machine import cores, machine
-from evbench.report import comparison
 from evbench.report.render import printable, to_rich
+from evbench.report.variants import list_variants
 from evbench.variants import choices
 
 
@@ -30,7 +30,7 @@ def variants_command(
     for name, variant in choices.VARIANTS.items():
         found = dict(pair for kind in choices.TAKES[model] for pair in machine.obstacles(variant, kind, chosen).items())
         obstacles[name] = machine.tell(variant, {part: found[part] for part in choices.CHOICES if part in found})
-    for table in comparison.list_variants(obstacles):
+    for table in list_variants(obstacles):
         screen.print(to_rich(table, numbers=False))
     screen.print("Change one choice of a variant with name+part=choice, such as baseline+attention=eager.")
 

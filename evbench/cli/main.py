@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from evbench.cli import compare, inputs, ladder, models, selftest, trace  # noqa: F401 (they put their commands into `app`)
+from evbench.cli import compare, inputs, ladder, models, report, selftest, trace  # noqa: F401 (they put their commands into `app`)
 from evbench.cli.app import app
 from evbench.cli.console import complain
 from evbench.errors import UserError

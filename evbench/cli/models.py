@@ -17,6 +17,7 @@ from evbench.errors import UserError
 from evbench.inputs import workload
 from evbench.machine import machine
 from evbench.report import models as report_models
+from evbench.report.models_context import file_names
 from evbench.report.render import to_console, to_rich
 from evbench.results import Side, Workload
 from evbench.session import models
@@ -77,11 +78,12 @@ def compare_models_command(
     order = models.ModelsRequest(chosen, workloads, most_tokens, plan, folder, command, options.resume, options.wait, _now)
     with _working(lambda: f"the runs that ended are in the folders in {folder}", _how_to_go_on(folder)) as progress:
         found = models.carry_out(order, progress)
-    screen.print(to_console(report_models.describe(found.sessions)))
-    screen.print(to_rich(report_models.statements(found.sessions), numbers=False))
-    raw = ", ".join(report_models.file_names(found.sessions))
+    derived = models.judge(found.sessions)
+    screen.print(to_console(report_models.describe(found.sessions, derived.lengths, derived.statements)))
+    screen.print(to_rich(report_models.statements(derived.statements), numbers=False))
+    raw = ", ".join(file_names(found.sessions))
     tell(f"Written to {folder}: {models.TOLD}, {models.JUDGED}, {models.RAW}, {raw}")
-    raise typer.Exit(models.judge(found.sessions).exit_code)
+    raise typer.Exit(derived.exit_code)
 
 
 IN_MODELS = (

@@ -87,14 +87,14 @@ def selftest_command(
         passed, told = selftest.find_planted(stages, delay)
     else:
         test = selftest.assess(judge(result), selftest.repetitions(result, plan.blocks))
-        found, passed, told = report_selftest.table(test), test.passed, test.told
+        found, passed, told = report_selftest.table(test), test.passed, test.summary
     screen.print(to_rich(found, numbers=True))
     write_whole(folder / "selftest.md", report_selftest.to_markdown(found, passed, told, now, command))
-    if delay is None and repetitions < selftest.LEAST_REPETITIONS:
-        tell(f"Not kept: fewer than {selftest.LEAST_REPETITIONS} repetitions say nothing of what happens once in twenty times")
+    if delay is None and repetitions < selftest.MIN_REPETITIONS:
+        tell(f"Not kept: fewer than {selftest.MIN_REPETITIONS} repetitions say nothing of what happens once in twenty times")
     elif delay is None and test.comparable:
         measured = result.sessions[0].machine
-        noise_floors.keep(noise_floors.Floor(now, noise_floors.place(measured), noise_floors.work(asked), selftest.floors(test)))
+        noise_floors.keep(noise_floors.Floor(now, noise_floors.place(measured), noise_floors.work(asked), selftest.noise_floors(test)))
         tell(f"Kept in {noise_floors.path()}: comparisons of {noise_floors.work(asked)} on this machine claim nothing below these floors")
     tell(f"{'Passed' if passed else 'FAILED'}: {printable(told)}")
     tell(f"Written to {folder}: selftest.md, report.md, verdict.json, result.json, runs.jsonl")
@@ -131,7 +131,7 @@ def _mutants(variant: Variant, options: Options, plant: str | None) -> NoReturn:
     screen.print(to_rich(report_mutation.table(tried), numbers=False))
     write_whole(folder / "mutants.md", report_mutation.to_markdown(tried, asked, now, shlex.join(["evbench", *sys.argv[1:]])))
     right = all(outcome.right for outcome in tried)
-    tell(f"{'Passed' if right else 'FAILED'}: {report_mutation.told(tried)}")
+    tell(f"{'Passed' if right else 'FAILED'}: {report_mutation.summary(tried)}")
     tell(f"Written to {folder}: mutants.md, mutants.json")
     raise typer.Exit(0 if right else 6)
 

@@ -14,7 +14,8 @@ from evbench.cli.console import complain, screen, tell
 from evbench.cli.options import Options, with_options
 from evbench.errors import UserError
 from evbench.machine import machine
-from evbench.report import comparison, traces
+from evbench.report import traces
+from evbench.report.notes import trace_length
 from evbench.report.render import printable, to_rich
 from evbench.session import compare
 from evbench.traces import breakdown, chrome, completeness, serve
@@ -51,7 +52,7 @@ def trace_command(
     sides = {chosen.name: traced.sections}
     for table in (traces.where_the_time_went(sides), traces.families(sides)):
         screen.print(to_rich(table, numbers=True))
-    tell(f"{comparison.shortened(traced, asked)}; {traced.slowdown:.2f} times as long as without the profiler")
+    tell(f"{trace_length(traced, asked)}; {traced.slowdown:.2f}x the time without the profiler")
     tell(stamp(traced.completeness))
     tell(f"Written to {order.file}; to see it: evbench open {shlex.quote(str(order.file))}")
     raise typer.Exit(6 if traced.completeness.losses else 0)

@@ -11,12 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from evbench import __version__, results
-from evbench.encoding import to_json, write_whole
 from evbench.errors import UserError
 from evbench.machine import conditions, gpu, machine
 from evbench.machine.lock import exclusive
 from evbench.report import comparison
-from evbench.report.render import to_markdown
+from evbench.report import files as report_files
 from evbench.results import FORMAT, Delay, Outputs, Plan, Result, Rules, Session, Side, SideResult, Trace, Workload
 from evbench.session import journal, references
 from evbench.session import outputs as comparing
@@ -119,8 +118,7 @@ def _compared(found: Mapping[Side, tuple[Result, SideResult]]) -> Outputs | None
 def write_judged(result: Result, folder: Path) -> None:
     """What was measured, what may be claimed of it, and the report."""
     results.write(result, folder / "result.json")
-    write_whole(folder / "verdict.json", to_json(judge(result), indent=1) + "\n")
-    write_whole(folder / "report.md", to_markdown(comparison.describe(result), result.created, result.command))
+    report_files.write(result, judge(result), folder)
 
 
 def carry_out(asked: ComparisonRequest, listener: ProgressListener, write: Write = write_judged) -> Result:
@@ -188,7 +186,7 @@ def _merge_traces(result: Result, folder: Path) -> tuple[str, ...]:
             sides[side] = TraceSide(read, Timeline(read.events, measured.trace.file), measured.variant)
     if len(sides) < 2:
         return ()
-    told = comparison.of_stages(result)
+    told = comparison.of_stages(judge(result))
     chrome.write(merge(sides, told, aligned=False), folder / AS_IT_RAN)
     chrome.write(merge(sides, told, aligned=True), folder / ALIGNED)
     return AS_IT_RAN, ALIGNED

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -185,12 +185,13 @@ def _read_opening(folder: Path) -> JournalHeader:
     return read_begun(folder / OPENING, JournalHeader, FORMAT, "session")
 
 
-def read_begun(file: Path, kind: type[Begun], known: int, what: str) -> Begun:
+def read_begun(file: Path, kind: type[Begun], known: int, what: str, upgrade: Callable[[Any], Any] = lambda content: content) -> Begun:
     """What an interrupted session or ladder left of itself.
 
     Args:
         known: the format that this evbench reads.
-        what: is begun, for what is told.
+        what: is begun, for messages.
+        upgrade: the parsed JSON of an older version -> that of this one.
 
     Raises:
         UserError: it cannot be read, is damaged, or of another version.
@@ -204,7 +205,7 @@ def read_begun(file: Path, kind: type[Begun], known: int, what: str) -> Begun:
     if not isinstance(content, dict) or content.get("format") != known:
         raise UserError(f"{file} is of another version of evbench; begin anew with another --out")
     try:
-        return from_json(kind, content, what)
+        return from_json(kind, upgrade(content), what)
     except ValueError as error:
         raise UserError(f"{file} is damaged ({error}); begin anew with another --out") from error
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from evbench import __version__, results
+from evbench import __version__, results, results_upgrade
 from evbench.encoding import to_json, write_whole
 from evbench.errors import UserError
 from evbench.machine import machine
@@ -152,11 +153,32 @@ def _keep(asked: LadderRequest, opening: JournalHeader, outcomes: dict[str, Rung
     rungs = ladder.account(asked.steps, outcomes)
     written = Ladder(FORMAT, __version__, asked.command, opening, rungs)
     write_whole(asked.folder / RAW, to_json(written, indent=1) + "\n")
-    told = report_ladder.to_markdown(rungs, asked.workload, asked.plan, opening.started, asked.command)
-    write_whole(asked.folder / TOLD, told)
+    _write_report(written, asked.folder)
     return rungs
+
+
+def _write_report(written: Ladder, folder: Path) -> None:
+    workload = written.opening.workloads["from"]
+    text = report_ladder.to_markdown(written.rungs, workload, written.opening.plan, written.opening.started, written.command)
+    write_whole(folder / TOLD, text)
+
+
+def write_derived(folder: Path) -> tuple[str, ...]:
+    """The report of a ladder again, from the results of its comparisons where these are there. Returns the name of its file.
+
+    Raises:
+        UserError: the ladder or a result cannot be read.
+    """
+    written = read(folder)
+    steps = [rung.step for rung in written.rungs]
+    outcomes = {rung.step.folder: rung.outcome for rung in written.rungs if rung.outcome is not None}
+    for step in steps:
+        if (folder / step.folder / "result.json").exists() and step.folder in outcomes and step.folder == step.name:
+            outcomes[step.folder] = ladder.outcome(step, judge(results.read(folder / step.folder)))
+    _write_report(dataclasses.replace(written, rungs=ladder.account(steps, outcomes)), folder)
+    return (TOLD,)
 
 
 def read(folder: Path) -> Ladder:
     """Raises UserError if there is none, or it cannot be read."""
-    return journal.read_begun(folder / RAW, Ladder, FORMAT, "ladder")
+    return journal.read_begun(folder / RAW, Ladder, FORMAT, "ladder", lambda content: results_upgrade.ladder(content, results.FORMAT))

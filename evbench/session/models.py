@@ -6,13 +6,14 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from evbench import __version__, results
+from evbench import __version__, results, results_upgrade
 from evbench.encoding import to_json, write_whole
 from evbench.errors import UserError
 from evbench.machine import machine
 from evbench.report import models
-from evbench.report.models import LENGTHS
+from evbench.report.models_context import LENGTHS, measured
 from evbench.report.published import Finding, examine, read_page
 from evbench.report.render import to_markdown
 from evbench.results import Plan, Result, Rules, Side, Workload
@@ -20,7 +21,7 @@ from evbench.session import compare, journal
 from evbench.session.journal import JournalHeader
 from evbench.session.session import NamedListener, ProgressListener
 from evbench.variants.choices import Variant
-from evbench.verdict.models import Account
+from evbench.verdict.models import ModelsJudgement, judge_models
 
 FORMAT = 1
 """Of models.json. Raised whenever a file written before could no longer be read."""
@@ -73,18 +74,17 @@ class Models:
 class Derived:
     """What is derived from it, and stands in `verdict.json`."""
 
-    lengths: dict[str, Account]
-    statements: dict[str, Finding] = field(default_factory=dict)
+    lengths: dict[str, ModelsJudgement]
+    statements: dict[int, Finding] = field(default_factory=dict)
     """Number of a statement of the published page -> whether it holds."""
     exit_code: int = 0
 
 
 def judge(sessions: Mapping[str, Result]) -> Derived:
     """0 if both lengths were measured, 6 if one is invalid."""
-    accounts = models.measure(sessions)
-    found = examine(read_page(), models.measured(sessions, accounts))
-    invalid = any(account.invalid for account in accounts.values())
-    return Derived(accounts, {str(number): finding for number, finding in found.items()}, 6 if invalid else 0)
+    judgements = {length: judge_models(result) for length, result in sessions.items()}
+    invalid = any(judged.invalid for judged in judgements.values())
+    return Derived(judgements, examine(read_page(), measured(sessions, judgements)), 6 if invalid else 0)
 
 
 def carry_out(asked: ModelsRequest, listener: ProgressListener) -> Models:
@@ -146,10 +146,22 @@ def _keep(begun: Models, folder: Path) -> None:
     """Write what is known so far."""
     write_whole(folder / RAW, to_json(begun) + "\n")
     if begun.sessions:
-        write_whole(folder / JUDGED, to_json(judge(begun.sessions), indent=1) + "\n")
-        write_whole(folder / TOLD, to_markdown(models.describe(begun.sessions), begun.opening.started, begun.command))
+        write_derived(begun, folder)
+
+
+def write_derived(begun: Models, folder: Path) -> None:
+    """The judgements and the report."""
+    derived = judge(begun.sessions)
+    report = models.describe(begun.sessions, derived.lengths, derived.statements)
+    write_whole(folder / JUDGED, to_json(derived, indent=1) + "\n")
+    write_whole(folder / TOLD, to_markdown(report, begun.opening.started, begun.command))
 
 
 def read(folder: Path) -> Models:
     """Raises UserError if there is none, or it cannot be read."""
-    return journal.read_begun(folder / RAW, Models, FORMAT, journal.MODELS)
+    file = folder / RAW
+
+    def upgrade(content: Any) -> Any:
+        return results_upgrade.models(content, results.FORMAT, str(file))
+
+    return journal.read_begun(file, Models, FORMAT, journal.MODELS, upgrade)

@@ -118,7 +118,7 @@ def _try(case: Case, laboratory: Laboratory, expected: dict[int, outputs.Expecte
             caught += [f"{proof.part} {proof.choice} not active: {proof.evidence}" for proof in parts if not proof.active]
     others = [check for check in checks if check.mode != "baseline-repeat"]
     closest = max(others, key=lambda check: (GRADES.index(check.grade), distance(check.value, check.threshold)))
-    nearest = blamed or (None if caught else closest)
-    away = distance(nearest.value, nearest.threshold) if nearest is not None and nearest.threshold else None
+    shown = blamed or (None if caught else closest)
+    away = distance(shown.value, shown.threshold) if shown is not None and shown.threshold else None
     beyond = tuple(check for check in checks if check.grade != "pass")
-    return MutantOutcome(case.name, case.variant.name, case.harmless, tuple(dict.fromkeys(caught)), nearest, away, beyond)
+    return MutantOutcome(case.name, case.variant.name, case.harmless, tuple(dict.fromkeys(caught)), shown, away, beyond)

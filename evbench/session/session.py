@@ -20,7 +20,7 @@ from evbench.session.schedule import SLOT, pattern, slots
 from evbench.traces import chrome
 from evbench.variants.choices import Variant
 from evbench.verdict import blocks as verdict_blocks
-from evbench.verdict.statistics import smallest_effect, unsteady
+from evbench.verdict.statistics import minimum_detectable_effect, unsteady_times
 from evbench.worker import messages
 from evbench.worker.measure import RunPosition
 from evbench.worker.messages import ThroughputRequest, TimedRunRequest
@@ -248,7 +248,7 @@ class SessionRunner:
         if len(self._variants) == 1 or not known:
             return
         cv = max(known)
-        seen = smallest_effect(cv, self._planned(), self._samples, self._invocations())
+        seen = minimum_detectable_effect(cv, self._planned(), self._samples, self._invocations())
         if seen is None:
             told = f"{self._planned()} blocks are too few for any interval"
         else:
@@ -378,7 +378,7 @@ def unsteady_reasons(runs: list[Run]) -> list[str]:
     if len(runs) < STEADY_RUNS:
         return [f"{len(runs)} warm-up runs are too few to tell, {STEADY_RUNS} are looked at"]
     last = runs[-STEADY_RUNS:]
-    found = unsteady([run.seconds for run in last])
+    found = unsteady_times([run.seconds for run in last])
     if any(run.compile_counts for run in last):
         found.append("something was still compiled or captured")
     if len({run.reserved for run in last}) > 1:
