@@ -123,7 +123,7 @@ def test_a_planted_delay_is_told_only_if_it_is_found_where_it_was_planted() -> N
         return find_planted(look_for_planted(judge(simulate(SimulatedMachine(5, slower_stages=slower), plan))), delay)
 
     assert told({"vision": 1.02}) == (True, "the delay of 2.0% was found in vision and in no other stage")
-    assert told({}) == (False, "the delay of 2.0% in vision was not found; more --blocks and --invocations see less")
+    assert told({}) == (False, "the delay of 2.0% in vision was not found; more --blocks and --invocations detect less")
     assert told({"load": 1.02}) == (False, "a delay of 2.0% was planted in vision, and a difference was found in load")
     assert told({"load": 1.02, "vision": 1.02})[1].endswith("found in load and vision")
     assert not told({"vision": 1 / 1.02})[0], "faster is no delay"
