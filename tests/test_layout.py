@@ -1,4 +1,4 @@
-"""Who may import whom, and what nothing is called."""
+"""Which folder may import which, and what nothing is called."""
 
 from __future__ import annotations
 
@@ -8,157 +8,110 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-FOLDERS = ("pipelines", "kernels", "scenes", "traces", "training")
-"""Rooms of several files. The first two are links in evbench/ to the folders at the top."""
-EVERYTHING = {path.stem for path in (ROOT / "evbench").glob("*.py")} | set(FOLDERS)
 
-DATA = {"errors", "results", "variants", "stages"}
-MAY_IMPORT: dict[str, set[str]] = {
-    "errors": set(),
-    "cores": set(),
-    "files": set(),
-    "encoding": set(),
-    "statistics": set(),
-    "units": set(),
-    "event_window": {"errors", "results"},
-    "render": set(),
-    "sample": set(),
-    "gpu": set(),
-    "kernels": set(),
-    "results": {"errors", "files", "encoding"},
-    "variants": {"errors"},
-    "stages": {"results"},
-    "differences": {"results"},
-    "schedule": {"results"},
-    "lock": {"errors"},
-    "floors": {"errors", "results", "files", "encoding"},
-    "demands": {"errors", "results", "statistics"},
-    "judge": {"results", "variants", "statistics", "demands", "differences", "equivalence"},
-    "planted": {"results", "stages"},
-    "selftest": {"results", "statistics", "judge", "planted", "render", "units"},
-    "compile_counts": {"results"},
-    "memory": {"results", "gpu"},
-    "energy": {"results", "gpu"},
-    "conditions": {"gpu"},
-    "measure": {"results", "stages", "compile_counts"},
-    "traces": {"errors", "files", "results", "stages", "measure", "gpu"},
-    "trace_report": {"results", "render", "units"},
-    "signs": set(),
-    "feed": {"results", "stages"},
-    "stream": {"results", "stages", "measure", "compile_counts", "feed"},
-    "evidence": {"results", "variants", "signs", "stages", "measure", "traces", "feed", "stream"},
-    "colours": set(),
-    "diagnosis": {"colours"},
-    "equivalence": {"results", "diagnosis", "capture_outputs"},
-    "capture_outputs": {"results", "stages"},
-    "references": {"errors"},
-    "outputs": {"results", "statistics", "equivalence", "capture_outputs", "references", "scenes"},
-    "mutation": {"errors", "results", "variants", "differences", "equivalence", "outputs", "render", "pipelines"},
-    "machine": {"errors", "cores", "results", "variants", "gpu", "differences"},
-    "report": {
-        "results",
-        "statistics",
-        "variants",
-        "judge",
-        "demands",
-        "differences",
-        "equivalence",
-        "event_window",
-        "render",
-        "units",
-        "traces",
-        "trace_report",
-    },
-    "pipelines": DATA | {"cores", "kernels", "colours", "diagnosis"},
-    "scenes": {"errors", "files", "pipelines"},
-    "training": DATA | {"script", "pipelines", "scenes", "machine", "workload"},
-    "worker": DATA
-    | {"measure", "stream", "evidence", "capture_outputs", "memory", "energy", "compile_counts", "planted", "gpu", "traces", "pipelines"},
-    "torture": {"errors", "files", "encoding"},
-    "frames": {"errors", "machine", "variants", "pipelines", "render", "torture"},
-    "script": {"errors", "files", "encoding"},
-    "rendering": {"script", "results", "machine", "units", "pipelines", "kernels"},
-    "decoding": {"script", "errors", "results", "machine", "measure", "rendering", "units", "pipelines"},
-    "workload": DATA | {"event_window", "machine", "sample", "pipelines", "scenes"},
-    "journal": DATA | {"files", "encoding"},
-    "session": DATA
-    | {"machine", "schedule", "statistics", "judge", "conditions", "journal", "measure", "outputs", "worker", "traces", "pipelines"},
-    "console": set(),
-    "options": {"errors", "results", "workload", "session", "variants"},
-    "ladder": {"errors", "results", "variants", "statistics", "judge", "signs"},
-    "ladder_report": {"results", "judge", "ladder", "render", "report", "units"},
-    "models": {"results", "statistics", "judge", "scenes"},
-    "published": set(),
-    "statements": {"results", "statistics", "models", "published", "units"},
-    "models_report": {"results", "variants", "judge", "models", "published", "statements", "render", "units"},
-    "compare": EVERYTHING
-    - {
-        "cli",
-        "console",
-        "options",
-        "ladder",
-        "ladder_report",
-        "climb",
-        "models",
-        "published",
-        "statements",
-        "models_report",
-        "side_by_side",
-    },
-    "climb": EVERYTHING - {"cli", "console", "options", "models", "published", "statements", "models_report", "side_by_side"},
-    "side_by_side": EVERYTHING - {"cli", "console", "options", "ladder", "ladder_report", "climb"},
-    "cli": EVERYTHING,
-    "__init__": set(),
-}
+RANKS = (
+    {"evbench"},  # the modules at its top, which all share
+    {"machine", "kernels"},
+    {"pipelines/compute", "pipelines/checkpoints"},
+    {"pipelines/load", "pipelines/preprocess", "pipelines/vision", "pipelines/generate"},
+    {"pipelines"},  # a file for each model, and their registry
+    {"variants", "scenes", "traces"},
+    {"verdict"},
+    {"report", "worker"},
+    {"inputs", "session"},
+    {"cli"},
+    {"microbenchmarks", "training"},
+)
+"""From the ground up. A folder imports from those below it, and from itself."""
+RANK = {folder: rank for rank, folders in enumerate(RANKS) for folder in folders}
+
+LIGHT = {"evbench", "machine", "variants", "traces", "verdict", "report", "inputs", "session", "cli"}
+"""Folders that the parent process imports: `evbench --help` answers at once, and only workers hold a CUDA context."""
+HEAVY = {"torch", "transformers", "torchvision"}
+
+# evbench/kernels and evbench/pipelines are links to the folders at the top.
+SOURCES = sorted(
+    path
+    for top in ("evbench", "kernels", "pipelines")
+    for path in (ROOT / top).rglob("*.py")
+    if not {"kernels", "pipelines"} & set(path.relative_to(ROOT).parts[1:])
+)
+MODULES = {path.relative_to(ROOT).with_suffix("").as_posix().removeprefix("evbench/"): path for path in SOURCES}
+"""Name, such as `worker/client` or `pipelines/load/video` -> file."""
 
 
-def room(path: Path) -> str:
-    return path.parent.name if path.parent.name in FOLDERS else path.stem
+def folder_of(module: str) -> str:
+    folder, _, _ = module.rpartition("/")
+    return folder or "evbench"
 
 
-def imported_rooms(path: Path) -> set[str]:
-    """Rooms of ours that a file imports, anywhere in it."""
+def imported(path: Path) -> set[str]:
+    """Modules of ours that a file imports, anywhere in it."""
     found: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            found |= {alias.name.split(".")[1] for alias in node.names if alias.name.startswith("evbench.")}
-        elif isinstance(node, ast.ImportFrom) and node.module == "evbench":
-            found |= {alias.name for alias in node.names if alias.name in EVERYTHING}
-        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("evbench."):
-            found.add(str(node.module).split(".")[1])
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module is not None:
+            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        else:
+            continue
+        modules = (name.removeprefix("evbench.").replace(".", "/") for name in names if name.startswith("evbench."))
+        found |= {module for module in modules if module in MODULES}
     return found
 
 
-SOURCES = sorted([*(ROOT / "evbench").glob("*.py"), *(path for name in FOLDERS for path in (ROOT / "evbench" / name).glob("*.py"))])
+IMPORTS = {module: imported(path) - {module} for module, path in MODULES.items()}
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: f"{path.parent.name}/{path.name}")
-def test_imports_point_one_way(path: Path) -> None:
-    own = room(path)
-    assert own in MAY_IMPORT, f"{path.name} is not in the table: say what it may import"
-    assert imported_rooms(path) - {own} <= MAY_IMPORT[own]
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_go_down(module: str) -> None:
+    own = folder_of(module)
+    assert own in RANK, f"{own} has no rank: say in RANKS where it stands"
+    up = {other for other in IMPORTS[module] if folder_of(other) != own and RANK[folder_of(other)] >= RANK[own]}
+    assert not up, f"{module} imports {', '.join(sorted(up))}, which does not stand below it"
 
 
-def test_the_table_lists_no_room_that_is_gone() -> None:
-    assert set(MAY_IMPORT) == EVERYTHING
+def test_no_files_import_each_other_in_a_circle() -> None:
+    left = {module: set(imports) for module, imports in IMPORTS.items()}
+    while free := {module for module, imports in left.items() if not imports & left.keys()}:
+        left = {module: imports for module, imports in left.items() if module not in free}
+    assert not left, f"in a circle, or above one: {', '.join(sorted(left))}"
+
+
+def test_every_rank_is_of_a_folder_that_exists() -> None:
+    assert set(RANK) == {folder_of(module) for module in MODULES}
 
 
 def test_the_parent_process_imports_no_torch_at_module_level() -> None:
-    """`evbench --help` answers at once, and only workers hold a CUDA context."""
-    light = [
-        *(ROOT / "evbench").glob("*.py"),
-        *(ROOT / "evbench" / "traces").glob("*.py"),
-        *(ROOT / "pipelines" / name for name in ("video.py", "events.py", "presets.py", "folder.py", "restricted_pickle.py")),
-        *(ROOT / "pipelines" / name for name in ("event_files.py", "event_images.py", "event_readers.py", "event_stream.py")),
-    ]
-    for path in light:
-        for node in ast.parse(path.read_text(encoding="utf-8")).body:
-            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-            names += [str(node.module)] if isinstance(node, ast.ImportFrom) else []
-            assert not {name.split(".")[0] for name in names} & {"torch", "transformers", "torchvision"}, path.name
+    """Nor does anything that it imports."""
+    reached: set[str] = set()
+    waiting = {module for module in MODULES if folder_of(module) in LIGHT}
+    while waiting:
+        module = waiting.pop()
+        reached.add(module)
+        waiting |= imported_at_module_level(MODULES[module]) - reached
+    for module in reached:
+        assert not HEAVY & packages_at_module_level(MODULES[module]), module
 
 
-def test_no_room_has_a_name_that_says_nothing() -> None:
+def imported_at_module_level(path: Path) -> set[str]:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    names: set[str] = set()
+    for node in tree.body:
+        if isinstance(node, ast.ImportFrom) and node.module is not None:
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return {name.removeprefix("evbench.").replace(".", "/") for name in names if name.startswith("evbench.")} & MODULES.keys()
+
+
+def packages_at_module_level(path: Path) -> set[str]:
+    names: set[str] = set()
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        names |= {alias.name for alias in node.names} if isinstance(node, ast.Import) else set()
+        names |= {str(node.module)} if isinstance(node, ast.ImportFrom) else set()
+    return {name.split(".")[0] for name in names}
+
+
+def test_no_file_has_a_name_that_says_nothing() -> None:
     for path in SOURCES:
         assert not {"utils", "util", "manager", "helpers", "helper", "common", "misc"} & set(path.stem.split("_")), path
 

@@ -162,8 +162,10 @@ def examine(page: Page, measured: Known) -> dict[int, Finding]:
 def _examine(statement: Statement, known: Known, texts: Mapping[str, str]) -> Finding:
     stated = statement.said or ", ".join(f"{{{check.stated}}}" for check in statement.checks)
     notes = [note for template in statement.notes if (note := fill(template, known, texts)) is not None]
-    if len(statement.checks) > 1 and (wrong := [check.stated for check in statement.checks if _holds(check, known) is False]):
-        notes.append(f"wrong: {', '.join(wrong).replace('_', ' ')}")
+    results = {check: _holds(check, known) for check in statement.checks}
+    if True in results.values() and (wrong := [check.stated for check, holds in results.items() if holds is False]):
+        named = sorted(name.replace("_", " ") for stated in wrong for name in names_in(stated))
+        notes.append(f"wrong: {', '.join(named)}")
     return Finding(
         _verdict(statement, known), fill(stated, known, texts) or "", fill(statement.found, known, texts) or NOT_MEASURED, "; ".join(notes)
     )
