@@ -393,7 +393,7 @@ class Energy:
     """Before the first worker started. Not subtracted. None if the GPU does not tell."""
 
 
-RunOrder = Literal["in turn", "reload"]
+RunOrder = Literal["interleaved", "reload"]
 """Both workers live and take turns; or only one fits at a time, and is started anew for each of its parts of a block."""
 
 
@@ -588,8 +588,6 @@ class Result:
     optimized: SideResult | None
     outputs: Outputs | None
     """None if there is no other side, or if the session was interrupted before outputs were compared."""
-    merged_traces: tuple[str, ...]
-    """Files with the traces of both sides on one timeline."""
 
     def __post_init__(self) -> None:
         if missing := {side.session for side in self.variants().values()} - {session.started for session in self.sessions}:

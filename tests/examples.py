@@ -52,7 +52,7 @@ NOWHERE = Sample("", "", 0, 0)
 """For a pipeline that is given its input by hand."""
 MACHINE = Machine("Linux", "CPU", 2, 2**34, None, "3.11", {"torch": "2.14", "av": None}, "abc")
 GREEDY = Activation("decoding", "greedy", True, "generate: 2 x aten::argmax")
-PLAN = Plan("in turn", 10, 1, None, 600.0, 30, 120.0, 16, False, False, False, 0)
+PLAN = Plan("interleaved", 10, 1, None, 600.0, 30, 120.0, 16, False, False, False, 0)
 STARTED = "2026-01-01T00:00:00Z"
 
 
@@ -191,5 +191,4 @@ def make_result(
         baseline or make_side(),
         optimized,
         outputs,
-        (),
     )

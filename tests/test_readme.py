@@ -61,7 +61,7 @@ def test_every_recorded_result_can_be_read_and_says_how_it_was_made(path: Path) 
 def test_every_recorded_comparison_of_models_can_be_read_and_says_how_it_was_made(path: Path) -> None:
     found = models.read(path.parent)
     told = (path.parent / "models.md").read_text(encoding="utf-8")
-    assert told == to_markdown(report_models.describe(found.sessions), found.opening.started, found.command)
+    assert told == to_markdown(report_models.describe(found.sessions), found.header.started, found.command)
     recorded = (path.parent / "verdict.json").read_text(encoding="utf-8")
     derived = json.loads(to_json(models.judge(found.sessions)))
     assert derived == json.loads(recorded, parse_float=lambda number: pytest.approx(float(number), rel=1e-12))

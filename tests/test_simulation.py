@@ -47,7 +47,7 @@ def test_a_variant_is_rarely_found_to_differ_from_itself() -> None:
 @pytest.mark.parametrize("fixed", ["AAABBB", "ABAB"])
 def test_a_fixed_order_finds_differences_that_are_not_there(fixed: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Through the same code: what saves the others is the order alone."""
-    monkeypatch.setitem(schedule.PATTERNS, "in turn", (fixed,))
+    monkeypatch.setitem(schedule.PATTERNS, "interleaved", (fixed,))
     found = sum(finds_a_difference(compare(seed)) for seed in range(200))
     assert found > 0.3 * 200
 
@@ -186,6 +186,6 @@ def test_throughput_is_rarely_found_to_differ_from_itself() -> None:
 
 def test_the_same_seed_gives_the_same_order_and_another_seed_another() -> None:
     sides: tuple[Side, Side] = ("baseline", "optimized")
-    orders = [[schedule.pattern(sides, "in turn", seed, block) for block in range(40)] for seed in (1, 1, 2)]
+    orders = [[schedule.pattern(sides, "interleaved", seed, block) for block in range(40)] for seed in (1, 1, 2)]
     assert orders[0] == orders[1] != orders[2]
     assert set(orders[0]) == {"ABBA", "BAAB"}

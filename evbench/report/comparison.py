@@ -44,9 +44,9 @@ from evbench.verdict.statistics import FEWEST_BLOCKS, BreakEven, Interval
 CLAIMS = {Verdict.FASTER: "faster", Verdict.SLOWER: "slower", Verdict.SAME: "same", Verdict.INCONCLUSIVE: "unclear"}
 
 
-def describe(result: Result) -> Report:
-    """Everything a reader needs to judge the numbers, and the numbers."""
-    variants, judged = result.variants(), judge(result)
+def describe(result: Result, judged: Judgement | None = None) -> Report:
+    """Everything a reader needs to judge the numbers, and the numbers. A result is judged here, if it was not before."""
+    variants, judged = result.variants(), judge(result) if judged is None else judged
     title = " against ".join(f"{measured.variant}" for measured in reversed(list(variants.values())))
     tables = [_times(variants, judged)]
     if judged.throughput is not None:
@@ -484,8 +484,9 @@ def _notes(result: Result, judged: Judgement) -> tuple[str, ...]:
             f"{trace.file} with {shortened(trace, result.baseline.workload)} ({trace.slowdown:.2f} times as long as without the profiler)"
             for trace in traces
         )
-        both = f" Both on one timeline, and stage by stage: {', '.join(result.merged_traces)}." if result.merged_traces else ""
-        notes.append(f"Traces, each of one sample in an untimed run of its own: {lengths}.{both} Open one with evbench open.")
+        notes.append(
+            f"Traces, each of one sample in an untimed run of its own: {lengths}. evbench open shows both on one timeline, or one."
+        )
         notes += [f"{trace.file} is {stamp(trace.completeness)}." for trace in traces]
     if result.baseline.workload.seed is not None:
         notes.append("Random weights: the text means nothing. It shows whether both variants compute the same.")

@@ -147,7 +147,7 @@ def to_markdown(rungs: Sequence[Rung], workload: Workload, plan: Plan, created: 
     """The ladder as a file."""
     model = f"{workload.model}, {workload.preset or workload.weights}, {workload.dtype} on {workload.device}"
     invocations = (
-        f" over {plan.invocations} starts of the workers" if plan.order == "in turn" and 1 < plan.invocations <= plan.blocks else ""
+        f" over {plan.invocations} starts of the workers" if plan.order == "interleaved" and 1 < plan.invocations <= plan.blocks else ""
     )
     each = f"planned for each comparison: at least {plan.blocks} blocks{invocations}"
     lines = ["# Ladder", "", f"{created}, `{printable(command)}`: {printable(model)}; {each}", ""]
