@@ -240,7 +240,7 @@ def test_leaving_one_out_can_be_added_later_and_a_removed_folder_is_run_again(si
         ("{", "is damaged"),
         ("[]", "is of another version of evbench"),
         ('{"format": 0}', "is of another version of evbench"),
-        ('{"format": 1}', "is damaged (ladder has other fields than expected"),
+        ('{"format": 2}', "is damaged (ladder has other fields than expected"),
     ],
 )
 def test_a_damaged_file_is_told(tmp_path: Path, content: str, told: str) -> None:
