@@ -57,18 +57,18 @@ PLAN = Plan("interleaved", 10, 1, None, 600.0, 30, 120.0, 16, False, False, Fals
 STARTED = "2026-01-01T00:00:00Z"
 
 
-def make_check(stage: str = "vision", fed: results.Fed = "swapped", grade: results.Grade = "pass", **fields: Any) -> Check:
+def make_check(stage: str = "vision", mode: results.Mode = "stage-isolated", grade: results.Grade = "pass", **fields: Any) -> Check:
     check = Check(
-        stage, fed, "largest error", grade, 0.5 if grade == "pass" else 2.5, 1.0, "frame 0, token 3", "", 0, 1, int(grade == "fail")
+        stage, mode, "max abs error", grade, 0.5 if grade == "pass" else 2.5, 1.0, "frame 0, token 3", "", 0, 1, int(grade == "fail")
     )
     return dataclasses.replace(check, **fields)
 
 
-EVERY: tuple[tuple[str, results.Fed], ...] = (
-    ("load", "chained"), ("preprocess", "chained"), ("vision", "chained"), ("generate", "chained"),
-    ("preprocess", "swapped"), ("vision", "swapped"), ("generate", "swapped"),
+EVERY: tuple[tuple[str, results.Mode], ...] = (
+    ("load", "end-to-end"), ("preprocess", "end-to-end"), ("vision", "end-to-end"), ("generate", "end-to-end"),
+    ("preprocess", "stage-isolated"), ("vision", "stage-isolated"), ("generate", "stage-isolated"),
 )  # fmt: skip
-PRESERVED = Outputs("float64", (0,), tuple(make_check(stage, fed) for stage, fed in EVERY))
+PRESERVED = Outputs("float64", (0,), tuple(make_check(stage, mode) for stage, mode in EVERY))
 
 
 def make_run(kind: results.Kind = "timed", seconds: float = 0.1, tokens: tuple[int, ...] = (5, 6), **work: Any) -> Run:
@@ -112,7 +112,7 @@ def make_side(*runs: Run, variant: str = "baseline", **workload: Any) -> SideRes
         builds=(Build(1.5, 10, "ab", 2, {"cuda": "13.0"}, 0),),
         unsteady=(),
         runs=(make_run("first"), *runs),
-        streams=(),
+        throughput_runs=(),
         trace=None,
         energy=None,
         activations=(Activation("decode", "plain", True, "load: the function: 1 x decode_plain"), GREEDY),
@@ -146,7 +146,7 @@ def with_streams(side: SideResult, *streams: ThroughputRun) -> SideResult:
             dataclasses.replace(usual, block=None),
             *(dataclasses.replace(usual, block=block) for block in range(10) for _ in range(2)),
         )
-    return dataclasses.replace(side, streams=streams)
+    return dataclasses.replace(side, throughput_runs=streams)
 
 
 def scaled(side: SideResult, factor: float) -> SideResult:
@@ -166,7 +166,7 @@ def scaled(side: SideResult, factor: float) -> SideResult:
         times = {name: getattr(stream, name) * factor for name in ("seconds", "load_seconds", "load_wait_seconds")}
         return dataclasses.replace(stream, **times)
 
-    return dataclasses.replace(side, runs=tuple(map(slower, side.runs)), streams=tuple(map(slower_stream, side.streams)))
+    return dataclasses.replace(side, runs=tuple(map(slower, side.runs)), throughput_runs=tuple(map(slower_stream, side.throughput_runs)))
 
 
 def make_session(blocks: int = 10, invocations: int = 2, started: str = STARTED, machine: Machine = MACHINE, **plan: Any) -> Session:

@@ -115,7 +115,7 @@ def test_raw_runs_are_those_of_the_result_and_take_turns_in_blocks(session: Sess
     result, state = results.read(folder), journal.read(folder)
     assert {side: tuple(runs) for side, runs in state.runs.items()} == {side: measured.runs for side, measured in result.variants().items()}
     runs = sorted(((run, side) for side, measured in result.variants().items() for run in measured.runs), key=lambda pair: pair[0].turn)
-    streams = [stream for measured in result.variants().values() for stream in measured.streams]
+    streams = [stream for measured in result.variants().values() for stream in measured.throughput_runs]
     assert sorted([run.turn for run, _ in runs] + [stream.turn for stream in streams]) == list(range(len(runs) + len(streams)))
     assert [(side, run.kind) for run, side in runs[:2]] == [("baseline", "first"), ("optimized", "first")]
     for block in result.sessions[0].blocks:
@@ -149,9 +149,9 @@ def test_samples_in_a_row_stand_beside_one_by_itself(session: Session) -> None:
         assert (told in done.stdout) == (asked == 4), told
     assert "feed in-turn -> ahead" in done.stdout or not asked
     for side, measured in result.variants().items():
-        assert measured.streams == tuple(state.throughput_runs.get(side, ()))
+        assert measured.throughput_runs == tuple(state.throughput_runs.get(side, ()))
         rows = [None, *(block.number for block in result.sessions[0].blocks for _ in range(2))] if asked else []
-        assert [stream.block for stream in measured.streams] == rows
+        assert [stream.block for stream in measured.throughput_runs] == rows
         assert len({*measured.answers()[0]}) == 1
         fed = {proof.choice: proof.active for proof in measured.activations if proof.part == "feed"}
         assert fed == {measured.choices["feed"]: True}

@@ -98,9 +98,9 @@ def test_an_interrupted_session_with_samples_in_a_row_goes_on(tmp_path: Path, li
     after = journal.read(tmp_path / "out")
     assert isinstance(result, Result)
     for side, measured in result.variants().items():
-        assert measured.streams == tuple(after.throughput_runs[side])
+        assert measured.throughput_runs == tuple(after.throughput_runs[side])
         assert [stream.block for stream in measured.timed_throughput_runs()] == [block for block in range(6) for _ in range(2)]
-        turns = [*(run.turn for run in measured.runs), *(stream.turn for stream in measured.streams)]
+        turns = [*(run.turn for run in measured.runs), *(stream.turn for stream in measured.throughput_runs)]
         assert len(turns) == len(set(turns)), "none is counted twice"
 
 

@@ -288,7 +288,7 @@ def test_outputs_come_before_demands() -> None:
 def cycled(factor: float, **rules: Any) -> Judgement:
     """Runs that are equally fast, and streams of the optimized side that take `factor` times as long."""
     side = with_streams(make_side())
-    other = dataclasses.replace(side, streams=scaled(side, factor).streams)
+    other = dataclasses.replace(side, throughput_runs=scaled(side, factor).throughput_runs)
     return judge(make_result(other, baseline=side, **rules))
 
 
@@ -328,10 +328,13 @@ def refusals() -> dict[str, Result]:
     """All that keeps a speedup from being told, with streams twice as fast."""
     side = with_streams(make_side())
     other = scaled(side, 0.5)
-    streams = list(other.streams)
+    streams = list(other.throughput_runs)
     later = dataclasses.replace(other, session="2026-02-02T00:00:00Z")
     unproven = Activation("decode", "plain", False, "load: no call of it")
-    few = {"baseline": with_streams(make_side(*in_blocks(make_run(), blocks=5)), *side.streams[:11]), "sessions": (make_session(5),)}
+    few = {
+        "baseline": with_streams(make_side(*in_blocks(make_run(), blocks=5)), *side.throughput_runs[:11]),
+        "sessions": (make_session(5),),
+    }
     return {
         "other tokens in a stream": make_result(
             with_streams(other, *streams[:-1], dataclasses.replace(streams[-1], tokens=((5, 6), (5, 7)))), side
@@ -383,8 +386,8 @@ def test_no_throughput_is_claimed_where_no_speedup_would_be(case: str) -> None:
 
 def test_streams_of_a_disturbed_block_do_not_count() -> None:
     side = with_streams(make_side())
-    loud = tuple(dataclasses.replace(stream, seconds=9.0) if stream.block == 0 else stream for stream in side.streams)
-    line = judge(make_result(dataclasses.replace(side, streams=loud), side, sessions=(disturbed(1, 10),))).throughput
+    loud = tuple(dataclasses.replace(stream, seconds=9.0) if stream.block == 0 else stream for stream in side.throughput_runs)
+    line = judge(make_result(dataclasses.replace(side, throughput_runs=loud), side, sessions=(disturbed(1, 10),))).throughput
     assert line is not None
     assert line.claim is Verdict.SAME
     assert line.sides["optimized"] is not None
@@ -396,7 +399,7 @@ def test_rows_of_several_samples_are_repetitions_of_one_thing() -> None:
     result = several_samples([1.0, 1.0], blocks_each=5)
     assert result.optimized is not None
     side = with_streams(result.baseline)
-    other = dataclasses.replace(result.optimized, streams=scaled(side, 0.5).streams)
+    other = dataclasses.replace(result.optimized, throughput_runs=scaled(side, 0.5).throughput_runs)
     result = dataclasses.replace(result, baseline=side, optimized=other)
     judged = judge(result)
     assert judged.throughput is not None

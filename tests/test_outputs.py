@@ -91,7 +91,7 @@ def test_the_baseline_is_asked_twice_and_the_other_side_follows_it() -> None:
         "optimized 0 given isolated", "optimized 1 given isolated",
     ]  # fmt: skip
     assert (found.reference, found.samples) == ("float64", (0, 1))
-    assert {check.grade for check in found.checks if check.fed != "twice"} == {"pass"}
+    assert {check.grade for check in found.checks if check.mode != "baseline-repeat"} == {"pass"}
 
 
 def test_a_reference_is_made_once_for_the_same_input() -> None:
@@ -99,7 +99,7 @@ def test_a_reference_is_made_once_for_the_same_input() -> None:
     again = SimulatedWorkers()
     found = compare(again)
     assert not [request for request in again.requests if request.startswith(("reference", "free"))]
-    assert {check.rule for check in found.checks} >= {"root mean square error"}
+    assert {check.rule for check in found.checks} >= {"RMS error"}
 
 
 def test_a_reference_that_does_not_fit_is_not_asked_for() -> None:
@@ -107,12 +107,12 @@ def test_a_reference_that_does_not_fit_is_not_asked_for() -> None:
     found = compare(workers, None)
     assert found.reference is None
     assert not [request for request in workers.requests if request.startswith("reference")]
-    assert "root mean square error" not in {check.rule for check in found.checks}
+    assert "RMS error" not in {check.rule for check in found.checks}
 
 
 def test_what_is_wrong_fails() -> None:
     assert "fail" in {check.grade for check in compare(SimulatedWorkers(error=1e-2)).checks}
-    told = {check.rule: check.grade for check in compare(SimulatedWorkers(tokens=(1, 2, 4))).checks if check.fed == "chained"}
+    told = {check.rule: check.grade for check in compare(SimulatedWorkers(tokens=(1, 2, 4))).checks if check.mode == "end-to-end"}
     assert told["tokens"] == "fail"
 
 

@@ -50,9 +50,11 @@ def test_without_outputs_compared_no_speedup_is_told() -> None:
     assert "2.000" not in written(result)
 
 
-@pytest.mark.parametrize("fed", ["chained", "swapped"])
-def test_a_failed_check_costs_the_headline_and_names_the_stage(fed: Any) -> None:
-    result = faster(outputs=outputs(make_check("preprocess"), make_check("vision", fed, "fail"), make_check("generate", "chained", "fail")))
+@pytest.mark.parametrize("mode", ["end-to-end", "stage-isolated"])
+def test_a_failed_check_costs_the_headline_and_names_the_stage(mode: Any) -> None:
+    result = faster(
+        outputs=outputs(make_check("preprocess"), make_check("vision", mode, "fail"), make_check("generate", "end-to-end", "fail"))
+    )
     judged = judge(result)
     assert (judged.verdict, judged.exit_code, judged.preserved) == (Verdict.OUTPUT_DIFFERS, 5, "fail")
     assert judged.reasons[0].startswith("the first stage to differ is vision")
@@ -62,19 +64,19 @@ def test_a_failed_check_costs_the_headline_and_names_the_stage(fed: Any) -> None
 
 
 def test_a_baseline_that_does_not_repeat_itself_is_named() -> None:
-    judged = judge(faster(outputs=outputs(make_check("generate", "twice", "fail"))))
+    judged = judge(faster(outputs=outputs(make_check("generate", "baseline-repeat", "fail"))))
     assert judged.verdict == Verdict.OUTPUT_DIFFERS
     assert judged.reasons[0].startswith("the baseline does not repeat itself: generate, the baseline twice")
 
 
 def test_a_baseline_far_from_the_reference_is_not_said_to_repeat_itself_badly() -> None:
-    far = dataclasses.replace(make_check("vision", "twice", "fail"), rule=OWN_ERROR)
+    far = dataclasses.replace(make_check("vision", "baseline-repeat", "fail"), rule=OWN_ERROR)
     judged = judge(faster(outputs=outputs(far)))
     assert judged.reasons[0].startswith(f"the baseline is too far from the reference: vision, the baseline twice: {OWN_ERROR}")
 
 
 def test_a_warning_is_told_beside_the_speedup() -> None:
-    judged = judge(faster(outputs=outputs(make_check("load", "chained", "warn"), make_check("vision", "twice", "warn"))))
+    judged = judge(faster(outputs=outputs(make_check("load", "end-to-end", "warn"), make_check("vision", "baseline-repeat", "warn"))))
     assert judged.verdict == Verdict.FASTER
     assert judged.flags["OUTPUT_NEARLY"].startswith("load, as it ran")
     assert "(vision)" in judged.flags["NOT_REPEATABLE"]

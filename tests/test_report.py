@@ -93,14 +93,14 @@ def test_no_speedup_is_printed_that_is_not_claimed() -> None:
 
 def test_latency_and_throughput_are_told_apart() -> None:
     side = with_streams(make_side())
-    hidden = tuple(dataclasses.replace(stream, seconds=0.4, load_wait_seconds=0.01) for stream in side.streams)
+    hidden = tuple(dataclasses.replace(stream, seconds=0.4, load_wait_seconds=0.01) for stream in side.throughput_runs)
 
     def feeding(side: SideResult, feed: str) -> SideResult:
         return dataclasses.replace(
             side, choices={"feed": feed}, activations=(Activation("feed", feed, True, "stream: load: 2 x load"), GREEDY)
         )
 
-    other = feeding(dataclasses.replace(side, streams=hidden, variant="optimized"), "ahead")
+    other = feeding(dataclasses.replace(side, throughput_runs=hidden, variant="optimized"), "ahead")
     result = make_result(other, feeding(side, "in-turn"), sessions=(make_session(throughput=2),))
     told = comparison.describe(result)
     assert told.headline.startswith("SAME: ")
@@ -164,18 +164,18 @@ def test_streams_of_one_variant_or_of_one_side_are_told_without_a_ratio() -> Non
 
 def test_what_loading_took_in_a_disturbed_block_does_not_count_either() -> None:
     side = with_streams(make_side())
-    loud = tuple(dataclasses.replace(one, load_seconds=9.0) if (one.block or 0) < 2 else one for one in side.streams[:5])
+    loud = tuple(dataclasses.replace(one, load_seconds=9.0) if (one.block or 0) < 2 else one for one in side.throughput_runs[:5])
     session = make_session()
     marked = tuple(dataclasses.replace(block, disturbances=("power brake",)) for block in session.blocks[:2])
     session = dataclasses.replace(session, blocks=(*marked, *session.blocks[2:]))
-    told = comparison.describe(make_result(with_streams(side, *loud, *side.streams[5:7]), side, sessions=(session,)))
+    told = comparison.describe(make_result(with_streams(side, *loud, *side.throughput_runs[5:7]), side, sessions=(session,)))
     assert cells(told, "Latency and throughput", "loading it, in a row")[1:3] == ("100 ms", "100 ms")
 
 
 def test_where_no_throughput_is_claimed_none_is_printed() -> None:
     side = with_streams(make_side())
     other = scaled(side, 1 / 7)
-    wrong = with_streams(other, *other.streams[:-1], dataclasses.replace(other.streams[-1], tokens=((5, 6), (9, 9))))
+    wrong = with_streams(other, *other.throughput_runs[:-1], dataclasses.replace(other.throughput_runs[-1], tokens=((5, 6), (9, 9))))
     told = comparison.describe(make_result(wrong, side))
     text = rendered(told) + to_markdown(told, "", "")
     assert told.second_headline == "Throughput, 2 samples in a row: nothing is claimed either"
@@ -183,7 +183,9 @@ def test_where_no_throughput_is_claimed_none_is_printed() -> None:
     assert told.outputs["Tokens"].startswith("NOT identical in every run: 1 and 2 different answers")
     assert "(one of 2 different answers in 60 runs)" in " ".join(told.outputs), "both samples of a row are the same one"
     few = make_session(5)
-    short = dataclasses.replace(side, runs=tuple(run for run in side.runs if (run.block or 0) < 5), streams=side.streams[:11])
+    short = dataclasses.replace(
+        side, runs=tuple(run for run in side.runs if (run.block or 0) < 5), throughput_runs=side.throughput_runs[:11]
+    )
     assert comparison.describe(make_result(short, short, sessions=(few,))).second_headline.endswith("nothing is claimed either")
 
 

@@ -78,13 +78,13 @@ def test_behind_each_letter_of_a_block_samples_are_run_in_a_row() -> None:
         expected = [(sides[letter], kind) for letter in block.order for kind in ("timed", "timed", "stream")]
         assert [in_blocks.pop(0) for _ in expected] == expected
     for measured in result.variants().values():
-        assert [stream.block for stream in measured.streams] == [None, *(block for block in range(8) for _ in range(2))]
-        assert {stream.samples for stream in measured.streams} == {5}
+        assert [stream.block for stream in measured.throughput_runs] == [None, *(block for block in range(8) for _ in range(2))]
+        assert {stream.samples for stream in measured.throughput_runs} == {5}
     side_results = result.variants().values()
     turns = sorted(
         [
             *(run.turn for measured in side_results for run in measured.runs),
-            *(stream.turn for measured in side_results for stream in measured.streams),
+            *(stream.turn for measured in side_results for stream in measured.throughput_runs),
         ]
     )
     assert turns == list(range(len(machine.order)))
@@ -94,15 +94,15 @@ def test_behind_each_letter_of_a_block_samples_are_run_in_a_row() -> None:
 def test_each_start_of_a_worker_has_a_warm_up_of_its_feed() -> None:
     result = simulate(SimulatedMachine(1, QUIET), plan(order="reload", blocks=2, throughput=2))
     for measured in result.variants().values():
-        assert [stream.block for stream in measured.streams][:10] == [None, 0, 0, 0, 0, None, 1, 1, 1, 1]
+        assert [stream.block for stream in measured.throughput_runs][:10] == [None, 0, 0, 0, 0, None, 1, 1, 1, 1]
     alone = run_simulated(SimulatedMachine(1, QUIET), MemoryJournal(header(plan(blocks=6, throughput=2))), ("baseline",))
-    assert [stream.block for stream in alone.baseline.streams] == [None, *(block for block in range(6) for _ in range(2))]
+    assert [stream.block for stream in alone.baseline.throughput_runs] == [None, *(block for block in range(6) for _ in range(2))]
     assert judge(alone).verdict is None
 
 
 def test_a_block_in_whose_row_something_is_compiled_is_run_again() -> None:
     first = simulate(SimulatedMachine(1, QUIET), plan(throughput=2)).baseline
-    turn = next(stream.turn for stream in first.streams if stream.block == 3)
+    turn = next(stream.turn for stream in first.throughput_runs if stream.block == 3)
     blocks = simulate(SimulatedMachine(1, QUIET, compiles={turn: 1}), plan(throughput=2)).sessions[0].blocks
     assert [block.number for block in blocks if block.disturbances] == [3]
     assert len(blocks) == 11

@@ -17,8 +17,8 @@ from evbench.results import (
     Build,
     Check,
     Energy,
-    Fed,
     Machine,
+    Mode,
     Outputs,
     Result,
     Run,
@@ -35,7 +35,7 @@ from evbench.traces.completeness import stamp
 from evbench.variants.choices import CHOICES, EFFECT, KINDS, VARIANTS, Choice
 from evbench.verdict.blocks import counted_throughput_runs, stage_seconds
 from evbench.verdict.demands import DemandOutcome
-from evbench.verdict.equivalence import FED, GRADES, distance
+from evbench.verdict.equivalence import GRADES, MODES, distance
 from evbench.verdict.judge import MOST_ENERGY_ERROR, OVERLAP, judge
 from evbench.verdict.judgement import SMALLEST, THROUGHPUT, TOTAL, Judgement, Line, Part, Spread, Verdict
 from evbench.verdict.refusal import not_active, unequal_work
@@ -259,12 +259,12 @@ def _streams(variants: dict[Side, SideResult]) -> dict[str, list[float]]:
 
 def _stages_of_outputs(outputs: Outputs) -> Table:
     """For each stage the check that comes nearest to its line, and all that are beyond it."""
-    grouped: dict[tuple[Fed, str], list[Check]] = {}
+    grouped: dict[tuple[Mode, str], list[Check]] = {}
     for check in outputs.checks:
-        grouped.setdefault((check.fed, check.stage), []).append(check)
+        grouped.setdefault((check.mode, check.stage), []).append(check)
     rows = []
-    for (_, stage), checks in sorted(grouped.items(), key=lambda item: (FED.index(item[0][0]), STAGES.index(item[0][1]))):
-        nearest = max(checks, key=lambda check: (GRADES.index(check.grade), distance(check.figure, check.line)))
+    for (_, stage), checks in sorted(grouped.items(), key=lambda item: (MODES.index(item[0][0]), STAGES.index(item[0][1]))):
+        nearest = max(checks, key=lambda check: (GRADES.index(check.grade), distance(check.value, check.threshold)))
         beyond = [check for check in checks if check.grade != "pass"]
         rows += [_check(check) for check in beyond or [nearest]]
         if len(checks) > 1 and not beyond:
@@ -275,17 +275,17 @@ def _stages_of_outputs(outputs: Outputs) -> Table:
     return Table(title, CHECKS, tuple(rows))
 
 
-CHECKS = ("stage", "fed", "", "rule", "figure", "line", "worst at")
+CHECKS = ("stage", "mode", "", "rule", "figure", "line", "worst at")
 
 
 def _check(check: Check) -> tuple[str, ...]:
-    place = f"sample {check.sample + 1}, {check.place}" if check.samples > 1 and check.place else check.place
+    place = f"sample {check.sample + 1}, {check.location}" if check.samples > 1 and check.location else check.location
     kept = check.grade if check.grade == "pass" else check.grade.upper()
-    return (check.stage, check.fed, kept, check.rule, f"{check.figure:.3g}", f"{check.line:.3g}", place)
+    return (check.stage, check.mode, kept, check.rule, f"{check.value:.3g}", f"{check.threshold:.3g}", place)
 
 
 def _all_checks(outputs: Outputs) -> Table:
-    rows = [(*_check(check), printable(check.told)) for check in outputs.checks]
+    rows = [(*_check(check), printable(check.detail)) for check in outputs.checks]
     return Table("All checks of outputs", (*CHECKS, "of it"), tuple(rows))
 
 
@@ -399,7 +399,7 @@ MEMORY_KINDS = {
     "allocator": "Peak of live tensors on the GPU",
     "reserved": "Peak of torch's pool on the GPU",
     "device": "On the GPU in all, by the driver's count, after the stage",
-    "other": "Of that not torch's: CUDA context, video decoder, DALI",
+    "non_torch": "Of that not torch's: CUDA context, video decoder, DALI",
 }
 
 
@@ -484,9 +484,7 @@ def _notes(result: Result, judged: Judgement) -> tuple[str, ...]:
             f"{trace.file} with {shortened(trace, result.baseline.workload)} ({trace.slowdown:.2f} times as long as without the profiler)"
             for trace in traces
         )
-        notes.append(
-            f"Traces, each of one sample in an untimed run of its own: {lengths}. evbench open shows both on one timeline, or one."
-        )
+        notes.append(f"Traces, each of one sample in an untimed run of its own: {lengths}. Open one with evbench open.")
         notes += [f"{trace.file} is {stamp(trace.completeness)}." for trace in traces]
     if result.baseline.workload.seed is not None:
         notes.append("Random weights: the text means nothing. It shows whether both variants compute the same.")

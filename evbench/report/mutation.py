@@ -18,10 +18,10 @@ def table(tried: Sequence[MutantOutcome]) -> Table:
         check = outcome.nearest
         said = "; ".join(outcome.caught)
         if check is not None and not outcome.caught:
-            said = f"passes; nearest: {check.stage}, {check.fed}: {check.rule}"
+            said = f"passes; nearest: {check.stage}, {check.mode}: {check.rule}"
         away = "-" if outcome.distance is None else f"{outcome.distance:.3g}"
         right = "yes" if outcome.right else "NO"
-        figures = ("-", "-") if check is None else (f"{check.figure:.3g}", f"{check.line:.3g}")
+        figures = ("-", "-") if check is None else (f"{check.value:.3g}", f"{check.threshold:.3g}")
         kind = "the same" if outcome.harmless else "fault"
         rows.append((outcome.name, kind, right, printable(said), *figures, away))
     return Table(

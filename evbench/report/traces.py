@@ -53,7 +53,7 @@ def families(sides: Sides) -> Table:
         rest = {side: _sum([used for family, used in of.items() if family not in shown]) for side, of in found.items()}
         for family in shown:
             rows.append((name, family, *_compared([side.get(family, NOTHING) for side in found.values()])))
-        if any(used.count for used in rest.values()):
+        if any(used.calls for used in rest.values()):
             rows.append((name, REST, *_compared(list(rest.values()))))
     columns = (
         "",
@@ -71,10 +71,10 @@ def gone_and_new(sides: Sides) -> Table:
         before, after = ({used.name: used for used in _used(_find(sections, name))} for sections in sides.values())
         for told, these, others in (("gone", before, after), ("new", after, before)):
             only = sorted((used for key, used in these.items() if key not in others), key=lambda used: -used.seconds)
-            rows += [(name, told, printable(used.name), format_seconds(used.seconds), f"{used.count:,}") for used in only[:LARGEST]]
+            rows += [(name, told, printable(used.name), format_seconds(used.seconds), f"{used.calls:,}") for used in only[:LARGEST]]
             if further := only[LARGEST:]:
                 rest = _sum(further)
-                rows.append((name, told, f"and {len(further)} more", format_seconds(rest.seconds), f"{rest.count:,}"))
+                rows.append((name, told, f"and {len(further)} more", format_seconds(rest.seconds), f"{rest.calls:,}"))
     return Table(ONLY, ("", "", "name", "time", "times"), tuple(rows))
 
 
@@ -85,8 +85,8 @@ def _compared(sides: Sequence[Used]) -> tuple[str, ...]:
     cells: list[str] = []
     for used in sides:
         cells += (
-            [format_seconds(used.seconds), f"{used.count:,}", format_bytes(used.copied) if used.copied else "-"]
-            if used.count
+            [format_seconds(used.seconds), f"{used.calls:,}", format_bytes(used.bytes_copied) if used.bytes_copied else "-"]
+            if used.calls
             else ["-"] * 3
         )
     if len(sides) == 2:
@@ -103,7 +103,7 @@ def _by_family(section: Section | None) -> dict[str, Used]:
 
 def _sum(some: Sequence[Used]) -> Used:
     # From Python 3.12 on `sum` is as exact, and a report must read the same from any.
-    return Used("", "", math.fsum(used.seconds for used in some), sum(used.count for used in some), sum(used.copied for used in some))
+    return Used("", "", math.fsum(used.seconds for used in some), sum(used.calls for used in some), sum(used.bytes_copied for used in some))
 
 
 def _used(section: Section | None) -> tuple[Used, ...]:

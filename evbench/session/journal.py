@@ -166,7 +166,8 @@ def resume(folder: Path, header: JournalHeader) -> Iterator[Journal]:
     Raises:
         UserError: there is none, its request was another, or it is damaged.
     """
-    before = read_stored(folder / HEADER, JournalHeader, FORMAT, "session")
+    file = folder / HEADER
+    before = decode_stored(JournalHeader, read_content(file, "session"), FORMAT, file, "session")
     require_same(before, header)
     journal = Journal(folder, before, read(folder))
     try:
@@ -192,24 +193,15 @@ def _flat(place: str, value: Any) -> dict[str, Any]:
     return {name: leaf for key, inner in value.items() for name, leaf in _flat(f"{place}.{key}" if place else key, inner).items()}
 
 
-def read_stored(file: Path, kind: type[Stored], known: int, what: str) -> Stored:
-    """The file of an interrupted session, ladder or comparison of models.
+def read_content(file: Path, what: str) -> dict[str, Any]:
+    """The JSON object in the file of an interrupted session, ladder or comparison of models.
 
     Args:
-        known: the format that this evbench reads.
         what: a name of what was interrupted, for messages.
 
     Raises:
-        UserError: it cannot be read, is damaged, or of another version.
+        UserError: it cannot be read, is damaged, or no JSON object.
     """
-    content = read_content(file, what)
-    if content.get("format") != known:
-        raise UserError(f"{file} is of another version of evbench; begin anew with another --out")
-    return decode_stored(kind, content, file, what)
-
-
-def read_content(file: Path, what: str) -> dict[str, Any]:
-    """The JSON object in the file. Raises UserError."""
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
@@ -221,12 +213,26 @@ def read_content(file: Path, what: str) -> dict[str, Any]:
     return content
 
 
-def decode_stored(kind: type[Stored], content: dict[str, Any], file: Path, what: str) -> Stored:
-    """The dataclass in the content of a file. Raises UserError if it is damaged."""
+def decode_stored(kind: type[Stored], content: dict[str, Any], known: int, file: Path, what: str) -> Stored:
+    """The dataclass in the content of a file.
+
+    Args:
+        known: the format that this evbench reads.
+
+    Raises:
+        UserError: it is damaged, or of another version.
+    """
+    if content.get("format") != known:
+        raise UserError(f"{file} is of another version of evbench; begin anew with another --out")
     try:
         return from_json(kind, content, what)
     except ValueError as error:
         raise UserError(f"{file} is damaged ({error}); begin anew with another --out") from error
+
+
+def with_header(content: dict[str, Any], known: int) -> dict[str, Any]:
+    """Content of a ladder or a comparison of models in which the header was called `opening`, as of format `known`."""
+    return {"header" if name == "opening" else name: value for name, value in content.items()} | {"format": known}
 
 
 def read(folder: Path) -> JournalState:

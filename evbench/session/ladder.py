@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from evbench import __version__, results
+from evbench import __version__, results, results_upgrade
 from evbench.encoding import to_json, write_whole
 from evbench.errors import UserError
 from evbench.machine import machine
@@ -160,4 +160,8 @@ def _write(request: LadderRequest, header: JournalHeader, outcomes: dict[str, Ru
 
 def read(folder: Path) -> Ladder:
     """Raises UserError if there is none, or it cannot be read."""
-    return journal.read_stored(folder / RAW, Ladder, FORMAT, "ladder")
+    file = folder / RAW
+    content = journal.read_content(file, "ladder")
+    if content.get("format") == 1:
+        content = journal.with_header(results_upgrade.ladder(content, results.FORMAT), FORMAT)
+    return journal.decode_stored(Ladder, content, FORMAT, file, "ladder")

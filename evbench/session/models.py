@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from evbench import __version__, results
+from evbench import __version__, results, results_upgrade
 from evbench.encoding import to_json, write_whole
 from evbench.errors import UserError
 from evbench.machine import machine
@@ -158,7 +158,5 @@ def read(folder: Path) -> Models:
     file = folder / RAW
     content = journal.read_content(file, journal.MODELS)
     if content.get("format") == 1:
-        content = {"header" if name == "opening" else name: value for name, value in content.items()} | {"format": FORMAT}
-    if content.get("format") != FORMAT:
-        raise UserError(f"{file} is of another version of evbench; begin anew with another --out")
-    return journal.decode_stored(Models, content, file, journal.MODELS)
+        content = journal.with_header(results_upgrade.models(content, results.FORMAT, str(file)), FORMAT)
+    return journal.decode_stored(Models, content, FORMAT, file, journal.MODELS)

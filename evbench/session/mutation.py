@@ -112,14 +112,14 @@ def _try(case: Case, laboratory: Laboratory, expected: dict[int, outputs.Expecte
         checks = merge(found)
         blamed = first_divergence(checks)
         if blamed is not None:
-            caught.append(f"{blamed.stage}, {blamed.fed}: {blamed.rule}")
+            caught.append(f"{blamed.stage}, {blamed.mode}: {blamed.rule}")
         if not caught:
             # A planted fault may hide the evidence of a choice, which would catch anything; evidence of greedy decoding is not hidden.
             parts = [activation for activation in subject.activations() if case.mutant is None or activation.part == "decoding"]
             caught += [f"{one.part} {one.choice} not active: {one.evidence}" for one in parts if not one.active]
-    others = [check for check in checks if check.fed != "twice"]
-    closest = max(others, key=lambda check: (GRADES.index(check.grade), distance(check.figure, check.line)))
+    others = [check for check in checks if check.mode != "baseline-repeat"]
+    closest = max(others, key=lambda check: (GRADES.index(check.grade), distance(check.value, check.threshold)))
     nearest = blamed or (None if caught else closest)
-    away = distance(nearest.figure, nearest.line) if nearest is not None and nearest.line else None
+    away = distance(nearest.value, nearest.threshold) if nearest is not None and nearest.threshold else None
     beyond = tuple(check for check in checks if check.grade != "pass")
     return MutantOutcome(case.name, case.variant.name, case.harmless, tuple(dict.fromkeys(caught)), nearest, away, beyond)

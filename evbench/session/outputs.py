@@ -110,7 +110,7 @@ def task_score(compared: Mapping[int, Compared], samples: Sequence[Sample]) -> t
     failed = sum(value > 0 for value in lost.values())
     grade: Grade = "pass" if figure <= MOST_LOST else "fail"
     sample = max(lost, key=lambda sample: lost[sample])
-    return (Check("generate", "chained", "share of the captions lost", grade, figure, MOST_LOST, "", detail, sample, len(lost), failed),)
+    return (Check("generate", "end-to-end", "caption accuracy lost", grade, figure, MOST_LOST, "", detail, sample, len(lost), failed),)
 
 
 def choose(answers: Answers) -> list[int]:

@@ -35,7 +35,7 @@ def side_results(config: SessionConfig, untimed: Untimed) -> dict[Side, SideResu
             builds=tuple(state.builds[side]),
             unsteady=tuple(state.unsteady.get(side, ())),
             runs=tuple(state.runs[side]),
-            streams=tuple(state.throughput_runs.get(side, ())),
+            throughput_runs=tuple(state.throughput_runs.get(side, ())),
             trace=untimed.traces.get(side),
             energy=untimed.energies.get(side),
             activations=untimed.activations.get(side, ()),

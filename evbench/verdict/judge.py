@@ -32,7 +32,7 @@ from evbench.verdict.blocks import (
 from evbench.verdict.demands import Demand, DemandOutcome
 from evbench.verdict.equivalence import worst
 from evbench.verdict.judgement import EXIT_CODES, SMALLEST, THROUGHPUT, TOTAL, UNCLEAR, UNMET, Judgement, Line, Part, Spread, Verdict
-from evbench.verdict.refusal import _refusal, not_active, tell, unequal_work
+from evbench.verdict.refusal import _refusal, in_words, not_active, unequal_work
 from evbench.verdict.statistics import (
     LEVEL,
     BreakEven,
@@ -153,12 +153,12 @@ def _flags_of_outputs(result: Result) -> dict[str, str]:
             "no reference of higher precision fits into this machine: features and logits are compared by their cosine only, "
             "and tokens have to be identical"
         )
-    spread = [check for check in result.outputs.checks if check.fed == "twice" and check.grade == "warn"]
+    spread = [check for check in result.outputs.checks if check.mode == "baseline-repeat" and check.grade == "warn"]
     if spread:
         stages = ", ".join(dict.fromkeys(check.stage for check in spread))
         flags["NOT_REPEATABLE"] = f"the baseline does not repeat itself to the last bit ({stages}); its own spread is in the lines"
-    if warned := [check for check in result.outputs.checks if check.fed != "twice" and check.grade == "warn"]:
-        flags["OUTPUT_NEARLY"] = "; ".join(map(tell, warned))
+    if warned := [check for check in result.outputs.checks if check.mode != "baseline-repeat" and check.grade == "warn"]:
+        flags["OUTPUT_NEARLY"] = "; ".join(map(in_words, warned))
     return flags
 
 

@@ -61,9 +61,9 @@ def disturbed_too_often(sessions: Iterable[Session]) -> list[str]:
 
 def _complete(outputs: Outputs, sides: Mapping[Side, SideResult]) -> bool:
     """Whether every stage was compared, as it ran and fed with the baseline's input, and every choice looked into."""
-    wanted = {(STAGES[0], "chained"), *((stage, fed) for stage in STAGES[1:] for fed in ("chained", "swapped"))}
+    wanted = {(STAGES[0], "end-to-end"), *((stage, mode) for stage in STAGES[1:] for mode in ("end-to-end", "stage-isolated"))}
     proven = all({proof.part for proof in measured.activations} >= {*_at_work(measured), "decoding"} for measured in sides.values())
-    return proven and {(check.stage, check.fed) for check in outputs.checks} >= wanted
+    return proven and {(check.stage, check.mode) for check in outputs.checks} >= wanted
 
 
 def _at_work(measured: SideResult) -> list[str]:
@@ -90,27 +90,26 @@ def _unproven(sides: Mapping[Side, SideResult]) -> list[str]:
 
 def _near_ties(outputs: Outputs) -> bool:
     """Whether it was looked into where tokens first differ. What was found there is a check like the others."""
-    return any(check.rule == "tokens" and check.place for check in outputs.checks)
+    return any(check.rule == "tokens" and check.location for check in outputs.checks)
 
 
 def _unequal_outputs(outputs: Outputs) -> list[str]:
     """The first stage that differs, and why nothing else is to blame."""
     found = []
-    if unstable := [check for check in outputs.checks if check.fed == "twice" and check.grade == "fail"]:
+    if unstable := [check for check in outputs.checks if check.mode == "baseline-repeat" and check.grade == "fail"]:
         apart = "is too far from the reference" if unstable[0].rule == OWN_ERROR else "does not repeat itself"
-        found.append(f"the baseline {apart}: {tell(unstable[0])}")
+        found.append(f"the baseline {apart}: {in_words(unstable[0])}")
     if (first := first_divergence(outputs.checks)) is not None:
-        found.append(f"the first stage to differ is {tell(first)}")
+        found.append(f"the first stage to differ is {in_words(first)}")
     return found
 
 
-def tell(check: Check) -> str:
-    """A check in words."""
-    fed = {"twice": "the baseline twice", "chained": "as it ran", "swapped": "fed with the baseline's input"}[check.fed]
-    told = f"{check.stage}, {fed}: {check.rule} {check.figure:.3g} where {check.line:.3g} is let pass"
-    told += f", at {check.place}" if check.place else ""
-    told += f" ({check.told})" if check.told else ""
-    return told + (f"; {check.failed} of {check.samples} samples" if check.samples > 1 and check.failed else "")
+def in_words(check: Check) -> str:
+    """A check as a part of a sentence."""
+    text = f"{check.stage}, {check.mode}: {check.rule} {check.value:.3g} above the threshold of {check.threshold:.3g}"
+    text += f", at {check.location}" if check.location else ""
+    text += f" ({check.detail})" if check.detail else ""
+    return text + (f"; {check.failed} of {check.samples} samples" if check.samples > 1 and check.failed else "")
 
 
 def unequal_work(sides: Mapping[Side, SideResult]) -> list[str]:

@@ -64,7 +64,7 @@ def repetitions(result: Result, blocks: int) -> list[Judgement]:
             dataclasses.replace(
                 side,
                 runs=tuple(run for run in side.runs if run.kind in ("first", "warmup") or run.block in numbers),
-                streams=tuple(stream for stream in side.streams if stream.block in numbers),
+                throughput_runs=tuple(stream for stream in side.throughput_runs if stream.block in numbers),
             )
             for side in (result.baseline, result.optimized)
         ]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evbench.results import SWAPPED, Work
+from evbench.results import ISOLATED, Work
 from evbench.stages import Generation, Pipeline, Prompted, StageOutput, unmarked
 
 
@@ -52,9 +52,9 @@ def capture_outputs(
     if baseline is not None and isolated:
         theirs = _read(baseline.file)
         arrays |= {
-            SWAPPED + "preprocess": pipeline.preprocess(_fed(loaded, theirs["load"]))[0].values(),
-            SWAPPED + "vision": pipeline.vision(_fed(inputs, theirs["preprocess"]))[0].values(),
-            SWAPPED + "generate": pipeline.teacher_forced_logits(_fed(features, theirs["vision"]), followed),
+            ISOLATED + "preprocess": pipeline.preprocess(_fed(loaded, theirs["load"]))[0].values(),
+            ISOLATED + "vision": pipeline.vision(_fed(inputs, theirs["preprocess"]))[0].values(),
+            ISOLATED + "generate": pipeline.teacher_forced_logits(_fed(features, theirs["vision"]), followed),
         }
     _write(file, arrays)
     work = loading.merged(preprocessing).merged(encoding).merged(generating)
@@ -78,8 +78,8 @@ def capture_reference(
         "preprocess": inputs.values(),
         "vision": features.values(),
         "generate": pipeline.teacher_forced_logits(features, baseline.answer.tokens),
-        SWAPPED + "vision": pipeline.vision(_fed(inputs, theirs["preprocess"]))[0].values(),
-        SWAPPED + "generate": pipeline.teacher_forced_logits(_fed(features, theirs["vision"]), baseline.answer.tokens),
+        ISOLATED + "vision": pipeline.vision(_fed(inputs, theirs["preprocess"]))[0].values(),
+        ISOLATED + "generate": pipeline.teacher_forced_logits(_fed(features, theirs["vision"]), baseline.answer.tokens),
     }
     _write(file, {name: values.to(getattr(torch, dtype)) for name, values in arrays.items()})
 
