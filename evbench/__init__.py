@@ -12,7 +12,7 @@ Nothing is imported before it is used.
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from evbench.api.measure import compare, run
@@ -34,10 +34,12 @@ _MODULES = {
 """Name -> the module that defines it."""
 
 
-def __getattr__(name: str) -> Any:
-    if name in _MODULES:
-        return getattr(import_module(_MODULES[name]), name)
-    raise AttributeError(f"module 'evbench' has no attribute {name!r}")
+if not TYPE_CHECKING:  # a checker would take any name for one that exists
+
+    def __getattr__(name: str) -> object:
+        if name in _MODULES:
+            return getattr(import_module(_MODULES[name]), name)
+        raise AttributeError(f"module 'evbench' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
