@@ -20,7 +20,7 @@ from evbench.results import Sample, Workload
 from evbench.scenes.captions import QUESTIONS
 from evbench.session import outputs
 from evbench.session.mutation import require_mutable
-from evbench.session.outputs import Expected, hold_against
+from evbench.session.outputs import Expected, compare_with
 from evbench.variants.choices import REFERENCE, parse
 from evbench.verdict.equivalence import Finding, first_divergence, merge, worst
 from evbench.verdict.refusal import work_differences
@@ -72,7 +72,7 @@ class Bench:
 
     def compare(self, variant: str, mutant: Mutant | None = None) -> dict[int, list[Finding]]:
         seen = self.capture_outputs(variant, mutant)
-        return {number: hold_against(self.expected[number], one, "float32") for number, one in enumerate(seen)}
+        return {number: compare_with(self.expected[number], one, "float32") for number, one in enumerate(seen)}
 
 
 @pytest.fixture(scope="module", params=["video", "event-images"])

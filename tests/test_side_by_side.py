@@ -18,11 +18,12 @@ from evbench.report.render import Report, to_markdown
 from evbench.results import Result
 from evbench.session import compare, journal, models
 from evbench.session.models import Models, ModelsRequest, carry_out, read
-from evbench.session.session import ProgressListener
+from evbench.session.progress import ProgressListener
+from evbench.session.request import ComparisonRequest
 from evbench.variants.choices import parse
 from tests.command import evbench, interruptible, refused, wait_for
 from tests.examples import PLAN
-from tests.test_climb import Told
+from tests.test_climb import Messages
 from tests.two_models import EVENTS, VIDEO, make_models, workload
 
 COMMAND = "compare-models --baseline video-llava --optimized eventgpt"
@@ -30,29 +31,29 @@ COMMAND = "compare-models --baseline video-llava --optimized eventgpt"
 
 @dataclass
 class SimulatedSessions:
-    """Stands in for compare.carry_out."""
+    """Stands in for compare.measure."""
 
     ends: dict[str, BaseException] = field(default_factory=dict)
     """Name of a folder -> how it ends instead, after its journal was begun."""
-    asked: list[compare.ComparisonRequest] = field(default_factory=list)
+    requests: list[ComparisonRequest] = field(default_factory=list)
 
-    def carry_out(self, asked: compare.ComparisonRequest, listener: ProgressListener, write: Callable[[Result, Path], None]) -> Result:
-        self.asked.append(asked)
-        name = asked.folder.name
-        asked.folder.mkdir(parents=True, exist_ok=True)
+    def measure(self, request: ComparisonRequest, listener: ProgressListener, checkpoint: Callable[[Result], None]) -> Result:
+        self.requests.append(request)
+        name = request.folder.name
+        request.folder.mkdir(parents=True, exist_ok=True)
         if name in self.ends:
-            (asked.folder / journal.OPENING).write_text("{}")
+            (request.folder / journal.HEADER).write_text("{}")
             raise self.ends[name]
-        own = asked.workloads["baseline"].stop_at_end
-        result = make_models(own=own, tokens=asked.workloads["baseline"].new_tokens, window=None)
-        write(result, asked.folder)
+        own = request.workloads["baseline"].stop_at_end
+        result = make_models(own=own, tokens=request.workloads["baseline"].new_tokens, window=None)
+        checkpoint(result)
         return result
 
 
 @pytest.fixture
 def simulated(monkeypatch: pytest.MonkeyPatch) -> SimulatedSessions:
     made = SimulatedSessions()
-    monkeypatch.setattr(compare, "carry_out", made.carry_out)
+    monkeypatch.setattr(compare, "measure", made.measure)
     return made
 
 
@@ -76,16 +77,16 @@ def asked_for(folder: Path, resume: bool = False, most_tokens: int = 256) -> Mod
 
 
 def test_both_lengths_are_sessions_of_their_own_and_written_as_one(simulated: SimulatedSessions, tmp_path: Path) -> None:
-    found = carry_out(asked_for(tmp_path / "out"), Told())
-    assert [asked.folder.name for asked in simulated.asked] == [EQUAL, OWN]
-    for asked in simulated.asked:
-        own = LENGTHS[asked.folder.name]
-        assert {(one.stop_at_end, one.new_tokens) for one in asked.workloads.values()} == {(own, 256 if own else 50)}
-        assert [one.model for one in asked.workloads.values()] == ["video-llava", "eventgpt"]
-        assert not asked.is_of_one_model()
+    found = carry_out(asked_for(tmp_path / "out"), Messages())
+    assert [request.folder.name for request in simulated.requests] == [EQUAL, OWN]
+    for request in simulated.requests:
+        own = LENGTHS[request.folder.name]
+        assert {(one.stop_at_end, one.new_tokens) for one in request.workloads.values()} == {(own, 256 if own else 50)}
+        assert [one.model for one in request.workloads.values()] == ["video-llava", "eventgpt"]
+        assert not request.is_of_one_model()
     assert read(tmp_path / "out") == found
     told = (tmp_path / "out" / "models.md").read_text(encoding="utf-8")
-    assert told == to_markdown(describe(found.sessions), found.opening.started, found.command)
+    assert told == to_markdown(describe(found.sessions), found.header.started, found.command)
     derived = json.loads((tmp_path / "out" / "verdict.json").read_text(encoding="utf-8"))
     assert derived["exit_code"] == 0 and list(derived["lengths"]) == [EQUAL, OWN] and len(derived["statements"]) == 24
 
@@ -93,39 +94,39 @@ def test_both_lengths_are_sessions_of_their_own_and_written_as_one(simulated: Si
 def test_what_has_ended_is_not_run_again(simulated: SimulatedSessions, tmp_path: Path) -> None:
     simulated.ends = {OWN: KeyboardInterrupt()}
     with pytest.raises(KeyboardInterrupt):
-        carry_out(asked_for(tmp_path / "out"), Told())
+        carry_out(asked_for(tmp_path / "out"), Messages())
     assert list(read(tmp_path / "out").sessions) == [EQUAL]
     assert "- Not ended: own-length; continue with --resume." in (tmp_path / "out" / "models.md").read_text(encoding="utf-8")
     with pytest.raises(UserError, match="holds an earlier comparison of models; go on with it by --resume"):
-        carry_out(asked_for(tmp_path / "out"), Told())
+        carry_out(asked_for(tmp_path / "out"), Messages())
     for other in (
         asked_for(tmp_path / "out", True, most_tokens=99),
         replace(asked_for(tmp_path / "out", True), plan=replace(PLAN, blocks=3)),
     ):
         with pytest.raises(UserError, match="begun with something else"):
-            carry_out(other, Told())
+            carry_out(other, Messages())
     simulated.ends = {}
-    found = carry_out(asked_for(tmp_path / "out", True), Told())
-    assert [(asked.folder.name, asked.resume) for asked in simulated.asked] == [(EQUAL, False), (OWN, False), (OWN, True)]
+    found = carry_out(asked_for(tmp_path / "out", True), Messages())
+    assert [(request.folder.name, request.resume) for request in simulated.requests] == [(EQUAL, False), (OWN, False), (OWN, True)]
     assert list(found.sessions) == [EQUAL, OWN]
 
 
 def test_a_session_that_was_refused_before_its_first_run_leaves_nothing_to_keep(simulated: SimulatedSessions, tmp_path: Path) -> None:
     simulated.ends = {EQUAL: UserError("another evbench is measuring")}
     with pytest.raises(UserError, match="another evbench"):
-        carry_out(asked_for(tmp_path / "out"), Told())
+        carry_out(asked_for(tmp_path / "out"), Messages())
     simulated.ends = {}
-    assert list(carry_out(asked_for(tmp_path / "out"), Told()).sessions) == [EQUAL, OWN]
+    assert list(carry_out(asked_for(tmp_path / "out"), Messages()).sessions) == [EQUAL, OWN]
 
 
 def test_a_comparison_interrupted_in_its_first_session_is_not_begun_again(simulated: SimulatedSessions, tmp_path: Path) -> None:
     simulated.ends = {EQUAL: KeyboardInterrupt()}
     with pytest.raises(KeyboardInterrupt):
-        carry_out(asked_for(tmp_path / "out"), Told())
+        carry_out(asked_for(tmp_path / "out"), Messages())
     (tmp_path / "out" / EQUAL / journal.RUNS).write_text("{}\n")
     before = (tmp_path / "out" / models.RAW).read_text()
     with pytest.raises(UserError, match="holds an earlier comparison of models; go on with it by --resume"):
-        carry_out(asked_for(tmp_path / "out"), Told())
+        carry_out(asked_for(tmp_path / "out"), Messages())
     assert (tmp_path / "out" / models.RAW).read_text() == before
 
 
@@ -246,11 +247,11 @@ def test_the_statements_are_told_in_short_and_in_whole() -> None:
         (f"{COMMAND} --data none --variant fast", "unknown variant 'fast'"),
         (
             f"{COMMAND} --data none --variant baseline --baseline-variant baseline --optimized-variant optimized",
-            "--baseline-variant and --optimized-variant stand instead of it: --variant would have no effect; leave it out",
+            "--baseline-variant and --optimized-variant replace it: --variant would have no effect; leave it out",
         ),
         (
             f"{COMMAND} --data none --preset tiny --baseline-weights a --optimized-weights b",
-            "--baseline-weights and --optimized-weights stand instead of it: --preset would have no effect; leave it out",
+            "--baseline-weights and --optimized-weights replace it: --preset would have no effect; leave it out",
         ),
         (f"{COMMAND} --data none --preset tiny --baseline-weights a", "a: no such folder"),
         (f"{COMMAND} --data none --frame-policy stride", "none/dataset.json"),
@@ -297,7 +298,7 @@ def test_on_this_machine_both_models_run_are_interrupted_and_go_on(scenes: Path)
     for words in ("At equal length", "At own length", "where the difference", "The published table", "does not hold", "Output of eventgpt"):
         assert words in done.stdout
     assert "Traceback" not in done.stderr
-    assert (out / "models.md").read_text(encoding="utf-8") == to_markdown(describe(found.sessions), found.opening.started, found.command)
+    assert (out / "models.md").read_text(encoding="utf-8") == to_markdown(describe(found.sessions), found.header.started, found.command)
     refused_variant = evbench(f"{COMMAND} --data set --device cpu --variant baseline+decode=dali --out other", scenes)
     assert (refused_variant.returncode, len(refused_variant.stderr.splitlines())) == (2, 1)
     assert "cannot run here" in refused_variant.stderr and not (scenes / "other").exists()

@@ -18,7 +18,7 @@ from evbench.machine import noise_floors
 from evbench.pipelines.load import event_files
 from evbench.results import EventWindow, InputKind, Sample, Workload
 from evbench.scenes.captions import QUESTIONS
-from evbench.session import session
+from evbench.session import same_work
 from tests.event_examples import HEIGHT, WIDTH, make_events, save_npy, save_npz
 from tests.examples import described, make_result, make_side
 from tests.test_worker import small
@@ -127,14 +127,14 @@ def test_scenes_without_raw_events_are_refused(place: Any, tmp_path: Path) -> No
 
 def test_another_window_is_other_work(events: Path, tmp_path: Path) -> None:
     asked = raw(events, event_window="0:50ms")
-    session.require_same_workload(asked, raw(events, event_window="0:50ms"))
+    same_work.require_same_workload(asked, raw(events, event_window="0:50ms"))
     for options in (
         {"event_window": "10:50ms"},
         {"event_window": "0:50ms", "event_limit": "none"},
         {"event_window": "0:50ms", "event_size": "sensor"},
     ):
         with pytest.raises(UserError, match=r"not the same work: (samples .*; )?window \{'start': 0, .*'own'\} and \{"):
-            session.require_same_workload(asked, raw(events, **options))
+            same_work.require_same_workload(asked, raw(events, **options))
 
 
 @pytest.mark.parametrize(

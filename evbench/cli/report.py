@@ -8,21 +8,19 @@ from typing import Annotated
 import typer
 
 from evbench import results
-from evbench.cli.app import app
-from evbench.cli.console import tell
+from evbench.cli.console import print_line
 from evbench.errors import UserError
 from evbench.report import files
 from evbench.session import ladder, models
 from evbench.verdict.judge import judge
 
 
-@app.command("report")
 def report_command(
     folder: Annotated[Path, typer.Argument(help="Folder of a comparison, a run, a ladder, or a comparison of two models.")],
 ) -> None:
     """Write verdict and report of a recorded folder again from its result, also one of an earlier version. The result stays as it is."""
     written = write_report(folder)
-    tell(f"Written to {folder}: {', '.join(written)}")
+    print_line(f"Written to {folder}: {', '.join(written)}")
 
 
 def write_report(folder: Path) -> tuple[str, ...]:
@@ -33,10 +31,11 @@ def write_report(folder: Path) -> tuple[str, ...]:
     """
     try:
         if (folder / ladder.RAW).exists():
-            return ladder.write_derived(folder)
+            ladder.write_derived(folder)
+            return (ladder.REPORT,)
         if (folder / models.RAW).exists():
             models.write_derived(models.read(folder), folder)
-            return models.JUDGED, models.TOLD
+            return models.JUDGED, models.REPORT
         if not (folder / "result.json").exists():
             raise UserError(f"{folder} has no result.json, ladder.json or models.json; give the folder of a comparison")
         result = results.read(folder)
