@@ -35,14 +35,14 @@ from evbench.variants.choices import CHOICES, EFFECT, KINDS, Variant, effective,
 from evbench.variants.signs import GREEDY, SIGNS, STREAM, Sign
 from evbench.worker import evidence, feed
 from evbench.worker.evidence import Evidence, applies, gather, met, prove, trace_names, unmet
-from evbench.worker.process import _instruments
+from evbench.worker.instruments import instruments
 from tests import raw_events
 from tests.conftest import MakeClip
 from tests.examples import CLIP, NOWHERE
 
 NEW_TOKENS = 5
 ROOT = Path(__file__).parent.parent
-USING = _instruments("cpu")
+USING = instruments("cpu")
 PLAIN = (
     "baseline",
     "baseline+decode=threaded+render=vectorised+preprocess=direct+attention=eager+vision=batched+pooling=first+generate=static+feed=ahead",
@@ -569,7 +569,7 @@ def test_the_functions_of_dali_are_called_as_its_signs_say() -> None:
 def test_every_choice_of_a_real_run_on_a_gpu_is_proven(kind: str, variant: str) -> None:
     asked = replace(workload(kind), device="cuda", dtype="bfloat16")
     path = input_of(kind)
-    found = gather(build(parse(variant), asked), parse(variant).feed, [path], NEW_TOKENS, _instruments("cuda"))
+    found = gather(build(parse(variant), asked), parse(variant).feed, [path], NEW_TOKENS, instruments("cuda"))
     assert [proof.evidence for proof in prove(parse(variant), kind, "cuda", found) if not proof.active] == []
 
 

@@ -17,7 +17,7 @@ from evbench.variants.choices import CHOICES
 from evbench.worker.compile_counts import NOTHING
 from evbench.worker.feed import CALLS_AHEAD, FEEDS, in_batches
 from evbench.worker.measure import HostStream, Instruments
-from evbench.worker.stream import Streamed, answer_all, measure_stream
+from evbench.worker.throughput import BackToBack, measure_throughput, run_back_to_back
 
 PATIENCE = 20.0
 ROW = [Path(f"{place}.mp4") for place in range(20)]
@@ -73,8 +73,8 @@ def clock() -> int:
     return time.perf_counter_ns()
 
 
-def fed(pipeline: Written, feed: str, row: Sequence[Path] = ROW) -> Streamed:
-    return answer_all(pipeline, feed, row, 2, clock)
+def fed(pipeline: Written, feed: str, row: Sequence[Path] = ROW) -> BackToBack:
+    return run_back_to_back(pipeline, feed, row, 2, clock)
 
 
 def threads() -> set[str]:
@@ -103,7 +103,7 @@ def test_there_is_a_feed_for_each_choice() -> None:
 def test_every_sample_is_loaded_once_and_answered_in_its_place(feed: str, count: int) -> None:
     pipeline = Written()
     streamed = fed(pipeline, feed, ROW[:count])
-    assert [answer.tokens for answer in streamed.answers] == [(place, place) for place in range(count)]
+    assert [answer.tokens for answer in streamed.generations] == [(place, place) for place in range(count)]
     assert streamed.work == (Work(decoder="pen", prompt_tokens=3, visual_tokens=2, new_tokens=2),) * count
     loaded = [name for entry in pipeline.log if entry.startswith("load ") for name in entry.removeprefix("load ").split("-")]
     assert loaded == [path.stem for path in ROW[:count]]
@@ -226,7 +226,7 @@ def test_a_stream_is_timed_as_a_whole_and_its_loading_and_waiting_apart() -> Non
     pipeline.vision = vision  # type: ignore[method-assign]
     states = iter([NOTHING, CompileCounts(2, 0, 0, 0)])
     using = instruments(lambda: now[0], waits, lambda: next(states))
-    run = measure_stream(pipeline, "in-turn", ROW[:3], 1, 9, 4, using)
+    run = measure_throughput(pipeline, "in-turn", ROW[:3], 1, 9, 4, using)
     assert run == ThroughputRun(
         turn=9,
         block=4,
@@ -258,6 +258,6 @@ def test_ahead_the_loop_waits_for_less_than_loading_takes() -> None:
 
     pipeline.vision = vision  # type: ignore[method-assign]
     using = instruments(clock, [], lambda: NOTHING)
-    run = measure_stream(pipeline, "ahead", ROW[:8], 1, 0, None, using)
+    run = measure_throughput(pipeline, "ahead", ROW[:8], 1, 0, None, using)
     assert run.load_seconds >= 8 * 0.05
     assert 0.05 <= run.load_wait_seconds < run.load_seconds

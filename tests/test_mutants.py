@@ -20,7 +20,7 @@ from evbench.results import Sample, Workload
 from evbench.scenes.captions import QUESTIONS
 from evbench.session import outputs
 from evbench.session.mutation import require_mutable
-from evbench.session.outputs import Expected, hold_against
+from evbench.session.outputs import Expected, compare_with
 from evbench.variants.choices import REFERENCE, parse
 from evbench.verdict.equivalence import Finding, first_divergence, merge, worst
 from evbench.verdict.refusal import work_differences
@@ -72,7 +72,7 @@ class Bench:
 
     def compare(self, variant: str, mutant: Mutant | None = None) -> dict[int, list[Finding]]:
         seen = self.capture_outputs(variant, mutant)
-        return {number: hold_against(self.expected[number], one, "float32") for number, one in enumerate(seen)}
+        return {number: compare_with(self.expected[number], one, "float32") for number, one in enumerate(seen)}
 
 
 @pytest.fixture(scope="module", params=["video", "event-images"])
@@ -103,7 +103,7 @@ def bench_of_events(tmp_path_factory: pytest.TempPathFactory) -> Bench:
 def test_rendering_in_another_way_passes(bench_of_events: Bench) -> None:
     found = bench_of_events.compare("baseline+render=vectorised")
     assert worst(merge(found)) == "pass"
-    assert {finding.figure for finding in found[0] if finding.rule == "pixels that differ"} == {0.0}
+    assert {finding.value for finding in found[0] if finding.rule == "differing pixels"} == {0.0}
 
 
 @pytest.mark.slow
@@ -145,9 +145,9 @@ def test_what_computes_the_same_compiled_passes(bench: Bench) -> None:
 def test_the_same_variant_twice_passes(bench: Bench) -> None:
     found = bench.compare("baseline")
     assert worst(merge(found)) == "pass"
-    exact = {finding.rule for finding in found[0] if finding.fed == "chained" and finding.figure == 0}
-    frames = "levels between frames" if bench.kind == "video" else "pixels that differ"
-    assert {frames, "levels between pixel values", "tokens"} <= exact
+    exact = {finding.rule for finding in found[0] if finding.mode == "end-to-end" and finding.value == 0}
+    frames = "max abs difference (8-bit levels)" if bench.kind == "video" else "differing pixels"
+    assert {frames, "max abs difference (8-bit levels)", "tokens"} <= exact
 
 
 def test_logits_follow_the_tokens_they_are_given(bench: Bench) -> None:
@@ -188,10 +188,10 @@ def test_what_is_said_is_scored_where_a_caption_is_known() -> None:
     captions = [describe(imagine(0, number), "concise", colours=True) for number in range(4)]
     right = said(*((caption, caption) for caption in captions))
     (check,) = outputs.task_score(right, with_captions(*captions))
-    assert (check.grade, check.figure, check.samples) == ("pass", 0.0, 4)
+    assert (check.grade, check.value, check.samples) == ("pass", 0.0, 4)
     worse = said(*((caption, caption.replace("red", "blue").replace("left", "right")) for caption in captions))
     (check,) = outputs.task_score(worse, with_captions(*captions))
     assert check.grade == "fail"
-    assert check.figure > 0.05
+    assert check.value > 0.05
     assert outputs.task_score(right, with_captions(None, None, None, None)) == ()
     assert outputs.task_score(said(("?", "?")), with_captions(captions[0])) == (), "nothing is right that could be lost"

@@ -16,12 +16,11 @@ from evbench.errors import UserError
 from evbench.inputs import event_window, sample
 from evbench.machine import noise_floors
 from evbench.pipelines.load import event_files
-from evbench.report import comparison
 from evbench.results import EventWindow, InputKind, Sample, Workload
 from evbench.scenes.captions import QUESTIONS
-from evbench.session import session
+from evbench.session import same_work
 from tests.event_examples import HEIGHT, WIDTH, make_events, save_npy, save_npz
-from tests.examples import make_result, make_side
+from tests.examples import described, make_result, make_side
 from tests.test_worker import small
 
 
@@ -128,14 +127,14 @@ def test_scenes_without_raw_events_are_refused(place: Any, tmp_path: Path) -> No
 
 def test_another_window_is_other_work(events: Path, tmp_path: Path) -> None:
     asked = raw(events, event_window="0:50ms")
-    session.require_same_workload(asked, raw(events, event_window="0:50ms"))
+    same_work.require_same_workload(asked, raw(events, event_window="0:50ms"))
     for options in (
         {"event_window": "10:50ms"},
         {"event_window": "0:50ms", "event_limit": "none"},
         {"event_window": "0:50ms", "event_size": "sensor"},
     ):
         with pytest.raises(UserError, match=r"not the same work: (samples .*; )?window \{'start': 0, .*'own'\} and \{"):
-            session.require_same_workload(asked, raw(events, **options))
+            same_work.require_same_workload(asked, raw(events, **options))
 
 
 @pytest.mark.parametrize(
@@ -143,7 +142,7 @@ def test_another_window_is_other_work(events: Path, tmp_path: Path) -> None:
     [
         (
             EventWindow(0, 50_000, 100_000, "own"),
-            "a.npz, events from 0 ms on, for 50 ms (less than 100 ms are taken), 5 event images of 6x4",
+            "a.npz, events from 0 ms on, for 50 ms (limit: less than 100 ms), 5 event images of 6x4",
         ),
         (EventWindow(1500, None, None, "own"), "a.npz, events from 1.5 ms on (no limit), 5 event images of 6x4"),
         (None, "a.npz, 5 event images of 6x4"),
@@ -152,7 +151,7 @@ def test_another_window_is_other_work(events: Path, tmp_path: Path) -> None:
 def test_the_report_tells_the_window_and_the_limit(window: EventWindow | None, told: str) -> None:
     side = make_side(model="eventgpt", window=window, samples=(Sample("a.npz", "", 4, 6),))
     runs = tuple(replace(run, work=replace(run.work, frame_indices=(0, 1, 2, 3, 4), frame_seconds=None)) for run in side.runs)
-    assert comparison.describe(make_result(baseline=replace(side, runs=runs))).facts["Input"] == told
+    assert described(make_result(baseline=replace(side, runs=runs))).facts["Input"] == told
 
 
 def test_a_noise_floor_of_images_is_none_of_raw_events(events: Path) -> None:

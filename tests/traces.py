@@ -11,8 +11,8 @@ from evbench.pipelines.build import build
 from evbench.results import STAGES, Trace, Workload
 from evbench.traces.chrome import Event
 from evbench.variants.choices import parse
+from evbench.worker.instruments import instruments
 from evbench.worker.messages import TraceSpec
-from evbench.worker.process import _instruments
 from evbench.worker.profile import profile
 from tests.examples import CLIP
 
@@ -27,7 +27,7 @@ def profile_tiny(variant: str, file: Path, modules: bool = False, device: str = 
     dtype = {"cpu": "float32", "cuda": "bfloat16"}[device]
     workload = Workload("video-llava", "tiny", None, (CLIP,), 8, "inclusive", "What is it?", TOKENS, False, device, dtype, 0)
     pipeline: Any = build(parse(variant), workload)
-    return profile(pipeline, sample.CLIP, TraceSpec(file, variant, TOKENS, TOKENS + 2, modules), _instruments(device))
+    return profile(pipeline, sample.CLIP, TraceSpec(file, variant, TOKENS, TOKENS + 2, modules), instruments(device))
 
 
 def host_range(name: str, start: float, length: float, number: int = 0) -> Event:

@@ -120,4 +120,4 @@ def make_models(
     sides: dict[Side, SideResult] = dict(zip(("baseline", "optimized"), reversed(made) if swapped else made, strict=True))
     return Result(
         FORMAT, "0", STARTED, "evbench compare-models", Rules({}, (), (), False, ()), (session,), sides["baseline"], sides["optimized"],
-        None, ())  # fmt: skip
+        None)  # fmt: skip

@@ -53,8 +53,8 @@ def prove(timeline: Timeline, events: list[Event], plain: Mapping[str, float], e
         losses=tuple(losses),
         launches=len(launched),
         work=len(in_stages),
-        fewest_in_step=min(in_step, default=None),
-        most_in_step=max(in_step, default=None),
+        min_in_step=min(in_step, default=None),
+        max_in_step=max(in_step, default=None),
         slowdown={stage: timeline.stages[stage].length / 1e6 / seconds for stage, seconds in plain.items()},
     )
 
@@ -93,10 +93,10 @@ def stamp(found: Completeness) -> str:
     if found.losses:
         return f"LOSSY: {'; '.join(found.losses)}"
     told = f"{found.launches:,} launches, each with its work on the GPU ({found.work:,})" if found.work else "no work on a GPU"
-    if found.fewest_in_step is not None and found.most_in_step is not None:
-        counts = f"{found.fewest_in_step:,}"
-        if found.most_in_step != found.fewest_in_step:
-            counts += f" to {found.most_in_step:,}"
+    if found.min_in_step is not None and found.max_in_step is not None:
+        counts = f"{found.min_in_step:,}"
+        if found.max_in_step != found.min_in_step:
+            counts += f" to {found.max_in_step:,}"
         told += f"; {counts} {'pieces of it' if found.work else 'operations'} in each further token"
     if found.slowdown:
         least, most = min(found.slowdown.values()), max(found.slowdown.values())

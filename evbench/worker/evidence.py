@@ -37,7 +37,7 @@ from evbench.variants.signs import GREEDY, LAYER, LOAD, LOAD_MANY, SIGNS, STREAM
 from evbench.worker.feed import FEEDS
 from evbench.worker.measure import Instruments
 from evbench.worker.profile import Ranges, record
-from evbench.worker.stream import answer_all
+from evbench.worker.throughput import run_back_to_back
 
 SOURCES = {"cpu_op": "op", "kernel": "kernel", "cuda_runtime": "runtime", "cuda_driver": "runtime"}
 """Categories of torch.profiler -> what is put in front of their names."""
@@ -85,9 +85,9 @@ def gather(pipeline: Pipeline[Any, Any, Any], feed: str, paths: Sequence[Path], 
     names = {stage: Counter(recorded.get(stage, {})) for stage in STAGES}
     with Calls() as calls:
         run_stages(pipeline, path, new_tokens, calls.during)
-    row = [paths[sample] for sample in cycled(FEEDS[feed].merged_traces + FURTHER, len(paths))]
+    row = [paths[sample] for sample in cycled(FEEDS[feed].batch_size + FURTHER, len(paths))]
     with Calls() as calls_of_row, calls_of_row.during(STREAM):
-        answer_all(pipeline, feed, row, new_tokens, using.clock)
+        run_back_to_back(pipeline, feed, row, new_tokens, using.clock)
     for stage, found in (calls.names() | calls_of_row.names()).items():
         names.setdefault(stage, Counter()).update(found)
     return Evidence(looked_for(names), len(work.frame_indices or ()), len(answer.tokens), len(row))

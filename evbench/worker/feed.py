@@ -82,7 +82,7 @@ class Feed:
     calls: Callable[[Pipeline[Any, Any, Any], Sequence[Path]], Iterator[Call]]
     deliver: Callable[[Iterable[Call]], AbstractContextManager[Iterator[Sample]]]
     """Inside the block, all samples in order."""
-    merged_traces: int
+    batch_size: int
     """Samples of one call, at most."""
 
 
