@@ -1,4 +1,4 @@
-"""The two checkpoints that ship: they see, and what they say follows the picture."""
+"""The two checkpoints that ship: they see, and their answers follow their input."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ SEED = 12  # held out, as every series that can be made by hand
 def scenes(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[str, Any]]]:
     """Three scenes as files."""
     folder = tmp_path_factory.mktemp("scenes")
-    order = dataset.DatasetSpec(folder, SEED, 3, 1.0, 640, 480)
-    dataset.open_folder(order)
-    assert list(dataset.make(order, workers=2)) == [1, 2, 3]
+    spec = dataset.DatasetSpec(folder, SEED, 3, 1.0, 640, 480)
+    dataset.open_folder(spec)
+    assert list(dataset.make(spec, workers=2)) == [1, 2, 3]
     return folder, read_index(folder)
 
 
 def workload(model: str, register: Register, *, stop_at_end: bool = False, device: str = "cpu") -> Workload:
     """Asks the shipped weights by their folder, as --weights does."""
-    pictures, policy = (8, "inclusive") if model == "video-llava" else (5, "all")
+    images, policy = (8, "inclusive") if model == "video-llava" else (5, "all")
     weights = str(TRAINED[model]["small"])
     tokens, dtype = ANSWER_TOKENS[register], {"cpu": "float32", "cuda": "bfloat16"}[device]
-    return Workload(model, None, weights, (NOWHERE,), pictures, policy, QUESTIONS[register], tokens, stop_at_end, device, dtype, None)
+    return Workload(model, None, weights, (NOWHERE,), images, policy, QUESTIONS[register], tokens, stop_at_end, device, dtype, None)
 
 
 @pytest.mark.parametrize("model", list(TRAINED))
@@ -51,7 +51,7 @@ def test_a_checkpoint_is_small(model: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("model", list(TRAINED))
 @pytest.mark.parametrize("register", list(QUESTIONS))
-def test_three_held_out_scenes_are_told_correctly(model: str, register: Register, scenes: tuple[Path, list[dict[str, Any]]]) -> None:
+def test_three_held_out_scenes_are_captioned_correctly(model: str, register: Register, scenes: tuple[Path, list[dict[str, Any]]]) -> None:
     folder, entries = scenes
     pipeline = build(parse("baseline"), workload(model, register))
     for entry in entries:
@@ -65,7 +65,7 @@ def test_three_held_out_scenes_are_told_correctly(model: str, register: Register
 @pytest.mark.gpu
 @pytest.mark.parametrize("model", list(TRAINED))
 @pytest.mark.parametrize("variant", ["baseline", "optimized"])
-def test_on_the_gpu_in_bfloat16_they_are_told_as_well(model: str, variant: str, scenes: tuple[Path, list[dict[str, Any]]]) -> None:
+def test_on_the_gpu_in_bfloat16_they_are_captioned_as_well(model: str, variant: str, scenes: tuple[Path, list[dict[str, Any]]]) -> None:
     folder, entries = scenes
     pipeline = build(parse(variant), workload(model, "verbose", device="cuda"))
     for entry in entries:
