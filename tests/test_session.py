@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -21,7 +21,7 @@ from evbench.session.config import SessionConfig
 from evbench.session.memory_fit import choose_order
 from evbench.session.same_work import require_same_workload
 from evbench.session.session import ENERGY_SECONDS, run_session
-from evbench.session.side_results import session_of, side_results
+from evbench.session.side_results import Untimed, session_of, side_results
 from evbench.session.warm_up import unsteady_reasons
 from evbench.verdict.judge import judge
 from tests.checkpoints import save_tiny_video_llava, tiny_video_llava
@@ -65,6 +65,34 @@ def test_first_calls_warm_ups_blocks_and_what_comes_after_are_run_in_this_order(
     assert {block.order for block in result.sessions[0].blocks} == {"ABBA", "BAAB"}
     turns = sorted(run.turn for measured in result.variants().values() for run in measured.runs)
     assert turns == list(range(len(machine.order)))
+
+
+def test_what_was_measured_is_handed_over_before_what_may_still_fail() -> None:
+    """Blocks before anything else runs."""
+    machine, stored = SimulatedMachine(1, QUIET), list[Untimed]()
+    config = configure(machine, MemoryJournal(header(plan(blocks=6))))
+
+    def checkpoint(untimed: Untimed) -> None:
+        stored.append(untimed)
+        assert len(session_of(config).blocks) == 6
+        assert all(measured.timed() for measured in side_results(config, untimed).values())
+
+    untimed = run_session(config, Path("nowhere"), None, checkpoint)
+    assert stored == [Untimed()], "and the outputs, if they are compared"
+    assert set(untimed.activations) == set(SIDES)
+
+
+def test_a_worker_that_dies_behind_the_blocks_costs_no_block() -> None:
+    machine, stored = SimulatedMachine(1, QUIET), list[Untimed]()
+    config = configure(machine, MemoryJournal(header(plan(blocks=6))))
+
+    def no_reference(fingerprint: str) -> NoReturn:
+        raise UserError("no room for the reference")
+
+    with pytest.raises(UserError, match="no room"):
+        run_session(config, Path("nowhere"), no_reference, stored.append)
+    assert stored == [Untimed()]
+    assert not machine.live
 
 
 def test_behind_each_letter_of_a_block_samples_are_run_in_a_row() -> None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 import typer
 
-from evbench.cli.script import keep, require_place, run
+from evbench.cli.script import require_writable, run, write_json
 from evbench.errors import UserError
 from evbench.machine import machine as this_machine
 from evbench.microbenchmarks.rendering import copy_rate
@@ -149,7 +149,7 @@ def main(
     """Time the decode step of generate=graph for small batches, on a GPU."""
     import torch
 
-    require_place(out)
+    require_writable(out)
     this_machine.choose_device("cuda")
     batches = sorted(set(batch or (1, 2, 4, 8)))
     with torch.inference_mode():
@@ -167,7 +167,7 @@ def main(
         times = f"{format_seconds(step.seconds)} a step, {step.tokens_per_second:.0f} tokens/s"
         bound = f"bandwidth bound {format_seconds(step.least_seconds)}, {step.least_seconds / step.seconds:.0%} of it"
         typer.echo(f"  batch {step.batch}: {times}; {bound}; {alone}")
-    keep(out, found)
+    write_json(out, found)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 import typer
 
-from evbench.cli.script import keep, require_place, run
+from evbench.cli.script import require_writable, run, write_json
 from evbench.machine import machine as this_machine
 from evbench.pipelines.load.decoders import RENDERERS
 from evbench.pipelines.load.event_images import EventImages, Images
@@ -285,7 +285,7 @@ def main(
     out: Annotated[Path | None, typer.Option(help="File for the result, as JSON.")] = None,
 ) -> None:
     """Time each way to render event images of a random stream, and check that all render the same: the model's input but for rounding."""
-    require_place(out)
+    require_writable(out)
     found = measure(random_stream(events, seed), this_machine.choose_device(device))
     also = f", and the model's input: at least {EQUAL:.1%} of it bit by bit, the rest within a level" if found.device == "cuda" else ""
     typer.echo(f"{found.events} events, {format_bytes(found.event_bytes)}, on {found.device}; all images are equal{also}")
@@ -294,7 +294,7 @@ def main(
     if found.least_seconds is not None and found.copied_bytes_per_second is not None:
         rate = f"{found.copied_bytes_per_second / 1e12:.2f} TB/s, the rate of a copy"
         typer.echo(f"  {'reading the events once':51} {format_seconds(found.least_seconds):>8}  at {rate}")
-    keep(out, found)
+    write_json(out, found)
 
 
 if __name__ == "__main__":

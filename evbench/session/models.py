@@ -36,7 +36,7 @@ class ModelsRequest:
     workloads: Mapping[Side, Workload]
     """At equal length. Their samples are the same scenes in the same order."""
     most_tokens: int
-    """Of an answer that ends by itself."""
+    """The most tokens of an answer that ends by itself."""
     plan: Plan
     """Of each session."""
     folder: Path

@@ -1,4 +1,4 @@
-"""What a comparison is asked to do, and sides that were measured before."""
+"""The request of a comparison, and sides that were measured before."""
 
 from __future__ import annotations
 

@@ -103,8 +103,8 @@ def _write(file: Path, arrays: Mapping[str, Any]) -> None:
     from safetensors.torch import save_file
 
     def plain(values: Any) -> torch.Tensor:
-        made = torch.as_tensor(values).detach().cpu()
+        tensor = torch.as_tensor(values).detach().cpu()
         # numpy, which the judge reads with, has no bfloat16; float32 holds the same values.
-        return (made.float() if made.dtype in (torch.bfloat16, torch.float16) else made).contiguous()
+        return (tensor.float() if tensor.dtype in (torch.bfloat16, torch.float16) else tensor).contiguous()
 
     save_file({name: plain(values) for name, values in arrays.items()}, file)

@@ -1,4 +1,4 @@
-"""How samples in a row come to the stages behind `load`: each in its turn, or ahead of it out of a thread of their own."""
+"""How the samples of a throughput run are loaded: each when it is needed, or ahead of that in a thread of their own (prefetch)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from evbench.results import Work
 from evbench.stages import BATCH, Pipeline
 
 CALLS_AHEAD = 2
-"""Calls of the decoder whose samples may be ready, or in the making, before they are asked for. It bounds the memory they take."""
+"""Calls of the decoder whose samples may be ready, or being decoded, before they are needed. It bounds the memory they take."""
 
 Sample = tuple[Any, Work]
 """What `load` returns."""
@@ -40,15 +40,15 @@ def in_batches(pipeline: Pipeline[Any, Any, Any], paths: Sequence[Path]) -> Iter
 
 @contextmanager
 def in_turn(calls: Iterable[Call]) -> Iterator[Iterator[Sample]]:
-    """Each call is made when its first sample is asked for."""
+    """Each call is made when its first sample is needed."""
     yield (sample for call in calls for sample in call())
 
 
 @contextmanager
 def ahead(calls: Iterable[Call]) -> Iterator[Iterator[Sample]]:
-    """Calls are made in a thread of their own, at most CALLS_AHEAD of them before their samples are asked for.
+    """Calls are made in a thread of their own, at most CALLS_AHEAD of them before their samples are needed.
 
-    What a call raises is raised where its first sample is asked for. The thread ends with the block, after the call that it is in;
+    What a call raises is raised where its first sample is needed. The thread ends with the block, after the call that it is in;
     those that it has not begun are not made.
     """
     pool = ThreadPoolExecutor(1, thread_name_prefix="evbench-feed")
@@ -59,19 +59,19 @@ def ahead(calls: Iterable[Call]) -> Iterator[Iterator[Sample]]:
 
 
 def _ahead(pool: ThreadPoolExecutor, calls: Iterator[Call]) -> Iterator[Sample]:
-    made: deque[Future[list[Sample]]] = deque()
+    futures: deque[Future[list[Sample]]] = deque()
 
-    def make_next() -> None:
+    def submit_next() -> None:
         if (call := next(calls, None)) is not None:
-            made.append(pool.submit(call))
+            futures.append(pool.submit(call))
 
     for _ in range(CALLS_AHEAD):
-        make_next()
-    while made:
-        samples = deque(made.popleft().result())
+        submit_next()
+    while futures:
+        samples = deque(futures.popleft().result())
         while samples:
             if len(samples) == 1:
-                make_next()  # with the last of a call its memory can be given to another
+                submit_next()  # with the last of a call its memory can be given to another
             yield samples.popleft()
 
 

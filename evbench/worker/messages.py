@@ -18,7 +18,7 @@ Reply = TypeVar("Reply")
 
 
 class Request(Generic[Reply]):
-    """What a worker can be asked for. The type in brackets is that of its reply."""
+    """A request to a worker. The type in brackets is that of its reply."""
 
 
 def reply_type(request: Request[Reply]) -> type[Reply]:
