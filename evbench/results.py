@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from evbench.encoding import from_json, to_json, write_whole
 from evbench.errors import UserError
@@ -209,7 +209,7 @@ class EventWindow:
     length: int | None
     """The first event this long behind the start is outside. None for all that follow."""
     longest: int | None
-    """The events of a window span less than this, or it is refused, as the released code of EventGPT does. None for no limit."""
+    """The events of a window span less than this, or it is refused, as the released code for raw events does. None for no limit."""
     size: PictureSize
     """own: each slice's picture is (largest y + 1, largest x + 1) of that slice, as the released code has it. sensor: as large as the
     camera's sensor."""
@@ -241,19 +241,14 @@ class Workload:
     """Of random weights. None where the weights are stored."""
     window: EventWindow | None = None
     """None where the samples are no raw events."""
+    kind: InputKind = field(kw_only=True)
+    """What the samples are."""
 
     def __post_init__(self) -> None:
         if not self.samples:
             raise ValueError("a workload has one sample at least")
-        if self.window is not None and self.model != "eventgpt":
-            raise ValueError(f"{self.model} is given no raw events, and has no window of them")
-
-    @property
-    def kind(self) -> InputKind:
-        """What its samples are."""
-        if self.model == "video-llava":
-            return "video"
-        return "event-images" if self.window is None else "events"
+        if (self.kind == "events") != (self.window is not None):
+            raise ValueError(f"raw events have a window, and nothing else has; the samples are {self.kind}, the window is {self.window}")
 
 
 @dataclass(frozen=True)
@@ -373,7 +368,7 @@ class Activation:
     """Whether a run really did one part as its variant chose."""
 
     part: str
-    """Of `evbench.variants.choices.CHOICES`, or `decoding`."""
+    """Of `evbench.pipelines.registry.PARTS`, or `decoding`."""
     choice: str
     active: bool
     evidence: str
@@ -633,9 +628,19 @@ def read(path: Path) -> Result:
     if found != FORMAT:
         raise UserError(f"{file} has format {found!r}, this evbench reads format {FORMAT}; measure again")
     try:
-        return from_json(Result, content, "result")
+        return from_json(Result, _with_kinds(content), "result")
     except ValueError as error:
         raise UserError(f"{file} is not a result of evbench: {error}") from error
+
+
+def _with_kinds(content: dict[str, Any]) -> dict[str, Any]:
+    """A result with the kind of input in each workload. Earlier ones do not name it; the window and the frame policy tell."""
+    for side in ("baseline", "optimized"):
+        workload = (content.get(side) or {}).get("workload")
+        if isinstance(workload, dict) and "kind" not in workload:
+            images = "event-images" if workload.get("frame_policy") == "all" else "video"
+            workload["kind"] = images if workload.get("window") is None else "events"
+    return content
 
 
 SWAPPED = "swapped/"

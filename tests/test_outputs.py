@@ -54,6 +54,14 @@ class Theatre:
         yield _Player(self, "baseline")
 
 
+AXES = {
+    "load": ("frame", "row", "column", "channel"),
+    "preprocess": ("frame", "channel", "row", "column"),
+    "vision": ("frame", "token", "feature"),
+    "generate": ("position", "token"),
+}
+
+
 @dataclass
 class _Player:
     theatre: Theatre
@@ -63,7 +71,7 @@ class _Player:
         self.theatre.asked.append(f"{self.side} {sample}{' given' if given else ''}{' swapped' if swap else ''}")
         ours = self.side == "baseline"
         save_file(arrays(1e-6 if ours else self.theatre.error), file)
-        return CapturedOutputs(file, Work(), (1,), Generation(TOKENS if ours else self.theatre.tokens, ""), 0.015)
+        return CapturedOutputs(file, Work(), (1,), Generation(TOKENS if ours else self.theatre.tokens, ""), 0.015, AXES)
 
     def capture_reference(self, sample: int, file: Path, given: CapturedOutputs) -> None:
         self.theatre.asked.append(f"reference {sample}")

@@ -10,7 +10,7 @@ from rich.console import Console
 from evbench.report import comparison, units
 from evbench.report.render import Report, printable, to_console, to_markdown
 from evbench.results import STAGES, Activation, Energy, Gpu, Memory, Sample, SideResult, StageRun, Work
-from evbench.variants.choices import VARIANTS, parse
+from evbench.variants.named import VARIANTS, parse
 from evbench.verdict.refusal import work_differences
 from tests.examples import (
     GREEDY,
@@ -95,13 +95,13 @@ def test_latency_and_throughput_are_told_apart() -> None:
     side = with_streams(make_side())
     hidden = tuple(dataclasses.replace(stream, seconds=0.4, load_wait_seconds=0.01) for stream in side.streams)
 
-    def feeding(side: SideResult, feed: str) -> SideResult:
+    def feeding(side: SideResult, prefetch: str) -> SideResult:
         return dataclasses.replace(
-            side, choices={"feed": feed}, activations=(Activation("feed", feed, True, "stream: load: 2 x load"), GREEDY)
+            side, choices={"prefetch": prefetch}, activations=(Activation("prefetch", prefetch, True, "stream: load: 2 x load"), GREEDY)
         )
 
-    other = feeding(dataclasses.replace(side, streams=hidden, variant="optimized"), "ahead")
-    result = make_result(other, feeding(side, "in-turn"), sessions=(make_session(throughput=2),))
+    other = feeding(dataclasses.replace(side, streams=hidden, variant="optimized"), "on")
+    result = make_result(other, feeding(side, "off"), sessions=(make_session(throughput=2),))
     told = comparison.describe(result)
     assert told.headline.startswith("SAME: ")
     assert told.second_headline == "Throughput, 2 samples in a row: FASTER: 2.000 times as fast, 95 % interval 2.000 - 2.000"
@@ -111,10 +111,10 @@ def test_latency_and_throughput_are_told_apart() -> None:
     assert cells(told, title, "loading it, in a row")[1:3] == ("100 ms", "100 ms")
     assert cells(told, title, "waiting for that")[1:3] == ("100 ms", "5.00 ms")
     assert cells(told, title, "samples in a row")[1:3] == ("2", "2")
-    assert cells(told, title, "feed")[1:3] == ("in-turn", "ahead")
+    assert cells(told, title, "prefetch")[1:3] == ("off", "on")
     assert cells(told, "Spread", "a sample in a row")[1:4] == ("400 - 400 ms", "n too small (20)", "0 of 20")
     assert "and 2 samples in a row" in told.facts["Order"]
-    assert told.facts["Difference"] == "feed in-turn -> ahead (of samples in a row only)"
+    assert told.facts["Difference"] == "prefetch off -> on (of samples in a row only)"
     assert note(told, "Throughput by").startswith("Throughput by Hodges-Lehmann, the interval the wider of Wilcoxon's over blocks")
     for text in (rendered(told), to_markdown(told, "", "")):
         assert text.index(told.headline) < text.index(told.second_headline) < text.index(title)
@@ -139,7 +139,7 @@ def test_choices_are_listed_with_the_input_that_they_are_for() -> None:
     assert told[("render", "triton")] == "raw events"
     assert told[("decode", "dali")] == "a video, event images"
     assert told[("pooling", "first")] == "event images, raw events"
-    assert told[("feed", "ahead-in-batches")] == "a video"
+    assert told[("prefetch", "batched")] == "a video"
     assert told[("vision", "graph")] == "all"
 
 

@@ -14,14 +14,14 @@ import pytest
 from evbench.errors import UserError
 from evbench.machine import machine as this_machine
 from evbench.pipelines.checkpoints.folder import parameter_count
-from evbench.pipelines.checkpoints.presets import PRESETS
+from evbench.pipelines.registry import MODELS
 from evbench.results import Energy, Outputs, Run, Sample, Side, Workload
 from evbench.session import memory_fit
 from evbench.session import session as sessions
 from evbench.session.memory_fit import choose_order
 from evbench.session.outputs import Answers
 from evbench.session.session import ENERGY_SECONDS, SessionConfig, SessionRunner, unsteady_reasons
-from evbench.variants.choices import parse
+from evbench.variants.named import parse
 from evbench.verdict.judge import judge
 from tests.checkpoints import save_tiny_video_llava, tiny_video_llava
 from tests.examples import make_run, make_side
@@ -352,7 +352,7 @@ def test_two_results_of_different_work_are_refused_with_both_values() -> None:
 
 def test_the_order_is_chosen_by_what_fits_into_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = save_tiny_video_llava(tmp_path / "weights")
-    weights = 4 * PRESETS["video-llava"]["tiny"]["parameters"]
+    weights = 4 * MODELS["video-llava"].presets["tiny"].parameters
     assert 4 * parameter_count(folder) == weights
     asked = tiny_video_llava(preset=None, weights=str(folder))
 
@@ -368,7 +368,7 @@ def test_the_order_is_chosen_by_what_fits_into_memory(tmp_path: Path, monkeypatc
     with pytest.raises(UserError, match="use --order reload"):
         choose_order("in-turn", [asked] * 2)
     other = dataclasses.replace(asked, model="eventgpt", preset="tiny", weights=None)
-    remembering(weights + 4 * PRESETS["eventgpt"]["tiny"]["parameters"] + 2 * memory_fit.ROOM_PER_WORKER)
+    remembering(weights + 4 * MODELS["eventgpt"].presets["tiny"].parameters + 2 * memory_fit.ROOM_PER_WORKER)
     assert choose_order("auto", [asked, other]) == "in turn", "each has its own weights"
     remembering(weights - 1)
     with pytest.raises(UserError, match="use a smaller --preset"):

@@ -18,7 +18,7 @@ from evbench.results import Result
 from evbench.session import compare, journal, models
 from evbench.session.models import Models, ModelsRequest, carry_out, read
 from evbench.session.session import ProgressListener
-from evbench.variants.choices import parse
+from evbench.variants.named import parse
 from tests.command import evbench, interruptible, refused, wait_for
 from tests.examples import PLAN
 from tests.test_climb import Told
@@ -208,10 +208,10 @@ def test_choices_without_effect_are_named() -> None:
     result = make_models()
     assert result.optimized is not None
     assert "no effect" not in str(describe({OWN: result}).facts)
-    changed = {"decode": "threaded", "feed": "ahead", "gone": "once"}
+    changed = {"decode": "threaded", "prefetch": "on", "gone": "once"}
     ours, theirs = (replace(side, choices=changed) for side in (result.baseline, result.optimized))
     facts = describe({OWN: replace(result, baseline=ours, optimized=theirs)}).facts
-    idle = "feed=ahead: no effect on samples one by themselves"
+    idle = "prefetch=on: no effect on samples one by themselves"
     assert facts["Baseline"].endswith(f"variant baseline ({idle})")
     assert facts["Beside it"].endswith(f"variant baseline (decode=threaded: no effect on raw events; {idle})")
 

@@ -13,14 +13,13 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+from evbench.choices import Variant
 from evbench.cli.console import ProgressLines, complain, show_progress
 from evbench.cli.options import Options
-from evbench.errors import UserError
-from evbench.machine import machine
+from evbench.errors import UserError, nearest
 from evbench.results import Plan, Result, Side, Workload
 from evbench.session import compare
-from evbench.variants import choices
-from evbench.variants.choices import Variant
+from evbench.variants.obstacles import require
 from evbench.worker.client import WorkerDied
 
 
@@ -59,7 +58,7 @@ app = typer.Typer(
 def _plan(fresh: dict[Side, Variant], asked: Workload, options: Options) -> Plan:
     """Raises UserError if a variant lacks something here, or the weights cannot fit."""
     for variant in fresh.values():
-        machine.require(variant, asked.kind, asked.device)
+        require(variant, asked.model, asked.kind, asked.device)
     _require_order(options)
     return options.plan([asked] * len(fresh))
 
@@ -67,7 +66,7 @@ def _plan(fresh: dict[Side, Variant], asked: Workload, options: Options) -> Plan
 def _require_order(options: Options) -> None:
     """Raises UserError if it is unknown."""
     if options.order not in ("auto", "in-turn", "reload"):
-        raise UserError(f"unknown --order {options.order!r}; {choices.nearest(options.order, ['auto', 'in-turn', 'reload'])}")
+        raise UserError(f"unknown --order {options.order!r}; {nearest(options.order, ['auto', 'in-turn', 'reload'])}")
 
 
 def _now() -> str:

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from evbench import results
+from evbench.choices import Variant
 from evbench.cli.app import _carry_out, _folder, _now, _plan, _refuse_idle, app
 from evbench.cli.console import screen, tell
 from evbench.cli.options import Options, with_options
@@ -19,8 +20,7 @@ from evbench.report import comparison
 from evbench.report.render import to_console
 from evbench.results import Result, Rules, Side, SideResult
 from evbench.session import compare, session
-from evbench.variants import choices
-from evbench.variants.choices import Variant
+from evbench.variants.named import VARIANTS, parse
 from evbench.verdict import demands
 from evbench.verdict.judge import judge
 
@@ -73,13 +73,13 @@ def run_command(
     options: Options,
 ) -> None:
     """Run one variant. The folder it leaves can be one side of a later compare."""
-    _session({"baseline": choices.parse(variant)}, compare.EarlierResults(), options)
+    _session({"baseline": parse(variant)}, compare.EarlierResults(), options)
 
 
 def _side(text: str, side: Side) -> Variant | tuple[Result, SideResult]:
     """A variant by name, or one side of an earlier result by path."""
-    if text.partition("+")[0] in choices.VARIANTS or not (Path(text).exists() or "/" in text or text.endswith(".json")):
-        return choices.parse(text)
+    if text.partition("+")[0] in VARIANTS or not (Path(text).exists() or "/" in text or text.endswith(".json")):
+        return parse(text)
     found = results.read(Path(text))
     return found, found.variants().get(side, found.baseline)
 

@@ -13,9 +13,11 @@ from evbench.cli.console import screen, tell
 from evbench.errors import UserError
 from evbench.inputs import decoders, workload
 from evbench.machine import cores, machine
+from evbench.pipelines.registry import MODELS, PARTS, VIDEO_FRAMES
 from evbench.report import comparison
 from evbench.report.render import printable, to_rich
-from evbench.variants import choices
+from evbench.variants.named import VARIANTS
+from evbench.variants.obstacles import in_words, obstacles
 
 
 @app.command("variants")
@@ -26,11 +28,11 @@ def variants_command(
     """List the variants, whether they run on this machine, and what each choice means."""
     workload.require_model(model)
     chosen = machine.choose_device(device)
-    obstacles = {}
-    for name, variant in choices.VARIANTS.items():
-        found = dict(pair for kind in choices.TAKES[model] for pair in machine.obstacles(variant, kind, chosen).items())
-        obstacles[name] = machine.tell(variant, {part: found[part] for part in choices.CHOICES if part in found})
-    for table in comparison.list_variants(obstacles):
+    lacking = {}
+    for name, variant in VARIANTS.items():
+        found = dict(pair for kind in MODELS[model].kinds for pair in obstacles(variant, model, kind, chosen).items())
+        lacking[name] = in_words(variant, {part: found[part] for part in PARTS if part in found})
+    for table in comparison.list_variants(lacking):
         screen.print(to_rich(table, numbers=False))
     screen.print("Change one choice of a variant with name+part=choice, such as baseline+attention=eager.")
 
@@ -41,7 +43,7 @@ def frames_command(
     frame_policy: Annotated[
         str, typer.Option(help="inclusive: evenly spaced, first and last frame included. stride: every n/count-th frame, never the last.")
     ] = "inclusive",
-    count: Annotated[int, typer.Option(min=1, max=10_000, help="How many frames are picked.")] = workload.VIDEO_FRAMES,
+    count: Annotated[int, typer.Option(min=1, max=10_000, help="How many frames are picked.")] = VIDEO_FRAMES,
     decoder: Annotated[
         list[str] | None, typer.Option(help="plain, threaded, or dali, any number of times. Default: all that run here.")
     ] = None,

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from evbench.choices import Variant
 from evbench.cli.app import _folder, _how_to_go_on, _now, _plan, _working, app
 from evbench.cli.console import screen, tell
 from evbench.cli.options import Options, with_options
@@ -17,8 +18,8 @@ from evbench.report import ladder as report_ladder
 from evbench.report.render import to_rich
 from evbench.results import Side
 from evbench.session import ladder as session_ladder
-from evbench.variants import choices
-from evbench.variants.choices import Variant
+from evbench.variants.named import parse
+from evbench.variants.obstacles import require
 from evbench.verdict import ladder
 
 
@@ -40,12 +41,12 @@ def ladder_command(
     for name, given in (("--target", options.target), ("--fail-if", fail_if)):
         if given:
             raise UserError(f"ladder takes no {name}, it has many comparisons; leave it out, or give it to evbench compare")
-    sides: dict[Side, Variant] = {"baseline": choices.parse(lower), "optimized": choices.parse(upper)}
+    sides: dict[Side, Variant] = {"baseline": parse(lower), "optimized": parse(upper)}
     asked = options.workload()
-    steps = ladder.plan(sides["baseline"], sides["optimized"], asked.kind, leave_one_out)
+    steps = ladder.plan(sides["baseline"], sides["optimized"], asked.model, asked.kind, leave_one_out)
     plan = _plan(sides, asked, options)
     for variant in (side for step in steps for side in (step.baseline, step.optimized)):
-        machine.require(variant, asked.kind, asked.device)
+        require(variant, asked.model, asked.kind, asked.device)
     floor = noise_floors.find(machine.read(asked.device), asked)
     folder = _folder(options, _now(), f"{asked.model}-ladder")
     order = session_ladder.LadderRequest(

@@ -10,18 +10,19 @@ from typing import Annotated, Any
 
 import typer
 
+from evbench.choices import Variant
 from evbench.cli.app import EVENT_OPTIONS, _folder, _how_to_go_on, _now, _refuse_idle, _refuse_replaced, _require_order, _working, app
 from evbench.cli.console import screen, tell
 from evbench.cli.options import FRAME_POLICY, Options, with_options
 from evbench.errors import UserError
 from evbench.inputs import workload
-from evbench.machine import machine
+from evbench.pipelines.registry import MODELS
 from evbench.report import models as report_models
 from evbench.report.render import to_console, to_rich
 from evbench.results import Side, Workload
 from evbench.session import models
-from evbench.variants import choices
-from evbench.variants.choices import Variant
+from evbench.variants.named import parse
+from evbench.variants.obstacles import require
 from evbench.verdict.models import SIDES
 
 
@@ -57,8 +58,8 @@ def compare_models_command(
     _refuse_replaced("--variant", variant, {"--baseline-variant": baseline_variant, "--optimized-variant": optimized_variant})
     _refuse_replaced("--preset", options.preset, {"--baseline-weights": baseline_weights, "--optimized-weights": optimized_weights})
     asked = {
-        "baseline": (baseline, baseline_weights, choices.parse(baseline_variant or variant or "baseline")),
-        "optimized": (optimized, optimized_weights, choices.parse(optimized_variant or variant or "baseline")),
+        "baseline": (baseline, baseline_weights, parse(baseline_variant or variant or "baseline")),
+        "optimized": (optimized, optimized_weights, parse(optimized_variant or variant or "baseline")),
     }
     workloads: dict[Side, Workload] = {}
     chosen: dict[Side, Variant] = {}
@@ -67,9 +68,9 @@ def compare_models_command(
         workload.require_model(model, f"--{side}")
         preset = None if weights is not None else options.preset
         of_events = {"raw_events": True, "event_limit": options.event_limit or "none", "frame_policy": FRAME_POLICY}
-        of_model: dict[str, Any] = of_events if "events" in choices.TAKES[model] else dict.fromkeys(EVENT_OPTIONS)
+        of_model: dict[str, Any] = of_events if "events" in MODELS[model].kinds else dict.fromkeys(EVENT_OPTIONS)
         workloads[side] = dataclasses.replace(options, model=model, weights=weights, preset=preset, **of_model).workload()
-        machine.require(chosen[side], workloads[side].kind, workloads[side].device)
+        require(chosen[side], model, workloads[side].kind, workloads[side].device)
     _require_order(options)
     plan = dataclasses.replace(options.plan(list(workloads.values())), trace_tokens=0)
     folder = _folder(options, _now(), "models")

@@ -15,9 +15,9 @@ import typer
 
 from evbench.errors import UserError
 from evbench.inputs import workload as workloads
+from evbench.pipelines.registry import MODELS
 from evbench.results import Plan, RunOrder, Workload
 from evbench.session import memory_fit
-from evbench.variants.choices import TAKES
 
 BLOCKS: dict[RunOrder, int] = {"in turn": 12, "reload": 6}
 WARMUP_SECONDS = 120.0
@@ -100,7 +100,7 @@ class Options:
         typer.Option(
             min=0,
             max=1000,
-            help="Also run so many samples in a row, with each turn in a block, loaded as the variant's feed has it. 0: none.",
+            help="Also run so many samples in a row, with each turn in a block, prefetched as the variant has it. 0: none.",
         ),
     ] = 0
     trace_tokens: Annotated[int, typer.Option(min=0, help="Tokens generated in the run that is traced. 0: no trace.")] = 16
@@ -117,9 +117,10 @@ class Options:
 
     def workload(self) -> Workload:
         """Raises UserError if the options contradict each other, have no effect, or the input cannot be used."""
-        if "video" not in TAKES.get(self.model, ("video",)) and self.frame_policy != FRAME_POLICY:
-            told = f"--frame-policy is of the frames of a video, and --model {self.model} takes none"
-            raise UserError(f"{told}: it would have no effect; leave it out")
+        model = MODELS.get(self.model)
+        if model is not None and "video" not in model.kinds and self.frame_policy != FRAME_POLICY:
+            reason = f"--frame-policy is of the frames of a video, and --model {self.model} takes none"
+            raise UserError(f"{reason}: it would have no effect; leave it out")
         return workloads.describe(
             model=self.model,
             preset=self.preset,

@@ -5,24 +5,25 @@ from __future__ import annotations
 import dataclasses
 import shlex
 import sys
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
+from evbench.choices import Variant
 from evbench.cli.app import _carry_out, _folder, _now, _plan, _working, app
 from evbench.cli.console import screen, tell
 from evbench.cli.options import Options, percent, with_options
 from evbench.encoding import write_whole
 from evbench.errors import UserError
-from evbench.inputs import sample
-from evbench.machine import machine, noise_floors
+from evbench.inputs.workload import shipped
+from evbench.machine import noise_floors
 from evbench.report import mutation as report_mutation
 from evbench.report import selftest as report_selftest
 from evbench.report.render import printable, to_rich
 from evbench.results import STAGES, Delay, Rules, Side
 from evbench.session import compare, journal, mutation
-from evbench.variants import choices
-from evbench.variants.choices import Variant
+from evbench.variants.named import parse
+from evbench.variants.obstacles import obstacles, require
 from evbench.verdict import mutation as verdict_mutation
 from evbench.verdict import selftest
 from evbench.verdict.judge import judge
@@ -53,9 +54,9 @@ def selftest_command(
     if options.target or options.precision:
         raise UserError("selftest takes no --target and no --precision; leave it out")
     if mutants:
-        _mutants(choices.parse(variant or "optimized"), options, plant)
+        _mutants(parse(variant or "optimized"), options, plant)
     delay = None if plant is None else _delay(plant)
-    asked, chosen = options.workload(), choices.parse(variant or "baseline")
+    asked, chosen = options.workload(), parse(variant or "baseline")
     sides: dict[Side, Variant] = {"baseline": chosen, "optimized": chosen}
     plan = _plan(sides, asked, options)
     if plan.blocks < FEWEST_BLOCKS:
@@ -113,13 +114,13 @@ def _mutants(variant: Variant, options: Options, plant: str | None) -> NoReturn:
         given = options.video or options.events or options.data
         if given:
             raise UserError("--mutants exchanges the answers of two samples, and one is given; give two, or none for those of evbench")
-        video, events = [sample.CLIP, sample.OTHER_CLIP], [sample.EVENTS, sample.OTHER_EVENTS]
-        pair = dataclasses.replace(options, video=video) if asked.model == "video-llava" else dataclasses.replace(options, events=events)
-        asked = pair.workload()
-    machine.require(variant, asked.kind, asked.device)
+        option, pair = shipped(asked.model)
+        both: dict[str, Any] = {option.removeprefix("--"): pair}
+        asked = dataclasses.replace(options, **both).workload()
+    require(variant, asked.model, asked.kind, asked.device)
     plan, now = options.plan([asked]), _now()
     folder = _folder(options, now, f"{asked.model}-mutants")
-    cases = mutation.cases(variant, asked.kind, lambda one: not machine.obstacles(one, asked.kind, asked.device))
+    cases = mutation.cases(variant, asked.model, asked.kind, lambda one: not obstacles(one, asked.model, asked.kind, asked.device))
     tried: list[verdict_mutation.MutantOutcome] = []
     working = _working(lambda: f"the {len(tried)} of {len(cases)} that were tried are in {folder / 'mutants.json'}")
     with working as progress, journal.writing(folder):

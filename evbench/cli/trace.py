@@ -13,14 +13,14 @@ from evbench.cli.app import MEASURING, _now, _refuse_idle, _working, app
 from evbench.cli.console import complain, screen, tell
 from evbench.cli.options import Options, with_options
 from evbench.errors import UserError
-from evbench.machine import machine
 from evbench.report import comparison, traces
 from evbench.report.render import printable, to_rich
 from evbench.session import compare
 from evbench.traces import breakdown, chrome, completeness, serve
 from evbench.traces.completeness import stamp
 from evbench.traces.timeline import Timeline
-from evbench.variants import choices
+from evbench.variants.named import parse
+from evbench.variants.obstacles import require
 from evbench.worker.messages import TraceSpec
 
 
@@ -40,8 +40,8 @@ def trace_command(
     _refuse_idle(options, [field.name for field in dataclasses.fields(Options) if field.name not in MEASURING], "trace times nothing")
     if options.trace_tokens == 0:
         raise UserError("--trace-tokens 0 is no trace; give 1 at least")
-    chosen, asked = choices.parse(variant), options.workload()
-    machine.require(chosen, asked.kind, asked.device)
+    chosen, asked = parse(variant), options.workload()
+    require(chosen, asked.model, asked.kind, asked.device)
     folder = options.out or Path("profiles", f"{_now().partition('.')[0].replace(':', '-')}-{asked.model}-trace")
     order = TraceSpec(folder / "trace.json.gz", chosen.name, min(options.trace_tokens, asked.new_tokens), asked.new_tokens, options.modules)
     if order.file.exists():

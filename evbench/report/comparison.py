@@ -7,7 +7,9 @@ import statistics
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from evbench.choices import STREAM, Choice
 from evbench.machine.machine import machine_differences
+from evbench.pipelines.registry import KINDS, PARTS, kinds_with, parts_with_effect
 from evbench.report import traces as trace_tables
 from evbench.report import units
 from evbench.report.render import Report, Table, printable
@@ -32,7 +34,7 @@ from evbench.results import (
     Workload,
 )
 from evbench.traces.completeness import stamp
-from evbench.variants.choices import CHOICES, EFFECT, KINDS, VARIANTS, Choice
+from evbench.variants.named import VARIANTS
 from evbench.verdict.blocks import counted_throughput_runs, stage_seconds
 from evbench.verdict.demands import DemandOutcome
 from evbench.verdict.equivalence import FED, GRADES, distance
@@ -111,7 +113,7 @@ def _facts(result: Result) -> dict[str, str]:
                 facts["Machines differ"] = "; ".join(f"{name}: {values}" for name, values in different.items())
             facts["Measured apart"] = f"the baseline from {measured.session}, the optimized side from {other.session}{where}: not in turn"
     else:
-        facts["Variant"] = ", ".join(f"{part} {choice}{_reach(part, workload.kind)}" for part, choice in measured.choices.items())
+        facts["Variant"] = ", ".join(f"{part} {choice}{_reach(part, workload)}" for part, choice in measured.choices.items())
     return facts
 
 
@@ -212,7 +214,7 @@ def _in_a_row(result: Result, judged: Judgement, line: Line) -> Table:
         ("loading it, in a row", *of_streams(lambda stream: stream.load_seconds / stream.samples), *empty),
         ("waiting for that", *of_streams(lambda stream: stream.load_wait_seconds / stream.samples), *empty),
         ("samples in a row", *(" ".join(sorted(found)) or NOT_MEASURED for found in lengths), *empty),
-        ("feed", *(measured.choices.get("feed", "unknown") for measured in variants.values()), *empty),
+        ("prefetch", *(measured.choices.get("prefetch", "unknown") for measured in variants.values()), *empty),
     ]
     columns = ("a sample", *variants, *(("times as fast", "95 % interval", "") if comparing else ()))
     return Table("Latency and throughput: median time of a sample by itself, and of one in a row", columns, tuple(rows))
@@ -570,18 +572,19 @@ def _energy(side: Side, energy: Energy | None) -> str:
 
 
 def _difference(baseline: SideResult, optimized: SideResult) -> str:
-    kind = baseline.workload.kind
     parts = list(baseline.choices | optimized.choices)
     pairs = [(part, baseline.choices.get(part, "unknown"), optimized.choices.get(part, "unknown")) for part in parts]
-    changed = [f"{part} {one} -> {other}{_reach(part, kind)}" for part, one, other in pairs if one != other]
+    changed = [f"{part} {one} -> {other}{_reach(part, baseline.workload)}" for part, one, other in pairs if one != other]
     return "; ".join(changed) or "none: the same variant twice"
 
 
-def _reach(part: str, kind: str) -> str:
+def _reach(part: str, workload: Workload) -> str:
     """What a choice has no effect on, in brackets."""
-    if kind not in EFFECT.get(part, (kind,)):  # a stored result may know another part
-        return f" (no effect on {KINDS[kind]})"
-    return " (of samples in a row only)" if part == "feed" else ""
+    if part not in PARTS:  # a stored result may know another part
+        return ""
+    if part not in parts_with_effect(workload.model, workload.kind):
+        return f" (no effect on {KINDS[workload.kind].title})"
+    return " (of samples in a row only)" if PARTS[part].stages == (STREAM,) else ""
 
 
 def _same_work(baseline: SideResult, optimized: SideResult) -> str:
@@ -625,11 +628,11 @@ def list_variants(obstacles: dict[str, str]) -> tuple[Table, ...]:
     lacking = tuple((name, reason) for name, reason in obstacles.items() if reason)
     choices = tuple(
         (part, name, _told_kinds(part, choice), ", ".join(choice.needs) or "-", choice.meaning)
-        for part, named in CHOICES.items()
-        for name, choice in named.items()
+        for part, found in PARTS.items()
+        for name, choice in found.choices.items()
     )
     tables = (
-        Table("Variants", ("variant", *CHOICES, "runs here"), rows),
+        Table("Variants", ("variant", *PARTS, "runs here"), rows),
         Table("What is missing here", ("variant", "reason"), lacking),
         Table("Choices", ("part", "choice", "for", "needs", "meaning"), choices),
     )
@@ -637,5 +640,5 @@ def list_variants(obstacles: dict[str, str]) -> tuple[Table, ...]:
 
 
 def _told_kinds(part: str, choice: Choice) -> str:
-    kinds = [told for kind, told in KINDS.items() if kind in EFFECT[part] and kind in choice.kinds]
+    kinds = [KINDS[kind].title for kind in kinds_with(part) if choice.takes(kind)]
     return "all" if len(kinds) == len(KINDS) else ", ".join(kinds)

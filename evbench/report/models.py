@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
+from evbench.choices import STREAM
+from evbench.pipelines.registry import KINDS as INPUT_KINDS
+from evbench.pipelines.registry import PARTS, parts_with_effect
 from evbench.report.published import PAGE, SOURCE
 from evbench.report.render import Report, Table, printable
 from evbench.report.statements import EVENTS, MODELS, STATEMENTS, VIDEO, Measured, examine
 from evbench.report.units import NOT_MEASURED, format_bytes, format_ratio, format_ratios, format_seconds, format_signed
 from evbench.results import STAGES, Result, Side, SideResult
-from evbench.variants import choices
+from evbench.variants.named import VARIANTS
 from evbench.verdict.blocks import MOST_DISTURBED
 from evbench.verdict.models import SIDES, TOKEN, TOTAL, Account, Line, Part, Score, Split, Unit, account, leaves_out_1
 from evbench.verdict.refusal import disturbed_too_often
@@ -102,13 +105,14 @@ def _at(lengths: Iterable[str]) -> str:
 
 def _idle(measured: SideResult) -> str:
     """In brackets, the choices that are not those of `baseline` and have no effect here."""
-    usual = choices.VARIANTS["baseline"].choices()
+    usual = VARIANTS["baseline"].choices()
     told = []
     for part, choice in measured.choices.items():
         if part in usual and choice != usual[part]:  # a stored result may know another part
-            if measured.workload.kind not in choices.EFFECT[part]:
-                told.append(f"{part}={choice}: no effect on {choices.KINDS[measured.workload.kind]}")
-            elif part == "feed":
+            workload = measured.workload
+            if part not in parts_with_effect(workload.model, workload.kind):
+                told.append(f"{part}={choice}: no effect on {INPUT_KINDS[workload.kind].title}")
+            elif PARTS[part].stages == (STREAM,):
                 told.append(f"{part}={choice}: no effect on samples one by themselves")
     return f" ({'; '.join(told)})" if told else ""
 

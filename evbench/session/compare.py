@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from evbench import __version__, results
+from evbench.choices import Variant
 from evbench.encoding import to_json, write_whole
 from evbench.errors import UserError
 from evbench.machine import conditions, gpu, machine
@@ -27,7 +28,7 @@ from evbench.session.session import ProgressListener, Runner, SessionConfig, Ses
 from evbench.traces import chrome
 from evbench.traces.merge import TraceSide, merge
 from evbench.traces.timeline import Timeline
-from evbench.variants.choices import REFERENCE, Variant
+from evbench.variants.named import REFERENCE
 from evbench.verdict.judge import judge
 from evbench.worker.client import Worker
 from evbench.worker.compile_counts import cache_in

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from evbench import __version__, results
+from evbench.choices import Variant
 from evbench.encoding import to_json, write_whole
 from evbench.errors import UserError
 from evbench.machine import machine
@@ -15,7 +16,6 @@ from evbench.results import Plan, Rules, Side, Workload
 from evbench.session import compare, journal
 from evbench.session.journal import JournalHeader
 from evbench.session.session import NamedListener, ProgressListener
-from evbench.variants.choices import Variant
 from evbench.verdict import ladder
 from evbench.verdict.judge import judge
 from evbench.verdict.ladder import Rung, RungOutcome, Step

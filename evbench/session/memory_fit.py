@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from evbench.errors import UserError
 from evbench.machine import machine
-from evbench.pipelines.checkpoints.presets import parameter_count
+from evbench.pipelines.weights import parameter_count
 from evbench.results import RunOrder, Workload
 
 BYTES_PER_VALUE = {"float64": 8, "float32": 4, "bfloat16": 2}

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from evbench import __version__, results
+from evbench.choices import Variant
 from evbench.encoding import to_json, write_whole
 from evbench.errors import UserError
 from evbench.machine import machine
@@ -20,7 +21,6 @@ from evbench.results import Plan, Result, Rules, Side, Workload
 from evbench.session import compare, journal
 from evbench.session.journal import JournalHeader
 from evbench.session.session import NamedListener, ProgressListener
-from evbench.variants.choices import Variant
 from evbench.verdict.models import Account
 
 FORMAT = 1

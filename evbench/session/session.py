@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol
 
+from evbench.choices import Variant
 from evbench.errors import UserError
 from evbench.machine.conditions import Watch
 from evbench.results import Activation, Block, Build, Energy, Kind, Outputs, Run, Session, Side, SideResult, ThroughputRun, Trace, Workload
@@ -18,7 +19,6 @@ from evbench.session.journal import Journal
 from evbench.session.outputs import Answers, OutputSource, WorkerPool
 from evbench.session.schedule import SLOT, pattern, slots
 from evbench.traces import chrome
-from evbench.variants.choices import Variant
 from evbench.verdict import blocks as verdict_blocks
 from evbench.verdict.statistics import smallest_effect, unsteady
 from evbench.worker import messages

@@ -1,4 +1,4 @@
-"""What one side makes of a sample at each stage, written down for the other side and for the judge. Runs in the workers, untimed."""
+"""What each stage of one side computes of a sample, kept for the other side and for the judge. Runs in the workers, untimed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from evbench.stages import Generation, Pipeline, Prompted, StageOutput, unmarked
 
 @dataclass(frozen=True)
 class CapturedOutputs:
-    """One sample, as one side saw it. The arrays are in the file, by stage; those of `generate` are logits."""
+    """The outputs of one side for one sample. The arrays are in the file, by stage; those of `generate` are logits."""
 
     file: Path
     """safetensors."""
@@ -21,7 +21,9 @@ class CapturedOutputs:
     prompt: tuple[int, ...]
     answer: Generation
     quantum: float
-    """What one level of an 8-bit picture is in pixel values, at most."""
+    """What one 8-bit level is in pixel values, at most."""
+    axes: Mapping[str, tuple[str, ...]]
+    """Stage -> names of its array's axes."""
 
 
 def capture_outputs(
@@ -32,10 +34,10 @@ def capture_outputs(
     given: CapturedOutputs | None,
     swap: bool,
 ) -> CapturedOutputs:
-    """Run a sample and keep what each stage made of it.
+    """Run a sample and keep the output of each stage.
 
     Args:
-        given: the baseline's observation, whose tokens the logits follow. None for the baseline itself, which follows its own.
+        given: the baseline's outputs, whose tokens the logits follow. None for the baseline itself, which follows its own.
         swap: whether each stage is also fed with what the baseline fed to it.
     """
     loaded, loading = pipeline.load(path)
@@ -58,13 +60,13 @@ def capture_outputs(
         }
     _write(file, arrays)
     work = loading.merged(preprocessing).merged(encoding).merged(generating)
-    return CapturedOutputs(file, work, inputs.prompt(), answer, pipeline.quantum)
+    return CapturedOutputs(file, work, inputs.prompt(), answer, pipeline.quantum, pipeline.axes)
 
 
 def capture_reference(
     pipeline: Pipeline[StageOutput, Prompted, StageOutput], path: Path, file: Path, given: CapturedOutputs, dtype: str
 ) -> None:
-    """What the reference makes of the baseline's input and tokens, kept in `dtype`.
+    """The reference's outputs for the baseline's input and tokens, kept in `dtype`.
 
     From the decoded frames on: decoding has no reference but the other decoder.
     """
@@ -84,12 +86,12 @@ def capture_reference(
     _write(file, {name: values.to(getattr(torch, dtype)) for name, values in arrays.items()})
 
 
-def _fed(outcome: Any, values: Any) -> Any:
-    """The outcome of a stage with the values of another variant: on its device, in its type, as array or tensor like its own."""
+def _fed(output: Any, values: Any) -> Any:
+    """The output of a stage with the values of another variant: on its device, in its type, as an array or tensor like before."""
     import torch
 
-    own = outcome.values()
-    return outcome.holding(values.to(own.device, own.dtype) if isinstance(own, torch.Tensor) else values.numpy())
+    before = output.values()
+    return output.holding(values.to(before.device, before.dtype) if isinstance(before, torch.Tensor) else values.numpy())
 
 
 def _read(file: Path) -> dict[str, Any]:
@@ -103,8 +105,8 @@ def _write(file: Path, arrays: Mapping[str, Any]) -> None:
     from safetensors.torch import save_file
 
     def plain(values: Any) -> torch.Tensor:
-        made = torch.as_tensor(values).detach().cpu()
+        tensor = torch.as_tensor(values).detach().cpu()
         # numpy, which the judge reads with, has no bfloat16; float32 holds the same values.
-        return (made.float() if made.dtype in (torch.bfloat16, torch.float16) else made).contiguous()
+        return (tensor.float() if tensor.dtype in (torch.bfloat16, torch.float16) else tensor).contiguous()
 
     save_file({name: plain(values) for name, values in arrays.items()}, file)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from evbench.choices import Variant
 from evbench.results import Activation, Delay, Energy, Trace, Workload
-from evbench.variants.choices import Variant
 from evbench.worker.capture_outputs import CapturedOutputs
 from evbench.worker.measure import RunPosition
 

@@ -15,10 +15,10 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from evbench.choices import Variant
 from evbench.errors import UserError
 from evbench.results import Build, Energy, Workload, cycled
 from evbench.traces.chrome import TooLarge
-from evbench.variants.choices import Variant
 from evbench.worker.messages import (
     KEPT,
     ActivationReply,
@@ -79,12 +79,12 @@ def _answer(connection: Connection, pipeline: Any, variant: Variant, workload: W
                 for path in paths:
                     drop_from_page_cache(path)
             row = [paths[sample] for sample in cycled(command.samples, len(paths))]
-            connection.send(measure_stream(pipeline, variant.feed, row, workload.new_tokens, command.turn, command.block, using))
+            connection.send(measure_stream(pipeline, variant["prefetch"], row, workload.new_tokens, command.turn, command.block, using))
         elif isinstance(command, ProfileRequest):
             connection.send(_trace(pipeline, paths[0], command.order, using))
         elif isinstance(command, ActivationRequest):
-            evidence = gather(pipeline, variant.feed, paths, workload.new_tokens, using)
-            connection.send(ActivationReply(prove(variant, workload.kind, workload.device, evidence)))
+            evidence = gather(pipeline, variant["prefetch"], paths, workload.new_tokens, using)
+            connection.send(ActivationReply(prove(variant, workload.model, workload.kind, workload.device, evidence)))
         elif isinstance(command, CaptureRequest):
             path = paths[command.sample]
             connection.send(capture_outputs(pipeline, path, workload.new_tokens, command.file, command.given, command.swap))

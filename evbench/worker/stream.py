@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from evbench.pipelines.load.choices import PREFETCH
+from evbench.pipelines.load.prefetch import Call, Prefetch, Sample
 from evbench.results import ThroughputRun, Work
 from evbench.stages import Generation, Pipeline, run_loaded
 from evbench.worker.compile_counts import since
-from evbench.worker.feed import FEEDS, Call, Sample
 from evbench.worker.measure import Instruments
 
 
@@ -24,8 +25,10 @@ class Streamed:
     load_wait_seconds: float
 
 
-def answer_all(pipeline: Pipeline[Any, Any, Any], feed: str, paths: Sequence[Path], new_tokens: int, clock: Callable[[], int]) -> Streamed:
-    """All samples, one after the other, as the feed delivers them.
+def answer_all(
+    pipeline: Pipeline[Any, Any, Any], prefetch: str, paths: Sequence[Path], new_tokens: int, clock: Callable[[], int]
+) -> Streamed:
+    """All samples, one after the other, as `prefetch` delivers them.
 
     Raises:
         UserError: a sample cannot be used. No thread is left behind.
@@ -33,7 +36,7 @@ def answer_all(pipeline: Pipeline[Any, Any, Any], feed: str, paths: Sequence[Pat
     loading: list[int] = []  # of each call, appended by whichever thread makes it
     waited = 0
     answers, work = [], []
-    chosen = FEEDS[feed]
+    chosen: Prefetch = PREFETCH.implementation(prefetch)
     with chosen.deliver(_timed(chosen.calls(pipeline, paths), clock, loading)) as samples:
         for _ in paths:
             start = clock()
@@ -60,7 +63,7 @@ def _timed(calls: Iterable[Call], clock: Callable[[], int], loading: list[int]) 
 
 def measure_stream(
     pipeline: Pipeline[Any, Any, Any],
-    feed: str,
+    prefetch: str,
     paths: Sequence[Path],
     new_tokens: int,
     turn: int,
@@ -71,7 +74,7 @@ def measure_stream(
     before = using.prepared()
     using.synchronize()
     start = using.clock()
-    streamed = answer_all(pipeline, feed, paths, new_tokens, using.clock)
+    streamed = answer_all(pipeline, prefetch, paths, new_tokens, using.clock)
     using.synchronize()
     seconds = (using.clock() - start) / 1e9
     return ThroughputRun(

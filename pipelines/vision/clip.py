@@ -12,8 +12,8 @@ from transformers.activations import ACT2FN
 
 from evbench.errors import UserError
 from evbench.kernels import tower as kernel
-from evbench.pipelines import attention
-from evbench.pipelines.attention import Attend
+from evbench.pipelines.compute import attention
+from evbench.pipelines.compute.attention import Attend
 
 ALIGNED = 8
 """Columns of a matrix that starts each row at 16 bytes, as tensor cores want it. A patch of 14x14 in three colours has 588."""
