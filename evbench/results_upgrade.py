@@ -80,6 +80,10 @@ def header(content: Any, current: int) -> Any:
         return content
     made = {**content, "format": current}
     _each(made, "plan", _plan)
+    if isinstance(made.get("workloads"), dict):
+        made["workloads"] = {side: _workload(found) for side, found in made["workloads"].items()}
+    if isinstance(made.get("workload"), dict):
+        made["workload"] = _workload(made["workload"])
     if isinstance(made.get("choices"), dict):
         made["choices"] = {side: _named_choices(found) for side, found in made["choices"].items()}
     return made
@@ -165,12 +169,19 @@ def _plan(content: Any) -> Any:
 def _side(content: Any) -> Any:
     made = _renamed(content, "side")
     _texts(made, "variant", _variant_name)
+    _each(made, "workload", _workload)
     _each(made, "choices", _choices)
     _each(made, "runs", _run)
     _each(made, "throughput_runs", lambda run: _renamed(run, "throughput run"))
     _each(made, "activations", _activation)
     _each(made, "trace", _trace)
     return made
+
+
+def _workload(content: Any) -> Any:
+    """The kind of its samples, which was not named: only event images are all given to the model, and only raw events have a window."""
+    images = "event-images" if content.get("frame_policy") == "all" else "video"
+    return {"kind": images if content.get("window") is None else "events", **content}
 
 
 def _run(content: Any) -> Any:

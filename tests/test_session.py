@@ -14,7 +14,7 @@ import pytest
 from evbench.errors import UserError
 from evbench.machine import machine as this_machine
 from evbench.pipelines.checkpoints.folder import parameter_count
-from evbench.pipelines.checkpoints.presets import PRESETS
+from evbench.pipelines.registry import MODELS
 from evbench.results import Energy, Run, Sample, Side, Workload
 from evbench.session import memory_fit
 from evbench.session.config import SessionConfig
@@ -361,7 +361,7 @@ def test_two_results_of_different_work_are_refused_with_both_values() -> None:
 
 def test_the_order_is_chosen_by_what_fits_into_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = save_tiny_video_llava(tmp_path / "weights")
-    weights = 4 * PRESETS["video-llava"]["tiny"]["parameters"]
+    weights = 4 * MODELS["video-llava"].presets["tiny"].parameters
     assert 4 * parameter_count(folder) == weights
     asked = tiny_video_llava(preset=None, weights=str(folder))
 
@@ -377,7 +377,7 @@ def test_the_order_is_chosen_by_what_fits_into_memory(tmp_path: Path, monkeypatc
     with pytest.raises(UserError, match="use --order reload"):
         choose_order("interleaved", [asked] * 2)
     other = dataclasses.replace(asked, model="eventgpt", preset="tiny", weights=None)
-    remembering(weights + 4 * PRESETS["eventgpt"]["tiny"]["parameters"] + 2 * memory_fit.ROOM_PER_WORKER)
+    remembering(weights + 4 * MODELS["eventgpt"].presets["tiny"].parameters + 2 * memory_fit.ROOM_PER_WORKER)
     assert choose_order("auto", [asked, other]) == "interleaved", "each has its own weights"
     remembering(weights - 1)
     with pytest.raises(UserError, match="use a smaller --preset"):

@@ -11,9 +11,9 @@ from typing import Annotated, TypedDict, cast
 
 from evbench.errors import UserError
 from evbench.inputs import workload as workloads
+from evbench.pipelines.registry import MODELS
 from evbench.results import Plan, RunOrder, Workload
 from evbench.session import memory_fit
-from evbench.variants.choices import TAKES
 
 BLOCKS: dict[RunOrder, int] = {"interleaved": 12, "reload": 6}
 WARMUP_SECONDS = 120.0
@@ -109,7 +109,8 @@ class Options:
 
     def workload(self) -> Workload:
         """Raises UserError if the options contradict each other, have no effect, or the input cannot be used."""
-        if "video" not in TAKES.get(self.model, ("video",)) and self.frame_policy != FRAME_POLICY:
+        model = MODELS.get(self.model)
+        if model is not None and "video" not in model.kinds and self.frame_policy != FRAME_POLICY:
             reason = f"--frame-policy is of the frames of a video, and --model {self.model} takes none"
             raise UserError(f"{reason}: it would have no effect; leave it out")
         return workloads.describe(

@@ -10,6 +10,7 @@ import typer
 from evbench.api.folder import now
 from evbench.api.measure import plan_for
 from evbench.api.options import Options, percent
+from evbench.choices import Variant
 from evbench.cli.console import print_line, screen
 from evbench.cli.interrupts import working
 from evbench.cli.options import SessionOptions, with_options
@@ -25,7 +26,6 @@ from evbench.results import STAGES, Delay, Result, Rules, Side
 from evbench.session import compare
 from evbench.session.request import ComparisonRequest, EarlierResults
 from evbench.variants import choices
-from evbench.variants.choices import Variant
 from evbench.verdict import selftest
 from evbench.verdict.statistics import FEWEST_BLOCKS
 
