@@ -110,6 +110,7 @@ EVENTGPT = Model(
 )
 
 MODELS: dict[str, Model] = {"video-llava": VIDEO_LLAVA, "eventgpt": EVENTGPT}
+DEFAULT_MODEL = next(iter(MODELS))
 
 
 def parts_with_effect(model: str, kind: str) -> dict[str, Part]:

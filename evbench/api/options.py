@@ -11,7 +11,7 @@ from typing import Annotated, TypedDict, cast
 
 from evbench.errors import UserError
 from evbench.inputs import workload as workloads
-from evbench.pipelines.registry import MODELS
+from evbench.pipelines.registry import DEFAULT_MODEL, MODELS
 from evbench.results import Plan, RunOrder, Workload
 from evbench.session import memory_fit
 
@@ -37,7 +37,7 @@ class Option:
 class Options:
     """The workload, and the plan by which it is measured."""
 
-    model: Annotated[str, Option("video-llava, or eventgpt.")] = "video-llava"
+    model: Annotated[str, Option(f"{' or '.join(MODELS)}.")] = DEFAULT_MODEL
     preset: Annotated[str | None, Option("small: trained on street scenes (default). tiny, 7b: random weights.")] = None
     weights: Annotated[Path | None, Option("A local Hugging Face checkpoint folder, instead of a preset.")] = None
     video: Annotated[

@@ -38,7 +38,7 @@ USED = (
 @with_options
 def compare_models_command(
     *,
-    baseline: Annotated[str, typer.Option(help="A model: video-llava or eventgpt.")],
+    baseline: Annotated[str, typer.Option(help=f"A model: {' or '.join(MODELS)}.")],
     optimized: Annotated[str, typer.Option(help="The other model.")],
     variant: Annotated[str | None, typer.Option(help="The variant of both models. Default: baseline.")] = None,
     baseline_variant: Annotated[str | None, typer.Option(help="The variant of the first model.")] = None,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import typer
 
@@ -16,7 +16,7 @@ from evbench.cli.options import SessionOptions
 from evbench.cli.output_folder import command_line, output_folder
 from evbench.encoding import write_whole
 from evbench.errors import UserError
-from evbench.inputs import sample
+from evbench.inputs.workload import shipped
 from evbench.report import mutation as report_mutation
 from evbench.report.render import to_rich
 from evbench.results import Workload
@@ -62,6 +62,6 @@ def _two_samples(options: Options) -> Workload:
         return workload
     if options.video or options.events or options.data:
         raise UserError("--mutants exchanges the answers of two samples, and one is given; give two, or none for those of evbench")
-    video, events = [sample.CLIP, sample.OTHER_CLIP], [sample.EVENTS, sample.OTHER_EVENTS]
-    pair = dataclasses.replace(options, video=video) if workload.model == "video-llava" else dataclasses.replace(options, events=events)
-    return pair.workload()
+    option, two = shipped(workload.model)
+    samples: dict[str, Any] = {option.removeprefix("--"): two}
+    return dataclasses.replace(options, **samples).workload()

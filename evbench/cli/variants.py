@@ -9,7 +9,7 @@ import typer
 from evbench.cli.console import screen
 from evbench.inputs import workload
 from evbench.machine import machine
-from evbench.pipelines.registry import MODELS, PARTS
+from evbench.pipelines.registry import DEFAULT_MODEL, MODELS, PARTS
 from evbench.report.render import to_rich
 from evbench.report.variants import list_variants
 from evbench.variants.named import VARIANTS
@@ -17,7 +17,7 @@ from evbench.variants.obstacles import in_words, obstacles
 
 
 def variants_command(
-    model: Annotated[str, typer.Option(help="video-llava, or eventgpt.")] = "video-llava",
+    model: Annotated[str, typer.Option(help=f"{' or '.join(MODELS)}.")] = DEFAULT_MODEL,
     device: Annotated[str, typer.Option(help="cuda, cpu, or auto: the GPU if there is one.")] = "auto",
 ) -> None:
     """List the variants, whether they run on this machine, and what each choice means."""
