@@ -52,7 +52,7 @@ def exact(seed: int = 0) -> Arrays:
 
 
 def rounded(arrays: Arrays, seed: int, error: float = 1e-3) -> Arrays:
-    """The same with the errors of a working type."""
+    """Arrays with the errors of a working type."""
     random = np.random.default_rng(seed)
     noisy = {name: values + error * random.normal(size=values.shape) for name, values in arrays.items() if name != "load"}
     return {"load": arrays["load"], **noisy}
@@ -220,7 +220,7 @@ def test_event_images_may_not_differ_in_a_single_pixel() -> None:
 def test_the_worst_of_five_event_images_is_named_by_the_axes_of_their_outputs() -> None:
     """Shapes of EventGPT, but for smaller images: 582 pooled tokens are no frames, and images are no tokens."""
     random = np.random.default_rng(0)
-    truth = {
+    truth: Arrays = {
         "load": random.integers(0, 256, size=(5, 24, 32, 3)).astype(np.uint8),
         "preprocess": random.normal(size=(5, 3, 14, 14)),
         "vision": random.normal(size=(582, 16)),
@@ -231,7 +231,7 @@ def test_the_worst_of_five_event_images_is_named_by_the_axes_of_their_outputs() 
     optimized["load"][4, 20, 31, 1] ^= 1
     optimized["stage-isolated/preprocess"][3, 2, 10, 5] += 0.5
     optimized["stage-isolated/vision"][287, 9] += 0.5
-    known = {"axes": EventGPT.axes, "work": UNTIMED}
+    known: Any = {"axes": EventGPT.axes, "work": UNTIMED}
     once, again = (seen(rounded(truth, 1), **known) for _ in range(2))
     found = graded(SampleOutputs(once, again, seen(optimized, **known), with_swapped(truth), (), ()))
     assert found[("load", "end-to-end", "differing pixels")].location == "event image 4, row 20, column 31"
