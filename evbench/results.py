@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -210,7 +210,7 @@ class EventWindow:
     length: int | None
     """The first event this long behind the start is outside. None for all that follow."""
     longest: int | None
-    """The events of a window span less than this, or it is refused, as the released code of EventGPT does. None for no limit."""
+    """The events of a window span less than this, or it is refused, as the released code for raw events does. None for no limit."""
     size: PictureSize
     """own: each slice's event image is (largest y + 1, largest x + 1) of that slice, as the released code has it. sensor: as large as the
     camera's sensor."""
@@ -242,19 +242,14 @@ class Workload:
     """Of random weights. None where the weights are stored."""
     window: EventWindow | None = None
     """None where the samples are no raw events."""
+    kind: InputKind = field(kw_only=True)
+    """What the samples are."""
 
     def __post_init__(self) -> None:
         if not self.samples:
             raise ValueError("a workload has at least one sample")
-        if self.window is not None and self.model != "eventgpt":
-            raise ValueError(f"{self.model} is given no raw events, and has no window of them")
-
-    @property
-    def kind(self) -> InputKind:
-        """What its samples are."""
-        if self.model == "video-llava":
-            return "video"
-        return "event-images" if self.window is None else "events"
+        if (self.kind == "events") != (self.window is not None):
+            raise ValueError(f"raw events have a window, and nothing else has; the samples are {self.kind}, the window is {self.window}")
 
 
 @dataclass(frozen=True)
@@ -374,7 +369,7 @@ class Activation:
     """Evidence of whether a choice of the variant was active in a run."""
 
     part: str
-    """Of `evbench.variants.choices.CHOICES`, or `decoding`."""
+    """Of `evbench.pipelines.registry.PARTS`, or `decoding`."""
     choice: str
     active: bool
     evidence: str

@@ -80,6 +80,10 @@ def header(content: Any, current: int) -> Any:
         return content
     upgraded = {**content, "format": current}
     _each(upgraded, "plan", _plan)
+    if isinstance(upgraded.get("workloads"), dict):
+        upgraded["workloads"] = {side: _workload(found) for side, found in upgraded["workloads"].items()}
+    if isinstance(upgraded.get("workload"), dict):
+        upgraded["workload"] = _workload(upgraded["workload"])
     if isinstance(upgraded.get("choices"), dict):
         upgraded["choices"] = {side: _named_choices(found) for side, found in upgraded["choices"].items()}
     return upgraded
@@ -165,12 +169,19 @@ def _plan(content: Any) -> Any:
 def _side(content: Any) -> Any:
     upgraded = _renamed(content, "side")
     _texts(upgraded, "variant", _variant_name)
+    _each(upgraded, "workload", _workload)
     _each(upgraded, "choices", _choices)
     _each(upgraded, "runs", _run)
     _each(upgraded, "throughput_runs", lambda run: _renamed(run, "throughput run"))
     _each(upgraded, "activations", _activation)
     _each(upgraded, "trace", _trace)
     return upgraded
+
+
+def _workload(content: Any) -> Any:
+    """The kind of its samples, which was not named: only event images are all given to the model, and only raw events have a window."""
+    images = "event-images" if content.get("frame_policy") == "all" else "video"
+    return {"kind": images if content.get("window") is None else "events", **content}
 
 
 def _run(content: Any) -> Any:

@@ -109,7 +109,8 @@ def without_stage_sync(run: Run, seconds: float | None = None) -> Run:
 
 def make_side(*runs: Run, variant: str = "baseline", **workload: Any) -> SideResult:
     """If no runs are given: ten blocks, each with one run without and one with stage synchronization."""
-    asked = Workload("video-llava", "tiny", None, (Sample("a.mp4", "00", 4, 6),), 8, "inclusive", "What?", 2, False, "cpu", "float32", 0)
+    samples = (Sample("a.mp4", "00", 4, 6),)
+    asked = Workload("video-llava", "tiny", None, samples, 8, "inclusive", "What?", 2, False, "cpu", "float32", 0, kind="video")
     if not runs:
         run = make_run()
         runs = tuple(dataclasses.replace(one, block=block) for block in range(10) for one in (run, without_stage_sync(run)))

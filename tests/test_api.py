@@ -20,7 +20,7 @@ from evbench.errors import UserError
 from evbench.results import Result, write
 from evbench.session import compare
 from evbench.session.request import ComparisonRequest
-from evbench.variants.choices import parse
+from evbench.variants.named import parse
 from evbench.verdict import judge as judging
 from evbench.verdict.judge import judge
 from evbench.verdict.judgement import Judgement

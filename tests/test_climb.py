@@ -21,7 +21,7 @@ from evbench.session import compare, journal, ladder
 from evbench.session.config import SessionConfig
 from evbench.session.progress import ProgressListener
 from evbench.session.request import ComparisonRequest
-from evbench.variants.choices import effective, parse
+from evbench.variants.named import effective, parse
 from evbench.verdict import ladder as verdict_ladder
 from evbench.verdict.judge import judge
 from evbench.verdict.judgement import Verdict
@@ -87,7 +87,7 @@ def asked_for(folder: Path, resume: bool = False, upper: str = "fast-pixels", le
     return ladder.LadderRequest(
         lower=lower,
         upper=top,
-        steps=verdict_ladder.plan(lower, top, "video", leave_one_out),
+        steps=verdict_ladder.plan(lower, top, "video-llava", "video", leave_one_out),
         workload=simulated_workload(),
         plan=replace(PLAN, trace_tokens=0),
         noise_floors={},
@@ -364,7 +364,9 @@ def test_a_ladder_on_this_machine_that_is_interrupted_and_loses_a_worker(tmp_pat
         result = results.read(out / rung.step.folder)
         assert result.optimized is not None
         for measured, asked_for in ((result.baseline, rung.step.baseline), (result.optimized, rung.step.optimized)):
-            wanted = effective(asked_for, measured.workload.kind)  # of what has no effect, another rung may have had another choice
+            wanted = effective(
+                asked_for, measured.workload.model, measured.workload.kind
+            )  # of what has no effect, another rung may have had another choice
             assert {part: measured.choices[part] for part in wanted} == wanted
         assert all(activation.active for measured in result.variants().values() for activation in measured.activations)
         assert (out / rung.step.folder / "report.md").exists()

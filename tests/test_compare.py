@@ -1,13 +1,17 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from evbench.errors import UserError
-from evbench.results import Result, Side, SideResult
-from evbench.session.request import earlier_results
-from tests.examples import MACHINE, make_result, make_session, make_side
+from evbench.results import Result, Side, SideResult, read
+from evbench.session import compare
+from evbench.session.progress import SilentListener
+from evbench.session.request import ComparisonRequest, EarlierResults, earlier_results
+from tests.examples import MACHINE, PLAN, STARTED, make_result, make_session, make_side
 
 LATER = "2026-02-02T00:00:00Z"
 
@@ -47,3 +51,16 @@ def test_sides_of_other_weights_are_refused() -> None:
 def test_traces_stay_where_they_are() -> None:
     found = earlier_results(sides(make_result(), later()), ())
     assert all(side.trace is None for side in found.sides.values())
+
+
+def test_what_fails_behind_a_checkpoint_leaves_the_result_and_no_verdict(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def measure(request: ComparisonRequest, listener: object, checkpoint: Callable[[Result], None]) -> Result:
+        checkpoint(make_result())
+        raise UserError("the disk is full")
+
+    monkeypatch.setattr(compare, "measure", measure)
+    request = ComparisonRequest({}, EarlierResults(), {}, PLAN, make_result().rules, tmp_path, STARTED, "evbench", resume=False, wait=True)
+    with pytest.raises(UserError, match="the disk is full"):
+        compare.carry_out(request, SilentListener())
+    assert [path.name for path in tmp_path.iterdir()] == ["result.json"]
+    assert read(tmp_path) == make_result()

@@ -13,7 +13,9 @@ from evbench.results import Gpu, Machine, Sample, Workload
 
 MACHINE = Machine("Linux", "Fast CPU", 8, 2**34, None, "3.11", {"torch": "2.14"}, "abc")
 WITH_GPU = dataclasses.replace(MACHINE, gpu=Gpu("Fast GPU", "580.1", 2**36, 700.0, 700.0, 1980, None))
-TINY = Workload("video-llava", "tiny", None, (Sample("a.mp4", "00", 4, 6),), 8, "inclusive", "What?", 2, False, "cpu", "float32", 0)
+TINY = Workload(
+    "video-llava", "tiny", None, (Sample("a.mp4", "00", 4, 6),), 8, "inclusive", "What?", 2, False, "cpu", "float32", 0, kind="video"
+)
 ON_GPU = dataclasses.replace(TINY, preset=None, weights="/weights", device="cuda", seed=None)
 
 

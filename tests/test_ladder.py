@@ -7,22 +7,26 @@ from itertools import pairwise
 
 import pytest
 
+from evbench.choices import Conflict, Variant
 from evbench.errors import UserError
+from evbench.pipelines.registry import KINDS, MODELS
 from evbench.report import ladder as report_ladder
 from evbench.report.ladder import sentences, tables, to_markdown, verdict_sentence, whole_sentence
-from evbench.variants import choices
-from evbench.variants.choices import KINDS, Conflict, Variant, conflict, effective, parse
+from evbench.variants.named import conflict, effective, parse
 from evbench.verdict import ladder
 from evbench.verdict.judge import judge
 from evbench.verdict.judgement import Verdict
 from evbench.verdict.ladder import RungOutcome, RungTiming, Step, account, exit_code, least_blocks, plan, too_few
 from evbench.verdict.statistics import Interval
+from tests.conflicts import Conflicts, only
 from tests.examples import PRESERVED, make_check, make_result, make_run, make_side, scaled, without_stage_sync
 from tests.simulation import PLAN, simulated_workload
 
+MODEL_OF = {kind: model for model, known in MODELS.items() for kind in known.kinds}
+
 
 def made(lower: str = "baseline", upper: str = "optimized", leave_one_out: bool = True, kind: str = "video") -> tuple[Step, ...]:
-    return plan(parse(lower), parse(upper), kind, leave_one_out)
+    return plan(parse(lower), parse(upper), MODEL_OF[kind], kind, leave_one_out)
 
 
 def of(kind: str, steps: tuple[Step, ...]) -> list[Step]:
@@ -31,7 +35,7 @@ def of(kind: str, steps: tuple[Step, ...]) -> list[Step]:
 
 def different(one: Variant, other: Variant) -> list[str]:
     """In parts that have an effect on a video."""
-    return [part for part, choice in effective(one, "video").items() if other.choices()[part] != choice]
+    return [part for part, choice in effective(one, "video-llava", "video").items() if other.choices()[part] != choice]
 
 
 # What is compared.
@@ -48,7 +52,7 @@ def test_a_ladder_goes_up_one_choice_at_a_time_in_the_order_of_the_parts() -> No
     for below, above in pairwise(up):
         assert above.baseline == below.optimized
     assert up[0].baseline == parse("baseline+attention=eager")
-    assert up[-1].optimized == parse("optimized+feed=in-turn")
+    assert up[-1].optimized == parse("optimized+prefetch=off")
     assert up[1].optimized == parse("baseline+attention=eager+decode=threaded+preprocess=direct"), "its name can be given to compare"
 
 
@@ -58,7 +62,7 @@ def test_the_whole_is_the_lowest_against_the_top() -> None:
         "whole",
         "whole",
         parse("baseline"),
-        parse("optimized+feed=in-turn"),
+        parse("optimized+prefetch=off"),
     )
     assert whole.stages() == ("load", "preprocess", "vision", "generate")
 
@@ -67,11 +71,11 @@ def test_leaving_one_out_takes_one_choice_back_from_the_top() -> None:
     without = of("without", made())
     assert [step.parts for step in without] == [("decode",), ("preprocess",), ("vision",), ("generate",)]
     for step in without:
-        assert step.optimized == parse("optimized+feed=in-turn")
-        assert step.baseline.choices() == parse("optimized+feed=in-turn").choices() | {
+        assert step.optimized == parse("optimized+prefetch=off")
+        assert step.baseline.choices() == parse("optimized+prefetch=off").choices() | {
             step.parts[0]: parse("baseline").choices()[step.parts[0]]
         }
-    assert without[0].baseline == parse("optimized+feed=in-turn+decode=plain")
+    assert without[0].baseline == parse("optimized+prefetch=off+decode=plain")
     assert not of("without", made(leave_one_out=False))
 
 
@@ -91,7 +95,7 @@ def test_attention_is_looked_at_in_both_stages_that_have_it() -> None:
     assert [step.stages() for step in of("rung", made("baseline+attention=eager", "fast-decode"))] == [("load",), ("vision", "generate")]
 
 
-@pytest.mark.parametrize("upper", ["baseline", "baseline+decode=plain", "baseline+feed=ahead"])
+@pytest.mark.parametrize("upper", ["baseline", "baseline+decode=plain", "baseline+prefetch=on"])
 def test_two_variants_with_the_same_choices_are_refused(upper: str) -> None:
     with pytest.raises(UserError, match="have the same choices: there is no rung between them"):
         made("baseline", upper)
@@ -110,11 +114,11 @@ def test_what_has_no_effect_on_the_input_is_no_rung() -> None:
         made("baseline", "baseline+decode=threaded", kind="events")
 
 
-NEEDS_STATIC = Conflict("vision", ("compile",), "generate", ("dynamic",), "it is so in this test")
+NEEDS_STATIC: Conflicts = {("vision", "compile"): Conflict("generate", ("dynamic",), "it is so in this test")}
 
 
 def test_a_choice_waits_for_the_one_that_it_cannot_be_without(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(choices, "CONFLICTS", (NEEDS_STATIC,))
+    only(monkeypatch, NEEDS_STATIC)
     steps = made()
     up = of("rung", steps)
     assert [step.parts for step in up] == [("decode",), ("preprocess",), ("generate",), ("vision",)]
@@ -125,7 +129,7 @@ def test_a_choice_waits_for_the_one_that_it_cannot_be_without(monkeypatch: pytes
 
 
 def test_what_cannot_be_without_a_choice_is_taken_back_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(choices, "CONFLICTS", (NEEDS_STATIC,))
+    only(monkeypatch, NEEDS_STATIC)
     without = {step.name: step for step in of("without", made())}
     both = without["without-generate-static-compile"]
     assert both.parts == ("generate", "vision")
@@ -138,11 +142,11 @@ def test_what_cannot_be_without_a_choice_is_taken_back_with_it(monkeypatch: pyte
 
 
 def test_choices_that_only_go_together_are_one_rung(monkeypatch: pytest.MonkeyPatch) -> None:
-    apart = (
-        Conflict("decode", ("threaded",), "vision", ("eager",), "of a reason"),
-        Conflict("vision", ("compile",), "decode", ("plain",), "of another"),
-    )
-    monkeypatch.setattr(choices, "CONFLICTS", apart)
+    apart = {
+        ("decode", "threaded"): Conflict("vision", ("eager",), "of a reason"),
+        ("vision", "compile"): Conflict("decode", ("plain",), "of another"),
+    }
+    only(monkeypatch, apart)
     steps = made("baseline", "fast-vision")
     up = of("rung", steps)
     assert [step.parts for step in up] == [("preprocess",), ("decode", "vision")]
@@ -275,7 +279,7 @@ def test_the_line_of_the_whole() -> None:
 
 
 def test_the_file_tells_everything_and_what_to_know_before(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(choices, "CONFLICTS", (Conflict("decode", ("threaded",), "preprocess", ("processor",), "it is so"),))
+    only(monkeypatch, {("decode", "threaded"): Conflict("preprocess", ("processor",), "it is so")})
     steps = made("baseline", "fast-pixels")
     found = {step.folder: dataclasses.replace(FASTER, flags=("NOT_STEADY",)) for step in steps if step.folder != "whole"}
     told = to_markdown(account(steps, found), simulated_workload(), PLAN, "2026-01-01", "evbench ladder\x1b").splitlines()

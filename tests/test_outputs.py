@@ -54,6 +54,21 @@ class SimulatedWorkers:
         yield _Worker(self, "baseline")
 
 
+AXES = {
+    "load": ("frame", "row", "column", "channel"),
+    "preprocess": ("frame", "channel", "row", "column"),
+    "vision": ("frame", "token", "feature"),
+    "generate": ("position", "token"),
+}
+
+AXES = {
+    "load": ("frame", "row", "column", "channel"),
+    "preprocess": ("frame", "channel", "row", "column"),
+    "vision": ("frame", "token", "feature"),
+    "generate": ("position", "token"),
+}
+
+
 @dataclass
 class _Worker:
     workers: SimulatedWorkers
@@ -63,7 +78,7 @@ class _Worker:
         self.workers.requests.append(f"{self.side} {sample}{' given' if baseline else ''}{' isolated' if isolated else ''}")
         ours = self.side == "baseline"
         save_file(arrays(1e-6 if ours else self.workers.error), file)
-        return CapturedOutputs(file, Work(), (1,), Generation(TOKENS if ours else self.workers.tokens, ""), 0.015)
+        return CapturedOutputs(file, Work(), (1,), Generation(TOKENS if ours else self.workers.tokens, ""), 0.015, AXES)
 
     def capture_reference(self, sample: int, file: Path, baseline: CapturedOutputs) -> None:
         self.workers.requests.append(f"reference {sample}")

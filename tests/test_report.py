@@ -12,7 +12,7 @@ from evbench.report.metrics import SECTIONS, format_value
 from evbench.report.render import Report, printable, to_console, to_markdown
 from evbench.report.variants import list_variants
 from evbench.results import STAGES, Activation, Energy, Gpu, Memory, Sample, SideResult, StageRun, Work
-from evbench.variants.choices import VARIANTS, parse
+from evbench.variants.named import VARIANTS, parse
 from evbench.verdict.metrics import METRICS, Unit
 from evbench.verdict.refusal import work_differences
 from evbench.verdict.statistics import Distribution

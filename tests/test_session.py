@@ -7,21 +7,21 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
 from evbench.errors import UserError
 from evbench.machine import machine as this_machine
 from evbench.pipelines.checkpoints.folder import parameter_count
-from evbench.pipelines.checkpoints.presets import PRESETS
+from evbench.pipelines.registry import MODELS
 from evbench.results import Energy, Run, Sample, Side, Workload
 from evbench.session import memory_fit
 from evbench.session.config import SessionConfig
 from evbench.session.memory_fit import choose_order
 from evbench.session.same_work import require_same_workload
 from evbench.session.session import ENERGY_SECONDS, run_session
-from evbench.session.side_results import session_of, side_results
+from evbench.session.side_results import Untimed, session_of, side_results
 from evbench.session.warm_up import unsteady_reasons
 from evbench.verdict.judge import judge
 from tests.checkpoints import save_tiny_video_llava, tiny_video_llava
@@ -65,6 +65,34 @@ def test_first_calls_warm_ups_blocks_and_what_comes_after_are_run_in_this_order(
     assert {block.order for block in result.sessions[0].blocks} == {"ABBA", "BAAB"}
     turns = sorted(run.turn for measured in result.variants().values() for run in measured.runs)
     assert turns == list(range(len(machine.order)))
+
+
+def test_what_was_measured_is_handed_over_before_what_may_still_fail() -> None:
+    """Blocks before anything else runs."""
+    machine, stored = SimulatedMachine(1, QUIET), list[Untimed]()
+    config = configure(machine, MemoryJournal(header(plan(blocks=6))))
+
+    def checkpoint(untimed: Untimed) -> None:
+        stored.append(untimed)
+        assert len(session_of(config).blocks) == 6
+        assert all(measured.timed() for measured in side_results(config, untimed).values())
+
+    untimed = run_session(config, Path("nowhere"), None, checkpoint)
+    assert stored == [Untimed()], "and the outputs, if they are compared"
+    assert set(untimed.activations) == set(SIDES)
+
+
+def test_a_worker_that_dies_behind_the_blocks_costs_no_block() -> None:
+    machine, stored = SimulatedMachine(1, QUIET), list[Untimed]()
+    config = configure(machine, MemoryJournal(header(plan(blocks=6))))
+
+    def no_reference(fingerprint: str) -> NoReturn:
+        raise UserError("no room for the reference")
+
+    with pytest.raises(UserError, match="no room"):
+        run_session(config, Path("nowhere"), no_reference, stored.append)
+    assert stored == [Untimed()]
+    assert not machine.live
 
 
 def test_behind_each_letter_of_a_block_samples_are_run_in_a_row() -> None:
@@ -335,7 +363,7 @@ def test_two_results_of_different_work_are_refused_with_both_values() -> None:
 
 def test_the_order_is_chosen_by_what_fits_into_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = save_tiny_video_llava(tmp_path / "weights")
-    weights = 4 * PRESETS["video-llava"]["tiny"]["parameters"]
+    weights = 4 * MODELS["video-llava"].presets["tiny"].parameters
     assert 4 * parameter_count(folder) == weights
     asked = tiny_video_llava(preset=None, weights=str(folder))
 
@@ -351,7 +379,7 @@ def test_the_order_is_chosen_by_what_fits_into_memory(tmp_path: Path, monkeypatc
     with pytest.raises(UserError, match="use --order reload"):
         choose_order("interleaved", [asked] * 2)
     other = dataclasses.replace(asked, model="eventgpt", preset="tiny", weights=None)
-    remembering(weights + 4 * PRESETS["eventgpt"]["tiny"]["parameters"] + 2 * memory_fit.ROOM_PER_WORKER)
+    remembering(weights + 4 * MODELS["eventgpt"].presets["tiny"].parameters + 2 * memory_fit.ROOM_PER_WORKER)
     assert choose_order("auto", [asked, other]) == "interleaved", "each has its own weights"
     remembering(weights - 1)
     with pytest.raises(UserError, match="use a smaller --preset"):

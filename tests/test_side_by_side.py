@@ -20,7 +20,7 @@ from evbench.session import compare, journal, models
 from evbench.session.models import Models, ModelsRequest, carry_out, read
 from evbench.session.progress import ProgressListener
 from evbench.session.request import ComparisonRequest
-from evbench.variants.choices import parse
+from evbench.variants.named import parse
 from tests.command import evbench, interruptible, refused, wait_for
 from tests.examples import PLAN
 from tests.test_climb import Messages

@@ -84,7 +84,7 @@ def test_a_window_that_cannot_be_is_none() -> None:
     for start, length, longest in ((-1, 5, None), (0, 0, None), (0, None, 0)):
         with pytest.raises(ValueError, match="no window starts at"):
             EventWindow(start, length, longest, "own")
-    with pytest.raises(ValueError, match="video-llava is given no raw events"):
+    with pytest.raises(ValueError, match="raw events have a window, and nothing else has"):
         make_side(window=EventWindow(0, None, None, "own"))
 
 
@@ -100,7 +100,7 @@ def test_options_without_effect_are_refused(events: Path) -> None:
 
 
 def test_raw_events_and_images_are_not_mixed(events: Path) -> None:
-    with pytest.raises(UserError, match=r"a.npz is a file of raw events and .*scene-events is not; give samples of one kind"):
+    with pytest.raises(UserError, match=r"scene-events holds event images and .*a.npz holds raw events; give samples of one kind"):
         small(events_folders=[sample.EVENTS, events])
 
 
@@ -149,7 +149,8 @@ def test_another_window_is_other_work(events: Path, tmp_path: Path) -> None:
     ],
 )
 def test_the_report_tells_the_window_and_the_limit(window: EventWindow | None, told: str) -> None:
-    side = make_side(model="eventgpt", window=window, samples=(Sample("a.npz", "", 4, 6),))
+    kind = "event-images" if window is None else "events"
+    side = make_side(model="eventgpt", window=window, kind=kind, samples=(Sample("a.npz", "", 4, 6),))
     runs = tuple(replace(run, work=replace(run.work, frame_indices=(0, 1, 2, 3, 4), frame_seconds=None)) for run in side.runs)
     assert described(make_result(baseline=replace(side, runs=runs))).facts["Input"] == told
 

@@ -10,6 +10,7 @@ import typer
 from evbench.api.folder import now
 from evbench.api.measure import plan_for
 from evbench.api.options import Options, percent
+from evbench.choices import Variant
 from evbench.cli.console import print_line, screen
 from evbench.cli.interrupts import working
 from evbench.cli.options import SessionOptions, with_options
@@ -24,8 +25,7 @@ from evbench.report.render import printable, to_rich
 from evbench.results import STAGES, Delay, Result, Rules, Side
 from evbench.session import compare
 from evbench.session.request import ComparisonRequest, EarlierResults
-from evbench.variants import choices
-from evbench.variants.choices import Variant
+from evbench.variants.named import parse
 from evbench.verdict import selftest
 from evbench.verdict.statistics import FEWEST_BLOCKS
 
@@ -54,9 +54,9 @@ def selftest_command(
     if session.target or options.precision:
         raise UserError("selftest takes no --target and no --precision; leave it out")
     if mutants:
-        try_mutants(choices.parse(variant or "optimized"), options, session, plant)
+        try_mutants(parse(variant or "optimized"), options, session, plant)
     delay = None if plant is None else _delay(plant)
-    request, blocks = _request(choices.parse(variant or "baseline"), options, session, repetitions, delay)
+    request, blocks = _request(parse(variant or "baseline"), options, session, repetitions, delay)
     folder = request.folder
     with working(lambda: runs_in(folder), lambda: how_to_resume(folder)) as progress:
         judged = compare.carry_out(request, progress)

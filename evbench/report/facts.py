@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from evbench.choices import STREAM
+from evbench.pipelines.registry import KINDS, PARTS, parts_with_effect
 from evbench.report import units
 from evbench.report.units import format_seconds
 from evbench.results import Build, Machine, Plan, Result, Side, SideResult, Work, Workload
-from evbench.variants.choices import EFFECT, KINDS
 from evbench.verdict.context import BlockCounts
 from evbench.verdict.judgement import Judgement
 
@@ -29,7 +30,7 @@ def facts(result: Result, judgement: Judgement) -> dict[str, str]:
         "Order": _order(session.plan, judgement.blocks),
     }
     if "optimized" not in variants:
-        found["Variant"] = ", ".join(f"{part}={choice}{_no_effect(part, workload.kind)}" for part, choice in measured.choices.items())
+        found["Variant"] = ", ".join(f"{part}={choice}{_no_effect(part, workload)}" for part, choice in measured.choices.items())
         return found
     optimized = variants["optimized"]
     found["Difference"] = _difference(measured, optimized)
@@ -78,16 +79,17 @@ def _order(plan: Plan, blocks: BlockCounts) -> str:
 def _difference(baseline: SideResult, optimized: SideResult) -> str:
     parts = list(baseline.choices | optimized.choices)
     pairs = [(part, baseline.choices.get(part, "unknown"), optimized.choices.get(part, "unknown")) for part in parts]
-    kind = baseline.workload.kind
-    changed = [f"{part} {one} -> {other}{_no_effect(part, kind)}" for part, one, other in pairs if one != other]
+    changed = [f"{part} {one} -> {other}{_no_effect(part, baseline.workload)}" for part, one, other in pairs if one != other]
     return "; ".join(changed) or "none: the same variant on both sides"
 
 
-def _no_effect(part: str, kind: str) -> str:
+def _no_effect(part: str, workload: Workload) -> str:
     """In brackets, where a choice has no effect."""
-    if kind not in EFFECT.get(part, (kind,)):  # a stored result may have a part that is no longer known
-        return f" (no effect on {KINDS[kind]})"
-    return " (in throughput runs only)" if part == "prefetch" else ""
+    if part not in PARTS:  # a stored result may have a part that is no longer known
+        return ""
+    if part not in parts_with_effect(workload.model, workload.kind):
+        return f" (no effect on {KINDS[workload.kind].title})"
+    return " (in throughput runs only)" if PARTS[part].stages == (STREAM,) else ""
 
 
 def _active(judgement: Judgement) -> str:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from evbench.choices import Choice
+from evbench.pipelines.registry import KINDS, PARTS, kinds_with
 from evbench.report.render import Table
-from evbench.variants.choices import CHOICES, EFFECT, KINDS, VARIANTS, Choice
+from evbench.variants.named import VARIANTS
 
 
 def list_variants(obstacles: Mapping[str, str]) -> tuple[Table, ...]:
@@ -18,11 +20,11 @@ def list_variants(obstacles: Mapping[str, str]) -> tuple[Table, ...]:
     missing = tuple((name, reason) for name, reason in obstacles.items() if reason)
     choices = tuple(
         (part, name, _kinds(part, choice), ", ".join(choice.needs) or "-", choice.meaning)
-        for part, named in CHOICES.items()
-        for name, choice in named.items()
+        for part, found in PARTS.items()
+        for name, choice in found.choices.items()
     )
     tables = (
-        Table("Variants", ("variant", *CHOICES, "runs here"), rows),
+        Table("Variants", ("variant", *PARTS, "runs here"), rows),
         Table("What is missing here", ("variant", "reason"), missing),
         Table("Choices", ("part", "choice", "for", "needs", "meaning"), choices),
     )
@@ -30,5 +32,5 @@ def list_variants(obstacles: Mapping[str, str]) -> tuple[Table, ...]:
 
 
 def _kinds(part: str, choice: Choice) -> str:
-    kinds = [text for kind, text in KINDS.items() if kind in EFFECT[part] and kind in choice.kinds]
+    kinds = [KINDS[kind].title for kind in kinds_with(part) if choice.takes(kind)]
     return "all" if len(kinds) == len(KINDS) else ", ".join(kinds)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from evbench import __version__, results, results_upgrade
+from evbench.choices import Variant
 from evbench.encoding import to_json, write_whole
 from evbench.errors import UserError
 from evbench.machine import machine
@@ -17,7 +18,6 @@ from evbench.session import compare, journal
 from evbench.session.journal import JournalHeader
 from evbench.session.progress import NamedListener, ProgressListener
 from evbench.session.request import ComparisonRequest, EarlierResults
-from evbench.variants.choices import Variant
 from evbench.verdict import ladder
 from evbench.verdict.judge import judge
 from evbench.verdict.ladder import Rung, RungOutcome, Step

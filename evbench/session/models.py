@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from evbench import __version__, results, results_upgrade
+from evbench.choices import Variant
 from evbench.encoding import to_json, write_whole
 from evbench.errors import UserError
 from evbench.machine import machine
@@ -20,7 +21,6 @@ from evbench.session import compare, journal
 from evbench.session.journal import JournalHeader
 from evbench.session.progress import NamedListener, ProgressListener
 from evbench.session.request import ComparisonRequest, EarlierResults
-from evbench.variants.choices import Variant
 from evbench.verdict.models import ModelsJudgement, judge_models
 
 FORMAT = 2
@@ -36,7 +36,7 @@ class ModelsRequest:
     workloads: Mapping[Side, Workload]
     """At equal length. Their samples are the same scenes in the same order."""
     most_tokens: int
-    """Of an answer that ends by itself."""
+    """The most tokens of an answer that ends by itself."""
     plan: Plan
     """Of each session."""
     folder: Path

@@ -10,7 +10,7 @@ from evbench.worker.messages import ThroughputRequest, TimedRunRequest
 
 
 class RunRecorder:
-    """Numbers the runs of all sides in the order in which they are made."""
+    """Numbers the runs of all sides in the order in which they are carried out."""
 
     def __init__(self, config: SessionConfig, pool: WorkerPool) -> None:
         self._journal, self._plan, self._pool = config.journal, config.plan, pool

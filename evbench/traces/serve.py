@@ -80,89 +80,104 @@ def _installed_viewer() -> Path:
     return folder
 
 
-def listen(shared: Share, port: int) -> ThreadingHTTPServer:
-    """A server on the loopback address of this machine. Raises UserError if the port is taken."""
+class TraceServer(ThreadingHTTPServer):
+    """Serves one trace on the loopback address of this machine."""
 
-    class Handler(BaseHTTPRequestHandler):
-        server_version, sys_version = "evbench", ""
+    def __init__(self, share: Share, port: int) -> None:
+        self.share = share
+        super().__init__((HOST, port), Handler)
 
-        def do_GET(self) -> None:
-            self._respond(body=True)
 
-        def do_HEAD(self) -> None:
-            self._respond(body=False)
+class Handler(BaseHTTPRequestHandler):
+    """Answers requests for the trace, and with an installed viewer for its parts."""
 
-        def do_OPTIONS(self) -> None:
-            """A browser sends this before it lets a page of the internet fetch from this machine."""
-            if self._is_the_trace() and self._is_allowed():
-                self.send_response(204)
-                self._allow()
-                self.send_header("Access-Control-Allow-Methods", "GET, HEAD")
-                self.send_header("Access-Control-Allow-Private-Network", "true")
-                self.end_headers()
-            else:
-                self.send_error(404)
+    server: TraceServer
+    server_version, sys_version = "evbench", ""
 
-        def _respond(self, body: bool) -> None:
-            shared.last_request = time.monotonic()
-            file = shared.trace if self._is_the_trace() else self._part_of_viewer()
-            if file is None or not self._is_allowed():
-                self.send_error(404)
-                return
-            try:
-                content = file.open("rb")
-            except OSError:
-                self.send_error(404)
-                if file is shared.trace:
-                    shared.gone = True
-                    shared.fetched.set()
-                return
-            with content:
-                self.send_response(200)
-                self._allow()
-                self.send_header("Content-Type", CONTENT_TYPES.get(file.suffix, OTHER_TYPE))
-                self.send_header("Content-Length", str(os.fstat(content.fileno()).st_size))
-                self.send_header("Cache-Control", "no-store")
-                self.end_headers()
-                if body and self._send(content) and file is shared.trace:
-                    shared.fetched.set()
+    @property
+    def _share(self) -> Share:
+        return self.server.share
 
-        def _send(self, content: BinaryIO) -> bool:
-            """False if the browser went away meanwhile."""
-            try:
-                shutil.copyfileobj(content, self.wfile)
-            except ConnectionError:
-                return False
-            return True
+    def do_GET(self) -> None:
+        self._respond(body=True)
 
-        def _is_the_trace(self) -> bool:
-            return secrets.compare_digest(self.path.encode(), shared.path.encode())
+    def do_HEAD(self) -> None:
+        self._respond(body=False)
 
-        def _part_of_viewer(self) -> Path | None:
-            if shared.viewer is None:
-                return None
-            path = unquote(urlsplit(self.path).path)
-            if "\0" in path:
-                return None
-            file = (shared.viewer / (path.lstrip("/") or "index.html")).resolve()
-            return file if file.is_relative_to(shared.viewer.resolve()) and file.is_file() else None
+    def do_OPTIONS(self) -> None:
+        """A browser sends this before it lets a page of the internet fetch from this machine."""
+        if self._is_the_trace() and self._is_allowed():
+            self.send_response(204)
+            self._allow()
+            self.send_header("Access-Control-Allow-Methods", "GET, HEAD")
+            self.send_header("Access-Control-Allow-Private-Network", "true")
+            self.end_headers()
+        else:
+            self.send_error(404)
 
-        def _is_allowed(self) -> bool:
-            """Whether the request comes from the viewer: not from another page, nor by another name of this machine."""
-            here = f"{HOST}:{self.connection.getsockname()[1]}"
-            origins = {UI} if shared.viewer is None else {f"http://{here}", None}
-            return self.headers.get("Host") == here and self.headers.get("Origin") in origins
+    def _respond(self, body: bool) -> None:
+        self._share.last_request = time.monotonic()
+        file = self._share.trace if self._is_the_trace() else self._part_of_viewer()
+        if file is None or not self._is_allowed():
+            self.send_error(404)
+            return
+        try:
+            content = file.open("rb")
+        except OSError:
+            self.send_error(404)
+            if file is self._share.trace:
+                self._share.gone = True
+                self._share.fetched.set()
+            return
+        with content:
+            self.send_response(200)
+            self._allow()
+            self.send_header("Content-Type", CONTENT_TYPES.get(file.suffix, OTHER_TYPE))
+            self.send_header("Content-Length", str(os.fstat(content.fileno()).st_size))
+            self.send_header("Cache-Control", "no-store")
+            self.end_headers()
+            if body and self._send(content) and file is self._share.trace:
+                self._share.fetched.set()
 
-        def _allow(self) -> None:
-            if shared.viewer is None:
-                self.send_header("Access-Control-Allow-Origin", UI)
-                self.send_header("Vary", "Origin")
+    def _send(self, content: BinaryIO) -> bool:
+        """False if the browser went away meanwhile."""
+        try:
+            shutil.copyfileobj(content, self.wfile)
+        except ConnectionError:
+            return False
+        return True
 
-        def log_message(self, format: str, *arguments: object) -> None:
-            """Requests are not logged."""
+    def _is_the_trace(self) -> bool:
+        return secrets.compare_digest(self.path.encode(), self._share.path.encode())
 
+    def _part_of_viewer(self) -> Path | None:
+        if self._share.viewer is None:
+            return None
+        path = unquote(urlsplit(self.path).path)
+        if "\0" in path:
+            return None
+        file = (self._share.viewer / (path.lstrip("/") or "index.html")).resolve()
+        return file if file.is_relative_to(self._share.viewer.resolve()) and file.is_file() else None
+
+    def _is_allowed(self) -> bool:
+        """Whether the request comes from the viewer: not from another page, nor by another name of this machine."""
+        here = f"{HOST}:{self.connection.getsockname()[1]}"
+        origins = {UI} if self._share.viewer is None else {f"http://{here}", None}
+        return self.headers.get("Host") == here and self.headers.get("Origin") in origins
+
+    def _allow(self) -> None:
+        if self._share.viewer is None:
+            self.send_header("Access-Control-Allow-Origin", UI)
+            self.send_header("Vary", "Origin")
+
+    def log_message(self, format: str, *arguments: object) -> None:
+        """Requests are not logged."""
+
+
+def listen(shared: Share, port: int) -> TraceServer:
+    """A server that does not serve yet. Raises UserError if the port is taken."""
     try:
-        return ThreadingHTTPServer((HOST, port), Handler)
+        return TraceServer(shared, port)
     except OSError as error:
         raise UserError(
             f"{HOST}:{port} is taken ({error.strerror}), and Perfetto fetches from nowhere else; end the program that holds it, "
@@ -170,7 +185,7 @@ def listen(shared: Share, port: int) -> ThreadingHTTPServer:
         ) from error
 
 
-def hand_over(shared: Share, server: ThreadingHTTPServer) -> None:
+def hand_over(shared: Share, server: TraceServer) -> None:
     """Serve until the trace was fetched, and with an installed viewer until that asks for nothing more.
 
     Raises:

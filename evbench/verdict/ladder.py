@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Literal
 
+from evbench.choices import STREAM, Variant
 from evbench.errors import UserError
+from evbench.pipelines.registry import KINDS, PARTS
 from evbench.results import STAGES, Grade, Plan, Side, Workload
-from evbench.variants.choices import KINDS, Variant, change, conflict, effective
-from evbench.variants.signs import SIGNS
+from evbench.variants.named import change, conflict, effective
 from evbench.verdict.judgement import CLAIMED, Judgement, Timing, Verdict
 from evbench.verdict.statistics import FEWEST_BLOCKS, LEVEL, Interval, holm
 
@@ -42,7 +43,7 @@ class Step:
 
     def stages(self) -> tuple[str, ...]:
         """Stages in which its parts are active."""
-        concerned = {sign.stage for part in self.parts for signs in SIGNS[part].values() for sign in signs}
+        concerned = {stage for part in self.parts for stage in PARTS[part].stages}
         return tuple(stage for stage in STAGES if stage in concerned)
 
 
@@ -92,28 +93,28 @@ class Rung:
 # What is compared.
 
 
-def plan(lower: Variant, upper: Variant, kind: str, leave_one_out: bool) -> tuple[Step, ...]:
+def plan(lower: Variant, upper: Variant, model: str, kind: str, leave_one_out: bool) -> tuple[Step, ...]:
     """In the order in which it is run. Of either side, no two choices may exclude each other.
 
-    A part that has no effect on such input is no rung. Samples are looked at one by themselves, where `feed` has none: the upper side is
-    taken with the lower one's.
+    A part that has no effect on such input is no rung. Samples are looked at one by one, where `prefetch` has none: the upper side has the
+    lower one's.
 
     Raises:
         UserError: both have the same choices of what has an effect.
     """
-    if lower.feed != upper.feed:
-        upper = change(upper, {"feed": lower.feed})
-    parts = [part for part, choice in effective(lower, kind).items() if upper.choices()[part] != choice]
+    idle = {name: lower[name] for name, part in PARTS.items() if part.stages == (STREAM,) and lower[name] != upper[name]}
+    upper = change(upper, idle) if idle else upper
+    parts = [part for part, choice in effective(lower, model, kind).items() if upper[part] != choice]
     if not parts:
         alike = lower.choices() == upper.choices()
-        same = "the same choices" if alike else f"the same choices of what has an effect on {KINDS[kind]}"
+        same = "the same choices" if alike else f"the same choices of what has an effect on {KINDS[kind].title}"
         told = f"{lower.name} and {upper.name} have {same}: there is no rung between them; give another --from or --to"
-        raise UserError(f"{told}. What feed does, compare --throughput tells")
+        raise UserError(f"{told}. What prefetch does, compare --throughput tells")
     steps = _going_up(lower, upper, parts)
     steps.append(_step("whole", "whole", tuple(parts), lower, upper, ""))
     if leave_one_out:
         steps += [_leave_out(part, lower, upper, [other for other in parts if other != part]) for part in parts]
-    return _once(steps, kind)
+    return _once(steps, model, kind)
 
 
 def _going_up(lower: Variant, upper: Variant, parts: Sequence[str]) -> list[Step]:
@@ -159,12 +160,12 @@ def _step(kind: Kind, name: str, parts: tuple[str, ...], baseline: Variant, opti
     return Step(kind, name, name, parts, baseline, optimized, remark)
 
 
-def _once(steps: Sequence[Step], kind: str) -> tuple[Step, ...]:
+def _once(steps: Sequence[Step], model: str, kind: str) -> tuple[Step, ...]:
     """Where two steps are the same comparison of this input, the later one uses the folder of the first."""
     folders: dict[tuple[tuple[str, ...], ...], str] = {}
     made = []
     for step in steps:
-        sides = tuple(tuple(effective(measured, kind).values()) for measured in (step.baseline, step.optimized))
+        sides = tuple(tuple(effective(measured, model, kind).values()) for measured in (step.baseline, step.optimized))
         made.append(replace(step, folder=folders.setdefault(sides, step.name)))
     return tuple(made)
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from evbench.choices import Variant
 from evbench.results import Check
-from evbench.variants.choices import Variant
 
 
 @dataclass(frozen=True)

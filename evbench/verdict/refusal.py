@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 
+from evbench.pipelines.registry import PARTS, parts_with_effect
 from evbench.results import STAGES, Activation, Check, Outputs, Result, Session, Side, SideResult, Work
-from evbench.variants.choices import EFFECT, KINDS
 from evbench.verdict.blocks import too_disturbed
 from evbench.verdict.equivalence import OWN_ERROR, first_divergence
 from evbench.verdict.judgement import Verdict
@@ -70,7 +70,8 @@ def _complete(outputs: Outputs, sides: Mapping[Side, SideResult]) -> bool:
 
 def _effective(measured: SideResult) -> list[str]:
     """Parts that have an effect on the kind of input. One that is no longer known counts as effective."""
-    return [part for part in measured.choices if measured.workload.kind in EFFECT.get(part, KINDS)]
+    effect = parts_with_effect(measured.workload.model, measured.workload.kind)
+    return [part for part in measured.choices if part in effect or part not in PARTS]
 
 
 def not_active(sides: Mapping[Side, SideResult]) -> list[tuple[Side, Activation]]:

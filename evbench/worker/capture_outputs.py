@@ -21,7 +21,9 @@ class CapturedOutputs:
     prompt: tuple[int, ...]
     answer: Generation
     quantum: float
-    """What one level of an 8-bit picture is in pixel values, at most."""
+    """What one 8-bit level is in pixel values, at most."""
+    axes: Mapping[str, tuple[str, ...]]
+    """Stage -> names of its array's axes."""
 
 
 def capture_outputs(
@@ -58,7 +60,7 @@ def capture_outputs(
         }
     _write(file, arrays)
     work = loading.merged(preprocessing).merged(encoding).merged(generating)
-    return CapturedOutputs(file, work, inputs.prompt(), answer, pipeline.quantum)
+    return CapturedOutputs(file, work, inputs.prompt(), answer, pipeline.quantum, pipeline.axes)
 
 
 def capture_reference(
@@ -103,8 +105,8 @@ def _write(file: Path, arrays: Mapping[str, Any]) -> None:
     from safetensors.torch import save_file
 
     def plain(values: Any) -> torch.Tensor:
-        made = torch.as_tensor(values).detach().cpu()
+        tensor = torch.as_tensor(values).detach().cpu()
         # numpy, which the judge reads with, has no bfloat16; float32 holds the same values.
-        return (made.float() if made.dtype in (torch.bfloat16, torch.float16) else made).contiguous()
+        return (tensor.float() if tensor.dtype in (torch.bfloat16, torch.float16) else tensor).contiguous()
 
     save_file({name: plain(values) for name, values in arrays.items()}, file)

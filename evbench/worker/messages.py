@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar, get_args
 
+from evbench.choices import Variant
 from evbench.results import Activation, Build, Delay, Energy, Run, ThroughputRun, Trace, Workload
-from evbench.variants.choices import Variant
 from evbench.worker.capture_outputs import CapturedOutputs
 from evbench.worker.measure import RunPosition
 
@@ -18,7 +18,7 @@ Reply = TypeVar("Reply")
 
 
 class Request(Generic[Reply]):
-    """What a worker can be asked for. The type in brackets is that of its reply."""
+    """A request to a worker. The type in brackets is that of its reply."""
 
 
 def reply_type(request: Request[Reply]) -> type[Reply]:

@@ -13,7 +13,7 @@ from evbench.stages import Pipeline, run_stages
 from evbench.traces import chrome, counters
 from evbench.traces.breakdown import sections
 from evbench.traces.chrome import TooLarge
-from evbench.traces.completeness import Counts, count, prove, stamp
+from evbench.traces.completeness import Counts, check, count, stamp
 from evbench.traces.lanes import LANE, separate_overlaps
 from evbench.traces.names import named
 from evbench.traces.timeline import PREFILL, PREFIX, STEP, TEXT, Timeline
@@ -176,7 +176,7 @@ def finish(
     counters.take_memory(trace.events, pid)
     trace.events.extend(counters.from_readings(readings, int(trace.header["baseTimeNanoseconds"]), trace.events, pid))
     trace.events.extend(counters.tokens(timeline, pid))
-    found = prove(timeline, trace.events, plain, expected)
+    found = check(timeline, trace.events, plain, expected)
     separate_overlaps(trace.events)
     _raise_stages(timeline, trace.events, stamp(found))
     trace.events[:] = named(trace.events, "", spec.process_name())
