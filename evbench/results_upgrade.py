@@ -238,7 +238,7 @@ def _outcome(content: Any) -> Any:
 def _step(content: Any) -> Any:
     upgraded = dict(content)
     for side in ("baseline", "optimized"):
-        _each(upgraded, side, _named_choices)
+        _each(upgraded, side, _variant)
     _texts(upgraded, "parts", lambda part: PART[1] if part == PART[0] else part)
     return upgraded
 
@@ -262,11 +262,17 @@ def _named_choices(content: Any) -> Any:
     return upgraded
 
 
+def _variant(content: Any) -> Any:
+    """A variant, whose choices were fields beside its name, and are pairs of part and choice."""
+    choices = _named_choices(content)
+    return {"name": choices.pop("name", None), "selection": [list(pair) for pair in choices.items()]}
+
+
 def _variant_name(name: Any) -> Any:
     """`baseline+feed=ahead`."""
-    return (
-        re.sub(r"\bfeed=([\w-]+)", lambda found: f"{PART[1]}={PREFETCH.get(found[1], found[1])}", name) if isinstance(name, str) else name
-    )
+    if not isinstance(name, str):
+        return name
+    return re.sub(rf"\b{PART[0]}=([\w-]+)", lambda found: f"{PART[1]}={PREFETCH.get(found[1], found[1])}", name)
 
 
 def _activation(content: Any) -> Any:

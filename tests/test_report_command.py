@@ -35,6 +35,23 @@ def test_a_recorded_comparison_of_models_is_reported(tmp_path: Path) -> None:
     assert "tpot" in report
 
 
+@pytest.mark.parametrize("model", ["video-llava-small", "eventgpt-7b"])
+def test_a_recorded_ladder_is_reported_from_the_results_of_its_comparisons(tmp_path: Path, model: str) -> None:
+    recorded = PROFILES / "h200" / model / "ladder"
+    for result in recorded.glob("*/result.json"):
+        (tmp_path / result.parent.name).mkdir()
+        shutil.copy(result, tmp_path / result.parent.name)
+    shutil.copy(recorded / "ladder.json", tmp_path)
+    assert write_report(tmp_path) == ("ladder.md",)
+    report = (tmp_path / "ladder.md").read_text(encoding="utf-8")
+    rungs = json.loads((recorded / "ladder.json").read_text(encoding="utf-8"))["rungs"]
+    assert report.count("| end-to-end |") == sum(rung["step"]["kind"] != "whole" for rung in rungs)
+    assert "ONE_START" not in report
+    assert "feed" not in report.split("\n", 4)[-1]
+    claims = [rung["claim"] or "not run yet" for rung in rungs if rung["step"]["kind"] != "whole"]
+    assert [line.split(" | ")[-1].removesuffix(" |") for line in report.splitlines() if "| end-to-end |" in line] == claims
+
+
 def test_a_folder_without_a_result_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"has no result\.json, ladder\.json or models\.json"):
         write_report(tmp_path)
