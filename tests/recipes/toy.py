@@ -95,5 +95,5 @@ class Toy:
         # features: [frames, HIDDEN]; last: the token before, if there is one
         hidden = features.array.mean(dim=0)
         for token in last:
-            hidden = hidden + self.model["embedding"].weight[token]
+            hidden = hidden + torch.as_tensor(self.model["embedding"].weight)[token]
         return torch.as_tensor(self.model["head"](hidden))
