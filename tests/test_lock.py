@@ -19,7 +19,7 @@ from evbench.machine.lock import exclusive
 
 HOLD = """
 import sys
-from evbench.lock import exclusive
+from evbench.machine.lock import exclusive
 with exclusive("cpu", False, print):
     print("held", flush=True)
     sys.stdin.read()
