@@ -3,6 +3,8 @@ from __future__ import annotations
 import dataclasses
 import doctest
 import io
+import re
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -72,6 +74,12 @@ def test_a_speedup_is_printed_with_its_interval() -> None:
     assert told.headline == "FASTER: end-to-end speedup 2.00x, 95% CI 2.00x - 2.00x"
     assert cells(told, "Latency: median", "vision")[3:] == ("2.00x", "2.00x - 2.00x", "faster")
     assert cells(told, "Where the difference", "total") == ("total", "200 ms", "100.0%")
+
+
+def test_a_report_judges_and_computes_nothing() -> None:
+    for file in (Path(__file__).parent.parent / "evbench" / "report").glob("*.py"):
+        text = file.read_text(encoding="utf-8")
+        assert not re.search(r"^(import (statistics|numpy)|from evbench.verdict.judge import)", text, re.MULTILINE), file.name
 
 
 def test_each_metric_has_one_place_in_the_report_and_a_meaning() -> None:
