@@ -268,15 +268,15 @@ def test_a_tie_may_be_of_three_tokens() -> None:
     assert (found.grade, found.location) == ("warn", "position 2")
 
 
-@pytest.mark.parametrize(("side", "token", "told"), [("baseline", 3, "the baseline"), ("optimized", 7, "the optimized side")])
-def test_a_tie_of_the_reference_is_none_of_a_side_that_ranks_the_token_far_below(side: str, token: int, told: str) -> None:
+@pytest.mark.parametrize(("side", "token", "named"), [("baseline", 3, "the baseline"), ("optimized", 7, "the optimized side")])
+def test_a_tie_of_the_reference_is_none_of_a_side_that_ranks_the_token_far_below(side: str, token: int, named: str) -> None:
     given = near_tie(0.0005)
     logits = getattr(given, side).arrays["generate"][2]
     logits[token] = logits.max() - 0.7
     found = graded(given)[("generate", "end-to-end", "tokens")]
     assert (found.grade, found.location) == ("fail", "position 2")
     assert found.value == pytest.approx(0.7, abs=1e-3)
-    assert f"of which {told} has one 0.7 nats below" in found.detail
+    assert f"of which {named} has one 0.7 nats below" in found.detail
 
 
 def test_every_timed_run_is_looked_at() -> None:
@@ -301,7 +301,7 @@ def test_without_a_reference_tokens_have_to_be_equal_and_logits_alike() -> None:
 # All samples.
 
 
-def test_of_many_samples_the_worst_is_told_and_the_failed_are_counted() -> None:
+def test_of_many_samples_the_worst_is_shown_and_the_failed_are_counted() -> None:
     def bad(times: float) -> list[Finding]:
         def change(arrays: Arrays) -> None:
             arrays["stage-isolated/vision"][0, 0] += times
