@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import doctest
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +11,10 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from evbench.pipelines.eventgpt import EventGPT
+from evbench.pipelines.video_llava import VideoLlava
 from evbench.results import Check, Work
+from evbench.verdict import equivalence
 from evbench.verdict.equivalence import (
     ELEMENT,
     ROW,
@@ -59,7 +63,7 @@ def with_swapped(arrays: Arrays) -> Arrays:
 
 
 def seen(arrays: Arrays, tokens: tuple[int, ...] = TOKENS, **fields: Any) -> Seen:
-    return dataclasses.replace(Seen(arrays, WORK, (1, 5, 6), tokens, QUANTUM), **fields)
+    return dataclasses.replace(Seen(arrays, WORK, (1, 5, 6), tokens, QUANTUM, VideoLlava.axes), **fields)
 
 
 def sides(change: Callable[[Arrays], None] | None = None, **fields: Any) -> SampleOutputs:
@@ -211,6 +215,40 @@ def test_event_images_may_not_differ_in_a_single_pixel() -> None:
     finding = graded(of_events(sides(change)))[("load", "end-to-end", "differing pixels")]
     assert (finding.grade, finding.value, finding.threshold, finding.location) == ("fail", 1.0, 0.0, "frame 1, row 2, column 5")
     assert finding.detail.startswith("1.04% of all; ")
+
+
+def test_the_worst_of_five_event_images_is_named_by_the_axes_of_their_outputs() -> None:
+    """Shapes of EventGPT, but for smaller images: 582 pooled tokens are no frames, and images are no tokens."""
+    random = np.random.default_rng(0)
+    truth = {
+        "load": random.integers(0, 256, size=(5, 24, 32, 3)).astype(np.uint8),
+        "preprocess": random.normal(size=(5, 3, 14, 14)),
+        "vision": random.normal(size=(582, 16)),
+        "generate": exact()["generate"],
+    }
+    optimized = with_swapped({name: values.copy() for name, values in rounded(truth, 2).items()})
+    optimized["load"] = truth["load"].copy()
+    optimized["load"][4, 20, 31, 1] ^= 1
+    optimized["stage-isolated/preprocess"][3, 2, 10, 5] += 0.5
+    optimized["stage-isolated/vision"][287, 9] += 0.5
+    known = {"axes": EventGPT.axes, "work": UNTIMED}
+    once, again = (seen(rounded(truth, 1), **known) for _ in range(2))
+    found = graded(SampleOutputs(once, again, seen(optimized, **known), with_swapped(truth), (), ()))
+    assert found[("load", "end-to-end", "differing pixels")].location == "event image 4, row 20, column 31"
+    alone = {(stage, rule): one for (stage, mode, rule), one in found.items() if mode == "stage-isolated" and one.grade != "pass"}
+    assert {key: one.location for key, one in alone.items() if key[1] != "RMS error"} == {
+        ("preprocess", "RMS error, worst row"): "event image 3",
+        ("preprocess", "max abs error"): "event image 3, channel 2, row 10, column 5",
+        ("preprocess", "max abs difference (8-bit levels)"): "event image 3, channel 2, row 10, column 5",
+        ("preprocess", "mean shift (8-bit levels)"): "event image 3, channel 2",
+        ("vision", "RMS error, worst row"): "token 287",
+        ("vision", "max abs error"): "token 287, feature 9",
+        ("vision", "cosine distance"): "token 287",
+    }
+
+
+def test_the_examples_in_docstrings_hold() -> None:
+    assert doctest.testmod(equivalence).failed == 0
 
 
 def test_a_shifted_mean_is_found_though_it_is_within_two_levels() -> None:

@@ -195,4 +195,4 @@ def _reference_files(
 
 def _seen(captured: CapturedOutputs) -> Seen:
     arrays: dict[str, npt.NDArray[np.generic]] = dict(load_file(captured.file))
-    return Seen(arrays, captured.work, captured.prompt, captured.answer.tokens, captured.quantum)
+    return Seen(arrays, captured.work, captured.prompt, captured.answer.tokens, captured.quantum, captured.axes)

@@ -18,6 +18,7 @@ from evbench.results import ISOLATED, STAGES, Check, Grade, Mode, Work
 from evbench.verdict.diagnosis import explain_frames
 
 Array = npt.NDArray[np.floating]
+Axes = tuple[str, ...]
 WHOLE = 2.0
 """Factor on the baseline's own error that the RMS error of the whole may reach. Equal computations stay below 1.4."""
 ROW = {"float32": 4.0, "bfloat16": 6.0}
@@ -50,7 +51,6 @@ NEAR_TIE, NEARLY_TIE = 0.125, 0.5
 """Logprob gap in nats, under the reference, between two tokens that rounding may exchange: passes, passes with a warning."""
 MODEL_EDGE = 224
 """Frames are compared at the size at which the model sees them: at hard edges decoders interpolate colour differently."""
-AXES = {"load": "frame, row, column, channel", "preprocess": "frame, channel, row, column", "generate": "position, token"}
 GRADES: tuple[Grade, ...] = ("pass", "warn", "fail")
 MODES: tuple[Mode, ...] = ("baseline-repeat", "end-to-end", "stage-isolated")
 
@@ -65,6 +65,8 @@ class Seen:
     prompt: tuple[int, ...]
     tokens: tuple[int, ...]
     quantum: float
+    axes: Mapping[str, Axes]
+    """Stage -> names of its array's axes (`evbench.stages.Pipeline.axes`)."""
 
 
 @dataclass(frozen=True)
@@ -174,14 +176,14 @@ def _stages(mode: Mode, ours: Seen, theirs: Seen, sides: SampleOutputs, dtype: s
     found = [] if mode == "stage-isolated" else _frames(mode, ours, theirs)
     same_frames = np.array_equal(ours.arrays["load"], theirs.arrays["load"])
     for stage in STAGES[1:]:
-        name = ISOLATED + stage if mode == "stage-isolated" else stage
+        name, axes = ISOLATED + stage if mode == "stage-isolated" else stage, ours.axes[stage]
         base, made = _plain(ours.arrays[stage]), _plain(theirs.arrays[name])
         again = _plain(sides.again.arrays[stage])
         if base.shape != made.shape:
             found.append(Finding(stage, mode, "shape", "fail", 1.0, 0.0, "", f"{list(base.shape)} and {list(made.shape)}"))
             continue
         reference = _reference(sides, stage, mode)
-        finite = _finite(stage, mode, base, made)
+        finite = _finite(stage, axes, mode, base, made)
         if reference is not None and not (reference.shape == base.shape and np.isfinite(reference).all()):
             finite = Finding(stage, mode, "NaN or infinity", "fail", 1.0, 0.0, "", "the reference is not finite, or of another shape")
         found.append(finite)
@@ -192,21 +194,21 @@ def _stages(mode: Mode, ours: Seen, theirs: Seen, sides: SampleOutputs, dtype: s
         if reference is not None and (mode == "stage-isolated" or same_frames):
             # The second run is compared with the error of the first alone: by thresholds that include its own error it would always pass.
             other = base if mode == "baseline-repeat" or again.shape != base.shape else again
-            error = _Error(stage, base, other, reference, dtype)
+            error = _Error(stage, axes, base, other, reference, dtype)
             found += error.judge(mode, made)
             if mode == "baseline-repeat":
                 found.append(error.of_baseline())
         if stage == "preprocess":
             own = 0.0 if reference is None else float(np.abs(base - reference).max())
-            found.append(_quanta(mode, base, made, ours.quantum, own))
+            found.append(_quanta(axes, mode, base, made, ours.quantum, own))
             if mode == "stage-isolated":
-                found.append(_shift(mode, base, made, ours.quantum))
+                found.append(_shift(axes, mode, base, made, ours.quantum))
         elif stage == "vision":
-            found.append(_cosine(stage, mode, base, made))
+            found.append(_cosine(stage, axes, mode, base, made))
         elif reference is not None:
-            found += _distributions(mode, base, made, reference)
+            found += _distributions(axes, mode, base, made, reference)
         else:
-            found.append(_cosine(stage, mode, base, made))
+            found.append(_cosine(stage, axes, mode, base, made))
         if mode == "baseline-repeat":
             found.append(_repeats(stage, base, made))
     return found
@@ -224,25 +226,25 @@ def _plain(values: npt.NDArray[np.generic]) -> Array:
     return values.astype(np.float64)
 
 
-def _finite(stage: str, mode: Mode, base: Array, made: Array) -> Finding:
+def _finite(stage: str, axes: Axes, mode: Mode, base: Array, made: Array) -> Finding:
     new = ~np.isfinite(made) & np.isfinite(base)
     before = int((~np.isfinite(base)).sum())
     detail = f"the baseline has {before} values that are not finite, so no other rule applies to this stage" if before else ""
     grade: Grade = "fail" if new.any() or before else "pass"
-    place = _place(stage, np.unravel_index(int(new.argmax()), new.shape)) if new.any() else ""
+    place = _locate(axes, np.unravel_index(int(new.argmax()), new.shape)) if new.any() else ""
     return Finding(stage, mode, "NaN or infinity", grade, float(new.sum()), 0.0, place, detail)
 
 
 class _Error:
     """The error rule of one stage: the baseline's own error against the reference, and thresholds relative to it."""
 
-    def __init__(self, stage: str, base: Array, again: Array, reference: Array, dtype: str) -> None:
-        self._stage, self._reference = stage, reference
+    def __init__(self, stage: str, axes: Axes, base: Array, again: Array, reference: Array, dtype: str) -> None:
+        self._stage, self._axes, self._reference = stage, axes, reference
         self._size = float(np.sqrt(np.mean(reference**2)))
         tolerance = TOLERANCES[dtype] * self._size
         errors = (base - reference, again - reference)
-        own = np.maximum(*(_rms(error, stage) for error in errors))
-        most = np.maximum(*(_most(error, stage) for error in errors))
+        own = np.maximum(*(_rms(error, axes) for error in errors))
+        most = np.maximum(*(_most(error, axes) for error in errors))
         self._own = max(float(np.sqrt(np.mean(error**2))) for error in errors)
         self._whole_threshold = WHOLE * self._own + tolerance
         # A row in which the baseline happens to be exact would fail everybody else: the median row is its minimum.
@@ -262,8 +264,8 @@ class _Error:
         grade: Grade = "pass" if whole <= self._whole_threshold else "fail"
         return [
             Finding(self._stage, mode, "RMS error", grade, whole, self._whole_threshold),
-            self._worst(mode, "RMS error, worst row", _rms(error, self._stage), self._row_threshold, None),
-            self._worst(mode, "max abs error", _most(error, self._stage), self._max_threshold, error),
+            self._worst(mode, "RMS error, worst row", _rms(error, self._axes), self._row_threshold, None),
+            self._worst(mode, "max abs error", _most(error, self._axes), self._max_threshold, error),
         ]
 
     def _worst(self, mode: Mode, rule: str, values: Array, thresholds: Array, error: Array | None) -> Finding:
@@ -272,21 +274,21 @@ class _Error:
         beyond = int((~(values <= thresholds)).sum())
         grade: Grade = "fail" if beyond else "pass"
         detail = f"{beyond} of {values.size} rows" if beyond else ""
-        location = _place(self._stage, (*row, *inside))
+        location = _locate(self._axes, (*row, *inside))
         return Finding(self._stage, mode, rule, grade, float(values[row]), float(thresholds[row]), location, detail)
 
 
-def _row_axes(stage: str, values: Array) -> tuple[int, ...]:
-    """Axes within a row: a frame has three, the vector of a token or position is one."""
-    return tuple(range(1, values.ndim)) if stage in ("load", "preprocess") else (values.ndim - 1,)
+def _row_axes(axes: Axes) -> tuple[int, ...]:
+    """Axes within a row of what is compared: a frame or event image has three, the vector of a token or position is one."""
+    return tuple(range(1, len(axes))) if "row" in axes else (len(axes) - 1,)
 
 
-def _rms(error: Array, stage: str) -> Array:
-    return np.asarray(np.sqrt(np.mean(error**2, axis=_row_axes(stage, error))))
+def _rms(error: Array, axes: Axes) -> Array:
+    return np.asarray(np.sqrt(np.mean(error**2, axis=_row_axes(axes))))
 
 
-def _most(error: Array, stage: str) -> Array:
-    return np.asarray(np.abs(error).max(axis=_row_axes(stage, error)))
+def _most(error: Array, axes: Axes) -> Array:
+    return np.asarray(np.abs(error).max(axis=_row_axes(axes)))
 
 
 def _rounded(values: Array, dtype: str) -> Array:
@@ -298,12 +300,13 @@ def _rounded(values: Array, dtype: str) -> Array:
     return single.astype(np.float64)
 
 
-def _place(stage: str, index: Iterable[int | np.integer]) -> str:
-    numbers = [int(number) for number in index]
-    names = AXES.get(stage, "frame, token, feature").split(", ")
-    if stage == "vision" and len(numbers) == 2 and numbers[0] >= 64:
-        names = names[1:]
-    return ", ".join(f"{name} {number}" for name, number in zip(names, numbers, strict=False))
+def _locate(axes: Axes, index: Iterable[int | np.integer]) -> str:
+    """An element, or a row that has fewer numbers, by the names of its axes.
+
+    >>> _locate(("frame", "token", "feature"), (2, 7))
+    'frame 2, token 7'
+    """
+    return ", ".join(f"{name} {int(number)}" for name, number in zip(axes, index, strict=False))
 
 
 def _repeats(stage: str, base: Array, made: Array) -> Finding:
@@ -320,7 +323,7 @@ def _frames(mode: Mode, ours: Seen, theirs: Seen) -> list[Finding]:
     if base.shape != made.shape:
         return [Finding("load", mode, "shape", "fail", 1.0, 0.0, "", f"{list(base.shape)} and {list(made.shape)}")]
     if ours.work.frame_seconds is None:
-        return [_identical(mode, base, made)]
+        return [_identical(ours.axes["load"], mode, base, made)]
     # The share and the mean are of the frames as the model sees them, each difference is a mean over few pixels.
     one, other = _seen_by_model(base), _seen_by_model(made)
     difference = np.abs(one - other)
@@ -335,18 +338,18 @@ def _frames(mode: Mode, ours: Seen, theirs: Seen) -> list[Finding]:
     detail = f"mean {mean:.2f}, {beyond:.1%} beyond 1 level, PSNR {decibels:.1f} dB in the worst frame"
     if grade == "fail":
         detail = f"{detail}; {explain_frames(one, other)}"
-    place = _place("load", np.unravel_index(int(difference.argmax()), difference.shape)) if most else ""
+    place = _locate(ours.axes["load"], np.unravel_index(int(difference.argmax()), difference.shape)) if most else ""
     return [Finding("load", mode, "max abs difference (8-bit levels)", grade, most, MOST_LEVELS, place, detail if most else "")]
 
 
-def _identical(mode: Mode, base: npt.NDArray[np.generic], made: npt.NDArray[np.generic]) -> Finding:
+def _identical(axes: Axes, mode: Mode, base: npt.NDArray[np.generic], made: npt.NDArray[np.generic]) -> Finding:
     """Event images are lossless, and have one correct rendering: each pixel is that of its last event."""
     differing = (base != made).any(axis=-1)  # [images, height, width]
     count = int(differing.sum())
     if not count:
         return Finding("load", mode, "differing pixels", "pass", 0.0, 0.0)
     detail = f"{differing.mean():.2%} of all; {explain_frames(_seen_by_model(base), _seen_by_model(made))}"
-    place = _place("load", np.unravel_index(int(differing.argmax()), differing.shape))
+    place = _locate(axes, np.unravel_index(int(differing.argmax()), differing.shape))
     return Finding("load", mode, "differing pixels", "fail", float(count), 0.0, place, detail)
 
 
@@ -362,34 +365,34 @@ def _seen_by_model(frames: npt.NDArray[np.generic]) -> Array:
     return np.asarray(sums.reshape(count, rows, columns, edge, channels).sum(axis=3) / np.float32(edge**2))
 
 
-def _quanta(mode: Mode, base: Array, made: Array, quantum: float, own: float) -> Finding:
+def _quanta(axes: Axes, mode: Mode, base: Array, made: Array, quantum: float, own: float) -> Finding:
     """`own` is the largest error that the baseline has itself: it rounds twice, and so does whoever does it otherwise."""
     threshold = max(MOST_QUANTA, own / quantum)
     difference = np.abs(made - base) / quantum
     most, nearly_all = float(difference.max()), float(np.quantile(difference, 0.999))
     grade: Grade = "pass" if most <= threshold + 1e-3 else "warn" if nearly_all <= NEARLY_ALL_QUANTA else "fail"
-    place = _place("preprocess", np.unravel_index(int(difference.argmax()), difference.shape)) if most else ""
+    place = _locate(axes, np.unravel_index(int(difference.argmax()), difference.shape)) if most else ""
     detail = f"99.9 % within {nearly_all:.2f}" if most else ""
     return Finding("preprocess", mode, "max abs difference (8-bit levels)", grade, most, threshold, place, detail)
 
 
-def _shift(mode: Mode, base: Array, made: Array, quantum: float) -> Finding:
+def _shift(axes: Axes, mode: Mode, base: Array, made: Array, quantum: float) -> Finding:
     shifts = np.abs((made - base).mean(axis=(2, 3))) / quantum
     worst, most = np.unravel_index(int(shifts.argmax()), shifts.shape), float(shifts.max())
     grade: Grade = "pass" if most <= MOST_SHIFT else "fail"
-    return Finding("preprocess", mode, "mean shift (8-bit levels)", grade, most, MOST_SHIFT, _place("preprocess", worst))
+    return Finding("preprocess", mode, "mean shift (8-bit levels)", grade, most, MOST_SHIFT, _locate(axes, worst))
 
 
-def _cosine(stage: str, mode: Mode, base: Array, made: Array) -> Finding:
+def _cosine(stage: str, axes: Axes, mode: Mode, base: Array, made: Array) -> Finding:
     lengths = np.linalg.norm(base, axis=-1) * np.linalg.norm(made, axis=-1)
     apart = 1 - (base * made).sum(axis=-1) / np.where(lengths > 0, lengths, 1)
     worst = np.unravel_index(int(apart.argmax()), apart.shape)
     value = max(0.0, float(apart[worst]))
     grade: Grade = "pass" if value <= SIMILAR else "warn" if value <= ALIKE else "fail"
-    return Finding(stage, mode, "cosine distance", grade, value, SIMILAR, _place(stage, worst))
+    return Finding(stage, mode, "cosine distance", grade, value, SIMILAR, _locate(axes, worst))
 
 
-def _distributions(mode: Mode, base: Array, made: Array, reference: Array) -> list[Finding]:
+def _distributions(axes: Axes, mode: Mode, base: Array, made: Array, reference: Array) -> list[Finding]:
     # [positions, vocabulary]
     exact, ours, theirs = map(_log_softmax, (reference, base, made))
 
@@ -400,7 +403,7 @@ def _distributions(mode: Mode, base: Array, made: Array, reference: Array) -> li
     threshold = MOST_DIVERGENCE + 2 * float(own.mean())
     value = float(other.mean())
     grade: Grade = "pass" if value <= threshold else "warn" if value <= 10 * threshold else "fail"
-    worst = _place("generate", (int(other.argmax()),))
+    worst = _locate(axes, (int(other.argmax()),))
     found = [Finding("generate", mode, "KL divergence (nats)", grade, value, threshold, worst)]
 
     positions = np.arange(len(base))
@@ -412,7 +415,7 @@ def _distributions(mode: Mode, base: Array, made: Array, reference: Array) -> li
     detail = f"{count} of {len(base)} positions differ; at most {min(1.0, _most_share(count, len(base))):.1%} in general (95% CI)"
     return [
         *found,
-        Finding("generate", mode, "top-1 logprob gap (nats)", grade, largest, NEAR_TIE, _place("generate", (int(gaps.argmax()),)), detail),
+        Finding("generate", mode, "top-1 logprob gap (nats)", grade, largest, NEAR_TIE, _locate(axes, (int(gaps.argmax()),)), detail),
     ]
 
 
