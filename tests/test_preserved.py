@@ -9,7 +9,7 @@ import pytest
 
 from evbench.report.render import to_markdown
 from evbench.results import Activation, Outputs, Result
-from evbench.verdict.equivalence import OWN_ERROR
+from evbench.verdict.error_rule import OWN_ERROR
 from evbench.verdict.judge import judge
 from evbench.verdict.judgement import Verdict
 from tests.examples import GREEDY, PRESERVED, described, make_check, make_result, make_run, make_side, scaled, without_stage_sync
