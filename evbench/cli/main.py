@@ -15,6 +15,7 @@ from evbench.cli.ladder import ladder_command
 from evbench.cli.merge import merge_command
 from evbench.cli.models import compare_models_command
 from evbench.cli.open import open_command
+from evbench.cli.report import report_command
 from evbench.cli.run import run_command
 from evbench.cli.scenes import scenes_make_command, scenes_show_command
 from evbench.cli.selftest import selftest_command
@@ -29,6 +30,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "ladder": ladder_command,
     "compare-models": compare_models_command,
     "selftest": selftest_command,
+    "report": report_command,
     "trace": trace_command,
     "diff": diff_command,
     "open": open_command,
