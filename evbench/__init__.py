@@ -4,7 +4,7 @@
 
     result = evbench.compare("baseline", "optimized", preset="tiny", blocks=6)
     judgement = evbench.judge(result)
-    print(judgement.verdict, judgement.total.interval)
+    print(judgement.verdict, judgement.end_to_end.interval)
 
 Nothing is imported before it is used.
 """
@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from evbench.api.measure import compare, run
+    from evbench.choices import Variant
     from evbench.results import Result, read
-    from evbench.variants.choices import Variant
     from evbench.verdict.judge import judge
 
 __version__ = "0.1.0"
@@ -28,7 +28,7 @@ _MODULES = {
     "run": "evbench.api.measure",
     "read": "evbench.results",
     "Result": "evbench.results",
-    "Variant": "evbench.variants.choices",
+    "Variant": "evbench.choices",
     "judge": "evbench.verdict.judge",
 }
 """Name -> the module that defines it."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -28,7 +28,7 @@ LETTERS: dict[Side, str] = {"baseline": "A", "optimized": "B"}
 
 @dataclass(frozen=True)
 class Memory:
-    """Peak memory of one stage in bytes. None where this machine cannot tell."""
+    """Peak memory of one stage in bytes. None where this machine does not report it."""
 
     process: int | None
     """Largest resident size of the worker process."""
@@ -69,7 +69,7 @@ class Work:
     decoder: str | None = None
     """Library and version that decoded the input."""
     events: int | None = None
-    """Raw events of which the event images were made."""
+    """Number of raw events in the event images."""
     events_microseconds: int | None = None
     """From the first of them to the last."""
     pixel_shape: tuple[int, ...] | None = None
@@ -203,16 +203,16 @@ PictureSize = Literal["own", "sensor"]
 
 @dataclass(frozen=True)
 class EventWindow:
-    """Which of a file's raw events are made into pictures, and how large these are. Times in microseconds."""
+    """Which of a file's raw events are rendered into event images, and how large these are. Times in microseconds."""
 
     start: int
-    """Behind the file's first event."""
+    """After the file's first event."""
     length: int | None
     """The first event this long behind the start is outside. None for all that follow."""
     longest: int | None
-    """The events of a window span less than this, or it is refused, as the released code of EventGPT does. None for no limit."""
+    """The events of a window span less than this, or it is refused, as the released code for raw events does. None for no limit."""
     size: PictureSize
-    """own: each slice's picture is (largest y + 1, largest x + 1) of that slice, as the released code has it. sensor: as large as the
+    """own: each slice's event image is (largest y + 1, largest x + 1) of that slice, as the released code has it. sensor: as large as the
     camera's sensor."""
 
     def __post_init__(self) -> None:
@@ -242,19 +242,14 @@ class Workload:
     """Of random weights. None where the weights are stored."""
     window: EventWindow | None = None
     """None where the samples are no raw events."""
+    kind: InputKind = field(kw_only=True)
+    """What the samples are."""
 
     def __post_init__(self) -> None:
         if not self.samples:
             raise ValueError("a workload has at least one sample")
-        if self.window is not None and self.model != "eventgpt":
-            raise ValueError(f"{self.model} is given no raw events, and has no window of them")
-
-    @property
-    def kind(self) -> InputKind:
-        """What its samples are."""
-        if self.model == "video-llava":
-            return "video"
-        return "event-images" if self.window is None else "events"
+        if (self.kind == "events") != (self.window is not None):
+            raise ValueError(f"raw events have a window, and nothing else has; the samples are {self.kind}, the window is {self.window}")
 
 
 @dataclass(frozen=True)
@@ -374,7 +369,7 @@ class Activation:
     """Evidence of whether a choice of the variant was active in a run."""
 
     part: str
-    """Of `evbench.variants.choices.CHOICES`, or `decoding`."""
+    """Of `evbench.pipelines.registry.PARTS`, or `decoding`."""
     choice: str
     active: bool
     evidence: str
@@ -499,7 +494,7 @@ class SideResult:
         """The throughput runs in blocks, disturbed ones included."""
         return tuple(run for run in self.throughput_runs if run.block is not None)
 
-    def answers(self) -> dict[int, list[tuple[int, ...]]]:
+    def tokens_by_sample(self) -> dict[int, list[tuple[int, ...]]]:
         """Sample -> its tokens in every timed run and throughput run."""
         found: dict[int, list[tuple[int, ...]]] = {}
         for run in self.timed():

@@ -34,7 +34,7 @@ from evbench.session.config import SessionConfig
 from evbench.session.journal import Journal, JournalHeader, JournalState
 from evbench.session.session import run_session
 from evbench.session.side_results import session_of, side_results
-from evbench.variants.choices import parse
+from evbench.variants.named import parse
 from evbench.worker.capture_outputs import CapturedOutputs
 from evbench.worker.compile_counts import NOTHING
 from evbench.worker.messages import ThroughputRequest, TimedRunRequest, TraceSpec
@@ -224,7 +224,7 @@ class MemoryJournal(Journal):
 
 def simulated_workload(samples: int = 1) -> Workload:
     inputs = tuple(Sample(f"{index}.mp4", str(index), 4, 6) for index in range(samples))
-    return Workload("video-llava", "tiny", None, inputs, 8, "inclusive", "What?", 3, False, "cpu", "float32", 0)
+    return Workload("video-llava", "tiny", None, inputs, 8, "inclusive", "What?", 3, False, "cpu", "float32", 0, kind="video")
 
 
 def header(plan: Plan = PLAN, samples: int = 1, seed: int = 0) -> JournalHeader:

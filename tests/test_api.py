@@ -20,7 +20,7 @@ from evbench.errors import UserError
 from evbench.results import Result, write
 from evbench.session import compare
 from evbench.session.request import ComparisonRequest
-from evbench.variants.choices import parse
+from evbench.variants.named import parse
 from evbench.verdict import judge as judging
 from evbench.verdict.judge import judge
 from evbench.verdict.judgement import Judgement
@@ -134,18 +134,6 @@ def test_earlier_results_are_sides_by_value_and_by_path(tmp_path: Path) -> None:
     by_path = evbench.compare(tmp_path, str(tmp_path / "result.json"), folder=tmp_path / "other")
     assert by_value.variants() == by_path.variants() == result.variants()
     assert evbench.judge(evbench.read(tmp_path / "one")) == evbench.judge(by_path)
-
-
-def test_an_earlier_result_is_reported_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    result = make_result(make_side())
-    write(result, tmp_path / "result.json")
-    monkeypatch.setattr(sys, "argv", ["evbench", "report", str(tmp_path)])
-    with pytest.raises(SystemExit) as caught:
-        main()
-    judgement = evbench.judge(result)
-    assert caught.value.code == judgement.exit_code
-    assert f"{judgement.verdict}: " in capsys.readouterr().out
-    assert [path.name for path in tmp_path.iterdir()] == ["result.json"]
 
 
 def test_a_workload_stands_for_its_options(simulated: list[ComparisonRequest], tmp_path: Path) -> None:

@@ -146,14 +146,14 @@ def test_samples_in_a_row_stand_beside_one_by_itself(session: Session) -> None:
     asked = result.sessions[0].plan.throughput
     for told in ("Throughput, 4 samples in a row: ", "by itself (latency)", "waiting for that"):
         assert (told in done.stdout) == (asked == 4), told
-    assert "feed in-turn -> ahead" in done.stdout or not asked
+    assert "prefetch off -> on" in done.stdout or not asked
     for side, measured in result.variants().items():
         assert measured.throughput_runs == tuple(state.throughput_runs.get(side, ()))
         rows = [None, *(block.number for block in result.sessions[0].blocks for _ in range(2))] if asked else []
         assert [stream.block for stream in measured.throughput_runs] == rows
-        assert len({*measured.answers()[0]}) == 1
-        fed = {proof.choice: proof.active for proof in measured.activations if proof.part == "feed"}
-        assert fed == {measured.choices["feed"]: True}
+        assert len({*measured.tokens_by_sample()[0]}) == 1
+        fed = {proof.choice: proof.active for proof in measured.activations if proof.part == "prefetch"}
+        assert fed == {measured.choices["prefetch"]: True}
 
 
 @pytest.mark.slow
@@ -436,7 +436,7 @@ def test_a_planted_delay_is_found_in_its_stage(tmp_path: Path) -> None:
 def test_one_variant_alone_and_then_as_a_side(tmp_path: Path) -> None:
     options = f"--model eventgpt --device cpu {QUICK}"
     alone = evbench(
-        f"run baseline+feed=ahead {options} --throughput 3 --target eventgpt.load<100s --target eventgpt.further-token<1us --out alone",
+        f"run baseline+feed=ahead {options} --throughput 3 --target eventgpt.load<100s --target eventgpt.tpot<1us --out alone",
         tmp_path,
     )
     assert alone.returncode == 3, alone.stderr
@@ -560,9 +560,9 @@ def test_help_and_variants_read_well(tmp_path: Path) -> None:
         ("selftest --device cpu --blocks 5", "--blocks 5 are too few for any interval"),
         (f"{COMPARE} --max-time inf", "--max-time inf is no number of seconds"),
         ("run optimised --device cpu", "did you mean 'optimized'?"),
-        ("run optimized+feed=ahed --device cpu", "did you mean 'ahead'?"),
-        ("run optimized+feed=ahead-in-batches --device cpu", "because that decoder takes one file at a time"),
-        ("run optimized-gpu+feed=ahead-in-batches --device cpu", "prefill=eager+feed=ahead"),
+        ("run optimized+prefetch=onn --device cpu", "did you mean 'on'?"),
+        ("run optimized+prefetch=batched --device cpu", "because that decoder takes one file at a time"),
+        ("run optimized-gpu+prefetch=batched --device cpu", "prefill=eager+prefetch=on"),
         ("variants --model llava", "unknown --model 'llava'"),
     ],
 )

@@ -21,7 +21,7 @@ from evbench.session import compare, journal, ladder
 from evbench.session.config import SessionConfig
 from evbench.session.progress import ProgressListener
 from evbench.session.request import ComparisonRequest
-from evbench.variants.choices import effective, parse
+from evbench.variants.named import effective, parse
 from evbench.verdict import ladder as verdict_ladder
 from evbench.verdict.judge import judge
 from evbench.verdict.judgement import Verdict
@@ -87,7 +87,7 @@ def asked_for(folder: Path, resume: bool = False, upper: str = "fast-pixels", le
     return ladder.LadderRequest(
         lower=lower,
         upper=top,
-        steps=verdict_ladder.plan(lower, top, "video", leave_one_out),
+        steps=verdict_ladder.plan(lower, top, "video-llava", "video", leave_one_out),
         workload=simulated_workload(),
         plan=replace(PLAN, trace_tokens=0),
         noise_floors={},
@@ -115,7 +115,8 @@ def test_each_comparison_has_a_folder_and_what_came_of_all_is_written(simulated:
         "without-preprocess-direct": Verdict.SAME,
     }
     assert ladder.read(tmp_path / "out").rungs == rungs
-    assert "- preprocess=direct does not pay on the way up: 95 % interval" in (tmp_path / "out" / "ladder.md").read_text(encoding="utf-8")
+    report = (tmp_path / "out" / "ladder.md").read_text(encoding="utf-8")
+    assert "- preprocess=direct, added to the rung below: no speedup: " in report
     assert [line.partition(": FASTER")[0].partition(": SAME")[0] for line in listener.said if "comparisons: " in line] == [
         f"{place} of 4 comparisons: {name}" for place, name in enumerate(NAMES, 1)
     ]
@@ -140,7 +141,7 @@ def test_the_file_has_for_each_rung_what_a_program_may_ask(simulated: SimulatedC
         0,
         "pass",
     )
-    interval = first["outcome"]["total"]["interval"]
+    interval = first["outcome"]["end_to_end"]["interval"]
     assert 1.2 < interval["low"] < interval["high"] < 1.3
     assert set(first["outcome"]["stages"]) == {"load"}
 
@@ -177,7 +178,7 @@ def test_a_dead_worker_costs_its_rung_only_and_is_tried_again(simulated: Simulat
     assert verdict_ladder.exit_code(rungs) == 1
     assert rungs[1].outcome == verdict_ladder.failed(str(error))
     assert f"2 of 4 comparisons: 2-preprocess-direct: could not be run: {error}" in listener.said
-    assert f"Whether preprocess=direct pays on the way up could not be measured: {error}." in (tmp_path / "out" / "ladder.md").read_text()
+    assert f"preprocess=direct, added to the rung below: could not be measured: {error}." in (tmp_path / "out" / "ladder.md").read_text()
 
     simulated.ends, simulated.requests = {}, []
     rungs = ladder.climb(asked_for(tmp_path / "out", resume=True), Messages())
@@ -255,7 +256,7 @@ def test_a_verdict_that_there_is_not_is_told_with_its_place(simulated: Simulated
     ladder.climb(asked_for(tmp_path / "out"), Messages())
     file = tmp_path / "out" / "ladder.json"
     file.write_text(file.read_text(encoding="utf-8").replace('"claim": "FASTER"', '"claim": "FAST"'), encoding="utf-8")
-    with pytest.raises(UserError, match=r"is damaged \(ladder\.rungs\[0\]\.outcome\.total\.claim is 'FAST'\)"):
+    with pytest.raises(UserError, match=r"is damaged \(ladder\.rungs\[0\]\.outcome\.end_to_end\.claim is 'FAST'\)"):
         ladder.read(tmp_path / "out")
 
 
@@ -268,7 +269,7 @@ QUICK = "--preset tiny --device cpu --new-tokens 4 --trace-tokens 0"
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        ("--target 'video-llava.total<1s'", "ladder takes no --target, it has many comparisons; leave it out"),
+        ("--target 'video-llava.end-to-end<1s'", "ladder takes no --target, it has many comparisons; leave it out"),
         ("--fail-if slower:2%", "ladder takes no --fail-if, it has many comparisons; leave it out"),
         ("--from optimized", "optimized and optimized have the same choices"),
         ("--from basline", "did you mean 'baseline'?"),
@@ -308,13 +309,11 @@ def test_the_command_tells_which_choice_pays_and_exits_with_the_whole(
         assert f"are in {tmp_path}/out/ladder.md. To go on, give the same command with --out {tmp_path}/out --resume" in output.err
         return
     told = output.out.splitlines()
-    assert any(line.startswith("decode=threaded pays on the way up: 1.2") for line in told)
-    assert any(line.startswith("decode=threaded pays with all the others in place: 1.2") for line in told)
-    assert any(line.startswith("fast-pixels against baseline: FASTER: 1.2") for line in told)
-    second = (
-        "Whether preprocess=direct pays on the way up could not be measured" if ends else "preprocess=direct does not pay on the way up"
-    )
-    assert any(line.startswith(second) for line in told)
+    assert any(line.startswith("decode=threaded, added to the rung below: faster: speedup 1.2") for line in told)
+    assert any(line.startswith("decode=threaded, added to all the others: faster: speedup 1.2") for line in told)
+    assert any(line.startswith("fast-pixels against baseline: FASTER: speedup 1.2") for line in told)
+    ending = "could not be measured" if ends else "no speedup"
+    assert any(line.startswith(f"preprocess=direct, added to the rung below: {ending}") for line in told)
     assert told[-1] == f"Written to {tmp_path}/out: ladder.md, ladder.json, and a folder for each comparison"
     assert "…" not in output.out, "nothing is cut off"
 
@@ -326,7 +325,7 @@ def test_too_few_blocks_are_told_before_anything_is_run(
     monkeypatch.setattr(sys, "argv", ["evbench", *f"ladder --to fast-pixels {QUICK} --blocks 6 --out {tmp_path}/out".split()])
     with pytest.raises(SystemExit):
         main()
-    assert capsys.readouterr().err.startswith("evbench: 6 blocks are too few to claim the gain of a choice where 2 are looked at")
+    assert capsys.readouterr().err.startswith("evbench: 6 blocks are too few to claim a speedup among 2 choices")
 
 
 @pytest.mark.slow
@@ -365,7 +364,9 @@ def test_a_ladder_on_this_machine_that_is_interrupted_and_loses_a_worker(tmp_pat
         result = results.read(out / rung.step.folder)
         assert result.optimized is not None
         for measured, asked_for in ((result.baseline, rung.step.baseline), (result.optimized, rung.step.optimized)):
-            wanted = effective(asked_for, measured.workload.kind)  # of what has no effect, another rung may have had another choice
+            wanted = effective(
+                asked_for, measured.workload.model, measured.workload.kind
+            )  # of what has no effect, another rung may have had another choice
             assert {part: measured.choices[part] for part in wanted} == wanted
         assert all(activation.active for measured in result.variants().values() for activation in measured.activations)
         assert (out / rung.step.folder / "report.md").exists()
@@ -374,7 +375,7 @@ def test_a_ladder_on_this_machine_that_is_interrupted_and_loses_a_worker(tmp_pat
     assert whole.exit_code == done.returncode
     told = (out / "ladder.md").read_text(encoding="utf-8")
     assert "not run yet" not in told
-    assert "too few to claim the gain of a choice where 2 are looked at" in told
+    assert "too few to claim a speedup among 2 choices" in told
 
     again = evbench(f"{asked} --resume", tmp_path)
     assert again.returncode == done.returncode

@@ -16,12 +16,12 @@ from evbench.pipelines.build import build
 from evbench.pipelines.generate import loops
 from evbench.pipelines.load import event_files
 from evbench.pipelines.preprocess import pixels
-from evbench.results import Sample, Workload
+from evbench.results import InputKind, Sample, Workload
 from evbench.scenes.captions import QUESTIONS
 from evbench.session import outputs
 from evbench.session.mutation import require_mutable
 from evbench.session.outputs import Expected, compare_with
-from evbench.variants.choices import REFERENCE, parse
+from evbench.variants.named import REFERENCE, parse
 from evbench.verdict.equivalence import Finding, first_divergence, merge, worst
 from evbench.verdict.refusal import work_differences
 from evbench.worker.capture_outputs import CapturedOutputs, capture_outputs, capture_reference
@@ -40,17 +40,18 @@ OF_EVENTS = [name for name, mutant in MUTANTS.items() if mutant.kinds == ("event
 Watched = Callable[[], Any]
 
 
-def workload(kind: str) -> Workload:
+def workload(kind: InputKind) -> Workload:
     model, pictures, policy = ("video-llava", 8, "inclusive") if kind == "video" else ("eventgpt", 5, "all")
     question = QUESTIONS["concise"]
-    asked = Workload(model, "small", None, (NOWHERE,), pictures, policy, question, NEW_TOKENS, False, "cpu", "float32", None)
-    return replace(asked, window=raw_events.WINDOW if kind == "events" else None)
+    window = raw_events.WINDOW if kind == "events" else None
+    asked: Any = (model, "small", None, (NOWHERE,), pictures, policy, question, NEW_TOKENS, False, "cpu", "float32", None, window)
+    return Workload(*asked, kind=kind)
 
 
 class Bench:
     """Samples of one kind: the baseline's outputs and the reference's, made once."""
 
-    def __init__(self, kind: str, folder: Path) -> None:
+    def __init__(self, kind: InputKind, folder: Path) -> None:
         self.kind, self.folder = kind, folder
         baseline, reference = build(parse("baseline"), workload(kind)), build(REFERENCE, workload(kind), "float64")
         self.expected: list[Expected] = []
@@ -118,7 +119,7 @@ def test_a_fault_of_rendering_is_caught_in_load(bench_of_events: Bench, name: st
 @pytest.mark.parametrize("name", [name for name in MUTANTS if name not in OF_EVENTS])
 def test_a_fault_is_caught_where_it_is(bench: Bench, name: str) -> None:
     mutant = MUTANTS[name]
-    if bench.kind not in mutant.kinds:
+    if not mutant.can_be_planted(workload(bench.kind).model, bench.kind):
         return
     checks = merge(bench.compare(UNCOMPILED, mutant))
     if mutant.harmless:

@@ -30,7 +30,7 @@ def arrays(error: float) -> dict[str, npt.NDArray[Any]]:
     made = {name: random.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
     made["generate"][np.arange(3), TOKENS] += 9
     noisy = {name: values + np.float32(error) * random.normal(size=values.shape).astype(np.float32) for name, values in made.items()}
-    return {"load": np.zeros((2, 4, 4, 3), np.float32)} | noisy | {f"swapped/{name}": noisy[name] for name in noisy}
+    return {"load": np.zeros((2, 4, 4, 3), np.float32)} | noisy | {f"stage-isolated/{name}": noisy[name] for name in noisy}
 
 
 @dataclass
@@ -54,6 +54,21 @@ class SimulatedWorkers:
         yield _Worker(self, "baseline")
 
 
+AXES = {
+    "load": ("frame", "row", "column", "channel"),
+    "preprocess": ("frame", "channel", "row", "column"),
+    "vision": ("frame", "token", "feature"),
+    "generate": ("position", "token"),
+}
+
+AXES = {
+    "load": ("frame", "row", "column", "channel"),
+    "preprocess": ("frame", "channel", "row", "column"),
+    "vision": ("frame", "token", "feature"),
+    "generate": ("position", "token"),
+}
+
+
 @dataclass
 class _Worker:
     workers: SimulatedWorkers
@@ -63,7 +78,7 @@ class _Worker:
         self.workers.requests.append(f"{self.side} {sample}{' given' if baseline else ''}{' isolated' if isolated else ''}")
         ours = self.side == "baseline"
         save_file(arrays(1e-6 if ours else self.workers.error), file)
-        return CapturedOutputs(file, Work(), (1,), Generation(TOKENS if ours else self.workers.tokens, ""), 0.015)
+        return CapturedOutputs(file, Work(), (1,), Generation(TOKENS if ours else self.workers.tokens, ""), 0.015, AXES)
 
     def capture_reference(self, sample: int, file: Path, baseline: CapturedOutputs) -> None:
         self.workers.requests.append(f"reference {sample}")

@@ -10,7 +10,7 @@ from safetensors.numpy import save_file
 
 from evbench.errors import UserError
 from evbench.session import references
-from evbench.variants.choices import REFERENCE, change
+from evbench.variants.named import REFERENCE, change
 
 
 @pytest.fixture(autouse=True)

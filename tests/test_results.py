@@ -12,12 +12,12 @@ from evbench import results
 from evbench.encoding import to_json
 from evbench.errors import UserError
 from evbench.results import Memory, Sample, SideResult, StageRun, Work
-from tests.examples import make_result, make_run, make_side, make_stream, with_streams
+from tests.examples import make_result, make_run, make_side, make_throughput_run, with_throughput_runs
 
 PROFILES = Path(__file__).parent.parent / "profiles"
 
 
-@pytest.mark.parametrize("optimized", [None, make_side(variant="optimized"), with_streams(make_side(variant="optimized"))])
+@pytest.mark.parametrize("optimized", [None, make_side(variant="optimized"), with_throughput_runs(make_side(variant="optimized"))])
 def test_a_result_survives_its_file(tmp_path: Path, optimized: SideResult | None) -> None:
     result = make_result(optimized)
     results.write(result, tmp_path / "result.json")
@@ -83,10 +83,10 @@ def test_an_impossible_time_is_refused() -> None:
 
 def test_an_impossible_throughput_run_is_refused() -> None:
     with pytest.raises(ValueError, match=r"time of -1\.0 s is impossible"):
-        make_stream(load_wait_seconds=-1.0)
+        make_throughput_run(load_wait_seconds=-1.0)
     for fields in ({"samples": 3}, {"tokens": ()}, {"work": (Work(),)}):
         with pytest.raises(ValueError, match="a throughput run of"):
-            dataclasses.replace(make_stream(), **fields)
+            dataclasses.replace(make_throughput_run(), **fields)
 
 
 def test_outputs_and_work_are_of_runs_and_throughput_runs_in_blocks() -> None:
@@ -94,11 +94,11 @@ def test_outputs_and_work_are_of_runs_and_throughput_runs_in_blocks() -> None:
     samples = (Sample("a.mp4", "0", 4, 6), Sample("b.mp4", "1", 4, 6))
     runs = [make_run("warmup", tokens=(9,)), make_run(tokens=(1,)), dataclasses.replace(make_run(tokens=(2,)), sample=1)]
     work = (Work(new_tokens=1), Work(new_tokens=2), Work(new_tokens=3))
-    row = make_stream(samples=3, tokens=(5,), work=work)
+    row = make_throughput_run(samples=3, tokens=(5,), work=work)
     row = dataclasses.replace(row, tokens=((1,), (2,), (3,)))
-    side = with_streams(make_side(*runs, samples=samples), dataclasses.replace(row, block=None), row)
+    side = with_throughput_runs(make_side(*runs, samples=samples), dataclasses.replace(row, block=None), row)
     assert side.timed_throughput_runs() == (row,)
-    assert side.answers() == {0: [(1,), (1,), (3,)], 1: [(2,), (2,)]}
+    assert side.tokens_by_sample() == {0: [(1,), (1,), (3,)], 1: [(2,), (2,)]}
     assert side.work() == [(0, runs[1].work), (1, runs[2].work), (0, work[0]), (1, work[1]), (0, work[2])]
 
 

@@ -14,7 +14,7 @@ import pytest
 from evbench.errors import UserError
 from evbench.machine import machine as this_machine
 from evbench.pipelines.checkpoints.folder import parameter_count
-from evbench.pipelines.checkpoints.presets import PRESETS
+from evbench.pipelines.registry import MODELS
 from evbench.results import Energy, Run, Sample, Side, Workload
 from evbench.session import memory_fit
 from evbench.session.config import SessionConfig
@@ -140,7 +140,9 @@ def test_answers_in_a_row_are_compared_like_others() -> None:
     """The optimized side answers the second sample otherwise, and in throughput runs only."""
     machine = SimulatedMachine(1, QUIET, streamed=((1, 2, 3), (1, 2, 9), (1, 2, 3)))
     result = simulate(machine, plan(throughput=3), 2)
-    answers = {side: {sample: set(tokens) for sample, tokens in found.answers().items()} for side, found in result.variants().items()}
+    answers = {
+        side: {sample: set(tokens) for sample, tokens in found.tokens_by_sample().items()} for side, found in result.variants().items()
+    }
     assert answers == {"baseline": {0: {(1, 2, 3)}, 1: {(1, 2, 3)}}, "optimized": {0: {(1, 2, 3)}, 1: {(1, 2, 3), (1, 2, 9)}}}
 
 
@@ -183,7 +185,7 @@ def test_where_only_one_fits_each_block_starts_both_anew() -> None:
     assert all(len(measured.builds) == 6 + 1 for measured in result.variants().values())
     judged = judge(result)
     assert "ORDER=RELOAD" in judged.flags
-    assert judged.total.interval is not None
+    assert judged.end_to_end.interval is not None
 
 
 def test_every_sample_has_the_same_number_of_blocks_and_each_shape_a_warm_up() -> None:
@@ -249,7 +251,7 @@ def test_a_disturbed_block_is_run_again_and_counted() -> None:
     assert [block.number for block in blocks if block.disturbances] == [2, 5]
     assert len(blocks) == 12
     judged = judge(result)
-    assert judged.disturbed == 2
+    assert judged.blocks.disturbed == 2
     assert judged.verdict != "INVALID"
 
 
@@ -300,9 +302,9 @@ def test_blocks_are_added_until_the_interval_is_narrow() -> None:
     few = judge(simulate(SimulatedMachine(1), plan(precision=0.05)))
     many_result = simulate(SimulatedMachine(1), plan(precision=0.004))
     many = judge(many_result)
-    assert few.total.interval is not None
-    assert many.total.interval is not None
-    assert few.total.interval.half_width > 0.004 >= many.total.interval.half_width
+    assert few.end_to_end.interval is not None
+    assert many.end_to_end.interval is not None
+    assert few.end_to_end.interval.half_width > 0.004 >= many.end_to_end.interval.half_width
     assert len(many_result.sessions[0].blocks) > 10
 
 
@@ -345,7 +347,7 @@ def warmups(*seconds: float, **changes: Any) -> list[Run]:
 def test_a_warm_up_is_done_when_nothing_moves_any_more() -> None:
     assert unsteady_reasons(warmups(1, 1, 1, 1)) == ["4 warm-up runs are too few, 5 must be steady"]
     assert unsteady_reasons(warmups(9, 1.0, 1.01, 1.0, 0.99, 1.0)) == [], "only the last five count"
-    assert "the first of them took 2.00 times the median" in unsteady_reasons(warmups(2, 1, 1.01, 0.99, 1))[0]
+    assert "the first of them took 2.00x the median" in unsteady_reasons(warmups(2, 1, 1.01, 0.99, 1))[0]
     grown = [dataclasses.replace(run, reserved=place) for place, run in enumerate(warmups(1, 1, 1, 1, 1))]
     assert unsteady_reasons(grown) == ["the memory pool still grew"]
 
@@ -361,7 +363,7 @@ def test_two_results_of_different_work_are_refused_with_both_values() -> None:
 
 def test_the_order_is_chosen_by_what_fits_into_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = save_tiny_video_llava(tmp_path / "weights")
-    weights = 4 * PRESETS["video-llava"]["tiny"]["parameters"]
+    weights = 4 * MODELS["video-llava"].presets["tiny"].parameters
     assert 4 * parameter_count(folder) == weights
     asked = tiny_video_llava(preset=None, weights=str(folder))
 
@@ -377,7 +379,7 @@ def test_the_order_is_chosen_by_what_fits_into_memory(tmp_path: Path, monkeypatc
     with pytest.raises(UserError, match="use --order reload"):
         choose_order("interleaved", [asked] * 2)
     other = dataclasses.replace(asked, model="eventgpt", preset="tiny", weights=None)
-    remembering(weights + 4 * PRESETS["eventgpt"]["tiny"]["parameters"] + 2 * memory_fit.ROOM_PER_WORKER)
+    remembering(weights + 4 * MODELS["eventgpt"].presets["tiny"].parameters + 2 * memory_fit.ROOM_PER_WORKER)
     assert choose_order("auto", [asked, other]) == "interleaved", "each has its own weights"
     remembering(weights - 1)
     with pytest.raises(UserError, match="use a smaller --preset"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
@@ -12,14 +12,15 @@ from pathlib import Path
 import pytest
 
 from evbench.errors import UserError
-from evbench.report.models import EQUAL, LENGTHS, OWN, describe, statements
-from evbench.report.render import to_markdown
+from evbench.report import models as report_models
+from evbench.report.models_context import EQUAL, LENGTHS, OWN
+from evbench.report.render import Report, to_markdown
 from evbench.results import Result
 from evbench.session import compare, journal, models
 from evbench.session.models import Models, ModelsRequest, carry_out, read
 from evbench.session.progress import ProgressListener
 from evbench.session.request import ComparisonRequest
-from evbench.variants.choices import parse
+from evbench.variants.named import parse
 from tests.command import evbench, interruptible, refused, wait_for
 from tests.examples import PLAN
 from tests.test_climb import Messages
@@ -95,7 +96,7 @@ def test_what_has_ended_is_not_run_again(simulated: SimulatedSessions, tmp_path:
     with pytest.raises(KeyboardInterrupt):
         carry_out(asked_for(tmp_path / "out"), Messages())
     assert list(read(tmp_path / "out").sessions) == [EQUAL]
-    assert "- Not ended: own-length; go on with --resume." in (tmp_path / "out" / "models.md").read_text(encoding="utf-8")
+    assert "- Not ended: own-length; continue with --resume." in (tmp_path / "out" / "models.md").read_text(encoding="utf-8")
     with pytest.raises(UserError, match="holds an earlier comparison of models; go on with it by --resume"):
         carry_out(asked_for(tmp_path / "out"), Messages())
     for other in (
@@ -129,18 +130,23 @@ def test_a_comparison_interrupted_in_its_first_session_is_not_begun_again(simula
     assert (tmp_path / "out" / models.RAW).read_text() == before
 
 
+def describe(results: Mapping[str, Result]) -> Report:
+    derived = models.judge(results)
+    return report_models.describe(results, derived.lengths, derived.statements)
+
+
 def both(swapped: bool = False) -> dict[str, Result]:
     return {name: make_models(own=own, tokens=256 if own else 50, noise=0, swapped=swapped) for name, own in LENGTHS.items()}
 
 
-def test_the_report_says_how_many_times_as_long_and_never_faster() -> None:
+def test_the_report_has_ratios_and_never_says_faster() -> None:
     told = describe(both())
-    assert told.headline.startswith("At equal length: end to end takes video-llava 1.4")
-    assert told.second_headline.startswith("At own length: end to end takes video-llava 2.0")
-    assert "a further token takes video-llava 1.25" in told.headline
+    assert told.headline.startswith("At equal length: end-to-end of video-llava is 1.4")
+    assert told.second_headline.startswith("At own length: end-to-end of video-llava is 2.0")
+    assert "tpot of video-llava is 1.25x" in told.headline
     text = to_markdown(told, "2026", "evbench")
     assert "FASTER here" in text and text.count("FASTER") == 1 and "preserved" in text and text.count("preserved") == 1
-    assert "renders event images from raw events, all of it in its time" in text
+    assert "renders event images from raw events" in text
     titles = [table.title for table in told.tables]
     assert sum(title.startswith("At equal length") for title in titles) == sum(title.startswith("At own length") for title in titles) == 4
     for table in (*told.tables, *told.appendix):
@@ -159,7 +165,7 @@ def test_where_the_interval_includes_1_no_ratio_is_printed() -> None:
     results = {EQUAL: make_models(VIDEO, replace(VIDEO, work=EVENTS.work), own=False, tokens=50, noise=0.3)}
     told = describe(results)
     assert "shows no difference" in told.headline and told.second_headline == ""
-    row = next(row for row in told.tables[0].rows if row[0] == "end to end")
+    row = next(row for row in told.tables[0].rows if row[0] == "end-to-end")
     assert row[3] == "-" and row[5] == "no difference found"
     assert {row[3] for table in told.tables if "where the difference" in table.title for row in table.rows} == {"-"}
 
@@ -168,7 +174,7 @@ def test_the_published_table_is_beside_what_was_measured() -> None:
     ours, theirs = (describe(both(swapped=swapped)) for swapped in (False, True))
     one, other = (next(table for table in told.tables if table.title.startswith("The published table")) for told in (ours, theirs))
     assert one == other, "whichever is the baseline"
-    assert one.rows[0] == ("load", "0.7 s", "0.015 s", "46.7", "100 ms", "50.0 ms", "2.000")
+    assert one.rows[0] == ("load", "0.7 s", "0.015 s", "46.7x", "100 ms", "50.0 ms", "2.00x")
 
 
 def test_a_disturbed_session_is_invalid_and_claims_nothing() -> None:
@@ -184,7 +190,7 @@ def test_where_one_session_has_ended_the_report_says_which(length: str, words: s
     (title,) = (table.title for table in told.tables if table.title.startswith("The published table"))
     assert title.endswith(f"these weights {words}")
     assert told.facts["Order"].startswith(f"{words} 6 blocks")
-    assert ("video-llava says, at equal length" in told.outputs) == (length == EQUAL)
+    assert ("Output of video-llava, at equal length" in told.outputs) == (length == EQUAL)
     assert describe(both()).facts["Order"].startswith("at equal and at own length 6 and 6 blocks")
 
 
@@ -202,23 +208,23 @@ def test_what_became_of_disturbed_blocks_is_told_as_it_was(disturbed: int, asked
     of_so_many = replace(result, sessions=(replace(session, plan=replace(session.plan, blocks=asked)),))
     notes = describe({EQUAL: of_so_many}).notes
     assert f"At equal length: {words}" in notes
-    assert any("numbers of tokens are told" in note for note in notes) == (disturbed > 1)
+    assert any("numbers of tokens are valid" in note for note in notes) == (disturbed > 1)
 
 
 def test_choices_without_effect_are_named() -> None:
     result = make_models()
     assert result.optimized is not None
     assert "no effect" not in str(describe({OWN: result}).facts)
-    changed = {"decode": "threaded", "feed": "ahead", "gone": "once"}
+    changed = {"decode": "threaded", "prefetch": "on", "gone": "once"}
     ours, theirs = (replace(side, choices=changed) for side in (result.baseline, result.optimized))
     facts = describe({OWN: replace(result, baseline=ours, optimized=theirs)}).facts
-    idle = "feed=ahead: no effect on samples one by themselves"
-    assert facts["Baseline"].endswith(f"variant baseline ({idle})")
-    assert facts["Beside it"].endswith(f"variant baseline (decode=threaded: no effect on raw events; {idle})")
+    assert "decode=threaded" not in facts["Baseline"]
+    assert "decode=threaded: no effect on raw events" in facts["Other model"]
+    assert all("gone" not in text for text in facts.values())
 
 
 def test_the_statements_are_told_in_short_and_in_whole() -> None:
-    short = statements(both())
+    short = report_models.statements(models.judge(both()).statements)
     assert (len(short.rows), short.columns) == (24, ("statement", "", "it says", "found"))
     whole = describe(both()).appendix[0]
     assert [row[0] for row in whole.rows] == [row[0] for row in short.rows]
@@ -289,7 +295,7 @@ def test_on_this_machine_both_models_run_are_interrupted_and_go_on(scenes: Path)
     assert found.sessions[EQUAL] == begun.sessions[EQUAL]
     assert found.sessions[OWN].sessions[0].blocks[: len(kept.blocks)] == tuple(kept.blocks)
     _is_of_two_models(found)
-    for words in ("At equal length", "At own length", "where the difference", "The published table", "does not hold", "eventgpt says"):
+    for words in ("At equal length", "At own length", "where the difference", "The published table", "does not hold", "Output of eventgpt"):
         assert words in done.stdout
     assert "Traceback" not in done.stderr
     assert (out / "models.md").read_text(encoding="utf-8") == to_markdown(describe(found.sessions), found.header.started, found.command)

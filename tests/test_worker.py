@@ -12,7 +12,7 @@ import pytest
 from evbench.errors import UserError
 from evbench.inputs import sample, workload
 from evbench.results import Delay, Kind, Run, Sample, Workload
-from evbench.variants.choices import parse
+from evbench.variants.named import parse
 from evbench.worker.client import Worker, WorkerDied, WorkerGaveUp
 from evbench.worker.measure import RunPosition
 from evbench.worker.messages import BuildRequest, ThroughputRequest, TimedRunRequest, TraceSpec
@@ -110,14 +110,14 @@ def test_a_planted_delay_makes_its_stage_longer_by_its_share(tmp_path: Path) -> 
     assert least("generate", runs) / least("generate", usual) < 2
 
 
-@pytest.mark.parametrize("feed", ["in-turn", "ahead"])
-def test_samples_are_run_in_a_row_and_again_from_the_first(feed: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("prefetch", ["off", "on"])
+def test_samples_are_run_in_a_row_and_again_from_the_first(prefetch: str, tmp_path: Path) -> None:
     other = tmp_path / "other"
     other.mkdir()
     for place in range(5):
         (other / f"{place}.png").write_bytes((sample.EVENTS / "4.png").read_bytes())
     asked = small(events_folders=(sample.EVENTS, other), new_tokens=12)
-    with Worker(BuildRequest(parse(f"baseline+feed={feed}"), asked), tmp_path / "log") as worker:
+    with Worker(BuildRequest(parse(f"baseline+prefetch={prefetch}"), asked), tmp_path / "log") as worker:
         worker.built()
         alone = [worker.timed_run(TimedRunRequest(RunPosition("timed", turn, turn, None), False, cold_file=False)) for turn in (0, 1)]
         row = worker.throughput_run(ThroughputRequest(2, 7, 5, cold_files=True))
@@ -131,11 +131,11 @@ def test_samples_are_run_in_a_row_and_again_from_the_first(feed: str, tmp_path: 
     assert again.tokens == alone[0].tokens, "one sample by itself is run as before"
 
 
-@pytest.mark.parametrize("feed", ["in-turn", "ahead"])
-def test_a_sample_of_a_row_that_cannot_be_used_reaches_the_user_as_without_a_row(feed: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("prefetch", ["off", "on"])
+def test_a_sample_of_a_row_that_cannot_be_used_reaches_the_user_as_without_a_row(prefetch: str, tmp_path: Path) -> None:
     known = small()
     asked = replace(known, samples=(*known.samples * 2, Sample(str(tmp_path / "gone"), "", 0, 0)))
-    with Worker(BuildRequest(parse(f"baseline+feed={feed}"), asked), tmp_path / "log") as worker:
+    with Worker(BuildRequest(parse(f"baseline+prefetch={prefetch}"), asked), tmp_path / "log") as worker:
         worker.built()
         with pytest.raises(UserError, match=r"gone: no such file or folder"):
             worker.throughput_run(ThroughputRequest(0, 0, 3, cold_files=False))

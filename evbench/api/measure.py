@@ -9,6 +9,7 @@ from typing import Unpack
 from evbench import results
 from evbench.api.folder import default_folder, now
 from evbench.api.options import OF_WORKLOAD, Keywords, Options
+from evbench.choices import Variant
 from evbench.errors import UserError
 from evbench.machine import machine, noise_floors
 from evbench.results import Plan, Result, Rules, Side, Workload
@@ -16,8 +17,8 @@ from evbench.session.compare import carry_out
 from evbench.session.progress import ProgressListener, SilentListener
 from evbench.session.request import ComparisonRequest, EarlierResults, earlier_results
 from evbench.session.same_work import require_same_workload
-from evbench.variants import choices
-from evbench.variants.choices import Variant
+from evbench.variants.named import VARIANTS, parse
+from evbench.variants.obstacles import require
 from evbench.verdict import demands
 from evbench.verdict.judgement import Judgement
 
@@ -110,7 +111,7 @@ def run(
         evbench.errors.UserError: as `compare`.
         evbench.worker.client.WorkerDied: as `compare`.
     """
-    chosen = choices.parse(variant) if isinstance(variant, str) else variant
+    chosen = parse(variant) if isinstance(variant, str) else variant
     request = _request({"baseline": chosen}, workload, options, Rules({}, (), tuple(target), False, ()), folder, command, resume, wait)
     return _carry_out(request, on_progress, on_judgement)
 
@@ -122,15 +123,15 @@ def read_side(given: Measured) -> Variant | Result:
     if isinstance(given, Path):
         return results.read(given)
     names_file = Path(given).exists() or "/" in given or given.endswith(".json")
-    if given.partition("+")[0] in choices.VARIANTS or not names_file:
-        return choices.parse(given)
+    if given.partition("+")[0] in VARIANTS or not names_file:
+        return parse(given)
     return results.read(Path(given))
 
 
 def plan_for(options: Options, variants: Mapping[Side, Variant], workload: Workload) -> Plan:
     """Raises UserError if a variant cannot run here, or the workers do not fit into memory."""
     for variant in variants.values():
-        machine.require(variant, workload.kind, workload.device)
+        require(variant, workload.model, workload.kind, workload.device)
     return options.plan([workload] * len(variants))
 
 

@@ -11,9 +11,9 @@ from typing import Annotated, TypedDict, cast
 
 from evbench.errors import UserError
 from evbench.inputs import workload as workloads
+from evbench.pipelines.registry import DEFAULT_MODEL, MODELS
 from evbench.results import Plan, RunOrder, Workload
 from evbench.session import memory_fit
-from evbench.variants.choices import TAKES
 
 BLOCKS: dict[RunOrder, int] = {"interleaved": 12, "reload": 6}
 WARMUP_SECONDS = 120.0
@@ -28,16 +28,14 @@ class Option:
     min: float | None = None
     max: float | None = None
     flag: bool = False
-    """Whether it takes no value: `--name` sets it."""
-    switch: bool = False
-    """Whether it can be switched off, too: `--name` and `--no-name`."""
+    """Whether it takes no value, and only `--name` exists. Else a bool has `--no-name`, too."""
 
 
 @dataclass(frozen=True)
 class Options:
     """The workload, and the plan by which it is measured."""
 
-    model: Annotated[str, Option("video-llava, or eventgpt.")] = "video-llava"
+    model: Annotated[str, Option(f"{' or '.join(MODELS)}.")] = DEFAULT_MODEL
     preset: Annotated[str | None, Option("small: trained on street scenes (default). tiny, 7b: random weights.")] = None
     weights: Annotated[Path | None, Option("A local Hugging Face checkpoint folder, instead of a preset.")] = None
     video: Annotated[
@@ -109,7 +107,8 @@ class Options:
 
     def workload(self) -> Workload:
         """Raises UserError if the options contradict each other, have no effect, or the input cannot be used."""
-        if "video" not in TAKES.get(self.model, ("video",)) and self.frame_policy != FRAME_POLICY:
+        model = MODELS.get(self.model)
+        if model is not None and "video" not in model.kinds and self.frame_policy != FRAME_POLICY:
             reason = f"--frame-policy is of the frames of a video, and --model {self.model} takes none"
             raise UserError(f"{reason}: it would have no effect; leave it out")
         return workloads.describe(

@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from evbench.cli.console import print_line, screen
-from evbench.inputs import decoders, workload
+from evbench.inputs import decoders
+from evbench.pipelines.registry import VIDEO_FRAMES
 from evbench.report.render import printable, to_rich
 
 
@@ -17,7 +18,7 @@ def frames_command(
     frame_policy: Annotated[
         str, typer.Option(help="inclusive: evenly spaced, first and last frame included. stride: every n/count-th frame, never the last.")
     ] = "inclusive",
-    count: Annotated[int, typer.Option(min=1, max=10_000, help="Number of frames.")] = workload.VIDEO_FRAMES,
+    count: Annotated[int, typer.Option(min=1, max=10_000, help="Number of frames.")] = VIDEO_FRAMES,
     decoder: Annotated[
         list[str] | None, typer.Option(help="plain, threaded, or dali; can be given several times. Default: all that run here.")
     ] = None,

@@ -9,6 +9,7 @@ import typer
 from evbench.api.folder import now
 from evbench.api.measure import plan_for
 from evbench.api.options import Options
+from evbench.choices import Variant
 from evbench.cli.console import print_line, screen
 from evbench.cli.interrupts import working
 from evbench.cli.options import SessionOptions, with_options
@@ -19,8 +20,8 @@ from evbench.report import ladder as report_ladder
 from evbench.report.render import to_rich
 from evbench.results import Side
 from evbench.session import ladder as session_ladder
-from evbench.variants import choices
-from evbench.variants.choices import Variant
+from evbench.variants.named import parse
+from evbench.variants.obstacles import require
 from evbench.verdict import ladder
 
 
@@ -42,12 +43,12 @@ def ladder_command(
     for name, given in (("--target", session.target), ("--fail-if", fail_if)):
         if given:
             raise UserError(f"ladder takes no {name}, it has many comparisons; leave it out, or give it to evbench compare")
-    sides: dict[Side, Variant] = {"baseline": choices.parse(lower), "optimized": choices.parse(upper)}
+    sides: dict[Side, Variant] = {"baseline": parse(lower), "optimized": parse(upper)}
     workload = options.workload()
-    steps = ladder.plan(sides["baseline"], sides["optimized"], workload.kind, leave_one_out)
+    steps = ladder.plan(sides["baseline"], sides["optimized"], workload.model, workload.kind, leave_one_out)
     plan = plan_for(options, sides, workload)
     for variant in (side for step in steps for side in (step.baseline, step.optimized)):
-        machine.require(variant, workload.kind, workload.device)
+        require(variant, workload.model, workload.kind, workload.device)
     floor = noise_floors.find(machine.read(workload.device), workload)
     folder = output_folder(session, now(), f"{workload.model}-ladder")
     request = session_ladder.LadderRequest(

@@ -30,11 +30,11 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "ladder": ladder_command,
     "compare-models": compare_models_command,
     "selftest": selftest_command,
-    "report": report_command,
     "trace": trace_command,
     "diff": diff_command,
     "open": open_command,
     "merge": merge_command,
+    "report": report_command,
     "variants": variants_command,
     "frames": frames_command,
 }

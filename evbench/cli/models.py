@@ -10,6 +10,7 @@ import typer
 
 from evbench.api.folder import now
 from evbench.api.options import FRAME_POLICY, Options
+from evbench.choices import Variant
 from evbench.cli.console import print_line, screen
 from evbench.cli.idle_options import EVENT_OPTIONS, refuse_idle, refuse_replaced
 from evbench.cli.interrupts import working
@@ -17,13 +18,14 @@ from evbench.cli.options import SessionOptions, with_options
 from evbench.cli.output_folder import command_line, how_to_resume, output_folder
 from evbench.errors import UserError
 from evbench.inputs import workload
-from evbench.machine import machine
+from evbench.pipelines.registry import MODELS
 from evbench.report import models as report_models
+from evbench.report.models_context import file_names
 from evbench.report.render import to_console, to_rich
 from evbench.results import Side, Workload
 from evbench.session import models
-from evbench.variants import choices
-from evbench.variants.choices import Variant
+from evbench.variants.named import parse
+from evbench.variants.obstacles import require
 from evbench.verdict.models import SIDES
 
 USED = (
@@ -36,7 +38,7 @@ USED = (
 @with_options
 def compare_models_command(
     *,
-    baseline: Annotated[str, typer.Option(help="A model: video-llava or eventgpt.")],
+    baseline: Annotated[str, typer.Option(help=f"A model: {' or '.join(MODELS)}.")],
     optimized: Annotated[str, typer.Option(help="The other model.")],
     variant: Annotated[str | None, typer.Option(help="The variant of both models. Default: baseline.")] = None,
     baseline_variant: Annotated[str | None, typer.Option(help="The variant of the first model.")] = None,
@@ -64,8 +66,8 @@ def compare_models_command(
     refuse_replaced("--variant", variant, {"--baseline-variant": baseline_variant, "--optimized-variant": optimized_variant})
     refuse_replaced("--preset", options.preset, {"--baseline-weights": baseline_weights, "--optimized-weights": optimized_weights})
     given = {
-        "baseline": (baseline, baseline_weights, choices.parse(baseline_variant or variant or "baseline")),
-        "optimized": (optimized, optimized_weights, choices.parse(optimized_variant or variant or "baseline")),
+        "baseline": (baseline, baseline_weights, parse(baseline_variant or variant or "baseline")),
+        "optimized": (optimized, optimized_weights, parse(optimized_variant or variant or "baseline")),
     }
     workloads: dict[Side, Workload] = {}
     variants: dict[Side, Variant] = {}
@@ -73,22 +75,23 @@ def compare_models_command(
         model, weights, variants[side] = given[side]
         workload.require_model(model, f"--{side}")
         workloads[side] = _workload(options, model, weights)
-        machine.require(variants[side], workloads[side].kind, workloads[side].device)
+        require(variants[side], model, workloads[side].kind, workloads[side].device)
     plan = dataclasses.replace(options.plan(list(workloads.values())), trace_tokens=0)
     folder = output_folder(session, now(), "models")
     request = models.ModelsRequest(variants, workloads, most_tokens, plan, folder, command_line(), session.resume, session.wait, now)
     with working(lambda: f"the runs that ended are in the folders in {folder}", lambda: how_to_resume(folder)) as progress:
         found = models.carry_out(request, progress)
-    screen.print(to_console(report_models.describe(found.sessions)))
-    screen.print(to_rich(report_models.statements(found.sessions), numbers=False))
-    raw = ", ".join(report_models.file_names(found.sessions))
+    derived = models.judge(found.sessions)
+    screen.print(to_console(report_models.describe(found.sessions, derived.lengths, derived.statements)))
+    screen.print(to_rich(report_models.statements(derived.statements), numbers=False))
+    raw = ", ".join(file_names(found.sessions))
     print_line(f"Written to {folder}: {models.REPORT}, {models.JUDGED}, {models.RAW}, {raw}")
-    raise typer.Exit(models.judge(found.sessions).exit_code)
+    raise typer.Exit(derived.exit_code)
 
 
 def _workload(options: Options, model: str, weights: Path | None) -> Workload:
     """Of one of the models, with the options that it has."""
     of_events = {"raw_events": True, "event_limit": options.event_limit or "none", "frame_policy": FRAME_POLICY}
-    of_model: dict[str, Any] = of_events if "events" in choices.TAKES[model] else dict.fromkeys(EVENT_OPTIONS)
+    of_model: dict[str, Any] = of_events if "events" in MODELS[model].kinds else dict.fromkeys(EVENT_OPTIONS)
     preset = None if weights is not None else options.preset
     return dataclasses.replace(options, model=model, weights=weights, preset=preset, **of_model).workload()

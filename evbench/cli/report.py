@@ -1,4 +1,4 @@
-"""`evbench report`."""
+"""`evbench report`: the verdict and the report of a recorded folder, derived again."""
 
 from __future__ import annotations
 
@@ -7,20 +7,39 @@ from typing import Annotated
 
 import typer
 
-import evbench
-from evbench.cli.console import screen
-from evbench.report import comparison
-from evbench.report.render import to_console
+from evbench import results
+from evbench.cli.console import print_line
+from evbench.errors import UserError
+from evbench.report import files
+from evbench.session import ladder, models
+from evbench.verdict.judge import judge
 
 
 def report_command(
-    path: Annotated[Path, typer.Argument(metavar="FOLDER", help="The folder or result.json of an earlier comparison or run.")],
+    folder: Annotated[Path, typer.Argument(help="Folder of a comparison, a run, a ladder, or a comparison of two models.")],
 ) -> None:
-    """Judge an earlier result again, and print its report. Nothing is written.
+    """Write verdict and report of a recorded folder again from its result, also one of an earlier version. The result stays as it is."""
+    written = write_report(folder)
+    print_line(f"Written to {folder}: {', '.join(written)}")
 
-    Exit codes: those of evbench compare.
+
+def write_report(folder: Path) -> tuple[str, ...]:
+    """Derive them again. Returns the names of the files.
+
+    Raises:
+        UserError: there is no result in the folder, or it cannot be read.
     """
-    result = evbench.read(path)
-    judgement = evbench.judge(result)
-    screen.print(to_console(comparison.describe(result, judgement)))
-    raise typer.Exit(judgement.exit_code)
+    try:
+        if (folder / ladder.RAW).exists():
+            ladder.write_derived(folder)
+            return (ladder.REPORT,)
+        if (folder / models.RAW).exists():
+            models.write_derived(models.read(folder), folder)
+            return models.JUDGED, models.REPORT
+        if not (folder / "result.json").exists():
+            raise UserError(f"{folder} has no result.json, ladder.json or models.json; give the folder of a comparison")
+        result = results.read(folder)
+        files.write(result, judge(result), folder)
+        return files.JUDGED, files.REPORT
+    except OSError as error:
+        raise UserError(f"cannot write to {folder} ({error.strerror})") from error

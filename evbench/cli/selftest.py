@@ -10,6 +10,7 @@ import typer
 from evbench.api.folder import now
 from evbench.api.measure import plan_for
 from evbench.api.options import Options, percent
+from evbench.choices import Variant
 from evbench.cli.console import print_line, screen
 from evbench.cli.interrupts import working
 from evbench.cli.options import SessionOptions, with_options
@@ -24,8 +25,7 @@ from evbench.report.render import printable, to_rich
 from evbench.results import STAGES, Delay, Result, Rules, Side
 from evbench.session import compare
 from evbench.session.request import ComparisonRequest, EarlierResults
-from evbench.variants import choices
-from evbench.variants.choices import Variant
+from evbench.variants.named import parse
 from evbench.verdict import selftest
 from evbench.verdict.statistics import FEWEST_BLOCKS
 
@@ -54,9 +54,9 @@ def selftest_command(
     if session.target or options.precision:
         raise UserError("selftest takes no --target and no --precision; leave it out")
     if mutants:
-        try_mutants(choices.parse(variant or "optimized"), options, session, plant)
+        try_mutants(parse(variant or "optimized"), options, session, plant)
     delay = None if plant is None else _delay(plant)
-    request, blocks = _request(choices.parse(variant or "baseline"), options, session, repetitions, delay)
+    request, blocks = _request(parse(variant or "baseline"), options, session, repetitions, delay)
     folder = request.folder
     with working(lambda: runs_in(folder), lambda: how_to_resume(folder)) as progress:
         judged = compare.carry_out(request, progress)
@@ -65,7 +65,7 @@ def selftest_command(
         table, (passed, reason) = report_selftest.planted_table(stages), selftest.find_planted(stages, delay)
     else:
         test = selftest.assess(judged.judgement, selftest.repetitions(judged.result, blocks))
-        table, passed, reason = report_selftest.table(test), test.passed, test.told
+        table, passed, reason = report_selftest.table(test), test.passed, test.summary
     screen.print(to_rich(table, numbers=True))
     write_whole(folder / "selftest.md", report_selftest.to_markdown(table, passed, reason, request.created, request.command))
     if delay is None:
@@ -102,12 +102,12 @@ def _request(
 
 
 def _store(request: ComparisonRequest, result: Result, test: selftest.SelfTest, repetitions: int) -> None:
-    """Store the noise floor, if there were enough repetitions to find it."""
-    if repetitions < selftest.LEAST_REPETITIONS:
-        print_line(f"Not stored: fewer than {selftest.LEAST_REPETITIONS} repetitions do not show what happens once in twenty times")
+    """Store the noise floor, if there were enough repetitions to tell one."""
+    if repetitions < selftest.MIN_REPETITIONS:
+        print_line(f"Not stored: fewer than {selftest.MIN_REPETITIONS} repetitions do not show what happens once in twenty times")
     elif test.comparable:
         here, work = result.sessions[0].machine, noise_floors.work(request.workloads["baseline"])
-        noise_floors.keep(noise_floors.Floor(request.created, noise_floors.place(here), work, selftest.floors(test)))
+        noise_floors.keep(noise_floors.Floor(request.created, noise_floors.place(here), work, selftest.noise_floors(test)))
         print_line(f"Stored in {noise_floors.path()}: comparisons of {work} on this machine claim nothing below these floors")
 
 

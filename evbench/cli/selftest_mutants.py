@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import typer
 
 from evbench.api.folder import now
 from evbench.api.options import Options
+from evbench.choices import Variant
 from evbench.cli.console import print_line, screen
 from evbench.cli.interrupts import working
 from evbench.cli.options import SessionOptions
 from evbench.cli.output_folder import command_line, output_folder
 from evbench.encoding import write_whole
 from evbench.errors import UserError
-from evbench.inputs import sample
-from evbench.machine import machine
+from evbench.inputs.workload import shipped
 from evbench.report import mutation as report_mutation
 from evbench.report.render import to_rich
 from evbench.results import Workload
 from evbench.session import journal, mutation
 from evbench.session.laboratory import laboratory
-from evbench.variants.choices import Variant
+from evbench.variants.obstacles import obstacles, require
 from evbench.verdict.mutation import MutantOutcome
 
 
@@ -34,10 +34,12 @@ def try_mutants(variant: Variant, options: Options, session: SessionOptions, pla
         raise UserError("--mutants begins anew each time: --resume would have no effect; leave it out")
     mutation.require_mutable(variant)
     workload = _two_samples(options)
-    machine.require(variant, workload.kind, workload.device)
+    require(variant, workload.model, workload.kind, workload.device)
     plan, started = options.plan([workload]), now()
     folder = output_folder(session, started, f"{workload.model}-mutants")
-    cases = mutation.cases(variant, workload.kind, lambda one: not machine.obstacles(one, workload.kind, workload.device))
+    cases = mutation.cases(
+        variant, workload.model, workload.kind, lambda one: not obstacles(one, workload.model, workload.kind, workload.device)
+    )
     outcomes: list[MutantOutcome] = []
     with working(lambda: f"{len(outcomes)} of {len(cases)} cases are in {folder / 'mutants.json'}") as progress, journal.writing(folder):
         journal.make_folder(folder)
@@ -48,7 +50,7 @@ def try_mutants(variant: Variant, options: Options, session: SessionOptions, pla
     screen.print(to_rich(report_mutation.table(outcomes), numbers=False))
     write_whole(folder / "mutants.md", report_mutation.to_markdown(outcomes, workload, started, command_line()))
     passed = all(outcome.right for outcome in outcomes)
-    print_line(f"{'Passed' if passed else 'FAILED'}: {report_mutation.told(outcomes)}")
+    print_line(f"{'Passed' if passed else 'FAILED'}: {report_mutation.summary(outcomes)}")
     print_line(f"Written to {folder}: mutants.md, mutants.json")
     raise typer.Exit(0 if passed else 6)
 
@@ -60,6 +62,6 @@ def _two_samples(options: Options) -> Workload:
         return workload
     if options.video or options.events or options.data:
         raise UserError("--mutants exchanges the answers of two samples, and one is given; give two, or none for those of evbench")
-    video, events = [sample.CLIP, sample.OTHER_CLIP], [sample.EVENTS, sample.OTHER_EVENTS]
-    pair = dataclasses.replace(options, video=video) if workload.model == "video-llava" else dataclasses.replace(options, events=events)
-    return pair.workload()
+    option, two = shipped(workload.model)
+    samples: dict[str, Any] = {option.removeprefix("--"): two}
+    return dataclasses.replace(options, **samples).workload()

@@ -15,12 +15,13 @@ from evbench.cli.idle_options import refuse_idle
 from evbench.cli.interrupts import working
 from evbench.cli.options import SessionOptions, with_options
 from evbench.errors import UserError
-from evbench.machine import machine
-from evbench.report import comparison, traces
+from evbench.report import traces
+from evbench.report.notes import trace_length
 from evbench.report.render import to_rich
 from evbench.session.trace import record_trace
 from evbench.traces.completeness import stamp
-from evbench.variants import choices
+from evbench.variants.named import parse
+from evbench.variants.obstacles import require
 from evbench.worker.messages import TraceSpec
 
 OF_TIMED_RUNS = (
@@ -46,8 +47,8 @@ def trace_command(
     refuse_idle((options, session), USED, "trace times nothing")
     if options.trace_tokens == 0:
         raise UserError("--trace-tokens 0 is no trace; give 1 at least")
-    chosen, workload = choices.parse(variant), options.workload()
-    machine.require(chosen, workload.kind, workload.device)
+    chosen, workload = parse(variant), options.workload()
+    require(chosen, workload.model, workload.kind, workload.device)
     folder = session.out or default_folder(now(), f"{workload.model}-trace")
     tokens = min(options.trace_tokens, workload.new_tokens)
     spec = TraceSpec(folder / "trace.json.gz", chosen.name, tokens, workload.new_tokens, options.modules)
@@ -58,7 +59,7 @@ def trace_command(
     sections = {chosen.name: trace.sections}
     for table in (traces.where_the_time_went(sections), traces.families(sections)):
         screen.print(to_rich(table, numbers=True))
-    print_line(f"{comparison.shortened(trace, workload)}; {trace.slowdown:.2f} times as long as without the profiler")
+    print_line(f"{trace_length(trace, workload)}; {trace.slowdown:.2f}x the time without the profiler")
     print_line(stamp(trace.completeness))
     print_line(f"Written to {spec.file}; to see it: evbench open {shlex.quote(str(spec.file))}")
     raise typer.Exit(6 if trace.completeness.losses else 0)

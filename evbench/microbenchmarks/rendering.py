@@ -24,7 +24,7 @@ import typer
 
 from evbench.cli.script import require_writable, run, write_json
 from evbench.machine import machine as this_machine
-from evbench.pipelines.load.decoders import RENDERERS
+from evbench.pipelines.load.decoders import renderer
 from evbench.pipelines.load.event_images import EventImages, Images
 from evbench.pipelines.load.event_stream import EventStream
 from evbench.report.units import format_bytes, format_seconds
@@ -100,7 +100,7 @@ def measure(stream: EventStream, device: str, *, calls: int = REPEATED) -> Rende
     import torch
 
     wait = torch.cuda.synchronize if device == "cuda" else lambda: None
-    expected, of_loop = _timed(lambda: RENDERERS["loop"](device)(stream, "own").pixels, wait, 1)
+    expected, of_loop = _timed(lambda: renderer("loop", device)(stream, "own").pixels, wait, 1)
     timings = [Timing("loop", of_loop, 1, 1.0)]
     rate = None
 
@@ -112,7 +112,7 @@ def measure(stream: EventStream, device: str, *, calls: int = REPEATED) -> Rende
         keep_timing(name, seconds)
         return returned
 
-    vectorised = RENDERERS["vectorised"](device)
+    vectorised = renderer("vectorised", device)
     require_equal("vectorised", add("vectorised", lambda: vectorised(stream, "own").pixels), expected)
     if device == "cuda":
         pinned = [torch.from_numpy(column).pin_memory() for column in (stream.x, stream.y, stream.p)]
@@ -155,9 +155,10 @@ def with_triton(stream: EventStream, device: str, expected: Sequence[Any], add: 
     """
     import torch
 
-    from evbench.pipelines.eventgpt import fused_values, image_processor
     from evbench.pipelines.load.event_painter import EventMaps, copied, search
+    from evbench.pipelines.preprocess.image_processor import image_processor
     from evbench.pipelines.preprocess.pixels import Recipe, quantum
+    from evbench.pipelines.preprocess.preprocessors import fused_values
 
     processor = image_processor(EDGE)
     values = fused_values(Recipe.of(processor), device, torch.bfloat16)
@@ -166,7 +167,7 @@ def with_triton(stream: EventStream, device: str, expected: Sequence[Any], add: 
         last, sizes = search(events, stream.sensor, "own")
         return EventMaps(last, tuple(sizes), "Triton")
 
-    render = RENDERERS["triton"](device)
+    render = renderer("triton", device)
     require_equal("triton", add("triton, painted", lambda: render(stream, "own").pixels), expected)
     events = add("of it, copying the events", lambda: copied(stream, device))
     maps = add("of it, finding the last events", found)

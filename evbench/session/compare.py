@@ -10,11 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from evbench import __version__, results
-from evbench.encoding import to_json, write_whole
 from evbench.machine import conditions, gpu, machine
 from evbench.machine.lock import exclusive
-from evbench.report import comparison
-from evbench.report.render import to_markdown
+from evbench.report import files as report_files
 from evbench.results import FORMAT, Machine, Outputs, Plan, Result, Session, Side, SideResult
 from evbench.session import journal
 from evbench.session.config import SessionConfig, SessionWorker
@@ -53,9 +51,7 @@ def carry_out(request: ComparisonRequest, listener: ProgressListener) -> JudgedR
     with journal.writing(request.folder):
         result = measure(request, listener, checkpoint)
         judgement = judge(result)
-        write_whole(request.folder / "verdict.json", to_json(judgement, indent=1) + "\n")
-        report = comparison.describe(result, judgement)
-        write_whole(request.folder / "report.md", to_markdown(report, result.created, result.command))
+        report_files.write(result, judgement, request.folder)
     return JudgedResult(result, judgement)
 
 

@@ -7,12 +7,12 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
+from evbench.choices import Variant
 from evbench.machine.conditions import Watch
 from evbench.results import Activation, Build, Energy, Plan, Run, Side, ThroughputRun, Trace, Workload
 from evbench.session.journal import Journal
 from evbench.session.outputs import OutputSource
 from evbench.session.progress import ProgressListener
-from evbench.variants.choices import Variant
 from evbench.worker.messages import ThroughputRequest, TimedRunRequest, TraceSpec
 
 

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from evbench.choices import Variant
 from evbench.machine import machine
 from evbench.results import Plan, Workload
 from evbench.session.compare import exclusive_device
 from evbench.session.mutation import Laboratory
 from evbench.session.progress import ProgressListener
 from evbench.session.reference_worker import reference_for
-from evbench.variants.choices import Variant
 from evbench.worker.client import Worker
 from evbench.worker.messages import BuildRequest
 

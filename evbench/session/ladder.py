@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from evbench import __version__, results, results_upgrade
+from evbench.choices import Variant
 from evbench.encoding import to_json, write_whole
 from evbench.errors import UserError
 from evbench.machine import machine
@@ -16,7 +18,6 @@ from evbench.session import compare, journal
 from evbench.session.journal import JournalHeader
 from evbench.session.progress import NamedListener, ProgressListener
 from evbench.session.request import ComparisonRequest, EarlierResults
-from evbench.variants.choices import Variant
 from evbench.verdict import ladder
 from evbench.verdict.judge import judge
 from evbench.verdict.ladder import Rung, RungOutcome, Step
@@ -153,9 +154,29 @@ def _write(request: LadderRequest, header: JournalHeader, outcomes: dict[str, Ru
     rungs = ladder.account(request.steps, outcomes)
     written = Ladder(FORMAT, __version__, request.command, header, rungs)
     write_whole(request.folder / RAW, to_json(written, indent=1) + "\n")
-    report = report_ladder.to_markdown(rungs, request.workload, request.plan, header.started, request.command)
-    write_whole(request.folder / REPORT, report)
+    _write_report(written, request.folder)
     return rungs
+
+
+def _write_report(written: Ladder, folder: Path) -> None:
+    header = written.header
+    report = report_ladder.to_markdown(written.rungs, header.workloads["from"], header.plan, header.started, written.command)
+    write_whole(folder / REPORT, report)
+
+
+def write_derived(folder: Path) -> None:
+    """Write the report of a ladder again, from the results of its comparisons where these are there.
+
+    Raises:
+        UserError: the ladder or a result cannot be read.
+    """
+    written = read(folder)
+    steps = [rung.step for rung in written.rungs]
+    outcomes = {rung.step.folder: rung.outcome for rung in written.rungs if rung.outcome is not None}
+    for step in steps:
+        if step.folder == step.name in outcomes and (folder / step.folder / "result.json").exists():
+            outcomes[step.folder] = ladder.outcome(step, judge(results.read(folder / step.folder)))
+    _write_report(dataclasses.replace(written, rungs=ladder.account(steps, outcomes)), folder)
 
 
 def read(folder: Path) -> Ladder:

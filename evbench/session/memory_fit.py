@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from evbench.errors import UserError
+from evbench.errors import UserError, nearest
 from evbench.machine import machine
-from evbench.pipelines.checkpoints.presets import parameter_count
+from evbench.pipelines.weights import parameter_count
 from evbench.results import RunOrder, Workload
-from evbench.variants.choices import nearest
 
 ORDERS = ("auto", "interleaved", "reload")
 """Values of `--order`."""

@@ -11,6 +11,7 @@ from evbench.results import Result, Side
 from evbench.traces import chrome
 from evbench.traces.merge import TraceSide, merge
 from evbench.traces.timeline import Timeline
+from evbench.verdict.judge import judge
 
 AS_IT_RAN, ALIGNED = "trace-as-it-ran.json.gz", "trace-aligned.json.gz"
 
@@ -29,7 +30,7 @@ def merge_folder(source: Path, target: Path, *, aligned: bool) -> Path:
         OSError: a file cannot be read or written.
     """
     result = results.read(source)
-    merged = merge(_sides(result, source), comparison.of_stages(result), aligned)
+    merged = merge(_sides(result, source), comparison.of_stages(judge(result)), aligned)
     file = target / (ALIGNED if aligned else AS_IT_RAN)
     chrome.write(merged, file)
     return file

@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from evbench import __version__, results, results_upgrade
+from evbench.choices import Variant
 from evbench.encoding import to_json, write_whole
 from evbench.errors import UserError
 from evbench.machine import machine
 from evbench.report import models
-from evbench.report.models import LENGTHS
+from evbench.report.models_context import LENGTHS, measured
 from evbench.report.published import Finding, examine, read_page
 from evbench.report.render import to_markdown
 from evbench.results import Plan, Result, Rules, Side, Workload
@@ -20,8 +21,7 @@ from evbench.session import compare, journal
 from evbench.session.journal import JournalHeader
 from evbench.session.progress import NamedListener, ProgressListener
 from evbench.session.request import ComparisonRequest, EarlierResults
-from evbench.variants.choices import Variant
-from evbench.verdict.models import Account
+from evbench.verdict.models import ModelsJudgement, judge_models
 
 FORMAT = 2
 """Of models.json. Raised whenever a file written before could no longer be read without an upgrade. 2: the header is called so."""
@@ -74,18 +74,17 @@ class Models:
 class Derived:
     """What is derived from the sessions: content of `verdict.json`."""
 
-    lengths: dict[str, Account]
-    statements: dict[str, Finding] = field(default_factory=dict)
+    lengths: dict[str, ModelsJudgement]
+    statements: dict[int, Finding] = field(default_factory=dict)
     """Number of a statement of the published page -> whether it holds."""
     exit_code: int = 0
 
 
 def judge(sessions: Mapping[str, Result]) -> Derived:
-    """Accounts, statements and the exit code: 0 if both lengths were measured, 6 if one is invalid."""
-    accounts = models.measure(sessions)
-    found = examine(read_page(), models.measured(sessions, accounts))
-    invalid = any(account.invalid for account in accounts.values())
-    return Derived(accounts, {str(number): finding for number, finding in found.items()}, 6 if invalid else 0)
+    """Judgements, statements and the exit code: 0 if both lengths were measured, 6 if one is invalid."""
+    judgements = {length: judge_models(result) for length, result in sessions.items()}
+    invalid = any(judged.invalid for judged in judgements.values())
+    return Derived(judgements, examine(read_page(), measured(sessions, judgements)), 6 if invalid else 0)
 
 
 def carry_out(request: ModelsRequest, listener: ProgressListener) -> Models:
@@ -149,8 +148,15 @@ def _write(found: Models, folder: Path) -> None:
     """Write the files of the comparison, as far as it has got."""
     write_whole(folder / RAW, to_json(found) + "\n")
     if found.sessions:
-        write_whole(folder / JUDGED, to_json(judge(found.sessions), indent=1) + "\n")
-        write_whole(folder / REPORT, to_markdown(models.describe(found.sessions), found.header.started, found.command))
+        write_derived(found, folder)
+
+
+def write_derived(found: Models, folder: Path) -> None:
+    """Write the judgements and the report."""
+    derived = judge(found.sessions)
+    report = models.describe(found.sessions, derived.lengths, derived.statements)
+    write_whole(folder / JUDGED, to_json(derived, indent=1) + "\n")
+    write_whole(folder / REPORT, to_markdown(report, found.header.started, found.command))
 
 
 def read(folder: Path) -> Models:

@@ -12,11 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from evbench.choices import STREAM, Variant
 from evbench.errors import UserError
+from evbench.pipelines.registry import parts_with_effect
 from evbench.results import Activation, Side, Workload
 from evbench.session import outputs
 from evbench.session.outputs import OutputSource, Reference
-from evbench.variants.choices import CHOICES, EFFECT, Variant, change, conflict, parse
+from evbench.variants.named import change, conflict, parse
 from evbench.verdict.equivalence import GRADES, distance, first_divergence, merge
 from evbench.verdict.mutation import Case, MutantOutcome
 from evbench.verdict.refusal import work_differences
@@ -43,28 +45,30 @@ class Laboratory:
 
 def require_mutable(variant: Variant) -> None:
     """Raises UserError if faults cannot be planted into this variant."""
-    if variant.preprocess != "direct" or variant.vision not in ("batched", "compile") or not variant.generate.startswith("static"):
+    if variant["preprocess"] != "direct" or variant["vision"] not in ("batched", "compile") or not variant["generate"].startswith("static"):
         raise UserError(
             f"{variant.name}: faults are planted into preprocess=direct, vision=batched or compile, generate=static or static-compile; "
             "take such a variant, such as optimized"
         )
 
 
-def cases(variant: Variant, kind: str, runs_here: Callable[[Variant], bool]) -> list[Case]:
+def cases(variant: Variant, model: str, kind: str, runs_here: Callable[[Variant], bool]) -> list[Case]:
     """Every single choice of the baseline changed that may change an output, the whole variant, and every fault planted into it."""
     from evbench.worker.mutants import MUTANTS
 
     baseline = parse("baseline")
     ways = [Case("the same variant twice", baseline, None, True, 1)]
-    for part, choices in CHOICES.items():
-        for choice in choices:
-            one = change(baseline, {part: choice})
-            # `feed` changes nothing of what a stage makes of a sample.
-            other = part != "feed" and kind in EFFECT[part] and getattr(baseline, part) != choice and conflict(one) is None
-            if other and kind in choices[choice].kinds and runs_here(one):
-                ways.append(Case(f"{part} {getattr(baseline, part)} / {choice}", one, None, True, 1))
+    # What only throughput runs show changes no output of a stage.
+    parts = {name: part for name, part in parts_with_effect(model, kind).items() if part.stages != (STREAM,)}
+    for name, part in parts.items():
+        for choice, entry in part.choices.items():
+            one = change(baseline, {name: choice})
+            if baseline[name] != choice and conflict(one) is None and entry.takes(kind) and runs_here(one):
+                ways.append(Case(f"{name} {baseline[name]} / {choice}", one, None, True, 1))
     ways.append(Case(f"{baseline.name} / {variant.name}", variant, None, True, 1))
-    planted = [Case(name, variant, name, mutant.harmless, mutant.samples) for name, mutant in MUTANTS.items() if kind in mutant.kinds]
+    planted = [
+        Case(name, variant, name, mutant.harmless, mutant.samples) for name, mutant in MUTANTS.items() if mutant.can_be_planted(model, kind)
+    ]
     return ways + sorted(planted, key=lambda case: not case.harmless)
 
 
@@ -119,7 +123,7 @@ def _try(case: Case, laboratory: Laboratory, expected: dict[int, outputs.Expecte
             caught += [f"{one.part} {one.choice} not active: {one.evidence}" for one in parts if not one.active]
     others = [check for check in checks if check.mode != "baseline-repeat"]
     closest = max(others, key=lambda check: (GRADES.index(check.grade), distance(check.value, check.threshold)))
-    nearest = blamed or (None if caught else closest)
-    away = distance(nearest.value, nearest.threshold) if nearest is not None and nearest.threshold else None
+    shown = blamed or (None if caught else closest)
+    away = distance(shown.value, shown.threshold) if shown is not None and shown.threshold else None
     beyond = tuple(check for check in checks if check.grade != "pass")
-    return MutantOutcome(case.name, case.variant.name, case.harmless, tuple(dict.fromkeys(caught)), nearest, away, beyond)
+    return MutantOutcome(case.name, case.variant.name, case.harmless, tuple(dict.fromkeys(caught)), shown, away, beyond)

@@ -10,7 +10,7 @@ from evbench.results import Machine, Plan, Workload
 from evbench.session import references
 from evbench.session.memory_fit import reference_dtype
 from evbench.session.outputs import Reference
-from evbench.variants.choices import REFERENCE
+from evbench.variants.named import REFERENCE
 from evbench.worker.client import Worker
 from evbench.worker.messages import BuildRequest
 

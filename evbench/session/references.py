@@ -11,8 +11,9 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
+from evbench.choices import Variant
 from evbench.errors import UserError
-from evbench.variants.choices import REFERENCE, Variant
+from evbench.variants.named import REFERENCE
 
 LIMIT = 2 * 2**30
 """Bytes in the cache."""
@@ -25,6 +26,9 @@ def folder() -> Path:
 
 
 SOURCES = (
+    "choices.py",
+    "colours.py",
+    "models.py",
     "stages.py",
     "pipelines/**/*.py",
     "worker/build.py",

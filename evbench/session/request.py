@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from evbench.choices import Variant
 from evbench.errors import UserError
 from evbench.machine import machine
 from evbench.results import Delay, Outputs, Plan, Result, Rules, Session, Side, SideResult, Workload
 from evbench.session.same_work import require_same_weights, require_same_workload
-from evbench.variants.choices import Variant
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from evbench.choices import Variant
 from evbench.results import Trace, Workload
 from evbench.session import journal
 from evbench.session.compare import exclusive_device
 from evbench.session.progress import ProgressListener
-from evbench.variants.choices import Variant
 from evbench.worker.client import Worker
 from evbench.worker.messages import BuildRequest, TraceSpec
 

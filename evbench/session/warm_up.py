@@ -7,7 +7,7 @@ from evbench.session.config import SessionConfig, SessionWorker
 from evbench.session.recorder import RunRecorder
 from evbench.session.worker_pool import WorkerPool
 from evbench.verdict import blocks as verdict_blocks
-from evbench.verdict.statistics import smallest_effect, unsteady
+from evbench.verdict.statistics import minimum_detectable_effect, unsteady_times
 
 STEADY_RUNS = 5
 """The last runs of a warm-up, which must be steady."""
@@ -85,7 +85,7 @@ class WarmWorkers:
             return
         cv, blocks = max(known), config.planned_blocks
         invocations = blocks if config.plan.order == "reload" else min(config.plan.invocations, blocks)
-        detectable = smallest_effect(cv, blocks, config.samples, invocations)
+        detectable = minimum_detectable_effect(cv, blocks, config.samples, invocations)
         if detectable is None:
             prediction = f"{blocks} blocks are too few for any interval"
         else:
@@ -99,7 +99,7 @@ def unsteady_reasons(runs: list[Run]) -> list[str]:
     if len(runs) < STEADY_RUNS:
         return [f"{len(runs)} warm-up runs are too few, {STEADY_RUNS} must be steady"]
     last = runs[-STEADY_RUNS:]
-    found = unsteady([run.seconds for run in last])
+    found = unsteady_times([run.seconds for run in last])
     if any(run.compile_counts for run in last):
         found.append("something was still compiled or captured")
     if len({run.reserved for run in last}) > 1:

@@ -1,7 +1,7 @@
-"""Raw times -> ratio, interval, smallest effect that can be seen. Pure.
+"""Raw times -> ratio, interval, minimum detectable effect. Pure.
 
-A difference is a log-ratio: log(baseline) - log(optimized) of one block, so that 0 means no change and exp(difference) is how many
-times as fast the optimized side is. Intervals are of 95 %.
+A difference is a log-ratio: log(baseline) - log(optimized) of one block, so that 0 means no change and exp(difference) is the speedup of
+the optimized side. Intervals are 95% CIs.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ LEVEL = 0.05
 POWER = 0.8
 POWER_OF_TWO = 0.87
 """Of each of two intervals that both have to see an effect, for POWER together (simulated)."""
-MOST_SCORE = 3.0
+MAX_SCORE = 3.0
 """Reach of the bootstrap's interval in that of Student's."""
 DRAWS = 10_000
 FEWEST_BLOCKS = 6
 """With five, even blocks that all agree happen by chance once in 16 times."""
 FEWEST_SAMPLES = 6
-"""Fewer cannot be drawn again in ways that tell anything; Student's interval, wide as it is for so few, has to do."""
+"""With fewer, resampling means nothing; Student's interval, wide as it is for so few, is used alone."""
 _WILCOXON_EFFICIENCY = 3 / math.pi
 """Of the signed-rank interval against Student's, for normal noise (Lehmann, Nonparametrics, 1975)."""
 
 
 @dataclass(frozen=True)
 class Interval:
-    """How many times as fast the optimized side is."""
+    """A ratio of the baseline to the optimized side, with its 95% CI: of times, the speedup."""
 
     ratio: float
     low: float
@@ -64,7 +64,7 @@ def estimate(differences: Mapping[int, Sequence[float]]) -> Interval | None:
 
 
 def over_invocations(interval: Interval, invocations: Mapping[int, Sequence[float]]) -> Interval:
-    """The interval, no narrower than that of the means of each start of the workers.
+    """The interval, no narrower than that of the means of each invocation (process restart of the workers).
 
     Two processes of one variant differ for as long as they live: in where their memory lies, and in what the allocator and the
     scheduler have settled on. Blocks on one pair of processes all show the same such difference, and none of them its chance
@@ -133,11 +133,11 @@ def _resampled(means: Values) -> Interval:
     drawn = means[draws(len(means))]
     # A draw of nearly the same values has no error of its own to speak of, and a score without bounds.
     errors = np.maximum(drawn.std(axis=1, ddof=1) / math.sqrt(len(means)), error / 1e3)
-    most_believed = MOST_SCORE * student_quantile(1 - LEVEL / 2, len(means) - 1)
-    scores = np.clip((drawn.mean(axis=1) - location) / errors, -most_believed, most_believed)
-    least, most = np.quantile(scores, [LEVEL / 2, 1 - LEVEL / 2])
+    max_score = MAX_SCORE * student_quantile(1 - LEVEL / 2, len(means) - 1)
+    scores = np.clip((drawn.mean(axis=1) - location) / errors, -max_score, max_score)
+    lower, upper = np.quantile(scores, [LEVEL / 2, 1 - LEVEL / 2])
     p = float(np.mean(np.abs(scores) >= abs(location) / error))
-    return _interval(location, location - float(most) * error, location - float(least) * error, max(p, 1 / DRAWS))
+    return _interval(location, location - float(upper) * error, location - float(lower) * error, max(p, 1 / DRAWS))
 
 
 def _interval(location: float, low: float, high: float, p: float) -> Interval:
@@ -146,7 +146,7 @@ def _interval(location: float, low: float, high: float, p: float) -> Interval:
 
 @cache
 def draws(count: int) -> npt.NDArray[np.int64]:
-    """[DRAWS, count]: indices drawn with replacement, the same every time, so that a report can be made again."""
+    """[DRAWS, count]: indices drawn with replacement, with a fixed seed, so that a report can be written again."""
     return np.random.default_rng(0).integers(0, count, (DRAWS, count))
 
 
@@ -174,21 +174,21 @@ def student_quantile(chance: float, freedom: int) -> float:
 
 
 def holm(chances: Mapping[str, float]) -> dict[str, float]:
-    """p-values corrected for so many being looked at (Holm, Scandinavian Journal of Statistics 6, 1979)."""
-    corrected, least = {}, 0.0
+    """p-values corrected for their number (Holm, Scandinavian Journal of Statistics 6, 1979)."""
+    corrected, minimum = {}, 0.0
     for done, name in enumerate(sorted(chances, key=lambda name: chances[name])):
-        least = max(least, min(1.0, (len(chances) - done) * chances[name]))
-        corrected[name] = least
+        minimum = max(minimum, min(1.0, (len(chances) - done) * chances[name]))
+        corrected[name] = minimum
     return corrected
 
 
-def smallest_effect(variation: float, blocks: int, samples: int = 1, invocations: int = 1) -> float | None:
-    """The relative difference that is seen in 80 of 100 comparisons, if samples and starts differ in nothing but noise. None if so few
-    blocks see nothing.
+def minimum_detectable_effect(variation: float, blocks: int, samples: int = 1, invocations: int = 1) -> float | None:
+    """The relative difference that is detected in 80 of 100 comparisons (MDE), if samples and invocations differ by noise only. None if
+    there are too few blocks to detect any.
 
     Args:
         variation: coefficient of variation of single runs. The difference of a block, of two runs against two, varies as much.
-        samples, starts: over which the blocks are spread. The interval is never narrower than over either.
+        samples, invocations: over which the blocks are spread. The interval is never narrower than over either.
     """
     if samples == 1 and blocks < FEWEST_BLOCKS:
         return None
@@ -232,8 +232,8 @@ def median_interval(values: Sequence[float]) -> tuple[float, float] | None:
     return (ordered[outside], ordered[-1 - outside]) if outside >= 0 else None
 
 
-def unsteady(values: Sequence[float]) -> list[str]:
-    """What speaks against these runs, the last of a warm-up, being steady.
+def unsteady_times(values: Sequence[float]) -> list[str]:
+    """Why these runs, the last of a warm-up, are not steady. Empty if they are.
 
     psf/pyperf:pyperf/_worker.py looks at the same properties when it calibrates a warm-up.
     """
@@ -243,17 +243,38 @@ def unsteady(values: Sequence[float]) -> list[str]:
     before, after = statistics.fmean(values[:half]), statistics.fmean(values[-half:])
     found = []
     if first > upper + 1.5 * (upper - lower) and first > 1.05 * upper:
-        found.append(f"the first of them took {first / statistics.median(values):.2f} times the median")
+        found.append(f"the first of them took {first / statistics.median(values):.2f}x the median")
     if abs(after - before) > 0.05 * statistics.fmean(values):
         found.append(f"times moved by {(after - before) / before:+.0%}")
     if deviation(values) > 0.1 * statistics.median(values):
-        found.append(f"they scatter by {deviation(values) / statistics.median(values):.0%}")
+        found.append(f"they vary by {deviation(values) / statistics.median(values):.0%}")
     return found
 
 
 @dataclass(frozen=True)
+class Distribution:
+    """Values of single runs of one side."""
+
+    median: float
+    minimum: float
+    maximum: float
+    p90: float | None
+    """None if too few runs could bound it."""
+    runs: int
+    outliers: int
+    """They are counted, and kept."""
+
+
+def distribution(values: Sequence[float]) -> Distribution | None:
+    """None of no values."""
+    if not values:
+        return None
+    return Distribution(statistics.median(values), min(values), max(values), tail(values, 0.9), len(values), outliers(values))
+
+
+@dataclass(frozen=True)
 class BreakEven:
-    """After how many samples a longer preparation is paid back. None: never, or not within the interval."""
+    """Number of samples after which a longer startup and compile time is paid back, with its 95% CI. None: never."""
 
     samples: int | None
     low: int | None
@@ -261,7 +282,7 @@ class BreakEven:
 
 
 def break_even(extra: float, gains: Mapping[int, Sequence[float]]) -> BreakEven:
-    """`extra` seconds of preparation against the seconds gained by each sample, in blocks of each sample.
+    """`extra` seconds of startup and compile time against the seconds saved by each sample, in blocks of each sample.
 
     The interval of the gain is a percentile bootstrap over blocks, or over samples if there are several.
     """
@@ -269,8 +290,8 @@ def break_even(extra: float, gains: Mapping[int, Sequence[float]]) -> BreakEven:
         return BreakEven(0, 0, 0)
     units = np.sort(np.array(next(iter(gains.values())) if len(gains) == 1 else [np.mean(blocks) for blocks in gains.values()], np.float64))
     mean = float(units.mean())
-    least, most = np.quantile(units[draws(len(units))].mean(axis=1), [LEVEL / 2, 1 - LEVEL / 2])
-    if least <= 0:
+    lower, upper = np.quantile(units[draws(len(units))].mean(axis=1), [LEVEL / 2, 1 - LEVEL / 2])
+    if lower <= 0:
         return BreakEven(None, None, None)
-    samples, low, high = (math.ceil(extra / gain) for gain in (mean, most, least))
+    samples, low, high = (math.ceil(extra / gain) for gain in (mean, upper, lower))
     return BreakEven(samples, low, high)

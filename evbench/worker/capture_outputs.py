@@ -21,7 +21,9 @@ class CapturedOutputs:
     prompt: tuple[int, ...]
     answer: Generation
     quantum: float
-    """What one level of an 8-bit picture is in pixel values, at most."""
+    """What one 8-bit level is in pixel values, at most."""
+    axes: Mapping[str, tuple[str, ...]]
+    """Stage -> names of its array's axes."""
 
 
 def capture_outputs(
@@ -58,7 +60,7 @@ def capture_outputs(
         }
     _write(file, arrays)
     work = loading.merged(preprocessing).merged(encoding).merged(generating)
-    return CapturedOutputs(file, work, inputs.prompt(), answer, pipeline.quantum)
+    return CapturedOutputs(file, work, inputs.prompt(), answer, pipeline.quantum, pipeline.axes)
 
 
 def capture_reference(

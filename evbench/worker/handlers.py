@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from evbench.choices import Variant
 from evbench.machine import gpu
 from evbench.results import Run, ThroughputRun, Workload, cycled
 from evbench.stages import run_stages
 from evbench.traces.chrome import TooLarge
-from evbench.variants.choices import Variant
 from evbench.worker.capture_outputs import CapturedOutputs, capture_outputs, capture_reference
 from evbench.worker.energy import spend
 from evbench.worker.evidence import gather, prove
@@ -66,12 +66,12 @@ def _throughput_run(state: WorkerState, request: ThroughputRequest) -> Throughpu
             drop_from_page_cache(path)
     row = [state.paths[sample] for sample in cycled(request.samples, len(state.paths))]
     new_tokens = state.workload.new_tokens
-    return measure_throughput(state.pipeline, state.variant.feed, row, new_tokens, request.turn, request.block, state.instruments)
+    return measure_throughput(state.pipeline, state.variant["prefetch"], row, new_tokens, request.turn, request.block, state.instruments)
 
 
 def _activations(state: WorkerState, request: ActivationRequest) -> ActivationReply:
-    evidence = gather(state.pipeline, state.variant.feed, state.paths, state.workload.new_tokens, state.instruments)
-    return ActivationReply(prove(state.variant, state.workload.kind, state.workload.device, evidence))
+    evidence = gather(state.pipeline, state.variant["prefetch"], state.paths, state.workload.new_tokens, state.instruments)
+    return ActivationReply(prove(state.variant, state.workload.model, state.workload.kind, state.workload.device, evidence))
 
 
 def _energy(state: WorkerState, request: EnergyRequest) -> EnergyReply:

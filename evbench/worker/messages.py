@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar, get_args
 
+from evbench.choices import Variant
 from evbench.results import Activation, Build, Delay, Energy, Run, ThroughputRun, Trace, Workload
-from evbench.variants.choices import Variant
 from evbench.worker.capture_outputs import CapturedOutputs
 from evbench.worker.measure import RunPosition
 

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from evbench.pipelines.load.choices import PREFETCH
+from evbench.pipelines.load.prefetch import Call, Prefetch, Sample
 from evbench.results import ThroughputRun, Work
 from evbench.stages import Generation, Pipeline, run_loaded
 from evbench.worker.compile_counts import since
-from evbench.worker.feed import FEEDS, Call, Sample
 from evbench.worker.measure import Instruments
 
 
@@ -25,9 +26,9 @@ class BackToBack:
 
 
 def run_back_to_back(
-    pipeline: Pipeline[Any, Any, Any], feed: str, paths: Sequence[Path], new_tokens: int, clock: Callable[[], int]
+    pipeline: Pipeline[Any, Any, Any], prefetch: str, paths: Sequence[Path], new_tokens: int, clock: Callable[[], int]
 ) -> BackToBack:
-    """Run all samples, as the feed delivers them.
+    """Run all samples, as `prefetch` delivers them.
 
     Raises:
         UserError: a sample cannot be used. No thread is left behind.
@@ -35,7 +36,7 @@ def run_back_to_back(
     loading: list[int] = []  # of each call, appended by whichever thread makes it
     waited = 0
     generations, work = [], []
-    chosen = FEEDS[feed]
+    chosen: Prefetch = PREFETCH.implementation(prefetch)
     with chosen.deliver(_timed(chosen.calls(pipeline, paths), clock, loading)) as samples:
         for _ in paths:
             start = clock()
@@ -62,7 +63,7 @@ def _timed(calls: Iterable[Call], clock: Callable[[], int], loading: list[int]) 
 
 def measure_throughput(
     pipeline: Pipeline[Any, Any, Any],
-    feed: str,
+    prefetch: str,
     paths: Sequence[Path],
     new_tokens: int,
     turn: int,
@@ -73,7 +74,7 @@ def measure_throughput(
     before = using.prepared()
     using.synchronize()
     start = using.clock()
-    found = run_back_to_back(pipeline, feed, paths, new_tokens, using.clock)
+    found = run_back_to_back(pipeline, prefetch, paths, new_tokens, using.clock)
     using.synchronize()
     seconds = (using.clock() - start) / 1e9
     return ThroughputRun(
