@@ -159,7 +159,7 @@ def test_samples_in_a_row_stand_beside_one_by_itself(session: Session) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("role", ["baseline", "optimized"])
+@pytest.mark.parametrize("side", ["baseline", "optimized"])
 def test_the_trace_has_the_stages_as_named_ranges(session: Session, side: str) -> None:
     file = session[0] / f"trace-{side}.json.gz"
     trace = chrome.read(file)
