@@ -3,13 +3,16 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup compare test browser lint format lock
+.PHONY: help setup compare test test-quick test-all browser lint format prune lock
 
 help:
-	@echo "make compare   compare the baseline with the optimized variant on the sample that evbench carries"
-	@echo "make test      run the tests"
-	@echo "make lint      ruff, format check, mypy"
-	@echo "make format    format the code"
+	@echo "make compare      compare the baseline with the optimized variant on the sample that evbench carries"
+	@echo "make test         run the tests"
+	@echo "make test-quick   run those that take no more than some seconds each: less than two minutes"
+	@echo "make test-all     run the tests, and the long simulations"
+	@echo "make lint         ruff, format check, mypy"
+	@echo "make format       format the code"
+	@echo "make prune        remove from profiles/ what is not kept of recorded runs"
 
 setup: .venv/installed
 
@@ -24,8 +27,16 @@ compare: setup
 	$(BIN)/evbench compare --baseline baseline --optimized optimized
 
 # Two at a time, each on cores of its own (tests/conftest.py).
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
 test: setup browser
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(PYTEST)
+
+test-quick: setup
+	$(PYTEST) -m 'not slow and not gpu and not long'
+
+test-all: setup browser
+	$(PYTEST) -m 'not gpu'
 
 # For the tests that look at traces in Perfetto's own viewer.
 browser:
@@ -35,11 +46,14 @@ browser:
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy evbench tests
+	$(BIN)/mypy --scripts-are-modules evbench tests profiles/prune
 
 format: setup
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+prune:
+	profiles/prune --apply
 
 # Needs uv. Keeps the versions that are pinned already; add --upgrade-package NAME==VERSION to move one.
 lock:

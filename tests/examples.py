@@ -36,7 +36,8 @@ from evbench.results import (
     Work,
     Workload,
 )
-from evbench.scenes.draw import draw, pack
+from evbench.scenes.draw import draw
+from evbench.scenes.pack import pack
 from evbench.scenes.world import imagine
 from evbench.worker.compile_counts import NOTHING
 

@@ -52,12 +52,12 @@ def test_a_caption_is_understood_as_it_was_meant(register: Register, colours: bo
         account = understand(describe(scene, register, colours=colours))
         assert account is not None
         assert (account.backdrop, account.dusk) == (scene.backdrop, scene.dusk if colours else None)
-        for told, actor in zip(account.actors, scene.actors, strict=True):
-            assert (told.place, told.kind) == (PLACES[actor.slot], actor.kind)
-            assert told.colour == (actor.colour if colours else None)
-            assert told.row == (actor.row if register == "verbose" else None)
-            assert told.side == (None if not actor.moves else "right" if actor.faces > 0 else "left")
-            assert told.fast == (actor.fast if actor.moves else None)
+        for described, actor in zip(account.actors, scene.actors, strict=True):
+            assert (described.place, described.kind) == (PLACES[actor.slot], actor.kind)
+            assert described.colour == (actor.colour if colours else None)
+            assert described.row == (actor.row if register == "verbose" else None)
+            assert described.side == (None if not actor.moves else "right" if actor.faces > 0 else "left")
+            assert described.fast == (actor.fast if actor.moves else None)
 
 
 @pytest.mark.parametrize("text", ["", "A street.", "No caption at all", "A street with houses. Far left, a cat runs. Only the cat moves."])

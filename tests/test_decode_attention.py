@@ -7,6 +7,7 @@ import torch
 
 from evbench.kernels.decode_attention import SLOTS, DecodeAttention, reference
 from tests.devices import DEVICE
+from tests.operators import require_operator
 
 pytestmark = pytest.mark.device
 
@@ -60,3 +61,26 @@ def test_the_shape_of_the_large_model(batch: int) -> None:
 def test_a_head_of_an_odd_size_is_refused() -> None:
     with pytest.raises(ValueError, match="power of two"):
         DecodeAttention(1, 4, 4, 24, 100, DEVICE)
+
+
+@pytest.mark.parametrize("wrong", range(5), ids=["projected", "keys", "values", "cosine", "sine"])
+def test_what_does_not_fit_is_refused(wrong: int) -> None:
+    tensors = [torch.zeros(shape, device=DEVICE) for shape in ((1, 64), (1, 1, 7, 16), (1, 1, 7, 16), (7, 8), (7, 8))]
+    tensors[wrong] = torch.cat([tensors[wrong]] * 2, dim=-1)[..., ::2]
+    tensors.append(torch.tensor([3], device=DEVICE))
+    with pytest.raises(ValueError, match="must be contiguous and of the shapes"):
+        DecodeAttention(1, 2, 1, 16, 7, DEVICE)(*tensors)
+
+
+def test_the_operator_tells_what_it_does_without_running() -> None:
+    generator = torch.Generator().manual_seed(0)
+    shapes = (2, 64), (2, 1, 7, 16), (2, 1, 7, 16), (7, 8), (7, 8)
+    tensors = [torch.randn(shape, generator=generator).to(DEVICE) for shape in shapes]
+    attention = DecodeAttention(2, 2, 1, 16, 7, DEVICE)
+    buffers = attention._partial.zero_(), attention._arrived
+
+    def attend(partial: torch.Tensor, arrived: torch.Tensor, *given: torch.Tensor) -> torch.Tensor:
+        attention._partial, attention._arrived = partial, arrived
+        return attention(*given)
+
+    require_operator("decode_attention", attend, *buffers, *tensors, torch.tensor([3], device=DEVICE))

@@ -25,7 +25,7 @@ def without_graphs(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def ticking() -> HostStream:
-    """Each look at it finds one microsecond more."""
+    """A clock that is a microsecond later each time it is read."""
     moments = iter(range(0, 10**9, CLOCK_STEP))
     return HostStream(lambda: next(moments))
 
@@ -40,14 +40,14 @@ def test_each_batch_is_timed_by_its_steps_and_compared_with_single_answers() -> 
 
 
 @torch.inference_mode()
-def test_an_answer_that_turns_out_otherwise_among_others_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_answer_that_differs_in_a_batch_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     loop, generate_batch = small.loop(small.language(), "eager"), graph_loop.GraphLoop.generate_batch
 
     def other(self: graph_loop.GraphLoop, embeddings: torch.Tensor, *rest: object) -> list[list[int]]:
-        made = generate_batch(self, embeddings, *rest)  # type: ignore[arg-type]
-        if len(made) > 1:
-            made[1][4] += 1
-        return made
+        answers = generate_batch(self, embeddings, *rest)  # type: ignore[arg-type]
+        if len(answers) > 1:
+            answers[1][4] += 1
+        return answers
 
     monkeypatch.setattr(graph_loop.GraphLoop, "generate_batch", other)
     (found,) = decoding.measure(loop, small.prompt(21, batch=2), 6, {2: 1e-7}, ticking())
@@ -65,7 +65,7 @@ def test_what_a_step_reads_is_every_matrix_once_and_the_cache_of_each_position()
 
 def test_a_preset_with_trained_weights_is_refused_with_those_that_are_not() -> None:
     with pytest.raises(UserError, match=r"--preset 'small' has no random weights; give one of tiny, 7b"):
-        decoding.make("small")
+        decoding.build("small")
 
 
 def test_the_command_line_takes_as_many_prompts_as_the_kernel() -> None:

@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from evbench.scenes.draw import LUMA_MIX, blend_shapes, draw, pack
+from evbench.scenes.draw import blend_shapes, draw
+from evbench.scenes.pack import LUMA_MIX, pack
 from evbench.scenes.shapes import GROUND, HEIGHT, RGB, SCALE
 from evbench.scenes.world import BACKDROPS, KINDS, Actor, Scene, imagine
 
@@ -62,7 +63,7 @@ def test_the_same_scene_at_another_resolution(backdrop: str, dusk: bool) -> None
     reduced = torch.nn.functional.avg_pool2d(large, 4)
     difference = (reduced - small).abs().mean()
     assert difference < 2
-    assert (reduced - small.roll(8, -1)).abs().mean() > 3 * difference, "a shifted picture is told apart"
+    assert (reduced - small.roll(8, -1)).abs().mean() > 3 * difference, "a shifted frame is told apart"
 
 
 def test_a_wider_picture_shows_more_of_the_same() -> None:
@@ -73,12 +74,12 @@ def test_a_wider_picture_shows_more_of_the_same() -> None:
 
 def test_scenes_drawn_together_are_those_drawn_alone() -> None:
     scenes = [imagine(3, index) for index in range(4)]
-    merged_traces = draw(pack(scenes, "cpu"), TIMES, 1.0, 96, 128)
-    for scene, drawn in zip(scenes, merged_traces, strict=True):
+    drawn_at_once = draw(pack(scenes, "cpu"), TIMES, 1.0, 96, 128)
+    for scene, drawn in zip(scenes, drawn_at_once, strict=True):
         assert (draw(pack([scene], "cpu"), TIMES, 1.0, 96, 128)[0] - drawn).abs().max() < 0.01
-    assert (draw(pack(scenes, "cpu", tight=False), TIMES, 1.0, 96, 128) - merged_traces).abs().max() < 0.01
+    assert (draw(pack(scenes, "cpu", tight=False), TIMES, 1.0, 96, 128) - drawn_at_once).abs().max() < 0.01
     parts = torch.cat([draw(part, TIMES, 1.0, 96, 128) for part in pack(scenes, "cpu").split(3)])
-    assert torch.equal(parts, merged_traces)
+    assert torch.equal(parts, drawn_at_once)
 
 
 def test_luminance_is_that_of_the_picture() -> None:

@@ -1,4 +1,4 @@
-"""The kernels against their reference, and every renderer against the original's loop."""
+"""Every renderer against the original's loop."""
 
 from __future__ import annotations
 
@@ -10,124 +10,14 @@ import numpy as np
 import pytest
 import torch
 
-from evbench.kernels import event_images as kernel
+from evbench.kernels.paint import paint
+from evbench.pipelines.load import event_painter
 from evbench.pipelines.load.decoders import RENDERERS
 from evbench.pipelines.load.event_images import EventImages, PictureSize, loop
 from evbench.pipelines.load.event_painter import EventMaps, EventPainter, copied
 from evbench.pipelines.load.event_stream import EventStream
 from tests.devices import DEVICE
-
-SHAPES = [(1, 1, 1, 1), (7, 5, 3, 5), (5000, 33, 47, 5), (2048, 64, 64, 2), (3333, 1, 300, 3), (12301, 260, 346, 5), (20000, 17, 31, 3)]
-"""Events, rows, columns, slices: one event; few of them; no multiple of what a program takes; one; a single row. In one round to three."""
-
-
-def events(count: int, rows: int, columns: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """x, y and polarity. More than one event falls on most pixels."""
-    random = np.random.default_rng(seed + count)
-    x, y = random.integers(0, columns, count).astype(np.uint16), random.integers(0, rows, count).astype(np.uint16)
-    polarity = random.integers(0, 2, count).astype(np.uint8)
-    made = torch.from_numpy(x), torch.from_numpy(y), torch.from_numpy(polarity)
-    return made[0].to(DEVICE), made[1].to(DEVICE), made[2].to(DEVICE)
-
-
-def painted(last: torch.Tensor) -> torch.Tensor:
-    """[..., 3] uint8, by its definition."""
-    colours = torch.tensor([*kernel.PALETTE, kernel.GROUND], dtype=torch.uint8, device=last.device)
-    return colours[torch.where(last < 0, 2, last & 1).long()]
-
-
-def require_last_events(given: tuple[torch.Tensor, torch.Tensor, torch.Tensor], slices: int, canvas: tuple[int, int]) -> torch.Tensor:
-    made, _ = kernel.last_events(*given, slices, canvas)
-    assert made.dtype == torch.int32
-    assert made.device.type == DEVICE
-    assert torch.equal(made, kernel.reference(*given, slices, canvas))
-    pictures = kernel.paint(made)
-    assert pictures.dtype == torch.uint8
-    assert torch.equal(pictures, painted(made))
-    return made
-
-
-@pytest.mark.device
-@pytest.mark.parametrize("taken", [(kernel.EVENTS, kernel.PROGRAMS), (256, 3)], ids=["as they are", "few programs, several turns"])
-@pytest.mark.parametrize("shape", SHAPES)
-def test_the_kernel_equals_its_reference(shape: tuple[int, int, int, int], taken: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kernel, "EVENTS", taken[0])
-    monkeypatch.setattr(kernel, "PROGRAMS", taken[1])
-    count, rows, columns, slices = shape
-    given = events(count, rows, columns)
-    require_last_events(given, slices, (rows, columns))
-    require_last_events(given, slices, (rows + 3, columns + 1))
-    each = count // slices
-    parts = [slice(part * each, count if part == slices - 1 else (part + 1) * each) for part in range(slices)]
-    needed = [(int(given[1][part].int().max()) + 1, int(given[0][part].int().max()) + 1) for part in parts]
-    assert kernel.sizes(given[0], given[1], slices) == needed
-    assert kernel.as_sizes(kernel.last_events(*given, slices, (rows, columns))[1]) == needed
-
-
-@pytest.mark.device
-def test_events_outside_are_left_out_and_told() -> None:
-    given = events(3000, 40, 50)
-    for canvas in ((39, 50), (40, 49), (7, 11), (1, 1)):
-        require_last_events(given, 5, canvas)
-        assert kernel.as_sizes(kernel.last_events(*given, 5, canvas)[1]) == kernel.sizes(given[0], given[1], 5)
-
-
-@pytest.mark.device
-@pytest.mark.parametrize("slices", [1, 5])
-def test_of_many_events_in_one_pixel_the_last_of_the_slice_wins(slices: int) -> None:
-    count = 3000 + slices - 1
-    _, _, polarity = events(count, 1, 1)
-    x, y = (torch.full((count,), place, dtype=torch.uint16, device=DEVICE) for place in (6, 4))
-    made = require_last_events((x, y, polarity), slices, (5, 7))
-    for part, picture in enumerate(kernel.paint(made), 1):
-        final = part * (count // slices) - 1 if part < slices else count - 1
-        assert made[part - 1, 4, 6] == 2 * final + int(polarity[final])
-        assert tuple(picture[4, 6].tolist()) == kernel.PALETTE[int(polarity[final])]
-        assert (picture.reshape(-1, 3) != 255).any(dim=1).sum() == 1
-
-
-@pytest.mark.device
-def test_pictures_are_as_large_as_their_slices_need() -> None:
-    x = torch.tensor([3, 0, 65535, 9, 2], dtype=torch.uint16, device=DEVICE)
-    y = torch.tensor([0, 8, 1, 9, 0], dtype=torch.uint16, device=DEVICE)
-    assert kernel.sizes(x, y, 2) == [(9, 4), (10, 65536)]
-    assert kernel.sizes(x, y, 5) == [(1, 4), (9, 1), (2, 65536), (10, 10), (1, 3)]
-
-
-@pytest.mark.device
-def test_any_polarity_but_0_is_brighter() -> None:
-    x, y, polarity = events(400, 9, 9)
-    made, expected = (kernel.last_events(x, y, of, 1, (9, 9))[0] for of in (polarity * 255, polarity))
-    assert torch.equal(made, expected)
-
-
-@pytest.mark.device
-def test_events_of_another_kind_are_refused() -> None:
-    x, y, polarity = events(40, 9, 9)
-    with pytest.raises(ValueError, match="contiguous uint16, uint16 and uint8"):
-        kernel.last_events(x.int(), y, polarity, 1, (9, 9))
-    with pytest.raises(ValueError, match="of one length"):
-        kernel.last_events(x, y[:-1], polarity, 1, (9, 9))
-    with pytest.raises(ValueError, match="of one length"):
-        kernel.sizes(x, y[::2], 1)
-    with pytest.raises(ValueError, match="4 events cannot be made into 5 slices"):
-        kernel.last_events(x[:4], y[:4], polarity[:4], 5, (9, 9))
-    places, polarities = (torch.empty(kernel.MOST_EVENTS + 1, dtype=dtype, device="meta") for dtype in (torch.uint16, torch.uint8))
-    with pytest.raises(ValueError, match="1073741824 at most"):
-        kernel.last_events(places, places, polarities, 5, (9, 9))
-
-
-@pytest.mark.device
-def test_pictures_go_back_to_last_events_if_no_other_colour_is_in_them() -> None:
-    last, _ = kernel.last_events(*events(300, 20, 31), 2, (20, 31))
-    pictures = kernel.paint(last)
-    back = kernel.unpainted(pictures)
-    assert back is not None
-    assert torch.equal(back, torch.where(last < 0, -1, last & 1))
-    assert torch.equal(kernel.paint(back), pictures)
-    for colour in ((255, 0, 255), (0, 0, 0), (255, 255, 254), (0, 0, 254)):
-        pictures[1, 19, 30] = torch.tensor(colour, dtype=torch.uint8, device=DEVICE)
-        assert kernel.unpainted(pictures) is None
+from tests.random_events import events
 
 
 def stream(count: int, rows: int, columns: int, seed: int = 0) -> EventStream:
@@ -207,13 +97,12 @@ def test_pictures_of_several_sizes_are_judged_as_one_array_and_cut_back(choice: 
 @pytest.mark.parametrize("size", get_args(PictureSize))
 def test_no_picture_is_painted_before_somebody_asks(size: PictureSize, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[int, ...]] = []
-    paint = kernel.paint
 
     def painting(last: torch.Tensor) -> torch.Tensor:
         asked.append(tuple(last.shape))
         return paint(last)
 
-    monkeypatch.setattr(kernel, "paint", painting)
+    monkeypatch.setattr(event_painter, "paint", painting)
     images = EventPainter(DEVICE)(stream(40, 9, 11), size)
     runs = list(images.runs())
     assert [tuple(shape) for run in runs for shape in [run.shape[1:]] * len(run)] == list(images.sizes)

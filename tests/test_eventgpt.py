@@ -16,12 +16,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from evbench.errors import UserError
 from evbench.inputs import sample
-from evbench.kernels import event_images as event_kernels
 from evbench.microbenchmarks.rendering import require_nearly_equal
 from evbench.pipelines import eventgpt
 from evbench.pipelines.checkpoints.presets import byte_tokenizer
 from evbench.pipelines.eventgpt import POOLINGS, EventGPT, pool
-from evbench.pipelines.load import decoders, event_files, event_images, png
+from evbench.pipelines.load import decoders, event_files, event_images, event_painter, png
 from evbench.pipelines.load.event_images import EventImages, PictureSize
 from evbench.pipelines.load.event_painter import EventPainter
 from evbench.pipelines.load.event_stream import EventStream
@@ -224,7 +223,7 @@ def test_last_events_become_the_models_input_as_their_pictures_do(size: PictureS
     processor = eventgpt.image_processor(edge)
     values = eventgpt.fused_values(Recipe.of(processor), DEVICE, torch.bfloat16)
     with monkeypatch.context() as patch:
-        patch.delattr(event_kernels, "paint")
+        patch.delattr(event_painter, "paint")
         made = values(images)
     assert made.shape == (5, 3, edge, edge)
     assert len({tuple(picture.shape) for picture in images.pixels}) == (1 if size == "sensor" else 5)

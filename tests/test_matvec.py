@@ -7,6 +7,7 @@ import torch
 
 from evbench.kernels.matvec import MOST_INPUTS, Norm, matvec, reference
 from tests.devices import DEVICE
+from tests.operators import require_operator
 
 pytestmark = pytest.mark.device
 
@@ -71,3 +72,18 @@ def test_what_does_not_fit_is_refused() -> None:
         matvec(inputs, weight[:7], gated=True)
     with pytest.raises(ValueError, match=f"{MOST_INPUTS} vectors at most"):
         matvec(torch.zeros(MOST_INPUTS + 1, 64, device=DEVICE), weight)
+    with pytest.raises(ValueError, match=r"a residual must be contiguous \(2, 8\)"):
+        matvec(inputs, weight, residual=torch.zeros(2, 7, device=DEVICE))
+    with pytest.raises(ValueError, match=r"the gain of a norm must be contiguous \(64,\)"):
+        matvec(inputs, weight, Norm(torch.zeros(63, device=DEVICE), 1e-5))
+
+
+@pytest.mark.parametrize("whole", [False, True], ids=["bare", "with everything"])
+def test_the_operator_tells_what_it_does_without_running(whole: bool) -> None:
+    x, weight, gain = made(2, 6, 40, torch.float16)
+    if not whole:
+        return require_operator("matvec", matvec, x, weight)
+    residual = torch.ones(2, 3, device=DEVICE, dtype=torch.float16)
+    require_operator(
+        "matvec", lambda x, weight, gain, residual: matvec(x, weight, Norm(gain, 1e-5), True, residual), x, weight, gain, residual
+    )

@@ -15,7 +15,7 @@ from evbench.encoding import to_json
 from evbench.report import comparison
 from evbench.report import models as report_models
 from evbench.report.render import to_console, to_markdown
-from evbench.session import journal, models
+from evbench.session import models
 from evbench.verdict.judge import judge
 
 ROOT = Path(__file__).parent.parent
@@ -49,12 +49,6 @@ def test_every_recorded_result_can_be_read_and_says_how_it_was_made(path: Path) 
     recorded = (path.parent / "verdict.json").read_text(encoding="utf-8")
     # Sums are rounded otherwise on another processor.
     assert json.loads(to_json(judge(result))) == json.loads(recorded, parse_float=lambda number: pytest.approx(float(number), rel=1e-12))
-    happened = journal.read(path.parent)
-    assert {side: tuple(runs) for side, runs in happened.runs.items()} == {
-        side: measured.runs for side, measured in result.variants().items()
-    }
-    for measured in result.variants().values():
-        assert measured.trace is None or (path.parent / measured.trace.file).exists()
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "profiles").rglob("models.json")), ids=lambda path: path.parent.name)
@@ -65,8 +59,3 @@ def test_every_recorded_comparison_of_models_can_be_read_and_says_how_it_was_mad
     recorded = (path.parent / "verdict.json").read_text(encoding="utf-8")
     derived = json.loads(to_json(models.judge(found.sessions)))
     assert derived == json.loads(recorded, parse_float=lambda number: pytest.approx(float(number), rel=1e-12))
-    for length, result in found.sessions.items():
-        happened = journal.read(path.parent / length)
-        assert {side: tuple(runs) for side, runs in happened.runs.items()} == {
-            side: measured.runs for side, measured in result.variants().items()
-        }

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from evbench.kernels import event_images as kernel
+from evbench.kernels.last_events import last_events
 from evbench.microbenchmarks import rendering
+from evbench.pipelines.load import event_painter
 from evbench.pipelines.load.decoders import RENDERERS
 from evbench.pipelines.load.event_images import loop
 from evbench.pipelines.load.event_stream import EventStream
@@ -28,7 +29,7 @@ def test_values_are_nearly_equal_if_few_are_a_level_off() -> None:
             if is_near:
                 rendering.require_nearly_equal("these", made, expected, 1 / 70)
                 continue
-            with pytest.raises(ValueError, match="these: not equal to what the loop makes, but for rounding"):
+            with pytest.raises(ValueError, match="these: not equal to what the loop renders, but for rounding"):
                 rendering.require_nearly_equal("these", made, expected, 1 / 70)
 
 
@@ -39,7 +40,7 @@ def test_the_ways_to_render_are_timed_and_compared(monkeypatch: pytest.MonkeyPat
     assert found.event_bytes == 3000 * 5
     assert all(timing.seconds > 0 for timing in found.timings)
     monkeypatch.setitem(RENDERERS, "vectorised", lambda device: lambda stream, size: loop(replace(stream, p=1 - stream.p), size))
-    with pytest.raises(ValueError, match="vectorised: not equal to what the loop makes"):
+    with pytest.raises(ValueError, match="vectorised: not equal to what the loop renders"):
         rendering.measure(of, "cpu", calls=2)
 
 
@@ -63,16 +64,20 @@ def test_both_ways_to_the_models_input_are_compared(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(rendering, "EDGE", 32)
     of, names = small_stream(), list[str]()
     expected = loop(of, "own").pixels
-    rendering.with_triton(of, DEVICE, expected, once(names))
+    prepared = rendering.with_triton(of, DEVICE, expected, once(names))
     assert names == [
         "triton, painted",
         "of it, copying the events",
         "of it, finding the last events",
         "of it, painting",
         "events on the device to model input",
-        "the same, through pictures",
+        "events on the device to model input, through images",
     ]
-    with pytest.raises(ValueError, match="triton: not equal to what the loop makes"):
+    monkeypatch.setattr(rendering, "_on_stream", lambda call, calls: call())
+    ways: dict[str, Any] = dict(rendering.on_stream(prepared, 1))
+    last, values = ways.values()
+    assert torch.equal(last, prepared.maps.last) and torch.equal(values, prepared.values(prepared.maps))
+    with pytest.raises(ValueError, match="triton: not equal to what the loop renders"):
         rendering.with_triton(of, DEVICE, loop(replace(of, p=1 - of.p), "own").pixels, once([]))
 
 
@@ -82,7 +87,7 @@ def test_another_input_of_the_model_is_not_timed_in_silence(monkeypatch: pytest.
     monkeypatch.setattr(rendering, "EDGE", 32)
     of = small_stream()
     expected = loop(of, "own").pixels
-    right, wrong = kernel.last_events, list[bool]()
+    right, wrong = last_events, list[bool]()
 
     def darker(*given: Any) -> tuple[torch.Tensor, torch.Tensor]:
         last, extents = right(*given)
@@ -92,6 +97,6 @@ def test_another_input_of_the_model_is_not_timed_in_silence(monkeypatch: pytest.
         wrong[:] = [True] if name == "events on the device to model input" else []
         return call()
 
-    monkeypatch.setattr(kernel, "last_events", darker)
+    monkeypatch.setattr(event_painter, "last_events", darker)
     with pytest.raises(ValueError, match="model input from last events: not equal"):
         rendering.with_triton(of, DEVICE, expected, add)

@@ -87,7 +87,7 @@ def test_events_are_plain_arrays_and_the_images_are_theirs(folder: Path) -> None
 
 
 @pytest.mark.slow
-def test_the_same_order_gives_the_same_bytes(folder: Path, tmp_path: Path) -> None:
+def test_a_spec_gives_equal_bytes_whatever_the_number_of_workers(folder: Path, tmp_path: Path) -> None:
     assert evbench(f"{MAKE} --count 2 --workers 1", tmp_path).returncode == 0
     again = sorted(file.relative_to(tmp_path / "set") for file in (tmp_path / "set").rglob("*") if file.is_file())
     assert len(again) == 2 * 7 + 1
@@ -138,7 +138,7 @@ def test_an_interrupt_keeps_the_scenes_that_are_done(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_worker_that_is_killed_is_told_in_a_line(tmp_path: Path) -> None:
+def test_a_killed_worker_is_an_error_of_one_line(tmp_path: Path) -> None:
     with interruptible("scenes make set --count 50 --seconds 0.5 --size 320x240 --workers 1", tmp_path) as running:
         wait_for_scenes(tmp_path / "set", 2)
         children = Path(f"/proc/{running.pid}/task/{running.pid}/children").read_text().split()

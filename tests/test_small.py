@@ -88,7 +88,8 @@ def drawn(index: int) -> Frames:
     """Eight frames of a scene, without a codec in between."""
     import torch
 
-    from evbench.scenes.draw import draw, pack
+    from evbench.scenes.draw import draw
+    from evbench.scenes.pack import pack
 
     indices = inclusive(20, 8)
     pixels = draw(pack([imagine(SEED, index)], "cpu"), torch.tensor(indices) / 20, 1.0, 240, 320)[0]

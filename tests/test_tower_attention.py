@@ -11,8 +11,9 @@ import triton.language as tl
 from torch.nn.functional import scaled_dot_product_attention
 from triton.runtime import interpreter
 
-from evbench.kernels.tower_attention import NARROWEST, Shape, left_over, reference, tower_attention
+from evbench.kernels.tower_attention import NARROWEST, Config, left_over, reference, tower_attention
 from tests.devices import DEVICE
+from tests.operators import require_operator
 
 pytestmark = pytest.mark.device
 
@@ -62,8 +63,8 @@ def apart(whole: torch.Tensor) -> Given:
     return queries, keys, values
 
 
-def require_equal(given: Given, scale: float, error: float, shape: Shape | None = None) -> None:
-    made = tower_attention(*given, scale, shape)
+def require_equal(given: Given, scale: float, error: float, config: Config | None = None) -> None:
+    made = tower_attention(*given, scale, config)
     exact = reference(*given, scale)
     assert made.shape == given[0].shape
     assert made.dtype == given[0].dtype
@@ -88,10 +89,10 @@ def test_the_shapes_of_the_large_models(kind: tuple[int, int, int, int], dtype: 
     require_equal(apart(interleaved(kind, dtype)), 0.125, ERROR[dtype])
 
 
-@pytest.mark.parametrize("shape", [Shape(16, 16, 1, 1), Shape(128, 32, 8, 3), Shape(32, 256, 4, 1), Shape(64, 64, 4, 4)], ids=str)
+@pytest.mark.parametrize("config", [Config(16, 16, 1, 1), Config(128, 32, 8, 3), Config(32, 256, 4, 1), Config(64, 64, 4, 4)], ids=str)
 @pytest.mark.parametrize("tokens", [50, 257])
-def test_every_shape_of_a_program_does_the_same(shape: Shape, tokens: int) -> None:
-    require_equal(apart(interleaved((1, tokens, 1, 32), torch.float16)), 0.2, ERROR[torch.float16], shape)
+def test_every_config_of_a_program_does_the_same(config: Config, tokens: int) -> None:
+    require_equal(apart(interleaved((1, tokens, 1, 32), torch.float16)), 0.2, ERROR[torch.float16], config)
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
@@ -161,3 +162,9 @@ HEADS = torch.zeros(1, 4, 2, 32)
 def test_what_it_does_not_take_is_refused(given: Given, scale: float, told: str) -> None:
     with pytest.raises(ValueError, match=told):
         tower_attention(*given, scale)
+
+
+@pytest.mark.parametrize("config", [None, Config(16, 16, 1, 1)], ids=str)
+def test_the_operator_tells_what_it_does_without_running(config: Config | None) -> None:
+    given = apart(interleaved((2, 19, 2, 16), torch.float16))
+    require_operator("tower_attention", lambda queries, keys, values: tower_attention(queries, keys, values, 0.2, config), *given)

@@ -82,7 +82,7 @@ def test_it_learns_and_leaves_a_checkpoint_that_runs(model: str, tokenizer: Any,
 
 @pytest.mark.parametrize("model", list(IMAGES))
 def test_the_network_sees_while_it_learns_what_the_pipeline_sees(model: str, tokenizer: Any, tmp_path: Path) -> None:
-    """The same pixels and prompt through the training code and through the pipeline: the same next token, the same logits."""
+    """Training code and pipeline, given equal pixels and prompt, agree on visual tokens and on each next token."""
     learner = reduced(model, tokenizer)
     learner.model.eval()
     learner.save(tmp_path)
@@ -96,7 +96,7 @@ def test_the_network_sees_while_it_learns_what_the_pipeline_sees(model: str, tok
     pixels = inputs.pixels if model == "video-llava" else inputs.pixels[None]
     with torch.inference_mode():
         visual, _ = learner.see(pixels)
-        logits = fit._answers(learner, visual, QUESTIONS["verbose"], torch.tensor([answer.tokens]))
+        logits = fit._logits(learner, visual, QUESTIONS["verbose"], torch.tensor([answer.tokens]))
     assert torch.allclose(visual.flatten(0, 1), features.visual.flatten(0, 1), atol=2e-3)
     assert logits[0].argmax(-1).tolist() == list(answer.tokens)
 
@@ -200,10 +200,10 @@ def test_the_script_runs_and_what_it_leaves_can_be_scored(tmp_path: Path, monkey
     with pytest.raises(UserError, match="holds a checkpoint already"):
         train(tmp_path / "out", steps=1)
 
-    order = dataset.DatasetSpec(tmp_path / "set", 3, 2, 0.5, 320, 240)
-    dataset.open_folder(order)
-    assert list(dataset.make(order, 2)) == [1, 2]
-    evaluate.main("video-llava", order.folder, tmp_path / "scores", weights=tmp_path / "out", device="cpu")
+    spec = dataset.DatasetSpec(tmp_path / "set", 3, 2, 0.5, 320, 240)
+    dataset.open_folder(spec)
+    assert list(dataset.make(spec, 2)) == [1, 2]
+    evaluate.main("video-llava", spec.folder, tmp_path / "scores", weights=tmp_path / "out", device="cpu")
     scores = json.loads((tmp_path / "scores" / "scores.json").read_text())
     assert scores["scenes"] == 2
     assert scores["concise"]["as shown"]["exact"] == {"right": 0, "of": 2, "share": 0.0, "interval": [0.0, pytest.approx(0.658, abs=0.001)]}

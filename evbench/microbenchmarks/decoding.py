@@ -1,8 +1,8 @@
-"""How long a decode step takes for one prompt and for a few at once, and how long reading its weights and its cache once would take.
+"""How long a decode step takes for one prompt and for a batch, against its bandwidth bound: reading the weights and the KV cache once.
 
     python -m evbench.microbenchmarks.decoding --preset 7b --batch 1 --batch 4
 
-Each prompt is another one. What each is answered among others is compared with what it is answered alone.
+All prompts differ. The tokens of each in a batch are compared with its tokens alone.
 """
 
 from __future__ import annotations
@@ -31,39 +31,40 @@ if TYPE_CHECKING:
     from evbench.pipelines.generate.llama import FusedLlama
 
 MOST = 8
-"""Prompts at once: what the kernels take. Said here again, for the command line is read without torch."""
+"""Prompts in a batch that the kernels take. Here once more, because the command line is read without torch."""
 WARM_UPS = 2
-"""Answers that nobody times."""
+"""Generations before the timed one."""
 
 
 @dataclass(frozen=True)
 class Steps:
-    """A number of prompts at once."""
+    """Decode steps of a batch."""
 
     batch: int
+    """Prompts in it."""
     seconds: float
-    """Of a step, which gives each of them a token: the median."""
+    """Median of a step, which gives each prompt a token."""
     tokens_per_second: float
     least_seconds: float
-    """To read the weights, and the keys and values of all prompts half-way through their answers, once."""
+    """Bandwidth bound: reading the weights, and the KV cache of all prompts half-way through their answers, once."""
     as_alone: tuple[int, ...]
-    """Of each prompt: tokens in front of the first that is another one than in its answer alone."""
+    """Of each prompt: tokens before the first that differs from those it gets alone."""
 
 
 @dataclass(frozen=True)
 class Decoding:
-    """What was found."""
+    """All that was measured, and of what."""
 
     machine: Machine
     preset: str
     prompt: int
     new_tokens: int
     weight_bytes: int
-    """Of all that a step reads: layers and head."""
+    """Of the matrices that a step reads: layers and head."""
     cache_bytes: int
     """Of one position of one prompt."""
     copied_bytes_per_second: float
-    """At which 1 GiB is copied inside the device's memory, read and written counted each."""
+    """Bandwidth of a copy of 1 GiB inside the device's memory, read and written counted each."""
     steps: tuple[Steps, ...]
 
 
@@ -74,7 +75,11 @@ def measure(
     least_seconds: dict[int, float],
     stream: Stream,
 ) -> tuple[Steps, ...]:
-    """Decode the first prompts together, as many as each key of `least_seconds` says."""
+    """Time the decode steps of batches.
+
+    Args:
+        least_seconds: Number of prompts, the first of all -> bandwidth bound of their step.
+    """
     alone = [loop.generate_batch(prompt[None], new_tokens)[0] for prompt in prompts]
     found = []
     for batch, least in least_seconds.items():
@@ -85,34 +90,34 @@ def measure(
         def mark(moments: list[Any] = moments) -> None:
             moments.append(stream.moment())
 
-        generate_batch = loop.generate_batch(prompts[:batch], new_tokens, mark)
+        answers = loop.generate_batch(prompts[:batch], new_tokens, mark)
         seconds = float(np.median([stream.seconds(*pair) for pair in pairwise(moments)]))
-        same = tuple(_alike(*pair) for pair in zip(generate_batch, alone[:batch], strict=True))
+        same = tuple(_alike(*pair) for pair in zip(answers, alone[:batch], strict=True))
         found.append(Steps(batch, seconds, batch / seconds, least, same))
     return tuple(found)
 
 
 def _alike(one: Sequence[int], other: Sequence[int]) -> int:
-    """Tokens in front of the first that differs."""
+    """Number of tokens before the first that differs."""
     return next((place for place, pair in enumerate(zip(one, other, strict=True)) if pair[0] != pair[1]), len(one))
 
 
 def weight_bytes(llama: FusedLlama) -> int:
-    """Of the matrices that a step reads, each once."""
+    """Bytes of the matrices that a step reads."""
     matrices = [matrix for layer in llama.layers for matrix in (layer.projections, layer.output, layer.gate_up, layer.down)]
     return sum(matrix.nbytes for matrix in (*matrices, llama.head))
 
 
 def cache_bytes(llama: FusedLlama) -> int:
-    """Of keys and values of one position."""
+    """Bytes of the keys and values of one position."""
     return int(2 * len(llama.layers) * llama.key_heads * llama.size * llama.head.element_size())
 
 
-def make(preset: str) -> tuple[GraphLoop, FusedLlama]:
+def build(preset: str) -> tuple[GraphLoop, FusedLlama]:
     """The language model of a Video-LLaVA preset, with random weights, on the GPU.
 
     Raises:
-        UserError: a preset that is not of random weights.
+        UserError: the preset is unknown, or has trained weights.
     """
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
@@ -135,11 +140,11 @@ def make(preset: str) -> tuple[GraphLoop, FusedLlama]:
 
 
 def main(
-    preset: Annotated[str, typer.Option(help="Of Video-LLaVA, whose language model it is.")] = "7b",
-    batch: Annotated[list[int] | None, typer.Option(min=1, max=MOST, help="Prompts at once. May be given several times.")] = None,
-    prompt: Annotated[int, typer.Option(min=1, max=4096, help="Tokens of each.")] = 2076,
+    preset: Annotated[str, typer.Option(help="Of Video-LLaVA: its language model is timed.")] = "7b",
+    batch: Annotated[list[int] | None, typer.Option(min=1, max=MOST, help="Prompts in a batch. May be given several times.")] = None,
+    prompt: Annotated[int, typer.Option(min=1, max=4096, help="Tokens of each prompt.")] = 2076,
     new_tokens: Annotated[int, typer.Option(min=3, max=1024, help="Tokens of each answer.")] = 102,
-    out: Annotated[Path | None, typer.Option(help="File for all of it, as JSON.")] = None,
+    out: Annotated[Path | None, typer.Option(help="File for the result, as JSON.")] = None,
 ) -> None:
     """Time the decode step of generate=graph for small batches, on a GPU."""
     import torch
@@ -148,7 +153,7 @@ def main(
     this_machine.choose_device("cuda")
     batches = sorted(set(batch or (1, 2, 4, 8)))
     with torch.inference_mode():
-        loop, llama = make(preset)
+        loop, llama = build(preset)
         prompts = torch.randn((max(batches), prompt, llama.head.shape[1]), device="cuda", dtype=llama.head.dtype)
         prompts *= llama.embedding.float().std()
         rate, weights, cache = copy_rate(torch.cuda.synchronize), weight_bytes(llama), cache_bytes(llama)
@@ -156,12 +161,12 @@ def main(
         least = {size: (weights + size * positions * cache) / rate for size in batches}
         steps = measure(loop, prompts, new_tokens, least, CudaStream())
     found = Decoding(this_machine.read("cuda"), preset, prompt, new_tokens, weights, cache, rate, steps)
-    typer.echo(f"{preset}, {prompt} tokens in each prompt, {new_tokens} new; everything once at {rate / 1e12:.2f} TB/s, the rate of a copy")
+    typer.echo(f"{preset}, {prompt} tokens in each prompt, {new_tokens} new; copies run at {rate / 1e12:.2f} TB/s")
     for step in steps:
         alone = f"{sum(same == new_tokens for same in step.as_alone)} of {step.batch} answers as alone"
         times = f"{format_seconds(step.seconds)} a step, {step.tokens_per_second:.0f} tokens/s"
-        share = f"reading once {format_seconds(step.least_seconds)}, {step.least_seconds / step.seconds:.0%} of it"
-        typer.echo(f"  {step.batch} at once: {times}; {share}; {alone}")
+        bound = f"bandwidth bound {format_seconds(step.least_seconds)}, {step.least_seconds / step.seconds:.0%} of it"
+        typer.echo(f"  batch {step.batch}: {times}; {bound}; {alone}")
     keep(out, found)
 
 

@@ -1,12 +1,12 @@
-"""How long it takes to make event images from an event stream, in each way that there is; and that all make the same.
-
-Pictures must be equal, bit by bit. So must be the model's input that is made of them. Made of last events its sums are in another order: no
-value may be further off than a level of a picture, and 999 of 1000 must be equal, bit by bit.
+"""How long each way to render event images from an event stream takes, and that all render the same.
 
     python -m evbench.microbenchmarks.rendering --events 13700000 --device cuda
 
-On a GPU also what comes in front and behind: the copy of the events, and the model's input, made of each pixel's last event or through
-pictures. What takes the GPU less time than the host needs to ask for it is timed on the GPU's stream as well, where the host is ahead.
+The images must be equal bit by bit, and so must be the model's input that is computed from them. Computed from each pixel's last event its
+sums are in another order: no value may be further off than one level of an image, and 999 of 1000 must be equal bit by bit.
+
+On a GPU also what comes before and after: copying the events, and the model's input, from last events or through images. What the GPU does
+in less time than the host needs to launch it is timed on the GPU's stream as well, where the host is ahead.
 Events fall anywhere on the sensor, each of either polarity: on most pixels several, so that the order of events decides.
 """
 
@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import typer
@@ -25,10 +25,14 @@ import typer
 from evbench.cli.script import keep, require_place, run
 from evbench.machine import machine as this_machine
 from evbench.pipelines.load.decoders import RENDERERS
-from evbench.pipelines.load.event_images import EventImages
+from evbench.pipelines.load.event_images import EventImages, Images
 from evbench.pipelines.load.event_stream import EventStream
 from evbench.report.units import format_bytes, format_seconds
 from evbench.results import Machine
+from evbench.worker.measure import CudaStream
+
+if TYPE_CHECKING:
+    from evbench.pipelines.load.event_painter import EventMaps, Events
 
 HEIGHT, WIDTH = 480, 640
 """Of the cameras of DSEC."""
@@ -37,35 +41,37 @@ SECOND = 1_000_000
 EDGE = 336
 """Pixels of the model's input, along each side."""
 EQUAL = 0.999
-"""Of the values of the model's input, made of last events, bit by bit equal to those of the pictures."""
+"""Share of the values of the model's input from last events that are equal, bit by bit, to those through images."""
 AHEAD = 16
-"""Copies of 1 GiB that keep the GPU busy for some milliseconds, while the host asks for what is timed on its stream."""
+"""Copies of 1 GiB that keep the GPU busy for some milliseconds, while the host launches what is timed on its stream."""
 REPEATED = 20
-"""Times that each way is called, but for the loop; the median is told."""
+"""Timed calls of each way but the loop."""
+WARM_UPS = 2
+"""Calls before them, which compile."""
 
 
 @dataclass(frozen=True)
 class Timing:
-    """One way to do it."""
+    """One way to render, or a part of it."""
 
     name: str
     seconds: float
-    """Median of as many calls as are told, the device waited for behind each; or on the GPU's stream, as the name tells."""
+    """Median over the calls, each until the device is idle; of a name that says so, on the GPU's stream."""
     calls: int
-    times_as_fast: float
-    """As the loop."""
+    speedup: float
+    """Over the loop."""
 
 
 @dataclass(frozen=True)
 class Rendering:
-    """What was found."""
+    """All timings, and what they are of."""
 
     machine: Machine
     device: str
     events: int
     event_bytes: int
     """Of x, y and polarity."""
-    picture_bytes: int
+    image_bytes: int
     timings: tuple[Timing, ...]
     copied_bytes_per_second: float | None
     """At which 1 GiB is copied inside the device's memory, read and written counted each. None on a CPU."""
@@ -74,6 +80,7 @@ class Rendering:
 
 
 def random_stream(events: int, seed: int) -> EventStream:
+    """One second of events."""
     random = np.random.default_rng(seed)
     return EventStream(
         random.integers(0, WIDTH, events, np.uint16),
@@ -85,30 +92,33 @@ def random_stream(events: int, seed: int) -> EventStream:
 
 
 Add = Callable[[str, Callable[[], Any]], Any]
-"""(name, call): call it as often as it is to be timed, keep the median, and return what it returned at last."""
+"""(name, call): time the call, keep its median, and return what it returned last."""
 
 
 def measure(stream: EventStream, device: str, *, calls: int = REPEATED) -> Rendering:
-    """Time every renderer that runs on the device. Raises ValueError if one of them makes something else than the loop."""
+    """Time every renderer that runs on the device. Raises ValueError if one of them renders something else than the loop."""
     import torch
 
     wait = torch.cuda.synchronize if device == "cuda" else lambda: None
-    expected, seconds = _timed(lambda: RENDERERS["loop"](device)(stream, "own").pixels, wait, 1)
-    timings = [Timing("loop", seconds, 1, 1.0)]
+    expected, of_loop = _timed(lambda: RENDERERS["loop"](device)(stream, "own").pixels, wait, 1)
+    timings = [Timing("loop", of_loop, 1, 1.0)]
     rate = None
 
+    def keep_timing(name: str, seconds: float) -> None:
+        timings.append(Timing(name, seconds, calls, of_loop / seconds))
+
     def add(name: str, call: Callable[[], Any]) -> Any:
-        made, taken = _timed(call, wait, calls)
-        timings.append(Timing(name, taken, calls, seconds / taken))
-        return made
+        returned, seconds = _timed(call, wait, calls)
+        keep_timing(name, seconds)
+        return returned
 
     vectorised = RENDERERS["vectorised"](device)
     require_equal("vectorised", add("vectorised", lambda: vectorised(stream, "own").pixels), expected)
     if device == "cuda":
         pinned = [torch.from_numpy(column).pin_memory() for column in (stream.x, stream.y, stream.p)]
         add("copying the events through pinned memory", lambda: _through(pinned, stream))
-        with_triton(stream, device, expected, add)
-        timings += [Timing(name, taken, calls, seconds / taken) for name, taken in on_stream(stream, device, calls).items()]
+        for name, seconds in on_stream(with_triton(stream, device, expected, add), calls).items():
+            keep_timing(name, seconds)
         rate = copy_rate(wait, calls)
     event_bytes = stream.x.nbytes + stream.y.nbytes + stream.p.nbytes
     return Rendering(
@@ -116,21 +126,32 @@ def measure(stream: EventStream, device: str, *, calls: int = REPEATED) -> Rende
         device,
         len(stream.x),
         event_bytes,
-        sum(_on_cpu(picture).nbytes for picture in expected),
+        sum(_on_cpu(image).nbytes for image in expected),
         tuple(timings),
         rate,
         None if rate is None else event_bytes / rate,
     )
 
 
-def with_triton(stream: EventStream, device: str, expected: Sequence[Any], add: Add) -> None:
-    """Time the renderer, its parts, and both ways on to the model's input.
+@dataclass(frozen=True)
+class OnDevice:
+    """What was prepared on the device to time the Triton renderer."""
+
+    events: Events
+    maps: EventMaps
+    """The last events of `events`."""
+    values: Callable[[Images], Any]
+    """Images, or the last events of each pixel -> the model's input."""
+
+
+def with_triton(stream: EventStream, device: str, expected: Sequence[Any], add: Add) -> OnDevice:
+    """Time the renderer, its parts, and both ways from there to the model's input.
 
     Args:
-        expected: the pictures that the loop makes.
+        expected: the images that the loop renders.
 
     Raises:
-        ValueError: the pictures are others, or the model's input is in one of the ways: see the top of this module.
+        ValueError: the images differ, or the model's input by one of the ways: see the top of this module.
     """
     import torch
 
@@ -151,102 +172,95 @@ def with_triton(stream: EventStream, device: str, expected: Sequence[Any], add: 
     maps = add("of it, finding the last events", found)
     add("of it, painting", lambda: replace(maps).pixels)
     direct = add("events on the device to model input", lambda: values(found()))
-    through = add("the same, through pictures", lambda: values(EventImages(found().pixels, "Triton")))
+    through = add("events on the device to model input, through images", lambda: values(EventImages(found().pixels, "Triton")))
     of_loop = values(EventImages(tuple(expected), "loop"))
     require_nearly_equal("model input from last events", direct, of_loop, quantum(processor))
-    require_equal("model input through pictures", [through], [of_loop])
+    require_equal("model input through images", [through], [of_loop])
+    return OnDevice(events, maps, values)
 
 
-def on_stream(stream: EventStream, device: str, calls: int) -> dict[str, float]:
-    """Seconds between two moments on the GPU's stream, the median of so many calls: finding the last events, and model input of them."""
-    import torch
+def on_stream(prepared: OnDevice, calls: int) -> dict[str, float]:
+    """Median seconds on the GPU's stream of finding the last events, and of the model's input from events."""
+    from evbench.kernels.last_events import last_events
 
-    from evbench.kernels.event_images import as_sizes, last_events
-    from evbench.pipelines.eventgpt import fused_values, image_processor
-    from evbench.pipelines.load.event_images import SLICES
-    from evbench.pipelines.load.event_painter import EventMaps, copied
-    from evbench.pipelines.preprocess.pixels import Recipe
-
-    events, canvas = copied(stream, device), (HEIGHT, WIDTH)
-    values = fused_values(Recipe.of(image_processor(EDGE)), device, torch.bfloat16)
-    _, extents = last_events(*events, SLICES, canvas)
-    sizes = tuple(as_sizes(extents))
+    images, height, width = prepared.maps.last.shape
 
     def find() -> Any:
-        return last_events(*events, SLICES, canvas)[0]
+        return last_events(*prepared.events, images, (height, width))[0]
 
-    ways = {"finding the last events": find, "events to model input": lambda: values(EventMaps(find(), sizes, "Triton"))}
-    return {f"{name}, on the GPU's stream": _between_moments(call, calls) for name, call in ways.items()}
+    ways = {
+        "finding the last events": find,
+        "events to model input": lambda: prepared.values(replace(prepared.maps, last=find())),
+    }
+    return {f"{name}, on the GPU's stream": _on_stream(call, calls) for name, call in ways.items()}
 
 
-def _between_moments(call: Callable[[], Any], calls: int) -> float:
+def _on_stream(call: Callable[[], Any], calls: int) -> float:
+    """Raises RuntimeError if the GPU had to wait for the host, whose time would then be part of it."""
     import torch
 
+    stream, seconds = CudaStream(), []
     source = torch.zeros(2**30, dtype=torch.uint8, device="cuda")
-    target, taken = torch.empty_like(source), []
-    for index in range(calls + 2):
-        first, last = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
+    target = torch.empty_like(source)
+    for index in range(calls + WARM_UPS):
         for _ in range(AHEAD):
             target.copy_(source)
-        first.record()
+        first = stream.moment()
         call()
-        # The first calls compile.
-        if index > 1 and first.query():  # type: ignore[no-untyped-call]
+        if index >= WARM_UPS and first.query():
             raise RuntimeError("the host was not ahead of the GPU: what is between the two moments is its time as well")
-        last.record()
+        last = stream.moment()
         torch.cuda.synchronize()
-        if index > 1:
-            taken.append(first.elapsed_time(last) / 1e3)
-    return float(np.median(taken))
+        seconds.append(stream.seconds(first, last))
+    return float(np.median(seconds[WARM_UPS:]))
 
 
-def require_equal(name: str, made: Sequence[Any], expected: Sequence[Any]) -> None:
-    """Raises ValueError if an array is another, bit by bit."""
-    same = [np.array_equal(_on_cpu(one), _on_cpu(other)) for one, other in zip(made, expected, strict=True)]
+def require_equal(name: str, found: Sequence[Any], expected: Sequence[Any]) -> None:
+    """Raises ValueError if an array differs in a bit."""
+    same = [np.array_equal(_on_cpu(one), _on_cpu(other)) for one, other in zip(found, expected, strict=True)]
     if not all(same):
-        raise ValueError(f"{name}: not equal to what the loop makes: {same}")
+        raise ValueError(f"{name}: not equal to what the loop renders: {same}")
 
 
-def require_nearly_equal(name: str, made: Any, expected: Any, level: float) -> None:
-    """Raises ValueError if a value is further off than a level, or if fewer than EQUAL of all are equal, bit by bit.
+def require_nearly_equal(name: str, found: Any, expected: Any, level: float) -> None:
+    """Raises ValueError if a value is further off than a level, or if fewer than EQUAL of all are equal bit by bit.
 
     Args:
-        made, expected: tensors of one shape and type.
-        level: what one level of a picture is in them, at most. To it comes what rounding to the type does to both.
+        found, expected: tensors of one shape and type.
+        level: at most what one level of an image is in them. Rounding of both to their type comes on top.
     """
     import torch
 
-    wide, size = (made.double() - expected.double()).abs(), expected.double().abs()
+    wide, size = (found.double() - expected.double()).abs(), expected.double().abs()
     # Asked in this way, NaN is refused: it is within nothing.
-    within = bool((wide <= level + torch.finfo(made.dtype).eps * (size + level)).all())
-    equal = float((made == expected).double().mean())
+    within = bool((wide <= level + torch.finfo(found.dtype).eps * (size + level)).all())
+    equal = float((found == expected).double().mean())
     if not (within and equal >= EQUAL):
-        told = f"{equal:.2%} of the values are equal, and {float(wide.max()) / level:.3g} levels is the most"
-        raise ValueError(f"{name}: not equal to what the loop makes, but for rounding: {told}")
+        differs = f"{equal:.2%} of the values are equal, and the largest difference is {float(wide.max()) / level:.3g} levels"
+        raise ValueError(f"{name}: not equal to what the loop renders, but for rounding: {differs}")
 
 
 def _through(pinned: list[Any], stream: EventStream) -> list[Any]:
-    """Copied into memory that the GPU reads by itself, and from there."""
+    """The events, copied into pinned memory and from there to the GPU."""
     import torch
 
     return [
-        place.copy_(torch.from_numpy(column)).to("cuda", non_blocking=True)
-        for place, column in zip(pinned, (stream.x, stream.y, stream.p), strict=True)
+        memory.copy_(torch.from_numpy(column)).to("cuda", non_blocking=True)
+        for memory, column in zip(pinned, (stream.x, stream.y, stream.p), strict=True)
     ]
 
 
 def _timed(call: Callable[[], Any], wait: Callable[[], None], calls: int) -> tuple[Any, float]:
-    """What it returns, and the median of so many calls behind two that nobody times. A single call is the first."""
-    taken = []
-    for index in range(calls + 2 if calls > 1 else 1):
+    """What the last call returned, and the median seconds of all after the warm-up. A single call has no warm-up."""
+    warm_ups, seconds = WARM_UPS if calls > 1 else 0, []
+    for _ in range(calls + warm_ups):
         gc.collect()
         wait()
         start = time.perf_counter()
-        made = call()
+        returned = call()
         wait()
-        if index > 1 or calls == 1:
-            taken.append(time.perf_counter() - start)
-    return made, float(np.median(taken))
+        seconds.append(time.perf_counter() - start)
+    return returned, float(np.median(seconds[warm_ups:]))
 
 
 def copy_rate(wait: Callable[[], None], calls: int = REPEATED) -> float:
@@ -255,31 +269,31 @@ def copy_rate(wait: Callable[[], None], calls: int = REPEATED) -> float:
 
     source = torch.zeros(2**30, dtype=torch.uint8, device="cuda")
     target = torch.empty_like(source)
-    _, taken = _timed(lambda: target.copy_(source), wait, calls)
-    return 2 * source.numel() / taken
+    _, seconds = _timed(lambda: target.copy_(source), wait, calls)
+    return 2 * source.numel() / seconds
 
 
-def _on_cpu(made: Any) -> Any:
-    """An array of the same numbers: numpy has no bfloat16, and float32 holds it."""
-    return made if isinstance(made, np.ndarray) else (made.float() if made.is_floating_point() else made).cpu().numpy()
+def _on_cpu(values: Any) -> Any:
+    """A NumPy array with the values of an array or tensor. NumPy has no bfloat16, and float32 holds it."""
+    return values if isinstance(values, np.ndarray) else (values.float() if values.is_floating_point() else values).cpu().numpy()
 
 
 def main(
     events: Annotated[int, typer.Option(min=5, help="In one second. A street at day has 10 to 14 million.")] = 13_700_000,
     device: Annotated[str, typer.Option(help="cuda, cpu, or auto: the GPU if there is one.")] = "auto",
     seed: Annotated[int, typer.Option(min=0, help="Of the random events.")] = 0,
-    out: Annotated[Path | None, typer.Option(help="File for all of it, as JSON.")] = None,
+    out: Annotated[Path | None, typer.Option(help="File for the result, as JSON.")] = None,
 ) -> None:
-    """Time each way to make event images of a random stream, and check that all make the same: the model's input but for rounding."""
+    """Time each way to render event images of a random stream, and check that all render the same: the model's input but for rounding."""
     require_place(out)
     found = measure(random_stream(events, seed), this_machine.choose_device(device))
     also = f", and the model's input: at least {EQUAL:.1%} of it bit by bit, the rest within a level" if found.device == "cuda" else ""
-    typer.echo(f"{found.events} events, {format_bytes(found.event_bytes)}, on {found.device}; all pictures are equal{also}")
+    typer.echo(f"{found.events} events, {format_bytes(found.event_bytes)}, on {found.device}; all images are equal{also}")
     for timing in found.timings:
-        typer.echo(f"  {timing.name:41} {format_seconds(timing.seconds):>8}  {timing.times_as_fast:.1f} times as fast as the loop")
+        typer.echo(f"  {timing.name:51} {format_seconds(timing.seconds):>8}  {timing.speedup:.1f}x over the loop")
     if found.least_seconds is not None and found.copied_bytes_per_second is not None:
         rate = f"{found.copied_bytes_per_second / 1e12:.2f} TB/s, the rate of a copy"
-        typer.echo(f"  {'reading the events once':41} {format_seconds(found.least_seconds):>8}  at {rate}")
+        typer.echo(f"  {'reading the events once':51} {format_seconds(found.least_seconds):>8}  at {rate}")
     keep(out, found)
 
 

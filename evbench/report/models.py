@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from evbench.report.published import PAGE, SOURCE
+from evbench.report import quantities
+from evbench.report.expressions import Known
+from evbench.report.published import examine, read_page
 from evbench.report.render import Report, Table, printable
-from evbench.report.statements import EVENTS, MODELS, STATEMENTS, VIDEO, Measured, examine
 from evbench.report.units import NOT_MEASURED, format_bytes, format_ratio, format_ratios, format_seconds, format_signed
 from evbench.results import STAGES, Result, Side, SideResult
 from evbench.variants import choices
@@ -32,13 +33,13 @@ def measure(results: Mapping[str, Result]) -> dict[str, Account]:
     return {name: account(result) for name, result in results.items()}
 
 
-def measured(results: Mapping[str, Result], accounts: Mapping[str, Account]) -> Measured:
-    """What the statements are held against."""
+def measured(results: Mapping[str, Result], accounts: Mapping[str, Account]) -> Known:
+    """What the statements of the published page are compared with."""
     texts: tuple[tuple[str, str], ...] = ()
     if EQUAL in results:
         ours, theirs = ({run.sample: run.text for run in measured.timed()} for measured in results[EQUAL].variants().values())
         texts = tuple((ours[sample], theirs[sample]) for sample in sorted(ours.keys() & theirs.keys()))
-    return Measured(accounts.get(EQUAL), accounts.get(OWN), texts)
+    return quantities.measured(read_page().models, accounts.get(EQUAL), accounts.get(OWN), texts)
 
 
 def describe(results: Mapping[str, Result]) -> Report:
@@ -198,26 +199,28 @@ def _as_published(accounts: Mapping[str, Account]) -> Table:
     """The published table, with what was measured here beside it."""
     length = _told_last(accounts)
     told = accounts[length]
-    roles = {model: told.side(MODELS[model]) for model in (VIDEO, EVENTS)}
+    page = read_page()
+    sides = {prefix: told.side(model["name"]) for prefix, model in page.models.items()}
 
-    def row(name: str, line: Line, ours: str, theirs: str, digits: int = 3) -> tuple[str, ...]:
-        published = [PAGE[f"{part}, {model}"] for part, model in ((ours, VIDEO), (theirs, EVENTS))]
-        values = [figure.value for figure in published]
-        ratio = f"{values[0] / values[1]:.{digits}g}" if values[0] and values[1] else "-"
+    def row(name: str, line: Line, total: str) -> tuple[str, ...]:
+        published = [page.figures[f"{prefix}_{total}"] for prefix in sides]
+        values = [float(figure.text) for figure in published]
+        ratio = f"{values[0] / values[1]:.3g}" if all(values) else "-"
         _, one, other, *_ = _row(line)
         here = {"baseline": one, "optimized": other}
         interval = line.interval
         if interval is None or not line.different:
             times = "-"
         else:
-            times = format_ratio(interval.ratio if roles[VIDEO] == "baseline" else 1 / interval.ratio)
-        return (name, *(str(figure) for figure in published), ratio, here[roles[VIDEO]], here[roles[EVENTS]], times)
+            times = format_ratio(interval.ratio if sides["video"] == "baseline" else 1 / interval.ratio)
+        return (name, *map(str, published), ratio, *(here[side] for side in sides.values()), times)
 
-    rows = [row(stage, told.line(stage), stage, stage) for stage in STAGES]
-    rows.append(row(TOTAL, told.total, "mean", "total"))
-    rows.append(row("new tokens", told.line("new tokens"), "new tokens", "new tokens"))
-    rows.append(row("time of a token", told.line(TOKEN), "time of a token", "time of a token"))
-    columns = ("", f"{VIDEO}, published", f"{EVENTS}, published", "ratio", f"{VIDEO}, here", f"{EVENTS}, here", "ratio")
+    rows = [row(stage, told.line(stage), stage) for stage in STAGES]
+    rows.append(row(TOTAL, told.total, "total"))
+    rows.append(row("new tokens", told.line("new tokens"), "new_tokens"))
+    rows.append(row("time of a token", told.line(TOKEN), "tpot"))
+    titles = [model["title"] for model in page.models.values()]
+    columns = ("", *(f"{title}, published" for title in titles), "ratio", *(f"{title}, here" for title in titles), "ratio")
     return Table(f"The published table, and the same of this machine and these weights {_at([length])}", columns, tuple(rows))
 
 
@@ -238,22 +241,23 @@ SHORT = (0, 2, 3, 4)
 """Columns for a terminal."""
 
 
-def _statements(found: Measured) -> Table:
-    findings = examine(PAGE, found)
+def _statements(found: Known) -> Table:
+    page = read_page()
+    findings = examine(page, found)
     rows = [
         (
-            f"{statement.number}. {statement.says}",
-            statement.lines(PAGE),
-            findings[statement.number].answer,
-            findings[statement.number].said,
-            printable(findings[statement.number].found),
-            statement.basis,
-            printable(findings[statement.number].told),
+            f"{number}. {statement.says}",
+            page.lines(statement),
+            findings[number].verdict,
+            findings[number].said,
+            printable(findings[number].found),
+            statement.by,
+            printable(findings[number].note),
         )
-        for statement in STATEMENTS
+        for number, statement in enumerate(page.statements, 1)
     ]
     return Table(
-        "What the published page states, and whether it holds", ("statement", "line", "", "it says", "found", "by", "of it"), tuple(rows)
+        "What the published page states, and whether it holds", ("statement", "line", "", "it says", "found", "by", "note"), tuple(rows)
     )
 
 
@@ -288,7 +292,7 @@ def _notes(results: Mapping[str, Result], accounts: Mapping[str, Account], names
         "difference was found. Within each table claims are corrected for the number of rows of one kind (Holm).",
         "Captions of an event camera tell neither colours nor the time of day: the two models are each held against their own.",
         "A further token is timed by itself: decoding over all tokens but the first, without prefill.",
-        f"The published page: {SOURCE}. Its times are of another machine, and of weights that are not these.",
+        f"The published page: {read_page().source}. Its times are of another machine, and of weights that are not these.",
     ]
     for name, told in accounts.items():
         result = results[name]

@@ -1,111 +1,182 @@
-"""The figures of a published comparison of these two models, as they stand there.
+"""What a published comparison of two models states, and whether it holds: by its own figures where these decide, else by what was measured.
 
-Source: xifan-zhang/EventGPT:feasible/benchmark_inference/BENCHMARK_ANALYSIS_SUMMARY.md at commit 0f0f948 of 2026-01-23 23:10:25 +0800.
-What its script measured is another question: here stand the page's own words, with the line of each.
+The page's figures and statements are data, in `published.toml`. Here they are read and computed.
 """
 
 from __future__ import annotations
 
+import datetime
+import re
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Any, Literal
 
-SOURCE = "xifan-zhang/EventGPT:feasible/benchmark_inference/BENCHMARK_ANALYSIS_SUMMARY.md at 0f0f948"
-COMMITTED = "2026-01-23T23:10:25+08:00"
+from evbench.report.expressions import Known, Quantity, evaluate, fill, names_in
+
+Holds = Literal["holds", "does not hold", "cannot be told"]
+Basis = Literal["its own figures", "measured here", "not comparable"]
+Operator = Literal["=", "<=", ">=", "same side of 1"]
+NOT_MEASURED = "not measured"
 
 
 @dataclass(frozen=True)
 class Figure:
-    """One of the page."""
+    """A value as the page writes it."""
 
     text: str
-    """As it stands there, without its unit."""
     unit: str
     line: int
     exact: bool = False
     """A count, which nobody has rounded."""
 
     @property
-    def value(self) -> float:
-        return float(self.text)
-
-    @property
-    def half_digit(self) -> float:
-        """By how much rounding may have moved it."""
-        return 0.0 if self.exact else 0.5 * 10.0 ** -len(self.text.partition(".")[2])
+    def value(self) -> Quantity | str:
+        """In its unit; of a date in seconds, of an answer its words and marks, of what is no number the text."""
+        if self.unit == "UTC":
+            return Quantity(datetime.datetime.fromisoformat(self.text).replace(tzinfo=datetime.UTC).timestamp())
+        if self.unit == "words and marks":
+            return Quantity(len(re.findall(r"\w+(?:'\w+)?|[^\w\s]", self.text)))
+        if not self.unit:
+            return self.text
+        number, half = float(self.text), 0.0 if self.exact else 0.5 * 10.0 ** -len(self.text.partition(".")[2])
+        return Quantity(number, max(0.0, number - half), number + half)
 
     def __str__(self) -> str:
-        return self.text + {"": "", "times": "x", "%": " %"}.get(self.unit, f" {self.unit}")
+        return self.text + {"": "", "x": "x"}.get(self.unit, f" {self.unit}")
 
 
-Page = Mapping[str, Figure]
+@dataclass(frozen=True)
+class Check:
+    """What a statement says, and what should be there: any of several."""
 
-PAGE: dict[str, Figure] = {
-    # Counts.
-    "samples": Figure("200", "samples", 5, exact=True),
-    "samples done, Video-LLaVA": Figure("18", "samples", 15, exact=True),
-    "samples done, EventGPT": Figure("0", "samples", 170, exact=True),
-    # Video-LLaVA.
-    "mean, Video-LLaVA": Figure("3.06", "s", 16),
-    "load, Video-LLaVA": Figure("0.7", "s", 35),
-    "preprocess, Video-LLaVA": Figure("0.067", "s", 36),
-    "vision, Video-LLaVA": Figure("0.0", "s", 37),
-    "generate, Video-LLaVA": Figure("2.0", "s", 38),
-    "least total, Video-LLaVA": Figure("2.8", "s", 40),
-    "most total, Video-LLaVA": Figure("3.3", "s", 40),
-    "share of loading, Video-LLaVA": Figure("23", "%", 44),
-    "share of generate, Video-LLaVA": Figure("75", "%", 47),
-    "generate by tokens, Video-LLaVA": Figure("2.5", "s", 72),
-    "new tokens, Video-LLaVA": Figure("102.4", "tokens", 72),
-    "time of a token, Video-LLaVA": Figure("24.7", "ms", 72),
-    # EventGPT.
-    "load, EventGPT": Figure("0.015", "s", 51),
-    "preprocess, EventGPT": Figure("0.020", "s", 52),
-    "vision, EventGPT": Figure("0.028", "s", 53),
-    "generate, EventGPT": Figure("0.9", "s", 54),
-    "total, EventGPT": Figure("0.97", "s", 56),
-    "generate by tokens, EventGPT": Figure("0.975", "s", 73),
-    "new tokens, EventGPT": Figure("45.5", "tokens", 73),
-    "time of a token, EventGPT": Figure("21.4", "ms", 73),
-    # What is made of them.
-    "speedup": Figure("5.1", "times", 63),
-    "loading's share of the speedup": Figure("73", "%", 65),
-    "speedup of loading": Figure("8.1", "times", 68),
-    "generate's share of the speedup": Figure("27", "%", 71),
-    "speedup of generate": Figure("2.6", "times", 74),
-    "fewer tokens": Figure("56", "%", 75),
-    # Shapes and sizes.
-    "event images": Figure("4", "images", 6, exact=True),
-    "side of an event image": Figure("224", "pixels", 83, exact=True),
-    "tokens of an event image": Figure("257", "tokens", 84, exact=True),
-    "width of a feature": Figure("768", "values", 84, exact=True),
-    "type of EventGPT": Figure("bfloat16", "", 83),
-    "type of Video-LLaVA": Figure("float16", "", 89),
-    "height of an event image": Figure("480", "pixels", 82, exact=True),
-    "width of an event image": Figure("640", "pixels", 82, exact=True),
-    "frames": Figure("8", "frames", 88, exact=True),
-    "height of a frame": Figure("1088", "pixels", 88, exact=True),
-    "width of a frame": Figure("1440", "pixels", 88, exact=True),
-    "size of an event image": Figure("200", "KB", 106),
-    "size of pixel values": Figure("512", "KB", 107),
-    "size of features": Figure("512", "KB", 108),
-    "size of the frames": Figure("37", "MB", 114),
-    "size of the features of all frames": Figure("8", "MB", 116),
-    # Answers.
-    "tokens of the answer, EventGPT": Figure("45", "tokens", 128, exact=True),
-    "answer, EventGPT": Figure(
-        "In the scene, there is a road with a car driving away. The road is bordered by a guardrail on the right side and a rocky cliff on "
-        "the left. There are trees on both sides of the road.", "", 130),
-    "tokens of the answer, Video-LLaVA": Figure("102", "tokens", 140, exact=True),
-    "answer, Video-LLaVA": Figure(
-        "The scene captures a car driving down a winding mountain road with a beautiful view of the surrounding mountains. The car is "
-        "approaching a curve, and the road is lined with trees, adding to the picturesque landscape. On the left side, there appears to be "
-        "a rocky cliff face, and on the right, there's a guardrail for safety. The overall atmosphere suggests a scenic drive through "
-        "nature.", "", 142),
-    # What is planned.
-    "least time of all, Video-LLaVA": Figure("550", "s", 155, exact=True),
-    "most time of all, Video-LLaVA": Figure("600", "s", 155, exact=True),
-    "acceptance rate": Figure("token-level similarity", "", 161),
-    "draft tokens": Figure("5", "tokens", 162, exact=True),
-    "stages with memory told": Figure("0", "stages", 163, exact=True),
-    "hour of the last update": Figure("2026-01-23 23:05", "UTC", 220, exact=True),
-}  # fmt: skip
+    stated: str
+    operator: Operator
+    expected: tuple[str, ...]
+
+    def names(self) -> set[str]:
+        return names_in(self.stated).union(*map(names_in, self.expected))
+
+    def holds(self, known: Known) -> bool | None:
+        """None if what is known does not decide it."""
+        stated = evaluate(self.stated, known)
+        found = [_compare(stated, self.operator, evaluate(expression, known)) for expression in self.expected]
+        return None if None in found else any(found)
+
+
+def _compare(stated: Quantity | str, operator: Operator, found: Quantity | str) -> bool | None:
+    if isinstance(stated, str) or isinstance(found, str):
+        return stated == found
+    match operator:
+        case "=":
+            return stated.meets(found)
+        case "<=":
+            return stated.low <= found.high
+        case ">=":
+            return stated.high >= found.low
+        case "same side of 1":
+            return None if found.low <= 1 <= found.high else (stated.value > 1) == (found.value > 1)
+
+
+@dataclass(frozen=True)
+class Statement:
+    """One of the page's. `published.toml` says what each field means."""
+
+    says: str
+    by: Basis
+    checks: tuple[Check, ...]
+    given: Check | None = None
+    if_so: Holds = "holds"
+    said: str | None = None
+    found: str = ""
+    notes: tuple[str, ...] = ()
+
+    def names(self) -> set[str]:
+        """Of all quantities that it is about."""
+        templates = (self.said or "", self.found, *self.notes)
+        checks = self.checks if self.given is None else (self.given, *self.checks)
+        return set().union(*(check.names() for check in checks), *(names_in(text) for text in templates if "{" in text))
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Whether a statement holds."""
+
+    verdict: Holds
+    said: str
+    """The page's figure."""
+    found: str
+    """What it should be by the page's other figures, or what was measured."""
+    note: str
+    """What else there is to say of it."""
+
+
+@dataclass(frozen=True)
+class Page:
+    """The published page."""
+
+    source: str
+    models: Mapping[str, Mapping[str, str]]
+    """Prefix of names -> `title` on the page and `name` in evbench."""
+    figures: Mapping[str, Figure]
+    statements: tuple[Statement, ...]
+
+    def lines(self, statement: Statement) -> str:
+        """Where the page has what a statement is about."""
+        return ", ".join(map(str, sorted({self.figures[name].line for name in statement.names() & self.figures.keys()})))
+
+
+@cache
+def read_page() -> Page:
+    content: dict[str, Any] = tomllib.loads(files("evbench.report").joinpath("published.toml").read_text(encoding="utf-8"))
+    figures = {name: Figure(**fields) for name, fields in content["figures"].items()}
+    statements = tuple(
+        Statement(
+            **fields
+            | {"checks": tuple(map(_check, fields["checks"])), "notes": tuple(fields.get("notes", ()))}
+            | ({"given": _check(fields["given"])} if "given" in fields else {})
+        )
+        for fields in content["statements"]
+    )
+    return Page(content["source"], content["models"], figures, statements)
+
+
+def _check(written: list[Any]) -> Check:
+    stated, operator, expected = written
+    return Check(stated, operator, (expected,) if isinstance(expected, str) else tuple(expected))
+
+
+def examine(page: Page, measured: Known) -> dict[int, Finding]:
+    """Number of a statement -> whether it holds.
+
+    Args:
+        measured: Name -> what was measured here (`quantities.measured`).
+    """
+    known = {**{name: figure.value for name, figure in page.figures.items()}, **measured}
+    texts = {name: str(figure) for name, figure in page.figures.items()}
+    return {number: _examine(statement, known, texts) for number, statement in enumerate(page.statements, 1)}
+
+
+def _examine(statement: Statement, known: Known, texts: Mapping[str, str]) -> Finding:
+    stated = statement.said or ", ".join(f"{{{check.stated}}}" for check in statement.checks)
+    notes = [note for template in statement.notes if (note := fill(template, known, texts)) is not None]
+    results = {check: _holds(check, known) for check in statement.checks}
+    if True in results.values() and (wrong := [check.stated for check, holds in results.items() if holds is False]):
+        named = sorted(name.replace("_", " ") for stated in wrong for name in names_in(stated))
+        notes.append(f"wrong: {', '.join(named)}")
+    return Finding(
+        _verdict(statement, known), fill(stated, known, texts) or "", fill(statement.found, known, texts) or NOT_MEASURED, "; ".join(notes)
+    )
+
+
+def _holds(check: Check, known: Known) -> bool | None:
+    return check.holds(known) if check.names() <= known.keys() else None
+
+
+def _verdict(statement: Statement, known: Known) -> Holds:
+    if statement.given is not None and not _holds(statement.given, known):
+        return "cannot be told"
+    found = [_holds(check, known) for check in statement.checks]
+    return "does not hold" if False in found else "cannot be told" if None in found else statement.if_so

@@ -1,8 +1,7 @@
-"""The words for a scene, and the scene of the words.
+"""Captions of scenes: `describe` writes one, `understand` reads one back, so that an answer is scored by what it says, not by its letters.
 
 Two registers, each asked for by a question of its own: a concise one and a verbose one. An event camera sees neither colour nor the
-time of day, so what is told of events leaves both out. `describe` writes, `understand` reads back: the score of an answer is counted
-in what it says, not in letters. All places, and how two pass each other, are as in the middle of the clip.
+time of day, so captions for event images leave both out. Places, and how two actors pass each other, are as in the middle of the clip.
 """
 
 from __future__ import annotations
@@ -32,8 +31,8 @@ WEARS = ("person", "cyclist")
 
 
 @dataclass(frozen=True)
-class Told:
-    """What a caption says of one actor. None where this caption does not say it."""
+class ActorDescription:
+    """What a caption says of one actor. None where it does not say it."""
 
     place: str
     kind: str
@@ -45,20 +44,20 @@ class Told:
 
 
 @dataclass(frozen=True)
-class Account:
-    """What a caption says."""
+class CaptionContent:
+    """What a caption says. None where it does not say it."""
 
     backdrop: str
     dusk: bool | None
-    actors: tuple[Told, ...]
+    actors: tuple[ActorDescription, ...]
     count: int
-    """How many there are: as said, or else as told of."""
+    """Number of actors that it states; if it states none, the number that it describes."""
     relation: str
     """The last sentence."""
 
 
 def describe(scene: Scene, register: Register, *, colours: bool) -> str:
-    """The caption of a scene. `colours` is whether the one who looks can see colour and the time of day."""
+    """The caption of a scene. `colours`: whether the camera sees colour and the time of day."""
     if register == "concise":
         time = (" at dusk" if scene.dusk else " by day") if colours else ""
         parts = [f"{PLACES[actor.slot]}, {_named(actor, colours)} {_moves(actor)}" for actor in scene.actors]
@@ -74,16 +73,16 @@ def describe(scene: Scene, register: Register, *, colours: bool) -> str:
     return " ".join([*sentences, f"{_relation(scene)}{_depth(scene)}."])
 
 
-def understand(text: str) -> Account | None:
+def understand(text: str) -> CaptionContent | None:
     """What a caption says, or None if it is no caption of ours."""
     for pattern, one in ((_CONCISE, _CONCISE_ACTOR), (_VERBOSE, _VERBOSE_ACTOR)):
         if found := pattern.fullmatch(text):
-            actors = tuple(_told(match) for match in one.finditer(found["actors"]))
+            actors = tuple(_actor(match) for match in one.finditer(found["actors"]))
             time = found["time"]
             backdrop = next(name for name, words in BEHIND.items() if words == found["backdrop"])
             said = found.groupdict().get("count")
             count = next((number for number, word in COUNTS.items() if word == said), len(actors))
-            return Account(backdrop, time == "dusk" if time else None, actors, count, found["relation"])
+            return CaptionContent(backdrop, time == "dusk" if time else None, actors, count, found["relation"])
     return None
 
 
@@ -135,12 +134,13 @@ def _upper(text: str) -> str:
     return text[0].upper() + text[1:]
 
 
-def _told(match: re.Match[str]) -> Told:
+def _actor(match: re.Match[str]) -> ActorDescription:
     said = match.groupdict()
     verb = said["verb"].split()[0]
     row = next((row for row, where in WHERE.items() if where == said.get("where")), None)
     fast = None if verb == "stands" else said["verb"].endswith(PACE[True]) or any(verb == fast for _, fast in VERBS.values())
-    return Told(said["place"].lower(), said["kind"] or said["wearer"], said["colour"] or said["clothes"], row, said["side"], fast)
+    kind, colour = said["kind"] or said["wearer"], said["colour"] or said["clothes"]
+    return ActorDescription(said["place"].lower(), kind, colour, row, said["side"], fast)
 
 
 def _any(words: tuple[str, ...]) -> str:

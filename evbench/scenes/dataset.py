@@ -1,7 +1,7 @@
 """A folder of scenes: for each an MP4, the events of an event camera, five event images and the captions, listed in dataset.json.
 
 The keys of an entry are those of the set that EventGPT's one-second clips came in (models of xifan-zhang's benchmark): id, split,
-event_data, video_data and mp4_data, event_image, conversations. `event_conversations` holds the captions that tell nothing of colour,
+event_data, video_data and mp4_data, event_image, conversations. `event_conversations` holds the captions without colours and time of day,
 and `scene` what was drawn.
 """
 
@@ -33,8 +33,9 @@ from evbench.pipelines.load.event_images import vectorised
 from evbench.pipelines.load.event_stream import EventStream
 from evbench.scenes import event_camera
 from evbench.scenes.captions import QUESTIONS, describe
-from evbench.scenes.draw import draw, pack
+from evbench.scenes.draw import draw
 from evbench.scenes.index import INDEX
+from evbench.scenes.pack import pack
 from evbench.scenes.world import Scene, imagine
 
 FRAMES_PER_SECOND = 20
@@ -52,7 +53,7 @@ _KEPT = f"The scenes that are done are kept, and listed in {INDEX}"
 
 @dataclass(frozen=True)
 class DatasetSpec:
-    """What is to be made."""
+    """The scenes of a folder: how many, how long, and from which seed."""
 
     folder: Path
     seed: int
@@ -62,21 +63,21 @@ class DatasetSpec:
     height: int
 
 
-def open_folder(order: DatasetSpec) -> None:
+def open_folder(spec: DatasetSpec) -> None:
     """Make the folder. Raises UserError if it holds a set already, or cannot be made."""
-    if (order.folder / INDEX).exists():
-        raise UserError(f"{order.folder} holds scenes already; give another folder, or remove it")
+    if (spec.folder / INDEX).exists():
+        raise UserError(f"{spec.folder} holds scenes already; give another folder, or remove it")
     try:
         for part in ("mp4", "events", "event_images"):
-            (order.folder / part).mkdir(parents=True, exist_ok=True)
+            (spec.folder / part).mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"cannot make {order.folder} ({error.strerror}); give another folder") from error
+        raise UserError(f"cannot make {spec.folder} ({error.strerror}); give another folder") from error
 
 
-def make(order: DatasetSpec, workers: int) -> Generator[int]:
+def make(spec: DatasetSpec, workers: int) -> Generator[int]:
     """Make all scenes, `workers` at a time, and yield how many are done. dataset.json lists those that are done, also after a stop.
 
-    The same order gives the same bytes with the same versions, whatever the number of workers.
+    A spec gives equal bytes with equal versions, whatever the number of workers.
 
     Raises:
         UserError: the folder cannot be written, or a worker was killed.
@@ -85,16 +86,16 @@ def make(order: DatasetSpec, workers: int) -> Generator[int]:
     running: list[Future[dict[str, Any]]] = []
     try:
         with _interrupts_held_back():
-            running += [pool.submit(make_one, order, index) for index in range(order.count)]
+            running += [pool.submit(make_one, spec, index) for index in range(spec.count)]
         for done, future in enumerate(as_completed(running), 1):
             future.result()
             yield done
     except BrokenProcessPool as error:
         raise UserError(f"a worker was killed, for want of memory perhaps; give fewer --workers or a smaller --size. {_KEPT}") from error
     except OSError as error:
-        raise UserError(f"cannot write to {order.folder} ({error.strerror}); make room, or give another folder. {_KEPT}") from error
+        raise UserError(f"cannot write to {spec.folder} ({error.strerror}); make room, or give another folder. {_KEPT}") from error
     finally:
-        _keep(order.folder, running)
+        _keep(spec.folder, running)
         if not all(future.done() for future in running):
             for child in multiprocessing.active_children():
                 child.kill()
@@ -111,16 +112,16 @@ def _keep(folder: Path, running: list[Future[dict[str, Any]]]) -> None:
             raise UserError(f"cannot write {folder / INDEX} ({error.strerror}); make room, or give another folder") from error
 
 
-def make_one(order: DatasetSpec, index: int) -> dict[str, Any]:
+def make_one(spec: DatasetSpec, index: int) -> dict[str, Any]:
     """Make one scene's files. Returns its entry, with paths relative to the folder."""
-    scene = imagine(order.seed, index)
+    scene = imagine(spec.seed, index)
     name = scene.name
     clip, stream, images = f"mp4/{name}.mp4", f"events/{name}.npz", f"event_images/{name}"
-    write_clip(order.folder / clip, scene, order.seconds, order.width, order.height)
-    events = event_camera.watch(scene, order.seconds, (order.seed, index, 1))
+    write_clip(spec.folder / clip, scene, spec.seconds, spec.width, spec.height)
+    events = event_camera.watch(scene, spec.seconds, (spec.seed, index, 1))
     height, width = event_camera.HEIGHT, event_camera.WIDTH
-    np.savez_compressed(order.folder / stream, x=events.x, y=events.y, t=events.t, p=events.p, height=height, width=width)
-    files = write_event_images(order.folder / images, events)
+    np.savez_compressed(spec.folder / stream, x=events.x, y=events.y, t=events.t, p=events.p, height=height, width=width)
+    files = write_event_images(spec.folder / images, events)
     return {
         "id": name,
         "split": "test",
@@ -135,7 +136,7 @@ def make_one(order: DatasetSpec, index: int) -> dict[str, Any]:
 
 
 def write_clip(path: Path, scene: Scene, seconds: float, width: int, height: int) -> None:
-    """As H.264 at 20 frames a second, 4:2:0, BT.709 limited range, and tagged as that."""
+    """An MP4 of a scene: H.264 at 20 frames a second, 4:2:0, BT.709 limited range, and tagged as that."""
     packed = pack([scene], "cpu")
     count = round(seconds * FRAMES_PER_SECOND)
     with av.open(path, "w", options={"movflags": "faststart"}) as container:
@@ -157,7 +158,7 @@ def write_clip(path: Path, scene: Scene, seconds: float, width: int, height: int
 
 
 def write_event_images(folder: Path, events: EventStream) -> list[str]:
-    """Five images of equal event count. Returns their names."""
+    """Five event images of equal event count, as PNG. Returns their names."""
     folder.mkdir(parents=True, exist_ok=True)
     names = []
     for index, image in enumerate(vectorised(events, "sensor").pixels):

@@ -1,58 +1,24 @@
-"""A scene -> its picture at a moment, at any resolution, on any device: one function, `draw`, vectorised over scenes and moments.
+"""A scene -> its frame at a moment, at any resolution, on any device: one function, `draw`, vectorised over scenes and moments.
 
 The backdrop is painted once as a canvas a little wider than the view, and the view slides over it as the camera moves. Actors are
-painted on top, from far to near, each inside a window that just holds it, so that a large picture costs little more than its sky.
-Colours are only ever mixed linearly. So a picture of fewer channels (the luminance that an event camera sees) is the same picture
-with every colour put through `mix` beforehand, and costs a third.
+painted on top, from far to near, each inside a window that just holds it, so that a large frame costs little more than its sky.
+Colours are only ever mixed linearly. So a frame of fewer channels, such as the luminance that an event camera sees, is drawn from
+colours that went through `mix` beforehand, and costs a third.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 
-from evbench.scenes.shapes import GROUND, HALF_LENGTH, HEIGHT, RGB, SCALE, SHAPES
-from evbench.scenes.world import BACKDROPS, KINDS, MOST_APPROACH, MOST_PAN, ROWS, Actor, Scene
+from evbench.scenes.pack import NUMBERS, Packed, Shapes
+from evbench.scenes.world import BACKDROPS, MOST_APPROACH, MOST_PAN
 
-RGB_MIX = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
-LUMA_MIX = ((0.2126, 0.7152, 0.0722),)
-"""Rec. ITU-R BT.709."""
 HORIZON = 0.45
-ACTORS, SHAPES_EACH = 4, max(map(len, SHAPES.values()))
-AMBIENT = {False: (1.0, 1.0, 1.0), True: (0.46, 0.47, 0.58)}
-"""Light on everything that does not shine, by day and at dusk."""
 STEPS_PER_SECOND = 1.8
-NUMBERS = ("present", "x", "y", "width", "height", "round", "taper", "slant", "swing", "ring")
-
-
-@dataclass(frozen=True)
-class Shapes:
-    """What the shapes at one place of the list can be, among the scenes that are drawn together."""
-
-    box: bool
-    ellipse: bool
-    ring: bool
-
-
-@dataclass(frozen=True)
-class Window:
-    """The part of the picture that one actor of each scene is painted in."""
-
-    height: float
-    half_length: float
-    shapes: tuple[Shapes, ...]
-
-
-ANY_ACTOR = Window(
-    max(HEIGHT.values()) * max(SCALE.values()) * 1.1,
-    max(HALF_LENGTH.values()) * max(SCALE.values()) * 1.1,
-    (Shapes(True, True, True),) * SHAPES_EACH,
-)
 Blend = Callable[..., torch.Tensor]
 """`blend_shapes`, or a compiled one."""
 
@@ -65,106 +31,8 @@ class Placed(NamedTuple):
     scale: torch.Tensor
 
 
-@dataclass(frozen=True)
-class Packed:
-    """Scenes as tensors. Actors stand from far to near; a place without one has size 0."""
-
-    start: torch.Tensor
-    """[scenes, actors, 4]: x, ground, scale, velocity in the middle of the clip."""
-    stands: torch.Tensor
-    """[scenes, actors]: 1 for what the camera's motion moves."""
-    faces: torch.Tensor
-    """[scenes, actors]."""
-    phase: torch.Tensor
-    """[scenes, actors]."""
-    shapes: torch.Tensor
-    """[scenes, actors, shapes, numbers]."""
-    colours: torch.Tensor
-    """[scenes, actors, shapes, channels]."""
-    camera: torch.Tensor
-    """[scenes, 2]: pan, approach."""
-    backdrop: torch.Tensor
-    """[scenes] index into BACKDROPS."""
-    ambient: torch.Tensor
-    """[scenes, 3]."""
-    dusk: torch.Tensor
-    """[scenes] 0 or 1."""
-    tint: torch.Tensor
-    """[scenes, 3]."""
-    shift: torch.Tensor
-    """[scenes]."""
-    heights: torch.Tensor
-    """[scenes, 16]."""
-    mix: torch.Tensor
-    """[channels, 3]."""
-    windows: tuple[Window, ...]
-    """For each place in the list of actors that is not empty in all scenes."""
-
-    def to(self, device: str) -> Packed:
-        return self._each(lambda tensor: tensor.to(device, non_blocking=True))
-
-    def split(self, scenes: int) -> list[Packed]:
-        """Parts of that many scenes."""
-        starts = range(0, len(self.start), scenes)
-        return [dataclasses.replace(self._each(lambda tensor: tensor[start : start + scenes]), mix=self.mix) for start in starts]  # noqa: B023  called at once
-
-    def _each(self, change: Callable[[torch.Tensor], torch.Tensor]) -> Packed:
-        changed: dict[str, Any] = {name: change(value) for name, value in vars(self).items() if isinstance(value, torch.Tensor)}
-        return dataclasses.replace(self, **changed)
-
-
-def pack(scenes: Sequence[Scene], device: str, mix: Sequence[Sequence[float]] = RGB_MIX, *, tight: bool = True) -> Packed:
-    """Put scenes on a device, ready to be drawn.
-
-    Args:
-        mix: rows of weights for red, green and blue; one row for each channel of the pictures.
-        tight: windows fit the actors of these scenes. If not, they hold any: the same sizes for every batch.
-    """
-    weights = torch.tensor(mix)
-    ambient = torch.tensor([AMBIENT[scene.dusk] for scene in scenes])
-    start = torch.zeros(len(scenes), ACTORS, 4)
-    stands, phase = torch.zeros(len(scenes), ACTORS), torch.zeros(len(scenes), ACTORS)
-    faces = torch.ones(len(scenes), ACTORS)
-    kinds = torch.zeros(len(scenes), ACTORS, dtype=torch.long)
-    own = torch.zeros(len(scenes), ACTORS, 3)
-    for index, scene in enumerate(scenes):
-        for place, actor in enumerate(from_far_to_near(scene)):
-            start[index, place] = torch.tensor([actor.x, GROUND[actor.row], SCALE[actor.row] * actor.size, actor.velocity])
-            stands[index, place], phase[index, place], faces[index, place] = float(not actor.moves), actor.phase, actor.faces
-            kinds[index, place] = KINDS.index(actor.kind)
-            own[index, place] = torch.tensor(RGB[actor.colour])
-    tables = _tables()
-    rgb = torch.where(tables.own[kinds], own[:, :, None] * tables.shade[kinds], tables.rgb[kinds])
-    rgb = rgb * torch.where(tables.shines[kinds], torch.ones(3), ambient[:, None, None])
-    queues = [from_far_to_near(scene) for scene in scenes]
-    places = [[queue[place] for queue in queues if place < len(queue)] for place in range(ACTORS)]
-    packed = Packed(
-        start=start,
-        stands=stands,
-        faces=faces,
-        phase=phase,
-        shapes=tables.numbers[kinds],
-        colours=rgb @ weights.T,
-        camera=torch.tensor([[scene.pan, scene.approach] for scene in scenes]),
-        backdrop=torch.tensor([BACKDROPS.index(scene.backdrop) for scene in scenes]),
-        ambient=ambient,
-        dusk=torch.tensor([float(scene.dusk) for scene in scenes]),
-        tint=torch.tensor([scene.tint for scene in scenes]),
-        shift=torch.tensor([scene.shift for scene in scenes]),
-        heights=torch.tensor([scene.heights for scene in scenes]),
-        mix=weights,
-        windows=tuple(_window(actors) for actors in places if actors) if tight else (ANY_ACTOR,) * ACTORS,
-    )
-    return packed.to(device)
-
-
-def from_far_to_near(scene: Scene) -> list[Actor]:
-    """In the order they are painted."""
-    return sorted(scene.actors, key=lambda actor: ROWS.index(actor.row))
-
-
 def draw(packed: Packed, seconds: torch.Tensor, duration: float, height: int, width: int, blend: Blend | None = None) -> torch.Tensor:
-    """The pictures of all scenes at all moments.
+    """The frames of all scenes at all moments.
 
     Args:
         seconds: [moments] or [scenes, moments], from the start of the clip.
@@ -172,8 +40,8 @@ def draw(packed: Packed, seconds: torch.Tensor, duration: float, height: int, wi
         blend: what paints an actor.
 
     Returns:
-        [scenes, channels, moments, height, width] float32, 0 to 255 for the usual mixes. A picture wider or narrower than 4:3
-        shows more or less at the sides, of the same things at the same size.
+        [scenes, channels, moments, height, width] float32, 0 to 255 for the usual mixes. A frame wider or narrower than 4:3
+        shows more or less at the sides; nothing changes its size.
     """
     moments = seconds.to(packed.start).reshape(-1, seconds.shape[-1]) - duration / 2
     view = _view(packed, moments, duration, height, width)
@@ -212,7 +80,7 @@ def _view(packed: Packed, moments: torch.Tensor, duration: float, height: int, w
     grid = torch.empty(scenes, count, height, width, 2, device=canvas.device)  # from -1 to 1
     grid[..., 0] = (u * (2 * height / canvas_width))[:, :, None, :]
     grid[..., 1] = (v * 2 - 1)[..., None]
-    # The moments lie under each other in one tall picture: no copy of the canvas for each.
+    # The moments lie under each other in one tall frame: no copy of the canvas for each.
     seen = torch.nn.functional.grid_sample(
         canvas, grid.reshape(scenes, count * height, width, 2), mode="bilinear", padding_mode="border", align_corners=False
     )
@@ -242,7 +110,7 @@ def _paint(view: torch.Tensor, packed: Packed, actor: int, placed: Placed, momen
 
 def blend_shapes(
     under: torch.Tensor,  # [scenes, channels, moments, rows, columns]
-    forward: torch.Tensor,  # [scenes, moments, columns] from the actor's middle, in picture heights
+    forward: torch.Tensor,  # [scenes, moments, columns] from the actor's middle, in frame heights
     up: torch.Tensor,  # [scenes, moments, rows]
     scale: torch.Tensor,  # [scenes, moments]; 0 for no actor
     turn: torch.Tensor,  # [scenes, moments] from -1 to 1: where in its step the actor is
@@ -292,7 +160,7 @@ def _canvas(packed: Packed, height: int, width: int) -> torch.Tensor:
         canvas.add_(covered[:, None] * (target - canvas))
 
     def within(distance: torch.Tensor) -> torch.Tensor:
-        """1 where a distance in picture heights is negative, with an edge one pixel soft."""
+        """1 where a distance in frame heights is negative, with an edge one pixel soft."""
         return (0.5 - distance * height).clamp(0, 1)
 
     everywhere = torch.ones_like(canvas[:, 0])
@@ -334,49 +202,3 @@ def _canvas(packed: Packed, height: int, width: int) -> torch.Tensor:
     paint(within(0.905 - v).expand_as(everywhere), (190, 190, 185))
     paint(within(0.918 - v).expand_as(everywhere), (150, 147, 140), 1 + 0.04 * grain(38))
     return canvas
-
-
-class _Tables(NamedTuple):
-    """SHAPES as tensors over [kinds, shapes]."""
-
-    numbers: torch.Tensor
-    rgb: torch.Tensor
-    shade: torch.Tensor
-    own: torch.Tensor
-    shines: torch.Tensor
-
-
-def _tables() -> _Tables:
-    made = _Tables(
-        numbers=torch.ones(len(KINDS), SHAPES_EACH, len(NUMBERS)),
-        rgb=torch.zeros(len(KINDS), SHAPES_EACH, 3),
-        shade=torch.ones(len(KINDS), SHAPES_EACH, 1),
-        own=torch.zeros(len(KINDS), SHAPES_EACH, 1, dtype=torch.bool),
-        shines=torch.zeros(len(KINDS), SHAPES_EACH, 1, dtype=torch.bool),
-    )
-    made.numbers[..., 0] = 0
-    for kind, name in enumerate(KINDS):
-        made.numbers[kind, : len(SHAPES[name]), 0] = 1
-        for index, shape in enumerate(SHAPES[name]):
-            made.numbers[kind, index, 1:] = torch.tensor([float(getattr(shape, number)) for number in NUMBERS[1:]])
-            made.rgb[kind, index] = torch.tensor(shape.rgb or (0.0, 0.0, 0.0))
-            made.shade[kind, index], made.own[kind, index], made.shines[kind, index] = shape.shade, shape.rgb is None, shape.shines
-    return made
-
-
-def _window(actors: Sequence[Actor]) -> Window:
-    """Holds each of these actors, one of each scene."""
-    scales = [SCALE[actor.row] * actor.size for actor in actors]
-    lists = [SHAPES[actor.kind] for actor in actors]
-    return Window(
-        height=max(HEIGHT[actor.kind] * scale for actor, scale in zip(actors, scales, strict=True)),
-        half_length=max(HALF_LENGTH[actor.kind] * scale for actor, scale in zip(actors, scales, strict=True)),
-        shapes=tuple(
-            Shapes(
-                box=any(not shape.round for shape in shapes),
-                ellipse=any(shape.round for shape in shapes),
-                ring=any(shape.ring > 0 for shape in shapes),
-            )
-            for shapes in ([each[index] for each in lists if index < len(each)] for index in range(max(map(len, lists))))
-        ),
-    )

@@ -14,7 +14,8 @@ import numpy.typing as npt
 import torch
 
 from evbench.pipelines.load.event_stream import EventStream
-from evbench.scenes.draw import LUMA_MIX, draw, pack
+from evbench.scenes.draw import draw
+from evbench.scenes.pack import LUMA_MIX, pack
 from evbench.scenes.world import Scene
 
 HEIGHT, WIDTH = 480, 640
@@ -44,7 +45,7 @@ def thresholds(random: np.random.Generator, shape: tuple[int, ...]) -> npt.NDArr
 
 
 def watch(scene: Scene, seconds: float, seed: tuple[int, ...]) -> EventStream:
-    """Everything the camera reports of the scene from 0 to `seconds`. The same for the same seed."""
+    """Everything the camera reports of the scene from 0 to `seconds`, with the noise that the seed gives."""
     random = np.random.default_rng(seed)
     packed = pack([scene], "cpu", LUMA_MIX)
     steps = round(seconds * SUBFRAMES_PER_SECOND)

@@ -1,6 +1,6 @@
 """How actors are built: each kind is a short list of boxes and ellipses. Data only.
 
-Lengths are in picture heights for an actor of size 1 that faces right: x forward from its middle, y up from the ground.
+Lengths are in frame heights for an actor of size 1 that faces right: x forward from its middle, y up from the ground.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Shape:
     ring: float = 0.0
     """Half the thickness of the line, if only the outline is drawn."""
     shines: bool = False
-    """As bright at dusk as by day."""
+    """Whether it is as bright at dusk as by day."""
 
 
 RGB: dict[Colour, Rgb] = {
@@ -112,7 +112,7 @@ SHAPES: dict[Kind, tuple[Shape, ...]] = {
     ),
 }
 GROUND: dict[Row, float] = {"far pavement": 0.58, "far lane": 0.69, "near lane": 0.86, "near pavement": 0.975}
-"""Where the feet stand, down from the top of the picture."""
+"""Where the feet stand, down from the top of the frame."""
 SCALE: dict[Row, float] = {"far pavement": 0.85, "far lane": 0.85, "near lane": 1.05, "near pavement": 1.15}
 HALF_LENGTH: dict[Kind, float] = {"car": 0.165, "truck": 0.215, "person": 0.075, "cyclist": 0.115, "sign": 0.06, "tree": 0.115}
 HEIGHT: dict[Kind, float] = {"car": 0.135, "truck": 0.24, "person": 0.25, "cyclist": 0.24, "sign": 0.275, "tree": 0.33}

@@ -1,4 +1,4 @@
-"""A contact sheet: what a person needs to check captions against pictures."""
+"""A contact sheet: what a person needs to check captions against frames."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ def _band(folder: Path, entry: dict[str, Any], width: int) -> Image.Image:
     said = [f"Video: {video['value']}", f"In detail: {detail['value']}", f"Events: {seen['value']}"]
     lines = [line for text in (shown, *said) for line in textwrap.wrap(text, LETTERS, subsequent_indent="    ")]
     band = Image.new("RGB", (width, CELL[1] + 3 * MARGIN + LINE * len(lines)), "white")
-    for place, picture in enumerate([*frames.pixels, *events]):
-        small = ImageOps.contain(Image.fromarray(picture), CELL, Image.Resampling.LANCZOS)
+    for place, frame in enumerate([*frames.pixels, *events]):
+        small = ImageOps.contain(Image.fromarray(frame), CELL, Image.Resampling.LANCZOS)
         band.paste(small, (MARGIN + place * (CELL[0] + MARGIN), MARGIN))
     pen, font = ImageDraw.Draw(band), ImageFont.load_default(size=14)
     for number, line in enumerate(lines):

@@ -54,6 +54,6 @@ def make_tokenizer() -> Any:
 
 
 def _pieces(text: str) -> list[str]:
-    """As the tokenizer cuts: each word with the space in front of it, each mark by itself."""
+    """Cut as the tokenizer does: each word with the space in front of it, each mark by itself."""
     spaced = "".join(f"▁{line.replace(' ', '▁')}" for line in re.split("(\n)", text) if line)
     return [piece for word in re.findall("▁[^▁]*", spaced) for piece in re.split("([^▁\\w\n]|_)", word) if piece]

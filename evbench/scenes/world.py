@@ -1,7 +1,7 @@
 """What a scene is: actors on a street, and the camera. Drawn from a seed; knows nothing of pixels or words.
 
-Lengths are in heights of the picture, from its centre to the right and from its top down. Both models are given the square in the
-middle of the picture, so everything happens there.
+Lengths are in heights of the frame, from its centre to the right and from its top down. Both models are given the square in the
+middle of the frame, so everything happens there.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ SLOTS = (-0.4, -0.4 / 3, 0.4 / 3, 0.4)
 """Where an actor can be in the middle of the clip; no two share a slot, so that left to right is an order."""
 JITTER = 0.05
 SLOW, FAST = (0.12, 0.20), (0.34, 0.48)
-"""Speed, in picture heights per second. The gap keeps the two apart for the eye."""
+"""Speed, in frame heights per second. The gap keeps the two apart for the eye."""
 MOST_PAN, MOST_APPROACH = 0.1, 0.1
-"""Of the camera, per second: picture heights, and growth."""
+"""Of the camera, per second: frame heights, and growth."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Actor:
     slot: int
     """Index into SLOTS: the place in the middle of the clip."""
     x: float
-    """The same, exactly."""
+    """Exact place in the middle of the clip: the slot's, with jitter."""
     velocity: float
     """To the right; 0 for what stands."""
     faces: Literal[-1, 1]
@@ -80,7 +80,7 @@ class Actor:
 
 @dataclass(frozen=True)
 class Scene:
-    """Everything that a picture of it needs."""
+    """Everything that a frame of it needs."""
 
     name: str
     dusk: bool
@@ -88,7 +88,7 @@ class Scene:
     actors: tuple[Actor, ...]
     """From left to right in the middle of the clip."""
     pan: float
-    """How fast the camera turns to the right, in picture heights per second at the backdrop."""
+    """How fast the camera turns to the right, in frame heights per second at the backdrop."""
     approach: float
     """How fast the backdrop grows, per second: the camera drives forward."""
     tint: tuple[float, float, float]
@@ -100,7 +100,7 @@ class Scene:
 
 
 def imagine(seed: int, index: int) -> Scene:
-    """The scene `index` of the series `seed`. The same for the same numbers, whatever was imagined before."""
+    """The scene `index` of the series `seed`. It depends on these two numbers alone."""
     random = np.random.default_rng((seed, index))
     actors = _actors(random)
     while not any(actor.moves for actor in actors):

@@ -13,9 +13,8 @@ from evbench.errors import UserError
 from evbench.machine import machine
 from evbench.report import models
 from evbench.report.models import LENGTHS
-from evbench.report.published import PAGE
+from evbench.report.published import Finding, examine, read_page
 from evbench.report.render import to_markdown
-from evbench.report.statements import Finding, examine
 from evbench.results import Plan, Result, Rules, Side, Workload
 from evbench.session import compare, journal
 from evbench.session.journal import JournalHeader
@@ -83,7 +82,7 @@ class Derived:
 def judge(sessions: Mapping[str, Result]) -> Derived:
     """0 if both lengths were measured, 6 if one is invalid."""
     accounts = models.measure(sessions)
-    found = examine(PAGE, models.measured(sessions, accounts))
+    found = examine(read_page(), models.measured(sessions, accounts))
     invalid = any(account.invalid for account in accounts.values())
     return Derived(accounts, {str(number): finding for number, finding in found.items()}, 6 if invalid else 0)
 

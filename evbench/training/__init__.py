@@ -1,4 +1,4 @@
-"""How the small checkpoints that evbench carries were made: `python -m evbench.training --help`.
+"""How the small checkpoints that evbench carries were trained: `python -m evbench.training --help`.
 
-Neither harness nor pipeline: it uses both the scenes and the networks of the pipelines, and nothing of evbench uses it.
+It uses the scenes and the networks of the pipelines, and nothing of evbench uses it.
 """

@@ -20,10 +20,10 @@ from evbench.training import batches, fit, learners
 from evbench.training.fit import Course
 
 TRAINING_SERIES, TRAINING_FIRST = 2**32, 1
-"""The scenes that are trained on: of a series that `evbench scenes make` does not take. Not from scene 0 on: NumPy pads its seeds with
-zeros, so that (2**32, 0) and (0, 1) are one seed."""
+"""The scenes to train on: of a series that `evbench scenes make` refuses. Not from scene 0 on: NumPy pads its seeds with zeros, so that
+(2**32, 0) and (0, 1) are one seed."""
 HELD_OUT_SERIES, HELD_OUT_FIRST = 0, 2
-"""The scenes that are scored at the end. The checkpoints that ship were trained from scene 0 on, and so have seen scene 1 of this one."""
+"""The scenes to score at the end. The checkpoints that ship were trained from scene 0 on, and so have seen scene 1 of this one."""
 
 
 def main(
@@ -34,7 +34,7 @@ def main(
     scenes: Annotated[int, typer.Option(min=1, help="Scenes in a step.")] = 64,
     rate: Annotated[float, typer.Option(help="Learning rate at its highest.")] = 1.5e-3,
     hint: Annotated[float, typer.Option(help="Weight of naming what each patch shows.")] = 1.0,
-    seed: Annotated[int, typer.Option(help="Of the first weights and the noise.")] = 0,
+    seed: Annotated[int, typer.Option(help="Of the initial weights and the noise.")] = 0,
     workers: Annotated[int, typer.Option(min=0, help="Processes that imagine scenes.")] = 12,
     device: Annotated[str, typer.Option(help="cuda, cpu, or auto: the GPU if there is one.")] = "auto",
     compiled: Annotated[bool, typer.Option(help="Compile the layers.")] = True,

@@ -13,24 +13,25 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from evbench.pipelines.load.event_images import SLICES
 from evbench.scenes import captions, event_camera
 from evbench.scenes.captions import QUESTIONS, Register
-from evbench.scenes.draw import LUMA_MIX, RGB_MIX, Packed, blend_shapes, draw, from_far_to_near, pack, place
+from evbench.scenes.draw import blend_shapes, draw, place
+from evbench.scenes.pack import LUMA_MIX, RGB_MIX, Packed, from_far_to_near, pack
 from evbench.scenes.shapes import HALF_LENGTH, HEIGHT
 from evbench.scenes.world import COLOURS, KINDS, ROWS, Actor, Scene, imagine
 
 SECONDS = 1.0
 EVENT_STEPS = 96
-"""Views the event camera takes of the second: far fewer than for the stored events, so that a GPU draws them while it trains."""
+"""Sub-frames of the second that the event camera sees: far fewer than for stored events, so that a GPU draws them while it trains."""
 EVENT_SCENES = 8
-"""How many scenes are drawn at once at that many views: a compiled kernel of more than 2^31 values takes minutes to compile."""
+"""Scenes that are drawn at once with so many sub-frames: a kernel over more than 2^31 values takes minutes to compile."""
 ANSWER_TOKENS: dict[Register, int] = {"concise": 72, "verbose": 128}
-"""Room for the longest caption and its end."""
+"""Holds the longest caption and its end token."""
 TRAITS = {"kind": len(KINDS) + 1, "colour": len(COLOURS) + 1, "row": len(ROWS) + 1, "faces": 3, "fast": 3}
-"""What a patch shows, and in how many ways; 0 for none. The hint that the towers are given while they learn."""
+"""What a patch shows -> number of classes; 0 is none. An auxiliary loss of the vision towers."""
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Some scenes, drawn and told."""
+    """Some scenes, ready to be drawn, with their captions."""
 
     packed: Packed
     traits: torch.Tensor
@@ -72,7 +73,7 @@ def stream(tokenizer: Any, seed: int, first: int, size: int, workers: int, *, co
 
 
 def make(tokenizer: Any, scenes: list[Scene], *, colours: bool) -> Batch:
-    """A batch of these scenes, on the CPU. `colours`: whether their captions speak of colour and the time of day."""
+    """A batch of these scenes, on the CPU. `colours`: whether their captions name colours and the time of day."""
     traits, extents = torch.zeros(len(scenes), 4, len(TRAITS), dtype=torch.long), torch.zeros(len(scenes), 4, 2)
     for index, scene in enumerate(scenes):
         for number, actor in enumerate(from_far_to_near(scene)):
@@ -110,7 +111,7 @@ def _traits(actor: Actor) -> list[int]:
 
 
 def patch_traits(batch: Batch, moments: torch.Tensor, edge: int) -> torch.Tensor:
-    """What stands at the middle of each patch of the square picture: the nearest actor whose box covers it.
+    """What stands at the middle of each patch of a square frame: the nearest actor whose box covers it.
 
     Args:
         moments: [scenes or 1, moments] seconds from the middle of the clip.
@@ -132,7 +133,7 @@ def patch_traits(batch: Batch, moments: torch.Tensor, edge: int) -> torch.Tensor
 
 
 class Studio:
-    """Draws batches as the two models are given them."""
+    """Draws frames and event images like those that the two models preprocess."""
 
     def __init__(self, device: str, seed: int, *, compiled: bool) -> None:
         self._random = torch.Generator(device).manual_seed(seed)
@@ -162,7 +163,7 @@ class Studio:
     def event_images(self, packed: Packed) -> torch.Tensor:
         """The event images: [scenes, images, 3, 480, 640] uint8.
 
-        The same threshold model as for the stored events, without its refractory time, at fewer views.
+        By the threshold model of stored events, without its refractory time and with fewer sub-frames.
         """
         height, width, device = event_camera.HEIGHT, event_camera.WIDTH, packed.start.device
         up, down = (self._thresholds(len(packed.start), height, width) for _ in range(2))

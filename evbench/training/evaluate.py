@@ -1,4 +1,4 @@
-"""How well a checkpoint tells scenes that were stored as files: `python -m evbench.training.evaluate eventgpt SCENES OUT`.
+"""How well a checkpoint captions scenes that were stored as files: `python -m evbench.training.evaluate eventgpt SCENES OUT`.
 
 Through the ordinary pipeline: the MP4 is decoded, the event images are read from PNG, and the answer is generated.
 """
@@ -36,11 +36,11 @@ def main(
     out: Annotated[Path, typer.Argument(help="Folder for scores.json, scores.md and answers.jsonl.")],
     weights: Annotated[Path | None, typer.Option(help="A checkpoint folder. Default: the one that ships with evbench.")] = None,
     variant: Annotated[str, typer.Option(help="A variant, see evbench variants.")] = "baseline",
-    count: Annotated[int | None, typer.Option(min=2, help="How many scenes, from the first. Default: all.")] = None,
-    leave_out: Annotated[list[str] | None, typer.Option(help="The id of a scene that is not asked about. Any number of times.")] = None,
+    count: Annotated[int | None, typer.Option(min=2, help="Number of scenes, from the first. Default: all.")] = None,
+    leave_out: Annotated[list[str] | None, typer.Option(help="The id of a scene to leave out. May be given several times.")] = None,
     device: Annotated[str, typer.Option(help="cuda, cpu, or auto: the GPU if there is one.")] = "auto",
 ) -> None:
-    """Ask both questions about every scene, and count what was right."""
+    """Ask both questions about every scene, and score the answers."""
     require_model(model)
     device = choose_device(device)
     entries = [entry for entry in read_index(scenes) if entry["id"] not in (leave_out or ())][:count]
@@ -95,7 +95,7 @@ def _stored(share: Share) -> dict[str, Any]:
 
 
 def _table(register: Register, found: dict[str, dict[str, Share]]) -> list[str]:
-    lines = [f"## {QUESTIONS[register]}\n", "| what | right | of | share | 95 % interval | pictures shuffled |", "| --- " * 6 + "|"]
+    lines = [f"## {QUESTIONS[register]}\n", "| what | right | of | share | 95 % interval | inputs shuffled |", "| --- " * 6 + "|"]
     for name, share in found["as shown"].items():
         low, high = share.interval()
         chance = found["shuffled"][name].value

@@ -16,33 +16,34 @@ from evbench.training.batches import TRAITS, Batch
 from evbench.training.learners import Learner
 
 END = 2
-"""The end token, in this tokenizer as in LLaMA's."""
+"""The end token of this tokenizer and of LLaMA's."""
 AFTER_END_WEIGHT = 0.02
-"""Of each further end token behind the first. It is learnt at once, and keeps an answer of fixed length quiet after its end."""
+"""Weight in the loss of each end token after the first. It is learnt at once, and keeps an answer of fixed length quiet after its end."""
 
 
 @dataclass(frozen=True)
 class Course:
-    """How a network is trained."""
+    """How long a network is trained, and how fast."""
 
     steps: int
-    """Ends after these,"""
+    """Optimizer steps at most."""
     seconds: float
-    """or after this time, whichever is sooner."""
+    """Time at most. Training ends with whichever comes first."""
     rate: float
-    """Of learning, at its highest."""
+    """Peak learning rate."""
     warmup: float = 0.03
-    """Share of the course until it gets there."""
+    """Share of the course until the peak."""
     decay: float = 0.05
+    """Weight decay of the matrices."""
     hint: float = 1.0
-    """Weight of naming what each patch shows, beside the words."""
+    """Weight of the auxiliary loss: naming what each patch shows."""
 
     def done(self, step: int, seconds: float) -> float:
-        """Share of the course that lies behind, from 0 to 1."""
+        """Finished share of the course, from 0 to 1."""
         return min(1.0, max(step / self.steps, seconds / self.seconds))
 
     def rate_at(self, done: float) -> float:
-        """Rises, then falls along a cosine."""
+        """Learning rate at a share of the course: linear warm-up, then a cosine."""
         if done < self.warmup:
             return self.rate * max(0.01, done / self.warmup)
         return self.rate * (0.01 + 0.99 * (1 + math.cos(math.pi * (done - self.warmup) / (1 - self.warmup))) / 2)
@@ -50,20 +51,20 @@ class Course:
 
 @dataclass(frozen=True)
 class Progress:
-    """How it stands after a step."""
+    """Losses and scores after a step."""
 
     step: int
     seconds: float
     words: float
-    """Loss of the answers, nats per token."""
+    """Loss of the answers in nats per token."""
     hint: float
-    """Loss of the patches' traits, nats."""
+    """Auxiliary loss, of the patches' traits, in nats."""
     exact: dict[Register, float]
-    """Share of the answers that greedy decoding would have got exactly right, in this batch."""
+    """Share of this batch's answers that greedy decoding gets exactly right."""
 
 
 def fit(learner: Learner, scenes: Iterator[Batch], course: Course, device: str, every: int) -> Iterator[Progress]:
-    """Train `learner.model` in place. Yields how it stands after the first step and every `every` steps."""
+    """Train `learner.model` in place. Yields its progress after the first step and every `every` steps."""
     traits = [name for name in TRAITS if learner.colours or name != "colour"]
     hints = nn.ModuleDict({name: nn.Linear(learner.llama.config.hidden_size, TRAITS[name]) for name in traits}).to(device)
     parameters = [*learner.model.parameters(), *hints.parameters()]
@@ -85,20 +86,20 @@ def fit(learner: Learner, scenes: Iterator[Batch], course: Course, device: str, 
                 functional.cross_entropy(hints[name](patches).float().flatten(0, 2), shown[..., list(TRAITS).index(name)].flatten())
                 for name in traits
             ]).sum()  # fmt: skip
-            told = {register: _answers(learner, visual, question, batch.answers[register]) for register, question in QUESTIONS.items()}
-        words = torch.stack([_loss(logits, batch.answers[register]) for register, logits in told.items()]).mean()
+            logits = {register: _logits(learner, visual, question, batch.answers[register]) for register, question in QUESTIONS.items()}
+        words = torch.stack([_loss(found, batch.answers[register]) for register, found in logits.items()]).mean()
         optimizer.zero_grad()
         torch.autograd.backward(words + course.hint * hint)
         nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
         step += 1
-        if step == 1:  # which compiles; the course begins behind it
+        if step == 1:  # which compiles; the course begins after it
             words.item()  # waits for the device
             start = time.perf_counter()
         seconds = time.perf_counter() - start
         done = course.done(step, seconds)
         if step == 1 or step % every == 0 or done == 1:
-            exact = {register: float(_exact(logits, batch.answers[register]).mean()) for register, logits in told.items()}
+            exact = {register: float(_exact(found, batch.answers[register]).mean()) for register, found in logits.items()}
             yield Progress(step, seconds, words.item(), hint.item(), exact)
     learner.model.eval()
 
@@ -113,12 +114,12 @@ def score(learner: Learner, scenes: Iterator[Batch], batches: int, device: str) 
         with torch.autocast(device, torch.bfloat16, enabled=device == "cuda"):
             visual, _ = learner.see(learner.draw(batch))
             for register, question in QUESTIONS.items():
-                exact[register].append(_exact(_answers(learner, visual, question, batch.answers[register]), batch.answers[register]))
+                exact[register].append(_exact(_logits(learner, visual, question, batch.answers[register]), batch.answers[register]))
     return {register: float(torch.cat(found).mean()) for register, found in exact.items()}
 
 
-def _answers(learner: Learner, visual: torch.Tensor, question: str, answers: torch.Tensor) -> torch.Tensor:
-    """The logits for each token of the answers, given those before it: [scenes, tokens, vocabulary]."""
+def _logits(learner: Learner, visual: torch.Tensor, question: str, answers: torch.Tensor) -> torch.Tensor:
+    """Teacher-forced logits of the answers' tokens: [scenes, tokens, vocabulary]."""
     scenes, device = len(visual), visual.device
     before, after = (torch.tensor([ids], device=device).expand(scenes, -1) for ids in learner.prompt(question))
     embed = learner.llama.get_input_embeddings()
@@ -136,7 +137,7 @@ def _loss(logits: torch.Tensor, answers: torch.Tensor) -> torch.Tensor:
 
 
 def _exact(logits: torch.Tensor, answers: torch.Tensor) -> torch.Tensor:
-    """For each answer, whether the likeliest token is the right one all the way to the first end: [scenes] of 0 and 1."""
+    """Whether the likeliest token of an answer is the right one up to its first end token: [scenes] of 0 and 1."""
     return ((logits.argmax(-1) == answers) | _behind_end(answers)).all(1).float()
 
 

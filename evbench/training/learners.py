@@ -1,4 +1,4 @@
-"""The two networks as they learn: pictures in, the features of the language model out. One class each, of the same shape."""
+"""The two networks in training, one class each: from scenes to pixel values, and from these to the inputs of the language model."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ from evbench.training import batches
 from evbench.training.batches import SECONDS, Batch, Studio
 
 SPREAD = 0.05
-"""Of the first weights of the language model."""
+"""Standard deviation of the initial weights of the language model."""
 
 
 class Learner(Protocol):
-    """What the training loop needs of a network."""
+    """A network, as the training loop uses it."""
 
     colours: bool
-    """Whether it sees colour and the time of day, and so whether its captions tell them."""
+    """Whether it sees colour and the time of day, so that its captions name them."""
     llama: Any
-    """The language model without its head: takes inputs_embeds."""
+    """The language model without its head. It takes inputs_embeds."""
     head: Any
 
     @property
@@ -41,22 +41,22 @@ class Learner(Protocol):
         """The whole network."""
 
     def draw(self, batch: Batch) -> torch.Tensor:
-        """[scenes, images, 3, edge, edge] pixel values, as preprocessing would hand them over."""
+        """Pixel values as preprocessing returns them: [scenes, images, 3, edge, edge]."""
 
     def see(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """[scenes, visual tokens, hidden] for the language model; [scenes, images, patches, hidden] for the hint."""
+        """Visual tokens [scenes, tokens, hidden], and hidden states [scenes, images, patches, hidden] for the auxiliary loss."""
 
     def shown(self, batch: Batch) -> torch.Tensor:
         """What each patch shows: [scenes, images, patches, traits]."""
 
     def prompt(self, question: str) -> tuple[list[int], list[int]]:
-        """The tokens in front of the visual ones, and those behind them."""
+        """The prompt's tokens before the visual tokens, and those after them."""
 
     def layers(self) -> Iterable[nn.Module]:
-        """What is worth compiling."""
+        """The layers to compile."""
 
     def save(self, folder: Path) -> None:
-        """As a checkpoint folder that `--weights` takes."""
+        """Write a checkpoint folder that `--weights` takes."""
 
 
 class VideoLearner:
@@ -105,7 +105,7 @@ class VideoLearner:
         return [*self.model.model.video_tower.encoder.layers, *self.llama.layers]
 
     def save(self, folder: Path) -> None:
-        # Never trained, and never used for a video. As a copy it at least fits the images of this world.
+        # The image tower is not trained, and not used for a video. A copy at least fits the frames of these scenes.
         self.model.model.image_tower.load_state_dict(self.model.model.video_tower.state_dict())
         self.model.save_pretrained(folder)
         self._processor.save_pretrained(folder)

@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import dataclass
 from itertools import zip_longest
 
-from evbench.scenes.captions import Account, Told, understand
+from evbench.scenes.captions import ActorDescription, CaptionContent, understand
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def right_share(expected: str, said: str) -> float:
     return sum(value == found for _, value, found in rows) / len(rows)
 
 
-def _compared(should: Account, does: Account | None) -> list[tuple[str, object, object]]:
+def _compared(should: CaptionContent, does: CaptionContent | None) -> list[tuple[str, object, object]]:
     """(attribute, expected, found) for all that the expected account tells; found is None where the answer is no caption.
 
     Actors are compared in their order from left to right: after one that was left out, all are in the wrong place.
@@ -75,8 +75,8 @@ def _compared(should: Account, does: Account | None) -> list[tuple[str, object, 
     ]
     if should.dusk is not None:
         rows.append(("day or dusk", should.dusk, does.dusk if does else None))
-    told: tuple[Told, ...] = does.actors if does else ()
-    for one, other in zip_longest(should.actors, told):
+    described: tuple[ActorDescription, ...] = does.actors if does else ()
+    for one, other in zip_longest(should.actors, described):
         if one is None:  # told of one too many: counted under "actors"
             continue
         rows += [("place", one.place, other and other.place), ("kind", one.kind, other and other.kind)]

@@ -11,7 +11,10 @@ from itertools import groupby
 
 import torch
 
-from evbench.kernels import event_images as kernel
+from evbench.kernels import extents
+from evbench.kernels.event_slices import Size
+from evbench.kernels.last_events import last_events
+from evbench.kernels.paint import paint, unpainted
 from evbench.pipelines.load.event_images import SLICES, EventImages, Images, PictureSize, Pixels, picture_sizes
 from evbench.pipelines.load.event_stream import EventStream
 from evbench.pipelines.side_stream import SideStream
@@ -28,8 +31,8 @@ class EventMaps:
     """
 
     last: torch.Tensor
-    """[images, height, width] int32 on the device, as evbench.kernels.event_images finds them. Each map is large enough for all."""
-    sizes: tuple[kernel.Size, ...]
+    """[images, height, width] int32 on the device, as evbench.kernels.last_events finds them. Each map is large enough for all."""
+    sizes: tuple[Size, ...]
     """Height and width of each picture, from the map's upper left corner; further out there are no events."""
     decoder: str
 
@@ -50,7 +53,7 @@ class EventMaps:
         Else the pictures, as they are.
         """
         pictures = torch.as_tensor(values).to(self.last.device)
-        known = kernel.unpainted(pictures)
+        known = unpainted(pictures)
         if known is None:
             cut = (picture[:height, :width] for picture, (height, width) in zip(pictures, self.sizes, strict=True))
             return EventImages(tuple(cut), self.decoder)
@@ -73,11 +76,11 @@ class EventMaps:
     @cached_property
     def _painted(self) -> torch.Tensor:
         """[images, height, width, 3], as large as the maps."""
-        return kernel.paint(self.last)
+        return paint(self.last)
 
 
 class EventPainter:
-    """Copies the events as they are, and finds each pixel's last there: see evbench.kernels.event_images."""
+    """Copies the events as they are, and finds each pixel's last there: see evbench.kernels.last_events."""
 
     def __init__(self, device: str) -> None:
         self._device = device
@@ -85,7 +88,7 @@ class EventPainter:
         self._decoder = f"Triton {importlib.metadata.version('triton')}"
 
     def __call__(self, stream: EventStream, size: PictureSize) -> EventMaps:
-        found: list[kernel.Size] = []
+        found: list[Size] = []
 
         def work() -> list[torch.Tensor]:
             last, sizes = search(copied(stream, self._device), stream.sensor, size)
@@ -103,7 +106,7 @@ def copied(stream: EventStream, device: str) -> Events:
     return x, y, polarity
 
 
-def search(events: Events, sensor: kernel.Size | None, size: PictureSize) -> tuple[torch.Tensor, list[kernel.Size]]:
+def search(events: Events, sensor: Size | None, size: PictureSize) -> tuple[torch.Tensor, list[Size]]:
     """The last events [slices, height, width] of events that lie on the device, and the size of each slice's picture.
 
     Sizes are found there as well: the events have to be brought there anyway, and reading them takes the GPU microseconds, where NumPy
@@ -115,8 +118,8 @@ def search(events: Events, sensor: kernel.Size | None, size: PictureSize) -> tup
     """
     x, y, polarity = events
     if sensor is None:
-        sizes = picture_sizes(kernel.sizes(x, y, SLICES), None, size)
+        sizes = picture_sizes(extents.sizes(x, y, SLICES), None, size)
         canvas = max(height for height, _ in sizes), max(width for _, width in sizes)
-        return kernel.last_events(x, y, polarity, SLICES, canvas)[0], sizes
-    last, extents = kernel.last_events(x, y, polarity, SLICES, sensor)
-    return last, picture_sizes(kernel.as_sizes(extents), sensor, size)
+        return last_events(x, y, polarity, SLICES, canvas)[0], sizes
+    last, needed = last_events(x, y, polarity, SLICES, sensor)
+    return last, picture_sizes(extents.as_sizes(needed), sensor, size)

@@ -14,6 +14,8 @@ from torchvision.transforms.v2 import functional
 from evbench.colours import Affine
 from evbench.errors import UserError
 from evbench.kernels import pixel_values as kernel
+from evbench.kernels.antialiased_cubic import taps
+from evbench.kernels.values_of_maps import ValuesOfMaps
 
 
 @dataclass(frozen=True)
@@ -98,12 +100,12 @@ SIZES = 64
 class FusedValues:
     """The same in one kernel, for frames on the GPU: see evbench.kernels.pixel_values. Keeps its tables for the last sizes of a picture.
 
-    Event images need not be painted for it: it takes each pixel's last event as well.
+    Event images need not be painted for it: there is one for each pixel's last event as well, evbench.kernels.values_of_maps.
     """
 
     def __init__(self, recipe: Recipe, device: str, dtype: torch.dtype) -> None:
         self._recipe, self._device, self._dtype = recipe, device, dtype
-        self._known: dict[tuple[int, int, bytes], kernel.PixelValues] = {}
+        self._known: dict[tuple[int, int, bool, bytes], kernel.PixelValues | ValuesOfMaps] = {}
 
     def __call__(
         self, frames: npt.NDArray[np.uint8] | torch.Tensor, repair: Affine | None = None, into: torch.Tensor | None = None
@@ -123,11 +125,14 @@ class FusedValues:
         if into is None:
             into = self.room(len(raw))
         height, width = raw.shape[1:3]
-        key = height, width, b"" if repair is None else repair.tobytes()
+        of_maps = raw.dtype == torch.int32
+        if of_maps and repair is not None:
+            raise ValueError("last events have no colours to repair")
+        key = height, width, of_maps, b"" if repair is None else repair.tobytes()
         if key not in self._known:
             if len(self._known) == SIZES:
                 del self._known[next(iter(self._known))]
-            self._known[key] = self._tables(height, width, repair)
+            self._known[key] = self._operation(height, width, of_maps, repair)
         self._known[key](raw, into)
         return into
 
@@ -135,11 +140,13 @@ class FusedValues:
         """Memory for the values of so many frames: [frames, 3, crop, crop]."""
         return torch.empty((frames, 3, *self._recipe.crop), dtype=self._dtype, device=self._device)
 
-    def _tables(self, height: int, width: int, repair: Affine | None) -> kernel.PixelValues:
+    def _operation(self, height: int, width: int, of_maps: bool, repair: Affine | None) -> kernel.PixelValues | ValuesOfMaps:
         recipe = self._recipe
         size = recipe.resized(height, width)
         edges = zip((height, width), size, recipe.corner(*size), recipe.crop, strict=True)
-        rows, columns = (kernel.taps(*edge) for edge in edges)
+        rows, columns = (taps(*edge) for edge in edges)
+        if of_maps:
+            return ValuesOfMaps(rows, columns, recipe.mean, recipe.std, self._device)
         return kernel.PixelValues(rows, columns, recipe.mean, recipe.std, repair, self._device)
 
 

@@ -11,7 +11,9 @@ from torch.nn.functional import layer_norm, linear, pad
 from transformers.activations import ACT2FN
 
 from evbench.errors import UserError
-from evbench.kernels import tower as kernel
+from evbench.kernels.patch_columns import patch_columns
+from evbench.kernels.quick_gelu import quick_gelu
+from evbench.kernels.shifted_norm import shifted_norm
 from evbench.pipelines import attention
 from evbench.pipelines.attention import Attend
 
@@ -48,7 +50,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class Steps:
-    """What is done between the matrix products. See evbench.kernels.tower for what each step makes."""
+    """What is done between the matrix products. See evbench.kernels for what each step makes."""
 
     columns: Callable[[torch.Tensor, int, int], torch.Tensor]
     """(pixels [images, channels, height, width], edge of a patch, width of a row) -> [images, 1 + patches, width]."""
@@ -76,7 +78,7 @@ def kernel_steps(tower: Any) -> Steps:
     """
     if tower.config.hidden_act != "quick_gelu":
         raise UserError(f"vision=fused has no kernel for the activation {tower.config.hidden_act!r}; use vision=graph")
-    return Steps(kernel.columns, _norm_in_kernel, kernel.quick_gelu, _add_in_place, attention.of_tower(tower), compiled=False)
+    return Steps(patch_columns, _norm_in_kernel, quick_gelu, _add_in_place, attention.of_tower(tower), compiled=False)
 
 
 def _columns(pixels: torch.Tensor, patch: int, width: int) -> torch.Tensor:
@@ -91,7 +93,7 @@ def _norm(hidden: torch.Tensor, shift: torch.Tensor, norm: Affine, epsilon: floa
 
 
 def _norm_in_kernel(hidden: torch.Tensor, shift: torch.Tensor, norm: Affine, epsilon: float) -> torch.Tensor:
-    return kernel.shifted_norm(hidden, shift, norm.weight, norm.bias, epsilon)
+    return shifted_norm(hidden, shift, norm.weight, norm.bias, epsilon)
 
 
 def _add(hidden: torch.Tensor, values: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:

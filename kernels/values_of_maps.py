@@ -1,0 +1,183 @@
+"""The last events of event images' pixels -> normalised model input, as if the pictures had been painted and resized.
+
+    dark[y, x], bright[y, x] = sum over j, i of  vertical[y, j] * horizontal[x, i] * plane[first_row[y] + j, first_column[x] + i]
+                                                 planes: 1 where it got darker, and where it got brighter; else 0
+    levels[y, x]             = 255 * (1 - dark[y, x], 1 - dark[y, x] - bright[y, x], 1 - bright[y, x])
+    values[c, y, x]          = (clamp(round(levels[y, x, c]), 0, 255) - offset[c]) * scale[c]
+
+    maps: [images, height, width] int32, as evbench.kernels.last_events finds them;  values: [images, 3, rows, columns]
+
+Event images need no picture in memory. Of each pixel's last event both planes are made as they are needed. Out of the white ground, what is
+darker takes red and green, what is brighter green and blue (evbench.kernels.paint), and weights sum to 1. So each pixel is read once, all
+colours have the same horizontal weights, and there are two products for three colours. They are the levels of the painted picture, but for
+the rounding of float32: where a sum lies between two levels, it may become the other one. All else is as in evbench.kernels.pixel_values.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+import triton
+import triton.language as tl
+
+from evbench.kernels.antialiased_cubic import (
+    ALIGNED,
+    FINER,
+    TILE,
+    Launcher,
+    Taps,
+    normalised,
+    rows_of_tile,
+    tables,
+    vertical_weights,
+)
+from evbench.kernels.registration import register
+
+ROWS, PIXELS = 16, 32
+"""Of a map that a program takes at a time: the fastest of those tried on an H200 for maps of 640x480 and of 1280x720."""
+WARPS = 1
+
+
+@triton.jit(do_not_specialize=["height"])
+def values_of_maps_kernel(
+    maps_ptr,  # [images, height, width] of the two strides below
+    values_ptr,  # [images, 3, crop_height, crop_width]
+    first_row_ptr,  # [crop_height]
+    vertical_ptr,  # [crop_height, ROW_TAPS]
+    first_pixel_ptr,  # [tiles], in a row of the map
+    horizontal_ptr,  # [tiles, 2, span, TILE]
+    normal_ptr,  # nothing that is added [4 TILE], then offset [4 TILE], then scale [4 TILE]
+    height,
+    width,
+    row_stride,
+    map_stride,
+    crop_height,
+    crop_width,
+    span,
+    ROW_TAPS: tl.constexpr,
+    TILE: tl.constexpr,
+    ROWS: tl.constexpr,
+    PIXELS: tl.constexpr,
+    ALIGNED: tl.constexpr,
+    FINER: tl.constexpr,
+):
+    WIDE: tl.constexpr = 4 * TILE
+    tile, image = tl.program_id(0), tl.program_id(2).to(tl.int64)
+    y = tl.program_id(1) * TILE + tl.arange(0, TILE)  # [TILE], as column and x
+    column = tl.arange(0, TILE)
+    x = tile * TILE + column
+    y_mask = y < crop_height
+    first_row, start_row, end_row = rows_of_tile(first_row_ptr, y, y_mask, height, ROW_TAPS)
+    first_pixel = tl.multiple_of(tl.load(first_pixel_ptr + tile), ALIGNED // 4)
+    index = tl.arange(0, PIXELS)
+    weights_ptr = horizontal_ptr + tile * 2 * span * TILE + index[:, None] * TILE + column[None, :]  # [PIXELS, TILE]
+    map_ptr = maps_ptr + image * map_stride
+    dark_acc, bright_acc = tl.zeros([TILE, TILE], tl.float32), tl.zeros([TILE, TILE], tl.float32)
+    for start in range(start_row, end_row, ROWS):
+        rows = start + tl.arange(0, ROWS)
+        dark_high, dark_low = tl.zeros([ROWS, TILE], tl.float32), tl.zeros([ROWS, TILE], tl.float32)
+        bright_high, bright_low = tl.zeros([ROWS, TILE], tl.float32), tl.zeros([ROWS, TILE], tl.float32)
+        for begin in range(0, span, PIXELS):
+            pixel = first_pixel + begin + index
+            mask = (rows < end_row)[:, None] & (pixel < width)[None, :]
+            event = tl.load(map_ptr + rows[:, None] * row_stride + pixel[None, :], mask=mask, other=-1)  # [ROWS, PIXELS]
+            high, low = tl.load(weights_ptr + begin * TILE), tl.load(weights_ptr + (span + begin) * TILE)
+            dark = ((event >= 0) & ((event & 1) == 0)).to(tl.float16)
+            bright = ((event >= 0) & ((event & 1) == 1)).to(tl.float16)
+            dark_high, dark_low = tl.dot(dark, high, dark_high), tl.dot(dark, low, dark_low)
+            bright_high, bright_low = tl.dot(bright, high, bright_high), tl.dot(bright, low, bright_low)
+        vertical = vertical_weights(vertical_ptr, y, y_mask, first_row, rows, ROW_TAPS)  # [TILE, ROWS]
+        dark_acc = tl.dot(vertical, dark_high + dark_low / FINER, dark_acc, input_precision="tf32x3")
+        bright_acc = tl.dot(vertical, bright_high + bright_low / FINER, bright_acc, input_precision="tf32x3")
+    write_mask = y_mask[:, None] & (x < crop_width)[None, :]
+    for channel in tl.static_range(3):
+        # What is missing from white: see evbench.kernels.paint.
+        if channel == 0:
+            missing = dark_acc
+        elif channel == 1:
+            missing = dark_acc + bright_acc
+        else:
+            missing = bright_acc
+        offset, scale = tl.load(normal_ptr + WIDE + channel * TILE), tl.load(normal_ptr + 2 * WIDE + channel * TILE)
+        values = normalised(255.0 - 255.0 * missing, offset, scale)
+        tile_ptr = values_ptr + ((image * 3 + channel) * crop_height + y[:, None]) * crop_width + x[None, :]
+        tl.store(tile_ptr, values.to(values_ptr.dtype.element_ty), mask=write_mask)
+
+
+class ValuesOfMaps:
+    """The operation for maps of one size, with its tables."""
+
+    def __init__(self, rows: Taps, columns: Taps, mean: tuple[float, ...], std: tuple[float, ...], device: torch.device | str) -> None:
+        """
+        Args:
+            rows, columns: of the output's pixels, both as many as the output has.
+            mean, std: of red, green and blue in 0 to 1.
+        """
+        self._shape = len(rows.first), len(columns.first)
+        self._tables = tables(rows, columns, mean, std, np.eye(1), np.zeros(3), ALIGNED // 4, PIXELS, device)
+
+    def __call__(self, maps: torch.Tensor, into: torch.Tensor) -> None:
+        """Write the values of each image.
+
+        Args:
+            maps: [images, height, width] int32, the pixels of a row next to each other.
+            into: [images, 3, rows, columns], contiguous.
+
+        Raises:
+            ValueError: something else.
+        """
+        if not (maps.dtype == torch.int32 and maps.dim() == 3 and maps.stride(2) == 1):
+            raise ValueError(f"maps must be rows of last events in int32, not {maps.dtype} {tuple(maps.shape)} {maps.stride()}")
+        count, height, _ = maps.shape
+        if height * maps.stride(1) >= 2**31:
+            raise ValueError(f"{height} rows of {maps.stride(1)} elements are more than the kernel's places inside a map, {2**31 - 1}")
+        shape = count, 3, *self._shape
+        if into.shape != shape or not into.is_contiguous():
+            raise ValueError(f"values of {count} maps are {shape} and contiguous, not {tuple(into.shape)} {into.stride()}")
+        _operator(maps, into, *self._tables)
+
+
+def _launch(
+    maps: torch.Tensor,
+    values: torch.Tensor,
+    first_row: torch.Tensor,
+    vertical: torch.Tensor,
+    first_pixel: torch.Tensor,
+    horizontal: torch.Tensor,
+    normal: torch.Tensor,
+) -> None:
+    (count, height, width), (crop_height, crop_width) = maps.shape, values.shape[2:]
+    map_stride, row_stride, _ = maps.stride()
+    sizes = height, width, row_stride, map_stride, crop_height, crop_width, horizontal.shape[2]
+    _launcher(
+        (math.ceil(crop_width / TILE), math.ceil(crop_height / TILE), count),
+        (maps, values, first_row, vertical, first_pixel, horizontal, normal),
+        (*sizes, vertical.shape[1], TILE, ROWS, PIXELS, ALIGNED, FINER),
+    )
+
+
+_launcher = Launcher(values_of_maps_kernel, WARPS)
+_operator = register(
+    "values_of_maps(Tensor maps, Tensor(a!) values, Tensor first_row, Tensor vertical, Tensor first_pixel, Tensor horizontal,"
+    " Tensor normal) -> ()",
+    _launch,
+    lambda *tensors: None,
+)
+
+
+def reference(maps: torch.Tensor, rows: Taps, columns: Taps, mean: tuple[float, ...], std: tuple[float, ...]) -> torch.Tensor:
+    """The same in PyTorch, in double precision, by dense matrices: [images, 3, rows, columns].
+
+    Args:
+        maps: [images, height, width] int32.
+    """
+    _, height, width = maps.shape
+    vertical, horizontal = (torch.from_numpy(line.dense(size)).to(maps.device) for line, size in ((rows, height), (columns, width)))
+    planes = torch.stack([(maps >= 0) & (maps % 2 == polarity) for polarity in (0, 1)]).double()
+    dark, bright = torch.einsum("yh,pnhw,xw->pnyx", vertical, planes, horizontal)
+    levels = 255 * (1 - torch.stack([dark, dark + bright, bright], dim=1))
+    levels = (levels + 0.5).floor().clamp(0, 255)
+    offset, scale = (torch.tensor(numbers, dtype=torch.float64, device=maps.device).view(3, 1, 1) * 255 for numbers in (mean, std))
+    return (levels - offset) / scale

@@ -1,0 +1,75 @@
+"""The recorded runs that are kept obey the rule that `profiles/prune` states, and so the repository stays small."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+SCRIPT = ROOT / "profiles" / "prune"
+WHOLE = ("result.json", "verdict.json", "report.md")
+
+
+def prune(*arguments: str | Path) -> tuple[int, str]:
+    """Exit code, and what was printed."""
+    done = subprocess.run([sys.executable, SCRIPT, *arguments], capture_output=True, text=True, timeout=60)
+    assert not done.stderr, done.stderr
+    return done.returncode, done.stdout
+
+
+def comparison(folder: Path, *names: str) -> Path:
+    folder.mkdir(parents=True)
+    for name in names:
+        (folder / name).write_text("{}")
+    return folder
+
+
+def left(root: Path) -> set[str]:
+    return {path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()}
+
+
+def test_the_recorded_runs_obey_the_rule() -> None:
+    assert prune() == (0, "")
+
+
+def test_what_can_be_derived_is_removed_and_only_on_demand(tmp_path: Path) -> None:
+    traces = ("trace-baseline.json.gz", "trace-optimized.json.gz", "trace-aligned.json.gz")
+    for place in ("cpu/small", "h200/video-llava-7b"):
+        comparison(tmp_path / place, *WHOLE, "runs.jsonl", "session.json", "worker-baseline.log", *traces)
+    comparison(tmp_path / "cpu" / "models", "models.json", "models.md", "verdict.json")
+    comparison(tmp_path / "cpu" / "models" / "equal-length", "runs.jsonl", "session.json")
+    comparison(tmp_path / "mine", *WHOLE, "runs.jsonl")
+    before = left(tmp_path)
+    code, printed = prune(tmp_path)
+    assert (code, len(printed.splitlines()), left(tmp_path)) == (1, 12, before)
+    assert prune("--apply", tmp_path)[0] == 0
+    kept = {f"{place}/{name}" for place in ("cpu/small", "h200/video-llava-7b") for name in WHOLE}
+    kept |= {f"h200/video-llava-7b/{name}" for name in traces[:2]}
+    kept |= {f"cpu/models/{name}" for name in ("models.json", "models.md", "verdict.json")}
+    kept |= {f"mine/{name}" for name in (*WHOLE, "runs.jsonl")}
+    assert left(tmp_path) == kept
+    assert not (tmp_path / "cpu" / "models" / "equal-length").exists()
+    assert prune(tmp_path) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (("result.json", "report.md"), "cpu/a: no verdict.json"),
+        (("session.json", "runs.jsonl"), "cpu/a: a comparison that has not ended"),
+        ((*WHOLE, "nsys.sqlite"), "cpu/a/nsys.sqlite: not kept of a comparison"),
+    ],
+)
+def test_what_a_person_must_decide_breaks_the_rule_and_stays(names: tuple[str, ...], said: str, tmp_path: Path) -> None:
+    folder = comparison(tmp_path / "cpu" / "a", *names)
+    assert prune("--apply", tmp_path) == (1, said + "\n")
+    assert left(folder) == set(names)
+
+
+def test_more_than_25_mb_break_the_rule(tmp_path: Path) -> None:
+    with (comparison(tmp_path / "cpu" / "a", *WHOLE) / "result.json").open("wb") as file:
+        file.truncate(26_000_000)
+    assert prune(tmp_path) == (1, "26.0 MB in all, and at most 25 are kept\n")
