@@ -41,6 +41,8 @@ from tests.conftest import MakeClip
 from tests.examples import CLIP, NOWHERE
 
 NEW_TOKENS = 5
+FRAMES = 3
+"""Of the video, enough to tell one by one from all at once; eight take twice as long."""
 ROOT = Path(__file__).parent.parent
 USING = _instruments("cpu")
 PLAIN = (
@@ -55,7 +57,7 @@ Logits = tuple[torch.Tensor, torch.Tensor]
 
 
 def workload(kind: str) -> Workload:
-    model, *shown = ("video-llava", CLIP, 8, "inclusive") if kind == "video" else ("eventgpt", NOWHERE, 5, "all")
+    model, *shown = ("video-llava", CLIP, FRAMES, "inclusive") if kind == "video" else ("eventgpt", NOWHERE, 5, "all")
     asked: Any = (model, "tiny", None, (shown[0],), shown[1], shown[2], "What is it?", NEW_TOKENS, False, "cpu", "float32", 0)
     return replace(Workload(*asked), window=raw_events.WINDOW if kind == "events" else None)
 
@@ -82,8 +84,9 @@ def inactive(variant: str, kind: str, found: Evidence) -> dict[str, str]:
     return told_inactive(parse(variant), kind, found)
 
 
+@slow
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("variant", [*PLAIN, *(pytest.param(variant, marks=slow) for variant in COMPILED)])
+@pytest.mark.parametrize("variant", [*PLAIN, *COMPILED])
 def test_every_choice_of_a_real_run_is_proven(variant: str, kind: str) -> None:
     found = prove(parse(variant), kind, "cpu", once(variant, kind))
     assert [(proof.part, proof.choice) for proof in found] == [*effective(parse(variant), kind).items(), ("decoding", "greedy")]
@@ -102,8 +105,9 @@ def test_the_variants_above_make_every_choice_there_is_without_a_gpu(kind: str) 
     }
 
 
+@slow
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("made", [*PLAIN, *(pytest.param(variant, marks=slow) for variant in COMPILED)])
+@pytest.mark.parametrize("made", [*PLAIN, *COMPILED])
 def test_no_choice_is_proven_by_a_run_that_made_another(made: str, kind: str) -> None:
     """Every other choice named for the same run: not active, and what it ran as is told."""
     found = once(made, kind)
@@ -116,9 +120,10 @@ def test_no_choice_is_proven_by_a_run_that_made_another(made: str, kind: str) ->
                 assert told[part].endswith(f"; it ran as {part}={real} does"), name
 
 
+@slow
 def test_evidence_stays_small_and_counts_what_happened() -> None:
     found = once("baseline", "video")
-    assert (found.frames, found.new_tokens) == (8, NEW_TOKENS)
+    assert (found.frames, found.new_tokens) == (FRAMES, NEW_TOKENS)
     assert set(found.names) == {*STAGES, STREAM}
     assert found.samples == 3
     assert sum(len(names) for names in found.names.values()) < 40
@@ -127,16 +132,18 @@ def test_evidence_stays_small_and_counts_what_happened() -> None:
     assert found.names["generate"]["function:transformers.cache_utils.DynamicLayer.update"] == NEW_TOKENS * layers
 
 
+@slow
 @pytest.mark.parametrize("variant", ["baseline", "fast-pixels+generate=static"])
 def test_proofs_are_the_same_each_time(variant: str, make_clip: MakeClip) -> None:
     """On a clip that decodes in some milliseconds: what is there so shortly must not be missed."""
     clip = make_clip(frames=8)
     pipeline = build(parse(variant), workload("video"))
-    found = [prove(parse(variant), "video", "cpu", gather(pipeline, "in-turn", [clip], 2, USING)) for _ in range(5)]
+    found = [prove(parse(variant), "video", "cpu", gather(pipeline, "in-turn", [clip], 2, USING)) for _ in range(3)]
     assert all(proof.active for proof in found[0])
-    assert found == found[:1] * 5
+    assert found == found[:1] * 3
 
 
+@slow
 def test_what_watches_a_run_is_gone_after_it() -> None:
     before = sys.getprofile(), threading.getprofile(), av.open
     observed("baseline", "event-images")
@@ -281,6 +288,7 @@ REPLACED: dict[str, tuple[Callable[[pytest.MonkeyPatch], None], str, str, str]] 
 """What is replaced in silence: how, the part, the choice that is named, and what has to be told."""
 
 
+@slow
 @pytest.mark.parametrize(("case", "kind"), [(case, kind) for case, told in REPLACED.items() for kind in EFFECT[told[1]]])
 def test_what_is_replaced_in_silence_is_found_out(case: str, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     replaced, part, choice, expected = REPLACED[case]
@@ -291,6 +299,7 @@ def test_what_is_replaced_in_silence_is_found_out(case: str, kind: str, monkeypa
     assert expected in told[part]
 
 
+@slow
 def test_a_decoder_without_threads_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
     no_frame_threads(monkeypatch)
     told = inactive("fast-decode", "video", observed("fast-decode", "video"))
@@ -298,6 +307,7 @@ def test_a_decoder_without_threads_is_found_out(monkeypatch: pytest.MonkeyPatch)
     assert told["decode"].startswith("load: no frame threads of FFmpeg")
 
 
+@slow
 def test_images_read_one_after_the_other_are_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
     images_in_the_main_thread(monkeypatch)
     told = inactive("fast-decode", "event-images", observed("fast-decode", "event-images"))
@@ -305,6 +315,7 @@ def test_images_read_one_after_the_other_are_found_out(monkeypatch: pytest.Monke
     assert told["decode"].startswith("load: no images read in a pool's threads")
 
 
+@slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_sdpa_that_falls_back_on_attention_written_out_is_found_out(kind: str) -> None:
     with sdpa_kernel(SDPBackend.MATH):
@@ -312,6 +323,7 @@ def test_sdpa_that_falls_back_on_attention_written_out_is_found_out(kind: str) -
     assert list(inactive("baseline", kind, found)) == ["attention"]
 
 
+@slow
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("way", ["environment", "stance"])
 def test_compiling_that_is_switched_off_is_found_out(way: str, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -363,6 +375,7 @@ def gumbel_loop(loop: loops.StaticLoop, embeddings: torch.Tensor, positions: tor
     return logits, torch.as_tensor((logits + noise).argmax(dim=-1))
 
 
+@slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_sampling_by_transformers_is_found_out(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     greedy = GenerationConfig
@@ -372,8 +385,9 @@ def test_sampling_by_transformers_is_found_out(kind: str, monkeypatch: pytest.Mo
     assert "random numbers: " in told["decoding"]
 
 
+@slow
 @pytest.mark.parametrize("drawing", [sampling_loop, gumbel_loop])
-@pytest.mark.parametrize("choice", ["static", pytest.param("static-compile", marks=slow)])
+@pytest.mark.parametrize("choice", ["static", "static-compile"])
 def test_sampling_in_the_loop_is_found_out(choice: str, drawing: Callable[..., Logits], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loops.StaticLoop, "_next", drawing)
     torch.compiler.reset()  # a step compiled by an earlier test would be taken for this one: no guard looks at methods
@@ -581,6 +595,7 @@ def test_the_stages_of_signs_exist() -> None:
     assert all(signs for choices in SIGNS.values() for signs in choices.values())
 
 
+@slow
 def test_the_run_under_observation_says_the_same() -> None:
     pipeline = build(parse("baseline"), workload("event-images"))
     before, _ = run_stages(pipeline, sample.EVENTS, NEW_TOKENS)
