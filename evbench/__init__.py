@@ -1,3 +1,46 @@
-"""evbench: is an optimized video-language model really faster, and does it still say the same?"""
+"""evbench: is an optimized video-language model really faster, and are its outputs preserved?
+
+    import evbench
+
+    result = evbench.compare("baseline", "optimized", preset="tiny", blocks=6)
+    judgement = evbench.judge(result)
+    print(judgement.verdict, judgement.end_to_end.interval)
+
+Nothing is imported before it is used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from evbench.api.measure import compare, run
+    from evbench.choices import Variant
+    from evbench.results import Result, read
+    from evbench.verdict.judge import judge
 
 __version__ = "0.1.0"
+__all__ = ["Result", "Variant", "compare", "judge", "read", "run"]
+
+_MODULES = {
+    "compare": "evbench.api.measure",
+    "run": "evbench.api.measure",
+    "read": "evbench.results",
+    "Result": "evbench.results",
+    "Variant": "evbench.variants.choices",
+    "judge": "evbench.verdict.judge",
+}
+"""Name -> the module that defines it."""
+
+
+if not TYPE_CHECKING:  # a checker would take any name for one that exists
+
+    def __getattr__(name: str) -> object:
+        if name in _MODULES:
+            return getattr(import_module(_MODULES[name]), name)
+        raise AttributeError(f"module 'evbench' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -1,25 +1,26 @@
-"""What a comparison leaves behind: frozen dataclasses, seconds and bytes, and their file."""
+"""The result of a comparison: frozen dataclasses, times in seconds and sizes in bytes, and their file."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from evbench import results_upgrade
 from evbench.encoding import from_json, to_json, write_whole
 from evbench.errors import UserError
 
-FORMAT = 7
-"""Raised whenever a file written before could no longer be read. 1: first. 2: blocks, runs without barriers, several samples. 3: outputs
-compared, choices proven. 4: samples in a row. 5: traces in numbers. 6: windows of raw events.
-7: how many events were taken."""
+FORMAT = 8
+"""Raised whenever fields change. `evbench.results_upgrade` reads the format before. 1: first. 2: blocks, runs without synchronized stages,
+several samples. 3: outputs compared, activation of choices. 4: throughput runs. 5: traces in numbers. 6: windows of raw events. 7: number
+of events. 8: names of the field."""
 
 STAGES = ("load", "preprocess", "vision", "generate")
 Kind = Literal["first", "warmup", "timed", "blocked"]
-"""The first call; runs until steady; runs in blocks, which count; runs of one variant after the other, which check the order."""
+"""The first call; warm-up; runs in blocks, which count; the blocked-order confirmation: all runs of one side, then all of the other."""
 Side = Literal["baseline", "optimized"]
 LETTERS: dict[Side, str] = {"baseline": "A", "optimized": "B"}
 """How the order of a block is written."""
@@ -37,7 +38,7 @@ class Memory:
     """Largest size of torch's memory pool on the GPU."""
     device: int | None
     """What the driver counts for this process at the end of the stage: pool, CUDA context, decoders."""
-    other: int | None
+    non_torch: int | None
     """What of `device` is not torch's: CUDA context, video decoder, DALI, libraries."""
 
 
@@ -57,7 +58,7 @@ class StageRun:
 
 @dataclass(frozen=True)
 class Work:
-    """What a run really did, told by the stages themselves. Both variants must have done the same."""
+    """What a run really did, as the stages themselves report it. It must be equal on both sides."""
 
     frame_indices: tuple[int, ...] | None = None
     """Which frames of the clip, or which event images, were given to the model."""
@@ -96,7 +97,7 @@ class Work:
 
 @dataclass(frozen=True)
 class CompileCounts:
-    """What a run made ready that a later run finds ready. A timed run makes nothing ready, or its block does not count."""
+    """What a run compiled and captured for later runs. In a timed run this is nothing, or its block does not count."""
 
     compiled: int
     """Graphs that torch.compile traced."""
@@ -123,13 +124,13 @@ class Run:
     block: int | None
     """Number of the block. None outside of blocks."""
     seconds: float
-    """Without barriers: from the first stage's start to the last one's end. With barriers: the sum of the stages."""
+    """Without stage synchronization: from the first stage's start to the last one's end. With it: the sum of the stages."""
     stages: dict[str, StageRun] | None
-    """None for a run without barriers between the stages."""
+    """None for a run without synchronization between the stages."""
     prefill_seconds: float | None
-    """Inside generate: to the first token's logits, by CUDA events on a GPU. None without barriers."""
+    """Inside generate: to the first token's logits, by CUDA events on a GPU. None without stage synchronization."""
     decode_step_seconds: tuple[float, ...] | None
-    """Inside generate: each further token. None without barriers."""
+    """Inside generate: each decode step. None without stage synchronization."""
     compile_counts: CompileCounts
     reserved: int | None
     """Size of torch's memory pool after the run. None on a CPU."""
@@ -145,14 +146,14 @@ class Run:
 
 @dataclass(frozen=True)
 class ThroughputRun:
-    """Samples in a row through all four stages of one variant: those of the workload in order, again from the first if they are fewer."""
+    """Samples back to back through all four stages of one variant: those of the workload in order, cycled if they are fewer."""
 
     turn: int
-    """As that of a Run: both are counted together."""
+    """Position among all runs and throughput runs of the session."""
     block: int | None
     """Number of the block. None for the warm-up."""
     seconds: float
-    """From the first load's start to the last answer's end."""
+    """From the start of the first load to the end of the last generate."""
     samples: int
     load_seconds: float
     """Sum over all calls of load, in whichever thread, on the host's clock: the device was not waited for."""
@@ -169,17 +170,17 @@ class ThroughputRun:
             _require_time(seconds)
         if not 0 < self.samples == len(self.work) == len(self.tokens):
             raise ValueError(
-                f"a stream of {self.samples} samples has {len(self.tokens)} answers, and {len(self.work)} accounts of its work"
+                f"a throughput run of {self.samples} samples has {len(self.tokens)} outputs, and {len(self.work)} records of work"
             )
 
 
 def cycled(count: int, samples: int) -> list[int]:
-    """The samples of a stream: so many, out of a workload with `samples` of them.
+    """Indices of the samples of a throughput run of `count`, out of a workload with `samples` of them.
 
     >>> cycled(5, 2)
     [0, 1, 0, 1, 0]
     """
-    return [place % samples for place in range(count)]
+    return [index % samples for index in range(count)]
 
 
 @dataclass(frozen=True)
@@ -192,7 +193,7 @@ class Sample:
     height: int
     width: int
     caption: str | None = None
-    """What should be answered. None where nobody knows."""
+    """The expected output. None where it is unknown."""
 
 
 InputKind = Literal["video", "event-images", "events"]
@@ -209,7 +210,7 @@ class EventWindow:
     length: int | None
     """The first event this long behind the start is outside. None for all that follow."""
     longest: int | None
-    """The events of a window span less than this, or it is refused, as the released code of EventGPT does. None for no limit."""
+    """The events of a window span less than this, or it is refused, as the released code for raw events does. None for no limit."""
     size: PictureSize
     """own: each slice's picture is (largest y + 1, largest x + 1) of that slice, as the released code has it. sensor: as large as the
     camera's sensor."""
@@ -234,31 +235,26 @@ class Workload:
     prompt: str
     new_tokens: int
     stop_at_end: bool
-    """Whether the end-of-text token may end the answer early, on both sides."""
+    """Whether the end-of-text token may end generation early, on both sides."""
     device: str
     dtype: str
     seed: int | None
     """Of random weights. None where the weights are stored."""
     window: EventWindow | None = None
     """None where the samples are no raw events."""
+    kind: InputKind = field(kw_only=True)
+    """What the samples are."""
 
     def __post_init__(self) -> None:
         if not self.samples:
-            raise ValueError("a workload has one sample at least")
-        if self.window is not None and self.model != "eventgpt":
-            raise ValueError(f"{self.model} is given no raw events, and has no window of them")
-
-    @property
-    def kind(self) -> InputKind:
-        """What its samples are."""
-        if self.model == "video-llava":
-            return "video"
-        return "event-images" if self.window is None else "events"
+            raise ValueError("a workload has at least one sample")
+        if (self.kind == "events") != (self.window is not None):
+            raise ValueError(f"raw events have a window, and nothing else has; the samples are {self.kind}, the window is {self.window}")
 
 
 @dataclass(frozen=True)
 class Gpu:
-    """One GPU as the driver describes it. None for what it does not tell."""
+    """One GPU as the driver describes it. None for what it does not report."""
 
     name: str
     driver: str
@@ -292,10 +288,10 @@ class Machine:
 
 @dataclass(frozen=True)
 class Build:
-    """A pipeline made ready: what its worker says once it stands."""
+    """What a worker reports of its pipeline once it is built."""
 
     seconds: float
-    """Importing, making or reading the weights, building decoders. Compilation happens in the first run."""
+    """Imports, creating or reading the weights, building decoders. Compilation happens in the first run."""
     parameters: int
     weights_fingerprint: str
     """Hash over names, shapes and bits of all weights: equal on both sides, or the models differ."""
@@ -312,44 +308,44 @@ class Build:
 
 @dataclass(frozen=True)
 class Completeness:
-    """Whether a trace holds all that happened."""
+    """Whether a trace holds everything that happened."""
 
     losses: tuple[str, ...]
     """What speaks against it. Empty: it is complete."""
     launches: int
-    """Calls of the host, in the stages, that start work on the GPU."""
+    """Calls of the host, in the stages, that launch work on the GPU."""
     work: int
     """Kernels, copies and fills that ran on the GPU."""
-    fewest_in_step: int | None
-    """Of these, in a further token; of operations where there is no GPU. None if no token is told apart."""
-    most_in_step: int | None
+    min_in_step: int | None
+    """Of these, in a decode step; of operations where there is no GPU. None if steps are not separated."""
+    max_in_step: int | None
     slowdown: dict[str, float]
     """Stage -> its time in the trace against the same run without the profiler."""
 
 
 @dataclass(frozen=True)
 class Used:
-    """What ran under one name."""
+    """Kernels, copies or operations of one name."""
 
     name: str
     family: str
     seconds: float
-    count: int
-    copied: int
-    """Bytes, where the profiler tells: of copies and fills."""
+    calls: int
+    bytes_copied: int
+    """Of copies and fills, where the profiler reports it."""
 
 
 @dataclass(frozen=True)
 class Section:
-    """A stage of a trace, or the prefill or the further tokens of generate."""
+    """A stage of a trace, or the prefill or decode loop of generate."""
 
     name: str
     seconds: float
-    """From its first to its last moment, the profiler's price included."""
+    """From its first to its last moment, the profiler's overhead included."""
     busy: float | None
     """Of these, with work on the GPU. None without a GPU."""
     host_bound: float | None
-    """Of these, with an idle GPU whose next work the host had not launched yet."""
+    """Of these, host-bound (launch-bound): the GPU is idle and the host has not launched its next work yet."""
     used: tuple[Used, ...]
     """Work on the GPU; without one operations on the host, each without those inside it. The longest first."""
 
@@ -361,7 +357,7 @@ class Trace:
     file: str
     """Name, in the folder of the session."""
     new_tokens: int
-    """Fewer than in a timed run, so that viewers open it."""
+    """Usually fewer than in a timed run, so that viewers open it."""
     slowdown: float
     """Time of the profiled run against the same run without the profiler."""
     completeness: Completeness
@@ -370,31 +366,31 @@ class Trace:
 
 @dataclass(frozen=True)
 class Activation:
-    """Whether a run really did one part as its variant chose."""
+    """Evidence of whether a choice of the variant was active in a run."""
 
     part: str
-    """Of `evbench.variants.choices.CHOICES`, or `decoding`."""
+    """Of `evbench.pipelines.registry.PARTS`, or `decoding`."""
     choice: str
     active: bool
     evidence: str
-    """What was seen, in which stage and how often; or what was looked for in vain."""
+    """What was observed, in which stage and how often; or what was expected and is missing."""
 
 
 @dataclass(frozen=True)
 class Energy:
-    """What the GPU drew while one sample after the other was run, by its own counter."""
+    """What the GPU consumed while samples ran one after the other, by its own counter."""
 
     samples: int
     seconds: float
     joules: float
     integrated_joules: float
-    """The same from power readings. The two differ by 15 % at most, or neither is believed."""
+    """From power readings over the same time, to check the counter."""
     idle_watts: float | None
-    """Before the first worker started. Not subtracted. None if the GPU does not tell."""
+    """Before the first worker started. Not subtracted. None if the GPU does not report it."""
 
 
-RunOrder = Literal["in turn", "reload"]
-"""Both workers live and take turns; or only one fits at a time, and is started anew for each of its parts of a block."""
+RunOrder = Literal["interleaved", "reload"]
+"""Both workers live, and their runs alternate; or only one fits at a time, and is restarted for each of its parts of a block."""
 
 
 @dataclass(frozen=True)
@@ -403,49 +399,49 @@ class Plan:
 
     order: RunOrder
     blocks: int
-    """The fewest that are run. With several samples, rounded up to the same number for each."""
+    """Minimum number. With several samples, rounded up to an equal number for each."""
     invocations: int
-    """How many times the workers are started over the session. Where only one worker fits at a time, once for each block."""
+    """Process restarts of each worker over the session. Where only one worker fits at a time, one for each block."""
     precision: float | None
     """Half-width of the interval, relative, for which blocks are added. None to add none."""
     max_seconds: float
-    """No block is added after so long in timed runs."""
+    """No block is added after this much time in timed runs."""
     warmup_runs: int
-    """The most that are run until steady, for each variant and shape of input."""
+    """Maximum number of runs until steady, for each variant and shape of input."""
     warmup_seconds: float
     trace_tokens: int
-    """Decode steps in the profiled run: a whole answer makes a trace that few viewers open. 0 for no trace."""
+    """New tokens in the profiled run: a trace of all of them is too large for most viewers. 0 for no trace."""
     trace_modules: bool
-    """Whether each part of the model has ranges of its own there."""
+    """Whether each module of the model has a range of its own there."""
     cold_files: bool
     """Whether the input is dropped from the page cache before each run."""
     cold_compile: bool
     """Whether the workers start with an empty compile cache."""
     throughput: int
-    """Samples in each stream. 0 for no streams."""
+    """Samples in each throughput run. 0 for none."""
 
 
 @dataclass(frozen=True)
 class Block:
-    """Runs of the variants in turn on one sample: the unit that statistics count."""
+    """Alternating runs of both sides on one sample: the unit of all statistics."""
 
     number: int
     sample: int
     invocation: int
-    """Which invocation of the workers it ran on: processes of the same variant are not equally fast."""
+    """Which process restart of the workers it ran on: processes of one variant are not equally fast."""
     order: str
     """`ABBA`: A is the baseline, B the optimized side."""
     disturbances: tuple[str, ...]
-    """Why it does not count and was run again. Empty if it counts."""
+    """Why it does not count and was run again (interference). Empty if it counts."""
     remarks: tuple[str, ...]
-    """What was noticed and is no reason to run it again."""
+    """What was observed and is no reason to run it again."""
     sm_mhz: int | None
     """Clock of the GPU's multiprocessors, the median of the readings after each run. None on a CPU."""
 
 
 @dataclass(frozen=True)
 class Session:
-    """One sitting: what its runs have in common."""
+    """What the runs of one session have in common."""
 
     started: str
     """UTC, ISO 8601. Names the session."""
@@ -455,7 +451,7 @@ class Session:
     """Of the order of the blocks."""
     blocks: tuple[Block, ...]
     remarks: tuple[str, ...]
-    """What was noticed of the machine before the first run."""
+    """What was observed of the machine before the first run."""
 
 
 @dataclass(frozen=True)
@@ -467,26 +463,26 @@ class SideResult:
     choices: dict[str, str]
     workload: Workload
     session: str
-    """When the session that measured this began. Two sides of one session were run in turn."""
+    """Start time of the session that measured this. Two sides of one session were interleaved."""
     builds: tuple[Build, ...]
-    """One for each time that the worker was started."""
+    """One for each process restart."""
     unsteady: tuple[str, ...]
-    """What spoke against being steady when the warm-up was given up. Empty if it was reached."""
+    """Why the warm-up was not steady when it ended at its limit. Empty if it was."""
     runs: tuple[Run, ...]
-    streams: tuple[ThroughputRun, ...]
+    throughput_runs: tuple[ThroughputRun, ...]
     trace: Trace | None
     energy: Energy | None
-    """None on a CPU, or where the counter cannot be believed."""
+    """None on a CPU, or where there is no counter."""
     activations: tuple[Activation, ...]
-    """One for each part, and one for greedy decoding. Empty if the session was interrupted before they were looked for."""
+    """One for each part, and one for greedy decoding. Empty if the session was interrupted before."""
 
     def __post_init__(self) -> None:
         if not self.timed():
-            raise ValueError("a result has one timed run at least")
+            raise ValueError("a result has at least one timed run")
         if not any(run.kind == "first" for run in self.runs):
             raise ValueError("a result has a first call")
         if not self.builds:
-            raise ValueError("a result has one build at least")
+            raise ValueError("a result has at least one build")
         if any(not 0 <= run.sample < len(self.workload.samples) for run in self.runs):
             raise ValueError("a run is of a sample that the workload does not have")
 
@@ -495,75 +491,75 @@ class SideResult:
         return tuple(run for run in self.runs if run.kind == "timed")
 
     def timed_throughput_runs(self) -> tuple[ThroughputRun, ...]:
-        """The streams in blocks, disturbed ones included."""
-        return tuple(stream for stream in self.streams if stream.block is not None)
+        """The throughput runs in blocks, disturbed ones included."""
+        return tuple(run for run in self.throughput_runs if run.block is not None)
 
     def answers(self) -> dict[int, list[tuple[int, ...]]]:
-        """Sample -> its tokens in every timed run and stream."""
+        """Sample -> its tokens in every timed run and throughput run."""
         found: dict[int, list[tuple[int, ...]]] = {}
         for run in self.timed():
             found.setdefault(run.sample, []).append(run.tokens)
-        for stream in self.timed_throughput_runs():
-            for sample, tokens in zip(cycled(stream.samples, len(self.workload.samples)), stream.tokens, strict=True):
+        for row in self.timed_throughput_runs():
+            for sample, tokens in zip(cycled(row.samples, len(self.workload.samples)), row.tokens, strict=True):
                 found.setdefault(sample, []).append(tokens)
         return found
 
     def work(self) -> list[tuple[int, Work]]:
-        """What was done with which sample, in every timed run and stream."""
+        """(sample, work) of every timed run and throughput run."""
         found = [(run.sample, run.work) for run in self.timed()]
-        for stream in self.timed_throughput_runs():
-            found += zip(cycled(stream.samples, len(self.workload.samples)), stream.work, strict=True)
+        for row in self.timed_throughput_runs():
+            found += zip(cycled(row.samples, len(self.workload.samples)), row.work, strict=True)
         return found
 
 
 Grade = Literal["pass", "warn", "fail"]
-Fed = Literal["twice", "chained", "swapped"]
-"""The baseline against itself; each stage fed by the one before; each stage fed with what the baseline fed to it."""
+Mode = Literal["baseline-repeat", "end-to-end", "stage-isolated"]
+"""baseline-repeat: the baseline against itself. end-to-end: each stage on the output of the stage before it. stage-isolated: each stage on
+the baseline's input of that stage."""
 
 
 @dataclass(frozen=True)
 class Check:
-    """One rule for what one stage put out, over all samples."""
+    """One rule for the outputs of one stage, over all samples."""
 
     stage: str
-    fed: Fed
+    mode: Mode
     rule: str
     grade: Grade
-    """The worst."""
-    figure: float
-    """Of the sample where it is worst. More is worse."""
-    line: float
-    """Above it the rule is not kept."""
-    place: str
-    """Of the worst element. Empty where the rule is for the whole."""
-    told: str
-    """What else there is to say of it."""
+    """The worst over the samples."""
+    value: float
+    """Of the worst sample. Higher is worse."""
+    threshold: float
+    """A value above it does not pass."""
+    location: str
+    """Of the worst element. Empty where the rule is for the whole output."""
+    detail: str
+    """In words. Empty if there is nothing to add."""
     sample: int
-    """Where it is worst."""
+    """The worst one."""
     samples: int
-    """How many were looked at."""
+    """Number that were compared."""
     failed: int
-    """How many of these failed."""
+    """Number of these that failed."""
 
 
 @dataclass(frozen=True)
 class Outputs:
-    """What the optimized side put out, held against the baseline."""
+    """Outputs of the optimized side compared with the baseline's."""
 
     reference: str | None
-    """Type that the reference computed in. None if it did not fit."""
+    """Type that the reference computed in. None if there is no reference, because it did not fit in memory."""
     samples: tuple[int, ...]
-    """Those whose stages were compared."""
+    """Indices of those whose stages were compared."""
     checks: tuple[Check, ...]
 
 
 @dataclass(frozen=True)
 class Rules:
-    """What was asked of the result: it decides on claims and on the exit code."""
+    """What decides on claims and on the exit code."""
 
     noise_floors: dict[str, float]
-    """Noise floor of the total, of each stage, and of the throughput if it was asked for, on this machine, relative, by `evbench
-    selftest`. Empty if it was not measured."""
+    """Name of a timing -> its noise floor on this machine, relative, by `evbench selftest`. Empty if it was not measured."""
     fail_if: tuple[str, ...]
     targets: tuple[str, ...]
     require_speedup: bool
@@ -573,7 +569,7 @@ class Rules:
 
 @dataclass(frozen=True)
 class Result:
-    """One variant (`evbench run`, as baseline) or two."""
+    """Of one variant (`evbench run`, as baseline) or of two."""
 
     format: int
     evbench: str
@@ -587,9 +583,7 @@ class Result:
     baseline: SideResult
     optimized: SideResult | None
     outputs: Outputs | None
-    """None if there is no other side, or if the session was interrupted before outputs were compared."""
-    merged_traces: tuple[str, ...]
-    """Files with the traces of both sides on one timeline."""
+    """None for one variant, or if the session was interrupted before outputs were compared."""
 
     def __post_init__(self) -> None:
         if missing := {side.session for side in self.variants().values()} - {session.started for session in self.sessions}:
@@ -608,7 +602,7 @@ class Result:
 
 def _require_time(seconds: float) -> None:
     if not 0 <= seconds < math.inf:
-        raise ValueError(f"nothing can take {seconds} s")
+        raise ValueError(f"a time of {seconds} s is impossible")
 
 
 def write(result: Result, path: Path) -> None:
@@ -620,7 +614,7 @@ def read(path: Path) -> Result:
     """Read a result file, or the `result.json` of a folder.
 
     Raises:
-        UserError: there is none, it is not JSON, or not a result of this format.
+        UserError: there is none, it is not JSON, not a result, or of a format that cannot be read.
     """
     file = path / "result.json" if path.is_dir() else path
     try:
@@ -629,22 +623,19 @@ def read(path: Path) -> Result:
         raise UserError(f"cannot read result {file}: {error.strerror}; give the folder or result.json of an earlier run") from error
     except (ValueError, RecursionError) as error:
         raise UserError(f"{file} is not JSON: {error}; give the folder or result.json of an earlier run") from error
-    found = content.get("format") if isinstance(content, dict) else None
-    if found != FORMAT:
-        raise UserError(f"{file} has format {found!r}, this evbench reads format {FORMAT}; measure again")
     try:
-        return from_json(Result, content, "result")
+        return from_json(Result, results_upgrade.result(content, FORMAT, str(file)), "result")
     except ValueError as error:
         raise UserError(f"{file} is not a result of evbench: {error}") from error
 
 
-SWAPPED = "swapped/"
-"""In front of the name of a stage that was fed with the baseline's input. Without it, each stage was fed by the one before."""
+ISOLATED = "stage-isolated/"
+"""Prefix of the name of a stage that ran on the baseline's input. Without it, the stage ran on the output of the stage before."""
 
 
 @dataclass(frozen=True)
 class Delay:
-    """One stage takes longer, by a share of the time that it takes."""
+    """A planted slowdown of one stage, as a share of its time."""
 
     stage: str
     share: float

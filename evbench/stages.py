@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
-from typing import Any, Protocol, Self, TypeVar
+from typing import Any, ClassVar, Protocol, Self, TypeVar
 
 from evbench.results import Work
 
@@ -16,13 +16,10 @@ class StageOutput(Protocol):
     """What a stage hands to the next one."""
 
     def values(self) -> Any:
-        """The array that is judged. Frames: [frames, height, width, 3] uint8. Pixel values: [frames, 3, height, width].
-
-        Features: [frames, tokens, hidden] or [tokens, hidden].
-        """
+        """The array that is judged. `Pipeline.axes` names its axes."""
 
     def holding(self, values: Any, /) -> Self:
-        """The same, with other such values: what the stage of another variant made of the same input."""
+        """A copy with other such values: what this stage of another variant made of the same input."""
 
 
 class Prompted(StageOutput, Protocol):
@@ -33,7 +30,7 @@ class Prompted(StageOutput, Protocol):
 
 
 BATCH = 8
-"""Samples that a decoder is given at most in one call."""
+"""Samples that a decoder gets at most in one call."""
 Loaded = TypeVar("Loaded")
 Inputs = TypeVar("Inputs")
 Features = TypeVar("Features")
@@ -41,7 +38,7 @@ Features = TypeVar("Features")
 
 @dataclass(frozen=True)
 class Generation:
-    """What the model said."""
+    """What the model answered."""
 
     tokens: tuple[int, ...]
     """New tokens only."""
@@ -49,15 +46,15 @@ class Generation:
 
 
 Mark = Callable[[], None]
-"""Called by generate when the first token's logits are there, and after each further step. Waits for nothing."""
+"""Called by generate when the first token's logits are there, and after each decode step. Waits for nothing."""
 
 
 def unmarked() -> None:
-    """For a run that looks at no token by itself."""
+    """For a run in which single tokens are not timed."""
 
 
 class Stages(Protocol[Loaded, Inputs, Features]):
-    """Four methods, each taking what the one before returned, and each saying what it did.
+    """Four methods, each of which takes what the one before returned, and says what it did.
 
     `load` may be called in another thread than the others, and while they run; by one thread at a time.
     """
@@ -66,7 +63,7 @@ class Stages(Protocol[Loaded, Inputs, Features]):
         """Read and decode the input."""
 
     def preprocess(self, loaded: Loaded, /) -> tuple[Inputs, Work]:
-        """Make pixel values and prompt tokens, on the model's device."""
+        """Compute pixel values and prompt tokens, on the model's device."""
 
     def vision(self, inputs: Inputs, /) -> tuple[Features, Work]:
         """Encode the pixels and project them into the language model's space."""
@@ -76,19 +73,31 @@ class Stages(Protocol[Loaded, Inputs, Features]):
 
 
 class Pipeline(Stages[Loaded, Inputs, Features], Protocol[Loaded, Inputs, Features]):
-    """The stages of a model, whose outputs can be compared. What they hand over are `StageOutput`s."""
+    """The stages of a model, and what workers and planted faults use of it. The stages return `StageOutput`s."""
 
+    axes: ClassVar[Mapping[str, tuple[str, ...]]]
+    """Stage -> names of the axes of `StageOutput.values()`; of generate, those of `teacher_forced_logits`. A frame or event image is one
+    row of what is compared, and so is the vector of a token or position."""
     model: Any
-    """The torch module that all of them work with."""
+    """The torch module of all weights."""
+    tower: Any
+    """transformers' CLIPVisionModel."""
+    used_layers: int
+    """How many of the tower's layers the features need, counted from its first."""
+    decoder: Any
+    """transformers' LlamaModel: embeddings in, last hidden state out."""
+    image_processor: Any
+    """transformers' image or video processor."""
     parameters: int
     weights_fingerprint: str
+    """Hash over names, shapes and bits of all weights."""
     quantum: float
-    """What one level of an 8-bit picture is in pixel values, in the channel where it is most."""
+    """What one 8-bit level is in pixel values, in the channel where it is most."""
     load_many: Callable[[Sequence[Path]], list[tuple[Loaded, Work]]] | None
     """As `load`, of up to `BATCH` samples in one call of the decoder. None where the decoder takes one at a time."""
 
     def teacher_forced_logits(self, features: Features, tokens: Sequence[int], /) -> Any:
-        """The logits behind each of `tokens`, had those in front of it been generated: a tensor [tokens, vocabulary]."""
+        """The logits after each of `tokens`, had those in front of it been generated: a tensor [tokens, vocabulary]."""
 
 
 def run_stages(
@@ -111,7 +120,7 @@ def run_loaded(
     around: Callable[[str], AbstractContextManager[object]] = nullcontext,
     mark: Mark = unmarked,
 ) -> tuple[Generation, Work]:
-    """The stages behind `load`."""
+    """The stages after `load`."""
     loaded, loading = sample
     with around("preprocess"):
         inputs, preprocessing = pipeline.preprocess(loaded)

@@ -1,6 +1,8 @@
 """How an event stream is cut into slices of equal count, and how programs share them out: for all operations on events.
 
-slice[i] = min(i // each, slices - 1)                         each = events // slices: the last slice takes the rest
+    slice[i] = min(i // each, slices - 1)                         each = events // slices
+
+The last slice takes the rest.
 """
 
 from __future__ import annotations

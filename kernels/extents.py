@@ -1,8 +1,10 @@
 """An event stream -> height and width of the smallest picture that holds all events of a slice.
 
-extents[s] = max over the events i of slice s of (y[i] + 1, x[i] + 1)             slices: see evbench.kernels.event_slices
+    extents[s] = max over the events i of slice s of (y[i] + 1, x[i] + 1)
 
-x, y: [events] uint16;  extents: [slices, 2] int32
+    x, y: [events] uint16;  extents: [slices, 2] int32
+
+Slices: see evbench.kernels.event_slices.
 """
 
 from __future__ import annotations

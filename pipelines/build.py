@@ -1,12 +1,13 @@
-"""The one place where a pipeline is made from its name."""
+"""The one place where a pipeline is built from the name of its model."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from evbench.choices import Variant, resolve
+from evbench.pipelines.registry import MODELS
 from evbench.results import Workload
 from evbench.stages import Pipeline
-from evbench.variants.choices import Variant
 
 
 def build(variant: Variant, workload: Workload, dtype: str | None = None) -> Pipeline[Any, Any, Any]:
@@ -15,10 +16,5 @@ def build(variant: Variant, workload: Workload, dtype: str | None = None) -> Pip
     Args:
         dtype: to compute in another type than the workload's, with the same weights.
     """
-    if workload.model == "video-llava":
-        from evbench.pipelines.video_llava import VideoLlava
-
-        return VideoLlava(variant, workload, dtype)
-    from evbench.pipelines.eventgpt import EventGPT
-
-    return EventGPT(variant, workload, dtype)
+    pipeline: Pipeline[Any, Any, Any] = resolve(MODELS[workload.model].pipeline)(variant, workload, dtype)
+    return pipeline

@@ -9,12 +9,12 @@ from typing import Any
 
 from evbench.pipelines.video_llava import VideoLlava
 from evbench.results import Workload
-from evbench.variants.choices import parse
+from evbench.variants.named import parse
 from tests.examples import CLIP
 
 
 def tiny_video_llava(**changes: Any) -> Workload:
-    asked = Workload("video-llava", "tiny", None, (CLIP,), 8, "inclusive", "What is it?", 20, False, "cpu", "float32", 0)
+    asked = Workload("video-llava", "tiny", None, (CLIP,), 8, "inclusive", "What is it?", 20, False, "cpu", "float32", 0, kind="video")
     return replace(asked, **changes)
 
 

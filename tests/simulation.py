@@ -30,9 +30,11 @@ from evbench.results import (
     Work,
     Workload,
 )
+from evbench.session.config import SessionConfig
 from evbench.session.journal import Journal, JournalHeader, JournalState
-from evbench.session.session import SessionConfig, SessionRunner
-from evbench.variants.choices import parse
+from evbench.session.session import run_session
+from evbench.session.side_results import session_of, side_results
+from evbench.variants.named import parse
 from evbench.worker.capture_outputs import CapturedOutputs
 from evbench.worker.compile_counts import NOTHING
 from evbench.worker.messages import ThroughputRequest, TimedRunRequest, TraceSpec
@@ -40,7 +42,7 @@ from tests.examples import GREEDY, PRESERVED, make_trace
 
 SECONDS = {"load": 0.1, "preprocess": 0.05, "vision": 0.08, "generate": 0.4}
 MACHINE = Machine("Linux", "CPU", 2, 2**34, None, "3.11", {"torch": "2.14"}, "abc")
-PLAN = Plan("in turn", 10, 1, None, 600.0, 30, 120.0, 0, False, False, False, 0)
+PLAN = Plan("interleaved", 10, 1, None, 600.0, 30, 120.0, 0, False, False, False, 0)
 
 OUTPUTS = PRESERVED
 
@@ -65,7 +67,7 @@ class Noise:
 
 @dataclass
 class SimulatedMachine:
-    """Both workers, the watch over them, and a listener that writes down what it is told."""
+    """Both workers, the watch over them, and a listener that stores its messages."""
 
     seed: int
     noise: Noise = field(default_factory=Noise)
@@ -82,12 +84,12 @@ class SimulatedMachine:
     fingerprints: dict[Side, str] = field(default_factory=dict)
     """Of the weights, if they are not the same."""
     streamed: tuple[tuple[int, ...], ...] = ()
-    """Tokens of the optimized side's streams, if not the usual ones."""
-    said: list[str] = field(default_factory=list)
+    """Tokens of the optimized side's throughput runs, if not the usual ones."""
+    messages: list[str] = field(default_factory=list)
     order: list[tuple[Side, str, int, bool]] = field(default_factory=list)
-    """(role, kind, sample, barriers) of each run; of a stream, its length in the place of the sample."""
-    living: set[Side] = field(default_factory=set)
-    most_living: int = 0
+    """(side, kind, sample, stage synchronization) of each run; of a throughput run, its length in the place of the sample."""
+    live: set[Side] = field(default_factory=set)
+    most_live: int = 0
     starts: int = 0
 
     def __post_init__(self) -> None:
@@ -98,13 +100,13 @@ class SimulatedMachine:
 
     @contextmanager
     def start(self, side: Side) -> Iterator[SimulatedWorker]:
-        self.living.add(side)
+        self.live.add(side)
         self.starts += 1
-        self.most_living = max(self.most_living, len(self.living))
+        self.most_live = max(self.most_live, len(self.live))
         try:
             yield SimulatedWorker(self, side, math.exp(self._random.gauss(0, self.noise.processes)))
         finally:
-            self.living.discard(side)
+            self.live.discard(side)
 
     # Watch.
 
@@ -121,14 +123,14 @@ class SimulatedMachine:
 
     # Listener.
 
-    def step(self, doing: str, blocks: int, planned: int) -> None: ...
+    def step(self, activity: str, done: int, total: int, /) -> None: ...
 
-    def say(self, text: str) -> None:
-        self.said.append(text)
+    def message(self, text: str, /) -> None:
+        self.messages.append(text)
 
-    def run(self, side: Side, order: TimedRunRequest, slow: float = 1.0) -> Run:
-        place = order.place
-        self.order.append((side, place.kind, place.sample, order.stage_sync))
+    def run(self, side: Side, request: TimedRunRequest, slow: float = 1.0) -> Run:
+        place = request.position
+        self.order.append((side, place.kind, place.sample, request.stage_sync))
         seconds = {stage: usual * self._factor(side, stage, place.sample) for stage, usual in SECONDS.items()}
         slow *= 1 + self.noise.drift * len(self.order) / 100
         if place.kind == "timed":
@@ -142,9 +144,9 @@ class SimulatedMachine:
             sample=place.sample,
             block=place.block,
             seconds=sum(stage.seconds for stage in stages.values()),
-            stages=stages if order.stage_sync else None,
-            prefill_seconds=0.1 if order.stage_sync else None,
-            decode_step_seconds=(0.01, 0.01) if order.stage_sync else None,
+            stages=stages if request.stage_sync else None,
+            prefill_seconds=0.1 if request.stage_sync else None,
+            decode_step_seconds=(0.01, 0.01) if request.stage_sync else None,
             compile_counts=NOTHING if place.turn not in self.compiles else type(NOTHING)(self.compiles[place.turn], 0, 0, 0),
             reserved=None,
             work=Work(new_tokens=3, stop="length"),
@@ -152,24 +154,24 @@ class SimulatedMachine:
             text="",
         )
 
-    def stream(self, side: Side, order: ThroughputRequest, slow: float) -> ThroughputRun:
+    def throughput_run(self, side: Side, request: ThroughputRequest, slow: float) -> ThroughputRun:
         """The optimized side loads ahead, as far as its time suffices."""
-        self.order.append((side, "stream" if order.block is not None else "stream warm-up", order.samples, False))
+        self.order.append((side, "stream" if request.block is not None else "stream warm-up", request.samples, False))
         load, rest = (
-            sum(SECONDS[stage] * self._factor(side, stage, 0) for stage in stages) * order.samples * slow
+            sum(SECONDS[stage] * self._factor(side, stage, 0) for stage in stages) * request.samples * slow
             for stages in (STAGES[:1], STAGES[1:])
         )
-        waited = load if side == "baseline" or not self.feeds_ahead else load / order.samples
+        waited = load if side == "baseline" or not self.feeds_ahead else load / request.samples
         return ThroughputRun(
-            turn=order.turn,
-            block=order.block,
+            turn=request.turn,
+            block=request.block,
             seconds=rest + waited,
-            samples=order.samples,
+            samples=request.samples,
             load_seconds=load,
             load_wait_seconds=waited,
-            compile_counts=NOTHING if order.turn not in self.compiles else type(NOTHING)(self.compiles[order.turn], 0, 0, 0),
-            work=(Work(new_tokens=3, stop="length"),) * order.samples,
-            tokens=self.streamed if side == "optimized" and self.streamed else ((1, 2, 3),) * order.samples,
+            compile_counts=NOTHING if request.turn not in self.compiles else type(NOTHING)(self.compiles[request.turn], 0, 0, 0),
+            work=(Work(new_tokens=3, stop="length"),) * request.samples,
+            tokens=self.streamed if side == "optimized" and self.streamed else ((1, 2, 3),) * request.samples,
         )
 
     def _factor(self, side: Side, stage: str, sample: int) -> float:
@@ -190,66 +192,64 @@ class SimulatedWorker:
     def built(self) -> Build:
         return Build(1.0, 10, self.machine.fingerprints.get(self.side, "ab"), 2, {}, 0)
 
-    def measure(self, order: TimedRunRequest) -> Run:
-        assert self.side in self.machine.living
-        return self.machine.run(self.side, order, self.slow)
+    def timed_run(self, request: TimedRunRequest) -> Run:
+        assert self.side in self.machine.live
+        return self.machine.run(self.side, request, self.slow)
 
-    def stream(self, order: ThroughputRequest) -> ThroughputRun:
-        assert self.side in self.machine.living
-        return self.machine.stream(self.side, order, self.slow)
+    def throughput_run(self, request: ThroughputRequest) -> ThroughputRun:
+        assert self.side in self.machine.live
+        return self.machine.throughput_run(self.side, request, self.slow)
 
-    def prove(self) -> tuple[Activation, ...]:
+    def activations(self) -> tuple[Activation, ...]:
         return (*(Activation(part, choice, True, "simulated") for part, choice in parse("baseline").choices().items()), GREEDY)
 
-    def capture_outputs(self, sample: int, file: Path, given: CapturedOutputs | None = None, swap: bool = False) -> CapturedOutputs:
+    def capture_outputs(self, sample: int, file: Path, baseline: CapturedOutputs | None = None, isolated: bool = False) -> CapturedOutputs:
         raise AssertionError("outputs are not simulated")
 
-    def profile(self, order: TraceSpec) -> Trace:
-        return make_trace(order.file.name, order.new_tokens)
+    def profile(self, spec: TraceSpec) -> Trace:
+        return make_trace(spec.file.name, spec.new_tokens)
 
-    def repeat(self, seconds: float, idle_watts: float | None) -> Energy | None:
+    def energy(self, seconds: float, idle_watts: float | None) -> Energy | None:
         return Energy(10, seconds, 200.0, 200.0, idle_watts)
 
 
 class MemoryJournal(Journal):
     """Writes nothing."""
 
-    def __init__(self, opening: JournalHeader) -> None:
-        self.opening, self.happened = opening, JournalState()
+    def __init__(self, header: JournalHeader) -> None:
+        self.header, self.state = header, JournalState()
 
     def _write(self, line: dict[str, object]) -> None: ...
 
 
 def simulated_workload(samples: int = 1) -> Workload:
     inputs = tuple(Sample(f"{index}.mp4", str(index), 4, 6) for index in range(samples))
-    return Workload("video-llava", "tiny", None, inputs, 8, "inclusive", "What?", 3, False, "cpu", "float32", 0)
+    return Workload("video-llava", "tiny", None, inputs, 8, "inclusive", "What?", 3, False, "cpu", "float32", 0, kind="video")
 
 
-def opening(plan: Plan = PLAN, samples: int = 1, seed: int = 0) -> JournalHeader:
+def header(plan: Plan = PLAN, samples: int = 1, seed: int = 0) -> JournalHeader:
     workloads = dict.fromkeys(("baseline", "optimized"), simulated_workload(samples))
     return JournalHeader(FORMAT, "2026-01-01T00:00:00Z", MACHINE, plan, seed, workloads, {}, ())
 
 
-def sit(machine: SimulatedMachine, journal: Journal, names: tuple[Side, ...] = ("baseline", "optimized")) -> Result:
-    """A whole session on the simulated machine."""
-    variants = {side: parse("baseline") for side in names}
-    sitting = SessionRunner(variants, journal, SessionConfig(machine.start, machine, machine, "", True, 0.0, lambda crew, answers: OUTPUTS))
-    sitting.run(lambda: None, Path("nowhere"))
-    session, side_results = sitting.results()
+def configure(machine: SimulatedMachine, journal: Journal, names: tuple[Side, ...] = ("baseline", "optimized")) -> SessionConfig:
+    """A session on the simulated machine, with the baseline's choices on both sides."""
+    return SessionConfig({side: parse("baseline") for side in names}, journal, machine.start, machine, machine, idle_watts=0.0)
+
+
+def finished(config: SessionConfig) -> Result:
+    """Run the session. Outputs are not simulated: the result says that they are preserved."""
+    untimed = run_session(config, Path("nowhere"), None, lambda untimed: None)
+    session, sides = session_of(config), side_results(config, untimed)
+    outputs = OUTPUTS if "optimized" in sides else None
     rules = Rules({}, (), (), False, ())
-    return Result(
-        FORMAT,
-        "0",
-        session.started,
-        "evbench compare",
-        rules,
-        (session,),
-        side_results["baseline"],
-        side_results.get("optimized"),
-        sitting.outputs,
-        (),
-    )
+    return Result(FORMAT, "0", session.started, "evbench compare", rules, (session,), sides["baseline"], sides.get("optimized"), outputs)
+
+
+def run_simulated(machine: SimulatedMachine, journal: Journal, names: tuple[Side, ...] = ("baseline", "optimized")) -> Result:
+    """A whole session on the simulated machine."""
+    return finished(configure(machine, journal, names))
 
 
 def simulate(machine: SimulatedMachine, plan: Plan = PLAN, samples: int = 1) -> Result:
-    return sit(machine, MemoryJournal(opening(plan, samples, machine.seed)))
+    return run_simulated(machine, MemoryJournal(header(plan, samples, machine.seed)))

@@ -9,12 +9,13 @@ import torch
 from transformers import AttentionInterface, CLIPVisionConfig, CLIPVisionModel, LlamaConfig, LlamaForCausalLM
 
 from evbench.errors import UserError
-from evbench.machine.machine import NEEDS
-from evbench.pipelines import attention
-from evbench.pipelines.attention import ATTEND, for_transformers, implementation, of_tower, require, tower
+from evbench.machine.needs import NEEDS
 from evbench.pipelines.checkpoints.checkpoint import seeded
-from evbench.pipelines.checkpoints.presets import PRESETS, vision_config
-from evbench.variants.choices import CHOICES
+from evbench.pipelines.checkpoints.presets import vision_config
+from evbench.pipelines.compute import attention
+from evbench.pipelines.compute.attention import attend, for_transformers, implementation, of_tower, require, tower
+from evbench.pipelines.compute.choices import ATTENTION
+from evbench.pipelines.registry import EVENTGPT
 from tests.devices import DEVICE
 
 pytestmark = pytest.mark.device
@@ -41,7 +42,7 @@ def require_exact(choice: str, dtype: torch.dtype, error: float, shapes: list[tu
         query, key, value = (torch.randn(of, generator=generator).to(DEVICE, dtype) for of in sizes)
         for causal in (False, True):
             for scale in (size**-0.5, 0.3):
-                made = ATTEND[choice](query, key, value, causal, scale)
+                made = attend(choice)(query, key, value, causal, scale)
                 expected = exact(query, key, value, causal, scale)
                 assert made.shape == query.shape
                 assert (made.double() - expected).abs().max() < error * expected.abs().max()
@@ -53,13 +54,13 @@ def test_what_torch_has_is_attention(choice: str) -> None:
 
 
 def skip_unless_there(choice: str) -> None:
-    missing = [reason for need in CHOICES["attention"][choice].needs if (reason := NEEDS[need]("cuda"))]
+    missing = [reason for need in ATTENTION.choices[choice].needs if (reason := NEEDS[need]("cuda"))]
     if missing:
         pytest.skip(missing[0])
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("choice", list(ATTEND))
+@pytest.mark.parametrize("choice", list(ATTENTION.choices))
 def test_each_library_is_attention_on_the_gpu(choice: str) -> None:
     skip_unless_there(choice)
     alike = [(8, 257, 16, 16, 64), (5, 577, 16, 16, 64), (1, 641, 32, 32, 128), (1, 2076, 32, 32, 128), (1, 1, 32, 32, 128)]
@@ -68,21 +69,17 @@ def test_each_library_is_attention_on_the_gpu(choice: str) -> None:
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("choice", list(ATTEND))
+@pytest.mark.parametrize("choice", list(ATTENTION.choices))
 def test_each_library_can_be_compiled(choice: str) -> None:
     skip_unless_there(choice)
     tensor = torch.randn(1, 64, 4, 64, device="cuda", dtype=torch.bfloat16)
-    compiled = torch.compile(lambda given: ATTEND[choice](given, given, given, True, 0.125) + 1, fullgraph=True)
-    assert torch.allclose(compiled(tensor), ATTEND[choice](tensor, tensor, tensor, True, 0.125) + 1, atol=2e-2)
-
-
-def test_every_choice_has_a_function() -> None:
-    assert set(ATTEND) == set(CHOICES["attention"])
+    compiled = torch.compile(lambda given: attend(choice)(given, given, given, True, 0.125) + 1, fullgraph=True)
+    assert torch.allclose(compiled(tensor), attend(choice)(tensor, tensor, tensor, True, 0.125) + 1, atol=2e-2)
 
 
 def llama(name: str) -> Any:
     with seeded(0, "cpu", torch.float32):
-        return LlamaForCausalLM._from_config(LlamaConfig(**PRESETS["eventgpt"]["tiny"]["text"]), attn_implementation=name).eval()
+        return LlamaForCausalLM._from_config(LlamaConfig(**EVENTGPT.presets["tiny"].text), attn_implementation=name).eval()
 
 
 def test_transformers_runs_a_function_of_ours() -> None:
@@ -91,7 +88,7 @@ def test_transformers_runs_a_function_of_ours() -> None:
 
     def counted(*arguments: Any) -> torch.Tensor:
         seen.append(arguments[0].shape[1])
-        return ATTEND["sdpa"](*arguments)
+        return attend("sdpa")(*arguments)
 
     AttentionInterface.register("evbench_counted", for_transformers(counted))
     prompt = torch.randn(1, 9, 128, generator=torch.Generator().manual_seed(0))
@@ -104,7 +101,7 @@ def test_transformers_runs_a_function_of_ours() -> None:
 
 
 def test_a_mask_is_refused_and_not_overlooked() -> None:
-    forward = for_transformers(ATTEND["sdpa"])
+    forward = for_transformers(attend("sdpa"))
     heads = torch.zeros(1, 2, 5, 16)
     module = torch.nn.Module()
     module.is_causal = True  # type: ignore[assignment]

@@ -55,9 +55,9 @@ def test_work_is_summed_by_name_with_the_bytes_that_were_copied() -> None:
     events = [*stages(), call(1, 221, name="cudaGraphLaunch"), kernel(1, 230, 4, "gemm"), kernel(1, 240, 6, "gemm"),
               *launched(2, 225, 250, 3, "Memcpy HtoD", bytes=1000), *launched(3, 226, 260, 3, "Memcpy HtoD", bytes=500)]  # fmt: skip
     gemm, copy = broken_down(events)["vision"].used
-    assert (gemm.name, gemm.family, gemm.count, gemm.copied) == ("gemm", "matrix multiply", 2, 0)
+    assert (gemm.name, gemm.family, gemm.calls, gemm.bytes_copied) == ("gemm", "matrix multiply", 2, 0)
     assert gemm.seconds == pytest.approx(10e-6)
-    assert (copy.name, copy.family, copy.count, copy.copied) == ("Memcpy HtoD", "copy", 2, 1500)
+    assert (copy.name, copy.family, copy.calls, copy.bytes_copied) == ("Memcpy HtoD", "copy", 2, 1500)
 
 
 def test_without_a_gpu_operations_count_without_those_inside_them() -> None:

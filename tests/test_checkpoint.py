@@ -13,9 +13,10 @@ from torch import nn
 from evbench.errors import UserError
 from evbench.inputs import sample
 from evbench.pipelines.checkpoints.checkpoint import fingerprint, seeded
-from evbench.pipelines.checkpoints.folder import MODEL_TYPES, read_config, weight_files
+from evbench.pipelines.checkpoints.folder import read_config, weight_files
+from evbench.pipelines.registry import MODELS
 from evbench.pipelines.video_llava import VideoLlava
-from evbench.variants.choices import parse
+from evbench.variants.named import parse
 from tests.checkpoints import change_config, save_tiny_video_llava, tiny_video_llava
 
 
@@ -72,11 +73,11 @@ def test_an_index_that_names_no_files_is_refused(named: list[Any], tmp_path: Pat
 
 
 def read(folder: Path, model: str, **fields: Any) -> dict[str, Any]:
-    (folder / "config.json").write_text(json.dumps({"model_type": MODEL_TYPES[model]} | fields))
-    return read_config(folder, model)
+    (folder / "config.json").write_text(json.dumps({"model_type": MODELS[model].model_type} | fields))
+    return read_config(folder, model, MODELS[model])
 
 
-@pytest.mark.parametrize("model", MODEL_TYPES)
+@pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("part", [None, "text_config"])
 def test_quantized_weights_are_refused_by_name(model: str, part: str | None, tmp_path: Path) -> None:
     quantized = {"quantization_config": {"quant_method": "bitsandbytes"}}

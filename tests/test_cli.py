@@ -20,9 +20,10 @@ from evbench.cli.main import main
 from evbench.inputs import sample
 from evbench.pipelines.load import video
 from evbench.report import traces
-from evbench.results import STAGES, Result
+from evbench.results import STAGES
 from evbench.session import compare, journal
-from evbench.session.compare import ALIGNED, AS_IT_RAN
+from evbench.session.merged_traces import ALIGNED, AS_IT_RAN, merge_folder
+from evbench.session.request import ComparisonRequest
 from evbench.session.schedule import slots
 from evbench.traces import chrome
 from evbench.traces.timeline import Timeline
@@ -56,7 +57,7 @@ def test_a_comparison_succeeds_and_tells_what_it_does(session: Session) -> None:
     folder, done = session
     assert done.returncode in VERDICTS, done.stderr
     assert "Traceback" not in done.stdout + done.stderr
-    for step in ("start, import", "first call", "warm-up", "timed runs", "one after the other", "trace 5 tokens", "80 of 100 comparisons"):
+    for step in ("start the worker", "first call", "warm-up", "timed runs", "blocked-order", "trace 5 tokens", "80 of 100 comparisons"):
         assert step in done.stderr
     verdict = json.loads((folder / "verdict.json").read_text(encoding="utf-8"))
     assert verdict["exit_code"] == done.returncode
@@ -111,12 +112,10 @@ def test_both_variants_say_the_same_and_did_the_same(session: Session) -> None:
 @pytest.mark.slow
 def test_raw_runs_are_those_of_the_result_and_take_turns_in_blocks(session: Session) -> None:
     folder, _ = session
-    result, happened = results.read(folder), journal.read(folder)
-    assert {side: tuple(runs) for side, runs in happened.runs.items()} == {
-        side: measured.runs for side, measured in result.variants().items()
-    }
+    result, state = results.read(folder), journal.read(folder)
+    assert {side: tuple(runs) for side, runs in state.runs.items()} == {side: measured.runs for side, measured in result.variants().items()}
     runs = sorted(((run, side) for side, measured in result.variants().items() for run in measured.runs), key=lambda pair: pair[0].turn)
-    streams = [stream for measured in result.variants().values() for stream in measured.streams]
+    streams = [stream for measured in result.variants().values() for stream in measured.throughput_runs]
     assert sorted([run.turn for run, _ in runs] + [stream.turn for stream in streams]) == list(range(len(runs) + len(streams)))
     assert [(side, run.kind) for run, side in runs[:2]] == [("baseline", "first"), ("optimized", "first")]
     for block in result.sessions[0].blocks:
@@ -144,18 +143,18 @@ def test_each_run_knows_its_first_token_and_its_further_ones(session: Session) -
 @pytest.mark.slow
 def test_samples_in_a_row_stand_beside_one_by_itself(session: Session) -> None:
     folder, done = session
-    result, happened = results.read(folder), journal.read(folder)
+    result, state = results.read(folder), journal.read(folder)
     asked = result.sessions[0].plan.throughput
     for told in ("Throughput, 4 samples in a row: ", "by itself (latency)", "waiting for that"):
         assert (told in done.stdout) == (asked == 4), told
-    assert "feed in-turn -> ahead" in done.stdout or not asked
+    assert "prefetch off -> on" in done.stdout or not asked
     for side, measured in result.variants().items():
-        assert measured.streams == tuple(happened.streams.get(side, ()))
+        assert measured.throughput_runs == tuple(state.throughput_runs.get(side, ()))
         rows = [None, *(block.number for block in result.sessions[0].blocks for _ in range(2))] if asked else []
-        assert [stream.block for stream in measured.streams] == rows
+        assert [stream.block for stream in measured.throughput_runs] == rows
         assert len({*measured.answers()[0]}) == 1
-        fed = {proof.choice: proof.active for proof in measured.activations if proof.part == "feed"}
-        assert fed == {measured.choices["feed"]: True}
+        fed = {proof.choice: proof.active for proof in measured.activations if proof.part == "prefetch"}
+        assert fed == {measured.choices["prefetch"]: True}
 
 
 @pytest.mark.slow
@@ -175,7 +174,9 @@ def test_the_trace_has_the_stages_as_named_ranges(session: Session, side: str) -
 @pytest.mark.parametrize("file", [AS_IT_RAN, ALIGNED])
 def test_both_traces_are_on_one_timeline(session: Session, file: str) -> None:
     folder, done = session
-    assert file in done.stdout
+    assert "evbench open out" in done.stdout
+    merged = evbench(f"merge {folder}", folder.parent)
+    assert (merged.returncode, file in merged.stdout) == (0, True), merged.stderr
     trace = chrome.read(folder / file)
     assert {side: about["variant"] for side, about in trace.header["evbench"].items()} == {side: side for side in ("baseline", "optimized")}
     joined = [event for event in trace.events if event.get("cat") == "evbench" and event["ph"] in "sf"]
@@ -193,6 +194,7 @@ def test_traces_are_compared(session: Session) -> None:
     assert "baseline, COMPLETE" in done.stdout
     assert "Where the time went" in done.stdout and "What the time was spent on" in done.stdout
     assert re.search(r"vision +gone +aten::\w+", done.stdout), "an operation that the compiler has taken in"
+    merge_folder(folder, folder, aligned=True)
     twice = evbench(f"diff {folder}/trace-baseline.json.gz {folder}/{ALIGNED}", folder.parent)
     assert (twice.returncode, twice.stdout) == (2, done.stdout.splitlines(keepends=True)[0])
     assert "holds several runs" in twice.stderr
@@ -378,7 +380,7 @@ def test_a_variant_against_itself_on_this_machine(tmp_path: Path) -> None:
     done = evbench(f"{asked} --out out", tmp_path, XDG_STATE_HOME=str(tmp_path / "state"))
     assert done.returncode in (0, 6), done.stderr
     assert "The same variant on both sides" in done.stdout
-    assert "Not kept: fewer than 10 repetitions" in done.stdout
+    assert "Not stored: fewer than 10 repetitions" in done.stdout
     assert ("Passed: " in done.stdout) == (done.returncode == 0)
     blocks = [block for block in results.read(tmp_path / "out").sessions[0].blocks if not block.disturbances]
     assert len(blocks) >= 12 or done.returncode == 6
@@ -392,11 +394,12 @@ def test_noise_floors_are_kept_and_heeded(
 ) -> None:
     """Also those of a machine on which the self-test fails: it needs them most. Here its clock is simulated."""
     machine = SimulatedMachine(3, Noise(processes=0.01), faster)
-    asked: list[compare.ComparisonRequest] = []
+    requests: list[ComparisonRequest] = []
 
-    def simulated(order: compare.ComparisonRequest, listener: object) -> Result:
-        asked.append(order)
-        return simulate(machine, order.plan)
+    def simulated(request: ComparisonRequest, listener: object) -> compare.JudgedResult:
+        requests.append(request)
+        result = simulate(machine, request.plan)
+        return compare.JudgedResult(result, judge(result))
 
     (tmp_path / "out").mkdir()
     monkeypatch.setattr(compare, "carry_out", simulated)
@@ -408,7 +411,7 @@ def test_noise_floors_are_kept_and_heeded(
     told = capsys.readouterr().out
     assert ("Passed: " in told) == (code == 0)
     assert ("**Passed: " in (tmp_path / "out" / "selftest.md").read_text()) == (code == 0)
-    assert (asked[0].plan.blocks, asked[0].plan.invocations) == (12 * 12, 12 * 4)
+    assert (requests[0].plan.blocks, requests[0].plan.invocations) == (12 * 12, 12 * 4)
     (floor,) = json.loads((tmp_path / "evbench" / "noise-floors.json").read_text())
     assert floor["work"] == "video-llava tiny on cpu, 72 new tokens"
     assert set(floor["smallest"]) == {"total", *STAGES, "first token", "prefill", "further token"}
@@ -434,7 +437,7 @@ def test_a_planted_delay_is_found_in_its_stage(tmp_path: Path) -> None:
 def test_one_variant_alone_and_then_as_a_side(tmp_path: Path) -> None:
     options = f"--model eventgpt --device cpu {QUICK}"
     alone = evbench(
-        f"run baseline+feed=ahead {options} --throughput 3 --target eventgpt.load<100s --target eventgpt.further-token<1us --out alone",
+        f"run baseline+feed=ahead {options} --throughput 3 --target eventgpt.load<100s --target eventgpt.tpot<1us --out alone",
         tmp_path,
     )
     assert alone.returncode == 3, alone.stderr
@@ -558,9 +561,9 @@ def test_help_and_variants_read_well(tmp_path: Path) -> None:
         ("selftest --device cpu --blocks 5", "--blocks 5 are too few for any interval"),
         (f"{COMPARE} --max-time inf", "--max-time inf is no number of seconds"),
         ("run optimised --device cpu", "did you mean 'optimized'?"),
-        ("run optimized+feed=ahed --device cpu", "did you mean 'ahead'?"),
-        ("run optimized+feed=ahead-in-batches --device cpu", "because that decoder takes one file at a time"),
-        ("run optimized-gpu+feed=ahead-in-batches --device cpu", "prefill=eager+feed=ahead"),
+        ("run optimized+prefetch=onn --device cpu", "did you mean 'on'?"),
+        ("run optimized+prefetch=batched --device cpu", "because that decoder takes one file at a time"),
+        ("run optimized-gpu+prefetch=batched --device cpu", "prefill=eager+prefetch=on"),
         ("variants --model llava", "unknown --model 'llava'"),
     ],
 )
@@ -639,7 +642,7 @@ def test_files_with_spaces_and_other_letters_in_their_names_run(tmp_path: Path) 
     )
     assert done.returncode == 0, done.stderr
     result = results.read(tmp_path / "out ü")
-    assert isinstance(result, Result)
+
     assert result.baseline.workload.samples[0].path == clip.name, "told relative to the current folder"
     assert result.baseline.trace is None
 

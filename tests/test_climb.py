@@ -16,15 +16,18 @@ from evbench import results
 from evbench.cli.main import main
 from evbench.errors import UserError
 from evbench.machine import machine
-from evbench.results import FORMAT, Result, Workload
+from evbench.results import FORMAT, Workload
 from evbench.session import compare, journal, ladder
-from evbench.session.session import ProgressListener, SessionConfig, SessionRunner
-from evbench.variants.choices import effective, parse
+from evbench.session.config import SessionConfig
+from evbench.session.progress import ProgressListener
+from evbench.session.request import ComparisonRequest
+from evbench.variants.named import effective, parse
 from evbench.verdict import ladder as verdict_ladder
+from evbench.verdict.judge import judge
 from evbench.verdict.judgement import Verdict
 from evbench.worker.client import WorkerDied, WorkerGaveUp
 from tests.command import evbench, interruptible, kill_a_worker, refused, wait_for
-from tests.simulation import OUTPUTS, PLAN, Noise, SimulatedMachine, simulated_workload
+from tests.simulation import PLAN, Noise, SimulatedMachine, finished, simulated_workload
 
 QUIET = Noise(0.002, 0.0, 0.0, 0.0)
 
@@ -37,54 +40,37 @@ class SimulatedComparisons:
     """Name of a comparison's folder -> true ratio."""
     ends: dict[str, BaseException] = field(default_factory=dict)
     """Name of a folder -> how it ends instead, after its first block."""
-    asked: list[tuple[str, bool]] = field(default_factory=list)
+    requests: list[tuple[str, bool]] = field(default_factory=list)
     """(name of the folder, whether it was to be resumed) of each."""
 
-    def carry_out(self, asked: compare.ComparisonRequest, listener: ProgressListener) -> Result:
-        assert not asked.energy, "a ladder does not tell it"
-        name = asked.folder.name
-        self.asked.append((name, asked.resume))
+    def carry_out(self, request: ComparisonRequest, listener: ProgressListener) -> compare.JudgedResult:
+        assert not request.energy, "a ladder does not report it"
+        name = request.folder.name
+        self.requests.append((name, request.resume))
         simulated = SimulatedMachine(len(name), QUIET, self.faster.get(name, 1.0))
-        here = machine.read(asked.device())
-        choices: dict[str, dict[str, str]] = {side: {"name": variant.name, **variant.choices()} for side, variant in asked.fresh.items()}
-        workloads: dict[str, Workload] = {side: workload for side, workload in asked.workloads.items()}
-        opening = journal.JournalHeader(FORMAT, asked.created, here, asked.plan, 0, workloads, choices, ())
-        with (journal.resume if asked.resume else journal.begin)(asked.folder, opening) as written:
-            sitting = SessionRunner(
-                asked.fresh,
-                written,
-                SessionConfig(simulated.start, simulated, listener, "", asked.energy, 0.0, lambda crew, answers: OUTPUTS),
-            )
+        here = machine.read(request.device())
+        choices: dict[str, dict[str, str]] = {side: {"name": one.name, **one.choices()} for side, one in request.variants.items()}
+        workloads: dict[str, Workload] = {side: workload for side, workload in request.workloads.items()}
+        header = journal.JournalHeader(FORMAT, request.created, here, request.plan, 0, workloads, choices, ())
+        with (journal.resume if request.resume else journal.create)(request.folder, header) as opened:
             if name in self.ends:
-                written.ended(results.Block(0, 0, 0, "ABBA", (), (), None))
+                opened.add_block(results.Block(0, 0, 0, "ABBA", (), (), None))
                 raise self.ends[name]
-            sitting.run(lambda: None, asked.folder)
-            session, sides = sitting.results()
-        result = Result(
-            FORMAT,
-            "0",
-            session.started,
-            asked.command,
-            asked.rules,
-            (session,),
-            sides["baseline"],
-            sides["optimized"],
-            sitting.outputs,
-            (),
-        )
-        results.write(result, asked.folder / "result.json")
-        return result
+            result = finished(SessionConfig(request.variants, opened, simulated.start, simulated, listener, energy=request.energy))
+        result = replace(result, command=request.command, rules=request.rules)
+        results.write(result, request.folder / "result.json")
+        return compare.JudgedResult(result, judge(result))
 
 
 @dataclass
-class Told:
-    """A listener."""
+class Messages:
+    """A listener that stores its messages."""
 
     said: list[str] = field(default_factory=list)
 
-    def step(self, doing: str, blocks: int, planned: int) -> None: ...
+    def step(self, activity: str, done: int, total: int, /) -> None: ...
 
-    def say(self, text: str) -> None:
+    def message(self, text: str, /) -> None:
         self.said.append(text)
 
 
@@ -101,7 +87,7 @@ def asked_for(folder: Path, resume: bool = False, upper: str = "fast-pixels", le
     return ladder.LadderRequest(
         lower=lower,
         upper=top,
-        steps=verdict_ladder.plan(lower, top, "video", leave_one_out),
+        steps=verdict_ladder.plan(lower, top, "video-llava", "video", leave_one_out),
         workload=simulated_workload(),
         plan=replace(PLAN, trace_tokens=0),
         noise_floors={},
@@ -117,9 +103,9 @@ NAMES = ["1-decode-threaded", "2-preprocess-direct", "whole", "without-decode-th
 
 
 def test_each_comparison_has_a_folder_and_what_came_of_all_is_written(simulated: SimulatedComparisons, tmp_path: Path) -> None:
-    told = Told()
-    rungs = ladder.climb(asked_for(tmp_path / "out"), told)
-    assert simulated.asked == [(name, False) for name in NAMES]
+    listener = Messages()
+    rungs = ladder.climb(asked_for(tmp_path / "out"), listener)
+    assert simulated.requests == [(name, False) for name in NAMES]
     assert {path.name for path in (tmp_path / "out").iterdir()} == {*NAMES, "ladder.json", "ladder.md"}
     assert {rung.step.name: rung.claim for rung in rungs} == {
         "1-decode-threaded": Verdict.FASTER,
@@ -129,8 +115,9 @@ def test_each_comparison_has_a_folder_and_what_came_of_all_is_written(simulated:
         "without-preprocess-direct": Verdict.SAME,
     }
     assert ladder.read(tmp_path / "out").rungs == rungs
-    assert "- preprocess=direct does not pay on the way up: 95 % interval" in (tmp_path / "out" / "ladder.md").read_text(encoding="utf-8")
-    assert [line.partition(": FASTER")[0].partition(": SAME")[0] for line in told.said if "comparisons: " in line] == [
+    report = (tmp_path / "out" / "ladder.md").read_text(encoding="utf-8")
+    assert "- preprocess=direct, added to the rung below: no speedup: " in report
+    assert [line.partition(": FASTER")[0].partition(": SAME")[0] for line in listener.said if "comparisons: " in line] == [
         f"{place} of 4 comparisons: {name}" for place, name in enumerate(NAMES, 1)
     ]
     started = [results.read(tmp_path / "out" / name).sessions[0].started for name in NAMES]
@@ -138,10 +125,10 @@ def test_each_comparison_has_a_folder_and_what_came_of_all_is_written(simulated:
 
 
 def test_the_file_has_for_each_rung_what_a_program_may_ask(simulated: SimulatedComparisons, tmp_path: Path) -> None:
-    ladder.climb(asked_for(tmp_path / "out"), Told())
+    ladder.climb(asked_for(tmp_path / "out"), Messages())
     content = json.loads((tmp_path / "out" / "ladder.json").read_text(encoding="utf-8"))
     assert content["format"] == ladder.FORMAT
-    assert content["opening"]["choices"]["to"]["name"] == "fast-pixels"
+    assert content["header"]["choices"]["to"]["name"] == "fast-pixels"
     first = content["rungs"][0]
     assert (first["step"]["name"], first["step"]["folder"], first["step"]["parts"]) == (
         "1-decode-threaded",
@@ -154,7 +141,7 @@ def test_the_file_has_for_each_rung_what_a_program_may_ask(simulated: SimulatedC
         0,
         "pass",
     )
-    interval = first["outcome"]["total"]["interval"]
+    interval = first["outcome"]["end_to_end"]["interval"]
     assert 1.2 < interval["low"] < interval["high"] < 1.3
     assert set(first["outcome"]["stages"]) == {"load"}
 
@@ -162,90 +149,90 @@ def test_the_file_has_for_each_rung_what_a_program_may_ask(simulated: SimulatedC
 def test_an_interrupted_ladder_keeps_what_ended_and_goes_on(simulated: SimulatedComparisons, tmp_path: Path) -> None:
     simulated.ends = {"2-preprocess-direct": KeyboardInterrupt()}
     with pytest.raises(KeyboardInterrupt):
-        ladder.climb(asked_for(tmp_path / "out"), Told())
+        ladder.climb(asked_for(tmp_path / "out"), Messages())
     kept = ladder.read(tmp_path / "out")
     assert [rung.step.name for rung in kept.rungs if rung.outcome is not None] == ["1-decode-threaded"]
     assert kept.rungs[0].claim is Verdict.FASTER
     assert "| not run yet |" in (tmp_path / "out" / "ladder.md").read_text(encoding="utf-8")
     ended = (tmp_path / "out" / "1-decode-threaded" / "result.json").read_bytes()
 
-    simulated.ends, simulated.asked = {}, []
-    rungs = ladder.climb(asked_for(tmp_path / "out", resume=True), Told())
-    assert simulated.asked == [("2-preprocess-direct", True), ("whole", False), ("without-decode-threaded", False)]
+    simulated.ends, simulated.requests = {}, []
+    rungs = ladder.climb(asked_for(tmp_path / "out", resume=True), Messages())
+    assert simulated.requests == [("2-preprocess-direct", True), ("whole", False), ("without-decode-threaded", False)]
     assert rungs[0] == kept.rungs[0]
     assert (tmp_path / "out" / "1-decode-threaded" / "result.json").read_bytes() == ended
     assert all(rung.outcome is not None for rung in rungs)
-    assert ladder.read(tmp_path / "out").opening == kept.opening
+    assert ladder.read(tmp_path / "out").header == kept.header
 
-    simulated.asked = []
-    assert ladder.climb(asked_for(tmp_path / "out", resume=True), Told()) == rungs
-    assert simulated.asked == [], "all of it had ended"
+    simulated.requests = []
+    assert ladder.climb(asked_for(tmp_path / "out", resume=True), Messages()) == rungs
+    assert simulated.requests == [], "all of it had ended"
 
 
 @pytest.mark.parametrize("error", [WorkerDied("the worker of optimized ended with code -9"), WorkerGaveUp("optimized: out of GPU memory")])
 def test_a_dead_worker_costs_its_rung_only_and_is_tried_again(simulated: SimulatedComparisons, tmp_path: Path, error: Exception) -> None:
     simulated.ends = {"2-preprocess-direct": error}
-    told = Told()
-    rungs = ladder.climb(asked_for(tmp_path / "out"), told)
-    assert [name for name, _ in simulated.asked] == NAMES
+    listener = Messages()
+    rungs = ladder.climb(asked_for(tmp_path / "out"), listener)
+    assert [name for name, _ in simulated.requests] == NAMES
     assert verdict_ladder.exit_code(rungs) == 1
     assert rungs[1].outcome == verdict_ladder.failed(str(error))
-    assert f"2 of 4 comparisons: 2-preprocess-direct: could not be run: {error}" in told.said
-    assert f"Whether preprocess=direct pays on the way up could not be measured: {error}." in (tmp_path / "out" / "ladder.md").read_text()
+    assert f"2 of 4 comparisons: 2-preprocess-direct: could not be run: {error}" in listener.said
+    assert f"preprocess=direct, added to the rung below: could not be measured: {error}." in (tmp_path / "out" / "ladder.md").read_text()
 
-    simulated.ends, simulated.asked = {}, []
-    rungs = ladder.climb(asked_for(tmp_path / "out", resume=True), Told())
-    assert simulated.asked == [("2-preprocess-direct", True)]
+    simulated.ends, simulated.requests = {}, []
+    rungs = ladder.climb(asked_for(tmp_path / "out", resume=True), Messages())
+    assert simulated.requests == [("2-preprocess-direct", True)]
     assert verdict_ladder.exit_code(rungs) == 0
 
 
 def test_a_wrong_that_is_not_of_one_rung_ends_the_ladder(simulated: SimulatedComparisons, tmp_path: Path) -> None:
     simulated.ends = {"2-preprocess-direct": UserError("another evbench is measuring on this CPU")}
     with pytest.raises(UserError, match="another evbench"):
-        ladder.climb(asked_for(tmp_path / "out"), Told())
-    assert [name for name, _ in simulated.asked] == NAMES[:2]
+        ladder.climb(asked_for(tmp_path / "out"), Messages())
+    assert [name for name, _ in simulated.requests] == NAMES[:2]
     assert ladder.read(tmp_path / "out").rungs[0].outcome is not None
 
 
 def test_a_folder_with_a_ladder_is_left_alone_unless_it_is_resumed(simulated: SimulatedComparisons, tmp_path: Path) -> None:
-    ladder.climb(asked_for(tmp_path / "out"), Told())
+    ladder.climb(asked_for(tmp_path / "out"), Messages())
     with pytest.raises(UserError, match="holds an earlier ladder; go on with it by --resume"):
-        ladder.climb(asked_for(tmp_path / "out"), Told())
+        ladder.climb(asked_for(tmp_path / "out"), Messages())
     with pytest.raises(UserError, match="holds an earlier session"):
-        ladder.climb(asked_for(tmp_path / "out" / "whole"), Told())
-    assert len(simulated.asked) == 4
+        ladder.climb(asked_for(tmp_path / "out" / "whole"), Messages())
+    assert len(simulated.requests) == 4
 
 
 def test_resume_asks_for_the_same(simulated: SimulatedComparisons, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"--resume: cannot read .*ladder\.json .*; give the --out of a ladder that was interrupted"):
-        ladder.climb(asked_for(tmp_path, resume=True), Told())
+        ladder.climb(asked_for(tmp_path, resume=True), Messages())
     folder = tmp_path / "out"
-    ladder.climb(asked_for(folder), Told())
+    ladder.climb(asked_for(folder), Messages())
     with pytest.raises(UserError, match=r"choices\.to\.name 'fast-pixels' and 'fast-vision'; choices\.to\.vision 'eager' and 'compile'"):
-        ladder.climb(asked_for(folder, resume=True, upper="fast-vision"), Told())
+        ladder.climb(asked_for(folder, resume=True, upper="fast-vision"), Messages())
     with pytest.raises(UserError, match=r"plan\.blocks 10 and 11"):
-        ladder.climb(replace(asked_for(folder, resume=True), plan=replace(PLAN, trace_tokens=0, blocks=11)), Told())
+        ladder.climb(replace(asked_for(folder, resume=True), plan=replace(PLAN, trace_tokens=0, blocks=11)), Messages())
     with pytest.raises(UserError, match=r"workloads\.from\.new_tokens 3 and 4"):
-        ladder.climb(replace(asked_for(folder, resume=True), workload=replace(simulated_workload(), new_tokens=4)), Told())
-    assert len(simulated.asked) == 4
+        ladder.climb(replace(asked_for(folder, resume=True), workload=replace(simulated_workload(), new_tokens=4)), Messages())
+    assert len(simulated.requests) == 4
 
 
 def test_a_folder_that_holds_another_comparison_is_not_taken_for_the_rung(simulated: SimulatedComparisons, tmp_path: Path) -> None:
     folder = tmp_path / "out"
-    ladder.climb(asked_for(folder), Told())
+    ladder.climb(asked_for(folder), Messages())
     (folder / "whole" / "result.json").write_bytes((folder / "1-decode-threaded" / "result.json").read_bytes())
     with pytest.raises(UserError, match=r"out/whole: --resume: .*choices\.optimized\.name 'baseline\+decode=threaded' and 'fast-pixels'"):
-        ladder.climb(asked_for(folder, resume=True), Told())
+        ladder.climb(asked_for(folder, resume=True), Messages())
 
 
 def test_leaving_one_out_can_be_added_later_and_a_removed_folder_is_run_again(simulated: SimulatedComparisons, tmp_path: Path) -> None:
     folder = tmp_path / "out"
-    ladder.climb(asked_for(folder, leave_one_out=False), Told())
-    assert [name for name, _ in simulated.asked] == NAMES[:3]
+    ladder.climb(asked_for(folder, leave_one_out=False), Messages())
+    assert [name for name, _ in simulated.requests] == NAMES[:3]
     shutil.rmtree(folder / "whole")
-    simulated.asked = []
-    ladder.climb(asked_for(folder, resume=True), Told())
-    assert simulated.asked == [("whole", False), ("without-decode-threaded", False)]
+    simulated.requests = []
+    ladder.climb(asked_for(folder, resume=True), Messages())
+    assert simulated.requests == [("whole", False), ("without-decode-threaded", False)]
 
 
 @pytest.mark.parametrize(
@@ -254,7 +241,7 @@ def test_leaving_one_out_can_be_added_later_and_a_removed_folder_is_run_again(si
         ("{", "is damaged"),
         ("[]", "is of another version of evbench"),
         ('{"format": 0}', "is of another version of evbench"),
-        ('{"format": 1}', "is damaged (ladder has other fields than expected"),
+        ('{"format": 2}', "is damaged (ladder has other fields than expected"),
     ],
 )
 def test_a_damaged_file_is_told(tmp_path: Path, content: str, told: str) -> None:
@@ -266,10 +253,10 @@ def test_a_damaged_file_is_told(tmp_path: Path, content: str, told: str) -> None
 
 
 def test_a_verdict_that_there_is_not_is_told_with_its_place(simulated: SimulatedComparisons, tmp_path: Path) -> None:
-    ladder.climb(asked_for(tmp_path / "out"), Told())
+    ladder.climb(asked_for(tmp_path / "out"), Messages())
     file = tmp_path / "out" / "ladder.json"
     file.write_text(file.read_text(encoding="utf-8").replace('"claim": "FASTER"', '"claim": "FAST"'), encoding="utf-8")
-    with pytest.raises(UserError, match=r"is damaged \(ladder\.rungs\[0\]\.outcome\.total\.claim is 'FAST'\)"):
+    with pytest.raises(UserError, match=r"is damaged \(ladder\.rungs\[0\]\.outcome\.end_to_end\.claim is 'FAST'\)"):
         ladder.read(tmp_path / "out")
 
 
@@ -282,7 +269,7 @@ QUICK = "--preset tiny --device cpu --new-tokens 4 --trace-tokens 0"
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        ("--target 'video-llava.total<1s'", "ladder takes no --target, it has many comparisons; leave it out"),
+        ("--target 'video-llava.end-to-end<1s'", "ladder takes no --target, it has many comparisons; leave it out"),
         ("--fail-if slower:2%", "ladder takes no --fail-if, it has many comparisons; leave it out"),
         ("--from optimized", "optimized and optimized have the same choices"),
         ("--from basline", "did you mean 'baseline'?"),
@@ -319,16 +306,14 @@ def test_the_command_tells_which_choice_pays_and_exits_with_the_whole(
     assert caught.value.code == code
     output = capsys.readouterr()
     if code == 130:
-        assert f"told in {tmp_path}/out/ladder.md. To go on, give the same command with --out {tmp_path}/out --resume" in output.err
+        assert f"are in {tmp_path}/out/ladder.md. To go on, give the same command with --out {tmp_path}/out --resume" in output.err
         return
     told = output.out.splitlines()
-    assert any(line.startswith("decode=threaded pays on the way up: 1.2") for line in told)
-    assert any(line.startswith("decode=threaded pays with all the others in place: 1.2") for line in told)
-    assert any(line.startswith("fast-pixels against baseline: FASTER: 1.2") for line in told)
-    second = (
-        "Whether preprocess=direct pays on the way up could not be measured" if ends else "preprocess=direct does not pay on the way up"
-    )
-    assert any(line.startswith(second) for line in told)
+    assert any(line.startswith("decode=threaded, added to the rung below: faster: speedup 1.2") for line in told)
+    assert any(line.startswith("decode=threaded, added to all the others: faster: speedup 1.2") for line in told)
+    assert any(line.startswith("fast-pixels against baseline: FASTER: speedup 1.2") for line in told)
+    ending = "could not be measured" if ends else "no speedup"
+    assert any(line.startswith(f"preprocess=direct, added to the rung below: {ending}") for line in told)
     assert told[-1] == f"Written to {tmp_path}/out: ladder.md, ladder.json, and a folder for each comparison"
     assert "…" not in output.out, "nothing is cut off"
 
@@ -340,7 +325,7 @@ def test_too_few_blocks_are_told_before_anything_is_run(
     monkeypatch.setattr(sys, "argv", ["evbench", *f"ladder --to fast-pixels {QUICK} --blocks 6 --out {tmp_path}/out".split()])
     with pytest.raises(SystemExit):
         main()
-    assert capsys.readouterr().err.startswith("evbench: 6 blocks are too few to claim the gain of a choice where 2 are looked at")
+    assert capsys.readouterr().err.startswith("evbench: 6 blocks are too few to claim a speedup among 2 choices")
 
 
 @pytest.mark.slow
@@ -379,16 +364,18 @@ def test_a_ladder_on_this_machine_that_is_interrupted_and_loses_a_worker(tmp_pat
         result = results.read(out / rung.step.folder)
         assert result.optimized is not None
         for measured, asked_for in ((result.baseline, rung.step.baseline), (result.optimized, rung.step.optimized)):
-            wanted = effective(asked_for, measured.workload.kind)  # of what has no effect, another rung may have had another choice
+            wanted = effective(
+                asked_for, measured.workload.model, measured.workload.kind
+            )  # of what has no effect, another rung may have had another choice
             assert {part: measured.choices[part] for part in wanted} == wanted
-        assert all(proof.active for measured in result.variants().values() for proof in measured.activations)
+        assert all(activation.active for measured in result.variants().values() for activation in measured.activations)
         assert (out / rung.step.folder / "report.md").exists()
     whole = next(rung.outcome for rung in rungs if rung.step.kind == "whole")
     assert whole is not None
     assert whole.exit_code == done.returncode
     told = (out / "ladder.md").read_text(encoding="utf-8")
     assert "not run yet" not in told
-    assert "too few to claim the gain of a choice where 2 are looked at" in told
+    assert "too few to claim a speedup among 2 choices" in told
 
     again = evbench(f"{asked} --resume", tmp_path)
     assert again.returncode == done.returncode

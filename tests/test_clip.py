@@ -12,15 +12,15 @@ from transformers import CLIPVisionConfig, CLIPVisionModel
 from evbench.errors import UserError
 from evbench.inputs import sample
 from evbench.kernels import tower_attention
-from evbench.pipelines import attention, capture
-from evbench.pipelines.attention import ATTEND
 from evbench.pipelines.build import build
-from evbench.pipelines.capture import Replayed
 from evbench.pipelines.checkpoints.checkpoint import seeded
 from evbench.pipelines.checkpoints.presets import vision_config
+from evbench.pipelines.compute import attention, cuda_graph
+from evbench.pipelines.compute.attention import attend
+from evbench.pipelines.compute.cuda_graph import Replayed
 from evbench.pipelines.vision.clip import FusedClip, Steps, kernel_steps, torch_steps
-from evbench.results import Workload
-from evbench.variants.choices import parse
+from evbench.results import InputKind, Workload
+from evbench.variants.named import parse
 from tests.devices import DEVICE
 from tests.examples import NOWHERE
 
@@ -34,8 +34,8 @@ def tower(image: int = 56) -> CLIPVisionModel:
 
 
 STEPS: dict[str, Callable[[Any], Steps]] = {
-    "torch": lambda tower: torch_steps(tower, ATTEND["sdpa"], compiled=False),
-    "compiled": lambda tower: torch_steps(tower, ATTEND["sdpa"]),
+    "torch": lambda tower: torch_steps(tower, attend("sdpa"), compiled=False),
+    "compiled": lambda tower: torch_steps(tower, attend("sdpa")),
     "kernels": kernel_steps,
 }
 
@@ -64,12 +64,12 @@ def test_an_activation_without_a_kernel_is_refused() -> None:
 def test_a_replayed_function_is_recorded_once_for_each_shape(monkeypatch: pytest.MonkeyPatch) -> None:
     recorded = []
 
-    def captured(work: capture.Work) -> capture.Work:
+    def captured(work: cuda_graph.Work) -> cuda_graph.Work:
         recorded.append(work)
         work()
         return work
 
-    monkeypatch.setattr(capture, "captured", captured)
+    monkeypatch.setattr(cuda_graph, "captured", captured)
     double = Replayed(lambda given: given * 2)
     results = [double(torch.full((size,), float(value))) for size, value in ((3, 1), (3, 2), (4, 3), (3, 4))]
     assert [result.tolist() for result in results] == [[2.0] * 3, [4.0] * 3, [6.0] * 4, [8.0] * 3], "each has memory of its own"
@@ -106,9 +106,10 @@ def test_the_tower_of_either_model_has_the_kernel_if_it_is_asked_for(
     really = tower_attention.tower_attention
     monkeypatch.setattr(attention, "tower_attention", counted)
     if DEVICE == "cpu":
-        monkeypatch.setattr(capture, "captured", lambda work: work)
-    policy = "inclusive" if model == "video-llava" else "all"
-    workload = Workload(model, "tiny", None, (NOWHERE,), frames, policy, "What is it?", 2, False, DEVICE, "float32", 0)
+        monkeypatch.setattr(cuda_graph, "captured", lambda work: work)
+    kind: InputKind = "video" if model == "video-llava" else "event-images"
+    policy = "inclusive" if kind == "video" else "all"
+    workload = Workload(model, "tiny", None, (NOWHERE,), frames, policy, "What is it?", 2, False, DEVICE, "float32", 0, kind=kind)
     baseline, fused = (build(parse(name), workload) for name in ("baseline", "baseline+vision=fused"))
     assert len(ran) == 1, "once for all its heads, before anything runs"
     inputs, _ = baseline.preprocess(baseline.load(path)[0])

@@ -11,7 +11,7 @@ import pytest
 from evbench.results import STAGES, Completeness
 from evbench.traces import chrome
 from evbench.traces.chrome import Event, correlation
-from evbench.traces.completeness import count, prove, stamp
+from evbench.traces.completeness import check, count, stamp
 from evbench.traces.timeline import Timeline
 from tests.traces import call, host_range, kernel, launched, stages
 
@@ -30,7 +30,7 @@ def whole() -> list[Event]:
 
 
 def proven(events: list[Event], plain: dict[str, float] | None = None) -> Completeness:
-    return prove(Timeline(events, "x"), events, plain or {}, {})
+    return check(Timeline(events, "x"), events, plain or {}, {})
 
 
 def test_a_whole_trace_is_complete() -> None:
@@ -38,7 +38,7 @@ def test_a_whole_trace_is_complete() -> None:
     assert found == Completeness((), 6, 15, 4, 4, found.slowdown)
     assert found.slowdown == pytest.approx({stage: 1.25 for stage in STAGES})
     assert stamp(found) == (
-        "COMPLETE: 6 launches, each with its work on the GPU (15); 4 pieces of it in each further token; "
+        "COMPLETE: 6 launches, each with its work on the GPU (15); 4 pieces of it in each decode step; "
         "stages 1.25 to 1.25 times as long as without the profiler"
     )
 
@@ -97,7 +97,7 @@ def test_a_trace_without_any_work_is_told() -> None:
 def test_recorded_traces_of_a_gpu_are_complete_and_each_lost_kernel_is_noticed(file: Path) -> None:
     events = chrome.read(file).events
     timeline = Timeline(events, file)
-    assert prove(timeline, events, {}, {}).losses == ()
+    assert check(timeline, events, {}, {}).losses == ()
     expected = count(timeline, events)
     work = [event for event in timeline.work if timeline.cause(event) is not None and timeline.stage_at(timeline.caused(event)) is not None]
     times = Counter(correlation(event) for event in work)
@@ -106,4 +106,4 @@ def test_recorded_traces_of_a_gpu_are_complete_and_each_lost_kernel_is_noticed(f
         # All of a launch, or one kernel of a graph's many; and with them the calls, by what another recording counted.
         for gone in (lost, lost[:1], [event for event in events if correlation(event) == number]):
             fewer = [event for event in events if not any(event is other for other in gone)]
-            assert prove(Timeline(fewer, file), fewer, {}, expected).losses != (), number
+            assert check(Timeline(fewer, file), fewer, {}, expected).losses != (), number

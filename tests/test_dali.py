@@ -28,7 +28,7 @@ from evbench.pipelines.load.rounding import rounding
 from evbench.pipelines.load.video import POLICIES, decode_plain, mixed, opened, probe
 from evbench.pipelines.preprocess.pixels import Recipe, exact_values, pixel_values
 from evbench.report.render import Table, to_rich
-from evbench.variants.choices import parse
+from evbench.variants.named import parse
 from tests.checkpoints import tiny_video_llava
 from tests.conftest import MakeClip
 from tests.examples import CLIP, drawn_sample
@@ -186,7 +186,7 @@ def test_a_batch_that_fails_though_each_of_it_does_not_is_told(clips: list[Path]
         decode.many(clips[:3], 8, "inclusive")
     assert str(caught.value) == (
         f"{clips[0]}, {clips[1]}, {clips[2]}: DALI cannot decode them in one call (Codec configuration not supported), though one by one; "
-        "use feed=ahead"
+        "use prefetch=on"
     )
 
 
@@ -216,7 +216,7 @@ def test_memory_that_runs_out_is_not_taken_for_a_clip_that_cannot_be_decoded(cli
 def test_video_llava_loads_several_with_dali_and_with_nothing_else(clips: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
     FakePipelines(monkeypatch)
     asked = replace(tiny_video_llava(), device="cpu")
-    pipeline = build(parse("baseline+decode=dali+feed=ahead-in-batches"), asked)
+    pipeline = build(parse("baseline+decode=dali+prefetch=batched"), asked)
     assert pipeline.load_many is not None
     several = pipeline.load_many(clips[:3])
     alone = [pipeline.load(clip) for clip in clips[:3]]
@@ -346,14 +346,14 @@ def test_on_the_gpu_in_float32_the_tokens_are_the_same(variant: str) -> None:
     from evbench.results import Workload
     from evbench.stages import run_stages
 
-    asked = Workload("video-llava", "tiny", None, (CLIP,), 8, "inclusive", "What is it?", 24, False, "cuda", "float32", 0)
+    asked = Workload("video-llava", "tiny", None, (CLIP,), 8, "inclusive", "What is it?", 24, False, "cuda", "float32", 0, kind="video")
 
     def run(name: str) -> Any:
         return run_stages(VideoLlava(parse(name), asked), sample.CLIP, 24)
 
     # The same pixels on both sides: decoders, and the resize on CPU and GPU, differ by a level here and there, and random
     # weights make other tokens out of that.
-    expected, expected_work = run(f"baseline+decode={parse(variant).decode}+preprocess={parse(variant).preprocess}")
+    expected, expected_work = run(f"baseline+decode={parse(variant)['decode']}+preprocess={parse(variant)['preprocess']}")
     answer, work = run(variant)
     assert answer == expected
     assert replace(work, attention=None) == replace(expected_work, attention=None)

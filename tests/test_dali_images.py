@@ -14,10 +14,10 @@ from PIL import Image, PngImagePlugin
 
 from evbench.errors import UserError
 from evbench.inputs import sample
-from evbench.pipelines.eventgpt import image_processor
 from evbench.pipelines.load import decoders, png
 from evbench.pipelines.load.dali_images import DaliImages
 from evbench.pipelines.preprocess.dali_pixels import DaliValues
+from evbench.pipelines.preprocess.image_processor import image_processor
 from evbench.pipelines.preprocess.pixels import Recipe, exact_values, quantum
 from tests.devices import DEVICE
 

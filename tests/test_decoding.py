@@ -8,8 +8,8 @@ import torch
 from evbench.errors import UserError
 from evbench.kernels import matvec
 from evbench.microbenchmarks import decoding
-from evbench.pipelines import capture
-from evbench.pipelines.attention import ATTEND
+from evbench.pipelines.compute import cuda_graph
+from evbench.pipelines.compute.attention import attend
 from evbench.pipelines.generate import graph_loop, llama
 from evbench.worker.measure import HostStream
 from tests import test_llama as small
@@ -19,7 +19,7 @@ CLOCK_STEP = 1000
 
 @pytest.fixture(autouse=True)
 def without_graphs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(capture, "captured", lambda work: work)
+    monkeypatch.setattr(cuda_graph, "captured", lambda work: work)
     monkeypatch.setattr(llama, "matvec", matvec.reference)
     monkeypatch.setattr(graph_loop, "DecodeAttention", small.ReferenceAttention)
 
@@ -56,7 +56,7 @@ def test_an_answer_that_differs_in_a_batch_is_reported(monkeypatch: pytest.Monke
 
 def test_what_a_step_reads_is_every_matrix_once_and_the_cache_of_each_position() -> None:
     model = small.language(num_key_value_heads=2)
-    fused = llama.FusedLlama(model.decoder, model.head, ATTEND["sdpa"])
+    fused = llama.FusedLlama(model.decoder, model.head, attend("sdpa"))
     matrices = [weight for weight in model.whole.parameters() if weight.ndim == 2]  # the embedding is as large as the head
     assert decoding.weight_bytes(fused) == sum(weight.nbytes for weight in matrices) - model.decoder.embed_tokens.weight.nbytes
     keys, values = fused.new_kv_cache(1, 10)[0]
@@ -65,7 +65,7 @@ def test_what_a_step_reads_is_every_matrix_once_and_the_cache_of_each_position()
 
 def test_a_preset_with_trained_weights_is_refused_with_those_that_are_not() -> None:
     with pytest.raises(UserError, match=r"--preset 'small' has no random weights; give one of tiny, 7b"):
-        decoding.build("small")
+        decoding.build("video-llava", "small")
 
 
 def test_the_command_line_takes_as_many_prompts_as_the_kernel() -> None:

@@ -55,7 +55,7 @@ def rounded(arrays: Arrays, seed: int, error: float = 1e-3) -> Arrays:
 
 
 def with_swapped(arrays: Arrays) -> Arrays:
-    return arrays | {f"swapped/{name}": arrays[name] for name in ("preprocess", "vision", "generate")}
+    return arrays | {f"stage-isolated/{name}": arrays[name] for name in ("preprocess", "vision", "generate")}
 
 
 def seen(arrays: Arrays, tokens: tuple[int, ...] = TOKENS, **fields: Any) -> Seen:
@@ -73,7 +73,7 @@ def sides(change: Callable[[Arrays], None] | None = None, **fields: Any) -> Samp
 
 
 def graded(given: SampleOutputs, dtype: str = "float32") -> dict[tuple[str, str, str], Finding]:
-    return {(finding.stage, finding.fed, finding.rule): finding for finding in compare_sample(given, dtype)}
+    return {(finding.stage, finding.mode, finding.rule): finding for finding in compare_sample(given, dtype)}
 
 
 def failing(given: SampleOutputs, dtype: str = "float32") -> set[tuple[str, str, str]]:
@@ -84,66 +84,66 @@ def test_what_is_equal_within_rounding_passes_every_rule() -> None:
     found = graded(sides())
     assert failing(sides()) == set()
     assert {finding.grade for finding in found.values()} == {"pass"}
-    rules = {(stage, rule) for stage, fed, rule in found if fed == "swapped"}
-    errors = ("root mean square error", "root mean square error of a row", "largest error", "NaN or infinity")
+    rules = {(stage, rule) for stage, mode, rule in found if mode == "stage-isolated"}
+    errors = ("RMS error", "RMS error, worst row", "max abs error", "NaN or infinity")
     assert rules >= {(stage, rule) for stage in ("preprocess", "vision", "generate") for rule in errors}
-    assert ("load", "swapped", "levels between frames") not in found, "nothing is fed to the first stage"
+    assert ("load", "stage-isolated", "max abs difference (8-bit levels)") not in found, "nothing is fed to the first stage"
 
 
 def test_the_error_of_the_whole_has_a_line_between_rounding_and_a_fault() -> None:
     def noisier(times: float) -> Callable[[Arrays], None]:
         def change(arrays: Arrays) -> None:
-            arrays["swapped/vision"] = rounded(exact(), 2, times * 1e-3)["vision"]
+            arrays["stage-isolated/vision"] = rounded(exact(), 2, times * 1e-3)["vision"]
 
         return change
 
-    key = ("vision", "swapped", "root mean square error")
+    key = ("vision", "stage-isolated", "RMS error")
     assert key not in failing(sides(noisier(0.8 * WHOLE)))
     assert key in failing(sides(noisier(1.3 * WHOLE)))
 
 
 def test_one_bad_row_is_found_among_good_ones_and_named() -> None:
     def change(arrays: Arrays) -> None:
-        arrays["swapped/vision"][1, 2] += 1.5 * ROW["float32"] * 1e-3
+        arrays["stage-isolated/vision"][1, 2] += 1.5 * ROW["float32"] * 1e-3
 
-    found = graded(sides(change))[("vision", "swapped", "root mean square error of a row")]
-    assert (found.grade, found.place) == ("fail", "frame 1, token 2")
-    assert "1 of 6 rows" in found.told
+    found = graded(sides(change))[("vision", "stage-isolated", "RMS error, worst row")]
+    assert (found.grade, found.location) == ("fail", "frame 1, token 2")
+    assert "1 of 6 rows" in found.detail
 
 
 def test_one_bad_element_is_found_and_named() -> None:
     def change(arrays: Arrays) -> None:
-        arrays["swapped/generate"][3, 7] += 6 * ELEMENT * 1e-3
+        arrays["stage-isolated/generate"][3, 7] += 6 * ELEMENT * 1e-3
 
-    found = graded(sides(change))[("generate", "swapped", "largest error")]
-    assert (found.grade, found.place) == ("fail", "position 3, token 7")
+    found = graded(sides(change))[("generate", "stage-isolated", "max abs error")]
+    assert (found.grade, found.location) == ("fail", "position 3, token 7")
 
 
 def test_the_baselines_own_spread_is_in_the_line() -> None:
     def noisier(arrays: Arrays) -> None:
-        arrays["swapped/vision"] = rounded(exact(), 2, 4e-3)["vision"]
+        arrays["stage-isolated/vision"] = rounded(exact(), 2, 4e-3)["vision"]
 
-    assert ("vision", "swapped", "root mean square error") in failing(sides(noisier))
+    assert ("vision", "stage-isolated", "RMS error") in failing(sides(noisier))
     again = seen(rounded(exact(), 3, 4e-3))
-    assert ("vision", "swapped", "root mean square error") not in failing(sides(noisier, again=again))
-    assert graded(sides(again=again))[("vision", "twice", "repeats itself to the last bit")].grade == "warn"
+    assert ("vision", "stage-isolated", "RMS error") not in failing(sides(noisier, again=again))
+    assert graded(sides(again=again))[("vision", "baseline-repeat", "bitwise repeatability")].grade == "warn"
 
 
 def test_a_baseline_that_repeats_something_else_fails_as_itself() -> None:
     again = seen(rounded(exact(seed=5), 1))
-    assert {fed for _, fed, _ in failing(sides(again=again))} >= {"twice"}
+    assert {mode for _, mode, _ in failing(sides(again=again))} >= {"baseline-repeat"}
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_new_values_that_are_not_finite_are_counted_and_located(value: float) -> None:
     def change(arrays: Arrays) -> None:
-        arrays["swapped/vision"][0, 1, 5] = value
+        arrays["stage-isolated/vision"][0, 1, 5] = value
 
-    found = graded(sides(change))[("vision", "swapped", "NaN or infinity")]
-    assert (found.grade, found.figure, found.place) == ("fail", 1.0, "frame 0, token 1, feature 5")
+    found = graded(sides(change))[("vision", "stage-isolated", "NaN or infinity")]
+    assert (found.grade, found.value, found.location) == ("fail", 1.0, "frame 0, token 1, feature 5")
 
 
-@pytest.mark.parametrize("name", ["preprocess", "swapped/vision", "vision", "swapped/generate"])
+@pytest.mark.parametrize("name", ["preprocess", "stage-isolated/vision", "vision", "stage-isolated/generate"])
 def test_nothing_passes_against_a_reference_that_is_not_finite(name: str) -> None:
     truth = with_swapped(exact())
     truth[name] = truth[name].copy()
@@ -153,7 +153,9 @@ def test_nothing_passes_against_a_reference_that_is_not_finite(name: str) -> Non
 
 def test_a_baseline_far_from_the_reference_lets_nothing_pass() -> None:
     coarse = rounded(exact(), 1, 0.6)
-    assert ("vision", "twice", "its error, relative") in failing(sides(baseline=seen(coarse), again=seen(coarse)))
+    assert ("vision", "baseline-repeat", "relative error against the reference") in failing(
+        sides(baseline=seen(coarse), again=seen(coarse))
+    )
 
 
 def test_the_edge_of_a_frame_is_looked_at() -> None:
@@ -168,20 +170,20 @@ def test_the_edge_of_a_frame_is_looked_at() -> None:
 def test_nothing_passes_beside_a_baseline_that_is_not_finite() -> None:
     broken = rounded(exact(), 1)
     broken["vision"][0, 0, 0] = np.nan
-    assert ("vision", "swapped", "NaN or infinity") in failing(sides(baseline=seen(broken)))
+    assert ("vision", "stage-isolated", "NaN or infinity") in failing(sides(baseline=seen(broken)))
 
 
 def test_other_frames_are_named_though_the_pixels_are_equal() -> None:
     optimized = sides().optimized
     other = dataclasses.replace(optimized, work=dataclasses.replace(WORK, frame_indices=(0, 3), frame_seconds=(0.0, 0.15)))
     found = graded(sides(optimized=other))
-    assert found[("load", "chained", "frame indices")].told == "0 2 and 0 3"
-    assert failing(sides(optimized=other)) == {("load", "chained", "frame indices"), ("load", "chained", "frame times")}
+    assert found[("load", "end-to-end", "frame indices")].detail == "0 2 and 0 3"
+    assert failing(sides(optimized=other)) == {("load", "end-to-end", "frame indices"), ("load", "end-to-end", "frame times")}
 
 
 def test_another_question_is_a_difference() -> None:
     other = dataclasses.replace(sides().optimized, prompt=(1, 5, 9))
-    assert failing(sides(optimized=other)) == {("preprocess", "chained", "prompt tokens")}
+    assert failing(sides(optimized=other)) == {("preprocess", "end-to-end", "prompt tokens")}
 
 
 @pytest.mark.parametrize(("levels", "grade"), [(0, "pass"), (1, "pass"), (3, "warn"), (30, "fail")])
@@ -190,7 +192,7 @@ def test_decoders_may_differ_by_a_level_or_two(levels: int, grade: str) -> None:
         arrays["load"] = (arrays["load"].astype(int) + levels * (np.indices((2, 6, 8, 3)).sum(0) % 2)).clip(0, 255).astype(np.uint8)
 
     # Small enough that each pixel is looked at by itself.
-    assert graded(sides(change))[("load", "chained", "levels between frames")].grade == grade
+    assert graded(sides(change))[("load", "end-to-end", "max abs difference (8-bit levels)")].grade == grade
 
 
 def test_event_images_may_not_differ_in_a_single_pixel() -> None:
@@ -206,27 +208,27 @@ def test_event_images_may_not_differ_in_a_single_pixel() -> None:
         arrays["load"][1, 2, 5, 0] ^= 1
 
     assert failing(of_events(sides())) == set()
-    finding = graded(of_events(sides(change)))[("load", "chained", "pixels that differ")]
-    assert (finding.grade, finding.figure, finding.line, finding.place) == ("fail", 1.0, 0.0, "frame 1, row 2, column 5")
-    assert finding.told.startswith("1.04% of all; ")
+    finding = graded(of_events(sides(change)))[("load", "end-to-end", "differing pixels")]
+    assert (finding.grade, finding.value, finding.threshold, finding.location) == ("fail", 1.0, 0.0, "frame 1, row 2, column 5")
+    assert finding.detail.startswith("1.04% of all; ")
 
 
 def test_a_shifted_mean_is_found_though_it_is_within_two_levels() -> None:
     def change(arrays: Arrays) -> None:
-        arrays["swapped/preprocess"][:, 1] += 0.5 * QUANTUM
+        arrays["stage-isolated/preprocess"][:, 1] += 0.5 * QUANTUM
 
     found = graded(sides(change))
-    assert found[("preprocess", "swapped", "levels between pixel values")].grade == "pass"
-    assert found[("preprocess", "swapped", "levels between means")].grade == "fail"
+    assert found[("preprocess", "stage-isolated", "max abs difference (8-bit levels)")].grade == "pass"
+    assert found[("preprocess", "stage-isolated", "mean shift (8-bit levels)")].grade == "fail"
 
 
 def test_a_feature_that_points_elsewhere_is_found_by_its_angle() -> None:
     def change(arrays: Arrays) -> None:
         arrays["vision"][0, 1] = -arrays["vision"][0, 1]
 
-    found = graded(sides(change))[("vision", "chained", "1 - cosine")]
-    assert (found.grade, found.place) == ("fail", "frame 0, token 1")
-    assert found.figure == pytest.approx(2.0, abs=1e-3)
+    found = graded(sides(change))[("vision", "end-to-end", "cosine distance")]
+    assert (found.grade, found.location) == ("fail", "frame 0, token 1")
+    assert found.value == pytest.approx(2.0, abs=1e-3)
 
 
 # Tokens.
@@ -237,7 +239,7 @@ def near_tie(gap: float) -> SampleOutputs:
     truth = exact()
     truth["generate"][2, 3] = truth["generate"][2, 7] - gap
     ours, theirs = rounded(truth, 1), with_swapped(rounded(truth, 2))
-    for name in ("generate", "swapped/generate"):
+    for name in ("generate", "stage-isolated/generate"):
         theirs[name] = theirs[name].copy()
         theirs[name][2, 3] = theirs[name][2, 7] + 1e-3
     return SampleOutputs(seen(ours), seen(ours), seen(theirs, (4, 2, 3, 9, 9)), with_swapped(truth), (), ())
@@ -245,15 +247,15 @@ def near_tie(gap: float) -> SampleOutputs:
 
 @pytest.mark.parametrize(("gap", "grade"), [(0.0005, "warn"), (0.3, "warn"), (0.9, "fail")])
 def test_tokens_may_part_at_a_near_tie_only(gap: float, grade: str) -> None:
-    found = graded(near_tie(gap))[("generate", "chained", "tokens")]
-    assert (found.grade, found.place) == (grade, "position 2")
-    assert found.figure == pytest.approx(gap, abs=1e-6)
-    assert f"tokens 7 and 3, {gap:.3g} nats" in found.told
+    found = graded(near_tie(gap))[("generate", "end-to-end", "tokens")]
+    assert (found.grade, found.location) == (grade, "position 2")
+    assert found.value == pytest.approx(gap, abs=1e-6)
+    assert f"tokens 7 and 3, logprob gap {gap:.3g} nats" in found.detail
 
 
 def test_no_tie_is_near_where_the_other_side_would_not_think_of_the_token() -> None:
     found = graded(sides(optimized=dataclasses.replace(sides().optimized, tokens=(4, 2, 7, 1, 5))))
-    assert found[("generate", "chained", "tokens")].grade == "fail"
+    assert found[("generate", "end-to-end", "tokens")].grade == "fail"
 
 
 def test_a_tie_may_be_of_three_tokens() -> None:
@@ -262,38 +264,38 @@ def test_a_tie_may_be_of_three_tokens() -> None:
     for arrays in (given.baseline.arrays, given.optimized.arrays):
         logits = arrays["generate"][2]
         logits[11] = logits[[3, 7]].max() - 1e-4
-    found = graded(given)[("generate", "chained", "tokens")]
-    assert (found.grade, found.place) == ("warn", "position 2")
+    found = graded(given)[("generate", "end-to-end", "tokens")]
+    assert (found.grade, found.location) == ("warn", "position 2")
 
 
-@pytest.mark.parametrize(("side", "token", "told"), [("baseline", 3, "the baseline"), ("optimized", 7, "the other side")])
+@pytest.mark.parametrize(("side", "token", "told"), [("baseline", 3, "the baseline"), ("optimized", 7, "the optimized side")])
 def test_a_tie_of_the_reference_is_none_of_a_side_that_ranks_the_token_far_below(side: str, token: int, told: str) -> None:
     given = near_tie(0.0005)
     logits = getattr(given, side).arrays["generate"][2]
     logits[token] = logits.max() - 0.7
-    found = graded(given)[("generate", "chained", "tokens")]
-    assert (found.grade, found.place) == ("fail", "position 2")
-    assert found.figure == pytest.approx(0.7, abs=1e-3)
-    assert found.told == f"tokens 7 and 3, of which {told} has one 0.7 nats below its likeliest"
+    found = graded(given)[("generate", "end-to-end", "tokens")]
+    assert (found.grade, found.location) == ("fail", "position 2")
+    assert found.value == pytest.approx(0.7, abs=1e-3)
+    assert f"of which {told} has one 0.7 nats below" in found.detail
 
 
 def test_every_timed_run_is_looked_at() -> None:
-    assert failing(sides(answers=(TOKENS, (4, 2, 7, 1, 11)))) == {("generate", "chained", "tokens")}
-    assert failing(sides(usual=(TOKENS, (4, 2, 7, 1, 11)))) == {("generate", "twice", "tokens")}
+    assert failing(sides(answers=(TOKENS, (4, 2, 7, 1, 11)))) == {("generate", "end-to-end", "tokens")}
+    assert failing(sides(usual=(TOKENS, (4, 2, 7, 1, 11)))) == {("generate", "baseline-repeat", "tokens")}
 
 
 def test_an_answer_that_is_cut_is_no_tie() -> None:
-    found = graded(sides(answers=(TOKENS[:4],)))[("generate", "chained", "tokens")]
-    assert (found.grade, found.figure, found.place) == ("fail", 1.0, "position 4")
+    found = graded(sides(answers=(TOKENS[:4],)))[("generate", "end-to-end", "tokens")]
+    assert (found.grade, found.value, found.location) == ("fail", 1.0, "position 4")
 
 
 def test_without_a_reference_tokens_have_to_be_equal_and_logits_alike() -> None:
     found = graded(sides(reference=None))
     assert {finding.grade for finding in found.values()} == {"pass"}
-    assert ("generate", "swapped", "1 - cosine") in found
-    assert ("generate", "swapped", "root mean square error") not in found
-    parted = graded(dataclasses.replace(near_tie(0.0005), reference=None))[("generate", "chained", "tokens")]
-    assert (parted.grade, "no reference" in parted.told) == ("fail", True)
+    assert ("generate", "stage-isolated", "cosine distance") in found
+    assert ("generate", "stage-isolated", "RMS error") not in found
+    parted = graded(dataclasses.replace(near_tie(0.0005), reference=None))[("generate", "end-to-end", "tokens")]
+    assert (parted.grade, "no reference" in parted.detail) == ("fail", True)
 
 
 # All samples.
@@ -302,29 +304,29 @@ def test_without_a_reference_tokens_have_to_be_equal_and_logits_alike() -> None:
 def test_of_many_samples_the_worst_is_told_and_the_failed_are_counted() -> None:
     def bad(times: float) -> list[Finding]:
         def change(arrays: Arrays) -> None:
-            arrays["swapped/vision"][0, 0] += times
+            arrays["stage-isolated/vision"][0, 0] += times
 
         return compare_sample(sides(change), "float32")
 
     checks = merge({3: bad(0), 5: bad(1), 8: bad(7), 9: bad(0)})
-    (check,) = [check for check in checks if (check.stage, check.fed, check.rule) == ("vision", "swapped", "root mean square error")]
+    (check,) = [check for check in checks if (check.stage, check.mode, check.rule) == ("vision", "stage-isolated", "RMS error")]
     assert (check.sample, check.samples, check.failed) == (8, 4, 2)
     assert worst(checks) == "fail"
     assert worst(merge({0: bad(0)})) == "pass"
 
 
-def failed(stage: str, fed: Any) -> Check:
-    return Check(stage, fed, "largest error", "fail", 2.0, 1.0, "", "", 0, 1, 1)
+def failed(stage: str, mode: Any) -> Check:
+    return Check(stage, mode, "max abs error", "fail", 2.0, 1.0, "", "", 0, 1, 1)
 
 
 def test_a_later_stage_is_not_blamed_for_what_it_was_given() -> None:
-    first = first_divergence([failed("generate", "chained"), failed("vision", "chained"), failed("vision", "swapped")])
+    first = first_divergence([failed("generate", "end-to-end"), failed("vision", "end-to-end"), failed("vision", "stage-isolated")])
     assert first is not None
-    assert (first.stage, first.fed) == ("vision", "swapped")
-    alone = first_divergence([failed("vision", "chained"), failed("generate", "chained"), failed("generate", "swapped")])
+    assert (first.stage, first.mode) == ("vision", "stage-isolated")
+    alone = first_divergence([failed("vision", "end-to-end"), failed("generate", "end-to-end"), failed("generate", "stage-isolated")])
     assert alone is not None
     assert alone.stage == "generate", "vision is at fault only if it fails with the baseline's own input"
-    assert first_divergence([failed("vision", "twice")]) is None
+    assert first_divergence([failed("vision", "baseline-repeat")]) is None
 
 
 def test_distance_is_counted_in_lines() -> None:

@@ -12,7 +12,8 @@ import torch
 
 from evbench.kernels.paint import paint
 from evbench.pipelines.load import event_painter
-from evbench.pipelines.load.decoders import RENDERERS
+from evbench.pipelines.load.choices import RENDER
+from evbench.pipelines.load.decoders import renderer
 from evbench.pipelines.load.event_images import EventImages, PictureSize, loop
 from evbench.pipelines.load.event_painter import EventMaps, EventPainter, copied
 from evbench.pipelines.load.event_stream import EventStream
@@ -38,7 +39,7 @@ def of_original(of: EventStream) -> list[np.ndarray]:
 
 
 def rendered(choice: str, of: EventStream, size: PictureSize) -> list[np.ndarray]:
-    return [np.asarray(torch.as_tensor(picture).cpu()) for picture in RENDERERS[choice](DEVICE)(of, size).pixels]
+    return [np.asarray(torch.as_tensor(picture).cpu()) for picture in renderer(choice, DEVICE)(of, size).pixels]
 
 
 SENSORS = [(5, 1, 1), (9, 3, 4), (523, 40, 61), (4099, 60, 80)]
@@ -46,7 +47,7 @@ SENSORS = [(5, 1, 1), (9, 3, 4), (523, 40, 61), (4099, 60, 80)]
 
 
 @pytest.mark.device
-@pytest.mark.parametrize("choice", RENDERERS)
+@pytest.mark.parametrize("choice", RENDER.choices)
 @pytest.mark.parametrize("shape", SENSORS)
 def test_every_renderer_makes_the_pictures_of_the_original(choice: str, shape: tuple[int, int, int]) -> None:
     of = stream(*shape)
@@ -63,9 +64,9 @@ def test_every_renderer_makes_the_pictures_of_the_original(choice: str, shape: t
 
 
 @pytest.mark.device
-@pytest.mark.parametrize("choice", RENDERERS)
+@pytest.mark.parametrize("choice", RENDER.choices)
 def test_a_stream_that_cannot_be_rendered_is_refused(choice: str) -> None:
-    render = RENDERERS[choice](DEVICE)
+    render = renderer(choice, DEVICE)
     with pytest.raises(ValueError, match="4 events cannot be made into 5"):
         render(stream(4, 3, 3), "own")
     with pytest.raises(ValueError, match="not known"):
@@ -76,9 +77,9 @@ def test_a_stream_that_cannot_be_rendered_is_refused(choice: str) -> None:
 
 
 @pytest.mark.device
-@pytest.mark.parametrize("choice", RENDERERS)
+@pytest.mark.parametrize("choice", RENDER.choices)
 def test_pictures_of_several_sizes_are_judged_as_one_array_and_cut_back(choice: str) -> None:
-    images = RENDERERS[choice](DEVICE)(stream(40, 9, 11), "own")
+    images = renderer(choice, DEVICE)(stream(40, 9, 11), "own")
     sizes = {tuple(picture.shape) for picture in images.pixels}
     assert len(sizes) > 1
     values = torch.as_tensor(images.values())
@@ -104,7 +105,7 @@ def test_no_picture_is_painted_before_somebody_asks(size: PictureSize, monkeypat
 
     monkeypatch.setattr(event_painter, "paint", painting)
     images = EventPainter(DEVICE)(stream(40, 9, 11), size)
-    runs = list(images.runs())
+    runs = [batch for batch, _ in images.raw_batches()]
     assert [tuple(shape) for run in runs for shape in [run.shape[1:]] * len(run)] == list(images.sizes)
     assert all(one.shape[1:] != other.shape[1:] for one, other in pairwise(runs))
     assert len(runs) == 1 or size == "own"

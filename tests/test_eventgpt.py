@@ -18,16 +18,22 @@ from evbench.errors import UserError
 from evbench.inputs import sample
 from evbench.microbenchmarks.rendering import require_nearly_equal
 from evbench.pipelines import eventgpt
+from evbench.pipelines.checkpoints.event_chat import parameter_name, released_name
 from evbench.pipelines.checkpoints.presets import byte_tokenizer
-from evbench.pipelines.eventgpt import POOLINGS, EventGPT, pool
+from evbench.pipelines.eventgpt import EventGPT
 from evbench.pipelines.load import decoders, event_files, event_images, event_painter, png
 from evbench.pipelines.load.event_images import EventImages, PictureSize
 from evbench.pipelines.load.event_painter import EventPainter
 from evbench.pipelines.load.event_stream import EventStream
+from evbench.pipelines.preprocess import preprocessors
+from evbench.pipelines.preprocess.image_processor import image_processor
 from evbench.pipelines.preprocess.pixels import Recipe, exact_values, quantum
-from evbench.results import STAGES, Workload
+from evbench.pipelines.preprocess.preprocessors import Preprocess, fused_values, preprocessor
+from evbench.pipelines.vision.encoders import encoder
+from evbench.pipelines.vision.pooling import PoolingFirst, PoolingLast, pool
+from evbench.results import STAGES, InputKind, Workload
 from evbench.stages import run_stages
-from evbench.variants.choices import CHOICES, REFERENCE, Preprocess, parse
+from evbench.variants.named import change, parse
 from tests import raw_events
 from tests.devices import DEVICE
 from tests.examples import NOWHERE
@@ -36,8 +42,15 @@ NEW_TOKENS = 24
 
 
 def workload(**changes: Any) -> Workload:
-    asked = Workload("eventgpt", "tiny", None, (NOWHERE,), 5, "all", "What is it?", NEW_TOKENS, False, "cpu", "float32", 0)
-    return replace(asked, **changes)
+    asked: Any = ("eventgpt", "tiny", None, (NOWHERE,), 5, "all", "What is it?", NEW_TOKENS, False, "cpu", "float32", 0)
+    kind: InputKind = "events" if changes.get("window") else "event-images"
+    return replace(Workload(*asked, kind="event-images"), **changes, kind=kind)
+
+
+def by(choice: str, processor: Any, asked: Workload) -> Preprocess:
+    """A choice of preprocessing, with a tokenizer of bytes."""
+    model = eventgpt.Preprocessing(processor, byte_tokenizer(300, {}), asked)
+    return preprocessor(model, change(parse("baseline"), {"preprocess": choice}), asked)
 
 
 @pytest.fixture(scope="module")
@@ -75,9 +88,9 @@ def test_pooling_puts_time_before_space() -> None:
 def test_images_at_once_see_no_more_than_one_by_one(baseline: EventGPT) -> None:
     inputs, _ = baseline.preprocess(baseline.load(sample.EVENTS)[0])
     with torch.inference_mode():
-        pooling = eventgpt.PoolingLast(baseline.model)
-        alone, merged_traces = (encode(baseline.model, pooling)(inputs.pixels) for encode in (eventgpt.one_by_one, eventgpt.batched))
-    assert (alone - merged_traces).abs().max() < 1e-5 * alone.abs().max()
+        vision = eventgpt.Vision(baseline.model, PoolingLast(baseline.model))
+        alone, together = (encoder(vision, parse(f"baseline+vision={choice}"))(inputs.pixels) for choice in ("eager", "batched"))
+    assert (alone - together).abs().max() < 1e-5 * alone.abs().max()
 
 
 @pytest.mark.parametrize("change", ["decode=threaded", "preprocess=direct", "generate=static", "attention=eager", "pooling=first"])
@@ -130,7 +143,8 @@ def test_pooling_first_makes_the_features_of_the_published_order(baseline: Event
     model = deepcopy(baseline.model).double()
     with torch.inference_mode():
         last, first = (
-            eventgpt.encoder(model, parse(f"baseline+vision={vision}+pooling={name}"))(inputs.pixels.double()) for name in POOLINGS
+            encoder(eventgpt.Vision(model, pooling(model)), parse(f"baseline+vision={vision}"))(inputs.pixels.double())
+            for pooling in (PoolingLast, PoolingFirst)
         )
     assert first.shape == last.shape == (1, 582, 128)
     assert (first - last).abs().max() < 1e-12 * last.abs().max()
@@ -141,7 +155,7 @@ def test_pooling_first_multiplies_for_a_fifth_of_the_tokens(baseline: EventGPT) 
     with torch.inference_mode():
         seen = baseline.model.seen(inputs.pixels)
         counted = []
-        for pooling in (make(baseline.model) for make in POOLINGS.values()):
+        for pooling in (PoolingLast(baseline.model), PoolingFirst(baseline.model)):
             with FlopCounterMode(display=False) as counter:
                 pooling.pooled(pool(pooling.tokens(seen), pooling.gelu))
             counted.append(counter.get_total_flops())
@@ -182,9 +196,9 @@ def noted(call: Callable[..., Any], name: str, calls: list[str]) -> Callable[...
 
 
 @pytest.mark.parametrize("preprocess", ["direct", "processor", "exact"])
-def test_pictures_of_several_sizes_are_preprocessed_each_as_if_alone(preprocess: Preprocess) -> None:
+def test_pictures_of_several_sizes_are_preprocessed_each_as_if_alone(preprocess: str) -> None:
     asked = workload(window=raw_events.WINDOW)
-    pipeline = EventGPT(replace(parse("baseline"), preprocess=preprocess), asked)
+    pipeline = EventGPT(change(parse("baseline"), {"preprocess": preprocess}), asked)
     images, work = pipeline.load(raw_events.stored())
     assert isinstance(images, EventImages)
     assert len({tuple(picture.shape) for picture in images.pixels}) == 5
@@ -201,9 +215,9 @@ def test_pictures_of_several_sizes_are_preprocessed_each_as_if_alone(preprocess:
 
 @pytest.mark.device
 def test_the_kernel_takes_pictures_of_several_sizes_where_they_lie() -> None:
-    images = decoders.RENDERERS["triton"](DEVICE)(event_files.read(raw_events.stored(), raw_events.WINDOW), "own")
-    processor = eventgpt.image_processor(32)
-    preprocess = eventgpt.fused(processor, byte_tokenizer(300, {}), workload(device=DEVICE))
+    images = decoders.renderer("triton", DEVICE)(event_files.read(raw_events.stored(), raw_events.WINDOW), "own")
+    processor = image_processor(32)
+    preprocess = by("triton", processor, workload(device=DEVICE))
     inputs = preprocess(images, "What is it?")
     exact = torch.cat(
         [exact_values(torch.as_tensor(picture)[None], Recipe.of(processor), DEVICE, torch.float32) for picture in images.pixels]
@@ -220,8 +234,8 @@ def test_last_events_become_the_models_input_as_their_pictures_do(size: PictureS
     random = np.random.default_rng(edge)
     x, y = (random.normal(length / 2, length / 7, 700).clip(0, length - 1).astype(np.uint16) for length in (61, 43))
     images = EventPainter(DEVICE)(EventStream(x, y, np.arange(700), random.integers(0, 2, 700, np.uint8), (43, 61)), size)
-    processor = eventgpt.image_processor(edge)
-    values = eventgpt.fused_values(Recipe.of(processor), DEVICE, torch.bfloat16)
+    processor = image_processor(edge)
+    values = fused_values(Recipe.of(processor), DEVICE, torch.bfloat16)
     with monkeypatch.context() as patch:
         patch.delattr(event_painter, "paint")
         made = values(images)
@@ -239,18 +253,15 @@ def test_last_events_become_the_models_input_as_their_pictures_do(size: PictureS
 def test_no_picture_is_taken_for_one_whose_colours_come_first(size: tuple[int, int]) -> None:
     """Of 1 row or 3, transformers' processor would think so of itself."""
     pixels = np.random.default_rng(0).integers(0, 256, (*size, 3)).astype(np.uint8)
-    processor, asked = eventgpt.image_processor(32), workload(device="cpu")
-    one, other = (
-        eventgpt.PREPROCESSORS[name](processor, byte_tokenizer(300, {}), asked)(EventImages((pixels,), ""), "?").pixels
-        for name in ("processor", "exact")
-    )
+    processor, asked = image_processor(32), workload(device="cpu")
+    one, other = (by(name, processor, asked)(EventImages((pixels,), ""), "?").pixels for name in ("processor", "exact"))
     assert (one - other).abs().mean() < quantum(processor)
 
 
 @pytest.mark.parametrize("preprocess", ["direct", "processor", "exact"])
 def test_every_other_preprocessing_gets_pictures(preprocess: str) -> None:
     stream = event_files.read(raw_events.stored(), raw_events.WINDOW)
-    make = eventgpt.PREPROCESSORS[preprocess](eventgpt.image_processor(32), byte_tokenizer(300, {}), workload(device=DEVICE))
+    make = by(preprocess, image_processor(32), workload(device=DEVICE))
     pictures = tuple(torch.as_tensor(picture).to(DEVICE) for picture in event_images.vectorised(stream, "own").pixels)
     made, expected = (make(images, "What is it?") for images in (EventPainter(DEVICE)(stream, "own"), EventImages(pictures, "NumPy")))
     assert torch.equal(made.pixels, expected.pixels)
@@ -266,11 +277,11 @@ def test_a_question_is_tokenized_once_where_that_is_said(baseline: EventGPT) -> 
 
     images, _ = baseline.load(sample.EVENTS)
     assert isinstance(images, EventImages)
-    for make, times in ((eventgpt.fused, 2), (eventgpt.direct, 4)):
+    for make, times in ((preprocessors.triton, 2), (preprocessors.direct, 4)):
         asked.clear()
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(eventgpt, "fused_values", lambda *_: lambda images: torch.zeros(len(images), 3, 2, 2))
-            preprocess = make(baseline._processor, Tokenizer(), workload())
+            patch.setattr(preprocessors, "fused_values", lambda *_: lambda images: torch.zeros(len(images), 3, 2, 2))
+            preprocess = make(eventgpt.Preprocessing(baseline.image_processor, Tokenizer(), workload()), workload())
             made = [preprocess(replace(images, pixels=images.pixels[:1]), "What is it?") for _ in range(2)]
         assert made[0].prompt() == made[1].prompt()
         assert len(asked) == times
@@ -304,14 +315,6 @@ def test_what_vision_puts_out_is_what_generate_uses_and_it_is_made_once(baseline
     assert work.prompt_tokens == before + 582 + inputs.after.shape[1]
 
 
-def test_there_is_code_for_every_choice() -> None:
-    assert set(eventgpt.ENCODERS) == set(CHOICES["vision"])
-    assert set(eventgpt.PREPROCESSORS) == {*CHOICES["preprocess"], REFERENCE.preprocess}
-    assert set(eventgpt.POOLINGS) == set(CHOICES["pooling"])
-    assert set(decoders.RENDERERS) == set(CHOICES["render"])
-    assert all(callable(decoders.reader(choice, "cpu")) for choice in CHOICES["decode"])
-
-
 RELEASED_KEYS = {
     "model.embed_tokens.weight",
     "model.layers.0.self_attn.q_proj.weight",
@@ -343,7 +346,7 @@ def save_released(pipeline: EventGPT, folder: Path, *, tower_inside: bool, shard
     }
     (checkpoint / "config.json").write_text(json.dumps(config))
     pipeline._tokenizer.save_pretrained(checkpoint)
-    weights = {eventgpt.released_name(name): tensor.contiguous() for name, tensor in pipeline.model.state_dict().items()}
+    weights = {released_name(name): tensor.contiguous() for name, tensor in pipeline.model.state_dict().items()}
     assert weights.keys() >= RELEASED_KEYS
     if not tower_inside:
         weights = {name: tensor for name, tensor in weights.items() if "visual_tower" not in name}
@@ -364,8 +367,8 @@ def test_the_released_layout_is_read(baseline: EventGPT, tmp_path: Path, tower_i
 
 def test_names_go_back_and_forth(baseline: EventGPT) -> None:
     for name in baseline.model.state_dict():
-        assert eventgpt.own_name(eventgpt.released_name(name)) == name
-    assert eventgpt.own_name("model.visual_tower.visual_tower.post_layernorm.bias") == "visual_tower.post_layernorm.bias"
+        assert parameter_name(released_name(name)) == name
+    assert parameter_name("model.visual_tower.visual_tower.post_layernorm.bias") == "visual_tower.post_layernorm.bias"
 
 
 def spoil(folder: Path, case: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import doctest
 import functools
 import json
@@ -14,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import av
 import pytest
@@ -23,19 +24,24 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import GenerationConfig
 
 from evbench import results
+from evbench.choices import STREAM, Evidence, Variant
 from evbench.inputs import sample
 from evbench.pipelines import eventgpt, video_llava
 from evbench.pipelines.build import build
 from evbench.pipelines.generate import loops
-from evbench.pipelines.load import decoders, png, video
-from evbench.results import STAGES, Side, Workload
+from evbench.pipelines.generate.choices import GREEDY
+from evbench.pipelines.load import event_images, png, prefetch, video
+from evbench.pipelines.load.choices import DECODE, PREFETCH
+from evbench.pipelines.preprocess import preprocessors
+from evbench.pipelines.registry import KINDS, MODELS, PARTS, all_evidence, evidence_of, kinds_with, parts_with_effect
+from evbench.pipelines.vision import encoders, pooling
+from evbench.results import STAGES, InputKind, Side, Workload
 from evbench.stages import run_stages
 from evbench.traces import chrome
-from evbench.variants.choices import CHOICES, EFFECT, KINDS, Variant, effective, parse
-from evbench.variants.signs import GREEDY, SIGNS, STREAM, Sign
-from evbench.worker import evidence, feed
-from evbench.worker.evidence import Evidence, applies, gather, met, prove, trace_names, unmet
-from evbench.worker.process import _instruments
+from evbench.variants.named import change, effective, parse
+from evbench.worker import evidence
+from evbench.worker.evidence import Observed, applies, gather, met, prove, trace_names, unmet
+from evbench.worker.instruments import instruments
 from tests import raw_events
 from tests.conftest import MakeClip
 from tests.examples import CLIP, NOWHERE
@@ -44,10 +50,10 @@ NEW_TOKENS = 5
 FRAMES = 3
 """Of the video, enough to tell one by one from all at once; eight take twice as long."""
 ROOT = Path(__file__).parent.parent
-USING = _instruments("cpu")
+USING = instruments("cpu")
 PLAIN = (
     "baseline",
-    "baseline+decode=threaded+render=vectorised+preprocess=direct+attention=eager+vision=batched+pooling=first+generate=static+feed=ahead",
+    "baseline+decode=threaded+render=vectorised+preprocess=direct+attention=eager+vision=batched+pooling=first+generate=static+prefetch=on",
 )
 COMPILED = ("optimized", "static-cache+generate=dynamic+pooling=first")
 GPU_ONLY = (("video", "optimized-gpu"), ("video", "optimized-gpu+vision=graph"), ("events", "optimized-gpu"))
@@ -56,31 +62,49 @@ Logits = tuple[torch.Tensor, torch.Tensor]
 """And the token that is taken."""
 
 
+MODEL_OF = {kind: model for model, known in MODELS.items() for kind in known.kinds}
+
+
 def workload(kind: str) -> Workload:
-    model, *shown = ("video-llava", CLIP, FRAMES, "inclusive") if kind == "video" else ("eventgpt", NOWHERE, 5, "all")
-    asked: Any = (model, "tiny", None, (shown[0],), shown[1], shown[2], "What is it?", NEW_TOKENS, False, "cpu", "float32", 0)
-    return replace(Workload(*asked), window=raw_events.WINDOW if kind == "events" else None)
+    shown = (CLIP, FRAMES, "inclusive") if kind == "video" else (NOWHERE, 5, "all")
+    window = raw_events.WINDOW if kind == "events" else None
+    asked: Any = (
+        MODEL_OF[kind],
+        "tiny",
+        None,
+        (shown[0],),
+        shown[1],
+        shown[2],
+        "What is it?",
+        NEW_TOKENS,
+        False,
+        "cpu",
+        "float32",
+        0,
+        window,
+    )
+    return Workload(*asked, kind=cast(InputKind, kind))
 
 
 def input_of(kind: str) -> Path:
     return {"video": sample.CLIP, "event-images": sample.EVENTS}.get(kind) or raw_events.stored()
 
 
-def observed(variant: str, kind: str, path: Path | None = None) -> Evidence:
+def observed(variant: str, kind: str, path: Path | None = None) -> Observed:
     path = path or input_of(kind)
-    return gather(build(parse(variant), workload(kind)), parse(variant).feed, [path], NEW_TOKENS, USING)
+    return gather(build(parse(variant), workload(kind)), parse(variant)["prefetch"], [path], NEW_TOKENS, USING)
 
 
 once = functools.cache(observed)
 """For runs that nothing was changed in."""
 
 
-def told_inactive(variant: Variant, kind: str, found: Evidence) -> dict[str, str]:
+def told_inactive(variant: Variant, kind: str, found: Observed) -> dict[str, str]:
     """Part -> what is told of it, for the parts that are not active."""
-    return {proof.part: proof.evidence for proof in prove(variant, kind, "cpu", found) if not proof.active}
+    return {proof.part: proof.evidence for proof in prove(variant, MODEL_OF[kind], kind, "cpu", found) if not proof.active}
 
 
-def inactive(variant: str, kind: str, found: Evidence) -> dict[str, str]:
+def inactive(variant: str, kind: str, found: Observed) -> dict[str, str]:
     return told_inactive(parse(variant), kind, found)
 
 
@@ -88,20 +112,23 @@ def inactive(variant: str, kind: str, found: Evidence) -> dict[str, str]:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("variant", [*PLAIN, *COMPILED])
 def test_every_choice_of_a_real_run_is_proven(variant: str, kind: str) -> None:
-    found = prove(parse(variant), kind, "cpu", once(variant, kind))
-    assert [(proof.part, proof.choice) for proof in found] == [*effective(parse(variant), kind).items(), ("decoding", "greedy")]
+    found = prove(parse(variant), MODEL_OF[kind], kind, "cpu", once(variant, kind))
+    assert [(proof.part, proof.choice) for proof in found] == [
+        *effective(parse(variant), MODEL_OF[kind], kind).items(),
+        ("decoding", "greedy"),
+    ]
     assert [proof.evidence for proof in found if not proof.active] == []
     assert all(re.search(r"(load|preprocess|vision|generate|stream): .*: \d+ x \w", proof.evidence) for proof in found)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_variants_above_make_every_choice_there_is_without_a_gpu(kind: str) -> None:
-    made = {choice for variant in (*PLAIN, *COMPILED) for choice in effective(parse(variant), kind).items()}
+    made = {choice for variant in (*PLAIN, *COMPILED) for choice in effective(parse(variant), MODEL_OF[kind], kind).items()}
     assert made == {
         (part, name)
-        for part, choices in CHOICES.items()
-        for name, choice in choices.items()
-        if kind in EFFECT[part] and kind in choice.kinds and "NVIDIA GPU" not in choice.needs
+        for part, found in parts_with_effect(MODEL_OF[kind], kind).items()
+        for name, choice in found.choices.items()
+        if choice.takes(kind) and "NVIDIA GPU" not in choice.needs
     }
 
 
@@ -111,11 +138,10 @@ def test_the_variants_above_make_every_choice_there_is_without_a_gpu(kind: str) 
 def test_no_choice_is_proven_by_a_run_that_made_another(made: str, kind: str) -> None:
     """Every other choice named for the same run: not active, and what it ran as is told."""
     found = once(made, kind)
-    for part, real in effective(parse(made), kind).items():
-        for name, choice in CHOICES[part].items():
-            if name != real and kind in choice.kinds:
-                changed: dict[str, Any] = {part: name}
-                told = told_inactive(replace(parse(made), **changed), kind, found)
+    for part, real in effective(parse(made), MODEL_OF[kind], kind).items():
+        for name, choice in PARTS[part].choices.items():
+            if name != real and choice.takes(kind):
+                told = told_inactive(change(parse(made), {part: name}), kind, found)
                 assert list(told) == [part], name
                 assert told[part].endswith(f"; it ran as {part}={real} does"), name
 
@@ -138,7 +164,7 @@ def test_proofs_are_the_same_each_time(variant: str, make_clip: MakeClip) -> Non
     """On a clip that decodes in some milliseconds: what is there so shortly must not be missed."""
     clip = make_clip(frames=8)
     pipeline = build(parse(variant), workload("video"))
-    found = [prove(parse(variant), "video", "cpu", gather(pipeline, "in-turn", [clip], 2, USING)) for _ in range(3)]
+    found = [prove(parse(variant), "video-llava", "video", "cpu", gather(pipeline, "off", [clip], 2, USING)) for _ in range(3)]
     assert all(proof.active for proof in found[0])
     assert found == found[:1] * 3
 
@@ -189,8 +215,7 @@ def images_in_the_main_thread(patch: pytest.MonkeyPatch) -> None:
 
 
 def processor_in_place_of_direct(patch: pytest.MonkeyPatch) -> None:
-    for module in (video_llava, eventgpt):
-        patch.setitem(module.PREPROCESSORS, "direct", module.as_processor)
+    patch.setattr(preprocessors, "direct", preprocessors.processor)
 
 
 def eager_in_place_of_sdpa(patch: pytest.MonkeyPatch) -> None:
@@ -200,23 +225,20 @@ def eager_in_place_of_sdpa(patch: pytest.MonkeyPatch) -> None:
 
 
 def eager_vision_in_place_of_compile(patch: pytest.MonkeyPatch) -> None:
-    for module in (video_llava, eventgpt):
-        patch.setitem(module.ENCODERS, "compile", module.ENCODERS["eager"])
+    patch.setattr(encoders, "compiled", encoders.eager)
 
 
 def used_layers_without_compile(patch: pytest.MonkeyPatch) -> None:
-    for module in (video_llava, eventgpt):
-        patch.setitem(module.ENCODERS, "compile", module.ENCODERS["batched"])
+    patch.setattr(encoders, "compiled", encoders.batched)
 
 
 def all_images_at_once(patch: pytest.MonkeyPatch) -> None:
-    for module in (video_llava, eventgpt):
-        patch.setitem(module.ENCODERS, "eager", module.ENCODERS["batched"])
+    patch.setattr(encoders, "eager", encoders.batched)
 
 
 def dynamic_in_place_of(choice: str) -> Callable[[pytest.MonkeyPatch], None]:
     def replaced(patch: pytest.MonkeyPatch) -> None:
-        patch.setitem(loops.GENERATORS, choice, loops.GENERATORS["dynamic"])
+        patch.setattr(loops, choice.replace("-", "_"), loops.dynamic)
 
     return replaced
 
@@ -225,31 +247,31 @@ def growing_cache_in_the_loop(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(loops.StaticLoop, "_filled_cache", lambda loop, grown, length: grown)
 
 
-def fed_in_turn(patch: pytest.MonkeyPatch) -> None:
-    patch.setitem(feed.FEEDS, "ahead", feed.FEEDS["in-turn"])
+def loaded_on_demand(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(prefetch, "ON", prefetch.OFF)
 
 
-def fed_ahead(patch: pytest.MonkeyPatch) -> None:
-    patch.setitem(feed.FEEDS, "in-turn", feed.FEEDS["ahead"])
+def loaded_ahead(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(prefetch, "OFF", prefetch.ON)
 
 
 @contextmanager
-def in_a_thread_one_by_one(calls: Iterable[feed.Call]) -> Iterator[Iterator[feed.Sample]]:
+def in_a_thread_one_by_one(calls: Iterable[prefetch.Call]) -> Iterator[Iterator[prefetch.Sample]]:
     """In a thread of its own, and yet no sample before the one in front of it is answered."""
     with ThreadPoolExecutor(1) as pool:
         yield (each for call in calls for each in pool.submit(call).result())
 
 
-def fed_from_a_thread_in_turn(patch: pytest.MonkeyPatch) -> None:
-    patch.setitem(feed.FEEDS, "ahead", replace(feed.FEEDS["ahead"], deliver=in_a_thread_one_by_one))
+def loaded_in_a_thread_on_demand(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(prefetch, "ON", replace(prefetch.ON, deliver=in_a_thread_one_by_one))
 
 
 def rendered_as(choice: str, other: str) -> Callable[[pytest.MonkeyPatch], None]:
-    return lambda patch: patch.setitem(decoders.RENDERERS, choice, decoders.RENDERERS[other])
+    return lambda patch: patch.setattr(event_images, choice, getattr(event_images, other))
 
 
 def pooled_as(choice: str, other: str) -> Callable[[pytest.MonkeyPatch], None]:
-    return lambda patch: patch.setitem(eventgpt.POOLINGS, choice, eventgpt.POOLINGS[other])
+    return lambda patch: patch.setattr(pooling, f"Pooling{choice.title()}", getattr(pooling, f"Pooling{other.title()}"))
 
 
 REPLACED: dict[str, tuple[Callable[[pytest.MonkeyPatch], None], str, str, str]] = {
@@ -268,28 +290,28 @@ REPLACED: dict[str, tuple[Callable[[pytest.MonkeyPatch], None], str, str, str]] 
         "load: no call of rendering with NumPy",
     ),
     "the loop by rendering with NumPy": (rendered_as("loop", "vectorised"), "render", "loop", "; it ran as render=vectorised does"),
-    "pooling first by last": (pooled_as("first", "last"), "pooling", "first", "vision: no affine layer behind the pooling"),
+    "pooling first by last": (pooled_as("first", "last"), "pooling", "first", "vision: no affine layer after the pooling"),
     "pooling last by first": (pooled_as("last", "first"), "pooling", "last", "; it ran as pooling=first does"),
     "vision compile by eager": (eager_vision_in_place_of_compile, "vision", "compile", "vision: no compiled graph"),
     "vision compile by the same, not compiled": (used_layers_without_compile, "vision", "compile", "vision: no compiled graph"),
     "vision eager by what compile would run": (all_images_at_once, "vision", "eager", "vision: "),
     "static by dynamic": (dynamic_in_place_of("static"), "generate", "static", "generate: no call of the loop"),
     "static-compile by dynamic": (dynamic_in_place_of("static-compile"), "generate", "static-compile", "generate: no compiled graph"),
-    "feed ahead by in-turn": (fed_in_turn, "feed", "ahead", "stream: no load in a thread of its own"),
-    "feed ahead by a thread that waits": (
-        fed_from_a_thread_in_turn,
-        "feed",
-        "ahead",
+    "prefetch on by off": (loaded_on_demand, "prefetch", "on", "stream: no load in the prefetching thread"),
+    "prefetch on by a thread that waits": (
+        loaded_in_a_thread_on_demand,
+        "prefetch",
+        "on",
         "stream: no load before the answer to the sample before",
     ),
-    "feed in-turn by ahead": (fed_ahead, "feed", "in-turn", "; it ran as feed=ahead does"),
+    "prefetch off by on": (loaded_ahead, "prefetch", "off", "; it ran as prefetch=on does"),
     "the fixed cache by a growing one": (growing_cache_in_the_loop, "generate", "static", "generate: no writes to a cache of fixed size"),
 }
 """What is replaced in silence: how, the part, the choice that is named, and what has to be told."""
 
 
 @slow
-@pytest.mark.parametrize(("case", "kind"), [(case, kind) for case, told in REPLACED.items() for kind in EFFECT[told[1]]])
+@pytest.mark.parametrize(("case", "kind"), [(case, kind) for case, told in REPLACED.items() for kind in kinds_with(told[1])])
 def test_what_is_replaced_in_silence_is_found_out(case: str, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     replaced, part, choice, expected = REPLACED[case]
     replaced(monkeypatch)
@@ -410,17 +432,17 @@ OF_COMPILER = "kernel:triton_poi_fused_0"
         ([OF_COMPILER, FLASH3], {"vision": "it ran as vision=graph does"}),
         ([*OURS, FLASH3], {"vision": "attention in another kernel"}),
         ([*OURS, OF_COMPILER], {"vision": "Triton kernels of the compiler"}),
-        (OURS[:1], {"vision": "no norms in a kernel of our own"}),
+        (OURS[:1], {"vision": "no norms in a kernel of evbench"}),
     ],
 )
 def test_the_kernels_of_the_tower_are_looked_for_in_the_place_of_the_variant_s(kernels: list[str], told: dict[str, str]) -> None:
-    tower = ["function:evbench.pipelines.capture.Replayed.__call__", "runtime:cudaGraphLaunch"]
-    found = Evidence({"vision": dict.fromkeys([*tower, *kernels], 4), "generate": {FLASH3: 4}}, 8, NEW_TOKENS)
-    activations = prove(parse("optimized-h100"), "video", "cuda", found)
+    tower = ["function:evbench.pipelines.compute.cuda_graph.Replayed.__call__", "runtime:cudaGraphLaunch"]
+    found = Observed({"vision": dict.fromkeys([*tower, *kernels], 4), "generate": {FLASH3: 4}}, 8, NEW_TOKENS)
+    activations = prove(parse("optimized-h100"), "video-llava", "video", "cuda", found)
     missing = {proof.part: proof.evidence for proof in activations if not proof.active and proof.part in ("attention", "vision")}
     assert list(missing) == list(told)
     assert all(re.search(told[part], text) for part, text in missing.items())
-    changed = prove(parse("optimized-h100+vision=graph"), "video", "cuda", found)
+    changed = prove(parse("optimized-h100+vision=graph"), "video-llava", "video", "cuda", found)
     active = {proof.part: proof.active for proof in changed}
     assert (active["attention"], active["vision"]) == (FLASH3 in kernels, kernels == [OF_COMPILER, FLASH3])
 
@@ -433,43 +455,44 @@ MAPS, PICTURES, PAINTED = "kernel:values_of_maps_kernel", "kernel:pixel_values_k
     [
         ("triton", [MAPS], None),
         ("triton", [PICTURES], "no kernel for last events"),
-        ("triton", [MAPS, PAINTED], "kernel that paints pictures for it"),
+        ("triton", [MAPS, PAINTED], "kernel that paints event images for it"),
         ("vectorised", [PICTURES], None),
         ("vectorised", [MAPS], "its kernel"),
     ],
 )
 def test_of_raw_events_on_the_gpu_the_kernel_for_last_events_is_looked_for(render: str, kernels: list[str], told: str | None) -> None:
     call = "function:evbench.pipelines.preprocess.pixels.FusedValues.__call__"
-    found = Evidence({"load": {}, "preprocess": dict.fromkeys([call, *kernels], 1)}, 5, NEW_TOKENS)
-    (proof,) = (proof for proof in prove(parse(f"optimized-gpu+render={render}"), "events", "cuda", found) if proof.part == "preprocess")
+    found = Observed({"load": {}, "preprocess": dict.fromkeys([call, *kernels], 1)}, 5, NEW_TOKENS)
+    activations = prove(parse(f"optimized-gpu+render={render}"), "eventgpt", "events", "cuda", found)
+    (proof,) = (proof for proof in activations if proof.part == "preprocess")
     assert proof.active == (told is None)
     assert told is None or told in proof.evidence
 
 
 def test_an_answer_that_ended_early_has_fewer_steps() -> None:
-    sign = Sign("generate", "a step", "op:step$", "each step")
-    found = Evidence({"generate": {"op:step": 3}}, 1, 4)
-    assert unmet(sign, found) is None
-    assert met(sign, found) == "generate: a step: 3 x step"
-    templates = Evidence({"generate": {f"op:{'a' * 500}step": 3}}, 1, 4)
-    assert met(replace(sign, names="op:a+step$"), templates) == f"generate: a step: 3 x {'a' * 120}..."
-    assert unmet(sign, replace(found, new_tokens=5)) == "generate: a step: 3 x step, 4 expected (each step)"
+    expected = Evidence("generate", "a step", "op:step$", "each step")
+    found = Observed({"generate": {"op:step": 3}}, 1, 4)
+    assert unmet(expected, found) is None
+    assert met(expected, found) == "generate: a step: 3 x step"
+    templates = Observed({"generate": {f"op:{'a' * 500}step": 3}}, 1, 4)
+    assert met(replace(expected, names="op:a+step$"), templates) == f"generate: a step: 3 x {'a' * 120}..."
+    assert unmet(expected, replace(found, new_tokens=5)) == "generate: a step: 3 x step, 4 expected (each step)"
 
 
 def test_every_layer_that_is_not_compiled_counts() -> None:
-    sign = Sign("vision", "attention", "op:attention$", "each layer")
+    expected = Evidence("vision", "attention", "op:attention$", "each layer")
     entered = "function:transformers.models.clip.modeling_clip.CLIPAttention.forward"
-    assert unmet(sign, Evidence({"vision": {"op:attention": 4, entered: 4}}, 1, 1)) is None
-    assert unmet(sign, Evidence({"vision": {"op:attention": 3, entered: 4}}, 1, 1)) is not None
-    assert unmet(sign, Evidence({"vision": {"op:attention": 3}}, 1, 1)) is None, "a compiled graph enters no layer"
-    assert unmet(sign, Evidence({"vision": {}}, 1, 1)) == "vision: no attention (looked for op:attention$)"
+    assert unmet(expected, Observed({"vision": {"op:attention": 4, entered: 4}}, 1, 1)) is None
+    assert unmet(expected, Observed({"vision": {"op:attention": 3, entered: 4}}, 1, 1)) is not None
+    assert unmet(expected, Observed({"vision": {"op:attention": 3}}, 1, 1)) is None, "a compiled graph enters no layer"
+    assert unmet(expected, Observed({"vision": {}}, 1, 1)) == "vision: no attention (looked for op:attention$)"
 
 
 def test_a_run_that_left_nothing_proves_nothing() -> None:
     for kind in KINDS:
         for device in ("cpu", "cuda"):
             for variant in (*PLAIN, *COMPILED):
-                assert not any(proof.active for proof in prove(parse(variant), kind, device, Evidence({}, 0, 0)))
+                assert not any(proof.active for proof in prove(parse(variant), MODEL_OF[kind], kind, device, Observed({}, 0, 0)))
 
 
 def test_the_examples_in_docstrings_hold() -> None:
@@ -484,26 +507,25 @@ ONE = "evbench.pipelines.video_llava.VideoLlava.load"
 @pytest.mark.parametrize(
     ("seen", "fed"),
     [
-        ([f"pool:{MANY}", f"pool:{TOGETHER}", f"pool:{MANY}", f"early:{MANY}"], "ahead-in-batches"),
+        ([f"pool:{MANY}", f"pool:{TOGETHER}", f"pool:{MANY}", f"early:{MANY}"], "batched"),
         ([f"pool:{MANY}", f"pool:{TOGETHER}", f"pool:{MANY}"], None),
         ([f"pool:{MANY}", f"pool:{MANY}", f"early:{MANY}"], None),
         ([f"function:{MANY}", f"function:{TOGETHER}", f"early:{MANY}"], None),
-        ([f"pool:{ONE}"] * 10 + [f"early:{ONE}"] * 9, "ahead"),
+        ([f"pool:{ONE}"] * 10 + [f"early:{ONE}"] * 9, "on"),
         ([f"pool:{ONE}"] * 9 + [f"early:{ONE}"] * 9, None),
         ([f"pool:{ONE}"] * 10, None),
         ([f"pool:{ONE}"] * 10 + [f"pool:{MANY}", f"early:{ONE}"], None),
-        ([f"function:{ONE}"] * 10, "in-turn"),
+        ([f"function:{ONE}"] * 10, "off"),
         ([f"function:{ONE}"] * 10 + [f"early:{ONE}"], None),
         ([f"function:{ONE}"] * 9 + [f"pool:{ONE}"], None),
     ],
 )
-def test_a_feed_is_known_by_the_threads_and_the_order_of_its_loads(seen: list[str], fed: str | None) -> None:
-    found = Evidence({STREAM: Counter(seen)}, 8, 2, 10)
+def test_prefetching_is_known_by_the_threads_and_the_order_of_its_loads(seen: list[str], fed: str | None) -> None:
+    found = Observed({STREAM: Counter(seen)}, 8, 2, 10)
     active = []
-    for name in CHOICES["feed"]:
-        changed: dict[str, Any] = {"feed": name}
-        told = told_inactive(replace(parse("baseline"), **changed), "video", found)
-        active += [] if "feed" in told else [name]
+    for name in PREFETCH.choices:
+        told = told_inactive(change(parse("baseline"), {"prefetch": name}), "video", found)
+        active += [] if "prefetch" in told else [name]
     assert active == ([] if fed is None else [fed])
 
 
@@ -545,35 +567,37 @@ def names_in_a_recorded_trace(name: str, side: Side) -> evidence.Names:
 
 
 @pytest.mark.parametrize(("name", "side"), RECORDED)
-def test_traces_recorded_on_a_gpu_bear_the_signs_of_their_choices(name: str, side: Side) -> None:
+def test_traces_recorded_on_a_gpu_show_the_evidence_of_their_choices(name: str, side: Side) -> None:
     """Operations and kernels only: a trace holds no Python functions."""
     folder = ROOT / "profiles" / "h200" / name
     result = json.loads((folder / "result.json").read_text())[side]
-    kind = results.read(folder).variants()[side].workload.kind
-    choices = {part: next(iter(known)) for part, known in CHOICES.items()} | result["choices"]
-    found = Evidence(names_in_a_recorded_trace(name, side), result["workload"]["frames"], result["trace"]["new_tokens"])
+    workload = results.read(folder).variants()[side].workload
+    model, kind = workload.model, workload.kind
+    recorded = {part: choice for part, choice in result["choices"].items() if part in PARTS}
+    choices = {name: next(iter(part.choices)) for name, part in PARTS.items()} | recorded
+    found = Observed(names_in_a_recorded_trace(name, side), result["workload"]["frames"], result["trace"]["new_tokens"])
 
-    def in_a_trace(signs: tuple[Sign, ...]) -> list[Sign]:
-        return [sign for sign in signs if re.match(r"\(?(op|kernel|runtime)", sign.names) and applies(sign, choices, kind, "cuda")]
+    def in_a_trace(expected: tuple[Evidence, ...]) -> list[Evidence]:
+        return [one for one in expected if re.match(r"\(?(op|kernel|runtime)", one.names) and applies(one, choices, kind, "cuda")]
 
-    at_work = {part: choice for part, choice in result["choices"].items() if kind in EFFECT[part]}
-    signs = [sign for part, choice in at_work.items() for sign in in_a_trace(SIGNS[part][choice])]
-    assert [text for sign in [*signs, *in_a_trace(GREEDY)] if (text := unmet(sign, found)) is not None] == []
-    assert any(met(sign, found) for sign in signs)
+    at_work = {part: choice for part, choice in recorded.items() if part in parts_with_effect(model, kind)}
+    expected = [one for part, choice in at_work.items() for one in in_a_trace(evidence_of(model, part, choice))]
+    assert [text for one in [*expected, *in_a_trace(GREEDY)] if (text := unmet(one, found)) is not None] == []
+    assert any(met(one, found) for one in expected)
     for part in ("attention", "vision"):
         # That images are batched without a compiler, only Python functions tell.
-        for other in set(CHOICES[part]) - {result["choices"][part], "batched"}:
-            assert any(unmet(sign, found) for sign in in_a_trace(SIGNS[part][other])), other
+        for other in set(PARTS[part].choices) - {recorded[part], "batched"}:
+            assert any(unmet(one, found) for one in in_a_trace(evidence_of(model, part, other))), other
 
 
-def test_the_functions_of_dali_are_called_as_its_signs_say() -> None:
+def test_the_functions_of_dali_are_called_as_its_evidence_says() -> None:
     from nvidia.dali.pipeline import Pipeline
 
     from evbench.pipelines.load.dali import DaliDecoder
 
     for function in (DaliDecoder.__call__, Pipeline.run):
         name = f"function:{function.__module__}.{function.__code__.co_qualname}"
-        assert any(re.match(sign.names, name) for sign in SIGNS["decode"]["dali"]), name
+        assert any(re.match(one.names, name) for one in DECODE.choices["dali"].evidence), name
     for called, name in ((video_llava.VideoLlava._load_many, MANY), (DaliDecoder._run_together, TOGETHER)):
         assert f"{called.__module__}.{called.__code__.co_qualname}" == name
 
@@ -583,22 +607,61 @@ def test_the_functions_of_dali_are_called_as_its_signs_say() -> None:
 def test_every_choice_of_a_real_run_on_a_gpu_is_proven(kind: str, variant: str) -> None:
     asked = replace(workload(kind), device="cuda", dtype="bfloat16")
     path = input_of(kind)
-    found = gather(build(parse(variant), asked), parse(variant).feed, [path], NEW_TOKENS, _instruments("cuda"))
-    assert [proof.evidence for proof in prove(parse(variant), kind, "cuda", found) if not proof.active] == []
+    found = gather(build(parse(variant), asked), parse(variant)["prefetch"], [path], NEW_TOKENS, instruments("cuda"))
+    assert [proof.evidence for proof in prove(parse(variant), MODEL_OF[kind], kind, "cuda", found) if not proof.active] == []
 
 
-def test_the_stages_of_signs_exist() -> None:
-    signs = [*GREEDY, *(sign for choices in SIGNS.values() for signs in choices.values() for sign in signs)]
-    assert {sign.stage for sign in signs} <= {*STAGES, STREAM}
-    assert {kind for sign in signs for kind in sign.kinds} == set(KINDS)
-    assert {part: set(choices) for part, choices in SIGNS.items()} == {part: set(choices) for part, choices in CHOICES.items()}
-    assert all(signs for choices in SIGNS.values() for signs in choices.values())
+def test_the_stages_and_kinds_of_evidence_exist() -> None:
+    assert {one.stage for one in all_evidence()} <= {*STAGES, STREAM}
+    assert {kind for one in all_evidence() for kind in one.kinds} <= set(KINDS)
+    for model, known in MODELS.items():
+        assert all(evidence_of(model, name, choice) for name in known.parts for choice in PARTS[name].choices)
+        assert all(choice in PARTS[name].choices for name, found in known.evidence.items() for choice in found)
+
+
+def alternatives(pattern: str) -> list[str]:
+    """The pattern without its groups of alternatives, once for each of them."""
+    found = re.search(r"\(([^()]*\|[^()]*)\)", pattern)
+    if found is None:
+        return [pattern]
+    return [one for option in found[1].split("|") for one in alternatives(pattern[: found.start()] + option + pattern[found.end() :])]
+
+
+def functions_of_pipelines() -> set[str]:
+    """Module and qualified name of every function, method and lambda, without importing them."""
+    found: set[str] = set()
+
+    def look(node: ast.AST, place: str, inside_function: bool) -> None:
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+                name = f"{place}{'.<locals>' if inside_function else ''}.{getattr(child, 'name', '<lambda>')}"
+                if not isinstance(child, ast.ClassDef):
+                    found.add(name)
+                look(child, name, not isinstance(child, ast.ClassDef))
+            else:
+                look(child, place, inside_function)
+
+    for path in (ROOT / "pipelines").rglob("*.py"):
+        module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        look(ast.parse(path.read_text(encoding="utf-8")), f"evbench.{module}", False)
+    return found
+
+
+def test_every_function_of_evbench_that_evidence_names_is_there() -> None:
+    """A rename would silently break it: what is expected never to be called would be looked for in vain."""
+    functions = functions_of_pipelines()
+    named = {one for evidence in all_evidence() for one in alternatives(evidence.names)}
+    checked = [one for one in named if re.match(r"(function|pool|early):evbench", one)]
+    assert len(checked) > 30
+    for one in checked:
+        source, _, pattern = one.partition(":")
+        assert any(re.match(pattern, name) for name in functions), f"{source}: nothing is called {pattern}"
 
 
 @slow
 def test_the_run_under_observation_says_the_same() -> None:
     pipeline = build(parse("baseline"), workload("event-images"))
     before, _ = run_stages(pipeline, sample.EVENTS, NEW_TOKENS)
-    gather(pipeline, "ahead", [sample.EVENTS], NEW_TOKENS, USING)
+    gather(pipeline, "on", [sample.EVENTS], NEW_TOKENS, USING)
     after, _ = run_stages(pipeline, sample.EVENTS, NEW_TOKENS)
     assert after == before

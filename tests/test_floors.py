@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,9 @@ from evbench.results import Gpu, Machine, Sample, Workload
 
 MACHINE = Machine("Linux", "Fast CPU", 8, 2**34, None, "3.11", {"torch": "2.14"}, "abc")
 WITH_GPU = dataclasses.replace(MACHINE, gpu=Gpu("Fast GPU", "580.1", 2**36, 700.0, 700.0, 1980, None))
-TINY = Workload("video-llava", "tiny", None, (Sample("a.mp4", "00", 4, 6),), 8, "inclusive", "What?", 2, False, "cpu", "float32", 0)
+TINY = Workload(
+    "video-llava", "tiny", None, (Sample("a.mp4", "00", 4, 6),), 8, "inclusive", "What?", 2, False, "cpu", "float32", 0, kind="video"
+)
 ON_GPU = dataclasses.replace(TINY, preset=None, weights="/weights", device="cuda", seed=None)
 
 
@@ -24,8 +27,8 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "state"
 
 
-def floor(machine: Machine = MACHINE, workload: Workload = TINY, total: float = 0.01) -> Floor:
-    smallest = {"total": total, "vision": 0.02}
+def floor(machine: Machine = MACHINE, workload: Workload = TINY, end_to_end: float = 0.01) -> Floor:
+    smallest = {"end-to-end": end_to_end, "vision": 0.02}
     return Floor("2026-01-01T00:00:00Z", noise_floors.place(machine), noise_floors.work(workload), smallest)
 
 
@@ -56,11 +59,11 @@ def test_a_machine_and_its_work_are_named() -> None:
 
 
 def test_a_new_floor_replaces_the_one_before_and_no_other() -> None:
-    noise_floors.keep(floor(total=0.01))
-    noise_floors.keep(floor(WITH_GPU, ON_GPU, total=0.002))
-    noise_floors.keep(floor(total=0.03))
-    assert noise_floors.find(MACHINE, TINY) == floor(total=0.03)
-    assert noise_floors.find(WITH_GPU, ON_GPU) == floor(WITH_GPU, ON_GPU, total=0.002)
+    noise_floors.keep(floor(end_to_end=0.01))
+    noise_floors.keep(floor(WITH_GPU, ON_GPU, end_to_end=0.002))
+    noise_floors.keep(floor(end_to_end=0.03))
+    assert noise_floors.find(MACHINE, TINY) == floor(end_to_end=0.03)
+    assert noise_floors.find(WITH_GPU, ON_GPU) == floor(WITH_GPU, ON_GPU, end_to_end=0.002)
     assert noise_floors.path().read_text().count('"measured"') == 2
 
 
@@ -85,7 +88,7 @@ def test_without_a_folder_by_the_environment_it_is_in_the_home(value: str | None
         b"[7]",
         b"\xff\xfe",
         b'[{"measured": "2026"}]',
-        b'[{"measured": "2026", "machine": "CPU", "work": "tiny", "smallest": {"total": "0.1"}}]',
+        b'[{"measured": "2026", "machine": "CPU", "work": "tiny", "smallest": {"end-to-end": "0.1"}}]',
         b'[{"measured": "2026", "machine": "CPU", "work": "tiny", "smallest": {}, "more": 1}]',
         b"[" * 100_000,
     ],
@@ -128,9 +131,19 @@ def test_a_place_that_cannot_be_written_is_named(state: Path) -> None:
         noise_floors.keep(floor())
 
 
+def test_a_file_with_former_names_of_timings_is_read_with_the_names_of_today() -> None:
+    file = noise_floors.path()
+    file.parent.mkdir(parents=True)
+    former = dataclasses.asdict(floor()) | {"smallest": {"total": 0.01, "first token": 0.02, "further token": 0.03, "load": 0.04}}
+    file.write_text(json.dumps([former]))
+    found = noise_floors.find(MACHINE, TINY)
+    assert found is not None
+    assert found.smallest == {"end-to-end": 0.01, "ttft": 0.02, "tpot": 0.03, "load": 0.04}
+
+
 def test_a_floor_that_cannot_be_written_leaves_the_one_before(state: Path) -> None:
-    noise_floors.keep(floor(total=0.01))
+    noise_floors.keep(floor(end_to_end=0.01))
     (state / "evbench" / "noise-floors.json.part").mkdir()
     with pytest.raises(UserError, match="cannot write"):
-        noise_floors.keep(floor(total=0.03))
-    assert noise_floors.find(MACHINE, TINY) == floor(total=0.01)
+        noise_floors.keep(floor(end_to_end=0.03))
+    assert noise_floors.find(MACHINE, TINY) == floor(end_to_end=0.01)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from evbench.kernels.gelu_means import COLUMNS, TOKENS, gelu_means, reference
-from evbench.pipelines.eventgpt import pool
+from evbench.pipelines.vision.pooling import pool
 from tests.devices import DEVICE
 from tests.operators import require_operator
 

@@ -7,11 +7,12 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from evbench.pipelines.checkpoints.checkpoint import seeded
-from evbench.pipelines.checkpoints.presets import PRESETS
+from evbench.pipelines.generate.choices import GENERATE
 from evbench.pipelines.generate.language import LanguageModel
-from evbench.pipelines.generate.loops import GENERATORS, Generate
+from evbench.pipelines.generate.loops import Generate, generator
+from evbench.pipelines.registry import EVENTGPT
 from evbench.stages import unmarked
-from evbench.variants.choices import parse
+from evbench.variants.named import change, parse
 
 USUAL = parse("baseline")
 OWN = ["static", pytest.param("static-compile", marks=pytest.mark.slow)]
@@ -19,8 +20,12 @@ OWN = ["static", pytest.param("static-compile", marks=pytest.mark.slow)]
 
 def language(stop_at_end: bool = False, end_token: int = 2) -> LanguageModel:
     with seeded(0, "cpu", torch.float32):
-        model = LlamaForCausalLM._from_config(LlamaConfig(**PRESETS["eventgpt"]["tiny"]["text"]), attn_implementation="sdpa")
+        model = LlamaForCausalLM._from_config(LlamaConfig(**EVENTGPT.presets["tiny"].text), attn_implementation="sdpa")
     return LanguageModel(model, model.model, model.lm_head, end_token, stop_at_end)
+
+
+def by(choice: str, model: LanguageModel) -> Generate:
+    return generator(model, change(USUAL, {"generate": choice}))
 
 
 def prompt(length: int, seed: int = 0) -> torch.Tensor:
@@ -38,35 +43,29 @@ def answers(generate: Generate) -> list[list[int]]:
 @pytest.mark.parametrize("choice", OWN)
 def test_the_static_loop_gives_the_tokens_of_generate(choice: str) -> None:
     model = language()
-    expected = answers(GENERATORS["dynamic"](model, USUAL))
+    expected = answers(by("dynamic", model))
     assert [len(tokens) for tokens in expected] == [20, 7, 1, 33, 5]
     assert len({token for tokens in expected for token in tokens}) > 20, "a constant answer would prove nothing"
-    loop = GENERATORS[choice](model, USUAL)
+    loop = by(choice, model)
     assert answers(loop) == expected
     assert answers(loop) == expected, "a cache that was used before is as good as new"
 
 
-@pytest.mark.parametrize("choice", [choice for choice in GENERATORS if choice != "graph"])
+@pytest.mark.parametrize("choice", [choice for choice in GENERATE.entries if choice != "graph"])
 def test_every_token_is_marked_once(choice: str) -> None:
     """The mark of the first comes when the prompt has been read, before the second token is begun."""
     marks: list[int] = []
     with torch.inference_mode():
         for tokens in (1, 5):
             marks.clear()
-            assert len(GENERATORS[choice](language(), USUAL)(prompt(9), tokens, lambda: marks.append(0))) == tokens == len(marks)
+            assert len(by(choice, language())(prompt(9), tokens, lambda: marks.append(0))) == tokens == len(marks)
 
 
 @pytest.mark.parametrize("choice", ["dynamic", "transformers-static", "static"])
 def test_the_end_token_stops_only_when_it_may(choice: str) -> None:
-    whole = GENERATORS["dynamic"](language(), USUAL)(prompt(31), 20, unmarked)
+    whole = by("dynamic", language())(prompt(31), 20, unmarked)
     end = whole[6]
     until_end = whole[: whole.index(end) + 1]
     with torch.inference_mode():
-        assert GENERATORS[choice](language(stop_at_end=True, end_token=end), USUAL)(prompt(31), 20, unmarked) == until_end
-        assert GENERATORS[choice](language(stop_at_end=False, end_token=end), USUAL)(prompt(31), 20, unmarked) == whole
-
-
-def test_every_choice_of_the_variants_is_there() -> None:
-    from evbench.variants.choices import CHOICES, REFERENCE
-
-    assert set(GENERATORS) == {*CHOICES["generate"], REFERENCE.generate}
+        assert by(choice, language(stop_at_end=True, end_token=end))(prompt(31), 20, unmarked) == until_end
+        assert by(choice, language(stop_at_end=False, end_token=end))(prompt(31), 20, unmarked) == whole

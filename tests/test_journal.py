@@ -13,13 +13,13 @@ import pytest
 from evbench.errors import UserError
 from evbench.results import FORMAT, Result, Run, Side, ThroughputRun
 from evbench.session import journal
-from evbench.session.journal import OPENING, RUNS, Journal, JournalHeader
+from evbench.session.journal import HEADER, RUNS, Journal, JournalHeader
 from evbench.worker.measure import RunPosition
 from evbench.worker.messages import ThroughputRequest, TimedRunRequest
-from tests.simulation import PLAN, Noise, SimulatedMachine, opening, sit
+from tests.simulation import PLAN, Noise, SimulatedMachine, header, run_simulated
 
 SHORT = dataclasses.replace(PLAN, blocks=6)
-ASKED = opening(SHORT)
+ASKED = header(SHORT)
 
 
 class Stopped(Exception):
@@ -31,36 +31,36 @@ class Dying(SimulatedMachine):
 
     lives = 40
 
-    def run(self, side: Side, order: TimedRunRequest, slow: float = 1.0) -> Run:
+    def run(self, side: Side, request: TimedRunRequest, slow: float = 1.0) -> Run:
         if len(self.order) == self.lives:
             raise Stopped
-        return super().run(side, order, slow)
+        return super().run(side, request, slow)
 
-    def stream(self, side: Side, order: ThroughputRequest, slow: float) -> ThroughputRun:
+    def throughput_run(self, side: Side, request: ThroughputRequest, slow: float) -> ThroughputRun:
         if len(self.order) == self.lives:
             raise Stopped
-        return super().stream(side, order, slow)
+        return super().throughput_run(side, request, slow)
 
 
 def interrupted(folder: Path, lives: int = 40) -> None:
     machine = Dying(1, Noise())
     machine.lives = lives
-    with pytest.raises(Stopped), journal.begin(folder, ASKED) as written:
-        sit(machine, written)
-    assert not machine.living, "workers are ended"
+    with pytest.raises(Stopped), journal.create(folder, ASKED) as written:
+        run_simulated(machine, written)
+    assert not machine.live, "workers are ended"
 
 
 def go_on(folder: Path, asked: JournalHeader = ASKED) -> tuple[SimulatedMachine, object]:
     machine = SimulatedMachine(2, Noise())
     with journal.resume(folder, asked) as written:
-        return machine, sit(machine, written)
+        return machine, run_simulated(machine, written)
 
 
 def test_what_happened_survives_its_file(tmp_path: Path) -> None:
-    with journal.begin(tmp_path / "out", ASKED) as written:
-        result = sit(SimulatedMachine(1), written)
-        assert journal.read(tmp_path / "out") == written.happened
-    assert {side: tuple(runs) for side, runs in written.happened.runs.items()} == {
+    with journal.create(tmp_path / "out", ASKED) as written:
+        result = run_simulated(SimulatedMachine(1), written)
+        assert journal.read(tmp_path / "out") == written.state
+    assert {side: tuple(runs) for side, runs in written.state.runs.items()} == {
         side: measured.runs for side, measured in result.variants().items()
     }
 
@@ -81,7 +81,7 @@ def test_an_interrupted_session_goes_on_from_its_last_whole_block(tmp_path: Path
     assert {block.order for block in after.blocks} <= {"ABBA", "BAAB"}
 
 
-IN_A_ROW = opening(dataclasses.replace(SHORT, throughput=3))
+IN_A_ROW = header(dataclasses.replace(SHORT, throughput=3))
 
 
 @pytest.mark.parametrize("lives", [10, 13, 14, 16, 17, 40])
@@ -89,18 +89,18 @@ def test_an_interrupted_session_with_samples_in_a_row_goes_on(tmp_path: Path, li
     """In the warm-up of the feed, between a run and the row behind it, and within a block."""
     machine = Dying(1, Noise())
     machine.lives = lives
-    with pytest.raises(Stopped), journal.begin(tmp_path / "out", IN_A_ROW) as written:
-        sit(machine, written)
+    with pytest.raises(Stopped), journal.create(tmp_path / "out", IN_A_ROW) as written:
+        run_simulated(machine, written)
     before = journal.read(tmp_path / "out")
     ended = {block.number for block in before.blocks}
-    assert all(stream.block is None or stream.block in ended for streams in before.streams.values() for stream in streams)
+    assert all(stream.block is None or stream.block in ended for streams in before.throughput_runs.values() for stream in streams)
     _, result = go_on(tmp_path / "out", IN_A_ROW)
     after = journal.read(tmp_path / "out")
     assert isinstance(result, Result)
     for side, measured in result.variants().items():
-        assert measured.streams == tuple(after.streams[side])
+        assert measured.throughput_runs == tuple(after.throughput_runs[side])
         assert [stream.block for stream in measured.timed_throughput_runs()] == [block for block in range(6) for _ in range(2)]
-        turns = [*(run.turn for run in measured.runs), *(stream.turn for stream in measured.streams)]
+        turns = [*(run.turn for run in measured.runs), *(stream.turn for stream in measured.throughput_runs)]
         assert len(turns) == len(set(turns)), "none is counted twice"
 
 
@@ -114,7 +114,7 @@ def test_a_session_may_be_interrupted_twice(tmp_path: Path) -> None:
     """Runs of a block that was begun twice and ended once count once."""
     interrupted(tmp_path / "out", 40)
     with pytest.raises(Stopped), journal.resume(tmp_path / "out", ASKED) as written:
-        sit(Dying(3, Noise()), written)
+        run_simulated(Dying(3, Noise()), written)
     go_on(tmp_path / "out")
     happened = journal.read(tmp_path / "out")
     for runs in happened.runs.values():
@@ -153,10 +153,10 @@ def test_a_disk_that_fills_up_leaves_whole_lines(tmp_path: Path, monkeypatch: py
     with (
         pytest.raises(UserError, match=r"cannot write to .*No space left.*--resume"),
         journal.writing(folder),
-        journal.begin(folder, ASKED) as written,
+        journal.create(folder, ASKED) as written,
     ):
         monkeypatch.setattr(written, "_file", Full(written._file))
-        sit(SimulatedMachine(1), written)
+        run_simulated(SimulatedMachine(1), written)
     assert all(json.loads(line) for line in (folder / RUNS).read_text().splitlines())
     assert len(journal.read(folder).blocks) == 2
     go_on(folder)
@@ -187,7 +187,7 @@ def test_what_is_no_session_is_refused(tmp_path: Path) -> None:
         ('{"format": 1}', "another version"),
         (f'{{"format": {FORMAT}}}', "is damaged"),
     ):
-        (tmp_path / OPENING).write_text(content)
+        (tmp_path / HEADER).write_text(content)
         with pytest.raises(UserError, match=told):
             go_on(tmp_path)
 
@@ -196,7 +196,7 @@ def test_a_damaged_line_is_named(tmp_path: Path) -> None:
     interrupted(tmp_path / "out")
     raw = tmp_path / "out" / RUNS
     lines = raw.read_text().splitlines()
-    for damaged in ("{}", "nonsense", '{"role": "baseline", "run": {}}', '{"block": 3}', "[]"):
+    for damaged in ("{}", "nonsense", '{"side": "baseline", "run": {}}', '{"block": 3}', "[]"):
         raw.write_text("\n".join([*lines[:4], damaged, *lines[5:]]) + "\n")
         with pytest.raises(UserError, match="line 5 is damaged"):
             go_on(tmp_path / "out")
@@ -204,26 +204,26 @@ def test_a_damaged_line_is_named(tmp_path: Path) -> None:
 
 def test_a_folder_with_a_session_is_not_begun_again(tmp_path: Path) -> None:
     interrupted(tmp_path / "out")
-    with pytest.raises(UserError, match="go on with it by --resume"), journal.begin(tmp_path / "out", ASKED):
+    with pytest.raises(UserError, match="go on with it by --resume"), journal.create(tmp_path / "out", ASKED):
         pass
-    with journal.begin(tmp_path / "new", ASKED):
+    with journal.create(tmp_path / "new", ASKED):
         pass
-    with journal.begin(tmp_path / "new", ASKED):
+    with journal.create(tmp_path / "new", ASKED):
         pass  # it was refused before its first run
 
 
 def test_a_session_is_not_begun_within_an_interrupted_comparison_of_models(tmp_path: Path) -> None:
     (tmp_path / "models.json").write_text("{}")
-    with pytest.raises(UserError, match="holds an earlier comparison of models"), journal.begin(tmp_path, ASKED):
+    with pytest.raises(UserError, match="holds an earlier comparison of models"), journal.create(tmp_path, ASKED):
         pass
-    assert not (tmp_path / OPENING).exists()
+    assert not (tmp_path / HEADER).exists()
     journal.make_folder(tmp_path, ["models.json"])
 
 
 def test_a_text_with_line_separators_is_one_line(tmp_path: Path) -> None:
-    with journal.begin(tmp_path / "out", ASKED) as written:
+    with journal.create(tmp_path / "out", ASKED) as written:
         run = SimulatedMachine(1).run("baseline", TimedRunRequest(RunPosition("first", 0, 0, None), True, False))
-        written.ran("baseline", dataclasses.replace(run, text="a\u2028b\u0085c\nd"))
+        written.add_run("baseline", dataclasses.replace(run, text="a\u2028b\u0085c\nd"))
     assert journal.read(tmp_path / "out").runs["baseline"][0].text == "a\u2028b\u0085c\nd"
 
 
@@ -233,17 +233,17 @@ def test_what_the_file_system_refuses_is_told_in_one_line(tmp_path: Path) -> Non
 
 
 def test_a_journal_is_closed_with_its_block(tmp_path: Path) -> None:
-    with journal.begin(tmp_path / "out", ASKED) as written:
+    with journal.create(tmp_path / "out", ASKED) as written:
         pass
     assert isinstance(written, Journal)
     with pytest.raises(ValueError, match="closed file"):
-        written.resumed()
+        written.mark_resumed()
 
 
-@pytest.mark.parametrize("name", journal.KEPT)
+@pytest.mark.parametrize("name", journal.PROTECTED)
 def test_nothing_is_begun_beside_what_another_command_has_left(name: str, tmp_path: Path) -> None:
     journal.make_folder(tmp_path / "out")
     (tmp_path / "out" / name).write_text("{}", encoding="utf-8")
-    told = f"out holds an earlier {journal.KEPT[name]}; go on with it by --resume, give another --out, or remove it"
-    with pytest.raises(UserError, match=told):
+    message = f"out holds an earlier {journal.PROTECTED[name]}; go on with it by --resume, give another --out, or remove it"
+    with pytest.raises(UserError, match=message):
         journal.make_folder(tmp_path / "out")

@@ -8,23 +8,24 @@ from typing import Any
 import pytest
 
 from evbench.errors import UserError
-from evbench.report import comparison
 from evbench.results import STAGES, Activation, Block, Result, Run, Sample, Session, SideResult, Work
 from evbench.verdict.blocks import half_width
+from evbench.verdict.difference import NEW_TOKENS, OVERLAP_AND_SYNC
 from evbench.verdict.judge import judge
 from evbench.verdict.judgement import EXIT_CODES, Judgement, Verdict
 from tests.examples import (
     GREEDY,
     PRESERVED,
+    described,
     make_check,
     make_result,
     make_run,
     make_session,
     make_side,
-    make_stream,
+    make_throughput_run,
     scaled,
-    with_streams,
-    without_barriers,
+    with_throughput_runs,
+    without_stage_sync,
 )
 
 
@@ -35,8 +36,8 @@ def compared(factor: float, baseline: SideResult | None = None, **rules: Any) ->
 
 
 def in_blocks(*runs: Run, blocks: int = 10) -> tuple[Run, ...]:
-    """Each with and without barriers, in every block."""
-    return tuple(dataclasses.replace(one, block=block) for block in range(blocks) for run in runs for one in (run, without_barriers(run)))
+    """Each with and without stage synchronization, in every block."""
+    return tuple(dataclasses.replace(one, block=block) for block in range(blocks) for run in runs for one in (run, without_stage_sync(run)))
 
 
 @pytest.mark.parametrize(
@@ -54,17 +55,17 @@ def test_the_verdict_follows_the_interval_and_the_smallest_effect(factor: float,
     judged = compared(factor)
     assert judged.verdict == verdict
     assert judged.exit_code == EXIT_CODES[verdict]
-    assert judged.total.interval is not None
-    assert judged.total.interval.ratio == pytest.approx(1 / factor)
+    assert judged.end_to_end.interval is not None
+    assert judged.end_to_end.interval.ratio == pytest.approx(1 / factor)
     if verdict is not Verdict.SAME:
-        assert {line.claim for line in judged.stages} == {verdict}
+        assert {timing.claim for timing in judged.stages} == {verdict}
 
 
 def test_no_claim_is_made_below_the_noise_floor_of_this_machine() -> None:
     assert compared(0.97).verdict == Verdict.FASTER
-    assert compared(0.97, noise_floors={"total": 0.05}).verdict == Verdict.INCONCLUSIVE, "a noise floor does not make things the same"
+    assert compared(0.97, noise_floors={"end-to-end": 0.05}).verdict == Verdict.INCONCLUSIVE, "a noise floor does not make things the same"
     judged = compared(0.97, noise_floors={"vision": 0.05})
-    assert {line.name: line.claim for line in judged.stages}["vision"] == Verdict.INCONCLUSIVE
+    assert {timing.name: timing.claim for timing in judged.stages}["vision"] == Verdict.INCONCLUSIVE
     assert judged.verdict == Verdict.FASTER
 
 
@@ -87,7 +88,7 @@ def test_too_few_blocks_are_inconclusive_and_say_how_many_it_takes() -> None:
     side = make_side(*in_blocks(make_run(), blocks=5))
     judged = judge(make_result(scaled(side, 0.5), baseline=side, sessions=(make_session(5),)))
     assert judged.verdict == Verdict.INCONCLUSIVE
-    assert judged.total.interval is None
+    assert judged.end_to_end.interval is None
     assert "six of one sample" in judged.reasons[0]
 
 
@@ -96,17 +97,17 @@ def test_other_tokens_are_no_speedup_however_fast() -> None:
     judged = judge(make_result(fast))
     assert judged.verdict == Verdict.OUTPUT_DIFFERS
     assert judged.exit_code == 5
-    assert judged.reasons == ("the two sides answered the sample with different tokens",)
-    assert all(line.interval is None for line in (judged.total, *judged.stages, *judged.inside))
-    assert (judged.gain, judged.break_even, judged.ratio_of_medians, judged.ratio_of_totals) == ((), None, None, None)
+    assert judged.reasons == ("the two sides generate different tokens for the sample",)
+    assert all(timing.interval is None for timing in judged.timings())
+    assert (judged.difference, judged.break_even, judged.ratio_of_medians, judged.ratio_of_sums) == (None,) * 4
 
 
-def test_a_baseline_that_does_not_repeat_itself_is_told() -> None:
+def test_a_baseline_that_does_not_repeat_itself_is_named() -> None:
     runs = list(in_blocks(make_run()))
     runs[3] = dataclasses.replace(runs[3], tokens=(5, 9))
     judged = judge(make_result(make_side(), baseline=make_side(*runs)))
     assert judged.verdict == Verdict.OUTPUT_DIFFERS
-    assert judged.reasons[0] == "the baseline itself does not repeat its answer to the sample"
+    assert judged.reasons[0] == "the baseline itself generates different tokens in its runs of the sample"
 
 
 def test_other_work_is_invalid_whichever_run_did_it() -> None:
@@ -115,16 +116,17 @@ def test_other_work_is_invalid_whichever_run_did_it() -> None:
     judged = judge(make_result(make_side(*runs)))
     assert judged.verdict == Verdict.INVALID
     assert judged.exit_code == 6
-    assert judged.reasons == ("the two sides did not do the same work: frame_indices (0, 2) and (0, 1)",)
-    assert judged.gain == ()
+    assert judged.reasons == ("the two sides did different work: frame_indices (0, 2) and (0, 1)",)
+    assert judged.difference is None
 
 
 def test_another_number_of_tokens_is_invalid_and_its_part_of_the_difference_is_told() -> None:
     short, long = make_run(tokens=(5, 6)), make_run(tokens=(5, 6, 7, 8))
     judged = judge(make_result(make_side(*in_blocks(short)), baseline=make_side(*in_blocks(long))))
     assert judged.verdict == Verdict.INVALID
-    parts = {part.name: part.seconds for part in judged.gain}
-    assert parts["number of tokens"] == pytest.approx(2 * 0.025), "two more tokens at the baseline's 25 ms"
+    assert judged.difference is not None
+    parts = {part.name: part.seconds for part in judged.difference.parts}
+    assert parts[NEW_TOKENS] == pytest.approx(2 * 0.025), "two more tokens at the baseline's TPOT of 25 ms"
     assert parts["generate"] == pytest.approx(-2 * 0.025)
 
 
@@ -141,9 +143,9 @@ def test_disturbed_blocks_do_not_count() -> None:
     runs = tuple(dataclasses.replace(run, block=0) if run.seconds > 30 else run for run in runs)
     judged = judge(make_result(dataclasses.replace(side, runs=runs), baseline=side, sessions=(disturbed(1, 10),)))
     assert judged.verdict == Verdict.SAME
-    assert judged.disturbed == 1
-    assert judged.total.sides["optimized"] is not None
-    assert judged.total.sides["optimized"].most < 1
+    assert judged.blocks.disturbed == 1
+    assert judged.end_to_end.sides["optimized"] is not None
+    assert judged.end_to_end.sides["optimized"].maximum < 1
 
 
 def test_too_many_disturbed_blocks_are_invalid() -> None:
@@ -157,7 +159,7 @@ def test_sides_measured_apart_are_never_claimed_to_differ() -> None:
     later = dataclasses.replace(scaled(make_side(), 0.1), session="2026-02-02T00:00:00Z")
     judged = judge(make_result(later, sessions=(make_session(), make_session(started="2026-02-02T00:00:00Z"))))
     assert judged.verdict == Verdict.INCONCLUSIVE
-    assert judged.total.interval is None
+    assert judged.end_to_end.interval is None
     assert "MEASURED_APART" in judged.flags
     assert "drift looks like a difference" in judged.reasons[0]
 
@@ -173,43 +175,48 @@ def several_samples(gains: list[float], blocks_each: int = 2) -> Result:
             dataclasses.replace(one, block=number, sample=number % len(gains))
             for number in numbers
             for run in [make_run(seconds=0.1 / (gains[number % len(gains)] if faster else 1))]
-            for one in (run, without_barriers(run))
+            for one in (run, without_stage_sync(run))
         ]
         sides.append(make_side(*runs, samples=samples))
     return make_result(sides[1], baseline=sides[0], sessions=(session,))
 
 
 def test_several_samples_count_as_samples_not_as_blocks() -> None:
-    wide = judge(several_samples([1.0, 1.1, 1.2, 1.3, 1.4], blocks_each=1)).total.interval
-    more = judge(several_samples([1.0, 1.1, 1.2, 1.3, 1.4], blocks_each=10)).total.interval
+    wide = judge(several_samples([1.0, 1.1, 1.2, 1.3, 1.4], blocks_each=1)).end_to_end.interval
+    more = judge(several_samples([1.0, 1.1, 1.2, 1.3, 1.4], blocks_each=10)).end_to_end.interval
     assert wide is not None
     assert more is not None
     assert wide.low == pytest.approx(more.low), "ten blocks of the same five samples know no more samples"
     assert wide.ratio == pytest.approx((1.0 * 1.1 * 1.2 * 1.3 * 1.4) ** 0.2), "the geometric mean"
     judged = judge(several_samples([1.0, 2.0]))
-    assert judged.ratio_of_totals == pytest.approx(2 / 1.5)
+    assert judged.ratio_of_sums == pytest.approx(2 / 1.5)
 
 
 def test_the_parts_of_the_difference_add_up() -> None:
     side = make_side()
     other = scaled(side, 0.7)
     judged = judge(make_result(other, baseline=side))
-    assert sum(part.share for part in judged.gain) == pytest.approx(1)
-    assert sum(part.seconds for part in judged.gain) == pytest.approx(0.4 * 0.3)
+    assert judged.difference is not None
+    assert sum(part.share for part in judged.difference.parts) == pytest.approx(1)
+    assert sum(part.seconds for part in judged.difference.parts) == pytest.approx(0.4 * 0.3)
+    assert judged.difference.total.seconds == pytest.approx(0.4 * 0.3)
     overlapping = tuple(dataclasses.replace(run, seconds=run.seconds * (0.5 if run.stages is None else 1)) for run in other.runs)
     judged = judge(make_result(dataclasses.replace(other, runs=overlapping), baseline=side))
-    parts = {part.name: part.seconds for part in judged.gain}
-    assert parts["overlap of stages, barriers"] == pytest.approx(0.14)
-    assert sum(part.share for part in judged.gain) == pytest.approx(1)
-    assert judged.stage_sync["optimized"] == pytest.approx(1.0)
+    assert judged.difference is not None
+    parts = {part.name: part.seconds for part in judged.difference.parts}
+    assert parts[OVERLAP_AND_SYNC] == pytest.approx(0.14)
+    assert sum(part.share for part in judged.difference.parts) == pytest.approx(1)
+    assert judged.metrics["stage-sync-overhead"].sides["optimized"] == pytest.approx(1.0)
+    assert judged.overlapping == ("optimized",)
 
 
-def test_a_longer_preparation_is_paid_back_after_so_many_samples() -> None:
+def test_a_longer_startup_is_paid_back_after_so_many_samples() -> None:
     side = make_side()
     slow_start = dataclasses.replace(scaled(side, 0.5).builds[0], seconds=11.5)
     other = dataclasses.replace(scaled(side, 0.5), builds=(slow_start,))
     judged = judge(make_result(other, baseline=side))
-    assert judged.preparation["optimized"] - judged.preparation["baseline"] == pytest.approx(10)
+    startup = judged.metrics["startup-and-compile"].sides
+    assert startup == {"baseline": pytest.approx(1.5), "optimized": pytest.approx(11.5)}
     assert judged.break_even is not None
     assert (judged.break_even.samples, judged.break_even.low, judged.break_even.high) == (50, 50, 50)
     never = judge(make_result(dataclasses.replace(side, builds=(slow_start,)), baseline=side)).break_even
@@ -220,10 +227,10 @@ def test_a_longer_preparation_is_paid_back_after_so_many_samples() -> None:
 def test_what_makes_a_number_doubtful_is_flagged() -> None:
     side = make_side()
     doubtful = dataclasses.replace(side, unsteady=("the memory pool still grew",))
-    assert judge(make_result(doubtful)).flags["NOT_STEADY"] == "the warm-up was given up: optimized: the memory pool still grew"
+    assert judge(make_result(doubtful)).flags["NOT_STEADY"].endswith("optimized: the memory pool still grew")
     reload = make_result(side, sessions=(make_session(order="reload"),))
     assert "ORDER=RELOAD" in judge(reload).flags
-    blocked = dataclasses.replace(without_barriers(make_run("blocked")), block=None)
+    blocked = dataclasses.replace(without_stage_sync(make_run("blocked")), block=None)
 
     def with_blocked(seconds: float) -> SideResult:
         runs = [dataclasses.replace(blocked, seconds=seconds * factor) for factor in (0.99, 1.0, 1.0, 1.01)]
@@ -231,7 +238,7 @@ def test_what_makes_a_number_doubtful_is_flagged() -> None:
 
     assert "ORDER_SENSITIVE" not in judge(make_result(with_blocked(0.4), baseline=with_blocked(0.4))).flags
     told = judge(make_result(with_blocked(0.3), baseline=with_blocked(0.4))).flags["ORDER_SENSITIVE"]
-    assert "1.333 times" in told
+    assert "1.333" in told
     assert judge(make_result(side)).flags == {}
 
 
@@ -261,9 +268,9 @@ def test_two_groups_of_times_are_flagged() -> None:
         (0.9, {"require_speedup": True}, 0),
         (0.9, {"targets": ("video-llava.vision<91ms",)}, 0),
         (0.9, {"targets": ("video-llava.vision<90ms",)}, 3),
-        (0.9, {"targets": ("video-llava.total<1s", "video-llava.further-token<1us")}, 3),
-        (0.5, {"noise_floors": {"total": 3.0}}, 4),
-        (1.05, {"fail_if": ("slower:1%",), "noise_floors": {"total": 0.2}}, 4),
+        (0.9, {"targets": ("video-llava.end-to-end<1s", "video-llava.tpot<1us")}, 3),
+        (0.5, {"noise_floors": {"end-to-end": 3.0}}, 4),
+        (1.05, {"fail_if": ("slower:1%",), "noise_floors": {"end-to-end": 0.2}}, 4),
     ],
 )
 def test_what_is_demanded_decides_the_exit_code(factor: float, rules: dict[str, Any], code: int) -> None:
@@ -286,15 +293,15 @@ def test_outputs_come_before_demands() -> None:
 
 
 def cycled(factor: float, **rules: Any) -> Judgement:
-    """Runs that are equally fast, and streams of the optimized side that take `factor` times as long."""
-    side = with_streams(make_side())
-    other = dataclasses.replace(side, streams=scaled(side, factor).streams)
+    """Runs that are equally fast, and throughput runs of the optimized side that take `factor` times as long."""
+    side = with_throughput_runs(make_side())
+    other = dataclasses.replace(side, throughput_runs=scaled(side, factor).throughput_runs)
     return judge(make_result(other, baseline=side, **rules))
 
 
-def test_without_streams_nothing_is_said_of_throughput() -> None:
+def test_without_throughput_runs_there_is_no_throughput() -> None:
     assert compared(0.5).throughput is None
-    assert [line.name for line in compared(0.5).lines()] == ["total", *STAGES, "first token", "prefill", "further token"]
+    assert [timing.name for timing in compared(0.5).timings()] == ["end-to-end", *STAGES, "ttft", "prefill", "tpot"]
 
 
 @pytest.mark.parametrize(
@@ -311,38 +318,41 @@ def test_throughput_is_claimed_by_itself_and_the_verdict_stays_that_of_one_sampl
     assert judged.throughput.sides["baseline"] is not None
     assert judged.throughput.sides["baseline"].median == pytest.approx(0.4), "seconds for each sample"
     assert judged.throughput.sides["baseline"].runs == 20, "the warm-up is none of them"
-    assert judged.lines()[-1] == judged.throughput
+    assert judged.timings()[-1] == judged.throughput
 
 
-def test_the_smallest_throughput_that_is_claimed_is_that_of_the_total() -> None:
-    for noise_floors in ({"total": 0.1}, {"throughput": 0.1}):
+def test_the_claim_threshold_of_the_throughput_is_no_lower_than_end_to_end() -> None:
+    for noise_floors in ({"end-to-end": 0.1}, {"throughput": 0.1}):
         line = cycled(0.95, noise_floors=noise_floors).throughput
         assert line is not None
-        assert (line.smallest, line.claim) == (0.1, Verdict.INCONCLUSIVE)
+        assert (line.claim_threshold, line.claim) == (0.1, Verdict.INCONCLUSIVE)
     line = cycled(0.95, noise_floors={"load": 0.1}).throughput
     assert line is not None
     assert line.claim is Verdict.FASTER
 
 
 def refusals() -> dict[str, Result]:
-    """All that keeps a speedup from being told, with streams twice as fast."""
-    side = with_streams(make_side())
+    """Everything that keeps a speedup from being claimed, with throughput runs twice as fast."""
+    side = with_throughput_runs(make_side())
     other = scaled(side, 0.5)
-    streams = list(other.streams)
+    streams = list(other.throughput_runs)
     later = dataclasses.replace(other, session="2026-02-02T00:00:00Z")
-    unproven = Activation("decode", "plain", False, "load: no call of it")
-    few = {"baseline": with_streams(make_side(*in_blocks(make_run(), blocks=5)), *side.streams[:11]), "sessions": (make_session(5),)}
+    inactive = Activation("decode", "plain", False, "load: no call of it")
+    few = {
+        "baseline": with_throughput_runs(make_side(*in_blocks(make_run(), blocks=5)), *side.throughput_runs[:11]),
+        "sessions": (make_session(5),),
+    }
     return {
-        "other tokens in a stream": make_result(
-            with_streams(other, *streams[:-1], dataclasses.replace(streams[-1], tokens=((5, 6), (5, 7)))), side
+        "other tokens in a throughput run": make_result(
+            with_throughput_runs(other, *streams[:-1], dataclasses.replace(streams[-1], tokens=((5, 6), (5, 7)))), side
         ),
-        "other work in a stream": make_result(
-            with_streams(other, *streams[:-1], dataclasses.replace(streams[-1], work=(Work(frame_indices=(0, 1)),) * 2)), side
+        "other work in a throughput run": make_result(
+            with_throughput_runs(other, *streams[:-1], dataclasses.replace(streams[-1], work=(Work(frame_indices=(0, 1)),) * 2)), side
         ),
-        "another number of tokens in a stream": make_result(
-            with_streams(other, *streams[:-1], make_stream(0.4, tokens=(5, 6, 7), block=9)), side
+        "another number of tokens in a throughput run": make_result(
+            with_throughput_runs(other, *streams[:-1], make_throughput_run(0.4, tokens=(5, 6, 7), block=9)), side
         ),
-        "not active": make_result(dataclasses.replace(other, activations=(unproven, GREEDY)), side),
+        "not active": make_result(dataclasses.replace(other, activations=(inactive, GREEDY)), side),
         "outputs differ": make_result(
             other, side, outputs=dataclasses.replace(PRESERVED, checks=(*PRESERVED.checks, make_check(grade="fail")))
         ),
@@ -351,7 +361,7 @@ def refusals() -> dict[str, Result]:
         "disturbed": make_result(other, side, sessions=(disturbed(3, 10),)),
         "apart": make_result(later, side, sessions=(make_session(), make_session(started="2026-02-02T00:00:00Z"))),
         "too few blocks": make_result(scaled(few["baseline"], 0.5), **few),  # type: ignore[arg-type]
-        "one side only": make_result(with_streams(other, make_stream(block=None)), side),
+        "one side only": make_result(with_throughput_runs(other, make_throughput_run(block=None)), side),
         "no other side": make_result(baseline=side),
     }
 
@@ -362,13 +372,13 @@ def test_no_throughput_is_claimed_where_no_speedup_would_be(case: str) -> None:
     judged = judge(result)
     assert judged.throughput is not None
     assert (judged.throughput.interval, judged.throughput.claim) == (None, None)
-    spread = judged.throughput.sides["baseline"]
-    assert spread is not None
-    assert spread.median == pytest.approx(0.4), "what was measured is told"
+    found = judged.throughput.sides["baseline"]
+    assert found is not None
+    assert found.median == pytest.approx(0.4), "what was measured is there"
     expected = {
-        "other tokens in a stream": Verdict.OUTPUT_DIFFERS,
-        "other work in a stream": Verdict.INVALID,
-        "another number of tokens in a stream": Verdict.INVALID,
+        "other tokens in a throughput run": Verdict.OUTPUT_DIFFERS,
+        "other work in a throughput run": Verdict.INVALID,
+        "another number of tokens in a throughput run": Verdict.INVALID,
         "not active": Verdict.INVALID,
         "outputs differ": Verdict.OUTPUT_DIFFERS,
         "disturbed": Verdict.INVALID,
@@ -376,32 +386,32 @@ def test_no_throughput_is_claimed_where_no_speedup_would_be(case: str) -> None:
         "no other side": None,
     }
     assert judged.verdict == expected.get(case, Verdict.INCONCLUSIVE)
-    second = comparison.describe(result).second_headline
-    assert not any(word in second for word in ("FASTER", "times as fast"))
+    second = described(result).second_headline
+    assert not any(word in second for word in ("FASTER", "speedup"))
     assert (second == "") == (case == "no other side")
 
 
-def test_streams_of_a_disturbed_block_do_not_count() -> None:
-    side = with_streams(make_side())
-    loud = tuple(dataclasses.replace(stream, seconds=9.0) if stream.block == 0 else stream for stream in side.streams)
-    line = judge(make_result(dataclasses.replace(side, streams=loud), side, sessions=(disturbed(1, 10),))).throughput
+def test_throughput_runs_of_a_disturbed_block_do_not_count() -> None:
+    side = with_throughput_runs(make_side())
+    loud = tuple(dataclasses.replace(stream, seconds=9.0) if stream.block == 0 else stream for stream in side.throughput_runs)
+    line = judge(make_result(dataclasses.replace(side, throughput_runs=loud), side, sessions=(disturbed(1, 10),))).throughput
     assert line is not None
     assert line.claim is Verdict.SAME
     assert line.sides["optimized"] is not None
-    assert line.sides["optimized"].most < 1
+    assert line.sides["optimized"].maximum < 1
 
 
 def test_rows_of_several_samples_are_repetitions_of_one_thing() -> None:
     """Each row is of all samples, whichever the block is of: ten blocks are ten pairs, not two samples."""
     result = several_samples([1.0, 1.0], blocks_each=5)
     assert result.optimized is not None
-    side = with_streams(result.baseline)
-    other = dataclasses.replace(result.optimized, streams=scaled(side, 0.5).streams)
+    side = with_throughput_runs(result.baseline)
+    other = dataclasses.replace(result.optimized, throughput_runs=scaled(side, 0.5).throughput_runs)
     result = dataclasses.replace(result, baseline=side, optimized=other)
     judged = judge(result)
     assert judged.throughput is not None
     assert judged.throughput.claim is Verdict.FASTER
-    assert any("it says nothing of others" in note for note in comparison.describe(result).notes)
+    assert any("does not cover other samples" in note for note in described(result).notes)
 
 
 def test_the_half_width_of_one_variant_is_that_of_its_median() -> None:

@@ -1,4 +1,4 @@
-"""What a ladder compares, and what is said of what came of it."""
+"""What a ladder compares, and what it reports of the outcomes."""
 
 from __future__ import annotations
 
@@ -7,22 +7,26 @@ from itertools import pairwise
 
 import pytest
 
+from evbench.choices import Conflict, Variant
 from evbench.errors import UserError
+from evbench.pipelines.registry import KINDS, MODELS
 from evbench.report import ladder as report_ladder
 from evbench.report.ladder import sentences, tables, to_markdown, verdict_sentence, whole_sentence
-from evbench.variants import choices
-from evbench.variants.choices import KINDS, Conflict, Variant, conflict, effective, parse
+from evbench.variants.named import conflict, effective, parse
 from evbench.verdict import ladder
 from evbench.verdict.judge import judge
 from evbench.verdict.judgement import Verdict
-from evbench.verdict.ladder import Figure, RungOutcome, Step, account, exit_code, least_blocks, plan, too_few
+from evbench.verdict.ladder import RungOutcome, RungTiming, Step, account, exit_code, least_blocks, plan, too_few
 from evbench.verdict.statistics import Interval
-from tests.examples import PRESERVED, make_check, make_result, make_run, make_side, scaled, without_barriers
+from tests.conflicts import Conflicts, only
+from tests.examples import PRESERVED, make_check, make_result, make_run, make_side, scaled, without_stage_sync
 from tests.simulation import PLAN, simulated_workload
+
+MODEL_OF = {kind: model for model, known in MODELS.items() for kind in known.kinds}
 
 
 def made(lower: str = "baseline", upper: str = "optimized", leave_one_out: bool = True, kind: str = "video") -> tuple[Step, ...]:
-    return plan(parse(lower), parse(upper), kind, leave_one_out)
+    return plan(parse(lower), parse(upper), MODEL_OF[kind], kind, leave_one_out)
 
 
 def of(kind: str, steps: tuple[Step, ...]) -> list[Step]:
@@ -31,7 +35,7 @@ def of(kind: str, steps: tuple[Step, ...]) -> list[Step]:
 
 def different(one: Variant, other: Variant) -> list[str]:
     """In parts that have an effect on a video."""
-    return [part for part, choice in effective(one, "video").items() if other.choices()[part] != choice]
+    return [part for part, choice in effective(one, "video-llava", "video").items() if other.choices()[part] != choice]
 
 
 # What is compared.
@@ -48,7 +52,7 @@ def test_a_ladder_goes_up_one_choice_at_a_time_in_the_order_of_the_parts() -> No
     for below, above in pairwise(up):
         assert above.baseline == below.optimized
     assert up[0].baseline == parse("baseline+attention=eager")
-    assert up[-1].optimized == parse("optimized+feed=in-turn")
+    assert up[-1].optimized == parse("optimized+prefetch=off")
     assert up[1].optimized == parse("baseline+attention=eager+decode=threaded+preprocess=direct"), "its name can be given to compare"
 
 
@@ -58,7 +62,7 @@ def test_the_whole_is_the_lowest_against_the_top() -> None:
         "whole",
         "whole",
         parse("baseline"),
-        parse("optimized+feed=in-turn"),
+        parse("optimized+prefetch=off"),
     )
     assert whole.stages() == ("load", "preprocess", "vision", "generate")
 
@@ -67,11 +71,11 @@ def test_leaving_one_out_takes_one_choice_back_from_the_top() -> None:
     without = of("without", made())
     assert [step.parts for step in without] == [("decode",), ("preprocess",), ("vision",), ("generate",)]
     for step in without:
-        assert step.optimized == parse("optimized+feed=in-turn")
-        assert step.baseline.choices() == parse("optimized+feed=in-turn").choices() | {
+        assert step.optimized == parse("optimized+prefetch=off")
+        assert step.baseline.choices() == parse("optimized+prefetch=off").choices() | {
             step.parts[0]: parse("baseline").choices()[step.parts[0]]
         }
-    assert without[0].baseline == parse("optimized+feed=in-turn+decode=plain")
+    assert without[0].baseline == parse("optimized+prefetch=off+decode=plain")
     assert not of("without", made(leave_one_out=False))
 
 
@@ -91,7 +95,7 @@ def test_attention_is_looked_at_in_both_stages_that_have_it() -> None:
     assert [step.stages() for step in of("rung", made("baseline+attention=eager", "fast-decode"))] == [("load",), ("vision", "generate")]
 
 
-@pytest.mark.parametrize("upper", ["baseline", "baseline+decode=plain", "baseline+feed=ahead"])
+@pytest.mark.parametrize("upper", ["baseline", "baseline+decode=plain", "baseline+prefetch=on"])
 def test_two_variants_with_the_same_choices_are_refused(upper: str) -> None:
     with pytest.raises(UserError, match="have the same choices: there is no rung between them"):
         made("baseline", upper)
@@ -110,11 +114,11 @@ def test_what_has_no_effect_on_the_input_is_no_rung() -> None:
         made("baseline", "baseline+decode=threaded", kind="events")
 
 
-NEEDS_STATIC = Conflict("vision", ("compile",), "generate", ("dynamic",), "it is so in this test")
+NEEDS_STATIC: Conflicts = {("vision", "compile"): Conflict("generate", ("dynamic",), "it is so in this test")}
 
 
 def test_a_choice_waits_for_the_one_that_it_cannot_be_without(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(choices, "CONFLICTS", (NEEDS_STATIC,))
+    only(monkeypatch, NEEDS_STATIC)
     steps = made()
     up = of("rung", steps)
     assert [step.parts for step in up] == [("decode",), ("preprocess",), ("generate",), ("vision",)]
@@ -125,7 +129,7 @@ def test_a_choice_waits_for_the_one_that_it_cannot_be_without(monkeypatch: pytes
 
 
 def test_what_cannot_be_without_a_choice_is_taken_back_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(choices, "CONFLICTS", (NEEDS_STATIC,))
+    only(monkeypatch, NEEDS_STATIC)
     without = {step.name: step for step in of("without", made())}
     both = without["without-generate-static-compile"]
     assert both.parts == ("generate", "vision")
@@ -138,11 +142,11 @@ def test_what_cannot_be_without_a_choice_is_taken_back_with_it(monkeypatch: pyte
 
 
 def test_choices_that_only_go_together_are_one_rung(monkeypatch: pytest.MonkeyPatch) -> None:
-    apart = (
-        Conflict("decode", ("threaded",), "vision", ("eager",), "of a reason"),
-        Conflict("vision", ("compile",), "decode", ("plain",), "of another"),
-    )
-    monkeypatch.setattr(choices, "CONFLICTS", apart)
+    apart = {
+        ("decode", "threaded"): Conflict("vision", ("eager",), "of a reason"),
+        ("vision", "compile"): Conflict("decode", ("plain",), "of another"),
+    }
+    only(monkeypatch, apart)
     steps = made("baseline", "fast-vision")
     up = of("rung", steps)
     assert [step.parts for step in up] == [("preprocess",), ("decode", "vision")]
@@ -153,24 +157,24 @@ def test_choices_that_only_go_together_are_one_rung(monkeypatch: pytest.MonkeyPa
     assert {step.folder for step in of("without", steps) if "vision" in step.parts} == {"2-decode-threaded"}
 
 
-def test_blocks_that_are_too_few_for_so_many_choices_are_told() -> None:
+def test_blocks_that_are_too_few_for_so_many_choices_are_named() -> None:
     assert least_blocks(made("baseline", "fast-decode")) == 6
     steps, workload = made(), simulated_workload()
     assert least_blocks(steps) == 8, "4 times 2 in 2 ** 7 is above 5 %, 4 times 2 in 2 ** 8 is below"
     told = too_few(steps, workload, dataclasses.replace(PLAN, blocks=7))
-    assert told == "7 blocks are too few to claim the gain of a choice where 4 are looked at; it takes --blocks 8 at least"
+    assert "7 blocks are too few" in told and "4 choices" in told and "--blocks 8" in told
     assert too_few(steps, workload, dataclasses.replace(PLAN, blocks=8)) == ""
     assert too_few(steps, workload, dataclasses.replace(PLAN, blocks=7, precision=0.01)) == ""
     assert too_few(steps, simulated_workload(2), dataclasses.replace(PLAN, blocks=7)) == ""
 
 
-# What came of it.
+# Outcomes.
 
 
 def outcome(verdict: Verdict, ratio: float = 1.2, p: float = 0.001, *, reasons: tuple[str, ...] = (), code: int = 0) -> RungOutcome:
     interval = None if reasons else Interval(ratio, ratio - 0.004, ratio + 0.004, p)
-    figure = Figure(0.6, 0.5, interval, None if interval is None else verdict)
-    return RungOutcome(verdict, reasons, "pass", figure, {"load": figure}, (), code)
+    timing = RungTiming(0.6, 0.5, interval, None if interval is None else verdict)
+    return RungOutcome(verdict, reasons, "pass", timing, {"load": timing}, (), code)
 
 
 FASTER = outcome(Verdict.FASTER)
@@ -192,29 +196,18 @@ def told_of(first: RungOutcome | None) -> str:
 @pytest.mark.parametrize(
     ("found", "told"),
     [
-        (FASTER, "decode=threaded pays on the way up: 1.200 times as fast, 95 % interval 1.196 - 1.204."),
-        (
-            SAME,
-            "decode=threaded does not pay on the way up: 95 % interval 0.996 - 1.004 times as fast, which is within 1.0% of no change.",
-        ),
-        (SLOWER, "decode=threaded does not pay on the way up, it costs: 0.900 times as fast, 95 % interval 0.896 - 0.904."),
-        (UNCLEAR, "Whether decode=threaded pays on the way up cannot be told: 95 % interval 1.011 - 1.019 times as fast."),
-        (DIFFERS, "Whether decode=threaded pays on the way up is not told: OUTPUT_DIFFERS, the first stage to differ is vision."),
-        (
-            INACTIVE,
-            "Whether decode=threaded pays on the way up is not told: INVALID, NOT_ACTIVE: decode=threaded of the optimized side "
-            "(nothing was seen).",
-        ),
-        (
-            DEAD,
-            "Whether decode=threaded pays on the way up could not be measured: the worker of optimized ended with code -9: it said "
-            "nothing (all of it in a.log).",
-        ),
-        (None, "Whether decode=threaded pays on the way up was not measured yet."),
+        (FASTER, "faster: speedup 1.20x, 95% CI 1.20x - 1.20x."),
+        (SAME, "no speedup: speedup 95% CI 0.996x - 1.004x, within 1.0% of none."),
+        (SLOWER, "slower: speedup 0.900x, 95% CI 0.896x - 0.904x."),
+        (UNCLEAR, "unclear: speedup 95% CI 1.011x - 1.019x."),
+        (DIFFERS, "OUTPUT_DIFFERS: the first stage to differ is vision."),
+        (INACTIVE, "INVALID: NOT_ACTIVE: decode=threaded of the optimized side (nothing was seen)."),
+        (DEAD, "could not be measured: the worker of optimized ended with code -9: it said nothing (all of it in a.log)."),
+        (None, "not measured yet."),
     ],
 )
-def test_of_each_choice_a_sentence_says_whether_it_pays(found: RungOutcome | None, told: str) -> None:
-    assert told_of(found) == told
+def test_a_sentence_for_each_choice_says_whether_it_is_a_speedup(found: RungOutcome | None, told: str) -> None:
+    assert told_of(found) == f"decode=threaded, added to the rung below: {told}"
 
 
 def test_a_gain_that_chance_may_make_among_so_many_is_not_claimed() -> None:
@@ -227,9 +220,9 @@ def test_a_gain_that_chance_may_make_among_so_many_is_not_claimed() -> None:
     rungs = account(steps, dict.fromkeys([step.folder for step in steps], by_chance))
     assert {rung.claim for rung in rungs if rung.step.kind == "rung"} == {Verdict.INCONCLUSIVE}
     assert next(rung.claim for rung in rungs if rung.step.kind == "whole") is Verdict.FASTER, "of it is asked once"
-    assert {rung.outcome.verdict for rung in rungs if rung.outcome} == {Verdict.FASTER}, "what it says by itself stays"
-    assert sentences(rungs)[0].endswith("1.196 - 1.204 times as fast; FASTER by itself, but among 4 one may well be so by chance.")
-    assert [row[5] for row in tables(rungs)[0].rows if row[2] == "end to end"] == ["-"] * 4, "a ratio that is not claimed is not printed"
+    assert {rung.outcome.verdict for rung in rungs if rung.outcome} == {Verdict.FASTER}, "its own verdict stays"
+    assert sentences(rungs)[0].endswith("FASTER alone, but not significant among 4 choices.")
+    assert [row[5] for row in tables(rungs)[0].rows if row[2] == "end-to-end"] == ["-"] * 4, "a ratio that is not claimed is not printed"
 
 
 def test_what_is_claimed_before_the_end_is_claimed_at_the_end() -> None:
@@ -253,14 +246,14 @@ def test_each_table_is_corrected_by_itself_and_a_shared_comparison_stands_in_bot
     assert {row[-1] for row in (*up.rows, *without.rows) if row[-2]} == {"FASTER"}, "0.024 twice is below 5 %, four times is not"
 
 
-def test_the_tables_tell_time_outputs_and_verdict_of_each() -> None:
+def test_the_tables_have_time_outputs_and_verdict_of_each() -> None:
     steps = made("baseline", "fast-pixels", leave_one_out=False)
     (up,) = tables(account(steps, {"1-decode-threaded": FASTER, "2-preprocess-direct": DEAD}))
     assert up.title == "Going up from baseline: each rung against the one below"
     assert up.rows == (
-        ("1", "decode=threaded", "end to end", "600 ms", "500 ms", "1.200", "1.196 - 1.204", "pass", "FASTER"),
-        ("", "", "load", "600 ms", "500 ms", "1.200", "1.196 - 1.204", "", "faster"),
-        ("2", "preprocess=direct", "end to end", "n/a", "n/a", "-", "-", "n/a", "COULD NOT BE RUN"),
+        ("1", "decode=threaded", "end-to-end", "600 ms", "500 ms", "1.20x", "1.20x - 1.20x", "pass", "FASTER"),
+        ("", "", "load", "600 ms", "500 ms", "1.20x", "1.20x - 1.20x", "", "faster"),
+        ("2", "preprocess=direct", "end-to-end", "n/a", "n/a", "-", "-", "n/a", "COULD NOT BE RUN"),
     )
     (waiting,) = tables(account(steps, {}))
     assert [row[-1] for row in waiting.rows] == ["not run yet"] * 2
@@ -280,26 +273,26 @@ def test_the_line_of_the_whole() -> None:
     steps = made("baseline", "fast-pixels")
     assert whole_sentence(account(steps, {})) == "fast-pixels against baseline: not run yet"
     told = whole_sentence(account(steps, {"whole": FASTER}))
-    assert told == "fast-pixels against baseline: FASTER: 1.200 times as fast, 95 % interval 1.196 - 1.204"
+    assert told == "fast-pixels against baseline: FASTER: speedup 1.20x, 95% CI 1.20x - 1.20x"
     assert whole_sentence(account(steps, {"whole": DEAD})).startswith("fast-pixels against baseline: could not be run: the worker of")
     assert verdict_sentence(DIFFERS) == "OUTPUT_DIFFERS: the first stage to differ is vision"
 
 
 def test_the_file_tells_everything_and_what_to_know_before(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(choices, "CONFLICTS", (Conflict("decode", ("threaded",), "preprocess", ("processor",), "it is so"),))
+    only(monkeypatch, {("decode", "threaded"): Conflict("preprocess", ("processor",), "it is so")})
     steps = made("baseline", "fast-pixels")
     found = {step.folder: dataclasses.replace(FASTER, flags=("NOT_STEADY",)) for step in steps if step.folder != "whole"}
     told = to_markdown(account(steps, found), simulated_workload(), PLAN, "2026-01-01", "evbench ladder\x1b").splitlines()
     assert told[2] == "2026-01-01, `evbench ladder·`: video-llava, tiny, float32 on cpu; planned for each comparison: at least 10 blocks"
     assert told[4] == "**fast-pixels against baseline: not run yet**"
-    assert "- preprocess=direct pays on the way up: 1.200 times as fast, 95 % interval 1.196 - 1.204." in told
+    assert "- preprocess=direct, added to the rung below: faster: speedup 1.20x, 95% CI 1.20x - 1.20x." in told
     assert "- 2-decode-threaded: decode had to wait: decode=threaded cannot be with preprocess=processor, because it is so." in told
-    assert "- without-decode-threaded is the same comparison as 2-decode-threaded, and was not run again." in told
+    assert "- without-decode-threaded is identical to 2-decode-threaded, and was not run again." in told
     assert (
         "- without-preprocess-direct: decode had to be taken back with preprocess: decode=threaded cannot be with preprocess=processor, "
         "because it is so." in told
     )
-    assert "- without-preprocess-direct is the same comparison as whole, and was not run again." in told
+    assert "- without-preprocess-direct is identical to whole, and was not run again." in told
     assert "- NOT_STEADY: see the report of 1-preprocess-direct, 2-decode-threaded." in told
 
 
@@ -311,20 +304,20 @@ def test_an_outcome_is_what_the_judge_says_of_the_stages_concerned() -> None:
     judged = judge(make_result(scaled(make_side(variant="fast-decode"), 0.5)))
     found = ladder.outcome(step, judged)
     assert (found.verdict, found.preserved, found.exit_code) == (judged.verdict, "pass", judged.exit_code)
-    assert found.total is not None
-    assert found.total.interval == judged.total.interval
-    assert found.total.baseline_seconds == pytest.approx(0.4)
-    assert found.total.optimized_seconds == pytest.approx(0.2)
+    assert found.end_to_end is not None
+    assert found.end_to_end.interval == judged.end_to_end.interval
+    assert found.end_to_end.baseline_seconds == pytest.approx(0.4)
+    assert found.end_to_end.optimized_seconds == pytest.approx(0.2)
     assert list(found.stages) == ["load"]
     assert found.stages["load"].interval == judged.stages[0].interval
     assert found.flags == tuple(judged.flags)
 
 
-def test_no_ratio_is_told_where_outputs_differ_or_work_was_not_the_same() -> None:
+def test_there_is_no_speedup_where_outputs_or_work_differ() -> None:
     (step,) = made("baseline", "fast-decode", leave_one_out=False)[:1]
     bad = dataclasses.replace(PRESERVED, checks=(*PRESERVED.checks, make_check(grade="fail")))
     run = make_run(tokens=(5, 6, 7))
-    runs = [dataclasses.replace(one, block=block) for block in range(10) for one in (run, without_barriers(run))]
+    runs = [dataclasses.replace(one, block=block) for block in range(10) for one in (run, without_stage_sync(run))]
     longer = make_side(*runs, variant="fast-decode")
     results = {
         Verdict.OUTPUT_DIFFERS: make_result(scaled(make_side(variant="fast-decode"), 0.5), outputs=bad),
@@ -335,7 +328,7 @@ def test_no_ratio_is_told_where_outputs_differ_or_work_was_not_the_same() -> Non
         assert found.verdict is verdict
         assert found.reasons
         (rung,) = account([step], {step.folder: found})
-        assert f"is not told: {verdict}, " in sentences([rung])[0]
+        assert f": {verdict}: " in sentences([rung])[0]
         (table,) = tables([rung])
         assert {row[5:7] for row in table.rows} == {("-", "-")}
 
@@ -348,9 +341,9 @@ def test_notes_and_sentences_end_once() -> None:
         assert not told.endswith("..")
 
 
-def test_how_to_measure_a_disturbed_comparison_again_is_told_once() -> None:
+def test_how_to_measure_a_disturbed_comparison_again_is_said_once() -> None:
     steps = made("baseline", "fast-pixels")
     found = dict.fromkeys({step.folder for step in steps}, FASTER) | {"2-preprocess-direct": INACTIVE}
     told = report_ladder.notes(account(steps, found), simulated_workload(), PLAN)
-    assert "To measure 2-preprocess-direct again, remove its folder and go on with --resume." in told
+    assert "To measure 2-preprocess-direct again, remove its folder and continue with --resume." in told
     assert not any("again, remove" in note for note in report_ladder.notes(account(steps, {}), simulated_workload(), PLAN))

@@ -19,13 +19,15 @@ RANKS = (
     {"verdict"},
     {"report", "worker"},
     {"inputs", "session"},
+    {"api"},
+    {"api"},
     {"cli"},
     {"microbenchmarks", "training"},
 )
 """From the ground up. A folder imports from those below it, and from itself."""
 RANK = {folder: rank for rank, folders in enumerate(RANKS) for folder in folders}
 
-LIGHT = {"evbench", "machine", "variants", "traces", "verdict", "report", "inputs", "session", "cli"}
+LIGHT = {"evbench", "machine", "api", "variants", "traces", "verdict", "report", "inputs", "session", "cli"}
 """Folders that the parent process imports: `evbench --help` answers at once, and only workers hold a CUDA context."""
 HEAVY = {"torch", "transformers", "torchvision"}
 
@@ -36,7 +38,11 @@ SOURCES = sorted(
     for path in (ROOT / top).rglob("*.py")
     if not {"kernels", "pipelines"} & set(path.relative_to(ROOT).parts[1:])
 )
-MODULES = {path.relative_to(ROOT).with_suffix("").as_posix().removeprefix("evbench/"): path for path in SOURCES}
+MODULES = {
+    path.relative_to(ROOT).with_suffix("").as_posix().removeprefix("evbench/"): path
+    for path in SOURCES
+    if path != ROOT / "evbench" / "__init__.py"  # names what users may import, each from where it is, and imports nothing by itself
+}
 """Name, such as `worker/client` or `pipelines/load/video` -> file."""
 
 

@@ -7,21 +7,21 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
 from evbench.errors import UserError
 from evbench.kernels import decode_attention, matvec
 from evbench.kernels.decode_attention import DecodeAttention
-from evbench.pipelines import capture
-from evbench.pipelines.attention import ATTEND
 from evbench.pipelines.checkpoints.checkpoint import fingerprint, seeded
+from evbench.pipelines.compute import cuda_graph
+from evbench.pipelines.compute.attention import attend
 from evbench.pipelines.generate import graph_loop, llama
 from evbench.pipelines.generate.graph_loop import STRIDE, GraphLoop, compiled_prefill, eager_prefill
 from evbench.pipelines.generate.language import LanguageModel
 from evbench.pipelines.generate.llama import FusedLlama
-from evbench.pipelines.generate.loops import GENERATORS
+from evbench.pipelines.generate.loops import dynamic
 from evbench.stages import unmarked
-from evbench.variants.choices import parse
+from evbench.variants.named import parse
 from tests.devices import DEVICE
 
 pytestmark = pytest.mark.device
@@ -31,8 +31,8 @@ SMALL = {
     "intermediate_size": 72, "max_position_embeddings": 256, "rms_norm_eps": 1e-5, "initializer_range": 0.3, "pad_token_id": 0,
 }  # fmt: skip
 PREFILLS: dict[str, Callable[[LanguageModel, FusedLlama], Any]] = {
-    "eager": lambda language, _: eager_prefill(language),
-    "compile": lambda _, fused: compiled_prefill(fused),
+    "eager": eager_prefill,
+    "compile": compiled_prefill,
 }
 prefills = pytest.mark.parametrize("prefill", ["eager", pytest.param("compile", marks=pytest.mark.slow)])
 
@@ -49,7 +49,7 @@ class ReferenceAttention(DecodeAttention):
 def on_this_device(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
     """Without a GPU there is no graph, and kernels, which the interpreter takes milliseconds for, are run in one test only."""
     if DEVICE == "cpu":
-        monkeypatch.setattr(capture, "captured", lambda work: work)
+        monkeypatch.setattr(cuda_graph, "captured", lambda work: work)
         if "kernels" not in request.keywords:
             monkeypatch.setattr(llama, "matvec", matvec.reference)
             monkeypatch.setattr(graph_loop, "DecodeAttention", ReferenceAttention)
@@ -62,7 +62,7 @@ def language(end_token: int = 2, stop_at_end: bool = False, **changes: Any) -> L
 
 
 def loop(model: LanguageModel, prefill: str) -> GraphLoop:
-    fused = FusedLlama(model.decoder, model.head, ATTEND["sdpa"])
+    fused = FusedLlama(model.decoder, model.head, attend("sdpa"))
     return GraphLoop(model, fused, PREFILLS[prefill](model, fused))
 
 
@@ -75,7 +75,7 @@ def prompt(length: int, seed: int = 0, batch: int = 1) -> torch.Tensor:
 @torch.inference_mode()
 def test_the_loop_gives_the_tokens_and_logits_of_transformers(prefill: str, changes: dict[str, Any]) -> None:
     model = language(**changes)
-    usual = GENERATORS["dynamic"](model, parse("baseline"))
+    usual = dynamic(model, parse("baseline"))
     asked = [(31, 12), (31, 4), (9, 1), (40, 7)]
     expected = [usual(prompt(length, length), tokens, unmarked) for length, tokens in asked]
     followed = [usual.teacher_forced_logits(prompt(length, length), answer) for (length, _), answer in zip(asked, expected, strict=True)]
@@ -121,7 +121,7 @@ def test_every_token_is_marked_once(prefill: str) -> None:
 def test_fusing_leaves_the_model_as_it_was() -> None:
     model = language()
     before, logits = fingerprint(model.whole), model.whole(inputs_embeds=prompt(7)).logits
-    FusedLlama(model.decoder, model.head, ATTEND["sdpa"])
+    FusedLlama(model.decoder, model.head, attend("sdpa"))
     assert fingerprint(model.whole) == before
     assert torch.equal(model.whole(inputs_embeds=prompt(7)).logits, logits)
     layer = model.decoder.layers[0].self_attn
@@ -132,7 +132,7 @@ def test_fusing_leaves_the_model_as_it_was() -> None:
 @torch.inference_mode()
 def test_steps_of_the_real_kernels_for_a_few_tokens() -> None:
     model = language(num_hidden_layers=1)
-    fused = FusedLlama(model.decoder, model.head, ATTEND["sdpa"])
+    fused = FusedLlama(model.decoder, model.head, attend("sdpa"))
     kv_cache = fused.new_kv_cache(2, 8)
     attention = DecodeAttention(2, 4, 4, 16, 8, DEVICE)
     tokens = torch.tensor([[3, 7], [5, 5]], device=DEVICE)
@@ -146,6 +146,7 @@ def test_steps_of_the_real_kernels_for_a_few_tokens() -> None:
     ("changes", "told"),
     [
         ({"attention_bias": True}, "does not know a language model with {'attention_bias': True}"),
+        ({"mlp_bias": True}, "does not know a language model with {'mlp_bias': True}"),
         ({"hidden_act": "gelu"}, "does not know a language model with {'hidden_act': 'gelu'}"),
         ({"hidden_size": 96}, "takes heads of 16, 32, 64"),
     ],
@@ -153,7 +154,33 @@ def test_steps_of_the_real_kernels_for_a_few_tokens() -> None:
 def test_another_kind_of_model_is_refused(changes: dict[str, Any], told: str) -> None:
     model = language(**changes)
     with pytest.raises(UserError, match=told):
-        FusedLlama(model.decoder, model.head, ATTEND["sdpa"])
+        FusedLlama(model.decoder, model.head, attend("sdpa"))
+
+
+def test_a_text_model_whose_projections_have_biases_that_its_config_does_not_name_is_refused() -> None:
+    """Qwen2 inside a checkpoint folder: its biases would be left out without a word."""
+    with seeded(0, DEVICE, torch.float32):
+        model = Qwen2ForCausalLM._from_config(Qwen2Config(**SMALL), attn_implementation="sdpa").eval()
+    assert model.model.layers[0].self_attn.q_proj.bias is not None
+    assert not hasattr(model.config, "attention_bias")
+    with pytest.raises(UserError, match=r"knows text models of model_type llama and mistral, not 'qwen2'; use generate=static-compile"):
+        FusedLlama(model.model, model.lm_head, attend("sdpa"))
+
+
+def test_a_bias_is_refused_by_its_name_whatever_the_config_says() -> None:
+    model = language()
+    model.decoder.layers[1].self_attn.k_proj.bias = torch.nn.Parameter(torch.ones(64, device=DEVICE))
+    with pytest.raises(UserError, match=r"with biases, and 1\.self_attn\.k_proj has one; use generate=static-compile"):
+        FusedLlama(model.decoder, model.head, attend("sdpa"))
+
+
+@torch.inference_mode()
+def test_a_mistral_without_a_window_is_the_same_network() -> None:
+    with seeded(0, DEVICE, torch.float32):
+        config = MistralConfig(**SMALL, sliding_window=None)
+        model = MistralForCausalLM._from_config(config, attn_implementation="sdpa").eval()
+    whole = LanguageModel(model, model.model, model.lm_head, 2, False)
+    assert loop(whole, "eager")(prompt(17), 8, unmarked) == dynamic(whole, parse("baseline"))(prompt(17), 8, unmarked)
 
 
 @pytest.mark.gpu

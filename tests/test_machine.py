@@ -10,7 +10,9 @@ import pytest
 
 from evbench.errors import UserError
 from evbench.machine import gpu, machine
-from evbench.variants.choices import KINDS, VARIANTS, parse
+from evbench.pipelines.registry import MODELS
+from evbench.variants.named import VARIANTS, parse
+from evbench.variants.obstacles import obstacles, require
 
 
 def test_this_machine_is_described() -> None:
@@ -23,13 +25,14 @@ def test_this_machine_is_described() -> None:
 
 
 def test_the_baseline_runs_everywhere() -> None:
-    for kind in KINDS:
-        assert machine.obstacles(VARIANTS["baseline"], kind, "cpu") == {}
+    for model, known in MODELS.items():
+        for kind in known.kinds:
+            assert obstacles(VARIANTS["baseline"], model, kind, "cpu") == {}
 
 
 def test_dali_without_a_gpu_is_named_with_the_cure() -> None:
     with pytest.raises(UserError) as caught:
-        machine.require(VARIANTS["optimized-gpu"], "video", "cpu")
+        require(VARIANTS["optimized-gpu"], "video-llava", "video", "cpu")
     told = str(caught.value)
     assert "decode=dali and preprocess=triton and vision=fused" in told
     assert "needs an NVIDIA GPU" in told
@@ -39,41 +42,41 @@ def test_dali_without_a_gpu_is_named_with_the_cure() -> None:
 
 def test_a_missing_package_is_named_with_the_command_that_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    assert "pip install nvidia-dali-cuda130" in machine.obstacles(parse("baseline+decode=dali"), "video", "cuda")["decode"]
+    assert "pip install nvidia-dali-cuda130" in obstacles(parse("baseline+decode=dali"), "video-llava", "video", "cuda")["decode"]
 
 
 def test_a_missing_compiler_is_named_and_nothing_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "which", lambda name: None)
     monkeypatch.delenv("CXX", raising=False)
     with pytest.raises(UserError) as caught:
-        machine.require(VARIANTS["optimized"], "video", "cpu")
+        require(VARIANTS["optimized"], "video-llava", "video", "cpu")
     told = str(caught.value)
     assert "vision=compile and generate=static-compile needs a C++ compiler" in told
     assert told.count("apt install g++") == 1
     cure = told.rpartition(" ")[2]
     assert cure == "optimized+vision=batched+generate=static"
-    machine.require(parse(cure), "video", "cpu")
+    require(parse(cure), "video-llava", "video", "cpu")
 
 
 def test_missing_python_headers_are_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(shutil, "which", lambda name: "/usr/bin/" + name)
     monkeypatch.setattr(sysconfig, "get_path", lambda name: str(tmp_path))
-    assert "Python.h" in machine.obstacles(parse("baseline+vision=compile"), "video", "cpu")["vision"]
+    assert "Python.h" in obstacles(parse("baseline+vision=compile"), "video-llava", "video", "cpu")["vision"]
 
 
 def test_a_choice_for_other_input_is_refused() -> None:
-    batches = parse("baseline+decode=dali+feed=ahead-in-batches")
-    assert machine.obstacles(batches, "event-images", "cuda") == {"feed": "is for a video only"}
+    batches = parse("baseline+decode=dali+prefetch=batched")
+    assert obstacles(batches, "eventgpt", "event-images", "cuda") == {"prefetch": "is for a video only"}
 
 
 def test_a_choice_without_effect_is_no_obstacle() -> None:
     painted = parse("baseline+render=triton+pooling=first")
-    assert list(machine.obstacles(painted, "events", "cpu")) == ["render"]
-    assert machine.obstacles(painted, "event-images", "cpu") == machine.obstacles(painted, "video", "cpu") == {}
-    assert list(machine.obstacles(parse("baseline+decode=dali"), "event-images", "cpu")) == ["decode"]
-    assert machine.obstacles(parse("baseline+decode=dali"), "events", "cpu") == {}
+    assert list(obstacles(painted, "eventgpt", "events", "cpu")) == ["render"]
+    assert obstacles(painted, "eventgpt", "event-images", "cpu") == obstacles(painted, "video-llava", "video", "cpu") == {}
+    assert list(obstacles(parse("baseline+decode=dali"), "eventgpt", "event-images", "cpu")) == ["decode"]
+    assert obstacles(parse("baseline+decode=dali"), "eventgpt", "events", "cpu") == {}
     with pytest.raises(UserError) as caught:
-        machine.require(parse("baseline+render=triton+decode=dali"), "events", "cpu")
+        require(parse("baseline+render=triton+decode=dali"), "eventgpt", "events", "cpu")
     assert "baseline+render=triton+decode=dali cannot run here: render=triton needs an NVIDIA GPU" in str(caught.value)
     assert str(caught.value).endswith("Or choose another: baseline+decode=dali+render=vectorised")
 

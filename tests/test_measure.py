@@ -99,7 +99,7 @@ def test_each_stage_is_timed_between_two_synchronised_boundaries() -> None:
     assert run.seconds == pytest.approx(0.036)
 
 
-def test_without_barriers_the_host_waits_at_the_two_ends_only() -> None:
+def test_without_stage_sync_the_host_waits_at_the_two_ends_only() -> None:
     fake = FakeMachine()
     fake.queued = 99_000_000
     run = measure(fake, Path("clip"), 2, TIMED, False, fake.instruments())

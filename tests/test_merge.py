@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from evbench import results
+from evbench.errors import UserError
 from evbench.results import STAGES, Side
+from evbench.session.merged_traces import ALIGNED, AS_IT_RAN, merge_folder
 from evbench.traces import chrome
 from evbench.traces.chrome import Event, Trace, nanoseconds, slices
 from evbench.traces.lanes import close_up
 from evbench.traces.merge import COMPARISON, TraceSide, merge
 from evbench.traces.timeline import Timeline
+from tests.examples import make_result, make_side, make_trace
 from tests.traces import arrow, call, kernel, launched, one, operation, stages
 
 H200 = Path(__file__).parent.parent / "profiles" / "h200" / "video-llava-small"
@@ -175,3 +180,28 @@ def test_of_recorded_traces_nothing_is_dropped_and_nothing_goes_back(aligned: bo
         moved: list[Any] = [after[index]["ts"] - before[index]["ts"] for index in host]
         rounded = 2e-3  # each begins at a whole nanosecond
         assert all(later - earlier > -rounded for earlier, later in pairwise(moved)), "later events move as far or farther"
+
+
+@pytest.mark.parametrize(("aligned", "name"), [(True, ALIGNED), (False, AS_IT_RAN)])
+def test_the_folder_of_a_comparison_is_merged_on_demand(aligned: bool, name: str, tmp_path: Path) -> None:
+    """Of one that was recorded: its result says what stands at the arrows."""
+    file = merge_folder(H200, tmp_path, aligned=aligned)
+    assert file == tmp_path / name
+    trace = chrome.read(file)
+    variants = {side: about["variant"].partition(",")[0] for side, about in trace.header["evbench"].items()}
+    assert variants == {"baseline": "baseline", "optimized": "optimized-h100"}
+    joined = [event for event in trace.events if event.get("cat") == "evbench" and event["ph"] in "sf"]
+    assert [event["name"] for event in joined] == [stage for stage in STAGES for _ in "sf"]
+    assert all(event["args"]["baseline, median"] and event["args"]["outputs"] for event in joined)
+
+
+def test_a_folder_without_both_traces_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="cannot read result"):
+        merge_folder(tmp_path, tmp_path, aligned=True)
+    results.write(make_result(make_side()), tmp_path / "result.json")
+    with pytest.raises(UserError, match="does not hold the traces of both sides"):
+        merge_folder(tmp_path, tmp_path, aligned=True)
+    sides = [replace(make_side(), trace=make_trace(f"{name}.json.gz")) for name in ("one", "other")]
+    results.write(make_result(sides[1], baseline=sides[0]), tmp_path / "result.json")
+    with pytest.raises(UserError, match="does not hold the traces of both sides"):
+        merge_folder(tmp_path, tmp_path, aligned=True)

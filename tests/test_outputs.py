@@ -30,43 +30,58 @@ def arrays(error: float) -> dict[str, npt.NDArray[Any]]:
     made = {name: random.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
     made["generate"][np.arange(3), TOKENS] += 9
     noisy = {name: values + np.float32(error) * random.normal(size=values.shape).astype(np.float32) for name, values in made.items()}
-    return {"load": np.zeros((2, 4, 4, 3), np.float32)} | noisy | {f"swapped/{name}": noisy[name] for name in noisy}
+    return {"load": np.zeros((2, 4, 4, 3), np.float32)} | noisy | {f"stage-isolated/{name}": noisy[name] for name in noisy}
 
 
 @dataclass
-class Theatre:
+class SimulatedWorkers:
     """Workers that write arrays of noise, and a reference that writes none."""
 
     error: float = 1e-6
     tokens: tuple[int, ...] = TOKENS
-    asked: list[str] = field(default_factory=list)
+    requests: list[str] = field(default_factory=list)
 
-    def worker(self, side: Side) -> _Player:
-        return _Player(self, side)
+    def worker(self, side: Side) -> _Worker:
+        return _Worker(self, side)
 
-    def make_room(self) -> None:
-        self.asked.append("room")
+    def free(self) -> None:
+        self.requests.append("free")
 
-    def tell(self, doing: str) -> None: ...
+    def report(self, activity: str) -> None: ...
 
     @contextmanager
-    def reference(self) -> Iterator[_Player]:
-        yield _Player(self, "baseline")
+    def reference(self) -> Iterator[_Worker]:
+        yield _Worker(self, "baseline")
+
+
+AXES = {
+    "load": ("frame", "row", "column", "channel"),
+    "preprocess": ("frame", "channel", "row", "column"),
+    "vision": ("frame", "token", "feature"),
+    "generate": ("position", "token"),
+}
+
+AXES = {
+    "load": ("frame", "row", "column", "channel"),
+    "preprocess": ("frame", "channel", "row", "column"),
+    "vision": ("frame", "token", "feature"),
+    "generate": ("position", "token"),
+}
 
 
 @dataclass
-class _Player:
-    theatre: Theatre
+class _Worker:
+    workers: SimulatedWorkers
     side: Side
 
-    def capture_outputs(self, sample: int, file: Path, given: CapturedOutputs | None = None, swap: bool = False) -> CapturedOutputs:
-        self.theatre.asked.append(f"{self.side} {sample}{' given' if given else ''}{' swapped' if swap else ''}")
+    def capture_outputs(self, sample: int, file: Path, baseline: CapturedOutputs | None = None, isolated: bool = False) -> CapturedOutputs:
+        self.workers.requests.append(f"{self.side} {sample}{' given' if baseline else ''}{' isolated' if isolated else ''}")
         ours = self.side == "baseline"
-        save_file(arrays(1e-6 if ours else self.theatre.error), file)
-        return CapturedOutputs(file, Work(), (1,), Generation(TOKENS if ours else self.theatre.tokens, ""), 0.015)
+        save_file(arrays(1e-6 if ours else self.workers.error), file)
+        return CapturedOutputs(file, Work(), (1,), Generation(TOKENS if ours else self.workers.tokens, ""), 0.015, AXES)
 
-    def capture_reference(self, sample: int, file: Path, given: CapturedOutputs) -> None:
-        self.theatre.asked.append(f"reference {sample}")
+    def capture_reference(self, sample: int, file: Path, baseline: CapturedOutputs) -> None:
+        self.workers.requests.append(f"reference {sample}")
         save_file(arrays(0.0), file)
 
 
@@ -78,41 +93,41 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 ANSWERS: outputs.Answers = {"baseline": {0: {TOKENS}, 1: {TOKENS}}, "optimized": {0: {TOKENS}, 1: {TOKENS}}}
 
 
-def compare(theatre: Theatre, dtype: str | None = "float64", answers: outputs.Answers = ANSWERS) -> Outputs:
-    return outputs.compare(theatre, Reference(dtype, "weights", theatre.reference), answers, simulated_workload(2))
+def compare(workers: SimulatedWorkers, dtype: str | None = "float64", answers: outputs.Answers = ANSWERS) -> Outputs:
+    return outputs.compare(workers, Reference(dtype, "weights", workers.reference), answers, simulated_workload(2))
 
 
 def test_the_baseline_is_asked_twice_and_the_other_side_follows_it() -> None:
-    theatre = Theatre()
-    found = compare(theatre)
-    assert theatre.asked == [
+    workers = SimulatedWorkers()
+    found = compare(workers)
+    assert workers.requests == [
         "baseline 0", "baseline 1", "baseline 0 given", "baseline 1 given",
-        "room", "reference 0", "reference 1",
-        "optimized 0 given swapped", "optimized 1 given swapped",
+        "free", "reference 0", "reference 1",
+        "optimized 0 given isolated", "optimized 1 given isolated",
     ]  # fmt: skip
     assert (found.reference, found.samples) == ("float64", (0, 1))
-    assert {check.grade for check in found.checks if check.fed != "twice"} == {"pass"}
+    assert {check.grade for check in found.checks if check.mode != "baseline-repeat"} == {"pass"}
 
 
 def test_a_reference_is_made_once_for_the_same_input() -> None:
-    compare(Theatre())
-    again = Theatre()
+    compare(SimulatedWorkers())
+    again = SimulatedWorkers()
     found = compare(again)
-    assert not [asked for asked in again.asked if asked.startswith(("reference", "room"))]
-    assert {check.rule for check in found.checks} >= {"root mean square error"}
+    assert not [request for request in again.requests if request.startswith(("reference", "free"))]
+    assert {check.rule for check in found.checks} >= {"RMS error"}
 
 
 def test_a_reference_that_does_not_fit_is_not_asked_for() -> None:
-    theatre = Theatre()
-    found = compare(theatre, None)
+    workers = SimulatedWorkers()
+    found = compare(workers, None)
     assert found.reference is None
-    assert not [asked for asked in theatre.asked if asked.startswith("reference")]
-    assert "root mean square error" not in {check.rule for check in found.checks}
+    assert not [request for request in workers.requests if request.startswith("reference")]
+    assert "RMS error" not in {check.rule for check in found.checks}
 
 
 def test_what_is_wrong_fails() -> None:
-    assert "fail" in {check.grade for check in compare(Theatre(error=1e-2)).checks}
-    told = {check.rule: check.grade for check in compare(Theatre(tokens=(1, 2, 4))).checks if check.fed == "chained"}
+    assert "fail" in {check.grade for check in compare(SimulatedWorkers(error=1e-2)).checks}
+    told = {check.rule: check.grade for check in compare(SimulatedWorkers(tokens=(1, 2, 4))).checks if check.mode == "end-to-end"}
     assert told["tokens"] == "fail"
 
 

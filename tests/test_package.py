@@ -31,7 +31,11 @@ def test_the_wheel_holds_all_code_and_the_sample(tmp_path: Path) -> None:
         for name in ("pipelines", "scenes", "traces", "training")
         for path in (ROOT / "evbench" / name).glob("*.py")
     }
-    data = {"evbench/py.typed", *(str(path.relative_to(ROOT)) for path in (ROOT / "evbench" / "data").rglob("*") if path.is_file())}
+    data = {
+        "evbench/py.typed",
+        "evbench/report/published.toml",
+        *(str(path.relative_to(ROOT)) for path in (ROOT / "evbench" / "data").rglob("*") if path.is_file()),
+    }
     assert "evbench/data/small-video-llava/model.safetensors" in data
     assert names >= code | data
     assert not {name for name in names if name.startswith(("kernels/", "pipelines/", "tests/"))}, "nothing beside evbench is installed"

@@ -89,7 +89,7 @@ def test_values_are_written_where_they_are_wanted() -> None:
     of = recipe((23, 17))
     fused = FusedValues(of, DEVICE, torch.float32)
     frames, last = noise(48, 64), last_events(48, 64)[:, :48, :64]
-    room = fused.room(6)
+    room = fused.allocate(6)
     room.fill_(torch.nan)
     assert fused(frames, into=room[1:3]).data_ptr() == room[1].data_ptr()
     fused(last, into=room[4:])

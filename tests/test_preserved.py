@@ -7,13 +7,12 @@ from typing import Any
 
 import pytest
 
-from evbench.report import comparison
 from evbench.report.render import to_markdown
 from evbench.results import Activation, Outputs, Result
 from evbench.verdict.equivalence import OWN_ERROR
 from evbench.verdict.judge import judge
 from evbench.verdict.judgement import Verdict
-from tests.examples import GREEDY, PRESERVED, make_check, make_result, make_run, make_side, scaled, without_barriers
+from tests.examples import GREEDY, PRESERVED, described, make_check, make_result, make_run, make_side, scaled, without_stage_sync
 
 
 def faster(**fields: Any) -> Result:
@@ -21,13 +20,13 @@ def faster(**fields: Any) -> Result:
     runs = []
     for block in range(10):
         run = dataclasses.replace(make_run(seconds=0.1 + block * 1e-4), block=block)
-        runs += [run, without_barriers(run)]
+        runs += [run, without_stage_sync(run)]
     side = make_side(*runs)
     return make_result(scaled(dataclasses.replace(side, variant="optimized"), 0.5), side, **fields)
 
 
 def written(result: Result) -> str:
-    return to_markdown(comparison.describe(result), "now", "evbench compare")
+    return to_markdown(described(result), "now", "evbench compare")
 
 
 def outputs(*checks: Any) -> Outputs:
@@ -38,7 +37,7 @@ def outputs(*checks: Any) -> Outputs:
 def test_with_outputs_preserved_a_speedup_is_told() -> None:
     result = faster()
     assert judge(result).verdict == Verdict.FASTER
-    assert "2.000 times as fast" in written(result)
+    assert "FASTER: end-to-end speedup 2.00x" in written(result)
 
 
 def test_without_outputs_compared_no_speedup_is_told() -> None:
@@ -46,37 +45,38 @@ def test_without_outputs_compared_no_speedup_is_told() -> None:
     judged = judge(result)
     assert (judged.verdict, judged.exit_code, judged.preserved) == (Verdict.INCONCLUSIVE, 4, None)
     assert "outputs were not compared" in judged.reasons[0]
-    assert "times as fast, 95" not in written(result)
-    assert "2.000" not in written(result)
+    assert "2.00x" not in written(result)
 
 
-@pytest.mark.parametrize("fed", ["chained", "swapped"])
-def test_a_failed_check_costs_the_headline_and_names_the_stage(fed: Any) -> None:
-    result = faster(outputs=outputs(make_check("preprocess"), make_check("vision", fed, "fail"), make_check("generate", "chained", "fail")))
+@pytest.mark.parametrize("mode", ["end-to-end", "stage-isolated"])
+def test_a_failed_check_costs_the_headline_and_names_the_stage(mode: Any) -> None:
+    result = faster(
+        outputs=outputs(make_check("preprocess"), make_check("vision", mode, "fail"), make_check("generate", "end-to-end", "fail"))
+    )
     judged = judge(result)
     assert (judged.verdict, judged.exit_code, judged.preserved) == (Verdict.OUTPUT_DIFFERS, 5, "fail")
     assert judged.reasons[0].startswith("the first stage to differ is vision")
-    assert "largest error 2.5 where 1 is let pass, at frame 0, token 3" in judged.reasons[0]
+    assert "max abs error 2.5 (threshold 1), at frame 0, token 3" in judged.reasons[0]
     assert "| vision | " in written(result)
-    assert "2.000" not in written(result)
+    assert "2.00x" not in written(result)
 
 
 def test_a_baseline_that_does_not_repeat_itself_is_named() -> None:
-    judged = judge(faster(outputs=outputs(make_check("generate", "twice", "fail"))))
+    judged = judge(faster(outputs=outputs(make_check("generate", "baseline-repeat", "fail"))))
     assert judged.verdict == Verdict.OUTPUT_DIFFERS
-    assert judged.reasons[0].startswith("the baseline does not repeat itself: generate, the baseline twice")
+    assert judged.reasons[0].startswith("the baseline is not repeatable: generate, baseline-repeat")
 
 
 def test_a_baseline_far_from_the_reference_is_not_said_to_repeat_itself_badly() -> None:
-    far = dataclasses.replace(make_check("vision", "twice", "fail"), rule=OWN_ERROR)
+    far = dataclasses.replace(make_check("vision", "baseline-repeat", "fail"), rule=OWN_ERROR)
     judged = judge(faster(outputs=outputs(far)))
-    assert judged.reasons[0].startswith(f"the baseline is too far from the reference: vision, the baseline twice: {OWN_ERROR}")
+    assert judged.reasons[0].startswith(f"the baseline is too far from the reference: vision, baseline-repeat: {OWN_ERROR}")
 
 
 def test_a_warning_is_told_beside_the_speedup() -> None:
-    judged = judge(faster(outputs=outputs(make_check("load", "chained", "warn"), make_check("vision", "twice", "warn"))))
+    judged = judge(faster(outputs=outputs(make_check("load", "end-to-end", "warn"), make_check("vision", "baseline-repeat", "warn"))))
     assert judged.verdict == Verdict.FASTER
-    assert judged.flags["OUTPUT_NEARLY"].startswith("load, as it ran")
+    assert judged.flags["OUTPUT_NEARLY"].startswith("load, end-to-end")
     assert "(vision)" in judged.flags["NOT_REPEATABLE"]
 
 
@@ -136,5 +136,5 @@ def test_unequal_work_is_told_by_unit_and_not_as_a_ratio() -> None:
     assert judge(unequal).verdict == Verdict.INVALID
     text = written(unequal)
     assert "By unit of work" in text
-    assert "| load, a frame | 50.2 ms | 50.2 ms |" in text, "100.45 ms for two frames, 50.2 ms for one"
+    assert "| load-per-frame | 50.2 ms | 50.2 ms |" in text, "100.45 ms for two frames, 50.2 ms for one"
     assert "By unit of work" not in written(result)

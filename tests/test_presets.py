@@ -6,18 +6,20 @@ from transformers import CLIPVisionConfig, LlamaConfig, VideoLlavaConfig, VideoL
 
 from evbench.pipelines import eventgpt, video_llava
 from evbench.pipelines.checkpoints.checkpoint import parameter_count
-from evbench.pipelines.checkpoints.presets import PRESETS, byte_tokenizer, special_tokens
+from evbench.pipelines.checkpoints.presets import byte_tokenizer
 from evbench.pipelines.eventgpt import EventGPTModel
+from evbench.pipelines.registry import MODELS
+from evbench.pipelines.video_llava import special_tokens
 
 
 @pytest.mark.parametrize("size", ["tiny", "7b"])
 def test_parameter_counts_are_those_of_the_models(size: str) -> None:
-    video, event = PRESETS["video-llava"][size], PRESETS["eventgpt"][size]
+    video, event = (MODELS[model].presets[size] for model in ("video-llava", "eventgpt"))
     with torch.device("meta"):
-        llava = VideoLlavaForConditionalGeneration._from_config(VideoLlavaConfig(text_config=video["text"], vision_config=video["vision"]))
-        whole = EventGPTModel(CLIPVisionConfig(**event["vision"]), LlamaConfig(**event["text"]), "sdpa")
-    assert parameter_count(llava) == video["parameters"]
-    assert parameter_count(whole) == event["parameters"]
+        llava = VideoLlavaForConditionalGeneration._from_config(VideoLlavaConfig(text_config=video.text, vision_config=video.vision))
+        whole = EventGPTModel(CLIPVisionConfig(**event.vision), LlamaConfig(**event.text), "sdpa")
+    assert parameter_count(llava) == video.parameters
+    assert parameter_count(whole) == event.parameters
 
 
 def test_ids_of_the_added_tokens_are_those_of_the_released_model() -> None:

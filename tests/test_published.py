@@ -11,11 +11,11 @@ import pytest
 
 from evbench.report import quantities
 from evbench.report.expressions import Known, Quantity, evaluate, fill
-from evbench.report.models import measured as measured_of
+from evbench.report.models_context import measured as measured_of
 from evbench.report.published import NOT_MEASURED, Figure, Finding, examine, read_page
 from evbench.results import EventWindow
 from evbench.session import models
-from evbench.verdict.models import account
+from evbench.verdict.models import judge_models
 from tests.two_models import EVENTS, VIDEO, WINDOW, Model, make_models
 
 ROOT = Path(__file__).parent.parent
@@ -38,10 +38,10 @@ def measured(
 ) -> Known:
     """What two sessions of these models are known to take; `ended` names those that there are."""
     accounts = {
-        "equal": account(
+        "equal": judge_models(
             make_models(video, events, own=False, tokens=50, window=window, swapped=swapped, noise=noise, disturbed=disturbed)
         ),
-        "own": account(make_models(video, events, window=window, swapped=swapped, noise=noise, disturbed=disturbed)),
+        "own": judge_models(make_models(video, events, window=window, swapped=swapped, noise=noise, disturbed=disturbed)),
     }
     equal, own = (accounts[name] if name in ended else None for name in accounts)
     return quantities.measured(PAGE.models, equal, own, TEXTS)
@@ -76,7 +76,7 @@ def test_what_is_found_of_the_page_as_it_stands() -> None:
 )
 def test_what_is_found_with_the_recorded_comparisons_of_models(folder: str, holding: set[int], untold: set[int]) -> None:
     sessions = models.read(ROOT / "profiles" / folder).sessions
-    found = measured_of(sessions, {name: account(result) for name, result in sessions.items()})
+    found = measured_of(sessions, {name: judge_models(result) for name, result in sessions.items()})
     verdicts = {number: finding.verdict for number, finding in examine(PAGE, found).items()}
     assert {number for number, verdict in verdicts.items() if verdict == "holds"} == holding
     assert {number for number, verdict in verdicts.items() if verdict == "cannot be told"} == untold

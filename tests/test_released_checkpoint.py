@@ -16,11 +16,13 @@ from transformers import AutoTokenizer, CLIPVisionConfig, LlamaConfig
 from evbench.errors import UserError
 from evbench.inputs import sample
 from evbench.pipelines import eventgpt
-from evbench.pipelines.checkpoints import checkpoint, presets
+from evbench.pipelines.checkpoints import checkpoint
+from evbench.pipelines.checkpoints.event_chat import released_name
 from evbench.pipelines.checkpoints.folder import require_tokenizer
 from evbench.pipelines.eventgpt import EventGPT, EventGPTModel, Features, prompt_halves
+from evbench.pipelines.registry import EVENTGPT
 from evbench.results import Workload
-from evbench.variants.choices import parse
+from evbench.variants.named import parse
 from tests import llama_tokenizer
 from tests.checkpoints import change_config
 from tests.examples import NOWHERE
@@ -35,16 +37,16 @@ FILES: tuple[Stored, ...] = ("tokenizer.json", "tokenizer.model")
 
 
 def workload(folder: Path, **changes: Any) -> Workload:
-    asked = Workload("eventgpt", None, str(folder), (NOWHERE,), 5, "all", QUESTION, 8, False, "cpu", "float32", None)
-    return replace(asked, **changes)
+    asked: Any = ("eventgpt", None, str(folder), (NOWHERE,), 5, "all", QUESTION, 8, False, "cpu", "float32", None)
+    return replace(Workload(*asked, kind="event-images"), **changes)
 
 
 def make_model() -> EventGPTModel:
     """Tiny, but for its vocabulary."""
-    tiny = presets.PRESETS["eventgpt"]["tiny"]
-    text = LlamaConfig(**(tiny["text"] | {"vocab_size": SIZE}))
+    tiny = EVENTGPT.presets["tiny"]
+    text = LlamaConfig(**{**tiny.text, "vocab_size": SIZE})
     with checkpoint.seeded(0, "cpu", torch.float32):
-        return EventGPTModel(CLIPVisionConfig(**tiny["vision"]), text, "sdpa").eval()
+        return EventGPTModel(CLIPVisionConfig(**tiny.vision), text, "sdpa").eval()
 
 
 def save(model: EventGPTModel, place: Path, *, stored: Stored = "tokenizer.json", tower_inside: bool = True) -> Path:
@@ -64,7 +66,7 @@ def save(model: EventGPTModel, place: Path, *, stored: Stored = "tokenizer.json"
     generation = {"do_sample": True, "temperature": 0.6, "top_p": 0.9, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
     (folder / "generation_config.json").write_text(json.dumps(generation))
     llama_tokenizer.save(folder, stored)
-    weights = {eventgpt.released_name(name): tensor.contiguous() for name, tensor in model.state_dict().items()}
+    weights = {released_name(name): tensor.contiguous() for name, tensor in model.state_dict().items()}
     assert "model.visual_tower.visual_tower.vision_model.pre_layrnorm.weight" in weights
     of_tower = {name: tensor for name, tensor in weights.items() if ".visual_tower." in name}
     rest = {name: tensor for name, tensor in weights.items() if name not in of_tower}
@@ -129,7 +131,8 @@ def pipeline(request: pytest.FixtureRequest, folder: Path) -> EventGPT:
 
 @pytest.fixture(scope="module")
 def features(pipeline: EventGPT) -> Features:
-    return pipeline.vision(pipeline.preprocess(pipeline.load(sample.EVENTS)[0])[0])[0]
+    found: Features = pipeline.vision(pipeline.preprocess(pipeline.load(sample.EVENTS)[0])[0])[0]
+    return found
 
 
 @pytest.mark.parametrize("stored", FILES)

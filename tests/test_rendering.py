@@ -12,8 +12,7 @@ import torch
 
 from evbench.kernels.last_events import last_events
 from evbench.microbenchmarks import rendering
-from evbench.pipelines.load import event_painter
-from evbench.pipelines.load.decoders import RENDERERS
+from evbench.pipelines.load import event_images, event_painter
 from evbench.pipelines.load.event_images import loop
 from evbench.pipelines.load.event_stream import EventStream
 from tests.devices import DEVICE
@@ -39,7 +38,7 @@ def test_the_ways_to_render_are_timed_and_compared(monkeypatch: pytest.MonkeyPat
     assert [timing.name for timing in found.timings] == ["loop", "vectorised"]
     assert found.event_bytes == 3000 * 5
     assert all(timing.seconds > 0 for timing in found.timings)
-    monkeypatch.setitem(RENDERERS, "vectorised", lambda device: lambda stream, size: loop(replace(stream, p=1 - stream.p), size))
+    monkeypatch.setattr(event_images, "vectorised", lambda stream, size: loop(replace(stream, p=1 - stream.p), size))
     with pytest.raises(ValueError, match="vectorised: not equal to what the loop renders"):
         rendering.measure(of, "cpu", calls=2)
 

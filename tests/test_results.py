@@ -12,16 +12,62 @@ from evbench import results
 from evbench.encoding import to_json
 from evbench.errors import UserError
 from evbench.results import Memory, Sample, SideResult, StageRun, Work
-from tests.examples import make_result, make_run, make_side, make_stream, with_streams
+from tests.examples import make_result, make_run, make_side, make_throughput_run, with_throughput_runs
+
+PROFILES = Path(__file__).parent.parent / "profiles"
 
 
-@pytest.mark.parametrize("optimized", [None, make_side(variant="optimized"), with_streams(make_side(variant="optimized"))])
+@pytest.mark.parametrize("optimized", [None, make_side(variant="optimized"), with_throughput_runs(make_side(variant="optimized"))])
 def test_a_result_survives_its_file(tmp_path: Path, optimized: SideResult | None) -> None:
     result = make_result(optimized)
     results.write(result, tmp_path / "result.json")
     assert results.read(tmp_path / "result.json") == result
     assert results.read(tmp_path) == result, "a folder is read by its result.json"
     assert [file.name for file in tmp_path.iterdir()] == ["result.json"], "nothing half-written is left"
+
+
+@pytest.mark.parametrize("path", sorted(PROFILES.rglob("result.json")), ids=lambda path: str(path.parent.relative_to(PROFILES)))
+def test_every_recorded_result_is_read_and_survives_its_file(tmp_path: Path, path: Path) -> None:
+    result = results.read(path)
+    assert result.format == results.FORMAT
+    results.write(result, tmp_path / "result.json")
+    assert results.read(tmp_path) == result
+
+
+def test_a_result_of_the_format_before_is_read_with_the_names_of_today(tmp_path: Path) -> None:
+    recorded = json.loads((PROFILES / "h200" / "load-in-batches" / "result.json").read_text(encoding="utf-8"))
+    assert recorded["format"] == 7
+    recorded["rules"] |= {
+        "smallest": {"total": 0.02, "first token": 0.03},
+        "targets": ["video-llava.further-token < 30ms"],
+        "fail_if": ["total.slower:2%", "slower:1%"],
+    }
+    (tmp_path / "result.json").write_text(json.dumps(recorded), encoding="utf-8")
+    result = results.read(tmp_path)
+    assert result.rules.noise_floors == {"end-to-end": 0.02, "ttft": 0.03}
+    assert result.rules.targets == ("video-llava.tpot < 30ms",)
+    assert result.rules.fail_if == ("end-to-end.slower:2%", "slower:1%")
+    assert result.optimized is not None
+    assert [measured.choices["prefetch"] for measured in result.variants().values()] == ["on", "batched"]
+    activation = next(found for found in result.optimized.activations if found.part == "prefetch")
+    assert (activation.choice, activation.active) == ("batched", True)
+    assert "feed" not in result.optimized.variant
+    assert result.sessions[0].plan.order == "interleaved"
+    assert result.outputs is not None
+    assert {check.mode for check in result.outputs.checks} == {"baseline-repeat", "end-to-end", "stage-isolated"}
+    assert len(result.baseline.throughput_runs) == len(recorded["baseline"]["streams"])
+    steps = [run.decode_step_seconds for run in result.baseline.runs if run.decode_step_seconds]
+    assert [sum(step) for step in steps] == [sum(run["step_seconds"]) for run in recorded["baseline"]["runs"] if run["step_seconds"]]
+
+
+@pytest.mark.parametrize("damage", ["baseline", "sessions", "outputs", "rules", "baseline.runs", "sessions.0.plan", "baseline.choices"])
+def test_a_damaged_result_of_the_format_before_is_refused_with_the_place(tmp_path: Path, damage: str) -> None:
+    for value in ("text", 7, [7], {"a": [1]}):
+        content = json.loads((PROFILES / "cpu" / "video-llava-tiny-bikes" / "result.json").read_text(encoding="utf-8"))
+        change(content, damage, value)
+        (tmp_path / "result.json").write_text(json.dumps(content), encoding="utf-8")
+        with pytest.raises(UserError, match="is not a result of evbench"):
+            results.read(tmp_path)
 
 
 def test_only_timed_runs_count() -> None:
@@ -31,26 +77,26 @@ def test_only_timed_runs_count() -> None:
 
 def test_an_impossible_time_is_refused() -> None:
     for seconds in (-1.0, float("nan"), float("inf")):
-        with pytest.raises(ValueError, match="can take"):
+        with pytest.raises(ValueError, match="impossible"):
             StageRun(seconds, None, Memory(None, None, None, None, None))
 
 
-def test_a_stream_that_cannot_be_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"nothing can take -1\.0 s"):
-        make_stream(load_wait_seconds=-1.0)
+def test_an_impossible_throughput_run_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"time of -1\.0 s is impossible"):
+        make_throughput_run(load_wait_seconds=-1.0)
     for fields in ({"samples": 3}, {"tokens": ()}, {"work": (Work(),)}):
-        with pytest.raises(ValueError, match="a stream of"):
-            dataclasses.replace(make_stream(), **fields)
+        with pytest.raises(ValueError, match="a throughput run of"):
+            dataclasses.replace(make_throughput_run(), **fields)
 
 
-def test_answers_and_work_are_of_runs_and_streams_in_blocks() -> None:
+def test_outputs_and_work_are_of_runs_and_throughput_runs_in_blocks() -> None:
     """Two samples: a stream of three begins with the first one and ends with it."""
     samples = (Sample("a.mp4", "0", 4, 6), Sample("b.mp4", "1", 4, 6))
     runs = [make_run("warmup", tokens=(9,)), make_run(tokens=(1,)), dataclasses.replace(make_run(tokens=(2,)), sample=1)]
     work = (Work(new_tokens=1), Work(new_tokens=2), Work(new_tokens=3))
-    row = make_stream(samples=3, tokens=(5,), work=work)
+    row = make_throughput_run(samples=3, tokens=(5,), work=work)
     row = dataclasses.replace(row, tokens=((1,), (2,), (3,)))
-    side = with_streams(make_side(*runs, samples=samples), dataclasses.replace(row, block=None), row)
+    side = with_throughput_runs(make_side(*runs, samples=samples), dataclasses.replace(row, block=None), row)
     assert side.timed_throughput_runs() == (row,)
     assert side.answers() == {0: [(1,), (1,), (3,)], 1: [(2,), (2,)]}
     assert side.work() == [(0, runs[1].work), (1, runs[2].work), (0, work[0]), (1, work[1]), (0, work[2])]
@@ -82,20 +128,21 @@ def change(content: dict[str, Any], path: str, value: Any) -> None:
 @pytest.mark.parametrize(
     ("path", "value", "told"),
     [
-        ("format", 999, "has format 999"),
+        ("format", 999, "has format 999.*use the evbench that wrote it"),
         ("baseline.runs.0.tokens", ["x"], r"result.baseline.runs\[0\].tokens\[0\] is 'x'"),
         ("baseline.runs.0.kind", "maybe", r"result.baseline.runs\[0\].kind is 'maybe'"),
         ("sessions.0.machine.cores", True, r"result.sessions\[0\].machine.cores is True"),
         ("baseline.runs.0.stages", {"load": {"seconds": 1, "stream_seconds": None, "memory": {}}}, "memory has other fields"),
-        ("baseline.runs", [], "one timed run at least"),
+        ("baseline.runs", [], "at least one timed run"),
         ("baseline.builds.0.seconds", 1e999, "seconds is inf"),
-        ("baseline.builds.0.seconds", -1, "nothing can take -1.0 s"),
+        ("baseline.builds.0.seconds", -1, "time of -1.0 s is impossible"),
         ("baseline.runs.0.text", "\ud800", "surrogates not allowed"),
-        ("baseline.builds", [], "one build at least"),
+        ("baseline.builds", [], "at least one build"),
         ("baseline.runs.1.sample", 1, "a sample that the workload does not have"),
         ("baseline.session", "2025", "no session of 2025"),
-        ("baseline.workload.samples", [], "one sample at least"),
-        ("format", 3, "has format 3, this evbench reads format 7; measure again"),
+        ("baseline.workload.samples", [], "at least one sample"),
+        ("format", 3, "has format 3, and this evbench reads formats 7 to 8; measure again"),
+        ("format", None, "no format"),
         ("baseline.extra", 1, "other fields than expected: .'extra'."),
         ("baseline", [], "other fields than expected: list"),
     ],

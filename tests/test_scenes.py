@@ -127,10 +127,10 @@ def test_an_interrupt_keeps_the_scenes_that_are_done(tmp_path: Path) -> None:
     with interruptible("scenes make set --count 50 --seconds 0.5 --size 320x240", tmp_path) as running:
         wait_for_scenes(tmp_path / "set", 3)
         running.send_signal(signal.SIGINT)
-        _, told = running.communicate(timeout=60)
+        _, printed = running.communicate(timeout=60)
     assert running.returncode == 130
-    assert told.splitlines()[-1] == "evbench: interrupted; the scenes that are done are in set/dataset.json"
-    assert "Traceback" not in told
+    assert printed.splitlines()[-1] == "evbench: interrupted; the scenes that are done are in set/dataset.json"
+    assert "Traceback" not in printed
     kept = entries(tmp_path / "set")
     assert 1 <= len(kept) < 50
     assert all((tmp_path / "set" / entry["event_image"][-1]).exists() for entry in kept)
@@ -144,10 +144,10 @@ def test_a_killed_worker_is_an_error_of_one_line(tmp_path: Path) -> None:
         children = Path(f"/proc/{running.pid}/task/{running.pid}/children").read_text().split()
         worker = next(pid for pid in children if "spawn_main" in Path(f"/proc/{pid}/cmdline").read_text())
         os.kill(int(worker), signal.SIGKILL)
-        _, told = running.communicate(timeout=60)
+        _, printed = running.communicate(timeout=60)
     assert running.returncode == 2
-    assert "a worker was killed" in told.splitlines()[-1]
-    assert "Traceback" not in told
+    assert "a worker was killed" in printed.splitlines()[-1]
+    assert "Traceback" not in printed
     assert entries(tmp_path / "set")
 
 
@@ -163,7 +163,7 @@ def test_the_sheet_reads_the_files_that_are_listed(folder: Path, tmp_path: Path)
 
 
 @pytest.mark.parametrize(
-    ("command", "told"),
+    ("command", "message"),
     [
         ("scenes make set --size 1440", "is no size; write WIDTHxHEIGHT"),
         ("scenes make set --size 321x240", "each edge must be even"),
@@ -182,7 +182,7 @@ def test_the_sheet_reads_the_files_that_are_listed(folder: Path, tmp_path: Path)
         ("scenes show lost --out sheet.gif", "is no PNG"),
     ],
 )
-def test_wrong_input_gets_one_line(command: str, told: str, tmp_path: Path) -> None:
+def test_wrong_input_gets_one_line(command: str, message: str, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     lost = {"id": "a", "mp4_data": "mp4/a.mp4", "event_image": ["a/0.png"]}
     turns = [{"from": "human", "value": "?"}, {"from": "gpt", "value": "!"}] * 2
@@ -202,6 +202,6 @@ def test_wrong_input_gets_one_line(command: str, told: str, tmp_path: Path) -> N
         (tmp_path / name / "dataset.json").write_text(text)
     done = evbench(command, tmp_path)
     assert done.returncode == 2, done.stderr
-    assert told in done.stderr
+    assert message in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1, done.stderr
     assert shlex.split(command)[1] in ("make", "show")

@@ -20,7 +20,7 @@ UI = {"Origin": serve.UI}
 
 
 @contextmanager
-def serving(desk: serve.Desk) -> Iterator[int]:
+def serving(desk: serve.Share) -> Iterator[int]:
     server = serve.listen(desk, 0)
     thread = threading.Thread(target=serve.hand_over, args=(desk, server), daemon=True)
     thread.start()
@@ -32,10 +32,10 @@ def serving(desk: serve.Desk) -> Iterator[int]:
 
 
 @pytest.fixture
-def desk(tmp_path: Path) -> serve.Desk:
+def desk(tmp_path: Path) -> serve.Share:
     file = tmp_path / "a trace.json.gz"
     file.write_bytes(b"0123456789" * 1000)
-    return serve.desk(file, offline=False)
+    return serve.share(file, offline=False)
 
 
 def ask(port: int, path: str, headers: dict[str, str], method: str = "GET") -> tuple[int, dict[str, str], bytes]:
@@ -47,7 +47,7 @@ def ask(port: int, path: str, headers: dict[str, str], method: str = "GET") -> t
     return answer.status, {name.lower(): value for name, value in answer.getheaders()}, body
 
 
-def test_perfetto_gets_the_trace_and_then_nobody_is_served(desk: serve.Desk) -> None:
+def test_perfetto_gets_the_trace_and_then_nobody_is_served(desk: serve.Share) -> None:
     server = serve.listen(desk, 0)
     port = server.server_address[1]
     thread = threading.Thread(target=serve.hand_over, args=(desk, server), daemon=True)
@@ -64,7 +64,7 @@ def test_perfetto_gets_the_trace_and_then_nobody_is_served(desk: serve.Desk) -> 
 @pytest.mark.parametrize(
     "headers", [{}, {"Origin": "https://evil.example"}, {"Origin": "null"}, {"Origin": serve.UI, "Host": "evil.example:9001"}]
 )
-def test_nobody_else_gets_it(headers: dict[str, str], desk: serve.Desk) -> None:
+def test_nobody_else_gets_it(headers: dict[str, str], desk: serve.Share) -> None:
     with serving(desk) as port:
         status, answered, body = ask(port, desk.path, headers)
     assert status == 404
@@ -72,7 +72,7 @@ def test_nobody_else_gets_it(headers: dict[str, str], desk: serve.Desk) -> None:
     assert "access-control-allow-origin" not in answered
 
 
-def test_a_file_that_is_gone_meanwhile_ends_it(desk: serve.Desk) -> None:
+def test_a_file_that_is_gone_meanwhile_ends_it(desk: serve.Share) -> None:
     server = serve.listen(desk, 0)
     with ThreadPoolExecutor(1) as pool:
         done = pool.submit(serve.hand_over, desk, server)
@@ -84,16 +84,16 @@ def test_a_file_that_is_gone_meanwhile_ends_it(desk: serve.Desk) -> None:
 
 @pytest.mark.parametrize("path", ["/", "/trace.json.gz", "/x/a%20trace.json.gz", "/../../etc/passwd", "/%2e%2e/%2e%2e/etc/passwd", "/%00"])
 @pytest.mark.parametrize("offline", [False, True])
-def test_no_other_file_is_handed_out(path: str, offline: bool, desk: serve.Desk, tmp_path: Path) -> None:
+def test_no_other_file_is_handed_out(path: str, offline: bool, desk: serve.Share, tmp_path: Path) -> None:
     if offline:
         (tmp_path / "viewer").mkdir()
         desk.viewer = tmp_path / "viewer"
     with serving(desk) as port:
         assert ask(port, path, {} if offline else UI)[0] == 404
-    assert serve.desk(desk.trace, offline=False).path != desk.path, "the path is drawn by lot"
+    assert serve.share(desk.trace, offline=False).path != desk.path, "the path is drawn by lot"
 
 
-def test_a_browser_may_ask_first(desk: serve.Desk) -> None:
+def test_a_browser_may_ask_first(desk: serve.Share) -> None:
     with serving(desk) as port:
         status, headers, _ = ask(port, desk.path, UI | {"Access-Control-Request-Private-Network": "true"}, "OPTIONS")
         assert (status, headers["access-control-allow-private-network"]) == (204, "true")
@@ -102,7 +102,7 @@ def test_a_browser_may_ask_first(desk: serve.Desk) -> None:
         assert not desk.fetched.is_set()
 
 
-def test_the_link_opens_the_trace_with_its_stages_pinned(desk: serve.Desk) -> None:
+def test_the_link_opens_the_trace_with_its_stages_pinned(desk: serve.Share) -> None:
     link = urlsplit(desk.link(9001))
     query = parse_qs(link.fragment.removeprefix("!/?"))
     assert f"{link.scheme}://{link.netloc}" == serve.UI
@@ -110,15 +110,15 @@ def test_the_link_opens_the_trace_with_its_stages_pinned(desk: serve.Desk) -> No
     assert json.loads(query["startupCommands"][0]) == [{"id": "dev.perfetto.PinTracksByRegex", "args": [serve.PINNED]}]
 
 
-def test_a_taken_port_is_told(desk: serve.Desk) -> None:
+def test_a_taken_port_is_told(desk: serve.Share) -> None:
     with serving(desk) as port, pytest.raises(UserError, match="is taken"):
         serve.listen(desk, port)
 
 
-def test_without_the_viewer_offline_says_what_to_install(desk: serve.Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_viewer_offline_says_what_to_install(desk: serve.Share, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(serve, "find_spec", lambda name: None)
     with pytest.raises(UserError, match="pip install"):
-        serve.desk(desk.trace, offline=True)
+        serve.share(desk.trace, offline=True)
 
 
 def test_without_a_screen_there_is_no_browser(monkeypatch: pytest.MonkeyPatch) -> None:

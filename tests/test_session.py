@@ -7,35 +7,37 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
 from evbench.errors import UserError
 from evbench.machine import machine as this_machine
 from evbench.pipelines.checkpoints.folder import parameter_count
-from evbench.pipelines.checkpoints.presets import PRESETS
-from evbench.results import Energy, Outputs, Run, Sample, Side, Workload
+from evbench.pipelines.registry import MODELS
+from evbench.results import Energy, Run, Sample, Side, Workload
 from evbench.session import memory_fit
-from evbench.session import session as sessions
+from evbench.session.config import SessionConfig
 from evbench.session.memory_fit import choose_order
-from evbench.session.outputs import Answers
-from evbench.session.session import ENERGY_SECONDS, SessionConfig, SessionRunner, unsteady_reasons
-from evbench.variants.choices import parse
+from evbench.session.same_work import require_same_workload
+from evbench.session.session import ENERGY_SECONDS, run_session
+from evbench.session.side_results import Untimed, session_of, side_results
+from evbench.session.warm_up import unsteady_reasons
 from evbench.verdict.judge import judge
 from tests.checkpoints import save_tiny_video_llava, tiny_video_llava
 from tests.examples import make_run, make_side
 from tests.simulation import (
-    OUTPUTS,
     PLAN,
     MemoryJournal,
     Noise,
     SimulatedMachine,
     SimulatedWorker,
-    opening,
+    configure,
+    finished,
+    header,
+    run_simulated,
     simulate,
     simulated_workload,
-    sit,
 )
 
 QUIET = Noise(variation=0.005, drift=0, first_slot=0, outliers=0)
@@ -65,6 +67,34 @@ def test_first_calls_warm_ups_blocks_and_what_comes_after_are_run_in_this_order(
     assert turns == list(range(len(machine.order)))
 
 
+def test_what_was_measured_is_handed_over_before_what_may_still_fail() -> None:
+    """Blocks before anything else runs."""
+    machine, stored = SimulatedMachine(1, QUIET), list[Untimed]()
+    config = configure(machine, MemoryJournal(header(plan(blocks=6))))
+
+    def checkpoint(untimed: Untimed) -> None:
+        stored.append(untimed)
+        assert len(session_of(config).blocks) == 6
+        assert all(measured.timed() for measured in side_results(config, untimed).values())
+
+    untimed = run_session(config, Path("nowhere"), None, checkpoint)
+    assert stored == [Untimed()], "and the outputs, if they are compared"
+    assert set(untimed.activations) == set(SIDES)
+
+
+def test_a_worker_that_dies_behind_the_blocks_costs_no_block() -> None:
+    machine, stored = SimulatedMachine(1, QUIET), list[Untimed]()
+    config = configure(machine, MemoryJournal(header(plan(blocks=6))))
+
+    def no_reference(fingerprint: str) -> NoReturn:
+        raise UserError("no room for the reference")
+
+    with pytest.raises(UserError, match="no room"):
+        run_session(config, Path("nowhere"), no_reference, stored.append)
+    assert stored == [Untimed()]
+    assert not machine.live
+
+
 def test_behind_each_letter_of_a_block_samples_are_run_in_a_row() -> None:
     machine = SimulatedMachine(1, QUIET)
     result = simulate(machine, plan(blocks=7, throughput=5), samples=2)
@@ -76,13 +106,13 @@ def test_behind_each_letter_of_a_block_samples_are_run_in_a_row() -> None:
         expected = [(sides[letter], kind) for letter in block.order for kind in ("timed", "timed", "stream")]
         assert [in_blocks.pop(0) for _ in expected] == expected
     for measured in result.variants().values():
-        assert [stream.block for stream in measured.streams] == [None, *(block for block in range(8) for _ in range(2))]
-        assert {stream.samples for stream in measured.streams} == {5}
+        assert [stream.block for stream in measured.throughput_runs] == [None, *(block for block in range(8) for _ in range(2))]
+        assert {stream.samples for stream in measured.throughput_runs} == {5}
     side_results = result.variants().values()
     turns = sorted(
         [
             *(run.turn for measured in side_results for run in measured.runs),
-            *(stream.turn for measured in side_results for stream in measured.streams),
+            *(stream.turn for measured in side_results for stream in measured.throughput_runs),
         ]
     )
     assert turns == list(range(len(machine.order)))
@@ -92,59 +122,43 @@ def test_behind_each_letter_of_a_block_samples_are_run_in_a_row() -> None:
 def test_each_start_of_a_worker_has_a_warm_up_of_its_feed() -> None:
     result = simulate(SimulatedMachine(1, QUIET), plan(order="reload", blocks=2, throughput=2))
     for measured in result.variants().values():
-        assert [stream.block for stream in measured.streams][:10] == [None, 0, 0, 0, 0, None, 1, 1, 1, 1]
-    alone = sit(SimulatedMachine(1, QUIET), MemoryJournal(opening(plan(blocks=6, throughput=2))), ("baseline",))
-    assert [stream.block for stream in alone.baseline.streams] == [None, *(block for block in range(6) for _ in range(2))]
+        assert [stream.block for stream in measured.throughput_runs][:10] == [None, 0, 0, 0, 0, None, 1, 1, 1, 1]
+    alone = run_simulated(SimulatedMachine(1, QUIET), MemoryJournal(header(plan(blocks=6, throughput=2))), ("baseline",))
+    assert [stream.block for stream in alone.baseline.throughput_runs] == [None, *(block for block in range(6) for _ in range(2))]
     assert judge(alone).verdict is None
 
 
 def test_a_block_in_whose_row_something_is_compiled_is_run_again() -> None:
     first = simulate(SimulatedMachine(1, QUIET), plan(throughput=2)).baseline
-    turn = next(stream.turn for stream in first.streams if stream.block == 3)
+    turn = next(stream.turn for stream in first.throughput_runs if stream.block == 3)
     blocks = simulate(SimulatedMachine(1, QUIET, compiles={turn: 1}), plan(throughput=2)).sessions[0].blocks
     assert [block.number for block in blocks if block.disturbances] == [3]
     assert len(blocks) == 11
 
 
 def test_answers_in_a_row_are_compared_like_others() -> None:
-    """The optimized side answers the second sample otherwise, and in a row only."""
-    seen: list[Answers] = []
+    """The optimized side answers the second sample otherwise, and in throughput runs only."""
     machine = SimulatedMachine(1, QUIET, streamed=((1, 2, 3), (1, 2, 9), (1, 2, 3)))
-
-    def compare_outputs(crew: object, answers: Answers) -> Outputs:
-        seen.append(answers)
-        return OUTPUTS
-
-    journal = MemoryJournal(opening(plan(throughput=3), 2))
-    sitting = SessionRunner(
-        {side: parse("baseline") for side in SIDES},
-        journal,
-        SessionConfig(machine.start, machine, machine, "", True, 0.0, compare_outputs),
-    )
-    sitting.run(lambda: None, Path("nowhere"))
-    (answers,) = seen
+    result = simulate(machine, plan(throughput=3), 2)
+    answers = {side: {sample: set(tokens) for sample, tokens in found.answers().items()} for side, found in result.variants().items()}
     assert answers == {"baseline": {0: {(1, 2, 3)}, 1: {(1, 2, 3)}}, "optimized": {0: {(1, 2, 3)}, 1: {(1, 2, 3), (1, 2, 9)}}}
 
 
 @pytest.mark.parametrize(("device", "wanted", "measured"), [("cuda", True, True), ("cuda", False, False), ("cpu", True, False)])
 def test_energy_is_measured_on_a_gpu_where_it_is_wanted(device: str, wanted: bool, measured: bool) -> None:
-    machine = SimulatedMachine(1, QUIET)
-    begun = opening(plan())
-    asked: dict[str, Workload] = dict.fromkeys(SIDES, dataclasses.replace(simulated_workload(), device=device))
-    setting = SessionConfig(machine.start, machine, machine, "", wanted, 5.0, lambda crew, answers: OUTPUTS)
-    sitting = SessionRunner(
-        {side: parse("baseline") for side in SIDES}, MemoryJournal(dataclasses.replace(begun, workloads=asked)), setting
-    )
-    sitting.run(lambda: None, Path("nowhere"))
-    energies = [measured.energy for measured in sitting.results()[1].values()]
+    machine, request = SimulatedMachine(1, QUIET), header(plan())
+    workloads: dict[str, Workload] = dict.fromkeys(SIDES, dataclasses.replace(simulated_workload(), device=device))
+    journal = MemoryJournal(dataclasses.replace(request, workloads=workloads))
+    result = finished(dataclasses.replace(configure(machine, journal), energy=wanted, idle_watts=5.0))
+    energies = [measured.energy for measured in result.variants().values()]
     assert energies == [Energy(10, ENERGY_SECONDS, 200.0, 200.0, 5.0) if measured else None] * 2
 
 
 def test_both_workers_live_and_each_is_started_once() -> None:
     machine = SimulatedMachine(1, QUIET)
     simulate(machine)
-    assert (machine.most_living, machine.starts) == (2, 2)
-    assert not machine.living
+    assert (machine.most_live, machine.starts) == (2, 2)
+    assert not machine.live
 
 
 def test_blocks_are_spread_over_starts_of_both_workers() -> None:
@@ -152,7 +166,7 @@ def test_blocks_are_spread_over_starts_of_both_workers() -> None:
     result = simulate(machine, plan(blocks=12, invocations=4))
     invocations = [block.invocation for block in result.sessions[0].blocks]
     assert invocations == [0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 3, 3, 3], "a disturbed block is run again on the same start"
-    assert (machine.most_living, machine.starts) == (2, 8)
+    assert (machine.most_live, machine.starts) == (2, 8)
     assert all(len(measured.builds) == 4 for measured in result.variants().values())
     assert len([run for run in result.baseline.runs if run.kind == "first"]) == 4
     assert "ONE_START" not in judge(result).flags
@@ -163,13 +177,13 @@ def test_blocks_are_spread_over_starts_of_both_workers() -> None:
 def test_where_only_one_fits_each_block_starts_both_anew() -> None:
     machine = SimulatedMachine(1, QUIET)
     result = simulate(machine, plan(order="reload", blocks=6))
-    assert machine.most_living == 1
+    assert machine.most_live == 1
     assert machine.starts == 12 + 2, "and once more to see whether their choices are active"
     assert {block.order for block in result.sessions[0].blocks} == {"AAAABBBB", "BBBBAAAA"}
     assert all(len(measured.builds) == 6 + 1 for measured in result.variants().values())
     judged = judge(result)
     assert "ORDER=RELOAD" in judged.flags
-    assert judged.total.interval is not None
+    assert judged.end_to_end.interval is not None
 
 
 def test_every_sample_has_the_same_number_of_blocks_and_each_shape_a_warm_up() -> None:
@@ -178,45 +192,40 @@ def test_every_sample_has_the_same_number_of_blocks_and_each_shape_a_warm_up() -
     assert Counter(block.sample for block in result.sessions[0].blocks) == {0: 3, 1: 3, 2: 3}
     assert {sample for _, sample, _ in kinds(machine, "warmup")} == {0}, "all are of one shape"
 
-    asked = opening(PLAN, 3)
+    asked = header(PLAN, 3)
     tall = Sample("tall.mp4", "t", 8, 6)
     higher = dataclasses.replace(asked.workloads["baseline"], samples=(*asked.workloads["baseline"].samples[:2], tall))
     asked = dataclasses.replace(asked, workloads=dict.fromkeys(SIDES, higher))
     machine = SimulatedMachine(1, QUIET)
-    sit(machine, MemoryJournal(asked))
+    run_simulated(machine, MemoryJournal(asked))
     assert Counter(kinds(machine, "warmup")) == {("b", 0, True): 5, ("o", 0, True): 5, ("b", 2, True): 5, ("o", 2, True): 5}
 
 
-def of_two_models(machine: SimulatedMachine, samples: tuple[Sample, ...], other: tuple[Sample, ...]) -> SessionRunner:
+def of_two_models(machine: SimulatedMachine, samples: tuple[Sample, ...], other: tuple[Sample, ...]) -> SessionConfig:
     """A session of a model on some samples, and another on others."""
-    asked = opening(PLAN, len(samples)).workloads["baseline"]
+    workload = header(PLAN, len(samples)).workloads["baseline"]
     workloads: dict[str, Workload] = {
-        "baseline": dataclasses.replace(asked, samples=samples),
-        "optimized": dataclasses.replace(asked, samples=other, model="eventgpt"),
+        "baseline": dataclasses.replace(workload, samples=samples),
+        "optimized": dataclasses.replace(workload, samples=other, model="eventgpt"),
     }
-    journal = MemoryJournal(dataclasses.replace(opening(PLAN), workloads=workloads))
-    return SessionRunner(
-        {side: parse("baseline") for side in SIDES},
-        journal,
-        SessionConfig(machine.start, machine, machine, "", True, 0.0, None),
-    )
+    return configure(machine, MemoryJournal(dataclasses.replace(header(PLAN), workloads=workloads)))
 
 
 def test_two_models_have_a_workload_each_and_weights_of_their_own() -> None:
     machine = SimulatedMachine(1, QUIET, fingerprints={"optimized": "cd"})
     clips, events = (tuple(Sample(f"{name}{place}", name, 4, 6) for place in range(2)) for name in ("clip", "events"))
-    sitting = of_two_models(machine, clips, events)
-    sitting.run(lambda: None, Path("nowhere"))
-    session, side_results = sitting.results()
-    assert [measured.workload.model for measured in side_results.values()] == ["video-llava", "eventgpt"]
-    assert [measured.workload.samples for measured in side_results.values()] == [clips, events]
-    assert sitting.outputs is None and all(measured.activations for measured in side_results.values())
+    config = of_two_models(machine, clips, events)
+    untimed = run_session(config, Path("nowhere"), None, lambda untimed: None)
+    session, sides = session_of(config), side_results(config, untimed)
+    assert [measured.workload.model for measured in sides.values()] == ["video-llava", "eventgpt"]
+    assert [measured.workload.samples for measured in sides.values()] == [clips, events]
+    assert untimed.outputs is None and all(measured.activations for measured in sides.values())
     assert Counter(block.sample for block in session.blocks) == {0: 5, 1: 5}
     assert {sample for _, sample, _ in kinds(machine, "warmup")} == {0}
 
     wider = (clips[0], dataclasses.replace(clips[1], width=8))
     machine = SimulatedMachine(1, QUIET)
-    of_two_models(machine, wider, events).run(lambda: None, Path("nowhere"))
+    run_session(of_two_models(machine, wider, events), Path("nowhere"), None, lambda untimed: None)
     assert {(side, sample) for side, sample, _ in kinds(machine, "warmup")} == {(side, sample) for side in "bo" for sample in (0, 1)}
 
 
@@ -227,7 +236,7 @@ def test_one_model_with_two_weights_is_refused() -> None:
 
 def test_one_variant_alone_has_no_other_to_take_turns_with() -> None:
     machine = SimulatedMachine(1, QUIET)
-    result = sit(machine, MemoryJournal(opening()), ("baseline",))
+    result = run_simulated(machine, MemoryJournal(header()), ("baseline",))
     assert {block.order for block in result.sessions[0].blocks} == {"AA"}
     assert not kinds(machine, "blocked")
     assert judge(result).verdict is None
@@ -240,7 +249,7 @@ def test_a_disturbed_block_is_run_again_and_counted() -> None:
     assert [block.number for block in blocks if block.disturbances] == [2, 5]
     assert len(blocks) == 12
     judged = judge(result)
-    assert judged.disturbed == 2
+    assert judged.blocks.disturbed == 2
     assert judged.verdict != "INVALID"
 
 
@@ -264,7 +273,7 @@ def test_a_second_interrupt_while_one_worker_ends_does_not_leave_the_other_behin
     with pytest.raises(KeyboardInterrupt):
         simulate(Impatient(1, QUIET), plan(blocks=6))
     assert sorted(ended) == ["baseline", "optimized"]
-    assert not machine.living
+    assert not machine.live
 
 
 def test_a_machine_that_disturbs_all_the_time_ends_invalid_and_not_never() -> None:
@@ -291,9 +300,9 @@ def test_blocks_are_added_until_the_interval_is_narrow() -> None:
     few = judge(simulate(SimulatedMachine(1), plan(precision=0.05)))
     many_result = simulate(SimulatedMachine(1), plan(precision=0.004))
     many = judge(many_result)
-    assert few.total.interval is not None
-    assert many.total.interval is not None
-    assert few.total.interval.half_width > 0.004 >= many.total.interval.half_width
+    assert few.end_to_end.interval is not None
+    assert many.end_to_end.interval is not None
+    assert few.end_to_end.interval.half_width > 0.004 >= many.end_to_end.interval.half_width
     assert len(many_result.sessions[0].blocks) > 10
 
 
@@ -309,12 +318,12 @@ def test_no_block_is_added_after_the_time_is_over() -> None:
 def test_what_the_blocks_can_see_is_said_before_they_are_run() -> None:
     machine = SimulatedMachine(1, QUIET)
     simulate(machine)
-    (told,) = machine.said
-    assert told.startswith("warm-up runs scatter by 0.")
-    assert "with 10 blocks a difference of 0." in told
+    (message,) = machine.messages
+    assert message.startswith("warm-up runs vary by 0.")
+    assert "10 blocks detect a difference of 0." in message
     machine = SimulatedMachine(1, QUIET)
     simulate(machine, plan(blocks=3))
-    assert "3 blocks are too few for any interval" in machine.said[0]
+    assert "3 blocks are too few for any interval" in machine.messages[0]
 
 
 def test_a_warm_up_that_does_not_become_steady_is_given_up_and_told() -> None:
@@ -326,7 +335,7 @@ def test_a_warm_up_that_does_not_become_steady_is_given_up_and_told() -> None:
     machine = SimulatedMachine(1, QUIET)
     result = simulate(machine, plan(warmup_seconds=1.0))
     assert len(kinds(machine, "warmup")) == 4, "a run takes 0.63 s"
-    assert result.baseline.unsteady == ("2 warm-up runs are too few to tell, 5 are looked at",)
+    assert result.baseline.unsteady == ("2 warm-up runs are too few, 5 must be steady",)
 
 
 def warmups(*seconds: float, **changes: Any) -> list[Run]:
@@ -334,9 +343,9 @@ def warmups(*seconds: float, **changes: Any) -> list[Run]:
 
 
 def test_a_warm_up_is_done_when_nothing_moves_any_more() -> None:
-    assert unsteady_reasons(warmups(1, 1, 1, 1)) == ["4 warm-up runs are too few to tell, 5 are looked at"]
+    assert unsteady_reasons(warmups(1, 1, 1, 1)) == ["4 warm-up runs are too few, 5 must be steady"]
     assert unsteady_reasons(warmups(9, 1.0, 1.01, 1.0, 0.99, 1.0)) == [], "only the last five count"
-    assert "the first of them took 2.00 times the median" in unsteady_reasons(warmups(2, 1, 1.01, 0.99, 1))[0]
+    assert "the first of them took 2.00x the median" in unsteady_reasons(warmups(2, 1, 1.01, 0.99, 1))[0]
     grown = [dataclasses.replace(run, reserved=place) for place, run in enumerate(warmups(1, 1, 1, 1, 1))]
     assert unsteady_reasons(grown) == ["the memory pool still grew"]
 
@@ -344,15 +353,15 @@ def test_a_warm_up_is_done_when_nothing_moves_any_more() -> None:
 def test_two_results_of_different_work_are_refused_with_both_values() -> None:
     ours, theirs = make_side().workload, make_side(new_tokens=3, dtype="bfloat16", samples=(Sample("b.mp4", "00", 4, 6),)).workload
     with pytest.raises(UserError) as caught:
-        sessions.require_same_workload(ours, theirs)
+        require_same_workload(ours, theirs)
     assert "new_tokens 2 and 3; dtype 'float32' and 'bfloat16'" in str(caught.value)
     assert "b.mp4" not in str(caught.value), "the same file may lie elsewhere"
-    sessions.require_same_workload(ours, ours)
+    require_same_workload(ours, ours)
 
 
 def test_the_order_is_chosen_by_what_fits_into_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = save_tiny_video_llava(tmp_path / "weights")
-    weights = 4 * PRESETS["video-llava"]["tiny"]["parameters"]
+    weights = 4 * MODELS["video-llava"].presets["tiny"].parameters
     assert 4 * parameter_count(folder) == weights
     asked = tiny_video_llava(preset=None, weights=str(folder))
 
@@ -360,16 +369,16 @@ def test_the_order_is_chosen_by_what_fits_into_memory(tmp_path: Path, monkeypatc
         monkeypatch.setattr(this_machine, "_memory_bytes", lambda: amount)
 
     remembering(2 * (weights + memory_fit.ROOM_PER_WORKER))
-    assert choose_order("auto", [asked] * 2) == "in turn"
+    assert choose_order("auto", [asked] * 2) == "interleaved"
     assert choose_order("reload", [asked] * 2) == "reload"
     remembering(2 * (weights + memory_fit.ROOM_PER_WORKER) - 1)
     assert choose_order("auto", [asked] * 2) == "reload"
-    assert choose_order("auto", [asked]) == "in turn"
+    assert choose_order("auto", [asked]) == "interleaved"
     with pytest.raises(UserError, match="use --order reload"):
-        choose_order("in-turn", [asked] * 2)
+        choose_order("interleaved", [asked] * 2)
     other = dataclasses.replace(asked, model="eventgpt", preset="tiny", weights=None)
-    remembering(weights + 4 * PRESETS["eventgpt"]["tiny"]["parameters"] + 2 * memory_fit.ROOM_PER_WORKER)
-    assert choose_order("auto", [asked, other]) == "in turn", "each has its own weights"
+    remembering(weights + 4 * MODELS["eventgpt"].presets["tiny"].parameters + 2 * memory_fit.ROOM_PER_WORKER)
+    assert choose_order("auto", [asked, other]) == "interleaved", "each has its own weights"
     remembering(weights - 1)
     with pytest.raises(UserError, match="use a smaller --preset"):
         choose_order("auto", [asked])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
@@ -12,16 +12,18 @@ from pathlib import Path
 import pytest
 
 from evbench.errors import UserError
-from evbench.report.models import EQUAL, LENGTHS, OWN, describe, statements
-from evbench.report.render import to_markdown
+from evbench.report import models as report_models
+from evbench.report.models_context import EQUAL, LENGTHS, OWN
+from evbench.report.render import Report, to_markdown
 from evbench.results import Result
 from evbench.session import compare, journal, models
 from evbench.session.models import Models, ModelsRequest, carry_out, read
-from evbench.session.session import ProgressListener
-from evbench.variants.choices import parse
+from evbench.session.progress import ProgressListener
+from evbench.session.request import ComparisonRequest
+from evbench.variants.named import parse
 from tests.command import evbench, interruptible, refused, wait_for
 from tests.examples import PLAN
-from tests.test_climb import Told
+from tests.test_climb import Messages
 from tests.two_models import EVENTS, VIDEO, make_models, workload
 
 COMMAND = "compare-models --baseline video-llava --optimized eventgpt"
@@ -29,29 +31,29 @@ COMMAND = "compare-models --baseline video-llava --optimized eventgpt"
 
 @dataclass
 class SimulatedSessions:
-    """Stands in for compare.carry_out."""
+    """Stands in for compare.measure."""
 
     ends: dict[str, BaseException] = field(default_factory=dict)
     """Name of a folder -> how it ends instead, after its journal was begun."""
-    asked: list[compare.ComparisonRequest] = field(default_factory=list)
+    requests: list[ComparisonRequest] = field(default_factory=list)
 
-    def carry_out(self, asked: compare.ComparisonRequest, listener: ProgressListener, write: Callable[[Result, Path], None]) -> Result:
-        self.asked.append(asked)
-        name = asked.folder.name
-        asked.folder.mkdir(parents=True, exist_ok=True)
+    def measure(self, request: ComparisonRequest, listener: ProgressListener, checkpoint: Callable[[Result], None]) -> Result:
+        self.requests.append(request)
+        name = request.folder.name
+        request.folder.mkdir(parents=True, exist_ok=True)
         if name in self.ends:
-            (asked.folder / journal.OPENING).write_text("{}")
+            (request.folder / journal.HEADER).write_text("{}")
             raise self.ends[name]
-        own = asked.workloads["baseline"].stop_at_end
-        result = make_models(own=own, tokens=asked.workloads["baseline"].new_tokens, window=None)
-        write(result, asked.folder)
+        own = request.workloads["baseline"].stop_at_end
+        result = make_models(own=own, tokens=request.workloads["baseline"].new_tokens, window=None)
+        checkpoint(result)
         return result
 
 
 @pytest.fixture
 def simulated(monkeypatch: pytest.MonkeyPatch) -> SimulatedSessions:
     made = SimulatedSessions()
-    monkeypatch.setattr(compare, "carry_out", made.carry_out)
+    monkeypatch.setattr(compare, "measure", made.measure)
     return made
 
 
@@ -75,16 +77,16 @@ def asked_for(folder: Path, resume: bool = False, most_tokens: int = 256) -> Mod
 
 
 def test_both_lengths_are_sessions_of_their_own_and_written_as_one(simulated: SimulatedSessions, tmp_path: Path) -> None:
-    found = carry_out(asked_for(tmp_path / "out"), Told())
-    assert [asked.folder.name for asked in simulated.asked] == [EQUAL, OWN]
-    for asked in simulated.asked:
-        own = LENGTHS[asked.folder.name]
-        assert {(one.stop_at_end, one.new_tokens) for one in asked.workloads.values()} == {(own, 256 if own else 50)}
-        assert [one.model for one in asked.workloads.values()] == ["video-llava", "eventgpt"]
-        assert not asked.is_of_one_model()
+    found = carry_out(asked_for(tmp_path / "out"), Messages())
+    assert [request.folder.name for request in simulated.requests] == [EQUAL, OWN]
+    for request in simulated.requests:
+        own = LENGTHS[request.folder.name]
+        assert {(one.stop_at_end, one.new_tokens) for one in request.workloads.values()} == {(own, 256 if own else 50)}
+        assert [one.model for one in request.workloads.values()] == ["video-llava", "eventgpt"]
+        assert not request.is_of_one_model()
     assert read(tmp_path / "out") == found
     told = (tmp_path / "out" / "models.md").read_text(encoding="utf-8")
-    assert told == to_markdown(describe(found.sessions), found.opening.started, found.command)
+    assert told == to_markdown(describe(found.sessions), found.header.started, found.command)
     derived = json.loads((tmp_path / "out" / "verdict.json").read_text(encoding="utf-8"))
     assert derived["exit_code"] == 0 and list(derived["lengths"]) == [EQUAL, OWN] and len(derived["statements"]) == 24
 
@@ -92,54 +94,59 @@ def test_both_lengths_are_sessions_of_their_own_and_written_as_one(simulated: Si
 def test_what_has_ended_is_not_run_again(simulated: SimulatedSessions, tmp_path: Path) -> None:
     simulated.ends = {OWN: KeyboardInterrupt()}
     with pytest.raises(KeyboardInterrupt):
-        carry_out(asked_for(tmp_path / "out"), Told())
+        carry_out(asked_for(tmp_path / "out"), Messages())
     assert list(read(tmp_path / "out").sessions) == [EQUAL]
-    assert "- Not ended: own-length; go on with --resume." in (tmp_path / "out" / "models.md").read_text(encoding="utf-8")
+    assert "- Not ended: own-length; continue with --resume." in (tmp_path / "out" / "models.md").read_text(encoding="utf-8")
     with pytest.raises(UserError, match="holds an earlier comparison of models; go on with it by --resume"):
-        carry_out(asked_for(tmp_path / "out"), Told())
+        carry_out(asked_for(tmp_path / "out"), Messages())
     for other in (
         asked_for(tmp_path / "out", True, most_tokens=99),
         replace(asked_for(tmp_path / "out", True), plan=replace(PLAN, blocks=3)),
     ):
         with pytest.raises(UserError, match="begun with something else"):
-            carry_out(other, Told())
+            carry_out(other, Messages())
     simulated.ends = {}
-    found = carry_out(asked_for(tmp_path / "out", True), Told())
-    assert [(asked.folder.name, asked.resume) for asked in simulated.asked] == [(EQUAL, False), (OWN, False), (OWN, True)]
+    found = carry_out(asked_for(tmp_path / "out", True), Messages())
+    assert [(request.folder.name, request.resume) for request in simulated.requests] == [(EQUAL, False), (OWN, False), (OWN, True)]
     assert list(found.sessions) == [EQUAL, OWN]
 
 
 def test_a_session_that_was_refused_before_its_first_run_leaves_nothing_to_keep(simulated: SimulatedSessions, tmp_path: Path) -> None:
     simulated.ends = {EQUAL: UserError("another evbench is measuring")}
     with pytest.raises(UserError, match="another evbench"):
-        carry_out(asked_for(tmp_path / "out"), Told())
+        carry_out(asked_for(tmp_path / "out"), Messages())
     simulated.ends = {}
-    assert list(carry_out(asked_for(tmp_path / "out"), Told()).sessions) == [EQUAL, OWN]
+    assert list(carry_out(asked_for(tmp_path / "out"), Messages()).sessions) == [EQUAL, OWN]
 
 
 def test_a_comparison_interrupted_in_its_first_session_is_not_begun_again(simulated: SimulatedSessions, tmp_path: Path) -> None:
     simulated.ends = {EQUAL: KeyboardInterrupt()}
     with pytest.raises(KeyboardInterrupt):
-        carry_out(asked_for(tmp_path / "out"), Told())
+        carry_out(asked_for(tmp_path / "out"), Messages())
     (tmp_path / "out" / EQUAL / journal.RUNS).write_text("{}\n")
     before = (tmp_path / "out" / models.RAW).read_text()
     with pytest.raises(UserError, match="holds an earlier comparison of models; go on with it by --resume"):
-        carry_out(asked_for(tmp_path / "out"), Told())
+        carry_out(asked_for(tmp_path / "out"), Messages())
     assert (tmp_path / "out" / models.RAW).read_text() == before
+
+
+def describe(results: Mapping[str, Result]) -> Report:
+    derived = models.judge(results)
+    return report_models.describe(results, derived.lengths, derived.statements)
 
 
 def both(swapped: bool = False) -> dict[str, Result]:
     return {name: make_models(own=own, tokens=256 if own else 50, noise=0, swapped=swapped) for name, own in LENGTHS.items()}
 
 
-def test_the_report_says_how_many_times_as_long_and_never_faster() -> None:
+def test_the_report_has_ratios_and_never_says_faster() -> None:
     told = describe(both())
-    assert told.headline.startswith("At equal length: end to end takes video-llava 1.4")
-    assert told.second_headline.startswith("At own length: end to end takes video-llava 2.0")
-    assert "a further token takes video-llava 1.25" in told.headline
+    assert told.headline.startswith("At equal length: end-to-end of video-llava is 1.4")
+    assert told.second_headline.startswith("At own length: end-to-end of video-llava is 2.0")
+    assert "tpot of video-llava is 1.25x" in told.headline
     text = to_markdown(told, "2026", "evbench")
     assert "FASTER here" in text and text.count("FASTER") == 1 and "preserved" in text and text.count("preserved") == 1
-    assert "renders event images from raw events, all of it in its time" in text
+    assert "renders event images from raw events" in text
     titles = [table.title for table in told.tables]
     assert sum(title.startswith("At equal length") for title in titles) == sum(title.startswith("At own length") for title in titles) == 4
     for table in (*told.tables, *told.appendix):
@@ -158,7 +165,7 @@ def test_where_the_interval_includes_1_no_ratio_is_printed() -> None:
     results = {EQUAL: make_models(VIDEO, replace(VIDEO, work=EVENTS.work), own=False, tokens=50, noise=0.3)}
     told = describe(results)
     assert "shows no difference" in told.headline and told.second_headline == ""
-    row = next(row for row in told.tables[0].rows if row[0] == "end to end")
+    row = next(row for row in told.tables[0].rows if row[0] == "end-to-end")
     assert row[3] == "-" and row[5] == "no difference found"
     assert {row[3] for table in told.tables if "where the difference" in table.title for row in table.rows} == {"-"}
 
@@ -167,7 +174,7 @@ def test_the_published_table_is_beside_what_was_measured() -> None:
     ours, theirs = (describe(both(swapped=swapped)) for swapped in (False, True))
     one, other = (next(table for table in told.tables if table.title.startswith("The published table")) for told in (ours, theirs))
     assert one == other, "whichever is the baseline"
-    assert one.rows[0] == ("load", "0.7 s", "0.015 s", "46.7", "100 ms", "50.0 ms", "2.000")
+    assert one.rows[0] == ("load", "0.7 s", "0.015 s", "46.7x", "100 ms", "50.0 ms", "2.00x")
 
 
 def test_a_disturbed_session_is_invalid_and_claims_nothing() -> None:
@@ -183,7 +190,7 @@ def test_where_one_session_has_ended_the_report_says_which(length: str, words: s
     (title,) = (table.title for table in told.tables if table.title.startswith("The published table"))
     assert title.endswith(f"these weights {words}")
     assert told.facts["Order"].startswith(f"{words} 6 blocks")
-    assert ("video-llava says, at equal length" in told.outputs) == (length == EQUAL)
+    assert ("Output of video-llava, at equal length" in told.outputs) == (length == EQUAL)
     assert describe(both()).facts["Order"].startswith("at equal and at own length 6 and 6 blocks")
 
 
@@ -201,23 +208,23 @@ def test_what_became_of_disturbed_blocks_is_told_as_it_was(disturbed: int, asked
     of_so_many = replace(result, sessions=(replace(session, plan=replace(session.plan, blocks=asked)),))
     notes = describe({EQUAL: of_so_many}).notes
     assert f"At equal length: {words}" in notes
-    assert any("numbers of tokens are told" in note for note in notes) == (disturbed > 1)
+    assert any("numbers of tokens are valid" in note for note in notes) == (disturbed > 1)
 
 
 def test_choices_without_effect_are_named() -> None:
     result = make_models()
     assert result.optimized is not None
     assert "no effect" not in str(describe({OWN: result}).facts)
-    changed = {"decode": "threaded", "feed": "ahead", "gone": "once"}
+    changed = {"decode": "threaded", "prefetch": "on", "gone": "once"}
     ours, theirs = (replace(side, choices=changed) for side in (result.baseline, result.optimized))
     facts = describe({OWN: replace(result, baseline=ours, optimized=theirs)}).facts
-    idle = "feed=ahead: no effect on samples one by themselves"
-    assert facts["Baseline"].endswith(f"variant baseline ({idle})")
-    assert facts["Beside it"].endswith(f"variant baseline (decode=threaded: no effect on raw events; {idle})")
+    assert "decode=threaded" not in facts["Baseline"]
+    assert "decode=threaded: no effect on raw events" in facts["Other model"]
+    assert all("gone" not in text for text in facts.values())
 
 
 def test_the_statements_are_told_in_short_and_in_whole() -> None:
-    short = statements(both())
+    short = report_models.statements(models.judge(both()).statements)
     assert (len(short.rows), short.columns) == (24, ("statement", "", "it says", "found"))
     whole = describe(both()).appendix[0]
     assert [row[0] for row in whole.rows] == [row[0] for row in short.rows]
@@ -240,11 +247,11 @@ def test_the_statements_are_told_in_short_and_in_whole() -> None:
         (f"{COMMAND} --data none --variant fast", "unknown variant 'fast'"),
         (
             f"{COMMAND} --data none --variant baseline --baseline-variant baseline --optimized-variant optimized",
-            "--baseline-variant and --optimized-variant stand instead of it: --variant would have no effect; leave it out",
+            "--baseline-variant and --optimized-variant replace it: --variant would have no effect; leave it out",
         ),
         (
             f"{COMMAND} --data none --preset tiny --baseline-weights a --optimized-weights b",
-            "--baseline-weights and --optimized-weights stand instead of it: --preset would have no effect; leave it out",
+            "--baseline-weights and --optimized-weights replace it: --preset would have no effect; leave it out",
         ),
         (f"{COMMAND} --data none --preset tiny --baseline-weights a", "a: no such folder"),
         (f"{COMMAND} --data none --frame-policy stride", "none/dataset.json"),
@@ -288,10 +295,10 @@ def test_on_this_machine_both_models_run_are_interrupted_and_go_on(scenes: Path)
     assert found.sessions[EQUAL] == begun.sessions[EQUAL]
     assert found.sessions[OWN].sessions[0].blocks[: len(kept.blocks)] == tuple(kept.blocks)
     _is_of_two_models(found)
-    for words in ("At equal length", "At own length", "where the difference", "The published table", "does not hold", "eventgpt says"):
+    for words in ("At equal length", "At own length", "where the difference", "The published table", "does not hold", "Output of eventgpt"):
         assert words in done.stdout
     assert "Traceback" not in done.stderr
-    assert (out / "models.md").read_text(encoding="utf-8") == to_markdown(describe(found.sessions), found.opening.started, found.command)
+    assert (out / "models.md").read_text(encoding="utf-8") == to_markdown(describe(found.sessions), found.header.started, found.command)
     refused_variant = evbench(f"{COMMAND} --data set --device cpu --variant baseline+decode=dali --out other", scenes)
     assert (refused_variant.returncode, len(refused_variant.stderr.splitlines())) == (2, 1)
     assert "cannot run here" in refused_variant.stderr and not (scenes / "other").exists()

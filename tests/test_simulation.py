@@ -12,8 +12,8 @@ from evbench.results import STAGES, Delay, Side
 from evbench.session import schedule
 from evbench.verdict.judge import judge
 from evbench.verdict.judgement import Judgement, Verdict
-from evbench.verdict.selftest import assess, find_planted, floors, look_for_planted, repetitions
-from evbench.verdict.statistics import smallest_effect
+from evbench.verdict.selftest import assess, find_planted, look_for_planted, noise_floors, repetitions
+from evbench.verdict.statistics import minimum_detectable_effect
 from tests.simulation import PLAN, Noise, SimulatedMachine, simulate
 
 TOO_OFTEN = 0.06
@@ -33,7 +33,7 @@ def compare(seed: int, faster: float = 1.0, noise: Noise | None = None, plan: ob
 
 def finds_a_difference(judged: Judgement) -> bool:
     """By its interval alone: a stricter question than whether it claims one."""
-    interval = judged.total.interval
+    interval = judged.end_to_end.interval
     assert interval is not None
     return not interval.low <= 1 <= interval.high
 
@@ -52,7 +52,7 @@ def test_a_variant_is_rarely_found_to_differ_from_itself(count: int) -> None:
 @pytest.mark.parametrize("fixed", ["AAABBB", "ABAB"])
 def test_a_fixed_order_finds_differences_that_are_not_there(fixed: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Through the same code: what saves the others is the order alone."""
-    monkeypatch.setitem(schedule.PATTERNS, "in turn", (fixed,))
+    monkeypatch.setitem(schedule.PATTERNS, "interleaved", (fixed,))
     found = sum(finds_a_difference(compare(seed)) for seed in range(80))
     assert found > 0.3 * 80
 
@@ -78,7 +78,7 @@ def test_the_interval_contains_the_truth(truth: float, samples: int, count: int)
     noise = Noise(samples=0 if samples == 1 else 0.03)
     first = 10_000 * samples  # seeds of their own, so that one unlucky draw is not seen in all of them
     judged = [compare(first + seed, truth, noise, samples=samples) for seed in range(count)]
-    intervals = [one.total.interval for one in judged]
+    intervals = [one.end_to_end.interval for one in judged]
     covered = sum(interval is not None and interval.low <= truth <= interval.high for interval in intervals)
     assert covered >= 0.93 * count
 
@@ -88,9 +88,11 @@ def test_the_interval_contains_the_truth(truth: float, samples: int, count: int)
 def test_the_interval_contains_the_truth_also_if_blocks_are_added_until_it_is_narrow(count: int) -> None:
     plan = dataclasses.replace(PLAN, precision=0.005)
     judged = [compare(seed, 1.02, plan=plan) for seed in range(count)]
-    widths = [one.total.interval.half_width for one in judged if one.total.interval]
+    widths = [one.end_to_end.interval.half_width for one in judged if one.end_to_end.interval]
     assert max(widths) <= 0.005
-    covered = sum(one.total.interval is not None and one.total.interval.low <= 1.02 <= one.total.interval.high for one in judged)
+    covered = sum(
+        one.end_to_end.interval is not None and one.end_to_end.interval.low <= 1.02 <= one.end_to_end.interval.high for one in judged
+    )
     assert covered >= 0.93 * count
 
 
@@ -101,7 +103,7 @@ def test_the_smallest_effect_that_is_foretold_is_seen_as_often_as_promised(block
     quiet = Noise(variation=0.02, drift=0, first_slot=0, outliers=0)
     # A run's four stages vary one by one, and the sum of them less than each.
     total = math.hypot(0.1, 0.05, 0.08, 0.4) / (0.1 + 0.05 + 0.08 + 0.4) * 0.02
-    effect = smallest_effect(total, blocks, samples, invocations)
+    effect = minimum_detectable_effect(total, blocks, samples, invocations)
     assert effect is not None
     plan = dataclasses.replace(PLAN, blocks=blocks, invocations=invocations)
     found = sum(finds_a_difference(compare(seed, 1 + effect, quiet, plan, samples)) for seed in range(count))
@@ -128,7 +130,7 @@ def test_a_planted_delay_is_told_only_if_it_is_found_where_it_was_planted() -> N
         return find_planted(look_for_planted(judge(simulate(SimulatedMachine(5, slower_stages=slower), plan))), delay)
 
     assert told({"vision": 1.02}) == (True, "the delay of 2.0% was found in vision and in no other stage")
-    assert told({}) == (False, "the delay of 2.0% in vision was not found; more --blocks and --invocations see less")
+    assert told({}) == (False, "the delay of 2.0% in vision was not found; more --blocks and --invocations detect less")
     assert told({"load": 1.02}) == (False, "a delay of 2.0% was planted in vision, and a difference was found in load")
     assert told({"load": 1.02, "vision": 1.02})[1].endswith("found in load and vision")
     assert not told({"vision": 1 / 1.02})[0], "faster is no delay"
@@ -140,13 +142,13 @@ def test_a_variant_passes_the_selftest_and_a_machine_that_favours_a_side_does_no
     result = simulate(SimulatedMachine(3), plan)
     passed = assess(judge(result), repetitions(result, 10))
     assert passed.passed
-    assert passed.most == 3
+    assert passed.max_significant == 3
     assert [trial.comparisons for trial in passed.trials] == [20] * 8
-    assert all(0 < trial.floor < 0.02 for trial in passed.trials[:5])
+    assert all(0 < trial.noise_floor < 0.02 for trial in passed.trials[:5])
     result = simulate(SimulatedMachine(3, faster=1.03), plan)
     failed = assess(judge(result), repetitions(result, 10))
     assert not failed.passed
-    assert "found a difference" in failed.told
+    assert "found a difference" in failed.summary
 
 
 def test_a_selftest_on_a_machine_that_disturbs_it_or_with_too_few_blocks_says_nothing() -> None:
@@ -156,7 +158,7 @@ def test_a_selftest_on_a_machine_that_disturbs_it_or_with_too_few_blocks_says_no
         test = assess(judge(result), repetitions(result, blocks))
         assert not test.passed
         assert not test.comparable
-        assert all(math.isfinite(floor) for floor in floors(test).values())
+        assert all(math.isfinite(floor) for floor in noise_floors(test).values())
 
 
 def test_what_is_hidden_behind_the_rest_is_found_in_the_throughput_and_not_in_the_latency() -> None:
@@ -169,7 +171,7 @@ def test_what_is_hidden_behind_the_rest_is_found_in_the_throughput_and_not_in_th
     assert judged.throughput.interval.low <= 0.63 / (0.63 - 0.075) <= judged.throughput.interval.high
 
 
-def test_a_selftest_with_streams_has_a_floor_of_its_own_for_them() -> None:
+def test_a_selftest_with_throughput_runs_has_a_floor_of_its_own_for_them() -> None:
     plan = dataclasses.replace(PLAN, blocks=60, throughput=4)
     machine = SimulatedMachine(3, feeds_ahead=False)
     result = simulate(machine, plan)
@@ -177,9 +179,9 @@ def test_a_selftest_with_streams_has_a_floor_of_its_own_for_them() -> None:
     assert test.comparable
     trial = test.trials[-1]
     assert (trial.name, trial.comparisons) == ("throughput", 10)
-    assert 0 < floors(test)["throughput"] < 0.02
+    assert 0 < noise_floors(test)["throughput"] < 0.02
     without = simulate(SimulatedMachine(3), dataclasses.replace(plan, throughput=0))
-    assert "throughput" not in floors(assess(judge(without), repetitions(without, 6)))
+    assert "throughput" not in noise_floors(assess(judge(without), repetitions(without, 6)))
 
 
 @pytest.mark.slow
@@ -194,6 +196,6 @@ def test_throughput_is_rarely_found_to_differ_from_itself(count: int) -> None:
 
 def test_the_same_seed_gives_the_same_order_and_another_seed_another() -> None:
     sides: tuple[Side, Side] = ("baseline", "optimized")
-    orders = [[schedule.pattern(sides, "in turn", seed, block) for block in range(40)] for seed in (1, 1, 2)]
+    orders = [[schedule.pattern(sides, "interleaved", seed, block) for block in range(40)] for seed in (1, 1, 2)]
     assert orders[0] == orders[1] != orders[2]
     assert set(orders[0]) == {"ABBA", "BAAB"}

@@ -1,24 +1,25 @@
-"""The two checkpoints that ship: they see, and what they say follows the picture."""
+"""The two checkpoints that ship: they see, and their answers follow their input."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
 
 from evbench.pipelines.build import build
-from evbench.pipelines.checkpoints.presets import TRAINED
 from evbench.pipelines.load.video import Frames, inclusive
-from evbench.results import Workload
+from evbench.pipelines.registry import KINDS, MODELS
+from evbench.pipelines.weights import trained
+from evbench.results import InputKind, Workload
 from evbench.scenes import dataset
 from evbench.scenes.captions import QUESTIONS, Register, describe
 from evbench.scenes.index import INPUTS, TURNS, read_index
 from evbench.scenes.world import imagine
 from evbench.stages import run_stages, unmarked
 from evbench.training.batches import ANSWER_TOKENS
-from evbench.variants.choices import parse
+from evbench.variants.named import parse
 from evbench.verdict.captions import score
 from tests.examples import NOWHERE
 
@@ -29,48 +30,53 @@ SEED = 12  # held out, as every series that can be made by hand
 def scenes(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[str, Any]]]:
     """Three scenes as files."""
     folder = tmp_path_factory.mktemp("scenes")
-    order = dataset.DatasetSpec(folder, SEED, 3, 1.0, 640, 480)
-    dataset.open_folder(order)
-    assert list(dataset.make(order, workers=2)) == [1, 2, 3]
+    spec = dataset.DatasetSpec(folder, SEED, 3, 1.0, 640, 480)
+    dataset.open_folder(spec)
+    assert list(dataset.make(spec, workers=2)) == [1, 2, 3]
     return folder, read_index(folder)
+
+
+def kind_of(model: str) -> InputKind:
+    return cast(InputKind, MODELS[model].kinds[0])
 
 
 def workload(model: str, register: Register, *, stop_at_end: bool = False, device: str = "cpu") -> Workload:
     """Asks the shipped weights by their folder, as --weights does."""
     pictures, policy = (8, "inclusive") if model == "video-llava" else (5, "all")
-    weights = str(TRAINED[model]["small"])
+    weights = str(trained(model)["small"])
     tokens, dtype = ANSWER_TOKENS[register], {"cpu": "float32", "cuda": "bfloat16"}[device]
-    return Workload(model, None, weights, (NOWHERE,), pictures, policy, QUESTIONS[register], tokens, stop_at_end, device, dtype, None)
+    asked: Any = (model, None, weights, (NOWHERE,), pictures, policy, QUESTIONS[register], tokens, stop_at_end, device, dtype, None)
+    return Workload(*asked, kind=kind_of(model))
 
 
-@pytest.mark.parametrize("model", list(TRAINED))
+@pytest.mark.parametrize("model", list(MODELS))
 def test_a_checkpoint_is_small(model: str) -> None:
-    assert (TRAINED[model]["small"] / "model.safetensors").stat().st_size <= 12_000_000
+    assert (trained(model)["small"] / "model.safetensors").stat().st_size <= 12_000_000
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("model", list(TRAINED))
+@pytest.mark.parametrize("model", list(MODELS))
 @pytest.mark.parametrize("register", list(QUESTIONS))
-def test_three_held_out_scenes_are_told_correctly(model: str, register: Register, scenes: tuple[Path, list[dict[str, Any]]]) -> None:
+def test_three_held_out_scenes_are_captioned_correctly(model: str, register: Register, scenes: tuple[Path, list[dict[str, Any]]]) -> None:
     folder, entries = scenes
     pipeline = build(parse("baseline"), workload(model, register))
     for entry in entries:
-        answer, work = run_stages(pipeline, folder / INPUTS[model](entry), ANSWER_TOKENS[register])
-        turns = entry[TURNS[model]]
+        answer, work = run_stages(pipeline, folder / INPUTS[kind_of(model)](entry), ANSWER_TOKENS[register])
+        turns = entry[TURNS[KINDS[kind_of(model)].colours]]
         assert answer.text == turns[turns.index({"from": "human", "value": QUESTIONS[register]}) + 1]["value"]
         assert len(answer.tokens) == ANSWER_TOKENS[register], "a fixed length is kept behind the end"
         assert work.stop == "length"
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("model", list(TRAINED))
+@pytest.mark.parametrize("model", list(MODELS))
 @pytest.mark.parametrize("variant", ["baseline", "optimized"])
-def test_on_the_gpu_in_bfloat16_they_are_told_as_well(model: str, variant: str, scenes: tuple[Path, list[dict[str, Any]]]) -> None:
+def test_on_the_gpu_in_bfloat16_they_are_captioned_as_well(model: str, variant: str, scenes: tuple[Path, list[dict[str, Any]]]) -> None:
     folder, entries = scenes
     pipeline = build(parse(variant), workload(model, "verbose", device="cuda"))
     for entry in entries:
-        answer, _ = run_stages(pipeline, folder / INPUTS[model](entry), ANSWER_TOKENS["verbose"])
-        assert answer.text == entry[TURNS[model]][3]["value"]
+        answer, _ = run_stages(pipeline, folder / INPUTS[kind_of(model)](entry), ANSWER_TOKENS["verbose"])
+        assert answer.text == entry[TURNS[KINDS[kind_of(model)].colours]][3]["value"]
 
 
 @pytest.mark.slow
@@ -78,7 +84,7 @@ def test_on_the_gpu_in_bfloat16_they_are_told_as_well(model: str, variant: str, 
 def test_an_answer_may_end_by_itself(generate: str, scenes: tuple[Path, list[dict[str, Any]]]) -> None:
     folder, entries = scenes
     pipeline = build(parse(f"baseline+generate={generate}"), workload("eventgpt", "concise", stop_at_end=True))
-    answer, work = run_stages(pipeline, folder / INPUTS["eventgpt"](entries[0]), 72)
+    answer, work = run_stages(pipeline, folder / INPUTS["event-images"](entries[0]), 72)
     assert work.stop == "end"
     assert answer.tokens[-1] == 2
     assert answer.text == entries[0]["event_conversations"][1]["value"]

@@ -17,12 +17,12 @@ from evbench.verdict.statistics import (
     estimate,
     holm,
     median_interval,
+    minimum_detectable_effect,
     outliers,
-    smallest_effect,
     student_cdf,
     student_quantile,
     tail,
-    unsteady,
+    unsteady_times,
 )
 
 
@@ -257,26 +257,26 @@ def test_holm_never_exceeds_one_and_treats_equals_alike(chances: dict[str, float
 def test_the_smallest_effect_of_ten_blocks() -> None:
     # Quantiles of nine degrees of freedom: 2.2622 and 0.8834.
     by_hand = math.exp((2.2622 + 0.8834) * 0.01 / math.sqrt(10 * 3 / math.pi)) - 1
-    assert smallest_effect(0.01, 10) == pytest.approx(by_hand, rel=1e-4)
+    assert minimum_detectable_effect(0.01, 10) == pytest.approx(by_hand, rel=1e-4)
 
 
 @pytest.mark.parametrize("blocks", range(FEWEST_BLOCKS))
 def test_fewer_than_six_blocks_see_nothing(blocks: int) -> None:
-    assert smallest_effect(0.01, blocks) is None
+    assert minimum_detectable_effect(0.01, blocks) is None
 
 
 def test_more_blocks_and_less_noise_see_more() -> None:
-    seen = [smallest_effect(0.01, blocks) or math.nan for blocks in (6, 7, 10, 20, 80)]
+    seen = [minimum_detectable_effect(0.01, blocks) or math.nan for blocks in (6, 7, 10, 20, 80)]
     assert seen == sorted(seen, reverse=True)
     assert seen[-1] < seen[0] / 3
-    assert (smallest_effect(0.02, 10) or 0) > 1.9 * (smallest_effect(0.01, 10) or math.inf)
-    assert smallest_effect(0.0, 6) == 0
+    assert (minimum_detectable_effect(0.02, 10) or 0) > 1.9 * (minimum_detectable_effect(0.01, 10) or math.inf)
+    assert minimum_detectable_effect(0.0, 6) == 0
 
 
 def test_as_many_blocks_as_promised_see_the_effect() -> None:
     chooser = random.Random(5)
     blocks = 10
-    effect = smallest_effect(0.01, blocks)
+    effect = minimum_detectable_effect(0.01, blocks)
     assert effect is not None
     intervals = [of_one_sample([chooser.gauss(math.log1p(effect), 0.01) for _ in range(blocks)]) for _ in range(1000)]
     assert 0.75 <= sum(interval.low > 1 for interval in intervals) / 1000 <= 0.87
@@ -333,14 +333,14 @@ def test_five_values_have_no_interval_of_their_median(count: int) -> None:
     [
         ([1.0] * 5, []),
         ([1.0, 1.01, 0.99, 1.0, 1.02], []),
-        ([1.06, 1.0, 1.0, 1.0, 1.0], ["the first of them took 1.06 times the median"]),
+        ([1.06, 1.0, 1.0, 1.0, 1.0], ["the first of them took 1.06x the median"]),
         ([1.04, 1.0, 1.0, 1.0, 1.0], []),
-        ([1.075, 1.0, 1.02, 1.0, 1.02], ["the first of them took 1.05 times the median"]),
+        ([1.075, 1.0, 1.02, 1.0, 1.02], ["the first of them took 1.05x the median"]),
         ([1.14, 1.0, 1.06, 1.0, 1.06], []),
-        ([1.0, 1.3, 1.15, 1.3, 1.0], ["they scatter by 13%"]),
+        ([1.0, 1.3, 1.15, 1.3, 1.0], ["they vary by 13%"]),
         ([1.0, 1.03, 1.06, 1.09, 1.12], ["times moved by +9%"]),
         ([1.12, 1.09, 1.06, 1.03, 1.0], ["times moved by -8%"]),
-        ([2.0, 1.0, 1.0, 1.0, 1.0], ["the first of them took 2.00 times the median", "times moved by -33%"]),
+        ([2.0, 1.0, 1.0, 1.0, 1.0], ["the first of them took 2.00x the median", "times moved by -33%"]),
     ],
     ids=[
         "equal",
@@ -356,7 +356,7 @@ def test_five_values_have_no_interval_of_their_median(count: int) -> None:
     ],
 )
 def test_each_reason_against_a_warm_up_is_told(values: list[float], told: list[str]) -> None:
-    assert unsteady(values) == told
+    assert unsteady_times(values) == told
 
 
 # Paying back.

@@ -36,7 +36,7 @@ def test_without_a_gpu_its_columns_are_empty() -> None:
 
 def test_families_of_both_with_their_difference() -> None:
     table = families({"A": BEFORE, "B": AFTER})
-    assert table.columns == ("", "work", "A", "times", "copied", "B", "times", "copied", "difference")
+    assert table.columns == ("", "kernel family", "A", "calls", "bytes copied", "B", "calls", "bytes copied", "difference")
     assert table.rows == (
         ("vision", "matrix multiply", "3.00 ms", "24", "-", "2.00 ms", "24", "-", "-1.00 ms"),
         ("vision", "softmax", "1.00 ms", "24", "-", "-", "-", "-", "-1.00 ms"),
@@ -47,7 +47,7 @@ def test_families_of_both_with_their_difference() -> None:
 def test_small_families_are_summed_and_none_is_lost() -> None:
     used = [Used(f"k{index}", f"family {index}", 0.001 * (10 - index), 1, 2**20) for index in range(8)]
     table = families({"A": [section("vision", *used)]})
-    assert [row[1] for row in table.rows] == [*(f"family {index}" for index in range(5)), "the rest"]
+    assert [row[1] for row in table.rows] == [*(f"family {index}" for index in range(5)), "all others"]
     assert table.rows[-1][2:] == ("12.0 ms", "3", "3.00 MiB")
 
 

@@ -21,7 +21,7 @@ from evbench.pipelines.load.event_images import vectorised
 from evbench.pipelines.load.event_stream import EventStream
 from evbench.pipelines.load.png import read_plain
 from evbench.pipelines.preprocess.pixels import Recipe, pixel_values
-from evbench.results import Workload
+from evbench.results import InputKind, Workload
 from evbench.scenes import dataset
 from evbench.scenes.captions import QUESTIONS, describe
 from evbench.scenes.words import make_tokenizer
@@ -30,7 +30,7 @@ from evbench.stages import run_stages, unmarked
 from evbench.training import batches, evaluate, fit, learners
 from evbench.training.batches import ANSWER_TOKENS, TRAITS, Studio
 from evbench.training.fit import Course
-from evbench.variants.choices import parse
+from evbench.variants.named import parse
 from tests.examples import NOWHERE
 
 REDUCED: dict[str, dict[str, Any]] = {
@@ -38,6 +38,13 @@ REDUCED: dict[str, dict[str, Any]] = {
     "vision": {"hidden": 32, "layers": 2, "heads": 2, "intermediate": 64},
 }
 IMAGES = {"video-llava": 224, "eventgpt": 336}
+
+
+def workload(model: str, weights: Path, question: str, tokens: int) -> Workload:
+    kind: InputKind = "video" if model == "video-llava" else "event-images"
+    policy, images = ("inclusive", 8) if kind == "video" else ("all", 5)
+    asked: Any = (model, None, str(weights), (NOWHERE,), images, policy, question, tokens, False, "cpu", "float32", None)
+    return Workload(*asked, kind=kind)
 
 
 @pytest.fixture(scope="module")
@@ -69,10 +76,8 @@ def test_it_learns_and_leaves_a_checkpoint_that_runs(model: str, tokenizer: Any,
     learner.model.to(torch.bfloat16)
     learner.save(tmp_path / "weights")
     path = sample.CLIP if model == "video-llava" else sample.EVENTS
-    policy, pictures = ("inclusive", 8) if model == "video-llava" else ("all", 5)
-    asked = Workload(
-        model, None, str(tmp_path / "weights"), (NOWHERE,), pictures, policy, QUESTIONS["concise"], 8, False, "cpu", "float32", None
-    )
+
+    asked = workload(model, tmp_path / "weights", QUESTIONS["concise"], 8)
     pipeline = build(parse("baseline"), asked)
     assert pipeline.parameters == learners.parameter_count(learner)
     answer, work = run_stages(pipeline, path, 8)
@@ -86,8 +91,8 @@ def test_the_network_sees_while_it_learns_what_the_pipeline_sees(model: str, tok
     learner = reduced(model, tokenizer)
     learner.model.eval()
     learner.save(tmp_path)
-    policy, pictures = ("inclusive", 8) if model == "video-llava" else ("all", 5)
-    asked = Workload(model, None, str(tmp_path), (NOWHERE,), pictures, policy, QUESTIONS["verbose"], 4, False, "cpu", "float32", None)
+
+    asked = workload(model, tmp_path, QUESTIONS["verbose"], 4)
     pipeline: Any = build(parse("baseline"), asked)
     path = sample.CLIP if model == "video-llava" else sample.EVENTS
     inputs, _ = pipeline.preprocess(pipeline.load(path)[0])
@@ -111,7 +116,7 @@ def test_frames_drawn_for_training_are_those_of_the_stored_clip() -> None:
     expected = pixel_values(stored, recipe, "cpu", torch.float32)
     difference = (drawn - expected).abs().mean()
     assert difference < 5
-    assert (drawn - expected.roll(4, 0)).abs().mean() > 1.5 * difference, "other moments are other pictures"
+    assert (drawn - expected.roll(4, 0)).abs().mean() > 1.5 * difference, "other moments are other frames"
 
 
 @pytest.mark.slow
@@ -220,7 +225,7 @@ def train(out: Path, **options: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         ("evbench.training bogus out", "unknown --model 'bogus'"),
         ("evbench.training video-llava out --device cuda", "no NVIDIA driver or GPU found"),
@@ -229,7 +234,7 @@ def train(out: Path, **options: Any) -> None:
         ("evbench.training.evaluate video-llava nothing out", "give a folder that `evbench scenes make` has made"),
     ],
 )
-def test_wrong_input_gets_one_line(arguments: str, told: str, tmp_path: Path) -> None:
+def test_wrong_input_gets_one_line(arguments: str, message: str, tmp_path: Path) -> None:
     if "cuda" in arguments and torch.cuda.is_available():
         pytest.skip("there is a GPU")
     (tmp_path / "file").touch()
@@ -237,7 +242,7 @@ def test_wrong_input_gets_one_line(arguments: str, told: str, tmp_path: Path) ->
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 2, done.stderr
     assert done.stderr.startswith("evbench: ")
-    assert told in done.stderr
+    assert message in done.stderr
     assert len(done.stderr.splitlines()) == 1
 
 

@@ -1,87 +1,128 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import get_args, get_type_hints
+from typing import get_args
 
 import pytest
 
+from evbench.choices import STREAM, Conflict, Variant
 from evbench.errors import UserError
-from evbench.machine import machine
-from evbench.results import Workload
-from evbench.variants import choices as known
-from evbench.variants.choices import (
-    CHOICES,
-    CONFLICTS,
-    EFFECT,
-    KINDS,
-    REFERENCE,
-    TAKES,
-    VARIANTS,
-    Conflict,
-    Variant,
-    change,
-    conflict,
-    effective,
-    parse,
-)
+from evbench.machine.needs import NEEDS
+from evbench.pipelines import registry
+from evbench.pipelines.registry import KINDS, MODELS, PARTS, parts_with_effect
+from evbench.results import STAGES, InputKind
+from evbench.stages import Pipeline
+from evbench.variants.named import REFERENCE, VARIANTS, change, conflict, effective, parse
+from evbench.variants.obstacles import require
+from tests.conflicts import only
+
+INPUTS = [(model, kind) for model, known in MODELS.items() for kind in known.kinds]
+"""Each model with each kind of input that it takes."""
+MODEL_OF = {kind: model for model, kind in INPUTS}
+inputs = pytest.mark.parametrize(("model", "kind"), INPUTS)
 
 
-def test_every_choice_of_the_type_has_a_meaning_and_the_reverse() -> None:
-    hints = get_type_hints(Variant)
-    for part, choices in CHOICES.items():
-        assert set(get_args(hints[part])) == {*choices, getattr(REFERENCE, part)}
+def test_every_named_variant_has_a_choice_for_every_part() -> None:
+    for variant in (*VARIANTS.values(), REFERENCE):
+        assert list(variant.choices()) == list(PARTS)
+        assert all(choice in PARTS[part].entries for part, choice in variant.choices().items())
+
+
+def test_what_only_the_reference_does_is_not_offered() -> None:
+    hidden = {(name, choice) for name, part in PARTS.items() for choice in part.entries if choice not in part.choices}
+    assert hidden == {("preprocess", "exact"), ("generate", "at-once")}
+    for part, choice in hidden:
+        assert REFERENCE[part] == choice
+        with pytest.raises(UserError, match=f"unknown choice '{choice}' for {part}"):
+            parse(f"baseline+{part}={choice}")
+
+
+def test_a_variant_can_be_a_key() -> None:
+    assert len({parse("baseline"), parse("baseline"), parse("optimized")}) == 2
 
 
 def test_every_need_can_be_checked() -> None:
-    needs = {need for choices in CHOICES.values() for choice in choices.values() for need in choice.needs}
-    assert needs == set(machine.NEEDS)
+    needs = {need for part in PARTS.values() for choice in part.entries.values() for need in choice.needs}
+    assert needs == set(NEEDS)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_each_variant_changes_one_part_of_the_one_above(kind: str) -> None:
-    """Of what one sample by itself goes through: `feed` has no effect on it."""
+@pytest.mark.parametrize(
+    ("part", "choice", "kind"),
+    [
+        pytest.param(name, choice, kind, id=f"{name}={choice}{f' {kind}' if kind else ''}")
+        for name, part in PARTS.items()
+        for choice, entry in part.entries.items()
+        for kind in ([""] if isinstance(entry.implementation, str) else entry.implementation)
+    ],
+)
+def test_what_does_a_choice_is_there(part: str, choice: str, kind: str) -> None:
+    if part == "decode" and choice == "dali":
+        pytest.importorskip("nvidia.dali")
+    assert PARTS[part].implementation(choice, kind) is not None
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_model_is_a_pipeline_that_says_what_its_axes_are(model: str) -> None:
+    from evbench.choices import resolve
+
+    pipeline = resolve(MODELS[model].pipeline)
+    assert pipeline.__module__.count(".") == 2, "evidence looks for its methods there"
+    assert set(pipeline.axes) == set(STAGES)
+    methods = [name for name in vars(Pipeline) if not name.startswith("_")]
+    assert {"load", "teacher_forced_logits"} & set(methods)
+    assert all(hasattr(pipeline, method) for method in (*STAGES, "teacher_forced_logits"))
+
+
+@inputs
+def test_each_variant_changes_one_part_of_the_one_above(model: str, kind: str) -> None:
+    """Of what a single sample goes through: prefetching has no effect on it."""
     for above, below in pairwise(list(VARIANTS.values())[:-2]):
-        changed = [part for part, choice in effective(above, kind).items() if part != "feed" and below.choices()[part] != choice]
+        parts = [part for part in effective(above, model, kind) if PARTS[part].stages != (STREAM,)]
+        changed = [part for part in parts if below[part] != above[part]]
         assert len(changed) == 1, (above.name, below.name)
 
 
 def test_every_part_has_an_effect_on_some_input_and_every_input_is_some_model_s() -> None:
-    assert set(EFFECT) == set(CHOICES)
-    assert all(kinds and set(kinds) <= set(KINDS) for kinds in EFFECT.values())
-    assert sorted(kind for kinds in TAKES.values() for kind in kinds) == sorted(KINDS)
-    assert set(KINDS) == set(get_args(get_type_hints(Workload.kind.fget)["return"]))  # type: ignore[attr-defined]
-    for part, choices in CHOICES.items():
-        for name, choice in choices.items():
-            assert set(choice.kinds) & set(EFFECT[part]), (part, name)
+    assert set(KINDS) == set(get_args(InputKind)) == {kind for _, kind in INPUTS}
+    assert {part for known in MODELS.values() for part in known.parts} == set(PARTS)
+    for name, part in PARTS.items():
+        kinds = registry.kinds_with(name)
+        assert kinds
+        assert all(any(choice.takes(kind) for kind in kinds) for choice in part.entries.values()), name
+        assert set(part.stages) <= {*STAGES, STREAM}
+        seen = {evidence.stage for choice in part.entries.values() for evidence in choice.evidence}
+        assert seen == set(part.stages), "a part does something in the stages in which it is looked for"
 
 
 def test_what_has_no_effect_is_left_out() -> None:
-    parts = {kind: set(CHOICES) - set(effective(parse("baseline"), kind)) for kind in KINDS}
+    parts = {kind: set(PARTS) - set(effective(parse("baseline"), model, kind)) for model, kind in INPUTS}
     assert parts == {"video": {"render", "pooling"}, "event-images": {"render"}, "events": {"decode"}}
+    assert next(iter(parts_with_effect("eventgpt", "events"))) == "render", "in the order of the pipeline"
 
 
 def test_choices_can_be_changed_by_name() -> None:
     changed = parse("baseline+attention=eager+generate=static")
     assert changed.name == "baseline+attention=eager+generate=static"
     assert changed.choices() == VARIANTS["baseline"].choices() | {"attention": "eager", "generate": "static"}
+    assert changed["attention"] == "eager"
 
 
 def test_choices_that_do_not_go_together_are_refused_whatever_their_order() -> None:
-    for text in ("optimized+feed=ahead-in-batches", "optimized-gpu+feed=ahead-in-batches+decode=threaded"):
+    for text in ("optimized+prefetch=batched", "optimized-gpu+prefetch=batched+decode=threaded"):
         with pytest.raises(UserError) as caught:
             parse(text)
         assert str(caught.value) == (
-            f"{text}: feed=ahead-in-batches cannot be with decode=threaded, because that decoder takes one file at a time, and "
+            f"{text}: prefetch=batched cannot be with decode=threaded, because that decoder takes one file at a time, and "
             "decode=dali several; choose another of the two. See: evbench variants"
         )
-    assert parse("baseline+feed=ahead-in-batches+decode=dali").feed == "ahead-in-batches"
+    assert parse("baseline+prefetch=batched+decode=dali")["prefetch"] == "batched"
 
 
-def test_what_is_advised_where_a_variant_cannot_run_can_be_made() -> None:
-    for kind, device in (("video", "cpu"), ("event-images", "cpu"), ("event-images", "cuda"), ("events", "cuda")):
-        with pytest.raises(UserError) as caught:
-            machine.require(parse("optimized-gpu+feed=ahead-in-batches"), kind, device)
-        parse(str(caught.value).rpartition("Or choose another: ")[2])
+@pytest.mark.parametrize(("kind", "device"), [("video", "cpu"), ("event-images", "cpu"), ("event-images", "cuda"), ("events", "cuda")])
+def test_what_is_advised_where_a_variant_cannot_run_can_be_made(kind: str, device: str) -> None:
+    with pytest.raises(UserError) as caught:
+        require(parse("optimized-gpu+prefetch=batched"), MODEL_OF[kind], kind, device)
+    parse(str(caught.value).rpartition("Or choose another: ")[2])
 
 
 @pytest.mark.parametrize(
@@ -110,18 +151,19 @@ def test_a_changed_variant_is_the_one_that_its_name_says() -> None:
 
 
 def test_choices_that_cannot_be_together_are_refused_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
-    apart = Conflict("vision", ("batched", "compile"), "decode", ("plain",), "it is so here")
-    monkeypatch.setattr(known, "CONFLICTS", (apart,))
+    only(monkeypatch, {("vision", "batched"): Conflict("decode", ("plain",), "it is so here")})
     with pytest.raises(UserError) as caught:
         parse("baseline+vision=batched")
     assert str(caught.value).startswith("baseline+vision=batched: vision=batched cannot be with decode=plain, because it is so here; ")
-    assert conflict(parse("baseline+vision=batched+decode=threaded")) is None, "only the whole is looked at, not what it is changed from"
+    assert conflict(parse("baseline+vision=batched+decode=threaded")) is None, "only the whole counts, not what it is changed from"
     assert conflict(parse("baseline+vision=batched+vision=eager")) is None
 
 
 def test_what_is_said_to_conflict_exists_and_no_named_variant_has_it() -> None:
-    for found in CONFLICTS:
-        assert {*found.choices} <= {*CHOICES[found.part]}
-        assert {*found.other_choices} <= {*CHOICES[found.other]}
-        assert found.part != found.other
-    assert not [name for name, variant in VARIANTS.items() if conflict(variant)]
+    for name, part in PARTS.items():
+        for choice in part.entries.values():
+            for found in choice.conflicts:
+                assert {*found.choices} <= {*PARTS[found.part].choices}
+                assert found.part != name
+    variants: list[Variant] = list(VARIANTS.values())
+    assert not [variant.name for variant in variants if conflict(variant)]

@@ -12,9 +12,10 @@ from evbench.errors import UserError
 from evbench.inputs import sample
 from evbench.pipelines.checkpoints.checkpoint import fingerprint
 from evbench.pipelines.load.video import decode_plain
-from evbench.pipelines.video_llava import ENCODERS, Features, VideoLlava
+from evbench.pipelines.video_llava import Features, VideoLlava, Vision
+from evbench.pipelines.vision.encoders import batched
 from evbench.stages import run_stages, unmarked
-from evbench.variants.choices import CHOICES, parse
+from evbench.variants.named import parse
 from tests.checkpoints import change_config, copy_of, save_tiny_video_llava, tiny_video_llava
 from tests.conftest import MakeClip
 
@@ -79,18 +80,12 @@ def test_direct_preprocessing_makes_the_same_tensors(baseline: VideoLlava) -> No
 
 
 def test_leaving_out_the_unused_layer_changes_no_bit(baseline: VideoLlava) -> None:
-    from evbench.pipelines.video_llava import used_layers
-
     inputs, _ = baseline.preprocess(baseline.load(sample.CLIP)[0])
     expected, _ = baseline.vision(inputs)
     with torch.inference_mode():
-        made = used_layers(baseline.model)(inputs.pixels)
+        made = batched(Vision(baseline.model), parse("baseline"))(inputs.pixels)
     assert torch.equal(made, expected.visual)
     assert isinstance(expected, Features)
-
-
-def test_there_is_code_for_every_choice() -> None:
-    assert set(ENCODERS) == set(CHOICES["vision"])
 
 
 def test_another_seed_is_another_model(baseline: VideoLlava) -> None:

@@ -15,6 +15,7 @@ from evbench.results import STAGES, Side
 from evbench.traces import chrome
 from evbench.traces.merge import TraceSide, merge
 from evbench.traces.timeline import Timeline
+from evbench.verdict.judge import judge
 from tests.perfetto import browser_path, chromium, opened
 from tests.traces import profile_tiny
 
@@ -60,7 +61,7 @@ def traces(request: pytest.FixtureRequest, recorded_here: dict[Side, Path], tmp_
     files = recorded_here if request.param == "cpu" else {side: H200 / request.param / f"trace-{side}.json.gz" for side in SIDES}
     read = {side: chrome.read(file) for side, file in files.items()}
     sides = {side: TraceSide(read[side], Timeline(read[side].events, files[side]), side) for side in SIDES}
-    told = comparison.of_stages(results.read(H200 / RECORDED[0]))
+    told = comparison.of_stages(judge(results.read(H200 / RECORDED[0])))
     merged = Traces(files["baseline"], folder / "as-it-ran.json.gz", folder / "aligned.json.gz")
     chrome.write(merge(sides, told, aligned=False), merged.as_it_ran)
     chrome.write(merge(sides, told, aligned=True), merged.aligned)

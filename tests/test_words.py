@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 from transformers import AutoTokenizer
 
-from evbench.pipelines.checkpoints.presets import TRAINED
 from evbench.pipelines.eventgpt import prompt_halves
+from evbench.pipelines.registry import MODELS
+from evbench.pipelines.weights import trained
 from evbench.scenes.captions import QUESTIONS, describe
 from evbench.scenes.words import SPECIALS, make_tokenizer, vocabulary
 from evbench.scenes.world import imagine
@@ -19,9 +20,9 @@ def tokenizer() -> Any:
     return make_tokenizer()
 
 
-@pytest.mark.parametrize("model", list(TRAINED))
+@pytest.mark.parametrize("model", list(MODELS))
 def test_the_tokenizer_that_ships_with_both_models_is_this_one(tokenizer: Any, model: str) -> None:
-    shipped = AutoTokenizer.from_pretrained(TRAINED[model]["small"], local_files_only=True)
+    shipped = AutoTokenizer.from_pretrained(trained(model)["small"], local_files_only=True)
     assert shipped.get_vocab() == tokenizer.get_vocab() == {word: index for index, word in enumerate(vocabulary())}
     text = "USER: <video>\nWhat is it? A street by day.</s>"
     assert shipped(text)["input_ids"] == tokenizer(text)["input_ids"]

@@ -12,7 +12,7 @@ import pytest
 from evbench.errors import UserError
 from evbench.inputs import sample, workload
 from evbench.results import Delay, Kind, Run, Sample, Workload
-from evbench.variants.choices import parse
+from evbench.variants.named import parse
 from evbench.worker.client import Worker, WorkerDied, WorkerGaveUp
 from evbench.worker.measure import RunPosition
 from evbench.worker.messages import BuildRequest, ThroughputRequest, TimedRunRequest, TraceSpec
@@ -52,8 +52,8 @@ def test_a_worker_stays_alive_and_runs_what_it_is_told(tmp_path: Path, capfd: py
     cache = {"TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "cache")}
     with Worker(BuildRequest(parse("baseline"), small()), tmp_path / "log", cache) as worker:
         build = worker.built()
-        first, second = worker.measure(order("first", 0)), worker.measure(order("timed", 1))
-        cold = worker.measure(TimedRunRequest(RunPosition("timed", 2, 0, None), False, cold_file=True))
+        first, second = worker.timed_run(order("first", 0)), worker.timed_run(order("timed", 1))
+        cold = worker.timed_run(TimedRunRequest(RunPosition("timed", 2, 0, None), False, cold_file=True))
     assert worker._process.returncode == 0
     assert capfd.readouterr() == ("", "")
     assert (tmp_path / "log").exists()
@@ -72,7 +72,7 @@ def test_a_worker_that_is_killed_is_reported_with_its_log(worker: Worker, tmp_pa
     worker.built()
     os.kill(worker._process.pid, signal.SIGKILL)
     with pytest.raises(WorkerDied, match=r"the worker of baseline ended with code -9: .*log"):
-        worker.measure(order("first", 0))
+        worker.timed_run(order("first", 0))
 
 
 def test_leaving_the_block_by_an_error_ends_the_process_at_once(tmp_path: Path) -> None:
@@ -86,7 +86,7 @@ def test_a_mistake_that_only_the_worker_sees_reaches_the_user(tmp_path: Path) ->
     with Worker(BuildRequest(parse("baseline"), asked), tmp_path / "log") as worker:
         worker.built()
         with pytest.raises(WorkerGaveUp, match="no such file or folder"):
-            worker.measure(order("first", 0))
+            worker.timed_run(order("first", 0))
 
 
 def test_a_trace_that_cannot_be_written_is_told_in_one_line(worker: Worker, tmp_path: Path) -> None:
@@ -98,10 +98,10 @@ def test_a_trace_that_cannot_be_written_is_told_in_one_line(worker: Worker, tmp_
 def test_a_planted_delay_makes_its_stage_longer_by_its_share(tmp_path: Path) -> None:
     with Worker(BuildRequest(parse("baseline"), small(), Delay("vision", 3.0)), tmp_path / "log") as worker:
         worker.built()
-        runs = [worker.measure(order("timed", turn)) for turn in range(5)]
+        runs = [worker.timed_run(order("timed", turn)) for turn in range(5)]
     with Worker(BuildRequest(parse("baseline"), small()), tmp_path / "log") as worker:
         worker.built()
-        usual = [worker.measure(order("timed", turn)) for turn in range(5)]
+        usual = [worker.timed_run(order("timed", turn)) for turn in range(5)]
 
     def least(stage: str, found: list[Run]) -> float:
         return min(run.stages[stage].seconds for run in found if run.stages is not None)
@@ -110,18 +110,18 @@ def test_a_planted_delay_makes_its_stage_longer_by_its_share(tmp_path: Path) -> 
     assert least("generate", runs) / least("generate", usual) < 2
 
 
-@pytest.mark.parametrize("feed", ["in-turn", "ahead"])
-def test_samples_are_run_in_a_row_and_again_from_the_first(feed: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("prefetch", ["off", "on"])
+def test_samples_are_run_in_a_row_and_again_from_the_first(prefetch: str, tmp_path: Path) -> None:
     other = tmp_path / "other"
     other.mkdir()
     for place in range(5):
         (other / f"{place}.png").write_bytes((sample.EVENTS / "4.png").read_bytes())
     asked = small(events_folders=(sample.EVENTS, other), new_tokens=12)
-    with Worker(BuildRequest(parse(f"baseline+feed={feed}"), asked), tmp_path / "log") as worker:
+    with Worker(BuildRequest(parse(f"baseline+prefetch={prefetch}"), asked), tmp_path / "log") as worker:
         worker.built()
-        alone = [worker.measure(TimedRunRequest(RunPosition("timed", turn, turn, None), False, cold_file=False)) for turn in (0, 1)]
-        row = worker.stream(ThroughputRequest(2, 7, 5, cold_files=True))
-        again = worker.measure(order("timed", 3))
+        alone = [worker.timed_run(TimedRunRequest(RunPosition("timed", turn, turn, None), False, cold_file=False)) for turn in (0, 1)]
+        row = worker.throughput_run(ThroughputRequest(2, 7, 5, cold_files=True))
+        again = worker.timed_run(order("timed", 3))
     assert alone[0].tokens != alone[1].tokens, "they are different samples"
     assert row.tokens == tuple(alone[place % 2].tokens for place in range(5))
     assert row.work == tuple(alone[place % 2].work for place in range(5))
@@ -131,12 +131,12 @@ def test_samples_are_run_in_a_row_and_again_from_the_first(feed: str, tmp_path: 
     assert again.tokens == alone[0].tokens, "one sample by itself is run as before"
 
 
-@pytest.mark.parametrize("feed", ["in-turn", "ahead"])
-def test_a_sample_of_a_row_that_cannot_be_used_reaches_the_user_as_without_a_row(feed: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("prefetch", ["off", "on"])
+def test_a_sample_of_a_row_that_cannot_be_used_reaches_the_user_as_without_a_row(prefetch: str, tmp_path: Path) -> None:
     known = small()
     asked = replace(known, samples=(*known.samples * 2, Sample(str(tmp_path / "gone"), "", 0, 0)))
-    with Worker(BuildRequest(parse(f"baseline+feed={feed}"), asked), tmp_path / "log") as worker:
+    with Worker(BuildRequest(parse(f"baseline+prefetch={prefetch}"), asked), tmp_path / "log") as worker:
         worker.built()
         with pytest.raises(UserError, match=r"gone: no such file or folder"):
-            worker.stream(ThroughputRequest(0, 0, 3, cold_files=False))
+            worker.throughput_run(ThroughputRequest(0, 0, 3, cold_files=False))
         assert worker._process.wait(30) == 0, "no thread keeps the process alive"

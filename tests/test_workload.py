@@ -16,12 +16,11 @@ from evbench.errors import UserError
 from evbench.inputs import event_window, sample
 from evbench.machine import noise_floors
 from evbench.pipelines.load import event_files
-from evbench.report import comparison
 from evbench.results import EventWindow, InputKind, Sample, Workload
 from evbench.scenes.captions import QUESTIONS
-from evbench.session import session
+from evbench.session import same_work
 from tests.event_examples import HEIGHT, WIDTH, make_events, save_npy, save_npz
-from tests.examples import make_result, make_side
+from tests.examples import described, make_result, make_side
 from tests.test_worker import small
 
 
@@ -85,7 +84,7 @@ def test_a_window_that_cannot_be_is_none() -> None:
     for start, length, longest in ((-1, 5, None), (0, 0, None), (0, None, 0)):
         with pytest.raises(ValueError, match="no window starts at"):
             EventWindow(start, length, longest, "own")
-    with pytest.raises(ValueError, match="video-llava is given no raw events"):
+    with pytest.raises(ValueError, match="raw events have a window, and nothing else has"):
         make_side(window=EventWindow(0, None, None, "own"))
 
 
@@ -101,7 +100,7 @@ def test_options_without_effect_are_refused(events: Path) -> None:
 
 
 def test_raw_events_and_images_are_not_mixed(events: Path) -> None:
-    with pytest.raises(UserError, match=r"a.npz is a file of raw events and .*scene-events is not; give samples of one kind"):
+    with pytest.raises(UserError, match=r"scene-events holds event images and .*a.npz holds raw events; give samples of one kind"):
         small(events_folders=[sample.EVENTS, events])
 
 
@@ -128,14 +127,14 @@ def test_scenes_without_raw_events_are_refused(place: Any, tmp_path: Path) -> No
 
 def test_another_window_is_other_work(events: Path, tmp_path: Path) -> None:
     asked = raw(events, event_window="0:50ms")
-    session.require_same_workload(asked, raw(events, event_window="0:50ms"))
+    same_work.require_same_workload(asked, raw(events, event_window="0:50ms"))
     for options in (
         {"event_window": "10:50ms"},
         {"event_window": "0:50ms", "event_limit": "none"},
         {"event_window": "0:50ms", "event_size": "sensor"},
     ):
         with pytest.raises(UserError, match=r"not the same work: (samples .*; )?window \{'start': 0, .*'own'\} and \{"):
-            session.require_same_workload(asked, raw(events, **options))
+            same_work.require_same_workload(asked, raw(events, **options))
 
 
 @pytest.mark.parametrize(
@@ -143,16 +142,17 @@ def test_another_window_is_other_work(events: Path, tmp_path: Path) -> None:
     [
         (
             EventWindow(0, 50_000, 100_000, "own"),
-            "a.npz, events from 0 ms on, for 50 ms (less than 100 ms are taken), 5 event images of 6x4",
+            "a.npz, events from 0 ms on, for 50 ms (limit: less than 100 ms), 5 event images of 6x4",
         ),
         (EventWindow(1500, None, None, "own"), "a.npz, events from 1.5 ms on (no limit), 5 event images of 6x4"),
         (None, "a.npz, 5 event images of 6x4"),
     ],
 )
 def test_the_report_tells_the_window_and_the_limit(window: EventWindow | None, told: str) -> None:
-    side = make_side(model="eventgpt", window=window, samples=(Sample("a.npz", "", 4, 6),))
+    kind = "event-images" if window is None else "events"
+    side = make_side(model="eventgpt", window=window, kind=kind, samples=(Sample("a.npz", "", 4, 6),))
     runs = tuple(replace(run, work=replace(run.work, frame_indices=(0, 1, 2, 3, 4), frame_seconds=None)) for run in side.runs)
-    assert comparison.describe(make_result(baseline=replace(side, runs=runs))).facts["Input"] == told
+    assert described(make_result(baseline=replace(side, runs=runs))).facts["Input"] == told
 
 
 def test_a_noise_floor_of_images_is_none_of_raw_events(events: Path) -> None:

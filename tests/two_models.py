@@ -6,7 +6,7 @@ import dataclasses
 import math
 import random
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from evbench.results import (
     FORMAT,
@@ -14,6 +14,7 @@ from evbench.results import (
     Block,
     Build,
     EventWindow,
+    InputKind,
     Memory,
     Result,
     Rules,
@@ -71,7 +72,9 @@ def workload(model: str, scenes: int = 6, *, own: bool = True, tokens: int = 256
     samples = tuple(
         Sample(f"{place}", f"{model}{place}", 4, 6, describe(imagine(1, place), "concise", colours=colours)) for place in range(scenes)
     )
-    return Workload(model, "tiny", None, samples, 8 if colours else 5, "inclusive", "What?", tokens, own, "cpu", "float32", 0, window)
+    kind: InputKind = "video" if colours else "event-images" if window is None else "events"
+    asked: Any = (model, "tiny", None, samples, 8 if colours else 5, "inclusive", "What?", tokens, own, "cpu", "float32", 0, window)
+    return Workload(*asked, kind=kind)
 
 
 def runs(model: Model, asked: Workload, noise: float, seed: int) -> tuple[Run, ...]:
@@ -120,4 +123,4 @@ def make_models(
     sides: dict[Side, SideResult] = dict(zip(("baseline", "optimized"), reversed(made) if swapped else made, strict=True))
     return Result(
         FORMAT, "0", STARTED, "evbench compare-models", Rules({}, (), (), False, ()), (session,), sides["baseline"], sides["optimized"],
-        None, ())  # fmt: skip
+        None)  # fmt: skip

@@ -1,1 +1,1 @@
-"""The command line: one file a command. Nothing but `evbench.cli` prints or exits."""
+"""The command line: one file a command, registered in `main`. Nothing but `evbench.cli` prints or exits."""

@@ -1,4 +1,4 @@
-"""What a person reads while and after evbench works: text, tables and progress, for a terminal or a file."""
+"""Text, tables and progress for a person, on a terminal or in a file."""
 
 from __future__ import annotations
 
@@ -16,30 +16,30 @@ errors = Console(stderr=True)
 
 
 class ProgressLines:
-    """Tells of progress, where no terminal shows a bar: one line for each kind of step and each tenth of the way."""
+    """Progress without a terminal: one line for each kind of step and each tenth of the way."""
 
     def __init__(self) -> None:
-        self._told: set[tuple[str, int]] = set()
+        self._printed: set[tuple[str, int]] = set()
 
-    def step(self, doing: str, done: int, of: int) -> None:
-        kind = doing.rstrip("0123456789 ")
-        if (kind, 10 * done // of) not in self._told:
-            self._told.add((kind, 10 * done // of))
-            errors.print(f"[{done}/{of}] {kind}", highlight=False, markup=False)
+    def step(self, activity: str, done: int, total: int, /) -> None:
+        kind = activity.rstrip("0123456789 ")
+        if (kind, 10 * done // total) not in self._printed:
+            self._printed.add((kind, 10 * done // total))
+            errors.print(f"[{done}/{total}] {kind}", highlight=False, markup=False)
 
-    def say(self, text: str) -> None:
+    def message(self, text: str, /) -> None:
         errors.print(f"evbench: {text}", highlight=False, markup=False, soft_wrap=True)
 
 
 class ProgressBar(ProgressLines):
-    """The same with a live bar."""
+    """Progress on a terminal: a live bar."""
 
     def __init__(self, bar: Progress) -> None:
         super().__init__()
         self._bar, self._task = bar, bar.add_task("", total=None)
 
-    def step(self, doing: str, done: int, of: int) -> None:
-        self._bar.update(self._task, description=doing, completed=done, total=of)
+    def step(self, activity: str, done: int, total: int, /) -> None:
+        self._bar.update(self._task, description=activity, completed=done, total=total)
 
 
 @contextmanager
@@ -53,9 +53,9 @@ def show_progress() -> Iterator[ProgressLines]:
         yield ProgressBar(bar)
 
 
-def tell(text: str) -> None:
+def print_line(text: str) -> None:
     screen.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
-def complain(message: str) -> None:
+def print_error(message: str) -> None:
     errors.print(f"evbench: {message}", style="red", highlight=False, markup=False, soft_wrap=True)

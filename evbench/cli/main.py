@@ -1,23 +1,74 @@
-"""The entry point of `evbench`."""
+"""The entry point of `evbench`: its commands, and what becomes of errors."""
 
 from __future__ import annotations
 
-from evbench.cli import compare, inputs, ladder, models, selftest, trace  # noqa: F401 (they put their commands into `app`)
-from evbench.cli.app import app
-from evbench.cli.console import complain
+from collections.abc import Callable
+
+import typer
+
+from evbench.cli.compare import compare_command
+from evbench.cli.console import print_error
+from evbench.cli.diff import diff_command
+from evbench.cli.frames import frames_command
+from evbench.cli.interrupts import Interruptible
+from evbench.cli.ladder import ladder_command
+from evbench.cli.merge import merge_command
+from evbench.cli.models import compare_models_command
+from evbench.cli.open import open_command
+from evbench.cli.report import report_command
+from evbench.cli.run import run_command
+from evbench.cli.scenes import scenes_make_command, scenes_show_command
+from evbench.cli.selftest import selftest_command
+from evbench.cli.trace import trace_command
+from evbench.cli.variants import variants_command
 from evbench.errors import UserError
 from evbench.report.render import printable
 
+COMMANDS: dict[str, Callable[..., None]] = {
+    "compare": compare_command,
+    "run": run_command,
+    "ladder": ladder_command,
+    "compare-models": compare_models_command,
+    "selftest": selftest_command,
+    "trace": trace_command,
+    "diff": diff_command,
+    "open": open_command,
+    "merge": merge_command,
+    "report": report_command,
+    "variants": variants_command,
+    "frames": frames_command,
+}
+SCENES: dict[str, Callable[..., None]] = {"make": scenes_make_command, "show": scenes_show_command}
+"""Commands of `evbench scenes`."""
+
+
+def make_app() -> typer.Typer:
+    """The command line with all its commands."""
+    app = typer.Typer(
+        cls=Interruptible,
+        help="Is an optimized video-language model really faster, and are its outputs preserved?",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode="rich",
+    )
+    scenes = typer.Typer(help="Make street scenes, seen by a video camera and an event camera, with captions.", no_args_is_help=True)
+    for group, commands in ((app, COMMANDS), (scenes, SCENES)):
+        for name, command in commands.items():
+            group.command(name)(command)
+    app.add_typer(scenes, name="scenes")
+    return app
+
 
 def main() -> None:
-    """Entry point. Exit codes: those of the verdict, 1 a fault of evbench, 2 wrong input or options, 130 interrupted."""
+    """Exit codes: those of the verdict, 1 a fault of evbench, 2 wrong input or options, 130 interrupted."""
     try:
-        app()
+        make_app()()
     except UserError as error:
-        complain(printable(str(error)))
+        print_error(printable(str(error)))
         raise SystemExit(2) from None
     except OSError as error:  # what the file system says of a path that the user gave
-        complain(f"{printable(str(error.filename or 'file system'))}: {error.strerror}; give a path that can be read")
+        print_error(f"{printable(str(error.filename or 'file system'))}: {error.strerror}; give a path that can be read")
         raise SystemExit(2) from None
 
 

@@ -3,89 +3,95 @@
 from __future__ import annotations
 
 import dataclasses
-import shlex
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from evbench.cli.app import EVENT_OPTIONS, _folder, _how_to_go_on, _now, _refuse_idle, _refuse_replaced, _require_order, _working, app
-from evbench.cli.console import screen, tell
-from evbench.cli.options import FRAME_POLICY, Options, with_options
+from evbench.api.folder import now
+from evbench.api.options import FRAME_POLICY, Options
+from evbench.choices import Variant
+from evbench.cli.console import print_line, screen
+from evbench.cli.idle_options import EVENT_OPTIONS, refuse_idle, refuse_replaced
+from evbench.cli.interrupts import working
+from evbench.cli.options import SessionOptions, with_options
+from evbench.cli.output_folder import command_line, how_to_resume, output_folder
 from evbench.errors import UserError
 from evbench.inputs import workload
-from evbench.machine import machine
+from evbench.pipelines.registry import MODELS
 from evbench.report import models as report_models
+from evbench.report.models_context import file_names
 from evbench.report.render import to_console, to_rich
 from evbench.results import Side, Workload
 from evbench.session import models
-from evbench.variants import choices
-from evbench.variants.choices import Variant
+from evbench.variants.named import parse
+from evbench.variants.obstacles import require
 from evbench.verdict.models import SIDES
 
+USED = (
+    "preset", "data", "limit", "frame_policy", "prompt", "new_tokens", "device", "dtype", "seed", "blocks", "invocations", "precision",
+    "max_time", "warmup", "order", "cold_files", "cold_compile", "out", "resume", "wait", *EVENT_OPTIONS,
+)  # fmt: skip
+"""Shared options that this command uses."""
 
-@app.command("compare-models")
+
 @with_options
 def compare_models_command(
     *,
-    baseline: Annotated[str, typer.Option(help="A model: video-llava or eventgpt.")],
-    optimized: Annotated[str, typer.Option(help="The other one. Nothing is claimed of it but how long it takes, and what it says.")],
-    variant: Annotated[str | None, typer.Option(help="The variant that both are run as. Default: baseline.")] = None,
-    baseline_variant: Annotated[str | None, typer.Option(help="Instead, of the first model.")] = None,
-    optimized_variant: Annotated[str | None, typer.Option(help="Instead, of the other.")] = None,
+    baseline: Annotated[str, typer.Option(help=f"A model: {' or '.join(MODELS)}.")],
+    optimized: Annotated[str, typer.Option(help="The other model.")],
+    variant: Annotated[str | None, typer.Option(help="The variant of both models. Default: baseline.")] = None,
+    baseline_variant: Annotated[str | None, typer.Option(help="The variant of the first model.")] = None,
+    optimized_variant: Annotated[str | None, typer.Option(help="The variant of the other model.")] = None,
     baseline_weights: Annotated[
         Path | None, typer.Option(help="A local checkpoint folder of the first model, instead of a preset.")
     ] = None,
-    optimized_weights: Annotated[Path | None, typer.Option(help="The same of the other.")] = None,
-    most_tokens: Annotated[int, typer.Option(min=1, max=1024, help="Of an answer that ends by itself.")] = 256,
+    optimized_weights: Annotated[Path | None, typer.Option(help="A local checkpoint folder of the other model.")] = None,
+    most_tokens: Annotated[int, typer.Option(min=1, max=1024, help="The most tokens of an answer that ends by itself.")] = 256,
     options: Options,
+    session: SessionOptions,
 ) -> None:
-    """Run two models in turn on the same scenes of --data: how many times as long one takes, and where that comes from.
+    """Run two models in turn on the same scenes of --data, and report how their times differ and where that comes from.
 
-    Twice: both generate --new-tokens tokens; both stop where their answer ends. It is no speedup: the models differ. The report also
-    says which statements of a published comparison of the two hold here. Exit codes: 0 measured, 6 invalid; 2 wrong input, 1 a fault
-    of evbench.
+    In two sessions: both generate --new-tokens tokens; both stop where their answer ends. It is no speedup: the models differ. The
+    report also says which statements of a published comparison of the two hold here. Exit codes: 0 measured, 6 invalid; 2 wrong
+    input, 1 a fault of evbench.
     """
-    _refuse_idle(
-        options, IN_MODELS, "compare-models takes its models from --baseline and --optimized, its input from --data, and both lengths"
-    )
+    reason = "compare-models takes its models from --baseline and --optimized, its input from --data, and both lengths"
+    refuse_idle((options, session), USED, reason)
     if options.data is None:
         raise UserError("compare-models gives both models the same scenes: give --data, a folder that `evbench scenes make` has made")
     if baseline == optimized:
         raise UserError(f"--baseline and --optimized are both {baseline}: give two models; evbench compare compares variants of one")
-    _refuse_replaced("--variant", variant, {"--baseline-variant": baseline_variant, "--optimized-variant": optimized_variant})
-    _refuse_replaced("--preset", options.preset, {"--baseline-weights": baseline_weights, "--optimized-weights": optimized_weights})
-    asked = {
-        "baseline": (baseline, baseline_weights, choices.parse(baseline_variant or variant or "baseline")),
-        "optimized": (optimized, optimized_weights, choices.parse(optimized_variant or variant or "baseline")),
+    refuse_replaced("--variant", variant, {"--baseline-variant": baseline_variant, "--optimized-variant": optimized_variant})
+    refuse_replaced("--preset", options.preset, {"--baseline-weights": baseline_weights, "--optimized-weights": optimized_weights})
+    given = {
+        "baseline": (baseline, baseline_weights, parse(baseline_variant or variant or "baseline")),
+        "optimized": (optimized, optimized_weights, parse(optimized_variant or variant or "baseline")),
     }
     workloads: dict[Side, Workload] = {}
-    chosen: dict[Side, Variant] = {}
+    variants: dict[Side, Variant] = {}
     for side in SIDES:
-        model, weights, chosen[side] = asked[side]
+        model, weights, variants[side] = given[side]
         workload.require_model(model, f"--{side}")
-        preset = None if weights is not None else options.preset
-        of_events = {"raw_events": True, "event_limit": options.event_limit or "none", "frame_policy": FRAME_POLICY}
-        of_model: dict[str, Any] = of_events if "events" in choices.TAKES[model] else dict.fromkeys(EVENT_OPTIONS)
-        workloads[side] = dataclasses.replace(options, model=model, weights=weights, preset=preset, **of_model).workload()
-        machine.require(chosen[side], workloads[side].kind, workloads[side].device)
-    _require_order(options)
+        workloads[side] = _workload(options, model, weights)
+        require(variants[side], model, workloads[side].kind, workloads[side].device)
     plan = dataclasses.replace(options.plan(list(workloads.values())), trace_tokens=0)
-    folder = _folder(options, _now(), "models")
-    command = shlex.join(["evbench", *sys.argv[1:]])
-    order = models.ModelsRequest(chosen, workloads, most_tokens, plan, folder, command, options.resume, options.wait, _now)
-    with _working(lambda: f"the runs that ended are in the folders in {folder}", _how_to_go_on(folder)) as progress:
-        found = models.carry_out(order, progress)
-    screen.print(to_console(report_models.describe(found.sessions)))
-    screen.print(to_rich(report_models.statements(found.sessions), numbers=False))
-    raw = ", ".join(report_models.file_names(found.sessions))
-    tell(f"Written to {folder}: {models.TOLD}, {models.JUDGED}, {models.RAW}, {raw}")
-    raise typer.Exit(models.judge(found.sessions).exit_code)
+    folder = output_folder(session, now(), "models")
+    request = models.ModelsRequest(variants, workloads, most_tokens, plan, folder, command_line(), session.resume, session.wait, now)
+    with working(lambda: f"the runs that ended are in the folders in {folder}", lambda: how_to_resume(folder)) as progress:
+        found = models.carry_out(request, progress)
+    derived = models.judge(found.sessions)
+    screen.print(to_console(report_models.describe(found.sessions, derived.lengths, derived.statements)))
+    screen.print(to_rich(report_models.statements(derived.statements), numbers=False))
+    raw = ", ".join(file_names(found.sessions))
+    print_line(f"Written to {folder}: {models.REPORT}, {models.JUDGED}, {models.RAW}, {raw}")
+    raise typer.Exit(derived.exit_code)
 
 
-IN_MODELS = (
-    "preset", "data", "limit", "frame_policy", "prompt", "new_tokens", "device", "dtype", "seed", "blocks", "invocations", "precision",
-    "max_time", "warmup", "order", "cold_files", "cold_compile", "out", "resume", "wait", *EVENT_OPTIONS,
-)  # fmt: skip
-"""Options of compare-models."""
+def _workload(options: Options, model: str, weights: Path | None) -> Workload:
+    """Of one of the models, with the options that it has."""
+    of_events = {"raw_events": True, "event_limit": options.event_limit or "none", "frame_policy": FRAME_POLICY}
+    of_model: dict[str, Any] = of_events if "events" in MODELS[model].kinds else dict.fromkeys(EVENT_OPTIONS)
+    preset = None if weights is not None else options.preset
+    return dataclasses.replace(options, model=model, weights=weights, preset=preset, **of_model).workload()

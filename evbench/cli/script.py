@@ -18,25 +18,26 @@ def run(main: Callable[..., None]) -> None:
     try:
         typer.run(main)
     except UserError as error:
-        sys.exit(_told(str(error)))
+        sys.exit(_report(str(error)))
     except OSError as error:  # what the file system says of a path that the user gave
-        sys.exit(_told(f"{error.filename or 'file system'}: {error.strerror}; give a path that can be used"))
+        sys.exit(_report(f"{error.filename or 'file system'}: {error.strerror}; give a path that can be used"))
 
 
-def require_place(out: Path | None) -> None:
-    """Before anything is measured. Raises UserError if no file can be written there."""
+def require_writable(out: Path | None) -> None:
+    """Look before anything is measured whether the file can be written. Raises UserError."""
     if out is not None and out.is_dir():
         raise UserError(f"--out {out} is a folder; give a file in it")
     if out is not None and not out.parent.is_dir():
         raise UserError(f"--out {out}: there is no folder {out.parent}; make it, or give another place")
 
 
-def keep(out: Path | None, found: Any) -> None:
-    """Write a dataclass of what was found as JSON, if a place is given for it. Raises OSError."""
+def write_json(out: Path | None, found: Any) -> None:
+    """Write a dataclass as JSON into a file, if one is given. Raises OSError."""
     if out is not None:
         write_whole(out, to_json(found, indent=1) + "\n")
 
 
-def _told(message: str) -> int:
+def _report(message: str) -> int:
+    """Print an error. Returns the exit code."""
     typer.echo(f"evbench: {message}", err=True)
     return 2

@@ -12,16 +12,19 @@ import numpy as np
 import numpy.typing as npt
 from av.video.frame import PictureType
 
-from evbench.errors import UserError
+from evbench.errors import UserError, nearest
 from evbench.inputs.torture import read_bar_code
-from evbench.machine import machine
+from evbench.machine.machine import choose_device
 from evbench.pipelines.load import decoders, video
+from evbench.pipelines.load.choices import DECODE
+from evbench.pipelines.registry import MODELS
 from evbench.report.render import Table
-from evbench.variants import choices
+from evbench.variants.named import VARIANTS, change
+from evbench.variants.obstacles import in_words, obstacles
 
 Pixels = npt.NDArray[np.uint8]
 
-DECODERS = tuple(choices.CHOICES["decode"])
+DECODERS = tuple(DECODE.choices)
 DISAGREE = 5
 """Exit code when decoders return different frames; as OUTPUT_DIFFERS has it."""
 ALIKE = 4.0
@@ -71,13 +74,14 @@ def choose_decoders(asked: Sequence[str]) -> list[str]:
     """
     for name in asked:
         if name not in DECODERS:
-            raise UserError(f"unknown --decoder {name!r}; {choices.nearest(name, list(DECODERS))}")
-    device = machine.choose_device("auto")
-    alone = {name: choices.parse(f"baseline+decode={name}") for name in DECODERS}
+            raise UserError(f"unknown --decoder {name!r}; {nearest(name, list(DECODERS))}")
+    device = choose_device("auto")
+    model = next(name for name, known in MODELS.items() if "video" in known.kinds)
+    alone = {name: change(VARIANTS["baseline"], {"decode": name}) for name in DECODERS}
     for name in asked:
-        if found := machine.obstacles(alone[name], "video", device):
-            raise UserError(f"--decoder {name} cannot run here: {machine.tell(alone[name], found)}; leave it out")
-    return list(dict.fromkeys(asked)) or [name for name in DECODERS if not machine.obstacles(alone[name], "video", device)]
+        if found := obstacles(alone[name], model, "video", device):
+            raise UserError(f"--decoder {name} cannot run here: {in_words(alone[name], found)}; leave it out")
+    return list(dict.fromkeys(asked)) or [name for name in DECODERS if not obstacles(alone[name], model, "video", device)]
 
 
 def compare(path: Path, count: int, policy: str, names: Sequence[str]) -> Comparison:
@@ -87,7 +91,7 @@ def compare(path: Path, count: int, policy: str, names: Sequence[str]) -> Compar
         UserError: the policy is unknown, or no decoder can use the file.
     """
     if policy not in video.POLICIES:
-        raise UserError(f"unknown --frame-policy {policy!r}; {choices.nearest(policy, list(video.POLICIES))}")
+        raise UserError(f"unknown --frame-policy {policy!r}; {nearest(policy, list(video.POLICIES))}")
     clip = video.probe(path)
     indices = clip.choose(path, count, policy)
     made, refusals = {}, {}

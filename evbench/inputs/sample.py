@@ -5,12 +5,9 @@ They are scenes 59 and 60 of `evbench scenes make DIR --count 61`, which draws t
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import evbench
+from evbench.pipelines.weights import DATA
 
 SEED, INDEX, OTHER_INDEX = 0, 59, 60
-DATA = Path(evbench.__file__).parent / "data"
 CLIP = DATA / "scene.mp4"
 EVENTS = DATA / "scene-events"
 OTHER_CLIP = DATA / "other-scene.mp4"

@@ -1,25 +1,22 @@
-"""The machine a result is measured on, and what it lacks for a variant. Imports no torch: the parent process stays light."""
+"""The machine a result is measured on. Imports no torch: the parent process stays light."""
 
 from __future__ import annotations
 
 import importlib.metadata
-import importlib.util
 import os
 import platform
 import shutil
 import subprocess
-import sysconfig
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pynvml
 
 import evbench
-from evbench.errors import UserError
+from evbench.errors import UserError, nearest
 from evbench.machine import cores
 from evbench.machine import gpu as nvml
 from evbench.results import Gpu, Machine
-from evbench.variants.choices import CHOICES, KINDS, Choice, Variant, change, effective, nearest
 
 DEVICES = ("auto", "cuda", "cpu")
 PACKAGES = (
@@ -47,7 +44,7 @@ def read(device: str) -> Machine:
         memory_bytes=_memory_bytes(),
         gpu=find_gpu() if device == "cuda" else None,
         python=platform.python_version(),
-        packages={name: _version(name) for name in PACKAGES},
+        packages={name: version(name) for name in PACKAGES},
         source=_source(),
     )
 
@@ -110,91 +107,8 @@ def choose_device(asked: str) -> str:
     return {"auto": "cuda" if present else "cpu"}.get(asked, asked)
 
 
-def _no_gpu(device: str) -> str | None:
-    return None if device == "cuda" else "needs an NVIDIA GPU, and the run is on the CPU"
-
-
-def _no_dali(device: str) -> str | None:
-    found = importlib.util.find_spec("nvidia") is not None and importlib.util.find_spec("nvidia.dali") is not None
-    return None if found else "needs NVIDIA DALI, which is not installed (pip install nvidia-dali-cuda130; Linux x86-64 only)"
-
-
-def _no_triton(device: str) -> str | None:
-    found = importlib.util.find_spec("triton") is not None
-    return None if found else "needs Triton, which is not installed (pip install triton; Linux only)"
-
-
-def _no_compiler(device: str) -> str | None:
-    if device == "cuda" and (missing := _no_triton(device)):
-        return missing
-    compiler = os.environ.get("CXX") or ("clang++" if platform.system() == "Darwin" else "g++")
-    if shutil.which(compiler) is None:
-        return f"needs a C++ compiler for torch.compile, and {compiler} is not there (Debian: apt install g++; or set CXX)"
-    header = Path(sysconfig.get_path("include"), "Python.h")
-    if not header.exists():
-        return f"needs Python's headers for torch.compile, and {header} is not there (Debian: apt install python3-dev)"
-    return None
-
-
-def _no_flash2(device: str) -> str | None:
-    return None if _version("flash-attn") else "needs flash-attn, which is not installed (pip install flash-attn; built from source)"
-
-
-def _no_flash3(device: str) -> str | None:
-    found = importlib.util.find_spec("flash_attn_interface") is not None
-    told = "needs FlashAttention 3, whose module flash_attn_interface is not installed (Dao-AILab/flash-attention, folder hopper)"
-    return None if found else told
-
-
-def _no_flash4(device: str) -> str | None:
-    return None if _version("flash-attn-4") else "needs flash-attn-4, which is not installed (pip install flash-attn-4)"
-
-
-NEEDS: dict[str, Callable[[str], str | None]] = {
-    "NVIDIA GPU": _no_gpu,
-    "NVIDIA DALI": _no_dali,
-    "C++ compiler": _no_compiler,
-    "Triton": _no_triton,
-    "flash-attn": _no_flash2,
-    "FlashAttention 3": _no_flash3,
-    "flash-attn-4": _no_flash4,
-}
-"""Name of a need -> function of the device that says what is missing and how to get it, or None."""
-
-
-def obstacles(variant: Variant, kind: str, device: str) -> dict[str, str]:
-    """Why `variant` cannot run here with such input: part -> reason, for each choice that cannot. One without effect is none."""
-    found = {}
-    for part, name in effective(variant, kind).items():
-        if reason := _obstacle(CHOICES[part][name], kind, device):
-            found[part] = reason
-    return found
-
-
-def _obstacle(choice: Choice, kind: str, device: str) -> str | None:
-    if kind not in choice.kinds:
-        return f"is for {' and '.join(KINDS[kind] for kind in choice.kinds)} only"
-    return next((reason for need in choice.needs if (reason := NEEDS[need](device))), None)
-
-
-def tell(variant: Variant, found: dict[str, str]) -> str:
-    """Obstacles in words, equal reasons once."""
-    by_reason: dict[str, list[str]] = {}
-    for part, reason in found.items():
-        by_reason.setdefault(reason, []).append(f"{part}={variant.choices()[part]}")
-    return "; ".join(f"{' and '.join(choices)} {reason}" for reason, choices in by_reason.items())
-
-
-def require(variant: Variant, kind: str, device: str) -> None:
-    """Raises UserError if `variant` cannot run here with such input, with the change that would. Nothing is replaced by something else."""
-    if not (found := obstacles(variant, kind, device)):
-        return
-    runnable = {part: [name for name, choice in CHOICES[part].items() if _obstacle(choice, kind, device) is None] for part in found}
-    cure = change(variant, {part: names[-1] for part, names in runnable.items()})
-    raise UserError(f"{variant.name} cannot run here: {tell(variant, found)}. Or choose another: {cure.name}")
-
-
-def _version(package: str) -> str | None:
+def version(package: str) -> str | None:
+    """Of an installed package; None if it is not installed."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:

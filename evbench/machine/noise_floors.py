@@ -8,6 +8,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from evbench import results_upgrade
 from evbench.encoding import from_json, write_whole
 from evbench.errors import UserError
 from evbench.results import Machine, Workload
@@ -66,7 +67,7 @@ def _read() -> list[Floor]:
         content = json.loads(file.read_text(encoding="utf-8"))
         if not isinstance(content, list):
             raise ValueError("it is no list")
-        return [from_json(Floor, entry, "floor") for entry in content]
+        return [from_json(Floor, results_upgrade.noise_floor(entry), "floor") for entry in content]
     except FileNotFoundError:
         return []
     except OSError as error:

@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 import typer
 
-from evbench.cli.script import keep, require_place, run
-from evbench.errors import UserError
+from evbench.cli.script import require_writable, run, write_json
+from evbench.errors import UserError, nearest
 from evbench.machine import machine as this_machine
 from evbench.microbenchmarks.rendering import copy_rate
+from evbench.pipelines.registry import MODELS
 from evbench.report.units import format_seconds
 from evbench.results import Machine
 from evbench.worker.measure import CudaStream, Stream
@@ -113,34 +114,36 @@ def cache_bytes(llama: FusedLlama) -> int:
     return int(2 * len(llama.layers) * llama.key_heads * llama.size * llama.head.element_size())
 
 
-def build(preset: str) -> tuple[GraphLoop, FusedLlama]:
-    """The language model of a Video-LLaVA preset, with random weights, on the GPU.
+def build(name: str, preset: str) -> tuple[GraphLoop, FusedLlama]:
+    """The language model of a preset, with random weights, on the GPU.
 
     Raises:
-        UserError: the preset is unknown, or has trained weights.
+        UserError: the model is unknown, or the preset is not of random weights.
     """
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    from evbench.pipelines.attention import ATTEND
     from evbench.pipelines.checkpoints.checkpoint import seeded
-    from evbench.pipelines.checkpoints.presets import PRESETS
+    from evbench.pipelines.compute.attention import attend
     from evbench.pipelines.generate.graph_loop import GraphLoop, compiled_prefill
     from evbench.pipelines.generate.language import LanguageModel
     from evbench.pipelines.generate.llama import FusedLlama
 
-    known = PRESETS["video-llava"]
+    if name not in MODELS:
+        raise UserError(f"unknown --model {name!r}; {nearest(name, list(MODELS))}")
+    known = MODELS[name].presets
     if preset not in known:
         raise UserError(f"--preset {preset!r} has no random weights; give one of {', '.join(known)}")
     with seeded(0, "cuda", torch.bfloat16):
-        model = LlamaForCausalLM._from_config(LlamaConfig(**known[preset]["text"])).eval()
-    llama = FusedLlama(model.model, model.lm_head, ATTEND["sdpa"])
+        model = LlamaForCausalLM._from_config(LlamaConfig(**known[preset].text)).eval()
+    llama = FusedLlama(model.model, model.lm_head, attend("sdpa"))
     language = LanguageModel(model, model.model, model.lm_head, end_token=-1, stop_at_end=False)
-    return GraphLoop(language, llama, compiled_prefill(llama)), llama
+    return GraphLoop(language, llama, compiled_prefill(language, llama)), llama
 
 
 def main(
-    preset: Annotated[str, typer.Option(help="Of Video-LLaVA: its language model is timed.")] = "7b",
+    model: Annotated[str, typer.Option(help="Whose language model is timed.")] = next(iter(MODELS)),
+    preset: Annotated[str, typer.Option(help="Of that model.")] = "7b",
     batch: Annotated[list[int] | None, typer.Option(min=1, max=MOST, help="Prompts in a batch. May be given several times.")] = None,
     prompt: Annotated[int, typer.Option(min=1, max=4096, help="Tokens of each prompt.")] = 2076,
     new_tokens: Annotated[int, typer.Option(min=3, max=1024, help="Tokens of each answer.")] = 102,
@@ -149,11 +152,11 @@ def main(
     """Time the decode step of generate=graph for small batches, on a GPU."""
     import torch
 
-    require_place(out)
+    require_writable(out)
     this_machine.choose_device("cuda")
     batches = sorted(set(batch or (1, 2, 4, 8)))
     with torch.inference_mode():
-        loop, llama = build(preset)
+        loop, llama = build(model, preset)
         prompts = torch.randn((max(batches), prompt, llama.head.shape[1]), device="cuda", dtype=llama.head.dtype)
         prompts *= llama.embedding.float().std()
         rate, weights, cache = copy_rate(torch.cuda.synchronize), weight_bytes(llama), cache_bytes(llama)
@@ -167,7 +170,7 @@ def main(
         times = f"{format_seconds(step.seconds)} a step, {step.tokens_per_second:.0f} tokens/s"
         bound = f"bandwidth bound {format_seconds(step.least_seconds)}, {step.least_seconds / step.seconds:.0%} of it"
         typer.echo(f"  batch {step.batch}: {times}; {bound}; {alone}")
-    keep(out, found)
+    write_json(out, found)
 
 
 if __name__ == "__main__":

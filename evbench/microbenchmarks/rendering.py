@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 import typer
 
-from evbench.cli.script import keep, require_place, run
+from evbench.cli.script import require_writable, run, write_json
 from evbench.machine import machine as this_machine
-from evbench.pipelines.load.decoders import RENDERERS
+from evbench.pipelines.load.decoders import renderer
 from evbench.pipelines.load.event_images import EventImages, Images
 from evbench.pipelines.load.event_stream import EventStream
 from evbench.report.units import format_bytes, format_seconds
@@ -100,7 +100,7 @@ def measure(stream: EventStream, device: str, *, calls: int = REPEATED) -> Rende
     import torch
 
     wait = torch.cuda.synchronize if device == "cuda" else lambda: None
-    expected, of_loop = _timed(lambda: RENDERERS["loop"](device)(stream, "own").pixels, wait, 1)
+    expected, of_loop = _timed(lambda: renderer("loop", device)(stream, "own").pixels, wait, 1)
     timings = [Timing("loop", of_loop, 1, 1.0)]
     rate = None
 
@@ -112,7 +112,7 @@ def measure(stream: EventStream, device: str, *, calls: int = REPEATED) -> Rende
         keep_timing(name, seconds)
         return returned
 
-    vectorised = RENDERERS["vectorised"](device)
+    vectorised = renderer("vectorised", device)
     require_equal("vectorised", add("vectorised", lambda: vectorised(stream, "own").pixels), expected)
     if device == "cuda":
         pinned = [torch.from_numpy(column).pin_memory() for column in (stream.x, stream.y, stream.p)]
@@ -155,9 +155,10 @@ def with_triton(stream: EventStream, device: str, expected: Sequence[Any], add: 
     """
     import torch
 
-    from evbench.pipelines.eventgpt import fused_values, image_processor
     from evbench.pipelines.load.event_painter import EventMaps, copied, search
+    from evbench.pipelines.preprocess.image_processor import image_processor
     from evbench.pipelines.preprocess.pixels import Recipe, quantum
+    from evbench.pipelines.preprocess.preprocessors import fused_values
 
     processor = image_processor(EDGE)
     values = fused_values(Recipe.of(processor), device, torch.bfloat16)
@@ -166,7 +167,7 @@ def with_triton(stream: EventStream, device: str, expected: Sequence[Any], add: 
         last, sizes = search(events, stream.sensor, "own")
         return EventMaps(last, tuple(sizes), "Triton")
 
-    render = RENDERERS["triton"](device)
+    render = renderer("triton", device)
     require_equal("triton", add("triton, painted", lambda: render(stream, "own").pixels), expected)
     events = add("of it, copying the events", lambda: copied(stream, device))
     maps = add("of it, finding the last events", found)
@@ -285,7 +286,7 @@ def main(
     out: Annotated[Path | None, typer.Option(help="File for the result, as JSON.")] = None,
 ) -> None:
     """Time each way to render event images of a random stream, and check that all render the same: the model's input but for rounding."""
-    require_place(out)
+    require_writable(out)
     found = measure(random_stream(events, seed), this_machine.choose_device(device))
     also = f", and the model's input: at least {EQUAL:.1%} of it bit by bit, the rest within a level" if found.device == "cuda" else ""
     typer.echo(f"{found.events} events, {format_bytes(found.event_bytes)}, on {found.device}; all images are equal{also}")
@@ -294,7 +295,7 @@ def main(
     if found.least_seconds is not None and found.copied_bytes_per_second is not None:
         rate = f"{found.copied_bytes_per_second / 1e12:.2f} TB/s, the rate of a copy"
         typer.echo(f"  {'reading the events once':51} {format_seconds(found.least_seconds):>8}  at {rate}")
-    keep(out, found)
+    write_json(out, found)
 
 
 if __name__ == "__main__":

@@ -110,7 +110,7 @@ def _written(expression: str, form: str | None, known: Known, texts: Mapping[str
 
 def _times(found: Quantity) -> str:
     unsure = ", which includes 1" if found.low <= 1 <= found.high else ""
-    return f"{format_ratio(found.value)}x ({format_ratios(found.low, found.high)}{unsure})"
+    return f"{format_ratio(found.value)} ({format_ratios(found.low, found.high)}{unsure})"
 
 
 FORMS: dict[str, Callable[[Quantity], str]] = {

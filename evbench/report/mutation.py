@@ -1,4 +1,4 @@
-"""The planted faults and what came of them -> a table and files."""
+"""Planted faults and what the output checks found -> a table and files."""
 
 from __future__ import annotations
 
@@ -15,31 +15,32 @@ def table(tried: Sequence[MutantOutcome]) -> Table:
     """For a report."""
     rows = []
     for outcome in tried:
-        check = outcome.nearest
-        said = "; ".join(outcome.caught)
+        check = outcome.closest
+        caught = "; ".join(outcome.caught)
         if check is not None and not outcome.caught:
-            said = f"passes; nearest: {check.stage}, {check.fed}: {check.rule}"
-        away = "-" if outcome.distance is None else f"{outcome.distance:.3g}"
+            caught = f"passes; closest: {check.stage}, {check.mode}: {check.rule}"
+        distance = "-" if outcome.distance is None else f"{outcome.distance:.3g}"
         right = "yes" if outcome.right else "NO"
-        figures = ("-", "-") if check is None else (f"{check.figure:.3g}", f"{check.line:.3g}")
-        kind = "the same" if outcome.harmless else "fault"
-        rows.append((outcome.name, kind, right, printable(said), *figures, away))
+        cells = ("-", "-") if check is None else (f"{check.value:.3g}", f"{check.threshold:.3g}")
+        kind = "equal computation" if outcome.harmless else "fault"
+        rows.append((outcome.name, kind, right, printable(caught), *cells, distance))
     return Table(
-        "Faults have to fail, and what computes the same has to pass",
-        ("", "is", "right", "caught by", "figure", "line", "of the line"),
+        "Faults must fail, and equal computations must pass",
+        ("", "kind", "as expected", "caught by", "value", "threshold", "value / threshold"),
         tuple(rows),
     )
 
 
-def told(tried: Sequence[MutantOutcome]) -> str:
+def summary(tried: Sequence[MutantOutcome]) -> str:
+    """In one line."""
     faults = [outcome for outcome in tried if not outcome.harmless]
-    ways = [outcome for outcome in tried if outcome.harmless]
-    caught, passed = (sum(outcome.right for outcome in some) for some in (faults, ways))
-    return f"{caught} of {len(faults)} faults caught, {passed} of {len(ways)} equal computations passed"
+    equal = [outcome for outcome in tried if outcome.harmless]
+    caught, passed = (sum(outcome.right for outcome in some) for some in (faults, equal))
+    return f"{caught} of {len(faults)} faults caught, {passed} of {len(equal)} equal computations passed"
 
 
 def to_markdown(tried: Sequence[MutantOutcome], workload: Workload, created: str, command: str) -> str:
-    verdict = f"**{'Passed' if all(outcome.right for outcome in tried) else 'FAILED'}: {told(tried)}**"
+    verdict = f"**{'Passed' if all(outcome.right for outcome in tried) else 'FAILED'}: {summary(tried)}**"
     of = f"{workload.model}, {workload.preset or workload.weights}, {workload.dtype} on {workload.device}"
     lines = [
         "# Self-test of the output checks",

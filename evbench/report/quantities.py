@@ -8,15 +8,20 @@ from itertools import zip_longest
 
 from evbench.report.expressions import Quantity
 from evbench.results import Side
-from evbench.verdict.models import TOKEN, TOTAL, Account, Line, ModelSide
+from evbench.verdict.blocks import END_TO_END
+from evbench.verdict.model_side import ModelSide
+from evbench.verdict.models import Compared, ModelsJudgement
 from evbench.verdict.statistics import Interval
 
 Named = Iterator[tuple[str, Quantity | str]]
-SHORT = {TOTAL: "total", TOKEN: "tpot"}
+SHORT = {END_TO_END: "total"}
 
 
 def measured(
-    models: Mapping[str, Mapping[str, str]], equal: Account | None, own: Account | None, texts: Sequence[tuple[str, str]] = ()
+    models: Mapping[str, Mapping[str, str]],
+    equal: ModelsJudgement | None,
+    own: ModelsJudgement | None,
+    texts: Sequence[tuple[str, str]] = (),
 ) -> dict[str, Quantity | str]:
     """Seconds, bytes, tokens, and ratios of `video` over `events`, the two models of the page, each with its confidence interval.
 
@@ -36,26 +41,26 @@ def measured(
     return {prefix + name: value for prefix, found in sessions for name, value in found.items()}
 
 
-def _of_session(models: Mapping[str, Mapping[str, str]], account: Account) -> Named:
-    sides = {prefix: account.side(model["name"]) for prefix, model in models.items()}
-    yield from _ratios(account, sides["video"])
-    if account.invalid:
-        yield "invalid", "; ".join(account.invalid)
+def _of_session(models: Mapping[str, Mapping[str, str]], judgement: ModelsJudgement) -> Named:
+    sides = {prefix: judgement.side(model["name"]) for prefix, model in models.items()}
+    yield from _ratios(judgement, sides["video"])
+    if judgement.invalid:
+        yield "invalid", "; ".join(judgement.invalid)
     else:
-        yield from _times(account, sides)
-    if (share := account.difference.share("load")) is not None:
+        yield from _times(judgement, sides)
+    if (share := judgement.difference.share("load")) is not None:
         yield "share_load", Quantity(share)
-    if cut := max(side.cut for side in account.sides.values()):
+    if cut := max(side.cut_off for side in judgement.sides.values()):
         yield "cut_off", Quantity(cut)
-    yield from _input(account.sides[sides["events"]])
-    yield from ((f"{prefix}_dtype", str(account.sides[side].work.dtype)) for prefix, side in sides.items())
-    yield from _memory(account, sides)
+    yield from _input(judgement.sides[sides["events"]])
+    yield from ((f"{prefix}_dtype", str(judgement.sides[side].work.dtype)) for prefix, side in sides.items())
+    yield from _memory(judgement, sides)
 
 
-def _ratios(account: Account, video: Side) -> Named:
+def _ratios(judgement: ModelsJudgement, video: Side) -> Named:
     """Of all that has an interval; of two once more, where it compares what the page compares."""
-    events = next(side for name, side in account.sides.items() if name != video)
-    for line in (account.total, *account.stages, *account.inside, *account.tokens):
+    events = next(side for name, side in judgement.sides.items() if name != video)
+    for line in (judgement.end_to_end, *judgement.stages, *judgement.token_timings, *judgement.token_counts):
         if line.interval is None:
             continue
         ratio = _inverse(line.interval) if video == "optimized" else _quantity(line.interval)
@@ -63,11 +68,11 @@ def _ratios(account: Account, video: Side) -> Named:
         yield name, ratio
         if name == "ratio_load" and events.kind == "events":
             yield "ratio_load_with_rendering", ratio
-        if name == "ratio_new_tokens" and not any(side.cut for side in account.sides.values()):
+        if name == "ratio_new_tokens" and not any(side.cut_off for side in judgement.sides.values()):
             yield "ratio_new_tokens_of_whole_answers", ratio
 
 
-def _short(line: Line) -> str:
+def _short(line: Compared) -> str:
     return SHORT.get(line.name, line.name).replace(" ", "_").replace("-", "_")
 
 
@@ -79,14 +84,17 @@ def _inverse(interval: Interval) -> Quantity:
     return Quantity(1 / interval.ratio, 1 / interval.high, 1 / interval.low)
 
 
-def _times(account: Account, sides: Mapping[str, Side]) -> Named:
+def _times(judgement: ModelsJudgement, sides: Mapping[str, Side]) -> Named:
     """Median seconds of the stages and their sum, and what the decode steps of `video` are compared with."""
     for prefix, side in sides.items():
-        medians = {line.name: line.medians[side] or 0.0 for line in account.stages}
+        medians = {line.name: line.medians[side] or 0.0 for line in judgement.stages}
         yield from ((f"{prefix}_{stage}", Quantity(seconds)) for stage, seconds in medians.items())
         yield f"{prefix}_stages", Quantity(math.fsum(medians.values()))
-    video = account.sides[sides["video"]]
-    for name, interval in (("stage_over_tpot", video.mixed), ("tpot_over_prompt_token", video.over_prompt)):
+    video = judgement.sides[sides["video"]]
+    for name, interval in (
+        ("stage_over_tpot", video.generate_per_token_over_tpot),
+        ("tpot_over_prompt_token", video.tpot_over_prompt_token),
+    ):
         if interval is not None:
             yield name, _quantity(interval)
 
@@ -103,9 +111,9 @@ def _input(events: ModelSide) -> Named:
     yield "visual_tokens", Quantity(events.work.visual_tokens)
 
 
-def _memory(account: Account, sides: Mapping[str, Side]) -> Named:
+def _memory(judgement: ModelsJudgement, sides: Mapping[str, Side]) -> Named:
     """The largest peak of a stage, of the first kind of memory that is known."""
-    kind, lines = next(iter(account.memory.items()))
+    kind, lines = next(iter(judgement.memory.items()))
     yield "memory_kind", kind
     for prefix, side in sides.items():
         if peaks := [median for line in lines if (median := line.medians[side]) is not None]:

@@ -9,6 +9,9 @@ from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.table import Table as RichTable
 
+TEXT_COLUMNS = ("meaning", "mode", "grade", "rule", "worst at", "detail", "evidence", "side")
+"""Columns of text, also in tables of numbers: they are aligned to the left, and may be wrapped."""
+
 
 @dataclass(frozen=True)
 class Table:
@@ -21,7 +24,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Report:
-    """What is told of a result, in order."""
+    """The parts of a report, in order."""
 
     title: str
     facts: dict[str, str]
@@ -52,7 +55,7 @@ def to_markdown(report: Report, created: str, command: str) -> str:
 
 def markdown_table(table: Table) -> list[str]:
     """Its lines."""
-    ruler = ["---"] + ["---:"] * (len(table.columns) - 1)
+    ruler = ["---:" if index and column not in TEXT_COLUMNS else "---" for index, column in enumerate(table.columns)]
     return [f"| {' | '.join(cells)} |" for cells in (table.columns, ruler, *table.rows)]
 
 
@@ -67,12 +70,13 @@ def to_console(report: Report) -> RenderableType:
 
 def to_rich(table: Table, *, numbers: bool) -> RichTable:
     """A table for a terminal; columns of numbers are aligned to the right."""
-    made = RichTable(title=table.title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
+    rich = RichTable(title=table.title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
     for index, column in enumerate(table.columns):
-        made.add_column(column, justify="right" if numbers and index else "left", no_wrap=numbers or index == 0)
+        is_number = numbers and index > 0 and column not in TEXT_COLUMNS
+        rich.add_column(column, justify="right" if is_number else "left", no_wrap=is_number or index == 0)
     for row in table.rows:
-        made.add_row(*map(escape, row))
-    return made
+        rich.add_row(*map(escape, row))
+    return rich
 
 
 def _pairs(texts: dict[str, str]) -> RichTable:

@@ -1,4 +1,4 @@
-"""What two traces, or one, say of where the time went -> tables. Pure."""
+"""Sections of one trace or two -> tables of where the time went. Pure."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from evbench.results import Section, Used
 Sides = Mapping[str, Sequence[Section]]
 """Name of a side -> its trace in numbers. One side, or two."""
 WENT, SPENT, ONLY = (
-    "Where the time went in the traces, the profiler's price included (a GPU's video decoder leaves no mark there)",
-    "What the time was spent on",
-    "What only one side has",
+    "Where the time went in the traces, profiler overhead included (a GPU's video decoder is not in a trace)",
+    "Time by kernel family",
+    "Kernels of one side only",
 )
 """Titles."""
 LARGEST = 5
-"""Families, and names, that are shown of each stage."""
+"""Number of families, and of names, that are shown of each stage."""
 SMALLEST_SHARE = 0.01
-"""Of a stage's work: less is not worth a line of its own."""
-REST = "the rest"
+"""Of a stage's work. A family below it has no row of its own."""
+OTHERS = "all others"
 
 
 def where_the_time_went(sides: Sides) -> Table:
-    """Of each stage: at work, idle, and idle because the host had launched nothing."""
+    """Of each stage: GPU busy, idle, and idle because the host has launched nothing."""
     rows = []
     for name in _names(sides):
         for side, sections in sides.items():
             if (section := _find(sections, name)) is not None:
                 rows.append((name, side, format_seconds(section.seconds), *_gpu(section)))
-    columns = ("", "side", "time", "GPU at work", "GPU idle", "host-bound")
+    columns = ("", "side", "time", "GPU busy", "GPU idle", "host-bound")
     return Table(WENT, columns, tuple(rows))
 
 
@@ -44,21 +44,21 @@ def _gpu(section: Section) -> tuple[str, str, str]:
 
 
 def families(sides: Sides) -> Table:
-    """Of each stage the work by what it is for: time, how often, bytes copied."""
+    """Of each stage the work by kernel family: time, calls, bytes copied."""
     rows: list[tuple[str, ...]] = []
     for name in _names(sides):
         found = {side: _by_family(_find(sections, name)) for side, sections in sides.items()}
         most = Counter({family: max(side.get(family, NOTHING).seconds for side in found.values()) for family in _keys(found)})
         shown = [family for family, seconds in most.most_common(LARGEST) if seconds >= SMALLEST_SHARE * math.fsum(most.values())]
-        rest = {side: _sum([used for family, used in of.items() if family not in shown]) for side, of in found.items()}
+        others = {side: _sum([used for family, used in of.items() if family not in shown]) for side, of in found.items()}
         for family in shown:
             rows.append((name, family, *_compared([side.get(family, NOTHING) for side in found.values()])))
-        if any(used.count for used in rest.values()):
-            rows.append((name, REST, *_compared(list(rest.values()))))
+        if any(used.calls for used in others.values()):
+            rows.append((name, OTHERS, *_compared(list(others.values()))))
     columns = (
         "",
-        "work",
-        *(column for side in sides for column in (side, "times", "copied")),
+        "kernel family",
+        *(column for side in sides for column in (side, "calls", "bytes copied")),
         *(("difference",) if len(sides) == 2 else ()),
     )
     return Table(SPENT, columns, tuple(rows))
@@ -69,13 +69,13 @@ def gone_and_new(sides: Sides) -> Table:
     rows: list[tuple[str, ...]] = []
     for name in _names(sides):
         before, after = ({used.name: used for used in _used(_find(sections, name))} for sections in sides.values())
-        for told, these, others in (("gone", before, after), ("new", after, before)):
-            only = sorted((used for key, used in these.items() if key not in others), key=lambda used: -used.seconds)
-            rows += [(name, told, printable(used.name), format_seconds(used.seconds), f"{used.count:,}") for used in only[:LARGEST]]
-            if further := only[LARGEST:]:
-                rest = _sum(further)
-                rows.append((name, told, f"and {len(further)} more", format_seconds(rest.seconds), f"{rest.count:,}"))
-    return Table(ONLY, ("", "", "name", "time", "times"), tuple(rows))
+        for change, these, those in (("gone", before, after), ("new", after, before)):
+            only = sorted((used for key, used in these.items() if key not in those), key=lambda used: -used.seconds)
+            rows += [(name, change, printable(used.name), format_seconds(used.seconds), f"{used.calls:,}") for used in only[:LARGEST]]
+            if more := only[LARGEST:]:
+                total = _sum(more)
+                rows.append((name, change, f"and {len(more)} more", format_seconds(total.seconds), f"{total.calls:,}"))
+    return Table(ONLY, ("", "", "name", "time", "calls"), tuple(rows))
 
 
 NOTHING = Used("", "", 0.0, 0, 0)
@@ -85,8 +85,8 @@ def _compared(sides: Sequence[Used]) -> tuple[str, ...]:
     cells: list[str] = []
     for used in sides:
         cells += (
-            [format_seconds(used.seconds), f"{used.count:,}", format_bytes(used.copied) if used.copied else "-"]
-            if used.count
+            [format_seconds(used.seconds), f"{used.calls:,}", format_bytes(used.bytes_copied) if used.bytes_copied else "-"]
+            if used.calls
             else ["-"] * 3
         )
     if len(sides) == 2:
@@ -102,8 +102,8 @@ def _by_family(section: Section | None) -> dict[str, Used]:
 
 
 def _sum(some: Sequence[Used]) -> Used:
-    # From Python 3.12 on `sum` is as exact, and a report must read the same from any.
-    return Used("", "", math.fsum(used.seconds for used in some), sum(used.count for used in some), sum(used.copied for used in some))
+    # From Python 3.12 on `sum` is as exact, and a report must be the same from any.
+    return Used("", "", math.fsum(used.seconds for used in some), sum(used.calls for used in some), sum(used.bytes_copied for used in some))
 
 
 def _used(section: Section | None) -> tuple[Used, ...]:

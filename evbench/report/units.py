@@ -1,4 +1,4 @@
-"""Seconds and bytes as a person reads them."""
+"""Seconds, bytes and ratios as text."""
 
 from __future__ import annotations
 
@@ -18,16 +18,29 @@ def format_seconds(seconds: float) -> str:
 
 
 def format_ratio(ratio: float) -> str:
-    """Four digits, so that one per cent can be told from two.
+    """A speedup or another ratio: three digits, four close to 1, so that one per cent differs from two.
 
-    >>> format_ratio(1.6789), format_ratio(23.456), format_ratio(187.31)
-    ('1.679', '23.46', '187.3')
+    >>> format_ratio(1.6612), format_ratio(1.0123), format_ratio(23.456), format_ratio(187.31), format_ratio(0.0123)
+    ('1.66x', '1.012x', '23.5x', '187x', '0.012x')
     """
-    return f"{ratio:.{3 if ratio < 9.9995 else 2 if ratio < 99.995 else 1}f}"
+    return f"{ratio:.{_digits(ratio)}f}x"
 
 
 def format_ratios(low: float, high: float) -> str:
-    return f"{format_ratio(low)} - {format_ratio(high)}"
+    """An interval, both ends with the same digits.
+
+    >>> format_ratios(1.09, 1.1234), format_ratios(9.9, 10.4)
+    ('1.090x - 1.123x', '9.90x - 10.40x')
+    """
+    digits = max(_digits(low), _digits(high))
+    return f"{low:.{digits}f}x - {high:.{digits}f}x"
+
+
+def _digits(ratio: float) -> int:
+    """After the decimal point."""
+    if 0.9 <= ratio < 1.1:
+        return 3
+    return next((digits for digits, limit in ((0, 99.95), (1, 9.995), (2, 0.0995), (3, 0.00995)) if ratio >= limit), 4)
 
 
 def format_signed(seconds: float) -> str:
@@ -39,14 +52,14 @@ def format_signed(seconds: float) -> str:
     return ("-" if seconds < 0 else "") + format_seconds(abs(seconds))
 
 
-def format_range(least: float, most: float) -> str:
+def format_range(low: float, high: float) -> str:
     """Both ends in the unit of the larger.
 
     >>> format_range(0.0832, 0.104)
     '83.2 - 104 ms'
     """
-    unit, size = _unit(most)
-    return f"{_three_digits(least / size)} - {_three_digits(most / size)} {unit}"
+    unit, size = _unit(high)
+    return f"{_three_digits(low / size)} - {_three_digits(high / size)} {unit}"
 
 
 def _unit(seconds: float) -> tuple[str, float]:
@@ -63,22 +76,31 @@ def format_bytes(count: int) -> str:
     return f"{_three_digits(count / size)} {unit}"
 
 
+def format_number(value: float) -> str:
+    """Three digits.
+
+    >>> format_number(3.14159), format_number(31.4159), format_number(3141.59)
+    ('3.14', '31.4', '3,142')
+    """
+    return _three_digits(value)
+
+
 def _three_digits(value: float) -> str:
     decimals = 2 if value < 9.995 else 1 if value < 99.95 else 0
-    return f"{value:.{decimals}f}"
+    return f"{value:,.{decimals}f}"
 
 
-def told(window: EventWindow) -> str:
-    """For a report.
+def format_window(window: EventWindow) -> str:
+    """Which events of a file are used.
 
-    >>> told(EventWindow(500, 50_000, 100_000, "own"))
-    'events from 0.5 ms on, for 50 ms (less than 100 ms are taken)'
-    >>> told(EventWindow(0, None, None, "sensor"))
+    >>> format_window(EventWindow(500, 50_000, 100_000, "own"))
+    'events from 0.5 ms on, for 50 ms (limit: less than 100 ms)'
+    >>> format_window(EventWindow(0, None, None, "sensor"))
     'all events (no limit)'
     """
     length = "" if window.length is None else f", for {_milliseconds(window.length)}"
     which = "all events" if not window.start and not length else f"events from {_milliseconds(window.start)} on{length}"
-    limit = "no limit" if window.longest is None else f"less than {_milliseconds(window.longest)} are taken"
+    limit = "no limit" if window.longest is None else f"limit: less than {_milliseconds(window.longest)}"
     return f"{which} ({limit})"
 
 

@@ -12,12 +12,12 @@ from evbench.scenes.captions import QUESTIONS
 
 INDEX = "dataset.json"
 INPUTS: dict[str, Callable[[dict[str, Any]], Path]] = {
-    "video-llava": lambda entry: Path(entry["mp4_data"]),
-    "eventgpt": lambda entry: Path(entry["event_image"][0]).parent,
+    "video": lambda entry: Path(entry["mp4_data"]),
+    "event-images": lambda entry: Path(entry["event_image"][0]).parent,
 }
-"""Model -> what of an entry it is given, relative to the folder."""
-TURNS = {"video-llava": "conversations", "eventgpt": "event_conversations"}
-"""Model -> where its questions and answers stand: an event camera sees no colour."""
+"""Kind of input -> what of an entry it is, relative to the folder. Raw events: see raw_events_of."""
+TURNS = {True: "conversations", False: "event_conversations"}
+"""Where questions and answers are, for input that shows colours, and for input that does not."""
 
 
 def read_index(folder: Path) -> list[dict[str, Any]]:
@@ -42,9 +42,9 @@ def raw_events_of(entry: dict[str, Any], folder: Path) -> Path:
     return Path(entry["event_data"])
 
 
-def caption(entry: dict[str, Any], model: str, question: str) -> str | None:
-    """What should be answered. None to a question that is none of ours."""
-    turns = [turn["value"] for turn in entry[TURNS[model]]]
+def caption(entry: dict[str, Any], colours: bool, question: str) -> str | None:
+    """What should be answered, about input with colours or without. None to a question that is not one of the scenes'."""
+    turns = [turn["value"] for turn in entry[TURNS[colours]]]
     return dict(zip(turns[::2], turns[1::2], strict=True)).get(question)
 
 
@@ -53,7 +53,7 @@ def _require_distinct(entries: Sequence[dict[str, Any]], file: Path) -> None:
     seen: dict[Path, str] = {}
     for entry in entries:
         raw: Any = entry.get("event_data")
-        named = [*(of_model(entry) for of_model in INPUTS.values()), *([Path(raw)] if _is_inside(raw) else [])]
+        named = [*(of_kind(entry) for of_kind in INPUTS.values()), *([Path(raw)] if _is_inside(raw) else [])]
         for path in dict.fromkeys(named):
             if path in seen:
                 raise UserError(f"{file}: {seen[path]} and {entry['id']} are both of {path}; leave one of them out, they are one scene")

@@ -1,12 +1,14 @@
-"""Carries a ladder out: one comparison after the other, each in a folder of its own, and after each what is known so far."""
+"""Carries out a ladder: its comparisons, each in a folder of its own; after each the files of the ladder are written."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from evbench import __version__, results
+from evbench import __version__, results, results_upgrade
+from evbench.choices import Variant
 from evbench.encoding import to_json, write_whole
 from evbench.errors import UserError
 from evbench.machine import machine
@@ -14,21 +16,21 @@ from evbench.report import ladder as report_ladder
 from evbench.results import Plan, Rules, Side, Workload
 from evbench.session import compare, journal
 from evbench.session.journal import JournalHeader
-from evbench.session.session import NamedListener, ProgressListener
-from evbench.variants.choices import Variant
+from evbench.session.progress import NamedListener, ProgressListener
+from evbench.session.request import ComparisonRequest, EarlierResults
 from evbench.verdict import ladder
 from evbench.verdict.judge import judge
 from evbench.verdict.ladder import Rung, RungOutcome, Step
 from evbench.worker.client import WorkerDied, WorkerGaveUp
 
-FORMAT = 1
-"""Of ladder.json. Raised whenever a file written before could no longer be read."""
-RAW, TOLD = "ladder.json", "ladder.md"
+FORMAT = 2
+"""Of ladder.json. Raised whenever a file written before could no longer be read. 2: the header is called so."""
+RAW, REPORT = "ladder.json", "ladder.md"
 
 
 @dataclass(frozen=True)
 class LadderRequest:
-    """One ladder, as it was asked for."""
+    """One ladder."""
 
     lower: Variant
     upper: Variant
@@ -37,7 +39,7 @@ class LadderRequest:
     plan: Plan
     """Of each comparison."""
     noise_floors: dict[str, float]
-    """Noise floors."""
+    """On this machine, of such work."""
     folder: Path
     command: str
     resume: bool
@@ -48,63 +50,63 @@ class LadderRequest:
 
 @dataclass(frozen=True)
 class Ladder:
-    """What stands in `ladder.json`. The raw runs are in the folders of the comparisons."""
+    """Content of `ladder.json`. The raw runs are in the folders of the comparisons."""
 
     format: int
     evbench: str
     """Version that wrote this."""
     command: str
-    opening: JournalHeader
-    """What was asked, and where. Choices of `from` and `to`."""
+    header: JournalHeader
+    """The request, and where it was carried out. Its sides are called `from` and `to`."""
     rungs: tuple[Rung, ...]
 
 
-def climb(asked: LadderRequest, listener: ProgressListener) -> tuple[Rung, ...]:
+def climb(request: LadderRequest, listener: ProgressListener) -> tuple[Rung, ...]:
     """Run each comparison that has not ended yet. The files are written after each of them.
 
     Raises:
         UserError: the folder is unusable, it holds something else, or another evbench holds the device.
     """
-    with journal.writing(asked.folder):
-        opening, outcomes = _begin(asked)
-        folders = list(dict.fromkeys(step.folder for step in asked.steps))
-        rungs = _keep(asked, opening, outcomes)
-        for step in asked.steps:
+    with journal.writing(request.folder):
+        header, outcomes = _start(request)
+        folders = list(dict.fromkeys(step.folder for step in request.steps))
+        rungs = _write(request, header, outcomes)
+        for step in request.steps:
             if step.folder in outcomes:
                 continue
-            outcomes[step.folder] = _carry_out(asked, step, listener)
-            rungs = _keep(asked, opening, outcomes)
-            listener.say(report_ladder.progress(step, outcomes[step.folder], len(outcomes), len(folders)))
+            outcomes[step.folder] = _carry_out(request, step, listener)
+            rungs = _write(request, header, outcomes)
+            listener.message(report_ladder.progress(step, outcomes[step.folder], len(outcomes), len(folders)))
     return rungs
 
 
-def _begin(asked: LadderRequest) -> tuple[JournalHeader, dict[str, RungOutcome]]:
-    """What was asked at first, and what came of the comparisons that have ended, by folder."""
-    sides = {"from": asked.lower, "to": asked.upper}
-    opening = _opening(asked, sides, machine.read(asked.workload.device))
-    if not asked.resume:
-        journal.make_folder(asked.folder)
-        return opening, {}
-    before = read(asked.folder)
-    journal.require_same(before.opening, opening)
+def _start(request: LadderRequest) -> tuple[JournalHeader, dict[str, RungOutcome]]:
+    """The header, and the outcomes of comparisons that an interrupted ladder has ended, by folder."""
+    sides = {"from": request.lower, "to": request.upper}
+    header = _header(request, sides, machine.read(request.workload.device))
+    if not request.resume:
+        journal.make_folder(request.folder)
+        return header, {}
+    before = read(request.folder)
+    journal.require_same(before.header, header)
     ended = {rung.step.folder for rung in before.rungs if rung.outcome is not None and rung.outcome.verdict is not None}
-    steps = {step.folder: step for step in reversed(asked.steps)}
-    known = {name: _ended(asked, step, opening.machine) for name, step in steps.items() if name in ended}
-    return before.opening, {name: outcome for name, outcome in known.items() if outcome is not None}
+    steps = {step.folder: step for step in reversed(request.steps)}
+    known = {name: _ended(request, step, header.machine) for name, step in steps.items() if name in ended}
+    return before.header, {name: outcome for name, outcome in known.items() if outcome is not None}
 
 
-def _opening(asked: LadderRequest, sides: dict[str, Variant], here: results.Machine) -> JournalHeader:
+def _header(request: LadderRequest, sides: dict[str, Variant], here: results.Machine) -> JournalHeader:
     choices = {name: {"name": variant.name, **variant.choices()} for name, variant in sides.items()}
-    return JournalHeader(results.FORMAT, asked.now(), here, asked.plan, 0, dict.fromkeys(sides, asked.workload), choices, ())
+    return JournalHeader(results.FORMAT, request.now(), here, request.plan, 0, dict.fromkeys(sides, request.workload), choices, ())
 
 
-def _ended(asked: LadderRequest, step: Step, here: results.Machine) -> RungOutcome | None:
-    """Of a comparison that an earlier session has ended. None if its folder is gone: it is run again.
+def _ended(request: LadderRequest, step: Step, here: results.Machine) -> RungOutcome | None:
+    """Outcome of a comparison that an interrupted ladder has ended. None if its folder is gone: it is run again.
 
     Raises:
         UserError: the folder holds another one.
     """
-    folder = asked.folder / step.folder
+    folder = request.folder / step.folder
     if not (folder / "result.json").exists():
         return None
     result = results.read(folder)
@@ -116,47 +118,71 @@ def _ended(asked: LadderRequest, step: Step, here: results.Machine) -> RungOutco
     before = JournalHeader(result.format, session.started, session.machine, session.plan, 0, workloads, choices, ())
     sides: dict[str, Variant] = {"baseline": step.baseline, "optimized": step.optimized}
     try:
-        journal.require_same(before, _opening(asked, sides, here))
+        journal.require_same(before, _header(request, sides, here))
     except UserError as error:
         raise UserError(f"{folder}: {error}") from error
     return ladder.outcome(step, judge(result))
 
 
-def _carry_out(asked: LadderRequest, step: Step, listener: ProgressListener) -> RungOutcome:
-    """A worker that gives up is of this comparison alone, and the others are run."""
-    folder = asked.folder / step.folder
+def _carry_out(request: LadderRequest, step: Step, listener: ProgressListener) -> RungOutcome:
+    """Outcome of one comparison. If a worker fails, the outcome says so, and the other comparisons are run."""
+    folder = request.folder / step.folder
     sides: dict[Side, Variant] = {"baseline": step.baseline, "optimized": step.optimized}
-    rules = Rules(asked.noise_floors, (), (), False, ())
-    order = compare.ComparisonRequest(
-        fresh=sides,
-        earlier=compare.EarlierResults(),
-        workloads=dict.fromkeys(sides, asked.workload),
-        plan=asked.plan,
+    rules = Rules(request.noise_floors, (), (), False, ())
+    comparison = ComparisonRequest(
+        variants=sides,
+        earlier=EarlierResults(),
+        workloads=dict.fromkeys(sides, request.workload),
+        plan=request.plan,
         rules=rules,
         folder=folder,
-        created=asked.now(),
-        command=asked.command,
-        resume=asked.resume and (folder / journal.OPENING).exists(),
-        wait=asked.wait,
-        energy=False,  # a ladder does not tell it
+        created=request.now(),
+        command=request.command,
+        resume=request.resume and (folder / journal.HEADER).exists(),
+        wait=request.wait,
+        energy=False,  # a ladder does not report it
     )
     try:
-        result = compare.carry_out(order, NamedListener(step.folder, listener))
+        judged = compare.carry_out(comparison, NamedListener(step.folder, listener))
     except (WorkerDied, WorkerGaveUp) as error:
         return ladder.failed(str(error))
-    return ladder.outcome(step, judge(result))
+    return ladder.outcome(step, judged.judgement)
 
 
-def _keep(asked: LadderRequest, opening: JournalHeader, outcomes: dict[str, RungOutcome]) -> tuple[Rung, ...]:
-    """Write what is known so far."""
-    rungs = ladder.account(asked.steps, outcomes)
-    written = Ladder(FORMAT, __version__, asked.command, opening, rungs)
-    write_whole(asked.folder / RAW, to_json(written, indent=1) + "\n")
-    told = report_ladder.to_markdown(rungs, asked.workload, asked.plan, opening.started, asked.command)
-    write_whole(asked.folder / TOLD, told)
+def _write(request: LadderRequest, header: JournalHeader, outcomes: dict[str, RungOutcome]) -> tuple[Rung, ...]:
+    """Write the files of the ladder, as far as it has got."""
+    rungs = ladder.account(request.steps, outcomes)
+    written = Ladder(FORMAT, __version__, request.command, header, rungs)
+    write_whole(request.folder / RAW, to_json(written, indent=1) + "\n")
+    _write_report(written, request.folder)
     return rungs
+
+
+def _write_report(written: Ladder, folder: Path) -> None:
+    header = written.header
+    report = report_ladder.to_markdown(written.rungs, header.workloads["from"], header.plan, header.started, written.command)
+    write_whole(folder / REPORT, report)
+
+
+def write_derived(folder: Path) -> None:
+    """Write the report of a ladder again, from the results of its comparisons where these are there.
+
+    Raises:
+        UserError: the ladder or a result cannot be read.
+    """
+    written = read(folder)
+    steps = [rung.step for rung in written.rungs]
+    outcomes = {rung.step.folder: rung.outcome for rung in written.rungs if rung.outcome is not None}
+    for step in steps:
+        if step.folder == step.name in outcomes and (folder / step.folder / "result.json").exists():
+            outcomes[step.folder] = ladder.outcome(step, judge(results.read(folder / step.folder)))
+    _write_report(dataclasses.replace(written, rungs=ladder.account(steps, outcomes)), folder)
 
 
 def read(folder: Path) -> Ladder:
     """Raises UserError if there is none, or it cannot be read."""
-    return journal.read_begun(folder / RAW, Ladder, FORMAT, "ladder")
+    file = folder / RAW
+    content = journal.read_content(file, "ladder")
+    if content.get("format") == 1:
+        content = journal.with_header(results_upgrade.ladder(content, results.FORMAT), FORMAT)
+    return journal.decode_stored(Ladder, content, FORMAT, file, "ladder")

@@ -1,50 +1,58 @@
-"""Whether the workers, and the reference beside them, fit into the memory of this machine."""
+"""Whether the workers, and the reference next to them, fit into the memory of this machine."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from evbench.errors import UserError
+from evbench.errors import UserError, nearest
 from evbench.machine import machine
-from evbench.pipelines.checkpoints.presets import parameter_count
+from evbench.pipelines.weights import parameter_count
 from evbench.results import RunOrder, Workload
 
+ORDERS = ("auto", "interleaved", "reload")
+"""Values of `--order`."""
 BYTES_PER_VALUE = {"float64": 8, "float32": 4, "bfloat16": 2}
 ROOM_PER_WORKER = 3 * 2**29
-"""Bytes beside the weights: libraries, activations, compiler. A worker of the small models has a peak of 1.1 GB."""
+"""Bytes besides the weights: libraries, activations, compiler. A worker of the small models has a peak of 1.1 GB."""
 
 
-def choose_order(asked: str, workloads: Sequence[Workload]) -> RunOrder:
-    """`auto` -> in turn if all workers fit at the same time. Raises UserError if not even one fits, or those asked for do not.
+def choose_order(option: str, workloads: Sequence[Workload]) -> RunOrder:
+    """The order of runs: `auto` is interleaved if all workers fit into memory at the same time.
 
     Args:
+        option: auto, interleaved or reload.
         workloads: of each worker.
+
+    Raises:
+        UserError: the option is unknown, not even one worker fits, or they do not all fit where they have to.
     """
+    if option not in ORDERS:
+        raise UserError(f"unknown --order {option!r}; {nearest(option, list(ORDERS))}")
     here = machine.read(workloads[0].device)
     weights = [parameter_count(workload) * BYTES_PER_VALUE[workload.dtype] for workload in workloads]
     most = max(range(len(weights)), key=lambda worker: weights[worker])
     present, place = (here.gpu.memory_bytes, here.gpu.name) if here.gpu else (here.memory_bytes, "this machine")
     if present is None:
-        return "reload" if asked == "reload" else "in turn"
-    told = f"{parameter_count(workloads[most]) / 1e9:.1f} billion {workloads[most].dtype} weights"
+        return "reload" if option == "reload" else "interleaved"
+    size = f"{parameter_count(workloads[most]) / 1e9:.1f} billion {workloads[most].dtype} weights"
     if weights[most] > present:
-        raise UserError(f"{told} need {weights[most] / 2**30:.0f} GiB, {place} has {present / 2**30:.0f}; use a smaller --preset")
+        raise UserError(f"{size} need {weights[most] / 2**30:.0f} GiB, {place} has {present / 2**30:.0f}; use a smaller --preset")
     fit = sum(weights) + len(workloads) * ROOM_PER_WORKER <= present
-    if asked == "in-turn" and not fit:
+    if option == "interleaved" and not fit:
         each = "each" if len(set(weights)) == 1 else "at most"
-        raise UserError(f"two workers with {told} {each} do not fit into the {present / 2**30:.0f} GiB of {place}; use --order reload")
-    return "reload" if asked == "reload" or (not fit and len(workloads) > 1) else "in turn"
+        raise UserError(f"two workers with {size} {each} do not fit into the {present / 2**30:.0f} GiB of {place}; use --order reload")
+    return "reload" if option == "reload" or (not fit and len(workloads) > 1) else "interleaved"
 
 
 def reference_dtype(order: RunOrder, workload: Workload) -> str | None:
-    """The finest type in which the reference fits beside the workers that live then. None if it fits in none."""
+    """The finest type in which the reference fits next to the workers that are live then. None if it fits in none."""
     here = machine.read(workload.device)
     parameters = parameter_count(workload)
     present = here.gpu.memory_bytes if here.gpu else here.memory_bytes
-    beside = 0 if order == "reload" else 2 * (parameters * BYTES_PER_VALUE[workload.dtype] + ROOM_PER_WORKER)
+    workers = 0 if order == "reload" else 2 * (parameters * BYTES_PER_VALUE[workload.dtype] + ROOM_PER_WORKER)
     for dtype in ("float64", "float32"):
-        # It is made in the type of the workload first, so that random weights are the same.
+        # It is built in the type of the workload first, so that random weights are the same.
         needed = parameters * (BYTES_PER_VALUE[dtype] + BYTES_PER_VALUE[workload.dtype]) + ROOM_PER_WORKER
-        if present is None or beside + needed <= present:
+        if present is None or workers + needed <= present:
             return dtype
     return None

@@ -12,11 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from evbench.choices import STREAM, Variant
 from evbench.errors import UserError
+from evbench.pipelines.registry import parts_with_effect
 from evbench.results import Activation, Side, Workload
 from evbench.session import outputs
 from evbench.session.outputs import OutputSource, Reference
-from evbench.variants.choices import CHOICES, EFFECT, Variant, change, conflict, parse
+from evbench.variants.named import change, conflict, parse
 from evbench.verdict.equivalence import GRADES, distance, first_divergence, merge
 from evbench.verdict.mutation import Case, MutantOutcome
 from evbench.verdict.refusal import work_differences
@@ -25,7 +27,7 @@ from evbench.verdict.refusal import work_differences
 class Subject(OutputSource, Protocol):
     """A worker whose variant is tested."""
 
-    def prove(self) -> tuple[Activation, ...]: ...
+    def activations(self) -> tuple[Activation, ...]: ...
 
 
 @dataclass(frozen=True)
@@ -37,51 +39,54 @@ class Laboratory:
     """A worker with a fault in it, or None."""
     reference: Callable[[], Reference]
     """Of the weights of the worker that was started last."""
-    tell: Callable[[str, int, int], None]
+    report: Callable[[str, int, int], None]
+    """Called with an activity, how many cases have ended, and how many there are."""
 
 
 def require_mutable(variant: Variant) -> None:
     """Raises UserError if faults cannot be planted into this variant."""
-    if variant.preprocess != "direct" or variant.vision not in ("batched", "compile") or not variant.generate.startswith("static"):
+    if variant["preprocess"] != "direct" or variant["vision"] not in ("batched", "compile") or not variant["generate"].startswith("static"):
         raise UserError(
             f"{variant.name}: faults are planted into preprocess=direct, vision=batched or compile, generate=static or static-compile; "
             "take such a variant, such as optimized"
         )
 
 
-def cases(variant: Variant, kind: str, runs_here: Callable[[Variant], bool]) -> list[Case]:
+def cases(variant: Variant, model: str, kind: str, runs_here: Callable[[Variant], bool]) -> list[Case]:
     """Every single choice of the baseline changed that may change an output, the whole variant, and every fault planted into it."""
     from evbench.worker.mutants import MUTANTS
 
     baseline = parse("baseline")
     ways = [Case("the same variant twice", baseline, None, True, 1)]
-    for part, choices in CHOICES.items():
-        for choice in choices:
-            one = change(baseline, {part: choice})
-            # `feed` changes nothing of what a stage makes of a sample.
-            other = part != "feed" and kind in EFFECT[part] and getattr(baseline, part) != choice and conflict(one) is None
-            if other and kind in choices[choice].kinds and runs_here(one):
-                ways.append(Case(f"{part} {getattr(baseline, part)} / {choice}", one, None, True, 1))
+    # What only throughput runs show changes no output of a stage.
+    parts = {name: part for name, part in parts_with_effect(model, kind).items() if part.stages != (STREAM,)}
+    for name, part in parts.items():
+        for choice, entry in part.choices.items():
+            one = change(baseline, {name: choice})
+            if baseline[name] != choice and conflict(one) is None and entry.takes(kind) and runs_here(one):
+                ways.append(Case(f"{name} {baseline[name]} / {choice}", one, None, True, 1))
     ways.append(Case(f"{baseline.name} / {variant.name}", variant, None, True, 1))
-    planted = [Case(name, variant, name, mutant.harmless, mutant.samples) for name, mutant in MUTANTS.items() if kind in mutant.kinds]
+    planted = [
+        Case(name, variant, name, mutant.harmless, mutant.samples) for name, mutant in MUTANTS.items() if mutant.can_be_planted(model, kind)
+    ]
     return ways + sorted(planted, key=lambda case: not case.harmless)
 
 
 def try_all(every: Sequence[Case], laboratory: Laboratory) -> Iterator[MutantOutcome]:
-    """One after the other, each in a process of its own."""
+    """Try the cases one by one, each in a process of its own."""
     with tempfile.TemporaryDirectory(prefix="evbench-mutants-") as name, ExitStack() as stack:
         folder, samples = Path(name), range(max(case.samples for case in every))
-        crew = _Baseline(laboratory, stack)
-        crew.worker("baseline")
-        expected = outputs.expect(crew, laboratory.reference(), samples, folder)
-        crew.make_room()
-        for place, case in enumerate(every):
-            laboratory.tell(case.name, place, len(every))
+        workers = _Baseline(laboratory, stack)
+        workers.worker("baseline")
+        expected = outputs.expect(workers, laboratory.reference(), samples, folder)
+        workers.free()
+        for number, case in enumerate(every):
+            laboratory.report(case.name, number, len(every))
             yield _try(case, laboratory, expected, folder)
 
 
 class _Baseline:
-    """The crew of one: the baseline, started when it is asked for."""
+    """The only worker while the expected outputs are captured: the baseline, started on request."""
 
     def __init__(self, laboratory: Laboratory, stack: ExitStack) -> None:
         self._laboratory, self._stack = laboratory, stack
@@ -92,11 +97,11 @@ class _Baseline:
             self._worker = self._stack.enter_context(self._laboratory.start(parse("baseline"), None))
         return self._worker
 
-    def make_room(self) -> None:
+    def free(self) -> None:
         self._stack.close()
 
-    def tell(self, doing: str) -> None:
-        self._laboratory.tell(doing, 0, 1)
+    def report(self, activity: str) -> None:
+        self._laboratory.report(activity, 0, 1)
 
 
 def _try(case: Case, laboratory: Laboratory, expected: dict[int, outputs.Expected], folder: Path) -> MutantOutcome:
@@ -104,21 +109,21 @@ def _try(case: Case, laboratory: Laboratory, expected: dict[int, outputs.Expecte
     found, caught = {}, []
     with laboratory.start(case.variant, case.mutant) as subject:
         for sample in range(case.samples):
-            seen = subject.capture_outputs(sample, folder / "subject", expected[sample].baseline, swap=True)
-            found[sample] = outputs.hold_against(expected[sample], seen, dtype)
-            if different := work_differences(expected[sample].baseline.work, seen.work):
+            captured = subject.capture_outputs(sample, folder / "subject", expected[sample].baseline, isolated=True)
+            found[sample] = outputs.compare_with(expected[sample], captured, dtype)
+            if different := work_differences(expected[sample].baseline.work, captured.work):
                 caught.append(f"same work: {'; '.join(different)}")
         checks = merge(found)
         blamed = first_divergence(checks)
         if blamed is not None:
-            caught.append(f"{blamed.stage}, {blamed.fed}: {blamed.rule}")
+            caught.append(f"{blamed.stage}, {blamed.mode}: {blamed.rule}")
         if not caught:
-            # What is planted may wipe out the signs of a choice, which would catch anything; that decoding is not greedy is no such sign.
-            parts = [proof for proof in subject.prove() if case.mutant is None or proof.part == "decoding"]
-            caught += [f"{proof.part} {proof.choice} not active: {proof.evidence}" for proof in parts if not proof.active]
-    others = [check for check in checks if check.fed != "twice"]
-    closest = max(others, key=lambda check: (GRADES.index(check.grade), distance(check.figure, check.line)))
-    nearest = blamed or (None if caught else closest)
-    away = distance(nearest.figure, nearest.line) if nearest is not None and nearest.line else None
+            # A planted fault may hide the evidence of a choice, which would catch anything; evidence of greedy decoding is not hidden.
+            parts = [activation for activation in subject.activations() if case.mutant is None or activation.part == "decoding"]
+            caught += [f"{one.part} {one.choice} not active: {one.evidence}" for one in parts if not one.active]
+    others = [check for check in checks if check.mode != "baseline-repeat"]
+    closest = max(others, key=lambda check: (GRADES.index(check.grade), distance(check.value, check.threshold)))
+    shown = blamed or (None if caught else closest)
+    away = distance(shown.value, shown.threshold) if shown is not None and shown.threshold else None
     beyond = tuple(check for check in checks if check.grade != "pass")
-    return MutantOutcome(case.name, case.variant.name, case.harmless, tuple(dict.fromkeys(caught)), nearest, away, beyond)
+    return MutantOutcome(case.name, case.variant.name, case.harmless, tuple(dict.fromkeys(caught)), shown, away, beyond)

@@ -1,4 +1,4 @@
-"""The outputs of both sides, stage by stage, against a reference: who is asked for what, in which order."""
+"""Compares the outputs of both sides, stage by stage, against a reference."""
 
 from __future__ import annotations
 
@@ -25,34 +25,36 @@ MOST_SAMPLES = 32
 AT_ONCE = 8
 """Samples whose arrays lie on the disk at the same time: 0.1 GB each at full size."""
 MOST_LOST = 0.01
-"""Of what the baseline tells right (mlcommons/inference_policies:inference_rules.adoc asks for 99 %)."""
+"""Share of what is right in the baseline's captions (mlcommons/inference_policies:inference_rules.adoc asks for 99 %)."""
 Answers = Mapping[Side, Mapping[int, Collection[tuple[int, ...]]]]
-"""Side -> sample -> tokens of its timed runs and streams."""
+"""Side -> sample -> tokens of its timed runs and throughput runs."""
 
 
 class OutputSource(Protocol):
-    """A worker that tells what each stage makes of a sample."""
+    """A worker that stores the outputs of each stage."""
 
-    def capture_outputs(self, sample: int, file: Path, given: CapturedOutputs | None = None, swap: bool = False) -> CapturedOutputs: ...
+    def capture_outputs(
+        self, sample: int, file: Path, baseline: CapturedOutputs | None = None, isolated: bool = False
+    ) -> CapturedOutputs: ...
 
 
 class ReferenceSource(Protocol):
-    """A worker that tells what a reference makes of the baseline's input."""
+    """A worker that stores the outputs of the reference on the baseline's input."""
 
-    def capture_reference(self, sample: int, file: Path, given: CapturedOutputs) -> None: ...
+    def capture_reference(self, sample: int, file: Path, baseline: CapturedOutputs) -> None: ...
 
 
-class WorkerPool(Protocol):
-    """The workers of a session."""
+class OutputWorkers(Protocol):
+    """The workers of both sides."""
 
     def worker(self, side: Side) -> OutputSource:
-        """Living, and warm."""
+        """Live, and warm."""
 
-    def make_room(self) -> None:
-        """For one more worker, if not all fit at the same time."""
+    def free(self) -> None:
+        """Make room in memory for one more worker, if not all fit at the same time."""
 
-    def tell(self, doing: str) -> None:
-        """What is done now."""
+    def report(self, activity: str) -> None:
+        """Report what is done now."""
 
 
 @dataclass(frozen=True)
@@ -62,17 +64,17 @@ class Reference:
     dtype: str | None
     """None if it does not fit into this machine."""
     identity: str
-    """Of the weights and of the code: with the baseline's observation, it names what is cached."""
+    """Of the weights, the choices and the code: with the baseline's outputs, it names what is cached."""
     start: Callable[[], AbstractContextManager[ReferenceSource]]
 
 
-def compare(crew: WorkerPool, reference: Reference, answers: Answers, workload: Workload) -> Outputs:
-    """Everything that is compared of two sides."""
+def compare(workers: OutputWorkers, reference: Reference, answers: Answers, workload: Workload) -> Outputs:
+    """All output checks of two sides, over the samples that `choose` picks. Their arrays are on disk for as long as they are needed."""
     chosen = choose(answers)
     compared: dict[int, Compared] = {}
     for start in range(0, len(chosen), AT_ONCE):
         with tempfile.TemporaryDirectory(prefix="evbench-outputs-") as folder:
-            compared |= _compare_some(crew, reference, chosen[start : start + AT_ONCE], answers, workload.dtype, Path(folder))
+            compared |= _compare_some(workers, reference, chosen[start : start + AT_ONCE], answers, workload.dtype, Path(folder))
     checks = merge({sample: one.found for sample, one in compared.items()})
     return Outputs(reference.dtype, tuple(chosen), checks + task_score(compared, workload.samples))
 
@@ -83,13 +85,13 @@ class Compared:
 
     found: list[Finding]
     texts: tuple[str, str]
-    """What the baseline said, and what the other side did."""
+    """Answer of the baseline, and of the optimized side."""
 
 
 def task_score(compared: Mapping[int, Compared], samples: Sequence[Sample]) -> tuple[Check, ...]:
-    """How much less of the captions is told right, relative to the baseline; with several samples, the bound that holds at 97.5 %.
+    """How much less of the captions is right, relative to the baseline; with several samples, the bound that holds at 97.5 %.
 
-    Nothing is said where no caption is known, or where the baseline tells nothing right that could be lost.
+    No check where no caption is known, or where nothing that the baseline says is right and could be lost.
     """
     scores = {
         sample: [right_share(caption, text) for text in one.texts]
@@ -102,13 +104,13 @@ def task_score(compared: Mapping[int, Compared], samples: Sequence[Sample]) -> t
     lost = {sample: ours - theirs for sample, (ours, theirs) in scores.items()}
     mean, reach = mean_and_reach(list(lost.values())) if len(lost) > 1 else (next(iter(lost.values())), 0.0)
     figure = max(0.0, (mean + reach) / usual)
-    told = f"{usual:.1%} of what the captions tell is right; {-mean / usual:+.1%} on the optimized side"
+    detail = f"{usual:.1%} of the captions is right; {-mean / usual:+.1%} on the optimized side"
     if len(lost) == 1 and mean:
-        told += "; one sample has no interval"
+        detail += "; one sample has no interval"
     failed = sum(value > 0 for value in lost.values())
     grade: Grade = "pass" if figure <= MOST_LOST else "fail"
     sample = max(lost, key=lambda sample: lost[sample])
-    return (Check("generate", "chained", "share of the captions lost", grade, figure, MOST_LOST, "", told, sample, len(lost), failed),)
+    return (Check("generate", "end-to-end", "caption accuracy lost", grade, figure, MOST_LOST, "", detail, sample, len(lost), failed),)
 
 
 def choose(answers: Answers) -> list[int]:
@@ -121,40 +123,40 @@ def choose(answers: Answers) -> list[int]:
 
 
 def _compare_some(
-    crew: WorkerPool, reference: Reference, samples: Sequence[int], answers: Answers, dtype: str, folder: Path
+    workers: OutputWorkers, reference: Reference, samples: Sequence[int], answers: Answers, dtype: str, folder: Path
 ) -> dict[int, Compared]:
-    expected = expect(crew, reference, samples, folder)
-    crew.tell("outputs of the optimized side")
-    optimized = crew.worker("optimized")
+    expected = expect(workers, reference, samples, folder)
+    workers.report("outputs of the optimized side")
+    optimized = workers.worker("optimized")
     compared = {}
     for sample in samples:
         ours = expected[sample].baseline
-        theirs = optimized.capture_outputs(sample, folder / f"{sample}-optimized", ours, swap=True)
-        found = hold_against(expected[sample], theirs, dtype, answers["baseline"][sample], answers["optimized"][sample])
+        theirs = optimized.capture_outputs(sample, folder / f"{sample}-optimized", ours, isolated=True)
+        found = compare_with(expected[sample], theirs, dtype, answers["baseline"][sample], answers["optimized"][sample])
         compared[sample] = Compared(found, (ours.answer.text, theirs.answer.text))
     return compared
 
 
 @dataclass(frozen=True)
 class Expected:
-    """What another side is held against, of one sample."""
+    """What the outputs of another side are compared with, of one sample."""
 
     baseline: CapturedOutputs
     again: CapturedOutputs
     reference: Path | None
 
 
-def expect(crew: WorkerPool, reference: Reference, samples: Sequence[int], folder: Path) -> dict[int, Expected]:
-    """Sample -> what the baseline puts out, twice, and the reference. Their files are in the folder."""
-    crew.tell("outputs of the baseline, twice")
-    baseline = crew.worker("baseline")
+def expect(workers: OutputWorkers, reference: Reference, samples: Sequence[int], folder: Path) -> dict[int, Expected]:
+    """Sample -> outputs of the baseline, of its repeat, and of the reference. Their files are in the folder."""
+    workers.report("outputs of the baseline, twice")
+    baseline = workers.worker("baseline")
     ours = {sample: baseline.capture_outputs(sample, folder / f"{sample}-baseline") for sample in samples}
     again = {sample: baseline.capture_outputs(sample, folder / f"{sample}-again", ours[sample]) for sample in samples}
-    exact = {} if reference.dtype is None else _follow(crew, reference, ours, folder)
+    exact = {} if reference.dtype is None else _reference_files(workers, reference, ours, folder)
     return {sample: Expected(ours[sample], again[sample], exact.get(sample)) for sample in samples}
 
 
-def hold_against(
+def compare_with(
     expected: Expected,
     optimized: CapturedOutputs,
     dtype: str,
@@ -164,31 +166,33 @@ def hold_against(
     """One sample of the other side.
 
     Args:
-        usual, answers: tokens of further runs of the baseline and of the other side.
+        usual: tokens of timed runs of the baseline.
+        answers: tokens of timed runs of the other side.
     """
     exact = None if expected.reference is None else load_file(expected.reference)
     return compare_sample(SampleOutputs(_seen(expected.baseline), _seen(expected.again), _seen(optimized), exact, answers, usual), dtype)
 
 
-def _follow(crew: WorkerPool, reference: Reference, given: Mapping[int, CapturedOutputs], folder: Path) -> dict[int, Path]:
-    """Sample -> the file of the reference, made once for the same input, weights and code."""
-    names = {sample: references.name(reference.identity, observation.file) for sample, observation in given.items()}
+def _reference_files(
+    workers: OutputWorkers, reference: Reference, baseline: Mapping[int, CapturedOutputs], folder: Path
+) -> dict[int, Path]:
+    """Sample -> the reference's outputs, computed once for the same input, weights and code."""
+    names = {sample: references.name(reference.identity, captured.file) for sample, captured in baseline.items()}
+    files = {sample: folder / f"{sample}-reference" for sample in names}
     missing = [sample for sample, name in names.items() if references.find(name) is None]
     if missing:
-        crew.make_room()
-        crew.tell(f"make the reference ({reference.dtype})")
-        with reference.start() as follower:
+        workers.free()
+        workers.report(f"build the reference ({reference.dtype})")
+        with reference.start() as source:
             for sample in missing:
-                follower.capture_reference(sample, folder / f"{sample}-reference", given[sample])
-    kept = {}
-    for sample, name in names.items():
-        fresh = folder / f"{sample}-reference"
-        kept[sample] = fresh if sample in missing else references.copy(name, fresh)
+                source.capture_reference(sample, files[sample], baseline[sample])
+    for sample in names.keys() - set(missing):  # before anything is stored, which may remove them
+        references.copy(names[sample], files[sample])
     for sample in missing:
-        references.keep(names[sample], kept[sample])
-    return kept
+        references.store(names[sample], files[sample])
+    return files
 
 
-def _seen(observation: CapturedOutputs) -> Seen:
-    arrays: dict[str, npt.NDArray[np.generic]] = dict(load_file(observation.file))
-    return Seen(arrays, observation.work, observation.prompt, observation.answer.tokens, observation.quantum)
+def _seen(captured: CapturedOutputs) -> Seen:
+    arrays: dict[str, npt.NDArray[np.generic]] = dict(load_file(captured.file))
+    return Seen(arrays, captured.work, captured.prompt, captured.answer.tokens, captured.quantum)

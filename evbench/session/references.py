@@ -1,19 +1,22 @@
-"""What the reference made of an input, kept by content: an hour of float64 is spent once."""
+"""Cached outputs of the reference, by content: an hour of float64 is spent once."""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
-import evbench
+from evbench.choices import Variant
 from evbench.errors import UserError
+from evbench.variants.named import REFERENCE
 
 LIMIT = 2 * 2**30
-"""Bytes. What was not used for longest goes first."""
+"""Bytes in the cache."""
 
 
 def folder() -> Path:
@@ -22,25 +25,55 @@ def folder() -> Path:
     return (cache if cache.is_absolute() else Path.home() / ".cache") / "evbench" / "references"
 
 
-def code_identity(*packages: str | None) -> str:
-    """Of the pipelines as they are now, and of the versions of what they use."""
-    digest = hashlib.sha256(" ".join(map(str, packages)).encode())
-    here = Path(evbench.__file__).parent
-    for file in [*sorted((here / "pipelines").rglob("*.py")), *(here / "worker" / name for name in ("observe.py", "process.py"))]:
+SOURCES = (
+    "stages.py",
+    "pipelines/**/*.py",
+    "worker/build.py",
+    "worker/capture_outputs.py",
+    "worker/handlers.py",
+    "worker/process.py",
+)
+"""Files that compute the reference, in the folder of evbench. It uses no kernel of ours."""
+
+
+def identity(fingerprint: str, dtype: str | None, device: str, packages: Mapping[str, str | None], variant: Variant = REFERENCE) -> str:
+    """Of everything that the reference's outputs depend on but its input.
+
+    Args:
+        fingerprint: of the weights.
+        dtype: that it computes in.
+        packages: name -> version.
+        variant: its choices.
+    """
+    versions = {name: packages.get(name) for name in ("torch", "torchvision", "transformers")}
+    return json.dumps([fingerprint, dtype, device, versions, variant.choices(), code_identity()])
+
+
+def code_identity() -> str:
+    """Of the files that compute the reference, as they are now."""
+    digest = hashlib.sha256()
+    evbench = Path(__file__).parent.parent
+    for file in sorted(file for pattern in SOURCES for file in source_files(evbench, pattern)):
         digest.update(file.read_bytes())
     return digest.hexdigest()
 
 
-def name(identity: str, observation: Path) -> str:
-    """Of what the reference makes of these arrays."""
+def source_files(evbench: Path, pattern: str) -> list[Path]:
+    """Files in the folder of evbench. Its folder `pipelines` is a link, which `**` alone would not follow."""
+    folder, _, name = pattern.partition("/**/")
+    return list((evbench / folder).rglob(name)) if name else list(evbench.glob(pattern))
+
+
+def name(identity: str, baseline: Path) -> str:
+    """Of the file with the reference's outputs for the baseline's outputs in this file."""
     digest = hashlib.sha256(identity.encode())
-    with observation.open("rb") as file:
+    with baseline.open("rb") as file:
         digest.update(hashlib.file_digest(file, "sha256").digest())
     return f"{digest.hexdigest()}.safetensors"
 
 
 def find(name: str) -> Path | None:
-    """None also of a file that is cut off: it is made again."""
+    """The cached file. None if there is none, or it is cut off and has to be computed again."""
     file = folder() / name
     if not file.is_file():
         return None
@@ -52,14 +85,14 @@ def find(name: str) -> Path | None:
 
 
 def copy(name: str, target: Path) -> Path:
-    """Out of the cache, where another session may remove it at any time. Raises OSError."""
+    """Copy it out of the cache, where another session may remove it at any time. Raises OSError."""
     os.utime(folder() / name)
     shutil.copyfile(folder() / name, target)
     return target
 
 
-def keep(name: str, file: Path) -> None:
-    """As long as there is room for it. Raises UserError if the cache cannot be written."""
+def store(name: str, file: Path) -> None:
+    """Store a file, and remove those that were not used for longest beyond LIMIT. Raises UserError if the cache cannot be written."""
     place = folder()
     unfinished = place / f"{name}.{os.getpid()}.part"
     try:
@@ -72,8 +105,8 @@ def keep(name: str, file: Path) -> None:
     except OSError as error:
         raise UserError(f"cannot write {place} ({error.strerror}); mend that, or set XDG_CACHE_HOME to another folder") from error
     stored = sorted(place.glob("*.safetensors"), key=lambda one: one.stat().st_mtime, reverse=True)
-    room = LIMIT
+    left = LIMIT
     for one in stored:
-        room -= one.stat().st_size
-        if room < 0:
+        left -= one.stat().st_size
+        if left < 0:
             one.unlink(missing_ok=True)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from evbench.results import LETTERS, RunOrder, Side
 
-PATTERNS: dict[RunOrder, tuple[str, ...]] = {"in turn": ("ABBA", "BAAB"), "reload": ("AAAABBBB", "BBBBAAAA")}
+PATTERNS: dict[RunOrder, tuple[str, ...]] = {"interleaved": ("ABBA", "BAAB"), "reload": ("AAAABBBB", "BBBBAAAA")}
 """A is the baseline, B the optimized side; each letter is a slot of two runs, and of a stream behind them if there are any.
 
 Within ABBA a steady drift cancels, and drawing the pattern by lot keeps either side from being first for a reason. A fixed order

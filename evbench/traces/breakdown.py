@@ -13,7 +13,7 @@ from evbench.traces.timeline import PREFILL, STEP, Span, Timeline
 
 
 def sections(timeline: Timeline, events: Sequence[Event]) -> tuple[Section, ...]:
-    """Of each stage, generate in two if the trace tells its prefill from the further tokens."""
+    """Of each stage; of generate its prefill and its decode steps, if the trace has ranges for them."""
     operations = [] if timeline.work else own_times(events)
     return tuple(_section(timeline, name, *spans, operations) for name, spans in _spans(timeline).items())
 
@@ -26,7 +26,7 @@ def _spans(timeline: Timeline) -> dict[str, tuple[Span, Span]]:
     generate, _ = found.pop("generate")
     first = Span(generate.start, timeline.prefill.end)
     rest = Span(first.end, generate.end)
-    # The host runs ahead: the first token is there when the GPU has it, and what comes later is later.
+    # The host runs ahead: the prefill ends when the GPU has its last kernel done.
     last = max((end(event) for event in timeline.work_in(first)), default=first.end)
     there = min(max(last, generate.start), generate.end)
     return found | {PREFILL: (first, Span(generate.start, there)), STEP: (rest, Span(there, generate.end))}
@@ -57,8 +57,8 @@ def _used(timed: Iterable[tuple[Event, float]]) -> tuple[Used, ...]:
     return tuple(Used(name, families[name], seconds[name], count[name], copied[name]) for name in ordered)
 
 
-def _bytes(told: Any) -> int:
-    return int(told) if isinstance(told, int | float) and 0 < told < 2**63 else 0
+def _bytes(value: Any) -> int:
+    return int(value) if isinstance(value, int | float) and 0 < value < 2**63 else 0
 
 
 def _gpu_time(timeline: Timeline, work: Sequence[Event], span: Span) -> tuple[float, float]:

@@ -41,7 +41,7 @@ class Trace:
     """A file of events."""
 
     header: dict[str, Any]
-    """What stands beside them: versions, properties of the GPU, the time that `ts` counts from."""
+    """All other fields of the file: versions, properties of the GPU, the time that `ts` counts from."""
     events: list[Event]
 
 

@@ -1,4 +1,4 @@
-"""Whether a trace holds all that happened: a profiler may lose work, and says nothing when it does."""
+"""Whether a trace is complete: a profiler may lose work without a warning."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Counts = Mapping[str, Mapping[str, int]]
 """Stage -> key of COUNTED -> how many."""
 
 
-def prove(timeline: Timeline, events: list[Event], plain: Mapping[str, float], expected: Counts) -> Completeness:
+def check(timeline: Timeline, events: list[Event], plain: Mapping[str, float], expected: Counts) -> Completeness:
     """Look for what is missing.
 
     Args:
@@ -53,8 +53,8 @@ def prove(timeline: Timeline, events: list[Event], plain: Mapping[str, float], e
         losses=tuple(losses),
         launches=len(launched),
         work=len(in_stages),
-        fewest_in_step=min(in_step, default=None),
-        most_in_step=max(in_step, default=None),
+        min_in_step=min(in_step, default=None),
+        max_in_step=max(in_step, default=None),
         slowdown={stage: timeline.stages[stage].length / 1e6 / seconds for stage, seconds in plain.items()},
     )
 
@@ -73,35 +73,36 @@ def count(timeline: Timeline, events: list[Event]) -> dict[str, dict[str, int]]:
 def again(timeline: Timeline, trace: Trace) -> Completeness:
     """Of a trace that evbench recorded before: what was found missing then, and what is missing since."""
     about = trace.header.get("evbench")
-    told = about if isinstance(about, dict) else {}
-    found = prove(timeline, trace.events, {}, _counts(told.get("counts")))
-    before = [loss for loss in told.get("losses", ()) if isinstance(loss, str)] if isinstance(told.get("losses"), list) else []
+    header = about if isinstance(about, dict) else {}
+    found = check(timeline, trace.events, {}, _counts(header.get("counts")))
+    losses = header.get("losses")
+    before = [loss for loss in losses if isinstance(loss, str)] if isinstance(losses, list) else []
     return replace(found, losses=tuple(dict.fromkeys([*before, *found.losses])))
 
 
-def _counts(told: Any) -> Counts:
+def _counts(stored: Any) -> Counts:
     """Empty if it is nothing of the kind: a trace may come from anywhere."""
-    well = isinstance(told, dict) and all(
+    is_counts = isinstance(stored, dict) and all(
         stage in STAGES and isinstance(counts, dict) and all(isinstance(counts.get(what), int) for what in COUNTED)
-        for stage, counts in told.items()
+        for stage, counts in stored.items()
     )
-    return told if well else {}
+    return stored if is_counts else {}
 
 
 def stamp(found: Completeness) -> str:
     """In a line."""
     if found.losses:
         return f"LOSSY: {'; '.join(found.losses)}"
-    told = f"{found.launches:,} launches, each with its work on the GPU ({found.work:,})" if found.work else "no work on a GPU"
-    if found.fewest_in_step is not None and found.most_in_step is not None:
-        counts = f"{found.fewest_in_step:,}"
-        if found.most_in_step != found.fewest_in_step:
-            counts += f" to {found.most_in_step:,}"
-        told += f"; {counts} {'pieces of it' if found.work else 'operations'} in each further token"
+    line = f"{found.launches:,} launches, each with its work on the GPU ({found.work:,})" if found.work else "no work on a GPU"
+    if found.min_in_step is not None and found.max_in_step is not None:
+        counts = f"{found.min_in_step:,}"
+        if found.max_in_step != found.min_in_step:
+            counts += f" to {found.max_in_step:,}"
+        line += f"; {counts} {'pieces of it' if found.work else 'operations'} in each decode step"
     if found.slowdown:
         least, most = min(found.slowdown.values()), max(found.slowdown.values())
-        told += f"; stages {least:.2f} to {most:.2f} times as long as without the profiler"
-    return f"COMPLETE: {told}"
+        line += f"; stages {least:.2f} to {most:.2f} times as long as without the profiler"
+    return f"COMPLETE: {line}"
 
 
 def _launched(timeline: Timeline) -> list[Event]:
@@ -116,9 +117,9 @@ def _work_in_stages(timeline: Timeline) -> list[Event]:
 
 def _fewer(found: Counts, expected: Counts) -> list[str]:
     return [
-        f"{stage} has {found[stage][what]:,} {told}, and {number:,} in another recording"
+        f"{stage} has {found[stage][what]:,} {name}, and {number:,} in another recording"
         for stage, counts in expected.items()
-        for what, told in COUNTED.items()
+        for what, name in COUNTED.items()
         if found[stage][what] < (number := counts[what])
     ]
 
@@ -160,8 +161,8 @@ def _unsteady_steps(timeline: Timeline, launched: list[Event]) -> list[str]:
     counts: dict[tuple[tuple[str, int], ...], set[int]] = defaultdict(set)
     moments = [float(call["ts"]) for call in launched]
     for step in timeline.steps:
-        made = Counter(call["name"] for call in launched[bisect_left(moments, step.start) : bisect_left(moments, step.end)])
-        counts[tuple(sorted(made.items()))].add(len(timeline.work_in(step)))
+        calls = Counter(call["name"] for call in launched[bisect_left(moments, step.start) : bisect_left(moments, step.end)])
+        counts[tuple(sorted(calls.items()))].add(len(timeline.work_in(step)))
     return [
         f"tokens with the same launches have {min(found):,} to {max(found):,} kernels and copies"
         for found in counts.values()
@@ -170,12 +171,12 @@ def _unsteady_steps(timeline: Timeline, launched: list[Event]) -> list[str]:
 
 
 def _too_short(timeline: Timeline, plain: Mapping[str, float]) -> list[str]:
-    told = []
+    losses = []
     for stage, seconds in plain.items():
         inside = timeline.stages[stage].length
         if inside < SHORTEST * seconds * 1e6 and seconds * 1e6 - inside > NOTICED:
-            told.append(f"{stage} takes {inside / 1e3:.1f} ms in the trace and {seconds * 1e3:.1f} ms without the profiler")
-    return told
+            losses.append(f"{stage} takes {inside / 1e3:.1f} ms in the trace and {seconds * 1e3:.1f} ms without the profiler")
+    return losses
 
 
 def _operations(events: list[Event]) -> list[float]:

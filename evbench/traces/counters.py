@@ -51,7 +51,7 @@ def read_meanwhile(gauges: Mapping[Curve, Callable[[], float | None]], pause: fl
 
 
 def gauges(on_gpu: bool) -> dict[Curve, Callable[[], float | None]]:
-    """What this machine can tell."""
+    """What can be read on this machine."""
     if not on_gpu:
         return {("memory of the process", "bytes"): _resident}
     handle = gpu.first_visible()
@@ -87,13 +87,13 @@ def from_readings(readings: list[Reading], base: int, events: Sequence[Event], p
 def take_memory(events: list[Event], pid: Any) -> None:
     """Make curves of the profiler's allocations: of the GPU's if it has any, else of the host's since recording began."""
     allocations = [event for event in events if event["ph"] == "i" and event.get("name") == MEMORY]
-    kept = [event for event in events if not (event["ph"] == "i" and event.get("name") == MEMORY)]
+    others = [event for event in events if not (event["ph"] == "i" and event.get("name") == MEMORY)]
     on_gpu = [event for event in allocations if event["args"].get("Device Type") == GPU]
     for event in on_gpu or [event for event in allocations if event["args"].get("Device Type") == HOST]:
-        kept.append(counter(("memory allocated", "bytes"), event["ts"], pid, event["args"]["Total Allocated"]))
+        others.append(counter(("memory allocated", "bytes"), event["ts"], pid, event["args"]["Total Allocated"]))
         if on_gpu:
-            kept.append(counter(("memory reserved", "bytes"), event["ts"], pid, event["args"]["Total Reserved"]))
-    events[:] = kept
+            others.append(counter(("memory reserved", "bytes"), event["ts"], pid, event["args"]["Total Reserved"]))
+    events[:] = others
 
 
 def tokens(timeline: Timeline, pid: Any) -> list[Event]:

@@ -34,7 +34,7 @@ def family(name: str) -> str:
     >>> family("void gemmk1_kernel<int, float, 256>(...)"), family("aten::silu"), family("cudaLaunchKernel")
     ('matrix multiply', 'elementwise', 'other')
     """
-    return next((told for told, pattern in _COMPILED if pattern.search(name)), OTHER)
+    return next((name_of for name_of, pattern in _COMPILED if pattern.search(name)), OTHER)
 
 
 NOISE = re.compile(r"(?<=CompiledFxGraph) \w+|^void |\bat::native::|\bc10::|\(anonymous namespace\)::|\bcutlass::|\bstd::|\bunsigned ")

@@ -14,10 +14,10 @@ LANE = 10_000_000
 
 
 def separate_overlaps(events: list[Event]) -> None:
-    """Move each slice that begins inside another and ends behind it to a further track, its launch arrow with it.
+    """Move each slice that begins inside another and ends after it to another track, its launch arrow with it.
 
     Work on one stream must not even lie inside other work: with dependent launch a kernel may start before the one in front of it
-    has ended (cuBLASLt's splitKreduce does). On the host, a thread of a library may tell of calls that cross.
+    has ended (cuBLASLt's splitKreduce does). On the host, calls of a library may cross.
     """
     moved: dict[tuple[Any, float], Any] = {}
     """Of each piece of work: a graph's have the number of their launch in common, and no moment."""

@@ -37,26 +37,26 @@ class TraceSide:
     title: str
 
 
-def merge(sides: Mapping[Side, TraceSide], told: Mapping[str, Mapping[str, Any]], aligned: bool) -> Trace:
+def merge(sides: Mapping[Side, TraceSide], arguments: Mapping[str, Mapping[str, Any]], aligned: bool) -> Trace:
     """One trace of two.
 
     Args:
-        told: stage -> what the comparison says of it: times, ratio, interval, verdict. Shown with the stage and with its arrow.
+        arguments: stage -> what the comparison found: times, ratio, interval, verdict. Shown with the stage and with its arrow.
         aligned: begin each stage of both sides when the slower of the two is done with the stage before. Nothing moves to an
             earlier time within its side.
     """
-    asked = _aligned(sides) if aligned else _as_it_ran(sides)
-    shifts = {side: [round(shift * NANOSECONDS) for shift in asked[side]] for side in sides}
+    offsets = _aligned(sides) if aligned else _as_it_ran(sides)
+    shifts = {side: [round(shift * NANOSECONDS) for shift in offsets[side]] for side in sides}
     moves = {side: _move(trace_side.timeline, shifts[side]) for side, trace_side in sides.items()}
     earliest = min(moves[side](event)[0] for side, trace_side in sides.items() for event in trace_side.trace.events if event["ph"] != "M")
     shifts = {side: [shift - earliest for shift in shifts[side]] for side in sides}
     events = [event for number, side in enumerate(sides, 1) for event in _side(sides[side], side, number, shifts[side])]
     close_up(events)
-    events += _comparison(sides, shifts, told, aligned)
+    events += _comparison(sides, shifts, arguments, aligned)
     header = {
         key: value for trace_side in sides.values() for key, value in trace_side.trace.header.items() if key not in ("evbench", "traceName")
     }
-    header["baseTimeNanoseconds"] = 0  # neither side's time is kept
+    header["baseTimeNanoseconds"] = 0  # the clocks of both sides are dropped
     header["evbench"] = {side: trace_side.trace.header.get("evbench", {"variant": trace_side.title}) for side, trace_side in sides.items()}
     return Trace(header, events)
 
@@ -147,7 +147,7 @@ class _Numbers:
 
 
 def _comparison(
-    sides: Mapping[Side, TraceSide], shifts: Mapping[Side, Sequence[int]], told: Mapping[str, Mapping[str, Any]], aligned: bool
+    sides: Mapping[Side, TraceSide], shifts: Mapping[Side, Sequence[int]], arguments: Mapping[str, Mapping[str, Any]], aligned: bool
 ) -> list[Event]:
     """A process above all: a track of each side's stages, arrows between them, and a ruler if they are aligned."""
     events: list[Event] = [
@@ -160,20 +160,20 @@ def _comparison(
         events.append({"ph": "M", "name": "thread_name", "pid": COMPARISON, "tid": number, "args": {"name": name}})
         events.append({"ph": "M", "name": "thread_sort_index", "pid": COMPARISON, "tid": number, "args": {"sort_index": number}})
     for index, stage in enumerate(STAGES):
-        arguments = dict(told.get(stage, {}))
+        of_stage = dict(arguments.get(stage, {}))
         spans = {
             side: (trace_side.timeline.stages[stage].start + shifts[side][index] / NANOSECONDS, trace_side.timeline.stages[stage].length)
             for side, trace_side in sides.items()
         }
         if aligned:
             start, length = min(start for start, _ in spans.values()), max(length for _, length in spans.values())
-            events.append(_slice(f"{stage}", start, length, tracks[RULER], arguments))
+            events.append(_slice(f"{stage}", start, length, tracks[RULER], of_stage))
         # An arrow leads forward in time: Perfetto draws no other.
         for kind, (side, (start, length)) in zip("sf", sorted(spans.items(), key=lambda item: item[1][0]), strict=True):
             track = tracks[f"evbench {LETTERS[side]} {side}"]
-            events.append(_slice(f"{stage}, {length / 1e3:.2f} ms traced", start, length, track, arguments))
+            events.append(_slice(f"{stage}, {length / 1e3:.2f} ms traced", start, length, track, of_stage))
             arrow = {"ph": kind, "cat": "evbench", "name": stage, "id": index + 1, "pid": COMPARISON, "tid": track, "ts": start}
-            events.append(arrow | {"args": arguments} | ({"bp": "e"} if kind == "f" else {}))
+            events.append(arrow | {"args": of_stage} | ({"bp": "e"} if kind == "f" else {}))
     return events
 
 

@@ -27,7 +27,7 @@ PINNED = "^evbench"
 """Tracks that are shown above all others: the stages."""
 QUIET = 3.0
 """Seconds without a request after which a viewer served from here has all of its parts."""
-KINDS = {
+CONTENT_TYPES = {
     ".html": "text/html; charset=utf-8",
     ".js": "text/javascript",
     ".css": "text/css",
@@ -37,12 +37,12 @@ KINDS = {
     ".png": "image/png",
     ".svg": "image/svg+xml",
 }
-OTHER_KIND = "application/octet-stream"
+OTHER_TYPE = "application/octet-stream"
 
 
 @dataclass
-class Desk:
-    """What is handed out, and whether it was."""
+class Share:
+    """The trace that is served, and whether it was fetched."""
 
     trace: Path
     viewer: Path | None
@@ -51,7 +51,7 @@ class Desk:
     fetched: threading.Event
     last_request: float = 0.0
     gone: bool = False
-    """The file was there when this began, and no longer when it was asked for."""
+    """Whether the file existed at first, and no longer when it was requested."""
 
     @property
     def path(self) -> str:
@@ -66,9 +66,9 @@ class Desk:
         return f"{start}/#!/?url={trace}&startupCommands={quote(commands, safe='')}"
 
 
-def desk(trace: Path, offline: bool) -> Desk:
-    """Raises UserError if no viewer is installed."""
-    return Desk(trace, _installed_viewer() if offline else None, secrets.token_urlsafe(16), threading.Event())
+def share(trace: Path, offline: bool) -> Share:
+    """A trace to serve. Raises UserError if it is to be shown offline and no viewer is installed."""
+    return Share(trace, _installed_viewer() if offline else None, secrets.token_urlsafe(16), threading.Event())
 
 
 def _installed_viewer() -> Path:
@@ -80,89 +80,104 @@ def _installed_viewer() -> Path:
     return folder
 
 
-def listen(one: Desk, port: int) -> ThreadingHTTPServer:
-    """A server on this machine's own address. Raises UserError if the port is taken."""
+class TraceServer(ThreadingHTTPServer):
+    """Serves one trace on the loopback address of this machine."""
 
-    class Generation(BaseHTTPRequestHandler):
-        server_version, sys_version = "evbench", ""
+    def __init__(self, share: Share, port: int) -> None:
+        self.share = share
+        super().__init__((HOST, port), Handler)
 
-        def do_GET(self) -> None:
-            self._answer(body=True)
 
-        def do_HEAD(self) -> None:
-            self._answer(body=False)
+class Handler(BaseHTTPRequestHandler):
+    """Answers requests for the trace, and with an installed viewer for its parts."""
 
-        def do_OPTIONS(self) -> None:
-            """A browser asks so before it lets a page of the internet fetch from this machine."""
-            if self._is_the_trace() and self._may():
-                self.send_response(204)
-                self._allow()
-                self.send_header("Access-Control-Allow-Methods", "GET, HEAD")
-                self.send_header("Access-Control-Allow-Private-Network", "true")
-                self.end_headers()
-            else:
-                self.send_error(404)
+    server: TraceServer
+    server_version, sys_version = "evbench", ""
 
-        def _answer(self, body: bool) -> None:
-            one.last_request = time.monotonic()
-            file = one.trace if self._is_the_trace() else self._part_of_viewer()
-            if file is None or not self._may():
-                self.send_error(404)
-                return
-            try:
-                content = file.open("rb")
-            except OSError:
-                self.send_error(404)
-                if file is one.trace:
-                    one.gone = True
-                    one.fetched.set()
-                return
-            with content:
-                self.send_response(200)
-                self._allow()
-                self.send_header("Content-Type", KINDS.get(file.suffix, OTHER_KIND))
-                self.send_header("Content-Length", str(os.fstat(content.fileno()).st_size))
-                self.send_header("Cache-Control", "no-store")
-                self.end_headers()
-                if body and self._send(content) and file is one.trace:
-                    one.fetched.set()
+    @property
+    def _share(self) -> Share:
+        return self.server.share
 
-        def _send(self, content: BinaryIO) -> bool:
-            """False if the browser went away meanwhile."""
-            try:
-                shutil.copyfileobj(content, self.wfile)
-            except ConnectionError:
-                return False
-            return True
+    def do_GET(self) -> None:
+        self._respond(body=True)
 
-        def _is_the_trace(self) -> bool:
-            return secrets.compare_digest(self.path.encode(), one.path.encode())
+    def do_HEAD(self) -> None:
+        self._respond(body=False)
 
-        def _part_of_viewer(self) -> Path | None:
-            if one.viewer is None:
-                return None
-            path = unquote(urlsplit(self.path).path)
-            if "\0" in path:
-                return None
-            file = (one.viewer / (path.lstrip("/") or "index.html")).resolve()
-            return file if file.is_relative_to(one.viewer.resolve()) and file.is_file() else None
+    def do_OPTIONS(self) -> None:
+        """A browser sends this before it lets a page of the internet fetch from this machine."""
+        if self._is_the_trace() and self._is_allowed():
+            self.send_response(204)
+            self._allow()
+            self.send_header("Access-Control-Allow-Methods", "GET, HEAD")
+            self.send_header("Access-Control-Allow-Private-Network", "true")
+            self.end_headers()
+        else:
+            self.send_error(404)
 
-        def _may(self) -> bool:
-            """Not a page of somebody else, nor a name of theirs that leads to this machine."""
-            here = f"{HOST}:{self.connection.getsockname()[1]}"
-            origins = {UI} if one.viewer is None else {f"http://{here}", None}
-            return self.headers.get("Host") == here and self.headers.get("Origin") in origins
+    def _respond(self, body: bool) -> None:
+        self._share.last_request = time.monotonic()
+        file = self._share.trace if self._is_the_trace() else self._part_of_viewer()
+        if file is None or not self._is_allowed():
+            self.send_error(404)
+            return
+        try:
+            content = file.open("rb")
+        except OSError:
+            self.send_error(404)
+            if file is self._share.trace:
+                self._share.gone = True
+                self._share.fetched.set()
+            return
+        with content:
+            self.send_response(200)
+            self._allow()
+            self.send_header("Content-Type", CONTENT_TYPES.get(file.suffix, OTHER_TYPE))
+            self.send_header("Content-Length", str(os.fstat(content.fileno()).st_size))
+            self.send_header("Cache-Control", "no-store")
+            self.end_headers()
+            if body and self._send(content) and file is self._share.trace:
+                self._share.fetched.set()
 
-        def _allow(self) -> None:
-            if one.viewer is None:
-                self.send_header("Access-Control-Allow-Origin", UI)
-                self.send_header("Vary", "Origin")
+    def _send(self, content: BinaryIO) -> bool:
+        """False if the browser went away meanwhile."""
+        try:
+            shutil.copyfileobj(content, self.wfile)
+        except ConnectionError:
+            return False
+        return True
 
-        def log_message(self, format: str, *arguments: object) -> None:
-            """Requests are no news."""
+    def _is_the_trace(self) -> bool:
+        return secrets.compare_digest(self.path.encode(), self._share.path.encode())
 
+    def _part_of_viewer(self) -> Path | None:
+        if self._share.viewer is None:
+            return None
+        path = unquote(urlsplit(self.path).path)
+        if "\0" in path:
+            return None
+        file = (self._share.viewer / (path.lstrip("/") or "index.html")).resolve()
+        return file if file.is_relative_to(self._share.viewer.resolve()) and file.is_file() else None
+
+    def _is_allowed(self) -> bool:
+        """Whether the request comes from the viewer: not from another page, nor by another name of this machine."""
+        here = f"{HOST}:{self.connection.getsockname()[1]}"
+        origins = {UI} if self._share.viewer is None else {f"http://{here}", None}
+        return self.headers.get("Host") == here and self.headers.get("Origin") in origins
+
+    def _allow(self) -> None:
+        if self._share.viewer is None:
+            self.send_header("Access-Control-Allow-Origin", UI)
+            self.send_header("Vary", "Origin")
+
+    def log_message(self, format: str, *arguments: object) -> None:
+        """Requests are not logged."""
+
+
+def listen(shared: Share, port: int) -> TraceServer:
+    """A server that does not serve yet. Raises UserError if the port is taken."""
     try:
-        return ThreadingHTTPServer((HOST, port), Generation)
+        return TraceServer(shared, port)
     except OSError as error:
         raise UserError(
             f"{HOST}:{port} is taken ({error.strerror}), and Perfetto fetches from nowhere else; end the program that holds it, "
@@ -170,7 +185,7 @@ def listen(one: Desk, port: int) -> ThreadingHTTPServer:
         ) from error
 
 
-def hand_over(one: Desk, server: ThreadingHTTPServer) -> None:
+def hand_over(shared: Share, server: TraceServer) -> None:
     """Serve until the trace was fetched, and with an installed viewer until that asks for nothing more.
 
     Raises:
@@ -179,10 +194,10 @@ def hand_over(one: Desk, server: ThreadingHTTPServer) -> None:
     thread = threading.Thread(target=server.serve_forever, name="evbench-open", daemon=True)
     thread.start()
     try:
-        one.fetched.wait()
-        if one.gone:
-            raise UserError(f"{one.trace} is gone, or can no longer be read; open another")
-        while one.viewer is not None and time.monotonic() - one.last_request < QUIET:
+        shared.fetched.wait()
+        if shared.gone:
+            raise UserError(f"{shared.trace} is gone, or can no longer be read; open another")
+        while shared.viewer is not None and time.monotonic() - shared.last_request < QUIET:
             time.sleep(0.1)
     finally:
         server.shutdown()

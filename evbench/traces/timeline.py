@@ -15,7 +15,7 @@ from evbench.traces.chrome import CALLS, GPU_WORK, Event, correlation, end, slic
 PREFIX = "evbench/"
 """Of the ranges that evbench puts into a trace: `evbench/load` and so on."""
 PREFILL, STEP, TEXT = "prefill", "decode", "text"
-"""Ranges inside of generate: until the first token's logits are there, each further token, and what follows the last one."""
+"""Ranges inside generate: the prefill, each decode step, and what follows the last one."""
 
 
 @dataclass(frozen=True)

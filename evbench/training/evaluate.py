@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import torch
 import typer
@@ -17,16 +17,17 @@ from rich.progress import track
 
 from evbench.cli.script import run
 from evbench.errors import UserError
-from evbench.inputs.workload import VIDEO_FRAMES, require_model
+from evbench.inputs.workload import require_model
 from evbench.machine.machine import choose_device
 from evbench.pipelines.build import build
 from evbench.pipelines.load.event_images import SLICES
-from evbench.results import Sample, Workload
+from evbench.pipelines.registry import KINDS, MODELS
+from evbench.results import InputKind, Sample, Workload
 from evbench.scenes.captions import QUESTIONS, Register
 from evbench.scenes.index import INPUTS, TURNS, read_index
 from evbench.stages import run_stages
 from evbench.training.batches import ANSWER_TOKENS
-from evbench.variants.choices import parse
+from evbench.variants.named import parse
 from evbench.verdict.captions import Share, score
 
 
@@ -53,7 +54,7 @@ def main(
     scores: dict[str, Any] = {"model": model, "scenes": len(entries), "variant": variant, "torch": torch.__version__, "device": device}
     with (out / "answers.jsonl").open("w", encoding="utf-8") as log:
         for number, register in enumerate(QUESTIONS):
-            expected = [entry[TURNS[model]][2 * number + 1]["value"] for entry in entries]
+            expected = [entry[TURNS[KINDS[MODELS[model].kinds[0]].colours]][2 * number + 1]["value"] for entry in entries]
             said = []
             for entry, answer in zip(entries, _answers(model, scenes, entries, register, weights, variant, device), strict=True):
                 said.append(answer)
@@ -70,19 +71,21 @@ def main(
 def _answers(
     model: str, scenes: Path, entries: list[dict[str, Any]], register: Register, weights: Path | None, variant: str, device: str
 ) -> Iterator[str]:
+    kind = MODELS[model].kinds[0]
     asked = Workload(
         model=model,
         preset=None if weights else "small",
         weights=str(weights) if weights else None,
-        samples=tuple(Sample(str(scenes / INPUTS[model](entry)), "", 0, 0) for entry in entries),
-        frames=VIDEO_FRAMES if model == "video-llava" else SLICES,
-        frame_policy="inclusive" if model == "video-llava" else "all",
+        samples=tuple(Sample(str(scenes / INPUTS[kind](entry)), "", 0, 0) for entry in entries),
+        frames=MODELS[model].frames or SLICES,
+        frame_policy="inclusive" if KINDS[kind].policies else "all",
         prompt=QUESTIONS[register],
         new_tokens=ANSWER_TOKENS[register],
         stop_at_end=True,
         device=device,
         dtype="bfloat16" if device == "cuda" else "float32",
         seed=None,
+        kind=cast(InputKind, kind),
     )
     pipeline = build(parse(variant), asked)
     for sample in track(asked.samples, f"{model}, {register}", console=Console(stderr=True)):

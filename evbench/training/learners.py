@@ -12,13 +12,16 @@ from safetensors.torch import save_file
 from torch import nn
 from transformers import CLIPVisionConfig, LlamaConfig
 
-from evbench.inputs.workload import VIDEO_FRAMES
 from evbench.pipelines import eventgpt, video_llava
 from evbench.pipelines.checkpoints import checkpoint
+from evbench.pipelines.checkpoints.event_chat import released_name
 from evbench.pipelines.checkpoints.presets import text_config, vision_config
 from evbench.pipelines.load.event_images import SLICES
 from evbench.pipelines.load.video import POLICIES
+from evbench.pipelines.preprocess.image_processor import image_processor
 from evbench.pipelines.preprocess.pixels import Recipe, pixel_values
+from evbench.pipelines.registry import VIDEO_FRAMES
+from evbench.pipelines.vision.pooling import pool
 from evbench.scenes.dataset import FRAMES_PER_SECOND
 from evbench.training import batches
 from evbench.training.batches import SECONDS, Batch, Studio
@@ -75,7 +78,7 @@ class VideoLearner:
         self._processor.video_processor.crop_size = {"height": vision["image_size"], "width": vision["image_size"]}
         self._video = specials["<video>"]
         self._edge, self._patches = vision["image_size"], vision["image_size"] // vision["patch_size"]
-        self._encode = video_llava.used_layers(self.model)
+        self._vision = video_llava.Vision(self.model)
         recipe = Recipe.of(self._processor.video_processor)
         self._mean, self._std = (torch.tensor(value, device=device)[:, None, None] * 255 for value in (recipe.mean, recipe.std))
         count = round(SECONDS * FRAMES_PER_SECOND)
@@ -86,7 +89,7 @@ class VideoLearner:
         return (frames.round() - self._mean) / self._std
 
     def see(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        features = _apart(self._encode(pixels), pixels)  # [scenes, frames, 257, hidden]
+        features = _apart(self._vision.features(self._vision.hidden_states(pixels.flatten(0, 1))), pixels)  # [scenes, frames, 257, hidden]
         return features.flatten(1, 2), features[:, :, 1:]
 
     def shown(self, batch: Batch) -> torch.Tensor:
@@ -122,7 +125,7 @@ class EventLearner:
         with torch.device(device):
             self.model = eventgpt.EventGPTModel(self._vision, LlamaConfig(**text), "sdpa")
         self.llama, self.head = self.model.language.model, self.model.language.lm_head
-        self._recipe = Recipe.of(eventgpt.image_processor(vision["image_size"]))
+        self._recipe = Recipe.of(image_processor(vision["image_size"]))
         self._patches = vision["image_size"] // vision["patch_size"]
 
     def draw(self, batch: Batch) -> torch.Tensor:
@@ -132,7 +135,7 @@ class EventLearner:
 
     def see(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         features = _apart(self.model.features(pixels.flatten(0, 1)), pixels)  # [scenes, images, 577, hidden]
-        return torch.cat([eventgpt.pool(one) for one in features]), features[:, :, 1:]
+        return torch.cat([pool(one) for one in features]), features[:, :, 1:]
 
     def shown(self, batch: Batch) -> torch.Tensor:
         middles = (torch.arange(SLICES, device=self._device) + 0.5) / SLICES * SECONDS
@@ -155,7 +158,7 @@ class EventLearner:
             "event_feature_adaptor": True,
         }
         (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-        weights = {eventgpt.released_name(name): value.contiguous() for name, value in self.model.state_dict().items()}
+        weights = {released_name(name): value.contiguous() for name, value in self.model.state_dict().items()}
         save_file(weights, folder / "model.safetensors", {"format": "pt"})
         self._tokenizer.save_pretrained(folder)
 

@@ -1,4 +1,4 @@
-"""Runs -> seconds and log-ratios block by block, and intervals over blocks."""
+"""Runs -> seconds and log-ratios block by block, and intervals over blocks. Pure."""
 
 from __future__ import annotations
 
@@ -15,34 +15,50 @@ from evbench.verdict.statistics import (
     over_invocations,
 )
 
+END_TO_END, TTFT, PREFILL, TPOT, THROUGHPUT = "end-to-end", "ttft", "prefill", "tpot", "throughput"
+"""Names of timings; the others are the stages."""
 MOST_DISTURBED = 0.2
 """Share of blocks that may be disturbed. With more, the machine is not fit to measure on."""
 
 # What is timed.
 
-Timed = Callable[[Run], float | None]
-"""Run -> seconds. None if this run says nothing of it."""
+RunValue = Callable[[Run], float | None]
+"""Run -> seconds, or another quantity. None if this run does not have it."""
 
 
-def whole_seconds(run: Run) -> float | None:
+def end_to_end_seconds(run: Run) -> float | None:
+    """Only of a run without stage synchronization."""
     return run.seconds if run.stages is None else None
 
 
-def stage_seconds(stage: str) -> Timed:
+def synchronized_seconds(run: Run) -> float | None:
+    """Sum of the stages of a run with stage synchronization."""
+    return run.seconds if run.stages is not None else None
+
+
+def stage_seconds(stage: str) -> RunValue:
     return lambda run: run.stages[stage].seconds if run.stages is not None else None
 
 
-def _first_token(run: Run) -> float | None:
+def ttft_seconds(run: Run) -> float | None:
+    """From the start of load to the first token's logits."""
     if run.stages is None or run.prefill_seconds is None:
         return None
     return math.fsum(run.stages[stage].seconds for stage in STAGES[:-1]) + run.prefill_seconds
 
 
-def _further_token(run: Run) -> float | None:
+def prefill_seconds(run: Run) -> float | None:
+    return run.prefill_seconds
+
+
+def tpot_seconds(run: Run) -> float | None:
+    """Mean decode step."""
     return statistics.fmean(run.decode_step_seconds) if run.decode_step_seconds else None
 
 
-INSIDE: dict[str, Timed] = {"first token": _first_token, "prefill": lambda run: run.prefill_seconds, "further token": _further_token}
+TOKEN_TIMINGS: dict[str, RunValue] = {TTFT: ttft_seconds, PREFILL: prefill_seconds, TPOT: tpot_seconds}
+TIMED: dict[str, RunValue] = {END_TO_END: end_to_end_seconds, **{stage: stage_seconds(stage) for stage in STAGES}, **TOKEN_TIMINGS}
+"""Name of a timing of single runs -> its seconds."""
 
 
 # Blocks and differences.
@@ -50,50 +66,85 @@ INSIDE: dict[str, Timed] = {"first token": _first_token, "prefill": lambda run: 
 
 def counted_blocks(session: Session) -> dict[int, Block]:
     """The blocks that count, by number. If too many were disturbed none is left out: the result is INVALID anyway."""
-    if _too_disturbed(session):
+    if too_disturbed(session):
         return {block.number: block for block in session.blocks}
     return {block.number: block for block in session.blocks if not block.disturbances}
 
 
-def _too_disturbed(session: Session) -> bool:
+def too_disturbed(session: Session) -> bool:
     return sum(bool(block.disturbances) for block in session.blocks) > MOST_DISTURBED * len(session.blocks)
 
 
-def runs_in(measured: SideResult, counted: Mapping[int, Block]) -> list[Run]:
-    """Those in these blocks."""
+def counted_runs(measured: SideResult, counted: Mapping[int, Block]) -> list[Run]:
+    """Timed runs in these blocks."""
     return [run for run in measured.timed() if run.block in counted]
 
 
-def _values(runs: Iterable[Run], value: Timed) -> list[float]:
-    return [seconds for run in runs if (seconds := value(run)) is not None]
+def counted_throughput_runs(measured: SideResult, counted: Mapping[int, Block]) -> list[ThroughputRun]:
+    """Throughput runs in these blocks."""
+    return [run for run in measured.timed_throughput_runs() if run.block in counted]
 
 
-def _by_block(measured: SideResult, counted: Mapping[int, Block], value: Timed) -> dict[int, list[float]]:
+def values(runs: Iterable[Run], value: RunValue) -> list[float]:
+    """Of the runs that have it."""
+    return [found for run in runs if (found := value(run)) is not None]
+
+
+def mean(runs: Iterable[Run], value: RunValue) -> float:
+    """Over the runs that have it, one at least."""
+    return statistics.fmean(values(runs, value))
+
+
+def by_block(measured: SideResult, counted: Mapping[int, Block], value: RunValue) -> dict[int, list[float]]:
+    """Number of a block -> the values of its runs."""
     found: dict[int, list[float]] = {}
-    for run in runs_in(measured, counted):
+    for run in counted_runs(measured, counted):
         if (seconds := value(run)) is not None and run.block is not None:
             found.setdefault(run.block, []).append(seconds)
     return found
 
 
-def _paired(
+def seconds_per_sample(run: ThroughputRun) -> float:
+    return run.seconds / run.samples
+
+
+def throughput_by_block(measured: SideResult, counted: Mapping[int, Block]) -> dict[int, list[float]]:
+    """Number of a block -> seconds for each sample of its throughput runs."""
+    found: dict[int, list[float]] = {}
+    for run in counted_throughput_runs(measured, counted):
+        if run.block is not None:
+            found.setdefault(run.block, []).append(seconds_per_sample(run))
+    return found
+
+
+def paired(
     sides: Mapping[Side, SideResult],
     counted: Mapping[int, Block],
-    value: Timed,
+    value: RunValue,
     difference: Callable[[list[float], list[float]], float],
 ) -> dict[int, float]:
     """Number of a block -> the difference between its two sides."""
-    ours, theirs = (_by_block(sides[side], counted, value) for side in ("baseline", "optimized"))
-    return _differences(ours, theirs, counted, difference)
+    ours, theirs = (by_block(sides[side], counted, value) for side in ("baseline", "optimized"))
+    return differences(ours, theirs, counted, difference)
 
 
-def _differences(
+def differences(
     ours: Mapping[int, list[float]],
     theirs: Mapping[int, list[float]],
     counted: Iterable[int],
     difference: Callable[[list[float], list[float]], float],
 ) -> dict[int, float]:
+    """Number of a block that both sides have -> the difference between them."""
     return {number: difference(ours[number], theirs[number]) for number in counted if number in ours and number in theirs}
+
+
+def log_ratio(ours: list[float], theirs: list[float]) -> float:
+    """Difference of the means of the logarithms."""
+    return statistics.fmean(map(log_seconds, ours)) - statistics.fmean(map(log_seconds, theirs))
+
+
+def log_seconds(seconds: float) -> float:
+    return math.log(max(seconds, 1e-9))  # an empty stage takes less than the clock resolves
 
 
 def grouped(differences: Mapping[int, float], group: Callable[[int], int]) -> dict[int, list[float]]:
@@ -104,59 +155,45 @@ def grouped(differences: Mapping[int, float], group: Callable[[int], int]) -> di
     return found
 
 
-def interval_between(sides: Mapping[Side, SideResult], counted: Mapping[int, Block], value: Timed) -> Interval | None:
-    """Of how many times as much of something the baseline has, block by block. None if there are too few blocks."""
-    return _interval_of(_paired(sides, counted, value, _log_ratio), counted, lambda number: counted[number].sample)
+# Intervals.
 
 
-def _interval_of(differences: Mapping[int, float], counted: Mapping[int, Block], sample: Callable[[int], int]) -> Interval | None:
-    """`sample` is that of a block, by its number."""
-    if not differences:
+def interval_between(sides: Mapping[Side, SideResult], counted: Mapping[int, Block], value: RunValue) -> Interval | None:
+    """Of the ratio of the baseline to the optimized side, block by block. None if there are too few blocks."""
+    return interval_of(paired(sides, counted, value, log_ratio), counted, lambda number: counted[number].sample)
+
+
+def interval_of(log_ratios: Mapping[int, float], counted: Mapping[int, Block], sample: Callable[[int], int]) -> Interval | None:
+    """Over blocks of samples and over invocations, the wider of the two.
+
+    Args:
+        log_ratios: number of a block -> its log-ratio.
+        sample: number of a block -> its sample.
+    """
+    if not log_ratios:
         return None
-    interval = estimate(grouped(differences, sample))
-    return interval and over_invocations(interval, grouped(differences, lambda number: counted[number].invocation))
-
-
-def _log_ratio(ours: list[float], theirs: list[float]) -> float:
-    return statistics.fmean(map(_log, ours)) - statistics.fmean(map(_log, theirs))
-
-
-def sample_seconds(stream: ThroughputRun) -> float:
-    """Of a stream, for each of its samples."""
-    return stream.seconds / stream.samples
-
-
-def counted_throughput_runs(measured: SideResult, session: Session) -> list[ThroughputRun]:
-    """Those in blocks that count."""
-    counted = counted_blocks(session)
-    return [stream for stream in measured.timed_throughput_runs() if stream.block in counted]
-
-
-def _throughput_by_block(measured: SideResult, session: Session) -> dict[int, list[float]]:
-    found: dict[int, list[float]] = {}
-    for stream in counted_throughput_runs(measured, session):
-        if stream.block is not None:
-            found.setdefault(stream.block, []).append(sample_seconds(stream))
-    return found
-
-
-def _log(seconds: float) -> float:
-    return math.log(max(seconds, 1e-9))  # a stage that does nothing takes less than the clock can tell
+    interval = estimate(grouped(log_ratios, sample))
+    return interval and over_invocations(interval, grouped(log_ratios, lambda number: counted[number].invocation))
 
 
 def half_width(session: Session, sides: Mapping[Side, SideResult]) -> float | None:
-    """Of the interval of the total, relative; of one variant alone, that of its median. None if there is no interval yet."""
+    """Relative half-width of the end-to-end interval; of one variant alone, that of its median. None if there is no interval yet."""
     counted = counted_blocks(session)
     if len(sides) == 2:
-        interval = interval_between(sides, counted, whole_seconds)
+        interval = interval_between(sides, counted, end_to_end_seconds)
         return None if interval is None else interval.half_width
-    timed = [(run, seconds) for run in runs_in(sides["baseline"], counted) if (seconds := whole_seconds(run)) is not None]
-    around = _median_interval(timed, counted)
+    timed = timed_runs(sides["baseline"], counted, end_to_end_seconds)
+    around = interval_of_median(timed, counted)
     return None if around is None else (around[1] - around[0]) / 2 / statistics.median(seconds for _, seconds in timed)
 
 
-def _median_interval(timed: Sequence[tuple[Run, float]], counted: Mapping[int, Block]) -> tuple[float, float] | None:
-    """Of a median; no narrower than over the starts, and over the samples, because runs of one resemble each other."""
+def timed_runs(measured: SideResult, counted: Mapping[int, Block], value: RunValue) -> list[tuple[Run, float]]:
+    """Counted runs that have a value, with it."""
+    return [(run, found) for run in counted_runs(measured, counted) if (found := value(run)) is not None]
+
+
+def interval_of_median(timed: Sequence[tuple[Run, float]], counted: Mapping[int, Block]) -> tuple[float, float] | None:
+    """Low and high bound of the 95% CI. No narrower than over invocations, and over samples, because runs of one resemble each other."""
     around = median_interval([seconds for _, seconds in timed])
     for unit in ("invocation", "sample"):
         groups: dict[int, list[float]] = {}
@@ -172,5 +209,5 @@ def _median_interval(timed: Sequence[tuple[Run, float]], counted: Mapping[int, B
 
 def scatter(runs: Sequence[Run]) -> float | None:
     """Coefficient of variation of the last runs of the warm-up. None if there are too few."""
-    last = [_log(run.seconds) for run in runs if run.kind == "warmup"][-5:]
+    last = [log_seconds(run.seconds) for run in runs if run.kind == "warmup"][-5:]
     return statistics.stdev(last) if len(last) >= 3 else None

@@ -1,9 +1,9 @@
-"""What two sides made of a sample -> one check for each rule, with its figure, its line and the worst element's place. Pure.
+"""Outputs of two sides for a sample -> one check for each rule: value, threshold and location of the worst element. Pure.
 
 The error rule is relative to the error that the baseline itself has against a reference of higher precision: the root mean square of the
 whole (as in pytorch/pytorch:torch/_dynamo/utils.py, `same`) catches small faults that are everywhere, that of each row (a frame, a token, a
 position) one bad row among good ones, and the maximum (as in Dao-AILab/flash-attention:hopper/test_flash_attn.py) a few bad elements. The
-lines lie between what faults do that are planted and what equal computations do; profiles/cpu/mutants records how far each stands away.
+thresholds lie between planted faults and equal computations; profiles/cpu/mutants records how far each is away.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ import numpy as np
 import numpy.typing as npt
 
 from evbench.colours import CHANGES
-from evbench.results import STAGES, SWAPPED, Check, Fed, Grade, Work
+from evbench.results import ISOLATED, STAGES, Check, Grade, Mode, Work
 
 CLEARLY = 1 / 3
-"""Share of the difference that may be left for an explanation to be told."""
+"""Share of the difference that an explanation may leave unexplained."""
 
 
 def explain_frames(ours: Array, theirs: Array) -> str:
-    """What turns the one into the other, if it is something known.
+    """What turns the one into the other, if it is a known change.
 
     Args:
         ours, theirs: [frames, height, width, 3], levels of 255.
@@ -37,7 +37,7 @@ def explain_frames(ours: Array, theirs: Array) -> str:
 
 
 def _order(ours: Array, theirs: Array) -> str:
-    """Whether the frames are others of the same."""
+    """Whether the frames are the same in another order."""
     # Small pictures tell frames apart well enough.
     one, other = ours[:, ::4, ::4].astype(np.float32), theirs[:, ::4, ::4].astype(np.float32)
     apart = np.array([[np.abs(frame - candidate).mean() for candidate in one] for frame in other])
@@ -50,46 +50,48 @@ def _order(ours: Array, theirs: Array) -> str:
 
 Array = npt.NDArray[np.floating]
 WHOLE = 2.0
-"""So many times the baseline's own error may be the root mean square of the whole. Equal computations stay below 1.4."""
+"""Factor on the baseline's own error that the RMS error of the whole may reach. Equal computations stay below 1.4."""
 ROW = {"float32": 4.0, "bfloat16": 6.0}
-"""And that of one row: of thousands, some are by chance as far away (2.8 and 4.6 seen)."""
+"""Factor for one row: of thousands, some are by chance as far away (2.8 and 4.6 seen)."""
 ELEMENT = 3.0
-"""And the largest error in a row."""
+"""Factor for the max abs error in a row."""
 TOLERANCES = {"float32": 1e-5, "bfloat16": 1e-3}
-"""Added to it, relative to the size of what is compared: where the baseline has no error at all, last bits are none either."""
-OWN_ERROR = "its error, relative"
-"""The rule for the baseline by itself."""
+"""Added to each, relative to the RMS of the reference: where the baseline has no error at all, last bits are allowed."""
+OWN_ERROR = "relative error against the reference"
+"""The rule for the baseline alone."""
 MOST_OWN = 0.3
-"""Of the baseline's own error, relative to the size of what is compared. Random weights make much of the rounding of pixels."""
+"""Maximum of the baseline's own error, relative to the RMS of the reference. Random weights amplify the rounding of pixels."""
 MOST_LEVELS = 2.0
-"""Between two decoders' frames, of 255 (meta-pytorch/torchcodec:test/utils.py)."""
+"""Maximum 8-bit levels between the frames of two decoders (meta-pytorch/torchcodec:test/utils.py)."""
 MOST_BEYOND_ONE = 0.01
 LEAST_DECIBELS = 40.0
 """Of a frame that is not equal and still passes with a warning."""
 MOST_QUANTA = 2.0
 NEARLY_ALL_QUANTA = 6.0
-"""Levels that 99.9 % of pixel values stay within, of what passes with a warning. Another decoder: 3.8. Another colour matrix: 17."""
+"""8-bit levels within which 99.9 % of pixel values must lie for a warning instead of a failure. Another decoder: 3.8. Another colour
+matrix: 17."""
 MOST_SHIFT = 0.1
-"""Levels between the means of a channel: rounding has none."""
+"""Maximum 8-bit levels between the means of a channel: rounding shifts no mean."""
 SIMILAR, ALIKE = 0.001, 0.01
-"""1 - cosine of two feature vectors: passes, passes with a warning (vllm-project/vllm:tests/models/utils.py)."""
+"""Cosine distance of two feature vectors that passes, and that passes with a warning (vllm-project/vllm:tests/models/utils.py)."""
 MOST_DIVERGENCE = 1e-3
-"""Of two distributions of the next token, in nats, beyond the baseline's own (ikawrakow/ik_llama.cpp:examples/perplexity/README.md)."""
+"""Maximum KL divergence of next-token distributions, in nats, beyond the baseline's own (source:
+ikawrakow/ik_llama.cpp:examples/perplexity/README.md)."""
 NEAR_TIE, NEARLY_TIE = 0.125, 0.5
-"""Nats between two tokens, under the reference, that rounding may exchange: passes, passes with a warning."""
+"""Logprob gap in nats, under the reference, between two tokens that rounding may exchange: passes, passes with a warning."""
 MODEL_EDGE = 224
 """Frames are compared at the size at which the model sees them: at hard edges decoders interpolate colour differently."""
 AXES = {"load": "frame, row, column, channel", "preprocess": "frame, channel, row, column", "generate": "position, token"}
 GRADES: tuple[Grade, ...] = ("pass", "warn", "fail")
-FED: tuple[Fed, ...] = ("twice", "chained", "swapped")
+MODES: tuple[Mode, ...] = ("baseline-repeat", "end-to-end", "stage-isolated")
 
 
 @dataclass(frozen=True)
 class Seen:
-    """One sample, as one side saw it."""
+    """Outputs of one side for one sample."""
 
     arrays: Mapping[str, npt.NDArray[np.generic]]
-    """By stage, those of a stage that was fed with the baseline's input under `swapped/`."""
+    """By stage; of a stage that ran on the baseline's input, under `stage-isolated/`."""
     work: Work
     prompt: tuple[int, ...]
     tokens: tuple[int, ...]
@@ -98,14 +100,14 @@ class Seen:
 
 @dataclass(frozen=True)
 class SampleOutputs:
-    """All that is known of one sample."""
+    """Outputs of both sides and of the reference for one sample."""
 
     baseline: Seen
     again: Seen
-    """The baseline a second time."""
+    """The baseline repeat."""
     optimized: Seen
     reference: Mapping[str, Array] | None
-    """What exact arithmetic makes of the baseline's inputs. None if it did not fit on this machine."""
+    """Outputs of the reference for the baseline's inputs. None if it did not fit on this machine."""
     answers: Collection[tuple[int, ...]]
     """Tokens of all timed runs of the optimized side."""
     usual: Collection[tuple[int, ...]]
@@ -117,55 +119,55 @@ class Finding:
     """A rule, for one sample."""
 
     stage: str
-    fed: Fed
+    mode: Mode
     rule: str
     grade: Grade
-    figure: float
-    line: float
-    place: str = ""
-    told: str = ""
+    value: float
+    threshold: float
+    location: str = ""
+    detail: str = ""
 
 
 def compare_sample(sides: SampleOutputs, dtype: str) -> list[Finding]:
-    """Everything that is to be said of one sample, in the order of the stages."""
+    """All findings of one sample, in the order of modes and stages."""
     found = _same_input(sides)
-    found += _stages("twice", sides.baseline, sides.again, sides, dtype)
-    found += _stages("chained", sides.baseline, sides.optimized, sides, dtype)
-    found += _stages("swapped", sides.baseline, sides.optimized, sides, dtype)
-    found += _tokens("twice", sides, {sides.again.tokens, *sides.usual}, sides.again)
-    found += _tokens("chained", sides, {sides.optimized.tokens, *sides.answers}, sides.optimized)
-    return sorted(found, key=lambda finding: (FED.index(finding.fed), STAGES.index(finding.stage)))
+    found += _stages("baseline-repeat", sides.baseline, sides.again, sides, dtype)
+    found += _stages("end-to-end", sides.baseline, sides.optimized, sides, dtype)
+    found += _stages("stage-isolated", sides.baseline, sides.optimized, sides, dtype)
+    found += _tokens("baseline-repeat", sides, {sides.again.tokens, *sides.usual}, sides.again)
+    found += _tokens("end-to-end", sides, {sides.optimized.tokens, *sides.answers}, sides.optimized)
+    return sorted(found, key=lambda finding: (MODES.index(finding.mode), STAGES.index(finding.stage)))
 
 
 def merge(samples: Mapping[int, Sequence[Finding]]) -> tuple[Check, ...]:
     """One check for each rule, over all samples."""
-    grouped: dict[tuple[str, Fed, str], dict[int, Finding]] = {}
+    grouped: dict[tuple[str, Mode, str], dict[int, Finding]] = {}
     for sample, found in samples.items():
         for finding in found:
-            grouped.setdefault((finding.stage, finding.fed, finding.rule), {})[sample] = finding
+            grouped.setdefault((finding.stage, finding.mode, finding.rule), {})[sample] = finding
 
     def badness(finding: Finding) -> tuple[int, float]:
-        return GRADES.index(finding.grade), distance(finding.figure, finding.line)
+        return GRADES.index(finding.grade), distance(finding.value, finding.threshold)
 
     checks = []
-    for (stage, fed, rule), findings in grouped.items():
+    for (stage, mode, rule), findings in grouped.items():
         sample = max(findings, key=lambda sample: badness(findings[sample]))
         worst = findings[sample]
         failed = sum(finding.grade == "fail" for finding in findings.values())
         checks.append(
-            Check(stage, fed, rule, worst.grade, worst.figure, worst.line, worst.place, worst.told, sample, len(findings), failed)
+            Check(stage, mode, rule, worst.grade, worst.value, worst.threshold, worst.location, worst.detail, sample, len(findings), failed)
         )
     return tuple(checks)
 
 
-def distance(figure: float, line: float) -> float:
-    """How far a figure stands from its line: 1 is on it, more is beyond."""
-    if line > 0:
-        return figure / line
-    return 0.0 if figure <= 0 else float("inf")
+def distance(value: float, threshold: float) -> float:
+    """Value over threshold: 1 is at the threshold, more is beyond."""
+    if threshold > 0:
+        return value / threshold
+    return 0.0 if value <= 0 else float("inf")
 
 
-# What is given to the model.
+# Inputs of the model.
 
 
 def _same_input(sides: SampleOutputs) -> list[Finding]:
@@ -180,16 +182,16 @@ def _same_input(sides: SampleOutputs) -> list[Finding]:
     ]
 
 
-def _exact(stage: str, rule: str, differing: Sequence[int], told: str) -> Finding:
+def _exact(stage: str, rule: str, differing: Sequence[int], detail: str) -> Finding:
     if not differing:
-        return Finding(stage, "chained", rule, "pass", 0.0, 0.0)
-    return Finding(stage, "chained", rule, "fail", float(len(differing)), 0.0, f"place {differing[0]}", told)
+        return Finding(stage, "end-to-end", rule, "pass", 0.0, 0.0)
+    return Finding(stage, "end-to-end", rule, "fail", float(len(differing)), 0.0, f"index {differing[0]}", detail)
 
 
 def _differing(ours: Sequence[object] | None, theirs: Sequence[object] | None) -> list[int]:
     one, other = ours or (), theirs or ()
-    places = [place for place, (a, b) in enumerate(zip(one, other, strict=False)) if a != b]
-    return places + list(range(min(len(one), len(other)), max(len(one), len(other))))
+    indices = [index for index, (a, b) in enumerate(zip(one, other, strict=False)) if a != b]
+    return indices + list(range(min(len(one), len(other)), max(len(one), len(other))))
 
 
 def _listed(values: Sequence[object] | None) -> str:
@@ -199,53 +201,53 @@ def _listed(values: Sequence[object] | None) -> str:
 # Stages.
 
 
-def _stages(fed: Fed, ours: Seen, theirs: Seen, sides: SampleOutputs, dtype: str) -> list[Finding]:
-    found = [] if fed == "swapped" else _frames(fed, ours, theirs)
+def _stages(mode: Mode, ours: Seen, theirs: Seen, sides: SampleOutputs, dtype: str) -> list[Finding]:
+    found = [] if mode == "stage-isolated" else _frames(mode, ours, theirs)
     same_frames = np.array_equal(ours.arrays["load"], theirs.arrays["load"])
     for stage in STAGES[1:]:
-        name = SWAPPED + stage if fed == "swapped" else stage
+        name = ISOLATED + stage if mode == "stage-isolated" else stage
         base, made = _plain(ours.arrays[stage]), _plain(theirs.arrays[name])
         again = _plain(sides.again.arrays[stage])
         if base.shape != made.shape:
-            found.append(Finding(stage, fed, "shape", "fail", 1.0, 0.0, "", f"{list(base.shape)} and {list(made.shape)}"))
+            found.append(Finding(stage, mode, "shape", "fail", 1.0, 0.0, "", f"{list(base.shape)} and {list(made.shape)}"))
             continue
-        reference = _reference(sides, stage, fed)
-        finite = _finite(stage, fed, base, made)
+        reference = _reference(sides, stage, mode)
+        finite = _finite(stage, mode, base, made)
         if reference is not None and not (reference.shape == base.shape and np.isfinite(reference).all()):
-            finite = Finding(stage, fed, "NaN or infinity", "fail", 1.0, 0.0, "", "the reference is not finite, or of another shape")
+            finite = Finding(stage, mode, "NaN or infinity", "fail", 1.0, 0.0, "", "the reference is not finite, or of another shape")
         found.append(finite)
         if finite.grade == "fail":
             continue
-        # Of other frames exact arithmetic makes something else too. They are judged as frames, and what follows from them by how far
-        # it went; how exactly each stage computes is judged where it is fed with the baseline's input.
-        if reference is not None and (fed == "swapped" or same_frames):
-            # The second run is judged by the first alone: by lines that hold its own error it would always pass.
-            other = base if fed == "twice" or again.shape != base.shape else again
+        # For other frames the reference has other outputs too. The frames are compared as frames, and later stages end-to-end by their
+        # distance only; how exactly each stage computes is compared stage-isolated.
+        if reference is not None and (mode == "stage-isolated" or same_frames):
+            # The second run is compared with the error of the first alone: by thresholds that include its own error it would always pass.
+            other = base if mode == "baseline-repeat" or again.shape != base.shape else again
             error = _Error(stage, base, other, reference, dtype)
-            found += error.judge(fed, made)
-            if fed == "twice":
+            found += error.judge(mode, made)
+            if mode == "baseline-repeat":
                 found.append(error.of_baseline())
         if stage == "preprocess":
             own = 0.0 if reference is None else float(np.abs(base - reference).max())
-            found.append(_quanta(fed, base, made, ours.quantum, own))
-            if fed == "swapped":
-                found.append(_shift(fed, base, made, ours.quantum))
+            found.append(_quanta(mode, base, made, ours.quantum, own))
+            if mode == "stage-isolated":
+                found.append(_shift(mode, base, made, ours.quantum))
         elif stage == "vision":
-            found.append(_cosine(stage, fed, base, made))
+            found.append(_cosine(stage, mode, base, made))
         elif reference is not None:
-            found += _distributions(fed, base, made, reference)
+            found += _distributions(mode, base, made, reference)
         else:
-            found.append(_cosine(stage, fed, base, made))
-        if fed == "twice":
+            found.append(_cosine(stage, mode, base, made))
+        if mode == "baseline-repeat":
             found.append(_repeats(stage, base, made))
     return found
 
 
-def _reference(sides: SampleOutputs, stage: str, fed: Fed) -> Array | None:
+def _reference(sides: SampleOutputs, stage: str, mode: Mode) -> Array | None:
     if sides.reference is None:
         return None
     # The frames that preprocessing is given are the baseline's in both.
-    name = SWAPPED + stage if fed == "swapped" and stage != "preprocess" else stage
+    name = ISOLATED + stage if mode == "stage-isolated" and stage != "preprocess" else stage
     return _plain(sides.reference[name])
 
 
@@ -253,17 +255,17 @@ def _plain(values: npt.NDArray[np.generic]) -> Array:
     return values.astype(np.float64)
 
 
-def _finite(stage: str, fed: Fed, base: Array, made: Array) -> Finding:
+def _finite(stage: str, mode: Mode, base: Array, made: Array) -> Finding:
     new = ~np.isfinite(made) & np.isfinite(base)
     before = int((~np.isfinite(base)).sum())
-    told = f"the baseline has {before} that are not finite; nothing else can be said of this stage" if before else ""
+    detail = f"the baseline has {before} values that are not finite, so no other rule applies to this stage" if before else ""
     grade: Grade = "fail" if new.any() or before else "pass"
     place = _place(stage, np.unravel_index(int(new.argmax()), new.shape)) if new.any() else ""
-    return Finding(stage, fed, "NaN or infinity", grade, float(new.sum()), 0.0, place, told)
+    return Finding(stage, mode, "NaN or infinity", grade, float(new.sum()), 0.0, place, detail)
 
 
 class _Error:
-    """The error rule of one stage: what error the baseline has, and how much more is let pass."""
+    """The error rule of one stage: the baseline's own error against the reference, and thresholds relative to it."""
 
     def __init__(self, stage: str, base: Array, again: Array, reference: Array, dtype: str) -> None:
         self._stage, self._reference = stage, reference
@@ -273,35 +275,36 @@ class _Error:
         own = np.maximum(*(_rms(error, stage) for error in errors))
         most = np.maximum(*(_most(error, stage) for error in errors))
         self._own = max(float(np.sqrt(np.mean(error**2))) for error in errors)
-        self._whole_line = WHOLE * self._own + tolerance
-        # A row in which the baseline happens to be exact gives nobody else a chance: it counts as the usual row.
-        self._row_line = ROW[dtype] * np.maximum(own, np.median(own)) + tolerance
+        self._whole_threshold = WHOLE * self._own + tolerance
+        # A row in which the baseline happens to be exact would fail everybody else: the median row is its minimum.
+        self._row_threshold = ROW[dtype] * np.maximum(own, np.median(own)) + tolerance
         last_bits = float(np.abs(_rounded(_rounded(reference + 0.3, dtype) - 0.3, dtype) - reference).max())
-        self._most_line = ELEMENT * np.maximum(most, np.median(most)) + 2 * last_bits
+        self._max_threshold = ELEMENT * np.maximum(most, np.median(most)) + 2 * last_bits
 
     def of_baseline(self) -> Finding:
         """A baseline that is far from the reference would let anything pass."""
-        figure = self._own / self._size if self._size else 0.0
-        grade: Grade = "pass" if figure <= MOST_OWN else "fail"
-        return Finding(self._stage, "twice", OWN_ERROR, grade, figure, MOST_OWN)
+        value = self._own / self._size if self._size else 0.0
+        grade: Grade = "pass" if value <= MOST_OWN else "fail"
+        return Finding(self._stage, "baseline-repeat", OWN_ERROR, grade, value, MOST_OWN)
 
-    def judge(self, fed: Fed, made: Array) -> list[Finding]:
+    def judge(self, mode: Mode, made: Array) -> list[Finding]:
         error = made - self._reference
         whole = float(np.sqrt(np.mean(error**2)))
-        grade: Grade = "pass" if whole <= self._whole_line else "fail"
+        grade: Grade = "pass" if whole <= self._whole_threshold else "fail"
         return [
-            Finding(self._stage, fed, "root mean square error", grade, whole, self._whole_line),
-            self._worst(fed, "root mean square error of a row", _rms(error, self._stage), self._row_line, None),
-            self._worst(fed, "largest error", _most(error, self._stage), self._most_line, error),
+            Finding(self._stage, mode, "RMS error", grade, whole, self._whole_threshold),
+            self._worst(mode, "RMS error, worst row", _rms(error, self._stage), self._row_threshold, None),
+            self._worst(mode, "max abs error", _most(error, self._stage), self._max_threshold, error),
         ]
 
-    def _worst(self, fed: Fed, rule: str, figures: Array, lines: Array, error: Array | None) -> Finding:
-        row = np.unravel_index(int(np.argmax(figures / lines)), figures.shape)
+    def _worst(self, mode: Mode, rule: str, values: Array, thresholds: Array, error: Array | None) -> Finding:
+        row = np.unravel_index(int(np.argmax(values / thresholds)), values.shape)
         inside = () if error is None else np.unravel_index(int(np.abs(error[row]).argmax()), error[row].shape)
-        beyond = int((~(figures <= lines)).sum())
+        beyond = int((~(values <= thresholds)).sum())
         grade: Grade = "fail" if beyond else "pass"
-        told = f"{beyond} of {figures.size} rows" if beyond else ""
-        return Finding(self._stage, fed, rule, grade, float(figures[row]), float(lines[row]), _place(self._stage, (*row, *inside)), told)
+        detail = f"{beyond} of {values.size} rows" if beyond else ""
+        location = _place(self._stage, (*row, *inside))
+        return Finding(self._stage, mode, rule, grade, float(values[row]), float(thresholds[row]), location, detail)
 
 
 def _row_axes(stage: str, values: Array) -> tuple[int, ...]:
@@ -335,20 +338,20 @@ def _place(stage: str, index: Iterable[int | np.integer]) -> str:
 
 
 def _repeats(stage: str, base: Array, made: Array) -> Finding:
-    """Whether the baseline repeats itself to the last bit. That it does not is no fault: its spread is in the lines."""
+    """Whether the baseline repeats itself bit by bit. If not it is no fault: its spread is part of the thresholds."""
     spread = float(np.abs(made - base).max())
-    return Finding(stage, "twice", "repeats itself to the last bit", "warn" if spread else "pass", spread, 0.0)
+    return Finding(stage, "baseline-repeat", "bitwise repeatability", "warn" if spread else "pass", spread, 0.0)
 
 
 # Rules of single stages.
 
 
-def _frames(fed: Fed, ours: Seen, theirs: Seen) -> list[Finding]:
+def _frames(mode: Mode, ours: Seen, theirs: Seen) -> list[Finding]:
     base, made = ours.arrays["load"], theirs.arrays["load"]
     if base.shape != made.shape:
-        return [Finding("load", fed, "shape", "fail", 1.0, 0.0, "", f"{list(base.shape)} and {list(made.shape)}")]
+        return [Finding("load", mode, "shape", "fail", 1.0, 0.0, "", f"{list(base.shape)} and {list(made.shape)}")]
     if ours.work.frame_seconds is None:
-        return [_identical(fed, base, made)]
+        return [_identical(mode, base, made)]
     # The share and the mean are of the frames as the model sees them, each difference is a mean over few pixels.
     one, other = _seen_by_model(base), _seen_by_model(made)
     difference = np.abs(one - other)
@@ -360,22 +363,22 @@ def _frames(fed: Fed, ours: Seen, theirs: Seen) -> list[Finding]:
         grade: Grade = "pass"
     else:
         grade = "warn" if decibels >= LEAST_DECIBELS else "fail"
-    told = f"mean {mean:.2f}, {beyond:.1%} beyond 1 level, {decibels:.1f} dB in the worst frame"
+    detail = f"mean {mean:.2f}, {beyond:.1%} beyond 1 level, PSNR {decibels:.1f} dB in the worst frame"
     if grade == "fail":
-        told = f"{told}; {explain_frames(one, other)}"
+        detail = f"{detail}; {explain_frames(one, other)}"
     place = _place("load", np.unravel_index(int(difference.argmax()), difference.shape)) if most else ""
-    return [Finding("load", fed, "levels between frames", grade, most, MOST_LEVELS, place, told if most else "")]
+    return [Finding("load", mode, "max abs difference (8-bit levels)", grade, most, MOST_LEVELS, place, detail if most else "")]
 
 
-def _identical(fed: Fed, base: npt.NDArray[np.generic], made: npt.NDArray[np.generic]) -> Finding:
-    """Event images have no codec that loses something, and one way to be right: each pixel is that of its last event."""
+def _identical(mode: Mode, base: npt.NDArray[np.generic], made: npt.NDArray[np.generic]) -> Finding:
+    """Event images are lossless, and have one correct rendering: each pixel is that of its last event."""
     differing = (base != made).any(axis=-1)  # [images, height, width]
     count = int(differing.sum())
     if not count:
-        return Finding("load", fed, "pixels that differ", "pass", 0.0, 0.0)
-    told = f"{differing.mean():.2%} of all; {explain_frames(_seen_by_model(base), _seen_by_model(made))}"
+        return Finding("load", mode, "differing pixels", "pass", 0.0, 0.0)
+    detail = f"{differing.mean():.2%} of all; {explain_frames(_seen_by_model(base), _seen_by_model(made))}"
     place = _place("load", np.unravel_index(int(differing.argmax()), differing.shape))
-    return Finding("load", fed, "pixels that differ", "fail", float(count), 0.0, place, told)
+    return Finding("load", mode, "differing pixels", "fail", float(count), 0.0, place, detail)
 
 
 def _seen_by_model(frames: npt.NDArray[np.generic]) -> Array:
@@ -390,34 +393,34 @@ def _seen_by_model(frames: npt.NDArray[np.generic]) -> Array:
     return np.asarray(sums.reshape(count, rows, columns, edge, channels).sum(axis=3) / np.float32(edge**2))
 
 
-def _quanta(fed: Fed, base: Array, made: Array, quantum: float, own: float) -> Finding:
+def _quanta(mode: Mode, base: Array, made: Array, quantum: float, own: float) -> Finding:
     """`own` is the largest error that the baseline has itself: it rounds twice, and so does whoever does it otherwise."""
-    line = max(MOST_QUANTA, own / quantum)
+    threshold = max(MOST_QUANTA, own / quantum)
     difference = np.abs(made - base) / quantum
     most, nearly_all = float(difference.max()), float(np.quantile(difference, 0.999))
-    grade: Grade = "pass" if most <= line + 1e-3 else "warn" if nearly_all <= NEARLY_ALL_QUANTA else "fail"
+    grade: Grade = "pass" if most <= threshold + 1e-3 else "warn" if nearly_all <= NEARLY_ALL_QUANTA else "fail"
     place = _place("preprocess", np.unravel_index(int(difference.argmax()), difference.shape)) if most else ""
-    told = f"99.9 % within {nearly_all:.2f}" if most else ""
-    return Finding("preprocess", fed, "levels between pixel values", grade, most, line, place, told)
+    detail = f"99.9 % within {nearly_all:.2f}" if most else ""
+    return Finding("preprocess", mode, "max abs difference (8-bit levels)", grade, most, threshold, place, detail)
 
 
-def _shift(fed: Fed, base: Array, made: Array, quantum: float) -> Finding:
+def _shift(mode: Mode, base: Array, made: Array, quantum: float) -> Finding:
     shifts = np.abs((made - base).mean(axis=(2, 3))) / quantum
     worst, most = np.unravel_index(int(shifts.argmax()), shifts.shape), float(shifts.max())
     grade: Grade = "pass" if most <= MOST_SHIFT else "fail"
-    return Finding("preprocess", fed, "levels between means", grade, most, MOST_SHIFT, _place("preprocess", worst))
+    return Finding("preprocess", mode, "mean shift (8-bit levels)", grade, most, MOST_SHIFT, _place("preprocess", worst))
 
 
-def _cosine(stage: str, fed: Fed, base: Array, made: Array) -> Finding:
+def _cosine(stage: str, mode: Mode, base: Array, made: Array) -> Finding:
     lengths = np.linalg.norm(base, axis=-1) * np.linalg.norm(made, axis=-1)
     apart = 1 - (base * made).sum(axis=-1) / np.where(lengths > 0, lengths, 1)
     worst = np.unravel_index(int(apart.argmax()), apart.shape)
-    figure = max(0.0, float(apart[worst]))
-    grade: Grade = "pass" if figure <= SIMILAR else "warn" if figure <= ALIKE else "fail"
-    return Finding(stage, fed, "1 - cosine", grade, figure, SIMILAR, _place(stage, worst))
+    value = max(0.0, float(apart[worst]))
+    grade: Grade = "pass" if value <= SIMILAR else "warn" if value <= ALIKE else "fail"
+    return Finding(stage, mode, "cosine distance", grade, value, SIMILAR, _place(stage, worst))
 
 
-def _distributions(fed: Fed, base: Array, made: Array, reference: Array) -> list[Finding]:
+def _distributions(mode: Mode, base: Array, made: Array, reference: Array) -> list[Finding]:
     # [positions, vocabulary]
     exact, ours, theirs = map(_log_softmax, (reference, base, made))
 
@@ -425,24 +428,22 @@ def _distributions(fed: Fed, base: Array, made: Array, reference: Array) -> list
         return np.asarray((np.exp(exact) * (exact - other)).sum(axis=-1))
 
     own, other = divergence(ours), divergence(theirs)
-    line = MOST_DIVERGENCE + 2 * float(own.mean())
-    figure = float(other.mean())
-    grade: Grade = "pass" if figure <= line else "warn" if figure <= 10 * line else "fail"
+    threshold = MOST_DIVERGENCE + 2 * float(own.mean())
+    value = float(other.mean())
+    grade: Grade = "pass" if value <= threshold else "warn" if value <= 10 * threshold else "fail"
     worst = _place("generate", (int(other.argmax()),))
-    found = [Finding("generate", fed, "Kullback-Leibler divergence", grade, figure, line, worst)]
+    found = [Finding("generate", mode, "KL divergence (nats)", grade, value, threshold, worst)]
 
     positions = np.arange(len(base))
     one, another = base.argmax(axis=-1), made.argmax(axis=-1)
     gaps = np.abs(exact[positions, one] - exact[positions, another])
     count, largest = int((one != another).sum()), float(gaps.max())
     grade = "pass" if largest <= NEAR_TIE else "warn" if largest <= NEARLY_TIE else "fail"
-    # Of n positions of which none differs, at most 3/n differ in truth (the rule of three, at 95 %).
-    told = f"{count} of {len(base)} positions; at most {min(1.0, _most_share(count, len(base))):.1%} in truth"
+    # Of n positions of which none differs, at most 3/n differ in general (the rule of three, at 95 %).
+    detail = f"{count} of {len(base)} positions differ; at most {min(1.0, _most_share(count, len(base))):.1%} in general (95% CI)"
     return [
         *found,
-        Finding(
-            "generate", fed, "nats between likeliest tokens", grade, largest, NEAR_TIE, _place("generate", (int(gaps.argmax()),)), told
-        ),
+        Finding("generate", mode, "top-1 logprob gap (nats)", grade, largest, NEAR_TIE, _place("generate", (int(gaps.argmax()),)), detail),
     ]
 
 
@@ -462,58 +463,58 @@ def _log_softmax(logits: Array) -> Array:
 # Tokens.
 
 
-def _tokens(fed: Fed, sides: SampleOutputs, answers: Collection[tuple[int, ...]], seen: Seen) -> list[Finding]:
-    """Greedy tokens of every run: exact, or different from a near tie on, of two tokens or more."""
+def _tokens(mode: Mode, sides: SampleOutputs, answers: Collection[tuple[int, ...]], seen: Seen) -> list[Finding]:
+    """Greedy tokens of every run: identical, or different from a near tie on."""
     expected = sides.baseline.tokens
     different = [answer for answer in answers if answer != expected]
     if not different:
-        return [Finding("generate", fed, "tokens", "pass", 0.0, NEAR_TIE, "", f"identical in all runs, all {len(expected)}")]
+        return [Finding("generate", mode, "tokens", "pass", 0.0, NEAR_TIE, "", f"identical in all runs, all {len(expected)}")]
     return [
         max(
-            (_divergence(fed, sides, answer, seen) for answer in different),
-            key=lambda finding: (GRADES.index(finding.grade), finding.figure),
+            (_divergence(mode, sides, answer, seen) for answer in different),
+            key=lambda finding: (GRADES.index(finding.grade), finding.value),
         )
     ]
 
 
-def _divergence(fed: Fed, sides: SampleOutputs, answer: tuple[int, ...], seen: Seen) -> Finding:
+def _divergence(mode: Mode, sides: SampleOutputs, answer: tuple[int, ...], seen: Seen) -> Finding:
     expected = sides.baseline.tokens
     pairs = enumerate(zip(expected, answer, strict=False))  # the shorter decides
-    first = next((place for place, (one, other) in pairs if one != other), None)
+    first = next((position for position, (one, other) in pairs if one != other), None)
     if first is None:
         lengths = len(expected), len(answer)
-        told = f"one of the answers is cut: {lengths[0]} and {lengths[1]} tokens"
-        return Finding("generate", fed, "tokens", "fail", abs(lengths[0] - lengths[1]), 0.0, f"position {min(lengths)}", told)
-    place, told = f"position {first}", f"tokens {expected[first]} and {answer[first]}"
+        detail = f"one of the outputs is cut: {lengths[0]} and {lengths[1]} tokens"
+        return Finding("generate", mode, "tokens", "fail", abs(lengths[0] - lengths[1]), 0.0, f"position {min(lengths)}", detail)
+    location, detail = f"position {first}", f"tokens {expected[first]} and {answer[first]}"
     if sides.reference is None:
-        return Finding("generate", fed, "tokens", "fail", 1.0, 0.0, place, f"{told}; no reference to say how near a tie it is")
+        return Finding("generate", mode, "tokens", "fail", 1.0, 0.0, location, f"{detail}; no reference to measure the logprob gap by")
     exact = _log_softmax(_plain(sides.reference["generate"][first : first + 1]))[0]
     gap = abs(float(exact[expected[first]] - exact[answer[first]]))
-    # Nor may either side say of one of the two that it would not have taken it: rounding explains no more there. That several tokens are
-    # in a tie, and these two not the first two of them, is no matter.
-    logits = {"the baseline": sides.baseline.arrays["generate"][first], "the other side": seen.arrays["generate"][first]}
+    # Nor may one of the two be far below the top-1 token of either side: rounding does not explain that. Several tokens may be in a tie,
+    # and these two need not be the first two of them.
+    logits = {"the baseline": sides.baseline.arrays["generate"][first], "the optimized side": seen.arrays["generate"][first]}
     short = {side: _shortfall(_plain(values), (expected[first], answer[first])) for side, values in logits.items()}
     side = max(short, key=lambda name: short[name])
     if short[side] > max(gap, NEARLY_TIE):
-        told = f"{told}, of which {side} has one {short[side]:.3g} nats below its likeliest"
-        return Finding("generate", fed, "tokens", "fail", short[side], NEAR_TIE, place, told)
-    # Behind a tie the tokens are of two different answers: only the logits, which follow the baseline's, say more.
+        detail = f"{detail}, of which {side} has one {short[side]:.3g} nats below its top-1 token"
+        return Finding("generate", mode, "tokens", "fail", short[side], NEAR_TIE, location, detail)
+    # After a tie the tokens belong to two different outputs: only the teacher-forced logits compare further.
     grade: Grade = "warn" if gap <= NEARLY_TIE else "fail"
-    return Finding("generate", fed, "tokens", grade, gap, NEAR_TIE, place, f"{told}, {gap:.3g} nats apart under the reference")
+    return Finding("generate", mode, "tokens", grade, gap, NEAR_TIE, location, f"{detail}, logprob gap {gap:.3g} nats under the reference")
 
 
 def _shortfall(logits: Array, tokens: Sequence[int]) -> float:
-    """By how many nats the less likely of the tokens stands below the likeliest of all."""
+    """Nats by which the less likely of the tokens is below the top-1 token."""
     return float(logits.max() - logits[list(tokens)].min())
 
 
 def worst(checks: Iterable[Check]) -> Grade:
-    """Of several checks."""
+    """The worst grade of several checks."""
     return max((check.grade for check in checks), key=GRADES.index, default="pass")
 
 
 def first_divergence(checks: Sequence[Check]) -> Check | None:
-    """The failed check to blame: of the first stage that fails with the baseline's own input, else of the first that fails at all."""
-    failed = [check for check in checks if check.grade == "fail" and check.fed != "twice"]
-    alone = [check for check in failed if check.fed == "swapped" or check.stage == "load"]
+    """The failed check to blame: of the first stage that fails stage-isolated, else of the first that fails at all."""
+    failed = [check for check in checks if check.grade == "fail" and check.mode != "baseline-repeat"]
+    alone = [check for check in failed if check.mode == "stage-isolated" or check.stage == "load"]
     return min(alone or failed, key=lambda check: STAGES.index(check.stage), default=None)

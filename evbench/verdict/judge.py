@@ -1,299 +1,134 @@
-"""Result -> what may be claimed of it. Pure: the same result is always judged the same."""
+"""Result -> what may be claimed of it. Pure: a result is always judged the same way."""
 
 from __future__ import annotations
 
-import math
-import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
-import numpy as np
-
-from evbench.results import STAGES, Block, Result, Run, Session, Side, SideResult
-from evbench.verdict import demands
+from evbench.machine.machine import machine_differences
+from evbench.results import STAGES, Block, Result, Side, SideResult
+from evbench.verdict import context, demands, difference, metrics, tokens
 from evbench.verdict.blocks import (
-    INSIDE,
-    Timed,
-    _differences,
-    _further_token,
-    _interval_of,
-    _log,
-    _log_ratio,
-    _median_interval,
-    _paired,
-    _throughput_by_block,
-    _values,
+    END_TO_END,
+    TIMED,
+    TOKEN_TIMINGS,
     counted_blocks,
-    grouped,
-    interval_between,
-    runs_in,
-    stage_seconds,
-    whole_seconds,
+    interval_of_median,
+    timed_runs,
 )
+from evbench.verdict.checks import stage_grades, summarize
+from evbench.verdict.claims import claimed, throughput, timing_of_runs
 from evbench.verdict.demands import Demand, DemandOutcome
 from evbench.verdict.equivalence import worst
-from evbench.verdict.judgement import EXIT_CODES, SMALLEST, THROUGHPUT, TOTAL, UNCLEAR, UNMET, Judgement, Line, Part, Spread, Verdict
-from evbench.verdict.refusal import _refusal, not_active, tell, unequal_work
-from evbench.verdict.statistics import (
-    LEVEL,
-    BreakEven,
-    Interval,
-    break_even,
-    holm,
-    outliers,
-    student_quantile,
-    tail,
-)
+from evbench.verdict.flags import flags_of
+from evbench.verdict.judgement import EXIT_CODES, UNCLEAR, UNMET, Judgement, Timing, Verdict
+from evbench.verdict.metrics import STAGE_SYNC_OVERHEAD, STARTUP, Metric
+from evbench.verdict.refusal import not_active, refusal, unequal_work
+from evbench.verdict.statistics import BreakEven
 
 OVERLAP = 0.03
-"""Share of the total by which the stages' sum may exceed it."""
-MOST_ENERGY_ERROR = 0.15
-"""Between the GPU's energy counter and its power readings (as ml-energy/zeus checks)."""
+"""Share of the end-to-end time by which the sum of the stages may exceed it before stages are said to overlap."""
+TOO_FEW_BLOCKS = "too few blocks for an interval: it takes six of one sample, or two samples, at least"
+Counted = Mapping[Side, Mapping[int, Block]]
 
 
 def judge(result: Result) -> Judgement:
     """Raises UserError if a demand cannot be read."""
-    sides, rules = result.variants(), result.rules
+    sides = result.variants()
     sessions = {side: result.session(measured) for side, measured in sides.items()}
     apart = len({session.started for session in sessions.values()}) > 1
     counted = {side: counted_blocks(session) for side, session in sessions.items()}
-    runs = {side: runs_in(measured, counted[side]) for side, measured in sides.items()}
-    samples = counted["baseline"]
-    reasons, verdict = _refusal(result, apart)
-    claimable = len(sides) == 2 and verdict is None
+    refused, verdict = refusal(result, apart)
     comparable = len(sides) == 2 and verdict not in (Verdict.INVALID, Verdict.OUTPUT_DIFFERS) and not apart
 
-    def line(name: str, value: Timed) -> Line:
-        spreads = {side: _spread(_values(timed, value)) for side, timed in runs.items()}
-        interval = interval_between(sides, samples, value) if comparable else None
-        return Line(name, spreads, interval, max(SMALLEST, rules.noise_floors.get(name, 0.0)), None)
-
-    total = line(TOTAL, whole_seconds)
-    total = _claimed(total, total.interval.p if total.interval else 1.0)
-    stages = _corrected([line(stage, stage_seconds(stage)) for stage in STAGES])
-    inside = _corrected([line(name, value) for name, value in INSIDE.items()])
-    preserved = None if result.outputs is None else worst(result.outputs.checks)
+    timing = timing_of_runs(sides, counted, result.rules.noise_floors, comparable=comparable)
+    (end_to_end,) = claimed([timing(END_TO_END)])
+    stages = claimed([timing(stage) for stage in STAGES])
+    token_timings = claimed([timing(name) for name in TOKEN_TIMINGS])
+    reasons = list(refused)
     if comparable and verdict is None:
-        verdict = total.claim or Verdict.INCONCLUSIVE
-        if total.interval is None:
-            reasons = ["too few blocks for an interval: six of one sample, or two samples, at least"]
-    medians = _ratio_of_medians(total) if comparable else None
-    demanded = _demands(result, {line.name: line for line in (total, *stages, *inside)})
+        verdict = end_to_end.claim or Verdict.INCONCLUSIVE
+        if end_to_end.interval is None:
+            reasons = [TOO_FEW_BLOCKS]
+    different_work = unequal_work(sides) if len(sides) == 2 else []
+    measured_metrics = metrics.evaluate(sides, counted)
+    ratio_of_medians = _ratio_of_medians(end_to_end) if comparable else None
+    outcomes = _demands(result, counted, {timing.name: timing for timing in (end_to_end, *stages, *token_timings)})
+    inactive = not_active(sides)
+    checks = () if result.outputs is None else result.outputs.checks
+    decomposable = comparable or (len(sides) == 2 and not apart and _differs_in_length_only(different_work))
     return Judgement(
-        verdict=verdict if len(sides) == 2 else None,
+        verdict=verdict,
         reasons=tuple(reasons),
-        preserved=preserved,
-        flags=_flags(sides, sessions, total, medians, comparable) | _flags_of_outputs(result),
-        total=total,
+        preserved=None if result.outputs is None else worst(checks),
+        flags=flags_of(result, end_to_end, ratio_of_medians, comparable=comparable),
+        exit_code=_exit_code(verdict, result, outcomes),
+        end_to_end=end_to_end,
         stages=stages,
-        inside=inside,
-        throughput=_throughput(sides, sessions, rules.noise_floors, claimable),
-        steps={side: _spread(_steps(timed)) for side, timed in runs.items()},
-        ratio_of_medians=medians,
-        ratio_of_totals=_ratio_of_totals(sides, samples) if comparable else None,
-        gain=_gain(sides, samples) if comparable or _differs_in_length_only(sides, apart) else (),
-        stage_sync={side: _barriers(timed) for side, timed in runs.items()},
-        break_even=_break_even(sides, samples, verdict) if comparable and total.interval else None,
-        preparation={side: _preparation(measured, counted[side]) for side, measured in sides.items()},
-        disturbed=sum(bool(block.disturbances) for block in sessions["baseline"].blocks),
-        demands=demanded,
-        exit_code=_exit_code(verdict if len(sides) == 2 else None, result, demanded),
+        tokens=token_timings,
+        throughput=throughput(sides, counted, result.rules.noise_floors, claimable=len(sides) == 2 and not refused),
+        ratio_of_medians=ratio_of_medians,
+        ratio_of_sums=difference.ratio_of_sums(sides, counted["baseline"]) if comparable else None,
+        difference=difference.decompose(sides, counted["baseline"]) if decomposable else None,
+        break_even=_break_even(sides, counted["baseline"], measured_metrics.get(STARTUP), faster=verdict is Verdict.FASTER)
+        if comparable and end_to_end.interval is not None
+        else None,
+        metrics=measured_metrics,
+        energy={side: context.energy(measured.energy) for side, measured in sides.items() if measured.energy is not None},
+        demands=outcomes,
+        unequal_work=tuple(different_work),
+        inactive=tuple(f"{found.part}={found.choice} of the {side} side" for side, found in inactive),
+        activations_known=all(measured.activations for measured in sides.values()),
+        machine_differences=machine_differences(*(session.machine for session in sessions.values())) if apart else {},
+        checks=summarize(checks),
+        grades=stage_grades(checks),
+        token_comparison=tokens.compare(sides) if len(sides) == 2 else None,
+        distinct_outputs={side: tokens.distinct_outputs(measured) for side, measured in sides.items()},
+        blocks=context.block_counts(sessions["baseline"]),
+        overlapping=_overlapping(measured_metrics.get(STAGE_SYNC_OVERHEAD)),
+        clocks=context.clocks(result.sessions),
+        observations=context.observations(result),
     )
 
 
-def _throughput(
-    sides: Mapping[Side, SideResult], sessions: Mapping[Side, Session], smallest: Mapping[str, float], claimable: bool
-) -> Line | None:
-    """Of both sides' streams, block by block."""
-    if not any(measured.timed_throughput_runs() for measured in sides.values()):
-        return None
-    found = {side: _throughput_by_block(measured, sessions[side]) for side, measured in sides.items()}
-    spreads = {side: _spread([seconds for block in blocks.values() for seconds in block]) for side, blocks in found.items()}
-    interval = None
-    if claimable:
-        blocks = counted_blocks(sessions["baseline"])
-        # Each stream is of the same samples, whichever its block is of: one kind of thing, repeated.
-        interval = _interval_of(_differences(found["baseline"], found["optimized"], blocks, _log_ratio), blocks, lambda number: 0)
-    least = max(SMALLEST, smallest.get(TOTAL, 0.0), smallest.get(THROUGHPUT, 0.0))
-    return _claimed(Line(THROUGHPUT, spreads, interval, least, None), interval.p if interval else 1.0)
+def _differs_in_length_only(different_work: Sequence[str]) -> bool:
+    """Then no times are compared, but the difference can be decomposed, with the number of tokens as one part."""
+    return bool(different_work) and all(field.startswith(("new_tokens ", "stop ")) for field in different_work)
 
 
-# Claims.
-
-
-def _claimed(line: Line, p: float) -> Line:
-    """With what may be claimed. `p` is corrected for the number of lines that are looked at."""
-    if line.interval is None:
-        return line
-    low, high, small = line.interval.low, line.interval.high, line.smallest
-    if low > 1 + small and p < LEVEL:
-        claim = Verdict.FASTER
-    elif high < 1 - small and p < LEVEL:
-        claim = Verdict.SLOWER
-    elif low >= 1 - SMALLEST and high <= 1 + SMALLEST:
-        # A noise floor keeps from claiming a difference; it does not make things the same.
-        claim = Verdict.SAME
-    else:
-        claim = Verdict.INCONCLUSIVE
-    return Line(line.name, line.sides, line.interval, line.smallest, claim)
-
-
-def _corrected(lines: Sequence[Line]) -> tuple[Line, ...]:
-    chances = holm({line.name: line.interval.p for line in lines if line.interval is not None})
-    return tuple(_claimed(line, chances.get(line.name, 1.0)) for line in lines)
-
-
-def _flags_of_outputs(result: Result) -> dict[str, str]:
-    flags = {}
-    if inactive := not_active(result.variants()):
-        flags["NOT_ACTIVE"] = "; ".join(f"{side}: {proof.part}={proof.choice}, {proof.evidence}" for side, proof in inactive)
-    if result.outputs is None:
-        return flags
-    if result.outputs.reference is None:
-        flags["REFERENCE_MISSING"] = (
-            "no reference of higher precision fits into this machine: features and logits are compared by their cosine only, "
-            "and tokens have to be identical"
-        )
-    spread = [check for check in result.outputs.checks if check.fed == "twice" and check.grade == "warn"]
-    if spread:
-        stages = ", ".join(dict.fromkeys(check.stage for check in spread))
-        flags["NOT_REPEATABLE"] = f"the baseline does not repeat itself to the last bit ({stages}); its own spread is in the lines"
-    if warned := [check for check in result.outputs.checks if check.fed != "twice" and check.grade == "warn"]:
-        flags["OUTPUT_NEARLY"] = "; ".join(map(tell, warned))
-    return flags
-
-
-def _differs_in_length_only(sides: Mapping[Side, SideResult], apart: bool) -> bool:
-    """Then no time is compared, but the part of the difference that the number of tokens made can be told."""
-    different = unequal_work(sides) if len(sides) == 2 and not apart else []
-    return bool(different) and all(field.startswith(("new_tokens ", "stop ")) for field in different)
-
-
-def _flags(
-    sides: Mapping[Side, SideResult], sessions: Mapping[Side, Session], total: Line, medians: float | None, comparable: bool
-) -> dict[str, str]:
-    flags = {}
-    if unsteady := [f"{side}: {reason}" for side, measured in sides.items() for reason in dict.fromkeys(measured.unsteady)]:
-        flags["NOT_STEADY"] = f"the warm-up was given up: {'; '.join(unsteady)}"
-    if any(session.plan.order == "reload" for session in sessions.values()) and len(sides) == 2:
-        flags["ORDER=RELOAD"] = "only one worker fits at a time: each block starts both anew, one after the other"
-    if comparable and len({block.invocation for block in sessions["baseline"].blocks}) == 1:
-        flags["ONE_START"] = (
-            "each worker was started once: the interval is of these two processes, and others may differ; give --invocations"
-        )
-    if len({session.started for session in sessions.values()}) > 1:
-        flags["MEASURED_APART"] = (
-            f"the baseline from {sessions['baseline'].started}, the optimized side from {sessions['optimized'].started}"
-        )
-    if not comparable or total.interval is None:
-        return flags
-    if (width := sessions["baseline"].plan.precision) is not None and total.interval.half_width > width:
-        flags["NOT_PRECISE"] = f"{width:.1%} was asked for and not reached within --max-time"
-    one_sample = len(sides["baseline"].workload.samples) == 1
-    if one_sample and medians is not None and abs(medians / total.interval.ratio - 1) > total.interval.half_width:
-        flags["MULTIMODAL"] = f"the ratio of the medians is {medians:.3f}: times fall into groups, and one number does not tell them"
-    if one_sample and (told := _order_sensitive(sides, total.interval)):
-        flags["ORDER_SENSITIVE"] = told
-    return flags
-
-
-def _order_sensitive(sides: Mapping[Side, SideResult], interval: Interval) -> str | None:
-    """Whether runs of one side after the other tell something else than the blocks."""
-    ours, theirs = ([_log(run.seconds) for run in measured.runs if run.kind == "blocked"] for measured in sides.values())
-    if len(ours) < 2 or len(theirs) < 2:
-        return None
-    difference = statistics.fmean(ours) - statistics.fmean(theirs)
-    error = math.sqrt(statistics.variance(ours) / len(ours) + statistics.variance(theirs) / len(theirs))
-    reach = student_quantile(1 - LEVEL / 2, len(ours) + len(theirs) - 2) * error
-    if math.log(interval.low) - reach <= difference <= math.log(interval.high) + reach:
-        return None
-    return (
-        f"all runs of one side after all of the other's gave {math.exp(difference):.3f} times; caches, clocks or power depend on the order"
-    )
-
-
-# Secondary figures.
-
-
-def _spread(values: Sequence[float]) -> Spread | None:
-    if not values:
-        return None
-    return Spread(statistics.median(values), min(values), max(values), tail(values, 0.9), len(values), outliers(values))
-
-
-def _steps(runs: Iterable[Run]) -> list[float]:
-    return [seconds for run in runs for seconds in run.decode_step_seconds or ()]
-
-
-def _ratio_of_medians(total: Line) -> float | None:
-    ours, theirs = total.sides["baseline"], total.sides["optimized"]
+def _ratio_of_medians(timing: Timing) -> float | None:
+    ours, theirs = timing.sides["baseline"], timing.sides["optimized"]
     return None if ours is None or theirs is None else ours.median / theirs.median
 
 
-def _ratio_of_totals(sides: Mapping[Side, SideResult], counted: Mapping[int, Block]) -> float:
-    ours, theirs = (math.fsum(_values(runs_in(measured, counted), whole_seconds)) for measured in sides.values())
-    return ours / theirs
+def _break_even(
+    sides: Mapping[Side, SideResult], counted: Mapping[int, Block], startup: Metric | None, *, faster: bool
+) -> BreakEven | None:
+    ours, theirs = (None, None) if startup is None else (startup.sides["baseline"], startup.sides["optimized"])
+    if not isinstance(ours, float) or not isinstance(theirs, float):
+        return None
+    return difference.paid_back(sides, counted, theirs - ours, faster=faster)
 
 
-def _mean(runs: Iterable[Run], value: Timed) -> float:
-    return float(np.mean(_values(runs, value)))
-
-
-def _barriers(runs: Sequence[Run]) -> float:
-    return _mean(runs, lambda run: run.seconds if run.stages is not None else None) / _mean(runs, whole_seconds) - 1
-
-
-def _gain(sides: Mapping[Side, SideResult], counted: Mapping[int, Block]) -> tuple[Part, ...]:
-    """Difference of the means, taken apart. The stages add up to more than the whole by what barriers cost and overlap saves."""
-    ours, theirs = (runs_in(measured, counted) for measured in sides.values())
-    parts = {stage: _mean(ours, stage_seconds(stage)) - _mean(theirs, stage_seconds(stage)) for stage in STAGES}
-    tokens = _mean(ours, lambda run: len(run.tokens)) - _mean(theirs, lambda run: len(run.tokens))
-    if tokens and _values(ours, _further_token):
-        # Tokens that only one side generated, at the baseline's price: no gain of the optimization.
-        parts["number of tokens"] = tokens * _mean(ours, _further_token)
-        parts["generate"] -= parts["number of tokens"]
-    whole = _mean(ours, whole_seconds) - _mean(theirs, whole_seconds)
-    parts["overlap of stages, barriers"] = whole - math.fsum(parts.values())
-    return tuple(Part(name, seconds, seconds / whole if whole else 0.0) for name, seconds in parts.items())
-
-
-def _preparation(measured: SideResult, counted: Mapping[int, Block]) -> float:
-    """Start, first call and warm-up of the first worker, less what its runs would take when steady.
-
-    Later starts find in the compile cache what the first one compiled.
-    """
-    usual = _mean(runs_in(measured, counted), lambda run: run.seconds if run.stages is not None else None)
-    runs = sorted((run for run in measured.runs if run.kind in ("first", "warmup")), key=lambda run: run.turn)
-    second = next((place for place, run in enumerate(runs) if run.kind == "first" and place), len(runs))
-    return measured.builds[0].seconds + math.fsum(run.seconds - usual for run in runs[:second])
-
-
-def _break_even(sides: Mapping[Side, SideResult], counted: Mapping[int, Block], verdict: Verdict | None) -> BreakEven:
-    """Only what is FASTER pays anything back."""
-    gains = _paired(sides, counted, whole_seconds, lambda ours, theirs: statistics.fmean(ours) - statistics.fmean(theirs))
-    extra = _preparation(sides["optimized"], counted) - _preparation(sides["baseline"], counted)
-    if extra > 0 and verdict is not Verdict.FASTER:
-        return BreakEven(None, None, None)
-    return break_even(extra, grouped(gains, lambda number: counted[number].sample))
+def _overlapping(overhead: Metric | None) -> tuple[Side, ...]:
+    sides = {} if overhead is None else overhead.sides
+    return tuple(side for side, value in sides.items() if isinstance(value, float) and value > OVERLAP)
 
 
 # Demands.
 
 
-def _demands(result: Result, lines: Mapping[str, Line]) -> tuple[DemandOutcome, ...]:
-    rules, sides = result.rules, result.variants()
-    model = result.baseline.workload.model
+def _demands(result: Result, counted: Counted, timings: Mapping[str, Timing]) -> tuple[DemandOutcome, ...]:
+    rules = result.rules
     side: Side = "optimized" if result.optimized is not None else "baseline"
-    measured = sides[side]
-    counted = counted_blocks(result.session(measured))
-    values = {TOTAL: whole_seconds, **{stage: stage_seconds(stage) for stage in STAGES}, **INSIDE}
+    measured: SideResult = result.variants()[side]
 
     def decide(demand: Demand) -> DemandOutcome:
         if demand.seconds is None:
-            return demands.decide_slower(demand, lines[demand.what].interval, lines[demand.what].smallest)
-        timed = [(run, seconds) for run in runs_in(measured, counted) if (seconds := values[demand.what](run)) is not None]
-        return demands.decide_target(demand, [seconds for _, seconds in timed], _median_interval(timed, counted))
+            return demands.decide_slower(demand, timings[demand.timing].interval, timings[demand.timing].claim_threshold)
+        timed = timed_runs(measured, counted[side], TIMED[demand.timing])
+        return demands.decide_target(demand, [seconds for _, seconds in timed], interval_of_median(timed, counted[side]))
 
-    return tuple(decide(demand) for demand in demands.read(rules.targets, rules.fail_if, model))
+    return tuple(decide(demand) for demand in demands.read(rules.targets, rules.fail_if, result.baseline.workload.model))
 
 
 def _exit_code(verdict: Verdict | None, result: Result, outcomes: Sequence[DemandOutcome]) -> int:
@@ -307,5 +142,5 @@ def _exit_code(verdict: Verdict | None, result: Result, outcomes: Sequence[Deman
         return 0
     if result.rules.require_speedup and verdict is Verdict.SAME:
         return UNMET
-    # Whoever says from where on slower is a failure has said that less is none.
+    # A user who says from where on slower is a failure has said that less is none.
     return 0 if result.rules.fail_if and not result.rules.require_speedup else EXIT_CODES[verdict]

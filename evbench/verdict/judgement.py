@@ -1,4 +1,4 @@
-"""Everything that is derived from a result: the verdict, and what it rests on."""
+"""Everything that is derived from a result: the verdict, and what it rests on. It is written to `verdict.json`."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from evbench.results import Grade, Side
+from evbench.verdict.checks import CheckSummary
+from evbench.verdict.context import BlockCounts, Clock, Energy
 from evbench.verdict.demands import DemandOutcome
-from evbench.verdict.statistics import (
-    BreakEven,
-    Interval,
-)
+from evbench.verdict.difference import Difference
+from evbench.verdict.metrics import Metric
+from evbench.verdict.statistics import BreakEven, Distribution, Interval
+from evbench.verdict.tokens import TokenComparison
 
-SMALLEST = 0.01
-"""No difference below this is claimed, however narrow the interval: it would not matter, and code placement alone can make it."""
-TOTAL, THROUGHPUT = "total", "throughput"
+MIN_CLAIM = 0.01
+"""No smaller difference is claimed, however narrow the interval: it would not matter, and code placement alone can cause it."""
 
 
 class Verdict(StrEnum):
@@ -28,6 +29,8 @@ class Verdict(StrEnum):
     INVALID = "INVALID"
 
 
+CLAIMED = (Verdict.FASTER, Verdict.SLOWER)
+"""Those that claim a difference."""
 EXIT_CODES = {
     Verdict.FASTER: 0,
     Verdict.SAME: 0,
@@ -41,40 +44,19 @@ UNMET, UNCLEAR = 3, 4
 
 
 @dataclass(frozen=True)
-class Spread:
-    """Seconds of one side."""
-
-    median: float
-    least: float
-    most: float
-    p90: float | None
-    """None if too few runs could bound it."""
-    runs: int
-    outliers: int
-
-
-@dataclass(frozen=True)
-class Line:
-    """One thing that was timed on both sides."""
+class Timing:
+    """One part of a run that was timed on both sides."""
 
     name: str
-    sides: dict[Side, Spread | None]
-    """None where nothing was timed, such as further tokens of an answer of one."""
+    """`end-to-end`, a stage, `ttft`, `prefill`, `tpot` or `throughput`."""
+    sides: dict[Side, Distribution | None]
+    """Seconds of single runs. None where nothing was timed, such as decode steps of an output of one token."""
     interval: Interval | None
-    """None if nothing may be said: too few blocks, one side only, or sides that cannot be compared."""
-    smallest: float
-    """No difference below this is claimed."""
+    """Speedup with its 95% CI. None if nothing may be claimed: too few blocks, one side only, or sides that cannot be compared."""
+    claim_threshold: float
+    """No smaller difference is claimed: the noise floor, or MIN_CLAIM if that is larger."""
     claim: Verdict | None
     """FASTER, SAME, SLOWER or INCONCLUSIVE."""
-
-
-@dataclass(frozen=True)
-class Part:
-    """What one part contributes to the difference of the totals, which is the sum of all parts."""
-
-    name: str
-    seconds: float
-    share: float
 
 
 @dataclass(frozen=True)
@@ -84,33 +66,55 @@ class Judgement:
     verdict: Verdict | None
     """None for one variant alone."""
     reasons: tuple[str, ...]
-    """Of a verdict that is none of FASTER, SAME and SLOWER."""
+    """Of a verdict other than FASTER, SAME and SLOWER."""
     preserved: Grade | None
-    """Whether the outputs were, the worst of all checks. None if they were not compared."""
+    """Equivalence of the outputs: the worst grade of all checks. None if they were not compared."""
     flags: dict[str, str]
-    """What a reader has to know before believing a number."""
-    total: Line
-    stages: tuple[Line, ...]
-    inside: tuple[Line, ...]
-    """First token, prefill and a further token."""
-    throughput: Line | None
-    """Seconds for each sample of a stream. None if there were no streams. The verdict is of one sample by itself; this claims for itself,
-    and nothing where the verdict is refused."""
-    steps: dict[Side, Spread | None]
-    """Single further tokens."""
-    ratio_of_medians: float | None
-    ratio_of_totals: float | None
-    gain: tuple[Part, ...]
-    stage_sync: dict[Side, float]
-    """By what share the sum of the stages exceeds the run without barriers."""
-    break_even: BreakEven | None
-    preparation: dict[Side, float]
-    """Seconds until a worker is steady that a later run does not take."""
-    disturbed: int
-    """Blocks that were run again."""
-    demands: tuple[DemandOutcome, ...]
+    """Name -> what a reader has to know before believing a number."""
     exit_code: int
+    end_to_end: Timing
+    stages: tuple[Timing, ...]
+    tokens: tuple[Timing, ...]
+    """TTFT, prefill and TPOT."""
+    throughput: Timing | None
+    """Seconds for each sample of a throughput run. None if there were none. The verdict is of the latency of one sample; this has a claim
+    of its own, and none where the verdict is refused."""
+    ratio_of_medians: float | None
+    """End to end; as `ratio_of_sums`, to compare with the speedup. None if the sides cannot be compared."""
+    ratio_of_sums: float | None
+    difference: Difference | None
+    """Where the difference of the end-to-end times comes from. None if the sides cannot be compared."""
+    break_even: BreakEven | None
+    metrics: dict[str, Metric]
+    """Name -> what was measured of each side beside the timings. See `evbench.verdict.metrics`."""
+    energy: dict[Side, Energy]
+    """Sides that have an energy counter."""
+    demands: tuple[DemandOutcome, ...]
+    unequal_work: tuple[str, ...]
+    """Fields in which the sides did different work, with both values."""
+    inactive: tuple[str, ...]
+    """Choices without evidence of being active, with their side."""
+    activations_known: bool
+    """Whether evidence was collected on every side."""
+    machine_differences: dict[str, str]
+    """Property -> both values, where the sides were measured on different machines."""
+    checks: tuple[CheckSummary, ...]
+    """Of the outputs: those beyond their threshold, and for each other stage the closest."""
+    grades: dict[str, Grade]
+    """Stage -> the worst grade of its checks. Empty if outputs were not compared."""
+    token_comparison: TokenComparison | None
+    """None for one variant alone."""
+    distinct_outputs: dict[Side, tuple[int, int]]
+    """Of the first sample: number of different outputs, and of runs."""
+    blocks: BlockCounts
+    """Of the session of the baseline."""
+    overlapping: tuple[Side, ...]
+    """Sides whose stages overlap without synchronization, so that single stages are upper bounds."""
+    clocks: tuple[Clock, ...]
+    """Of the GPU, for each session that has one."""
+    observations: tuple[str, ...]
+    """Of the machine, before and during the runs."""
 
-    def lines(self) -> tuple[Line, ...]:
-        """All that were timed."""
-        return (self.total, *self.stages, *self.inside, *(() if self.throughput is None else (self.throughput,)))
+    def timings(self) -> tuple[Timing, ...]:
+        """All of them."""
+        return (self.end_to_end, *self.stages, *self.tokens, *(() if self.throughput is None else (self.throughput,)))

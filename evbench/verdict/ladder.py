@@ -1,4 +1,4 @@
-"""From one variant to another, one choice at a time: what has to be compared, and which of the choices pays. Pure."""
+"""From one variant to another, one choice at a time: what has to be compared, and which choice is a speedup. Pure."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Literal
 
+from evbench.choices import STREAM, Variant
 from evbench.errors import UserError
+from evbench.pipelines.registry import KINDS, PARTS
 from evbench.results import STAGES, Grade, Plan, Side, Workload
-from evbench.variants.choices import KINDS, Variant, change, conflict, effective
-from evbench.variants.signs import SIGNS
-from evbench.verdict.judgement import Judgement, Line, Verdict
+from evbench.variants.named import change, conflict, effective
+from evbench.verdict.judgement import CLAIMED, Judgement, Timing, Verdict
 from evbench.verdict.statistics import FEWEST_BLOCKS, LEVEL, Interval, holm
 
 Kind = Literal["rung", "whole", "without"]
 """The rung below against this one; the lowest against the top; the top with one choice taken back against the top."""
-CLAIMED = (Verdict.FASTER, Verdict.SLOWER)
 CORRECTED: tuple[Kind, ...] = ("rung", "without")
-"""Each of the two is a question of its own, and asked of as many choices as there are."""
+"""Kinds whose claims are corrected for the number of choices, each kind on its own."""
 
 
 @dataclass(frozen=True)
@@ -28,13 +28,13 @@ class Step:
     kind: Kind
     name: str
     folder: str
-    """Where it is told. Its own name, or that of an earlier step of the same two sides, which are compared once."""
+    """Folder of its result: its own name, or that of an earlier step of the same two sides, which are compared once."""
     parts: tuple[str, ...]
-    """In which the sides differ. Behind the first: those that have to change with it."""
+    """Parts in which the sides differ. After the first: those that have to change with it."""
     baseline: Variant
     optimized: Variant
     remark: str
-    """Why it waited, or why other choices change with it. Empty if there is nothing to tell."""
+    """Why it waited, or why other choices change with it. Empty if neither."""
 
     def choice(self) -> str:
         """What the upper side has and the lower has not, in words."""
@@ -42,79 +42,79 @@ class Step:
         return chosen[0] + (f", and with it {' and '.join(chosen[1:])}" if chosen[1:] else "")
 
     def stages(self) -> tuple[str, ...]:
-        """Those in which its parts are at work."""
-        concerned = {sign.stage for part in self.parts for signs in SIGNS[part].values() for sign in signs}
+        """Stages in which its parts are active."""
+        concerned = {stage for part in self.parts for stage in PARTS[part].stages}
         return tuple(stage for stage in STAGES if stage in concerned)
 
 
 @dataclass(frozen=True)
-class Figure:
-    """One thing that was timed on both sides."""
+class RungTiming:
+    """A timing of both sides, in short."""
 
     baseline_seconds: float | None
     """Median."""
     optimized_seconds: float | None
     interval: Interval | None
-    """Of how many times as fast. None if nothing may be said."""
+    """Of the speedup. None if nothing may be claimed."""
     claim: Verdict | None
-    """By this comparison alone."""
+    """Of this comparison alone."""
 
 
 @dataclass(frozen=True)
 class RungOutcome:
-    """What came of a comparison."""
+    """Outcome of a comparison."""
 
     verdict: Verdict | None
-    """By this comparison alone. None if it could not be run."""
+    """Of this comparison alone. None if it could not be run."""
     reasons: tuple[str, ...]
-    """Of a verdict that is none of FASTER, SAME and SLOWER; or why it could not be run."""
+    """Of a verdict other than FASTER, SAME and SLOWER; or why it could not be run."""
     preserved: Grade | None
-    """Whether the outputs were. None if they were not compared."""
-    total: Figure | None
+    """Equivalence of the outputs: the worst grade. None if they were not compared."""
+    end_to_end: RungTiming | None
     """None if it could not be run."""
-    stages: dict[str, Figure]
-    """The stages that it concerns."""
+    stages: dict[str, RungTiming]
+    """Stages that it concerns."""
     flags: tuple[str, ...]
-    """Names of what its report says a reader has to know before believing a number."""
+    """Names of the flags of its report."""
     exit_code: int
 
 
 @dataclass(frozen=True)
 class Rung:
-    """A comparison, what came of it, and what may be claimed where it is one of several."""
+    """A comparison, its outcome, and what may be claimed where it is one of several."""
 
     step: Step
     outcome: RungOutcome | None
     """None if it was not run yet."""
     claim: Verdict | None
-    """The verdict. INCONCLUSIVE where a difference is beyond chance by itself, and not among so many. None if there is none yet."""
+    """The verdict, corrected for the number of choices: INCONCLUSIVE where a difference is significant only alone. None if not run."""
 
 
 # What is compared.
 
 
-def plan(lower: Variant, upper: Variant, kind: str, leave_one_out: bool) -> tuple[Step, ...]:
+def plan(lower: Variant, upper: Variant, model: str, kind: str, leave_one_out: bool) -> tuple[Step, ...]:
     """In the order in which it is run. Of either side, no two choices may exclude each other.
 
-    A part that has no effect on such input is no rung. Samples are looked at one by themselves, where `feed` has none: the upper side is
-    taken with the lower one's.
+    A part that has no effect on such input is no rung. Samples are looked at one by one, where `prefetch` has none: the upper side has the
+    lower one's.
 
     Raises:
         UserError: both have the same choices of what has an effect.
     """
-    if lower.feed != upper.feed:
-        upper = change(upper, {"feed": lower.feed})
-    parts = [part for part, choice in effective(lower, kind).items() if upper.choices()[part] != choice]
+    idle = {name: lower[name] for name, part in PARTS.items() if part.stages == (STREAM,) and lower[name] != upper[name]}
+    upper = change(upper, idle) if idle else upper
+    parts = [part for part, choice in effective(lower, model, kind).items() if upper[part] != choice]
     if not parts:
         alike = lower.choices() == upper.choices()
-        same = "the same choices" if alike else f"the same choices of what has an effect on {KINDS[kind]}"
+        same = "the same choices" if alike else f"the same choices of what has an effect on {KINDS[kind].title}"
         told = f"{lower.name} and {upper.name} have {same}: there is no rung between them; give another --from or --to"
-        raise UserError(f"{told}. What feed does, compare --throughput tells")
+        raise UserError(f"{told}. What prefetch does, compare --throughput tells")
     steps = _going_up(lower, upper, parts)
     steps.append(_step("whole", "whole", tuple(parts), lower, upper, ""))
     if leave_one_out:
         steps += [_leave_out(part, lower, upper, [other for other in parts if other != part]) for part in parts]
-    return _once(steps, kind)
+    return _once(steps, model, kind)
 
 
 def _going_up(lower: Variant, upper: Variant, parts: Sequence[str]) -> list[Step]:
@@ -160,40 +160,40 @@ def _step(kind: Kind, name: str, parts: tuple[str, ...], baseline: Variant, opti
     return Step(kind, name, name, parts, baseline, optimized, remark)
 
 
-def _once(steps: Sequence[Step], kind: str) -> tuple[Step, ...]:
-    """Where two steps are the same comparison of such input, the later one is in the folder of the first."""
+def _once(steps: Sequence[Step], model: str, kind: str) -> tuple[Step, ...]:
+    """Where two steps are the same comparison of this input, the later one uses the folder of the first."""
     folders: dict[tuple[tuple[str, ...], ...], str] = {}
     made = []
     for step in steps:
-        sides = tuple(tuple(effective(measured, kind).values()) for measured in (step.baseline, step.optimized))
+        sides = tuple(tuple(effective(measured, model, kind).values()) for measured in (step.baseline, step.optimized))
         made.append(replace(step, folder=folders.setdefault(sides, step.name)))
     return tuple(made)
 
 
 def count(steps: Sequence[Step]) -> dict[Kind, int]:
-    """Of how many choices the same is asked."""
+    """Number of choices of each corrected kind."""
     return {kind: sum(step.kind == kind for step in steps) for kind in CORRECTED}
 
 
 def least_blocks(steps: Sequence[Step]) -> int:
-    """Of one sample, with which the gain of a choice can be told from chance among so many."""
-    asked = max(count(steps).values())
+    """Minimum number of blocks of one sample with which a choice can be claimed among so many."""
+    choices = max(count(steps).values())
     blocks = FEWEST_BLOCKS
-    while asked * 2.0 ** (1 - blocks) >= LEVEL:  # the rarest that the signed ranks of so many blocks can be
+    while choices * 2.0 ** (1 - blocks) >= LEVEL:  # the smallest p of the signed ranks of so many blocks
         blocks += 1
     return blocks
 
 
 def too_few(steps: Sequence[Step], workload: Workload, plan: Plan) -> str:
-    """In words, if no gain of a choice could be claimed, whatever is measured. Empty otherwise."""
+    """In words, if no speedup of a choice could be claimed, whatever is measured. Empty otherwise."""
     least = least_blocks(steps)
     if len(workload.samples) > 1 or plan.precision is not None or plan.blocks >= least:
         return ""
-    asked = max(count(steps).values())
-    return f"{plan.blocks} blocks are too few to claim the gain of a choice where {asked} are looked at; it takes --blocks {least} at least"
+    choices = max(count(steps).values())
+    return f"{plan.blocks} blocks are too few to claim a speedup among {choices} choices; it takes at least --blocks {least}"
 
 
-# What came of it.
+# Outcomes.
 
 
 def outcome(step: Step, judged: Judgement) -> RungOutcome:
@@ -204,8 +204,8 @@ def outcome(step: Step, judged: Judgement) -> RungOutcome:
         judged.verdict,
         judged.reasons,
         judged.preserved,
-        _figure(judged.total, shown),
-        {line.name: _figure(line, shown) for line in judged.stages if line.name in step.stages()},
+        _rung_timing(judged.end_to_end, shown),
+        {timing.name: _rung_timing(timing, shown) for timing in judged.stages if timing.name in step.stages()},
         tuple(judged.flags),
         judged.exit_code,
     )
@@ -216,20 +216,20 @@ def failed(reason: str) -> RungOutcome:
     return RungOutcome(None, (reason,), None, None, {}, (), 1)
 
 
-def _figure(line: Line, shown: bool) -> Figure:
-    """No ratio of sides whose outputs differ, or were not compared."""
+def _rung_timing(timing: Timing, shown: bool) -> RungTiming:
+    """No speedup of sides whose outputs differ, or were not compared."""
 
     def median(side: Side) -> float | None:
-        spread = line.sides.get(side)
-        return None if spread is None else spread.median
+        found = timing.sides.get(side)
+        return None if found is None else found.median
 
-    return Figure(median("baseline"), median("optimized"), line.interval if shown else None, line.claim if shown else None)
+    return RungTiming(median("baseline"), median("optimized"), timing.interval if shown else None, timing.claim if shown else None)
 
 
 def account(steps: Sequence[Step], outcomes: Mapping[str, RungOutcome]) -> tuple[Rung, ...]:
     """Each step with its outcome, by folder.
 
-    One that was not run yet counts as one in which there is nothing, so that what is claimed before the end is claimed at the end.
+    One that was not run yet counts as one without a difference, so that what is claimed before the end is claimed at the end.
     """
     chances: dict[str, float] = {}
     for kind in CORRECTED:
@@ -238,7 +238,7 @@ def account(steps: Sequence[Step], outcomes: Mapping[str, RungOutcome]) -> tuple
 
 
 def _chance(found: RungOutcome | None) -> float:
-    return 1.0 if found is None or found.total is None or found.total.interval is None else found.total.interval.p
+    return 1.0 if found is None or found.end_to_end is None or found.end_to_end.interval is None else found.end_to_end.interval.p
 
 
 def _claim(found: RungOutcome | None, p: float) -> Verdict | None:

@@ -1,11 +1,11 @@
-"""A planted fault that was tried, and whether it was caught."""
+"""A planted fault, and whether the output checks catch it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from evbench.choices import Variant
 from evbench.results import Check
-from evbench.variants.choices import Variant
 
 
 @dataclass(frozen=True)
@@ -15,26 +15,26 @@ class Case:
     name: str
     variant: Variant
     mutant: str | None
-    """What is planted into it."""
+    """Name of the planted fault. None for an equal computation."""
     harmless: bool
     samples: int
 
 
 @dataclass(frozen=True)
 class MutantOutcome:
-    """What the checks said of a case."""
+    """Result of the output checks for a case."""
 
     name: str
     variant: str
     harmless: bool
     caught: tuple[str, ...]
-    """By what. Empty if everything passed."""
-    nearest: Check | None
-    """The first to blame; where all pass, the one that comes nearest to its line. None where it is no check that caught it."""
+    """Checks that caught it. Empty if everything passed."""
+    closest: Check | None
+    """The first to blame; where all pass, the one closest to its threshold. None where no check of outputs caught it."""
     distance: float | None
-    """Of the figure from its line: 1 is on it. None where the line is zero."""
+    """Value over threshold: 1 is at the threshold. None where the threshold is zero."""
     checks: tuple[Check, ...]
-    """All that are beyond their line, or pass with a warning."""
+    """Those beyond their threshold, and those that pass with a warning."""
 
     @property
     def right(self) -> bool:

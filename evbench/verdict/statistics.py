@@ -1,7 +1,7 @@
-"""Raw times -> ratio, interval, smallest effect that can be seen. Pure.
+"""Raw times -> ratio, interval, minimum detectable effect. Pure.
 
-A difference is a log-ratio: log(baseline) - log(optimized) of one block, so that 0 means no change and exp(difference) is how many
-times as fast the optimized side is. Intervals are of 95 %.
+A difference is a log-ratio: log(baseline) - log(optimized) of one block, so that 0 means no change and exp(difference) is the speedup of
+the optimized side. Intervals are 95% CIs.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ DRAWS = 10_000
 FEWEST_BLOCKS = 6
 """With five, even blocks that all agree happen by chance once in 16 times."""
 FEWEST_SAMPLES = 6
-"""Fewer cannot be drawn again in ways that tell anything; Student's interval, wide as it is for so few, has to do."""
+"""With fewer, resampling means nothing; Student's interval, wide as it is for so few, is used alone."""
 _WILCOXON_EFFICIENCY = 3 / math.pi
 """Of the signed-rank interval against Student's, for normal noise (Lehmann, Nonparametrics, 1975)."""
 
 
 @dataclass(frozen=True)
 class Interval:
-    """How many times as fast the optimized side is."""
+    """A ratio of the baseline to the optimized side, with its 95% CI: of times, the speedup."""
 
     ratio: float
     low: float
@@ -64,7 +64,7 @@ def estimate(differences: Mapping[int, Sequence[float]]) -> Interval | None:
 
 
 def over_invocations(interval: Interval, invocations: Mapping[int, Sequence[float]]) -> Interval:
-    """The interval, no narrower than that of the means of each start of the workers.
+    """The interval, no narrower than that of the means of each invocation (process restart of the workers).
 
     Two processes of one variant differ for as long as they live: in where their memory lies, and in what the allocator and the
     scheduler have settled on. Blocks on one pair of processes all show the same such difference, and none of them its chance
@@ -146,7 +146,7 @@ def _interval(location: float, low: float, high: float, p: float) -> Interval:
 
 @cache
 def draws(count: int) -> npt.NDArray[np.int64]:
-    """[DRAWS, count]: indices drawn with replacement, the same every time, so that a report can be made again."""
+    """[DRAWS, count]: indices drawn with replacement, with a fixed seed, so that a report can be written again."""
     return np.random.default_rng(0).integers(0, count, (DRAWS, count))
 
 
@@ -174,7 +174,7 @@ def student_quantile(chance: float, freedom: int) -> float:
 
 
 def holm(chances: Mapping[str, float]) -> dict[str, float]:
-    """p-values corrected for so many being looked at (Holm, Scandinavian Journal of Statistics 6, 1979)."""
+    """p-values corrected for their number (Holm, Scandinavian Journal of Statistics 6, 1979)."""
     corrected, least = {}, 0.0
     for done, name in enumerate(sorted(chances, key=lambda name: chances[name])):
         least = max(least, min(1.0, (len(chances) - done) * chances[name]))
@@ -182,13 +182,13 @@ def holm(chances: Mapping[str, float]) -> dict[str, float]:
     return corrected
 
 
-def smallest_effect(variation: float, blocks: int, samples: int = 1, invocations: int = 1) -> float | None:
-    """The relative difference that is seen in 80 of 100 comparisons, if samples and starts differ in nothing but noise. None if so few
-    blocks see nothing.
+def minimum_detectable_effect(variation: float, blocks: int, samples: int = 1, invocations: int = 1) -> float | None:
+    """The relative difference that is detected in 80 of 100 comparisons (MDE), if samples and invocations differ by noise only. None if
+    there are too few blocks to detect any.
 
     Args:
         variation: coefficient of variation of single runs. The difference of a block, of two runs against two, varies as much.
-        samples, starts: over which the blocks are spread. The interval is never narrower than over either.
+        samples, invocations: over which the blocks are spread. The interval is never narrower than over either.
     """
     if samples == 1 and blocks < FEWEST_BLOCKS:
         return None
@@ -232,8 +232,8 @@ def median_interval(values: Sequence[float]) -> tuple[float, float] | None:
     return (ordered[outside], ordered[-1 - outside]) if outside >= 0 else None
 
 
-def unsteady(values: Sequence[float]) -> list[str]:
-    """What speaks against these runs, the last of a warm-up, being steady.
+def unsteady_times(values: Sequence[float]) -> list[str]:
+    """Why these runs, the last of a warm-up, are not steady. Empty if they are.
 
     psf/pyperf:pyperf/_worker.py looks at the same properties when it calibrates a warm-up.
     """
@@ -243,17 +243,38 @@ def unsteady(values: Sequence[float]) -> list[str]:
     before, after = statistics.fmean(values[:half]), statistics.fmean(values[-half:])
     found = []
     if first > upper + 1.5 * (upper - lower) and first > 1.05 * upper:
-        found.append(f"the first of them took {first / statistics.median(values):.2f} times the median")
+        found.append(f"the first of them took {first / statistics.median(values):.2f}x the median")
     if abs(after - before) > 0.05 * statistics.fmean(values):
         found.append(f"times moved by {(after - before) / before:+.0%}")
     if deviation(values) > 0.1 * statistics.median(values):
-        found.append(f"they scatter by {deviation(values) / statistics.median(values):.0%}")
+        found.append(f"they vary by {deviation(values) / statistics.median(values):.0%}")
     return found
 
 
 @dataclass(frozen=True)
+class Distribution:
+    """Values of single runs of one side."""
+
+    median: float
+    minimum: float
+    maximum: float
+    p90: float | None
+    """None if too few runs could bound it."""
+    runs: int
+    outliers: int
+    """They are counted, and kept."""
+
+
+def distribution(values: Sequence[float]) -> Distribution | None:
+    """None of no values."""
+    if not values:
+        return None
+    return Distribution(statistics.median(values), min(values), max(values), tail(values, 0.9), len(values), outliers(values))
+
+
+@dataclass(frozen=True)
 class BreakEven:
-    """After how many samples a longer preparation is paid back. None: never, or not within the interval."""
+    """Number of samples after which a longer startup and compile time is paid back, with its 95% CI. None: never."""
 
     samples: int | None
     low: int | None
@@ -261,7 +282,7 @@ class BreakEven:
 
 
 def break_even(extra: float, gains: Mapping[int, Sequence[float]]) -> BreakEven:
-    """`extra` seconds of preparation against the seconds gained by each sample, in blocks of each sample.
+    """`extra` seconds of startup and compile time against the seconds saved by each sample, in blocks of each sample.
 
     The interval of the gain is a percentile bootstrap over blocks, or over samples if there are several.
     """

@@ -1,1 +1,1 @@
-"""One process for each side: it builds its pipeline once, stays alive, and runs what it is asked."""
+"""One process for each side: `client` is the parent's end, `process` and `handlers` the child's, `messages` what they exchange."""

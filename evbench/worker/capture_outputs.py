@@ -1,4 +1,4 @@
-"""What one side makes of a sample at each stage, written down for the other side and for the judge. Runs in the workers, untimed."""
+"""Outputs of each stage of a sample, stored for the other side and for the comparison. Runs in the workers, untimed."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evbench.results import SWAPPED, Work
+from evbench.results import ISOLATED, Work
 from evbench.stages import Generation, Pipeline, Prompted, StageOutput, unmarked
 
 
 @dataclass(frozen=True)
 class CapturedOutputs:
-    """One sample, as one side saw it. The arrays are in the file, by stage; those of `generate` are logits."""
+    """Outputs of one side for one sample. The arrays are in the file, by stage; those of `generate` are logits."""
 
     file: Path
     """safetensors."""
@@ -21,7 +21,9 @@ class CapturedOutputs:
     prompt: tuple[int, ...]
     answer: Generation
     quantum: float
-    """What one level of an 8-bit picture is in pixel values, at most."""
+    """What one 8-bit level is in pixel values, at most."""
+    axes: Mapping[str, tuple[str, ...]]
+    """Stage -> names of its array's axes."""
 
 
 def capture_outputs(
@@ -29,67 +31,67 @@ def capture_outputs(
     path: Path,
     new_tokens: int,
     file: Path,
-    given: CapturedOutputs | None,
-    swap: bool,
+    baseline: CapturedOutputs | None,
+    isolated: bool,
 ) -> CapturedOutputs:
-    """Run a sample and keep what each stage made of it.
+    """Run a sample and store the outputs of each stage.
 
     Args:
-        given: the baseline's observation, whose tokens the logits follow. None for the baseline itself, which follows its own.
-        swap: whether each stage is also fed with what the baseline fed to it.
+        baseline: outputs of the baseline, whose tokens the logits follow. None for the baseline itself, which follows its own.
+        isolated: whether each stage is also run by itself on the baseline's input.
     """
     loaded, loading = pipeline.load(path)
     inputs, preprocessing = pipeline.preprocess(loaded)
     features, encoding = pipeline.vision(inputs)
     answer, generating = pipeline.generate(features, new_tokens, unmarked)
-    followed = answer.tokens if given is None else given.answer.tokens
+    followed = answer.tokens if baseline is None else baseline.answer.tokens
     arrays = {
         "load": loaded.values(),
         "preprocess": inputs.values(),
         "vision": features.values(),
         "generate": pipeline.teacher_forced_logits(features, followed),
     }
-    if given is not None and swap:
-        theirs = _read(given.file)
+    if baseline is not None and isolated:
+        theirs = _read(baseline.file)
         arrays |= {
-            SWAPPED + "preprocess": pipeline.preprocess(_fed(loaded, theirs["load"]))[0].values(),
-            SWAPPED + "vision": pipeline.vision(_fed(inputs, theirs["preprocess"]))[0].values(),
-            SWAPPED + "generate": pipeline.teacher_forced_logits(_fed(features, theirs["vision"]), followed),
+            ISOLATED + "preprocess": pipeline.preprocess(_fed(loaded, theirs["load"]))[0].values(),
+            ISOLATED + "vision": pipeline.vision(_fed(inputs, theirs["preprocess"]))[0].values(),
+            ISOLATED + "generate": pipeline.teacher_forced_logits(_fed(features, theirs["vision"]), followed),
         }
     _write(file, arrays)
     work = loading.merged(preprocessing).merged(encoding).merged(generating)
-    return CapturedOutputs(file, work, inputs.prompt(), answer, pipeline.quantum)
+    return CapturedOutputs(file, work, inputs.prompt(), answer, pipeline.quantum, pipeline.axes)
 
 
 def capture_reference(
-    pipeline: Pipeline[StageOutput, Prompted, StageOutput], path: Path, file: Path, given: CapturedOutputs, dtype: str
+    pipeline: Pipeline[StageOutput, Prompted, StageOutput], path: Path, file: Path, baseline: CapturedOutputs, dtype: str
 ) -> None:
-    """What the reference makes of the baseline's input and tokens, kept in `dtype`.
+    """Store the reference's outputs for the baseline's input and tokens, in `dtype`.
 
     From the decoded frames on: decoding has no reference but the other decoder.
     """
     import torch
 
-    theirs = _read(given.file)
+    theirs = _read(baseline.file)
     loaded, _ = pipeline.load(path)
     inputs, _ = pipeline.preprocess(_fed(loaded, theirs["load"]))
     features, _ = pipeline.vision(inputs)
     arrays = {
         "preprocess": inputs.values(),
         "vision": features.values(),
-        "generate": pipeline.teacher_forced_logits(features, given.answer.tokens),
-        SWAPPED + "vision": pipeline.vision(_fed(inputs, theirs["preprocess"]))[0].values(),
-        SWAPPED + "generate": pipeline.teacher_forced_logits(_fed(features, theirs["vision"]), given.answer.tokens),
+        "generate": pipeline.teacher_forced_logits(features, baseline.answer.tokens),
+        ISOLATED + "vision": pipeline.vision(_fed(inputs, theirs["preprocess"]))[0].values(),
+        ISOLATED + "generate": pipeline.teacher_forced_logits(_fed(features, theirs["vision"]), baseline.answer.tokens),
     }
     _write(file, {name: values.to(getattr(torch, dtype)) for name, values in arrays.items()})
 
 
-def _fed(outcome: Any, values: Any) -> Any:
-    """The outcome of a stage with the values of another variant: on its device, in its type, as array or tensor like its own."""
+def _fed(output: Any, values: Any) -> Any:
+    """The output of a stage with the values of another variant: on its device, in its type, as array or tensor like its own."""
     import torch
 
-    own = outcome.values()
-    return outcome.holding(values.to(own.device, own.dtype) if isinstance(own, torch.Tensor) else values.numpy())
+    own = output.values()
+    return output.holding(values.to(own.device, own.dtype) if isinstance(own, torch.Tensor) else values.numpy())
 
 
 def _read(file: Path) -> dict[str, Any]:
@@ -103,8 +105,8 @@ def _write(file: Path, arrays: Mapping[str, Any]) -> None:
     from safetensors.torch import save_file
 
     def plain(values: Any) -> torch.Tensor:
-        made = torch.as_tensor(values).detach().cpu()
+        tensor = torch.as_tensor(values).detach().cpu()
         # numpy, which the judge reads with, has no bfloat16; float32 holds the same values.
-        return (made.float() if made.dtype in (torch.bfloat16, torch.float16) else made).contiguous()
+        return (tensor.float() if tensor.dtype in (torch.bfloat16, torch.float16) else tensor).contiguous()
 
     save_file({name: plain(values) for name, values in arrays.items()}, file)

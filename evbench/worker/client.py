@@ -8,50 +8,50 @@ import sys
 from multiprocessing.connection import Pipe
 from pathlib import Path
 from types import TracebackType
-from typing import TypeVar
 
 from evbench.errors import UserError
 from evbench.results import Activation, Build, Energy, Run, ThroughputRun, Trace
 from evbench.traces.chrome import TooLarge
 from evbench.worker.capture_outputs import CapturedOutputs
 from evbench.worker.messages import (
-    ActivationReply,
     ActivationRequest,
     BuildRequest,
     CaptureRequest,
-    EnergyReply,
     EnergyRequest,
     Failure,
-    ProfileReply,
     ProfileRequest,
-    ReferenceReply,
     ReferenceRequest,
+    Reply,
+    Request,
     ThroughputRequest,
     TimedRunRequest,
     TraceSpec,
+    reply_type,
 )
 
-Reply = TypeVar("Reply")
-PATIENCE = 10
-"""Seconds that a worker is given to end by itself."""
+EXIT_SECONDS = 10
+"""How long a worker may take to end by itself, before it is killed."""
 
 
 class WorkerDied(Exception):
-    """A worker ended without an answer. The message names its log."""
+    """A worker ended without a reply. The message names its log."""
 
 
 class WorkerGaveUp(UserError):
-    """A worker ended with a Failure: this variant cannot be run on this input, or there is no memory for it."""
+    """A worker replied with a Failure: this variant cannot be run on this input, or there is no memory for it."""
 
 
 class Worker:
-    """The parent's side of one worker process. Use as a context manager: leaving it ends the process."""
+    """The parent's end of one worker process. A context manager: leaving it ends the process.
 
-    def __init__(self, make: BuildRequest, log: Path, environment: dict[str, str] | None = None) -> None:
-        self._variant, self._log = make.variant, log
+    Every method raises WorkerGaveUp if the worker replies with a Failure, and WorkerDied if it ends without a reply.
+    """
+
+    def __init__(self, build: BuildRequest, log: Path, environment: dict[str, str] | None = None) -> None:
+        self._build, self._log = build, log
         self._log_before = log.stat().st_size if log.exists() else 0
-        self._connection, theirs = Pipe()
-        command = [sys.executable, "-m", "evbench.worker.process", str(theirs.fileno())]
+        self._connection, child = Pipe()
+        command = [sys.executable, "-m", "evbench.worker.process", str(child.fileno())]
         with log.open("ab") as output:
             # A session of its own: Ctrl-C is the parent's to handle. The child ends when the pipe does.
             self._process = subprocess.Popen(
@@ -59,97 +59,84 @@ class Worker:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                pass_fds=[theirs.fileno()],
+                pass_fds=[child.fileno()],
                 start_new_session=True,
                 env=os.environ | (environment or {}),
             )
-        theirs.close()  # so that a dead child reads as the end of the pipe
-        self._send(make)
+        child.close()  # so that a dead child reads as the end of the pipe
+        self._send(build)
 
     def __enter__(self) -> Worker:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._connection.close()
-        self._end(PATIENCE if kind is None else 0)
-
-    def _end(self, patience: float) -> int:
-        """Wait for the process to end by itself, then kill it. Returns its exit code."""
-        try:
-            return self._process.wait(timeout=patience)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            return self._process.wait()
-
-    def built(self) -> Build:
-        """Wait until the pipeline stands."""
-        return self._receive(Build)
+        self._end(EXIT_SECONDS if kind is None else 0)
 
     @property
     def pid(self) -> int:
         return self._process.pid
 
-    def measure(self, order: TimedRunRequest) -> Run:
-        self._send(order)
-        return self._receive(Run)
+    def built(self) -> Build:
+        """Wait until the pipeline is built."""
+        return self._receive(self._build)
 
-    def stream(self, order: ThroughputRequest) -> ThroughputRun:
-        self._send(order)
-        return self._receive(ThroughputRun)
+    def timed_run(self, request: TimedRunRequest) -> Run:
+        return self._ask(request)
 
-    def prove(self) -> tuple[Activation, ...]:
-        self._send(ActivationRequest())
-        return self._receive(ActivationReply).activations
+    def throughput_run(self, request: ThroughputRequest) -> ThroughputRun:
+        return self._ask(request)
 
-    def profile(self, order: TraceSpec) -> Trace:
-        """Raises TooLarge. The worker lives on."""
-        self._send(ProfileRequest(order))
-        traced = self._receive(ProfileReply)
-        if traced.trace is None:
-            raise TooLarge(traced.told)
-        return traced.trace
+    def activations(self) -> tuple[Activation, ...]:
+        return self._ask(ActivationRequest()).activations
 
-    def repeat(self, seconds: float, idle_watts: float | None) -> Energy | None:
-        self._send(EnergyRequest(seconds, idle_watts))
-        return self._receive(EnergyReply).energy
+    def energy(self, seconds: float, idle_watts: float | None) -> Energy | None:
+        return self._ask(EnergyRequest(seconds, idle_watts)).energy
 
-    def capture_outputs(self, sample: int, file: Path, given: CapturedOutputs | None = None, swap: bool = False) -> CapturedOutputs:
-        self._send(CaptureRequest(sample, file, given, swap))
-        return self._receive(CapturedOutputs)
+    def capture_outputs(self, sample: int, file: Path, baseline: CapturedOutputs | None = None, isolated: bool = False) -> CapturedOutputs:
+        return self._ask(CaptureRequest(sample, file, baseline, isolated))
 
-    def capture_reference(self, sample: int, file: Path, given: CapturedOutputs) -> None:
-        self._send(ReferenceRequest(sample, file, given))
-        self._receive(ReferenceReply)
+    def capture_reference(self, sample: int, file: Path, baseline: CapturedOutputs) -> None:
+        self._ask(ReferenceRequest(sample, file, baseline))
 
-    def _send(
-        self,
-        command: BuildRequest
-        | TimedRunRequest
-        | ThroughputRequest
-        | ActivationRequest
-        | ProfileRequest
-        | EnergyRequest
-        | CaptureRequest
-        | ReferenceRequest,
-    ) -> None:
+    def profile(self, spec: TraceSpec) -> Trace:
+        """Raises TooLarge, after which the worker can still be used."""
+        reply = self._ask(ProfileRequest(spec))
+        if reply.trace is None:
+            raise TooLarge(reply.refusal)
+        return reply.trace
+
+    def _ask(self, request: Request[Reply]) -> Reply:
+        self._send(request)
+        return self._receive(request)
+
+    def _send(self, request: Request[Reply]) -> None:
         try:
-            self._connection.send(command)
+            self._connection.send(request)
         except OSError as error:
             raise self._death() from error
 
-    def _receive(self, kind: type[Reply]) -> Reply:
+    def _receive(self, request: Request[Reply]) -> Reply:
         try:
             reply = self._connection.recv()
         except (EOFError, OSError) as error:
             raise self._death() from error
         if isinstance(reply, Failure):
             raise WorkerGaveUp(reply.message)
-        assert isinstance(reply, kind), reply
+        assert isinstance(reply, reply_type(request)), reply
         return reply
 
+    def _end(self, seconds: float) -> int:
+        """Wait for the process to end by itself, then kill it. Returns its exit code."""
+        try:
+            return self._process.wait(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            return self._process.wait()
+
     def _death(self) -> WorkerDied:
-        code = self._end(PATIENCE)
-        data = self._log.read_bytes()[self._log_before :] if self._log.exists() else b""  # what an earlier worker said is not its cause
+        code = self._end(EXIT_SECONDS)
+        data = self._log.read_bytes()[self._log_before :] if self._log.exists() else b""  # an earlier worker's lines are not its cause
         lines = data.decode("utf-8", errors="replace").strip().splitlines()
-        last = next((line for line in reversed(lines) if "Error: " in line), lines[-1] if lines else "it said nothing")
-        return WorkerDied(f"the worker of {self._variant.name} ended with code {code}: {last} (all of it in {self._log})")
+        last = next((line for line in reversed(lines) if "Error: " in line), lines[-1] if lines else "it wrote nothing")
+        return WorkerDied(f"the worker of {self._build.variant.name} ended with code {code}: {last} (all of it in {self._log})")

@@ -1,4 +1,4 @@
-"""What a process has made ready so far: graphs that torch.compile traced, CUDA graphs, Triton kernels."""
+"""What a process has compiled and captured so far: graphs that torch.compile traced, CUDA graphs, Triton kernels."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Counter:
             self._watch_kernels()
 
     def count(self) -> CompileCounts:
-        """Since the counter was made."""
+        """Everything since the counter exists."""
         dynamo = sys.modules.get("torch._dynamo.utils")  # not imported before something is compiled
         counters: Any = dynamo.counters if dynamo is not None else {}
         graphs, caches = counters.get("stats", {}), counters.get("inductor", {})

@@ -21,7 +21,7 @@ def spend(
 ) -> Energy | None:
     """Call `once` again and again for `seconds` at least. None if this GPU has no counter.
 
-    The counter moves in steps of up to 100 ms, so that a single sample cannot be measured. The power is read beside it, because a
+    The counter moves in steps of up to 100 ms, so that a single sample cannot be measured. The power is read, too, because a
     counter may be wrong (ml-energy/zeus:zeus/monitor/energy.py compares the two as well).
     """
     readings: list[tuple[float, float]] = []

@@ -1,14 +1,14 @@
 """What a run shows of how it was done, and whether that is what its variant chose.
 
-A choice is data (`evbench.variants.choices`), and so are its signs: names that a run leaves behind. They are collected from several
-sources, each named in front:
+A choice says by its evidence (`evbench.choices.Evidence`) which names a run must leave. They are collected from several sources, each
+named in front:
 
     op:         operations, and ranges of torch.compile, as torch.profiler records them
     kernel:     what ran on the GPU
     runtime:    calls of the CUDA runtime and driver, `cudaGraphLaunch` for the replay of a graph
     function:   Python functions entered, `module.qualified name`
-    pool:       the same in another thread than the main one
-    early:      a load that began before the sample before it was answered: how often
+    pool:       Python functions entered in another thread than the main one
+    early:      loads that began before the sample before them was answered
     decoder:    FFmpeg decoders that were opened, `codec, n threads, type of threading`
     thread:     threads of the operating system that live as long as these decoders
 """
@@ -28,23 +28,26 @@ from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any
 
+from evbench.choices import STREAM, Evidence, Variant
+from evbench.pipelines.compute.choices import LAYER
+from evbench.pipelines.generate.choices import GREEDY
+from evbench.pipelines.load.choices import GENERATE, LOAD, LOAD_MANY, PREFETCH
+from evbench.pipelines.registry import PARTS, all_evidence, evidence_of
 from evbench.results import STAGES, Activation, cycled
 from evbench.stages import Pipeline, run_stages
 from evbench.traces import chrome
 from evbench.traces.timeline import PREFIX
-from evbench.variants.choices import CHOICES, Variant, effective
-from evbench.variants.signs import GREEDY, LAYER, LOAD, LOAD_MANY, SIGNS, STREAM, Sign
-from evbench.worker.feed import FEEDS
+from evbench.variants.named import effective
 from evbench.worker.measure import Instruments
 from evbench.worker.profile import Ranges, record
-from evbench.worker.stream import answer_all
+from evbench.worker.throughput import run_back_to_back
 
 SOURCES = {"cpu_op": "op", "kernel": "kernel", "cuda_runtime": "runtime", "cuda_driver": "runtime"}
 """Categories of torch.profiler -> what is put in front of their names."""
-LOADS, ANSWERS = re.compile(rf"{LOAD}|{LOAD_MANY}"), re.compile(r"evbench\.pipelines\.\w+\.(VideoLlava|EventGPT)\.generate$")
+LOADS, ANSWERS = re.compile(rf"{LOAD}|{LOAD_MANY}"), re.compile(GENERATE)
 """Functions whose order matters: entered, and left."""
-FURTHER = 2
-"""Samples of the stream behind those of its first load."""
+MORE_SAMPLES = 2
+"""Of the throughput run, after those of its first load."""
 LONGEST_NAME = 120
 """Letters. Names of templates take pages."""
 TASKS = Path("/proc/self/task")
@@ -55,26 +58,26 @@ Names = Mapping[str, Mapping[str, int]]
 
 
 @dataclass(frozen=True)
-class Evidence:
-    """What one sample left behind, and some in a row. Only names that a sign looks for."""
+class Observed:
+    """The names that a run of one sample left, and a throughput run of some. Only names that some evidence looks for."""
 
     names: Names
     frames: int
-    """Frames or event images that were given to the model."""
+    """Video frames or event images that the model got."""
     new_tokens: int
     """That were generated: fewer than asked for where an answer may end early."""
     samples: int = 0
-    """In the row."""
+    """Of the throughput run."""
 
     def matching(self, stage: str, pattern: str) -> dict[str, int]:
-        return {name: times for name, times in self.names.get(stage, {}).items() if re.match(pattern, name)}
+        return {name: count for name, count in self.names.get(stage, {}).items() if re.match(pattern, name)}
 
 
-def gather(pipeline: Pipeline[Any, Any, Any], feed: str, paths: Sequence[Path], new_tokens: int, using: Instruments) -> Evidence:
+def gather(pipeline: Pipeline[Any, Any, Any], prefetch: str, paths: Sequence[Path], new_tokens: int, using: Instruments) -> Observed:
     """Run the first sample three times, untimed: as it is, under torch.profiler, and with a hook on each call of a Python function.
-    Then some samples in a row, as the feed has them, with the hook.
+    Then some samples in a row, prefetched as the choice says, with the hook.
 
-    The profiler and the hook have a run each: the functions of one are no business of the other.
+    Profiler and hook have separate runs, so that neither sees the functions of the other.
     """
     path = paths[0]
     run_stages(pipeline, path, new_tokens)  # what is compiled now must not be seen while it is compiled
@@ -85,12 +88,12 @@ def gather(pipeline: Pipeline[Any, Any, Any], feed: str, paths: Sequence[Path], 
     names = {stage: Counter(recorded.get(stage, {})) for stage in STAGES}
     with Calls() as calls:
         run_stages(pipeline, path, new_tokens, calls.during)
-    row = [paths[sample] for sample in cycled(FEEDS[feed].merged_traces + FURTHER, len(paths))]
+    row = [paths[sample] for sample in cycled(PREFETCH.implementation(prefetch).samples + MORE_SAMPLES, len(paths))]
     with Calls() as calls_of_row, calls_of_row.during(STREAM):
-        answer_all(pipeline, feed, row, new_tokens, using.clock)
+        run_back_to_back(pipeline, prefetch, row, new_tokens, using.clock)
     for stage, found in (calls.names() | calls_of_row.names()).items():
         names.setdefault(stage, Counter()).update(found)
-    return Evidence(looked_for(names), len(work.frame_indices or ()), len(answer.tokens), len(row))
+    return Observed(looked_for(names), len(work.frame_indices or ()), len(answer.tokens), len(row))
 
 
 def trace_names(trace: Iterable[dict[str, Any]]) -> Names:
@@ -111,22 +114,22 @@ def trace_names(trace: Iterable[dict[str, Any]]) -> Names:
 
 
 def looked_for(names: Names) -> Names:
-    """Without the names that no sign looks for."""
-    signs = [*GREEDY, *(sign for choices in SIGNS.values() for signs in choices.values() for sign in signs)]
-    pattern = re.compile("|".join(f"(?:{pattern})" for pattern in sorted({LAYER, *(sign.names for sign in signs)})))
+    """Without the names that no evidence looks for."""
+    patterns = sorted({LAYER, *(evidence.names for evidence in all_evidence())})
+    pattern = re.compile("|".join(f"(?:{pattern})" for pattern in patterns))
     return {stage: {name: found[name] for name in sorted(found) if pattern.match(name)} for stage, found in names.items()}
 
 
 class Calls:
     """Counts the Python functions entered in each stage, and looks at the decoders that are opened there.
 
-    Use as a context manager, and `during(stage)` around each stage. The thread that makes it is the main one.
+    Use as a context manager, and `during(stage)` around each stage. The thread that creates it is the main one.
     """
 
     def __init__(self) -> None:
         self._main = threading.get_ident()
         self._stage: str | None = None
-        self._entered: dict[tuple[str, int, str, CodeType], int] = {}  # each thread has keys of its own: none loses another's counts
+        self._entered: dict[tuple[str, int, str, CodeType], int] = {}  # keyed by thread: none loses another's counts
         self._others: dict[str, Counter[str]] = {}
         self._order: list[tuple[str, str]] = []  # loads entered and answers left: event and name
         self._decoders: list[Any] = []  # as long as they are kept, their threads live
@@ -137,12 +140,12 @@ class Calls:
         self._before = sys.getprofile(), threading.getprofile(), av.open
         really_open = av.open
 
-        def noted(*arguments: Any, **named: Any) -> Any:
+        def open_and_keep(*arguments: Any, **named: Any) -> Any:
             container = really_open(*arguments, **named)
             self._decoders += [stream.codec_context for stream in container.streams.video]
             return container
 
-        av.open = noted
+        av.open = open_and_keep
         threading.setprofile(self._count)
         sys.setprofile(self._count)
         return self
@@ -191,7 +194,7 @@ class Calls:
 
 
 def early_loads(order: Iterable[str]) -> list[str]:
-    """Loads that began before what the loads in front of them brought was answered.
+    """Loads that began before all samples of the loads in front of them were answered.
 
     Args:
         order: name of each load when it is entered, and "" when an answer is there. A load may bring several samples, and at least one.
@@ -221,72 +224,77 @@ def _threads() -> dict[str, str]:
     return names
 
 
-def prove(variant: Variant, kind: str, device: str, evidence: Evidence) -> tuple[Activation, ...]:
-    """For each part that has an effect on such input, in the order of CHOICES, whether its choice is active; and last, whether decoding is
-    greedy.
+def prove(variant: Variant, model: str, kind: str, device: str, observed: Observed) -> tuple[Activation, ...]:
+    """For each part that such a model does with such input, in the order of the pipeline, whether its choice is active; and last, whether
+    decoding is greedy.
     """
 
-    def proof(part: str, choice: str, signs: Iterable[Sign]) -> Activation:
+    def activation(part: str, choice: str) -> Activation:
         choices = variant.choices() | {part: choice}
-        return _proof(part, choice, [sign for sign in signs if applies(sign, choices, kind, device)], evidence)
+        expected = [evidence for evidence in evidence_of(model, part, choice) if applies(evidence, choices, kind, device)]
+        return _activation(part, choice, expected, observed)
 
     def with_likeness(found: Activation) -> Activation:
-        """The same, and which other choice the run shows instead, if it does."""
-        others = [(name, choice) for name, choice in CHOICES[found.part].items() if name != found.choice and kind in choice.kinds]
-        alike = [name for name, _ in others if proof(found.part, name, SIGNS[found.part][name]).active]
-        return replace(found, evidence="; ".join([found.evidence, *(f"it ran as {found.part}={name} does" for name in alike)]))
+        """With the other choices that the run shows instead, if it does."""
+        others = (name for name, choice in PARTS[found.part].choices.items() if name != found.choice and choice.takes(kind))
+        instead = [name for name in others if activation(found.part, name).active]
+        return replace(found, evidence="; ".join([found.evidence, *(f"it ran as {found.part}={name} does" for name in instead)]))
 
-    activations = [proof(part, choice, SIGNS[part][choice]) for part, choice in effective(variant, kind).items()]
-    return (*(found if found.active else with_likeness(found) for found in activations), proof("decoding", "greedy", GREEDY))
-
-
-def applies(sign: Sign, choices: Mapping[str, str], kind: str, device: str) -> bool:
-    """Whether a sign is looked for in a run of these choices (part -> choice) with such input."""
-    there = all(choices[part] in among for part, among in sign.where.items())
-    return there and kind in sign.kinds and device in sign.devices
+    activations = [activation(part, choice) for part, choice in effective(variant, model, kind).items()]
+    greedy = [evidence for evidence in GREEDY if applies(evidence, variant.choices(), kind, device)]
+    return (
+        *(found if found.active else with_likeness(found) for found in activations),
+        _activation("decoding", "greedy", greedy, observed),
+    )
 
 
-def _proof(part: str, choice: str, asked: Sequence[Sign], evidence: Evidence) -> Activation:
-    missing = [text for sign in asked if (text := unmet(sign, evidence)) is not None]
-    there = dict.fromkeys(text for sign in asked if (text := met(sign, evidence)) is not None)
-    return Activation(part, choice, not missing and bool(there), "; ".join(missing or there))
+def applies(evidence: Evidence, choices: Mapping[str, str], kind: str, device: str) -> bool:
+    """Whether it is looked for in a run of these choices (part -> choice) with such input."""
+    chosen = all(choices[part] in among for part, among in evidence.where.items())
+    return chosen and (not evidence.kinds or kind in evidence.kinds) and device in evidence.devices
 
 
-def unmet(sign: Sign, evidence: Evidence) -> str | None:
-    """What speaks against a sign, in words. None if nothing does."""
-    found = evidence.matching(sign.stage, sign.names)
-    if sign.times == "never":
-        return f"{_told(sign, found)}, which this choice does not do" if found else None
+def _activation(part: str, choice: str, expected: Sequence[Evidence], observed: Observed) -> Activation:
+    missing = [text for evidence in expected if (text := unmet(evidence, observed)) is not None]
+    seen = dict.fromkeys(text for evidence in expected if (text := met(evidence, observed)) is not None)
+    return Activation(part, choice, not missing and bool(seen), "; ".join(missing or seen))
+
+
+def unmet(evidence: Evidence, observed: Observed) -> str | None:
+    """What speaks against it, in words. None if nothing does."""
+    found = observed.matching(evidence.stage, evidence.names)
+    if evidence.count == "never":
+        return f"{_in_words(evidence, found)}, which this choice does not do" if found else None
     if not found:
-        return f"{sign.stage}: no {sign.what} (looked for {sign.names})"
-    least = _least(sign, evidence)
-    return f"{_told(sign, found)}, {least} expected ({sign.times})" if sum(found.values()) < least else None
+        return f"{evidence.stage}: no {evidence.what} (looked for {evidence.names})"
+    least = _least(evidence, observed)
+    return f"{_in_words(evidence, found)}, {least} expected ({evidence.count})" if sum(found.values()) < least else None
 
 
-def met(sign: Sign, evidence: Evidence) -> str | None:
-    """What was seen of a sign, in words. None where the sign is that something is not there."""
-    found = evidence.matching(sign.stage, sign.names)
-    return _told(sign, found) if found and sign.times != "never" else None
+def met(evidence: Evidence, observed: Observed) -> str | None:
+    """What was seen of it, in words. None where something is expected never to be there."""
+    found = observed.matching(evidence.stage, evidence.names)
+    return _in_words(evidence, found) if found and evidence.count != "never" else None
 
 
-def _told(sign: Sign, found: Mapping[str, int]) -> str:
+def _in_words(evidence: Evidence, found: Mapping[str, int]) -> str:
     """The name seen most often, and how often all of them."""
     most = max(found, key=lambda name: found[name]).partition(":")[2]
     shown = most if len(most) <= LONGEST_NAME else f"{most[:LONGEST_NAME]}..."
     others = f" and {len(found) - 1} like it" if len(found) > 1 else ""
-    return f"{sign.stage}: {sign.what}: {sum(found.values())} x {shown}{others}"
+    return f"{evidence.stage}: {evidence.what}: {sum(found.values())} x {shown}{others}"
 
 
-def _least(sign: Sign, evidence: Evidence) -> int:
-    """How often a sign has to be there."""
-    layers = sum(evidence.matching(sign.stage, LAYER).values())
+def _least(evidence: Evidence, observed: Observed) -> int:
+    """How often it has to be there."""
+    layers = sum(observed.matching(evidence.stage, LAYER).values())
     return max(
         1,
         {
             "once": 1,
-            "each frame": evidence.frames,
-            "each step": evidence.new_tokens - 1,
+            "each frame": observed.frames,
+            "each step": observed.new_tokens - 1,
             "each layer": layers,
-            "each sample": evidence.samples,
-        }[sign.times],
+            "each sample": observed.samples,
+        }[evidence.count],
     )

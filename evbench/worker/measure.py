@@ -29,7 +29,7 @@ class Stream(Protocol):
     """Moments on the compute stream."""
 
     on_gpu: ClassVar[bool]
-    """Whether a span says something that the host's clock does not."""
+    """Whether a span measures something that the host's clock does not."""
 
     def moment(self) -> Any:
         """Now, as the stream will reach it. Waits for nothing."""
@@ -79,7 +79,7 @@ class Instruments:
     gauge: MemoryGauge
     stream: Stream
     prepared: Callable[[], CompileCounts]
-    """What the process has made ready so far."""
+    """What the process has compiled and captured so far."""
     reserved: Callable[[], int | None]
     """Size of torch's memory pool."""
 
@@ -97,7 +97,7 @@ class Stopwatch:
     spans: dict[str, tuple[Any, Any]] = field(default_factory=dict)
     """Stage on the stream -> its first and last moment."""
     marks: list[Any] = field(default_factory=list)
-    """A moment for each token."""
+    """A moment for each token, when its logits are there."""
 
     @contextmanager
     def __call__(self, stage: str) -> Iterator[None]:
@@ -122,7 +122,7 @@ class Stopwatch:
         return {stage: StageRun(seconds, spans.get(stage), self.memory[stage]) for stage, seconds in self.seconds.items()}
 
     def steps(self) -> tuple[float, ...]:
-        """Prefill, then each further token."""
+        """Seconds of the prefill, then of each decode step."""
         moments = [self.spans["generate"][0], *self.marks]
         return tuple(self.instruments.stream.seconds(before, after) for before, after in pairwise(moments))
 
@@ -137,11 +137,14 @@ class RunPosition:
     block: int | None
 
 
-def measure(pipeline: Stages[Any, Any, Any], path: Path, new_tokens: int, place: RunPosition, stage_sync: bool, using: Instruments) -> Run:
+def measure(
+    pipeline: Stages[Any, Any, Any], path: Path, new_tokens: int, position: RunPosition, stage_sync: bool, using: Instruments
+) -> Run:
     """One sample through all stages.
 
-    With barriers, the host waits for the device before and after each stage, and each has a time of its own. Without, it waits at
-    the two ends only, as it does for a user; what the barriers cost is the difference.
+    Args:
+        stage_sync: whether the host waits for the device before and after each stage, so that each has a time of its own. Else it
+            waits at the two ends only, as it does for a user; the overhead of stage synchronization is the difference.
     """
     before = using.prepared()
     stages = prefill = steps = None
@@ -158,10 +161,10 @@ def measure(pipeline: Stages[Any, Any, Any], path: Path, new_tokens: int, place:
         using.synchronize()
         seconds = (using.clock() - start) / 1e9
     return Run(
-        kind=place.kind,
-        turn=place.turn,
-        sample=place.sample,
-        block=place.block,
+        kind=position.kind,
+        turn=position.turn,
+        sample=position.sample,
+        block=position.block,
         seconds=seconds,
         stages=stages,
         prefill_seconds=prefill,

@@ -23,7 +23,7 @@ class HostMemory:
             self._resettable = True
 
     def read(self) -> Memory:
-        return Memory(process=self._peak() if self._resettable else None, allocator=None, reserved=None, device=None, other=None)
+        return Memory(process=self._peak() if self._resettable else None, allocator=None, reserved=None, device=None, non_torch=None)
 
     @staticmethod
     def _peak() -> int | None:
@@ -55,7 +55,7 @@ class CudaMemory:
             allocator=torch.cuda.max_memory_allocated(),
             reserved=torch.cuda.max_memory_reserved(),
             device=device,
-            other=None if device is None else device - torch.cuda.memory_reserved(),
+            non_torch=None if device is None else device - torch.cuda.memory_reserved(),
         )
 
     def _device(self) -> int | None:

@@ -1,65 +1,72 @@
-"""What parent and worker send each other: requests, and a reply to each."""
+"""What a parent and its worker send each other: requests, and one reply to each.
+
+A request names the type of its reply: `TimedRunRequest(Request[Run])` is answered by a `Run`.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Generic, TypeVar, get_args
 
-from evbench.results import Activation, Delay, Energy, Trace, Workload
-from evbench.variants.choices import Variant
+from evbench.choices import Variant
+from evbench.results import Activation, Build, Delay, Energy, Run, ThroughputRun, Trace, Workload
 from evbench.worker.capture_outputs import CapturedOutputs
 from evbench.worker.measure import RunPosition
 
-
-@dataclass(frozen=True)
-class TraceSpec:
-    """What is to be recorded."""
-
-    file: Path
-    title: str
-    """What the process is called in the trace."""
-    new_tokens: int
-    of_tokens: int
-    """That a timed run generates."""
-    modules: bool
-    """Whether each part of the model gets ranges of its own, where it is called as such: not inside of compiled code."""
-
-    def shown(self) -> str:
-        """What the process is called: that an answer is shortened, too."""
-        return self.title if self.new_tokens == self.of_tokens else f"{self.title}, {self.new_tokens} of {self.of_tokens} new tokens"
+Reply = TypeVar("Reply")
 
 
-KEPT = {"float32": "float64", "bfloat16": "float32"}
-"""Type of the workload -> type in which the reference's values are kept: so much finer that it adds nothing to the error."""
+class Request(Generic[Reply]):
+    """A request to a worker. The type in brackets is that of its reply."""
+
+
+def reply_type(request: Request[Reply]) -> type[Reply]:
+    """The type of the reply to a request.
+
+    >>> reply_type(ActivationRequest())
+    <class 'evbench.worker.messages.ActivationReply'>
+    """
+    bases: tuple[Any, ...] = type(request).__orig_bases__  # type: ignore[attr-defined]
+    (found,) = get_args(bases[0])
+    return found  # type: ignore[no-any-return]
 
 
 @dataclass(frozen=True)
-class BuildRequest:
-    """The first command: make this pipeline. Answered by a Build."""
+class Failure:
+    """In place of any reply: an error that the user can mend and only the worker could see. The worker has ended."""
+
+    message: str
+
+
+@dataclass(frozen=True)
+class BuildRequest(Request[Build]):
+    """The first request: build this pipeline."""
 
     variant: Variant
     workload: Workload
     delay: Delay | None = None
-    """Planted, to see whether evbench finds it."""
+    """Planted into a stage, to see whether evbench finds it."""
     mutant: str | None = None
-    """Likewise: name of one of `evbench.worker.mutants`."""
+    """Name of a fault of `evbench.worker.mutants` to plant."""
     dtype: str | None = None
     """To compute in another type than the workload's, with the same weights."""
 
 
 @dataclass(frozen=True)
-class TimedRunRequest:
-    """Run one sample, timed. Answered by a Run."""
+class TimedRunRequest(Request[Run]):
+    """Run one sample, timed."""
 
-    place: RunPosition
+    position: RunPosition
     stage_sync: bool
+    """Whether the host waits for the device around each stage, so that each has a time of its own."""
     cold_file: bool
     """Whether the input is dropped from the page cache first."""
 
 
 @dataclass(frozen=True)
-class ThroughputRequest:
-    """Run so many samples in a row, timed as a whole: those of the workload, again from the first. Answered by a StreamRun."""
+class ThroughputRequest(Request[ThroughputRun]):
+    """Run samples back to back, timed as a whole: those of the workload in order, again from the first if they are fewer."""
 
     turn: int
     block: int | None
@@ -69,71 +76,88 @@ class ThroughputRequest:
 
 
 @dataclass(frozen=True)
-class EnergyRequest:
-    """Run samples one after the other for so long, and read the GPU's energy counter. Answered by a Spent."""
+class EnergyReply:
+    """Energy of repeated runs. None if this GPU has no counter."""
+
+    energy: Energy | None
+
+
+@dataclass(frozen=True)
+class EnergyRequest(Request[EnergyReply]):
+    """Repeat one sample for a time, and read the GPU's energy counter."""
 
     seconds: float
     idle_watts: float | None
 
 
 @dataclass(frozen=True)
-class EnergyReply:
-    """What a Repeat drew. None if this GPU does not tell."""
+class TraceSpec:
+    """What is to be recorded, and where."""
 
-    energy: Energy | None
+    file: Path
+    title: str
+    """Name of the process in the trace."""
+    new_tokens: int
+    of_tokens: int
+    """Number of tokens that a timed run generates."""
+    modules: bool
+    """Whether each module of the model gets ranges of its own, where it is called as such: not inside compiled code."""
 
-
-@dataclass(frozen=True)
-class ProfileRequest:
-    """Run one sample under the profiler and write its trace. Answered by a Traced."""
-
-    order: TraceSpec
+    def process_name(self) -> str:
+        """The title, and how much of the answer is recorded if it is shortened."""
+        return self.title if self.new_tokens == self.of_tokens else f"{self.title}, {self.new_tokens} of {self.of_tokens} new tokens"
 
 
 @dataclass(frozen=True)
 class ProfileReply:
-    """None if the trace was too large to keep; what to do about it is told then."""
+    """A trace, or why it was not kept."""
 
     trace: Trace | None
-    told: str
+    """None if the trace was too large."""
+    refusal: str
+    """What to do about it. Empty if the trace was kept."""
 
 
 @dataclass(frozen=True)
-class ActivationRequest:
-    """Run samples, untimed, and look whether each choice of the variant is at work. Answered by a Proven."""
+class ProfileRequest(Request[ProfileReply]):
+    """Run one sample under the profiler and write its trace."""
+
+    spec: TraceSpec
 
 
 @dataclass(frozen=True)
 class ActivationReply:
+    """Whether each choice of the variant is active, and what shows it."""
+
     activations: tuple[Activation, ...]
 
 
 @dataclass(frozen=True)
-class CaptureRequest:
-    """Run one sample, untimed, and keep what each stage made of it. Answered by an Observation."""
-
-    sample: int
-    file: Path
-    given: CapturedOutputs | None
-    swap: bool
+class ActivationRequest(Request[ActivationReply]):
+    """Run samples, untimed, and look whether each choice of the variant is active."""
 
 
 @dataclass(frozen=True)
-class ReferenceRequest:
-    """Make of the baseline's input what the reference makes of it. Answered by a Followed."""
+class CaptureRequest(Request[CapturedOutputs]):
+    """Run one sample, untimed, and store the outputs of each stage."""
 
     sample: int
     file: Path
-    given: CapturedOutputs
+    baseline: CapturedOutputs | None
+    """Outputs of the baseline, whose tokens the logits follow. None for the baseline itself."""
+    isolated: bool
+    """Whether each stage is also run by itself on the baseline's input."""
 
 
 @dataclass(frozen=True)
 class ReferenceReply:
-    """It stands in the file."""
+    """The outputs of the reference are in the file."""
 
 
 @dataclass(frozen=True)
-class Failure:
-    """A user's mistake that only the worker could see. It has ended."""
+class ReferenceRequest(Request[ReferenceReply]):
+    """Run the reference on the baseline's input and tokens."""
 
-    message: str
+    sample: int
+    file: Path
+    baseline: CapturedOutputs

@@ -1,7 +1,7 @@
 """Faults to plant into an optimized variant, one at a time: each is a way to be fast and wrong, and evbench has to find it.
 
-They are put on from outside, on what all pipelines have: the stages, the modules of transformers, the loop that decodes. What they change
-for the whole process (the cache of transformers, the resize) is changed in a worker that ends with its mutant.
+They are planted from outside, into what all pipelines have (`evbench.stages.Pipeline`): the stages, the modules of transformers, the decode
+loop. What they change for the whole process (the cache of transformers, the resize) is changed in a worker that ends with its mutant.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from evbench.pipelines.load import event_files, video
 from evbench.pipelines.load.event_images import SLICES
 from evbench.pipelines.load.event_stream import EventStream
 from evbench.pipelines.preprocess import pixels
+from evbench.pipelines.registry import MODELS
 from evbench.results import STAGES, Delay
-from evbench.stages import Generation, Mark, Stages
-from evbench.variants.choices import KINDS
+from evbench.stages import Generation, Mark, Pipeline, Stages
 
 
 def plant(delay: Delay, pipeline: Stages[Any, Any, Any], synchronize: Callable[[], None]) -> None:
@@ -48,23 +48,30 @@ def plant(delay: Delay, pipeline: Stages[Any, Any, Any], synchronize: Callable[[
     setattr(pipeline, delay.stage, slower)
 
 
-Plant = Callable[[Any, Sequence[Path]], None]
+AnyPipeline = Pipeline[Any, Any, Any]
+Plant = Callable[[AnyPipeline, Sequence[Path]], None]
 """(pipeline, paths of all samples)."""
 
 
 @dataclass(frozen=True)
 class Mutant:
-    """One fault; or, if it is harmless, another way to compute the same, which must not be taken for one."""
+    """One fault; or, if it is harmless, another way to compute the same output, which must not be reported as one."""
 
     meaning: str
     stage: str
-    """The first that puts out something else."""
+    """The first whose output changes."""
     plant: Plant
-    kinds: tuple[str, ...] = tuple(KINDS)
-    """Of input that it can be planted for."""
+    kinds: tuple[str, ...] = ()
+    """Of input that it can be planted for. Empty: all."""
+    trait: str = ""
+    """Of `evbench.models.Model.traits`: what a model must have for it. Empty: nothing."""
     samples: int = 1
-    """How many it takes to be seen."""
+    """How many are needed to see it."""
     harmless: bool = False
+
+    def can_be_planted(self, model: str, kind: str) -> bool:
+        """Into a pipeline of this model, with such input."""
+        return (not self.kinds or kind in self.kinds) and (not self.trait or self.trait in MODELS[model].traits)
 
 
 # Frames.
@@ -73,7 +80,7 @@ class Mutant:
 def _frames(change: Callable[[Any], Any]) -> Plant:
     """Other frames, under the indices of the right ones."""
 
-    def plant(pipeline: Any, paths: Sequence[Path]) -> None:
+    def plant(pipeline: AnyPipeline, paths: Sequence[Path]) -> None:
         _wrap(pipeline, "load", lambda loaded: loaded.holding(change(_array(loaded.values()))))
 
     return plant
@@ -83,17 +90,22 @@ def _array(values: Any) -> Any:
     return values if isinstance(values, np.ndarray) else values.cpu().numpy()
 
 
-def _wrap(pipeline: Any, stage: str, change: Callable[[Any], Any]) -> None:
+def _wrap(pipeline: AnyPipeline, stage: str, change: Callable[[Any], Any]) -> None:
     original = getattr(pipeline, stage)
 
     def changed(*arguments: Any) -> Any:
-        outcome, work = original(*arguments)
-        return change(outcome), work
+        output, work = original(*arguments)
+        return change(output), work
 
-    setattr(pipeline, stage, changed)
+    _replace(pipeline, **{stage: changed})
 
 
-def _next_frame(pipeline: Any, paths: Sequence[Path]) -> None:
+def _replace(pipeline: AnyPipeline, **stages: Callable[..., Any]) -> None:
+    for name, stage in stages.items():
+        setattr(pipeline, name, stage)
+
+
+def _next_frame(pipeline: AnyPipeline, paths: Sequence[Path]) -> None:
     right = pipeline.load
     policies = dict(video.POLICIES)
 
@@ -101,19 +113,19 @@ def _next_frame(pipeline: Any, paths: Sequence[Path]) -> None:
         return lambda total, count: [min(index + 1, total - 1) for index in policy(total, count)]
 
     def load(path: Path) -> Any:
-        outcome, work = right(path)
+        output, work = right(path)
         video.POLICIES.update({name: later(policy) for name, policy in policies.items()})
         shifted, _ = right(path)
         video.POLICIES.update(policies)
-        return outcome.holding(_array(shifted.values())), work
+        return output.holding(_array(shifted.values())), work
 
-    pipeline.load = load
+    _replace(pipeline, load=load)
 
 
 def _repeated(frames: Any) -> Any:
-    made = frames.copy()
-    made[len(made) // 2] = made[len(made) // 2 - 1]
-    return made
+    changed = frames.copy()
+    changed[len(changed) // 2] = changed[len(changed) // 2 - 1]
+    return changed
 
 
 def _recoloured(name: str) -> Plant:
@@ -125,18 +137,18 @@ def _recoloured(name: str) -> Plant:
 
 
 def _reordered(order: Callable[[EventStream, npt.NDArray[np.int64], npt.NDArray[np.int64]], npt.NDArray[np.int64]]) -> Plant:
-    """The events of each slice in another order: (stream, slice of each event, number of each event) -> the numbers as they are taken."""
+    """The events of each slice in another order: (stream, slice of each event, number of each event) -> the numbers in the new order."""
 
     def change(stream: EventStream) -> EventStream:
         number = np.arange(len(stream.x))
-        taken = order(stream, np.minimum(number // (len(number) // SLICES), SLICES - 1), number)
-        return replace(stream, x=stream.x[taken], y=stream.y[taken], p=stream.p[taken])
+        numbers = order(stream, np.minimum(number // (len(number) // SLICES), SLICES - 1), number)
+        return replace(stream, x=stream.x[numbers], y=stream.y[numbers], p=stream.p[numbers])
 
     return _events(change)
 
 
 def _events(change: Callable[[EventStream], EventStream]) -> Plant:
-    def plant(pipeline: Any, paths: Sequence[Path]) -> None:
+    def plant(pipeline: AnyPipeline, paths: Sequence[Path]) -> None:
         read = event_files.read
         event_files.read = lambda path, window: change(read(path, window))
 
@@ -147,28 +159,28 @@ def _events(change: Callable[[EventStream], EventStream]) -> Plant:
 
 
 def _normalised_otherwise(mean: tuple[float, ...] | None, std: tuple[float, ...] | None) -> Plant:
-    def plant(pipeline: Any, paths: Sequence[Path]) -> None:
+    def plant(pipeline: AnyPipeline, paths: Sequence[Path]) -> None:
         right = pixels.Recipe.of(pipeline.image_processor)
         numbers = (right.mean, right.std, mean or right.mean, std or right.std)
 
         def change(inputs: Any) -> Any:
             values = inputs.values()
-            ours_mean, ours_std, mean, std = (torch.tensor(one, device=values.device).view(3, 1, 1) for one in numbers)
-            return inputs.holding(((values.float() * ours_std + ours_mean - mean) / std).to(values.dtype))
+            right_mean, right_std, mean, std = (torch.tensor(one, device=values.device).view(3, 1, 1) for one in numbers)
+            return inputs.holding(((values.float() * right_std + right_mean - mean) / std).to(values.dtype))
 
         _wrap(pipeline, "preprocess", change)
 
     return plant
 
 
-def _bilinear(pipeline: Any, paths: Sequence[Path]) -> None:
+def _bilinear(pipeline: AnyPipeline, paths: Sequence[Path]) -> None:
     class Bilinear:
         InterpolationMode = functional.InterpolationMode
 
         @staticmethod
         def resize(images: torch.Tensor, size: list[int], **usual: Any) -> torch.Tensor:
-            made: torch.Tensor = functional.resize(images, size, interpolation=functional.InterpolationMode.BILINEAR, antialias=False)
-            return made
+            resized: torch.Tensor = functional.resize(images, size, interpolation=functional.InterpolationMode.BILINEAR, antialias=False)
+            return resized
 
     pixels.functional = Bilinear  # type: ignore[attr-defined]
 
@@ -176,23 +188,23 @@ def _bilinear(pipeline: Any, paths: Sequence[Path]) -> None:
 # The vision tower.
 
 
-def _last_layer_dropped(pipeline: Any, paths: Sequence[Path]) -> None:
-    _last_used(pipeline).register_forward_hook(lambda layer, given, made: given[0])
+def _last_layer_dropped(pipeline: AnyPipeline, paths: Sequence[Path]) -> None:
+    _last_used(pipeline).register_forward_hook(lambda layer, inputs, output: inputs[0])
 
 
-def _next_layer_too(pipeline: Any, paths: Sequence[Path]) -> None:
+def _next_layer_too(pipeline: AnyPipeline, paths: Sequence[Path]) -> None:
     layers, used = pipeline.tower.encoder.layers, pipeline.used_layers
     following = layers[used]
-    layers[used - 1].register_forward_hook(lambda layer, given, made: following(made, attention_mask=None))
+    layers[used - 1].register_forward_hook(lambda layer, inputs, output: following(output, attention_mask=None))
 
 
-def _last_used(pipeline: Any) -> nn.Module:
+def _last_used(pipeline: AnyPipeline) -> nn.Module:
     layer: nn.Module = pipeline.tower.encoder.layers[pipeline.used_layers - 1]
     return layer
 
 
-def _class_token_dropped(pipeline: Any, paths: Sequence[Path]) -> None:
-    """The places stay filled: the last token stands twice."""
+def _class_token_dropped(pipeline: AnyPipeline, paths: Sequence[Path]) -> None:
+    """The number of tokens stays: the last one is repeated."""
 
     def change(features: Any) -> Any:
         values = features.values()
@@ -204,64 +216,64 @@ def _class_token_dropped(pipeline: Any, paths: Sequence[Path]) -> None:
 # The language model.
 
 
-def _attention_modules(pipeline: Any) -> list[Any]:
+def _attention_modules(pipeline: AnyPipeline) -> list[Any]:
     return [layer.self_attn for layer in pipeline.decoder.layers]
 
 
-def _sees_the_next(pipeline: Any, paths: Sequence[Path]) -> None:
-    def mask(module: nn.Module, given: Any, named: dict[str, Any]) -> Any:
-        hidden = given[0] if given else named["hidden_states"]
+def _sees_the_next(pipeline: AnyPipeline, paths: Sequence[Path]) -> None:
+    def mask(module: nn.Module, inputs: Any, named: dict[str, Any]) -> Any:
+        hidden = inputs[0] if inputs else named["hidden_states"]
         length = hidden.shape[1]
         if length == 1:
             return None
         seen = torch.ones(length, length, dtype=torch.bool, device=hidden.device).tril(diagonal=1)
-        return given, named | {"attention_mask": seen[None, None]}
+        return inputs, named | {"attention_mask": seen[None, None]}
 
     for module in _attention_modules(pipeline):
         module.register_forward_pre_hook(mask, with_kwargs=True)
 
 
-def _positions_shifted(pipeline: Any, paths: Sequence[Path]) -> None:
+def _positions_shifted(pipeline: AnyPipeline, paths: Sequence[Path]) -> None:
     """In the steps only: rotary positions are relative, and a shift of all of them changes nothing."""
 
-    def shift(module: nn.Module, given: tuple[Any, ...], named: dict[str, Any]) -> Any:
-        hidden, positions = (*given, *named.values())
+    def shift(module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> Any:
+        hidden, positions = (*inputs, *named.values())
         return (hidden, positions + (1 if hidden.shape[1] == 1 else 0)), {}
 
     pipeline.decoder.rotary_emb.register_forward_pre_hook(shift, with_kwargs=True)
 
 
-def _slot_not_written(pipeline: Any, paths: Sequence[Path]) -> None:
+def _slot_not_written(pipeline: AnyPipeline, paths: Sequence[Path]) -> None:
     """Of the first layer, what each step should have stored."""
     update = Cache.update
 
-    def forgetful(cache: Any, keys: torch.Tensor, values: torch.Tensor, layer: int, *rest: Any, **named: Any) -> Any:
+    def forgetful(cache: Any, keys: torch.Tensor, values: torch.Tensor, layer: int, *arguments: Any, **named: Any) -> Any:
         if layer == 0 and keys.shape[-2] == 1:
             keys, values = torch.zeros_like(keys), torch.zeros_like(values)
-        return update(cache, keys, values, layer, *rest, **named)
+        return update(cache, keys, values, layer, *arguments, **named)
 
     Cache.update = forgetful
 
 
-def _head_scaled(pipeline: Any, paths: Sequence[Path]) -> None:
+def _head_scaled(pipeline: AnyPipeline, paths: Sequence[Path]) -> None:
     modules = _attention_modules(pipeline)
     module = modules[len(modules) // 2]
     width = module.head_dim
 
-    def scale(layer: nn.Module, given: Any) -> Any:
-        (heads,) = given
+    def scale(layer: nn.Module, inputs: Any) -> Any:
+        (heads,) = inputs
         return (torch.cat([heads[..., :width] * 1.01, heads[..., width:]], dim=-1),)
 
     module.o_proj.register_forward_pre_hook(scale)
 
 
-def _scale_wrong(pipeline: Any, paths: Sequence[Path]) -> None:
+def _scale_wrong(pipeline: AnyPipeline, paths: Sequence[Path]) -> None:
     """By the square root of the whole width instead of a head's, in one layer."""
     module = _attention_modules(pipeline)[0]
     module.scaling = (module.head_dim * module.config.num_attention_heads) ** -0.5
 
 
-def _eight_bits(pipeline: Any, paths: Sequence[Path]) -> None:
+def _eight_bits(pipeline: AnyPipeline, paths: Sequence[Path]) -> None:
     """Weights rounded to float8, each matrix with a scale of its own, as such checkpoints have it."""
     with torch.no_grad():
         for module in pipeline.decoder.modules():
@@ -273,12 +285,12 @@ def _eight_bits(pipeline: Any, paths: Sequence[Path]) -> None:
 # Decoding.
 
 
-def _one_token_less(pipeline: Any, paths: Sequence[Path]) -> None:
+def _one_token_less(pipeline: AnyPipeline, paths: Sequence[Path]) -> None:
     right = pipeline.generate
-    pipeline.generate = lambda features, new_tokens, mark: right(features, max(1, new_tokens - 1), mark)
+    _replace(pipeline, generate=lambda features, new_tokens, mark: right(features, max(1, new_tokens - 1), mark))
 
 
-def _sampled(pipeline: Any, paths: Sequence[Path]) -> None:
+def _sampled(pipeline: AnyPipeline, paths: Sequence[Path]) -> None:
     step = loops.StaticLoop._next
 
     def sampled(loop: Any, embeddings: torch.Tensor, positions: torch.Tensor, cache: Any) -> tuple[torch.Tensor, torch.Tensor]:
@@ -288,8 +300,8 @@ def _sampled(pipeline: Any, paths: Sequence[Path]) -> None:
     loops.StaticLoop._next = sampled  # type: ignore[method-assign, assignment]
 
 
-def _answers_swapped(pipeline: Any, paths: Sequence[Path]) -> None:
-    """Each sample is answered with what is said of another."""
+def _answers_swapped(pipeline: AnyPipeline, paths: Sequence[Path]) -> None:
+    """Each sample gets the answer to another."""
     load, right = pipeline.load, pipeline.generate
     asked: list[Path] = []
 
@@ -304,13 +316,13 @@ def _answers_swapped(pipeline: Any, paths: Sequence[Path]) -> None:
         seen, _ = pipeline.vision(pipeline.preprocess(loaded)[0])
         return right(seen, new_tokens, mark)[0], work
 
-    pipeline.load, pipeline.generate = remember, swapped
+    _replace(pipeline, load=remember, generate=swapped)
 
 
 # What is no fault.
 
 
-def _math_attention(pipeline: Any, paths: Sequence[Path]) -> None:
+def _math_attention(pipeline: AnyPipeline, paths: Sequence[Path]) -> None:
     """torch's scaled_dot_product_attention has several kernels, and heeds this also on a CPU."""
     torch.backends.cuda.enable_flash_sdp(False)
     torch.backends.cuda.enable_mem_efficient_sdp(False)
@@ -336,8 +348,8 @@ MUTANTS: dict[str, Mutant] = {
     "wrong std": Mutant("that of ImageNet", "preprocess", _normalised_otherwise(None, (0.229, 0.224, 0.225))),
     "bilinear": Mutant("without antialias, for bicubic", "preprocess", _bilinear),
     "last vision layer dropped": Mutant("of those that are used", "vision", _last_layer_dropped),
-    "feature layer -1": Mutant("for -2", "vision", _next_layer_too, ("video",)),
-    "class token dropped": Mutant("of each frame", "vision", _class_token_dropped, ("video",)),
+    "feature layer -1": Mutant("for -2", "vision", _next_layer_too, trait="unused tower layer"),
+    "class token dropped": Mutant("of each frame", "vision", _class_token_dropped, trait="class token"),
     "causal mask off by one": Mutant("each token of the prompt sees the next", "generate", _sees_the_next),
     "rotary offset + 1": Mutant("in the steps behind the prompt", "generate", _positions_shifted),
     "cache slot not written": Mutant("by the steps, in the first layer", "generate", _slot_not_written),

@@ -13,14 +13,14 @@ from evbench.stages import Pipeline, run_stages
 from evbench.traces import chrome, counters
 from evbench.traces.breakdown import sections
 from evbench.traces.chrome import TooLarge
-from evbench.traces.completeness import Counts, count, prove, stamp
+from evbench.traces.completeness import Counts, check, count, stamp
 from evbench.traces.lanes import LANE, separate_overlaps
 from evbench.traces.names import named
 from evbench.traces.timeline import PREFILL, PREFIX, STEP, TEXT, Timeline
 from evbench.worker.measure import Instruments, Stopwatch
 from evbench.worker.messages import TraceSpec
 
-Done = TypeVar("Done")
+Returned = TypeVar("Returned")
 
 PLAIN_RUNS = 3
 """Without the profiler, to compare with. The shortest counts: what disturbs a run makes it longer."""
@@ -31,7 +31,7 @@ MOST_PACKED = 100 * 2**20
 STAGE_TRACK = "evbench stages"
 
 
-def profile(pipeline: Pipeline[Any, Any, Any], path: Path, order: TraceSpec, using: Instruments) -> Trace:
+def profile(pipeline: Pipeline[Any, Any, Any], path: Path, spec: TraceSpec, using: Instruments) -> Trace:
     """Write a Chrome trace (`.json.gz`, opens in Perfetto) of one sample.
 
     Raises:
@@ -40,7 +40,7 @@ def profile(pipeline: Pipeline[Any, Any, Any], path: Path, order: TraceSpec, usi
 
     def plain() -> dict[str, float]:
         watch = Stopwatch(using)
-        run_stages(pipeline, path, order.new_tokens, watch, watch.mark)
+        run_stages(pipeline, path, spec.new_tokens, watch, watch.mark)
         return watch.seconds
 
     plain()  # the shortened decode must not be seen for the first time
@@ -49,29 +49,29 @@ def profile(pipeline: Pipeline[Any, Any, Any], path: Path, order: TraceSpec, usi
     ranges = Ranges(using)
 
     def once() -> int:
-        answer, _ = run_stages(pipeline, path, order.new_tokens, ranges, ranges.mark)
+        answer, _ = run_stages(pipeline, path, spec.new_tokens, ranges, ranges.mark)
         return len(answer.tokens)
 
-    named = module_ranges(pipeline.model) if order.modules else nullcontext()
+    named = module_ranges(pipeline.model) if spec.modules else nullcontext()
     with counters.read_meanwhile(counters.gauges(using.stream.on_gpu)) as readings, named:
-        new_tokens = record(once, order.file, memory=True)
-    how = "give fewer --trace-tokens" + (", or leave out --modules" if order.modules else "")
+        new_tokens = record(once, spec.file, memory=True)
+    how = "give fewer --trace-tokens" + (", or leave out --modules" if spec.modules else "")
     try:
-        trace = chrome.read(order.file)
+        trace = chrome.read(spec.file)
     except TooLarge:
-        order.file.unlink()
-        raise TooLarge(f"the trace of {order.title} would have more than {chrome.MOST_BYTES // 2**20} MiB unpacked; {how}") from None
-    timeline, found = finish(trace, order, readings, shortest, _counted_again(once))
-    chrome.write(trace, order.file)
-    if (size := order.file.stat().st_size) > MOST_PACKED:
-        order.file.unlink()
-        raise TooLarge(f"the trace of {order.title} would have {size / 2**20:.0f} MiB, {MOST_PACKED // 2**20} are kept at most; {how}")
+        spec.file.unlink()
+        raise TooLarge(f"the trace of {spec.title} would have more than {chrome.MOST_BYTES // 2**20} MiB unpacked; {how}") from None
+    timeline, found = finish(trace, spec, readings, shortest, _counted_again(once))
+    chrome.write(trace, spec.file)
+    if (size := spec.file.stat().st_size) > MOST_PACKED:
+        spec.file.unlink()
+        raise TooLarge(f"the trace of {spec.title} would have {size / 2**20:.0f} MiB, {MOST_PACKED // 2**20} are kept at most; {how}")
     slowdown = sum(span.length for span in timeline.stages.values()) / 1e6 / sum(shortest.values())
-    return Trace(order.file.name, new_tokens, slowdown, found, sections(timeline, trace.events))
+    return Trace(spec.file.name, new_tokens, slowdown, found, sections(timeline, trace.events))
 
 
 def _counted_again(once: Callable[[], object]) -> Counts:
-    """A second recording, which is not kept: what it counts, the first must have too. The module ranges are no operations."""
+    """Counts of a second recording, which is not kept: the first must have as many. Ranges of modules are no operations."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "again.json.gz"
         record(once, file)
@@ -80,7 +80,7 @@ def _counted_again(once: Callable[[], object]) -> Counts:
 
 
 class Ranges:
-    """For `run_stages`: each stage as a named range, which its kernels do not outlast; inside of generate the prefill and each token."""
+    """For `run_stages`: each stage as a named range, which its kernels do not outlast; inside generate the prefill and each decode step."""
 
     def __init__(self, using: Instruments) -> None:
         self._using = using
@@ -100,7 +100,7 @@ class Ranges:
             self._using.synchronize()  # a stage's kernels end inside its range
 
     def mark(self) -> None:
-        """The first token's logits are there, or a further step has been made."""
+        """The prefill has ended, or a decode step."""
         self._close()
         self._open(STEP)
 
@@ -144,7 +144,7 @@ def module_ranges(model: Any) -> Iterator[None]:
             handle.remove()
 
 
-def record(once: Callable[[], Done], file: Path, memory: bool = False) -> Done:
+def record(once: Callable[[], Returned], file: Path, memory: bool = False) -> Returned:
     """What `once` returns, run under torch.profiler, whose Chrome trace is written to `file`.
 
     Args:
@@ -167,23 +167,23 @@ def record(once: Callable[[], Done], file: Path, memory: bool = False) -> Done:
 
 
 def finish(
-    trace: chrome.Trace, order: TraceSpec, readings: list[counters.Reading], plain: dict[str, float], expected: Counts
+    trace: chrome.Trace, spec: TraceSpec, readings: list[counters.Reading], plain: dict[str, float], expected: Counts
 ) -> tuple[Timeline, Completeness]:
-    """Make of what the profiler wrote what a person can read: stages on a track of their own, curves, and a stamp."""
+    """Make the profiler's trace readable: stages on a track of their own, curves, and a stamp of completeness."""
     _name_parts(trace.events)
-    timeline = Timeline(trace.events, order.file)
+    timeline = Timeline(trace.events, spec.file)
     pid = timeline.ranges[0]["pid"]
     counters.take_memory(trace.events, pid)
     trace.events.extend(counters.from_readings(readings, int(trace.header["baseTimeNanoseconds"]), trace.events, pid))
     trace.events.extend(counters.tokens(timeline, pid))
-    found = prove(timeline, trace.events, plain, expected)
+    found = check(timeline, trace.events, plain, expected)
     separate_overlaps(trace.events)
     _raise_stages(timeline, trace.events, stamp(found))
-    trace.events[:] = named(trace.events, "", order.shown())
+    trace.events[:] = named(trace.events, "", spec.process_name())
     counted = count(timeline, trace.events)
     trace.header["evbench"] = {
-        "variant": order.title,
-        "new tokens": f"{order.new_tokens} of {order.of_tokens}",
+        "variant": spec.title,
+        "new tokens": f"{spec.new_tokens} of {spec.of_tokens}",
         "stamp": stamp(found),
         "losses": list(found.losses),
         "counts": counted,
@@ -205,14 +205,14 @@ def _name_parts(events: list[chrome.Event]) -> None:
                 event["name"] = PREFIX + TEXT
 
 
-def _raise_stages(timeline: Timeline, events: list[chrome.Event], told: str) -> None:
+def _raise_stages(timeline: Timeline, events: list[chrome.Event], stamped: str) -> None:
     """Onto a track of their own above all others, the stamp with them."""
     pid, track = timeline.ranges[0]["pid"], LANE - 1
     for event in timeline.ranges:
         event["tid"] = track
     start = float(timeline.ranges[0]["ts"])
     whole = {"ts": start, "dur": max(chrome.end(event) for event in timeline.ranges) - start}
-    events.append({"ph": "X", "cat": "evbench", "name": told, "pid": pid, "tid": track - 1, **whole})
+    events.append({"ph": "X", "cat": "evbench", "name": stamped, "pid": pid, "tid": track - 1, **whole})
     for number, name in ((track, STAGE_TRACK), (track - 1, "evbench completeness")):
         events.append({"ph": "M", "name": "thread_name", "pid": pid, "tid": number, "args": {"name": name}})
         events.append({"ph": "M", "name": "thread_sort_index", "pid": pid, "tid": number, "args": {"sort_index": number - LANE}})

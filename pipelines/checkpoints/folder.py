@@ -11,27 +11,23 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from evbench.errors import UserError
+from evbench.models import Model
 
-MODEL_TYPES = {"video-llava": "video_llava", "eventgpt": "EventChat_llama"}
-"""`model_type` in config.json of the checkpoints that each pipeline loads."""
 WEIGHT_TYPES = {"F16": "float16", "BF16": "bfloat16", "F32": "float32", "F64": "float64"}
 """What a weight may be stored as, by its name in safetensors. An integer is no weight without its scale, which is not read."""
 CONSTANTS = ("rotary_emb.inv_freq", "embeddings.position_ids")
 """Ends of keys that older transformers versions stored, and that are no weights."""
-OTHER_NETWORKS: dict[str, dict[str, tuple[bool, str]]] = {
-    "video-llava": {},
-    "eventgpt": {
-        "event_feature_adaptor": (False, "network without the adaptor"),
-        "mm_use_im_start_end": (True, "prompt with tokens of its own around the events"),
-        "mm_use_im_patch_token": (True, "prompt with a token of its own for a patch"),
-        "use_event_qformer": (True, "Q-Former"),
-    },
-}
-"""Field of config.json -> the value, if it is told, that the released code builds something else for, and what that is."""
 
 
-def read_config(folder: Path, model: str) -> dict[str, Any]:
-    """The folder's config.json. Raises UserError if there is none, or it is of another model, or of one that evbench cannot build."""
+def read_config(folder: Path, name: str, model: Model) -> dict[str, Any]:
+    """The folder's config.json.
+
+    Args:
+        name: of the model, by which the command line knows it.
+
+    Raises:
+        UserError: there is none, or it is of another model, or of a network that evbench cannot build.
+    """
     file = folder / "config.json"
     if not folder.is_dir():
         raise UserError(f"--weights {folder}: no such folder; give a local Hugging Face checkpoint folder")
@@ -42,12 +38,13 @@ def read_config(folder: Path, model: str) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise UserError(f"{file} is not JSON ({error}); copy the checkpoint again") from error
     found = config.get("model_type") if isinstance(config, dict) else None
-    if found != MODEL_TYPES[model]:
-        raise UserError(f"{file} is of model_type {found!r}, --model {model} loads {MODEL_TYPES[model]!r}; choose the --model that fits")
+    if found != model.model_type:
+        raise UserError(f"{file} is of model_type {found!r}, --model {name} loads {model.model_type!r}; choose the --model that fits")
     _require_plain(file, config)
-    for field, (value, thing) in OTHER_NETWORKS[model].items():
-        if config.get(field) is not None and bool(config[field]) == value:
-            raise UserError(f"{file} has {field} {json.dumps(config[field])}, and evbench has no {thing}; give another checkpoint")
+    for field, unsupported in model.unsupported.items():
+        if config.get(field) is not None and bool(config[field]) == unsupported.value:
+            told = f"{file} has {field} {json.dumps(config[field])}, and evbench has no {unsupported.thing}"
+            raise UserError(f"{told}; give another checkpoint")
     return dict(config)
 
 
@@ -75,7 +72,7 @@ def _indexed(index: Path) -> set[str]:
 def require_tokenizer(folder: Path) -> None:
     """Raises UserError for a tokenizer that is stored as SentencePiece's model alone, if what reads it is not installed.
 
-    LLaMA, Vicuna and what was made of them, EventGPT among them, come so.
+    LLaMA, Vicuna and models fine-tuned from them come so.
     """
     if (folder / "tokenizer.json").exists() or not (folder / "tokenizer.model").exists():
         return

@@ -9,19 +9,19 @@ from transformers import DynamicCache
 
 from evbench.kernels.decode_attention import DecodeAttention
 from evbench.kernels.matvec import MOST_INPUTS
-from evbench.pipelines import capture
+from evbench.pipelines.compute import cuda_graph
 from evbench.pipelines.generate.language import LanguageModel
 from evbench.pipelines.generate.llama import FusedLlama, KVCache
 from evbench.stages import Mark, unmarked
 
 Prefill = Callable[[KVCache], Callable[[torch.Tensor], torch.Tensor]]
-"""Slots -> a function that fills them: prompt [batch, length, hidden] -> logits behind its last position, [batch, vocabulary]."""
+"""KV cache -> a function that fills it: prompt [batch, length, hidden] -> logits after its last position, [batch, vocabulary]."""
 STRIDE = 16
-"""Steps between two looks for the end of text. Looking waits for the GPU; what ran too far is cut off."""
+"""Steps between two checks for the end of text. A check waits for the GPU; what ran too far is cut off."""
 
 
-def eager_prefill(language: LanguageModel) -> Prefill:
-    """The model's own layers, over a growing cache, which is then copied into the slots."""
+def eager_prefill(language: LanguageModel, llama: FusedLlama) -> Prefill:
+    """transformers' layers, over a growing cache, which is then copied into the KV cache of fixed size."""
 
     def fill(kv_cache: KVCache, embeddings: torch.Tensor) -> torch.Tensor:
         positions = torch.arange(embeddings.shape[1], device=embeddings.device)[None]
@@ -34,14 +34,14 @@ def eager_prefill(language: LanguageModel) -> Prefill:
     return lambda kv_cache: lambda embeddings: fill(kv_cache, embeddings)
 
 
-def compiled_prefill(llama: FusedLlama) -> Prefill:
+def compiled_prefill(language: LanguageModel, llama: FusedLlama) -> Prefill:
     """Fused projections, each layer a compiled graph, all of it captured for each length of the prompt."""
     prefill = llama.compiled_prefill()
-    return lambda kv_cache: capture.Replayed(lambda embeddings: prefill(embeddings, kv_cache))
+    return lambda kv_cache: cuda_graph.Replayed(lambda embeddings: prefill(embeddings, kv_cache))
 
 
 class GraphLoop:
-    """Prefill, then replays. For one prompt, or a few of the same length."""
+    """Prefill, then replays. For one prompt, or several of one length."""
 
     def __init__(self, language: LanguageModel, llama: FusedLlama, prefill: Prefill) -> None:
         self._language, self._llama, self._prefill = language, llama, prefill
@@ -57,12 +57,12 @@ class GraphLoop:
         state = self._state_for(embeddings, new_tokens)
         state.reset(prompt, state.prefill(embeddings))
         mark()
-        made = 1
-        while made < new_tokens and not (made % STRIDE == 0 and self._all_ended(state.tokens[:, prompt : prompt + made])):
+        count = 1
+        while count < new_tokens and not (count % STRIDE == 0 and self._all_ended(state.tokens[:, prompt : prompt + count])):
             state.step()
             mark()
-            made += 1
-        return [self._cut(answer) for answer in state.tokens[:, prompt : prompt + made].tolist()]
+            count += 1
+        return [self._cut(answer) for answer in state.tokens[:, prompt : prompt + count].tolist()]
 
     def teacher_forced_logits(self, embeddings: torch.Tensor, tokens: Sequence[int]) -> torch.Tensor:
         prompt = embeddings.shape[1]
@@ -80,7 +80,7 @@ class GraphLoop:
         return self._language.stop_at_end and bool((tokens == self._language.end_token).any(dim=1).all())
 
     def _cut(self, tokens: list[int]) -> list[int]:
-        """Behind the end of text."""
+        """Without what follows the end of text."""
         if self._language.stop_at_end and self._language.end_token in tokens:
             return tokens[: tokens.index(self._language.end_token) + 1]
         return tokens
@@ -88,7 +88,7 @@ class GraphLoop:
     def _state_for(self, embeddings: torch.Tensor, new_tokens: int) -> DecodeState:
         batch, capacity = embeddings.shape[0], embeddings.shape[1] + new_tokens
         if self._state is None or self._state.batch != batch or self._state.capacity < capacity:
-            # Sized tightly: a longer request makes a new one.
+            # Sized tightly: a longer request allocates a new one.
             self._state = DecodeState(self._llama, self._prefill, batch, capacity)
         return self._state
 
@@ -99,7 +99,7 @@ class DecodeState:
     def __init__(self, llama: FusedLlama, prefill: Prefill, batch: int, capacity: int) -> None:
         if batch > MOST_INPUTS:
             raise ValueError(f"{MOST_INPUTS} prompts at most, not {batch}")
-        capacity = max(capacity, capture.WARM_UPS + 1)  # before it is recorded, the step runs from position 0 on
+        capacity = max(capacity, cuda_graph.WARM_UPS + 1)  # before it is captured, the step runs from position 0 on
         self.batch, self.capacity = batch, capacity
         self._llama = llama
         device = llama.head.device
@@ -107,14 +107,14 @@ class DecodeState:
         self._attention = DecodeAttention(batch, llama.heads, llama.key_heads, llama.size, capacity, device)
         self._position = torch.zeros(1, dtype=torch.long, device=device)
         self.tokens = torch.zeros((batch, capacity), dtype=torch.long, device=device)
-        """At the place that each has in the whole sequence."""
+        """At the position that each has in the whole sequence."""
         self.logits = llama.head.new_zeros((batch, llama.head.shape[0]))
-        """Behind the last step."""
+        """After the last step."""
         self.prefill = prefill(self._kv_cache)
-        self.step = capture.captured(self._step)
+        self.step = cuda_graph.captured(self._step)
 
     def reset(self, prompt: int, logits: torch.Tensor) -> None:
-        """The first token, from the logits behind the prompt."""
+        """The first token, from the logits after the prompt."""
         self.tokens[:, prompt] = logits.argmax(dim=-1)
         self._position.fill_(prompt)
 

@@ -1,6 +1,6 @@
 """A LLaMA-shaped decoder with fewer and larger operations, over the weights of transformers' module.
 
-query, key and value are one matrix, and so are gate and up: the module's own weights become views of them, so that nothing is held twice.
+query, key and value are one matrix, and so are gate and up: the module's weights become views of them, so that nothing is held twice.
 """
 
 from __future__ import annotations
@@ -16,12 +16,17 @@ from torch.nn.functional import linear, rms_norm, silu
 from evbench.errors import UserError
 from evbench.kernels.decode_attention import DecodeAttention
 from evbench.kernels.matvec import Norm, matvec
-from evbench.pipelines.attention import Attend
+from evbench.pipelines.compute.attention import Attend
 
 KVCache = Sequence[tuple[torch.Tensor, torch.Tensor]]
 """For each layer keys and values, [batch, key heads, capacity, size]."""
 MOST_LENGTHS = 64
-"""Of prompts, in one process: each is compiled by itself, and torch refuses more than eight unless it is told."""
+"""Of prompts, in one process: each is compiled by itself, and torch refuses more than eight unless its limit is raised."""
+KNOWN = ("llama", "mistral")
+"""`model_type` of the text models whose layers are what is computed here. Others are refused: they may have weights that their config does
+not name, as Qwen2 has biases."""
+EXPECTED = {"hidden_act": "silu", "attention_bias": False, "mlp_bias": False, "sliding_window": None}
+"""Fields of their configurations."""
 
 
 @dataclass(frozen=True)
@@ -47,12 +52,10 @@ class FusedLlama:
             head: hidden state -> logits, without bias.
 
         Raises:
-            UserError: the model has something that this one does not know.
+            UserError: it is another kind of model, or has weights that are not used here.
         """
+        _require_known(decoder, head)
         config = decoder.config
-        usual = {"hidden_act": "silu", "attention_bias": False, "mlp_bias": False, "sliding_window": None}
-        if other := {name: getattr(config, name, value) for name, value in usual.items() if getattr(config, name, value) != value}:
-            raise UserError(f"generate=graph does not know a language model with {other}; use generate=static-compile")
         attention = decoder.layers[0].self_attn
         self.size = attention.head_dim
         if self.size & (self.size - 1) or self.size < 16:
@@ -64,8 +67,8 @@ class FusedLlama:
         self.norm = decoder.norm.weight.detach()
         self.head = head.weight.detach()  # type: ignore[operator]
         positions = torch.arange(config.max_position_embeddings, device=self.head.device)[None]
-        turns = decoder.rotary_emb(torch.empty(0, device=self.head.device), position_ids=positions)
-        self.cosine, self.sine = (turn[0, :, : self.size // 2].float().contiguous() for turn in turns)
+        tables = decoder.rotary_emb(torch.empty(0, device=self.head.device), position_ids=positions)
+        self.cosine, self.sine = (table[0, :, : self.size // 2].float().contiguous() for table in tables)
         self._attend = attend
 
     def new_kv_cache(self, batch: int, capacity: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
@@ -83,17 +86,18 @@ class FusedLlama:
     def prefill(
         self, embeddings: torch.Tensor, kv_cache: KVCache, run_layer: Callable[..., tuple[torch.Tensor, torch.Tensor]] | None = None
     ) -> torch.Tensor:
-        """[batch, length, hidden] -> logits behind the last position, [batch, vocabulary]. Fills the first slots."""
+        """[batch, length, hidden] -> logits after the last position, [batch, vocabulary]. Fills the first slots of the cache."""
         run_layer, length = run_layer or self._prefill_layer, embeddings.shape[1]
-        hidden, more, turns = embeddings, torch.zeros_like(embeddings), (self.cosine[:length, None], self.sine[:length, None])
+        hidden, residual = embeddings, torch.zeros_like(embeddings)
+        cosine, sine = self.cosine[:length, None], self.sine[:length, None]
         for number, (layer, (keys, values)) in enumerate(zip(self.layers, kv_cache, strict=True)):
-            hidden, more = run_layer(hidden, more, layer, keys, values, *turns, only_last=number == len(self.layers) - 1)
-        return linear(rms_norm((hidden + more)[:, 0], self.norm.shape, self.norm, self.epsilon), self.head)
+            hidden, residual = run_layer(hidden, residual, layer, keys, values, cosine, sine, only_last=number == len(self.layers) - 1)
+        return linear(rms_norm((hidden + residual)[:, 0], self.norm.shape, self.norm, self.epsilon), self.head)
 
     def _prefill_layer(
         self,
         hidden: torch.Tensor,  # [batch, length, hidden]
-        more: torch.Tensor,  # likewise
+        residual: torch.Tensor,  # [batch, length, hidden]
         layer: Layer,
         keys: torch.Tensor,  # [batch, key heads, capacity, size]
         values: torch.Tensor,
@@ -101,35 +105,35 @@ class FusedLlama:
         sine: torch.Tensor,
         only_last: bool,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """One layer: hidden state, and what is to be added to it. That is done in front of the next one's norm, in one kernel with it.
+        """One layer: hidden state, and the residual to be added to it. The next layer adds it, in one kernel with its norm.
 
         Of the last one, only the last position is needed: [batch, 1, hidden].
         """
-        hidden = hidden + more
+        hidden = hidden + residual
         length = hidden.shape[1]
-        normal = self._normal(hidden, layer.before_attention)
+        normed = self._normed(hidden, layer.before_attention)
         if only_last:
             # Keys and values of all positions, for the steps; a query of the last.
-            apart = self.heads * self.size
-            key, value = self._heads(linear(normal, layer.projections[apart:])).chunk(2, dim=2)
-            query = _rotated(self._heads(linear(normal[:, -1:], layer.projections[:apart])), cosine[-1:], sine[-1:])
+            rows = self.heads * self.size
+            key, value = self._heads(linear(normed, layer.projections[rows:])).chunk(2, dim=2)
+            query = _rotated(self._heads(linear(normed[:, -1:], layer.projections[:rows])), cosine[-1:], sine[-1:])
             hidden = hidden[:, -1:]
         else:
-            projected = self._heads(linear(normal, layer.projections))
+            projected = self._heads(linear(normed, layer.projections))
             query, key, value = torch.split(projected, [self.heads, self.key_heads, self.key_heads], dim=2)
             query = _rotated(query, cosine, sine)
         key = _rotated(key, cosine, sine)
         keys[:, :, :length], values[:, :, :length] = key.transpose(1, 2), value.transpose(1, 2)
         mixed = self._attend(query, key, value, not only_last, self.size**-0.5)
         hidden = hidden + linear(mixed.flatten(2), layer.output)
-        gate, up = linear(self._normal(hidden, layer.before_mlp), layer.gate_up).chunk(2, dim=-1)
+        gate, up = linear(self._normed(hidden, layer.before_mlp), layer.gate_up).chunk(2, dim=-1)
         return hidden, linear(silu(gate) * up, layer.down)
 
     def _heads(self, projected: torch.Tensor) -> torch.Tensor:
         """[batch, length, heads * size] -> [batch, length, heads, size]."""
         return projected.view(*projected.shape[:2], -1, self.size)
 
-    def _normal(self, hidden: torch.Tensor, gain: torch.Tensor) -> torch.Tensor:
+    def _normed(self, hidden: torch.Tensor, gain: torch.Tensor) -> torch.Tensor:
         return rms_norm(hidden, gain.shape, gain, self.epsilon)
 
     # A token.
@@ -141,15 +145,27 @@ class FusedLlama:
         kv_cache: KVCache,
         attention: DecodeAttention,
     ) -> torch.Tensor:
-        """Logits behind the token, [batch, vocabulary]. Writes its keys and values into the slots at its position."""
+        """Logits after the token, [batch, vocabulary]. Writes its keys and values into the slots at its position."""
         hidden = self.embedding[token]
         for layer, (keys, values) in zip(self.layers, kv_cache, strict=True):
             projected = matvec(hidden, layer.projections, Norm(layer.before_attention, self.epsilon))
             mixed = attention(projected, keys, values, self.cosine, self.sine, position)
             hidden = matvec(mixed, layer.output, residual=hidden)
-            wide = matvec(hidden, layer.gate_up, Norm(layer.before_mlp, self.epsilon), gated=True)
-            hidden = matvec(wide, layer.down, residual=hidden)
+            gated = matvec(hidden, layer.gate_up, Norm(layer.before_mlp, self.epsilon), gated=True)
+            hidden = matvec(gated, layer.down, residual=hidden)
         return matvec(hidden, self.head, Norm(self.norm, self.epsilon))
+
+
+def _require_known(decoder: Any, head: nn.Module) -> None:
+    """Raises UserError unless the model is of a known type and all its weights are used here."""
+    config, cure = decoder.config, "use generate=static-compile"
+    if config.model_type not in KNOWN:
+        raise UserError(f"generate=graph knows text models of model_type {' and '.join(KNOWN)}, not {config.model_type!r}; {cure}")
+    if other := {name: getattr(config, name, value) for name, value in EXPECTED.items() if getattr(config, name, value) != value}:
+        raise UserError(f"generate=graph does not know a language model with {other}; {cure}")
+    modules = {"lm_head": head, **dict(decoder.layers.named_modules())}
+    if biased := [name for name, module in modules.items() if getattr(module, "bias", None) is not None]:
+        raise UserError(f"generate=graph does not know a language model with biases, and {biased[0]} has one; {cure}")
 
 
 def _fused(layer: Any) -> Layer:
@@ -165,7 +181,7 @@ def _fused(layer: Any) -> Layer:
 
 
 def _stacked(*modules: nn.Linear) -> torch.Tensor:
-    """Their weights as one matrix, which the modules' own become views of."""
+    """Their weights as one matrix, of which the weights in the modules become views."""
     whole = torch.cat([module.weight.detach() for module in modules])
     for module, rows in zip(modules, torch.split(whole, [module.out_features for module in modules]), strict=True):
         module.weight.data = rows

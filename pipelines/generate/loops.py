@@ -1,4 +1,4 @@
-"""Prefill and greedy decoding of a LLaMA-shaped language model."""
+"""Prefill and greedy decoding of a LLaMA-shaped language model, by each choice of `generate`."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from typing import Any, Protocol
 import torch
 from transformers import DynamicCache, GenerationConfig, LogitsProcessor, LogitsProcessorList, StaticCache
 
-from evbench.pipelines.attention import ATTEND
-from evbench.pipelines.generate.graph_loop import GraphLoop, compiled_prefill, eager_prefill
+from evbench.choices import Variant
+from evbench.pipelines.compute.attention import attend
+from evbench.pipelines.generate.choices import GENERATE, PREFILL
+from evbench.pipelines.generate.graph_loop import GraphLoop
 from evbench.pipelines.generate.language import LanguageModel
 from evbench.pipelines.generate.llama import FusedLlama
 from evbench.stages import Mark
-from evbench.variants.choices import Variant
 
 
 class Generate(Protocol):
@@ -25,7 +26,7 @@ class Generate(Protocol):
     def teacher_forced_logits(self, embeddings: torch.Tensor, tokens: Sequence[int]) -> torch.Tensor:
         """The logits from which each of `tokens` would have been chosen, if those in front of it had been: [tokens, vocabulary].
 
-        The same steps as in a free run, but that these tokens are fed instead of the most likely ones.
+        The steps of a free run, but that these tokens are fed instead of the most likely ones.
         """
 
 
@@ -61,7 +62,7 @@ class TransformersLoop:
     def __init__(self, language: LanguageModel, cache: str | None) -> None:
         """`cache` is transformers' name for an implementation of it; None for the one that grows."""
         self._language = language
-        # generate takes what is left open from the configuration of the checkpoint: sampling, beams, penalties, an end token. Here all
+        # What is left open, generate reads from the configuration of the checkpoint: sampling, beams, penalties, an end token. Here all
         # choices decode alike, and greedily.
         language.whole.generation_config = GenerationConfig(
             do_sample=False,
@@ -127,7 +128,7 @@ class StaticLoop:
         return torch.cat(kept)
 
     def _run(self, embeddings: torch.Tensor, new_tokens: int, take: Callable[[torch.Tensor, torch.Tensor], torch.Tensor | None]) -> None:
-        """`take` is given the logits of each token, [1, 1, vocabulary], and the likeliest, [1, 1]. It returns the one to feed, or None."""
+        """`take` gets the logits of each token, [1, 1, vocabulary], and the likeliest, [1, 1]. It returns the one to feed, or None."""
         prompt = embeddings.shape[1]
         positions = torch.arange(prompt, device=embeddings.device)[None]
         grown = DynamicCache(config=self._language.decoder.config)
@@ -152,7 +153,7 @@ class StaticLoop:
     def _filled_cache(self, grown: DynamicCache, length: int) -> StaticCache:
         """The cache of the loop, holding what the prefill left."""
         if self._cache is None or length > self._length:
-            # Sized tightly: attention reads every slot, used or not. A longer request makes a new one, and compiles anew.
+            # Sized tightly: attention reads every slot, used or not. A longer request allocates a new one, and compiles anew.
             self._cache, self._length = StaticCache(config=self._language.decoder.config, max_cache_len=length), length
         self._cache.reset()
         for index, layer in enumerate(grown.layers):
@@ -181,16 +182,32 @@ class AtOnce:
         return torch.as_tensor(self._language.head(hidden[0, -len(tokens) :]))
 
 
-def _graph_loop(language: LanguageModel, variant: Variant) -> Generate:
-    llama = FusedLlama(language.decoder, language.head, ATTEND[variant.attention])
-    return GraphLoop(language, llama, compiled_prefill(llama) if variant.prefill == "compile" else eager_prefill(language))
+def generator(language: LanguageModel, variant: Variant) -> Generate:
+    """Prefill and decode as the variant chooses them. Raises UserError if the choice does not know such a language model."""
+    generate: Generate = GENERATE.implementation(variant["generate"])(language, variant)
+    return generate
 
 
-GENERATORS: dict[str, Callable[[LanguageModel, Variant], Generate]] = {
-    "dynamic": lambda language, _: TransformersLoop(language, None),
-    "transformers-static": lambda language, _: TransformersLoop(language, "static"),
-    "static": lambda language, _: StaticLoop(language, compile_step=False),
-    "static-compile": lambda language, _: StaticLoop(language, compile_step=True),
-    "graph": _graph_loop,
-    "at-once": lambda language, _: AtOnce(language),
-}
+def dynamic(language: LanguageModel, variant: Variant) -> Generate:
+    return TransformersLoop(language, None)
+
+
+def transformers_static(language: LanguageModel, variant: Variant) -> Generate:
+    return TransformersLoop(language, "static")
+
+
+def static(language: LanguageModel, variant: Variant) -> Generate:
+    return StaticLoop(language, compile_step=False)
+
+
+def static_compile(language: LanguageModel, variant: Variant) -> Generate:
+    return StaticLoop(language, compile_step=True)
+
+
+def graph(language: LanguageModel, variant: Variant) -> Generate:
+    llama = FusedLlama(language.decoder, language.head, attend(variant["attention"]))
+    return GraphLoop(language, llama, PREFILL.implementation(variant["prefill"])(language, llama))
+
+
+def at_once(language: LanguageModel, variant: Variant) -> Generate:
+    return AtOnce(language)

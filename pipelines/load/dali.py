@@ -17,11 +17,11 @@ from av.container import InputContainer
 
 from evbench import colours
 from evbench.errors import UserError, first_line
+from evbench.pipelines.compute.side_stream import SideStream
 from evbench.pipelines.load.needed import needed
 from evbench.pipelines.load.rewritten import FILTERS, Coded, coded_picture, rewritten
 from evbench.pipelines.load.rounding import rounding
 from evbench.pipelines.load.video import SKIM, Clip, Frames, describe, headers, opened, video_packets
-from evbench.pipelines.side_stream import SideStream
 from evbench.stages import BATCH
 
 DALI = f"DALI {importlib.metadata.version('nvidia-dali-cuda130')}"
@@ -88,7 +88,7 @@ class DaliDecoder:
             for order in orders:
                 self(order.path, count, policy)
             told = ", ".join(str(order.path) for order in orders)
-            raise UserError(f"{told}: DALI cannot decode them in one call ({error}), though one by one; use feed=ahead") from error
+            raise UserError(f"{told}: DALI cannot decode them in one call ({error}), though one by one; use prefetch=on") from error
 
     def _run(self, orders: Sequence[DecodeRequest], batch: int) -> list[Frames]:
         """No more clips than `batch`. Raises DecodeError."""
@@ -134,7 +134,7 @@ class Copies:
             sizes: height and width of each sample, as it is shown.
         """
         self._held = output  # without it DALI would give the memory to another pipeline while it is still copied
-        return self._aside.make(lambda: copied(output, sizes))
+        return self._aside.run(lambda: copied(output, sizes))
 
 
 def copied(output: Any, sizes: Sequence[tuple[int, int]]) -> list[torch.Tensor]:

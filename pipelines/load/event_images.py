@@ -1,21 +1,22 @@
-"""Event images: the pictures that EventGPT is given, and how an event stream is made into them.
+"""Event images, and how they are rendered from an event stream.
 
-Five slices of equal count, the last takes the rest. White ground, blue where it got darker (polarity 0), red where brighter; the last event
-of a pixel wins. Source: XduSyL/EventGPT:common/common.py. Every renderer makes the same pictures, byte for byte.
+Five slices of equal count, the last with what remains. White ground, blue where it got darker (polarity 0), red where brighter; the last
+event of a pixel wins. Source: XduSyL/EventGPT:common/common.py. All renderers agree byte for byte.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import importlib.metadata
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import groupby, pairwise
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from evbench.colours import Affine
 from evbench.pipelines.load.event_stream import EventStream
 
 if TYPE_CHECKING:
@@ -52,7 +53,22 @@ class Images(Protocol):
         """Other values, each picture of the size that it has here."""
 
     def largest(self) -> tuple[int, int]:
-        """Height and width that hold every picture."""
+        """Height and width that hold every image."""
+
+    def each(self) -> tuple[Pixels | torch.Tensor, ...]:
+        """`pixels`, as evbench.pipelines.preprocess.preprocessors.Images has it; batches and raw_batches likewise."""
+
+    def batches(self) -> Iterator[Pixels | torch.Tensor]: ...
+
+    def raw_batches(self) -> Iterator[tuple[Pixels | torch.Tensor, Affine | None]]: ...
+
+
+def alike(images: Sequence[Pixels | torch.Tensor]) -> Iterator[torch.Tensor]:
+    """Neighbours of one size stacked: [images, height, width, 3] uint8."""
+    import torch
+
+    for _, several in groupby(map(torch.as_tensor, images), key=lambda image: image.shape):
+        yield torch.stack(list(several))
 
 
 @dataclass(frozen=True)
@@ -64,6 +80,15 @@ class EventImages:
 
     def __len__(self) -> int:
         return len(self.pixels)
+
+    def each(self) -> tuple[Pixels | torch.Tensor, ...]:
+        return self.pixels
+
+    def batches(self) -> Iterator[Pixels | torch.Tensor]:
+        return alike(self.pixels)
+
+    def raw_batches(self) -> Iterator[tuple[Pixels | torch.Tensor, None]]:
+        return ((batch, None) for batch in self.batches())
 
     def values(self) -> Pixels | torch.Tensor:
         height, width = self.largest()

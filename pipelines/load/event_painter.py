@@ -15,9 +15,9 @@ from evbench.kernels import extents
 from evbench.kernels.event_slices import Size
 from evbench.kernels.last_events import last_events
 from evbench.kernels.paint import paint, unpainted
-from evbench.pipelines.load.event_images import SLICES, EventImages, Images, PictureSize, Pixels, picture_sizes
+from evbench.pipelines.compute.side_stream import SideStream
+from evbench.pipelines.load.event_images import SLICES, EventImages, Images, PictureSize, Pixels, alike, picture_sizes
 from evbench.pipelines.load.event_stream import EventStream
-from evbench.pipelines.side_stream import SideStream
 
 Events = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 """x and y [events] uint16, polarity [events] uint8: 5 bytes each."""
@@ -65,12 +65,18 @@ class EventMaps:
     def largest(self) -> tuple[int, int]:
         return max(height for height, _ in self.sizes), max(width for _, width in self.sizes)
 
-    def runs(self) -> Iterator[torch.Tensor]:
-        """Neighbours of one size together, where they lie: [images, height, width] int32."""
+    def each(self) -> tuple[torch.Tensor, ...]:
+        return self.pixels
+
+    def batches(self) -> Iterator[torch.Tensor]:
+        return alike(self.pixels)
+
+    def raw_batches(self) -> Iterator[tuple[torch.Tensor, None]]:
+        """Last events, not painted: neighbours of one size together, as views, [images, height, width] int32."""
         start = 0
-        for (height, width), alike in groupby(self.sizes):
-            count = len(list(alike))
-            yield self.last[start : start + count, :height, :width]
+        for (height, width), several in groupby(self.sizes):
+            count = len(list(several))
+            yield self.last[start : start + count, :height, :width], None
             start += count
 
     @cached_property
@@ -95,7 +101,7 @@ class EventPainter:
             found.extend(sizes)
             return [last]
 
-        (last,) = work() if self._aside is None else self._aside.make(work)
+        (last,) = work() if self._aside is None else self._aside.run(work)
         return EventMaps(last, tuple(found), self._decoder)
 
 

@@ -1,4 +1,4 @@
-"""MP4 -> the frames a model is given. Every decoder has the same signature and returns the same frames."""
+"""MP4 -> the frames that a model gets. All decoders have one signature, and return equal frames."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 Pixels = npt.NDArray[np.uint8]
 
 CONTAINERS = "mov,mp4,matroska,webm,avi,mpegts,mpeg,flv,asf,ogg"
-"""Demuxers a file may select. Others (playlists, image lists) make FFmpeg open further files by what the first one says."""
+"""Demuxers a file may select. Others (playlists, image lists) make FFmpeg open more files, named by the first one."""
 SKIM = {"skip_frame": "all"}
-"""Option for opening a file: FFmpeg decodes the first frame then to tell its pixel format, which takes most of the time."""
+"""Option for opening a file: otherwise FFmpeg decodes the first frame to find its pixel format, which takes most of the time."""
 
 
 def inclusive(total: int, count: int) -> list[int]:
@@ -59,33 +59,48 @@ class Frames:
     seconds: tuple[float, ...]
     decoder: str
     repair: Affine | None = None
-    """RGB as the pixels have it -> as PyAV makes it, where the decoder converts in another way. None: they are as they should be."""
+    """RGB of the pixels -> as PyAV converts it, where the decoder converts in another way. None: they are right."""
+
+    def __len__(self) -> int:
+        return len(self.indices)
 
     def values(self) -> Pixels | torch.Tensor:
         return self.pixels if self.repair is None else mixed(self.pixels, self.repair)
+
+    def each(self) -> tuple[Pixels | torch.Tensor, ...]:
+        """Every frame, [height, width, 3] uint8."""
+        return tuple(self.values())
+
+    def batches(self) -> Iterator[Pixels | torch.Tensor]:
+        """All frames at once, which are of one size: see evbench.pipelines.preprocess.preprocessors.Images."""
+        yield self.values()
+
+    def raw_batches(self) -> Iterator[tuple[Pixels | torch.Tensor, Affine | None]]:
+        """All frames at once as they were decoded, and the repair of their colours."""
+        yield self.pixels, self.repair
 
     def holding(self, values: Pixels) -> Frames:
         return dataclasses.replace(self, pixels=values, repair=None)
 
 
 def mixed(pixels: Pixels | torch.Tensor, repair: Affine) -> torch.Tensor:
-    """Colours mended and rounded: [..., 3] uint8 -> the same."""
+    """Colours repaired and rounded: [..., 3] uint8 -> [..., 3] uint8."""
     import torch
 
     colours = torch.as_tensor(pixels)
-    mended = torch.from_numpy(repair).to(colours.device, torch.float32)
-    made: torch.Tensor = colours.float() @ mended[:, :3].T + mended[:, 3]
-    return made.round_().clamp_(0, 255).to(torch.uint8)
+    affine = torch.from_numpy(repair).to(colours.device, torch.float32)
+    repaired: torch.Tensor = colours.float() @ affine[:, :3].T + affine[:, 3]
+    return repaired.round_().clamp_(0, 255).to(torch.uint8)
 
 
 @dataclass(frozen=True)
 class Clip:
-    """What the container says of a video, without decoding it."""
+    """What the container says about a video, without decoding it."""
 
     seconds: tuple[float, ...]
     """Presentation time of every frame that is shown, ascending."""
     ticks: tuple[int, ...]
-    """The same in the stream's time base, as the decoder tells them too."""
+    """These times in the stream's time base, as the decoder reports them."""
     keys: tuple[bool, ...]
     """Which of them are key frames."""
     hidden: int
@@ -99,7 +114,7 @@ class Clip:
     width: int
 
     def choose(self, path: Path, count: int, policy: str) -> list[int]:
-        """Indices of the frames that the model is given. Raises UserError if there are too few."""
+        """Indices of the frames that the model gets. Raises UserError if there are too few."""
         if len(self.seconds) < count:
             raise UserError(f"{path} has {len(self.seconds)} frames and the model is given {count}; give a longer clip")
         return POLICIES[policy](len(self.seconds), count)
@@ -108,7 +123,7 @@ class Clip:
 Decoder = Callable[[Path, int, str], Frames]
 """(file, number of frames, policy) -> Frames."""
 DecodeMany = Callable[[Sequence[Path], int, str], list[Frames]]
-"""The same for several files in one call: method `many` of a decoder that can."""
+"""(files, number of frames, policy) -> Frames of each, in one call: method `many` of a decoder that can."""
 
 
 @contextmanager
@@ -150,7 +165,7 @@ def video_packets(container: InputContainer) -> list[av.Packet[Any]]:
 
 
 def headers(stream: VideoStream) -> bytes:
-    """What its packets are decoded by. Empty if they bring that along."""
+    """The codec's headers (extradata). Empty if the packets carry them."""
     return bytes(stream.codec_context.extradata or b"")
 
 
@@ -219,8 +234,8 @@ def shown_frames(path: Path, clip: Clip, container: InputContainer) -> Iterator[
             )
             raise UserError(f"{path}: {wanted} does not come out of the decoder, which gives {got}; {_encode_again(path)}")
         if (frame.height, frame.width) != (clip.height, clip.width):
-            told = f"frame {index} is of {frame.width}x{frame.height} pixels and the clip of {clip.width}x{clip.height}"
-            raise UserError(f"{path}: {told}; {_encode_again(path)}")
+            size = f"frame {index} is of {frame.width}x{frame.height} pixels and the clip of {clip.width}x{clip.height}"
+            raise UserError(f"{path}: {size}; {_encode_again(path)}")
         yield index, frame
     if index + 1 < len(clip.ticks):
         raise UserError(f"{path} holds {len(clip.ticks)} frames and {index + 1} of them can be decoded; give a clip that is whole")
@@ -251,7 +266,7 @@ def decode_threaded(path: Path, count: int, policy: str) -> Frames:
         stream = container.streams.video[0]
         stream.thread_type = "AUTO"
         if not stream.codec_context.thread_count and cores.usable() == 1:
-            stream.codec_context.thread_count = 2  # of its own accord FFmpeg makes no thread then, and this would be `plain` in disguise
+            stream.codec_context.thread_count = 2  # on one core FFmpeg starts no thread by default, and this would be `plain` in disguise
         for decoded, frame in shown_frames(path, clip, container):
             conversions += [pool.submit(_convert, frame, pixels[slot]) for slot, index in enumerate(indices) if index == decoded]
             if decoded == indices[-1]:

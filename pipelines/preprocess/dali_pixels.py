@@ -11,27 +11,27 @@ import torch
 
 from evbench.pipelines.preprocess.pixels import Recipe
 
-Pictures = npt.NDArray[np.uint8] | torch.Tensor | Sequence[npt.NDArray[np.uint8] | torch.Tensor]
+Images = npt.NDArray[np.uint8] | torch.Tensor | Sequence[npt.NDArray[np.uint8] | torch.Tensor]
 
 
 class DaliValues:
-    """Resize, crop and normalisation as operators of DALI. Keeps one pipeline for each number of pictures."""
+    """Resize, crop and normalisation as operators of DALI. Keeps one pipeline for each number of images."""
 
     def __init__(self, recipe: Recipe, device: str, dtype: torch.dtype) -> None:
         self._recipe, self._device, self._dtype = recipe, device, dtype
         self._pipelines: dict[int, Any] = {}
         self._held: Any = None
 
-    def __call__(self, frames: Pictures) -> torch.Tensor:
+    def __call__(self, frames: Images) -> torch.Tensor:
         """Each [height, width, 3] uint8, of one size or of several -> [frames, 3, crop, crop]."""
         raw = [torch.as_tensor(frame).to(self._device).contiguous() for frame in frames]
         sizes = [np.array(self._recipe.resized(*frame.shape[:2]), np.float32) for frame in raw]
         if len(raw) not in self._pipelines:
             self._pipelines[len(raw)] = self._build(len(raw))
-        (output,) = self._pipelines[len(raw)].run(pictures=[frame if frame.is_cuda else frame.numpy() for frame in raw], sizes=sizes)
+        (output,) = self._pipelines[len(raw)].run(images=[frame if frame.is_cuda else frame.numpy() for frame in raw], sizes=sizes)
         self._held = output  # until the next call: without it DALI could give the memory away while it is still copied
-        made = torch.utils.dlpack.from_dlpack(output.as_tensor())
-        return made.to(self._dtype, copy=True)  # DALI reuses its buffer
+        pixels = torch.utils.dlpack.from_dlpack(output.as_tensor())
+        return pixels.to(self._dtype, copy=True)  # DALI reuses its buffer
 
     def _build(self, count: int) -> Any:
         from nvidia.dali import fn, pipeline_def, types
@@ -40,10 +40,10 @@ class DaliValues:
         device_id = torch.cuda.current_device() if place == "gpu" else None
 
         @pipeline_def(batch_size=count, num_threads=2, device_id=device_id, prefetch_queue_depth=1)  # type: ignore[untyped-decorator]
-        def make() -> Any:
-            pictures = fn.external_source(name="pictures", device=place, dtype=types.UINT8, ndim=3, layout="HWC")
+        def preprocess() -> Any:
+            images = fn.external_source(name="images", device=place, dtype=types.UINT8, ndim=3, layout="HWC")
             size = fn.external_source(name="sizes", dtype=types.FLOAT, ndim=1)
-            resized = fn.resize(pictures, size=size, interp_type=types.INTERP_CUBIC, antialias=True)
+            resized = fn.resize(images, size=size, interp_type=types.INTERP_CUBIC, antialias=True)
             return fn.crop_mirror_normalize(
                 resized,
                 crop=recipe.crop,
@@ -54,6 +54,6 @@ class DaliValues:
                 dtype=types.FLOAT,
             )
 
-        pipeline = make()
+        pipeline = preprocess()
         pipeline.build()
         return pipeline

@@ -50,7 +50,7 @@ class Recipe:
 
 
 def quantum(processor: Any) -> float:
-    """What one level of an 8-bit picture is in pixel values, in the channel where it is most."""
+    """What one 8-bit level is in pixel values, in the channel where it is most."""
     return float(processor.rescale_factor / min(processor.image_std))
 
 
@@ -67,7 +67,7 @@ def pixel_values(
     """Resize, crop and normalise all frames at once.
 
     The frames stay in the decoder's memory, [height, width, channel]: for that layout torch has a vectorised uint8 resize on the
-    CPU, and none of the 4.7 MB frames is copied to be turned around first. Same rounding as transformers' processors.
+    CPU, and none of the 4.7 MB frames is copied to be permuted first. Rounding is that of transformers' processors.
 
     Returns:
         [frames, 3, crop, crop] on `device`.
@@ -83,7 +83,7 @@ def exact_values(
     device: str,
     dtype: torch.dtype,
 ) -> torch.Tensor:
-    """The same in double precision, with no rounding between the steps: what `pixel_values` is measured against.
+    """Resize, crop and normalise in double precision, with no rounding between the steps: what `pixel_values` is measured against.
 
     Returns:
         [frames, 3, crop, crop] on `device`.
@@ -94,11 +94,11 @@ def exact_values(
 
 
 SIZES = 64
-"""For which tables are kept: slices of raw events may each have a size of their own, and the tables of one take up to a MiB."""
+"""For which tables are kept: the event images of raw events may all differ in size, and the tables of one size need up to a MiB."""
 
 
 class FusedValues:
-    """The same in one kernel, for frames on the GPU: see evbench.kernels.pixel_values. Keeps its tables for the last sizes of a picture.
+    """Resize, crop and normalise in one kernel, on the GPU: see evbench.kernels.pixel_values. Keeps its tables for the last sizes.
 
     Event images need not be painted for it: there is one for each pixel's last event as well, evbench.kernels.values_of_maps.
     """
@@ -123,7 +123,7 @@ class FusedValues:
         if raw.dtype == torch.uint8:
             raw = raw.contiguous()
         if into is None:
-            into = self.room(len(raw))
+            into = self.allocate(len(raw))
         height, width = raw.shape[1:3]
         of_maps = raw.dtype == torch.int32
         if of_maps and repair is not None:
@@ -136,7 +136,7 @@ class FusedValues:
         self._known[key](raw, into)
         return into
 
-    def room(self, frames: int) -> torch.Tensor:
+    def allocate(self, frames: int) -> torch.Tensor:
         """Memory for the values of so many frames: [frames, 3, crop, crop]."""
         return torch.empty((frames, 3, *self._recipe.crop), dtype=self._dtype, device=self._device)
 

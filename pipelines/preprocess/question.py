@@ -1,4 +1,4 @@
-"""The question, which is the same for every sample."""
+"""The question, which every sample shares."""
 
 from __future__ import annotations
 
@@ -11,5 +11,5 @@ Tokens = TypeVar("Tokens")
 
 
 def kept(tokens: Callable[Asked, Tokens]) -> Callable[Asked, Tokens]:
-    """What `tokens` makes of a question, made once for each: then it is on the device already when the next sample comes."""
+    """`tokens`, computed once for each question: for the next sample it is on the device already."""
     return functools.cache(tokens)  # type: ignore[return-value]

@@ -14,8 +14,8 @@ from evbench.errors import UserError
 from evbench.kernels.patch_columns import patch_columns
 from evbench.kernels.quick_gelu import quick_gelu
 from evbench.kernels.shifted_norm import shifted_norm
-from evbench.pipelines import attention
-from evbench.pipelines.attention import Attend
+from evbench.pipelines.compute import attention
+from evbench.pipelines.compute.attention import Attend
 
 ALIGNED = 8
 """Columns of a matrix that starts each row at 16 bytes, as tensor cores want it. A patch of 14x14 in three colours has 588."""

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
 from evbench.errors import UserError
+from evbench.pipelines.load.choices import PREFETCH
+from evbench.pipelines.load.prefetch import CALLS_AHEAD, THREAD, in_batches
 from evbench.results import CompileCounts, Memory, ThroughputRun, Work
 from evbench.stages import BATCH, Generation, Mark
-from evbench.variants.choices import CHOICES
 from evbench.worker.compile_counts import NOTHING
-from evbench.worker.feed import CALLS_AHEAD, FEEDS, in_batches
 from evbench.worker.measure import HostStream, Instruments
-from evbench.worker.stream import Streamed, answer_all, measure_stream
+from evbench.worker.throughput import BackToBack, measure_throughput, run_back_to_back
 
 PATIENCE = 20.0
 ROW = [Path(f"{place}.mp4") for place in range(20)]
@@ -26,7 +26,9 @@ ROW = [Path(f"{place}.mp4") for place in range(20)]
 class Written:
     """A pipeline whose answer is the number of its sample."""
 
-    model, parameters, weights_fingerprint, quantum = None, 0, "", 0.0
+    axes: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    model, tower, used_layers, decoder, image_processor = None, None, 0, None, None
+    parameters, weights_fingerprint, quantum = 0, "", 0.0
 
     def __init__(self) -> None:
         self.main = threading.get_ident()
@@ -73,12 +75,12 @@ def clock() -> int:
     return time.perf_counter_ns()
 
 
-def fed(pipeline: Written, feed: str, row: Sequence[Path] = ROW) -> Streamed:
-    return answer_all(pipeline, feed, row, 2, clock)
+def delivered(pipeline: Written, prefetch: str, row: Sequence[Path] = ROW) -> BackToBack:
+    return run_back_to_back(pipeline, prefetch, row, 2, clock)
 
 
 def threads() -> set[str]:
-    return {thread.name for thread in threading.enumerate() if thread.name.startswith("evbench-feed")}
+    return {thread.name for thread in threading.enumerate() if thread.name.startswith(THREAD)}
 
 
 @pytest.fixture(autouse=True)
@@ -94,54 +96,50 @@ def until(reached: Callable[[], bool]) -> None:
         time.sleep(0.001)
 
 
-def test_there_is_a_feed_for_each_choice() -> None:
-    assert set(FEEDS) == set(CHOICES["feed"])
-
-
-@pytest.mark.parametrize("feed", FEEDS)
+@pytest.mark.parametrize("prefetch", PREFETCH.choices)
 @pytest.mark.parametrize("count", [1, 2, 3, 8, 9, 20])
-def test_every_sample_is_loaded_once_and_answered_in_its_place(feed: str, count: int) -> None:
+def test_every_sample_is_loaded_once_and_answered_in_its_place(prefetch: str, count: int) -> None:
     pipeline = Written()
-    streamed = fed(pipeline, feed, ROW[:count])
-    assert [answer.tokens for answer in streamed.answers] == [(place, place) for place in range(count)]
+    streamed = delivered(pipeline, prefetch, ROW[:count])
+    assert [answer.tokens for answer in streamed.generations] == [(place, place) for place in range(count)]
     assert streamed.work == (Work(decoder="pen", prompt_tokens=3, visual_tokens=2, new_tokens=2),) * count
     loaded = [name for entry in pipeline.log if entry.startswith("load ") for name in entry.removeprefix("load ").split("-")]
     assert loaded == [path.stem for path in ROW[:count]]
-    assert pipeline.elsewhere == ({"load"} if feed != "in-turn" else set()), "only load is ever called by another thread"
+    assert pipeline.elsewhere == ({"load"} if prefetch != "off" else set()), "only load is ever called by another thread"
 
 
-def test_in_turn_nothing_is_loaded_before_the_answer_to_the_one_before() -> None:
+def test_without_prefetching_nothing_is_loaded_before_the_answer_to_the_one_before() -> None:
     pipeline = Written()
-    fed(pipeline, "in-turn", ROW[:3])
+    delivered(pipeline, "off", ROW[:3])
     assert pipeline.log == [f"{done} {place}" for place in range(3) for done in ("load", "preprocess", "answer")]
 
 
 def test_batches_are_of_eight_and_the_last_of_what_is_left() -> None:
     pipeline = Written()
-    fed(pipeline, "ahead-in-batches")
+    delivered(pipeline, "batched")
     assert [entry.count("-") + 1 for entry in pipeline.log if entry.startswith("load ")] == [8, 8, 4]
 
 
 def test_a_decoder_that_takes_one_file_at_a_time_has_no_batches() -> None:
     pipeline = Written()
     pipeline.load_many = None
-    with pytest.raises(AssertionError, match="CONFLICTS"):
+    with pytest.raises(AssertionError, match="conflict"):
         in_batches(pipeline, ROW)
 
 
-@pytest.mark.parametrize(("feed", "most"), [("ahead", CALLS_AHEAD), ("ahead-in-batches", 2 * BATCH - 1)])
-def test_so_many_samples_are_loaded_ahead_while_one_is_worked_on_and_no_more(feed: str, most: int) -> None:
+@pytest.mark.parametrize(("prefetch", "most"), [("on", CALLS_AHEAD), ("batched", 2 * BATCH - 1)])
+def test_so_many_samples_are_loaded_ahead_while_one_is_worked_on_and_no_more(prefetch: str, most: int) -> None:
     pipeline = Written()
     loaded: list[str] = []
     pipeline.broken = loaded.append
-    chosen = FEEDS[feed]
+    chosen = PREFETCH.implementation(prefetch)
     with chosen.deliver(chosen.calls(pipeline, ROW)) as samples:
         next(samples)
         until(lambda: len(loaded) == 1 + most)
         time.sleep(0.05)
         assert len(loaded) == 1 + most, "memory is bounded"
         next(samples)
-        if feed == "ahead":
+        if prefetch == "on":
             until(lambda: len(loaded) == 2 + most)
 
 
@@ -154,7 +152,7 @@ def test_the_next_sample_is_loaded_while_one_is_worked_on() -> None:
             assert working.wait(PATIENCE), "nothing was worked on meanwhile"
 
     pipeline.broken = load
-    chosen = FEEDS["ahead"]
+    chosen = PREFETCH.implementation("on")
     with chosen.deliver(chosen.calls(pipeline, ROW[:2])) as samples:
         assert next(samples)[0] == "0"
         until(lambda: "load 1" in pipeline.log)
@@ -166,9 +164,9 @@ class Broken(Exception):
     """Something else than a mistake of the user's."""
 
 
-@pytest.mark.parametrize("feed", FEEDS)
+@pytest.mark.parametrize("prefetch", PREFETCH.choices)
 @pytest.mark.parametrize("error", [UserError("3.mp4 is damaged"), Broken("no memory"), OSError(5, "I/O error")])
-def test_what_loading_raises_is_raised_as_it_is_without_a_thread(feed: str, error: Exception) -> None:
+def test_what_loading_raises_is_raised_as_it_is_without_a_thread(prefetch: str, error: Exception) -> None:
     pipeline = Written()
 
     def fail(name: str) -> None:
@@ -177,16 +175,16 @@ def test_what_loading_raises_is_raised_as_it_is_without_a_thread(feed: str, erro
 
     pipeline.broken = fail
     with pytest.raises(type(error)) as caught:
-        fed(pipeline, feed)
+        delivered(pipeline, prefetch)
     assert caught.value is error
     answered = [entry for entry in pipeline.log if entry.startswith("answer ")]
-    assert answered == ([] if feed == "ahead-in-batches" else ["answer 0", "answer 1", "answer 2"])
+    assert answered == ([] if prefetch == "batched" else ["answer 0", "answer 1", "answer 2"])
     loads = len([entry for entry in pipeline.log if entry.startswith("load ")])
     assert loads <= 4 + CALLS_AHEAD, "what was not begun is not made any more"
 
 
-@pytest.mark.parametrize("feed", FEEDS)
-def test_a_stage_that_fails_ends_the_thread_too(feed: str) -> None:
+@pytest.mark.parametrize("prefetch", PREFETCH.choices)
+def test_a_stage_that_fails_ends_the_thread_too(prefetch: str) -> None:
     pipeline = Written()
 
     def broken(inputs: str, /) -> tuple[str, Work]:
@@ -194,7 +192,7 @@ def test_a_stage_that_fails_ends_the_thread_too(feed: str) -> None:
 
     pipeline.vision = broken  # type: ignore[method-assign]
     with pytest.raises(UserError, match="too long"):
-        fed(pipeline, feed)
+        delivered(pipeline, prefetch)
     assert threads() == set()
     assert len([entry for entry in pipeline.log if entry.startswith("load ")]) <= 1 + CALLS_AHEAD
 
@@ -226,7 +224,7 @@ def test_a_stream_is_timed_as_a_whole_and_its_loading_and_waiting_apart() -> Non
     pipeline.vision = vision  # type: ignore[method-assign]
     states = iter([NOTHING, CompileCounts(2, 0, 0, 0)])
     using = instruments(lambda: now[0], waits, lambda: next(states))
-    run = measure_stream(pipeline, "in-turn", ROW[:3], 1, 9, 4, using)
+    run = measure_throughput(pipeline, "off", ROW[:3], 1, 9, 4, using)
     assert run == ThroughputRun(
         turn=9,
         block=4,
@@ -258,6 +256,6 @@ def test_ahead_the_loop_waits_for_less_than_loading_takes() -> None:
 
     pipeline.vision = vision  # type: ignore[method-assign]
     using = instruments(clock, [], lambda: NOTHING)
-    run = measure_stream(pipeline, "ahead", ROW[:8], 1, 0, None, using)
+    run = measure_throughput(pipeline, "on", ROW[:8], 1, 0, None, using)
     assert run.load_seconds >= 8 * 0.05
     assert 0.05 <= run.load_wait_seconds < run.load_seconds

@@ -1,4 +1,4 @@
-"""How samples in a row come to the stages behind `load`: each in its turn, or ahead of it out of a thread of their own."""
+"""How samples in a row reach the stages after `load`: each loaded when it is asked for, or ahead of them in a thread."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from evbench.results import Work
 from evbench.stages import BATCH, Pipeline
 
 CALLS_AHEAD = 2
-"""Calls of the decoder whose samples may be ready, or in the making, before they are asked for. It bounds the memory they take."""
+"""Calls of the decoder whose samples may be ready, or under way, before they are asked for. It bounds the memory that they need."""
+THREAD = "evbench-prefetch"
+"""How the name of the thread begins."""
 
 Sample = tuple[Any, Work]
 """What `load` returns."""
@@ -33,25 +35,25 @@ def one_by_one(pipeline: Pipeline[Any, Any, Any], paths: Sequence[Path]) -> Iter
 
 
 def in_batches(pipeline: Pipeline[Any, Any, Any], paths: Sequence[Path]) -> Iterator[Call]:
-    """A call for each `BATCH` samples, the last for what is left."""
-    assert pipeline.load_many is not None, "evbench.variants.choices.CONFLICTS refuses a decoder that takes one file at a time"
+    """A call for each `BATCH` samples, the last for what remains."""
+    assert pipeline.load_many is not None, "the conflict of prefetch=batched refuses a decoder that takes one file at a time"
     return (partial(pipeline.load_many, paths[start : start + BATCH]) for start in range(0, len(paths), BATCH))
 
 
 @contextmanager
-def in_turn(calls: Iterable[Call]) -> Iterator[Iterator[Sample]]:
+def on_demand(calls: Iterable[Call]) -> Iterator[Iterator[Sample]]:
     """Each call is made when its first sample is asked for."""
     yield (sample for call in calls for sample in call())
 
 
 @contextmanager
 def ahead(calls: Iterable[Call]) -> Iterator[Iterator[Sample]]:
-    """Calls are made in a thread of their own, at most CALLS_AHEAD of them before their samples are asked for.
+    """Calls are made in a thread, at most CALLS_AHEAD of them before their samples are asked for.
 
     What a call raises is raised where its first sample is asked for. The thread ends with the block, after the call that it is in;
-    those that it has not begun are not made.
+    calls that it has not begun are not made.
     """
-    pool = ThreadPoolExecutor(1, thread_name_prefix="evbench-feed")
+    pool = ThreadPoolExecutor(1, thread_name_prefix=THREAD)
     try:
         yield _ahead(pool, iter(calls))
     finally:
@@ -59,35 +61,33 @@ def ahead(calls: Iterable[Call]) -> Iterator[Iterator[Sample]]:
 
 
 def _ahead(pool: ThreadPoolExecutor, calls: Iterator[Call]) -> Iterator[Sample]:
-    made: deque[Future[list[Sample]]] = deque()
+    submitted: deque[Future[list[Sample]]] = deque()
 
-    def make_next() -> None:
+    def submit_next() -> None:
         if (call := next(calls, None)) is not None:
-            made.append(pool.submit(call))
+            submitted.append(pool.submit(call))
 
     for _ in range(CALLS_AHEAD):
-        make_next()
-    while made:
-        samples = deque(made.popleft().result())
+        submit_next()
+    while submitted:
+        samples = deque(submitted.popleft().result())
         while samples:
             if len(samples) == 1:
-                make_next()  # with the last of a call its memory can be given to another
+                submit_next()  # with the last of a call its memory can be given to another
             yield samples.popleft()
 
 
 @dataclass(frozen=True)
-class Feed:
-    """One choice of `feed`."""
+class Prefetch:
+    """One choice of `prefetch`."""
 
     calls: Callable[[Pipeline[Any, Any, Any], Sequence[Path]], Iterator[Call]]
     deliver: Callable[[Iterable[Call]], AbstractContextManager[Iterator[Sample]]]
     """Inside the block, all samples in order."""
-    merged_traces: int
+    samples: int
     """Samples of one call, at most."""
 
 
-FEEDS: dict[str, Feed] = {
-    "in-turn": Feed(one_by_one, in_turn, 1),
-    "ahead": Feed(one_by_one, ahead, 1),
-    "ahead-in-batches": Feed(in_batches, ahead, BATCH),
-}
+OFF = Prefetch(one_by_one, on_demand, 1)
+ON = Prefetch(one_by_one, ahead, 1)
+BATCHED = Prefetch(in_batches, ahead, BATCH)

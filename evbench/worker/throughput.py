@@ -1,4 +1,4 @@
-"""Samples in a row, timed as a whole."""
+"""A throughput run: samples back to back, timed as a whole."""
 
 from __future__ import annotations
 
@@ -7,71 +7,74 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from evbench.pipelines.load.choices import PREFETCH
+from evbench.pipelines.load.prefetch import Call, Prefetch, Sample
 from evbench.results import ThroughputRun, Work
 from evbench.stages import Generation, Pipeline, run_loaded
 from evbench.worker.compile_counts import since
-from evbench.worker.feed import FEEDS, Call, Sample
 from evbench.worker.measure import Instruments
 
 
 @dataclass(frozen=True)
-class Streamed:
-    """What a stream did, and how long its first stage took."""
+class BackToBack:
+    """What became of samples that were run back to back, and how long their loading took."""
 
-    answers: tuple[Generation, ...]
+    generations: tuple[Generation, ...]
     work: tuple[Work, ...]
     load_seconds: float
     load_wait_seconds: float
 
 
-def answer_all(pipeline: Pipeline[Any, Any, Any], feed: str, paths: Sequence[Path], new_tokens: int, clock: Callable[[], int]) -> Streamed:
-    """All samples, one after the other, as the feed delivers them.
+def run_back_to_back(
+    pipeline: Pipeline[Any, Any, Any], prefetch: str, paths: Sequence[Path], new_tokens: int, clock: Callable[[], int]
+) -> BackToBack:
+    """Run all samples, as `prefetch` delivers them.
 
     Raises:
         UserError: a sample cannot be used. No thread is left behind.
     """
     loading: list[int] = []  # of each call, appended by whichever thread makes it
     waited = 0
-    answers, work = [], []
-    chosen = FEEDS[feed]
+    generations, work = [], []
+    chosen: Prefetch = PREFETCH.implementation(prefetch)
     with chosen.deliver(_timed(chosen.calls(pipeline, paths), clock, loading)) as samples:
         for _ in paths:
             start = clock()
             sample = next(samples)
             waited += clock() - start
-            answer, done = run_loaded(pipeline, sample, new_tokens)
-            answers.append(answer)
+            generation, done = run_loaded(pipeline, sample, new_tokens)
+            generations.append(generation)
             work.append(done)
-    return Streamed(tuple(answers), tuple(work), sum(loading) / 1e9, waited / 1e9)
+    return BackToBack(tuple(generations), tuple(work), sum(loading) / 1e9, waited / 1e9)
 
 
 def _timed(calls: Iterable[Call], clock: Callable[[], int], loading: list[int]) -> Iterator[Call]:
     def timed(call: Call) -> Call:
-        def made() -> list[Sample]:
+        def timed_call() -> list[Sample]:
             start = clock()
             samples = call()
             loading.append(clock() - start)
             return samples
 
-        return made
+        return timed_call
 
     return (timed(call) for call in calls)
 
 
-def measure_stream(
+def measure_throughput(
     pipeline: Pipeline[Any, Any, Any],
-    feed: str,
+    prefetch: str,
     paths: Sequence[Path],
     new_tokens: int,
     turn: int,
     block: int | None,
     using: Instruments,
 ) -> ThroughputRun:
-    """The host waits for the device before the first sample is loaded and behind the last answer, and nowhere else."""
+    """The host waits for the device before the first sample is loaded and after the last token, and nowhere else."""
     before = using.prepared()
     using.synchronize()
     start = using.clock()
-    streamed = answer_all(pipeline, feed, paths, new_tokens, using.clock)
+    found = run_back_to_back(pipeline, prefetch, paths, new_tokens, using.clock)
     using.synchronize()
     seconds = (using.clock() - start) / 1e9
     return ThroughputRun(
@@ -79,9 +82,9 @@ def measure_stream(
         block=block,
         seconds=seconds,
         samples=len(paths),
-        load_seconds=streamed.load_seconds,
-        load_wait_seconds=streamed.load_wait_seconds,
+        load_seconds=found.load_seconds,
+        load_wait_seconds=found.load_wait_seconds,
         compile_counts=since(before, using.prepared()),
-        work=streamed.work,
-        tokens=tuple(answer.tokens for answer in streamed.answers),
+        work=found.work,
+        tokens=tuple(generation.tokens for generation in found.generations),
     )

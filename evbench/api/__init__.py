@@ -1,0 +1,1 @@
+"""The public API, which `evbench` exports and the command line uses: options, requests, measuring."""

@@ -1,0 +1,197 @@
+"""Compare two variants, or run one: what `evbench compare` and `evbench run` do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Unpack
+
+from evbench import results
+from evbench.api.folder import default_folder, now
+from evbench.api.options import OF_WORKLOAD, Keywords, Options
+from evbench.choices import Variant
+from evbench.errors import UserError
+from evbench.machine import machine, noise_floors
+from evbench.results import Plan, Result, Rules, Side, Workload
+from evbench.session.compare import carry_out
+from evbench.session.progress import ProgressListener, SilentListener
+from evbench.session.request import ComparisonRequest, EarlierResults, earlier_results
+from evbench.session.same_work import require_same_workload
+from evbench.variants.named import VARIANTS, parse
+from evbench.variants.obstacles import require
+from evbench.verdict import demands
+from evbench.verdict.judgement import Judgement
+
+Measured = Variant | Result | Path | str
+"""What can be a side: a variant, an earlier result, the folder or `result.json` of one, or a name as on the command line."""
+
+
+def compare(
+    baseline: Measured,
+    optimized: Measured,
+    workload: Workload | None = None,
+    *,
+    folder: Path | None = None,
+    fail_if: Sequence[str] = (),
+    target: Sequence[str] = (),
+    require_speedup: bool = False,
+    allow: Sequence[str] = (),
+    resume: bool = False,
+    wait: bool = True,
+    command: str = "evbench.compare",
+    on_progress: ProgressListener | None = None,
+    on_judgement: Callable[[Judgement], None] | None = None,
+    **options: Unpack[Keywords],
+) -> Result:
+    """Run two variants in turn on the same work, and write the result, its verdict, a report and the traces into a folder.
+
+    Example:
+        >>> import evbench
+        >>> result = evbench.compare("baseline", "optimized", preset="tiny", blocks=6, folder=Path("out"))  # doctest: +SKIP
+        >>> evbench.judge(result).verdict  # doctest: +SKIP
+        <Verdict.FASTER: 'FASTER'>
+
+    Args:
+        baseline: a variant, such as "baseline" or "baseline+attention=eager"; or an earlier result, whose side of that name is used.
+        optimized: the other side.
+        workload: what both sides do. By default the options describe it; with it, no option of a workload may be given.
+        folder: for all files. Default: `profiles/<time>-<model>` in the current folder.
+        fail_if: demands such as "slower:2%" or "vision.slower:5%", for the exit code.
+        target: demands such as "video-llava.generate<2.5s", for the exit code.
+        require_speedup: whether being equally fast is not enough, for the exit code.
+        allow: names of differences between the machines of two results that may be, such as "torch".
+        resume: whether to go on with the interrupted session in `folder`, of an equal call.
+        wait: whether to wait for another evbench on the same device, or to be refused.
+        command: what the report names as the origin of the result.
+        on_progress: is called with each step and message.
+        on_judgement: is called once with what may be claimed of the result, so that nobody has to judge it again.
+        **options: fields of `evbench.api.options.Options`, as on the command line: `blocks=6` for `--blocks 6`.
+
+    Returns:
+        Everything measured, times in seconds and sizes in bytes. `judge` says what may be claimed of it.
+
+    Raises:
+        evbench.errors.UserError: an option, the input, the weights or the folder cannot be used, or another evbench holds the device.
+        evbench.worker.client.WorkerDied: a worker crashed. What ran before is in the folder; go on with `resume=True`.
+    """
+    sides: dict[Side, Variant | Result] = {"baseline": read_side(baseline), "optimized": read_side(optimized)}
+    rules = Rules({}, tuple(fail_if), tuple(target), require_speedup, tuple(allow))
+    request = _request(sides, workload, options, rules, folder, command, resume, wait)
+    return _carry_out(request, on_progress, on_judgement)
+
+
+def run(
+    variant: Variant | str,
+    workload: Workload | None = None,
+    *,
+    folder: Path | None = None,
+    target: Sequence[str] = (),
+    resume: bool = False,
+    wait: bool = True,
+    command: str = "evbench.run",
+    on_progress: ProgressListener | None = None,
+    on_judgement: Callable[[Judgement], None] | None = None,
+    **options: Unpack[Keywords],
+) -> Result:
+    """Run one variant. The result, or its folder, can be one side of a later `compare`.
+
+    Example:
+        >>> import evbench
+        >>> first = evbench.run("baseline", preset="tiny", folder=Path("first"))  # doctest: +SKIP
+        >>> evbench.compare(first, "optimized", preset="tiny")  # doctest: +SKIP
+
+    Args:
+        variant: such as "baseline" or "baseline+attention=eager".
+        workload: what it does. All other arguments are those of `compare`.
+
+    Returns:
+        A result without an optimized side, times in seconds and sizes in bytes.
+
+    Raises:
+        evbench.errors.UserError: as `compare`.
+        evbench.worker.client.WorkerDied: as `compare`.
+    """
+    chosen = parse(variant) if isinstance(variant, str) else variant
+    request = _request({"baseline": chosen}, workload, options, Rules({}, (), tuple(target), False, ()), folder, command, resume, wait)
+    return _carry_out(request, on_progress, on_judgement)
+
+
+def read_side(given: Measured) -> Variant | Result:
+    """What is meant by one side. Raises UserError for an unknown variant, or a result that cannot be read."""
+    if isinstance(given, Variant | Result):
+        return given
+    if isinstance(given, Path):
+        return results.read(given)
+    names_file = Path(given).exists() or "/" in given or given.endswith(".json")
+    if given.partition("+")[0] in VARIANTS or not names_file:
+        return parse(given)
+    return results.read(Path(given))
+
+
+def plan_for(options: Options, variants: Mapping[Side, Variant], workload: Workload) -> Plan:
+    """Raises UserError if a variant cannot run here, or the workers do not fit into memory."""
+    for variant in variants.values():
+        require(variant, workload.model, workload.kind, workload.device)
+    return options.plan([workload] * len(variants))
+
+
+def _request(
+    sides: Mapping[Side, Variant | Result],
+    workload: Workload | None,
+    keywords: Keywords,
+    rules: Rules,
+    folder: Path | None,
+    command: str,
+    resume: bool,
+    wait: bool,
+) -> ComparisonRequest:
+    variants = {side: measured for side, measured in sides.items() if isinstance(measured, Variant)}
+    found = {side: measured for side, measured in sides.items() if isinstance(measured, Result)}
+    before = earlier_results(
+        {side: (result, result.variants().get(side, result.baseline)) for side, result in found.items()}, rules.allowed
+    )
+    if resume and folder is None:
+        raise UserError("--resume goes on with the session in --out, which is not given; give its folder")
+    work, plan, floors = _work(variants, before, workload, keywords)
+    demands.read(rules.targets, rules.fail_if, work.model)
+    started = now()
+    return ComparisonRequest(
+        variants=variants,
+        earlier=before,
+        workloads=dict.fromkeys(variants, work),
+        plan=plan,
+        rules=Rules(floors, rules.fail_if, rules.targets, rules.require_speedup, rules.allowed),
+        folder=folder or default_folder(started, work.model),
+        created=started,
+        command=command,
+        resume=resume,
+        wait=wait,
+    )
+
+
+def _work(
+    variants: Mapping[Side, Variant], before: EarlierResults, workload: Workload | None, keywords: Keywords
+) -> tuple[Workload, Plan, dict[str, float]]:
+    """The workload, the plan, and the noise floors of such work on this machine."""
+    if workload is not None and (idle := [name for name in keywords if name in OF_WORKLOAD]):
+        raise UserError(f"the workload is given: {', '.join(idle)} would have no effect; leave it out")
+    if not variants:
+        if keywords or workload is not None:
+            raise UserError(f"both sides are earlier results, nothing is run: {', '.join(keywords) or 'the workload'} would have no effect")
+        return before.sides["baseline"].workload, before.sessions[0].plan, before.noise_floors
+    options = Options(**keywords)
+    work = options.workload() if workload is None else workload
+    for measured in before.sides.values():
+        require_same_workload(measured.workload, work)
+    plan = plan_for(options, variants, work)
+    floor = noise_floors.find(machine.read(work.device), work)
+    return work, plan, floor.smallest if floor else {}
+
+
+def _carry_out(
+    request: ComparisonRequest, on_progress: ProgressListener | None, on_judgement: Callable[[Judgement], None] | None
+) -> Result:
+    judged = carry_out(request, on_progress or SilentListener())
+    if on_judgement is not None:
+        on_judgement(judged.judgement)
+    return judged.result

@@ -1,0 +1,117 @@
+"""The parts of a pipeline and their choices, as data.
+
+Each choice is one entry in the `choices.py` beside its code (evbench/pipelines/*/choices.py): what it means, where it can be used, what
+does it, and what a run must show if it was really used. Nothing here imports the code of a choice: `resolve` finds it by its name.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Count = Literal["once", "each frame", "each step", "each layer", "each sample", "never"]
+"""How often at least: for each video frame or event image; for each decode step; for each layer that is not compiled; for each sample of a
+throughput run."""
+STREAM = "stream"
+"""In the place of a stage: a throughput run, all stages of it."""
+GPU = ("cuda",)
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What one stage of a run shows if a choice was really used, or, if it is expected never, what it must not show."""
+
+    stage: str
+    """Or STREAM."""
+    what: str
+    """In words that a "no" may stand in front of."""
+    names: str
+    """Regular expression for the names that a run leaves, each after its source: see `evbench.worker.evidence`."""
+    count: Count = "once"
+    kinds: tuple[str, ...] = ()
+    """Kinds of input with which it is looked for. Empty: all."""
+    devices: tuple[str, ...] = ("cpu", "cuda")
+    where: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Part -> choices: looked for only with these choices of other parts. A CUDA graph, for one, shows kernels and no operations."""
+
+
+@dataclass(frozen=True)
+class Conflict:
+    """Choices of another part with which a choice cannot be combined."""
+
+    part: str
+    choices: tuple[str, ...]
+    reason: str
+    """In words that "because" may stand in front of."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One way to do one part."""
+
+    meaning: str
+    implementation: str | Mapping[str, str]
+    """"module:name" of what does it, see `resolve`; where it depends on the kind of input, kind -> that."""
+    evidence: tuple[Evidence, ...]
+    """All of it is there if the choice was used. A model may add to it: see `evbench.models.Model.evidence`."""
+    needs: tuple[str, ...] = ()
+    """Names of `evbench.machine.needs.NEEDS`."""
+    kinds: tuple[str, ...] = ()
+    """Kinds of input that it can be used for. Empty: all."""
+    conflicts: tuple[Conflict, ...] = ()
+    hidden: bool = False
+    """Of the reference only: users are not offered it."""
+
+    def takes(self, kind: str) -> bool:
+        return not self.kinds or kind in self.kinds
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part of a pipeline that can be done in several ways."""
+
+    name: str
+    stages: tuple[str, ...]
+    """Those in which it does something; STREAM if only throughput runs show it."""
+    entries: Mapping[str, Choice]
+    """Name -> choice, hidden ones included."""
+    kinds: tuple[str, ...] = ()
+    """Kinds of input for which it is done at all. Empty: all. For others its choice has no effect."""
+
+    @property
+    def choices(self) -> dict[str, Choice]:
+        """Name -> choice, of those that users are offered."""
+        return {name: choice for name, choice in self.entries.items() if not choice.hidden}
+
+    def has_effect(self, kind: str) -> bool:
+        return not self.kinds or kind in self.kinds
+
+    def implementation(self, choice: str, kind: str = "") -> Any:
+        """What does it: the object that the entry names. `kind`: of the input, where that makes a difference."""
+        named = self.entries[choice].implementation
+        return resolve(named if isinstance(named, str) else named[kind])
+
+
+@dataclass(frozen=True)
+class Variant:
+    """How each part of a pipeline is done. Never what is done: that is the workload, and equal for both sides."""
+
+    name: str
+    selection: tuple[tuple[str, str], ...]
+    """(part, choice), in the order of the pipeline."""
+
+    def choices(self) -> dict[str, str]:
+        """Part -> choice, in the order of the pipeline."""
+        return dict(self.selection)
+
+    def __getitem__(self, part: str) -> str:
+        """The choice of a part. Raises KeyError for an unknown one."""
+        return self.choices()[part]
+
+
+def resolve(named: str) -> Any:
+    """The object that "module:name" names. Imports the module."""
+    module, _, name = named.partition(":")
+    return getattr(importlib.import_module(module), name)

@@ -1,0 +1,31 @@
+"""Refuses options that would have no effect."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Collection, Mapping
+
+from evbench.api.options import Options
+from evbench.cli.options import SessionOptions
+from evbench.errors import UserError
+
+EVENT_OPTIONS = ("event_window", "event_limit", "event_size")
+
+
+def refuse_idle(groups: tuple[Options, SessionOptions], used: Collection[str], reason: str) -> None:
+    """Raises UserError, with the reason, if an option is given that the command does not use."""
+    idle = [
+        field.name
+        for group in groups
+        for field in dataclasses.fields(group)
+        if field.name not in used and getattr(group, field.name) != field.default
+    ]
+    if idle:
+        names = ", ".join(f"--{name.replace('_', '-')}" for name in idle)
+        raise UserError(f"{reason}: {names} would have no effect; leave it out")
+
+
+def refuse_replaced(option: str, value: str | None, replacements: Mapping[str, object]) -> None:
+    """Raises UserError for an option of both sides, if each side has one of its own."""
+    if value is not None and None not in replacements.values():
+        raise UserError(f"{' and '.join(replacements)} replace it: {option} would have no effect; leave it out")

@@ -1,0 +1,62 @@
+"""How a command ends that is interrupted, or loses a worker: with one line, and an exit code of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from evbench.cli.console import ProgressLines, print_error, show_progress
+from evbench.worker.client import WorkerDied
+
+INTERRUPTED, FAULT = 130, 1
+"""Exit codes."""
+
+
+class Interruptible(TyperGroup):
+    """Commands that end with a line also where Ctrl-C comes before or after their work, such as while input is probed."""
+
+    def make_context(self, *args: Any, **extra: Any) -> Any:
+        with _exit_if_interrupted():
+            return super().make_context(*args, **extra)
+
+    def invoke(self, ctx: Any) -> Any:
+        with _exit_if_interrupted():
+            return super().invoke(ctx)
+
+
+@contextmanager
+def _exit_if_interrupted() -> Iterator[None]:
+    """Raises typer.Exit, which typer itself would do without a message."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        print_error("interrupted")
+        raise typer.Exit(INTERRUPTED) from None
+
+
+@contextmanager
+def working(remains: Callable[[], str], advice: Callable[[], str] = str) -> Iterator[ProgressLines]:
+    """Shows progress. An interruption and a dead worker end the command.
+
+    Args:
+        remains: what is left after an interruption, looked up then. Empty if nothing is.
+        advice: a sentence on what to do. Empty if there is nothing to do.
+    """
+    try:
+        with show_progress() as progress:
+            yield progress
+    except KeyboardInterrupt:
+        left = remains()
+        print_error(_sentences(f"interrupted; {left}" if left else "interrupted", advice()))
+        raise typer.Exit(INTERRUPTED) from None
+    except WorkerDied as error:
+        print_error(_sentences(str(error), advice()))
+        raise typer.Exit(FAULT) from None
+
+
+def _sentences(message: str, advice: str) -> str:
+    return f"{message}. {advice}" if advice else message

@@ -1,0 +1,67 @@
+"""`evbench selftest --mutants`."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, NoReturn
+
+import typer
+
+from evbench.api.folder import now
+from evbench.api.options import Options
+from evbench.choices import Variant
+from evbench.cli.console import print_line, screen
+from evbench.cli.interrupts import working
+from evbench.cli.options import SessionOptions
+from evbench.cli.output_folder import command_line, output_folder
+from evbench.encoding import write_whole
+from evbench.errors import UserError
+from evbench.inputs.workload import shipped
+from evbench.report import mutation as report_mutation
+from evbench.report.render import to_rich
+from evbench.results import Workload
+from evbench.session import journal, mutation
+from evbench.session.laboratory import laboratory
+from evbench.variants.obstacles import obstacles, require
+from evbench.verdict.mutation import MutantOutcome
+
+
+def try_mutants(variant: Variant, options: Options, session: SessionOptions, plant: str | None) -> NoReturn:
+    """Try all planted faults and all equal computations, print the table, and exit."""
+    if plant is not None:
+        raise UserError("--mutants and --plant exclude each other: the one is of outputs, the other of times; give one of them")
+    if session.resume:
+        raise UserError("--mutants begins anew each time: --resume would have no effect; leave it out")
+    mutation.require_mutable(variant)
+    workload = _two_samples(options)
+    require(variant, workload.model, workload.kind, workload.device)
+    plan, started = options.plan([workload]), now()
+    folder = output_folder(session, started, f"{workload.model}-mutants")
+    cases = mutation.cases(
+        variant, workload.model, workload.kind, lambda one: not obstacles(one, workload.model, workload.kind, workload.device)
+    )
+    outcomes: list[MutantOutcome] = []
+    with working(lambda: f"{len(outcomes)} of {len(cases)} cases are in {folder / 'mutants.json'}") as progress, journal.writing(folder):
+        journal.make_folder(folder)
+        with laboratory(workload, plan, folder, session.wait, progress) as opened:
+            for outcome in mutation.try_all(cases, opened):
+                outcomes.append(outcome)
+                write_whole(folder / "mutants.json", report_mutation.to_json(outcomes))
+    screen.print(to_rich(report_mutation.table(outcomes), numbers=False))
+    write_whole(folder / "mutants.md", report_mutation.to_markdown(outcomes, workload, started, command_line()))
+    passed = all(outcome.right for outcome in outcomes)
+    print_line(f"{'Passed' if passed else 'FAILED'}: {report_mutation.summary(outcomes)}")
+    print_line(f"Written to {folder}: mutants.md, mutants.json")
+    raise typer.Exit(0 if passed else 6)
+
+
+def _two_samples(options: Options) -> Workload:
+    """One of the faults exchanges the answers of two samples."""
+    workload = options.workload()
+    if len(workload.samples) > 1:
+        return workload
+    if options.video or options.events or options.data:
+        raise UserError("--mutants exchanges the answers of two samples, and one is given; give two, or none for those of evbench")
+    option, two = shipped(workload.model)
+    samples: dict[str, Any] = {option.removeprefix("--"): two}
+    return dataclasses.replace(options, **samples).workload()

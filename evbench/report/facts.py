@@ -1,0 +1,128 @@
+"""What was compared, on what, and how -> lines at the head of a report. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from evbench.choices import STREAM
+from evbench.pipelines.registry import KINDS, PARTS, parts_with_effect
+from evbench.report import units
+from evbench.report.units import format_seconds
+from evbench.results import Build, Machine, Plan, Result, Side, SideResult, Work, Workload
+from evbench.verdict.context import BlockCounts
+from evbench.verdict.judgement import Judgement
+
+LETTERS = "A the baseline, B the optimized side"
+
+
+def facts(result: Result, judgement: Judgement) -> dict[str, str]:
+    """Name -> text."""
+    variants = result.variants()
+    measured, session = result.baseline, result.session(result.baseline)
+    workload, work, build = measured.workload, measured.runs[0].work, measured.builds[0]
+    found = {
+        "Model": f"{model_size(workload)}, {build.parameters / 1e6:,.1f} million parameters, {work.dtype} on {workload.device}",
+        "Input": _input(measured),
+        "Tokens": f"{work.prompt_tokens} in the prompt, {work.visual_tokens} of them visual; {work.new_tokens} new, "
+        + ("fewer if the output ends before" if workload.stop_at_end else "a fixed number"),
+        "Machine": _machine(session.machine, build),
+        "Order": _order(session.plan, judgement.blocks),
+    }
+    if "optimized" not in variants:
+        found["Variant"] = ", ".join(f"{part}={choice}{_no_effect(part, workload)}" for part, choice in measured.choices.items())
+        return found
+    optimized = variants["optimized"]
+    found["Difference"] = _difference(measured, optimized)
+    different = judgement.unequal_work
+    found["Same work"] = "NO: " + "; ".join(different) if different else "yes: frames, frame sizes, prompt and new tokens, dtype"
+    found["Active"] = _active(judgement)
+    if optimized.session != measured.session:
+        found |= _measured_apart(result, judgement, variants)
+    return found
+
+
+def model_size(workload: Workload) -> str:
+    """Model, and where its weights come from."""
+    size = f"preset {workload.preset}" if workload.preset else f"weights of {workload.weights}"
+    seed = f", random weights of seed {workload.seed}" if workload.seed is not None else ""
+    return f"{workload.model}, {size}{seed}"
+
+
+def _input(measured: SideResult) -> str:
+    samples, work = measured.workload.samples, measured.runs[0].work
+    window = f"{units.format_window(measured.workload.window)}, " if measured.workload.window is not None else ""
+    text = f"{Path(samples[0].path).name}, {window}{_frames(work, measured.workload.frame_policy)}"
+    return text if len(samples) == 1 else f"{len(samples)} samples; the first: {text}"
+
+
+def _frames(work: Work, policy: str) -> str:
+    indices = work.frame_indices or ()
+    size = f"of {work.frame_width}x{work.frame_height}"
+    if work.frame_seconds is not None:
+        return f"{len(indices)} frames {size}: {' '.join(map(str, indices))} ({policy})"
+    events = ""
+    if work.events is not None and work.events_microseconds is not None:
+        events = f" of {work.events:,} events over {format_seconds(work.events_microseconds / 1e6)}"
+    return f"{len(indices)} event images {size}{events}"
+
+
+def _order(plan: Plan, blocks: BlockCounts) -> str:
+    kinds = " and ".join(blocks.orders)
+    text = f"{blocks.counted} blocks {kinds} in random order ({LETTERS})" if "B" in kinds else f"{blocks.counted} blocks"
+    text += f" over {blocks.invocations} invocations (process restarts)" if blocks.invocations > 1 else ""
+    text += "; for each letter one run without and one with stage synchronization"
+    text += f", and one throughput run of {plan.throughput} samples" if plan.throughput else ""
+    return text + (f"; {blocks.disturbed} more blocks were disturbed and do not count" if blocks.disturbed else "")
+
+
+def _difference(baseline: SideResult, optimized: SideResult) -> str:
+    parts = list(baseline.choices | optimized.choices)
+    pairs = [(part, baseline.choices.get(part, "unknown"), optimized.choices.get(part, "unknown")) for part in parts]
+    changed = [f"{part} {one} -> {other}{_no_effect(part, baseline.workload)}" for part, one, other in pairs if one != other]
+    return "; ".join(changed) or "none: the same variant on both sides"
+
+
+def _no_effect(part: str, workload: Workload) -> str:
+    """In brackets, where a choice has no effect."""
+    if part not in PARTS:  # a stored result may have a part that is no longer known
+        return ""
+    if part not in parts_with_effect(workload.model, workload.kind):
+        return f" (no effect on {KINDS[workload.kind].title})"
+    return " (in throughput runs only)" if PARTS[part].stages == (STREAM,) else ""
+
+
+def _active(judgement: Judgement) -> str:
+    if not judgement.activations_known:
+        return "not examined"
+    if judgement.inactive:
+        return f"NO: {'; '.join(judgement.inactive)}"
+    return "yes: activation evidence for each choice on both sides"
+
+
+def _measured_apart(result: Result, judgement: Judgement, variants: Mapping[Side, SideResult]) -> dict[str, str]:
+    baseline, optimized = variants["baseline"], variants["optimized"]
+    here, there = (result.session(measured).machine for measured in (baseline, optimized))
+    where = "" if here == there else f" on {_machine(there, optimized.builds[0])}"
+    found = {}
+    if judgement.machine_differences:
+        found["Machines differ"] = "; ".join(f"{name}: {values}" for name, values in judgement.machine_differences.items())
+    return found | {
+        "Measured apart": f"the baseline from {baseline.session}, the optimized side from {optimized.session}{where}: not interleaved"
+    }
+
+
+def _machine(machine: Machine, build: Build) -> str:
+    gpu = ""
+    if machine.gpu is not None:
+        limit = f", power limit {machine.gpu.power_limit_watts:.0f} W" if machine.gpu.power_limit_watts is not None else ""
+        fixed = f", clock set to {machine.gpu.applications_sm_mhz:,} MHz" if machine.gpu.applications_sm_mhz is not None else ""
+        gpu = f"{machine.gpu.name}, driver {machine.gpu.driver}, CUDA {build.libraries['cuda']}{limit}{fixed}; "
+    return f"{gpu}{machine.cpu}, {machine.cores} cores, {build.threads} threads; {versions(machine)}"
+
+
+def versions(machine: Machine) -> str:
+    """Of Python, of what computes, and of evbench."""
+    packages = ", ".join(f"{name} {version}" for name, version in machine.packages.items() if name in ("torch", "transformers") and version)
+    source = f"; evbench at {machine.source}" if machine.source else ""
+    return f"Python {machine.python}, {packages}{source}"

@@ -1,0 +1,103 @@
+"""Timings, their distributions, the decomposition and demands -> tables. Pure."""
+
+from __future__ import annotations
+
+from evbench.report import metrics
+from evbench.report.render import Table, printable
+from evbench.report.units import NOT_MEASURED, format_range, format_ratio, format_ratios, format_seconds, format_signed
+from evbench.results import Result
+from evbench.verdict.demands import DemandOutcome
+from evbench.verdict.difference import Difference
+from evbench.verdict.judgement import CLAIMED, Judgement, Timing, Verdict
+from evbench.verdict.statistics import Distribution
+
+CLAIMS = {Verdict.FASTER: "faster", Verdict.SLOWER: "slower", Verdict.SAME: "same", Verdict.INCONCLUSIVE: "unclear"}
+COMPARED = ("speedup", "95% CI", "claim")
+"""Columns of two sides."""
+
+
+def columns(judgement: Judgement, first: str = "") -> tuple[str, ...]:
+    sides = judgement.end_to_end.sides
+    return (first, *sides, *(COMPARED if len(sides) == 2 else ()))
+
+
+def row(timing: Timing, judgement: Judgement) -> tuple[str, ...]:
+    """Name, medians, and of two sides the speedup, its interval and the claim."""
+    cells = (timing.name, *map(_median, timing.sides.values()))
+    if len(timing.sides) == 1:
+        return cells
+    if timing.interval is None or timing.claim is None or judgement.preserved in (None, "fail"):
+        return (*cells, "-", "-", "")
+    # A ratio that is not claimed is not printed: it would be read as one that is.
+    ratio = format_ratio(timing.interval.ratio) if timing.claim in CLAIMED else "-"
+    return (*cells, ratio, format_ratios(timing.interval.low, timing.interval.high), CLAIMS[timing.claim])
+
+
+def _padding(judgement: Judgement) -> int:
+    return len(COMPARED) if len(judgement.end_to_end.sides) == 2 else 0
+
+
+def latency(judgement: Judgement) -> Table:
+    """End-to-end is of runs without stage synchronization, the stages of runs with it."""
+    rows = tuple(row(timing, judgement) for timing in (*judgement.stages, judgement.end_to_end))
+    return Table("Latency: median of each stage, and end-to-end without stage synchronization", columns(judgement), rows)
+
+
+def throughput(result: Result, judgement: Judgement, timing: Timing) -> Table:
+    """Latency and throughput side by side, and the share of loading in the throughput."""
+    rows = [row(judgement.end_to_end, judgement), row(timing, judgement), *metrics.rows(metrics.THROUGHPUT, judgement, _padding(judgement))]
+    prefetch = (measured.choices.get("prefetch", "unknown") for measured in result.variants().values())
+    rows.append(("prefetch", *prefetch, *[""] * _padding(judgement)))
+    title = "Latency and throughput: median time of one sample end-to-end, and for each sample of a throughput run (samples back to back)"
+    return Table(title, columns(judgement), tuple(rows))
+
+
+def tokens(judgement: Judgement) -> Table:
+    rows = [row(timing, judgement) for timing in judgement.tokens]
+    rows += metrics.rows(metrics.TOKENS, judgement, _padding(judgement))
+    title = "Tokens: time to first token (TTFT), prefill, time per output token (TPOT)"
+    return Table(title, columns(judgement), tuple(rows))
+
+
+def distributions(judgement: Judgement) -> Table:
+    sides = judgement.end_to_end.sides
+    header = ["", *(name for side in sides for name in (f"{side}: min - max", "p90", "outliers"))]
+    found = []
+    for timing in (*judgement.stages, judgement.end_to_end, *(() if judgement.throughput is None else (judgement.throughput,))):
+        cells = [timing.name]
+        for one in timing.sides.values():
+            cells += (
+                [NOT_MEASURED] * 3 if one is None else [format_range(one.minimum, one.maximum), _tail(one), f"{one.outliers} of {one.runs}"]
+            )
+        found.append(tuple(cells))
+    return Table("Distribution of single runs; outliers are counted, and kept", tuple(header), tuple(found))
+
+
+def difference(judgement: Judgement, parts: Difference) -> Table:
+    # Shares of a difference that is not claimed would be shares of noise.
+    claimed = judgement.verdict in CLAIMED
+    rows = [(part.name, format_signed(part.seconds), f"{part.share:.1%}" if claimed else "-") for part in (*parts.parts, parts.total)]
+    return Table("Where the difference comes from: means, baseline less optimized", ("", "saved", "share"), tuple(rows))
+
+
+def demands(judgement: Judgement) -> Table:
+    rows = [(printable(outcome.text), *_demand(outcome)) for outcome in judgement.demands]
+    return Table("Demands", ("", "measured", "95% CI", "met"), tuple(rows))
+
+
+def _demand(outcome: DemandOutcome) -> tuple[str, str, str]:
+    met = {True: "yes", False: "NO", None: "unclear"}[outcome.met]
+    if outcome.low is None or outcome.high is None or outcome.measured is None:
+        return NOT_MEASURED, "-", met
+    if outcome.is_time:
+        return format_seconds(outcome.measured), format_range(outcome.low, outcome.high), met
+    # The speedup is not claimed here: the interval decides.
+    return "-", format_ratios(outcome.low, outcome.high), met
+
+
+def _median(found: Distribution | None) -> str:
+    return NOT_MEASURED if found is None else format_seconds(found.median)
+
+
+def _tail(found: Distribution) -> str:
+    return f"n too small ({found.runs})" if found.p90 is None else format_seconds(found.p90)

@@ -1,0 +1,76 @@
+"""What the parts of a session share: its variants, its journal, and how workers are started."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+from evbench.choices import Variant
+from evbench.machine.conditions import Watch
+from evbench.results import Activation, Build, Energy, Plan, Run, Side, ThroughputRun, Trace, Workload
+from evbench.session.journal import Journal
+from evbench.session.outputs import OutputSource
+from evbench.session.progress import ProgressListener
+from evbench.worker.messages import ThroughputRequest, TimedRunRequest, TraceSpec
+
+
+class SessionWorker(OutputSource, Protocol):
+    """A worker, as a session needs it."""
+
+    def built(self) -> Build: ...
+
+    def timed_run(self, request: TimedRunRequest) -> Run: ...
+
+    def throughput_run(self, request: ThroughputRequest) -> ThroughputRun: ...
+
+    def activations(self) -> tuple[Activation, ...]: ...
+
+    def energy(self, seconds: float, idle_watts: float | None) -> Energy | None: ...
+
+    def profile(self, spec: TraceSpec) -> Trace: ...
+
+
+@dataclass(frozen=True)
+class SessionConfig:
+    """One session. Its journal has the plan and the workloads, and all events so far, also those before an interruption."""
+
+    variants: Mapping[Side, Variant]
+    journal: Journal
+    start: Callable[[Side], AbstractContextManager[SessionWorker]]
+    """Starts the worker of a side; leaving the context ends it."""
+    watch: Watch
+    listener: ProgressListener
+    fingerprint: str = ""
+    """Of the weights of an earlier result that will be the other side. Empty if there is none."""
+    energy: bool = True
+    """Whether energy is measured, where there is a counter."""
+    idle_watts: float | None = None
+    """Power of the idle GPU."""
+
+    @property
+    def plan(self) -> Plan:
+        return self.journal.header.plan
+
+    @property
+    def sides(self) -> tuple[Side, ...]:
+        return tuple(self.variants)
+
+    @property
+    def samples(self) -> int:
+        """How many each workload has."""
+        (count,) = {len(self.workload(side).samples) for side in self.variants}
+        return count
+
+    @property
+    def planned_blocks(self) -> int:
+        """The fewest blocks that are run: the same number for each sample."""
+        return -(-self.plan.blocks // self.samples) * self.samples
+
+    def workload(self, side: Side) -> Workload:
+        return self.journal.header.workloads[side]
+
+    def report(self, activity: str) -> None:
+        """Report what is done now, and how many blocks have ended."""
+        self.listener.step(activity, len(self.journal.state.blocks), self.planned_blocks)

@@ -1,0 +1,30 @@
+"""What two sides must have in common before they are compared."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+
+from evbench.errors import UserError
+from evbench.results import Workload
+
+
+def require_same_workload(ours: Workload, theirs: Workload) -> None:
+    """Raises UserError, naming the fields and both values, if the two workloads differ in more than where files lie."""
+    one, other = (_without_paths(workload) for workload in (ours, theirs))
+    if different := [f"{name} {one[name]!r} and {other[name]!r}" for name in one if one[name] != other[name]]:
+        raise UserError(f"not the same work: {'; '.join(different)}. Measure with the options of the earlier result")
+
+
+def _without_paths(workload: Workload) -> dict[str, object]:
+    plain = dataclasses.asdict(workload) | {"samples": [sample.sha256[:12] for sample in workload.samples]}
+    del plain["weights"]
+    return plain
+
+
+def require_same_weights(fingerprints: Iterable[str]) -> None:
+    """Raises UserError if the fingerprints differ. An empty one is of a side that is not known yet."""
+    if len(set(filter(None, fingerprints))) > 1:
+        raise UserError(
+            "the two sides ran different weights; measure both with the same --weights, or on the same machine with the same --seed"
+        )

@@ -1,0 +1,107 @@
+"""Workers that are warm: started, called once, and run until they are steady."""
+
+from __future__ import annotations
+
+from evbench.results import Run, Side
+from evbench.session.config import SessionConfig, SessionWorker
+from evbench.session.recorder import RunRecorder
+from evbench.session.worker_pool import WorkerPool
+from evbench.verdict import blocks as verdict_blocks
+from evbench.verdict.statistics import minimum_detectable_effect, unsteady_times
+
+STEADY_RUNS = 5
+"""The last runs of a warm-up, which must be steady."""
+
+
+class WarmWorkers:
+    """Warm workers on request. Where only one fits into memory, starting one ends the other."""
+
+    def __init__(self, config: SessionConfig, pool: WorkerPool, recorder: RunRecorder) -> None:
+        self._config, self._pool, self._recorder = config, pool, recorder
+        self._predicted = False
+
+    def worker(self, side: Side) -> SessionWorker:
+        """The live worker of a side, warm."""
+        if side not in self._pool:
+            sides = self._config.sides if self._config.plan.order == "interleaved" else (side,)
+            self._pool.end_all()
+            for starting in sides:
+                self._pool.start(starting)
+                self._config.report(f"{starting}: first call")
+                self._recorder.timed_run(starting, "first", 0, None, stage_sync=True)
+            self._warm_up(sides)
+            self._predict()
+        return self._pool[side]
+
+    def free(self) -> None:
+        """Make room in memory for one more worker. Where only one fits, no worker of the session is left."""
+        if self._config.plan.order == "reload":
+            self._pool.end_all()
+
+    def report(self, activity: str) -> None:
+        self._config.report(activity)
+
+    def _warm_up(self, sides: tuple[Side, ...]) -> None:
+        """Until steady, for each shape of input: what is compiled for one is not for another."""
+        for sample in self._samples_of_each_shape(sides):
+            runs: dict[Side, list[Run]] = {side: [] for side in sides}
+            waiting = list(sides)
+            while waiting:
+                waiting = [side for side in waiting if not self._is_done(side, runs[side])]
+                for side in waiting:
+                    self._config.report(f"{side}: warm-up {len(runs[side]) + 1}")
+                    runs[side].append(self._recorder.timed_run(side, "warmup", sample, None, stage_sync=True))
+                    self._config.watch.warmed()
+        for side in sides if self._config.plan.throughput else ():
+            self._config.report(f"{side}: warm-up of throughput runs")
+            self._recorder.throughput_run(side, None)
+            self._config.watch.warmed()
+
+    def _samples_of_each_shape(self, sides: tuple[Side, ...]) -> list[int]:
+        shapes: dict[tuple[tuple[int, int], ...], int] = {}
+        for index, inputs in enumerate(zip(*(self._config.workload(side).samples for side in sides), strict=True)):
+            shapes.setdefault(tuple((sample.height, sample.width) for sample in inputs), index)
+        return list(shapes.values())
+
+    def _is_done(self, side: Side, runs: list[Run]) -> bool:
+        """Whether a warm-up is steady, or abandoned because it takes too long."""
+        reasons, plan = unsteady_reasons(runs), self._config.plan
+        if not reasons:
+            return True
+        abandoned = len(runs) >= plan.warmup_runs or sum(run.seconds for run in runs) >= plan.warmup_seconds
+        if abandoned:
+            self._config.journal.add_unsteady(side, reasons)
+        return abandoned
+
+    def _predict(self) -> None:
+        """Report once which difference the planned blocks can detect."""
+        config = self._config
+        if self._predicted:
+            return
+        self._predicted = True
+        scatter = [verdict_blocks.scatter(config.journal.state.runs.get(side, [])) for side in config.sides]
+        known = [value for value in scatter if value is not None]
+        if len(config.sides) == 1 or not known:
+            return
+        cv, blocks = max(known), config.planned_blocks
+        invocations = blocks if config.plan.order == "reload" else min(config.plan.invocations, blocks)
+        detectable = minimum_detectable_effect(cv, blocks, config.samples, invocations)
+        if detectable is None:
+            prediction = f"{blocks} blocks are too few for any interval"
+        else:
+            alike = ", if samples are alike" if config.samples > 1 else ""
+            prediction = f"{blocks} blocks detect a difference of {detectable:.1%} in 80 of 100 comparisons{alike}"
+        config.listener.message(f"warm-up runs vary by {cv:.1%}; {prediction}")
+
+
+def unsteady_reasons(runs: list[Run]) -> list[str]:
+    """What keeps a warm-up from being done. Empty if it is done."""
+    if len(runs) < STEADY_RUNS:
+        return [f"{len(runs)} warm-up runs are too few, {STEADY_RUNS} must be steady"]
+    last = runs[-STEADY_RUNS:]
+    found = unsteady_times([run.seconds for run in last])
+    if any(run.compile_counts for run in last):
+        found.append("something was still compiled or captured")
+    if len({run.reserved for run in last}) > 1:
+        found.append("the memory pool still grew")
+    return found

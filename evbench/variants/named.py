@@ -1,0 +1,81 @@
+"""Variants that have names, and `name+part=choice`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from evbench.choices import Variant
+from evbench.errors import UserError, nearest
+from evbench.pipelines.registry import PARTS, parts_with_effect
+
+
+def _named(name: str, *choices: str) -> Variant:
+    return Variant(name, tuple(zip(PARTS, choices, strict=True)))
+
+
+# For each kind of input, each line but the last two changes one part of the line above it that has an effect, prefetch aside; `optimized`
+# is what every machine can run.
+NAMED = (
+    #       name              decode      render        preprocess   attention  vision     pooling  generate          prefill    prefetch
+    _named("baseline",       "plain",    "loop",       "processor", "sdpa",    "eager",   "last",  "dynamic",        "eager",   "off"),
+    _named("fast-decode",    "threaded", "vectorised", "processor", "sdpa",    "eager",   "last",  "dynamic",        "eager",   "off"),
+    _named("fast-pixels",    "threaded", "vectorised", "direct",    "sdpa",    "eager",   "last",  "dynamic",        "eager",   "off"),
+    _named("fast-vision",    "threaded", "vectorised", "direct",    "sdpa",    "compile", "last",  "dynamic",        "eager",   "off"),
+    _named("static-cache",   "threaded", "vectorised", "direct",    "sdpa",    "compile", "last",  "static",         "eager",   "off"),
+    _named("optimized",      "threaded", "vectorised", "direct",    "sdpa",    "compile", "last",  "static-compile", "eager",   "on"),
+    _named("optimized-gpu",  "dali",     "triton",     "triton",    "sdpa",    "fused",   "first", "graph",          "compile", "on"),
+    _named("optimized-h100", "dali",     "triton",     "triton",    "flash3",  "fused",   "first", "graph",          "compile", "on"),
+)  # fmt: skip
+VARIANTS: dict[str, Variant] = {variant.name: variant for variant in NAMED}
+
+REFERENCE = _named("reference", "plain", "vectorised", "exact", "eager", "eager", "last", "at-once", "eager", "off")
+"""What outputs are measured against: no step is rounded, fused or cached. Two of its choices are hidden from users."""
+
+
+def effective(variant: Variant, model: str, kind: str) -> dict[str, str]:
+    """Part -> choice, of the parts that such a model does with such input."""
+    choices = variant.choices()
+    return {part: choices[part] for part in parts_with_effect(model, kind)}
+
+
+def conflict(variant: Variant) -> str | None:
+    """Why two of its choices cannot be together, and which. None if all can."""
+    choices = variant.choices()
+    for part, choice in choices.items():
+        for found in PARTS[part].entries[choice].conflicts:
+            other = choices[found.part]
+            if other in found.choices:
+                return f"{part}={choice} cannot be with {found.part}={other}, because {found.reason}"
+    return None
+
+
+def change(variant: Variant, choices: Mapping[str, str]) -> Variant:
+    """The variant with these choices (part -> choice), whether or not they can be together. Its name says which were changed."""
+    known, *before = variant.name.split("+")
+    kept = [one for one in before if one.partition("=")[0] not in choices]
+    name = "+".join([known, *kept, *(f"{part}={choice}" for part, choice in choices.items())])
+    return Variant(name, tuple((variant.choices() | dict(choices)).items()))
+
+
+def parse(text: str) -> Variant:
+    """Read `name` or `name+part=choice+part=choice`.
+
+    Raises:
+        UserError: unknown name, part or choice, the nearest known one is named; or two choices that cannot be together.
+    """
+    name, *changes = text.split("+")
+    if name not in VARIANTS:
+        raise UserError(f"unknown variant {name!r}; {nearest(name, list(VARIANTS))} See: evbench variants")
+    variant = VARIANTS[name]
+    for changed in changes:
+        part, equals, choice = changed.partition("=")
+        if not equals:
+            raise UserError(f"{changed!r} in {text!r} is no change of a choice; write {name}+part=choice. See: evbench variants")
+        if part not in PARTS:
+            raise UserError(f"unknown part {part!r} in {text!r}; {nearest(part, list(PARTS))} See: evbench variants")
+        if choice not in (offered := PARTS[part].choices):
+            raise UserError(f"unknown choice {choice!r} for {part} in {text!r}; {nearest(choice, list(offered))} See: evbench variants")
+        variant = change(variant, {part: choice})
+    if (reason := conflict(variant)) is not None:
+        raise UserError(f"{text}: {reason}; choose another of the two. See: evbench variants")
+    return variant

@@ -1,0 +1,41 @@
+"""Why a variant cannot run here, and which one can."""
+
+from __future__ import annotations
+
+from evbench.choices import Choice, Variant
+from evbench.errors import UserError
+from evbench.machine.needs import NEEDS
+from evbench.pipelines.registry import KINDS, PARTS
+from evbench.variants.named import change, effective
+
+
+def obstacles(variant: Variant, model: str, kind: str, device: str) -> dict[str, str]:
+    """Why `variant` cannot run on this machine with such a model and input: part -> reason. A choice without effect is no obstacle."""
+    found = {}
+    for part, name in effective(variant, model, kind).items():
+        if reason := _obstacle(PARTS[part].entries[name], kind, device):
+            found[part] = reason
+    return found
+
+
+def _obstacle(choice: Choice, kind: str, device: str) -> str | None:
+    if not choice.takes(kind):
+        return f"is for {' and '.join(KINDS[kind].title for kind in choice.kinds)} only"
+    return next((reason for need in choice.needs if (reason := NEEDS[need](device))), None)
+
+
+def in_words(variant: Variant, found: dict[str, str]) -> str:
+    """Obstacles as one text, equal reasons once."""
+    by_reason: dict[str, list[str]] = {}
+    for part, reason in found.items():
+        by_reason.setdefault(reason, []).append(f"{part}={variant[part]}")
+    return "; ".join(f"{' and '.join(choices)} {reason}" for reason, choices in by_reason.items())
+
+
+def require(variant: Variant, model: str, kind: str, device: str) -> None:
+    """Raises UserError if `variant` cannot run here, naming the change that can. Nothing is replaced by something else."""
+    if not (found := obstacles(variant, model, kind, device)):
+        return
+    runnable = {part: [name for name, choice in PARTS[part].choices.items() if _obstacle(choice, kind, device) is None] for part in found}
+    cure = change(variant, {part: names[-1] for part, names in runnable.items()})
+    raise UserError(f"{variant.name} cannot run here: {in_words(variant, found)}. Or choose another: {cure.name}")

@@ -1,0 +1,87 @@
+"""An interval -> what may be claimed of a timing. Pure."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+
+from evbench.results import Block, Side, SideResult
+from evbench.verdict.blocks import (
+    END_TO_END,
+    THROUGHPUT,
+    TIMED,
+    counted_runs,
+    differences,
+    interval_between,
+    interval_of,
+    log_ratio,
+    throughput_by_block,
+    values,
+)
+from evbench.verdict.judgement import MIN_CLAIM, Timing, Verdict
+from evbench.verdict.statistics import LEVEL, Interval, distribution, holm
+
+
+def claim(interval: Interval, threshold: float, p: float) -> Verdict:
+    """FASTER, SLOWER, SAME or INCONCLUSIVE.
+
+    Args:
+        threshold: the smallest relative difference that may be claimed.
+        p: of the interval, corrected for the number of timings that are looked at.
+    """
+    if interval.low > 1 + threshold and p < LEVEL:
+        return Verdict.FASTER
+    if interval.high < 1 - threshold and p < LEVEL:
+        return Verdict.SLOWER
+    # A noise floor keeps from claiming a difference; it does not make two times the same.
+    return Verdict.SAME if interval.low >= 1 - MIN_CLAIM and interval.high <= 1 + MIN_CLAIM else Verdict.INCONCLUSIVE
+
+
+def claimed(timings: Sequence[Timing]) -> tuple[Timing, ...]:
+    """With their claims, corrected for their number (Holm)."""
+    chances = holm({timing.name: timing.interval.p for timing in timings if timing.interval is not None})
+    return tuple(
+        timing
+        if timing.interval is None
+        else dataclasses.replace(timing, claim=claim(timing.interval, timing.claim_threshold, chances[timing.name]))
+        for timing in timings
+    )
+
+
+def timing_of_runs(
+    sides: Mapping[Side, SideResult],
+    counted: Mapping[Side, Mapping[int, Block]],
+    noise_floors: Mapping[str, float],
+    *,
+    comparable: bool,
+) -> Callable[[str], Timing]:
+    """Name of a timing of single runs -> the timing, without its claim."""
+
+    def timing(name: str) -> Timing:
+        value = TIMED[name]
+        distributions = {side: distribution(values(counted_runs(measured, counted[side]), value)) for side, measured in sides.items()}
+        interval = interval_between(sides, counted["baseline"], value) if comparable else None
+        return Timing(name, distributions, interval, max(MIN_CLAIM, noise_floors.get(name, 0.0)), None)
+
+    return timing
+
+
+def throughput(
+    sides: Mapping[Side, SideResult],
+    counted: Mapping[Side, Mapping[int, Block]],
+    noise_floors: Mapping[str, float],
+    *,
+    claimable: bool,
+) -> Timing | None:
+    """Seconds for each sample of the throughput runs of both sides. None if there are none."""
+    if not any(measured.timed_throughput_runs() for measured in sides.values()):
+        return None
+    found = {side: throughput_by_block(measured, counted[side]) for side, measured in sides.items()}
+    distributions = {side: distribution([one for block in blocks.values() for one in block]) for side, blocks in found.items()}
+    interval = None
+    if claimable:
+        blocks = counted["baseline"]
+        # Each throughput run has the same samples, whichever sample its block is of: they count as blocks of one sample.
+        interval = interval_of(differences(found["baseline"], found["optimized"], blocks, log_ratio), blocks, lambda number: 0)
+    threshold = max(MIN_CLAIM, noise_floors.get(END_TO_END, 0.0), noise_floors.get(THROUGHPUT, 0.0))
+    return claimed([Timing(THROUGHPUT, distributions, interval, threshold, None)])[0]

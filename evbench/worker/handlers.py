@@ -1,0 +1,122 @@
+"""What a worker does for each kind of request: one function each, and the table that names them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from evbench.choices import Variant
+from evbench.machine import gpu
+from evbench.results import Run, ThroughputRun, Workload, cycled
+from evbench.stages import run_stages
+from evbench.traces.chrome import TooLarge
+from evbench.worker.capture_outputs import CapturedOutputs, capture_outputs, capture_reference
+from evbench.worker.energy import spend
+from evbench.worker.evidence import gather, prove
+from evbench.worker.measure import Instruments, measure
+from evbench.worker.messages import (
+    ActivationReply,
+    ActivationRequest,
+    CaptureRequest,
+    EnergyReply,
+    EnergyRequest,
+    ProfileReply,
+    ProfileRequest,
+    ReferenceReply,
+    ReferenceRequest,
+    Request,
+    ThroughputRequest,
+    TimedRunRequest,
+)
+from evbench.worker.profile import profile
+from evbench.worker.throughput import measure_throughput
+
+REFERENCE_DTYPE = {"float32": "float64", "bfloat16": "float32"}
+"""Type of the workload -> type in which the reference's outputs are stored: so much finer that it adds nothing to the error."""
+
+
+@dataclass(frozen=True)
+class WorkerState:
+    """What a worker has built, and works with."""
+
+    pipeline: Any
+    variant: Variant
+    workload: Workload
+    instruments: Instruments
+
+    @property
+    def paths(self) -> list[Path]:
+        """Of the workload's samples."""
+        return [Path(sample.path) for sample in self.workload.samples]
+
+
+def _timed_run(state: WorkerState, request: TimedRunRequest) -> Run:
+    path = state.paths[request.position.sample]
+    if request.cold_file:
+        drop_from_page_cache(path)
+    return measure(state.pipeline, path, state.workload.new_tokens, request.position, request.stage_sync, state.instruments)
+
+
+def _throughput_run(state: WorkerState, request: ThroughputRequest) -> ThroughputRun:
+    if request.cold_files:
+        for path in state.paths:
+            drop_from_page_cache(path)
+    row = [state.paths[sample] for sample in cycled(request.samples, len(state.paths))]
+    new_tokens = state.workload.new_tokens
+    return measure_throughput(state.pipeline, state.variant["prefetch"], row, new_tokens, request.turn, request.block, state.instruments)
+
+
+def _activations(state: WorkerState, request: ActivationRequest) -> ActivationReply:
+    evidence = gather(state.pipeline, state.variant["prefetch"], state.paths, state.workload.new_tokens, state.instruments)
+    return ActivationReply(prove(state.variant, state.workload.model, state.workload.kind, state.workload.device, evidence))
+
+
+def _energy(state: WorkerState, request: EnergyRequest) -> EnergyReply:
+    handle = gpu.first_visible()
+    if handle is None:
+        return EnergyReply(None)
+
+    def once() -> object:
+        return run_stages(state.pipeline, state.paths[0], state.workload.new_tokens)
+
+    return EnergyReply(spend(once, state.instruments.synchronize, request.seconds, request.idle_watts, handle))
+
+
+def _profile(state: WorkerState, request: ProfileRequest) -> ProfileReply:
+    try:
+        return ProfileReply(profile(state.pipeline, state.paths[0], request.spec, state.instruments), "")
+    except TooLarge as error:
+        return ProfileReply(None, str(error))
+
+
+def _capture(state: WorkerState, request: CaptureRequest) -> CapturedOutputs:
+    path, new_tokens = state.paths[request.sample], state.workload.new_tokens
+    return capture_outputs(state.pipeline, path, new_tokens, request.file, request.baseline, request.isolated)
+
+
+def _reference(state: WorkerState, request: ReferenceRequest) -> ReferenceReply:
+    dtype = REFERENCE_DTYPE[state.workload.dtype]
+    capture_reference(state.pipeline, state.paths[request.sample], request.file, request.baseline, dtype)
+    return ReferenceReply()
+
+
+HANDLERS: Mapping[type[Request[Any]], Callable[[WorkerState, Any], object]] = {
+    TimedRunRequest: _timed_run,
+    ThroughputRequest: _throughput_run,
+    ActivationRequest: _activations,
+    EnergyRequest: _energy,
+    ProfileRequest: _profile,
+    CaptureRequest: _capture,
+    ReferenceRequest: _reference,
+}
+"""Every request behind the first, which is a BuildRequest."""
+
+
+def drop_from_page_cache(path: Path) -> None:
+    """Of the operating system, so that the next read is from the disk. Files that are mapped or dirty may stay (posix_fadvise(2))."""
+    for file in [path] if path.is_file() else path.iterdir():
+        with file.open("rb") as opened:
+            os.posix_fadvise(opened.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)

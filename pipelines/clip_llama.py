@@ -1,0 +1,150 @@
+"""What models have in common that put a CLIP tower in front of a LLaMA-shaped language model: all stages but loading."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol, Self
+
+import torch
+from torch import nn
+
+from evbench.choices import Variant
+from evbench.errors import UserError
+from evbench.pipelines.checkpoints import checkpoint
+from evbench.pipelines.compute import attention
+from evbench.pipelines.generate.language import LanguageModel
+from evbench.pipelines.generate.loops import generator
+from evbench.pipelines.preprocess.pixels import quantum
+from evbench.pipelines.preprocess.preprocessors import Tokenized, preprocessor
+from evbench.pipelines.vision.encoders import VisionModel, encoder
+from evbench.results import Work, Workload
+from evbench.stages import Generation, Mark
+
+
+class Features(Protocol):
+    """What the language model is given."""
+
+    @property
+    def visual(self) -> torch.Tensor: ...
+
+    def values(self) -> torch.Tensor: ...
+
+    def holding(self, values: torch.Tensor, /) -> Self: ...
+
+
+class Inputs(Protocol):
+    """What preprocessing returns."""
+
+    @property
+    def pixels(self) -> torch.Tensor: ...
+
+    def prompt(self) -> tuple[int, ...]: ...
+
+    def values(self) -> torch.Tensor: ...
+
+    def holding(self, values: torch.Tensor, /) -> Self: ...
+
+    def features(self, visual: torch.Tensor, /) -> Any:
+        """The features, with what the language model needs of the question."""
+
+
+@dataclass(frozen=True)
+class Network:
+    """A model in memory, taken apart."""
+
+    model: nn.Module
+    """All of it."""
+    vision: VisionModel
+    used_layers: int
+    """Of the tower, counted from its first."""
+    preprocessing: Tokenized
+    language: Any
+    """The part with transformers' `generate`."""
+    decoder: Any
+    """LlamaModel."""
+    head: nn.Module
+    """Hidden state -> logits."""
+    tokenizer: Any
+    vision_config: Any
+    text_config: Any
+
+
+@dataclass(frozen=True)
+class Weights:
+    """What was counted of them before their type was changed."""
+
+    parameters: int
+    fingerprint: str
+
+
+def converted(model: nn.Module, workload: Workload, dtype: str | None) -> tuple[Weights, Workload]:
+    """Count the weights, and change their type to `dtype` if it is not None; with the workload in that type."""
+    weights = Weights(checkpoint.parameter_count(model), checkpoint.fingerprint(model))
+    if dtype is None:
+        return weights, workload
+    model.to(getattr(torch, dtype))
+    return weights, dataclasses.replace(workload, dtype=dtype)
+
+
+class ClipLlama:
+    """Preprocessing, vision and generation as the variant chooses them. A subclass adds loading, and how features join the prompt."""
+
+    axes: ClassVar[Mapping[str, tuple[str, ...]]]
+    """See evbench.stages.Pipeline."""
+    context: ClassVar[int | None] = None
+    """The longest prompt that the released code keeps whole. None: as long as the language model allows."""
+
+    def __init__(self, variant: Variant, workload: Workload, weights: Weights, network: Network) -> None:
+        """Raises UserError if a choice has no kernel for this model or device."""
+        self.model: Any = network.model
+        self.decoder = network.decoder
+        self.parameters, self.weights_fingerprint = weights.parameters, weights.fingerprint
+        self.tower, self.used_layers = network.vision.tower, network.used_layers
+        self.image_processor = network.preprocessing.image_processor
+        self.quantum = quantum(self.image_processor)
+        self._workload, self._tokenizer = workload, network.tokenizer
+        self._configs = network.vision_config, network.text_config
+        self._preprocess = preprocessor(network.preprocessing, variant, workload)
+        attention.require(variant["attention"], checkpoint.heads(*self._configs), workload.device, getattr(torch, workload.dtype))
+        self._encode = encoder(network.vision, variant)
+        end_token = network.tokenizer.eos_token_id
+        self._language = LanguageModel(network.language, network.decoder, network.head, end_token, workload.stop_at_end)
+        self._generate = generator(self._language, variant)
+
+    @torch.inference_mode()
+    def preprocess(self, loaded: Any, /) -> tuple[Any, Work]:
+        inputs: Inputs = self._preprocess(loaded, self._workload.prompt)
+        prompt = self.prompt_tokens(inputs)
+        if self.context is not None and prompt > self.context:
+            limit = f"the prompt has {prompt} tokens and {type(self).__name__} takes {self.context}"
+            raise UserError(f"{limit}; give a shorter --prompt")
+        self._language.require_room(prompt, self._workload.new_tokens)
+        return inputs, Work(pixel_shape=tuple(inputs.pixels.shape), prompt_tokens=prompt)
+
+    @torch.inference_mode()
+    def vision(self, inputs: Any, /) -> tuple[Any, Work]:
+        visual = self._encode(inputs.pixels)
+        names = checkpoint.dtype_name(visual.dtype), checkpoint.attention_name(*self._configs)
+        return inputs.features(visual), Work(visual_tokens=visual.shape[0] * visual.shape[1], dtype=names[0], attention=names[1])
+
+    @torch.inference_mode()
+    def generate(self, features: Any, new_tokens: int, mark: Mark, /) -> tuple[Generation, Work]:
+        embeddings = self.embeddings(features)
+        tokens = self._generate(embeddings, new_tokens, mark)
+        text = self._tokenizer.decode(tokens, skip_special_tokens=True)
+        work = Work(prompt_tokens=embeddings.shape[1], new_tokens=len(tokens), stop=self._language.stop_reason(tokens))
+        return Generation(tuple(tokens), text), work
+
+    @torch.inference_mode()
+    def teacher_forced_logits(self, features: Any, tokens: Sequence[int], /) -> torch.Tensor:
+        return self._generate.teacher_forced_logits(self.embeddings(features), tokens)
+
+    def prompt_tokens(self, inputs: Any) -> int:
+        """Length of the prompt, visual tokens included."""
+        raise NotImplementedError
+
+    def embeddings(self, features: Any) -> torch.Tensor:
+        """The question's embeddings and the visual features together: [1, prompt, hidden]."""
+        raise NotImplementedError

@@ -1,0 +1,113 @@
+"""The choices of attention, and names that runs leave of what several stages compute with. Imports no torch."""
+
+from __future__ import annotations
+
+from evbench.choices import GPU, Choice, Conflict, Evidence, Part
+
+LAYER = r"function:transformers\.[\w.]+\.(CLIPAttention|LlamaAttention)\.forward$"
+"""Entered once for each layer and pass that is not compiled."""
+COMPILED = r"op:Torch-Compiled Region"
+INDUCTOR = r"op:## Call CompiledFxGraph"
+"""Inside a compiled region: the code that the compiler wrote, not the graph run operation by operation."""
+TRITON = r"kernel:triton_"
+REPLAY = r"runtime:cudaGraphLaunch$"
+REPLAYED = r"function:evbench\.pipelines\.compute\.cuda_graph\.Replayed\.__call__$"
+
+FUSED = r"op:aten::_scaled_dot_product_(flash|efficient|cudnn|fused)_attention\w*$"
+"""torch's one operation for attention, inside and outside of compiled graphs. `_math` is missing: that is attention written out."""
+FUSED_KERNEL = r"kernel:.*(flash_fwd|fmha|sdpa)"
+WRITTEN_OUT = r"(op:aten::(_softmax|bmm|baddbmm)$|(op|kernel):triton_\w*softmax|function:.*\.eager_attention_forward$)"
+EAGER_FORWARD = r"function:.*\.eager_attention_forward$"
+
+TOWER_SEEN = {"vision": ("eager", "batched", "compile")}
+TOWER_ATTENTION = {"vision": ("eager", "batched", "compile", "graph")}
+"""Where attention in the tower is the variant's choice."""
+PREFILL_SEEN = {"prefill": ("eager",)}
+STEPS_SEEN = {"generate": ("dynamic", "transformers-static", "static", "static-compile")}
+"""Where the operations of a stage are called one by one, and attention in each step is the variant's choice."""
+
+NO_MASK = Conflict(
+    "generate",
+    ("transformers-static", "static", "static-compile"),
+    "these kernels take no mask, and a cache of fixed size is read through one",
+)
+
+
+def flash(operation: str, kernel: str) -> tuple[Evidence, ...]:
+    """Evidence of a kernel for attention that no other choice uses."""
+    return (
+        Evidence("vision", f"operation {operation}", rf"op:{operation}$", "each layer", where=TOWER_SEEN),
+        Evidence("vision", "its kernel", rf"kernel:.*{kernel}", "each layer", where=TOWER_ATTENTION),
+        Evidence("generate", f"operation {operation}", rf"op:{operation}$", "each layer", where=PREFILL_SEEN),
+        Evidence("generate", f"operation {operation}", rf"op:{operation}$", "each step", where=STEPS_SEEN),
+        Evidence("generate", "its kernel", rf"kernel:.*{kernel}"),
+        Evidence("generate", "its kernel", rf"kernel:.*{kernel}", "each step", where=STEPS_SEEN),
+        Evidence("generate", "attention written out", EAGER_FORWARD, "never"),
+    )
+
+
+ATTENTION = Part(
+    "attention",
+    ("vision", "generate"),
+    {
+        "eager": Choice(
+            "attention written out in PyTorch operations",
+            "evbench.pipelines.compute.attention:eager",
+            (
+                Evidence("vision", "attention written out", WRITTEN_OUT, "each layer", where=TOWER_ATTENTION),
+                Evidence("vision", "scaled_dot_product_attention", r"op:aten::_?scaled_dot_product", "never", where=TOWER_ATTENTION),
+                Evidence("generate", "attention written out", EAGER_FORWARD, "each layer", where=PREFILL_SEEN),
+                Evidence("generate", "softmax", r"op:aten::_softmax$", "each layer", where=PREFILL_SEEN),
+                Evidence(
+                    "generate", "attention written out in a compiled graph", r"kernel:triton_\w*softmax",
+                    devices=GPU, where={"prefill": ("compile",)},
+                ),
+                Evidence("generate", "scaled_dot_product_attention", r"op:aten::_?scaled_dot_product", "never"),
+            ),
+        ),
+        "sdpa": Choice(
+            "torch.nn.functional.scaled_dot_product_attention, the default of transformers",
+            "evbench.pipelines.compute.attention:sdpa",
+            (
+                Evidence("vision", "fused attention", FUSED, "each layer", where=TOWER_SEEN),
+                Evidence("vision", "fused attention on the GPU", FUSED_KERNEL, "each layer", devices=GPU, where=TOWER_ATTENTION),
+                Evidence("vision", "attention written out", WRITTEN_OUT, "never", where=TOWER_ATTENTION),
+                Evidence("generate", "fused attention", FUSED, "each layer", where=PREFILL_SEEN),
+                Evidence("generate", "fused attention", FUSED, "each step", where=STEPS_SEEN),
+                Evidence("generate", "fused attention on the GPU", FUSED_KERNEL, devices=GPU),
+                Evidence("generate", "fused attention on the GPU", FUSED_KERNEL, "each step", devices=GPU, where=STEPS_SEEN),
+                # The rotary embedding uses bmm, and sampling uses softmax, whatever attention does.
+                Evidence("generate", "attention written out", EAGER_FORWARD, "never"),
+                Evidence("generate", "attention written out in a compiled graph", r"(op|kernel):triton_\w*softmax", "never"),
+            ),
+        ),
+        "sdpa-flash": Choice(
+            "torch's FlashAttention 2, as torch is built with it",
+            "evbench.pipelines.compute.attention:sdpa_flash",
+            flash(r"aten::_scaled_dot_product_flash_attention", r"pytorch_flash::"),
+            needs=("NVIDIA GPU",),
+            conflicts=(NO_MASK,),
+        ),
+        "flash2": Choice(
+            "FlashAttention 2 of the package flash-attn",
+            "evbench.pipelines.compute.attention:flash2",
+            flash(r"evbench::flash2", r"(?<!pytorch_)flash::flash_fwd"),
+            needs=("NVIDIA GPU", "flash-attn"),
+            conflicts=(NO_MASK,),
+        ),
+        "flash3": Choice(
+            "FlashAttention 3, for Hopper, of a package with the module flash_attn_interface",
+            "evbench.pipelines.compute.attention:flash3",
+            flash(r"evbench::flash3", r"FlashAttnFwdSm90"),
+            needs=("NVIDIA GPU", "FlashAttention 3"),
+            conflicts=(NO_MASK,),
+        ),
+        "flash4": Choice(
+            "FlashAttention 4 of the package flash-attn-4",
+            "evbench.pipelines.compute.attention:flash4",
+            flash(r"evbench::flash4", r"flash_attn.*[Ss]m90"),
+            needs=("NVIDIA GPU", "flash-attn-4"),
+            conflicts=(NO_MASK,),
+        ),
+    },
+)  # fmt: skip

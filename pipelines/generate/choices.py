@@ -1,0 +1,128 @@
+"""The choices of prefill and decode, and the evidence that decoding is greedy. Imports no torch."""
+
+from __future__ import annotations
+
+from evbench.choices import GPU, Choice, Conflict, Evidence, Part
+from evbench.pipelines.compute.choices import COMPILED, INDUCTOR, REPLAY, REPLAYED, TRITON
+
+TRANSFORMERS = r"function:transformers\.[\w.]+\.GenerationMixin\.generate$"
+GROWING = r"function:transformers\.cache_utils\.DynamicLayer\.update$"
+FIXED = r"function:transformers\.cache_utils\.StaticLayer\.update$"
+LANGUAGE_MODEL = r"function:transformers\.[\w.]+\.LlamaModel\.forward$"
+LOOP = r"function:evbench\.pipelines\.generate\.loops\.StaticLoop\.__call__$"
+
+GENERATE = Part(
+    "generate",
+    ("generate",),
+    {
+        "dynamic": Choice(
+            "transformers' generate with a cache that grows",
+            "evbench.pipelines.generate.loops:dynamic",
+            (
+                Evidence("generate", "call of transformers' generate", TRANSFORMERS),
+                Evidence("generate", "writes to a growing cache", GROWING, "each layer"),
+                Evidence("generate", "writes to a growing cache", GROWING, "each step"),
+                Evidence("generate", "writes to a cache of fixed size", FIXED, "never"),
+                Evidence("generate", "compiled graph", COMPILED, "never"),
+            ),
+        ),
+        "transformers-static": Choice(
+            "transformers' generate with its cache of fixed size, whose steps it compiles by itself",
+            "evbench.pipelines.generate.loops:transformers_static",
+            (
+                Evidence("generate", "call of transformers' generate", TRANSFORMERS),
+                Evidence("generate", "writes to a cache of fixed size", FIXED),
+                Evidence("generate", "writes to a growing cache", GROWING, "never"),
+                Evidence("generate", "compiled graph", COMPILED, "each step"),
+            ),
+            needs=("NVIDIA GPU", "C++ compiler"),
+        ),
+        "static": Choice(
+            "prefill and a decode loop of evbench over a cache of fixed size",
+            "evbench.pipelines.generate.loops:static",
+            (
+                Evidence("generate", "call of the loop", LOOP),
+                Evidence("generate", "call of a step", r"function:evbench\.pipelines\.generate\.loops\.StaticLoop\._decode$", "each step"),
+                Evidence("generate", "writes to a cache of fixed size", FIXED, "each layer"),
+                Evidence("generate", "writes to a cache of fixed size", FIXED, "each step"),
+                Evidence("generate", "call of transformers' generate", TRANSFORMERS, "never"),
+                Evidence("generate", "compiled graph", COMPILED, "never"),
+            ),
+        ),
+        "static-compile": Choice(
+            "the loop of static, its decode step compiled with torch.compile",
+            "evbench.pipelines.generate.loops:static_compile",
+            (
+                Evidence("generate", "call of the loop", LOOP),
+                Evidence("generate", "writes to a cache of fixed size", FIXED),
+                Evidence("generate", "compiled graph", COMPILED, "each step"),
+                Evidence("generate", "code of the compiler", INDUCTOR, "each step"),
+                Evidence("generate", "Triton kernels of the compiler", TRITON, "each step", devices=GPU),
+                Evidence("generate", "call of transformers' generate", TRANSFORMERS, "never"),
+            ),
+            needs=("C++ compiler",),
+        ),
+        "graph": Choice(
+            "a decode step of fused Triton kernels, attention among them, replayed as a CUDA graph without waiting for a token",
+            "evbench.pipelines.generate.loops:graph",
+            (
+                Evidence("generate", "call of the loop", r"function:evbench\.pipelines\.generate\.graph_loop\.GraphLoop\.__call__$"),
+                Evidence("generate", "replay of a CUDA graph", REPLAY, "each step"),
+                Evidence("generate", "matrix times vector in one kernel", r"kernel:matvec_kernel", "each step"),
+                Evidence("generate", "attention over the cache in one kernel", r"kernel:decode_attention_kernel", "each step"),
+                Evidence("generate", "call of transformers' generate", TRANSFORMERS, "never"),
+                Evidence("generate", "writes to a cache of transformers with fixed size", FIXED, "never"),
+            ),
+            needs=("NVIDIA GPU", "Triton"),
+        ),
+        "at-once": Choice(
+            "prompt and answer in one pass without a cache",
+            "evbench.pipelines.generate.loops:at_once",
+            (),
+            hidden=True,
+        ),
+    },
+)
+
+PREFILL = Part(
+    "prefill",
+    ("generate",),
+    {
+        "eager": Choice(
+            "the model's layers as they are",
+            "evbench.pipelines.generate.graph_loop:eager_prefill",
+            (Evidence("generate", "call of transformers' language model", LANGUAGE_MODEL),),
+        ),
+        "compile": Choice(
+            "query, key and value one matrix, gate and up one, each layer compiled, of the last one only the last position, all of it "
+            "replayed as a CUDA graph",
+            "evbench.pipelines.generate.graph_loop:compiled_prefill",
+            (
+                Evidence("generate", "call of a captured prefill", REPLAYED),
+                Evidence("generate", "Triton kernels of the compiler", TRITON),
+                Evidence("generate", "call of transformers' language model", LANGUAGE_MODEL, "never"),
+            ),
+            needs=("NVIDIA GPU", "C++ compiler"),
+            conflicts=(
+                Conflict(
+                    "generate", ("dynamic", "transformers-static", "static", "static-compile"), "it fills the cache of generate=graph"
+                ),
+            ),
+        ),
+    },
+)
+
+RANDOM = r"op:aten::(multinomial|bernoulli|exponential|uniform|normal|random|rand|randn|randint|randperm)(_like|_)?$"
+GREEDY = (
+    Evidence("generate", "choice of the most likely token", r"op:aten::argmax$"),
+    # A compiled graph that draws asks for its seeds with randint.
+    Evidence("generate", "random numbers", RANDOM, "never"),
+    Evidence("generate", "random numbers drawn on the GPU", r"kernel:.*(distribution_\w*kernel|multinomial|philox)", "never"),
+    Evidence(
+        "generate",
+        "search over several answers",
+        r"function:transformers\.[\w.]+\.GenerationMixin\._(beam_search|assisted_decoding)$",
+        "never",
+    ),
+)
+"""Decoding is no choice: each variant takes the most likely token."""

@@ -1,0 +1,137 @@
+"""What there is to measure: the models, the kinds of input, and the parts of a pipeline with their choices.
+
+The harness asks here, and nowhere else, what a model is. Nothing here imports torch or the code of a model: classes and functions stand
+as "module:name".
+"""
+
+from __future__ import annotations
+
+from evbench.choices import Evidence, Part
+from evbench.models import InputKind, Model, Preset, Unsupported
+from evbench.pipelines.checkpoints.presets import text_config, vision_config
+from evbench.pipelines.compute.choices import ATTENTION
+from evbench.pipelines.generate.choices import GENERATE, GREEDY, PREFILL
+from evbench.pipelines.load.choices import DECODE, PREFETCH, RENDER
+from evbench.pipelines.preprocess.choices import PREPROCESS, PROCESSOR
+from evbench.pipelines.vision.choices import POOLING, VISION
+
+PARTS: dict[str, Part] = {part.name: part for part in (DECODE, RENDER, PREPROCESS, ATTENTION, VISION, POOLING, GENERATE, PREFILL, PREFETCH)}
+"""In the order of the pipeline."""
+
+KINDS: dict[str, InputKind] = {
+    "video": InputKind(
+        title="a video",
+        option="--video",
+        samples=("scene.mp4", "other-scene.mp4"),
+        recognise="evbench.pipelines.load.samples:is_any",
+        probe="evbench.pipelines.load.samples:probe_video",
+        colours=True,
+        policies=True,
+        windowed=False,
+    ),
+    "event-images": InputKind(
+        title="event images",
+        option="--events",
+        samples=("scene-events", "other-scene-events"),
+        recognise="evbench.pipelines.load.samples:is_any",
+        probe="evbench.pipelines.load.samples:probe_images",
+        colours=False,
+        policies=False,
+        windowed=False,
+    ),
+    "events": InputKind(
+        title="raw events",
+        option="--events",
+        samples=("scene-events", "other-scene-events"),
+        recognise="evbench.pipelines.load.event_files:is_file_of_events",
+        probe="evbench.pipelines.load.samples:probe_events",
+        colours=False,
+        policies=False,
+        windowed=True,
+    ),
+}
+"""Kinds of input (`evbench.results.Workload.kind`)."""
+
+VIDEO_FRAMES = 8
+
+TEXT_7B = {"hidden": 4096, "layers": 32, "heads": 32, "intermediate": 11008}
+VISION_7B = {"hidden": 1024, "layers": 24, "heads": 16, "intermediate": 4096}
+# With transformers' initial spread of 0.02 such small models answer one token for ever, whatever they see; with this, tokens
+# vary and follow the input.
+TEXT_TINY = text_config(384, hidden=128, layers=4, heads=4, intermediate=352, spread=0.2)
+VISION_TINY = {"hidden": 64, "layers": 4, "heads": 4, "intermediate": 256}
+
+VIDEO_LLAVA = Model(
+    title="Video-LLaVA",
+    pipeline="evbench.pipelines.video_llava:VideoLlava",
+    kinds=("video",),
+    frames=VIDEO_FRAMES,
+    parts=("decode", "preprocess", "attention", "vision", "generate", "prefill", "prefetch"),
+    model_type="video_llava",
+    trained={"small": "small-video-llava"},
+    presets={
+        "tiny": Preset(TEXT_TINY, vision_config(224, **VISION_TINY), 1_435_776),
+        "7b": Preset(text_config(32064, **TEXT_7B), vision_config(224, **VISION_7B), 7_366_279_168),
+    },
+    evidence={
+        "vision": {
+            "eager": (Evidence("vision", "call of transformers' encoder", r"function:transformers\.[\w.]+\.get_video_features$"),),
+        },
+    },
+    traits=("unused tower layer", "class token"),
+)
+
+EVENTGPT = Model(
+    title="EventGPT",
+    pipeline="evbench.pipelines.eventgpt:EventGPT",
+    kinds=("event-images", "events"),
+    frames=None,
+    parts=("decode", "render", "preprocess", "attention", "vision", "pooling", "generate", "prefill", "prefetch"),
+    model_type="EventChat_llama",
+    trained={"small": "small-eventgpt"},
+    presets={
+        "tiny": Preset(TEXT_TINY, vision_config(336, **VISION_TINY), 1_218_432),
+        "7b": Preset(text_config(32000, **TEXT_7B), vision_config(336, **VISION_7B), 7_079_684_096),
+    },
+    unsupported={
+        "event_feature_adaptor": Unsupported(False, "network without the adaptor"),
+        "mm_use_im_start_end": Unsupported(True, "prompt with tokens of its own around the events"),
+        "mm_use_im_patch_token": Unsupported(True, "prompt with a token of its own for a patch"),
+        "use_event_qformer": Unsupported(True, "Q-Former"),
+    },
+    evidence={
+        "preprocess": {"processor": (Evidence("preprocess", "call of transformers' processor", PROCESSOR, "each frame"),)},
+        "vision": {
+            "eager": (
+                Evidence("vision", "call for one image", r"function:evbench\.pipelines\.eventgpt\.EventGPTModel\.seen$", "each frame"),
+            ),
+        },
+    },
+)
+
+MODELS: dict[str, Model] = {"video-llava": VIDEO_LLAVA, "eventgpt": EVENTGPT}
+DEFAULT_MODEL = next(iter(MODELS))
+
+
+def parts_with_effect(model: str, kind: str) -> dict[str, Part]:
+    """Name -> part, of those that such a model does with such input. For others a choice has no effect."""
+    return {name: part for name, part in PARTS.items() if name in MODELS[model].parts and part.has_effect(kind)}
+
+
+def evidence_of(model: str, part: str, choice: str) -> tuple[Evidence, ...]:
+    """What a run of the model shows if a choice was really used."""
+    return (*PARTS[part].entries[choice].evidence, *MODELS[model].evidence.get(part, {}).get(choice, ()))
+
+
+def all_evidence() -> tuple[Evidence, ...]:
+    """Of every choice and model, and of greedy decoding."""
+    of_choices = (one for part in PARTS.values() for choice in part.entries.values() for one in choice.evidence)
+    of_models = (one for model in MODELS.values() for part in model.evidence.values() for found in part.values() for one in found)
+    return (*GREEDY, *of_choices, *of_models)
+
+
+def kinds_with(part: str) -> tuple[str, ...]:
+    """Kinds of input for which some model does it."""
+    return tuple(
+        kind for kind in KINDS if any(kind in known.kinds and part in parts_with_effect(name, kind) for name, known in MODELS.items())
+    )

@@ -1,0 +1,38 @@
+"""Where the weights of a workload are, and how many, without loading them.
+
+The preset `small` is trained, and ships with evbench. The others have seeded random weights, and a tokenizer that spells text in bytes:
+`7b` has the shapes of the released models, `tiny` as many visual tokens at a size that a CPU runs in a moment.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import evbench
+from evbench.models import Preset
+from evbench.pipelines.checkpoints import folder
+from evbench.pipelines.registry import MODELS
+from evbench.results import Workload
+
+DATA = Path(evbench.__file__).parent / "data"
+
+
+def trained(model: str) -> dict[str, Path]:
+    """Preset -> folder, of a model's checkpoints that ship with evbench. `python -m evbench.training` makes them."""
+    return {name: DATA / stored for name, stored in MODELS[model].trained.items()}
+
+
+def checkpoint_folder(workload: Workload) -> Path | None:
+    """Where the weights of a workload are stored. None for random ones."""
+    return Path(workload.weights) if workload.weights is not None else trained(workload.model).get(str(workload.preset))
+
+
+def preset(workload: Workload) -> Preset:
+    """The size of a workload's model with random weights. Raises KeyError if its weights are stored."""
+    return MODELS[workload.model].presets[str(workload.preset)]
+
+
+def parameter_count(workload: Workload) -> int:
+    """Of the whole model, without loading it. Raises UserError if its folder is damaged."""
+    stored = checkpoint_folder(workload)
+    return folder.parameter_count(stored) if stored is not None else preset(workload).parameters
