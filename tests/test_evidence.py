@@ -43,6 +43,7 @@ from evbench.worker import evidence
 from evbench.worker.evidence import Observed, applies, gather, met, prove, trace_names, unmet
 from evbench.worker.instruments import instruments
 from tests import raw_events
+from tests.checkpoints import LEAST, least
 from tests.conftest import MakeClip
 from tests.examples import CLIP, NOWHERE
 
@@ -70,8 +71,8 @@ def workload(kind: str) -> Workload:
     window = raw_events.WINDOW if kind == "events" else None
     asked: Any = (
         MODEL_OF[kind],
-        "tiny",
         None,
+        str(least(MODEL_OF[kind])),
         (shown[0],),
         shown[1],
         shown[2],
@@ -80,7 +81,7 @@ def workload(kind: str) -> Workload:
         False,
         "cpu",
         "float32",
-        0,
+        None,
         window,
     )
     return Workload(*asked, kind=cast(InputKind, kind))
@@ -153,7 +154,7 @@ def test_evidence_stays_small_and_counts_what_happened() -> None:
     assert set(found.names) == {*STAGES, STREAM}
     assert found.samples == 3
     assert sum(len(names) for names in found.names.values()) < 40
-    layers = 4
+    layers = LEAST["text"]["layers"]
     assert found.names["generate"]["op:aten::argmax"] == NEW_TOKENS
     assert found.names["generate"]["function:transformers.cache_utils.DynamicLayer.update"] == NEW_TOKENS * layers
 
@@ -219,8 +220,8 @@ def processor_in_place_of_direct(patch: pytest.MonkeyPatch) -> None:
 
 
 def eager_in_place_of_sdpa(patch: pytest.MonkeyPatch) -> None:
-    really_made, really_built = video_llava.untrained, eventgpt.EventGPTModel
-    patch.setattr(video_llava, "untrained", lambda text, vision, specials, implementation: really_made(text, vision, specials, "eager"))
+    really_read, really_built = video_llava._from_folder, eventgpt.EventGPTModel
+    patch.setattr(video_llava, "_from_folder", lambda folder, implementation, *where: really_read(folder, "eager", *where))
     patch.setattr(eventgpt, "EventGPTModel", lambda vision, text, implementation: really_built(vision, text, "eager"))
 
 
