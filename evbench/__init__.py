@@ -28,7 +28,7 @@ _MODULES = {
     "run": "evbench.api.measure",
     "read": "evbench.results",
     "Result": "evbench.results",
-    "Variant": "evbench.variants.choices",
+    "Variant": "evbench.choices",
     "judge": "evbench.verdict.judge",
 }
 """Name -> the module that defines it."""

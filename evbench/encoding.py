@@ -21,36 +21,36 @@ def to_json(value: Any, *, indent: int | None = None) -> str:
     return json.dumps(dataclasses.asdict(value), indent=indent, ensure_ascii=False, allow_nan=False)
 
 
-def from_json(kind: type[Decoded], value: Any, place: str) -> Decoded:
+def from_json(kind: type[Decoded], value: Any, location: str) -> Decoded:
     """Parsed JSON as the dataclass `kind`, with exactly its fields and types.
 
     Raises:
-        ValueError: something else; the place is named.
+        ValueError: something else; the location is named.
     """
-    made = _decode(kind, value, place)
-    assert isinstance(made, kind)
-    return made
+    decoded = _decode(kind, value, location)
+    assert isinstance(decoded, kind)
+    return decoded
 
 
-def _decode(kind: Any, value: Any, place: str) -> Any:
-    """Build `kind` out of parsed JSON, strictly. Raises ValueError that names the place."""
+def _decode(kind: Any, value: Any, location: str) -> Any:
+    """Build `kind` out of parsed JSON, strictly. Raises ValueError that names the location."""
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if dataclasses.is_dataclass(kind):
         hints = _hints(typing.cast(Any, kind))
         names = hints.keys()
         if not isinstance(value, dict) or value.keys() != names:
             different = sorted(names ^ value.keys()) if isinstance(value, dict) else type(value).__name__
-            raise ValueError(f"{place} has other fields than expected: {different}")
-        return kind(**{name: _decode(hint, value[name], f"{place}.{name}") for name, hint in hints.items()})  # type: ignore[operator]
+            raise ValueError(f"{location} has other fields than expected: {different}")
+        return kind(**{name: _decode(hint, value[name], f"{location}.{name}") for name, hint in hints.items()})  # type: ignore[operator]
     if origin in (types.UnionType, typing.Union):
         if value is None and type(None) in arguments:
             return None
         (inner,) = (argument for argument in arguments if argument is not type(None))
-        return _decode(inner, value, place)
+        return _decode(inner, value, location)
     if origin is tuple and isinstance(value, list):
-        return tuple(_decode(arguments[0], item, f"{place}[{index}]") for index, item in enumerate(value))
+        return tuple(_decode(arguments[0], item, f"{location}[{index}]") for index, item in enumerate(value))
     if origin is dict and isinstance(value, dict):
-        return {key: _decode(arguments[1], item, f"{place}[{key!r}]") for key, item in value.items()}
+        return {key: _decode(arguments[1], item, f"{location}[{key!r}]") for key, item in value.items()}
     if origin is Literal and value in arguments:
         return value
     if kind is float and isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
@@ -62,7 +62,7 @@ def _decode(kind: Any, value: Any, place: str) -> Any:
         return value
     if kind in (int, bool) and type(value) is kind:
         return value
-    raise ValueError(f"{place} is {value!r}")
+    raise ValueError(f"{location} is {value!r}")
 
 
 @cache

@@ -28,7 +28,7 @@ LETTERS: dict[Side, str] = {"baseline": "A", "optimized": "B"}
 
 @dataclass(frozen=True)
 class Memory:
-    """Peak memory of one stage in bytes. None where this machine cannot tell."""
+    """Peak memory of one stage in bytes. None where this machine does not report it."""
 
     process: int | None
     """Largest resident size of the worker process."""
@@ -69,7 +69,7 @@ class Work:
     decoder: str | None = None
     """Library and version that decoded the input."""
     events: int | None = None
-    """Raw events of which the event images were made."""
+    """Number of raw events in the event images."""
     events_microseconds: int | None = None
     """From the first of them to the last."""
     pixel_shape: tuple[int, ...] | None = None
@@ -203,16 +203,16 @@ PictureSize = Literal["own", "sensor"]
 
 @dataclass(frozen=True)
 class EventWindow:
-    """Which of a file's raw events are made into pictures, and how large these are. Times in microseconds."""
+    """Which of a file's raw events are rendered into event images, and how large these are. Times in microseconds."""
 
     start: int
-    """Behind the file's first event."""
+    """After the file's first event."""
     length: int | None
     """The first event this long behind the start is outside. None for all that follow."""
     longest: int | None
     """The events of a window span less than this, or it is refused, as the released code for raw events does. None for no limit."""
     size: PictureSize
-    """own: each slice's picture is (largest y + 1, largest x + 1) of that slice, as the released code has it. sensor: as large as the
+    """own: each slice's event image is (largest y + 1, largest x + 1) of that slice, as the released code has it. sensor: as large as the
     camera's sensor."""
 
     def __post_init__(self) -> None:
@@ -494,7 +494,7 @@ class SideResult:
         """The throughput runs in blocks, disturbed ones included."""
         return tuple(run for run in self.throughput_runs if run.block is not None)
 
-    def answers(self) -> dict[int, list[tuple[int, ...]]]:
+    def tokens_by_sample(self) -> dict[int, list[tuple[int, ...]]]:
         """Sample -> its tokens in every timed run and throughput run."""
         found: dict[int, list[tuple[int, ...]]] = {}
         for run in self.timed():

@@ -78,15 +78,15 @@ def header(content: Any, current: int) -> Any:
     """The header of a session, a ladder or a comparison of models."""
     if not _is_readable(content):
         return content
-    made = {**content, "format": current}
-    _each(made, "plan", _plan)
-    if isinstance(made.get("workloads"), dict):
-        made["workloads"] = {side: _workload(found) for side, found in made["workloads"].items()}
-    if isinstance(made.get("workload"), dict):
-        made["workload"] = _workload(made["workload"])
-    if isinstance(made.get("choices"), dict):
-        made["choices"] = {side: _named_choices(found) for side, found in made["choices"].items()}
-    return made
+    upgraded = {**content, "format": current}
+    _each(upgraded, "plan", _plan)
+    if isinstance(upgraded.get("workloads"), dict):
+        upgraded["workloads"] = {side: _workload(found) for side, found in upgraded["workloads"].items()}
+    if isinstance(upgraded.get("workload"), dict):
+        upgraded["workload"] = _workload(upgraded["workload"])
+    if isinstance(upgraded.get("choices"), dict):
+        upgraded["choices"] = {side: _named_choices(found) for side, found in upgraded["choices"].items()}
+    return upgraded
 
 
 def _is_readable(content: Any) -> bool:
@@ -97,10 +97,10 @@ def ladder(content: Any, current: int) -> Any:
     """What stands in `ladder.json`."""
     if not isinstance(content, dict) or not _is_readable(content.get("opening")):
         return content
-    made = dict(content)
-    _each(made, "opening", lambda opening: header(opening, current))
-    _each(made, "rungs", _rung)
-    return made
+    upgraded = dict(content)
+    _each(upgraded, "opening", lambda opening: header(opening, current))
+    _each(upgraded, "rungs", _rung)
+    return upgraded
 
 
 def models(content: Any, current: int, file: str) -> Any:
@@ -111,11 +111,11 @@ def models(content: Any, current: int, file: str) -> Any:
     """
     if not isinstance(content, dict):
         return content
-    made = dict(content)
-    _each(made, "opening", lambda opening: header(opening, current))
-    if isinstance(made.get("sessions"), dict):
-        made["sessions"] = {length: result(found, current, file) for length, found in made["sessions"].items()}
-    return made
+    upgraded = dict(content)
+    _each(upgraded, "opening", lambda opening: header(opening, current))
+    if isinstance(upgraded.get("sessions"), dict):
+        upgraded["sessions"] = {length: result(found, current, file) for length, found in upgraded["sessions"].items()}
+    return upgraded
 
 
 def noise_floor(content: Any) -> Any:
@@ -133,21 +133,21 @@ def _timing_names(values: Any) -> Any:
 
 
 def _result(content: dict[str, Any], current: int) -> dict[str, Any]:
-    made = {name: value for name, value in content.items() if name not in DROPPED} | {"format": current}
-    _each(made, "rules", _rules)
-    _each(made, "sessions", _session)
+    upgraded = {name: value for name, value in content.items() if name not in DROPPED} | {"format": current}
+    _each(upgraded, "rules", _rules)
+    _each(upgraded, "sessions", _session)
     for side in ("baseline", "optimized"):
-        _each(made, side, _side)
-    _each(made, "outputs", _outputs)
-    return made
+        _each(upgraded, side, _side)
+    _each(upgraded, "outputs", _outputs)
+    return upgraded
 
 
 def _rules(content: Any) -> Any:
-    made = _renamed(content, "rules")
-    _each(made, "noise_floors", _timing_names)
+    upgraded = _renamed(content, "rules")
+    _each(upgraded, "noise_floors", _timing_names)
     for name in ("targets", "fail_if"):
-        _texts(made, name, _demand)
-    return made
+        _texts(upgraded, name, _demand)
+    return upgraded
 
 
 def _demand(text: str) -> str:
@@ -155,27 +155,27 @@ def _demand(text: str) -> str:
 
 
 def _session(content: Any) -> Any:
-    made = dict(content)
-    _each(made, "plan", _plan)
-    _each(made, "blocks", lambda block: _renamed(block, "block"))
-    return made
+    upgraded = dict(content)
+    _each(upgraded, "plan", _plan)
+    _each(upgraded, "blocks", lambda block: _renamed(block, "block"))
+    return upgraded
 
 
 def _plan(content: Any) -> Any:
-    made = _renamed(content, "plan")
-    return _value(made, "order", ORDERS)
+    upgraded = _renamed(content, "plan")
+    return _value(upgraded, "order", ORDERS)
 
 
 def _side(content: Any) -> Any:
-    made = _renamed(content, "side")
-    _texts(made, "variant", _variant_name)
-    _each(made, "workload", _workload)
-    _each(made, "choices", _choices)
-    _each(made, "runs", _run)
-    _each(made, "throughput_runs", lambda run: _renamed(run, "throughput run"))
-    _each(made, "activations", _activation)
-    _each(made, "trace", _trace)
-    return made
+    upgraded = _renamed(content, "side")
+    _texts(upgraded, "variant", _variant_name)
+    _each(upgraded, "workload", _workload)
+    _each(upgraded, "choices", _choices)
+    _each(upgraded, "runs", _run)
+    _each(upgraded, "throughput_runs", lambda run: _renamed(run, "throughput run"))
+    _each(upgraded, "activations", _activation)
+    _each(upgraded, "trace", _trace)
+    return upgraded
 
 
 def _workload(content: Any) -> Any:
@@ -185,37 +185,37 @@ def _workload(content: Any) -> Any:
 
 
 def _run(content: Any) -> Any:
-    made = _renamed(content, "run")
-    if isinstance(made.get("stages"), dict):
-        made["stages"] = {name: _stage(stage) for name, stage in made["stages"].items()}
-    return made
+    upgraded = _renamed(content, "run")
+    if isinstance(upgraded.get("stages"), dict):
+        upgraded["stages"] = {name: _stage(stage) for name, stage in upgraded["stages"].items()}
+    return upgraded
 
 
 def _stage(content: Any) -> Any:
     if not isinstance(content, dict):
         return content
-    made = dict(content)
-    _each(made, "memory", lambda memory: _renamed(memory, "memory"))
-    return made
+    upgraded = dict(content)
+    _each(upgraded, "memory", lambda memory: _renamed(memory, "memory"))
+    return upgraded
 
 
 def _trace(content: Any) -> Any:
-    made = dict(content)
-    _each(made, "completeness", lambda found: _renamed(found, "completeness"))
-    _each(made, "sections", _section)
-    return made
+    upgraded = dict(content)
+    _each(upgraded, "completeness", lambda found: _renamed(found, "completeness"))
+    _each(upgraded, "sections", _section)
+    return upgraded
 
 
 def _section(content: Any) -> Any:
-    made = dict(content)
-    _each(made, "used", lambda used: _renamed(used, "used"))
-    return made
+    upgraded = dict(content)
+    _each(upgraded, "used", lambda used: _renamed(used, "used"))
+    return upgraded
 
 
 def _outputs(content: Any) -> Any:
-    made = dict(content)
-    _each(made, "checks", _check)
-    return made
+    upgraded = dict(content)
+    _each(upgraded, "checks", _check)
+    return upgraded
 
 
 def _check(content: Any) -> Any:
@@ -223,24 +223,24 @@ def _check(content: Any) -> Any:
 
 
 def _rung(content: Any) -> Any:
-    made = dict(content)
-    _each(made, "step", _step)
-    _each(made, "outcome", _outcome)
-    return made
+    upgraded = dict(content)
+    _each(upgraded, "step", _step)
+    _each(upgraded, "outcome", _outcome)
+    return upgraded
 
 
 def _outcome(content: Any) -> Any:
-    made = _renamed(content, "rung")
-    _texts(made, "flags", lambda flag: FLAGS.get(flag, flag))
-    return made
+    upgraded = _renamed(content, "rung")
+    _texts(upgraded, "flags", lambda flag: FLAGS.get(flag, flag))
+    return upgraded
 
 
 def _step(content: Any) -> Any:
-    made = dict(content)
+    upgraded = dict(content)
     for side in ("baseline", "optimized"):
-        _each(made, side, _named_choices)
-    _texts(made, "parts", lambda part: PART[1] if part == PART[0] else part)
-    return made
+        _each(upgraded, side, _variant)
+    _texts(upgraded, "parts", lambda part: PART[1] if part == PART[0] else part)
+    return upgraded
 
 
 # The part of a variant that was renamed.
@@ -257,16 +257,22 @@ def _named_choices(content: Any) -> Any:
     """Choices of a variant, with its name among them."""
     if not isinstance(content, dict):
         return content
-    made = _choices(content)
-    _texts(made, "name", _variant_name)
-    return made
+    upgraded = _choices(content)
+    _texts(upgraded, "name", _variant_name)
+    return upgraded
+
+
+def _variant(content: Any) -> Any:
+    """A variant, whose choices were fields beside its name, and are pairs of part and choice."""
+    choices = _named_choices(content)
+    return {"name": choices.pop("name", None), "selection": [list(pair) for pair in choices.items()]}
 
 
 def _variant_name(name: Any) -> Any:
     """`baseline+feed=ahead`."""
-    return (
-        re.sub(r"\bfeed=([\w-]+)", lambda found: f"{PART[1]}={PREFETCH.get(found[1], found[1])}", name) if isinstance(name, str) else name
-    )
+    if not isinstance(name, str):
+        return name
+    return re.sub(rf"\b{PART[0]}=([\w-]+)", lambda found: f"{PART[1]}={PREFETCH.get(found[1], found[1])}", name)
 
 
 def _activation(content: Any) -> Any:
@@ -275,7 +281,7 @@ def _activation(content: Any) -> Any:
     return _value({**content, "part": PART[1]}, "choice", PREFETCH)
 
 
-# Renaming. What is not of the expected shape is left as it is: whoever decodes it names its place.
+# Renaming. What is not of the expected shape is left as it is: decoding it names the field.
 
 
 def _renamed(content: Any, kind: str) -> Any:

@@ -152,7 +152,7 @@ def test_samples_in_a_row_stand_beside_one_by_itself(session: Session) -> None:
         assert measured.throughput_runs == tuple(state.throughput_runs.get(side, ()))
         rows = [None, *(block.number for block in result.sessions[0].blocks for _ in range(2))] if asked else []
         assert [stream.block for stream in measured.throughput_runs] == rows
-        assert len({*measured.answers()[0]}) == 1
+        assert len({*measured.tokens_by_sample()[0]}) == 1
         fed = {proof.choice: proof.active for proof in measured.activations if proof.part == "prefetch"}
         assert fed == {measured.choices["prefetch"]: True}
 

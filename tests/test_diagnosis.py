@@ -6,7 +6,7 @@ import pytest
 from evbench.colours import CHANGES
 from evbench.inputs import sample
 from evbench.pipelines.load.video import decode_plain
-from evbench.verdict.equivalence import Array, explain_frames
+from evbench.verdict.diagnosis import Array, explain_frames
 
 
 @pytest.fixture(scope="module")

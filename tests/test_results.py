@@ -98,7 +98,7 @@ def test_outputs_and_work_are_of_runs_and_throughput_runs_in_blocks() -> None:
     row = dataclasses.replace(row, tokens=((1,), (2,), (3,)))
     side = with_throughput_runs(make_side(*runs, samples=samples), dataclasses.replace(row, block=None), row)
     assert side.timed_throughput_runs() == (row,)
-    assert side.answers() == {0: [(1,), (1,), (3,)], 1: [(2,), (2,)]}
+    assert side.tokens_by_sample() == {0: [(1,), (1,), (3,)], 1: [(2,), (2,)]}
     assert side.work() == [(0, runs[1].work), (1, runs[2].work), (0, work[0]), (1, work[1]), (0, work[2])]
 
 

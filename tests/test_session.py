@@ -140,7 +140,9 @@ def test_answers_in_a_row_are_compared_like_others() -> None:
     """The optimized side answers the second sample otherwise, and in throughput runs only."""
     machine = SimulatedMachine(1, QUIET, streamed=((1, 2, 3), (1, 2, 9), (1, 2, 3)))
     result = simulate(machine, plan(throughput=3), 2)
-    answers = {side: {sample: set(tokens) for sample, tokens in found.answers().items()} for side, found in result.variants().items()}
+    answers = {
+        side: {sample: set(tokens) for sample, tokens in found.tokens_by_sample().items()} for side, found in result.variants().items()
+    }
     assert answers == {"baseline": {0: {(1, 2, 3)}, 1: {(1, 2, 3)}}, "optimized": {0: {(1, 2, 3)}, 1: {(1, 2, 3), (1, 2, 9)}}}
 
 

@@ -25,7 +25,7 @@ from evbench.report.render import printable, to_rich
 from evbench.results import STAGES, Delay, Result, Rules, Side
 from evbench.session import compare
 from evbench.session.request import ComparisonRequest, EarlierResults
-from evbench.variants import choices
+from evbench.variants.named import parse
 from evbench.verdict import selftest
 from evbench.verdict.statistics import FEWEST_BLOCKS
 
@@ -54,9 +54,9 @@ def selftest_command(
     if session.target or options.precision:
         raise UserError("selftest takes no --target and no --precision; leave it out")
     if mutants:
-        try_mutants(choices.parse(variant or "optimized"), options, session, plant)
+        try_mutants(parse(variant or "optimized"), options, session, plant)
     delay = None if plant is None else _delay(plant)
-    request, blocks = _request(choices.parse(variant or "baseline"), options, session, repetitions, delay)
+    request, blocks = _request(parse(variant or "baseline"), options, session, repetitions, delay)
     folder = request.folder
     with working(lambda: runs_in(folder), lambda: how_to_resume(folder)) as progress:
         judged = compare.carry_out(request, progress)

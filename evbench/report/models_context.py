@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from evbench.choices import STREAM
+from evbench.pipelines.registry import KINDS, PARTS, parts_with_effect
 from evbench.report import quantities
 from evbench.report.expressions import Known
 from evbench.report.facts import LETTERS, model_size, versions
 from evbench.report.published import read_page
 from evbench.report.render import printable
 from evbench.results import Result, Side, SideResult
-from evbench.variants import choices
+from evbench.variants.named import VARIANTS
 from evbench.verdict.blocks import MOST_DISTURBED, too_disturbed
 from evbench.verdict.models import ModelsJudgement
 
@@ -73,13 +75,13 @@ def facts(results: Mapping[str, Result]) -> dict[str, str]:
 
 def _idle(one: SideResult) -> str:
     """In brackets, the choices that differ from `baseline` and have no effect here."""
-    usual = choices.VARIANTS["baseline"].choices()
+    usual = VARIANTS["baseline"].choices()
     idle = []
     for part, choice in one.choices.items():
         if part in usual and choice != usual[part]:  # a stored result may have a part that is no longer known
-            if one.workload.kind not in choices.EFFECT[part]:
-                idle.append(f"{part}={choice}: no effect on {choices.KINDS[one.workload.kind]}")
-            elif part == "prefetch":
+            if part not in parts_with_effect(one.workload.model, one.workload.kind):
+                idle.append(f"{part}={choice}: no effect on {KINDS[one.workload.kind].title}")
+            elif PARTS[part].stages == (STREAM,):
                 idle.append(f"{part}={choice}: no effect without throughput runs")
     return f" ({'; '.join(idle)})" if idle else ""
 

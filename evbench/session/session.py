@@ -47,7 +47,7 @@ def run_session(
             activations[side] = workers.worker(side).activations()
         untimed = Untimed(activations=activations)
         if reference is not None and len(config.sides) == 2:
-            answers = {side: measured.answers() for side, measured in side_results(config, untimed).items()}
+            answers = {side: measured.tokens_by_sample() for side, measured in side_results(config, untimed).items()}
             target = reference(_fingerprint(config))
             untimed = dataclasses.replace(untimed, outputs=outputs.compare(workers, target, answers, config.workload("baseline")))
             checkpoint(untimed)

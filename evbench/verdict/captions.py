@@ -1,4 +1,4 @@
-"""How much of what a caption should say was said."""
+"""Accuracy of generated captions, by attributes. Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from evbench.scenes.captions import ActorDescription, CaptionContent, understand
 
 @dataclass(frozen=True)
 class Share:
-    """So many right, of so many."""
+    """A number of correct ones, of a number."""
 
     right: int
     of: int
@@ -26,19 +26,19 @@ class Share:
         z = 1.959964
         centre = (self.value + z**2 / (2 * self.of)) / (1 + z**2 / self.of)
         half = z / (1 + z**2 / self.of) * math.sqrt(self.value * (1 - self.value) / self.of + z**2 / (4 * self.of**2))
-        # Rounding must not put the bound of a share of 0 or 1 beside it.
+        # Rounding must not exclude a share of 0 or 1 from its interval.
         return max(0.0, min(centre - half, self.value)), min(1.0, max(centre + half, self.value))
 
 
-def score(expected: list[str], said: list[str]) -> dict[str, Share]:
-    """The share of captions that are exactly right, and of each attribute over all that the expected captions tell.
+def score(expected: list[str], generated: list[str]) -> dict[str, Share]:
+    """The share of captions that are exactly right, and of each attribute over all expected captions that have it.
 
     Raises:
-        ValueError: an expected caption is none of ours, or the lists differ in length.
+        ValueError: an expected caption cannot be parsed, or the lists differ in length.
     """
     right: Counter[str] = Counter()
     of: Counter[str] = Counter()
-    for should, does in zip(expected, said, strict=True):
+    for should, does in zip(expected, generated, strict=True):
         of["exact"] += 1
         right["exact"] += should == does
         account = understand(should)
@@ -50,23 +50,23 @@ def score(expected: list[str], said: list[str]) -> dict[str, Share]:
     return {name: Share(right[name], of[name]) for name in of}
 
 
-def right_share(expected: str, said: str) -> float:
-    """Of all that a caption tells, the share that is told right.
+def right_share(expected: str, generated: str) -> float:
+    """The share of a caption's attributes that are right.
 
     Raises:
-        ValueError: the expected caption is none of ours.
+        ValueError: the expected caption cannot be parsed.
     """
     account = understand(expected)
     if account is None:
         raise ValueError(f"no caption of a scene: {expected!r}")
-    rows = _compared(account, understand(said))
+    rows = _compared(account, understand(generated))
     return sum(value == found for _, value, found in rows) / len(rows)
 
 
 def _compared(should: CaptionContent, does: CaptionContent | None) -> list[tuple[str, object, object]]:
-    """(attribute, expected, found) for all that the expected account tells; found is None where the answer is no caption.
+    """(attribute, expected, found) for all attributes of the expected caption; found is None where the text cannot be parsed.
 
-    Actors are compared in their order from left to right: after one that was left out, all are in the wrong place.
+    Actors are compared in their order from left to right: after a missing one, all are in the wrong position.
     """
     rows: list[tuple[str, object, object]] = [
         ("backdrop", should.backdrop, does and does.backdrop),
@@ -77,7 +77,7 @@ def _compared(should: CaptionContent, does: CaptionContent | None) -> list[tuple
         rows.append(("day or dusk", should.dusk, does.dusk if does else None))
     described: tuple[ActorDescription, ...] = does.actors if does else ()
     for one, other in zip_longest(should.actors, described):
-        if one is None:  # told of one too many: counted under "actors"
+        if one is None:  # one too many: counted under "actors"
             continue
         rows += [("place", one.place, other and other.place), ("kind", one.kind, other and other.kind)]
         if one.colour is not None:

@@ -37,7 +37,7 @@ class Clock:
 
 @dataclass(frozen=True)
 class Energy:
-    """What the GPU's energy counter is worth."""
+    """Energy of a side, and whether the GPU's counter is credible."""
 
     error: float | None
     """Relative difference of the counter and the integrated power readings. None if the counter reads zero."""

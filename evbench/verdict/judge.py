@@ -26,7 +26,7 @@ from evbench.verdict.refusal import not_active, refusal, unequal_work
 from evbench.verdict.statistics import BreakEven
 
 OVERLAP = 0.03
-"""Share of the end-to-end time by which the sum of the stages may exceed it before stages are said to overlap."""
+"""Share of the end-to-end time by which the sum of the stages may exceed it before stages count as overlapping."""
 TOO_FEW_BLOCKS = "too few blocks for an interval: it takes six of one sample, or two samples, at least"
 Counted = Mapping[Side, Mapping[int, Block]]
 
@@ -142,5 +142,5 @@ def _exit_code(verdict: Verdict | None, result: Result, outcomes: Sequence[Deman
         return 0
     if result.rules.require_speedup and verdict is Verdict.SAME:
         return UNMET
-    # A user who says from where on slower is a failure has said that less is none.
+    # With --fail-if the user decides which slowdown is a failure: a smaller one is none.
     return 0 if result.rules.fail_if and not result.rules.require_speedup else EXIT_CODES[verdict]

@@ -100,7 +100,7 @@ def judge_models(result: Result) -> ModelsJudgement:
         memory={kind: _decided([compare(stage, "bytes", _peak(stage, kind)) for stage in STAGES]) for kind in kinds},
         difference=decompose(ours, theirs, by_stages, claimable=not invalid),
         generate_difference=decompose(ours, theirs, inside_generate, claimable=not invalid),
-        different_outputs={side: sum(len(set(tokens)) > 1 for tokens in one.answers().values()) for side, one in sides.items()},
+        different_outputs={side: sum(len(set(tokens)) > 1 for tokens in one.tokens_by_sample().values()) for side, one in sides.items()},
     )
 
 

@@ -126,7 +126,7 @@ def unequal_work(sides: Mapping[Side, SideResult]) -> list[str]:
 
 def _unequal_tokens(sides: Mapping[Side, SideResult]) -> list[str]:
     """Samples whose tokens are not identical in every run and throughput run of both sides."""
-    answers = {side: {sample: set(tokens) for sample, tokens in measured.answers().items()} for side, measured in sides.items()}
+    answers = {side: {sample: set(tokens) for sample, tokens in measured.tokens_by_sample().items()} for side, measured in sides.items()}
     ours, theirs = answers["baseline"], answers["optimized"]
     found = []
     if unstable := [sample for sample in ours if len(ours[sample]) > 1]:

@@ -21,7 +21,7 @@ LEVEL = 0.05
 POWER = 0.8
 POWER_OF_TWO = 0.87
 """Of each of two intervals that both have to see an effect, for POWER together (simulated)."""
-MOST_SCORE = 3.0
+MAX_SCORE = 3.0
 """Reach of the bootstrap's interval in that of Student's."""
 DRAWS = 10_000
 FEWEST_BLOCKS = 6
@@ -133,11 +133,11 @@ def _resampled(means: Values) -> Interval:
     drawn = means[draws(len(means))]
     # A draw of nearly the same values has no error of its own to speak of, and a score without bounds.
     errors = np.maximum(drawn.std(axis=1, ddof=1) / math.sqrt(len(means)), error / 1e3)
-    most_believed = MOST_SCORE * student_quantile(1 - LEVEL / 2, len(means) - 1)
-    scores = np.clip((drawn.mean(axis=1) - location) / errors, -most_believed, most_believed)
-    least, most = np.quantile(scores, [LEVEL / 2, 1 - LEVEL / 2])
+    max_score = MAX_SCORE * student_quantile(1 - LEVEL / 2, len(means) - 1)
+    scores = np.clip((drawn.mean(axis=1) - location) / errors, -max_score, max_score)
+    lower, upper = np.quantile(scores, [LEVEL / 2, 1 - LEVEL / 2])
     p = float(np.mean(np.abs(scores) >= abs(location) / error))
-    return _interval(location, location - float(most) * error, location - float(least) * error, max(p, 1 / DRAWS))
+    return _interval(location, location - float(upper) * error, location - float(lower) * error, max(p, 1 / DRAWS))
 
 
 def _interval(location: float, low: float, high: float, p: float) -> Interval:
@@ -175,10 +175,10 @@ def student_quantile(chance: float, freedom: int) -> float:
 
 def holm(chances: Mapping[str, float]) -> dict[str, float]:
     """p-values corrected for their number (Holm, Scandinavian Journal of Statistics 6, 1979)."""
-    corrected, least = {}, 0.0
+    corrected, minimum = {}, 0.0
     for done, name in enumerate(sorted(chances, key=lambda name: chances[name])):
-        least = max(least, min(1.0, (len(chances) - done) * chances[name]))
-        corrected[name] = least
+        minimum = max(minimum, min(1.0, (len(chances) - done) * chances[name]))
+        corrected[name] = minimum
     return corrected
 
 
@@ -290,8 +290,8 @@ def break_even(extra: float, gains: Mapping[int, Sequence[float]]) -> BreakEven:
         return BreakEven(0, 0, 0)
     units = np.sort(np.array(next(iter(gains.values())) if len(gains) == 1 else [np.mean(blocks) for blocks in gains.values()], np.float64))
     mean = float(units.mean())
-    least, most = np.quantile(units[draws(len(units))].mean(axis=1), [LEVEL / 2, 1 - LEVEL / 2])
-    if least <= 0:
+    lower, upper = np.quantile(units[draws(len(units))].mean(axis=1), [LEVEL / 2, 1 - LEVEL / 2])
+    if lower <= 0:
         return BreakEven(None, None, None)
-    samples, low, high = (math.ceil(extra / gain) for gain in (mean, most, least))
+    samples, low, high = (math.ceil(extra / gain) for gain in (mean, upper, lower))
     return BreakEven(samples, low, high)

@@ -39,7 +39,7 @@ class TokenComparison:
 
 def compare(sides: Mapping[Side, SideResult]) -> TokenComparison:
     """Of two sides with a common sample."""
-    ours, theirs = (sides[side].answers() for side in ("baseline", "optimized"))
+    ours, theirs = (sides[side].tokens_by_sample() for side in ("baseline", "optimized"))
     samples = [_compare(sample, ours[sample], theirs[sample]) for sample in sorted(ours.keys() & theirs.keys())]
     different = [found for found in samples if not found.identical]
     return TokenComparison(len(samples), len(different), (different or samples)[0])
@@ -61,5 +61,5 @@ def first_difference(ours: Sequence[int], theirs: Sequence[int]) -> int | None:
 
 def distinct_outputs(measured: SideResult) -> tuple[int, int]:
     """Of the first sample: number of different outputs, and of runs."""
-    tokens = measured.answers()[0]
+    tokens = measured.tokens_by_sample()[0]
     return len(set(tokens)), len(tokens)

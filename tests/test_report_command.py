@@ -1,0 +1,57 @@
+"""`evbench report`: verdict and report of a recorded folder, derived again."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from evbench.cli.report import write_report
+from evbench.errors import UserError
+from evbench.results import FORMAT
+from tests.test_results import PROFILES
+
+
+def test_a_recorded_comparison_of_the_format_before_is_reported_in_the_words_of_today(tmp_path: Path) -> None:
+    recorded = PROFILES / "cpu" / "video-llava-small" / "result.json"
+    result = shutil.copy(recorded, tmp_path)
+    assert write_report(tmp_path) == ("verdict.json", "report.md")
+    report = (tmp_path / "report.md").read_text(encoding="utf-8")
+    assert "FASTER: end-to-end speedup 1.63x, 95% CI 1.53x - 1.74x" in report
+    judgement = json.loads((tmp_path / "verdict.json").read_text(encoding="utf-8"))
+    assert (judgement["verdict"], judgement["end_to_end"]["name"], judgement["exit_code"]) == ("FASTER", "end-to-end", 0)
+    assert judgement["metrics"]["startup-and-compile"]["unit"] == "seconds"
+    assert Path(result).read_bytes() == recorded.read_bytes(), "the result stays as it is"
+    assert json.loads(recorded.read_text(encoding="utf-8"))["format"] < FORMAT
+
+
+def test_a_recorded_comparison_of_models_is_reported(tmp_path: Path) -> None:
+    shutil.copy(PROFILES / "h200" / "models-7b" / "models.json", tmp_path)
+    assert write_report(tmp_path) == ("verdict.json", "models.md")
+    report = (tmp_path / "models.md").read_text(encoding="utf-8")
+    assert "At equal length: end-to-end" in report
+    assert "tpot" in report
+
+
+@pytest.mark.parametrize("model", ["video-llava-small", "eventgpt-7b"])
+def test_a_recorded_ladder_is_reported_from_the_results_of_its_comparisons(tmp_path: Path, model: str) -> None:
+    recorded = PROFILES / "h200" / model / "ladder"
+    for result in recorded.glob("*/result.json"):
+        (tmp_path / result.parent.name).mkdir()
+        shutil.copy(result, tmp_path / result.parent.name)
+    shutil.copy(recorded / "ladder.json", tmp_path)
+    assert write_report(tmp_path) == ("ladder.md",)
+    report = (tmp_path / "ladder.md").read_text(encoding="utf-8")
+    rungs = json.loads((recorded / "ladder.json").read_text(encoding="utf-8"))["rungs"]
+    assert report.count("| end-to-end |") == sum(rung["step"]["kind"] != "whole" for rung in rungs)
+    assert "ONE_START" not in report
+    assert "feed" not in report.split("\n", 4)[-1]
+    claims = [rung["claim"] or "not run yet" for rung in rungs if rung["step"]["kind"] != "whole"]
+    assert [line.split(" | ")[-1].removesuffix(" |") for line in report.splitlines() if "| end-to-end |" in line] == claims
+
+
+def test_a_folder_without_a_result_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"has no result\.json, ladder\.json or models\.json"):
+        write_report(tmp_path)
