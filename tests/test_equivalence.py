@@ -42,7 +42,7 @@ def exact(seed: int = 0) -> Arrays:
 
 
 def rounded(arrays: Arrays, seed: int, error: float = 1e-3) -> Arrays:
-    """The same with the errors of a working type."""
+    """Arrays with the errors of a working type."""
     random = np.random.default_rng(seed)
     noisy = {name: values + error * random.normal(size=values.shape) for name, values in arrays.items() if name != "load"}
     return {"load": arrays["load"], **noisy}

@@ -60,7 +60,7 @@ class OutputWorkers(Protocol):
 
 @dataclass(frozen=True)
 class Reference:
-    """The same weights in higher precision, with nothing fused or cached."""
+    """A pipeline of these weights in higher precision, with nothing fused or cached."""
 
     dtype: str | None
     """None if it does not fit into this machine."""

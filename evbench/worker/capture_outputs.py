@@ -88,11 +88,11 @@ def capture_reference(
 
 
 def _fed(output: Any, values: Any) -> Any:
-    """The output of a stage with the values of another variant: on its device, in its type, as array or tensor like its own."""
+    """The output of a stage with the values of another variant: on its device, in its type, as array or tensor as before."""
     import torch
 
-    own = output.values()
-    return output.holding(values.to(own.device, own.dtype) if isinstance(own, torch.Tensor) else values.numpy())
+    before = output.values()
+    return output.holding(values.to(before.device, before.dtype) if isinstance(before, torch.Tensor) else values.numpy())
 
 
 def _require_axes(axes: Mapping[str, tuple[str, ...]], arrays: Mapping[str, Any]) -> None:
