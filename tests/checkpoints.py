@@ -2,15 +2,33 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from evbench.pipelines.video_llava import VideoLlava
 from evbench.results import Workload
+from evbench.scenes.words import make_tokenizer
+from evbench.training import learners
 from evbench.variants.named import parse
 from tests.examples import CLIP
+
+_FOLDER = tempfile.TemporaryDirectory(prefix="evbench-test-checkpoints-")
+LEAST: dict[str, dict[str, Any]] = {
+    "text": {"hidden": 32, "layers": 2, "heads": 2, "intermediate": 64},
+    "vision": {"hidden": 32, "layers": 3, "heads": 2, "intermediate": 64, "image": 56},
+}
+
+
+@functools.cache
+def least(model: str) -> Path:
+    """Weights with two layers, for images of 56 pixels: for tests that run a whole pipeline again and again."""
+    folder = Path(_FOLDER.name) / model
+    learners.new(model, make_tokenizer(), LEAST, "cpu", 0, compiled=False).save(folder)
+    return folder
 
 
 def tiny_video_llava(**changes: Any) -> Workload:
