@@ -69,7 +69,7 @@ class Project:
     def run(self, *arguments: str) -> str:
         """What a command prints that works. Two blocks are too few for a claim (4), and other tests may disturb them (6)."""
         command = [sys.executable, "-m", "evbench.cli.main", *arguments]
-        environment = os.environ | {"PYTHONPATH": str(self.folder)}
+        environment = os.environ | {"PYTHONPATH": str(self.folder), "TMPDIR": str(self.folder)}  # the lock of a device lies there
         done = subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True, check=False, timeout=300)
         assert done.returncode in (0, 4, 6), done.stderr
         return done.stdout
