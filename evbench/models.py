@@ -22,7 +22,7 @@ class InputKind:
     recognise: str
     """"module:name" of (path) -> whether it can be a sample of this kind. Of several kinds, the last in `Model.kinds` that can be it is."""
     probe: str
-    """"module:name" of (path, number of frames, frame policy, window) -> number, height and width of the images that a model is given.
+    """"module:name" of (path, number of frames, frame policy, window) -> number, height and width of the images that a model gets.
 
     Raises UserError if they cannot be read."""
     colours: bool
@@ -30,7 +30,7 @@ class InputKind:
     policies: bool
     """Whether some of its frames are picked, by --frame-policy."""
     windowed: bool
-    """Whether a window of it is taken, by --event-window."""
+    """Whether a window of it is read, by --event-window."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Model:
     kinds: tuple[str, ...]
     """Of input that it takes. The first is the default."""
     frames: int | None
-    """How many it is given of a video. None: as many images as a sample has."""
+    """How many it gets of a video. None: as many images as a sample has."""
     parts: tuple[str, ...]
     """Names of those that it has."""
     model_type: str

@@ -19,7 +19,7 @@ class StageOutput(Protocol):
         """The array that is judged. `Pipeline.axes` names its axes."""
 
     def holding(self, values: Any, /) -> Self:
-        """A copy with other such values: what this stage of another variant made of the same input."""
+        """A copy with other such values: what this stage of another variant returned for the same input."""
 
 
 class Prompted(StageOutput, Protocol):

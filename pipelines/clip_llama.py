@@ -24,7 +24,7 @@ from evbench.stages import Generation, Mark
 
 
 class Features(Protocol):
-    """What the language model is given."""
+    """The input of the language model."""
 
     @property
     def visual(self) -> torch.Tensor: ...
@@ -52,7 +52,7 @@ class Inputs(Protocol):
 
 @dataclass(frozen=True)
 class Network:
-    """A model in memory, taken apart."""
+    """A model in memory, by its parts."""
 
     model: nn.Module
     """All of it."""

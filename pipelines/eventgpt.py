@@ -79,7 +79,7 @@ class Inputs:
     before: torch.Tensor
     """[1, tokens] in front of the event features, beginning of text first."""
     after: torch.Tensor
-    """[1, tokens] behind them."""
+    """[1, tokens] after them."""
 
     def values(self) -> torch.Tensor:
         return self.pixels
@@ -96,7 +96,7 @@ class Inputs:
 
 @dataclass(frozen=True)
 class Features:
-    """What the language model is given."""
+    """The input of the language model."""
 
     visual: torch.Tensor
     """[1, images + 577, hidden]."""
@@ -229,7 +229,7 @@ class Vision:
 
 
 def prompt_halves(tokenizer: Any, prompt: str) -> tuple[list[int], list[int]]:
-    """The tokens in front of the event features, beginning of text first, and those behind them."""
+    """The tokens in front of the event features, beginning of text first, and those after them."""
     first, second = PROMPT.format(prompt=prompt).split("<event>")
     return tokenizer(first)["input_ids"], tokenizer(second, add_special_tokens=False)["input_ids"]
 

@@ -57,7 +57,7 @@ class Inputs:
 
 @dataclass(frozen=True)
 class Features:
-    """What the language model is given."""
+    """The input of the language model."""
 
     visual: torch.Tensor
     """[frames, 257, hidden]: projected; the class token of each frame is kept."""

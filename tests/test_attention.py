@@ -73,7 +73,8 @@ def test_each_library_is_attention_on_the_gpu(choice: str) -> None:
 def test_each_library_can_be_compiled(choice: str) -> None:
     skip_unless_there(choice)
     tensor = torch.randn(1, 64, 4, 64, device="cuda", dtype=torch.bfloat16)
-    compiled = torch.compile(lambda given: attend(choice)(given, given, given, True, 0.125) + 1, fullgraph=True)
+    attention = attend(choice)
+    compiled = torch.compile(lambda given: attention(given, given, given, True, 0.125) + 1, fullgraph=True)
     assert torch.allclose(compiled(tensor), attend(choice)(tensor, tensor, tensor, True, 0.125) + 1, atol=2e-2)
 
 

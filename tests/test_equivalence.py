@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import doctest
 from collections.abc import Callable
 from typing import Any
 
@@ -10,20 +11,13 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from evbench.pipelines.eventgpt import EventGPT
+from evbench.pipelines.video_llava import VideoLlava
 from evbench.results import Check, Work
-from evbench.verdict.equivalence import (
-    ELEMENT,
-    ROW,
-    WHOLE,
-    Finding,
-    SampleOutputs,
-    Seen,
-    compare_sample,
-    distance,
-    first_divergence,
-    merge,
-    worst,
-)
+from evbench.verdict import findings
+from evbench.verdict.equivalence import compare_sample
+from evbench.verdict.error_rule import ELEMENT, ROW, WHOLE
+from evbench.verdict.findings import Finding, SampleOutputs, SideOutputs, distance, first_divergence, merge, worst
 
 Arrays = dict[str, npt.NDArray[Any]]
 QUANTUM = 0.015
@@ -48,7 +42,7 @@ def exact(seed: int = 0) -> Arrays:
 
 
 def rounded(arrays: Arrays, seed: int, error: float = 1e-3) -> Arrays:
-    """The same with the errors of a working type."""
+    """Arrays with the errors of a working type."""
     random = np.random.default_rng(seed)
     noisy = {name: values + error * random.normal(size=values.shape) for name, values in arrays.items() if name != "load"}
     return {"load": arrays["load"], **noisy}
@@ -58,8 +52,8 @@ def with_swapped(arrays: Arrays) -> Arrays:
     return arrays | {f"stage-isolated/{name}": arrays[name] for name in ("preprocess", "vision", "generate")}
 
 
-def seen(arrays: Arrays, tokens: tuple[int, ...] = TOKENS, **fields: Any) -> Seen:
-    return dataclasses.replace(Seen(arrays, WORK, (1, 5, 6), tokens, QUANTUM), **fields)
+def seen(arrays: Arrays, tokens: tuple[int, ...] = TOKENS, **fields: Any) -> SideOutputs:
+    return dataclasses.replace(SideOutputs(arrays, WORK, (1, 5, 6), tokens, QUANTUM, VideoLlava.axes), **fields)
 
 
 def sides(change: Callable[[Arrays], None] | None = None, **fields: Any) -> SampleOutputs:
@@ -125,13 +119,13 @@ def test_the_baselines_own_spread_is_in_the_line() -> None:
 
     assert ("vision", "stage-isolated", "RMS error") in failing(sides(noisier))
     again = seen(rounded(exact(), 3, 4e-3))
-    assert ("vision", "stage-isolated", "RMS error") not in failing(sides(noisier, again=again))
-    assert graded(sides(again=again))[("vision", "baseline-repeat", "bitwise repeatability")].grade == "warn"
+    assert ("vision", "stage-isolated", "RMS error") not in failing(sides(noisier, repeat=again))
+    assert graded(sides(repeat=again))[("vision", "baseline-repeat", "bitwise repeatability")].grade == "warn"
 
 
 def test_a_baseline_that_repeats_something_else_fails_as_itself() -> None:
     again = seen(rounded(exact(seed=5), 1))
-    assert {mode for _, mode, _ in failing(sides(again=again))} >= {"baseline-repeat"}
+    assert {mode for _, mode, _ in failing(sides(repeat=again))} >= {"baseline-repeat"}
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
@@ -154,17 +148,17 @@ def test_nothing_passes_against_a_reference_that_is_not_finite(name: str) -> Non
 def test_a_baseline_far_from_the_reference_lets_nothing_pass() -> None:
     coarse = rounded(exact(), 1, 0.6)
     assert ("vision", "baseline-repeat", "relative error against the reference") in failing(
-        sides(baseline=seen(coarse), again=seen(coarse))
+        sides(baseline=seen(coarse), repeat=seen(coarse))
     )
 
 
 def test_the_edge_of_a_frame_is_looked_at() -> None:
-    from evbench.verdict.equivalence import _seen_by_model
+    from evbench.verdict.pixel_rules import at_model_size
 
     white = np.full((1, 450, 677, 3), 255, np.uint8)
     edged = white.copy()
     edged[:, :, -1:] = 0
-    assert np.abs(_seen_by_model(white) - _seen_by_model(edged)).max() > 100
+    assert np.abs(at_model_size(white) - at_model_size(edged)).max() > 100
 
 
 def test_nothing_passes_beside_a_baseline_that_is_not_finite() -> None:
@@ -200,7 +194,7 @@ def test_event_images_may_not_differ_in_a_single_pixel() -> None:
 
     def of_events(given: SampleOutputs) -> SampleOutputs:
         return dataclasses.replace(
-            given, **{name: dataclasses.replace(getattr(given, name), work=UNTIMED) for name in ("baseline", "again", "optimized")}
+            given, **{name: dataclasses.replace(getattr(given, name), work=UNTIMED) for name in ("baseline", "repeat", "optimized")}
         )
 
     def change(arrays: Arrays) -> None:
@@ -211,6 +205,40 @@ def test_event_images_may_not_differ_in_a_single_pixel() -> None:
     finding = graded(of_events(sides(change)))[("load", "end-to-end", "differing pixels")]
     assert (finding.grade, finding.value, finding.threshold, finding.location) == ("fail", 1.0, 0.0, "frame 1, row 2, column 5")
     assert finding.detail.startswith("1.04% of all; ")
+
+
+def test_the_worst_of_five_event_images_is_named_by_the_axes_of_their_outputs() -> None:
+    """Shapes of EventGPT, but for smaller images: 582 pooled tokens are no frames, and images are no tokens."""
+    random = np.random.default_rng(0)
+    truth: Arrays = {
+        "load": random.integers(0, 256, size=(5, 24, 32, 3)).astype(np.uint8),
+        "preprocess": random.normal(size=(5, 3, 14, 14)),
+        "vision": random.normal(size=(582, 16)),
+        "generate": exact()["generate"],
+    }
+    optimized = with_swapped({name: values.copy() for name, values in rounded(truth, 2).items()})
+    optimized["load"] = truth["load"].copy()
+    optimized["load"][4, 20, 31, 1] ^= 1
+    optimized["stage-isolated/preprocess"][3, 2, 10, 5] += 0.5
+    optimized["stage-isolated/vision"][287, 9] += 0.5
+    known: dict[str, Any] = {"axes": EventGPT.axes, "work": UNTIMED}
+    once, again = (seen(rounded(truth, 1), **known) for _ in range(2))
+    found = graded(SampleOutputs(once, again, seen(optimized, **known), with_swapped(truth), (), ()))
+    assert found[("load", "end-to-end", "differing pixels")].location == "event image 4, row 20, column 31"
+    alone = {(stage, rule): one for (stage, mode, rule), one in found.items() if mode == "stage-isolated" and one.grade != "pass"}
+    assert {key: one.location for key, one in alone.items() if key[1] != "RMS error"} == {
+        ("preprocess", "RMS error, worst row"): "event image 3",
+        ("preprocess", "max abs error"): "event image 3, channel 2, row 10, column 5",
+        ("preprocess", "max abs difference (8-bit levels)"): "event image 3, channel 2, row 10, column 5",
+        ("preprocess", "mean shift (8-bit levels)"): "event image 3, channel 2",
+        ("vision", "RMS error, worst row"): "token 287",
+        ("vision", "max abs error"): "token 287, feature 9",
+        ("vision", "cosine distance"): "token 287",
+    }
+
+
+def test_the_examples_in_docstrings_hold() -> None:
+    assert doctest.testmod(findings).failed == 0
 
 
 def test_a_shifted_mean_is_found_though_it_is_within_two_levels() -> None:
@@ -268,24 +296,24 @@ def test_a_tie_may_be_of_three_tokens() -> None:
     assert (found.grade, found.location) == ("warn", "position 2")
 
 
-@pytest.mark.parametrize(("side", "token", "told"), [("baseline", 3, "the baseline"), ("optimized", 7, "the optimized side")])
-def test_a_tie_of_the_reference_is_none_of_a_side_that_ranks_the_token_far_below(side: str, token: int, told: str) -> None:
+@pytest.mark.parametrize(("side", "token", "named"), [("baseline", 3, "the baseline"), ("optimized", 7, "the optimized side")])
+def test_a_tie_of_the_reference_is_none_of_a_side_that_ranks_the_token_far_below(side: str, token: int, named: str) -> None:
     given = near_tie(0.0005)
     logits = getattr(given, side).arrays["generate"][2]
     logits[token] = logits.max() - 0.7
     found = graded(given)[("generate", "end-to-end", "tokens")]
     assert (found.grade, found.location) == ("fail", "position 2")
     assert found.value == pytest.approx(0.7, abs=1e-3)
-    assert f"of which {told} has one 0.7 nats below" in found.detail
+    assert f"of which {named} has one 0.7 nats below" in found.detail
 
 
 def test_every_timed_run_is_looked_at() -> None:
-    assert failing(sides(answers=(TOKENS, (4, 2, 7, 1, 11)))) == {("generate", "end-to-end", "tokens")}
-    assert failing(sides(usual=(TOKENS, (4, 2, 7, 1, 11)))) == {("generate", "baseline-repeat", "tokens")}
+    assert failing(sides(optimized_tokens=(TOKENS, (4, 2, 7, 1, 11)))) == {("generate", "end-to-end", "tokens")}
+    assert failing(sides(baseline_tokens=(TOKENS, (4, 2, 7, 1, 11)))) == {("generate", "baseline-repeat", "tokens")}
 
 
 def test_an_answer_that_is_cut_is_no_tie() -> None:
-    found = graded(sides(answers=(TOKENS[:4],)))[("generate", "end-to-end", "tokens")]
+    found = graded(sides(optimized_tokens=(TOKENS[:4],)))[("generate", "end-to-end", "tokens")]
     assert (found.grade, found.value, found.location) == ("fail", 1.0, "position 4")
 
 
@@ -301,7 +329,7 @@ def test_without_a_reference_tokens_have_to_be_equal_and_logits_alike() -> None:
 # All samples.
 
 
-def test_of_many_samples_the_worst_is_told_and_the_failed_are_counted() -> None:
+def test_of_many_samples_the_worst_is_shown_and_the_failed_are_counted() -> None:
     def bad(times: float) -> list[Finding]:
         def change(arrays: Arrays) -> None:
             arrays["stage-isolated/vision"][0, 0] += times
@@ -339,7 +367,7 @@ def test_distance_is_counted_in_lines() -> None:
 def test_last_bits_are_rounded_as_torch_rounds_them(dtype: str) -> None:
     import torch
 
-    from evbench.verdict.equivalence import _rounded
+    from evbench.verdict.error_rule import _rounded
 
     values = np.random.default_rng(0).normal(scale=100, size=1000)
     expected = torch.from_numpy(values).to(torch.float32).to(getattr(torch, dtype)).double().numpy()

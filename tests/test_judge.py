@@ -120,7 +120,7 @@ def test_other_work_is_invalid_whichever_run_did_it() -> None:
     assert judged.difference is None
 
 
-def test_another_number_of_tokens_is_invalid_and_its_part_of_the_difference_is_told() -> None:
+def test_another_number_of_tokens_is_invalid_and_its_part_of_the_difference_is_reported() -> None:
     short, long = make_run(tokens=(5, 6)), make_run(tokens=(5, 6, 7, 8))
     judged = judge(make_result(make_side(*in_blocks(short)), baseline=make_side(*in_blocks(long))))
     assert judged.verdict == Verdict.INVALID
@@ -237,8 +237,8 @@ def test_what_makes_a_number_doubtful_is_flagged() -> None:
         return dataclasses.replace(side, runs=(*side.runs, *runs))
 
     assert "ORDER_SENSITIVE" not in judge(make_result(with_blocked(0.4), baseline=with_blocked(0.4))).flags
-    told = judge(make_result(with_blocked(0.3), baseline=with_blocked(0.4))).flags["ORDER_SENSITIVE"]
-    assert "1.333" in told
+    flag = judge(make_result(with_blocked(0.3), baseline=with_blocked(0.4))).flags["ORDER_SENSITIVE"]
+    assert "1.333" in flag
     assert judge(make_result(side)).flags == {}
 
 

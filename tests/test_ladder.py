@@ -161,8 +161,8 @@ def test_blocks_that_are_too_few_for_so_many_choices_are_named() -> None:
     assert least_blocks(made("baseline", "fast-decode")) == 6
     steps, workload = made(), simulated_workload()
     assert least_blocks(steps) == 8, "4 times 2 in 2 ** 7 is above 5 %, 4 times 2 in 2 ** 8 is below"
-    told = too_few(steps, workload, dataclasses.replace(PLAN, blocks=7))
-    assert "7 blocks are too few" in told and "4 choices" in told and "--blocks 8" in told
+    text = too_few(steps, workload, dataclasses.replace(PLAN, blocks=7))
+    assert "7 blocks are too few" in text and "4 choices" in text and "--blocks 8" in text
     assert too_few(steps, workload, dataclasses.replace(PLAN, blocks=8)) == ""
     assert too_few(steps, workload, dataclasses.replace(PLAN, blocks=7, precision=0.01)) == ""
     assert too_few(steps, simulated_workload(2), dataclasses.replace(PLAN, blocks=7)) == ""
@@ -186,7 +186,7 @@ INACTIVE = outcome(Verdict.INVALID, reasons=("NOT_ACTIVE: decode=threaded of the
 DEAD = ladder.failed("the worker of optimized ended with code -9: it said nothing (all of it in a.log)")
 
 
-def told_of(first: RungOutcome | None) -> str:
+def sentence_of(first: RungOutcome | None) -> str:
     """The sentence on the first of two choices, of which the other pays."""
     steps = made("baseline", "fast-pixels", leave_one_out=False)
     outcomes = {"2-preprocess-direct": FASTER} | ({"1-decode-threaded": first} if first else {})
@@ -194,7 +194,7 @@ def told_of(first: RungOutcome | None) -> str:
 
 
 @pytest.mark.parametrize(
-    ("found", "told"),
+    ("found", "text"),
     [
         (FASTER, "faster: speedup 1.20x, 95% CI 1.20x - 1.20x."),
         (SAME, "no speedup: speedup 95% CI 0.996x - 1.004x, within 1.0% of none."),
@@ -206,8 +206,8 @@ def told_of(first: RungOutcome | None) -> str:
         (None, "not measured yet."),
     ],
 )
-def test_a_sentence_for_each_choice_says_whether_it_is_a_speedup(found: RungOutcome | None, told: str) -> None:
-    assert told_of(found) == f"decode=threaded, added to the rung below: {told}"
+def test_a_sentence_for_each_choice_says_whether_it_is_a_speedup(found: RungOutcome | None, text: str) -> None:
+    assert sentence_of(found) == f"decode=threaded, added to the rung below: {text}"
 
 
 def test_a_gain_that_chance_may_make_among_so_many_is_not_claimed() -> None:
@@ -272,28 +272,28 @@ def test_the_exit_code_is_that_of_the_whole_unless_something_could_not_be_run() 
 def test_the_line_of_the_whole() -> None:
     steps = made("baseline", "fast-pixels")
     assert whole_sentence(account(steps, {})) == "fast-pixels against baseline: not run yet"
-    told = whole_sentence(account(steps, {"whole": FASTER}))
-    assert told == "fast-pixels against baseline: FASTER: speedup 1.20x, 95% CI 1.20x - 1.20x"
+    text = whole_sentence(account(steps, {"whole": FASTER}))
+    assert text == "fast-pixels against baseline: FASTER: speedup 1.20x, 95% CI 1.20x - 1.20x"
     assert whole_sentence(account(steps, {"whole": DEAD})).startswith("fast-pixels against baseline: could not be run: the worker of")
     assert verdict_sentence(DIFFERS) == "OUTPUT_DIFFERS: the first stage to differ is vision"
 
 
-def test_the_file_tells_everything_and_what_to_know_before(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_file_has_everything_and_what_to_know_before(monkeypatch: pytest.MonkeyPatch) -> None:
     only(monkeypatch, {("decode", "threaded"): Conflict("preprocess", ("processor",), "it is so")})
     steps = made("baseline", "fast-pixels")
     found = {step.folder: dataclasses.replace(FASTER, flags=("NOT_STEADY",)) for step in steps if step.folder != "whole"}
-    told = to_markdown(account(steps, found), simulated_workload(), PLAN, "2026-01-01", "evbench ladder\x1b").splitlines()
-    assert told[2] == "2026-01-01, `evbench ladder·`: video-llava, tiny, float32 on cpu; planned for each comparison: at least 10 blocks"
-    assert told[4] == "**fast-pixels against baseline: not run yet**"
-    assert "- preprocess=direct, added to the rung below: faster: speedup 1.20x, 95% CI 1.20x - 1.20x." in told
-    assert "- 2-decode-threaded: decode had to wait: decode=threaded cannot be with preprocess=processor, because it is so." in told
-    assert "- without-decode-threaded is identical to 2-decode-threaded, and was not run again." in told
+    text = to_markdown(account(steps, found), simulated_workload(), PLAN, "2026-01-01", "evbench ladder\x1b").splitlines()
+    assert text[2] == "2026-01-01, `evbench ladder·`: video-llava, tiny, float32 on cpu; planned for each comparison: at least 10 blocks"
+    assert text[4] == "**fast-pixels against baseline: not run yet**"
+    assert "- preprocess=direct, added to the rung below: faster: speedup 1.20x, 95% CI 1.20x - 1.20x." in text
+    assert "- 2-decode-threaded: decode had to wait: decode=threaded cannot be with preprocess=processor, because it is so." in text
+    assert "- without-decode-threaded is identical to 2-decode-threaded, and was not run again." in text
     assert (
         "- without-preprocess-direct: decode had to be taken back with preprocess: decode=threaded cannot be with preprocess=processor, "
-        "because it is so." in told
+        "because it is so." in text
     )
-    assert "- without-preprocess-direct is identical to whole, and was not run again." in told
-    assert "- NOT_STEADY: see the report of 1-preprocess-direct, 2-decode-threaded." in told
+    assert "- without-preprocess-direct is identical to whole, and was not run again." in text
+    assert "- NOT_STEADY: see the report of 1-preprocess-direct, 2-decode-threaded." in text
 
 
 # Of real judgements.
@@ -336,14 +336,14 @@ def test_there_is_no_speedup_where_outputs_or_work_differ() -> None:
 def test_notes_and_sentences_end_once() -> None:
     steps = made()
     rungs = account(steps, {step.folder: INACTIVE for step in steps})
-    for told in (*sentences(rungs), *report_ladder.notes(rungs, simulated_workload(), PLAN)):
-        assert told.endswith(".")
-        assert not told.endswith("..")
+    for text in (*sentences(rungs), *report_ladder.notes(rungs, simulated_workload(), PLAN)):
+        assert text.endswith(".")
+        assert not text.endswith("..")
 
 
 def test_how_to_measure_a_disturbed_comparison_again_is_said_once() -> None:
     steps = made("baseline", "fast-pixels")
     found = dict.fromkeys({step.folder for step in steps}, FASTER) | {"2-preprocess-direct": INACTIVE}
-    told = report_ladder.notes(account(steps, found), simulated_workload(), PLAN)
-    assert "To measure 2-preprocess-direct again, remove its folder and continue with --resume." in told
+    text = report_ladder.notes(account(steps, found), simulated_workload(), PLAN)
+    assert "To measure 2-preprocess-direct again, remove its folder and continue with --resume." in text
     assert not any("again, remove" in note for note in report_ladder.notes(account(steps, {}), simulated_workload(), PLAN))

@@ -22,7 +22,7 @@ from evbench.session import outputs
 from evbench.session.mutation import require_mutable
 from evbench.session.outputs import Expected, compare_with
 from evbench.variants.named import REFERENCE, parse
-from evbench.verdict.equivalence import Finding, first_divergence, merge, worst
+from evbench.verdict.findings import Finding, first_divergence, merge, worst
 from evbench.verdict.refusal import work_differences
 from evbench.worker.capture_outputs import CapturedOutputs, capture_outputs, capture_reference
 from evbench.worker.mutants import MUTANTS, Mutant

@@ -9,7 +9,7 @@ import pytest
 
 from evbench.report.render import to_markdown
 from evbench.results import Activation, Outputs, Result
-from evbench.verdict.equivalence import OWN_ERROR
+from evbench.verdict.error_rule import OWN_ERROR
 from evbench.verdict.judge import judge
 from evbench.verdict.judgement import Verdict
 from tests.examples import GREEDY, PRESERVED, described, make_check, make_result, make_run, make_side, scaled, without_stage_sync
@@ -34,13 +34,13 @@ def outputs(*checks: Any) -> Outputs:
     return dataclasses.replace(PRESERVED, checks=(*PRESERVED.checks, *checks))
 
 
-def test_with_outputs_preserved_a_speedup_is_told() -> None:
+def test_with_outputs_preserved_a_speedup_is_claimed() -> None:
     result = faster()
     assert judge(result).verdict == Verdict.FASTER
     assert "FASTER: end-to-end speedup 2.00x" in written(result)
 
 
-def test_without_outputs_compared_no_speedup_is_told() -> None:
+def test_without_outputs_compared_no_speedup_is_claimed() -> None:
     result = faster(outputs=None)
     judged = judge(result)
     assert (judged.verdict, judged.exit_code, judged.preserved) == (Verdict.INCONCLUSIVE, 4, None)
@@ -73,14 +73,14 @@ def test_a_baseline_far_from_the_reference_is_not_said_to_repeat_itself_badly() 
     assert judged.reasons[0].startswith(f"the baseline is too far from the reference: vision, baseline-repeat: {OWN_ERROR}")
 
 
-def test_a_warning_is_told_beside_the_speedup() -> None:
+def test_a_warning_is_flagged_with_the_speedup() -> None:
     judged = judge(faster(outputs=outputs(make_check("load", "end-to-end", "warn"), make_check("vision", "baseline-repeat", "warn"))))
     assert judged.verdict == Verdict.FASTER
     assert judged.flags["OUTPUT_NEARLY"].startswith("load, end-to-end")
     assert "(vision)" in judged.flags["NOT_REPEATABLE"]
 
 
-def test_without_a_reference_no_speedup_is_told() -> None:
+def test_without_a_reference_no_speedup_is_claimed() -> None:
     judged = judge(faster(outputs=dataclasses.replace(PRESERVED, reference=None)))
     assert "REFERENCE_MISSING" in judged.flags
     assert judged.verdict == Verdict.INCONCLUSIVE
@@ -128,7 +128,7 @@ def test_sampling_is_refused() -> None:
     assert "decoding=greedy of the optimized side" in judged.reasons[0]
 
 
-def test_unequal_work_is_told_by_unit_and_not_as_a_ratio() -> None:
+def test_unequal_work_is_reported_by_unit_and_not_as_a_ratio() -> None:
     result = faster()
     assert result.optimized is not None
     runs = tuple(dataclasses.replace(run, work=dataclasses.replace(run.work, frame_indices=(0,))) for run in result.optimized.runs)

@@ -3,6 +3,8 @@ from __future__ import annotations
 import dataclasses
 import doctest
 import io
+import re
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -31,15 +33,15 @@ from tests.examples import (
 )
 
 
-def cells(told: Report, title: str, row: str) -> tuple[str, ...]:
-    (table,) = (table for table in told.tables if table.title.startswith(title))
+def cells(report: Report, title: str, row: str) -> tuple[str, ...]:
+    (table,) = (table for table in report.tables if table.title.startswith(title))
     (found,) = (cells for cells in table.rows if cells[0] == row)
     return found
 
 
-def rendered(told: Report) -> str:
+def rendered(report: Report) -> str:
     screen = Console(file=io.StringIO(), width=140)
-    screen.print(to_console(told))
+    screen.print(to_console(report))
     file = screen.file
     assert isinstance(file, io.StringIO)
     return file.getvalue()
@@ -53,25 +55,31 @@ def test_medians_are_of_the_timed_runs_only_and_end_to_end_of_those_without_stag
     runs = [dataclasses.replace(make_run(seconds=seconds), block=block) for block, seconds in enumerate((0.3, 0.1, 0.2))]
     whole = [without_stage_sync(run, 5.0) for run in runs]
     side = make_side(make_run("warmup", 9.0), *runs, *whole)
-    told = described(make_result(side, baseline=side, sessions=(make_session(3),)))
-    assert cells(told, "Latency: median", "vision")[1] == "200 ms"
-    assert cells(told, "Latency: median", "end-to-end")[1] == "5.00 s"
-    assert cells(told, "Distribution", "vision")[1:4] == ("100 - 300 ms", "n too small (3)", "0 of 3")
+    report = described(make_result(side, baseline=side, sessions=(make_session(3),)))
+    assert cells(report, "Latency: median", "vision")[1] == "200 ms"
+    assert cells(report, "Latency: median", "end-to-end")[1] == "5.00 s"
+    assert cells(report, "Distribution", "vision")[1:4] == ("100 - 300 ms", "n too small (3)", "0 of 3")
 
 
 def test_warm_up_and_first_call_are_reported_apart() -> None:
     side = make_side(make_run("warmup", 1.0), make_run("warmup", 1.0), *make_side().runs[1:])
-    told = described(make_result(baseline=side))
+    report = described(make_result(baseline=side))
     title = "Startup and compile time"
-    assert [cells(told, title, name)[1] for name in ("warm-up-runs", "warm-up", "first-call", "compiled-graphs")] == [
+    assert [cells(report, title, name)[1] for name in ("warm-up-runs", "warm-up", "first-call", "compiled-graphs")] == [
         "2", "8.00 s", "400 ms", "0"]  # fmt: skip
 
 
 def test_a_speedup_is_printed_with_its_interval() -> None:
-    told = described(make_result(scaled(make_side(), 0.5)))
-    assert told.headline == "FASTER: end-to-end speedup 2.00x, 95% CI 2.00x - 2.00x"
-    assert cells(told, "Latency: median", "vision")[3:] == ("2.00x", "2.00x - 2.00x", "faster")
-    assert cells(told, "Where the difference", "total") == ("total", "200 ms", "100.0%")
+    report = described(make_result(scaled(make_side(), 0.5)))
+    assert report.headline == "FASTER: end-to-end speedup 2.00x, 95% CI 2.00x - 2.00x"
+    assert cells(report, "Latency: median", "vision")[3:] == ("2.00x", "2.00x - 2.00x", "faster")
+    assert cells(report, "Where the difference", "total") == ("total", "200 ms", "100.0%")
+
+
+def test_a_report_judges_and_computes_nothing() -> None:
+    for file in (Path(__file__).parent.parent / "evbench" / "report").glob("*.py"):
+        text = file.read_text(encoding="utf-8")
+        assert not re.search(r"^(import (statistics|numpy)|from evbench.verdict.judge import)", text, re.MULTILINE), file.name
 
 
 def test_each_metric_has_one_place_in_the_report_and_a_meaning() -> None:
@@ -105,12 +113,12 @@ def test_no_speedup_is_printed_that_is_not_claimed() -> None:
         (apart, "INCONCLUSIVE: "),
         (make_result(scaled(make_side(), 0.95), noise_floors={name: 0.2 for name in ("end-to-end", *STAGES)}), "INCONCLUSIVE: "),
     ):
-        told = described(result)
-        text = rendered(told) + to_markdown(told, "", "")
-        assert told.headline.startswith(verdict)
+        report = described(result)
+        text = rendered(report) + to_markdown(report, "", "")
+        assert report.headline.startswith(verdict)
         assert "7.00x" not in text
-        assert "faster" not in cells(told, "Latency: median", "end-to-end")
-        assert cells(told, "Latency: median", "end-to-end")[3] == "-"
+        assert "faster" not in cells(report, "Latency: median", "end-to-end")
+        assert cells(report, "Latency: median", "end-to-end")[3] == "-"
 
 
 def test_latency_and_throughput_are_reported_apart() -> None:
@@ -123,23 +131,23 @@ def test_latency_and_throughput_are_reported_apart() -> None:
 
     other = with_prefetch(dataclasses.replace(side, throughput_runs=hidden, variant="optimized"), "on")
     result = make_result(other, with_prefetch(side, "off"), sessions=(make_session(throughput=2),))
-    told = described(result)
-    assert told.headline.startswith("SAME: ")
-    assert told.second_headline == "Throughput, 2 samples back to back: FASTER: speedup 2.00x, 95% CI 2.00x - 2.00x"
+    report = described(result)
+    assert report.headline.startswith("SAME: ")
+    assert report.second_headline == "Throughput, 2 samples back to back: FASTER: speedup 2.00x, 95% CI 2.00x - 2.00x"
     title = "Latency and throughput"
-    assert cells(told, title, "end-to-end") == ("end-to-end", "400 ms", "400 ms", "-", "1.000x - 1.000x", "same")
-    assert cells(told, title, "throughput") == ("throughput", "400 ms", "200 ms", "2.00x", "2.00x - 2.00x", "faster")
-    assert cells(told, title, "load-per-sample")[1:3] == ("100 ms", "100 ms")
-    assert cells(told, title, "load-wait-per-sample")[1:3] == ("100 ms", "5.00 ms")
-    assert cells(told, title, "samples-per-throughput-run")[1:3] == ("2", "2")
-    assert cells(told, title, "samples-per-second")[1:3] == ("2.50/s", "5.00/s")
-    assert cells(told, title, "prefetch")[1:3] == ("off", "on")
-    assert cells(told, "Distribution", "throughput")[1:4] == ("400 - 400 ms", "n too small (20)", "0 of 20")
-    assert "throughput run of 2 samples" in told.facts["Order"]
-    assert told.facts["Difference"].startswith("prefetch off -> on (")
-    assert all(word in note(told, "Throughput: ") for word in ("Hodges-Lehmann", "Wilcoxon", "2 invocations"))
-    for text in (rendered(told), to_markdown(told, "", "")):
-        assert text.index(told.headline) < text.index(told.second_headline) < text.index(title)
+    assert cells(report, title, "end-to-end") == ("end-to-end", "400 ms", "400 ms", "-", "1.000x - 1.000x", "same")
+    assert cells(report, title, "throughput") == ("throughput", "400 ms", "200 ms", "2.00x", "2.00x - 2.00x", "faster")
+    assert cells(report, title, "load-per-sample")[1:3] == ("100 ms", "100 ms")
+    assert cells(report, title, "load-wait-per-sample")[1:3] == ("100 ms", "5.00 ms")
+    assert cells(report, title, "samples-per-throughput-run")[1:3] == ("2", "2")
+    assert cells(report, title, "samples-per-second")[1:3] == ("2.50/s", "5.00/s")
+    assert cells(report, title, "prefetch")[1:3] == ("off", "on")
+    assert cells(report, "Distribution", "throughput")[1:4] == ("400 - 400 ms", "n too small (20)", "0 of 20")
+    assert "throughput run of 2 samples" in report.facts["Order"]
+    assert report.facts["Difference"].startswith("prefetch off -> on (")
+    assert all(word in note(report, "Throughput: ") for word in ("Hodges-Lehmann", "Wilcoxon", "2 invocations"))
+    for text in (rendered(report), to_markdown(report, "", "")):
+        assert text.index(report.headline) < text.index(report.second_headline) < text.index(title)
 
 
 def test_a_difference_that_has_no_effect_on_the_input_is_marked() -> None:
@@ -147,25 +155,25 @@ def test_a_difference_that_has_no_effect_on_the_input_is_marked() -> None:
         return dataclasses.replace(make_side(), choices=parse(variant).choices())
 
     optimized, baseline = choosing("baseline+render=vectorised+preprocess=direct+pooling=first"), choosing("baseline")
-    told = described(make_result(optimized, baseline)).facts["Difference"]
+    report = described(make_result(optimized, baseline)).facts["Difference"]
     idle = "(no effect on a video)"
-    assert told == f"render loop -> vectorised {idle}; preprocess processor -> direct; pooling last -> first {idle}"
+    assert report == f"render loop -> vectorised {idle}; preprocess processor -> direct; pooling last -> first {idle}"
 
 
 def test_choices_are_listed_with_the_input_that_they_are_for() -> None:
     _, choices = list_variants(dict.fromkeys(VARIANTS, ""))
     assert [table.title for table in list_variants(dict.fromkeys(VARIANTS, "") | {"optimized": "lacks it"})][1] == "What is missing here"
-    told = {row[:2]: row[2] for row in choices.rows}
-    assert told[("render", "triton")] == "raw events"
-    assert told[("decode", "dali")] == "a video, event images"
-    assert told[("pooling", "first")] == "event images, raw events"
-    assert told[("vision", "graph")] == "all"
+    report = {row[:2]: row[2] for row in choices.rows}
+    assert report[("render", "triton")] == "raw events"
+    assert report[("decode", "dali")] == "a video, event images"
+    assert report[("pooling", "first")] == "event images, raw events"
+    assert report[("vision", "graph")] == "all"
 
 
 def test_without_throughput_runs_there_is_no_throughput() -> None:
-    told = described(make_result(scaled(make_side(), 0.5)))
-    assert told.second_headline == ""
-    assert not any(word in rendered(told) for word in ("hroughput", "back to back"))
+    report = described(make_result(scaled(make_side(), 0.5)))
+    assert report.second_headline == ""
+    assert not any(word in rendered(report) for word in ("hroughput", "back to back"))
 
 
 def test_throughput_runs_of_one_variant_or_of_one_side_have_no_speedup() -> None:
@@ -173,12 +181,12 @@ def test_throughput_runs_of_one_variant_or_of_one_side_have_no_speedup() -> None
     alone = described(make_result(baseline=side))
     assert alone.second_headline == ""
     assert cells(alone, "Latency and throughput", "throughput") == ("throughput", "400 ms")
-    told = described(make_result(make_side(), side))
-    assert told.second_headline == "Throughput, 2 samples back to back: measured on one side only"
-    assert cells(told, "Latency and throughput", "throughput")[1:] == ("400 ms", "n/a", "-", "-", "")
-    assert cells(told, "Latency and throughput", "samples-per-throughput-run")[1:3] == ("2", "n/a")
-    assert cells(told, "Distribution", "throughput")[4:] == ("n/a", "n/a", "n/a")
-    assert all(len(row) == len(table.columns) for table in told.tables for row in table.rows)
+    report = described(make_result(make_side(), side))
+    assert report.second_headline == "Throughput, 2 samples back to back: measured on one side only"
+    assert cells(report, "Latency and throughput", "throughput")[1:] == ("400 ms", "n/a", "-", "-", "")
+    assert cells(report, "Latency and throughput", "samples-per-throughput-run")[1:3] == ("2", "n/a")
+    assert cells(report, "Distribution", "throughput")[4:] == ("n/a", "n/a", "n/a")
+    assert all(len(row) == len(table.columns) for table in report.tables for row in table.rows)
 
 
 def test_what_loading_took_in_a_disturbed_block_does_not_count_either() -> None:
@@ -187,8 +195,8 @@ def test_what_loading_took_in_a_disturbed_block_does_not_count_either() -> None:
     session = make_session()
     marked = tuple(dataclasses.replace(block, disturbances=("power brake",)) for block in session.blocks[:2])
     session = dataclasses.replace(session, blocks=(*marked, *session.blocks[2:]))
-    told = described(make_result(with_throughput_runs(side, *loud, *side.throughput_runs[5:7]), side, sessions=(session,)))
-    assert cells(told, "Latency and throughput", "load-per-sample")[1:3] == ("100 ms", "100 ms")
+    report = described(make_result(with_throughput_runs(side, *loud, *side.throughput_runs[5:7]), side, sessions=(session,)))
+    assert cells(report, "Latency and throughput", "load-per-sample")[1:3] == ("100 ms", "100 ms")
 
 
 def test_where_no_throughput_is_claimed_none_is_printed() -> None:
@@ -197,12 +205,12 @@ def test_where_no_throughput_is_claimed_none_is_printed() -> None:
     wrong = with_throughput_runs(
         other, *other.throughput_runs[:-1], dataclasses.replace(other.throughput_runs[-1], tokens=((5, 6), (9, 9)))
     )
-    told = described(make_result(wrong, side))
-    text = rendered(told) + to_markdown(told, "", "")
-    assert told.second_headline == "Throughput, 2 samples back to back: nothing is claimed either"
+    report = described(make_result(wrong, side))
+    text = rendered(report) + to_markdown(report, "", "")
+    assert report.second_headline == "Throughput, 2 samples back to back: nothing is claimed either"
     assert "7.00x" not in text
-    assert told.outputs["Tokens"].startswith("NOT identical in every run: 1 and 2 different outputs")
-    assert "(one of 2 different outputs in 60 runs)" in " ".join(told.outputs), "both samples of a throughput run are the same one"
+    assert report.outputs["Tokens"].startswith("NOT identical in every run: 1 and 2 different outputs")
+    assert "(one of 2 different outputs in 60 runs)" in " ".join(report.outputs), "both samples of a throughput run are the same one"
     few = make_session(5)
     short = dataclasses.replace(
         side, runs=tuple(run for run in side.runs if (run.block or 0) < 5), throughput_runs=side.throughput_runs[:11]
@@ -214,24 +222,24 @@ def test_memory_that_cannot_be_known_is_not_zero() -> None:
     nothing = dict.fromkeys(STAGES, StageRun(0.1, None, Memory(None, None, None, None, None)))
     unknown = dataclasses.replace(make_run(), stages=nothing)
     side = make_side(unknown, without_stage_sync(unknown))
-    told = described(make_result(side, sessions=(make_session(1),)))
-    assert cells(told, "Peak memory", "process-memory-load")[:3] == ("process-memory-load", "1.00 MiB", "n/a")
-    (table,) = (table for table in told.tables if table.title.startswith("Peak memory"))
+    report = described(make_result(side, sessions=(make_session(1),)))
+    assert cells(report, "Peak memory", "process-memory-load")[:3] == ("process-memory-load", "1.00 MiB", "n/a")
+    (table,) = (table for table in report.tables if table.title.startswith("Peak memory"))
     assert not [row for row in table.rows if "GPU" in " ".join(row)], "no GPU memory of a run on the CPU"
 
 
 @pytest.mark.parametrize(
-    ("ours", "theirs", "told"),
+    ("ours", "theirs", "expected"),
     [
         ((1, 2, 3), (1, 2, 3), "identical, all 3"),
         ((1, 2, 3), (1, 9, 3), "NOT identical: they differ from token 2 on; lengths 3 and 3"),
         ((1, 2, 3), (1, 2), "NOT identical: they differ from token 3 on; lengths 3 and 2"),
     ],
 )
-def test_tokens_are_compared(ours: tuple[int, ...], theirs: tuple[int, ...], told: str) -> None:
+def test_tokens_are_compared(ours: tuple[int, ...], theirs: tuple[int, ...], expected: str) -> None:
     sides = [make_side(run, without_stage_sync(run)) for run in (make_run(tokens=ours), make_run(tokens=theirs))]
     result = make_result(sides[1], baseline=sides[0], sessions=(make_session(1),))
-    assert described(result).outputs["Tokens"] == told
+    assert described(result).outputs["Tokens"] == expected
 
 
 def test_different_outputs_of_one_variant_are_counted() -> None:
@@ -239,8 +247,8 @@ def test_different_outputs_of_one_variant_are_counted() -> None:
         runs = [dataclasses.replace(make_run(tokens=(token,)), block=block) for block, token in enumerate(answers)]
         return make_side(*runs, *map(without_stage_sync, runs))
 
-    told = described(make_result(answering(1, 2), sessions=(make_session(2),)))
-    assert "Output of optimized (one of 2 different outputs in 4 runs)" in told.outputs
+    report = described(make_result(answering(1, 2), sessions=(make_session(2),)))
+    assert "Output of optimized (one of 2 different outputs in 4 runs)" in report.outputs
     both = make_result(answering(9, 1), baseline=answering(1, 1), sessions=(make_session(2),))
     expected = "NOT identical in every run: 1 and 2 different outputs; the last two are identical, all 1"
     assert described(both).outputs["Tokens"] == expected
@@ -249,16 +257,16 @@ def test_different_outputs_of_one_variant_are_counted() -> None:
 def test_different_work_is_named_with_both_values() -> None:
     runs = make_side().runs[1:]
     other = dataclasses.replace(runs[-1], work=dataclasses.replace(runs[-1].work, frame_indices=(0, 1), decoder="other"))
-    told = described(make_result(make_side(*runs[:-1], other)))
-    assert told.facts["Same work"] == "NO: frame_indices (0, 2) and (0, 1)", "every run counts"
+    report = described(make_result(make_side(*runs[:-1], other)))
+    assert report.facts["Same work"] == "NO: frame_indices (0, 2) and (0, 1)", "every run counts"
     assert work_differences(Work(decoder="a", attention="b"), Work(decoder="c", attention="d")) == []
 
 
 def test_text_of_a_model_cannot_act_on_the_terminal() -> None:
     assert printable("a\x1b[31mb\r\nü") == "a·[31mb··ü"
     marked = [dataclasses.replace(run, text="[bold]x[/bold] [/nothing]") for run in make_side().runs]
-    told = described(make_result(dataclasses.replace(make_side(), runs=tuple(marked))))
-    assert "[bold]x[/bold] [/nothing]" in rendered(told)
+    report = described(make_result(dataclasses.replace(make_side(), runs=tuple(marked))))
+    assert "[bold]x[/bold] [/nothing]" in rendered(report)
 
 
 def test_a_pipe_in_a_text_does_not_break_the_markdown_table() -> None:
@@ -270,8 +278,8 @@ def test_a_pipe_in_a_text_does_not_break_the_markdown_table() -> None:
 
 
 def test_the_input_is_named_for_what_it_is() -> None:
-    told = described(make_result(make_side(variant="optimized")))
-    assert told.facts["Input"] == "a.mp4, 2 frames of 6x4: 0 2 (inclusive)"
+    report = described(make_result(make_side(variant="optimized")))
+    assert report.facts["Input"] == "a.mp4, 2 frames of 6x4: 0 2 (inclusive)"
     runs = tuple(dataclasses.replace(run, work=dataclasses.replace(run.work, frame_seconds=None)) for run in make_side().runs)
     side = dataclasses.replace(make_side(), runs=runs)
     assert described(make_result(baseline=side)).facts["Input"] == "a.mp4, 2 event images of 6x4"
@@ -285,13 +293,13 @@ def test_sides_of_different_sessions_were_not_run_in_turn() -> None:
     later = dataclasses.replace(make_side(variant="optimized"), session="2026-02-02T00:00:00Z")
     there = dataclasses.replace(MACHINE, cpu="Other CPU")
     sessions = (make_session(), make_session(started="2026-02-02T00:00:00Z", machine=there))
-    told = described(make_result(later, sessions=sessions)).facts["Measured apart"]
-    assert told.startswith("the baseline from 2026-01-01T00:00:00Z, the optimized side from 2026-02-02T00:00:00Z on Other CPU")
+    report = described(make_result(later, sessions=sessions)).facts["Measured apart"]
+    assert report.startswith("the baseline from 2026-01-01T00:00:00Z, the optimized side from 2026-02-02T00:00:00Z on Other CPU")
     assert "Measured apart" not in described(make_result(make_side(variant="optimized"))).facts
 
 
-def note(told: Report, word: str) -> str:
-    (found,) = (note for note in told.notes if word in note)
+def note(report: Report, word: str) -> str:
+    (found,) = (note for note in report.notes if word in note)
     return found
 
 
@@ -302,19 +310,19 @@ def test_the_length_of_a_trace_is_reported() -> None:
 
 
 def test_energy_is_reported_only_if_counter_and_power_agree() -> None:
-    def told(joules: float) -> str:
+    def energy_note(joules: float) -> str:
         side = dataclasses.replace(make_side(), energy=Energy(10, 5.0, joules, 100.0, 70.0))
         return note(described(make_result(baseline=side)), "Energy")
 
-    assert "10.5 J per sample" in told(105.0)
-    assert "not credible" in told(150.0)
+    assert "10.5 J per sample" in energy_note(105.0)
+    assert "not credible" in energy_note(150.0)
 
 
 def test_the_machine_is_named_with_the_limits_of_its_gpu() -> None:
     card = Gpu("H200", "580", 2**37, 600.0, 700.0, 1980, 1500)
-    told = described(make_result(sessions=(make_session(machine=dataclasses.replace(MACHINE, gpu=card)),)))
-    assert told.facts["Machine"].startswith("H200, driver 580, CUDA 13.0, power limit 600 W, clock set to 1,500 MHz; CPU, 2 cores")
-    assert told.facts["Machine"].endswith("evbench at abc")
+    report = described(make_result(sessions=(make_session(machine=dataclasses.replace(MACHINE, gpu=card)),)))
+    assert report.facts["Machine"].startswith("H200, driver 580, CUDA 13.0, power limit 600 W, clock set to 1,500 MHz; CPU, 2 cores")
+    assert report.facts["Machine"].endswith("evbench at abc")
 
 
 def test_observations_are_counted() -> None:
@@ -329,8 +337,8 @@ def test_the_clock_of_the_gpu_is_reported() -> None:
     card = Gpu("H200", "580", 2**37, 700.0, 700.0, 1980, None)
     session = make_session(machine=dataclasses.replace(MACHINE, gpu=card))
     blocks = tuple(dataclasses.replace(block, sm_mhz=1700 + block.number) for block in session.blocks)
-    told = described(make_result(sessions=(dataclasses.replace(session, blocks=blocks),)))
-    assert "1,700 - 1,709 MHz, limit 1,980 MHz" in note(told, "SM clock")
+    report = described(make_result(sessions=(dataclasses.replace(session, blocks=blocks),)))
+    assert "1,700 - 1,709 MHz, limit 1,980 MHz" in note(report, "SM clock")
 
 
 def test_each_sample_is_held_against_itself() -> None:
@@ -344,20 +352,20 @@ def test_each_sample_is_held_against_itself() -> None:
     )
     side, session = dataclasses.replace(side, runs=runs), make_session()
     session = dataclasses.replace(session, blocks=tuple(dataclasses.replace(one, sample=one.number % 2) for one in session.blocks))
-    told = described(make_result(side, baseline=side, sessions=(session,)))
-    assert told.facts["Same work"].startswith("yes")
-    assert told.facts["Input"].startswith("2 samples; the first: a.mp4")
-    assert told.outputs["Tokens"] == "identical in all runs of all 2 samples"
-    assert told.headline.startswith("SAME")
+    report = described(make_result(side, baseline=side, sessions=(session,)))
+    assert report.facts["Same work"].startswith("yes")
+    assert report.facts["Input"].startswith("2 samples; the first: a.mp4")
+    assert report.outputs["Tokens"] == "identical in all runs of all 2 samples"
+    assert report.headline.startswith("SAME")
 
 
 def test_the_noise_floor_is_reported_or_how_to_measure_it() -> None:
     assert "run evbench selftest" in note(described(make_result(make_side())), "Noise floor")
-    told = note(described(make_result(make_side(), noise_floors={"end-to-end": 0.031, "load": 0.2})), "Noise floor")
-    assert "3.1% end-to-end on this machine. Claim threshold: end-to-end 3.1%, load 20.0%" in told
+    report = note(described(make_result(make_side(), noise_floors={"end-to-end": 0.031, "load": 0.2})), "Noise floor")
+    assert "3.1% end-to-end on this machine. Claim threshold: end-to-end 3.1%, load 20.0%" in report
 
 
 def test_demands_are_reported_with_what_was_measured() -> None:
-    told = described(make_result(scaled(make_side(), 0.5), targets=("video-llava.vision<1ms",), fail_if=("slower:2%",)))
-    assert cells(told, "Demands", "video-llava.vision<1ms") == ("video-llava.vision<1ms", "50.0 ms", "50.0 - 50.0 ms", "NO")
-    assert cells(told, "Demands", "slower:2%")[3] == "yes"
+    report = described(make_result(scaled(make_side(), 0.5), targets=("video-llava.vision<1ms",), fail_if=("slower:2%",)))
+    assert cells(report, "Demands", "video-llava.vision<1ms") == ("video-llava.vision<1ms", "50.0 ms", "50.0 - 50.0 ms", "NO")
+    assert cells(report, "Demands", "slower:2%")[3] == "yes"

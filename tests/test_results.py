@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import doctest
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from evbench import results
 from evbench.encoding import to_json
 from evbench.errors import UserError
 from evbench.results import Memory, Sample, SideResult, StageRun, Work
+from evbench.verdict.judge import judge
 from tests.examples import make_result, make_run, make_side, make_throughput_run, with_throughput_runs
 
 PROFILES = Path(__file__).parent.parent / "profiles"
@@ -32,6 +34,10 @@ def test_every_recorded_result_is_read_and_survives_its_file(tmp_path: Path, pat
     assert result.format == results.FORMAT
     results.write(result, tmp_path / "result.json")
     assert results.read(tmp_path) == result
+    recorded, judgement = json.loads((path.parent / "verdict.json").read_text(encoding="utf-8")), judge(result)
+    assert (judgement.verdict, judgement.exit_code) == (recorded["verdict"], recorded["exit_code"])
+    interval = (recorded.get("end_to_end") or recorded["total"])["interval"]
+    assert interval == (None if judgement.end_to_end.interval is None else pytest.approx(asdict(judgement.end_to_end.interval)))
 
 
 def test_a_result_of_the_format_before_is_read_with_the_names_of_today(tmp_path: Path) -> None:
@@ -61,7 +67,7 @@ def test_a_result_of_the_format_before_is_read_with_the_names_of_today(tmp_path:
 
 
 @pytest.mark.parametrize("damage", ["baseline", "sessions", "outputs", "rules", "baseline.runs", "sessions.0.plan", "baseline.choices"])
-def test_a_damaged_result_of_the_format_before_is_refused_with_the_place(tmp_path: Path, damage: str) -> None:
+def test_a_damaged_result_of_the_format_before_is_refused_with_its_location(tmp_path: Path, damage: str) -> None:
     for value in ("text", 7, [7], {"a": [1]}):
         content = json.loads((PROFILES / "cpu" / "video-llava-tiny-bikes" / "result.json").read_text(encoding="utf-8"))
         change(content, damage, value)
@@ -126,7 +132,7 @@ def change(content: dict[str, Any], path: str, value: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "value", "told"),
+    ("path", "value", "message"),
     [
         ("format", 999, "has format 999.*use the evbench that wrote it"),
         ("baseline.runs.0.tokens", ["x"], r"result.baseline.runs\[0\].tokens\[0\] is 'x'"),
@@ -147,11 +153,11 @@ def change(content: dict[str, Any], path: str, value: Any) -> None:
         ("baseline", [], "other fields than expected: list"),
     ],
 )
-def test_a_file_that_is_no_result_is_refused_with_the_place(tmp_path: Path, path: str, value: Any, told: str) -> None:
+def test_a_file_that_is_no_result_is_refused_with_its_location(tmp_path: Path, path: str, value: Any, message: str) -> None:
     content = json.loads(to_json(make_result()))
     change(content, path, value)
     (tmp_path / "result.json").write_text(json.dumps(content), encoding="utf-8")
-    with pytest.raises(UserError, match=told):
+    with pytest.raises(UserError, match=message):
         results.read(tmp_path)
 
 

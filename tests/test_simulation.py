@@ -99,7 +99,7 @@ def test_the_interval_contains_the_truth_also_if_blocks_are_added_until_it_is_na
 @pytest.mark.slow
 @pytest.mark.parametrize(("blocks", "samples", "invocations"), [(10, 1, 1), (12, 1, 4), (8, 4, 1)])
 @comparisons(80, 300)
-def test_the_smallest_effect_that_is_foretold_is_seen_as_often_as_promised(blocks: int, samples: int, invocations: int, count: int) -> None:
+def test_the_minimum_detectable_effect_is_detected_as_often_as_promised(blocks: int, samples: int, invocations: int, count: int) -> None:
     quiet = Noise(variation=0.02, drift=0, first_slot=0, outliers=0)
     # A run's four stages vary one by one, and the sum of them less than each.
     total = math.hypot(0.1, 0.05, 0.08, 0.4) / (0.1 + 0.05 + 0.08 + 0.4) * 0.02
@@ -123,17 +123,17 @@ def test_a_delay_in_one_stage_is_found_there_and_nowhere_else(count: int) -> Non
     assert sum(claims[stage] for stage in STAGES if stage != "vision") <= 0.01 * count
 
 
-def test_a_planted_delay_is_told_only_if_it_is_found_where_it_was_planted() -> None:
+def test_a_planted_delay_is_given_only_if_it_is_found_where_it_was_planted() -> None:
     plan, delay = dataclasses.replace(PLAN, blocks=60), Delay("vision", 0.02)
 
-    def told(slower: dict[str, float]) -> tuple[bool, str]:
+    def found_planted(slower: dict[str, float]) -> tuple[bool, str]:
         return find_planted(look_for_planted(judge(simulate(SimulatedMachine(5, slower_stages=slower), plan))), delay)
 
-    assert told({"vision": 1.02}) == (True, "the delay of 2.0% was found in vision and in no other stage")
-    assert told({}) == (False, "the delay of 2.0% in vision was not found; more --blocks and --invocations detect less")
-    assert told({"load": 1.02}) == (False, "a delay of 2.0% was planted in vision, and a difference was found in load")
-    assert told({"load": 1.02, "vision": 1.02})[1].endswith("found in load and vision")
-    assert not told({"vision": 1 / 1.02})[0], "faster is no delay"
+    assert found_planted({"vision": 1.02}) == (True, "the delay of 2.0% was found in vision and in no other stage")
+    assert found_planted({}) == (False, "the delay of 2.0% in vision was not found; more --blocks and --invocations detect less")
+    assert found_planted({"load": 1.02}) == (False, "a delay of 2.0% was planted in vision, and a difference was found in load")
+    assert found_planted({"load": 1.02, "vision": 1.02})[1].endswith("found in load and vision")
+    assert not found_planted({"vision": 1 / 1.02})[0], "faster is no delay"
 
 
 @pytest.mark.slow

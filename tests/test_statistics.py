@@ -307,7 +307,7 @@ def test_outliers_are_counted(values: list[float], count: int) -> None:
 
 
 @pytest.mark.parametrize(("chance", "fewest"), [(0.9, 29), (0.95, 59), (0.99, 299)])
-def test_a_tail_is_told_only_if_enough_was_seen(chance: float, fewest: int) -> None:
+def test_a_tail_is_given_only_if_enough_was_seen(chance: float, fewest: int) -> None:
     values = [float(value) for value in range(fewest)]
     assert tail(values[:-1], chance) is None
     assert tail(values, chance) == pytest.approx(chance * (fewest - 1))
@@ -329,7 +329,7 @@ def test_five_values_have_no_interval_of_their_median(count: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("values", "told"),
+    ("values", "reasons"),
     [
         ([1.0] * 5, []),
         ([1.0, 1.01, 0.99, 1.0, 1.02], []),
@@ -355,8 +355,8 @@ def test_five_values_have_no_interval_of_their_median(count: int) -> None:
         "first and moved",
     ],
 )
-def test_each_reason_against_a_warm_up_is_told(values: list[float], told: list[str]) -> None:
-    assert unsteady_times(values) == told
+def test_each_reason_against_a_warm_up_is_named(values: list[float], reasons: list[str]) -> None:
+    assert unsteady_times(values) == reasons
 
 
 # Paying back.

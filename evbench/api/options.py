@@ -28,9 +28,7 @@ class Option:
     min: float | None = None
     max: float | None = None
     flag: bool = False
-    """Whether it takes no value: `--name` sets it."""
-    switch: bool = False
-    """Whether it can be switched off, too: `--name` and `--no-name`."""
+    """Whether it takes no value, and only `--name` exists. Else a bool has `--no-name`, too."""
 
 
 @dataclass(frozen=True)

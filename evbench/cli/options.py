@@ -25,7 +25,7 @@ class SessionOptions:
     ] = None
     out: Annotated[Path | None, Option("Folder for results, report and traces. Default: profiles/<time>-<model>.")] = None
     resume: Annotated[bool, Option("Go on with the interrupted session in --out; give the same options.", flag=True)] = False
-    wait: Annotated[bool, Option("Wait for another evbench on the same device, or be refused.", switch=True)] = True
+    wait: Annotated[bool, Option("Wait for another evbench on the same device, or be refused.")] = True
 
 
 GROUPS = {"options": Options, "session": SessionOptions}

@@ -102,7 +102,7 @@ def _request(
 
 
 def _store(request: ComparisonRequest, result: Result, test: selftest.SelfTest, repetitions: int) -> None:
-    """Store the noise floor, if there were enough repetitions to tell one."""
+    """Store the noise floor, if there were enough repetitions to find it."""
     if repetitions < selftest.MIN_REPETITIONS:
         print_line(f"Not stored: fewer than {selftest.MIN_REPETITIONS} repetitions do not show what happens once in twenty times")
     elif test.comparable:

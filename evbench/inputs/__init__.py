@@ -1,1 +1,1 @@
-"""From options to the samples and the work that both sides are given, checked before anything is measured."""
+"""From options to the samples and the work of both sides, checked before anything is measured."""

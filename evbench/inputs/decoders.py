@@ -40,7 +40,7 @@ RANGES = {0: "untagged", 1: "limited range", 2: "full range"}
 
 @dataclass(frozen=True)
 class Seen:
-    """What PyAV tells of one picked frame besides its pixels."""
+    """What PyAV says of one picked frame besides its pixels."""
 
     kind: str
     """I, P or B."""
@@ -85,7 +85,7 @@ def choose_decoders(asked: Sequence[str]) -> list[str]:
 
 
 def compare(path: Path, count: int, policy: str, names: Sequence[str]) -> Comparison:
-    """Let each decoder pick, and put what it returns side by side.
+    """Let each decoder pick, and compare what they return.
 
     Raises:
         UserError: the policy is unknown, or no decoder can use the file.
@@ -94,32 +94,32 @@ def compare(path: Path, count: int, policy: str, names: Sequence[str]) -> Compar
         raise UserError(f"unknown --frame-policy {policy!r}; {nearest(policy, list(video.POLICIES))}")
     clip = video.probe(path)
     indices = clip.choose(path, count, policy)
-    made, refusals = {}, {}
+    returned, refusals = {}, {}
     for name in names:
         try:
-            made[name] = decoders.decoder(name)(path, count, policy)
+            returned[name] = decoders.decoder(name)(path, count, policy)
         except UserError as error:
             refusals[name] = error
-    if not made:
+    if not returned:
         raise next(iter(refusals.values()))
     seen = _look(path, clip, indices)
-    return judge(path, clip, indices, seen, made, tuple(f"{name} refuses: {error}" for name, error in refusals.items()))
+    return judge(path, clip, indices, seen, returned, tuple(f"{name} refuses: {error}" for name, error in refusals.items()))
 
 
 def judge(
-    path: Path, clip: video.Clip, indices: Sequence[int], seen: Sequence[Seen], made: dict[str, video.Frames], refusals: Sequence[str]
+    path: Path, clip: video.Clip, indices: Sequence[int], seen: Sequence[Seen], returned: dict[str, video.Frames], refusals: Sequence[str]
 ) -> Comparison:
     """Compare what decoders returned.
 
     Args:
         indices: the frames that the policy picks.
-        seen: what PyAV tells of each of them.
-        made: decoder -> what it returned; the first is what the others are compared with.
+        seen: what PyAV says of each of them.
+        returned: decoder -> what it returned; the first is what the others are compared with.
     """
-    first, *others = made
-    pixels = {name: _on_cpu(frames.values()) for name, frames in made.items()}
+    first, *others = returned
+    pixels = {name: _on_cpu(frames.values()) for name, frames in returned.items()}
     codes = {name: [read_bar_code(picture) for picture in shown] for name, shown in pixels.items()}
-    differences = [told for name in made for told in _wrong_picks(name, made[name], pixels[name], clip, indices)]
+    differences = [wrong for name in returned for wrong in _wrong_picks(name, returned[name], pixels[name], clip, indices)]
     carried = any(code is not None for read in codes.values() for code in read)
     comparable = [name for name in others if pixels[name].shape == pixels[first].shape]
     differences += [f"{name} returns pictures of shape {_shape(pixels[name])}, {first} of {_shape(pixels[first])}"
@@ -127,27 +127,27 @@ def judge(
     rows = []
     for slot, index in enumerate(indices):
         cells = [str(slot), str(index), f"{clip.seconds[index]:.3f}", seen[slot].kind + (", key" if clip.keys[index] else "")]
-        for name in made:
-            told = []
+        for name in returned:
+            remarks = []
             if slot >= len(pixels[name]):
                 cells.append("missing")
                 continue
             code = codes[name][slot]
             if carried:
-                told.append("no bar code" if code is None else f"bar code {code}")
+                remarks.append("no bar code" if code is None else f"bar code {code}")
                 if code != codes[first][slot]:
-                    differences.append(f"slot {slot}: {name} returns the frame with {told[0]}, {first} with {codes[first][slot]}")
+                    differences.append(f"slot {slot}: {name} returns the frame with {remarks[0]}, {first} with {codes[first][slot]}")
             if name == first:
-                told.append("first")
+                remarks.append("first")
             elif name in comparable:
-                told.append(_difference(pixels[name][slot], pixels[first][slot]))
+                remarks.append(_difference(pixels[name][slot], pixels[first][slot]))
                 if not _same_frame(pixels[name][slot], pixels[first], slot):
-                    differences.append(f"slot {slot}: {name} returns another frame than {first}, {told[-1]}")
+                    differences.append(f"slot {slot}: {name} returns another frame than {first}, {remarks[-1]}")
             else:
-                told.append("of another size")
-            cells.append(", ".join(told))
+                remarks.append("of another size")
+            cells.append(", ".join(remarks))
         rows.append(tuple(cells))
-    columns = ("Slot", "Frame", "Seconds", "Type", *made)
+    columns = ("Slot", "Frame", "Seconds", "Type", *returned)
     return Comparison(_facts(path, clip, seen), Table("Frames", columns, tuple(rows)), tuple(refusals), tuple(differences))
 
 

@@ -1,4 +1,4 @@
-"""Which raw events of a file are taken: `--event-window`, `--event-limit` and `--event-size`."""
+"""Which raw events of a file are read: `--event-window`, `--event-limit` and `--event-size`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ OPTIONS = ("--event-window", "--event-limit", "--event-size")
 
 
 def read(window: str | None, limit: str | None, size: str | None) -> EventWindow:
-    """None where an option is not given: the whole file, the released code's limit, pictures of their own size.
+    """None where an option is not given: the whole file, the released code's limit, event images as small as their events allow.
 
     >>> read("0:50ms", None, None)
     EventWindow(start=0, length=50000, longest=100000, size='own')
@@ -33,7 +33,7 @@ def read(window: str | None, limit: str | None, size: str | None) -> EventWindow
 def _window(text: str) -> tuple[int, int]:
     found = re.fullmatch(rf"\s*{NUMBER}(?:ms)?:{NUMBER}ms\s*", text)
     if found is None or not _microseconds(found[2]):
-        raise UserError(f"--event-window {text!r} cannot be read; write START:LENGTH behind the first event, such as 0:50ms")
+        raise UserError(f"--event-window {text!r} cannot be read; write START:LENGTH after the first event, such as 0:50ms")
     return _microseconds(found[1]), _microseconds(found[2])
 
 

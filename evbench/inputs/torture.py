@@ -146,7 +146,7 @@ _B_FRAMES = "bframes=3:b-adapt=0:b-pyramid=normal"
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a clip is made."""
+    """How a clip is encoded."""
 
     name: str
     special: str
@@ -226,8 +226,8 @@ def recipes() -> list[Recipe]:
         Recipe("cropped.mp4", "cropped by the stream: coded in whole blocks of 16, shown smaller", X264, _x264(), height=188, width=252),
         Recipe("cropped-width.mp4", "the same, with half a width that is odd", X264, _x264(), height=188, width=250),
         Recipe("cropped-height.mp4", "the same, with half a height that is odd", X264, _x264(), height=186, width=252),
-        *(Recipe(f"{name}-{reach}.mp4", f"{told}, {reach} range, tagged as that", X264, _x264(), matrix=matrix, full_range=reach == "full")
-          for name, told, matrix in (("bt601", "BT.601", Colorspace.ITU601), ("bt709", "BT.709", Colorspace.ITU709))
+        *(Recipe(f"{name}-{reach}.mp4", f"{title}, {reach} range, tagged as that", X264, _x264(), matrix=matrix, full_range=reach == "full")
+          for name, title, matrix in (("bt601", "BT.601", Colorspace.ITU601), ("bt709", "BT.709", Colorspace.ITU709))
           for reach in ("limited", "full")),
         Recipe("untagged.mp4", "no colour tags; the colours are BT.601 in limited range", X264, _x264(), matrix=None),
         Recipe("ten-bit-h264.mp4", "H.264 in 10 bit", X264, _x264(_B_FRAMES), pixel_format="yuv420p10le"),
@@ -259,7 +259,7 @@ def long_recipe() -> Recipe:
 
 
 def make(folder: Path, wanted: Sequence[Recipe]) -> list[TortureClip]:
-    """Write clips and their index into a folder, which is made if it is not there.
+    """Write clips and their index into a folder, which is created if it is not there.
 
     Raises:
         UserError: PyAV was built without an encoder that is needed.
@@ -288,8 +288,8 @@ def require_encoders(names: Iterable[str]) -> None:
 
 def encode(recipe: Recipe) -> bytes:
     """One clip. The same bytes each time with the same versions."""
-    made = io.BytesIO()
-    with av.open(made, "w", format=Path(recipe.name).suffix[1:], options={"fflags": "+bitexact"}) as container:
+    output = io.BytesIO()
+    with av.open(output, "w", format=Path(recipe.name).suffix[1:], options={"fflags": "+bitexact"}) as container:
         stream: Any = container.add_stream(recipe.encoder, rate=RATE, options=recipe.options)
         stream.width, stream.height, stream.pix_fmt = recipe.width, recipe.height, recipe.pixel_format
         context = stream.codec_context
@@ -310,7 +310,7 @@ def encode(recipe: Recipe) -> bytes:
             frame.pts, frame.time_base = tick, Fraction(1, TICKS)
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
-    return made.getvalue() if recipe.finish is None else recipe.finish(made.getvalue())
+    return output.getvalue() if recipe.finish is None else recipe.finish(output.getvalue())
 
 
 def cut_before_key_frame(content: bytes, presented: int) -> bytes:
@@ -319,8 +319,8 @@ def cut_before_key_frame(content: bytes, presented: int) -> bytes:
     Raises:
         ValueError: that key frame is not the one in place `presented`, counted from 0 in the order of presentation.
     """
-    made = io.BytesIO()
-    with av.open(io.BytesIO(content), "r") as source, av.open(made, "w", format="mp4", options={"fflags": "+bitexact"}) as target:
+    output = io.BytesIO()
+    with av.open(io.BytesIO(content), "r") as source, av.open(output, "w", format="mp4", options={"fflags": "+bitexact"}) as target:
         stream = source.streams.video[0]
         copy = target.add_stream_from_template(stream)
         packets = [packet for packet in source.demux(stream) if packet.size]
@@ -332,14 +332,14 @@ def cut_before_key_frame(content: bytes, presented: int) -> bytes:
             packet.pts, packet.dts = (packet.pts or 0) - min(times[start:]), (packet.dts or 0) - min(times[start:])
             packet.stream = copy
             target.mux(packet)
-    return made.getvalue()
+    return output.getvalue()
 
 
 def join(*parts: bytes) -> bytes:
     """Clips of one codec, 20 frames a second and no B-frames as one WebM stream."""
-    made = io.BytesIO()
+    output = io.BytesIO()
     place = 0
-    with av.open(made, "w", format="webm", options={"fflags": "+bitexact"}) as target:
+    with av.open(output, "w", format="webm", options={"fflags": "+bitexact"}) as target:
         copy: Any = None
         for part in parts:
             with av.open(io.BytesIO(part), "r") as source:
@@ -351,7 +351,7 @@ def join(*parts: bytes) -> bytes:
                         packet.time_base, packet.stream = Fraction(1, TICKS), copy
                         target.mux(packet)
                         place += 1
-    return made.getvalue()
+    return output.getvalue()
 
 
 # MP4: boxes of 4 bytes length, 4 bytes name, and content, some of which holds boxes (ISO/IEC 14496-12). PyAV writes `moov` behind the
@@ -375,7 +375,7 @@ def box(name: bytes, content: bytes) -> bytes:
 
 
 def change_box(content: bytes, path: Sequence[bytes], change: Callable[[bytes], bytes]) -> bytes:
-    """The same boxes, the one at `path` (outermost name first) with changed content. Raises KeyError if it is not there."""
+    """A copy of the boxes, the one at `path` (outermost name first) with changed content. Raises KeyError if it is not there."""
     if not path:
         return change(content)
     found = list(boxes(content))

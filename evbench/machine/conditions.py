@@ -1,4 +1,4 @@
-"""What goes on beside a measurement: throttling, other processes. Looked at between runs, never during one."""
+"""Interference with a measurement: throttling, other processes. Read between runs, never during one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pynvml
 from evbench.machine import gpu
 
 LEAST_CLOCK = 0.75
-"""Share of the clock seen in the warm-up (NVIDIA/nvbench:nvbench/detail/measure_cold.cu takes the same of the default clock)."""
+"""Share of the clock seen in the warm-up (NVIDIA/nvbench:nvbench/detail/measure_cold.cu has 0.75 of the default clock)."""
 MOST_FOREIGN_CPU = 0.25
 """Share of this process's cores that others may use."""
 THROTTLED = {
@@ -24,7 +24,7 @@ THROTTLED = {
     pynvml.nvmlClocksThrottleReasonHwPowerBrakeSlowdown: "power brake",
 }
 CAPPED = pynvml.nvmlClocksThrottleReasonSwPowerCap
-"""The normal state of a large GPU at work: remarked, not held against a block."""
+"""The normal state of a large GPU at work: remarked, no reason to repeat a block."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class CpuWatch:
     pids: Callable[[], Sequence[int]]
     """The workers. The time of this process is not counted as foreign either."""
     disturbs: bool
-    """Whether it is a reason to run a block again. Beside a GPU it is only remarked."""
+    """Whether it is a reason to run a block again. Where a GPU is measured it is only remarked."""
     _start: tuple[float, float, float] | None = None
 
     def warmed(self) -> None: ...
@@ -73,26 +73,26 @@ class CpuWatch:
         end = self._read()
         if self._start is None or end is None:
             return Findings((), ())
-        wall, busy, own = (after - before for before, after in zip(self._start, end, strict=True))
-        share = max(0.0, busy - own) / (wall * len(os.sched_getaffinity(0)))
+        wall, busy, evbench_time = (after - before for before, after in zip(self._start, end, strict=True))
+        share = max(0.0, busy - evbench_time) / (wall * len(os.sched_getaffinity(0)))
         if share <= MOST_FOREIGN_CPU:
             return Findings((), ())
-        told = f"other processes used {share:.0%} of the CPU"
-        return Findings((told,), ()) if self.disturbs else Findings((), (told,))
+        busy_cpu = f"other processes used {share:.0%} of the CPU"
+        return Findings((busy_cpu,), ()) if self.disturbs else Findings((), (busy_cpu,))
 
     def _read(self) -> tuple[float, float, float] | None:
-        """Seconds: of the clock, of work on these cores, of our own processes."""
+        """Seconds: of the clock, of work on these cores, of evbench's processes."""
         tick = os.sysconf("SC_CLK_TCK")
         try:
             lines = Path("/proc/stat").read_text(encoding="ascii").splitlines()
-            own = sum(_process_ticks(pid) for pid in (os.getpid(), *self.pids()))
+            evbench_time = sum(_process_ticks(pid) for pid in (os.getpid(), *self.pids()))
         except OSError:
             return None  # no Linux, or a worker that has just ended
         cores = {f"cpu{core}" for core in os.sched_getaffinity(0)}
         counted = [[int(value) for value in line.split()[1:9]] for line in lines if line.split()[0] in cores]
         # user, nice, system, idle, iowait, irq, softirq, steal: all but idle and iowait is work, of this machine or of its host.
         busy = sum(sum(values) - values[3] - values[4] for values in counted)
-        return time.monotonic(), busy / tick, own / tick
+        return time.monotonic(), busy / tick, evbench_time / tick
 
 
 def _process_ticks(pid: int) -> int:
@@ -104,7 +104,7 @@ def _process_ticks(pid: int) -> int:
 
 @dataclass
 class GpuWatch:
-    """Clock, throttle reasons and processes on the GPU, as its driver tells them."""
+    """Clock, throttle reasons and processes on the GPU, as its driver reports them."""
 
     handle: Any
     workers: Callable[[], int]
@@ -113,7 +113,7 @@ class GpuWatch:
     _clocks: list[int] = field(default_factory=list)
     _reasons: int = 0
     _foreign: int = 0
-    """Processes of others at the start. In a container the driver counts processes that it does not let us name."""
+    """Processes of others at the start. In a container the driver counts processes that cannot be named."""
 
     def __post_init__(self) -> None:
         self._foreign = self._processes()
@@ -129,10 +129,10 @@ class GpuWatch:
 
     def look(self) -> None:
         self._clocks += self._clock()
-        self._reasons |= int(gpu.told(pynvml.nvmlDeviceGetCurrentClocksThrottleReasons, self.handle) or 0)
+        self._reasons |= int(gpu.query(pynvml.nvmlDeviceGetCurrentClocksThrottleReasons, self.handle) or 0)
 
     def end(self) -> Findings:
-        disturbances = [told for bit, told in THROTTLED.items() if self._reasons & bit]
+        disturbances = [reason for bit, reason in THROTTLED.items() if self._reasons & bit]
         if self._clocks and self._normal:
             clock, normal = statistics.median(self._clocks), statistics.median(self._normal)
             if clock < LEAST_CLOCK * normal:
@@ -143,12 +143,12 @@ class GpuWatch:
         return Findings(tuple(disturbances), remarks, int(statistics.median(self._clocks)) if self._clocks else None)
 
     def _clock(self) -> list[int]:
-        """Of the multiprocessors, in MHz. Empty if this GPU does not tell."""
-        clock = gpu.told(pynvml.nvmlDeviceGetClockInfo, self.handle, pynvml.NVML_CLOCK_SM)
+        """Of the multiprocessors, in MHz. Empty if this GPU does not report it."""
+        clock = gpu.query(pynvml.nvmlDeviceGetClockInfo, self.handle, pynvml.NVML_CLOCK_SM)
         return [] if clock is None else [int(clock)]
 
     def _processes(self) -> int:
-        return len(gpu.told(pynvml.nvmlDeviceGetComputeRunningProcesses, self.handle) or ())
+        return len(gpu.query(pynvml.nvmlDeviceGetComputeRunningProcesses, self.handle) or ())
 
 
 @dataclass(frozen=True)
@@ -172,21 +172,21 @@ class Both:
     def end(self) -> Findings:
         found = [watch.end() for watch in self.watches]
         return Findings(
-            tuple(told for findings in found for told in findings.disturbances),
-            tuple(told for findings in found for told in findings.remarks),
+            tuple(reason for findings in found for reason in findings.disturbances),
+            tuple(remark for findings in found for remark in findings.remarks),
             next((findings.sm_mhz for findings in found if findings.sm_mhz is not None), None),
         )
 
 
 def watch(device: str, pids: Callable[[], Sequence[int]]) -> tuple[Watch, tuple[str, ...], float | None]:
-    """The watch for a device, to be made before the first worker; what it sees already; and the watts that an idle GPU draws."""
+    """The watch for a device, created before the first worker; what it sees already; and the watts that an idle GPU draws."""
     handle = gpu.first_visible() if device == "cuda" else None
     if handle is None:
         return CpuWatch(pids, disturbs=True), (), None
     on_gpu = GpuWatch(handle, lambda: len(pids()))
     remarks = [f"other processes that had the GPU open before the first run: {on_gpu.foreign()}"] if on_gpu.foreign() else []
-    rates = gpu.told(pynvml.nvmlDeviceGetUtilizationRates, handle)
+    rates = gpu.query(pynvml.nvmlDeviceGetUtilizationRates, handle)
     if rates is not None and rates.gpu:
         remarks.append(f"the GPU was busy for {rates.gpu} % of the last second before the first run")
-    milliwatts = gpu.told(pynvml.nvmlDeviceGetPowerUsage, handle)
+    milliwatts = gpu.query(pynvml.nvmlDeviceGetPowerUsage, handle)
     return Both((on_gpu, CpuWatch(pids, disturbs=False))), tuple(remarks), None if milliwatts is None else milliwatts / 1e3

@@ -26,7 +26,7 @@ def first_visible() -> Any | None:
     return None  # "" and "-1" hide every GPU
 
 
-def told(ask: Callable[..., Any], *arguments: Any) -> Any:
+def query(ask: Callable[..., Any], *arguments: Any) -> Any:
     """What the driver answers, or None where it does not know: not every GPU has every reading."""
     try:
         return ask(*arguments)

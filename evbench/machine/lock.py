@@ -17,11 +17,11 @@ LOOK_SECONDS = 0.5
 
 
 @contextmanager
-def exclusive(device: str, wait: bool, tell: Callable[[str], None]) -> Iterator[None]:
+def exclusive(device: str, wait: bool, report: Callable[[str], None]) -> Iterator[None]:
     """Hold `device` (`cpu`, or a GPU's UUID) for as long as the block lasts. The lock ends with the process, however that ends.
 
     Raises:
-        UserError: another evbench holds it, and this one is not to wait; or the lock cannot be made.
+        UserError: another evbench holds it, and this one is not to wait; or the lock cannot be created.
     """
     path = Path(tempfile.gettempdir(), f"evbench-{device}.lock")
     try:
@@ -31,7 +31,7 @@ def exclusive(device: str, wait: bool, tell: Callable[[str], None]) -> Iterator[
     try:
         if not stat.S_ISREG(os.fstat(file).st_mode):
             raise UserError(f"{path} is no plain file, and keeps two measurements apart; remove it")
-        _acquire(file, device, wait, tell)
+        _acquire(file, device, wait, report)
         with suppress(OSError):  # another user's file can be locked, and not written
             os.ftruncate(file, 0)
             os.pwrite(file, str(os.getpid()).encode(), 0)
@@ -50,8 +50,8 @@ def _open(path: Path) -> int:
         return os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
 
 
-def _acquire(file: int, device: str, wait: bool, tell: Callable[[str], None]) -> None:
-    told = False
+def _acquire(file: int, device: str, wait: bool, report: Callable[[str], None]) -> None:
+    reported = False
     while True:
         try:
             return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -61,7 +61,7 @@ def _acquire(file: int, device: str, wait: bool, tell: Callable[[str], None]) ->
             busy = f"another evbench (process {holder}) is measuring on {place}, and the two would disturb each other"
         if not wait:
             raise UserError(f"{busy}; wait for it to end, or leave out --no-wait")
-        if not told:
-            tell(f"{busy}; waiting for it to end")
-            told = True
+        if not reported:
+            report(f"{busy}; waiting for it to end")
+            reported = True
         time.sleep(LOOK_SECONDS)

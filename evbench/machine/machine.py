@@ -54,15 +54,15 @@ def find_gpu() -> Gpu | None:
     handle = nvml.first_visible()
     if handle is None:
         return None
-    default = nvml.told(pynvml.nvmlDeviceGetDefaultApplicationsClock, handle, pynvml.NVML_CLOCK_SM)
-    applications = nvml.told(pynvml.nvmlDeviceGetApplicationsClock, handle, pynvml.NVML_CLOCK_SM)
+    default = nvml.query(pynvml.nvmlDeviceGetDefaultApplicationsClock, handle, pynvml.NVML_CLOCK_SM)
+    applications = nvml.query(pynvml.nvmlDeviceGetApplicationsClock, handle, pynvml.NVML_CLOCK_SM)
     return Gpu(
         name=pynvml.nvmlDeviceGetName(handle),
         driver=pynvml.nvmlSystemGetDriverVersion(),
         memory_bytes=int(pynvml.nvmlDeviceGetMemoryInfo(handle).total),
-        power_limit_watts=_watts(nvml.told(pynvml.nvmlDeviceGetEnforcedPowerLimit, handle)),
-        default_power_limit_watts=_watts(nvml.told(pynvml.nvmlDeviceGetPowerManagementDefaultLimit, handle)),
-        max_sm_mhz=nvml.told(pynvml.nvmlDeviceGetMaxClockInfo, handle, pynvml.NVML_CLOCK_SM),
+        power_limit_watts=_watts(nvml.query(pynvml.nvmlDeviceGetEnforcedPowerLimit, handle)),
+        default_power_limit_watts=_watts(nvml.query(pynvml.nvmlDeviceGetPowerManagementDefaultLimit, handle)),
+        max_sm_mhz=nvml.query(pynvml.nvmlDeviceGetMaxClockInfo, handle, pynvml.NVML_CLOCK_SM),
         applications_sm_mhz=applications if applications != default else None,
     )
 
@@ -88,9 +88,9 @@ def require_same(ours: Machine, theirs: Machine, allowed: Sequence[str]) -> None
         raise UserError(f"unknown --allow {unknown!r}; {nearest(unknown, list(dict.fromkeys(known)))}")
     found = machine_differences(ours, theirs)
     if refused := {name: values for name, values in found.items() if name not in allowed}:
-        told = "; ".join(f"{name}: {values}" for name, values in refused.items())
+        listed = "; ".join(f"{name}: {values}" for name, values in refused.items())
         options = " ".join(f"--allow {name}" for name in refused)
-        raise UserError(f"the two sides come from different machines or versions ({told}); measure both here, or say {options}")
+        raise UserError(f"the two sides come from different machines or versions ({listed}); measure both here, or say {options}")
 
 
 def choose_device(asked: str) -> str:

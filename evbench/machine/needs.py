@@ -45,8 +45,8 @@ def _no_flash2(device: str) -> str | None:
 
 def _no_flash3(device: str) -> str | None:
     found = importlib.util.find_spec("flash_attn_interface") is not None
-    told = "needs FlashAttention 3, whose module flash_attn_interface is not installed (Dao-AILab/flash-attention, folder hopper)"
-    return None if found else told
+    missing = "needs FlashAttention 3, whose module flash_attn_interface is not installed (Dao-AILab/flash-attention, folder hopper)"
+    return None if found else missing
 
 
 def _no_flash4(device: str) -> str | None:

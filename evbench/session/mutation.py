@@ -19,7 +19,7 @@ from evbench.results import Activation, Side, Workload
 from evbench.session import outputs
 from evbench.session.outputs import OutputSource, Reference
 from evbench.variants.named import change, conflict, parse
-from evbench.verdict.equivalence import GRADES, distance, first_divergence, merge
+from evbench.verdict.findings import GRADES, distance, first_divergence, merge
 from evbench.verdict.mutation import Case, MutantOutcome
 from evbench.verdict.refusal import work_differences
 

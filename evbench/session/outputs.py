@@ -16,7 +16,8 @@ from safetensors.numpy import load_file
 from evbench.results import Check, Grade, Outputs, Sample, Side, Workload
 from evbench.session import references
 from evbench.verdict.captions import right_share
-from evbench.verdict.equivalence import Finding, SampleOutputs, Seen, compare_sample, merge
+from evbench.verdict.equivalence import compare_sample
+from evbench.verdict.findings import Finding, SampleOutputs, SideOutputs, merge
 from evbench.verdict.statistics import mean_and_reach
 from evbench.worker.capture_outputs import CapturedOutputs
 
@@ -59,7 +60,7 @@ class OutputWorkers(Protocol):
 
 @dataclass(frozen=True)
 class Reference:
-    """The same weights in higher precision, with nothing fused or cached."""
+    """A pipeline of these weights in higher precision, with nothing fused or cached."""
 
     dtype: str | None
     """None if it does not fit into this machine."""
@@ -170,7 +171,10 @@ def compare_with(
         answers: tokens of timed runs of the other side.
     """
     exact = None if expected.reference is None else load_file(expected.reference)
-    return compare_sample(SampleOutputs(_seen(expected.baseline), _seen(expected.again), _seen(optimized), exact, answers, usual), dtype)
+    return compare_sample(
+        SampleOutputs(_side_outputs(expected.baseline), _side_outputs(expected.again), _side_outputs(optimized), exact, answers, usual),
+        dtype,
+    )
 
 
 def _reference_files(
@@ -193,6 +197,6 @@ def _reference_files(
     return files
 
 
-def _seen(captured: CapturedOutputs) -> Seen:
+def _side_outputs(captured: CapturedOutputs) -> SideOutputs:
     arrays: dict[str, npt.NDArray[np.generic]] = dict(load_file(captured.file))
-    return Seen(arrays, captured.work, captured.prompt, captured.answer.tokens, captured.quantum)
+    return SideOutputs(arrays, captured.work, captured.prompt, captured.answer.tokens, captured.quantum, captured.axes)

@@ -26,6 +26,9 @@ def folder() -> Path:
 
 
 SOURCES = (
+    "choices.py",
+    "colours.py",
+    "models.py",
     "stages.py",
     "pipelines/**/*.py",
     "worker/build.py",

@@ -59,11 +59,11 @@ def gauges(on_gpu: bool) -> dict[Curve, Callable[[], float | None]]:
         return {}
 
     def watts() -> float | None:
-        milliwatts = gpu.told(pynvml.nvmlDeviceGetPowerUsage, handle)
+        milliwatts = gpu.query(pynvml.nvmlDeviceGetPowerUsage, handle)
         return None if milliwatts is None else float(milliwatts) / 1e3
 
     return {
-        ("SM clock", "MHz"): lambda: gpu.told(pynvml.nvmlDeviceGetClockInfo, handle, pynvml.NVML_CLOCK_SM),
+        ("SM clock", "MHz"): lambda: gpu.query(pynvml.nvmlDeviceGetClockInfo, handle, pynvml.NVML_CLOCK_SM),
         ("power", "W"): watts,
     }
 

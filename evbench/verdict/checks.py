@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from evbench.results import STAGES, Check, Grade, Mode
-from evbench.verdict.equivalence import GRADES, MODES, distance
+from evbench.verdict.findings import GRADES, MODES, distance
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from evbench.verdict.blocks import (
 from evbench.verdict.checks import stage_grades, summarize
 from evbench.verdict.claims import claimed, throughput, timing_of_runs
 from evbench.verdict.demands import Demand, DemandOutcome
-from evbench.verdict.equivalence import worst
+from evbench.verdict.findings import worst
 from evbench.verdict.flags import flags_of
 from evbench.verdict.judgement import EXIT_CODES, UNCLEAR, UNMET, Judgement, Timing, Verdict
 from evbench.verdict.metrics import STAGE_SYNC_OVERHEAD, STARTUP, Metric

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from evbench.pipelines.registry import PARTS, parts_with_effect
 from evbench.results import STAGES, Activation, Check, Outputs, Result, Session, Side, SideResult, Work
 from evbench.verdict.blocks import too_disturbed
-from evbench.verdict.equivalence import OWN_ERROR, first_divergence
+from evbench.verdict.error_rule import OWN_ERROR
+from evbench.verdict.findings import first_divergence
 from evbench.verdict.judgement import Verdict
 
 HOW = ("decoder", "attention")

@@ -58,6 +58,7 @@ def capture_outputs(
             ISOLATED + "vision": pipeline.vision(_fed(inputs, theirs["preprocess"]))[0].values(),
             ISOLATED + "generate": pipeline.teacher_forced_logits(_fed(features, theirs["vision"]), followed),
         }
+    _require_axes(pipeline.axes, {stage: values for stage, values in arrays.items() if stage in pipeline.axes})
     _write(file, arrays)
     work = loading.merged(preprocessing).merged(encoding).merged(generating)
     return CapturedOutputs(file, work, inputs.prompt(), answer, pipeline.quantum, pipeline.axes)
@@ -87,11 +88,18 @@ def capture_reference(
 
 
 def _fed(output: Any, values: Any) -> Any:
-    """The output of a stage with the values of another variant: on its device, in its type, as array or tensor like its own."""
+    """The output of a stage with the values of another variant: on its device, in its type, as array or tensor as before."""
     import torch
 
-    own = output.values()
-    return output.holding(values.to(own.device, own.dtype) if isinstance(own, torch.Tensor) else values.numpy())
+    before = output.values()
+    return output.holding(values.to(before.device, before.dtype) if isinstance(before, torch.Tensor) else values.numpy())
+
+
+def _require_axes(axes: Mapping[str, tuple[str, ...]], arrays: Mapping[str, Any]) -> None:
+    """Raises ValueError if a stage's output has another number of axes than its model names."""
+    for stage, values in arrays.items():
+        if len(values.shape) != len(axes[stage]):
+            raise ValueError(f"{stage} returns values of shape {tuple(values.shape)}, and the axes {', '.join(axes[stage])} are named")
 
 
 def _read(file: Path) -> dict[str, Any]:

@@ -31,7 +31,7 @@ def spend(
         while not done.wait(READING_SECONDS):
             readings.append((time.perf_counter(), pynvml.nvmlDeviceGetPowerUsage(handle) / 1e3))
 
-    if None in (gpu.told(pynvml.nvmlDeviceGetTotalEnergyConsumption, handle), gpu.told(pynvml.nvmlDeviceGetPowerUsage, handle)):
+    if None in (gpu.query(pynvml.nvmlDeviceGetTotalEnergyConsumption, handle), gpu.query(pynvml.nvmlDeviceGetPowerUsage, handle)):
         return None
     once()
     synchronize()

@@ -62,7 +62,7 @@ class CudaMemory:
         if self._handle is None:
             return None
         # Inside a container the driver may list processes under ids of the host: ours is then not among them.
-        for process in gpu.told(pynvml.nvmlDeviceGetComputeRunningProcesses, self._handle) or ():
+        for process in gpu.query(pynvml.nvmlDeviceGetComputeRunningProcesses, self._handle) or ():
             if process.pid == os.getpid() and process.usedGpuMemory is not None:
                 return int(process.usedGpuMemory)
         return None

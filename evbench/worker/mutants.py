@@ -274,7 +274,7 @@ def _scale_wrong(pipeline: AnyPipeline, paths: Sequence[Path]) -> None:
 
 
 def _eight_bits(pipeline: AnyPipeline, paths: Sequence[Path]) -> None:
-    """Weights rounded to float8, each matrix with a scale of its own, as such checkpoints have it."""
+    """Weights rounded to float8, each matrix with a separate scale, as such checkpoints have it."""
     with torch.no_grad():
         for module in pipeline.decoder.modules():
             if isinstance(module, nn.Linear):
@@ -330,9 +330,9 @@ def _math_attention(pipeline: AnyPipeline, paths: Sequence[Path]) -> None:
 
 
 MUTANTS: dict[str, Mutant] = {
-    "frame + 1": Mutant("each frame is the one behind the right one", "load", _next_frame, ("video",)),
+    "frame + 1": Mutant("each frame is the one after the right one", "load", _next_frame, ("video",)),
     "frames reversed": Mutant("the last frame first", "load", _frames(lambda frames: frames[::-1].copy())),
-    "one frame repeated": Mutant("in the place of the one behind it", "load", _frames(_repeated)),
+    "one frame repeated": Mutant("in the place of the one after it", "load", _frames(_repeated)),
     "BGR": Mutant("red and blue exchanged", "load", _recoloured("red and blue exchanged")),
     # Its frames are no further apart than those of two decoders: it is the model's input that gives it away.
     "BT.601 for BT.709": Mutant("the other colour matrix", "preprocess", _recoloured("BT.601 taken for BT.709"), ("video",)),
@@ -351,7 +351,7 @@ MUTANTS: dict[str, Mutant] = {
     "feature layer -1": Mutant("for -2", "vision", _next_layer_too, trait="unused tower layer"),
     "class token dropped": Mutant("of each frame", "vision", _class_token_dropped, trait="class token"),
     "causal mask off by one": Mutant("each token of the prompt sees the next", "generate", _sees_the_next),
-    "rotary offset + 1": Mutant("in the steps behind the prompt", "generate", _positions_shifted),
+    "rotary offset + 1": Mutant("in the steps after the prompt", "generate", _positions_shifted),
     "cache slot not written": Mutant("by the steps, in the first layer", "generate", _slot_not_written),
     "one head scaled by 1.01": Mutant("in the middle layer", "generate", _head_scaled),
     "attention scale wrong": Mutant("of the whole width, in the first layer", "generate", _scale_wrong),

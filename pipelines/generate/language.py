@@ -26,7 +26,7 @@ class LanguageModel:
     """Whether the end token ends an answer. If not, it is a token like others, and every answer has the asked length."""
 
     def require_room(self, prompt_tokens: int, new_tokens: int) -> None:
-        """Raises UserError if prompt and answer are longer than the model was made for."""
+        """Raises UserError if prompt and answer are longer than the model allows."""
         limit = self.decoder.config.max_position_embeddings
         if prompt_tokens + new_tokens > limit:
             raise UserError(
@@ -35,7 +35,7 @@ class LanguageModel:
             )
 
     def next_logits(self, embeddings: torch.Tensor, positions: torch.Tensor, cache: Any) -> torch.Tensor:
-        """[batch, length, hidden], their positions [1, length] -> logits behind the last, [batch, 1, vocabulary]. Adds to the cache."""
+        """[batch, length, hidden], their positions [1, length] -> logits after the last, [batch, 1, vocabulary]. Adds to the cache."""
         hidden = self.decoder(inputs_embeds=embeddings, position_ids=positions, past_key_values=cache, use_cache=True)
         return torch.as_tensor(self.head(hidden.last_hidden_state[:, -1:]))
 

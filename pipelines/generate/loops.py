@@ -42,7 +42,7 @@ class Marker(LogitsProcessor):  # type: ignore[misc]
 
 
 class Script(LogitsProcessor):  # type: ignore[misc]
-    """Lets transformers' generate choose given tokens, and keeps the logits that it would have chosen from."""
+    """Forces tokens on transformers' generate, and keeps the logits that it would have chosen from."""
 
     def __init__(self, tokens: Sequence[int]) -> None:
         self._tokens = tokens
@@ -57,7 +57,7 @@ class Script(LogitsProcessor):  # type: ignore[misc]
 
 
 class TransformersLoop:
-    """transformers' own generate."""
+    """transformers' generate."""
 
     def __init__(self, language: LanguageModel, cache: str | None) -> None:
         """`cache` is transformers' name for an implementation of it; None for the one that grows."""

@@ -40,9 +40,9 @@ class DecodeRequest:
     clip: Clip
     indices: tuple[int, ...]
     encoded: npt.NDArray[np.uint8]
-    """What DALI is given: the bytes of a video file. Pictures may have more rows and columns than are shown, and frames may be missing."""
-    places: npt.NDArray[np.int32]
-    """[frames]: where the wanted ones stand among those of `encoded`."""
+    """DALI's input: the bytes of a video file. Frames may have more rows and columns than are shown, and some may be left out."""
+    positions: npt.NDArray[np.int32]
+    """[frames]: indices of the wanted ones among those of `encoded`."""
     repair: colours.Affine
     """RGB as DALI will make it -> as PyAV does."""
 
@@ -63,9 +63,9 @@ class DaliDecoder:
         self._version = f"{DALI} NVDEC"
 
     def __call__(self, path: Path, count: int, policy: str) -> Frames:
-        order = _order(path, count, policy)
+        request = _request(path, count, policy)
         try:
-            (frames,) = self._run([order], 1)
+            (frames,) = self._run([request], 1)
         except DecodeError as error:
             raise UserError(f"{path}: DALI cannot decode it ({error}); use decode=threaded") from error
         return frames
@@ -76,21 +76,21 @@ class DaliDecoder:
         Raises:
             UserError: a clip cannot be decoded; it is named.
         """
-        orders = [_order(path, count, policy) for path in paths]
-        batches = (orders[start : start + BATCH] for start in range(0, len(orders), BATCH))
+        requests = [_request(path, count, policy) for path in paths]
+        batches = (requests[start : start + BATCH] for start in range(0, len(requests), BATCH))
         return [frames for batch in batches for frames in self._run_together(batch, count, policy)]
 
-    def _run_together(self, orders: Sequence[DecodeRequest], count: int, policy: str) -> list[Frames]:
+    def _run_together(self, requests: Sequence[DecodeRequest], count: int, policy: str) -> list[Frames]:
         try:
-            return self._run(orders, BATCH)
+            return self._run(requests, BATCH)
         except DecodeError as error:
-            # DALI does not tell of which clip it speaks. Alone, the one at fault is refused by its name.
-            for order in orders:
-                self(order.path, count, policy)
-            told = ", ".join(str(order.path) for order in orders)
-            raise UserError(f"{told}: DALI cannot decode them in one call ({error}), though one by one; use prefetch=on") from error
+            # DALI does not say which clip it is. Alone, the one at fault is refused by its name.
+            for request in requests:
+                self(request.path, count, policy)
+            named = ", ".join(str(request.path) for request in requests)
+            raise UserError(f"{named}: DALI cannot decode them in one call ({error}), though one by one; use prefetch=on") from error
 
-    def _run(self, orders: Sequence[DecodeRequest], batch: int) -> list[Frames]:
+    def _run(self, requests: Sequence[DecodeRequest], batch: int) -> list[Frames]:
         """No more clips than `batch`. Raises DecodeError."""
         if self._copies is None:
             self._copies = Copies()
@@ -98,23 +98,26 @@ class DaliDecoder:
         if batch not in self._pipelines:
             self._pipelines[batch] = _build(batch)
         try:
-            (output,) = self._pipelines[batch].run(encoded=[order.encoded for order in orders], frames=[order.places for order in orders])
+            (output,) = self._pipelines[batch].run(
+                encoded=[request.encoded for request in requests], frames=[request.positions for request in requests]
+            )
         except RuntimeError as error:
             del self._pipelines[batch]  # DALI refuses to run a pipeline again that has failed
             raise DecodeError(reason(error)) from error
-        taken = self._copies.take(output, [(order.clip.height, order.clip.width) for order in orders])
-        return [_frames(order, pixels, self._version) for order, pixels in zip(orders, taken, strict=True)]
+        pictures = self._copies.take(output, [(request.clip.height, request.clip.width) for request in requests])
+        return [_frames(request, pixels, self._version) for request, pixels in zip(requests, pictures, strict=True)]
 
 
-def _frames(order: DecodeRequest, pixels: torch.Tensor, version: str) -> Frames:
-    seconds = tuple(order.clip.seconds[index] for index in order.indices)
-    return Frames(pixels, order.indices, seconds, version, order.repair)
+def _frames(request: DecodeRequest, pixels: torch.Tensor, version: str) -> Frames:
+    seconds = tuple(request.clip.seconds[index] for index in request.indices)
+    return Frames(pixels, request.indices, seconds, version, request.repair)
 
 
 class Copies:
-    """Takes pictures out of DALI's buffers, on a CUDA stream of its own.
+    """Copies pictures out of DALI's buffers, on a separate CUDA stream.
 
-    Behind what the model still has to compute, DALI, called in another thread, might already decode the next sample into the same buffer.
+    If a copy waited for what the model still has to compute, DALI, called in another thread, might already decode the next sample into
+    the same buffer.
     """
 
     def __init__(self) -> None:
@@ -138,49 +141,49 @@ class Copies:
 
 
 def copied(output: Any, sizes: Sequence[tuple[int, int]]) -> list[torch.Tensor]:
-    """The samples of a DALI pipeline's output as they are shown, in memory of their own."""
+    """The samples of a DALI pipeline's output as they are shown, in new memory."""
     samples = (torch.utils.dlpack.from_dlpack(output[place]) for place in range(len(sizes)))
     shown = (pixels[..., :height, :width, :] for pixels, (height, width) in zip(samples, sizes, strict=True))
     return [pixels.clone(memory_format=torch.contiguous_format) for pixels in shown]
 
 
-def _order(path: Path, count: int, policy: str) -> DecodeRequest:
+def _request(path: Path, count: int, policy: str) -> DecodeRequest:
     """Raises UserError if the clip is no video, too short, or none for DALI."""
     with opened(path, **SKIM) as container:
         packets = video_packets(container)
         clip = describe(path, container, packets)
         indices = tuple(clip.choose(path, count, policy))
         coded = coded_picture(path, container.streams.video[0])
-        if told := obstacle(clip, coded):
-            raise UserError(f"{path} {told}; use decode=threaded")
-        encoded, places = _encoded(path, container, packets, clip, coded, indices)
-    numbers = np.array(places, np.int32)
+        if reason := obstacle(clip, coded):
+            raise UserError(f"{path} {reason}; use decode=threaded")
+        encoded, positions = _encoded(path, container, packets, clip, coded, indices)
+    numbers = np.array(positions, np.int32)
     return DecodeRequest(path, clip, indices, np.frombuffer(bytearray(encoded), np.uint8), numbers, repair(clip.colorspace, coded))
 
 
 def _encoded(
     path: Path, container: InputContainer, packets: Sequence[av.Packet[Any]], clip: Clip, coded: Coded, indices: Sequence[int]
 ) -> tuple[bytes, Sequence[int]]:
-    """What DALI is given of a clip, and where the wanted frames stand in it. Raises UserError."""
+    """DALI's input for a clip, and the indices of the wanted frames in it. Raises UserError."""
     wanted = [clip.ticks[index] for index in indices]
     kept = needed(clip.codec, headers(container.streams.video[0]), packets, wanted)
     cropped = clip.codec in FILTERS and (coded.height, coded.width) != (clip.height, clip.width)
     if cropped or len(kept) < len(packets):
-        places = {tick: place for place, tick in enumerate(sorted(packet.pts for packet in kept if packet.pts is not None))}
+        positions = {tick: place for place, tick in enumerate(sorted(packet.pts for packet in kept if packet.pts is not None))}
         try:
-            return rewritten(container, kept, coded if cropped else None), [places[tick] for tick in wanted]
+            return rewritten(container, kept, coded if cropped else None), [positions[tick] for tick in wanted]
         except av.FFmpegError as error:
             if cropped:
-                told = f"FFmpeg cannot write its video without the cropping, as DALI needs it ({first_line(error)})"
-                raise UserError(f"{path}: {told}; use decode=threaded") from error
+                failure = f"FFmpeg cannot write its video without the cropping, as DALI needs it ({first_line(error)})"
+                raise UserError(f"{path}: {failure}; use decode=threaded") from error
     return path.read_bytes(), indices
 
 
 @functools.cache
 def repair(colorspace: int, coded: Coded) -> colours.Affine:
-    """RGB as DALI 2.4 makes it -> as PyAV does, which the model would be given otherwise.
+    """RGB as DALI 2.4 converts it -> as PyAV does. Without it the model would get other colours.
 
-    DALI takes the matrix of BT.601 whatever the stream says. Both conversions are linear and share the scaling of limited range: only
+    DALI uses the matrix of BT.601 whatever the stream says. Both conversions are linear and share the scaling of limited range: only
     colours that were clipped stay wrong, and edges of colour, which DALI interpolates.
     """
     meant = colours.BT709 if colorspace == BT709 else colours.BT601
@@ -199,7 +202,7 @@ def obstacle(clip: Clip, coded: Coded) -> str | None:
     if clip.hidden:  # its index holds every packet with a time of 0 or later, whether it is to be shown or not
         return f"hides {clip.hidden} frames by an edit list, and DALI counts hidden frames too"
     if clip.leading:  # NVDEC decodes them against frames that are not there
-        return f"begins with {clip.leading} frames that refer to frames before its start, and DALI does not tell that they are damaged"
+        return f"begins with {clip.leading} frames that refer to frames before its start, and DALI does not report that they are damaged"
     if "420" not in coded.pixel_format:  # its conversion to RGB reads NV12
         return f"is {coded.pixel_format}, and DALI reads 4:2:0 only"
     if clip.codec == "h264" and coded.pixel_format not in ("yuv420p", "yuvj420p"):  # bit_depth_luma_minus8 "must be 0"

@@ -15,9 +15,9 @@ from evbench.pipelines.load.dali import DALI, Copies, copied, reason
 from evbench.pipelines.load.event_images import EventImages
 
 THREADS = 5
-"""A picture each: PNG is unpacked by the CPU, also where its pixels end on the GPU."""
+"""One for each image: PNG is unpacked by the CPU, also where its pixels end on the GPU."""
 DEPTH, KIND, PALETTE = 24, 25, 3
-"""Where a PNG's header tells its bits and its kind of colours, and the kind with a palette (PNG specification, 11.2.1)."""
+"""Offsets of bit depth and colour type in a PNG's header, and the type with a palette (PNG specification, 11.2.1)."""
 
 
 class DaliImages:
@@ -33,7 +33,7 @@ class DaliImages:
         self._version = f"{DALI} nvImageCodec {importlib.metadata.version('nvidia-nvimgcodec-cu13')}"
 
     def __call__(self, path: Path) -> EventImages:
-        """Raises UserError as events.read_plain does."""
+        """Raises UserError as png.read_plain does."""
         files = png.find(path)
         sizes = [png.size(file) for file in files]
         encoded = [np.frombuffer(bytearray(file.read_bytes()), np.uint8) for file in files]
@@ -50,13 +50,13 @@ class DaliImages:
             (output,) = self._pipelines[len(files)].run(encoded=encoded)
         except RuntimeError as error:
             del self._pipelines[len(files)]  # DALI refuses to run a pipeline again that has failed
-            png.read_plain(path)  # DALI does not tell of which image it speaks. PIL names one that is damaged
+            png.read_plain(path)  # DALI does not say which image it is. PIL names one that is damaged
             if len(files) > 1:
                 for file in files:
                     self(file)  # alone, one that only DALI refuses is refused by its name
             raise UserError(f"{path}: DALI cannot decode it ({reason(error)}); use decode=threaded") from error
-        taken = copied(output, sizes) if self._copies is None else self._copies.take(output, sizes)
-        return EventImages(tuple(taken), self._version)
+        pixels = copied(output, sizes) if self._copies is None else self._copies.take(output, sizes)
+        return EventImages(tuple(pixels), self._version)
 
 
 def _build(count: int, device: str) -> Any:
@@ -67,7 +67,7 @@ def _build(count: int, device: str) -> Any:
     @pipeline_def(batch_size=count, num_threads=THREADS, device_id=device_id, prefetch_queue_depth=1)  # type: ignore[untyped-decorator]
     def decode() -> Any:
         encoded = fn.external_source(name="encoded", dtype=types.UINT8, ndim=1)
-        # PIL turns no picture either, whatever a camera has written into it.
+        # PIL does not rotate images either, whatever orientation a camera has written into them.
         return fn.decoders.image(encoded, device="mixed" if device == "cuda" else "cpu", output_type=types.RGB, adjust_orientation=False)
 
     pipeline = decode()

@@ -1,7 +1,7 @@
 """Windows of raw events out of files -> EventStream, checked.
 
 A file from outside is hostile: nothing in it is run, and what it claims is checked before it is believed. Libraries that decode such files
-in C or Rust may abort the process on a damaged one, so `probe` has them try it in a process of its own first.
+in C or Rust may abort the process on a damaged one, so `probe` has them try it in a separate process first.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from evbench.errors import UserError
-from evbench.pipelines.load.event_images import SLICES, is_too_long, sizes_of_slices, told_shape
+from evbench.pipelines.load.event_images import SLICES, is_too_long, sizes_of_slices, too_long_for_a_model
 from evbench.pipelines.load.event_readers import (
     COLUMNS,
     FOREIGN,
@@ -30,8 +30,8 @@ from evbench.pipelines.load.event_readers import (
     Columns,
     Reader,
     end_of,
-    told_milliseconds,
-    told_window,
+    format_milliseconds,
+    format_window,
     unordered,
 )
 from evbench.pipelines.load.event_stream import EventStream
@@ -45,7 +45,7 @@ SECONDS = 300
 KINDS = {"x": "ui", "y": "ui", "t": "ui", "p": "uib"}
 """Of dtype that a column may be: unsigned and signed integers, and booleans."""
 LARGEST = 2**12
-"""Pixels along an edge of a sensor, more than any event camera has. A picture is as large as the farthest event, damaged or not."""
+"""Pixels along an edge of a sensor, more than any event camera has. An event image is as large as the farthest event, damaged or not."""
 
 
 def is_file_of_events(path: Path) -> bool:
@@ -59,13 +59,13 @@ def read(path: Path, window: EventWindow) -> EventStream:
     """The events of a window, in order of time.
 
     Raises:
-        UserError: the file is none of events or is damaged; the window is empty, too long, or has fewer events than pictures are made.
+        UserError: the file holds no events or is damaged; the window is empty, too long, or has fewer events than event images are made.
     """
     return _windowed(path, _reader(path)(path, window), window)
 
 
 def probe(path: Path, window: EventWindow) -> tuple[int, int, int]:
-    """Number, height and width of the pictures that are made of a window; what holds each, where they differ. Raises UserError."""
+    """Number, height and width of the event images of a window; the largest height and width, where they differ. Raises UserError."""
     if _reader(path) in FOREIGN:
         return _tried(path, window)
     return _pictures(path, read(path, window), window)
@@ -101,11 +101,11 @@ def _require_shapes(path: Path, stream: EventStream, window: EventWindow) -> Non
         advice += ", or --event-size sensor"
     for number, (height, width) in enumerate(sizes_of_slices(stream, window.size), 1):
         if is_too_long(height, width):
-            raise UserError(f"{path}: picture {number} of {told_window(window)} {told_shape(height, width)}; {advice}")
+            raise UserError(f"{path}: picture {number} of {format_window(window)} {too_long_for_a_model(height, width)}; {advice}")
 
 
 def _tried(path: Path, window: EventWindow) -> tuple[int, int, int]:
-    """`probe` in a process of its own. Raises UserError."""
+    """`probe` in a separate process. Raises UserError."""
     command = [sys.executable, "-m", "evbench.pipelines.load.event_files", str(path), json.dumps(asdict(window))]
     try:
         done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False, timeout=SECONDS)
@@ -113,8 +113,8 @@ def _tried(path: Path, window: EventWindow) -> tuple[int, int, int]:
         raise UserError(f"{path}: reading it took more than {SECONDS} s; give a shorter --event-window, or a smaller file") from error
     if done.returncode:
         lines = [line.strip() for line in done.stderr.splitlines() if line.strip()] or [f"exit code {done.returncode}"]
-        told = f"{signal.Signals(-done.returncode).name}" if done.returncode < 0 else lines[-1][:160]
-        raise UserError(f"{path} is damaged: its reader gave up ({told}); copy the file again")
+        how = f"{signal.Signals(-done.returncode).name}" if done.returncode < 0 else lines[-1][:160]
+        raise UserError(f"{path} is damaged: its reader gave up ({how}); copy the file again")
     answer = json.loads(done.stdout)
     if "refused" in answer:
         raise UserError(answer["refused"])
@@ -133,8 +133,8 @@ def _windowed(path: Path, columns: Columns, window: EventWindow) -> EventStream:
     """Check what a file holds, and cut the window out of it. Raises UserError."""
     values = {name: _column(path, name, columns.values) for name in COLUMNS}
     if len({len(value) for value in values.values()}) > 1:
-        told = ", ".join(f"{name} {len(value):,}" for name, value in values.items())
-        raise UserError(f"{path}: the columns differ in length ({told}); copy the file again")
+        lengths = ", ".join(f"{name} {len(value):,}" for name, value in values.items())
+        raise UserError(f"{path}: the columns differ in length ({lengths}); copy the file again")
     times = values["t"]
     if not len(times) and columns.first is None:
         raise UserError(f"{path} holds no events; give a recording in which something moved")
@@ -160,7 +160,7 @@ def _windowed(path: Path, columns: Columns, window: EventWindow) -> EventStream:
 
 
 def _place(times: Column, edge: int | None) -> int:
-    """Of the first event at `edge` or later; None is behind all. Looked for in the type of the column, or numpy would convert all of it."""
+    """Index of the first event at `edge` or later; None is after all. Searched in the column's type, or numpy would convert all of it."""
     limits = np.iinfo(times.dtype)
     if edge is None or edge > limits.max:
         return len(times)
@@ -169,8 +169,8 @@ def _place(times: Column, edge: int | None) -> int:
 
 def _column(path: Path, name: str, values: Mapping[str, Column]) -> Column:
     if name not in values:
-        there = ", ".join(sorted(values)[:8]) or "none"
-        raise UserError(f"{path} has no array {name} (of these it has {there}); events are stored as x, y, t and p")
+        stored = ", ".join(sorted(values)[:8]) or "none"
+        raise UserError(f"{path} has no array {name} (of these it has {stored}); events are stored as x, y, t and p")
     value = values[name]
     if value.ndim != 1 or value.dtype.kind not in KINDS[name]:
         raise UserError(f"{path}: {name} has type {value.dtype} and {value.ndim} dimensions; store one integer for each event")
@@ -179,17 +179,17 @@ def _column(path: Path, name: str, values: Mapping[str, Column]) -> Column:
 
 def _require_events(path: Path, times: Column, duration: int, window: EventWindow) -> None:
     """Raises UserError for too few, too many, or over too long a time."""
-    asked = told_window(window)
+    asked = format_window(window)
     if window.start > duration:
-        told = told_milliseconds(duration)
-        raise UserError(f"{path} ends {told} ms behind its first event, and {asked} starts later; give an earlier --event-window")
+        duration_ms = format_milliseconds(duration)
+        raise UserError(f"{path} ends {duration_ms} ms behind its first event, and {asked} starts later; give an earlier --event-window")
     if len(times) < SLICES:
         raise UserError(f"{path}: of {SLICES} events at least pictures are made, and {asked} has {len(times)}; give another --event-window")
     span = int(times[-1]) - int(times[0])
     if window.longest is not None and span >= window.longest:
-        told, limit = told_milliseconds(span), told_milliseconds(window.longest)
+        span_ms, limit = format_milliseconds(span), format_milliseconds(window.longest)
         raise UserError(
-            f"{path}: the events of {asked} span {told} ms, and less than {limit} ms are taken; "
+            f"{path}: the events of {asked} span {span_ms} ms, and less than {limit} ms are taken; "
             "give --event-window START:LENGTH such as 0:50ms, or another --event-limit (none: as long as they are)"
         )
     if len(times) > MOST:
@@ -199,17 +199,17 @@ def _require_events(path: Path, times: Column, duration: int, window: EventWindo
 def _require_places(path: Path, kept: Mapping[str, Column], sensor: tuple[int, int] | None, window: EventWindow) -> None:
     """Raises UserError for events where no pixel is."""
     if sensor is not None and max(sensor) > LARGEST:
-        told = f"{sensor[1]}x{sensor[0]} pixels, and no event camera has more than {LARGEST:,} along an edge"
-        raise UserError(f"{path} tells of a sensor of {told}; store its true size")
+        size = f"{sensor[1]}x{sensor[0]} pixels, and no event camera has more than {LARGEST:,} along an edge"
+        raise UserError(f"{path} tells of a sensor of {size}; store its true size")
     for name, edge in (("x", sensor[1] if sensor else LARGEST), ("y", sensor[0] if sensor else LARGEST)):
         least, most = int(kept[name].min()), int(kept[name].max())
         if least < 0 or most >= edge:
-            told = (
+            edges = (
                 f"its sensor has {sensor[1]}x{sensor[0]} pixels"
                 if sensor
                 else f"no event camera has more than {LARGEST:,} pixels along an edge"
             )
-            raise UserError(f"{path}: {name} goes from {least} to {most}, and {told}; copy the file again")
+            raise UserError(f"{path}: {name} goes from {least} to {most}, and {edges}; copy the file again")
     if window.size == "sensor" and sensor is None:
         raise UserError(f"{path} does not tell the sensor's size (a .npz may, as numbers height and width); leave out --event-size sensor")
 

@@ -38,11 +38,11 @@ class Images(Protocol):
 
     @property
     def pixels(self) -> tuple[Pixels | torch.Tensor, ...]:
-        """Each [height, width, 3] RGB, uint8; tensors where the GPU made them. Of raw events, they may differ in size."""
+        """Each [height, width, 3] RGB, uint8; tensors where the GPU rendered them. Of raw events, they may differ in size."""
 
     @property
     def decoder(self) -> str:
-        """What read or made them."""
+        """What read or rendered them."""
 
     def __len__(self) -> int: ...
 
@@ -50,13 +50,13 @@ class Images(Protocol):
         """[images, height, width, 3]: those that are smaller than others have more of the ground at the right and at the bottom."""
 
     def holding(self, values: Any, /) -> Images:
-        """Other values, each picture of the size that it has here."""
+        """Images with these values, each of the size that it has here."""
 
     def largest(self) -> tuple[int, int]:
         """Height and width that hold every image."""
 
     def each(self) -> tuple[Pixels | torch.Tensor, ...]:
-        """`pixels`, as evbench.pipelines.preprocess.preprocessors.Images has it; batches and raw_batches likewise."""
+        """`pixels`. This, batches and raw_batches are what evbench.pipelines.preprocess.preprocessors.Images asks for."""
 
     def batches(self) -> Iterator[Pixels | torch.Tensor]: ...
 
@@ -94,10 +94,10 @@ class EventImages:
         height, width = self.largest()
         first: Any = self.pixels[0]
         shape = (len(self.pixels), height, width, 3)
-        made = np.full(shape, 255, np.uint8) if isinstance(first, np.ndarray) else first.new_full(shape, 255)
-        for place, picture in zip(made, self.pixels, strict=True):
-            place[: picture.shape[0], : picture.shape[1]] = picture
-        return made
+        canvas = np.full(shape, 255, np.uint8) if isinstance(first, np.ndarray) else first.new_full(shape, 255)
+        for ground, image in zip(canvas, self.pixels, strict=True):
+            ground[: image.shape[0], : image.shape[1]] = image
+        return canvas
 
     def holding(self, values: Pixels | torch.Tensor) -> EventImages:
         cut = (place[: picture.shape[0], : picture.shape[1]] for place, picture in zip(values, self.pixels, strict=True))
@@ -113,7 +113,7 @@ Renderer = Callable[[EventStream, PictureSize], Images]
 
 def loop(stream: EventStream, size: PictureSize) -> EventImages:
     """Event by event, as the original does it."""
-    made = []
+    images = []
     for x, y, polarity, (height, width) in _slices(stream, size):
         picture = np.full((height, width, 3), 255, np.uint8)
         for column, row, brighter in zip(x, y, polarity, strict=True):
@@ -121,18 +121,18 @@ def loop(stream: EventStream, size: PictureSize) -> EventImages:
                 picture[row, column] = np.array(DARKER)
             else:
                 picture[row, column] = np.array(BRIGHTER)
-        made.append(picture)
-    return EventImages(tuple(made), f"Python {NUMPY}")
+        images.append(picture)
+    return EventImages(tuple(images), f"Python {NUMPY}")
 
 
 def vectorised(stream: EventStream, size: PictureSize) -> EventImages:
     """All events of a slice in one assignment: of equal places numpy keeps the last. Colours come in when there is one number a pixel."""
-    made = []
+    images = []
     for x, y, polarity, (height, width) in _slices(stream, size):
         last = np.full(height * width, 2, np.uint8)
         last[y.astype(np.intp) * width + x] = polarity != 0
-        made.append(np.take(PALETTE, last, axis=0, mode="clip").reshape(height, width, 3))  # "clip": it need not look for what is outside
-    return EventImages(tuple(made), NUMPY)
+        images.append(np.take(PALETTE, last, axis=0, mode="clip").reshape(height, width, 3))  # "clip": it need not look for what is outside
+    return EventImages(tuple(images), NUMPY)
 
 
 Part = tuple[npt.NDArray[np.uint16], npt.NDArray[np.uint16], npt.NDArray[np.uint8], tuple[int, int]]
@@ -179,7 +179,7 @@ def picture_sizes(extents: list[tuple[int, int]], sensor: tuple[int, int] | None
 
 
 def is_too_long(height: int, width: int) -> bool:
-    """Whether a picture is so much longer than wide, or the other way round, that a model's input made of it would be huge.
+    """Whether a picture is so much longer than wide, or the other way round, that a model's input would be huge.
 
     >>> is_too_long(1, 32), is_too_long(33, 1)
     (False, True)
@@ -187,8 +187,8 @@ def is_too_long(height: int, width: int) -> bool:
     return max(height, width) > LONGEST_SHAPE * min(height, width)
 
 
-def told_shape(height: int, width: int) -> str:
-    """For a refusal: what is wrong with a picture that is too long."""
+def too_long_for_a_model(height: int, width: int) -> str:
+    """For a refusal: what is wrong with an image that is too long."""
     return f"has {width}x{height} pixels, and no side may be more than {LONGEST_SHAPE} times the other"
 
 

@@ -1,4 +1,4 @@
-"""Event images made on the GPU: each pixel's last event is found at once, and a picture is painted when somebody asks for it."""
+"""Event images rendered on the GPU: each pixel's last event is found at once, and an image is painted when it is asked for."""
 
 from __future__ import annotations
 
@@ -48,9 +48,9 @@ class EventMaps:
         return self._painted[:, :height, :width].contiguous()
 
     def holding(self, values: Pixels | torch.Tensor) -> Images:
-        """Maps, so that the same kernels are at work, if the values have no colours but the three of a painted picture.
+        """Maps, so that the same kernels run, if the values have only the three colours of a painted image.
 
-        Else the pictures, as they are.
+        Otherwise the images, as they are.
         """
         pictures = torch.as_tensor(values).to(self.last.device)
         known = unpainted(pictures)
@@ -90,7 +90,7 @@ class EventPainter:
 
     def __init__(self, device: str) -> None:
         self._device = device
-        self._aside = SideStream() if device == "cuda" else None
+        self._stream = SideStream() if device == "cuda" else None
         self._decoder = f"Triton {importlib.metadata.version('triton')}"
 
     def __call__(self, stream: EventStream, size: PictureSize) -> EventMaps:
@@ -101,12 +101,12 @@ class EventPainter:
             found.extend(sizes)
             return [last]
 
-        (last,) = work() if self._aside is None else self._aside.run(work)
+        (last,) = work() if self._stream is None else self._stream.run(work)
         return EventMaps(last, tuple(found), self._decoder)
 
 
 def copied(stream: EventStream, device: str) -> Events:
-    # A column out of a pickle is a piece of the file, which torch takes with a warning only.
+    # A column of a pickle is a read-only view of the file, for which torch warns.
     columns = (column if column.flags.writeable else column.copy() for column in (stream.x, stream.y, stream.p))
     x, y, polarity = (torch.from_numpy(column).to(device).contiguous() for column in columns)
     return x, y, polarity
@@ -116,8 +116,8 @@ def search(events: Events, sensor: Size | None, size: PictureSize) -> tuple[torc
     """The last events [slices, height, width] of events that lie on the device, and the size of each slice's picture.
 
     Sizes are found there as well: the events have to be brought there anyway, and reading them takes the GPU microseconds, where NumPy
-    takes milliseconds. In the same pass, where the sensor's size tells how large the maps have to be; else in one of their own, in front.
-    That an event lies outside of the sensor is seen in the same way.
+    takes milliseconds. In the same pass, where the sensor's size is known and so is that of the maps; otherwise in a separate pass before.
+    Events outside of the sensor are detected there, too.
 
     Raises:
         ValueError: see evbench.pipelines.load.event_images.Renderer.

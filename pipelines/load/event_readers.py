@@ -25,7 +25,7 @@ MOST = 2**27
 """Events. The densest second of DSEC has a tenth of this."""
 MOST_BYTES = 16 * MOST
 UNKNOWN = (65_535, 65_535)
-"""What faery is to say where a recording does not tell the sensor's size: as large as it takes."""
+"""What faery reports where a recording has no sensor size: the largest that it accepts."""
 
 
 @dataclass(frozen=True)
@@ -50,20 +50,20 @@ def end_of(window: EventWindow, first: int) -> int | None:
     return None if window.length is None else first + window.start + window.length
 
 
-def told_window(window: EventWindow) -> str:
+def format_window(window: EventWindow) -> str:
     """As it is asked for on the command line.
 
-    >>> told_window(EventWindow(500, 50_000, None, "own"))
+    >>> format_window(EventWindow(500, 50_000, None, "own"))
     '--event-window 0.5:50ms'
     """
     if window.length is None:
         return "the whole file"
-    return f"--event-window {told_milliseconds(window.start)}:{told_milliseconds(window.length)}ms"
+    return f"--event-window {format_milliseconds(window.start)}:{format_milliseconds(window.length)}ms"
 
 
-def told_milliseconds(microseconds: int) -> str:
+def format_milliseconds(microseconds: int) -> str:
     """
-    >>> told_milliseconds(2_359_945), told_milliseconds(50_000)
+    >>> format_milliseconds(2_359_945), format_milliseconds(50_000)
     ('2359.945', '50')
     """
     return f"{microseconds / 1000:.15g}"
@@ -94,9 +94,9 @@ def from_npz(path: Path, window: EventWindow) -> Columns:
                 raise UserError(f"{path} holds more than {MOST:,} events; split it")
             values = {name: stored[name] for name in held}
     except NPZ_ERRORS as error:
-        # numpy tells whoever meets an object how to run it.
-        told = "it holds objects" if "allow_pickle" in str(error) else first_line(error)
-        raise UserError(f"{path} is damaged or no .npz ({told}); store x, y, t and p by numpy.savez") from error
+        # numpy's message for objects says how to run them.
+        reason = "it holds objects" if "allow_pickle" in str(error) else first_line(error)
+        raise UserError(f"{path} is damaged or no .npz ({reason}); store x, y, t and p by numpy.savez") from error
     if strange := [name for name, value in values.items() if not isinstance(value, np.ndarray)]:
         raise UserError(f"{path} is damaged: {', '.join(strange)} is no array; copy the file again")
     edges = {name: _edge(path, name, values.pop(name)) for name in ("height", "width") if name in values}
@@ -107,10 +107,10 @@ def from_npz(path: Path, window: EventWindow) -> Columns:
 
 def _edge(path: Path, name: str, value: Column) -> int:
     """Of a sensor, in pixels. Whoever uses it checks that it is not too large. Raises UserError."""
-    told = str(value.item())[:40] if value.size == 1 and value.dtype.kind in "uifb" else f"of type {value.dtype} and shape {value.shape}"
+    shown = str(value.item())[:40] if value.size == 1 and value.dtype.kind in "uifb" else f"of type {value.dtype} and shape {value.shape}"
     if value.size != 1 or value.dtype.kind not in "ui" or int(value.item()) < 1:
         raise UserError(
-            f"{path}: {name} is {told}, and not the number of a sensor's pixels; store height and width as integers, or neither"
+            f"{path}: {name} is {shown}, and not the number of a sensor's pixels; store height and width as integers, or neither"
         )
     return int(value.item())
 
@@ -154,8 +154,8 @@ def from_hdf5(path: Path, window: EventWindow) -> Columns:
             columns = {name: _dataset(path, stored, f"events/{name}") for name in COLUMNS}
             lengths = {column.shape for column in columns.values()}
             if len(lengths) > 1 or len(columns["t"].shape) != 1:
-                told = ", ".join(f"{name} {column.shape}" for name, column in columns.items())
-                raise UserError(f"{path}: the columns differ in length ({told}); copy the file again")
+                shapes = ", ".join(f"{name} {column.shape}" for name, column in columns.items())
+                raise UserError(f"{path}: the columns differ in length ({shapes}); copy the file again")
             if not len(columns["t"]):
                 return Columns({name: column[:] for name, column in columns.items()})
             if int(columns["t"][-1]) < int(columns["t"][0]):

@@ -1,4 +1,4 @@
-"""Which coded frames a decoder has to be given for some of a video's frames.
+"""Which coded frames a decoder needs for some of a video's frames.
 
 An encoder marks frames that no other one refers to, nearly half of them where it makes B-frames. Those that are not asked for need not be
 decoded: the others come out the same, since leaving such frames out is what a player does that cannot keep up.
@@ -14,7 +14,7 @@ AVCC = 1
 SLICES = range(1, 6)
 """Types of H.264's units that hold parts of a picture (ITU-T H.264, table 7-1)."""
 HEADERS = (7, 8, 13, 15)
-"""Of those that tell how later pictures are coded. They may stand in front of any picture."""
+"""Types of units that say how later pictures are coded. They may precede any picture."""
 
 
 class Packet(Protocol):
@@ -30,7 +30,7 @@ AnyPacket = TypeVar("AnyPacket", bound=Packet)
 
 
 def needed(codec: str, headers: bytes, packets: Collection[AnyPacket], wanted: Collection[int]) -> list[AnyPacket]:
-    """Those of the wanted frames, and those that another frame may need. All of them where the stream does not tell.
+    """Packets of the wanted frames, and of frames that another one may need. All of them where the stream does not say.
 
     Args:
         codec: by FFmpeg's name.
@@ -47,7 +47,7 @@ def may_be_needed(packet: bytes, length: int) -> bool:
     """Whether another frame may need something of a frame of H.264: its pictures, by nal_ref_idc, or headers. Also if it cannot be read.
 
     Args:
-        length: bytes that tell how long a unit is.
+        length: bytes of the number that says how long a unit is.
     """
     try:
         found = list(units(packet, length))

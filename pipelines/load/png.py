@@ -1,4 +1,4 @@
-"""Event images: PNGs of what an event camera saw, as EventGPT is given them."""
+"""Event images in files: PNGs of what an event camera saw."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from evbench.errors import UserError
-from evbench.pipelines.load.event_images import EventImages, Pixels, is_too_long, told_shape
+from evbench.pipelines.load.event_images import EventImages, Pixels, is_too_long, too_long_for_a_model
 
 LIMIT = 64
-"""More images than this are a mistake: the model is made for five."""
+"""More images than this are a mistake: five are usual."""
 
 DAMAGED = (OSError, ValueError, SyntaxError)
 """What PIL raises for damaged image data."""
@@ -29,7 +29,7 @@ PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), 
 """Of an interlaced PNG: the first column and row of each, and the steps to the next."""
 
 PIECE = 2**16
-"""Bytes that are taken at a time."""
+"""Bytes that are read at a time."""
 
 Reader = Callable[[Path], EventImages]
 
@@ -55,11 +55,11 @@ def probe(path: Path) -> tuple[int, int, int]:
     files = find(path)
     sizes = [_checked(file) for file in files]
     if len(set(sizes)) > 1:
-        told = ", ".join(f"{file.name} {width}x{height}" for file, (width, height) in zip(files, sizes, strict=True))
-        raise UserError(f"{path}: the event images differ in size ({told}); render all of a sample at one size")
+        listed = ", ".join(f"{file.name} {width}x{height}" for file, (width, height) in zip(files, sizes, strict=True))
+        raise UserError(f"{path}: the event images differ in size ({listed}); render all of a sample at one size")
     width, height = sizes[0]
     if is_too_long(height, width):
-        raise UserError(f"{files[0]} {told_shape(height, width)}; render event images of the whole sensor")
+        raise UserError(f"{files[0]} {too_long_for_a_model(height, width)}; render event images of the whole sensor")
     return len(sizes), height, width
 
 
@@ -89,7 +89,7 @@ def _read(file: Path) -> Pixels:
 def _checked(file: Path) -> tuple[int, int]:
     """Width and height of one that can be read, and through which nothing is seen.
 
-    Whoever drops what lets something through gets any colour in its place, black as a rule. Raises UserError.
+    Without its alpha channel a transparent pixel has any colour, black as a rule. Raises UserError.
     """
     with _opened(file) as image:
         _require_rows(file, image)
@@ -107,23 +107,23 @@ def _decoded(file: Path, image: Image.Image, mode: str) -> Image.Image:
         raise _damaged(file, error) from error
 
 
-def _damaged(file: Path, told: object) -> UserError:
-    return UserError(f"{file} is a damaged PNG ({told}); render it again")
+def _damaged(file: Path, reason: object) -> UserError:
+    return UserError(f"{file} is a damaged PNG ({reason}); render it again")
 
 
 def _require_rows(file: Path, image: ImageFile.ImageFile) -> None:
-    """Raises UserError for fewer than the header tells: PIL leaves those black that are missing, without a word."""
+    """Raises UserError for fewer rows than the header says: PIL leaves missing ones black, without an error."""
     try:
-        if not image.tile or image.tile[0][1] != (0, 0, *image.size):  # that of an animation may claim a part
+        if not image.tile or image.tile[0][1] != (0, 0, *image.size):  # an animation's may be a part
             raise SyntaxError("its picture is not of the size that its header tells")
         with file.open("rb") as opened:
             header, content = _header_and_content(opened)
             expected = _length(header, *image.size)
-            there = _inflated(content, expected)
+            present = _inflated(content, expected)
     except (*DAMAGED, KeyError, zlib.error) as error:
         raise _damaged(file, error) from error
-    if there < expected:
-        raise _damaged(file, f"its rows end early, after {there:,} of {expected:,} bytes")
+    if present < expected:
+        raise _damaged(file, f"its rows end early, after {present:,} of {expected:,} bytes")
 
 
 def _header_and_content(opened: BinaryIO) -> tuple[bytes, Iterator[bytes]]:
@@ -172,12 +172,12 @@ def _inflated(pieces: Iterator[bytes], most: int) -> int:
     """Bytes that these are when they are not compressed. They are not kept, and counted up to `most` or little more. Raises zlib.error."""
     stream, total = zlib.decompressobj(), 0
     for piece in pieces:
-        rest = piece
-        while rest:
-            total += len(stream.decompress(rest, PIECE))
+        pending = piece
+        while pending:
+            total += len(stream.decompress(pending, PIECE))
             if total >= most or stream.eof:
                 return total
-            rest = stream.unconsumed_tail
+            pending = stream.unconsumed_tail
     return total + len(stream.flush())
 
 
@@ -197,7 +197,7 @@ def _opened(file: Path) -> ImageFile.ImageFile:
     if image.mode == "P" and image.palette is None:
         image.close()
         raise _damaged(file, "it has no palette")
-    raw = str(image.tile[0][3]) if image.tile else image.mode  # of colours that have 16 bits, PIL takes the upper 8 without a word
+    raw = str(image.tile[0][3]) if image.tile else image.mode  # of 16-bit colours PIL keeps the upper 8 bits, without an error
     if image.mode.startswith(("I", "F")) or "16" in raw:
         image.close()
         raise UserError(f"{file} has more than 8 bits per channel ({raw}); render event images in 8-bit RGB")
@@ -205,7 +205,7 @@ def _opened(file: Path) -> ImageFile.ImageFile:
 
 
 def is_png(file: Path) -> bool:
-    return not file.is_dir() and file.suffix.lower() == ".png" and not file.name.startswith(".")  # macOS leaves ._1.png beside 1.png
+    return not file.is_dir() and file.suffix.lower() == ".png" and not file.name.startswith(".")  # macOS leaves ._1.png next to 1.png
 
 
 def _natural(file: Path) -> list[tuple[int, str]]:

@@ -73,7 +73,7 @@ def _ahead(pool: ThreadPoolExecutor, calls: Iterator[Call]) -> Iterator[Sample]:
         samples = deque(submitted.popleft().result())
         while samples:
             if len(samples) == 1:
-                submit_next()  # with the last of a call its memory can be given to another
+                submit_next()  # with the last of a call its memory is free for another
             yield samples.popleft()
 
 

@@ -1,6 +1,6 @@
 """Reading the one kind of pickle that event files come in, without pickle: a dict of numpy arrays, numbers and texts.
 
-`pickle.load` calls whatever a file names. Here a pickle's opcodes are carried out by a machine of our own that can build plain values and
+`pickle.load` calls whatever a file names. Here a pickle's opcodes are carried out by a small machine that can build plain values and
 numpy arrays and nothing else: it imports nothing that a file names, and sets no attribute.
 
 Source: the opcodes are those of CPython's Lib/pickletools.py, the names and states those of numpy:numpy/_core/src/multiarray/methods.c
@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 Array = npt.NDArray[Any]
 MOST_OPCODES = 10_000
-"""A dict of a dozen arrays takes some 200."""
+"""A dict of a dozen arrays needs some 200."""
 SHORT = 4096
 """Bytes. What is longer is not copied out of the file's content."""
 
@@ -61,10 +61,10 @@ class _Name:
 
 @dataclass
 class _Type:
-    """A numpy dtype: the code by which it is made, and the dtype once its state is known. None for objects."""
+    """A numpy dtype: its code, and the dtype once its state is known. None for objects."""
 
     code: str
-    made: np.dtype[Any] | None = None
+    dtype: np.dtype[Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -76,16 +76,16 @@ class _Boxed:
 
 @dataclass
 class _Unfilled:
-    """An array that is made before its state is read."""
+    """An array that is created before its state is read."""
 
-    made: Array | _Boxed | None = None
+    content: Array | _Boxed | None = None
 
 
 def _resolved(value: Any) -> Any:
     if isinstance(value, _Unfilled):
-        if value.made is None:
+        if value.content is None:
             raise Refused("an array has no state")
-        return value.made
+        return value.content
     return value
 
 
@@ -94,7 +94,7 @@ def _kind(value: Any) -> str:
 
 
 def _reconstruct(kind: Any, shape: Any, code: Any) -> _Unfilled:
-    """As numpy makes an array of nothing first."""
+    """numpy creates an array of nothing first."""
     if kind != _Name("numpy", "ndarray") or shape != (0,):
         raise Refused("an array is made in an unusual way")
     return _Unfilled()
@@ -107,14 +107,14 @@ def _type(code: Any, *flags: Any) -> _Type:
 
 
 def _scalar(kind: Any, content: Any) -> np.generic:
-    value = _made(kind, (), content)[()]
+    value = _array(kind, (), content)[()]
     if not isinstance(value, np.generic):
         raise Refused("a number is made in an unusual way")
     return value
 
 
 def _frombuffer(content: Any, kind: Any, shape: Any, order: Any) -> Array:
-    return _made(kind, shape, content, fortran=order == "F")
+    return _array(kind, shape, content, fortran=order == "F")
 
 
 CALLS: dict[_Name, Callable[..., Any]] = {
@@ -129,36 +129,36 @@ CALLS: dict[_Name, Callable[..., Any]] = {
         )
     },
 }
-"""All that a file can have called. The names are numpy's, the functions ours."""
+"""All that a file can have called. The names are numpy's, the functions are of this module."""
 
 
-def _made(kind: Any, shape: Any, content: Any, *, fortran: bool = False) -> Array:
+def _array(kind: Any, shape: Any, content: Any, *, fortran: bool = False) -> Array:
     """The array of `shape` with these bytes. Raises Refused."""
-    if not (isinstance(kind, _Type) and kind.made is not None and isinstance(content, bytes | bytearray | memoryview)):
+    if not (isinstance(kind, _Type) and kind.dtype is not None and isinstance(content, bytes | bytearray | memoryview)):
         raise Refused("an array is made in an unusual way")
     if not (isinstance(shape, tuple) and len(shape) <= 8 and all(type(edge) is int and 0 <= edge <= sys.maxsize for edge in shape)):
         raise Refused(f"an array has the shape {reprlib.repr(shape)}")
-    if math.prod(shape) * kind.made.itemsize != len(content):
-        raise Refused(f"an array of shape {shape} and type {kind.made} has {len(content)} bytes")
-    flat = np.frombuffer(content, kind.made) if content else np.empty(0, kind.made)
+    if math.prod(shape) * kind.dtype.itemsize != len(content):
+        raise Refused(f"an array of shape {shape} and type {kind.dtype} has {len(content)} bytes")
+    flat = np.frombuffer(content, kind.dtype) if content else np.empty(0, kind.dtype)
     return flat.reshape(shape, order="F" if fortran else "C")
 
 
 def _fill(target: Any, state: Any) -> None:
     """BUILD: give a dtype or an array its state. Raises Refused."""
-    if isinstance(target, _Type) and target.made is None and isinstance(state, tuple) and len(state) == 8:
+    if isinstance(target, _Type) and target.dtype is None and isinstance(state, tuple) and len(state) == 8:
         _, order, *parts = state
         if order not in ("<", ">", "=", "|") or any(part is not None for part in parts[:3]):
             raise Refused("an array is of a type with parts, not of numbers")
-        target.made = None if target.code.startswith("O") else np.dtype(target.code).newbyteorder(order)
-    elif isinstance(target, _Unfilled) and target.made is None and isinstance(state, tuple) and len(state) == 5:
+        target.dtype = None if target.code.startswith("O") else np.dtype(target.code).newbyteorder(order)
+    elif isinstance(target, _Unfilled) and target.content is None and isinstance(state, tuple) and len(state) == 5:
         _, shape, kind, fortran, content = state
         if isinstance(kind, _Type) and kind.code.startswith("O"):
             if shape != () or not (isinstance(content, list) and len(content) == 1):
                 raise Refused("it holds an array of objects, not of numbers")
-            target.made = _Boxed(content[0])
+            target.content = _Boxed(content[0])
         else:
-            target.made = _made(kind, shape, content, fortran=fortran is True)
+            target.content = _array(kind, shape, content, fortran=fortran is True)
     else:
         raise Refused(f"it sets the state of {_kind(target)}")
 
@@ -259,17 +259,17 @@ class _Machine:
     def _take(self, count: int) -> list[Any]:
         if count > len(self._stack):
             raise IndexError(count)
-        taken = self._stack[len(self._stack) - count :]
+        popped = self._stack[len(self._stack) - count :]
         del self._stack[len(self._stack) - count :]
-        if any(one is _MARK for one in taken):
+        if any(one is _MARK for one in popped):
             raise Refused("its stack is out of order")
-        return taken
+        return popped
 
     def _take_to_mark(self) -> list[Any]:
         place = next(place for place in reversed(range(len(self._stack))) if self._stack[place] is _MARK)
-        taken = self._stack[place + 1 :]
+        popped = self._stack[place + 1 :]
         del self._stack[place:]
-        return taken
+        return popped
 
     def _extend(self, items: list[Any]) -> None:
         if not isinstance(self._stack[-1], list):
@@ -284,8 +284,8 @@ class _Machine:
 
     def _call(self, called: Any, arguments: Any) -> Any:
         if not (isinstance(called, _Name) and called in CALLS and isinstance(arguments, tuple)):
-            told = f"{called.module}.{called.name}" if isinstance(called, _Name) else _kind(called)
-            raise Refused(f"it would call {reprlib.repr(told)[1:-1]}, which has no place among events")
+            named = f"{called.module}.{called.name}" if isinstance(called, _Name) else _kind(called)
+            raise Refused(f"it would call {reprlib.repr(named)[1:-1]}, which has no place among events")
         return CALLS[called](*arguments)
 
 

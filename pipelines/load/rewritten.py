@@ -1,8 +1,8 @@
-"""The video of a file written anew, without what a decoder need not be given. No frame is encoded again.
+"""The video of a file written anew, without what a decoder does not need. No frame is encoded again.
 
 Without frames: see evbench.pipelines.load.needed. Without cropping: a codec codes whole blocks, 1080 rows as 1088, of which a player
 leaves out 8. NVIDIA DALI keeps decoders of NVDEC for the next clip of the same size, but looks for them by the coded size and files them
-by the shown one (dali/operators/video/frames_decoder_gpu.cc, NVDECCache): where the two differ it makes a decoder for each clip, which
+by the shown one (dali/operators/video/frames_decoder_gpu.cc, NVDECCache): where the two differ it creates a decoder for each clip, which
 takes longer than decoding one, and keeps a hundred of them. Without the cropping it finds its decoder again, and the rows are cut off
 from its output.
 """
@@ -53,7 +53,7 @@ def coded_picture(path: Path, stream: VideoStream) -> Coded:
     known = headers(stream)
     if known in _known:
         return _known[known]
-    # A decoder of its own: the one of a container takes the container's word for the size.
+    # A separate decoder: that of a container reports the container's size.
     decoder = av.VideoCodecContext.create(stream.codec_context.name, "r")
     assert isinstance(decoder, av.VideoCodecContext)
     if known:
@@ -63,7 +63,7 @@ def coded_picture(path: Path, stream: VideoStream) -> Coded:
         if frame is None:
             raise UserError(f"{path}: no frame of it can be decoded; give a clip that is whole")
     found = Coded(decoder.coded_height, decoder.coded_width, decoder.pix_fmt or "unknown", int(frame.color_range) == FULL)
-    if known:  # else each frame has its own
+    if known:  # without headers each frame has separate ones
         _known[known] = found
     return found
 
@@ -72,16 +72,16 @@ def rewritten(container: InputContainer, packets: Sequence[av.Packet[Any]], code
     """Some of the video stream's packets as an MP4.
 
     Args:
-        packets: in order of decoding. They are used up.
+        packets: in order of decoding. They are consumed.
         coded: for frames as large as they are coded, without cropping at the right and at the bottom. None to leave that as it is.
 
     Raises:
         av.FFmpegError: it cannot be written.
     """
     stream = container.streams.video[0]
-    _tell_when_decoded(packets)
-    made = io.BytesIO()
-    with av.open(made, "w", format="mp4") as target:
+    _add_decode_times(packets)
+    output = io.BytesIO()
+    with av.open(output, "w", format="mp4") as target:
         copy = target.add_stream_from_template(stream)
         name = "null" if coded is None else f"{FILTERS[stream.codec_context.name]}=crop_right=0:crop_bottom=0"
         changes = BitStreamFilterContext(name, stream, copy)
@@ -91,10 +91,10 @@ def rewritten(container: InputContainer, packets: Sequence[av.Packet[Any]], code
         for changed in _filtered(changes, packets):
             changed.stream = copy
             target.mux(changed)
-    return made.getvalue()
+    return output.getvalue()
 
 
-def _tell_when_decoded(packets: Sequence[av.Packet[Any]]) -> None:
+def _add_decode_times(packets: Sequence[av.Packet[Any]]) -> None:
     """Matroska does not: then as late as it can be, each before it is shown."""
     if all(packet.dts is not None for packet in packets):
         return

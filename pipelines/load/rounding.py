@@ -39,7 +39,7 @@ def rounding(pixel_format: str, matrix: tuple[float, float], colorspace: int, fu
         filled = np.zeros((plane.height, plane.line_size // np.dtype(kind).itemsize), kind)
         filled[:, : samples.shape[1]] = samples
         plane.update(filled.tobytes())
-    made = frame.to_ndarray(format="rgb24").astype(np.float64)
+    converted = frame.to_ndarray(format="rgb24").astype(np.float64)
     black, steps = (0, (255, 255)) if full else (16, (219, 224))
     right = np.stack([(luma / finer - black) * 255 / steps[0], *((chroma / finer - 128) * 255 / steps[1]).repeat(2, 1).repeat(2, 2)], -1)
-    return np.asarray((made - right @ to_rgb(*matrix).T).mean(axis=(0, 1)))
+    return np.asarray((converted - right @ to_rgb(*matrix).T).mean(axis=(0, 1)))

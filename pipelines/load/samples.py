@@ -8,7 +8,7 @@ from evbench.pipelines.load import event_files, png, video
 from evbench.results import EventWindow
 
 Probed = tuple[int, int, int]
-"""Number, height and width of the images that a model is given of a sample."""
+"""Number, height and width of the images that a model gets of a sample."""
 
 
 def is_any(path: Path) -> bool:

@@ -21,8 +21,8 @@ PREPROCESS = Part(
             ),
         ),
         "direct": Choice(
-            "the same resize, crop and normalisation on the decoder's own memory, on the model's device; the prompt's visual placeholders "
-            "are counted instead of spelled out",
+            "the processor's resize, crop and normalisation on the decoder's memory, on the model's device; the prompt's visual "
+            "placeholders are counted instead of spelled out",
             "evbench.pipelines.preprocess.preprocessors:direct",
             (
                 Evidence("preprocess", "call of direct preprocessing", DIRECT),

@@ -1,4 +1,4 @@
-"""The choices of the vision stage: the tower, and pooling behind it. Imports no torch."""
+"""The choices of the vision stage: the tower, and pooling after it. Imports no torch."""
 
 from __future__ import annotations
 

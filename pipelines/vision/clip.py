@@ -50,14 +50,14 @@ class Layer:
 
 @dataclass(frozen=True)
 class Steps:
-    """What is done between the matrix products. See evbench.kernels for what each step makes."""
+    """The operations between the matrix products. See evbench.kernels for what each step makes."""
 
     columns: Callable[[torch.Tensor, int, int], torch.Tensor]
     """(pixels [images, channels, height, width], edge of a patch, width of a row) -> [images, 1 + patches, width]."""
     norm: Callable[[torch.Tensor, torch.Tensor, Affine, float], torch.Tensor]
     """(hidden, rows to add first, norm, epsilon) -> as hidden."""
     activate: Callable[[torch.Tensor], torch.Tensor]
-    """May write over what it is given."""
+    """May overwrite its input."""
     add: Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
     """(hidden, values [images, tokens, inputs], weight [hidden, inputs]) -> hidden + product; may write over hidden."""
     attend: Attend
@@ -71,7 +71,7 @@ def torch_steps(tower: Any, attend: Attend, *, compiled: bool = True) -> Steps:
 
 
 def kernel_steps(tower: Any) -> Steps:
-    """Triton kernels of our own, attention among them.
+    """Triton kernels of evbench, attention among them.
 
     Raises:
         UserError: there is none for the heads or the activation of this tower.
@@ -106,7 +106,7 @@ def _add_in_place(hidden: torch.Tensor, values: torch.Tensor, weight: torch.Tens
 
 
 class FusedClip:
-    """[images, 3, height, width] -> [images, tokens, hidden]: hidden state behind some of the layers, class token first."""
+    """[images, 3, height, width] -> [images, tokens, hidden]: hidden state after some of the layers, class token first."""
 
     def __init__(self, tower: Any, layers: int, steps: Steps) -> None:
         """
@@ -144,8 +144,8 @@ class FusedClip:
         query, key, value = projected.view(*hidden.shape[:2], 3, self._heads, self._size).unbind(dim=2)
         mixed = steps.attend(query, key, value, False, self._size**-0.5)
         hidden = steps.add(hidden, mixed.flatten(2), layer.output)
-        raised = _through(steps.norm(hidden, second, layer.before_mlp, self._epsilon), layer.up)
-        return steps.add(hidden, steps.activate(raised), layer.down)
+        up = _through(steps.norm(hidden, second, layer.before_mlp, self._epsilon), layer.up)
+        return steps.add(hidden, steps.activate(up), layer.down)
 
 
 def _through(values: torch.Tensor, affine: Affine) -> torch.Tensor:
@@ -153,20 +153,20 @@ def _through(values: torch.Tensor, affine: Affine) -> torch.Tensor:
 
 
 def _fused(layers: Iterable[Any], missing: torch.Tensor) -> tuple[list[Layer], torch.Tensor]:
-    """The layers; and what is missing in the hidden state behind the last, if it is `missing` in front of the first."""
+    """The layers; and what is missing in the hidden state after the last, if it is `missing` before the first."""
     fused = []
     for layer in layers:
         attention, mlp = layer.self_attn, layer.mlp
-        behind_attention = missing + attention.out_proj.bias.detach().float()
-        made = Layer(
+        after_attention = missing + attention.out_proj.bias.detach().float()
+        whole = Layer(
             before_attention=Affine.of(layer.layer_norm1),
             projections=Affine.of(attention.q_proj, attention.k_proj, attention.v_proj),
             output=attention.out_proj.weight.detach(),
             before_mlp=Affine.of(layer.layer_norm2),
             up=Affine.of(mlp.fc1),
             down=mlp.fc2.weight.detach(),
-            shifts=(missing, behind_attention),
+            shifts=(missing, after_attention),
         )
-        fused.append(made)
-        missing = behind_attention + mlp.fc2.bias.detach().float()
+        fused.append(whole)
+        missing = after_attention + mlp.fc2.bias.detach().float()
     return fused, missing

@@ -14,7 +14,7 @@ from evbench.pipelines.vision.choices import VISION
 from evbench.pipelines.vision.clip import FusedClip, Steps, kernel_steps, torch_steps
 
 Encode = Callable[[torch.Tensor], torch.Tensor]
-"""[..., 3, height, width] pixel values -> what the language model is given of them."""
+"""[..., 3, height, width] pixel values -> visual features, the input of the language model."""
 
 
 class VisionModel(Protocol):

@@ -31,7 +31,7 @@ class Pooling(Protocol):
         """[images, tokens, hidden of the tower] -> [images, tokens, hidden]."""
 
     def pooled(self, means: torch.Tensor, /) -> torch.Tensor:
-        """[1, images + tokens, hidden] -> [1, images + tokens, hidden]: what the language model is given."""
+        """[1, images + tokens, hidden] -> [1, images + tokens, hidden]: the input of the language model."""
 
 
 class PoolingLast:

@@ -1,0 +1,86 @@
+"""The error rule: how far outputs may be from a reference of higher precision. Pure."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from evbench.results import Grade, Mode
+from evbench.verdict.findings import Array, Axes, Finding, locate
+
+WHOLE = 2.0
+"""Factor on the baseline's own error that the RMS error of the whole may reach. Equal computations stay below 1.4."""
+ROW = {"float32": 4.0, "bfloat16": 6.0}
+"""Factor for one row: of thousands, some are by chance as far away (2.8 and 4.6 seen)."""
+ELEMENT = 3.0
+"""Factor for the max abs error in a row."""
+TOLERANCES = {"float32": 1e-5, "bfloat16": 1e-3}
+"""Added to each, relative to the RMS of the reference: where the baseline has no error at all, last bits are allowed."""
+OWN_ERROR = "relative error against the reference"
+"""The rule for the baseline alone."""
+MOST_OWN = 0.3
+"""Maximum of the baseline's own error, relative to the RMS of the reference. Random weights amplify the rounding of pixels."""
+
+
+class ErrorRule:
+    """The error rule of one stage: the baseline's own error against the reference, and thresholds relative to it."""
+
+    def __init__(self, stage: str, axes: Axes, expected: Array, repeat: Array, reference: Array, dtype: str) -> None:
+        self._stage, self._axes, self._reference = stage, axes, reference
+        self._size = float(np.sqrt(np.mean(reference**2)))
+        tolerance = TOLERANCES[dtype] * self._size
+        errors = (expected - reference, repeat - reference)
+        own = np.maximum(*(_rms(error, axes) for error in errors))
+        largest = np.maximum(*(_max_abs(error, axes) for error in errors))
+        self._own = max(float(np.sqrt(np.mean(error**2))) for error in errors)
+        self._whole_threshold = WHOLE * self._own + tolerance
+        # A row in which the baseline happens to be exact would fail everybody else: the median row is its minimum.
+        self._row_threshold = ROW[dtype] * np.maximum(own, np.median(own)) + tolerance
+        last_bits = float(np.abs(_rounded(_rounded(reference + 0.3, dtype) - 0.3, dtype) - reference).max())
+        self._max_threshold = ELEMENT * np.maximum(largest, np.median(largest)) + 2 * last_bits
+
+    def of_baseline(self) -> Finding:
+        """A baseline that is far from the reference would let anything pass."""
+        value = self._own / self._size if self._size else 0.0
+        grade: Grade = "pass" if value <= MOST_OWN else "fail"
+        return Finding(self._stage, "baseline-repeat", OWN_ERROR, grade, value, MOST_OWN)
+
+    def judge(self, mode: Mode, actual: Array) -> list[Finding]:
+        error = actual - self._reference
+        whole = float(np.sqrt(np.mean(error**2)))
+        grade: Grade = "pass" if whole <= self._whole_threshold else "fail"
+        return [
+            Finding(self._stage, mode, "RMS error", grade, whole, self._whole_threshold),
+            self._worst(mode, "RMS error, worst row", _rms(error, self._axes), self._row_threshold, None),
+            self._worst(mode, "max abs error", _max_abs(error, self._axes), self._max_threshold, error),
+        ]
+
+    def _worst(self, mode: Mode, rule: str, values: Array, thresholds: Array, error: Array | None) -> Finding:
+        row = np.unravel_index(int(np.argmax(values / thresholds)), values.shape)
+        inside = () if error is None else np.unravel_index(int(np.abs(error[row]).argmax()), error[row].shape)
+        beyond = int((~(values <= thresholds)).sum())
+        grade: Grade = "fail" if beyond else "pass"
+        detail = f"{beyond} of {values.size} rows" if beyond else ""
+        location = locate(self._axes, (*row, *inside))
+        return Finding(self._stage, mode, rule, grade, float(values[row]), float(thresholds[row]), location, detail)
+
+
+def _row_axes(axes: Axes) -> tuple[int, ...]:
+    """Axes within a row of what is compared: a frame or event image has three, the vector of a token or position is one."""
+    return tuple(range(1, len(axes))) if "row" in axes else (len(axes) - 1,)
+
+
+def _rms(error: Array, axes: Axes) -> Array:
+    return np.asarray(np.sqrt(np.mean(error**2, axis=_row_axes(axes))))
+
+
+def _max_abs(error: Array, axes: Axes) -> Array:
+    return np.asarray(np.abs(error).max(axis=_row_axes(axes)))
+
+
+def _rounded(values: Array, dtype: str) -> Array:
+    """To the nearest value that the type holds; ties in bfloat16 to even."""
+    single = values.astype(np.float32)
+    if dtype == "bfloat16":
+        bits = single.view(np.uint32)
+        single = ((bits + 0x7FFF + ((bits >> 16) & 1)) & np.uint32(0xFFFF0000)).astype(np.uint32).view(np.float32)
+    return single.astype(np.float64)

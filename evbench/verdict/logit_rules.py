@@ -1,0 +1,117 @@
+"""Rules for features, logits and tokens. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+import numpy as np
+
+from evbench.results import Grade, Mode
+from evbench.verdict.findings import GRADES, Array, Axes, Finding, SampleOutputs, SideOutputs, locate, plain
+
+SIMILAR, ALIKE = 0.001, 0.01
+"""Cosine distance of two feature vectors that passes, and that passes with a warning (vllm-project/vllm:tests/models/utils.py)."""
+MOST_DIVERGENCE = 1e-3
+"""Maximum KL divergence of next-token distributions, in nats, beyond the baseline's own (source:
+ikawrakow/ik_llama.cpp:examples/perplexity/README.md)."""
+NEAR_TIE, NEARLY_TIE = 0.125, 0.5
+"""Logprob gap in nats, under the reference, between two tokens that rounding may exchange: passes, passes with a warning."""
+
+
+def cosine_distance(stage: str, axes: Axes, mode: Mode, expected: Array, actual: Array) -> Finding:
+    lengths = np.linalg.norm(expected, axis=-1) * np.linalg.norm(actual, axis=-1)
+    apart = 1 - (expected * actual).sum(axis=-1) / np.where(lengths > 0, lengths, 1)
+    worst = np.unravel_index(int(apart.argmax()), apart.shape)
+    value = max(0.0, float(apart[worst]))
+    grade: Grade = "pass" if value <= SIMILAR else "warn" if value <= ALIKE else "fail"
+    return Finding(stage, mode, "cosine distance", grade, value, SIMILAR, locate(axes, worst))
+
+
+def compare_logits(axes: Axes, mode: Mode, expected: Array, actual: Array, reference: Array) -> list[Finding]:
+    # [positions, vocabulary]
+    exact, ours, theirs = map(_log_softmax, (reference, expected, actual))
+
+    def divergence(other: Array) -> Array:
+        return np.asarray((np.exp(exact) * (exact - other)).sum(axis=-1))
+
+    own, other = divergence(ours), divergence(theirs)
+    threshold = MOST_DIVERGENCE + 2 * float(own.mean())
+    value = float(other.mean())
+    grade: Grade = "pass" if value <= threshold else "warn" if value <= 10 * threshold else "fail"
+    worst = locate(axes, (int(other.argmax()),))
+    found = [Finding("generate", mode, "KL divergence (nats)", grade, value, threshold, worst)]
+
+    positions = np.arange(len(expected))
+    one, another = expected.argmax(axis=-1), actual.argmax(axis=-1)
+    gaps = np.abs(exact[positions, one] - exact[positions, another])
+    count, largest = int((one != another).sum()), float(gaps.max())
+    grade = "pass" if largest <= NEAR_TIE else "warn" if largest <= NEARLY_TIE else "fail"
+    # Of n positions of which none differs, at most 3/n differ in general (the rule of three, at 95 %).
+    detail = f"{count} of {len(expected)} positions differ; at most {min(1.0, _most_share(count, len(expected))):.1%} in general (95% CI)"
+    return [
+        *found,
+        Finding("generate", mode, "top-1 logprob gap (nats)", grade, largest, NEAR_TIE, locate(axes, (int(gaps.argmax()),)), detail),
+    ]
+
+
+def _most_share(count: int, of: int) -> float:
+    """Upper 95 % bound of a share: 3/n for none; above, by the normal approximation of Wilson's interval."""
+    if not count:
+        return 3 / of
+    z, share = 1.645, count / of
+    return float((share + z**2 / (2 * of) + z * np.sqrt(share * (1 - share) / of + z**2 / (4 * of**2))) / (1 + z**2 / of))
+
+
+def _log_softmax(logits: Array) -> Array:
+    shifted = logits - logits.max(axis=-1, keepdims=True)
+    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True)))
+
+
+def compare_tokens(mode: Mode, sides: SampleOutputs, outputs: Collection[tuple[int, ...]], side: SideOutputs) -> list[Finding]:
+    """Greedy tokens of every run: identical, or different from a near tie on.
+
+    Args:
+        outputs: tokens of all runs of a side.
+        side: its logits, teacher-forced with the baseline's tokens.
+    """
+    expected = sides.baseline.tokens
+    different = [tokens for tokens in outputs if tokens != expected]
+    if not different:
+        return [Finding("generate", mode, "tokens", "pass", 0.0, NEAR_TIE, "", f"identical in all runs, all {len(expected)}")]
+    return [
+        max(
+            (_divergence(mode, sides, tokens, side) for tokens in different),
+            key=lambda finding: (GRADES.index(finding.grade), finding.value),
+        )
+    ]
+
+
+def _divergence(mode: Mode, sides: SampleOutputs, tokens: tuple[int, ...], side: SideOutputs) -> Finding:
+    expected = sides.baseline.tokens
+    pairs = enumerate(zip(expected, tokens, strict=False))  # the shorter decides
+    first = next((position for position, (one, other) in pairs if one != other), None)
+    if first is None:
+        lengths = len(expected), len(tokens)
+        detail = f"one of the outputs is cut: {lengths[0]} and {lengths[1]} tokens"
+        return Finding("generate", mode, "tokens", "fail", abs(lengths[0] - lengths[1]), 0.0, f"position {min(lengths)}", detail)
+    location, detail = f"position {first}", f"tokens {expected[first]} and {tokens[first]}"
+    if sides.reference is None:
+        return Finding("generate", mode, "tokens", "fail", 1.0, 0.0, location, f"{detail}; no reference to measure the logprob gap by")
+    exact = _log_softmax(plain(sides.reference["generate"][first : first + 1]))[0]
+    gap = abs(float(exact[expected[first]] - exact[tokens[first]]))
+    # Nor may one of the two be far below the top-1 token of either side: rounding does not explain that. Several tokens may be in a tie,
+    # and these two need not be the first two of them.
+    logits = {"the baseline": sides.baseline.arrays["generate"][first], "the optimized side": side.arrays["generate"][first]}
+    short = {name: _shortfall(plain(values), (expected[first], tokens[first])) for name, values in logits.items()}
+    name = max(short, key=lambda name: short[name])
+    if short[name] > max(gap, NEARLY_TIE):
+        detail = f"{detail}, of which {name} has one {short[name]:.3g} nats below its top-1 token"
+        return Finding("generate", mode, "tokens", "fail", short[name], NEAR_TIE, location, detail)
+    # After a tie the tokens belong to two different outputs: only the teacher-forced logits compare further.
+    grade: Grade = "warn" if gap <= NEARLY_TIE else "fail"
+    return Finding("generate", mode, "tokens", grade, gap, NEAR_TIE, location, f"{detail}, logprob gap {gap:.3g} nats under the reference")
+
+
+def _shortfall(logits: Array, tokens: Sequence[int]) -> float:
+    """Nats by which the less likely of the tokens is below the top-1 token."""
+    return float(logits.max() - logits[list(tokens)].min())
