@@ -28,13 +28,13 @@ from evbench.session.schedule import slots
 from evbench.traces import chrome
 from evbench.traces.timeline import Timeline
 from evbench.verdict.judge import judge
-from tests.checkpoints import change_config, save_tiny_video_llava
+from tests.checkpoints import change_config, least_model, save_tiny_video_llava
 from tests.command import evbench, interruptible, kill_a_worker, refused, wait_for
 from tests.examples import MACHINE, make_result, make_session, make_side
 from tests.simulation import Noise, SimulatedMachine, simulate
 from tests.traces import stages
 
-QUICK = "--preset tiny --blocks 6 --invocations 1 --warmup 5 --new-tokens 20 --trace-tokens 5"
+QUICK = "--blocks 6 --invocations 1 --warmup 5 --new-tokens 20 --trace-tokens 5"
 VERDICTS = (0, 3, 4, 6)
 """Exit codes of a comparison that was carried out, on a machine that may be busy with something else."""
 
@@ -45,8 +45,10 @@ COMPARE = "compare --baseline baseline --optimized optimized --device cpu"
 @pytest.fixture(scope="module", params=["video-llava", "eventgpt --throughput 4"])
 def session(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
     """One real comparison of each model, compiled variant included; of one of them also with samples in a row."""
-    folder = tmp_path_factory.mktemp("session")
-    return folder / "out", evbench(f"{COMPARE} --model {request.param} {QUICK} --out out", folder)
+    folder, (model, *more) = tmp_path_factory.mktemp("session"), request.param.split()
+    return folder / "out", evbench(
+        f"compare --baseline baseline --optimized optimized {least_model(model)} {' '.join(more)} {QUICK} --out out", folder
+    )
 
 
 Session = tuple[Path, "subprocess.CompletedProcess[str]"]
@@ -201,7 +203,7 @@ def test_traces_are_compared(session: Session) -> None:
 
 @pytest.mark.slow
 def test_one_variant_is_traced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    asked = "trace baseline --preset tiny --device cpu --new-tokens 6 --trace-tokens 3"
+    asked = f"trace baseline {least_model('video-llava')} --new-tokens 6 --trace-tokens 3"
     done = evbench(f"{asked} --modules --out out", tmp_path)
     assert done.returncode == 0, done.stderr
     assert "3 of 6 new tokens" in done.stdout and "COMPLETE: " in done.stdout and "evbench open out/trace.json.gz" in done.stdout
@@ -266,27 +268,9 @@ def test_earlier_results_can_be_sides(session: Session, monkeypatch: pytest.Monk
 
 
 @pytest.mark.slow
-def test_an_interrupt_keeps_what_ran_and_leaves_no_process(tmp_path: Path) -> None:
-    with interruptible("run baseline --preset tiny --device cpu --new-tokens 4 --warmup 1 --blocks 100000 --out out", tmp_path) as running:
-        wait_for(tmp_path / "out" / "runs.jsonl", "timed", 1)
-        workers = [int(pid) for pid in Path(f"/proc/{running.pid}/task/{running.pid}/children").read_text().split()]
-        assert workers
-        running.send_signal(signal.SIGINT)
-        _, told = running.communicate(timeout=30)
-    assert running.returncode == 130
-    expected = "evbench: interrupted; the runs that ended are in out/runs.jsonl. To go on, give the same command with --out out --resume"
-    assert told.splitlines()[-1] == expected
-    assert journal.read(tmp_path / "out").runs["baseline"]
-    assert not (tmp_path / "out" / "result.json").exists()
-    assert not [pid for pid in workers if Path(f"/proc/{pid}").exists()]
-
-
-@pytest.mark.slow
-def test_after_a_killed_worker_and_after_an_interrupt_the_session_goes_on(tmp_path: Path) -> None:
-    asked = (
-        "run baseline --model eventgpt --preset tiny --device cpu --new-tokens 4 --blocks 16 --invocations 1 --warmup 2 --trace-tokens 0"
-    )
-    asked += " --out out"
+def test_a_killed_worker_and_an_interrupt_leave_no_process_and_the_session_goes_on(tmp_path: Path) -> None:
+    options = "--new-tokens 4 --blocks 30 --invocations 1 --warmup 2 --trace-tokens 0 --out out"
+    asked = f"run baseline {least_model('eventgpt')} {options}"
     raw = tmp_path / "out" / "runs.jsonl"
     with interruptible(asked, tmp_path) as running:
         wait_for(raw, '"block": {', 3)
@@ -296,13 +280,18 @@ def test_after_a_killed_worker_and_after_an_interrupt_the_session_goes_on(tmp_pa
     assert "the worker of baseline ended with code -9" in told
     assert told.splitlines()[-1].endswith("To go on, give the same command with --out out --resume")
     kept = journal.read(tmp_path / "out")
-    assert 3 <= len(kept.blocks) < 16
+    assert 3 <= len(kept.blocks) < 30
 
     with interruptible(f"{asked} --resume", tmp_path) as running:
         wait_for(raw, '"block": {', len(kept.blocks) + 3)
+        workers = [int(pid) for pid in Path(f"/proc/{running.pid}/task/{running.pid}/children").read_text().split()]
         running.send_signal(signal.SIGINT)
         _, told = running.communicate(timeout=30)
     assert running.returncode == 130
+    expected = "evbench: interrupted; the runs that ended are in out/runs.jsonl. To go on, give the same command with --out out --resume"
+    assert told.splitlines()[-1] == expected
+    assert workers and not [pid for pid in workers if Path(f"/proc/{pid}").exists()]
+    assert not (tmp_path / "out" / "result.json").exists()
     more = journal.read(tmp_path / "out")
     assert more.blocks[: len(kept.blocks)] == kept.blocks
     assert len(more.blocks) > len(kept.blocks)
@@ -320,7 +309,7 @@ def test_after_a_killed_worker_and_after_an_interrupt_the_session_goes_on(tmp_pa
 
 @pytest.mark.slow
 def test_where_only_one_worker_fits_they_alternate_and_the_result_says_so(tmp_path: Path) -> None:
-    asked = "compare --baseline baseline --optimized baseline+generate=static --model eventgpt --preset tiny --device cpu --new-tokens 4"
+    asked = f"compare --baseline baseline --optimized baseline+generate=static {least_model('eventgpt')} --new-tokens 4"
     done = evbench(f"{asked} --order reload --blocks 1 --warmup 1 --trace-tokens 0 --out out", tmp_path)
     assert done.returncode == 4, done.stderr
     assert "INCONCLUSIVE: too few blocks for an interval" in done.stdout
@@ -340,7 +329,7 @@ def test_several_samples_are_run_and_counted_as_samples(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
         for place, number in enumerate(order):
             (tmp_path / name / f"{place}.png").write_bytes((sample.EVENTS / f"{number}.png").read_bytes())
-    asked = "compare --baseline baseline --optimized baseline+generate=static --model eventgpt --preset tiny --device cpu --new-tokens 12"
+    asked = f"compare --baseline baseline --optimized baseline+generate=static {least_model('eventgpt')} --new-tokens 12"
     done = evbench(f"{asked} --events one --events two --blocks 3 --invocations 1 --warmup 5 --trace-tokens 0 --out out", tmp_path)
     assert done.returncode in VERDICTS, done.stderr
     assert "2 samples; the first: one, 5 event images of 640x480" in done.stdout
@@ -356,7 +345,7 @@ def test_several_samples_are_run_and_counted_as_samples(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_two_sessions_do_not_measure_at_the_same_time(tmp_path: Path) -> None:
-    asked = "run baseline --model eventgpt --preset tiny --device cpu --new-tokens 4 --warmup 1 --trace-tokens 0"
+    asked = f"run baseline {least_model('eventgpt')} --new-tokens 4 --warmup 1 --trace-tokens 0"
     with interruptible(f"{asked} --blocks 100000 --out first", tmp_path) as running:
         wait_for(tmp_path / "first" / "runs.jsonl", "timed", 1)
         second = evbench(f"{asked} --no-wait --out second", tmp_path)
@@ -374,7 +363,7 @@ def test_two_sessions_do_not_measure_at_the_same_time(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_variant_against_itself_on_this_machine(tmp_path: Path) -> None:
-    asked = "selftest --model eventgpt --preset tiny --device cpu --new-tokens 4 --blocks 6 --invocations 1 --repetitions 2 --warmup 5"
+    asked = f"selftest {least_model('eventgpt')} --new-tokens 4 --blocks 6 --invocations 1 --repetitions 2 --warmup 5"
     asked += " --trace-tokens 0"
     done = evbench(f"{asked} --out out", tmp_path, XDG_STATE_HOME=str(tmp_path / "state"))
     assert done.returncode in (0, 6), done.stderr
@@ -420,7 +409,7 @@ def test_noise_floors_are_kept_and_heeded(
 @pytest.mark.slow
 def test_a_planted_delay_is_found_in_its_stage(tmp_path: Path) -> None:
     """A large one: how small a delay can be found depends on how quiet a machine is (profiles/ has one of 2 %)."""
-    asked = "selftest --model eventgpt --preset tiny --device cpu --new-tokens 4 --blocks 8 --invocations 1 --repetitions 1 --warmup 5"
+    asked = f"selftest {least_model('eventgpt')} --new-tokens 4 --blocks 8 --invocations 1 --repetitions 1 --warmup 5"
     asked += " --plant vision:400%"
     assert "no share between 0 and 100 %" in evbench(asked, tmp_path).stderr
     done = evbench(asked.replace("400%", "99%") + " --out out", tmp_path, XDG_STATE_HOME=str(tmp_path))
@@ -434,7 +423,7 @@ def test_a_planted_delay_is_found_in_its_stage(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_one_variant_alone_and_then_as_a_side(tmp_path: Path) -> None:
-    options = f"--model eventgpt --device cpu {QUICK}"
+    options = f"{least_model('eventgpt')} {QUICK}"
     alone = evbench(
         f"run baseline+feed=ahead {options} --throughput 3 --target eventgpt.load<100s --target eventgpt.tpot<1us --out alone",
         tmp_path,

@@ -26,6 +26,7 @@ from evbench.verdict import ladder as verdict_ladder
 from evbench.verdict.judge import judge
 from evbench.verdict.judgement import Verdict
 from evbench.worker.client import WorkerDied, WorkerGaveUp
+from tests.checkpoints import least_model
 from tests.command import evbench, interruptible, kill_a_worker, refused, wait_for
 from tests.simulation import PLAN, Noise, SimulatedMachine, finished, simulated_workload
 
@@ -330,8 +331,8 @@ def test_too_few_blocks_are_told_before_anything_is_run(
 
 @pytest.mark.slow
 def test_a_ladder_on_this_machine_that_is_interrupted_and_loses_a_worker(tmp_path: Path) -> None:
-    asked = "ladder --from baseline --to fast-pixels --model eventgpt --preset tiny --device cpu --blocks 6 --invocations 1 --new-tokens 4"
-    asked += " --warmup 5 --trace-tokens 0 --out out"
+    asked = f"ladder --from baseline --to fast-pixels {least_model('eventgpt')} --blocks 6"
+    asked += " --invocations 1 --new-tokens 4 --warmup 5 --trace-tokens 0 --out out"
     out = tmp_path / "out"
     with interruptible(asked, tmp_path) as running:
         wait_for(out / "1-decode-threaded" / "runs.jsonl", '"block": {', 2)

@@ -48,8 +48,6 @@ from tests.conftest import MakeClip
 from tests.examples import CLIP, NOWHERE
 
 NEW_TOKENS = 5
-FRAMES = 3
-"""Of the video, enough to tell one by one from all at once; eight take twice as long."""
 ROOT = Path(__file__).parent.parent
 USING = instruments("cpu")
 PLAIN = (
@@ -67,7 +65,7 @@ MODEL_OF = {kind: model for model, known in MODELS.items() for kind in known.kin
 
 
 def workload(kind: str) -> Workload:
-    shown = (CLIP, FRAMES, "inclusive") if kind == "video" else (NOWHERE, 5, "all")
+    shown = (CLIP, 8, "inclusive") if kind == "video" else (NOWHERE, 5, "all")
     window = raw_events.WINDOW if kind == "events" else None
     asked: Any = (
         MODEL_OF[kind],
@@ -150,7 +148,7 @@ def test_no_choice_is_proven_by_a_run_that_made_another(made: str, kind: str) ->
 @slow
 def test_evidence_stays_small_and_counts_what_happened() -> None:
     found = once("baseline", "video")
-    assert (found.frames, found.new_tokens) == (FRAMES, NEW_TOKENS)
+    assert (found.frames, found.new_tokens) == (8, NEW_TOKENS)
     assert set(found.names) == {*STAGES, STREAM}
     assert found.samples == 3
     assert sum(len(names) for names in found.names.values()) < 40

@@ -21,6 +21,7 @@ from evbench.session.models import Models, ModelsRequest, carry_out, read
 from evbench.session.progress import ProgressListener
 from evbench.session.request import ComparisonRequest
 from evbench.variants.named import parse
+from tests.checkpoints import least
 from tests.command import evbench, interruptible, refused, wait_for
 from tests.examples import PLAN
 from tests.test_climb import Messages
@@ -274,9 +275,8 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.slow
 def test_on_this_machine_both_models_run_are_interrupted_and_go_on(scenes: Path) -> None:
-    asked = (
-        f"{COMMAND} --data set --preset tiny --device cpu --blocks 2 --invocations 1 --warmup 1 --new-tokens 6 --most-tokens 8 --out out"
-    )
+    weights = f"--baseline-weights {least('video-llava')} --optimized-weights {least('eventgpt')}"
+    asked = f"{COMMAND} --data set {weights} --device cpu --blocks 2 --invocations 1 --warmup 1 --new-tokens 6 --most-tokens 8 --out out"
     out = scenes / "out"
     with interruptible(asked, scenes) as running:
         first, second = (out / name / "runs.jsonl" for name in LENGTHS)
@@ -317,5 +317,5 @@ def _is_of_two_models(found: Models) -> None:
         turns = sorted(run.turn for side in sides.values() for run in side.runs)
         assert turns == list(range(len(turns))) or name == OWN, "in turn"
         assert all(side.activations for side in sides.values())
-        assert {run.work.visual_tokens for run in sides["baseline"].timed()} == {2056}
-        assert {run.work.visual_tokens for run in sides["optimized"].timed()} == {582}
+        assert {run.work.visual_tokens for run in sides["baseline"].timed()} == {8 * 17}
+        assert {run.work.visual_tokens for run in sides["optimized"].timed()} == {5 + 17}
