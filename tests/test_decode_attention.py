@@ -37,6 +37,7 @@ def require_equal(kind: tuple[int, int, int, int, int], positions: list[int], dt
         assert not keys[:, :, : position + 1].isnan().any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_kernel_equals_its_reference(kind: tuple[int, int, int, int, int]) -> None:
     capacity = kind[-1]
@@ -44,6 +45,7 @@ def test_the_kernel_equals_its_reference(kind: tuple[int, int, int, int, int]) -
     require_equal(kind, sorted(position for position in edges if position < capacity), torch.float32)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_also_in_bfloat16(kind: tuple[int, int, int, int, int]) -> None:
     """Nothing that follows from the position depends on the type: two are enough."""
