@@ -66,7 +66,7 @@ class Taps:
     """[outputs, taps], each row summing to 1; 0 where a row needs fewer."""
 
     def dense(self, size: int) -> npt.NDArray[np.float64]:
-        """The same as a matrix for lines of so many pixels: [outputs, size]."""
+        """The taps as a matrix for lines of so many pixels: [outputs, size]."""
         matrix = np.zeros((len(self.first), size))
         for row, first, weights in zip(matrix, self.first, self.weights, strict=True):
             needed = min(len(weights), size - first)

@@ -262,7 +262,7 @@ def reference(
     position: int,
     heads: int,
 ) -> torch.Tensor:
-    """The same in PyTorch. Writes the cache, as the kernel does."""
+    """Reference of `decode_attention` in PyTorch. Writes the cache, as the kernel does."""
     batch, key_heads, _, size = keys.shape
     query, key, value = projected.view(batch, -1, size).float().split([heads, key_heads, key_heads], dim=1)
     cosine, sine = torch.cat([cosine[position]] * 2), torch.cat([sine[position]] * 2)

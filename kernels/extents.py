@@ -54,7 +54,7 @@ def extents(x: torch.Tensor, y: torch.Tensor, slices: int) -> torch.Tensor:
 
 
 def sizes(x: torch.Tensor, y: torch.Tensor, slices: int) -> list[Size]:
-    """The same as numbers of Python. Waits for the device."""
+    """Extents as numbers of Python. Waits for the device."""
     return as_sizes(extents(x, y, slices))
 
 
@@ -77,7 +77,7 @@ _operator = register(
 
 
 def reference(x: torch.Tensor, y: torch.Tensor, slices: int) -> torch.Tensor:
-    """The same in PyTorch, slice by slice."""
+    """Reference of `extents` in PyTorch, slice by slice."""
     each = len(x) // slices
     bounds = [(index * each, len(x) if index == slices - 1 else (index + 1) * each) for index in range(slices)]
     largest = [[int(line[start:end].int().max()) + 1 for line in (y, x)] for start, end in bounds]

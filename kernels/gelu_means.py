@@ -111,7 +111,7 @@ _operator = register("gelu_means(Tensor features, bool gelu) -> Tensor", _launch
 
 
 def reference(features: torch.Tensor, gelu: bool) -> torch.Tensor:
-    """The same in PyTorch, in the type of the features."""
+    """Reference of `gelu_means` in PyTorch, in the type of the features."""
     if gelu:
         features = torch.nn.functional.gelu(features)
     return torch.cat([features.mean(dim=1), features.mean(dim=0)])[None]

@@ -146,7 +146,7 @@ _operator = register(
 
 
 def reference(x: torch.Tensor, y: torch.Tensor, polarity: torch.Tensor, slices: int, canvas: Size) -> tuple[torch.Tensor, torch.Tensor]:
-    """The same, one event after the other."""
+    """Reference of `last_events`, one event after the other."""
     last = torch.full((slices, *canvas), -1, dtype=torch.int32)
     extents, each = [[0, 0] for _ in range(slices)], len(x) // slices
     for event, (column, row, brighter) in enumerate(zip(x.tolist(), y.tolist(), polarity.tolist(), strict=True)):

@@ -183,7 +183,7 @@ _operator = register("matvec(Tensor x, Tensor weight, Tensor? gain, float epsilo
 def reference(
     x: torch.Tensor, weight: torch.Tensor, norm: Norm | None = None, gated: bool = False, residual: torch.Tensor | None = None
 ) -> torch.Tensor:
-    """The same in PyTorch, in the type of x."""
+    """Reference of `matvec` in PyTorch, in the type of x."""
     if norm is not None:
         x = torch.nn.functional.rms_norm(x, x.shape[-1:], norm.gain, norm.epsilon)
     y = x @ weight.T

@@ -82,6 +82,6 @@ def unpainted(pictures: torch.Tensor) -> torch.Tensor | None:
 
 
 def reference(last: torch.Tensor) -> torch.Tensor:
-    """The same in PyTorch."""
+    """Reference of `paint` in PyTorch."""
     colours = torch.tensor([*PALETTE, GROUND], dtype=torch.uint8, device=last.device)
     return colours[torch.where(last < 0, 2, last & 1).long()]

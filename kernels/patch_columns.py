@@ -79,6 +79,6 @@ _operator = register("patch_columns(Tensor pixels, int patch, int width) -> Tens
 
 
 def reference(pixels: torch.Tensor, patch: int, width: int) -> torch.Tensor:
-    """The same in PyTorch."""
+    """Reference of `patch_columns` in PyTorch."""
     patches = torch.nn.functional.unfold(pixels, patch, stride=patch).transpose(1, 2)
     return torch.nn.functional.pad(patches, (0, width - patches.shape[2], 1, 0))

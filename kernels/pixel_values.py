@@ -178,7 +178,7 @@ def reference(
     std: tuple[float, ...],
     repair: npt.NDArray[np.float64] | None,
 ) -> torch.Tensor:
-    """The same in PyTorch, in double precision, by dense matrices: [frames, 3, rows, columns].
+    """Reference of `PixelValues` in PyTorch, in double precision, by dense matrices: [frames, 3, rows, columns].
 
     Args:
         frames: [frames, height, width, 3] uint8.

@@ -55,5 +55,5 @@ _operator = register("quick_gelu(Tensor(a!) x) -> ()", _launch, lambda x: None)
 
 
 def reference(x: torch.Tensor) -> torch.Tensor:
-    """The same in PyTorch, in the type of x, and not in place."""
+    """Reference of `quick_gelu` in PyTorch, in the type of x, and not in place."""
     return x * torch.sigmoid(1.702 * x)

@@ -85,6 +85,6 @@ _operator = register(
 
 
 def reference(x: torch.Tensor, shift: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, epsilon: float) -> torch.Tensor:
-    """The same in PyTorch, in the type of x."""
+    """Reference of `shifted_norm` in PyTorch, in the type of x."""
     rows = (x.flatten(0, -2).unflatten(0, (-1, shift.numel() // x.shape[-1])) + shift.view(-1, x.shape[-1])).to(x.dtype).view_as(x)
     return torch.nn.functional.layer_norm(rows, weight.shape, weight, bias, epsilon)

@@ -260,7 +260,7 @@ _operator = register("tower_attention(Tensor queries, Tensor keys, Tensor values
 
 
 def reference(queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, scale: float) -> torch.Tensor:
-    """The same in PyTorch, in double precision: [images, tokens, heads, size]."""
+    """Reference of `tower_attention` in PyTorch, in double precision: [images, tokens, heads, size]."""
     query, key, value = (tensor.double() for tensor in (queries, keys, values))
     weights = (torch.einsum("ithd,ishd->ihts", query, key) * scale).softmax(dim=-1)
     return torch.einsum("ihts,ishd->ithd", weights, value)

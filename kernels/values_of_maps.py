@@ -168,7 +168,7 @@ _operator = register(
 
 
 def reference(maps: torch.Tensor, rows: Taps, columns: Taps, mean: tuple[float, ...], std: tuple[float, ...]) -> torch.Tensor:
-    """The same in PyTorch, in double precision, by dense matrices: [images, 3, rows, columns].
+    """Reference of `ValuesOfMaps` in PyTorch, in double precision, by dense matrices: [images, 3, rows, columns].
 
     Args:
         maps: [images, height, width] int32.

@@ -210,7 +210,7 @@ def test_a_window_without_events_is_refused(tmp_path: Path) -> None:
         path = save(tmp_path / f"a{ending}", make_events())
         assert "ends 49.999 ms behind its first event, and" in refusal(path, replace(WHOLE, start=50_000, length=10))
         assert "--event-window 0:0.001ms has 1" in refusal(path, replace(WHOLE, length=1))
-        assert "does not tell the sensor's size" in refusal(path, replace(WHOLE, size="sensor"))
+        assert "does not hold the sensor's size" in refusal(path, replace(WHOLE, size="sensor"))
     path = save_npz(tmp_path / "none.npz", {name: value[:0] for name, value in make_events().items()})
     assert "holds no events" in refusal(path)
     path = save_npz(tmp_path / "small.npz", make_events() | {"height": 10, "width": 80})
@@ -376,9 +376,9 @@ def test_a_text_that_is_named_npz_is_refused_without_advice_to_run_it(tmp_path: 
 def test_a_sensor_of_a_size_that_no_camera_has_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "claims.npz"
     save_npz(path, make_events() | {"height": np.int64(48), "width": np.int64(60_000)})
-    assert "tells of a sensor of 60000x48 pixels, and no event camera has more than 4,096 along an edge" in refusal(path)
+    assert "names a sensor of 60000x48 pixels, and no event camera has more than 4,096 along an edge" in refusal(path)
     save_npz(path, make_events() | {"height": np.int64(70_000), "width": np.int64(64)})
-    assert "tells of a sensor of 64x70000 pixels" in refusal(path)
+    assert "names a sensor of 64x70000 pixels" in refusal(path)
 
 
 @pytest.mark.parametrize("height", [60, np.uint16(60), np.array([60]), np.array([[60]], np.int8)])
@@ -410,7 +410,7 @@ def test_a_sensor_whose_size_is_no_number_of_pixels_is_refused(height: Any, told
 @pytest.mark.parametrize("name", ["height", "width"])
 def test_half_the_size_of_a_sensor_is_refused(name: str, tmp_path: Path) -> None:
     path = save_npz(tmp_path / "a.npz", make_events() | {name: 80})
-    assert refusal(path) == f"{path} tells only the {name} of its sensor; store both height and width, or neither"
+    assert refusal(path) == f"{path} holds only the {name} of its sensor; store both height and width, or neither"
 
 
 @pytest.mark.parametrize("ending", SAVE)

@@ -105,5 +105,5 @@ def test_a_damaged_recording_is_refused_in_one_line(name: str, case: str, tmp_pa
 
 def test_the_size_of_the_sensor_is_taken_where_it_is_told() -> None:
     assert event_files.probe(ROAD.fetch(), replace(WHOLE, length=50_000, size="sensor")) == (5, 260, 346)
-    with pytest.raises(UserError, match=r"does not tell the sensor's size .*; leave out --event-size sensor"):
+    with pytest.raises(UserError, match=r"does not hold the sensor's size .*; leave out --event-size sensor"):
         event_files.probe(DENSE.fetch(), replace(WHOLE, size="sensor"))

@@ -189,7 +189,7 @@ def _samples(
 
 
 def _short(path: Path) -> str:
-    """Relative where it lies under the current folder, so that a recorded result tells nothing of one machine's folders."""
+    """Relative where it lies under the current folder, so that a recorded result names no folders of one machine."""
     here, whole = Path.cwd(), path.absolute()
     return str(whole.relative_to(here)) if whole.is_relative_to(here) else str(path)
 

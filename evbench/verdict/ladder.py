@@ -108,8 +108,8 @@ def plan(lower: Variant, upper: Variant, model: str, kind: str, leave_one_out: b
     if not parts:
         alike = lower.choices() == upper.choices()
         same = "the same choices" if alike else f"the same choices of what has an effect on {KINDS[kind].title}"
-        told = f"{lower.name} and {upper.name} have {same}: there is no rung between them; give another --from or --to"
-        raise UserError(f"{told}. What prefetch does, compare --throughput tells")
+        reason = f"{lower.name} and {upper.name} have {same}: there is no rung between them; give another --from or --to"
+        raise UserError(f"{reason}. The effect of prefetch is measured by compare --throughput")
     steps = _going_up(lower, upper, parts)
     steps.append(_step("whole", "whole", tuple(parts), lower, upper, ""))
     if leave_one_out:

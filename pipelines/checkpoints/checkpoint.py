@@ -35,8 +35,8 @@ def loading(folder: Path) -> Iterator[None]:
         raise
     except LOADING_ERRORS as error:
         traceback.print_exc()
-        told = f"{type(error).__name__}: {first_line(error)}"
-        raise UserError(f"--weights {folder} cannot be loaded ({told}); copy its config, tokenizer and processor files again") from error
+        reason = f"{type(error).__name__}: {first_line(error)}"
+        raise UserError(f"--weights {folder} cannot be loaded ({reason}); copy its config, tokenizer and processor files again") from error
 
 
 def tensors(folder: Path) -> Iterator[tuple[str, torch.Tensor]]:
@@ -59,16 +59,16 @@ def refuse_mismatch(folder: Path, missing: list[str], unknown: list[str], mismat
 
     if mismatched:
         name, stored, expected = mismatched[0]
-        told = (
+        reason = (
             f"{name} has shape {list(stored)} and config.json asks for {list(expected)}{more(mismatched)}; use the config of these weights"
         )
     elif missing:
-        told = f"the weights lack {missing[0]}{more(missing)}; copy all files of the checkpoint"
+        reason = f"the weights lack {missing[0]}{more(missing)}; copy all files of the checkpoint"
     elif unknown:
-        told = f"the weights hold {unknown[0]}{more(unknown)}, which this network does not have; use the config of these weights"
+        reason = f"the weights hold {unknown[0]}{more(unknown)}, which this network does not have; use the config of these weights"
     else:
         return
-    raise UserError(f"--weights {folder}: {told}")
+    raise UserError(f"--weights {folder}: {reason}")
 
 
 @contextmanager

@@ -43,8 +43,8 @@ def read_config(folder: Path, name: str, model: Model) -> dict[str, Any]:
     _require_plain(file, config)
     for field, unsupported in model.unsupported.items():
         if config.get(field) is not None and bool(config[field]) == unsupported.value:
-            told = f"{file} has {field} {json.dumps(config[field])}, and evbench has no {unsupported.thing}"
-            raise UserError(f"{told}; give another checkpoint")
+            reason = f"{file} has {field} {json.dumps(config[field])}, and evbench has no {unsupported.thing}"
+            raise UserError(f"{reason}; give another checkpoint")
     return dict(config)
 
 

@@ -200,7 +200,7 @@ def _require_places(path: Path, kept: Mapping[str, Column], sensor: tuple[int, i
     """Raises UserError for events where no pixel is."""
     if sensor is not None and max(sensor) > LARGEST:
         size = f"{sensor[1]}x{sensor[0]} pixels, and no event camera has more than {LARGEST:,} along an edge"
-        raise UserError(f"{path} tells of a sensor of {size}; store its true size")
+        raise UserError(f"{path} names a sensor of {size}; store its true size")
     for name, edge in (("x", sensor[1] if sensor else LARGEST), ("y", sensor[0] if sensor else LARGEST)):
         least, most = int(kept[name].min()), int(kept[name].max())
         if least < 0 or most >= edge:
@@ -211,7 +211,7 @@ def _require_places(path: Path, kept: Mapping[str, Column], sensor: tuple[int, i
             )
             raise UserError(f"{path}: {name} goes from {least} to {most}, and {edges}; copy the file again")
     if window.size == "sensor" and sensor is None:
-        raise UserError(f"{path} does not tell the sensor's size (a .npz may, as numbers height and width); leave out --event-size sensor")
+        raise UserError(f"{path} does not hold the sensor's size (a .npz may, as numbers height and width); leave out --event-size sensor")
 
 
 def _polarity(path: Path, polarity: Column) -> npt.NDArray[np.uint8]:

@@ -101,7 +101,7 @@ def from_npz(path: Path, window: EventWindow) -> Columns:
         raise UserError(f"{path} is damaged: {', '.join(strange)} is no array; copy the file again")
     edges = {name: _edge(path, name, values.pop(name)) for name in ("height", "width") if name in values}
     if len(edges) == 1:
-        raise UserError(f"{path} tells only the {', '.join(edges)} of its sensor; store both height and width, or neither")
+        raise UserError(f"{path} holds only the {', '.join(edges)} of its sensor; store both height and width, or neither")
     return Columns(values, sensor=(edges["height"], edges["width"]) if edges else None)
 
 

@@ -21,4 +21,4 @@ class EventStream:
     p: npt.NDArray[np.uint8]
     """[events]: 1 brighter, 0 darker."""
     sensor: tuple[int, int] | None
-    """Height and width of the camera, where the file tells them."""
+    """Height and width of the camera, where the file holds them."""

@@ -115,7 +115,7 @@ def _require_rows(file: Path, image: ImageFile.ImageFile) -> None:
     """Raises UserError for fewer rows than the header says: PIL leaves missing ones black, without an error."""
     try:
         if not image.tile or image.tile[0][1] != (0, 0, *image.size):  # an animation's may be a part
-            raise SyntaxError("its picture is not of the size that its header tells")
+            raise SyntaxError("its picture is not of the size that its header gives")
         with file.open("rb") as opened:
             header, content = _header_and_content(opened)
             expected = _length(header, *image.size)
