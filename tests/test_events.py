@@ -208,7 +208,7 @@ def test_a_png_whose_header_is_not_the_one_of_its_picture_is_damaged(tmp_path: P
     file, row = tmp_path / "0.png", b"\0" + bytes(8 * 3)
     second = chunk(b"IHDR", struct.pack(">IIBBBBB", 8, 8, 8, 6, 0, 0, 0))
     part = chunk(b"acTL", struct.pack(">II", 1, 0)) + chunk(b"fcTL", struct.pack(">IIIIIHHBB", 0, 8, 2, 0, 0, 1, 1, 0, 0))
-    for before, told in ((second, "its chunks are out of order"), (part, "its picture is not of the size that its header tells")):
+    for before, told in ((second, "its chunks are out of order"), (part, "its picture is not of the size that its header gives")):
         file.write_bytes(png_bytes((8, 8), (8, 2), row * 8, before=before))
         assert f"{file} is a damaged PNG ({told})" in refusal(tmp_path)
 
