@@ -61,7 +61,7 @@ Logits = tuple[torch.Tensor, torch.Tensor]
 """And the token that is taken."""
 
 
-MODEL_OF = {kind: model for model, known in MODELS.items() for kind in known.kinds}
+MODEL_OF = {kind: model for model, known in reversed(MODELS.items()) for kind in known.kinds}
 
 
 def workload(kind: str) -> Workload:

@@ -22,7 +22,7 @@ from tests.conflicts import Conflicts, only
 from tests.examples import PRESERVED, make_check, make_result, make_run, make_side, scaled, without_stage_sync
 from tests.simulation import PLAN, simulated_workload
 
-MODEL_OF = {kind: model for model, known in MODELS.items() for kind in known.kinds}
+MODEL_OF = {kind: model for model, known in reversed(MODELS.items()) for kind in known.kinds}
 
 
 def made(lower: str = "baseline", upper: str = "optimized", leave_one_out: bool = True, kind: str = "video") -> tuple[Step, ...]:

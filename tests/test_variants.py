@@ -18,7 +18,7 @@ from tests.conflicts import only
 
 INPUTS = [(model, kind) for model, known in MODELS.items() for kind in known.kinds]
 """Each model with each kind of input that it takes."""
-MODEL_OF = {kind: model for model, kind in INPUTS}
+MODEL_OF = {kind: model for model, kind in reversed(INPUTS)}
 inputs = pytest.mark.parametrize(("model", "kind"), INPUTS)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from evbench.choices import STREAM
-from evbench.pipelines.registry import KINDS, PARTS, parts_with_effect
+from evbench.pipelines.registry import KINDS, MODELS, PARTS
 from evbench.report import units
 from evbench.report.units import format_seconds
 from evbench.results import Build, Machine, Plan, Result, Side, SideResult, Work, Workload
@@ -87,8 +87,10 @@ def _no_effect(part: str, workload: Workload) -> str:
     """In brackets, where a choice has no effect."""
     if part not in PARTS:  # a stored result may have a part that is no longer known
         return ""
-    if part not in parts_with_effect(workload.model, workload.kind):
+    if not PARTS[part].has_effect(workload.kind):
         return f" (no effect on {KINDS[workload.kind].title})"
+    if part not in MODELS[workload.model].parts:
+        return f" (no effect on {workload.model})"
     return " (in throughput runs only)" if PARTS[part].stages == (STREAM,) else ""
 
 
