@@ -610,12 +610,13 @@ def write(result: Result, path: Path) -> None:
     write_whole(path, to_json(result) + "\n")
 
 
-def read(path: Path) -> Result:
+def read(path: Path | str) -> Result:
     """Read a result file, or the `result.json` of a folder.
 
     Raises:
         UserError: there is none, it is not JSON, not a result, or of a format that cannot be read.
     """
+    path = Path(path)
     file = path / "result.json" if path.is_dir() else path
     try:
         content = json.loads(file.read_text(encoding="utf-8"))

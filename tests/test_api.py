@@ -188,3 +188,31 @@ def test_a_run_on_this_machine_leaves_what_the_command_leaves(tmp_path: Path, mo
     assert result.sessions[0].plan == other.sessions[0].plan
     assert {path.name for path in (tmp_path / "one").iterdir()} == {path.name for path in (tmp_path / "other").iterdir()}
     assert measure.read_side(tmp_path / "one") == result
+
+
+RECORDED = Path(__file__).parent.parent / "profiles" / "cpu" / "video-llava-small"
+
+
+def test_folders_are_given_as_texts_or_paths(tmp_path: Path) -> None:
+    assert evbench.read(str(RECORDED)) == evbench.read(RECORDED)
+    result = evbench.compare(str(RECORDED), RECORDED, folder=str(tmp_path / "out"), fail_if="slower:2%")
+    assert result.rules.fail_if == ("slower:2%",)
+    assert evbench.read(tmp_path / "out") == result
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        ({"baseline": None}, "None is no side of a comparison; give the name of a variant"),
+        ({"block": 6}, "unknown option 'block'; did you mean 'blocks'?"),
+        ({"optimized": "optimized+feed=ahead"}, "unknown part 'feed' in 'optimized+feed=ahead'; it is now called prefetch"),
+        (
+            {"optimized": "optimized+prefetch=ahead"},
+            "unknown choice 'ahead' for prefetch in",
+        ),
+    ],
+)
+def test_wrong_arguments_are_refused_in_one_line(arguments: dict[str, Any], reason: str) -> None:
+    with pytest.raises(UserError) as caught:
+        evbench.compare(**{"baseline": "baseline", "optimized": "optimized", "device": "cpu"} | arguments)
+    assert str(caught.value).startswith(reason)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Unpack
@@ -10,7 +11,7 @@ from evbench import results
 from evbench.api.folder import default_folder, now
 from evbench.api.options import OF_WORKLOAD, Keywords, Options
 from evbench.choices import Variant
-from evbench.errors import UserError
+from evbench.errors import UserError, nearest
 from evbench.machine import machine, noise_floors
 from evbench.results import Plan, Result, Rules, Side, Workload
 from evbench.session.compare import carry_out
@@ -31,11 +32,11 @@ def compare(
     optimized: Measured,
     workload: Workload | None = None,
     *,
-    folder: Path | None = None,
-    fail_if: Sequence[str] = (),
-    target: Sequence[str] = (),
+    folder: Path | str | None = None,
+    fail_if: Sequence[str] | str = (),
+    target: Sequence[str] | str = (),
     require_speedup: bool = False,
-    allow: Sequence[str] = (),
+    allow: Sequence[str] | str = (),
     resume: bool = False,
     wait: bool = True,
     command: str = "evbench.compare",
@@ -75,7 +76,7 @@ def compare(
         evbench.worker.client.WorkerDied: a worker crashed. What ran before is in the folder; go on with `resume=True`.
     """
     sides: dict[Side, Variant | Result] = {"baseline": read_side(baseline), "optimized": read_side(optimized)}
-    rules = Rules({}, tuple(fail_if), tuple(target), require_speedup, tuple(allow))
+    rules = Rules({}, _texts(fail_if), _texts(target), require_speedup, _texts(allow))
     request = _request(sides, workload, options, rules, folder, command, resume, wait)
     return _carry_out(request, on_progress, on_judgement)
 
@@ -84,8 +85,8 @@ def run(
     variant: Variant | str,
     workload: Workload | None = None,
     *,
-    folder: Path | None = None,
-    target: Sequence[str] = (),
+    folder: Path | str | None = None,
+    target: Sequence[str] | str = (),
     resume: bool = False,
     wait: bool = True,
     command: str = "evbench.run",
@@ -112,7 +113,7 @@ def run(
         evbench.worker.client.WorkerDied: as `compare`.
     """
     chosen = parse(variant) if isinstance(variant, str) else variant
-    request = _request({"baseline": chosen}, workload, options, Rules({}, (), tuple(target), False, ()), folder, command, resume, wait)
+    request = _request({"baseline": chosen}, workload, options, Rules({}, (), _texts(target), False, ()), folder, command, resume, wait)
     return _carry_out(request, on_progress, on_judgement)
 
 
@@ -122,6 +123,8 @@ def read_side(given: Measured) -> Variant | Result:
         return given
     if isinstance(given, Path):
         return results.read(given)
+    if not isinstance(given, str):
+        raise UserError(f"{given!r} is no side of a comparison; give the name of a variant, a Variant, a Result, or the folder of one")
     names_file = Path(given).exists() or "/" in given or given.endswith(".json")
     if given.partition("+")[0] in VARIANTS or not names_file:
         return parse(given)
@@ -140,7 +143,7 @@ def _request(
     workload: Workload | None,
     keywords: Keywords,
     rules: Rules,
-    folder: Path | None,
+    folder: Path | str | None,
     command: str,
     resume: bool,
     wait: bool,
@@ -161,7 +164,7 @@ def _request(
         workloads=dict.fromkeys(variants, work),
         plan=plan,
         rules=Rules(floors, rules.fail_if, rules.targets, rules.require_speedup, rules.allowed),
-        folder=folder or default_folder(started, work.model),
+        folder=Path(folder) if folder else default_folder(started, work.model),
         created=started,
         command=command,
         resume=resume,
@@ -179,6 +182,9 @@ def _work(
         if keywords or workload is not None:
             raise UserError(f"both sides are earlier results, nothing is run: {', '.join(keywords) or 'the workload'} would have no effect")
         return before.sides["baseline"].workload, before.sessions[0].plan, before.noise_floors
+    known = [field.name for field in dataclasses.fields(Options)]
+    if unknown := next((name for name in keywords if name not in known), None):
+        raise UserError(f"unknown option {unknown!r}; {nearest(unknown, known)}")
     options = Options(**keywords)
     work = options.workload() if workload is None else workload
     for measured in before.sides.values():
@@ -186,6 +192,11 @@ def _work(
     plan = plan_for(options, variants, work)
     floor = noise_floors.find(machine.read(work.device), work)
     return work, plan, floor.smallest if floor else {}
+
+
+def _texts(given: Sequence[str] | str) -> tuple[str, ...]:
+    """One text, or several."""
+    return (given,) if isinstance(given, str) else tuple(given)
 
 
 def _carry_out(

@@ -27,7 +27,7 @@ def pattern(sides: Sequence[Side], order: RunOrder, seed: int, block: int) -> st
 
 
 def slots(letters: str) -> Iterator[tuple[Side, bool]]:
-    """Each run of a block: whose turn it is, and whether with barriers between the stages.
+    """Each run of a block: whose turn it is, and whether with stage synchronization.
 
     Every slot has one run of either kind. Which is first alternates, because the first after the other side's turn finds its caches
     cold.

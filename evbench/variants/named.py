@@ -32,6 +32,11 @@ REFERENCE = _named("reference", "plain", "vectorised", "exact", "eager", "eager"
 """What outputs are measured against: no step is rounded, fused or cached. Two of its choices are hidden from users."""
 
 
+FORMER_PARTS = {"feed": "prefetch"}
+FORMER_CHOICES = {"prefetch": {"in-turn": "off", "ahead": "on", "ahead-in-batches": "batched"}}
+"""Names of earlier versions -> those of today."""
+
+
 def effective(variant: Variant, model: str, kind: str) -> dict[str, str]:
     """Part -> choice, of the parts that such a model does with such input."""
     choices = variant.choices()
@@ -72,9 +77,12 @@ def parse(text: str) -> Variant:
         if not equals:
             raise UserError(f"{changed!r} in {text!r} is no change of a choice; write {name}+part=choice. See: evbench variants")
         if part not in PARTS:
-            raise UserError(f"unknown part {part!r} in {text!r}; {nearest(part, list(PARTS))} See: evbench variants")
+            advice = f"it is now called {FORMER_PARTS[part]}." if part in FORMER_PARTS else nearest(part, list(PARTS))
+            raise UserError(f"unknown part {part!r} in {text!r}; {advice} See: evbench variants")
         if choice not in (offered := PARTS[part].choices):
-            raise UserError(f"unknown choice {choice!r} for {part} in {text!r}; {nearest(choice, list(offered))} See: evbench variants")
+            now = FORMER_CHOICES.get(part, {}).get(choice)
+            advice = nearest(choice, list(offered)) if now is None else f"it is now called {now}."
+            raise UserError(f"unknown choice {choice!r} for {part} in {text!r}; {advice} See: evbench variants")
         variant = change(variant, {part: choice})
     if (reason := conflict(variant)) is not None:
         raise UserError(f"{text}: {reason}; choose another of the two. See: evbench variants")
