@@ -402,8 +402,8 @@ def test_noise_floors_are_kept_and_heeded(
     assert (requests[0].plan.blocks, requests[0].plan.invocations) == (12 * 12, 12 * 4)
     (floor,) = json.loads((tmp_path / "evbench" / "noise-floors.json").read_text())
     assert floor["work"] == "video-llava tiny on cpu, 72 new tokens"
-    assert set(floor["smallest"]) == {"total", *STAGES, "first token", "prefill", "further token"}
-    assert floor["smallest"]["total"] > (0.005 if code == 0 else 0.03)
+    assert set(floor["smallest"]) == {"end-to-end", *STAGES, "ttft", "prefill", "tpot"}
+    assert floor["smallest"]["end-to-end"] > (0.005 if code == 0 else 0.03)
 
 
 @pytest.mark.slow
@@ -516,7 +516,10 @@ def test_help_and_variants_read_well(tmp_path: Path) -> None:
         (f"{COMPARE} --event-window 0:50ms", "--event-window: of raw events, and"),
         (f"{COMPARE} --model eventgpt --event-limit none --event-size own", "--event-limit, --event-size: of raw events, and"),
         (f"{COMPARE} --model eventgpt --events a.npz", "a.npz: no such file; give a file of raw events"),
-        (f"{COMPARE} --model eventgpt --events a.npz --events b", "a.npz is a file of raw events and b is not; give samples of one kind"),
+        (
+            f"{COMPARE} --model eventgpt --events a.npz --events b",
+            "a.npz holds raw events and b holds event images; give samples of one kind",
+        ),
         (f"{COMPARE} --model eventgpt --events a.npz --event-window 50", "--event-window '50' cannot be read; write START:LENGTH"),
         (f"{COMPARE} --model eventgpt --events a.npz --event-window 0:0ms", "--event-window '0:0ms' cannot be read"),
         (
