@@ -8,7 +8,7 @@ BIN := .venv/bin
 help:
 	@echo "make compare      compare the baseline with the optimized variant on the sample that evbench carries"
 	@echo "make test         run the tests"
-	@echo "make test-quick   run those that take no more than some seconds each: less than two minutes"
+	@echo "make test-quick   run those that take no more than some seconds each"
 	@echo "make test-all     run the tests, and the long simulations"
 	@echo "make lint         ruff, format check, mypy"
 	@echo "make format       format the code"
