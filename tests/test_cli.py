@@ -146,7 +146,7 @@ def test_samples_in_a_row_stand_beside_one_by_itself(session: Session) -> None:
     folder, done = session
     result, state = results.read(folder), journal.read(folder)
     asked = result.sessions[0].plan.throughput
-    for told in ("Throughput, 4 samples in a row: ", "by itself (latency)", "waiting for that"):
+    for told in ("Throughput, 4 samples back to back", "Latency and throughput", "load-wait-per-sample"):
         assert (told in done.stdout) == (asked == 4), told
     assert "prefetch off -> on" in done.stdout or not asked
     for side, measured in result.variants().items():

@@ -108,8 +108,8 @@ def test_stages_of_both_sides_begin_at_the_same_place(browser: Any, traces: Trac
             "where thread.name = 'evbench ruler' order by ts"
         )
         joined = viewer.rows(
-            "select a.name as a, b.name as b, a.ts - b.ts as apart, extract_arg(b.arg_set_id, 'args.times as fast') as ratio, "
-            "extract_arg(b.arg_set_id, 'args.outputs') as outputs, extract_arg(b.arg_set_id, 'args.95 % interval') as around "
+            "select a.name as a, b.name as b, a.ts - b.ts as apart, extract_arg(b.arg_set_id, 'args.speedup') as ratio, "
+            "extract_arg(b.arg_set_id, 'args.outputs') as outputs, extract_arg(b.arg_set_id, 'args.95% CI') as around "
             "from flow join slice a on slice_out = a.id join slice b on slice_in = b.id where a.category = 'evbench' order by a.ts"
         )
         assert [name for name in viewer.pinned() if name.startswith("evbench ruler")]
