@@ -332,7 +332,7 @@ def test_several_samples_are_run_and_counted_as_samples(tmp_path: Path) -> None:
     assert done.returncode in VERDICTS, done.stderr
     assert "2 samples; the first: one, 5 event images of 640x480" in done.stdout
     assert "identical in all runs of all 2 samples" in done.stdout
-    assert "interval that over 2 samples" in done.stdout
+    assert "95% CI over 2 samples" in done.stdout
     result = results.read(tmp_path / "out")
     assert [run.path for run in result.baseline.workload.samples] == ["one", "two"]
     assert [block.sample for block in result.sessions[0].blocks if not block.disturbances] == [0, 1, 0, 1]
@@ -423,11 +423,11 @@ def test_a_planted_delay_is_found_in_its_stage(tmp_path: Path) -> None:
 def test_one_variant_alone_and_then_as_a_side(tmp_path: Path) -> None:
     options = f"{least_model('eventgpt')} {QUICK}"
     alone = evbench(
-        f"run baseline+feed=ahead {options} --throughput 3 --target eventgpt.load<100s --target eventgpt.tpot<1us --out alone",
+        f"run baseline+prefetch=on {options} --throughput 3 --target eventgpt.load<100s --target eventgpt.tpot<1us --out alone",
         tmp_path,
     )
     assert alone.returncode == 3, alone.stderr
-    assert "end to end" in alone.stdout and "in a row (throughput)" in alone.stdout
+    assert "end-to-end" in alone.stdout and "throughput" in alone.stdout
     assert results.read(tmp_path / "alone").optimized is None
     demanded = alone.stdout[alone.stdout.index("Demanded") :].splitlines()[4:6]
     assert [line.split()[-1] for line in demanded] == ["yes", "NO"]
@@ -435,7 +435,7 @@ def test_one_variant_alone_and_then_as_a_side(tmp_path: Path) -> None:
     fresh = evbench(f"compare --baseline alone --optimized baseline+generate=static {options} --out both", tmp_path)
     assert fresh.returncode == 4, fresh.stderr
     assert "INCONCLUSIVE: the sides were measured apart" in fresh.stdout
-    assert "Throughput, 3 samples in a row: nothing is claimed either" in fresh.stdout
+    assert "Throughput, 3 samples back to back: nothing is claimed either" in fresh.stdout
     both = results.read(tmp_path / "both")
     assert both.baseline == replace(results.read(tmp_path / "alone").baseline, trace=None), "its trace stays where it is"
     assert both.optimized is not None

@@ -171,7 +171,7 @@ def test_blocks_are_spread_over_starts_of_both_workers() -> None:
     assert (machine.most_live, machine.starts) == (2, 8)
     assert all(len(measured.builds) == 4 for measured in result.variants().values())
     assert len([run for run in result.baseline.runs if run.kind == "first"]) == 4
-    assert "ONE_START" not in judge(result).flags
+    assert "ONE_INVOCATION" not in judge(result).flags
     more = simulate(SimulatedMachine(1), plan(blocks=12, invocations=4, precision=0.005)).sessions[0].blocks
     assert max(block.invocation for block in more) == (len(more) - 1) // 3, "blocks that are added have starts of their own"
 

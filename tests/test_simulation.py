@@ -66,7 +66,7 @@ def test_two_processes_of_a_variant_that_differ_for_life_are_not_taken_for_two_v
     found = [finds_a_difference(compare(seed, noise=Noise(processes=0.02), plan=plan)) for seed in range(count)]
     if invocations == 1:
         assert sum(found) > 0.5 * count
-        assert "ONE_START" in compare(0, plan=plan).flags
+        assert "ONE_INVOCATION" in compare(0, plan=plan).flags
     else:
         assert sum(found) <= 0.07 * count  # 5 % expected
 
