@@ -429,7 +429,7 @@ def test_one_variant_alone_and_then_as_a_side(tmp_path: Path) -> None:
     assert alone.returncode == 3, alone.stderr
     assert "end-to-end" in alone.stdout and "throughput" in alone.stdout
     assert results.read(tmp_path / "alone").optimized is None
-    demanded = alone.stdout[alone.stdout.index("Demanded") :].splitlines()[4:6]
+    demanded = alone.stdout[alone.stdout.index("Demands") :].splitlines()[4:6]
     assert [line.split()[-1] for line in demanded] == ["yes", "NO"]
 
     fresh = evbench(f"compare --baseline alone --optimized baseline+generate=static {options} --out both", tmp_path)
