@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from evbench import results_upgrade
 from evbench.choices import Variant
 from evbench.errors import UserError, nearest
 from evbench.pipelines.registry import PARTS, parts_with_effect
@@ -30,11 +31,6 @@ VARIANTS: dict[str, Variant] = {variant.name: variant for variant in NAMED}
 
 REFERENCE = _named("reference", "plain", "vectorised", "exact", "eager", "eager", "last", "at-once", "eager", "off")
 """What outputs are measured against: no step is rounded, fused or cached. Two of its choices are hidden from users."""
-
-
-FORMER_PARTS = {"feed": "prefetch"}
-FORMER_CHOICES = {"prefetch": {"in-turn": "off", "ahead": "on", "ahead-in-batches": "batched"}}
-"""Names of earlier versions -> those of today."""
 
 
 def effective(variant: Variant, model: str, kind: str) -> dict[str, str]:
@@ -77,10 +73,11 @@ def parse(text: str) -> Variant:
         if not equals:
             raise UserError(f"{changed!r} in {text!r} is no change of a choice; write {name}+part=choice. See: evbench variants")
         if part not in PARTS:
-            advice = f"it is now called {FORMER_PARTS[part]}." if part in FORMER_PARTS else nearest(part, list(PARTS))
+            former, current = results_upgrade.PART
+            advice = f"it is now called {current}." if part == former else nearest(part, list(PARTS))
             raise UserError(f"unknown part {part!r} in {text!r}; {advice} See: evbench variants")
         if choice not in (offered := PARTS[part].choices):
-            now = FORMER_CHOICES.get(part, {}).get(choice)
+            now = results_upgrade.PREFETCH.get(choice) if part == results_upgrade.PART[1] else None
             advice = nearest(choice, list(offered)) if now is None else f"it is now called {now}."
             raise UserError(f"unknown choice {choice!r} for {part} in {text!r}; {advice} See: evbench variants")
         variant = change(variant, {part: choice})
