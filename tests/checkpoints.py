@@ -32,6 +32,7 @@ def least(model: str) -> Path:
     with torch.no_grad():
         for weights in learner.llama.layers.parameters():
             weights.mul_(8 if weights.ndim > 1 else 1)  # else it answers one token for ever, whatever it sees
+        learner.head.weight.mul_(8)  # and each next token would be nearly a tie
     learner.save(folder := Path(_FOLDER.name) / model)
     return folder
 

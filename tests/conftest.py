@@ -28,6 +28,13 @@ from tests.h264 import write
 MakeClip = Callable[..., Path]
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests first: what is left at the end, when one of two processes waits for the other, is then short."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 @pytest.fixture
 def make_clip(tmp_path: Path) -> MakeClip:
     """A function that writes a small H.264 clip whose frame n is of grey level 40 + 5 n."""

@@ -171,7 +171,7 @@ def test_the_default_folder_is_named_by_time_and_model(
     assert simulated[0].created[:10] == folder.name[:10]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_run_on_this_machine_leaves_what_the_command_leaves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     steps, keywords = Steps(), TINY | Keywords(blocks=1)

@@ -21,7 +21,7 @@ from evbench.pipelines import eventgpt
 from evbench.pipelines.checkpoints.event_chat import parameter_name, released_name
 from evbench.pipelines.checkpoints.presets import byte_tokenizer
 from evbench.pipelines.eventgpt import EventGPT
-from evbench.pipelines.load import decoders, event_files, event_images, event_painter, png
+from evbench.pipelines.load import decoders, event_images, event_painter, png
 from evbench.pipelines.load.event_images import EventImages, PictureSize
 from evbench.pipelines.load.event_painter import EventPainter
 from evbench.pipelines.load.event_stream import EventStream
@@ -213,9 +213,17 @@ def test_pictures_of_several_sizes_are_preprocessed_each_as_if_alone(preprocess:
     assert torch.equal(back.pixels, merged_traces.pixels), "what is judged can be handed on"
 
 
+def cloud(rows: int, columns: int, count: int, seed: int = 0) -> EventStream:
+    """Events about the middle of a sensor, so that pictures of their own size are of several."""
+    random = np.random.default_rng(seed)
+    x, y = (random.normal(length / 2, length / 7, count).clip(0, length - 1).astype(np.uint16) for length in (columns, rows))
+    return EventStream(x, y, np.arange(count), random.integers(0, 2, count, np.uint8), (rows, columns))
+
+
 @pytest.mark.device
 def test_the_kernel_takes_pictures_of_several_sizes_where_they_lie() -> None:
-    images = decoders.renderer("triton", DEVICE)(event_files.read(raw_events.stored(), raw_events.WINDOW), "own")
+    images = decoders.renderer("triton", DEVICE)(cloud(43, 61, 700), "own")
+    assert len({tuple(picture.shape) for picture in images.pixels}) == 5
     processor = image_processor(32)
     preprocess = by("triton", processor, workload(device=DEVICE))
     inputs = preprocess(images, "What is it?")
@@ -231,9 +239,7 @@ def test_the_kernel_takes_pictures_of_several_sizes_where_they_lie() -> None:
 @pytest.mark.parametrize("size", get_args(PictureSize))
 def test_last_events_become_the_models_input_as_their_pictures_do(size: PictureSize, edge: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Made smaller and larger, of odd sizes: no picture is painted for it."""
-    random = np.random.default_rng(edge)
-    x, y = (random.normal(length / 2, length / 7, 700).clip(0, length - 1).astype(np.uint16) for length in (61, 43))
-    images = EventPainter(DEVICE)(EventStream(x, y, np.arange(700), random.integers(0, 2, 700, np.uint8), (43, 61)), size)
+    images = EventPainter(DEVICE)(cloud(43, 61, 700, edge), size)
     processor = image_processor(edge)
     values = fused_values(Recipe.of(processor), DEVICE, torch.bfloat16)
     with monkeypatch.context() as patch:
@@ -260,7 +266,7 @@ def test_no_picture_is_taken_for_one_whose_colours_come_first(size: tuple[int, i
 
 @pytest.mark.parametrize("preprocess", ["direct", "processor", "exact"])
 def test_every_other_preprocessing_gets_pictures(preprocess: str) -> None:
-    stream = event_files.read(raw_events.stored(), raw_events.WINDOW)
+    stream = cloud(43, 61, 700)
     make = by(preprocess, image_processor(32), workload(device=DEVICE))
     pictures = tuple(torch.as_tensor(picture).to(DEVICE) for picture in event_images.vectorised(stream, "own").pixels)
     made, expected = (make(images, "What is it?") for images in (EventPainter(DEVICE)(stream, "own"), EventImages(pictures, "NumPy")))

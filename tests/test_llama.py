@@ -27,14 +27,15 @@ from tests.devices import DEVICE
 pytestmark = pytest.mark.device
 
 SMALL = {
-    "vocab_size": 90, "hidden_size": 64, "num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 4,
+    "vocab_size": 90, "hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 4,
     "intermediate_size": 72, "max_position_embeddings": 256, "rms_norm_eps": 1e-5, "initializer_range": 0.3, "pad_token_id": 0,
 }  # fmt: skip
 PREFILLS: dict[str, Callable[[LanguageModel, FusedLlama], Any]] = {
     "eager": eager_prefill,
     "compile": compiled_prefill,
 }
-prefills = pytest.mark.parametrize("prefill", ["eager", pytest.param("compile", marks=pytest.mark.slow)])
+prefills = pytest.mark.parametrize("prefill", ["eager", pytest.param("compile", marks=pytest.mark.long)])
+GROUPED = {"num_key_value_heads": 2}
 
 
 class ReferenceAttention(DecodeAttention):
@@ -70,8 +71,15 @@ def prompt(length: int, seed: int = 0, batch: int = 1) -> torch.Tensor:
     return torch.randn(batch, length, 64, generator=torch.Generator().manual_seed(seed)).to(DEVICE)
 
 
-@prefills
-@pytest.mark.parametrize("changes", [{}, {"num_key_value_heads": 2}], ids=["", "grouped"])
+@pytest.mark.parametrize(
+    ("prefill", "changes"),
+    [
+        pytest.param("eager", {}, id="eager"),
+        pytest.param("eager", GROUPED, id="eager-grouped"),
+        pytest.param("compile", GROUPED, id="compile-grouped", marks=pytest.mark.slow),
+        pytest.param("compile", {}, id="compile", marks=pytest.mark.long),
+    ],
+)
 @torch.inference_mode()
 def test_the_loop_gives_the_tokens_and_logits_of_transformers(prefill: str, changes: dict[str, Any]) -> None:
     model = language(**changes)

@@ -1,4 +1,4 @@
-"""Every fault that is planted is caught, and by the stage that it is in; what computes the same passes. On the small trained model."""
+"""Every fault that is planted is caught, and by the stage that it is in; what computes the same passes."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ from evbench.verdict.refusal import work_differences
 from evbench.worker.capture_outputs import CapturedOutputs, capture_outputs, capture_reference
 from evbench.worker.mutants import MUTANTS, Mutant
 from tests import raw_events
+from tests.checkpoints import least
 from tests.examples import NOWHERE
 
 UNCOMPILED = "optimized+vision=batched+generate=static"
@@ -42,20 +43,22 @@ OF_EVENTS = [name for name, mutant in MUTANTS.items() if mutant.kinds == ("event
 Watched = Callable[[], Any]
 
 
-def workload(kind: InputKind) -> Workload:
+def workload(kind: InputKind, trained: bool = False) -> Workload:
     model, pictures, policy = ("video-llava", FRAMES, "inclusive") if kind == "video" else ("eventgpt", 5, "all")
     question = QUESTIONS["concise"]
     window = raw_events.WINDOW if kind == "events" else None
-    asked: Any = (model, "small", None, (NOWHERE,), pictures, policy, question, NEW_TOKENS, False, "cpu", "float32", None, window)
+    weights = ("small", None) if trained else (None, str(least(model)))
+    asked: Any = (model, *weights, (NOWHERE,), pictures, policy, question, NEW_TOKENS, False, "cpu", "float32", None, window)
     return Workload(*asked, kind=kind)
 
 
 class Bench:
     """Samples of one kind: the baseline's outputs and the reference's, made once."""
 
-    def __init__(self, kind: InputKind, folder: Path) -> None:
-        self.kind, self.folder = kind, folder
-        baseline, reference = build(parse("baseline"), workload(kind)), build(REFERENCE, workload(kind), "float64")
+    def __init__(self, workload: Workload, folder: Path) -> None:
+        kind = workload.kind
+        self.workload, self.kind, self.folder = workload, kind, folder
+        baseline, reference = build(parse("baseline"), workload), build(REFERENCE, workload, "float64")
         self.expected: list[Expected] = []
         for number, path in enumerate(PATHS[kind]):
             ours = capture_outputs(baseline, path, NEW_TOKENS, folder / f"{number}-baseline", None, False)
@@ -64,7 +67,7 @@ class Bench:
             self.expected.append(Expected(ours, again, folder / f"{number}-reference"))
 
     def capture_outputs(self, variant: str, mutant: Mutant | None = None) -> list[CapturedOutputs]:
-        pipeline = build(parse(variant), workload(self.kind))
+        pipeline = build(parse(variant), self.workload)
         if mutant is not None:
             mutant.plant(pipeline, PATHS[self.kind])
         count = 1 if mutant is None else mutant.samples
@@ -78,9 +81,14 @@ class Bench:
         return {number: compare_with(self.expected[number], one, "float32") for number, one in enumerate(seen)}
 
 
-@pytest.fixture(scope="module", params=["video", "event-images"])
+KINDS: tuple[InputKind, ...] = ("video", "event-images")
+SMALLEST = [pytest.param((kind, False), id=kind) for kind in KINDS]
+TRAINED = [pytest.param((kind, True), marks=pytest.mark.long, id=f"{kind}-trained") for kind in KINDS]
+
+
+@pytest.fixture(scope="module", params=[*SMALLEST, *TRAINED])
 def bench(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Bench:
-    return Bench(request.param, tmp_path_factory.mktemp("outputs"))
+    return Bench(workload(*request.param), tmp_path_factory.mktemp("outputs"))
 
 
 @pytest.fixture(autouse=True)
@@ -99,7 +107,7 @@ def as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def bench_of_events(tmp_path_factory: pytest.TempPathFactory) -> Bench:
-    return Bench("events", tmp_path_factory.mktemp("outputs"))
+    return Bench(workload("events"), tmp_path_factory.mktemp("outputs"))
 
 
 @pytest.mark.slow
@@ -121,7 +129,7 @@ def test_a_fault_of_rendering_is_caught_in_load(bench_of_events: Bench, name: st
 @pytest.mark.parametrize("name", [name for name in MUTANTS if name not in OF_EVENTS])
 def test_a_fault_is_caught_where_it_is(bench: Bench, name: str) -> None:
     mutant = MUTANTS[name]
-    if not mutant.can_be_planted(workload(bench.kind).model, bench.kind):
+    if not mutant.can_be_planted(bench.workload.model, bench.kind):
         return
     checks = merge(bench.compare(UNCOMPILED, mutant))
     if mutant.harmless:
@@ -140,7 +148,7 @@ def test_what_computes_the_same_passes(bench: Bench, change: str) -> None:
     assert worst(merge(bench.compare(f"baseline+{change}"))) == "pass"
 
 
-@pytest.mark.slow
+@pytest.mark.long  # tests/test_cli.py compares its outputs once
 def test_what_computes_the_same_compiled_passes(bench: Bench) -> None:
     assert worst(merge(bench.compare("optimized"))) == "pass"
 

@@ -9,6 +9,7 @@ import pytest
 
 from evbench import results
 from evbench.pipelines.load.video import POLICIES, decode_plain, decode_threaded, probe
+from tests.checkpoints import least_model
 from tests.command import evbench
 from tests.materials import BIKES
 
@@ -30,10 +31,10 @@ def test_decoders_agree_on_every_byte(bikes: Path, policy: str) -> None:
     assert neighbours.min() > 2, "eight different pictures"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_comparison_on_it(bikes: Path, tmp_path: Path) -> None:
-    options = f"--video {bikes} --preset tiny --device cpu --blocks 1 --warmup 1 --new-tokens 20 --trace-tokens 0 --out out"
-    done = evbench(f"compare --baseline baseline --optimized optimized {options}", tmp_path)
+    options = f"--video {bikes} {least_model('video-llava')} --blocks 1 --warmup 1 --new-tokens 20 --trace-tokens 0 --out out"
+    done = evbench(f"compare --baseline baseline --optimized optimized+vision=batched+generate=static {options}", tmp_path)
     assert done.returncode == 4, done.stderr
     assert "Same work   yes" in done.stdout
     assert "identical, all 20" in done.stdout

@@ -157,7 +157,7 @@ def test_a_difference_that_has_no_effect_on_the_input_is_marked() -> None:
     optimized, baseline = choosing("baseline+render=vectorised+preprocess=direct+pooling=first"), choosing("baseline")
     report = described(make_result(optimized, baseline)).facts["Difference"]
     idle = "(no effect on a video)"
-    assert report == f"render loop -> vectorised {idle}; preprocess processor -> direct; pooling last -> first {idle}"
+    assert report == f"render loop -> vectorised {idle}; preprocess processor -> direct; pooling last -> first (no effect on video-llava)"
 
 
 def test_choices_are_listed_with_the_input_that_they_are_for() -> None:

@@ -32,7 +32,8 @@ def serving(desk: serve.Share) -> Iterator[int]:
 
 
 @pytest.fixture
-def desk(tmp_path: Path) -> serve.Share:
+def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> serve.Share:
+    monkeypatch.setattr(serve, "QUIET", 0.2)
     file = tmp_path / "a trace.json.gz"
     file.write_bytes(b"0123456789" * 1000)
     return serve.share(file, offline=False)

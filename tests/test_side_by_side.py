@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import count
@@ -22,8 +21,9 @@ from evbench.session.progress import ProgressListener
 from evbench.session.request import ComparisonRequest
 from evbench.variants.named import parse
 from tests.checkpoints import least
-from tests.command import evbench, interruptible, refused, wait_for
+from tests.command import evbench, refused
 from tests.examples import PLAN
+from tests.scene_files import make_scenes
 from tests.test_climb import Messages
 from tests.two_models import EVENTS, VIDEO, make_models, workload
 
@@ -268,32 +268,18 @@ def test_a_mistake_is_told_in_one_line(
 def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a set of two scenes."""
     place = tmp_path_factory.mktemp("scenes")
-    done = evbench("scenes make set --count 2 --seconds 0.5 --seed 4 --size 320x240 --workers 2", place)
-    assert done.returncode == 0, done.stderr
+    make_scenes(place / "set", 4, 2, 0.5, 320, 240)
     return place
 
 
 @pytest.mark.slow
-def test_on_this_machine_both_models_run_are_interrupted_and_go_on(scenes: Path) -> None:
+def test_on_this_machine_both_models_run_at_both_lengths(scenes: Path) -> None:
     weights = f"--baseline-weights {least('video-llava')} --optimized-weights {least('eventgpt')}"
     asked = f"{COMMAND} --data set {weights} --device cpu --blocks 2 --invocations 1 --warmup 1 --new-tokens 6 --most-tokens 8 --out out"
     out = scenes / "out"
-    with interruptible(asked, scenes) as running:
-        first, second = (out / name / "runs.jsonl" for name in LENGTHS)
-        for file, text in ((first, '"block": {'), (out / "models.md", "# "), (second, '"build"'), (second, '"block": {')):
-            wait_for(file, text, 1)
-        running.send_signal(signal.SIGINT)
-        _, told = running.communicate(timeout=30)
-    assert running.returncode == 130, told
-    assert told.splitlines()[-1].endswith("To go on, give the same command with --out out --resume")
-    begun = read(out)
-    assert list(begun.sessions) == [EQUAL]
-    kept = journal.read(out / OWN)
-    done = evbench(f"{asked} --resume", scenes)
+    done = evbench(asked, scenes)
     assert done.returncode in (0, 6), done.stderr
     found = read(out)
-    assert found.sessions[EQUAL] == begun.sessions[EQUAL]
-    assert found.sessions[OWN].sessions[0].blocks[: len(kept.blocks)] == tuple(kept.blocks)
     _is_of_two_models(found)
     for words in ("At equal length", "At own length", "where the difference", "The published table", "does not hold", "Output of eventgpt"):
         assert words in done.stdout

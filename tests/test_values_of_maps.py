@@ -17,25 +17,27 @@ from tests.resizing import MEAN, SIZES, STD, last_events, lines, noise, recipe, 
 pytestmark = pytest.mark.device
 
 
-@pytest.mark.parametrize("taken", [(kernel.ROWS, kernel.PIXELS), (16, 16)], ids=["as they are", "several steps"])
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("taken", "edges"), [((kernel.ROWS, kernel.PIXELS), (23, 40)), ((16, 16), (40, 17))], ids=["as they are", "several steps"]
+)
 @pytest.mark.parametrize("size", SIZES)
 def test_values_of_last_events_are_those_of_their_pictures(
-    size: tuple[int, int], taken: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+    size: tuple[int, int], taken: tuple[int, int], edges: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(kernel, "ROWS", taken[0])
     monkeypatch.setattr(kernel, "PIXELS", taken[1])
     height, width = size
-    last = last_events(height, width)
-    for of in (recipe((23, 40)), recipe((40, 17))):
-        parts = lines(*size, of)
-        operation, painted = ValuesOfMaps(*parts, MEAN, STD, DEVICE), PixelValues(*parts, MEAN, STD, None, DEVICE)
-        # Each map begins elsewhere: at a multiple of 16 bytes, or not.
-        for maps in (last[:, :height, :width], last[:, 5:, 3:], last[1:, 5:, 3:].contiguous()):
-            made, pictures = values(operation, maps, of), paint(maps.contiguous())
-            assert not made.isnan().any()
-            require_levels(made, values(painted, pictures, of))
-            require_levels(made, reference(maps, *parts, MEAN, STD))
-            require_levels(made, pixel_values.reference(pictures, *parts, MEAN, STD, None))
+    last, of = last_events(height, width), recipe(edges)
+    parts = lines(*size, of)
+    operation, painted = ValuesOfMaps(*parts, MEAN, STD, DEVICE), PixelValues(*parts, MEAN, STD, None, DEVICE)
+    # Each map begins elsewhere: at a multiple of 16 bytes, or not.
+    for maps in (last[:, :height, :width], last[:, 5:, 3:], last[1:, 5:, 3:].contiguous()):
+        made, pictures = values(operation, maps, of), paint(maps.contiguous())
+        assert not made.isnan().any()
+        require_levels(made, values(painted, pictures, of))
+        require_levels(made, reference(maps, *parts, MEAN, STD))
+        require_levels(made, pixel_values.reference(pictures, *parts, MEAN, STD, None))
 
 
 @pytest.mark.parametrize(("event", "colour"), [(-1, (255, 255, 255)), (6, (0, 0, 255)), (7, (255, 0, 0))])

@@ -21,7 +21,6 @@ from tests.traces import profile_tiny
 
 ROOT = Path(__file__).parent.parent
 H200 = ROOT / "profiles" / "h200"
-RECORDED = ("video-llava-small", "video-llava-7b")
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(browser_path() is None, reason="no Chromium here; apt-get install chromium"),
@@ -55,13 +54,13 @@ def recorded_here(tmp_path_factory: pytest.TempPathFactory) -> dict[Side, Path]:
     return files
 
 
-@pytest.fixture(scope="module", params=["cpu", *RECORDED])
+@pytest.fixture(scope="module", params=["cpu", "video-llava-small", pytest.param("video-llava-7b", marks=pytest.mark.long)])
 def traces(request: pytest.FixtureRequest, recorded_here: dict[Side, Path], tmp_path_factory: pytest.TempPathFactory) -> Traces:
     folder = tmp_path_factory.mktemp("traces")
     files = recorded_here if request.param == "cpu" else {side: H200 / request.param / f"trace-{side}.json.gz" for side in SIDES}
     read = {side: chrome.read(file) for side, file in files.items()}
     sides = {side: TraceSide(read[side], Timeline(read[side].events, files[side]), side) for side in SIDES}
-    told = comparison.of_stages(judge(results.read(H200 / RECORDED[0])))
+    told = comparison.of_stages(judge(results.read(H200 / "video-llava-small")))
     merged = Traces(files["baseline"], folder / "as-it-ran.json.gz", folder / "aligned.json.gz")
     chrome.write(merge(sides, told, aligned=False), merged.as_it_ran)
     chrome.write(merge(sides, told, aligned=True), merged.aligned)

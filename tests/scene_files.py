@@ -1,0 +1,18 @@
+"""Scenes as files, made in this process: `evbench scenes make` would start workers for them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from evbench.scenes import dataset
+from evbench.scenes.index import INDEX
+
+
+def make_scenes(folder: Path, seed: int, count: int, seconds: float, width: int, height: int) -> Path:
+    """The folder, with a scene's clip, events and event images for each entry of its index."""
+    spec = dataset.DatasetSpec(folder, seed, count, seconds, width, height)
+    dataset.open_folder(spec)
+    entries = [dataset.make_one(spec, index) for index in range(count)]
+    (folder / INDEX).write_text(json.dumps(entries), encoding="utf-8")
+    return folder
