@@ -40,9 +40,10 @@ def open_command(
 
 def _show(file: Path, offline: bool) -> None:
     """Serve the trace until it was fetched."""
-    text = chrome.unpacked(file)
+    content = chrome.stored(file)
+    text = chrome.unpacked(content, file)
     chrome.parse(text, file)
-    share = serve.share(file, offline)
+    share = serve.share(file.name, content, offline)
     server = serve.listen(share, serve.PORT)
     if len(text) > chrome.MUCH:
         print_line(f"{len(text) / 2**20:.0f} MiB unpacked are much for a browser. {chrome.how_to_open(file)}")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import shlex
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from evbench.encoding import write_whole
 from evbench.errors import UserError
@@ -53,7 +54,7 @@ def read(file: Path) -> Trace:
         TooLarge: there is too much of it.
         OSError: it cannot be read.
     """
-    return parse(unpacked(file), file)
+    return parse(unpacked(stored(file), file), file)
 
 
 def parse(text: bytes, file: Path) -> Trace:
@@ -98,21 +99,27 @@ def correlation(event: Event) -> Any:
     return event.get("args", {}).get("correlation")
 
 
-def unpacked(file: Path) -> bytes:
-    """Raises UserError if it is empty or cut off, TooLarge, and OSError if it cannot be read."""
+def stored(file: Path) -> bytes:
+    """As it lies on the disk, packed or not. Raises TooLarge, and OSError if it cannot be read."""
     with file.open("rb") as raw:
-        start = raw.read(len(PACKED))
-        raw.seek(0)
-        if not start:
-            raise UserError(f"{file} is empty; record it again")
-        if start != PACKED:
-            text = raw.read(MOST_BYTES + 1)
-        else:
-            try:
-                with gzip.GzipFile(fileobj=raw) as packed:
-                    text = packed.read(MOST_BYTES + 1)
-            except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-                raise UserError(f"{file} is cut off or damaged ({_first_line(error)}); record it again") from None
+        return _at_most(raw, file)
+
+
+def unpacked(content: bytes, file: Path) -> bytes:
+    """The text of what is `stored` in `file`. Raises UserError if it is empty or cut off, and TooLarge."""
+    if not content:
+        raise UserError(f"{file} is empty; record it again")
+    if not content.startswith(PACKED):
+        return content
+    try:
+        with gzip.GzipFile(fileobj=io.BytesIO(content)) as packed:
+            return _at_most(packed, file)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise UserError(f"{file} is cut off or damaged ({_first_line(error)}); record it again") from None
+
+
+def _at_most(opened: IO[bytes], file: Path) -> bytes:
+    text = opened.read(MOST_BYTES + 1)
     if len(text) > MOST_BYTES:
         raise TooLarge(f"{file} has more than {MOST_BYTES // 2**20} MiB unpacked; record fewer tokens, or no modules. {how_to_open(file)}")
     return text
