@@ -270,8 +270,8 @@ QUICK = "--preset tiny --device cpu --new-tokens 4 --trace-tokens 0"
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        ("--target 'video-llava.end-to-end<1s'", "ladder takes no --target, it has many comparisons; leave it out"),
-        ("--fail-if slower:2%", "ladder takes no --fail-if, it has many comparisons; leave it out"),
+        ("--target 'video-llava.end-to-end<1s'", "evbench ladder takes no --target; leave it out"),
+        ("--fail-if slower:2%", "evbench ladder takes no --fail-if; leave it out"),
         ("--from optimized", "optimized and optimized have the same choices"),
         ("--from basline", "did you mean 'baseline'?"),
         ("--to optimized-gpu", "decode=dali and preprocess=triton"),

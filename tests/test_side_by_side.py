@@ -242,9 +242,9 @@ def test_the_statements_are_told_in_short_and_in_whole() -> None:
         ),
         (COMMAND, "give --data, a folder that `evbench scenes make` has made"),
         (f"{COMMAND} --data none", "none/dataset.json"),
-        (f"{COMMAND} --data none --video a.mp4", "--video would have no effect"),
-        (f"{COMMAND} --data none --stop-at-end", "--stop-at-end would have no effect"),
-        (f"{COMMAND} --data none --throughput 4", "--throughput would have no effect"),
+        (f"{COMMAND} --data none --video a.mp4", "evbench compare-models takes no --video; leave it out"),
+        (f"{COMMAND} --data none --stop-at-end", "evbench compare-models takes no --stop-at-end; leave it out"),
+        (f"{COMMAND} --data none --throughput 4", "evbench compare-models takes no --throughput; leave it out"),
         (f"{COMMAND} --data none --variant fast", "unknown variant 'fast'"),
         (
             f"{COMMAND} --data none --variant baseline --baseline-variant baseline --optimized-variant optimized",

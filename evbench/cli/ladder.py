@@ -14,7 +14,6 @@ from evbench.cli.console import print_line, screen
 from evbench.cli.interrupts import working
 from evbench.cli.options import SessionOptions, with_options
 from evbench.cli.output_folder import command_line, how_to_resume, output_folder
-from evbench.errors import UserError
 from evbench.machine import machine, noise_floors
 from evbench.report import ladder as report_ladder
 from evbench.report.render import to_rich
@@ -25,13 +24,12 @@ from evbench.variants.obstacles import require
 from evbench.verdict import ladder
 
 
-@with_options
+@with_options(but=("target",))
 def ladder_command(
     *,
     lower: Annotated[str, typer.Option("--from", help="The lowest rung: a variant, or one with changed choices.")] = "baseline",
     upper: Annotated[str, typer.Option("--to", help="The highest rung, given in one of these ways.")] = "optimized",
     leave_one_out: Annotated[bool, typer.Option(help="Compare the highest rung with itself less each choice, too.")] = True,
-    fail_if: Annotated[list[str] | None, typer.Option(hidden=True)] = None,
     options: Options,
     session: SessionOptions,
 ) -> None:
@@ -39,10 +37,11 @@ def ladder_command(
 
     Each rung is compared with the one below, in a folder of its own; then the highest with the lowest; then the highest with itself
     less each choice. Exit code: that of the highest against the lowest; 1 if a comparison could not be run.
+
+    Examples:
+        evbench ladder --from baseline --to optimized --preset tiny
+        evbench ladder --from baseline --to optimized --no-leave-one-out --blocks 8
     """
-    for name, given in (("--target", session.target), ("--fail-if", fail_if)):
-        if given:
-            raise UserError(f"ladder takes no {name}, it has many comparisons; leave it out, or give it to evbench compare")
     sides: dict[Side, Variant] = {"baseline": parse(lower), "optimized": parse(upper)}
     workload = options.workload()
     steps = ladder.plan(sides["baseline"], sides["optimized"], workload.model, workload.kind, leave_one_out)

@@ -27,7 +27,13 @@ def open_command(
     ] = False,
     offline: Annotated[bool, typer.Option("--offline", help="Show it in an installed viewer, without the internet.")] = False,
 ) -> None:
-    """Show a trace in Perfetto, its stages pinned. The file is handed to the browser of this machine, and to nobody else."""
+    """Show a trace in Perfetto, its stages pinned. The file is handed to the browser of this machine, and to nobody else.
+
+    Examples:
+        evbench open out
+        evbench open out --as-it-ran
+        evbench open out/trace-optimized.json.gz --offline
+    """
     with ExitStack() as stack:
         file = path
         if path.is_dir():

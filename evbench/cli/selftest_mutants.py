@@ -8,9 +8,10 @@ from typing import Any, NoReturn
 import typer
 
 from evbench.api.folder import now
-from evbench.api.options import Options
+from evbench.api.options import OF_WORKLOAD, Options
 from evbench.choices import Variant
 from evbench.cli.console import print_line, screen
+from evbench.cli.idle_options import refuse_idle
 from evbench.cli.interrupts import working
 from evbench.cli.options import SessionOptions
 from evbench.cli.output_folder import command_line, output_folder
@@ -25,13 +26,19 @@ from evbench.session.laboratory import laboratory
 from evbench.variants.obstacles import obstacles, require
 from evbench.verdict.mutation import MutantOutcome
 
+USED = (*OF_WORKLOAD, "order", "out", "wait")
+"""Shared options that have an effect on outputs, and on where they are looked at."""
 
-def try_mutants(variant: Variant, options: Options, session: SessionOptions, plant: str | None) -> NoReturn:
+
+def try_mutants(variant: Variant, options: Options, session: SessionOptions, plant: str | None, repetitions: int | None) -> NoReturn:
     """Try all planted faults and all equal computations, print the table, and exit."""
     if plant is not None:
         raise UserError("--mutants and --plant exclude each other: the one is of outputs, the other of times; give one of them")
     if session.resume:
         raise UserError("--mutants begins anew each time: --resume would have no effect; leave it out")
+    if repetitions is not None:
+        raise UserError("--mutants tries each fault once: --repetitions would have no effect; leave it out")
+    refuse_idle((options, session), USED, "--mutants times nothing")
     mutation.require_mutable(variant)
     workload = _two_samples(options)
     require(variant, workload.model, workload.kind, workload.device)

@@ -74,8 +74,10 @@ class SessionConfig:
 
     @property
     def redone(self) -> int:
-        """Disturbed blocks that others are run for. 0 on a machine that disturbs so many that it is not fit to measure on: the result will be
-        INVALID, and nothing is run again any more."""
+        """Disturbed blocks that others are run for.
+
+        0 on a machine that disturbs so many that it is not fit to measure on: the result is then INVALID, and nothing is run again.
+        """
         blocks = self.journal.state.blocks
         disturbed = sum(bool(block.disturbances) for block in blocks)
         return disturbed if disturbed <= max(1, MOST_DISTURBED * max(self.planned_blocks, len(blocks))) else 0
