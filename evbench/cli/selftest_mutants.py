@@ -18,6 +18,7 @@ from evbench.cli.output_folder import command_line, output_folder
 from evbench.encoding import write_whole
 from evbench.errors import UserError
 from evbench.inputs.workload import shipped
+from evbench.places import short_workload
 from evbench.report import mutation as report_mutation
 from evbench.report.render import to_rich
 from evbench.results import Workload
@@ -55,7 +56,7 @@ def try_mutants(variant: Variant, options: Options, session: SessionOptions, pla
                 outcomes.append(outcome)
                 write_whole(folder / "mutants.json", report_mutation.to_json(outcomes))
     screen.print(to_rich(report_mutation.table(outcomes), numbers=False))
-    write_whole(folder / "mutants.md", report_mutation.to_markdown(outcomes, workload, started, command_line()))
+    write_whole(folder / "mutants.md", report_mutation.to_markdown(outcomes, short_workload(workload), started, command_line()))
     passed = all(outcome.right for outcome in outcomes)
     print_line(f"{'Passed' if passed else 'FAILED'}: {report_mutation.summary(outcomes)}")
     print_line(f"Written to {folder}: mutants.md, mutants.json")

@@ -14,6 +14,7 @@ from typing import IO, Any
 
 from evbench.encoding import write_whole
 from evbench.errors import UserError
+from evbench.places import without_places
 
 Event = dict[str, Any]
 """`ph` is its kind (X a slice, i an instant, C a counter, s and f the ends of an arrow, M a name), `ts` and `dur` its time, `pid` and
@@ -30,6 +31,8 @@ KNOWN_BY = ("correlation", "External id")
 """Arguments by which events know each other."""
 MUCH = 200 * 2**20
 """For a viewer in a browser."""
+OF_THE_HOST = ("host_name", "traceName")
+"""Fields of the header that name the machine, and the file that the profiler wrote first."""
 PACKED = b"\x1f\x8b"
 
 
@@ -74,9 +77,10 @@ def parse(text: bytes, file: Path) -> Trace:
 
 
 def write(trace: Trace, file: Path) -> None:
-    """Packed. Raises OSError."""
-    text = json.dumps(trace.header | {"traceEvents": trace.events}, allow_nan=False)
-    write_whole(file, gzip.compress(text.encode(), compresslevel=6, mtime=0))
+    """Packed, and without what torch.profiler says of the machine: its name, folders of its user, temporary ones. Raises OSError."""
+    header = {name: value for name, value in trace.header.items() if name not in OF_THE_HOST}
+    text = json.dumps(header | {"traceEvents": trace.events}, allow_nan=False)
+    write_whole(file, gzip.compress(without_places(text).encode(), compresslevel=6, mtime=0))
 
 
 def slices(events: Sequence[Event]) -> list[Event]:
