@@ -24,7 +24,7 @@ NOT_TAKEN = {
     "run": set[str](),
     "ladder": {"--target"},
     "compare-models": set(map(name_of, models.NOT_TAKEN)),
-    "selftest": {"--target", "--precision", "--max-time"},
+    "selftest": {"--target", "--precision", "--max-time", "--details"},
     "trace": set(map(name_of, trace.OF_TIMED_RUNS)),
 }
 """Command -> options that it shares with none."""

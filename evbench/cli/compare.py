@@ -59,7 +59,7 @@ def compare_command(
     sides = read_side(baseline), read_side(optimized)
     earlier = [side for side in sides if isinstance(side, Result)]
     if len(earlier) == 2:
-        refuse_idle((options, session), ("out", "target"), "both sides are earlier results, nothing is run")
+        refuse_idle((options, session), ("out", "target", "details"), "both sides are earlier results, nothing is run")
     model = earlier[0].baseline.workload.model if earlier else options.model
     folder = output_folder(session, now(), model)
     judgements: list[Judgement] = []
@@ -78,4 +78,4 @@ def compare_command(
             on_judgement=judgements.append,
             **(options.keywords() if len(earlier) < 2 else Keywords()),
         )
-    report_session(result, judgements[0], folder, measured=len(earlier) < 2)
+    report_session(result, judgements[0], folder, measured=len(earlier) < 2, details=session.details)

@@ -2,15 +2,37 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import sys
+from collections.abc import Sequence
 
 from rich.console import Console
 
+from evbench.report.render import Summary, to_summary
+
 PIPE_WIDTH = 140
 """Columns when the output goes into a file or a pipe that does not say by COLUMNS how wide it is."""
+MOST_LINES = 40
+"""Of the end of a session: what a terminal shows at once."""
 screen = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else PIPE_WIDTH)
 errors = Console(stderr=True)
+
+
+def print_summary(summary: Summary, ending: Sequence[str]) -> None:
+    """What does not fit into MOST_LINES is left out: generated text first, then what is least important.
+
+    Args:
+        ending: lines after what to do next, before the exit code.
+    """
+    lines = [*(f"Next: {step}" for step in summary.steps), *ending, summary.exit]
+    below = sum(max(1, -(-len(line) // screen.width)) for line in lines)
+    while len(screen.render_lines(to_summary(summary))) + below > MOST_LINES and (summary.said or summary.texts):
+        name = "said" if summary.said else "texts"
+        summary = dataclasses.replace(summary, **{name: dict(list(getattr(summary, name).items())[:-1])})
+    screen.print(to_summary(summary))
+    for line in lines:
+        print_line(line)
 
 
 def print_line(text: str) -> None:

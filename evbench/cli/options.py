@@ -31,6 +31,7 @@ class SessionOptions:
     ] = None
     out: Annotated[Path | None, Option("Folder for results, report and traces. Default: profiles/<time>-<model>.", group=SESSION)] = None
     resume: Annotated[bool, Option("Go on with the interrupted session in --out; give the same options.", flag=True, group=SESSION)] = False
+    details: Annotated[bool, Option("Print all of the report, not its summary alone.", flag=True, group=SESSION)] = False
     wait: Annotated[bool, Option("Wait for another evbench on the same device, or be refused.", group=SESSION)] = True
 
 

@@ -47,4 +47,4 @@ def run_command(
             on_judgement=judgements.append,
             **options.keywords(),
         )
-    report_session(result, judgements[0], folder, measured=True)
+    report_session(result, judgements[0], folder, measured=True, details=session.details)

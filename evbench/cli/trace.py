@@ -24,6 +24,7 @@ from evbench.worker.messages import TraceSpec
 
 OF_TIMED_RUNS = (
     "blocks", "invocations", "precision", "max_time", "warmup", "order", "cold_files", "cold_compile", "throughput", "target", "resume",
+    "details",
 )  # fmt: skip
 """Shared options that this command does not take: it times nothing."""
 
