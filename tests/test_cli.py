@@ -84,8 +84,10 @@ def test_results_of_other_machines_are_compared_only_if_allowed_by_name(
     assert "unknown --allow 'cup'; did you mean 'cpu'?" in refused(f"{asked} --allow cup", monkeypatch, capsys)
     allowed = evbench(f"{asked} --allow cpu --allow torch", tmp_path)
     assert allowed.returncode == 4
-    assert "on Other CPU" in allowed.stdout
-    assert "cpu: CPU and Other CPU; torch: 2.14 and 2.15" in allowed.stdout
+    report = (tmp_path / "out" / "report.md").read_text(encoding="utf-8")
+    assert "on Other CPU" in report
+    assert "cpu: CPU and Other CPU; torch: 2.14 and 2.15" in report
+    assert allowed.stdout.splitlines()[-1] == "exit 4: INCONCLUSIVE"
 
 
 def test_variants_read_well(tmp_path: Path) -> None:

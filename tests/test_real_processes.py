@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import urllib.request
 from dataclasses import replace
@@ -126,9 +127,10 @@ def test_several_samples_are_run_and_counted_as_samples(tmp_path: Path) -> None:
     asked = f"compare --baseline baseline --optimized baseline+generate=static {least_model('eventgpt')} --new-tokens 12"
     done = evbench(f"{asked} --events one --events two --blocks 3 --invocations 1 --warmup 5 --trace-tokens 0 --out out", tmp_path)
     assert done.returncode in VERDICTS, done.stderr
-    assert "2 samples; the first: one, 5 event images of 640x480" in done.stdout
-    assert "identical in all runs of all 2 samples" in done.stdout
-    assert "95% CI over 2 samples" in done.stdout
+    assert "identical in all runs of all 2 samples" in " ".join(done.stdout.split())
+    report = (tmp_path / "out" / "report.md").read_text(encoding="utf-8")
+    assert "2 samples; the first: one, 5 event images of 640x480" in report
+    assert "95% CI over 2 samples" in report
     result = results.read(tmp_path / "out")
     assert [run.path for run in result.baseline.workload.samples] == ["one", "two"]
     assert [block.sample for block in result.sessions[0].blocks if not block.disturbances] == [0, 1, 0, 1]
@@ -195,8 +197,10 @@ def test_one_variant_alone_and_then_as_a_side(tmp_path: Path) -> None:
     assert alone.returncode == 3, alone.stderr
     assert "end-to-end" in alone.stdout and "throughput" in alone.stdout
     assert results.read(tmp_path / "alone").optimized is None
-    demanded = alone.stdout[alone.stdout.index("Demands") :].splitlines()[4:6]
-    assert [line.split()[-1] for line in demanded] == ["yes", "NO"]
+    report = (tmp_path / "alone" / "report.md").read_text(encoding="utf-8")
+    demanded = report[report.index("## Demands") :].splitlines()[4:6]
+    assert [line.split()[-2] for line in demanded] == ["yes", "NO"]
+    assert re.fullmatch(r"exit 3: tpot [\d.]+ .?s, target 1.00 µs", alone.stdout.splitlines()[-1])
 
     fresh = evbench(f"compare --baseline alone --optimized baseline+generate=static {options} --out both", tmp_path)
     assert fresh.returncode == 4, fresh.stderr

@@ -15,6 +15,7 @@ PIPE_WIDTH = 140
 """Columns when the output goes into a file or a pipe that does not say by COLUMNS how wide it is."""
 MOST_LINES = 40
 """Of the end of a session: what a terminal shows at once."""
+LEFT_OUT = "... and {} more lines in the report"
 screen = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else PIPE_WIDTH)
 errors = Console(stderr=True)
 
@@ -26,13 +27,27 @@ def print_summary(summary: Summary, ending: Sequence[str]) -> None:
         ending: lines after what to do next, before the exit code.
     """
     lines = [*(f"Next: {step}" for step in summary.steps), *ending, summary.exit]
-    below = sum(max(1, -(-len(line) // screen.width)) for line in lines)
-    while len(screen.render_lines(to_summary(summary))) + below > MOST_LINES and (summary.said or summary.texts):
+    while len(screen.render_lines(to_summary(summary))) + _height(lines) > MOST_LINES and (summary.said or summary.texts):
         name = "said" if summary.said else "texts"
         summary = dataclasses.replace(summary, **{name: dict(list(getattr(summary, name).items())[:-1])})
     screen.print(to_summary(summary))
     for line in lines:
         print_line(line)
+
+
+def print_lines(lines: Sequence[str], ending: Sequence[str]) -> None:
+    """As many of them as fit into MOST_LINES with the ending, which is printed in any case."""
+    shown = len(lines)
+    while shown and _height([*lines[:shown], LEFT_OUT, *ending]) > MOST_LINES:
+        shown -= 1
+    left_out = [LEFT_OUT.format(len(lines) - shown)] if shown < len(lines) else []
+    for line in (*lines[:shown], *left_out, *ending):
+        print_line(line)
+
+
+def _height(lines: Sequence[str]) -> int:
+    """Lines of the terminal that they take."""
+    return sum(max(1, -(-len(line) // screen.width)) for line in lines)
 
 
 def print_line(text: str) -> None:

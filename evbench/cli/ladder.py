@@ -10,7 +10,7 @@ from evbench.api.folder import now
 from evbench.api.measure import plan_for
 from evbench.api.options import Options
 from evbench.choices import Variant
-from evbench.cli.console import print_line, screen
+from evbench.cli.console import print_line, print_lines, screen
 from evbench.cli.interrupts import working
 from evbench.cli.options import SessionOptions, with_options
 from evbench.cli.output_folder import command_line, how_to_resume, output_folder
@@ -68,9 +68,12 @@ def ladder_command(
         if warning := ladder.too_few(steps, workload, plan):
             progress.message(warning)
         rungs = session_ladder.climb(request, progress)
-    for table in report_ladder.tables(rungs):
-        screen.print(to_rich(table, numbers=True))
-    for line in (report_ladder.whole_sentence(rungs), *report_ladder.sentences(rungs), *report_ladder.notes(rungs, workload, plan)):
-        print_line(line)
-    print_line(f"Written to {folder}: {session_ladder.REPORT}, {session_ladder.RAW}, and a folder for each comparison")
-    raise typer.Exit(ladder.exit_code(rungs))
+    if session.details:
+        for table in report_ladder.tables(rungs):
+            screen.print(to_rich(table, numbers=True))
+        for note in report_ladder.notes(rungs, workload, plan):
+            print_line(note)
+    code = ladder.exit_code(rungs)
+    written = f"Written to {folder}: {session_ladder.REPORT}, {session_ladder.RAW}, and a folder for each comparison"
+    print_lines((report_ladder.whole_sentence(rungs), *report_ladder.sentences(rungs)), [written, report_ladder.exit_reason(rungs, code)])
+    raise typer.Exit(code)

@@ -11,7 +11,7 @@ import typer
 from evbench.api.folder import now
 from evbench.api.options import FRAME_POLICY, Options
 from evbench.choices import Variant
-from evbench.cli.console import print_line, screen
+from evbench.cli.console import print_summary, screen
 from evbench.cli.idle_options import EVENT_OPTIONS, refuse_replaced
 from evbench.cli.interrupts import working
 from evbench.cli.options import SessionOptions, with_options
@@ -83,10 +83,13 @@ def compare_models_command(
     with working(lambda: f"the runs that ended are in the folders in {folder}", lambda: how_to_resume(folder)) as progress:
         found = models.carry_out(request, progress)
     derived = models.judge(found.sessions)
-    screen.print(to_console(report_models.describe(found.sessions, derived.lengths, derived.statements)))
-    screen.print(to_rich(report_models.statements(derived.statements), numbers=False))
-    raw = ", ".join(file_names(found.sessions))
-    print_line(f"Written to {folder}: {models.REPORT}, {models.JUDGED}, {models.RAW}, {raw}")
+    report = report_models.describe(found.sessions, derived.lengths, derived.statements)
+    if session.details:
+        screen.print(to_console(report))
+        screen.print(to_rich(report_models.statements(derived.statements), numbers=False))
+    summary = report_models.summarize(found.sessions, derived.lengths, report, derived.exit_code)
+    written = ", ".join((models.REPORT, models.JUDGED, models.RAW, *file_names(found.sessions)))
+    print_summary(summary, [f"Written to {folder}: {written}"])
     raise typer.Exit(derived.exit_code)
 
 

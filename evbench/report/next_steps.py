@@ -17,6 +17,7 @@ OF_FLAGS = {
     "MEASURED_APART": "Sides of one comparison are interleaved: name two variants instead of earlier results.",
 }
 """Name of a flag -> what to do about it."""
+WAIT = "Wait for an idle machine: end other programs on it, then give the same command with another --out."
 
 
 def next_steps(result: Result, judgement: Judgement) -> tuple[str, ...]:
@@ -41,7 +42,7 @@ def next_steps(result: Result, judgement: Judgement) -> tuple[str, ...]:
 def _of_invalid(result: Result, judgement: Judgement) -> list[str]:
     found = []
     if any(too_disturbed(session) for session in result.sessions):
-        found.append("Wait for an idle machine: end other programs on it, then give the same command with another --out.")
+        found.append(WAIT)
     if judgement.unequal_work:
         found.append("Both sides must do the same work: choose variants that keep frames, prompt and tokens as they are.")
     if judgement.inactive:

@@ -104,8 +104,8 @@ def to_rich(table: Table, *, numbers: bool) -> RichTable:
     table = without_empty_columns(table)
     rich = RichTable(title=table.title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
     for index, column in enumerate(table.columns):
-        is_number = numbers and index > 0 and column not in TEXT_COLUMNS
-        rich.add_column(column, justify="right" if is_number else "left", no_wrap=is_number or index == 0)
+        is_number = numbers and index > 0 and column and column not in TEXT_COLUMNS
+        rich.add_column(column, justify="right" if is_number else "left", no_wrap=bool(is_number or index == 0))
     for row in table.rows:
         rich.add_row(*map(escape, row))
     return rich
