@@ -5,6 +5,9 @@ from __future__ import annotations
 import dataclasses
 import io
 import itertools
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,8 +18,12 @@ import typer
 from rich.console import Console
 
 from evbench.cli import console, report_session
+from evbench.report import ladder as report_ladder
+from evbench.report import models as report_models
 from evbench.report.render import Table, without_empty_columns
 from evbench.results import Result
+from evbench.session import ladder, models
+from evbench.verdict import ladder as ladder_verdict
 from evbench.verdict.judge import judge
 from tests import test_snapshot
 from tests.examples import make_check, make_result, make_run, make_session, make_side, scaled, with_throughput_runs, without_stage_sync
@@ -186,6 +193,57 @@ def test_what_would_help_an_unclear_result_is_said() -> None:
     assert "give the same command with --resume" in printed(others()["not compared"], 140)
     assert "Give --blocks 6 at least" in printed(others()["few blocks"])
     assert "name two variants instead of earlier results" in printed(others()["other machine"], 140)
+
+
+PROFILES = Path(__file__).parent.parent / "profiles"
+
+
+def on_a_screen(tell: Callable[[], None], width: int = 80) -> str:
+    file = io.StringIO()
+    with mock.patch.object(console, "screen", Console(file=file, width=width)):
+        tell()
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("folder", ["cpu/models", "h200/models-7b"])
+def test_two_models_have_a_summary_too(folder: str) -> None:
+    found = models.read(PROFILES / folder)
+    derived = models.judge(found.sessions)
+    report = report_models.describe(found.sessions, derived.lengths, derived.statements)
+    summary = report_models.summarize(found.sessions, derived.lengths, report, derived.exit_code)
+    text = on_a_screen(lambda: console.print_summary(summary, ["Written to out"]))
+    assert lines_of(text) <= console.MOST_LINES
+    assert text.startswith("At equal length: end-to-end of video-llava is")
+    assert text.splitlines()[-1].startswith("exit 0: measured at equal")
+    assert "…" not in text[text.index("median times") : text.index("Output of")], "no cell is cut"
+    invalid = {length: dataclasses.replace(judged, invalid=("too busy",)) for length, judged in derived.lengths.items()}
+    refused = report_models.summarize(found.sessions, invalid, report, 6)
+    lengths = "equal and at own length" if len(invalid) == 2 else "equal length"
+    assert refused.exit == f"exit 6: INVALID at {lengths}"
+    assert refused.steps[0].startswith("Wait for an idle machine")
+
+
+def test_a_ladder_of_many_choices_takes_no_more_than_forty_lines() -> None:
+    rungs = ladder.read(PROFILES / "h200" / "video-llava-small" / "ladder").rungs
+    sentences = (report_ladder.whole_sentence(rungs), *report_ladder.sentences(rungs))
+    reason = report_ladder.exit_reason(rungs, ladder_verdict.exit_code(rungs))
+    text = on_a_screen(lambda: console.print_lines(sentences, ["Written to out", reason]))
+    assert lines_of(text) <= console.MOST_LINES
+    assert text.splitlines()[0] == sentences[0] and text.splitlines()[-1] == reason
+    assert reason.startswith("exit 0: FASTER, optimized-h100+prefetch=off against baseline")
+    many = on_a_screen(lambda: console.print_lines(sentences * 9, ["Written to out", reason]))
+    assert lines_of(many) <= console.MOST_LINES
+    assert "more lines in the report" in many.splitlines()[-3] and many.splitlines()[-1] == reason
+    broken = [dataclasses.replace(rungs[0], outcome=ladder_verdict.failed("it died")), *rungs[1:]]
+    assert report_ladder.exit_reason(broken, 1) == f"exit 1: {rungs[0].step.name} could not be run"
+
+
+@pytest.mark.parametrize(("columns", "width"), [("80", "80"), ("213", "213"), (None, str(console.PIPE_WIDTH))])
+def test_a_pipe_is_as_wide_as_it_says(columns: str | None, width: str) -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
+    environment |= {} if columns is None else {"COLUMNS": columns}
+    asked = [sys.executable, "-c", "from evbench.cli.console import screen; print(screen.width)"]
+    assert subprocess.run(asked, env=environment, capture_output=True, text=True, check=True).stdout.strip() == width
 
 
 if __name__ == "__main__":
