@@ -26,7 +26,17 @@ from evbench.session import ladder, models
 from evbench.verdict import ladder as ladder_verdict
 from evbench.verdict.judge import judge
 from tests import test_snapshot
-from tests.examples import make_check, make_result, make_run, make_session, make_side, scaled, with_throughput_runs, without_stage_sync
+from tests.examples import (
+    PRESERVED,
+    make_check,
+    make_result,
+    make_run,
+    make_session,
+    make_side,
+    scaled,
+    with_throughput_runs,
+    without_stage_sync,
+)
 
 SNAPSHOTS = Path(__file__).parent / "recorded"
 
@@ -128,7 +138,7 @@ def others() -> dict[str, Result]:
     much = dataclasses.replace(side, runs=tuple(different), variant="optimized+" + "+".join(f"part{place}=choice" for place in range(30)))
     few = make_side(*(dataclasses.replace(run, block=0) for run in (make_run(), without_stage_sync(make_run()))))
     checks = tuple(make_check(grade="fail", detail="long " * 50) for _ in range(30))
-    failing = dataclasses.replace(make_result().outputs or (), checks=checks)  # type: ignore[type-var]
+    failing = dataclasses.replace(PRESERVED, checks=checks)
     demands = tuple(f"video-llava.generate<{place + 1}us" for place in range(40))
     work = dataclasses.replace(side.runs[-1], work=dataclasses.replace(side.runs[-1].work, frame_indices=tuple(range(500))))
     return {

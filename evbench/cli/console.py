@@ -28,11 +28,17 @@ def print_summary(summary: Summary, ending: Sequence[str]) -> None:
     """
     lines = [*(f"Next: {step}" for step in summary.steps), *ending, summary.exit]
     while len(screen.render_lines(to_summary(summary))) + _height(lines) > MOST_LINES and (summary.said or summary.texts):
-        name = "said" if summary.said else "texts"
-        summary = dataclasses.replace(summary, **{name: dict(list(getattr(summary, name).items())[:-1])})
+        if summary.said:
+            summary = dataclasses.replace(summary, said=_without_last(summary.said))
+        else:
+            summary = dataclasses.replace(summary, texts=_without_last(summary.texts))
     screen.print(to_summary(summary))
     for line in lines:
         print_line(line)
+
+
+def _without_last(texts: dict[str, str]) -> dict[str, str]:
+    return dict(list(texts.items())[:-1])
 
 
 def print_lines(lines: Sequence[str], ending: Sequence[str]) -> None:

@@ -60,7 +60,7 @@ def _in_one_line() -> Iterator[None]:
 
 
 def _line(error: Any) -> str:
-    context, path = error.ctx, []
+    context, path = error.ctx, list[str]()
     while context is not None and context.parent is not None:
         path.insert(0, context.info_name)
         context = context.parent

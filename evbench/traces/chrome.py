@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, BinaryIO
 
 from evbench.encoding import write_whole
 from evbench.errors import UserError
@@ -122,7 +122,7 @@ def unpacked(content: bytes, file: Path) -> bytes:
         raise UserError(f"{file} is cut off or damaged ({_first_line(error)}); record it again") from None
 
 
-def _at_most(opened: IO[bytes], file: Path) -> bytes:
+def _at_most(opened: BinaryIO | gzip.GzipFile, file: Path) -> bytes:
     text = opened.read(MOST_BYTES + 1)
     if len(text) > MOST_BYTES:
         raise TooLarge(f"{file} has more than {MOST_BYTES // 2**20} MiB unpacked; record fewer tokens, or no modules. {how_to_open(file)}")
