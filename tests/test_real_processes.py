@@ -33,7 +33,8 @@ def test_one_variant_is_traced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
     assert done.returncode == 0, done.stderr
     assert "3 of 6 new tokens" in done.stdout and "COMPLETE: " in done.stdout and "evbench open out/trace.json.gz" in done.stdout
     assert len(Timeline(chrome.read(tmp_path / "out" / "trace.json.gz").events, "out").steps) == 2
-    for options, told in (("--blocks 9", "--blocks would have no effect"), ("--trace-tokens 0", "is no trace")):
+    capsys.readouterr()  # what was told while the weights were made
+    for options, told in (("--blocks 9", "evbench trace takes no --blocks; leave it out"), ("--trace-tokens 0", "is no trace")):
         assert told in refused(f"{asked} {options} --out {tmp_path}/wrong", monkeypatch, capsys)
     assert not (tmp_path / "wrong").exists()
 
