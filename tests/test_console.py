@@ -21,12 +21,13 @@ from evbench.cli import console, report_session
 from evbench.report import ladder as report_ladder
 from evbench.report import models as report_models
 from evbench.report.render import Table, without_empty_columns
-from evbench.results import Result
+from evbench.results import Activation, Result, SideResult
 from evbench.session import ladder, models
 from evbench.verdict import ladder as ladder_verdict
 from evbench.verdict.judge import judge
 from tests import test_snapshot
 from tests.examples import (
+    GREEDY,
     PRESERVED,
     make_check,
     make_result,
@@ -138,7 +139,7 @@ def others() -> dict[str, Result]:
     much = dataclasses.replace(side, runs=tuple(different), variant="optimized+" + "+".join(f"part{place}=choice" for place in range(30)))
     few = make_side(*(dataclasses.replace(run, block=0) for run in (make_run(), without_stage_sync(make_run()))))
     checks = tuple(make_check(grade="fail", detail="long " * 50) for _ in range(30))
-    failing = dataclasses.replace(PRESERVED, checks=checks)
+    failing = dataclasses.replace(PRESERVED, checks=(*PRESERVED.checks, *checks))
     demands = tuple(f"video-llava.generate<{place + 1}us" for place in range(40))
     work = dataclasses.replace(side.runs[-1], work=dataclasses.replace(side.runs[-1].work, frame_indices=tuple(range(500))))
     return {
@@ -196,6 +197,22 @@ def test_each_invalid_result_says_what_to_do() -> None:
     result = make_result(dataclasses.replace(make_side(), activations=tuple(inactive)))
     assert judge(result).verdict == "INVALID"
     assert "Next: Leave out decode=plain" in printed(result)
+
+
+def choosing(variant: str, choices: dict[str, str]) -> SideResult:
+    active = (*(Activation(part, choice, True, "1 x it") for part, choice in choices.items()), GREEDY)
+    return dataclasses.replace(make_side(), variant=variant, choices=choices, activations=active)
+
+
+def test_of_other_outputs_the_choice_at_fault_can_be_found() -> None:
+    plain, fast = {"decode": "plain", "vision": "eager"}, {"decode": "threaded", "vision": "batched"}
+    result = make_result(choosing("fast", fast), choosing("baseline", plain), outputs=others()["outputs"].outputs)
+    assert judge(result).verdict == "OUTPUT_DIFFERS"
+    text = printed(result)
+    assert "Next: Find the choice at fault: evbench ladder --from baseline --to fast" in text
+    assert text.splitlines()[-1] == "exit 5: OUTPUT_DIFFERS"
+    one = dataclasses.replace(result, optimized=choosing("fast", plain | {"vision": "batched"}))
+    assert "evbench ladder" not in printed(one)
 
 
 def test_what_would_help_an_unclear_result_is_said() -> None:
