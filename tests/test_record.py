@@ -15,6 +15,8 @@ from evbench.traces.timeline import Timeline, part_name
 from evbench.worker import profile
 from tests.traces import TOKENS, one, profile_tiny
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> tuple[Trace, chrome.Trace]:
