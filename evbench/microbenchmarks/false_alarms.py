@@ -2,8 +2,8 @@
 
     python -m evbench.microbenchmarks.false_alarms --data scenes --weights 4 --out false-alarms.json
 
-Of each model and kind of input, with several random weights and on several scenes (a folder of `evbench scenes make`), every
-choice that must not change outputs is compared with the baseline, as a comparison does it. All happens in one process, and nothing is timed.
+Of each model and kind of input, with several random weights and on several scenes (a folder of `evbench scenes make`), every choice that
+must not change outputs is compared with the baseline, as a comparison does it. All happens in one process, and nothing is timed.
 """
 
 from __future__ import annotations
