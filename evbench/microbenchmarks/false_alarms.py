@@ -75,7 +75,10 @@ def measure(workloads: Iterable[Workload], variants_of: dict[str, Sequence[Varia
     Raises:
         ValueError: fewer than 20 pairs, which have no tail to speak of.
     """
-    pairs = tuple(pair for workload in workloads for pair in _pairs(workload, variants_of[workload.kind]))
+    pairs: tuple[Pair, ...] = ()
+    for workload in workloads:
+        pairs += (*_pairs(workload, variants_of[workload.kind]),)
+        typer.echo(f"{len(pairs)} pairs", err=True)
     if len(pairs) < 20:
         raise ValueError(f"{len(pairs)} pairs are too few to reckon with")
     margins = [pair.margin for pair in pairs]
@@ -127,6 +130,10 @@ def _pair(workload: Workload, scene: str, variant: Variant, found: Sequence[Find
     return Pair(*of, scene, variant.name, nearest.grade, margin(nearest), check)
 
 
+def _chosen(variant: Variant) -> set[str]:
+    return {f"{part}={choice}" for part, choice in variant.choices().items()}
+
+
 def margin(finding: Finding) -> float:
     """Value in units of the threshold; of what has to be equal, 0 if it is."""
     if finding.threshold:
@@ -140,6 +147,7 @@ def main(
     weights: Annotated[int, typer.Option(min=1, help="How many random weights.")] = 4,
     dtype: Annotated[list[str] | None, typer.Option(help="Of the weights. Several may be given.")] = None,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    skip: Annotated[list[str] | None, typer.Option(help="PART=CHOICE to leave out, such as vision=compile. Several may be given.")] = None,
     new_tokens: Annotated[int, typer.Option(min=2)] = 8,
     out: Annotated[Path | None, typer.Option(help="JSON file to write.")] = None,
 ) -> None:
@@ -151,7 +159,7 @@ def main(
     for kind in KINDS:
         model = next(name for name, entry in MODELS.items() if kind in entry.kinds)
         cases = mutation.cases(whole, model, kind, lambda one: not obstacles(one, model, kind, device))  # noqa: B023, called at once
-        variants[kind] = [case.variant for case in cases if case.mutant is None]
+        variants[kind] = [case.variant for case in cases if case.mutant is None and not set(skip or []) & _chosen(case.variant)]
         options: dict[str, Any] = {
             "model": model, "preset": "tiny", "weights": None, "videos": (), "events_folders": (), "data": data, "limit": scenes,
             "frame_policy": "inclusive", "prompt": QUESTIONS["concise"], "new_tokens": new_tokens, "stop_at_end": False, "device": device,
