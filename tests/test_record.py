@@ -16,6 +16,8 @@ from evbench.worker import profile
 from tests.left_behind import places_in
 from tests.traces import TOKENS, one, profile_tiny
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> tuple[Trace, chrome.Trace]:
