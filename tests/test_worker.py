@@ -25,11 +25,11 @@ from tests.checkpoints import least
 pytestmark = pytest.mark.slow
 
 
-def small(**changes: Any) -> Workload:
+def small(model: str = "eventgpt", **changes: Any) -> Workload:
     options: dict[str, Any] = {
-        "model": "eventgpt",
+        "model": model,
         "preset": None,
-        "weights": least("eventgpt"),
+        "weights": least(model),
         "videos": (),
         "events_folders": (),
         "data": None,
