@@ -66,12 +66,10 @@ def ladder_command(
     )
     remains = f"the comparisons that ended are in {folder / session_ladder.REPORT}"
     with working(lambda: remains, lambda: how_to_resume(folder)) as progress:
-        if warning := ladder.too_few(steps, workload, plan):
-            progress.message(warning)
         rungs = session_ladder.climb(request, progress)
     for table in report_ladder.tables(rungs):
         screen.print(to_rich(table, numbers=True))
-    for line in (report_ladder.whole_sentence(rungs), *report_ladder.sentences(rungs), *report_ladder.notes(rungs, workload, plan)):
+    for line in (report_ladder.whole_sentence(rungs), *report_ladder.sentences(rungs), *report_ladder.notes(rungs)):
         print_line(line)
     print_line(f"Written to {folder}: {session_ladder.REPORT}, {session_ladder.RAW}, and a folder for each comparison")
     raise typer.Exit(ladder.exit_code(rungs))
