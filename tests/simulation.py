@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -61,6 +61,8 @@ class Noise:
     """Share of runs that take half as long again."""
     processes: float = 0.0
     """Standard deviation, between starts, of how fast a worker is for as long as it lives."""
+    processes_of_stages: float = 0.0
+    """The same of each stage by itself."""
     samples: float = 0.0
     """Standard deviation, between samples, of how much faster the optimized side is."""
 
@@ -104,7 +106,10 @@ class SimulatedMachine:
         self.starts += 1
         self.most_live = max(self.most_live, len(self.live))
         try:
-            yield SimulatedWorker(self, side, math.exp(self._random.gauss(0, self.noise.processes)))
+            slow = math.exp(self._random.gauss(0, self.noise.processes))
+            spread = self.noise.processes_of_stages
+            of_stages = {stage: math.exp(self._random.gauss(0, spread)) for stage in STAGES} if spread else dict.fromkeys(STAGES, 1.0)
+            yield SimulatedWorker(self, side, slow, of_stages)
         finally:
             self.live.discard(side)
 
@@ -128,10 +133,10 @@ class SimulatedMachine:
     def message(self, text: str, /) -> None:
         self.messages.append(text)
 
-    def run(self, side: Side, request: TimedRunRequest, slow: float = 1.0) -> Run:
+    def run(self, side: Side, request: TimedRunRequest, slow: float, slow_stages: Mapping[str, float]) -> Run:
         place = request.position
         self.order.append((side, place.kind, place.sample, request.stage_sync))
-        seconds = {stage: usual * self._factor(side, stage, place.sample) for stage, usual in SECONDS.items()}
+        seconds = {stage: usual * slow_stages[stage] * self._factor(side, stage, place.sample) for stage, usual in SECONDS.items()}
         slow *= 1 + self.noise.drift * len(self.order) / 100
         if place.kind == "timed":
             slow *= 1 + self.noise.first_slot * (self._in_block < 2)
@@ -188,13 +193,15 @@ class SimulatedWorker:
     machine: SimulatedMachine
     side: Side
     slow: float
+    slow_stages: dict[str, float]
+    """Stage -> by which factor this worker takes longer for it."""
 
     def built(self) -> Build:
         return Build(1.0, 10, self.machine.fingerprints.get(self.side, "ab"), 2, {}, 0)
 
     def timed_run(self, request: TimedRunRequest) -> Run:
         assert self.side in self.machine.live
-        return self.machine.run(self.side, request, self.slow)
+        return self.machine.run(self.side, request, self.slow, self.slow_stages)
 
     def throughput_run(self, request: ThroughputRequest) -> ThroughputRun:
         assert self.side in self.machine.live
