@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -99,6 +99,7 @@ class SimulatedMachine:
         self._blocks = -1
         self._in_block = 0
         self._of_sample: dict[int, float] = {}
+        self._of_process: dict[tuple[Side, str], float] = {}
 
     @contextmanager
     def start(self, side: Side) -> Iterator[SimulatedWorker]:
@@ -106,10 +107,9 @@ class SimulatedMachine:
         self.starts += 1
         self.most_live = max(self.most_live, len(self.live))
         try:
-            slow = math.exp(self._random.gauss(0, self.noise.processes))
-            spread = self.noise.processes_of_stages
-            of_stages = {stage: math.exp(self._random.gauss(0, spread)) for stage in STAGES} if spread else dict.fromkeys(STAGES, 1.0)
-            yield SimulatedWorker(self, side, slow, of_stages)
+            if spread := self.noise.processes_of_stages:
+                self._of_process |= {(side, stage): math.exp(self._random.gauss(0, spread)) for stage in STAGES}
+            yield SimulatedWorker(self, side, math.exp(self._random.gauss(0, self.noise.processes)))
         finally:
             self.live.discard(side)
 
@@ -133,10 +133,10 @@ class SimulatedMachine:
     def message(self, text: str, /) -> None:
         self.messages.append(text)
 
-    def run(self, side: Side, request: TimedRunRequest, slow: float, slow_stages: Mapping[str, float]) -> Run:
+    def run(self, side: Side, request: TimedRunRequest, slow: float = 1.0) -> Run:
         place = request.position
         self.order.append((side, place.kind, place.sample, request.stage_sync))
-        seconds = {stage: usual * slow_stages[stage] * self._factor(side, stage, place.sample) for stage, usual in SECONDS.items()}
+        seconds = {stage: usual * self._factor(side, stage, place.sample) for stage, usual in SECONDS.items()}
         slow *= 1 + self.noise.drift * len(self.order) / 100
         if place.kind == "timed":
             slow *= 1 + self.noise.first_slot * (self._in_block < 2)
@@ -180,7 +180,7 @@ class SimulatedMachine:
         )
 
     def _factor(self, side: Side, stage: str, sample: int) -> float:
-        noise = math.exp(self._random.gauss(0, self.noise.variation))
+        noise = math.exp(self._random.gauss(0, self.noise.variation)) * self._of_process.get((side, stage), 1.0)
         if side == "baseline":
             return noise
         if sample not in self._of_sample:
@@ -193,15 +193,13 @@ class SimulatedWorker:
     machine: SimulatedMachine
     side: Side
     slow: float
-    slow_stages: dict[str, float]
-    """Stage -> by which factor this worker takes longer for it."""
 
     def built(self) -> Build:
         return Build(1.0, 10, self.machine.fingerprints.get(self.side, "ab"), 2, {}, 0)
 
     def timed_run(self, request: TimedRunRequest) -> Run:
         assert self.side in self.machine.live
-        return self.machine.run(self.side, request, self.slow, self.slow_stages)
+        return self.machine.run(self.side, request, self.slow)
 
     def throughput_run(self, request: ThroughputRequest) -> ThroughputRun:
         assert self.side in self.machine.live

@@ -163,6 +163,15 @@ def test_where_event_images_were_made_before_the_report_says_so() -> None:
     assert "rendering them from events is in no stage here" in describe(results).facts["Loading of eventgpt"]
 
 
+def test_where_every_scene_was_disturbed_there_is_a_report_without_times() -> None:
+    told = describe({name: make_models(own=own, tokens=256 if own else 50, disturbed=6) for name, own in LENGTHS.items()})
+    assert "INVALID: 6 of 6 blocks were disturbed" in told.headline
+    (times, *_) = told.tables
+    assert {row[1:] for row in times.rows} == {("n/a", "n/a", "-", "-", "")}
+    assert not [table for table in told.tables if "where the difference" in table.title]
+    assert to_markdown(told, "", "")
+
+
 def test_where_the_interval_includes_1_the_ratio_is_marked() -> None:
     results = {EQUAL: make_models(VIDEO, replace(VIDEO, work=EVENTS.work), own=False, tokens=50, noise=0.3)}
     told = describe(results)
