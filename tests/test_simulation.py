@@ -68,7 +68,9 @@ def test_of_four_equal_stages_one_is_rarely_found_to_differ(blocks: int, count: 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("blocks", "invocations"), [(6, 4), (8, 4), (12, 2), (12, 4), (20, 4)])
+@pytest.mark.parametrize(
+    ("blocks", "invocations"), [(6, 4), (12, 4), *(pytest.param(*other, marks=pytest.mark.long) for other in [(8, 4), (12, 2), (20, 4)])]
+)
 @comparisons(60, 2000)
 def test_over_invocations_that_differ_in_each_stage_one_is_rarely_found_to_differ(blocks: int, invocations: int, count: int) -> None:
     plan, noise = dataclasses.replace(PLAN, blocks=blocks, invocations=invocations), Noise(processes_of_stages=0.02)
@@ -84,7 +86,7 @@ def test_over_invocations_that_differ_in_each_stage_one_is_rarely_found_to_diffe
     [(1, Noise(variation=0.02, outliers=0)), (4, Noise(variation=0.02, outliers=0, first_slot=0))],
     ids=["one invocation", "four invocations"],
 )
-@pytest.mark.parametrize("longer", [1.1, 1 / 1.1, 1.25, 1 / 250])
+@pytest.mark.parametrize("longer", [1.1, 1 / 1.1, pytest.param(1.25, marks=pytest.mark.long), 1 / 250])
 @comparisons(60, 2000)
 def test_six_blocks_show_a_difference_of_a_tenth_in_a_stage(longer: float, invocations: int, noise: Noise, count: int) -> None:
     plan = dataclasses.replace(PLAN, blocks=6, invocations=invocations)
