@@ -59,7 +59,7 @@ def claims_a_stage(judged: Judgement) -> bool:
 @pytest.mark.parametrize("blocks", [6, 8, 12, 20])
 @comparisons(100, 2000)
 def test_of_four_equal_stages_one_is_rarely_found_to_differ(blocks: int, count: int) -> None:
-    """With an interval of 95 % for each it was so in 12 to 16 of 100 sessions."""
+    """With an interval of 95 % for each it is so in 10 to 14 of 100 sessions."""
     judged = [compare(seed, plan=dataclasses.replace(PLAN, blocks=blocks)) for seed in range(count)]
     assert all(line.interval is not None for one in judged for line in one.stages)
     assert sum(map(finds_a_stage, judged)) <= TOO_OFTEN * count
