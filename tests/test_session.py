@@ -317,6 +317,15 @@ def test_no_block_is_added_after_the_time_is_over() -> None:
     assert len(fewer.sessions[0].blocks) < len(result.sessions[0].blocks), "samples in a row take time too"
 
 
+@pytest.mark.parametrize("sides", [("baseline",), ("baseline", "optimized")])
+def test_a_machine_that_disturbs_every_block_is_not_asked_for_a_narrow_interval(sides: tuple[Side, ...]) -> None:
+    asked = plan(blocks=6, precision=0.01)
+    machine = SimulatedMachine(1, QUIET, disturbed=tuple(range(10_000)))
+    result = run_simulated(machine, MemoryJournal(header(asked)), sides)
+    assert len(result.sessions[0].blocks) < 2 * asked.blocks
+    assert judge(result).end_to_end.sides["baseline"] is None
+
+
 def test_what_the_blocks_can_see_is_said_before_they_are_run() -> None:
     machine = SimulatedMachine(1, QUIET)
     simulate(machine)
