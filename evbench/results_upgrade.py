@@ -103,6 +103,13 @@ def ladder(content: Any, current: int) -> Any:
     return upgraded
 
 
+def ladder_outcomes(content: Any) -> Any:
+    """What stands in a `ladder.json` whose intervals were of 95 % each, with the chance `p` of a difference where there is none."""
+    upgraded = dict(content) if isinstance(content, dict) else content
+    _each(upgraded, "rungs", lambda rung: _one(rung, "outcome", _outcome_alone))
+    return upgraded
+
+
 def models(content: Any, current: int, file: str) -> Any:
     """What stands in `models.json`.
 
@@ -235,6 +242,19 @@ def _outcome(content: Any) -> Any:
     return upgraded
 
 
+def _outcome_alone(content: Any) -> Any:
+    """Of a comparison by itself: there was no interval among the choices."""
+    upgraded = {**content, "among_choices": None}
+    _each(upgraded, "end_to_end", _rung_timing)
+    if isinstance(upgraded.get("stages"), dict):
+        upgraded["stages"] = {name: _rung_timing(timing) for name, timing in upgraded["stages"].items()}
+    return upgraded
+
+
+def _rung_timing(content: Any) -> Any:
+    return _one(content, "interval", lambda found: {name: found[name] for name in found if name != "p"} | {"confidence": 0.95})
+
+
 def _step(content: Any) -> Any:
     upgraded = dict(content)
     for side in ("baseline", "optimized"):
@@ -293,6 +313,12 @@ def _value(content: Any, field: str, values: Mapping[str, str]) -> Any:
     if not isinstance(content, dict) or not isinstance(found := content.get(field), str):
         return content
     return {**content, field: values.get(found, found)}
+
+
+def _one(content: Any, field: str, upgrade: Upgrade) -> Any:
+    upgraded = dict(content) if isinstance(content, dict) else content
+    _each(upgraded, field, upgrade)
+    return upgraded
 
 
 def _each(content: Any, field: str, upgrade: Upgrade) -> None:

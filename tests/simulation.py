@@ -61,6 +61,8 @@ class Noise:
     """Share of runs that take half as long again."""
     processes: float = 0.0
     """Standard deviation, between starts, of how fast a worker is for as long as it lives."""
+    processes_of_stages: float = 0.0
+    """The same of each stage by itself."""
     samples: float = 0.0
     """Standard deviation, between samples, of how much faster the optimized side is."""
 
@@ -97,6 +99,7 @@ class SimulatedMachine:
         self._blocks = -1
         self._in_block = 0
         self._of_sample: dict[int, float] = {}
+        self._of_process: dict[tuple[Side, str], float] = {}
 
     @contextmanager
     def start(self, side: Side) -> Iterator[SimulatedWorker]:
@@ -104,6 +107,8 @@ class SimulatedMachine:
         self.starts += 1
         self.most_live = max(self.most_live, len(self.live))
         try:
+            if spread := self.noise.processes_of_stages:
+                self._of_process |= {(side, stage): math.exp(self._random.gauss(0, spread)) for stage in STAGES}
             yield SimulatedWorker(self, side, math.exp(self._random.gauss(0, self.noise.processes)))
         finally:
             self.live.discard(side)
@@ -175,7 +180,7 @@ class SimulatedMachine:
         )
 
     def _factor(self, side: Side, stage: str, sample: int) -> float:
-        noise = math.exp(self._random.gauss(0, self.noise.variation))
+        noise = math.exp(self._random.gauss(0, self.noise.variation)) * self._of_process.get((side, stage), 1.0)
         if side == "baseline":
             return noise
         if sample not in self._of_sample:

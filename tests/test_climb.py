@@ -17,6 +17,7 @@ from evbench.cli.main import main
 from evbench.errors import UserError
 from evbench.machine import machine
 from evbench.places import short_workload
+from evbench.report.units import format_ratios
 from evbench.results import FORMAT, Workload
 from evbench.session import compare, journal, ladder
 from evbench.session.config import SessionConfig
@@ -320,14 +321,44 @@ def test_the_command_tells_which_choice_pays_and_exits_with_the_whole(
     assert "…" not in output.out, "nothing is cut off"
 
 
-def test_too_few_blocks_are_told_before_anything_is_run(
-    simulated: SimulatedComparisons, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    simulated.ends = {"1-decode-threaded": KeyboardInterrupt()}
-    monkeypatch.setattr(sys, "argv", ["evbench", *f"ladder --to fast-pixels {QUICK} --blocks 6 --out {tmp_path}/out".split()])
-    with pytest.raises(SystemExit):
-        main()
-    assert capsys.readouterr().err.startswith("evbench: 6 blocks are too few to claim a speedup among 2 choices")
+def test_each_choice_is_judged_among_the_others(simulated: SimulatedComparisons, tmp_path: Path) -> None:
+    """Six blocks among two choices: Student's interval, in the file, the table and the claim."""
+    rungs = ladder.climb(replace(asked_for(tmp_path / "out"), plan=replace(PLAN, blocks=6, trace_tokens=0)), Messages())
+    first, whole = rungs[0], next(rung for rung in rungs if rung.step.kind == "whole")
+    assert first.end_to_end is not None and first.end_to_end.interval is not None
+    assert whole.end_to_end is not None and whole.end_to_end.interval is not None
+    assert (first.end_to_end.interval.confidence, whole.end_to_end.interval.confidence) == pytest.approx((0.975, 0.95))
+    assert (first.claim, whole.claim) == (Verdict.FASTER, Verdict.FASTER)
+    low, high = first.end_to_end.interval.low, first.end_to_end.interval.high
+    told = (tmp_path / "out" / "ladder.md").read_text(encoding="utf-8").splitlines()
+    (sentence,) = [line for line in told if line.startswith("- decode=threaded, added to the rung")]
+    assert f"95% CI {format_ratios(low, high)}" in sentence
+    assert ladder.read(tmp_path / "out").rungs == rungs
+
+
+def test_a_ladder_of_before_is_read_and_its_claims_are_of_today(simulated: SimulatedComparisons, tmp_path: Path) -> None:
+    """It has chances, and no intervals among the choices. They are derived from the results; where these are gone nothing is claimed."""
+    out = tmp_path / "out"
+    rungs = ladder.climb(asked_for(out), Messages())
+    told = (out / ladder.REPORT).read_text(encoding="utf-8")
+    content = json.loads((out / ladder.RAW).read_text(encoding="utf-8"))
+    for rung in content["rungs"]:
+        del rung["outcome"]["among_choices"]
+        for timing in (rung["outcome"]["end_to_end"], *rung["outcome"]["stages"].values()):
+            del timing["interval"]["confidence"]
+            timing["interval"]["p"] = 0.002
+    (out / ladder.RAW).write_text(json.dumps(content | {"format": 2}), encoding="utf-8")
+    before = ladder.read(out).rungs
+    assert [rung.step for rung in before] == [rung.step for rung in rungs]
+    assert {rung.outcome.among_choices for rung in before if rung.outcome is not None} == {None}
+    stored = [rung.outcome.end_to_end.interval for rung in before if rung.outcome is not None and rung.outcome.end_to_end is not None]
+    assert {interval.confidence for interval in stored if interval is not None} == {0.95}
+    ladder.write_derived(out)
+    assert (out / ladder.REPORT).read_text(encoding="utf-8") == told
+    for name in NAMES:
+        (out / name / "result.json").unlink()
+    ladder.write_derived(out)
+    assert "decode=threaded, added to the rung below: unclear" in (out / ladder.REPORT).read_text(encoding="utf-8")
 
 
 @pytest.mark.slow

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import re
 from typing import Any
 
 import pytest
 
+from evbench.encoding import to_json
 from evbench.errors import UserError
 from evbench.results import STAGES, Activation, Block, Result, Run, Sample, Session, SideResult, Work
 from evbench.verdict.blocks import half_width
@@ -153,6 +156,95 @@ def test_too_many_disturbed_blocks_are_invalid() -> None:
     assert judged.verdict == Verdict.INVALID
     assert judged.reasons == ("3 of 10 blocks were disturbed: power brake",)
     assert judge(make_result(make_side(), sessions=(disturbed(2, 10),))).verdict == Verdict.SAME
+
+
+def loud(blocks: int) -> SideResult:
+    """So many of ten blocks took 50 times as long, which would make the warm-up look shorter than no time at all."""
+    warm = dataclasses.replace(make_run("warmup"), block=None)
+    side = make_side(*(warm,) * 10, *make_side().runs[1:])
+    slow = scaled(side, 50)
+    runs = tuple(
+        theirs if (ours.block or 0) < blocks and ours.block is not None else ours for ours, theirs in zip(side.runs, slow.runs, strict=True)
+    )
+    return with_throughput_runs(dataclasses.replace(side, runs=runs))
+
+
+OF_NO_BLOCK = {"build", "first-call", "compiled-graphs", "cached-graphs", "cuda-graphs", "warm-up-runs", "warm-up", "compile-cache-files"}
+"""Metrics of what comes before the blocks."""
+
+
+@pytest.mark.parametrize("sides", [1, 2])
+def test_where_every_block_was_disturbed_only_what_came_before_has_figures(sides: int) -> None:
+    side, session = loud(10), disturbed(10, 10)
+    result = make_result(side if sides == 2 else None, side, sessions=(session,), targets=("video-llava.load<1s",))
+    judged = judge(result)
+    assert judged.verdict is (Verdict.INVALID if sides == 2 else None)
+    assert (judged.blocks.counted, judged.blocks.disturbed) == (0, 10)
+    assert {found for timing in judged.timings() for found in timing.sides.values()} == {None}
+    assert {(timing.interval, timing.claim) for timing in judged.timings()} == {(None, None)}
+    assert judged.metrics.keys() == OF_NO_BLOCK
+    assert judged.metrics["warm-up"].sides["baseline"] == pytest.approx(10 * 0.4), "the true figure"
+    assert judged.demands[0].met is None and judged.demands[0].measured is None
+    assert (judged.difference, judged.break_even, judged.ratio_of_medians, judged.ratio_of_sums) == (None,) * 4
+    written = json.loads(to_json(judged))
+    assert "startup-and-compile" not in written["metrics"] and written["end_to_end"]["sides"]["baseline"] is None
+    report = described(result)
+    assert report.facts["Order"].startswith("0 blocks")
+    (latency,) = (table for table in report.tables if table.title.startswith("Latency: median"))
+    assert {row[1 : 1 + sides] for row in latency.rows} == {("n/a",) * sides}
+    shown = [cell for table in report.tables for row in table.rows for cell in row]
+    assert not [cell for cell in shown if cell.startswith(("0.00", "-0", "nan", "inf")) or re.match(r"-\d", cell)]
+
+
+def test_blocks_of_other_lengths_of_output_that_were_all_disturbed_have_no_difference() -> None:
+    runs = in_blocks(make_run(tokens=(5, 6, 7)))
+    judged = judge(make_result(make_side(*runs), make_side(), sessions=(disturbed(10, 10),)))
+    assert judged.verdict is Verdict.INVALID and judged.difference is None
+
+
+def test_of_too_many_disturbed_blocks_the_others_are_shown() -> None:
+    judged = judge(make_result(loud(4), loud(4), sessions=(disturbed(4, 10),)))
+    assert judged.verdict is Verdict.INVALID
+    found = judged.end_to_end.sides["baseline"]
+    assert found is not None and found.runs == 6 and found.maximum == pytest.approx(0.4)
+    assert judged.metrics["startup-and-compile"].sides["baseline"] == pytest.approx(1.5)
+
+
+def six_blocks_of(speedups: list[float]) -> Result:
+    """Preprocess of 78.9 ms was faster by another factor in each block; the other stages did not change."""
+    runs: dict[bool, list[Run]] = {False: [], True: []}
+    for block, speedup in enumerate(speedups):
+        for faster, found in runs.items():
+            run = make_run()
+            assert run.stages is not None
+            changed = {
+                **run.stages,
+                "preprocess": dataclasses.replace(run.stages["preprocess"], seconds=0.0789 / (speedup if faster else 1)),
+            }
+            run = dataclasses.replace(run, stages=changed, seconds=sum(stage.seconds for stage in changed.values()), block=block)
+            found += [run, without_stage_sync(run)]
+    return make_result(make_side(*runs[True]), make_side(*runs[False]), sessions=(make_session(len(speedups), invocations=1),))
+
+
+def test_250_times_in_six_blocks_are_claimed() -> None:
+    """As one of four stages. The figures of an H200."""
+    judged = judge(six_blocks_of([191.7, 279.6, 250.0, 263.0, 241.0, 268.0]))
+    claims = {timing.name: timing.claim for timing in judged.stages}
+    assert claims == dict.fromkeys(STAGES, Verdict.SAME) | {"preprocess": Verdict.FASTER}
+    interval = next(timing.interval for timing in judged.stages if timing.name == "preprocess")
+    assert interval is not None
+    assert 150 < interval.low < interval.ratio < interval.high < 400
+    assert interval.confidence == pytest.approx(0.9875), "of one of four that hold together in 95 of 100 sessions"
+
+
+def test_intervals_are_simultaneous_over_the_stages_and_over_the_token_timings() -> None:
+    judged = compared(0.5)
+    assert {timing.name: timing.interval.confidence for timing in judged.timings() if timing.interval} == pytest.approx(
+        {"end-to-end": 0.95, **dict.fromkeys(STAGES, 0.9875), **dict.fromkeys(("ttft", "prefill", "tpot"), 1 - 0.05 / 3)}
+    )
+    assert cycled(0.5).throughput is not None and cycled(0.5).throughput.interval.confidence == 0.95  # type: ignore[union-attr]
+    among = judge(make_result(scaled(make_side(), 0.5)), comparisons=5)
+    assert among.end_to_end.interval is not None and among.end_to_end.interval.confidence == pytest.approx(0.99)
 
 
 def test_sides_measured_apart_are_never_claimed_to_differ() -> None:

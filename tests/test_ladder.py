@@ -16,7 +16,7 @@ from evbench.variants.named import conflict, effective, parse
 from evbench.verdict import ladder
 from evbench.verdict.judge import judge
 from evbench.verdict.judgement import Verdict
-from evbench.verdict.ladder import RungOutcome, RungTiming, Step, account, exit_code, least_blocks, plan, too_few
+from evbench.verdict.ladder import RungOutcome, RungTiming, Step, account, choices, exit_code, plan
 from evbench.verdict.statistics import Interval
 from tests.conflicts import Conflicts, only
 from tests.examples import PRESERVED, make_check, make_result, make_run, make_side, scaled, without_stage_sync
@@ -157,30 +157,33 @@ def test_choices_that_only_go_together_are_one_rung(monkeypatch: pytest.MonkeyPa
     assert {step.folder for step in of("without", steps) if "vision" in step.parts} == {"2-decode-threaded"}
 
 
-def test_blocks_that_are_too_few_for_so_many_choices_are_named() -> None:
-    assert least_blocks(made("baseline", "fast-decode")) == 6
-    steps, workload = made(), simulated_workload()
-    assert least_blocks(steps) == 8, "4 times 2 in 2 ** 7 is above 5 %, 4 times 2 in 2 ** 8 is below"
-    text = too_few(steps, workload, dataclasses.replace(PLAN, blocks=7))
-    assert "7 blocks are too few" in text and "4 choices" in text and "--blocks 8" in text
-    assert too_few(steps, workload, dataclasses.replace(PLAN, blocks=8)) == ""
-    assert too_few(steps, workload, dataclasses.replace(PLAN, blocks=7, precision=0.01)) == ""
-    assert too_few(steps, simulated_workload(2), dataclasses.replace(PLAN, blocks=7)) == ""
+def test_the_intervals_of_as_many_choices_are_simultaneous_as_are_looked_at_together() -> None:
+    assert choices(made("baseline", "fast-decode")) == 1
+    assert choices(made()) == choices(made(leave_one_out=False)) == 4
 
 
 # Outcomes.
 
 
-def outcome(verdict: Verdict, ratio: float = 1.2, p: float = 0.001, *, reasons: tuple[str, ...] = (), code: int = 0) -> RungOutcome:
-    interval = None if reasons else Interval(ratio, ratio - 0.004, ratio + 0.004, p)
-    timing = RungTiming(0.6, 0.5, interval, None if interval is None else verdict)
-    return RungOutcome(verdict, reasons, "pass", timing, {"load": timing}, (), code)
+def outcome(
+    verdict: Verdict, ratio: float = 1.2, among: Verdict | None = None, *, reasons: tuple[str, ...] = (), code: int = 0
+) -> RungOutcome:
+    """`among`: what it shows as one of several choices, by an interval three times as wide. Default: the same."""
+
+    def timing(reach: float, claim: Verdict) -> RungTiming:
+        interval = None if reasons else Interval(ratio, ratio - reach, ratio + reach, 0.95)
+        return RungTiming(0.6, 0.5, interval, None if reasons else claim)
+
+    alone = timing(0.004, verdict)
+    return RungOutcome(verdict, reasons, "pass", alone, timing(0.012, among) if among else alone, {"load": alone}, (), code)
 
 
 FASTER = outcome(Verdict.FASTER)
-SAME = outcome(Verdict.SAME, 1.0, 0.9)
+SAME = outcome(Verdict.SAME, 1.0)
 SLOWER = outcome(Verdict.SLOWER, 0.9, code=3)
-UNCLEAR = outcome(Verdict.INCONCLUSIVE, 1.015, 0.2, code=4)
+UNCLEAR = outcome(Verdict.INCONCLUSIVE, 1.009, code=4)
+ALONE = outcome(Verdict.FASTER, 1.015, Verdict.INCONCLUSIVE)
+"""Faster alone, and not among others."""
 DIFFERS = outcome(Verdict.OUTPUT_DIFFERS, reasons=("the first stage to differ is vision",), code=5)
 INACTIVE = outcome(Verdict.INVALID, reasons=("NOT_ACTIVE: decode=threaded of the optimized side (nothing was seen)",), code=6)
 DEAD = ladder.failed("the worker of optimized ended with code -9: it said nothing (all of it in a.log)")
@@ -197,9 +200,9 @@ def sentence_of(first: RungOutcome | None) -> str:
     ("found", "text"),
     [
         (FASTER, "faster: speedup 1.20x, 95% CI 1.20x - 1.20x."),
-        (SAME, "no speedup: speedup 95% CI 0.996x - 1.004x, within 1.0% of none."),
+        (SAME, "no speedup: speedup (1.000x), 95% CI 0.996x - 1.004x, within 1.0% of none."),
         (SLOWER, "slower: speedup 0.900x, 95% CI 0.896x - 0.904x."),
-        (UNCLEAR, "unclear: speedup 95% CI 1.011x - 1.019x."),
+        (UNCLEAR, "unclear: speedup (1.009x), 95% CI 1.005x - 1.013x."),
         (DIFFERS, "OUTPUT_DIFFERS: the first stage to differ is vision."),
         (INACTIVE, "INVALID: NOT_ACTIVE: decode=threaded of the optimized side (nothing was seen)."),
         (DEAD, "could not be measured: the worker of optimized ended with code -9: it said nothing (all of it in a.log)."),
@@ -212,38 +215,45 @@ def test_a_sentence_for_each_choice_says_whether_it_is_a_speedup(found: RungOutc
 
 def test_a_gain_that_chance_may_make_among_so_many_is_not_claimed() -> None:
     steps = made(leave_one_out=False)
-    by_chance = outcome(Verdict.FASTER, p=0.03)
-    rungs = account(steps, dict.fromkeys([step.folder for step in steps], FASTER) | {"2-preprocess-direct": by_chance})
-    assert {rung.step.name: rung.claim for rung in rungs} == dict.fromkeys([step.name for step in steps], Verdict.FASTER), (
-        "the last of four by Holm is not corrected"
-    )
-    rungs = account(steps, dict.fromkeys([step.folder for step in steps], by_chance))
+    rungs = account(steps, dict.fromkeys([step.folder for step in steps], ALONE))
     assert {rung.claim for rung in rungs if rung.step.kind == "rung"} == {Verdict.INCONCLUSIVE}
     assert next(rung.claim for rung in rungs if rung.step.kind == "whole") is Verdict.FASTER, "of it is asked once"
     assert {rung.outcome.verdict for rung in rungs if rung.outcome} == {Verdict.FASTER}, "its own verdict stays"
-    assert sentences(rungs)[0].endswith("FASTER alone, but not significant among 4 choices.")
-    assert [row[5] for row in tables(rungs)[0].rows if row[2] == "end-to-end"] == ["-"] * 4, "a ratio that is not claimed is not printed"
+    assert sentences(rungs)[0].endswith("unclear: speedup (1.015x), 95% CI 1.003x - 1.027x; FASTER alone, but not among 4 choices."), (
+        "the interval that the claim follows from"
+    )
+    shown = [row[5:7] for row in tables(rungs)[0].rows if row[2] == "end-to-end"]
+    assert shown == [("(1.015x)", "1.003x - 1.027x")] * 4, "a ratio that is not claimed is marked"
+    assert whole_sentence(rungs).endswith("FASTER: speedup 1.015x, 95% CI 1.011x - 1.019x")
 
 
 def test_what_is_claimed_before_the_end_is_claimed_at_the_end() -> None:
     steps = made(leave_one_out=False)
     found: dict[str, RungOutcome] = {}
-    claimed: set[str] = set()
-    for step, p in zip(of("rung", steps), (0.012, 0.02, 0.001, 0.04), strict=True):
-        found[step.folder] = outcome(Verdict.FASTER, p=p)
-        now = {rung.step.name for rung in account(steps, found) if rung.claim is Verdict.FASTER}
-        assert now >= claimed
-        claimed = now
-    assert claimed == {step.name for step in of("rung", steps)}
+    claims: dict[str, Verdict | None] = {}
+    for step, one in zip(of("rung", steps), (FASTER, ALONE, SAME, SLOWER), strict=True):
+        found[step.folder] = one
+        now = {rung.step.name: rung.claim for rung in account(steps, found)}
+        assert now.items() >= claims.items()
+        claims[step.name] = now[step.name]
+    assert list(claims.values()) == [Verdict.FASTER, Verdict.INCONCLUSIVE, Verdict.SAME, Verdict.SLOWER]
 
 
-def test_each_table_is_corrected_by_itself_and_a_shared_comparison_stands_in_both() -> None:
+def test_a_shared_comparison_stands_in_both_tables() -> None:
     steps = made("baseline", "fast-pixels")
-    found = dict.fromkeys({step.folder for step in steps}, outcome(Verdict.FASTER, p=0.024))
-    up, without = tables(account(steps, found))
+    up, without = tables(account(steps, dict.fromkeys({step.folder for step in steps}, FASTER)))
     assert [row[1] for row in up.rows if row[0]] == ["decode=threaded", "preprocess=direct"]
     assert [row[0] for row in without.rows if row[0]] == ["decode=threaded", "preprocess=direct"]
-    assert {row[-1] for row in (*up.rows, *without.rows) if row[-2]} == {"FASTER"}, "0.024 twice is below 5 %, four times is not"
+    assert {row[-1] for row in (*up.rows, *without.rows) if row[-2]} == {"FASTER"}
+
+
+def test_without_an_interval_among_the_choices_nothing_is_claimed_of_one() -> None:
+    """As in a ladder.json of before, whose results are gone."""
+    steps = made("baseline", "fast-pixels")
+    for found, claim in ((FASTER, Verdict.INCONCLUSIVE), (DIFFERS, Verdict.OUTPUT_DIFFERS), (DEAD, None)):
+        before = dataclasses.replace(found, among_choices=None)
+        rungs = account(steps, dict.fromkeys({step.folder for step in steps}, before))
+        assert {rung.claim for rung in rungs if rung.step.kind != "whole"} == {claim}
 
 
 def test_the_tables_have_time_outputs_and_verdict_of_each() -> None:
@@ -301,11 +311,14 @@ def test_the_file_has_everything_and_what_to_know_before(monkeypatch: pytest.Mon
 
 def test_an_outcome_is_what_the_judge_says_of_the_stages_concerned() -> None:
     (step,) = made("baseline", "fast-decode", leave_one_out=False)[:1]
-    judged = judge(make_result(scaled(make_side(variant="fast-decode"), 0.5)))
-    found = ladder.outcome(step, judged)
+    result = make_result(scaled(make_side(variant="fast-decode"), 0.5))
+    judged, among = judge(result), judge(result, 4)
+    found = ladder.outcome(step, judged, among)
     assert (found.verdict, found.preserved, found.exit_code) == (judged.verdict, "pass", judged.exit_code)
     assert found.end_to_end is not None
     assert found.end_to_end.interval == judged.end_to_end.interval
+    assert found.among_choices is not None and found.among_choices.interval == among.end_to_end.interval
+    assert found.among_choices.interval is not None and found.among_choices.interval.confidence == pytest.approx(0.9875)
     assert found.end_to_end.baseline_seconds == pytest.approx(0.4)
     assert found.end_to_end.optimized_seconds == pytest.approx(0.2)
     assert list(found.stages) == ["load"]
@@ -324,7 +337,7 @@ def test_there_is_no_speedup_where_outputs_or_work_differ() -> None:
         Verdict.INVALID: make_result(longer),
     }
     for verdict, result in results.items():
-        found = ladder.outcome(step, judge(result))
+        found = ladder.outcome(step, judge(result), judge(result, 4))
         assert found.verdict is verdict
         assert found.reasons
         (rung,) = account([step], {step.folder: found})
@@ -336,7 +349,7 @@ def test_there_is_no_speedup_where_outputs_or_work_differ() -> None:
 def test_notes_and_sentences_end_once() -> None:
     steps = made()
     rungs = account(steps, {step.folder: INACTIVE for step in steps})
-    for text in (*sentences(rungs), *report_ladder.notes(rungs, simulated_workload(), PLAN)):
+    for text in (*sentences(rungs), *report_ladder.notes(rungs)):
         assert text.endswith(".")
         assert not text.endswith("..")
 
@@ -344,6 +357,6 @@ def test_notes_and_sentences_end_once() -> None:
 def test_how_to_measure_a_disturbed_comparison_again_is_said_once() -> None:
     steps = made("baseline", "fast-pixels")
     found = dict.fromkeys({step.folder for step in steps}, FASTER) | {"2-preprocess-direct": INACTIVE}
-    text = report_ladder.notes(account(steps, found), simulated_workload(), PLAN)
+    text = report_ladder.notes(account(steps, found))
     assert "To measure 2-preprocess-direct again, remove its folder and continue with --resume." in text
-    assert not any("again, remove" in note for note in report_ladder.notes(account(steps, {}), simulated_workload(), PLAN))
+    assert not any("again, remove" in note for note in report_ladder.notes(account(steps, {})))

@@ -13,11 +13,18 @@ from evbench.verdict.models import judge_models
 from tests.two_models import EVENTS, VIDEO, make_models
 
 
-def parts(split: Decomposition) -> dict[str, float]:
+def parts(split: Decomposition | None) -> dict[str, float]:
+    assert split is not None
     return {part.name: part.seconds for part in split.parts}
 
 
-def adds_up(split: Decomposition) -> bool:
+def total(split: Decomposition | None) -> float:
+    assert split is not None
+    return split.total.seconds
+
+
+def adds_up(split: Decomposition | None) -> bool:
+    assert split is not None
     shares = [part.share for part in split.parts]
     whole = sum(part.seconds for part in split.parts) == pytest.approx(split.total.seconds)
     return whole and (None in shares or sum(share for share in shares if share is not None) == pytest.approx(1))
@@ -57,7 +64,7 @@ def test_the_parts_add_up_and_overlap_is_one_of_them() -> None:
     assert found[OVERLAP_AND_SYNC] == pytest.approx(0)
     saving = judge_models(make_models(replace(VIDEO, saved=0.06), noise=0))
     assert parts(saving.difference)[OVERLAP_AND_SYNC] == pytest.approx(-0.05)
-    assert adds_up(saving.difference) and saving.difference.total.seconds == pytest.approx(judged.difference.total.seconds - 0.05)
+    assert adds_up(saving.difference) and total(saving.difference) == pytest.approx(total(judged.difference) - 0.05)
 
 
 def test_generate_is_split_into_prefill_length_and_tpot() -> None:
@@ -83,12 +90,14 @@ def test_the_parts_add_up_for_any_number_of_scenes(scenes: int, noise: float) ->
     for own in (False, True):
         judged = judge_models(make_models(scenes=scenes, noise=noise, own=own))
         assert adds_up(judged.difference) and adds_up(judged.generate_difference)
+        assert judged.difference is not None
         lone = judged.difference.total
         assert (lone.low is None) == (scenes == 1)
 
 
 def test_where_the_interval_includes_1_no_difference_is_found_and_there_are_no_shares() -> None:
     judged = judge_models(make_models(VIDEO, VIDEO, noise=0.2))
+    assert judged.difference is not None
     assert judged.end_to_end.interval is not None and judged.end_to_end.interval.low < 1 < judged.end_to_end.interval.high
     assert judged.end_to_end.different is False
     assert {part.share for part in judged.difference.parts} == {None}
@@ -100,7 +109,7 @@ def test_the_other_order_gives_the_inverse() -> None:
     one, other = ours.end_to_end.interval, theirs.end_to_end.interval
     assert one is not None and other is not None
     assert one.ratio * other.ratio == pytest.approx(1) and one.low * other.high == pytest.approx(1, rel=0.01)
-    assert theirs.difference.total.seconds == pytest.approx(-ours.difference.total.seconds)
+    assert total(theirs.difference) == pytest.approx(-total(ours.difference))
 
 
 def test_the_score_is_of_each_model_against_its_own_captions() -> None:
@@ -130,6 +139,16 @@ def inactive(result: Result) -> Result:
     return replace(result, baseline=measured)
 
 
+def test_of_disturbed_scenes_only_tokens_and_captions_are_known() -> None:
+    judged = judge_models(make_models(disturbed=6))
+    assert judged.invalid and judged.difference is None and judged.generate_difference is None
+    assert {median for one in (judged.end_to_end, *judged.stages, *judged.token_timings) for median in one.medians.values()} == {None}
+    assert judged.quantity("new-tokens").medians == {"baseline": 41, "optimized": 21} and judged.quantity("new-tokens").interval is not None
+    score = judged.sides["baseline"].score
+    assert score is not None and (score.share, score.scenes) == (1, 6)
+    assert judged.sides["baseline"].generate_per_token_over_tpot is None
+
+
 def test_interference_leaves_the_numbers_of_tokens_and_an_inactive_choice_does_not() -> None:
     judged = judge_models(make_models(noise=0, disturbed=3))
     found = judged.quantity("new-tokens").interval
@@ -151,4 +170,5 @@ def test_an_invalid_session_has_no_ratio(result: Result, why: str) -> None:
     assert judged.invalid == (why,)
     assert judged.end_to_end.interval is None and judged.end_to_end.different is None
     assert judged.end_to_end.medians["baseline"] is not None
+    assert judged.difference is not None and judged.generate_difference is not None
     assert not [part for part in (*judged.difference.parts, *judged.generate_difference.parts) if part.share is not None]

@@ -98,8 +98,8 @@ def test_a_value_is_formatted_by_its_unit() -> None:
     assert format_value("bytes", None) == "n/a"
 
 
-def test_no_speedup_is_printed_that_is_not_claimed() -> None:
-    """Neither for other outputs, nor for other work, nor for sides measured apart, nor where the interval does not decide."""
+def test_no_speedup_is_printed_where_nothing_can_be_claimed() -> None:
+    """Neither for other outputs, nor for other work, nor for sides measured apart."""
     fast = scaled(make_side(), 1 / 7)
     other_tokens = dataclasses.replace(fast, runs=tuple(dataclasses.replace(run, tokens=(1, 2)) for run in fast.runs))
     other_work = dataclasses.replace(
@@ -111,14 +111,44 @@ def test_no_speedup_is_printed_that_is_not_claimed() -> None:
         (make_result(other_tokens), "OUTPUT_DIFFERS: "),
         (make_result(other_work), "INVALID: "),
         (apart, "INCONCLUSIVE: "),
-        (make_result(scaled(make_side(), 0.95), noise_floors={name: 0.2 for name in ("end-to-end", *STAGES)}), "INCONCLUSIVE: "),
     ):
         report = described(result)
         text = rendered(report) + to_markdown(report, "", "")
         assert report.headline.startswith(verdict)
         assert "7.00x" not in text
         assert "faster" not in cells(report, "Latency: median", "end-to-end")
-        assert cells(report, "Latency: median", "end-to-end")[3] == "-"
+        assert cells(report, "Latency: median", "end-to-end")[3:] == ("-", "-", "")
+
+
+def test_a_speedup_that_is_not_claimed_is_shown_and_marked() -> None:
+    """Where the interval does not decide, and where both are the same: there is no interval without its ratio."""
+    floors = {name: 0.2 for name in ("end-to-end", *STAGES)}
+    unclear = described(make_result(scaled(make_side(), 0.95), noise_floors=floors, fail_if=("slower:2%",)))
+    assert unclear.headline.startswith(
+        "INCONCLUSIVE: end-to-end speedup (1.053x), 95% CI 1.053x - 1.053x, which shows neither a difference"
+    )
+    assert cells(unclear, "Latency: median", "vision")[3:] == ("(1.053x)", "1.053x - 1.053x", "unclear")
+    assert cells(unclear, "Demands", "slower:2%") == ("slower:2%", "(1.053x)", "1.053x - 1.053x", "yes")
+    same = described(make_result(make_side()))
+    assert same.headline == "SAME: end-to-end speedup (1.000x), 95% CI 1.000x - 1.000x, within 1.0% of none"
+    assert cells(same, "Latency: median", "end-to-end")[3:] == ("(1.000x)", "1.000x - 1.000x", "same")
+    assert "a speedup in brackets is not claimed" in note(unclear, "Intervals of the stages are simultaneous")
+    for report in (unclear, same):
+        assert not [
+            row
+            for table in report.tables
+            for row in table.rows
+            if any(" - " in cell and row[place - 1] == "-" for place, cell in enumerate(row))
+        ]
+
+
+def test_the_estimator_of_stages_is_named_where_it_is_another() -> None:
+    def of(blocks: int) -> Report:
+        side = make_side(*(run for run in make_side().runs if (run.block or 0) < blocks and run.block is not None))
+        return described(make_result(scaled(side, 0.5), side, sessions=(make_session(blocks),)))
+
+    assert "geometric mean" in note(of(7), "Stages: ") and "Student" in note(of(7), "Stages: ")
+    assert not [text for text in of(8).notes if text.startswith("Stages: ")]
 
 
 def test_latency_and_throughput_are_reported_apart() -> None:
@@ -135,7 +165,7 @@ def test_latency_and_throughput_are_reported_apart() -> None:
     assert report.headline.startswith("SAME: ")
     assert report.second_headline == "Throughput, 2 samples back to back: FASTER: speedup 2.00x, 95% CI 2.00x - 2.00x"
     title = "Latency and throughput"
-    assert cells(report, title, "end-to-end") == ("end-to-end", "400 ms", "400 ms", "-", "1.000x - 1.000x", "same")
+    assert cells(report, title, "end-to-end") == ("end-to-end", "400 ms", "400 ms", "(1.000x)", "1.000x - 1.000x", "same")
     assert cells(report, title, "throughput") == ("throughput", "400 ms", "200 ms", "2.00x", "2.00x - 2.00x", "faster")
     assert cells(report, title, "load-per-sample")[1:3] == ("100 ms", "100 ms")
     assert cells(report, title, "load-wait-per-sample")[1:3] == ("100 ms", "5.00 ms")

@@ -48,8 +48,15 @@ def test_a_recorded_ladder_is_reported_from_the_results_of_its_comparisons(tmp_p
     assert report.count("| end-to-end |") == sum(rung["step"]["kind"] != "whole" for rung in rungs)
     assert "ONE_START" not in report
     assert "feed" not in report.split("\n", 4)[-1]
-    claims = [rung["claim"] or "not run yet" for rung in rungs if rung["step"]["kind"] != "whole"]
-    assert [line.split(" | ")[-1].removesuffix(" |") for line in report.splitlines() if "| end-to-end |" in line] == claims
+    recorded_claims = [rung["claim"] or "not run yet" for rung in rungs if rung["step"]["kind"] != "whole"]
+    rows = [line.removesuffix(" |").split(" | ") for line in report.splitlines() if "| end-to-end |" in line]
+    for row, before in zip(rows, recorded_claims, strict=True):
+        interval, claim = row[-3], row[-1]
+        assert claim in (before, "INCONCLUSIVE"), "claims of before were Holm's, which have no interval that says the same"
+        if claim in ("FASTER", "SLOWER"):
+            low, high = (float(bound.removesuffix("x")) for bound in interval.split(" - "))
+            assert low > 1 if claim == "FASTER" else high < 1
+    assert ("FASTER" in [row[-1] for row in rows]) == (model == "video-llava-small"), "of the other one only half has ended"
 
 
 def test_a_folder_without_a_result_is_refused(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -317,15 +317,61 @@ def test_no_block_is_added_after_the_time_is_over() -> None:
     assert len(fewer.sessions[0].blocks) < len(result.sessions[0].blocks), "samples in a row take time too"
 
 
+@pytest.mark.parametrize("sides", [("baseline",), ("baseline", "optimized")])
+def test_a_machine_that_disturbs_every_block_is_not_asked_for_a_narrow_interval(sides: tuple[Side, ...]) -> None:
+    asked = plan(blocks=6, precision=0.01)
+    machine = SimulatedMachine(1, QUIET, disturbed=tuple(range(10_000)))
+    result = run_simulated(machine, MemoryJournal(header(asked)), sides)
+    assert len(result.sessions[0].blocks) < 2 * asked.blocks
+    assert judge(result).end_to_end.sides["baseline"] is None
+
+
 def test_what_the_blocks_can_see_is_said_before_they_are_run() -> None:
     machine = SimulatedMachine(1, QUIET)
     simulate(machine)
     (message,) = machine.messages
     assert message.startswith("warm-up runs vary by 0.")
-    assert "10 blocks detect a difference of 0." in message
+    assert "10 blocks detect a difference of 0." in message and "end-to-end in 80 of 100 comparisons, and of 0." in message
     machine = SimulatedMachine(1, QUIET)
     simulate(machine, plan(blocks=3))
-    assert "3 blocks are too few for any interval" in machine.messages[0]
+    assert machine.messages[0] == "--blocks 3 are too few for any interval; give 6 at least"
+    assert not any("detect" in message for message in machine.messages)
+
+
+@pytest.mark.parametrize(
+    ("changed", "samples", "names", "said"),
+    [
+        ({"blocks": 5}, 1, ("baseline", "optimized"), True),
+        ({"blocks": 6}, 1, ("baseline", "optimized"), False),
+        ({"blocks": 5}, 1, ("baseline",), False),
+        ({"blocks": 5, "precision": 0.5}, 1, ("baseline", "optimized"), False),
+        ({"blocks": 3}, 3, ("baseline", "optimized"), False),
+    ],
+    ids=["five", "six", "of one variant", "more are added", "three samples"],
+)
+def test_blocks_that_are_too_few_are_said_before_the_first_worker_starts(
+    changed: dict[str, Any], samples: int, names: tuple[Side, ...], said: bool
+) -> None:
+    machine = SimulatedMachine(1, QUIET)
+    journal = MemoryJournal(header(plan(**changed), samples))
+    config = configure(machine, journal, names)
+
+    class Stopped(Exception): ...
+
+    def start(side: Side) -> AbstractContextManager[SimulatedWorker]:
+        raise Stopped
+
+    with pytest.raises(Stopped):
+        run_session(dataclasses.replace(config, start=start), Path("nowhere"), None, lambda untimed: None)
+    assert machine.messages == (["--blocks 5 are too few for any interval; give 6 at least"] if said else [])
+
+
+@pytest.mark.parametrize(
+    ("blocks", "invocations", "sizes"), [(6, 4, [2, 2, 1, 1]), (12, 4, [3, 3, 3, 3]), (7, 3, [3, 2, 2]), (3, 5, [1, 1, 1]), (5, 1, [5])]
+)
+def test_blocks_are_spread_over_invocations_as_evenly_as_it_gets(blocks: int, invocations: int, sizes: list[int]) -> None:
+    found = simulate(SimulatedMachine(1, QUIET), plan(blocks=blocks, invocations=invocations)).sessions[0].blocks
+    assert list(Counter(block.invocation for block in found).values()) == sizes
 
 
 def test_a_warm_up_that_does_not_become_steady_is_given_up_and_told() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import count
@@ -162,12 +163,22 @@ def test_where_event_images_were_made_before_the_report_says_so() -> None:
     assert "rendering them from events is in no stage here" in describe(results).facts["Loading of eventgpt"]
 
 
-def test_where_the_interval_includes_1_no_ratio_is_printed() -> None:
+def test_where_every_scene_was_disturbed_there_is_a_report_without_times() -> None:
+    told = describe({name: make_models(own=own, tokens=256 if own else 50, disturbed=6) for name, own in LENGTHS.items()})
+    assert "INVALID: 6 of 6 blocks were disturbed" in told.headline
+    (times, *_) = told.tables
+    assert {row[1:] for row in times.rows} == {("n/a", "n/a", "-", "-", "")}
+    assert not [table for table in told.tables if "where the difference" in table.title]
+    assert to_markdown(told, "", "")
+
+
+def test_where_the_interval_includes_1_the_ratio_is_marked() -> None:
     results = {EQUAL: make_models(VIDEO, replace(VIDEO, work=EVENTS.work), own=False, tokens=50, noise=0.3)}
     told = describe(results)
     assert "shows no difference" in told.headline and told.second_headline == ""
     row = next(row for row in told.tables[0].rows if row[0] == "end-to-end")
-    assert row[3] == "-" and row[5] == "no difference"
+    assert re.fullmatch(r"\(\d\.\d+x\)", row[3]) and row[5] == "no difference"
+    assert f"shows no difference, ratio {row[3]}, 95% CI {row[4]}" in told.headline
     assert {row[3] for table in told.tables if "where the difference" in table.title for row in table.rows} == {"-"}
 
 

@@ -65,13 +65,11 @@ def ladder_command(
     )
     remains = f"the comparisons that ended are in {folder / session_ladder.REPORT}"
     with working(lambda: remains, lambda: how_to_resume(folder)) as progress:
-        if warning := ladder.too_few(steps, workload, plan):
-            progress.message(warning)
         rungs = session_ladder.climb(request, progress)
     if session.details:
         for table in report_ladder.tables(rungs):
             screen.print(to_rich(table, numbers=True))
-        for note in report_ladder.notes(rungs, workload, plan):
+        for note in report_ladder.notes(rungs):
             print_line(note)
     code = ladder.exit_code(rungs)
     written = f"Written to {folder}: {session_ladder.REPORT}, {session_ladder.RAW}, and a folder for each comparison"

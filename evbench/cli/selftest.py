@@ -24,10 +24,10 @@ from evbench.report import selftest as report_selftest
 from evbench.report.render import printable, to_rich
 from evbench.results import STAGES, Delay, Result, Rules, Side
 from evbench.session import compare
+from evbench.session.block_schedule import too_few_blocks
 from evbench.session.request import ComparisonRequest, EarlierResults
 from evbench.variants.named import parse
 from evbench.verdict import selftest
-from evbench.verdict.statistics import FEWEST_BLOCKS
 
 REPETITIONS = 20
 """Comparisons of a self-test."""
@@ -91,8 +91,8 @@ def _request(
     workload = options.workload()
     sides: dict[Side, Variant] = {"baseline": variant, "optimized": variant}
     plan = plan_for(options, sides, workload)
-    if plan.blocks < FEWEST_BLOCKS:
-        raise UserError(f"--blocks {plan.blocks} are too few for any interval; give {FEWEST_BLOCKS} at least")
+    if few := too_few_blocks(plan.blocks, 1, None):
+        raise UserError(few)
     started = now()
     request = ComparisonRequest(
         variants=sides,

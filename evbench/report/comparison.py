@@ -9,7 +9,7 @@ from evbench.report import traces as trace_tables
 from evbench.report.facts import facts
 from evbench.report.notes import notes
 from evbench.report.render import Report, Table, printable
-from evbench.report.units import format_ratio, format_ratios
+from evbench.report.units import format_claimed, format_ratios
 from evbench.results import Result, Section
 from evbench.verdict.judgement import CLAIMED, MIN_CLAIM, Judgement, Verdict
 from evbench.verdict.statistics import FEWEST_BLOCKS, Interval
@@ -75,13 +75,13 @@ def _headline(judgement: Judgement) -> str:
 
 
 def claim(verdict: Verdict, interval: Interval, threshold: float, of: str) -> str:
-    """The speedup only where a difference is claimed."""
-    around = f"95% CI {format_ratios(interval.low, interval.high)}"
+    """The speedup, in brackets if no difference is claimed."""
+    speedup = f"{of}speedup {format_claimed(interval.ratio, verdict in CLAIMED)}, 95% CI {format_ratios(interval.low, interval.high)}"
     if verdict in CLAIMED:
-        return f"{of}speedup {format_ratio(interval.ratio)}, {around}"
+        return speedup
     if verdict is Verdict.SAME:
-        return f"{of}speedup within {MIN_CLAIM:.1%} of none, {around}"
-    return f"{of}speedup has {around}, which shows neither a difference above {threshold:.1%} nor that there is none"
+        return f"{speedup}, within {MIN_CLAIM:.1%} of none"
+    return f"{speedup}, which shows neither a difference above {threshold:.1%} nor that there is none"
 
 
 def _second_headline(result: Result, judgement: Judgement) -> str:

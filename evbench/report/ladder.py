@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from evbench.report.render import Table, markdown_table, printable
 from evbench.report.timings import CLAIMS
-from evbench.report.units import NOT_MEASURED, format_ratio, format_ratios, format_seconds
+from evbench.report.units import NOT_MEASURED, format_claimed, format_ratios, format_seconds
 from evbench.results import Plan, Workload
 from evbench.verdict.judgement import CLAIMED, MIN_CLAIM, Verdict
-from evbench.verdict.ladder import CORRECTED, Kind, Rung, RungOutcome, RungTiming, Step, count, too_few
+from evbench.verdict.ladder import CORRECTED, Kind, Rung, RungOutcome, RungTiming, Step, choices
 
 WHERE: dict[Kind, str] = {"rung": "added to the rung below", "without": "added to all the others"}
 COLUMNS = ("choice", "", "without", "with", "speedup", "95% CI", "outputs", "verdict")
@@ -18,8 +18,8 @@ COLUMNS = ("choice", "", "without", "with", "speedup", "95% CI", "outputs", "ver
 
 def sentences(rungs: Sequence[Rung]) -> tuple[str, ...]:
     """For each choice, whether it is a speedup: first added to the rung below, then added to all the others."""
-    counts = count([rung.step for rung in rungs])
-    return tuple(printable(_sentence(rung, counts[kind])) for kind in CORRECTED for rung in rungs if rung.step.kind == kind)
+    among = choices([rung.step for rung in rungs])
+    return tuple(printable(_sentence(rung, among)) for kind in CORRECTED for rung in rungs if rung.step.kind == kind)
 
 
 def whole_sentence(rungs: Sequence[Rung]) -> str:
@@ -43,11 +43,11 @@ def verdict_sentence(outcome: RungOutcome) -> str:
     """Of a comparison alone."""
     if outcome.verdict is None:
         return f"could not be run: {outcome.reasons[0]}"
-    return f"{outcome.verdict}: {'; '.join(outcome.reasons) or _speedup(outcome, outcome.verdict)}"
+    return f"{outcome.verdict}: {'; '.join(outcome.reasons) or _speedup(outcome.end_to_end, outcome.verdict)}"
 
 
-def _sentence(rung: Rung, choices: int) -> str:
-    """`choices`: number of choices that claims are corrected for."""
+def _sentence(rung: Rung, among: int) -> str:
+    """`among`: number of choices whose intervals are simultaneous."""
     name, outcome = f"{rung.step.choice()}, {WHERE[rung.step.kind]}", rung.outcome
     if outcome is None:
         return f"{name}: not measured yet."
@@ -56,22 +56,20 @@ def _sentence(rung: Rung, choices: int) -> str:
         return f"{name}: could not be measured: {reasons}."
     if outcome.verdict in (Verdict.OUTPUT_DIFFERS, Verdict.INVALID):
         return f"{name}: {outcome.verdict}: {reasons}."
-    speedup = _speedup(outcome, rung.claim)
+    speedup = _speedup(rung.end_to_end, rung.claim)
     if rung.claim is Verdict.INCONCLUSIVE:
-        alone = f"; {outcome.verdict} alone, but not significant among {choices} choices" if outcome.verdict in CLAIMED else ""
+        alone = f"; {outcome.verdict} alone, but not among {among} choices" if outcome.verdict in CLAIMED else ""
         return f"{name}: unclear: {reasons or speedup}{alone}."
     if rung.claim is Verdict.SAME:
         return f"{name}: no speedup: {speedup}, within {MIN_CLAIM:.1%} of none."
     return f"{name}: {'slower' if rung.claim is Verdict.SLOWER else 'faster'}: {speedup}."
 
 
-def _speedup(outcome: RungOutcome, claim: Verdict | None) -> str:
-    """The ratio only where a difference is claimed."""
-    if outcome.end_to_end is None or outcome.end_to_end.interval is None:
+def _speedup(timing: RungTiming | None, claim: Verdict | None) -> str:
+    if timing is None or timing.interval is None:
         return "no interval"
-    interval = outcome.end_to_end.interval
-    around = f"95% CI {format_ratios(interval.low, interval.high)}"
-    return f"speedup {format_ratio(interval.ratio)}, {around}" if claim in CLAIMED else f"speedup {around}"
+    interval = timing.interval
+    return f"speedup {format_claimed(interval.ratio, claim in CLAIMED)}, 95% CI {format_ratios(interval.low, interval.high)}"
 
 
 def tables(rungs: Sequence[Rung]) -> tuple[Table, ...]:
@@ -96,8 +94,7 @@ def _rows(rung: Rung) -> Sequence[tuple[bool, tuple[str, ...]]]:
     outcome = rung.outcome
     preserved = NOT_MEASURED if outcome is None or outcome.preserved is None else outcome.preserved
     verdict = "not run yet" if outcome is None else str(rung.claim or "COULD NOT BE RUN")
-    end_to_end = outcome.end_to_end if outcome is not None else None
-    rows = [(True, (rung.step.choice(), "end-to-end", *_cells(end_to_end, rung.claim), preserved, verdict))]
+    rows = [(True, (rung.step.choice(), "end-to-end", *_cells(rung.end_to_end, rung.claim), preserved, verdict))]
     for stage, timing in outcome.stages.items() if outcome is not None else ():
         claim = "" if timing.claim is None else CLAIMS[timing.claim]
         rows.append((False, ("", stage, *_cells(timing, timing.claim), "", claim)))
@@ -105,13 +102,13 @@ def _rows(rung: Rung) -> Sequence[tuple[bool, tuple[str, ...]]]:
 
 
 def _cells(timing: RungTiming | None, claim: Verdict | None) -> tuple[str, str, str, str]:
-    """Medians, speedup and interval. A ratio that is not claimed is not printed: it would be read as one that is."""
+    """Medians, speedup and interval."""
     if timing is None:
         return NOT_MEASURED, NOT_MEASURED, "-", "-"
     medians = _median(timing.baseline_seconds), _median(timing.optimized_seconds)
     if timing.interval is None:
         return *medians, "-", "-"
-    ratio = format_ratio(timing.interval.ratio) if claim in CLAIMED else "-"
+    ratio = format_claimed(timing.interval.ratio, claim in CLAIMED)
     return *medians, ratio, format_ratios(timing.interval.low, timing.interval.high)
 
 
@@ -119,16 +116,16 @@ def _median(seconds: float | None) -> str:
     return NOT_MEASURED if seconds is None else format_seconds(seconds)
 
 
-def notes(rungs: Sequence[Rung], workload: Workload, plan: Plan) -> tuple[str, ...]:
+def notes(rungs: Sequence[Rung]) -> tuple[str, ...]:
     """What a reader has to know before believing the tables."""
     steps = [rung.step for rung in rungs]
     found = [
         "Each choice is a comparison of its own, in blocks of runs without and with it; its folder has the report. Times are medians; "
         "those of different comparisons were measured one after the other.",
-        "Verdicts of choices are corrected for their number, separately for going up and for leaving one out (Holm). Intervals are not: "
-        "each is a 95% CI alone. Claims of a stage are corrected for the stages of its comparison only.",
+        "Intervals of the choices are simultaneous, separately for going up and for leaving one out: all of them contain the truth in 95 "
+        "of 100 ladders. Those of the stages are simultaneous within their comparison. Each claim follows from its interval, and a "
+        "speedup in brackets is not claimed.",
     ]
-    found += [f"{few}." for few in [too_few(steps, workload, plan)] if few]
     found += [f"{step.name}: {step.remark}." for step in steps if step.remark]
     found += [f"{step.name} is identical to {step.folder}, and was not run again." for step in steps if step.folder != step.name]
     invalid = dict.fromkeys(rung.step.folder for rung in rungs if rung.claim is Verdict.INVALID)
@@ -161,5 +158,5 @@ def to_markdown(rungs: Sequence[Rung], workload: Workload, plan: Plan, created: 
     lines += [f"**{whole_sentence(rungs)}**", "", *(f"- {sentence}" for sentence in sentences(rungs)), ""]
     for table in tables(rungs):
         lines += [f"## {table.title}", "", *markdown_table(table), ""]
-    lines += ["## Notes", "", *(f"- {note}" for note in notes(rungs, workload, plan)), ""]
+    lines += ["## Notes", "", *(f"- {note}" for note in notes(rungs)), ""]
     return "\n".join(lines)

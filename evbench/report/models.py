@@ -9,12 +9,12 @@ from evbench.report.next_steps import WAIT
 from evbench.report.published import Finding, read_page
 from evbench.report.render import Report, Summary, Table, printable
 from evbench.report.summary import LONGEST_HEADLINE, shorten
-from evbench.report.units import NOT_MEASURED, format_bytes, format_ratio, format_ratios, format_seconds, format_signed
+from evbench.report.units import NOT_MEASURED, format_bytes, format_claimed, format_ratio, format_ratios, format_seconds, format_signed
 from evbench.results import STAGES, Result
 from evbench.verdict.blocks import TPOT
 from evbench.verdict.model_difference import Decomposition, DecompositionPart
 from evbench.verdict.model_side import Score
-from evbench.verdict.models import SIDES, Compared, ModelsJudgement, Unit, excludes_1
+from evbench.verdict.models import SIDES, Compared, ModelsJudgement, Unit
 
 MEMORY = {"process": "process memory", "allocator": "live tensors on the GPU", "device": "GPU memory by the driver's count"}
 Judgements = Mapping[str, ModelsJudgement]
@@ -31,8 +31,9 @@ def describe(results: Mapping[str, Result], judgements: Judgements, findings: Fi
     for length, judged in judgements.items():
         title = TITLES[length]
         tables += [_times(title, judged, names), _tokens(length, judged, names)]
-        tables.append(_difference(f"{title}: where the difference end-to-end comes from", judged.difference, names))
-        tables.append(_difference(f"{title}: where the difference of generate comes from", judged.generate_difference, names))
+        for of, found in (("end-to-end", judged.difference), ("of generate", judged.generate_difference)):
+            if found is not None:
+                tables.append(_difference(f"{title}: where the difference {of} comes from", found, names))
     tables.append(_as_published(judgements))
     appendix = [_statements(findings)]
     appendix += [_memory(length, kind, found, names) for length, judged in judgements.items() for kind, found in judged.memory.items()]
@@ -78,12 +79,12 @@ def _sentence(compared: Compared, names: Names) -> str:
         return f"{compared.name} has no interval: it takes six blocks of one scene, or two scenes, at least"
     around = f"95% CI {format_ratios(compared.interval.low, compared.interval.high)}"
     if not compared.different:
-        return f"{compared.name} shows no difference, {around}"
+        return f"{compared.name} shows no difference, ratio {format_claimed(compared.interval.ratio, False)}, {around}"
     return f"{compared.name} of {names['baseline']} is {format_ratio(compared.interval.ratio)} that of {names['optimized']}, {around}"
 
 
-NO_DIFFERENCE, NOT_SIGNIFICANT = "no difference", "not significant"
-"""Where the interval includes 1, and where it does not but the correction for the number of rows (Holm) does."""
+NO_DIFFERENCE = "no difference"
+"""Where the interval includes 1."""
 FORMS: dict[Unit, Callable[[float], str]] = {
     "seconds": format_seconds,
     "bytes": lambda count: format_bytes(round(count)),
@@ -99,9 +100,8 @@ def _row(compared: Compared) -> tuple[str, ...]:
     medians = [NOT_MEASURED if (value := compared.medians[side]) is None else FORMS[compared.unit](value) for side in SIDES]
     if compared.interval is None:
         return (compared.name, *medians, "-", "-", "")
-    found = "" if compared.different else NOT_SIGNIFICANT if excludes_1(compared.interval) else NO_DIFFERENCE
-    # A ratio that may be 1 is not printed: it would be read as one that is not.
-    ratio = format_ratio(compared.interval.ratio) if compared.different else "-"
+    ratio = format_claimed(compared.interval.ratio, bool(compared.different))
+    found = "" if compared.different else NO_DIFFERENCE
     return (compared.name, *medians, ratio, format_ratios(compared.interval.low, compared.interval.high), found)
 
 
@@ -156,8 +156,9 @@ def _as_published(judgements: Judgements) -> Table:
         _, one, other, *_ = _row(compared)
         here = {"baseline": one, "optimized": other}
         ratio = "-"
-        if compared.interval is not None and compared.different:
-            ratio = format_ratio(compared.interval.ratio if sides["video"] == "baseline" else 1 / compared.interval.ratio)
+        if compared.interval is not None:
+            here_ratio = compared.interval.ratio if sides["video"] == "baseline" else 1 / compared.interval.ratio
+            ratio = format_claimed(here_ratio, bool(compared.different))
         return (compared.name, *map(str, published), published_ratio, *(here[side] for side in sides.values()), ratio)
 
     rows = [row(judged.quantity(stage), stage) for stage in STAGES]

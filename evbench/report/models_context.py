@@ -103,8 +103,8 @@ def texts(results: Mapping[str, Result], judgements: Mapping[str, ModelsJudgemen
 def notes(results: Mapping[str, Result], judgements: Mapping[str, ModelsJudgement], names: Names) -> list[str]:
     found = [
         f"Two models, not two variants of one: nothing is FASTER here, and no output is preserved. A ratio is {names['baseline']} over "
-        f"{names['optimized']}, with the 95% CI over the scenes; where it includes 1, no difference was found. Within each table claims "
-        "are corrected for the number of rows of one kind (Holm).",
+        f"{names['optimized']}, with the 95% CI over the scenes; where it includes 1, no difference was found, and the ratio stands in "
+        "brackets. Within each table the intervals of one kind (stages, tokens, peaks of memory) are simultaneous.",
         "Captions of an event camera have neither colours nor the time of day: each model is compared with its own captions.",
         "TPOT is the mean decode step, without prefill.",
         f"The published page: {read_page().source}. Its times are of another machine, and of other weights.",

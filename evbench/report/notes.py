@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from evbench.report.render import printable
 from evbench.report.units import format_number, format_ratio, format_seconds
+from evbench.results import STAGES, Result, Side, Trace, Workload
 from evbench.results import Energy as EnergyReading
-from evbench.results import Result, Side, Trace, Workload
 from evbench.traces.completeness import stamp
 from evbench.verdict.context import Clock, Energy
 from evbench.verdict.judgement import CLAIMED, MIN_CLAIM, Judgement
 from evbench.verdict.metrics import STARTUP
-from evbench.verdict.statistics import BreakEven
+from evbench.verdict.statistics import BreakEven, has_signed_rank, level_of_each
 
 
 def notes(result: Result, judgement: Judgement) -> tuple[str, ...]:
@@ -43,8 +43,16 @@ def _claims(result: Result, judgement: Judgement) -> list[str]:
     others = [*judgement.stages, *(() if judgement.throughput is None else (judgement.throughput,))]
     higher = [f"{timing.name} {timing.claim_threshold:.1%}" for timing in others if timing.claim_threshold > MIN_CLAIM]
     thresholds = f"{name} {judgement.end_to_end.claim_threshold:.1%}{''.join(f', {one}' for one in higher)}"
-    found = [f"Noise floor: {floor}. Claim threshold: {thresholds}. Claims of stages are corrected for their number (Holm)."]
+    found = [
+        f"Noise floor: {floor}. Claim threshold: {thresholds}.",
+        "Intervals of the stages are simultaneous: all of them contain the truth in 95 of 100 sessions. So are those of TTFT, prefill and "
+        "TPOT. Each claim follows from its interval, and a speedup in brackets is not claimed.",
+    ]
     samples = len(result.baseline.workload.samples)
+    if samples == 1 and not has_signed_rank(judgement.blocks.counted, level_of_each(len(STAGES))):
+        found.append(
+            "Stages: geometric mean, 95% CIs by Student's distribution, as so few blocks have no signed-rank interval for all of them."
+        )
     if judgement.end_to_end.interval is not None:
         text = f"End-to-end: {_method(judgement, samples)}; half-width {judgement.end_to_end.interval.half_width:.1%}."
         if judgement.verdict in CLAIMED and judgement.ratio_of_medians is not None and judgement.ratio_of_sums is not None:

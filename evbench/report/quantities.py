@@ -48,7 +48,7 @@ def _of_session(models: Mapping[str, Mapping[str, str]], judgement: ModelsJudgem
         yield "invalid", "; ".join(judgement.invalid)
     else:
         yield from _times(judgement, sides)
-    if (share := judgement.difference.share("load")) is not None:
+    if judgement.difference is not None and (share := judgement.difference.share("load")) is not None:
         yield "share_load", Quantity(share)
     if cut := max(side.cut_off for side in judgement.sides.values()):
         yield "cut_off", Quantity(cut)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from evbench.report import metrics
 from evbench.report.render import TOO_FEW, Table, printable
-from evbench.report.units import NOT_MEASURED, format_range, format_ratio, format_ratios, format_seconds, format_signed
+from evbench.report.units import NOT_MEASURED, format_claimed, format_range, format_ratios, format_seconds, format_signed
 from evbench.results import Result
 from evbench.verdict.demands import DemandOutcome
 from evbench.verdict.difference import Difference
@@ -28,8 +28,7 @@ def row(timing: Timing, judgement: Judgement) -> tuple[str, ...]:
         return cells
     if timing.interval is None or timing.claim is None or judgement.preserved in (None, "fail"):
         return (*cells, "-", "-", "")
-    # A ratio that is not claimed is not printed: it would be read as one that is.
-    ratio = format_ratio(timing.interval.ratio) if timing.claim in CLAIMED else "-"
+    ratio = format_claimed(timing.interval.ratio, timing.claim in CLAIMED)
     return (*cells, ratio, format_ratios(timing.interval.low, timing.interval.high), CLAIMS[timing.claim])
 
 
@@ -91,8 +90,7 @@ def _demand(outcome: DemandOutcome) -> tuple[str, str, str]:
         return NOT_MEASURED, "-", met
     if outcome.is_time:
         return format_seconds(outcome.measured), format_range(outcome.low, outcome.high), met
-    # The speedup is not claimed here: the interval decides.
-    return "-", format_ratios(outcome.low, outcome.high), met
+    return format_claimed(outcome.measured, outcome.met is False), format_ratios(outcome.low, outcome.high), met
 
 
 def _median(found: Distribution | None) -> str:

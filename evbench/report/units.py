@@ -26,6 +26,15 @@ def format_ratio(ratio: float) -> str:
     return f"{ratio:.{_digits(ratio)}f}x"
 
 
+def format_claimed(ratio: float, claimed: bool) -> str:
+    """A ratio, in brackets if no difference is claimed: it must not be read as one that is.
+
+    >>> format_claimed(1.6612, True), format_claimed(1.0123, False)
+    ('1.66x', '(1.012x)')
+    """
+    return format_ratio(ratio) if claimed else f"({format_ratio(ratio)})"
+
+
 def format_ratios(low: float, high: float) -> str:
     """An interval, both ends with the same digits.
 

@@ -7,11 +7,19 @@ import math
 from evbench.session.config import SessionConfig
 from evbench.session.side_results import Untimed, session_of, side_results
 from evbench.verdict import blocks as verdict_blocks
+from evbench.verdict.statistics import FEWEST_BLOCKS
 
 SPARE = 1.2
 """More blocks than the width calls for, so that one estimate more is rarely needed."""
 MOST_GROWTH = 4.0
 """Of the number of blocks at once: the first widths are rough."""
+
+
+def too_few_blocks(blocks: int, samples: int, precision: float | None) -> str:
+    """In words, if so many planned blocks have no interval, whatever is measured. Empty if they have."""
+    if samples > 1 or precision is not None or blocks >= FEWEST_BLOCKS:
+        return ""
+    return f"--blocks {blocks} are too few for any interval; give {FEWEST_BLOCKS} at least"
 
 
 class BlockSchedule:
@@ -31,7 +39,7 @@ class BlockSchedule:
         # Also of those that something disturbed, every sample has its share.
         if counted.count(fewest) * samples < planned or (redo and len(counted) % samples):
             return fewest
-        return fewest if self._is_too_wide(len(counted)) else None
+        return fewest if redo and self._is_too_wide(len(counted)) else None
 
     def _is_too_wide(self, counted: int) -> bool:
         config, precision = self._config, self._config.plan.precision

@@ -67,7 +67,9 @@ class BlockRunner:
     def _restart_if_due(self) -> None:
         """End the workers if they have run their share of the blocks."""
         plan, planned = self._config.plan, self._config.planned_blocks
-        share = 1 if plan.order == "reload" else -(-planned // plan.invocations)
+        share = -(-planned // plan.invocations)
+        if planned % plan.invocations <= self._invocation < plan.invocations:
+            share = max(1, planned // plan.invocations)  # so that six blocks are of four invocations, not of three with two each
         due = plan.order == "reload" or (plan.invocations > 1 and self._in_invocation >= share)
         if due or not len(self._pool):
             self._pool.end_all()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from evbench.errors import UserError
 from evbench.machine import machine
 from evbench.places import short_workload, without_places
 from evbench.report import ladder as report_ladder
-from evbench.results import Plan, Rules, Side, Workload
+from evbench.results import Plan, Result, Rules, Side, Workload
 from evbench.session import compare, journal
 from evbench.session.journal import JournalHeader
 from evbench.session.progress import NamedListener, ProgressListener
@@ -24,8 +24,8 @@ from evbench.verdict.judge import judge
 from evbench.verdict.ladder import Rung, RungOutcome, Step
 from evbench.worker.client import WorkerDied, WorkerGaveUp
 
-FORMAT = 2
-"""Of ladder.json. Raised whenever a file written before could no longer be read. 2: the header is called so."""
+FORMAT = 3
+"""Of ladder.json. Raised whenever a file written before could no longer be read. 2: the header is called so. 3: intervals among choices."""
 RAW, REPORT = "ladder.json", "ladder.md"
 
 
@@ -124,7 +124,11 @@ def _ended(request: LadderRequest, step: Step, here: results.Machine) -> RungOut
         journal.require_same(before, _header(request, sides, here))
     except UserError as error:
         raise UserError(f"{folder}: {error}") from error
-    return ladder.outcome(step, judge(result))
+    return _outcome(request.steps, step, result)
+
+
+def _outcome(steps: Sequence[Step], step: Step, result: Result) -> RungOutcome:
+    return ladder.outcome(step, judge(result), judge(result, ladder.choices(steps)))
 
 
 def _carry_out(request: LadderRequest, step: Step, listener: ProgressListener) -> RungOutcome:
@@ -149,7 +153,7 @@ def _carry_out(request: LadderRequest, step: Step, listener: ProgressListener) -
         judged = compare.carry_out(comparison, NamedListener(step.folder, listener))
     except (WorkerDied, WorkerGaveUp) as error:
         return ladder.failed(without_places(str(error)))
-    return ladder.outcome(step, judged.judgement)
+    return _outcome(request.steps, step, judged.result)
 
 
 def _write(request: LadderRequest, header: JournalHeader, outcomes: dict[str, RungOutcome]) -> tuple[Rung, ...]:
@@ -178,7 +182,7 @@ def write_derived(folder: Path) -> None:
     outcomes = {rung.step.folder: rung.outcome for rung in written.rungs if rung.outcome is not None}
     for step in steps:
         if step.folder == step.name in outcomes and (folder / step.folder / "result.json").exists():
-            outcomes[step.folder] = ladder.outcome(step, judge(results.read(folder / step.folder)))
+            outcomes[step.folder] = _outcome(steps, step, results.read(folder / step.folder))
     _write_report(dataclasses.replace(written, rungs=ladder.account(steps, outcomes)), folder)
 
 
@@ -187,5 +191,7 @@ def read(folder: Path) -> Ladder:
     file = folder / RAW
     content = journal.read_content(file, "ladder")
     if content.get("format") == 1:
-        content = journal.with_header(results_upgrade.ladder(content, results.FORMAT), FORMAT)
+        content = journal.with_header(results_upgrade.ladder(content, results.FORMAT), 2)
+    if content.get("format") == 2:
+        content = results_upgrade.ladder_outcomes(content) | {"format": FORMAT}
     return journal.decode_stored(Ladder, content, FORMAT, file, "ladder")

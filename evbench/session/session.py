@@ -8,6 +8,7 @@ from pathlib import Path
 
 from evbench.results import Energy, Side, Trace
 from evbench.session import outputs
+from evbench.session.block_schedule import too_few_blocks
 from evbench.session.blocks import BlockRunner
 from evbench.session.config import SessionConfig
 from evbench.session.outputs import Reference
@@ -34,6 +35,8 @@ def run_session(
         checkpoint: called before outputs are compared and before traces are recorded, because what fails there must not cost what
             was measured.
     """
+    if len(config.sides) == 2 and (few := too_few_blocks(config.plan.blocks, config.samples, config.plan.precision)):
+        config.listener.message(few)
     with WorkerPool(config) as pool:
         recorder = RunRecorder(config, pool)
         workers = WarmWorkers(config, pool, recorder)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from evbench.results import Run, Side
+from evbench.results import STAGES, Run, Side
 from evbench.session.config import SessionConfig, SessionWorker
 from evbench.session.recorder import RunRecorder
 from evbench.session.worker_pool import WorkerPool
@@ -85,13 +85,13 @@ class WarmWorkers:
             return
         cv, blocks = max(known), config.planned_blocks
         invocations = blocks if config.plan.order == "reload" else min(config.plan.invocations, blocks)
-        detectable = minimum_detectable_effect(cv, blocks, config.samples, invocations)
-        if detectable is None:
-            prediction = f"{blocks} blocks are too few for any interval"
-        else:
+        whole, stage = (minimum_detectable_effect(cv, blocks, config.samples, invocations, family) for family in (1, len(STAGES)))
+        message = f"warm-up runs vary by {cv:.1%}"
+        if whole is not None and stage is not None:
             alike = ", if samples are alike" if config.samples > 1 else ""
-            prediction = f"{blocks} blocks detect a difference of {detectable:.1%} in 80 of 100 comparisons{alike}"
-        config.listener.message(f"warm-up runs vary by {cv:.1%}; {prediction}")
+            message += f"; {blocks} blocks detect a difference of {whole:.1%} end-to-end in 80 of 100 comparisons{alike}"
+            message += f", and of {stage:.1%} in a stage that varies as much"
+        config.listener.message(message)
 
 
 def unsteady_reasons(runs: list[Run]) -> list[str]:

@@ -10,6 +10,7 @@ from evbench.results import STAGES, Block, Run, Session, Side, SideResult, Throu
 from evbench.verdict.statistics import (
     Interval,
     estimate,
+    level_of_each,
     mean_and_reach,
     median_interval,
     over_invocations,
@@ -59,15 +60,20 @@ def tpot_seconds(run: Run) -> float | None:
 TOKEN_TIMINGS: dict[str, RunValue] = {TTFT: ttft_seconds, PREFILL: prefill_seconds, TPOT: tpot_seconds}
 TIMED: dict[str, RunValue] = {END_TO_END: end_to_end_seconds, **{stage: stage_seconds(stage) for stage in STAGES}, **TOKEN_TIMINGS}
 """Name of a timing of single runs -> its seconds."""
+FAMILIES: tuple[tuple[str, ...], ...] = ((END_TO_END,), STAGES, tuple(TOKEN_TIMINGS), (THROUGHPUT,))
+"""Timings whose intervals are simultaneous. The verdict is of end-to-end alone, and throughput is a question of its own."""
+
+
+def family_size(timing: str) -> int:
+    """Number of simultaneous intervals of which that of this timing is one."""
+    return next(len(family) for family in FAMILIES if timing in family)
 
 
 # Blocks and differences.
 
 
 def counted_blocks(session: Session) -> dict[int, Block]:
-    """The blocks that count, by number. If too many were disturbed none is left out: the result is INVALID anyway."""
-    if too_disturbed(session):
-        return {block.number: block for block in session.blocks}
+    """The blocks that count, by number: those that nothing disturbed. There may be none."""
     return {block.number: block for block in session.blocks if not block.disturbances}
 
 
@@ -158,22 +164,30 @@ def grouped(differences: Mapping[int, float], group: Callable[[int], int]) -> di
 # Intervals.
 
 
-def interval_between(sides: Mapping[Side, SideResult], counted: Mapping[int, Block], value: RunValue) -> Interval | None:
-    """Of the ratio of the baseline to the optimized side, block by block. None if there are too few blocks."""
-    return interval_of(paired(sides, counted, value, log_ratio), counted, lambda number: counted[number].sample)
+def interval_between(sides: Mapping[Side, SideResult], counted: Mapping[int, Block], value: RunValue, family: int = 1) -> Interval | None:
+    """Of the ratio of the baseline to the optimized side, block by block. None if there are too few blocks.
+
+    Args:
+        family: number of simultaneous intervals of which this is one.
+    """
+    return interval_of(paired(sides, counted, value, log_ratio), counted, lambda number: counted[number].sample, family)
 
 
-def interval_of(log_ratios: Mapping[int, float], counted: Mapping[int, Block], sample: Callable[[int], int]) -> Interval | None:
+def interval_of(
+    log_ratios: Mapping[int, float], counted: Mapping[int, Block], sample: Callable[[int], int], family: int = 1
+) -> Interval | None:
     """Over blocks of samples and over invocations, the wider of the two.
 
     Args:
         log_ratios: number of a block -> its log-ratio.
         sample: number of a block -> its sample.
+        family: number of simultaneous intervals of which this is one.
     """
     if not log_ratios:
         return None
-    interval = estimate(grouped(log_ratios, sample))
-    return interval and over_invocations(interval, grouped(log_ratios, lambda number: counted[number].invocation))
+    level = level_of_each(family)
+    interval = estimate(grouped(log_ratios, sample), level)
+    return interval and over_invocations(interval, grouped(log_ratios, lambda number: counted[number].invocation), level)
 
 
 def half_width(session: Session, sides: Mapping[Side, SideResult]) -> float | None:

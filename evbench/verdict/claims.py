@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 from evbench.results import Block, Side, SideResult
 from evbench.verdict.blocks import (
@@ -12,6 +11,7 @@ from evbench.verdict.blocks import (
     TIMED,
     counted_runs,
     differences,
+    family_size,
     interval_between,
     interval_of,
     log_ratio,
@@ -19,33 +19,21 @@ from evbench.verdict.blocks import (
     values,
 )
 from evbench.verdict.judgement import MIN_CLAIM, Timing, Verdict
-from evbench.verdict.statistics import LEVEL, Interval, distribution, holm
+from evbench.verdict.statistics import Distribution, Interval, distribution
 
 
-def claim(interval: Interval, threshold: float, p: float) -> Verdict:
-    """FASTER, SLOWER, SAME or INCONCLUSIVE.
+def claim(interval: Interval, threshold: float) -> Verdict:
+    """FASTER, SLOWER, SAME or INCONCLUSIVE: what the interval says, and nothing else.
 
     Args:
         threshold: the smallest relative difference that may be claimed.
-        p: of the interval, corrected for the number of timings that are looked at.
     """
-    if interval.low > 1 + threshold and p < LEVEL:
+    if interval.low > 1 + threshold:
         return Verdict.FASTER
-    if interval.high < 1 - threshold and p < LEVEL:
+    if interval.high < 1 - threshold:
         return Verdict.SLOWER
     # A noise floor keeps from claiming a difference; it does not make two times the same.
     return Verdict.SAME if interval.low >= 1 - MIN_CLAIM and interval.high <= 1 + MIN_CLAIM else Verdict.INCONCLUSIVE
-
-
-def claimed(timings: Sequence[Timing]) -> tuple[Timing, ...]:
-    """With their claims, corrected for their number (Holm)."""
-    chances = holm({timing.name: timing.interval.p for timing in timings if timing.interval is not None})
-    return tuple(
-        timing
-        if timing.interval is None
-        else dataclasses.replace(timing, claim=claim(timing.interval, timing.claim_threshold, chances[timing.name]))
-        for timing in timings
-    )
 
 
 def timing_of_runs(
@@ -54,14 +42,20 @@ def timing_of_runs(
     noise_floors: Mapping[str, float],
     *,
     comparable: bool,
+    comparisons: int,
 ) -> Callable[[str], Timing]:
-    """Name of a timing of single runs -> the timing, without its claim."""
+    """Name of a timing of single runs -> the timing.
+
+    Args:
+        comparisons: number of comparisons whose end-to-end intervals are simultaneous.
+    """
 
     def timing(name: str) -> Timing:
         value = TIMED[name]
         distributions = {side: distribution(values(counted_runs(measured, counted[side]), value)) for side, measured in sides.items()}
-        interval = interval_between(sides, counted["baseline"], value) if comparable else None
-        return Timing(name, distributions, interval, max(MIN_CLAIM, noise_floors.get(name, 0.0)), None)
+        family = comparisons if name == END_TO_END else family_size(name)
+        interval = interval_between(sides, counted["baseline"], value, family) if comparable else None
+        return _timing(name, distributions, interval, max(MIN_CLAIM, noise_floors.get(name, 0.0)))
 
     return timing
 
@@ -84,4 +78,8 @@ def throughput(
         # Each throughput run has the same samples, whichever sample its block is of: they count as blocks of one sample.
         interval = interval_of(differences(found["baseline"], found["optimized"], blocks, log_ratio), blocks, lambda number: 0)
     threshold = max(MIN_CLAIM, noise_floors.get(END_TO_END, 0.0), noise_floors.get(THROUGHPUT, 0.0))
-    return claimed([Timing(THROUGHPUT, distributions, interval, threshold, None)])[0]
+    return _timing(THROUGHPUT, distributions, interval, threshold)
+
+
+def _timing(name: str, distributions: dict[Side, Distribution | None], interval: Interval | None, threshold: float) -> Timing:
+    return Timing(name, distributions, interval, threshold, None if interval is None else claim(interval, threshold))

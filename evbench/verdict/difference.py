@@ -34,9 +34,14 @@ class Difference:
     total: DifferencePart
 
 
-def decompose(sides: Mapping[Side, SideResult], counted: Mapping[int, Block]) -> Difference:
-    """Stages are of runs with synchronization: their sum is longer than the whole by what overlaps without it and by its overhead."""
+def decompose(sides: Mapping[Side, SideResult], counted: Mapping[int, Block]) -> Difference | None:
+    """Stages are of runs with synchronization: their sum is longer than the whole by what overlaps without it and by its overhead.
+
+    None if no block counts.
+    """
     ours, theirs = (counted_runs(measured, counted) for measured in sides.values())
+    if not ours or not theirs:
+        return None
     parts = {stage: mean(ours, stage_seconds(stage)) - mean(theirs, stage_seconds(stage)) for stage in STAGES}
     tokens = mean(ours, lambda run: len(run.tokens)) - mean(theirs, lambda run: len(run.tokens))
     if tokens and values(ours, tpot_seconds):

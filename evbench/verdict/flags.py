@@ -10,7 +10,8 @@ from evbench.results import Result, Session, Side, SideResult
 from evbench.verdict.blocks import log_seconds
 from evbench.verdict.judgement import Timing
 from evbench.verdict.refusal import in_words, not_active
-from evbench.verdict.statistics import LEVEL, Interval, student_quantile
+from evbench.verdict.statistics import LEVEL, Interval
+from evbench.verdict.student import student_quantile
 
 
 def flags_of(result: Result, end_to_end: Timing, ratio_of_medians: float | None, *, comparable: bool) -> dict[str, str]:

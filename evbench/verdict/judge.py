@@ -16,7 +16,7 @@ from evbench.verdict.blocks import (
     timed_runs,
 )
 from evbench.verdict.checks import stage_grades, summarize
-from evbench.verdict.claims import claimed, throughput, timing_of_runs
+from evbench.verdict.claims import throughput, timing_of_runs
 from evbench.verdict.demands import Demand, DemandOutcome
 from evbench.verdict.findings import worst
 from evbench.verdict.flags import flags_of
@@ -31,8 +31,16 @@ TOO_FEW_BLOCKS = "too few blocks for an interval: it takes six of one sample, or
 Counted = Mapping[Side, Mapping[int, Block]]
 
 
-def judge(result: Result) -> Judgement:
-    """Raises UserError if a demand cannot be read."""
+def judge(result: Result, comparisons: int = 1) -> Judgement:
+    """What may be claimed of a result.
+
+    Args:
+        comparisons: number of comparisons that are looked at together, such as the choices of a ladder. Their end-to-end intervals are
+            simultaneous then.
+
+    Raises:
+        UserError: a demand cannot be read.
+    """
     sides = result.variants()
     sessions = {side: result.session(measured) for side, measured in sides.items()}
     apart = len({session.started for session in sessions.values()}) > 1
@@ -40,10 +48,10 @@ def judge(result: Result) -> Judgement:
     refused, verdict = refusal(result, apart)
     comparable = len(sides) == 2 and verdict not in (Verdict.INVALID, Verdict.OUTPUT_DIFFERS) and not apart
 
-    timing = timing_of_runs(sides, counted, result.rules.noise_floors, comparable=comparable)
-    (end_to_end,) = claimed([timing(END_TO_END)])
-    stages = claimed([timing(stage) for stage in STAGES])
-    token_timings = claimed([timing(name) for name in TOKEN_TIMINGS])
+    timing = timing_of_runs(sides, counted, result.rules.noise_floors, comparable=comparable, comparisons=comparisons)
+    end_to_end = timing(END_TO_END)
+    stages = tuple(timing(stage) for stage in STAGES)
+    token_timings = tuple(timing(name) for name in TOKEN_TIMINGS)
     reasons = list(refused)
     if comparable and verdict is None:
         verdict = end_to_end.claim or Verdict.INCONCLUSIVE

@@ -50,13 +50,15 @@ class Timing:
     name: str
     """`end-to-end`, a stage, `ttft`, `prefill`, `tpot` or `throughput`."""
     sides: dict[Side, Distribution | None]
-    """Seconds of single runs. None where nothing was timed, such as decode steps of an output of one token."""
+    """Seconds of single runs. None where nothing was timed, such as decode steps of an output of one token, or where every block was
+    disturbed."""
     interval: Interval | None
-    """Speedup with its 95% CI. None if nothing may be claimed: too few blocks, one side only, or sides that cannot be compared."""
+    """Speedup with its 95% CI; the CIs of the stages are simultaneous, and so are those of the token timings. None if nothing may be
+    claimed: too few blocks, one side only, or sides that cannot be compared."""
     claim_threshold: float
     """No smaller difference is claimed: the noise floor, or MIN_CLAIM if that is larger."""
     claim: Verdict | None
-    """FASTER, SAME, SLOWER or INCONCLUSIVE."""
+    """FASTER, SAME, SLOWER or INCONCLUSIVE: what the interval says. None without one."""
 
 
 @dataclass(frozen=True)

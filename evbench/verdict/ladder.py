@@ -10,15 +10,15 @@ from typing import Literal
 from evbench.choices import STREAM, Variant
 from evbench.errors import UserError
 from evbench.pipelines.registry import KINDS, PARTS
-from evbench.results import STAGES, Grade, Plan, Side, Workload
+from evbench.results import STAGES, Grade, Side
 from evbench.variants.named import change, conflict, effective
 from evbench.verdict.judgement import CLAIMED, Judgement, Timing, Verdict
-from evbench.verdict.statistics import FEWEST_BLOCKS, LEVEL, Interval, holm
+from evbench.verdict.statistics import Interval
 
 Kind = Literal["rung", "whole", "without"]
 """The rung below against this one; the lowest against the top; the top with one choice taken back against the top."""
 CORRECTED: tuple[Kind, ...] = ("rung", "without")
-"""Kinds whose claims are corrected for the number of choices, each kind on its own."""
+"""Kinds of which there is one for each choice: their intervals are simultaneous."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,9 @@ class RungOutcome:
     preserved: Grade | None
     """Equivalence of the outputs: the worst grade. None if they were not compared."""
     end_to_end: RungTiming | None
-    """None if it could not be run."""
+    """With the interval of this comparison alone. None if it could not be run."""
+    among_choices: RungTiming | None
+    """End-to-end, with an interval that is simultaneous with those of the other choices. None if it could not be run."""
     stages: dict[str, RungTiming]
     """Stages that it concerns."""
     flags: tuple[str, ...]
@@ -87,7 +89,14 @@ class Rung:
     outcome: RungOutcome | None
     """None if it was not run yet."""
     claim: Verdict | None
-    """The verdict, corrected for the number of choices: INCONCLUSIVE where a difference is significant only alone. None if not run."""
+    """Of one choice, what its interval among the choices says: INCONCLUSIVE where a difference shows only alone. None if not run."""
+
+    @property
+    def end_to_end(self) -> RungTiming | None:
+        """With the interval that the claim follows from."""
+        if self.outcome is None:
+            return None
+        return self.outcome.among_choices if self.step.kind in CORRECTED else self.outcome.end_to_end
 
 
 # What is compared.
@@ -170,50 +179,38 @@ def _once(steps: Sequence[Step], model: str, kind: str) -> tuple[Step, ...]:
     return tuple(made)
 
 
-def count(steps: Sequence[Step]) -> dict[Kind, int]:
-    """Number of choices of each corrected kind."""
-    return {kind: sum(step.kind == kind for step in steps) for kind in CORRECTED}
-
-
-def least_blocks(steps: Sequence[Step]) -> int:
-    """Minimum number of blocks of one sample with which a choice can be claimed among so many."""
-    choices = max(count(steps).values())
-    blocks = FEWEST_BLOCKS
-    while choices * 2.0 ** (1 - blocks) >= LEVEL:  # the smallest p of the signed ranks of so many blocks
-        blocks += 1
-    return blocks
-
-
-def too_few(steps: Sequence[Step], workload: Workload, plan: Plan) -> str:
-    """In words, if no speedup of a choice could be claimed, whatever is measured. Empty otherwise."""
-    least = least_blocks(steps)
-    if len(workload.samples) > 1 or plan.precision is not None or plan.blocks >= least:
-        return ""
-    choices = max(count(steps).values())
-    return f"{plan.blocks} blocks are too few to claim a speedup among {choices} choices; it takes at least --blocks {least}"
+def choices(steps: Sequence[Step]) -> int:
+    """Number of choices whose intervals are simultaneous: going up, or left out if these are more."""
+    return max(sum(step.kind == kind for step in steps) for kind in CORRECTED)
 
 
 # Outcomes.
 
 
-def outcome(step: Step, judged: Judgement) -> RungOutcome:
-    """Of a comparison that ended."""
-    shown = judged.preserved not in (None, "fail")
-    assert judged.verdict is not None
+def outcome(step: Step, alone: Judgement, among: Judgement) -> RungOutcome:
+    """Of a comparison that ended.
+
+    Args:
+        alone: what it shows by itself.
+        among: what it shows as one of the `choices` of its ladder.
+    """
+    shown = alone.preserved not in (None, "fail")
+    assert alone.verdict is not None
     return RungOutcome(
-        judged.verdict,
-        judged.reasons,
-        judged.preserved,
-        _rung_timing(judged.end_to_end, shown),
-        {timing.name: _rung_timing(timing, shown) for timing in judged.stages if timing.name in step.stages()},
-        tuple(judged.flags),
-        judged.exit_code,
+        alone.verdict,
+        alone.reasons,
+        alone.preserved,
+        _rung_timing(alone.end_to_end, shown),
+        _rung_timing(among.end_to_end, shown),
+        {timing.name: _rung_timing(timing, shown) for timing in alone.stages if timing.name in step.stages()},
+        tuple(alone.flags),
+        alone.exit_code,
     )
 
 
 def failed(reason: str) -> RungOutcome:
     """Of a comparison that could not be run."""
-    return RungOutcome(None, (reason,), None, None, {}, (), 1)
+    return RungOutcome(None, (reason,), None, None, None, {}, (), 1)
 
 
 def _rung_timing(timing: Timing, shown: bool) -> RungTiming:
@@ -227,24 +224,17 @@ def _rung_timing(timing: Timing, shown: bool) -> RungTiming:
 
 
 def account(steps: Sequence[Step], outcomes: Mapping[str, RungOutcome]) -> tuple[Rung, ...]:
-    """Each step with its outcome, by folder.
-
-    One that was not run yet counts as one without a difference, so that what is claimed before the end is claimed at the end.
-    """
-    chances: dict[str, float] = {}
-    for kind in CORRECTED:
-        chances |= holm({step.name: _chance(outcomes.get(step.folder)) for step in steps if step.kind == kind})
-    return tuple(Rung(step, (found := outcomes.get(step.folder)), _claim(found, chances.get(step.name, 0.0))) for step in steps)
+    """Each step with its outcome, by folder. What is claimed before the end is claimed at the end."""
+    return tuple(Rung(step, (found := outcomes.get(step.folder)), _claim(step, found)) for step in steps)
 
 
-def _chance(found: RungOutcome | None) -> float:
-    return 1.0 if found is None or found.end_to_end is None or found.end_to_end.interval is None else found.end_to_end.interval.p
-
-
-def _claim(found: RungOutcome | None, p: float) -> Verdict | None:
-    if found is None:
-        return None
-    return Verdict.INCONCLUSIVE if found.verdict in CLAIMED and p >= LEVEL else found.verdict
+def _claim(step: Step, found: RungOutcome | None) -> Verdict | None:
+    if found is None or step.kind not in CORRECTED:
+        return None if found is None else found.verdict
+    if found.among_choices is not None and found.among_choices.claim is not None:
+        return found.among_choices.claim
+    # Without an interval among the choices nothing is claimed; what keeps a comparison from being judged keeps it so among others.
+    return Verdict.INCONCLUSIVE if found.verdict in (*CLAIMED, Verdict.SAME) else found.verdict
 
 
 def exit_code(rungs: Sequence[Rung]) -> int:

@@ -43,10 +43,12 @@ Parts = Callable[[Sequence[Run], Sequence[Run]], tuple[dict[str, float], float]]
 """Runs of both models, of one scene or block -> the parts of their difference, and the total."""
 
 
-def decompose(ours: Sequence[Run], theirs: Sequence[Run], parts_of: Parts, *, claimable: bool) -> Decomposition:
-    """Over the scenes; of a single one over its blocks."""
+def decompose(ours: Sequence[Run], theirs: Sequence[Run], parts_of: Parts, *, claimable: bool) -> Decomposition | None:
+    """Over the scenes; of a single one over its blocks. None if no block counts."""
     one, other = _by_unit(ours), _by_unit(theirs)
     found = [parts_of(one[unit], other[unit]) for unit in sorted(one.keys() & other.keys())]
+    if not found:
+        return None
     totals = [total for _, total in found]
     total = _part("total", totals, None)
     claimed = claimable and total.low is not None and total.high is not None and not total.low <= 0 <= total.high

@@ -46,14 +46,15 @@ class ModelSide:
 
 
 def describe_side(measured: SideResult, counted: Mapping[int, Block]) -> ModelSide:
-    runs = counted_runs(measured, counted)
+    """Times are of blocks that count. What was done and generated is of all: interference does not change it."""
+    runs, timed = counted_runs(measured, counted), measured.timed()
     return ModelSide(
         model=measured.workload.model,
         variant=measured.variant,
         kind=measured.workload.kind,
-        work=runs[0].work,
-        score=_score(measured, runs),
-        cut_off=statistics.fmean(run.work.stop == "length" for run in runs),
+        work=timed[0].work,
+        score=_score(measured, timed),
+        cut_off=statistics.fmean(run.work.stop == "length" for run in timed),
         generate_per_token_over_tpot=_ratio(runs, _generate_per_token, tpot_seconds),
         tpot_over_prompt_token=_ratio(runs, tpot_seconds, _prefill_per_token),
     )

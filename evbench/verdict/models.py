@@ -5,9 +5,8 @@ It is no speedup: the models need not generate the same text. A ratio here is of
 
 from __future__ import annotations
 
-import dataclasses
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,7 +15,7 @@ from evbench.verdict.blocks import END_TO_END, TIMED, TOKEN_TIMINGS, RunValue, c
 from evbench.verdict.model_difference import Decomposition, by_stages, decompose, inside_generate
 from evbench.verdict.model_side import ModelSide, describe_side
 from evbench.verdict.refusal import disturbed_too_often, not_active
-from evbench.verdict.statistics import LEVEL, Interval, holm
+from evbench.verdict.statistics import Interval
 
 Unit = Literal["seconds", "bytes", "tokens"]
 MemoryKind = Literal["process", "allocator", "device"]
@@ -34,9 +33,10 @@ class Compared:
     medians: dict[Side, float | None]
     """Over single runs. None where a model does not have it."""
     interval: Interval | None
-    """Of the ratio of the baseline over the other model. None if there are too few blocks."""
+    """Of the ratio of the baseline over the other model, simultaneous with those of the other quantities of its kind. None if there are
+    too few blocks."""
     different: bool | None
-    """Whether the interval excludes 1, also after the correction for the number of quantities (Holm). None without an interval."""
+    """Whether the interval excludes 1. None without an interval."""
 
 
 @dataclass(frozen=True)
@@ -56,9 +56,9 @@ class ModelsJudgement:
     """They may be claimed also where something disturbed the times only."""
     memory: dict[str, tuple[Compared, ...]]
     """Kind of memory -> its peak in each stage."""
-    difference: Decomposition
-    """Of the end-to-end time, by stages."""
-    generate_difference: Decomposition
+    difference: Decomposition | None
+    """Of the end-to-end time, by stages. None if every block was disturbed."""
+    generate_difference: Decomposition | None
     """Of generate, by prefill, number of tokens, and TPOT."""
     different_outputs: dict[Side, int]
     """Number of scenes for which a model generated different tokens in its runs."""
@@ -75,17 +75,21 @@ def judge_models(result: Result) -> ModelsJudgement:
     sides = result.variants()
     (session,) = result.sessions
     counted = counted_blocks(session)
+    every = {block.number: block for block in session.blocks}
     other_work = (*_inactive(sides), *_other_length(sides))
     invalid = (*disturbed_too_often(result.sessions), *other_work)
 
-    def compare(name: str, unit: Unit, value: RunValue) -> Compared:
-        found = {side: values(counted_runs(measured, counted), value) for side, measured in sides.items()}
+    def compare(name: str, unit: Unit, value: RunValue, family: int) -> Compared:
+        # Interference changes times, and no number of tokens.
+        refused, blocks = (other_work, every) if unit == "tokens" else (invalid, counted)
+        found = {side: values(counted_runs(measured, blocks), value) for side, measured in sides.items()}
         medians = {side: statistics.median(some) if some else None for side, some in found.items()}
         positive = all(some and min(some) > 0 for some in found.values())
-        # Interference changes times, and no number of tokens.
-        refused = other_work if unit == "tokens" else invalid
-        interval = interval_between(sides, counted, value) if positive and not refused else None
-        return Compared(name, unit, medians, interval, None)
+        interval = interval_between(sides, blocks, value, family) if positive and not refused else None
+        return Compared(name, unit, medians, interval, None if interval is None else interval.excludes_1)
+
+    def compare_all(unit: Unit, quantities: Mapping[str, RunValue]) -> tuple[Compared, ...]:
+        return tuple(compare(name, unit, value, len(quantities)) for name, value in quantities.items())
 
     kinds = MEMORY_KINDS[result.baseline.workload.device]
     ours, theirs = (counted_runs(sides[side], counted) for side in SIDES)
@@ -93,11 +97,11 @@ def judge_models(result: Result) -> ModelsJudgement:
         sides={side: describe_side(measured, counted) for side, measured in sides.items()},
         invalid=invalid,
         disturbed=sum(bool(block.disturbances) for block in session.blocks),
-        end_to_end=_decided([compare(END_TO_END, "seconds", TIMED[END_TO_END])])[0],
-        stages=_decided([compare(stage, "seconds", TIMED[stage]) for stage in STAGES]),
-        token_timings=_decided([compare(name, "seconds", value) for name, value in TOKEN_TIMINGS.items()]),
-        token_counts=_decided([compare(name, "tokens", value) for name, value in TOKEN_COUNTS.items()]),
-        memory={kind: _decided([compare(stage, "bytes", _peak(stage, kind)) for stage in STAGES]) for kind in kinds},
+        end_to_end=compare(END_TO_END, "seconds", TIMED[END_TO_END], 1),
+        stages=compare_all("seconds", {stage: TIMED[stage] for stage in STAGES}),
+        token_timings=compare_all("seconds", TOKEN_TIMINGS),
+        token_counts=compare_all("tokens", TOKEN_COUNTS),
+        memory={kind: compare_all("bytes", {stage: _peak(stage, kind) for stage in STAGES}) for kind in kinds},
         difference=decompose(ours, theirs, by_stages, claimable=not invalid),
         generate_difference=decompose(ours, theirs, inside_generate, claimable=not invalid),
         different_outputs={side: sum(len(set(tokens)) > 1 for tokens in one.tokens_by_sample().values()) for side, one in sides.items()},
@@ -120,20 +124,6 @@ def _peak(stage: str, kind: MemoryKind) -> RunValue:
         return {"process": memory.process, "allocator": memory.allocator, "device": memory.device}[kind]
 
     return lambda run: bytes_of(run.stages[stage].memory) if run.stages is not None else None
-
-
-def _decided(compared: Sequence[Compared]) -> tuple[Compared, ...]:
-    """With whether they differ, corrected for their number."""
-    chances = holm({one.name: one.interval.p for one in compared if one.interval is not None})
-    return tuple(
-        one if one.interval is None else dataclasses.replace(one, different=excludes_1(one.interval) and chances[one.name] < LEVEL)
-        for one in compared
-    )
-
-
-def excludes_1(interval: Interval) -> bool:
-    """Whether it shows a difference by itself."""
-    return not interval.low <= 1 <= interval.high
 
 
 def _inactive(sides: Mapping[Side, SideResult]) -> list[str]:

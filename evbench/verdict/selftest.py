@@ -10,10 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from evbench.results import STAGES, Delay, Result, Rules
-from evbench.verdict.blocks import END_TO_END, THROUGHPUT, TOKEN_TIMINGS
+from evbench.verdict.blocks import END_TO_END, THROUGHPUT, TOKEN_TIMINGS, family_size
 from evbench.verdict.judge import judge
 from evbench.verdict.judgement import CLAIMED, Judgement, Timing, Verdict
-from evbench.verdict.statistics import LEVEL, Interval, estimate, holm
+from evbench.verdict.statistics import LEVEL, Interval, estimate, level_of_each
 
 MIN_REPETITIONS = 10
 """Fewer cannot show what happens once in twenty times."""
@@ -95,9 +95,9 @@ def assess(whole: Judgement, judged: Sequence[Judgement]) -> SelfTest:
     if total.mean is not None and not total.mean.low <= 1 <= total.mean.high:
         summary = f"together they find a difference that does not exist: speedup {total.mean.low:.4f}x - {total.mean.high:.4f}x"
         return SelfTest(trials, limit, True, False, summary)
-    often = most_by_chance(len(judged), RARE / len(trials))
-    if loud := [trial.name for trial in trials if trial.significant > often]:
-        summary = f"{' and '.join(loud)}: more than {often} of {len(judged)} found a difference that does not exist"
+    often = {trial.name: most_by_chance(len(judged), RARE / len(trials), level_of_each(family_size(trial.name))) for trial in trials}
+    if loud := [f"{trial.name} more than {often[trial.name]}" for trial in trials if trial.significant > often[trial.name]]:
+        summary = f"of {len(judged)} comparisons, {' and '.join(loud)} found a difference that does not exist"
         return SelfTest(trials, limit, True, False, summary)
     return SelfTest(
         trials, limit, True, True, f"{total.significant} of {total.comparisons} found a difference; up to {limit} may by chance"
@@ -110,19 +110,23 @@ def _trial(name: str, timings: Sequence[Timing]) -> Trial:
     return Trial(
         name,
         len(known),
-        sum(not interval.low <= 1 <= interval.high for interval in known),
+        sum(interval.excludes_1 for interval in known),
         sum(timing.claim in CLAIMED for timing in timings),
         math.expm1(float(np.quantile(np.abs(logs), QUANTILE))) if logs else math.inf,
         estimate({index: [value] for index, value in enumerate(logs)}) if len(logs) > 1 else None,
     )
 
 
-def most_by_chance(comparisons: int, rare: float) -> int:
-    """Number of significant comparisons that is exceeded in a share `rare` of self-tests of an unchanged variant: 3 of 20 for 2 %."""
-    most, within = 0, (1 - LEVEL) ** comparisons
+def most_by_chance(comparisons: int, rare: float, level: float = LEVEL) -> int:
+    """Number of significant comparisons that is exceeded in a share `rare` of self-tests of an unchanged variant: 3 of 20 for 2 %.
+
+    Args:
+        level: how often an interval excludes 1 by chance.
+    """
+    most, within = 0, (1 - level) ** comparisons
     while within < 1 - rare:
         most += 1
-        within += math.comb(comparisons, most) * LEVEL**most * (1 - LEVEL) ** (comparisons - most)
+        within += math.comb(comparisons, most) * level**most * (1 - level) ** (comparisons - most)
     return most
 
 
@@ -132,19 +136,16 @@ class PlantedStage:
 
     stage: str
     interval: Interval
-    p: float
-    """Corrected for the number of stages."""
+    """Simultaneous with those of the other stages."""
 
     @property
     def differs(self) -> bool:
-        return self.p < LEVEL and not self.interval.low <= 1 <= self.interval.high
+        return self.interval.excludes_1
 
 
 def look_for_planted(judged: Judgement) -> tuple[PlantedStage, ...]:
     """The interval of each stage. A claim in a report also needs a difference above the claim threshold."""
-    known = {timing.name: timing.interval for timing in judged.stages if timing.interval is not None}
-    chances = holm({name: interval.p for name, interval in known.items()})
-    return tuple(PlantedStage(name, interval, chances[name]) for name, interval in known.items())
+    return tuple(PlantedStage(timing.name, timing.interval) for timing in judged.stages if timing.interval is not None)
 
 
 def find_planted(stages: Sequence[PlantedStage], delay: Delay) -> tuple[bool, str]:
