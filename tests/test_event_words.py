@@ -55,8 +55,9 @@ def random_words(version: int, random: np.random.Generator) -> Words:
     if version == 2:
         times = np.cumsum(random.integers(0, 40, count)) + int(random.choice([0, 5000, 2**34 - 3000]))
         words: list[int] = []
+        before = int(times[0])
         for time in times.tolist():
-            if random.random() < 0.1 or (words and time >> 6 != before >> 6):
+            if random.random() < 0.1 or time >> 6 != before >> 6:
                 words.append(0x8 << 28 | time >> 6 & 0xFFFFFFF)
             words.append(evt2(time, int(random.integers(WIDTH)), int(random.integers(HEIGHT)), int(random.integers(2))))
             before = time
