@@ -65,6 +65,15 @@ def _decode(kind: Any, value: Any, location: str) -> Any:
     raise ValueError(f"{location} is {value!r}")
 
 
+def is_text(text: str) -> bool:
+    """Whether it can be written: the name of a file that is no UTF-8 has half surrogate pairs in it."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 @cache
 def _hints(kind: type[Any]) -> dict[str, Any]:
     """Field -> type, in order."""

@@ -18,6 +18,7 @@ from evbench.errors import UserError
 from evbench.inputs import sample
 from evbench.pipelines.load import event_columns, event_files, event_images
 from evbench.pipelines.load.event_readers import READERS
+from tests.cases import CASES
 from tests.event_examples import HEIGHT, SAVE, WHOLE, WIDTH, Columns, make_events, save_hdf5, save_npy, save_npz
 
 
@@ -466,9 +467,6 @@ def test_events_of_which_pictures_would_be_much_longer_than_wide_are_refused(end
     )
     path = SAVE[ending](tmp_path / f"b{ending}", flat(columns=64, rows=2))
     assert event_files.probe(path, WHOLE) == (5, 2, 64)
-
-
-CASES = Path(__file__).parent / "cases"
 
 
 @pytest.mark.parametrize(("name", "told"), [("lz.npz", "Corrupt input data"), ("s30.npz", "too large to convert|Maximum allowed")])

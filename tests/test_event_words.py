@@ -16,8 +16,8 @@ from evbench.errors import UserError
 from evbench.pipelines.load import event_files, event_words
 from evbench.pipelines.load.event_readers import from_words
 from tests import event_decoder
+from tests.cases import CASES
 from tests.event_examples import WHOLE
-from tests.test_event_files import CASES
 
 HEIGHT, WIDTH = 48, 64
 SIZES = {2: "<u4", 3: "<u2"}

@@ -7,7 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from evbench.report.render import plain
 
 PIPE_WIDTH = 140
 """Columns when the output goes into a file or a pipe, so that no line of a table is folded."""
@@ -25,10 +28,10 @@ class ProgressLines:
         kind = activity.rstrip("0123456789 ")
         if (kind, 10 * done // total) not in self._printed:
             self._printed.add((kind, 10 * done // total))
-            errors.print(f"[{done}/{total}] {kind}", highlight=False, markup=False)
+            errors.print(plain(f"[{done}/{total}] {kind}"))
 
     def message(self, text: str, /) -> None:
-        errors.print(f"evbench: {text}", highlight=False, markup=False, soft_wrap=True)
+        errors.print(plain(f"evbench: {text}"), soft_wrap=True)
 
 
 class ProgressBar(ProgressLines):
@@ -39,7 +42,7 @@ class ProgressBar(ProgressLines):
         self._bar, self._task = bar, bar.add_task("", total=None)
 
     def step(self, activity: str, done: int, total: int, /) -> None:
-        self._bar.update(self._task, description=activity, completed=done, total=total)
+        self._bar.update(self._task, description=escape(activity), completed=done, total=total)
 
 
 @contextmanager
@@ -54,8 +57,8 @@ def show_progress() -> Iterator[ProgressLines]:
 
 
 def print_line(text: str) -> None:
-    screen.print(text, highlight=False, markup=False, soft_wrap=True)
+    screen.print(plain(text), soft_wrap=True)
 
 
 def print_error(message: str) -> None:
-    errors.print(f"evbench: {message}", style="red", highlight=False, markup=False, soft_wrap=True)
+    errors.print(plain(f"evbench: {message}", "red"), soft_wrap=True)

@@ -56,7 +56,7 @@ class Share:
     @property
     def path(self) -> str:
         """Of the trace. Nobody can guess it."""
-        return f"/{self.secret}/{quote(self.trace.name)}"
+        return f"/{self.secret}/{quote(os.fsencode(self.trace.name))}"
 
     def link(self, port: int) -> str:
         """What opens the trace in the viewer, its stages pinned."""

@@ -21,6 +21,7 @@ from av.video.stream import VideoStream
 from evbench.colours import Affine
 from evbench.errors import UserError
 from evbench.machine import cores
+from evbench.pipelines.load.streams import Demuxed, clip_stream, empty_chunks, is_whole_avi, other_kind, video_stream
 
 if TYPE_CHECKING:
     import torch
@@ -112,6 +113,12 @@ class Clip:
     """Matrix coefficients as in ITU-T H.273: 1 is BT.709, 2 unspecified, 5 and 6 BT.601."""
     height: int
     width: int
+    stream: int
+    """Place of the video among the file's streams."""
+    streams: int
+    """Video streams of the file, of which it is the one that FFmpeg chooses."""
+    empty: int
+    """Frames that the header counts and that hold no picture."""
 
     def choose(self, path: Path, count: int, policy: str) -> list[int]:
         """Indices of the frames that the model gets. Raises UserError if there are too few."""
@@ -141,11 +148,17 @@ def opened(path: Path, **options: str) -> Iterator[InputContainer]:
         raise UserError(f"{path} is empty; give a video, such as an MP4")
     try:
         # "file:" keeps a colon in the name from being read as a protocol.
-        with av.open(f"file:{path}", options={"format_whitelist": CONTAINERS, "protocol_whitelist": "file", **options}) as container:
+        limits = {"format_whitelist": CONTAINERS, "protocol_whitelist": "file"}
+        with av.open(f"file:{path}", options=limits | options) as container:
             if not container.streams.video:
                 raise UserError(f"{path} has no video stream, only {_streams(container)}; give a video, such as an MP4")
             yield container
+    except UnicodeDecodeError as error:
+        renewed = f"ffmpeg -i {path.name} -map_metadata -1 -c copy new.mp4"
+        raise UserError(f"{path} has metadata that is not UTF-8; write it anew without: {renewed}") from error
     except av.error.FFmpegError as error:
+        if (kind := other_kind(path)) is not None:
+            raise UserError(f"{path} is {kind}, and videos in {CONTAINERS.replace(',', ', ')} are taken; {_encode_again(path)}") from error
         raise UserError(f"{path} is damaged or no video ({error.strerror}); give a video that plays, such as an MP4") from error
 
 
@@ -156,12 +169,7 @@ def probe(path: Path) -> Clip:
         UserError: not a video, or it ends before the frames that its header promises, or it does not say when its frames are shown.
     """
     with opened(path, **SKIM) as container:
-        return describe(path, container, video_packets(container))
-
-
-def video_packets(container: InputContainer) -> list[av.Packet[Any]]:
-    """Of the first video stream."""
-    return [packet for packet in container.demux(container.streams.video[0]) if packet.size]
+        return describe(path, clip_stream(path, container))
 
 
 def headers(stream: VideoStream) -> bytes:
@@ -169,15 +177,16 @@ def headers(stream: VideoStream) -> bytes:
     return bytes(stream.codec_context.extradata or b"")
 
 
-def describe(path: Path, container: InputContainer, packets: Sequence[av.Packet[Any]]) -> Clip:
+def describe(path: Path, demuxed: Demuxed) -> Clip:
     """What container and packets say. Raises as `probe` does."""
-    stream, base = _video(container)
+    stream, packets = demuxed.stream, demuxed.packets
+    base = float(stream.time_base or 1)
     shown = sorted((_time(path, packet), packet.is_keyframe) for packet in packets if not packet.is_discard)
     ticks = tuple(tick for tick, _ in shown)
     # An edit list (a clip that was trimmed without encoding it again) hides frames that the header still counts.
     plain = len(packets) == len(shown) and stream.frames in (0, len(packets))  # 0: the container has no such header
-    held = len(packets) if plain else _coded_frames(path)
-    if held < stream.frames:
+    held, empty = (len(packets), 0) if plain else _coded_frames(path, stream)
+    if held + empty < stream.frames:
         raise UserError(f"{path} is cut off: its header promises {stream.frames} frames and it holds {held}; copy it again")
     if len(set(ticks)) < len(ticks):
         raise UserError(f"{path} shows several frames at the same time; {_encode_again(path)}")
@@ -191,20 +200,21 @@ def describe(path: Path, container: InputContainer, packets: Sequence[av.Packet[
         colorspace=int(stream.codec_context.colorspace),
         height=stream.codec_context.height,
         width=stream.codec_context.width,
+        stream=stream.index,
+        streams=demuxed.streams,
+        empty=empty,
     )
 
 
-def _video(container: InputContainer) -> tuple[VideoStream, float]:
-    """The first video stream, and its time base in seconds."""
-    stream = container.streams.video[0]
-    return stream, float(stream.time_base or 1)
-
-
-def _coded_frames(path: Path) -> int:
-    """How many frames the file holds, whatever its edit list says."""
+def _coded_frames(path: Path, stream: VideoStream) -> tuple[int, int]:
+    """How many frames the file holds, whatever its edit list says, and how many of those that its header counts are empty."""
     with opened(path, ignore_editlist="1", **SKIM) as container:
-        stream, _ = _video(container)
-        return sum(packet.size > 0 for packet in container.demux(stream))
+        again = container.streams[stream.index]
+        held = sum(packet.size > 0 for packet in container.demux(again))
+        assert isinstance(again, VideoStream)
+        if is_whole_avi(path):
+            return held, max(0, stream.frames - held)
+        return held, empty_chunks(again)
 
 
 def _time(path: Path, packet: av.Packet[Any]) -> int:
@@ -220,9 +230,10 @@ def shown_frames(path: Path, clip: Clip, container: InputContainer) -> Iterator[
         UserError: a frame that should be shown cannot be decoded, or is not at the time that the container says, or is of another
             size than the first.
     """
-    _, base = _video(container)
+    stream = video_stream(container, clip.stream)
+    base = float(stream.time_base or 1)
     index = -1
-    for index, frame in enumerate(container.decode(video=0)):
+    for index, frame in enumerate(container.decode(stream)):
         if index == len(clip.ticks) or frame.pts != clip.ticks[index] or frame.is_corrupt:
             wanted = f"frame {index} at {clip.seconds[index]:.3f} s" if index < len(clip.ticks) else "the end"
             got = (
@@ -263,7 +274,7 @@ def decode_threaded(path: Path, count: int, policy: str) -> Frames:
     pixels: Pixels = np.empty((count, clip.height, clip.width, 3), np.uint8)
     conversions: list[Future[None]] = []
     with opened(path, **SKIM) as container, ThreadPoolExecutor(os.cpu_count()) as pool:
-        stream = container.streams.video[0]
+        stream = video_stream(container, clip.stream)
         stream.thread_type = "AUTO"
         if not stream.codec_context.thread_count and cores.usable() == 1:
             stream.codec_context.thread_count = 2  # on one core FFmpeg starts no thread by default, and this would be `plain` in disguise
