@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -63,4 +63,4 @@ def save_hdf5(path: Path, events: Mapping[str, Any], /, **replaced: Any) -> Path
     return path
 
 
-SAVE = {".npz": save_npz, ".npy": save_npy, ".h5": save_hdf5}
+SAVE: dict[str, Callable[[Path, Mapping[str, Any]], Path]] = {".npz": save_npz, ".npy": save_npy, ".h5": save_hdf5}

@@ -16,11 +16,14 @@ from evbench.errors import UserError
 from evbench.inputs import decoders as inputs_decoders
 from evbench.inputs import torture
 from evbench.inputs.torture import change_box, inside, read_bar_code
+from evbench.pipelines.load import samples
 from evbench.pipelines.load.dali import _request
 from evbench.pipelines.load.streams import STRICT, is_whole_avi
 from evbench.pipelines.load.video import POLICIES, Decoder, decode_plain, decode_threaded, probe
+from evbench.results import Sample
 from tests import coded_clips
 from tests.cases import CASES
+from tests.examples import described, make_result, make_side
 from tests.test_torture import NAMES, REFUSED
 
 DECODERS = {"plain": decode_plain, "threaded": decode_threaded}
@@ -87,7 +90,7 @@ def test_the_clips_are_what_they_are_called(folder: Path) -> None:
 def test_what_dali_is_given_has_the_same_frames(name: str, folder: Path) -> None:
     """Decoded by FFmpeg: without a GPU there is no DALI."""
     request = _request(folder / name, 8, "inclusive")
-    with av.open(io.BytesIO(request.encoded.tobytes())) as container:
+    with av.open(io.BytesIO(request.encoded.tobytes()), "r") as container:
         (stream,) = container.streams.video
         if stream.codec_context.name == "h264":
             stream.codec_context.options = STRICT
@@ -128,8 +131,9 @@ def test_a_cover_in_front_of_the_clip_is_not_taken_for_it(decoder: str, tmp_path
 def test_of_several_video_streams_dali_is_given_the_clip_alone() -> None:
     for name in ("two_preview1.mp4", "cover_last.mp4"):
         request = _request(CASES / name, 8, "inclusive")
-        with av.open(io.BytesIO(request.encoded.tobytes())) as container:
-            (stream,) = container.streams
+        with av.open(io.BytesIO(request.encoded.tobytes()), "r") as container:
+            (stream,) = container.streams.video
+            assert len(container.streams) == 1
             every = [frame.to_ndarray(format="rgb24") for frame in container.decode(stream)]
         assert [read_bar_code(every[place]) for place in request.positions] == PICKED
 
@@ -149,6 +153,14 @@ def test_a_word_is_said_of_it(name: str, fact: str, told: str) -> None:
     assert told in {row[0]: row[1] for row in found.facts.rows}[fact]
     usual = {row[0] for row in inputs_decoders.compare(CASES / "reorder_unsaid.ts", 8, "inclusive", ["plain"]).facts.rows}
     assert not usual & {"Stream", "Empty"}
+
+
+def test_a_report_says_that_there_are_several_streams() -> None:
+    found = samples.probe_video(CASES / "two_preview1.mp4", 8, "inclusive", None)
+    assert (found.images, found.streams) == (8, 2)
+    side = make_side(samples=(Sample("a.mp4", "00", 4, 6, None, found.streams),))
+    assert "a.mp4, 2 video streams in the file, of which FFmpeg's choice, 2 frames" in described(make_result(side, side)).facts["Input"]
+    assert "video streams" not in described(make_result()).facts["Input"]
 
 
 @pytest.mark.parametrize("name", ["avi_dropped.avi", "empty_samples.mp4"])
@@ -209,7 +221,10 @@ OTHERS = {
 @pytest.mark.parametrize("name", OTHERS)
 def test_pictures_are_not_told_to_be_damaged(name: str, tmp_path: Path) -> None:
     pictures = [Image.new("RGB", (64, 48), (20 * place, 0, 0)) for place in range(10)]
-    pictures[0].save(tmp_path / name, **({"save_all": True, "append_images": pictures[1:]} if name == "a.gif" else {}))
+    if name == "a.gif":
+        pictures[0].save(tmp_path / name, save_all=True, append_images=pictures[1:])
+    else:
+        pictures[0].save(tmp_path / name)
     with pytest.raises(UserError) as caught:
         probe(tmp_path / name)
     assert all(part in str(caught.value) for part in OTHERS[name])

@@ -16,6 +16,7 @@ from evbench.machine.machine import choose_device
 from evbench.pipelines.checkpoints import folder
 from evbench.pipelines.checkpoints.sizes import require_sizes
 from evbench.pipelines.load import png, video
+from evbench.pipelines.load.samples import Probed
 from evbench.pipelines.registry import KINDS, MODELS
 from evbench.pipelines.weights import DATA
 from evbench.results import EventWindow, InputKind, Sample, Workload
@@ -198,13 +199,13 @@ def _samples(
 ) -> tuple[tuple[Sample, ...], int]:
     """The inputs, and the number of frames or event images that the model gets of each."""
     probe = resolve(KINDS[kind].probe)
-    probed: list[tuple[int, int, int]] = [probe(path, frames, policy, window) for path in paths]
-    counts = [count for count, _, _ in probed]
+    probed: list[Probed] = [probe(path, frames, policy, window) for path in paths]
+    counts = [found.images for found in probed]
     if differing := next((place for place, count in enumerate(counts) if count != counts[0]), None):
         raise UserError(f"{paths[differing]} holds {counts[differing]} event images and {paths[0]} {counts[0]}; give samples of one kind")
     samples = [
-        Sample(_short(path), _sha256(path), height, width, caption)
-        for path, caption, (_, height, width) in zip(paths, captions, probed, strict=True)
+        Sample(_short(path), _sha256(path), found.height, found.width, caption, found.streams)
+        for path, caption, found in zip(paths, captions, probed, strict=True)
     ]
     return tuple(samples), counts[0]
 

@@ -67,7 +67,7 @@ class Decoder(Protocol):
 class Evt2:
     """32 bits: an event with the low 6 bits of its time, or the 28 bits above them."""
 
-    kind = "<u4"
+    kind: ClassVar[str] = "<u4"
 
     def __init__(self) -> None:
         self._high: int | None = None
@@ -91,7 +91,7 @@ class Evt2:
 class Evt3:
     """16 bits: a row, an event's column, which of the next 8 or 12 columns have one, the upper 12 bits of the time, or its lower 12."""
 
-    kind = "<u2"
+    kind: ClassVar[str] = "<u2"
 
     def __init__(self) -> None:
         self._high: int | None = None
@@ -150,7 +150,7 @@ class Evt3:
 class Dat:
     """64 bits: the lower 32 of the time, then column, row and polarity, of so many bits each."""
 
-    kind = "<u8"
+    kind: ClassVar[str] = "<u8"
     bits: ClassVar[tuple[int, int, int]] = (14, 14, 4)
 
     def __init__(self) -> None:
