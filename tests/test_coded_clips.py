@@ -138,6 +138,11 @@ def test_of_several_video_streams_dali_is_given_the_clip_alone() -> None:
         assert [read_bar_code(every[place]) for place in request.positions] == PICKED
 
 
+def test_a_codec_that_cannot_be_given_to_dali_alone_is_refused() -> None:
+    with pytest.raises(UserError, match=r"FFmpeg cannot write its video alone .*use decode=threaded"):
+        _request(CASES / "webm_pic_first.webm", 8, "inclusive")
+
+
 @pytest.mark.parametrize(
     ("name", "fact", "told"),
     [

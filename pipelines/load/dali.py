@@ -171,7 +171,7 @@ def _encoded(path: Path, demuxed: Demuxed, clip: Clip, coded: Coded, indices: Se
         positions = {tick: place for place, tick in enumerate(sorted(packet.pts for packet in kept if packet.pts is not None))}
         try:
             return rewritten(demuxed.stream, kept, coded if cropped else None), [positions[tick] for tick in wanted]
-        except av.FFmpegError as error:
+        except (av.FFmpegError, ValueError) as error:  # ValueError: MP4 has no place for the codec
             if cropped or not alone:
                 failure = f"FFmpeg cannot write its video alone and without the cropping, as DALI needs it ({first_line(error)})"
                 raise UserError(f"{path}: {failure}; use decode=threaded") from error
