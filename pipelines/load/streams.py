@@ -98,3 +98,13 @@ def is_whole_avi(path: Path) -> bool:
                 break
             place += 8 + length + length % 2
     return 0 < place <= size + 1
+
+
+def stream_kinds(container: InputContainer) -> str:
+    """For a refusal: what a file holds."""
+    return ", ".join(stream.type for stream in container.streams) or "none"
+
+
+def encode_again(path: Path) -> str:
+    """For a refusal: what helps."""
+    return f"encode it again: ffmpeg -i {path.name} new.mp4"

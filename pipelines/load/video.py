@@ -21,7 +21,16 @@ from av.video.stream import VideoStream
 from evbench.colours import Affine
 from evbench.errors import UserError
 from evbench.machine import cores
-from evbench.pipelines.load.streams import Demuxed, clip_stream, empty_chunks, is_whole_avi, other_kind, video_stream
+from evbench.pipelines.load.streams import (
+    Demuxed,
+    clip_stream,
+    empty_chunks,
+    encode_again,
+    is_whole_avi,
+    other_kind,
+    stream_kinds,
+    video_stream,
+)  # fmt: skip
 
 if TYPE_CHECKING:
     import torch
@@ -30,6 +39,8 @@ Pixels = npt.NDArray[np.uint8]
 
 CONTAINERS = "mov,mp4,matroska,webm,avi,mpegts,mpeg,flv,asf,ogg"
 """Demuxers a file may select. Others (playlists, image lists) make FFmpeg open more files, named by the first one."""
+MOST_BYTES = 2**32
+"""Of the frames that are picked of a clip, decoded: eight of 8192x4320 take a fifth."""
 SKIM = {"skip_frame": "all"}
 """Option for opening a file: otherwise FFmpeg decodes the first frame to find its pixel format, which takes most of the time."""
 
@@ -121,9 +132,12 @@ class Clip:
     """Frames that the header counts and that hold no picture."""
 
     def choose(self, path: Path, count: int, policy: str) -> list[int]:
-        """Indices of the frames that the model gets. Raises UserError if there are too few."""
+        """Indices of the frames that the model gets. Raises UserError if there are too few, or they are too large."""
         if len(self.seconds) < count:
             raise UserError(f"{path} has {len(self.seconds)} frames and the model is given {count}; give a longer clip")
+        if (size := 3 * count * self.height * self.width) > MOST_BYTES:
+            pictures = f"{count} frames of {self.width}x{self.height} pixels take {size / 2**30:.1f} GiB, more than {MOST_BYTES // 2**30}"
+            raise UserError(f"{path}: {pictures}; give fewer, or a smaller clip")
         return POLICIES[policy](len(self.seconds), count)
 
 
@@ -151,14 +165,14 @@ def opened(path: Path, **options: str) -> Iterator[InputContainer]:
         limits = {"format_whitelist": CONTAINERS, "protocol_whitelist": "file"}
         with av.open(f"file:{path}", options=limits | options) as container:
             if not container.streams.video:
-                raise UserError(f"{path} has no video stream, only {_streams(container)}; give a video, such as an MP4")
+                raise UserError(f"{path} has no video stream, only {stream_kinds(container)}; give a video, such as an MP4")
             yield container
     except UnicodeDecodeError as error:
         renewed = f"ffmpeg -i {path.name} -map_metadata -1 -c copy new.mp4"
         raise UserError(f"{path} has metadata that is not UTF-8; write it anew without: {renewed}") from error
     except av.error.FFmpegError as error:
         if (kind := other_kind(path)) is not None:
-            raise UserError(f"{path} is {kind}, and videos in {CONTAINERS.replace(',', ', ')} are taken; {_encode_again(path)}") from error
+            raise UserError(f"{path} is {kind}, and videos in {CONTAINERS.replace(',', ', ')} are taken; {encode_again(path)}") from error
         raise UserError(f"{path} is damaged or no video ({error.strerror}); give a video that plays, such as an MP4") from error
 
 
@@ -189,7 +203,7 @@ def describe(path: Path, demuxed: Demuxed) -> Clip:
     if held + empty < stream.frames:
         raise UserError(f"{path} is cut off: its header promises {stream.frames} frames and it holds {held}; copy it again")
     if len(set(ticks)) < len(ticks):
-        raise UserError(f"{path} shows several frames at the same time; {_encode_again(path)}")
+        raise UserError(f"{path} shows several frames at the same time; {encode_again(path)}")
     return Clip(
         seconds=tuple(tick * base for tick in ticks),
         ticks=ticks,
@@ -219,7 +233,7 @@ def _coded_frames(path: Path, stream: VideoStream) -> tuple[int, int]:
 
 def _time(path: Path, packet: av.Packet[Any]) -> int:
     if packet.pts is None:
-        raise UserError(f"{path} does not say when each frame is shown; {_encode_again(path)}")
+        raise UserError(f"{path} does not say when each frame is shown; {encode_again(path)}")
     return packet.pts
 
 
@@ -243,21 +257,17 @@ def shown_frames(path: Path, clip: Clip, container: InputContainer) -> Iterator[
                 if frame.pts is None
                 else f"one at {frame.pts * base:.3f} s"
             )
-            raise UserError(f"{path}: {wanted} does not come out of the decoder, which gives {got}; {_encode_again(path)}")
+            raise UserError(f"{path}: {wanted} does not come out of the decoder, which gives {got}; {encode_again(path)}")
         if (frame.height, frame.width) != (clip.height, clip.width):
             size = f"frame {index} is of {frame.width}x{frame.height} pixels and the clip of {clip.width}x{clip.height}"
-            raise UserError(f"{path}: {size}; {_encode_again(path)}")
+            raise UserError(f"{path}: {size}; {encode_again(path)}")
         yield index, frame
     if index + 1 < len(clip.ticks):
         raise UserError(f"{path} holds {len(clip.ticks)} frames and {index + 1} of them can be decoded; give a clip that is whole")
 
 
-def _encode_again(path: Path) -> str:
-    return f"encode it again: ffmpeg -i {path.name} new.mp4"
-
-
 def decode_plain(path: Path, count: int, policy: str) -> Frames:
-    """PyAV with its default settings: decode the whole clip, then convert the chosen frames."""
+    """PyAV with its default settings, but for streams.STRICT: decode the whole clip, then convert the chosen frames."""
     clip = probe(path)
     indices = clip.choose(path, count, policy)
     wanted = set(indices)
@@ -293,7 +303,3 @@ def _convert(frame: av.VideoFrame, target: Pixels) -> None:
 
 def _pyav() -> str:
     return f"PyAV {importlib.metadata.version('av')}"
-
-
-def _streams(container: InputContainer) -> str:
-    return ", ".join(stream.type for stream in container.streams) or "none"
