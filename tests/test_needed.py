@@ -16,8 +16,8 @@ from evbench.inputs.sample import CLIP
 from evbench.pipelines.load import dali
 from evbench.pipelines.load.dali import _request
 from evbench.pipelines.load.needed import HEADERS, may_be_needed, needed, units
-from evbench.pipelines.load.streams import clip_stream
-from evbench.pipelines.load.video import POLICIES, SKIM, describe, headers, opened, probe
+from evbench.pipelines.load.streams import clip_stream, headers
+from evbench.pipelines.load.video import POLICIES, SKIM, describe, opened, probe
 from tests.h264 import encode
 from tests.test_dali import OBSTACLES
 

@@ -20,8 +20,8 @@ from evbench.pipelines.compute.side_stream import SideStream
 from evbench.pipelines.load.needed import needed
 from evbench.pipelines.load.rewritten import FILTERS, Coded, coded_picture, rewritten
 from evbench.pipelines.load.rounding import rounding
-from evbench.pipelines.load.streams import Demuxed, clip_stream
-from evbench.pipelines.load.video import SKIM, Clip, Frames, describe, headers, opened
+from evbench.pipelines.load.streams import Demuxed, clip_stream, headers
+from evbench.pipelines.load.video import SKIM, Clip, Frames, describe, opened
 from evbench.stages import BATCH
 
 DALI = f"DALI {importlib.metadata.version('nvidia-dali-cuda130')}"

@@ -20,7 +20,8 @@ from av.bitstream import BitStreamFilterContext
 from av.video.stream import VideoStream
 
 from evbench.errors import UserError
-from evbench.pipelines.load.video import headers, opened
+from evbench.pipelines.load.streams import headers
+from evbench.pipelines.load.video import opened
 
 FILTERS = {"h264": "h264_metadata", "hevc": "hevc_metadata"}
 """Codec -> FFmpeg's filter that can leave the cropping out of its headers."""

@@ -74,6 +74,11 @@ def video_stream(container: InputContainer, index: int) -> VideoStream:
     return stream
 
 
+def headers(stream: VideoStream) -> bytes:
+    """The codec's headers (extradata). Empty if the packets carry them."""
+    return bytes(stream.codec_context.extradata or b"")
+
+
 def other_kind(path: Path) -> str | None:
     """What a file is that FFmpeg could read, and that is none of the videos that are taken. None if that is not known."""
     with path.open("rb") as file:

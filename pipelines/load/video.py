@@ -186,11 +186,6 @@ def probe(path: Path) -> Clip:
         return describe(path, clip_stream(path, container))
 
 
-def headers(stream: VideoStream) -> bytes:
-    """The codec's headers (extradata). Empty if the packets carry them."""
-    return bytes(stream.codec_context.extradata or b"")
-
-
 def describe(path: Path, demuxed: Demuxed) -> Clip:
     """What container and packets say. Raises as `probe` does."""
     stream, packets = demuxed.stream, demuxed.packets
