@@ -70,10 +70,8 @@ def test_a_refusal_names_the_file_letter_for_letter(
     assert capsys.readouterr().err.startswith(f"evbench: {name}: no such file")
 
 
-def test_a_trace_whose_name_is_no_text_is_served(tmp_path: Path) -> None:
-    trace = tmp_path / os.fsdecode(b"trace-\xff.json.gz")
-    trace.write_bytes(b"x")
-    shared = serve.share(trace, offline=False)
+def test_a_trace_whose_name_is_no_text_is_served() -> None:
+    shared = serve.share(os.fsdecode(b"trace-\xff.json.gz"), b"x", offline=False)
     assert shared.path.endswith("/trace-%FF.json.gz")
     assert quote(shared.path, safe="") in shared.link(9001)
 

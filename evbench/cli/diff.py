@@ -22,7 +22,11 @@ def diff_command(
         Path | None, typer.Argument(metavar="B", help="Another one. Without it, A is the folder of a comparison: its two traces.")
     ] = None,
 ) -> None:
-    """Report where two traces differ: time, work and idle GPU of each stage, and kernels that only one of them has."""
+    """Report where two traces differ: time, work and idle GPU of each stage, and kernels that only one of them has.
+
+    Examples:
+        evbench diff out/trace-baseline.json.gz out/trace-optimized.json.gz
+    """
     sections = {}
     for name, file in zip("AB", _both(before, after), strict=True):
         trace = chrome.read(file)

@@ -10,6 +10,7 @@ from evbench.api.folder import default_folder
 from evbench.cli.options import SessionOptions
 from evbench.encoding import is_text
 from evbench.errors import UserError
+from evbench.places import short_command
 from evbench.report.render import printable
 
 
@@ -31,5 +32,5 @@ def how_to_resume(folder: Path) -> str:
 
 
 def command_line() -> str:
-    """The command as it was typed."""
-    return printable(shlex.join(["evbench", *sys.argv[1:]]))
+    """The command as it was typed, without folders of this machine."""
+    return printable(short_command(["evbench", *sys.argv[1:]]))

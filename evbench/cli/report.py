@@ -18,7 +18,11 @@ from evbench.verdict.judge import judge
 def report_command(
     folder: Annotated[Path, typer.Argument(help="Folder of a comparison, a run, a ladder, or a comparison of two models.")],
 ) -> None:
-    """Write verdict and report of a recorded folder again from its result, also one of an earlier version. The result stays as it is."""
+    """Write verdict and report of a recorded folder again from its result, also one of an earlier version. The result stays as it is.
+
+    Examples:
+        evbench report out
+    """
     written = write_report(folder)
     print_line(f"Written to {folder}: {', '.join(written)}")
 

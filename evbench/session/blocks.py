@@ -26,7 +26,7 @@ class BlockRunner:
     def run_all(self) -> None:
         schedule = BlockSchedule(self._config)
         while (sample := schedule.next_sample()) is not None:
-            self._run(sample)
+            self._run(sample, schedule.wanted)
 
     def confirm_order(self) -> None:
         """Run all of one side, then all of the other. If the ratio differs from that of the blocks, the order matters."""
@@ -41,7 +41,7 @@ class BlockRunner:
             for _ in range(BLOCKED_RUNS):
                 self._recorder.timed_run(side, "blocked", 0, None, stage_sync=False)
 
-    def _run(self, sample: int) -> None:
+    def _run(self, sample: int, wanted: int) -> None:
         config, plan, watch = self._config, self._config.plan, self._config.watch
         number = len(config.journal.state.blocks)
         letters = pattern(config.sides, plan.order, config.journal.header.seed, number)
@@ -52,11 +52,11 @@ class BlockRunner:
         compiled = False
         for place, (side, stage_sync) in enumerate(slots(letters), 1):
             self._workers.worker(side)
-            config.report("timed runs")
+            config.report("timed runs", wanted)
             compiled |= bool(self._recorder.timed_run(side, "timed", sample, number, stage_sync=stage_sync).compile_counts)
             watch.look()
             if plan.throughput and place % SLOT == 0:
-                config.report("throughput runs")
+                config.report("throughput runs", wanted)
                 compiled |= bool(self._recorder.throughput_run(side, number).compile_counts)
                 watch.look()
         found = watch.end()
