@@ -194,6 +194,8 @@ class Sample:
     width: int
     caption: str | None = None
     """The expected output. None where it is unknown."""
+    streams: int = 1
+    """Video streams of a clip's file, previews and covers among them. The clip is the one that FFmpeg chooses."""
 
 
 InputKind = Literal["video", "event-images", "events"]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,8 +24,9 @@ from evbench.kernels.gelu_means import gelu_means
 from evbench.pipelines import weights
 from evbench.pipelines.checkpoints import checkpoint, presets
 from evbench.pipelines.checkpoints.event_chat import parameter_name, released_name, tower_parameter_name
-from evbench.pipelines.checkpoints.folder import read_config
+from evbench.pipelines.checkpoints.folder import parameter_count, read_config
 from evbench.pipelines.checkpoints.renamed import load_renamed
+from evbench.pipelines.checkpoints.sizes import require_sizes
 from evbench.pipelines.clip_llama import ClipLlama, Network, converted
 from evbench.pipelines.compute import attention
 from evbench.pipelines.load import event_files
@@ -259,6 +261,7 @@ def _from_folder(folder: Path, implementation: str, workload: Workload, dtype: t
         with checkpoint.seeded(0, workload.device, dtype):
             model = EventGPTModel(vision, text, implementation)
     load_weights(model, folder, tower)
+    checkpoint.require_finite(folder, model)
     return model.eval(), image_processor(vision.image_size), tokenizer
 
 
@@ -292,6 +295,8 @@ def _tower_folder(folder: Path, config: dict[str, Any]) -> Path | None:
 
 def _tower_config(folder: Path, tower: Path | None, config: dict[str, Any]) -> CLIPVisionConfig:
     if tower is not None:
+        stored = parameter_count(folder) + (parameter_count(tower) if any(tower.glob("*.safetensors")) else 0)
+        require_sizes(tower / "config.json", json.loads((tower / "config.json").read_text(encoding="utf-8")), stored)
         return CLIPVisionConfig.from_pretrained(tower, local_files_only=True, return_dict=True)
     name = config.get("mm_visual_tower")
     if Path(str(name)).name == RELEASED_TOWER:

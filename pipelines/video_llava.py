@@ -24,7 +24,7 @@ from evbench.choices import Variant
 from evbench.errors import UserError
 from evbench.pipelines import weights
 from evbench.pipelines.checkpoints import checkpoint, presets
-from evbench.pipelines.checkpoints.folder import read_config, weight_files
+from evbench.pipelines.checkpoints.folder import read_config, require_usual_names, weight_files
 from evbench.pipelines.clip_llama import ClipLlama, Network, converted
 from evbench.pipelines.compute import attention
 from evbench.pipelines.load.decoders import decoder
@@ -248,7 +248,7 @@ def processor(tokenizer: Any, patch_size: int) -> Any:
 
 
 def _from_folder(folder: Path, implementation: str, device: str, dtype: torch.dtype) -> tuple[Any, Any]:
-    weight_files(folder)
+    require_usual_names(weight_files(folder))
     with checkpoint.loading(folder):
         model, info = VideoLlavaForConditionalGeneration.from_pretrained(
             folder,
@@ -260,6 +260,7 @@ def _from_folder(folder: Path, implementation: str, device: str, dtype: torch.dt
             output_loading_info=True,
         )
     checkpoint.refuse_mismatch(folder, sorted(info["missing_keys"]), sorted(info["unexpected_keys"]), sorted(info["mismatched_keys"]))
+    checkpoint.require_finite(folder, model)
     with checkpoint.loading(folder):
         processor = VideoLlavaProcessor.from_pretrained(folder, local_files_only=True)
         require_fit(model, processor)

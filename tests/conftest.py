@@ -70,7 +70,7 @@ def broken_clip(request: pytest.FixtureRequest, tmp_path: Path, make_clip: MakeC
             return path, "is empty"
         case "png":
             path.write_bytes((sample.EVENTS / "0.png").read_bytes())
-            return path, "damaged or no video"
+            return path, "is a picture (PNG), and videos in mov, mp4, "
         case "text":
             path.write_text("not a video\n" * 100)
             return path, "damaged or no video"
@@ -90,7 +90,7 @@ def broken_clip(request: pytest.FixtureRequest, tmp_path: Path, make_clip: MakeC
         case _:
             other = make_clip("other.mp4")
             path.write_text(f"ffconcat version 1.0\nfile '{other}'\n")
-            return path, "damaged or no video"
+            return path, "is a playlist, and videos in mov, mp4, "
 
 
 def write_audio(path: Path) -> None:

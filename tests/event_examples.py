@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +47,7 @@ def milliseconds(times: npt.NDArray[Any]) -> npt.NDArray[np.uint64]:
     return np.searchsorted(times, np.arange(int(times[-1]) // 1000 + 1) * 1000).astype(np.uint64)
 
 
-def save_hdf5(path: Path, events: Mapping[str, Any], **replaced: Any) -> Path:
+def save_hdf5(path: Path, events: Mapping[str, Any], /, **replaced: Any) -> Path:
     """As DSEC stores them: times relative to t_offset, compressed by Blosc. `replaced`: datasets instead of those, None for none."""
     blosc = hdf5plugin.Blosc(cname="zstd", clevel=1, shuffle=hdf5plugin.Blosc.SHUFFLE)
     relative = (events["t"] - events["t"][0]).astype(np.uint32)
@@ -63,4 +63,4 @@ def save_hdf5(path: Path, events: Mapping[str, Any], **replaced: Any) -> Path:
     return path
 
 
-SAVE = {".npz": save_npz, ".npy": save_npy, ".h5": save_hdf5}
+SAVE: dict[str, Callable[[Path, Mapping[str, Any]], Path]] = {".npz": save_npz, ".npy": save_npy, ".h5": save_hdf5}

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,31 @@ def test_a_bad_file_is_told_in_one_line(name: str, tmp_path: Path) -> None:
     assert told in str(error.value)
     assert str(file) in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("piece", [b"{},", b"[],", b'{"a":1},', b'"ab",', b"1.5,"])
+def test_a_text_that_would_take_all_memory_is_refused_unread(piece: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is estimated is no less than what Python takes, and of a recording it is the usual six times."""
+    text = b"[" + piece * 20_000 + b"0]"
+    tracemalloc.start()
+    json.loads(text)
+    taken = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    needed = len(text) + chrome.OBJECT_BYTES * (text.count(b"{") + text.count(b"[")) + chrome.VALUE_BYTES * text.count(b",")
+    assert taken < needed
+    monkeypatch.setattr(chrome, "available_memory", lambda: 2 * needed - 2)
+    monkeypatch.setattr(json, "loads", lambda text: pytest.fail("it is read"))
+    (tmp_path / "trace.json").write_bytes(text)
+    with pytest.raises(chrome.TooLarge, match=r"would take some 0\.0 GiB of memory \([0-9,]+ objects and lists\); record fewer tokens"):
+        chrome.read(tmp_path / "trace.json")
+
+
+def test_a_small_file_that_unpacks_to_very_much_is_no_recording(tmp_path: Path) -> None:
+    file = tmp_path / "trace.json.gz"
+    file.write_bytes(gzip.compress(b"[" + b"{}," * 8_000_000 + b"{}]"))
+    assert file.stat().st_size < 100_000
+    with pytest.raises(UserError, match="unpacks to more than 100 times its size, as no recording does; record it again"):
+        chrome.read(file)
 
 
 def test_a_file_that_unpacks_to_very_much_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

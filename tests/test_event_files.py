@@ -16,8 +16,9 @@ import pytest
 
 from evbench.errors import UserError
 from evbench.inputs import sample
-from evbench.pipelines.load import event_files, event_images, event_readers
+from evbench.pipelines.load import event_columns, event_files, event_images
 from evbench.pipelines.load.event_readers import READERS
+from tests.cases import CASES
 from tests.event_examples import HEIGHT, SAVE, WHOLE, WIDTH, Columns, make_events, save_hdf5, save_npy, save_npz
 
 
@@ -264,7 +265,11 @@ HDF5: dict[str, tuple[dict[str, Any], str]] = {
     "index of fractions": ({"ms_to_idx": np.arange(50) / 2}, "ms_to_idx is no array of integers"),
     "no index at all": ({"ms_to_idx": np.empty(0, np.uint64)}, "damaged or no HDF5 as in DSEC"),
     "offset out of time": ({"t_offset": np.int64(2**63 - 5)}, "which are no times in microseconds"),
-    "offset of several": ({"t_offset": np.arange(3)}, "damaged or no HDF5 as in DSEC"),
+    "offset of several": ({"t_offset": np.arange(3)}, "t_offset has 3 numbers, more than 1"),
+    "events in rows": (
+        {"events__x": None, "events__y": None, "events__t": None, "events__p": None, "events": np.zeros((1000, 4), np.int64)},
+        "holds events as one array of shape (1000, 4), with int64, and not events/x; store x, y, t and p as arrays of their own",
+    ),
 }
 
 
@@ -273,6 +278,17 @@ def test_an_hdf5_that_is_not_as_in_dsec_is_refused(case: str, tmp_path: Path) ->
     replaced, told = HDF5[case]
     path = save_hdf5(tmp_path / "a.h5", make_events(), **replaced)
     assert told in refusal(path, replace(WHOLE, start=10_000, length=20_000))
+
+
+def test_an_hdf5_in_chunks_that_are_huge_when_unpacked_is_refused_before_one_is(tmp_path: Path) -> None:
+    path = save_hdf5(tmp_path / "a.h5", make_events(), events__x=None)
+    with h5py.File(path, "a") as file:
+        file.create_dataset("events/x", (1000,), "u2", chunks=(2**26,), maxshape=(None,), compression="gzip")
+    assert "events/x is stored in chunks of 128 MiB, which would be unpacked for a single event, and up to 64 are taken" in refusal(path)
+    with h5py.File(path, "a") as file:
+        del file["events/x"]
+        file.create_dataset("events/x", data=make_events()["x"], chunks=(2**25,), maxshape=(None,), compression="gzip")
+    assert event_files.probe(path, WHOLE)[0] == 5
 
 
 def test_an_hdf5_that_points_to_other_files_is_refused(tmp_path: Path) -> None:
@@ -344,7 +360,7 @@ def test_files_of_events_are_told_from_images(tmp_path: Path) -> None:
 
 
 def test_the_examples_in_docstrings_hold() -> None:
-    for module in (event_readers, event_images):
+    for module in (event_columns, event_images):
         assert doctest.testmod(module).failed == 0
 
 
@@ -427,7 +443,7 @@ def test_events_that_are_stored_backwards_are_not_in_order_of_time(ending: str, 
 def test_a_recording_whose_clock_falls_back_is_not_in_order_of_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A reader leaves out what lies before the window, and tells by the last time that it fell back."""
     path = save_npz(tmp_path / "a.npz", make_events())
-    monkeypatch.setitem(READERS, ".npz", lambda path, window: event_readers.Columns(make_events(), first=8_000_000, last=7_049_999))
+    monkeypatch.setitem(READERS, ".npz", lambda path, window: event_columns.Columns(make_events(), first=8_000_000, last=7_049_999))
     assert refusal(path).endswith("the events are not in order of time; sort them by t")
 
 
@@ -453,6 +469,11 @@ def test_events_of_which_pictures_would_be_much_longer_than_wide_are_refused(end
     assert event_files.probe(path, WHOLE) == (5, 2, 64)
 
 
+@pytest.mark.parametrize(("name", "told"), [("lz.npz", "Corrupt input data"), ("s30.npz", "too large to convert|Maximum allowed")])
+def test_an_npz_that_a_mutation_damaged_is_refused_in_one_line(name: str, told: str) -> None:
+    assert re.search(rf"is damaged or no \.npz \(.*({told})", refusal(CASES / name))
+
+
 def test_what_helps_against_pictures_that_are_too_long_depends_on_the_sensor(tmp_path: Path) -> None:
     path = save_npz(tmp_path / "a.npz", flat(columns=2, rows=480) | {"height": 480, "width": 640})
     with pytest.raises(UserError, match=r"has 2x4\d\d pixels, .*; give another --event-window, or --event-size sensor$"):
@@ -468,7 +489,9 @@ def test_what_helps_against_pictures_that_are_too_long_depends_on_the_sensor(tmp
 def test_evt_2_1_is_refused_in_one_line(line: str, tmp_path: Path) -> None:
     path = tmp_path / "a.raw"
     path.write_bytes(f"{line}\n% end\n".encode() + bytes(800))
-    assert refusal(path) == f"{path} is a recording in EVT 2.1, which faery cannot read; convert it to EVT 2 or EVT 3"
+    told = "its header tells evt2.1, and evt2, evt3, dat1, dat2 are read" if line.endswith("2.1") else "its header tells evt21, and"
+    assert refusal(path).startswith(f"{path} cannot be read: {told}")
+    assert refusal(path).endswith("convert it to EVT 2 or EVT 3")
 
 
 def test_a_folder_of_pictures_may_be_named_as_a_recording(tmp_path: Path) -> None:

@@ -16,7 +16,8 @@ from evbench.inputs.sample import CLIP
 from evbench.pipelines.load import dali
 from evbench.pipelines.load.dali import _request
 from evbench.pipelines.load.needed import HEADERS, may_be_needed, needed, units
-from evbench.pipelines.load.video import POLICIES, SKIM, describe, headers, opened, probe, video_packets
+from evbench.pipelines.load.streams import clip_stream, headers
+from evbench.pipelines.load.video import POLICIES, SKIM, describe, opened, probe
 from tests.h264 import encode
 from tests.test_dali import OBSTACLES
 
@@ -113,7 +114,7 @@ def test_a_stream_that_cannot_be_written_anew_is_given_whole(tmp_path: Path, mon
     assert bytes(request.encoded) == path.read_bytes()
     assert tuple(request.positions) == request.indices
     cropped = encode(tmp_path / "cropped.mp4", "bframes=3", width=90, height=70)
-    with pytest.raises(UserError, match=r"cropped\.mp4: FFmpeg cannot write its video without the cropping.*use decode=threaded"):
+    with pytest.raises(UserError, match=r"cropped\.mp4: FFmpeg cannot write its video alone and without the cropping.*use decode=threaded"):
         _request(cropped, 8, "inclusive")
 
 
@@ -122,8 +123,8 @@ def test_of_the_sample_a_third_is_not_decoded() -> None:
     with av.open(str(CLIP), "r") as container:
         kinds = [frame.pict_type for frame in container.decode(video=0)]
     with opened(CLIP, **SKIM) as container:
-        packets = video_packets(container)
-        clip = describe(CLIP, container, packets)
+        demuxed = clip_stream(CLIP, container)
+        packets, clip = demuxed.packets, describe(CLIP, demuxed)
         wanted = [clip.ticks[index] for index in clip.choose(CLIP, 8, "inclusive")]
         kept = needed("h264", headers(container.streams.video[0]), packets, wanted)
     left_out = set(range(20)) - {clip.ticks.index(packet.pts) for packet in kept if packet.pts is not None}

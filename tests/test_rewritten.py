@@ -12,15 +12,17 @@ import pytest
 from evbench.inputs import sample
 from evbench.pipelines.load import rewritten as module
 from evbench.pipelines.load.rewritten import Coded, coded_picture, rewritten
-from evbench.pipelines.load.video import SKIM, opened, video_packets
+from evbench.pipelines.load.streams import clip_stream
+from evbench.pipelines.load.video import SKIM, opened
 from tests.conftest import MakeClip
 from tests.h264 import encode
 
 
 def uncropped(path: Path) -> tuple[bytes, Coded]:
     with opened(path, **SKIM) as container:
-        coded = coded_picture(path, container.streams.video[0])
-        return rewritten(container, video_packets(container), coded), coded
+        demuxed = clip_stream(path, container)
+        coded = coded_picture(path, demuxed.stream)
+        return rewritten(demuxed.stream, demuxed.packets, coded), coded
 
 
 def pictures(source: Path | io.BytesIO, *, heed_container: bool) -> list[tuple[float, np.ndarray]]:

@@ -104,6 +104,18 @@ def test_odd_sizes_and_exactly_enough_frames(make_clip: MakeClip) -> None:
     assert np.array_equal(plain.pixels, threaded.pixels)
 
 
+@pytest.mark.parametrize("read", [choose_without_decoding, *DECODERS])
+def test_frames_that_would_take_all_memory_are_refused_before_they_are_decoded(
+    read: Callable[[Path, int, str], object], make_clip: MakeClip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clip = make_clip()
+    monkeypatch.setattr(video, "MOST_BYTES", 20 * 48 * 64 * 3)
+    read(clip, 20, "inclusive")
+    monkeypatch.setattr(video, "MOST_BYTES", 20 * 48 * 64 * 3 - 1)
+    with pytest.raises(UserError, match=r"clip\.mp4: 20 frames of 64x48 pixels take 0\.0 GiB, more than 0; give fewer, or a smaller clip"):
+        read(clip, 20, "inclusive")
+
+
 @pytest.mark.parametrize("shift", [0.1, 0.25])
 def test_a_clip_that_was_trimmed_without_encoding_is_whole(shift: float, tmp_path: Path) -> None:
     """An edit list hides its first frames; the header counts them, the packets are there, the decoder does not show them."""

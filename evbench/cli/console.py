@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
-from evbench.report.render import Summary, to_summary
+from evbench.report.render import Summary, plain, to_summary
 
 PIPE_WIDTH = 140
 """Columns when the output goes into a file or a pipe that does not say by COLUMNS how wide it is."""
@@ -57,8 +57,8 @@ def _height(lines: Sequence[str]) -> int:
 
 
 def print_line(text: str) -> None:
-    screen.print(text, highlight=False, markup=False, soft_wrap=True)
+    screen.print(plain(text), soft_wrap=True)
 
 
 def print_error(message: str) -> None:
-    errors.print(f"evbench: {message}", style="red", highlight=False, markup=False, soft_wrap=True)
+    errors.print(plain(f"evbench: {message}", "red"), soft_wrap=True)

@@ -8,6 +8,8 @@ from typing import Annotated
 import typer
 
 from evbench.cli.console import print_line, screen
+from evbench.cli.trace_files import single_trace, traces_in
+from evbench.errors import UserError
 from evbench.report import traces
 from evbench.report.render import printable, to_rich
 from evbench.traces import breakdown, chrome, completeness
@@ -15,8 +17,10 @@ from evbench.traces.timeline import Timeline
 
 
 def diff_command(
-    before: Annotated[Path, typer.Argument(metavar="A", help="A trace that evbench recorded.")],
-    after: Annotated[Path, typer.Argument(metavar="B", help="Another one.")],
+    before: Annotated[Path, typer.Argument(metavar="A", help="A trace that evbench recorded, or a folder that holds one.")],
+    after: Annotated[
+        Path | None, typer.Argument(metavar="B", help="Another one. Without it, A is the folder of a comparison: its two traces.")
+    ] = None,
 ) -> None:
     """Report where two traces differ: time, work and idle GPU of each stage, and kernels that only one of them has.
 
@@ -24,7 +28,7 @@ def diff_command(
         evbench diff out/trace-baseline.json.gz out/trace-optimized.json.gz
     """
     sections = {}
-    for name, file in (("A", before), ("B", after)):
+    for name, file in zip("AB", _both(before, after), strict=True):
         trace = chrome.read(file)
         timeline = Timeline(trace.events, file)
         sections[name] = breakdown.sections(timeline, trace.events)
@@ -34,3 +38,13 @@ def diff_command(
     for table in (traces.where_the_time_went(sections), traces.families(sections)):
         screen.print(to_rich(table, numbers=True))
     screen.print(to_rich(traces.gone_and_new(sections), numbers=False))
+
+
+def _both(before: Path, after: Path | None) -> list[Path]:
+    """Raises UserError if it is not clear which traces are meant."""
+    if after is not None:
+        return [single_trace(before), single_trace(after)]
+    found = traces_in(before) if before.is_dir() else [before]
+    if len(found) != 2:
+        raise UserError(f"{before} is one trace; give another to compare it with, or the folder of a comparison, which holds two")
+    return found

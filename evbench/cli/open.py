@@ -11,13 +11,17 @@ import typer
 
 from evbench.cli.console import print_error, print_line
 from evbench.cli.interrupts import INTERRUPTED
+from evbench.cli.trace_files import traces_in
 from evbench.errors import UserError
 from evbench.session.merged_traces import merge_folder
 from evbench.traces import chrome, serve
 
 
 def open_command(
-    path: Annotated[Path, typer.Argument(metavar="TRACE", help="A trace, or the folder of a comparison, whose two traces are merged.")],
+    path: Annotated[
+        Path,
+        typer.Argument(metavar="TRACE", help="A trace, a folder that holds one, or that of a comparison, whose two traces are merged."),
+    ],
     as_it_ran: Annotated[
         bool,
         typer.Option(
@@ -36,11 +40,13 @@ def open_command(
     """
     with ExitStack() as stack:
         file = path
-        if path.is_dir():
+        if path.is_dir() and len(found := traces_in(path)) == 1:
+            file = found[0]
+        if path.is_dir() and file == path:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="evbench-open-")))
             file = merge_folder(path, folder, aligned=not as_it_ran)
         elif as_it_ran:
-            raise UserError(f"{path} is one trace: --as-it-ran would have no effect; leave it out, or give the folder of a comparison")
+            raise UserError(f"{file} is one trace: --as-it-ran would have no effect; leave it out, or give the folder of a comparison")
         _show(file, offline)
 
 

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from evbench.cli.console import errors
+from evbench.report.render import plain
 
 
 class TimeLeft:
@@ -68,10 +69,10 @@ class ProgressLines:
         if (kind, 10 * done // total) not in self._printed:
             self._printed.add((kind, 10 * done // total))
             text = f"{self._now():%H:%M:%S} [{done}/{total}] {kind}{left and f', {left}'}"
-            errors.print(text, highlight=False, markup=False, soft_wrap=True)
+            errors.print(plain(text), soft_wrap=True)
 
     def message(self, text: str, /) -> None:
-        errors.print(f"evbench: {text}", highlight=False, markup=False, soft_wrap=True)
+        errors.print(plain(f"evbench: {text}"), soft_wrap=True)
 
 
 class ProgressBar(ProgressLines):

@@ -7,11 +7,12 @@ from typing import Annotated
 
 import typer
 
-from evbench.api.folder import default_folder, now
+from evbench.api.folder import now
 from evbench.api.options import Options
 from evbench.cli.console import print_line, screen
 from evbench.cli.interrupts import working
 from evbench.cli.options import SessionOptions, with_options
+from evbench.cli.output_folder import output_folder
 from evbench.errors import UserError
 from evbench.report import traces
 from evbench.report.notes import trace_length
@@ -50,7 +51,7 @@ def trace_command(
         raise UserError("--trace-tokens 0 is no trace; give 1 at least")
     chosen, workload = parse(variant), options.workload()
     require(chosen, workload.model, workload.kind, workload.device)
-    folder = session.out or default_folder(now(), f"{workload.model}-trace")
+    folder = output_folder(session, now(), f"{workload.model}-trace")
     tokens = min(options.trace_tokens, workload.new_tokens)
     spec = TraceSpec(folder / "trace.json.gz", chosen.name, tokens, workload.new_tokens, options.modules)
     if spec.file.exists():

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from evbench.cli.console import screen
+from evbench.cli.console import print_line, screen
 from evbench.inputs import workload
 from evbench.machine import machine
 from evbench.pipelines.registry import DEFAULT_MODEL, MODELS, PARTS
@@ -34,4 +34,4 @@ def variants_command(
         missing[name] = in_words(variant, {part: found[part] for part in PARTS if part in found})
     for table in list_variants(missing):
         screen.print(to_rich(table, numbers=False))
-    screen.print("Change one choice of a variant with name+part=choice, such as baseline+attention=eager.")
+    print_line("Change one choice of a variant with name+part=choice, such as baseline+attention=eager.")

@@ -207,6 +207,10 @@ def _facts(path: Path, clip: video.Clip, seen: Sequence[Seen]) -> Table:
         "Rotation": f"players turn it by {-rotation} degrees clockwise; decoders return it as coded, not turned"
         if rotation else "none",
     }  # fmt: skip
+    if clip.streams > 1:
+        facts["Stream"] = f"number {clip.stream} of the file, FFmpeg's choice of {clip.streams} with video; covers and previews count"
+    if clip.empty:
+        facts["Empty"] = f"{clip.empty} frames that the header counts hold no picture"
     return Table(str(path), ("Clip", ""), tuple(facts.items()))
 
 

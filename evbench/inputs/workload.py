@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import cast
 
 from evbench.choices import resolve
+from evbench.encoding import is_text
 from evbench.errors import UserError, nearest
 from evbench.inputs import event_window as windows
 from evbench.inputs import sample
 from evbench.machine.machine import choose_device
 from evbench.pipelines.checkpoints import folder
+from evbench.pipelines.checkpoints.sizes import require_sizes
 from evbench.pipelines.load import png, video
+from evbench.pipelines.load.samples import Probed
 from evbench.pipelines.registry import KINDS, MODELS
 from evbench.pipelines.weights import DATA
 from evbench.results import EventWindow, InputKind, Sample, Workload
@@ -26,6 +29,14 @@ QUESTION = QUESTIONS["concise"]
 PLACEHOLDERS = ("<video>", "<image>", "<event>")
 DTYPES = {"cpu": "float32", "cuda": "bfloat16"}
 """Device -> the type that both variants compute in, if no other is asked for."""
+SHORT_DTYPES = {"bf16": "bfloat16", "f32": "float32", "fp32": "float32", "float": "float32"}
+"""Other names of these types."""
+NOT_COMPUTED = {
+    **dict.fromkeys(("float16", "fp16", "f16", "half"), "float16"),
+    **dict.fromkeys(("float64", "fp64", "f64", "double"), "float64"),
+    **dict.fromkeys(("fp8", "float8", "int8", "int4", "fp4"), "a type for quantized weights"),
+}
+"""Names of other types -> what they are. The nearest by letters would be another type."""
 
 
 def describe(
@@ -59,6 +70,8 @@ def describe(
     if trained and seed is not None:
         option = f"--weights {weights}" if weights is not None else f"--preset {preset}"
         raise UserError(f"--seed is of random weights, and {option} has stored ones: it would have no effect; leave it out")
+    if not is_text(prompt):
+        raise UserError("--prompt is not UTF-8; give it as text")
     if not prompt.strip():
         raise UserError(f"--prompt {prompt!r} asks nothing; give a question, or leave it out for the one that the small models know")
     if found := [placeholder for placeholder in PLACEHOLDERS if placeholder in prompt]:
@@ -70,7 +83,7 @@ def describe(
     samples, frames = _samples(paths, captions, kind, entry.frames, frame_policy, window)
     chosen = choose_device(device)
     if dtype is not None and dtype not in DTYPES.values():
-        raise UserError(f"unknown --dtype {dtype!r}; {nearest(dtype, list(DTYPES.values()))}")
+        raise UserError(_unknown_dtype(dtype))
     return Workload(
         model=model,
         preset=preset,
@@ -87,6 +100,15 @@ def describe(
         window=window,
         kind=kind,
     )
+
+
+def _unknown_dtype(asked: str) -> str:
+    """What is said of a type that is not computed in."""
+    known = list(DTYPES.values())
+    if asked.lower() in NOT_COMPUTED:
+        return f"--dtype {asked} is {NOT_COMPUTED[asked.lower()]}, in which evbench does not compute; there is {', '.join(known)}."
+    advice = f"did you mean {SHORT_DTYPES[asked.lower()]!r}?" if asked.lower() in SHORT_DTYPES else nearest(asked, known)
+    return f"unknown --dtype {asked!r}; {advice}"
 
 
 def require_model(model: str, option: str = "--model") -> None:
@@ -110,8 +132,8 @@ def _preset(model: str, preset: str | None, weights: Path | None) -> str | None:
         return preset or known[0]
     if preset is not None:
         raise UserError("--preset and --weights exclude each other: a preset has weights of its own; give one of them")
-    folder.read_config(weights, model, MODELS[model])
-    folder.weight_files(weights)
+    config = folder.read_config(weights, model, MODELS[model])
+    require_sizes(weights / "config.json", config, folder.parameter_count(weights))
     folder.require_tokenizer(weights)
     return None
 
@@ -179,19 +201,25 @@ def _samples(
 ) -> tuple[tuple[Sample, ...], int]:
     """The inputs, and the number of frames or event images that the model gets of each."""
     probe = resolve(KINDS[kind].probe)
-    probed: list[tuple[int, int, int]] = [probe(path, frames, policy, window) for path in paths]
-    counts = [count for count, _, _ in probed]
+    probed: list[Probed] = [probe(path, frames, policy, window) for path in paths]
+    counts = [found.images for found in probed]
     if differing := next((place for place, count in enumerate(counts) if count != counts[0]), None):
         raise UserError(f"{paths[differing]} holds {counts[differing]} event images and {paths[0]} {counts[0]}; give samples of one kind")
     samples = [
-        Sample(_short(path), _sha256(path), height, width, caption)
-        for path, caption, (_, height, width) in zip(paths, captions, probed, strict=True)
+        Sample(_short(path), _sha256(path), found.height, found.width, caption, found.streams)
+        for path, caption, found in zip(paths, captions, probed, strict=True)
     ]
     return tuple(samples), counts[0]
 
 
 def _short(path: Path) -> str:
-    """Relative where it lies under the current folder, so that a recorded result names no folders of one machine."""
+    """Relative where it lies under the current folder, so that a recorded result names no folders of one machine.
+
+    Raises:
+        UserError: the name is no text, and could not be written into a result.
+    """
+    if not is_text(str(path)):
+        raise UserError(f"{path} has a name that is not UTF-8, and no result could name it; rename it")
     here, whole = Path.cwd(), path.absolute()
     return str(whole.relative_to(here)) if whole.is_relative_to(here) else str(path)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
+import re
 import shutil
 import subprocess
 from collections.abc import Iterable, Sequence
@@ -19,6 +20,10 @@ from evbench.machine import gpu as nvml
 from evbench.results import Gpu, Machine
 
 DEVICES = ("auto", "cuda", "cpu")
+NOT_KNOWN = 2**40
+"""Bytes of memory, where the system does not tell: no limit then."""
+MEANT = {"gpu": "cuda", "nvidia": "cuda", "host": "cpu", "none": "cpu"}
+"""Other names of a device, which are not spelled like it."""
 PACKAGES = (
     "evbench",
     "torch",
@@ -100,7 +105,11 @@ def choose_device(asked: str) -> str:
         UserError: unknown, or `cuda` was asked for and there is no GPU.
     """
     if asked not in DEVICES:
-        raise UserError(f"unknown --device {asked!r}; {nearest(asked, list(DEVICES))}")
+        number = re.fullmatch(r"(?:cuda|gpu):?(\d+)", asked.lower())
+        if number is not None:
+            raise UserError(f"unknown --device {asked!r}; give cuda, and the GPU by CUDA_VISIBLE_DEVICES={number[1]}")
+        advice = f"did you mean {MEANT[asked.lower()]!r}?" if asked.lower() in MEANT else nearest(asked, list(DEVICES))
+        raise UserError(f"unknown --device {asked!r}; {advice}")
     present = find_gpu() is not None
     if asked == "cuda" and not present:
         raise UserError("--device cuda: no NVIDIA driver or GPU found; install the driver, or run with --device cpu")
@@ -128,6 +137,16 @@ def _memory_bytes() -> int | None:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (ValueError, OSError, AttributeError):
         return None
+
+
+def available_memory() -> int:
+    """Bytes that programs may still take, without what others would lose for it."""
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+    except OSError:
+        lines = []
+    free = next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), None)
+    return free if free is not None else _memory_bytes() or NOT_KNOWN
 
 
 def machine_differences(ours: Machine, theirs: Machine) -> dict[str, str]:

@@ -52,7 +52,8 @@ def model_size(workload: Workload) -> str:
 def _input(measured: SideResult) -> str:
     samples, work = measured.workload.samples, measured.runs[0].work
     window = f"{units.format_window(measured.workload.window)}, " if measured.workload.window is not None else ""
-    text = f"{Path(samples[0].path).name}, {window}{_frames(work, measured.workload.frame_policy)}"
+    several = f"{samples[0].streams} video streams in the file, of which FFmpeg's choice, " if samples[0].streams > 1 else ""
+    text = f"{Path(samples[0].path).name}, {several}{window}{_frames(work, measured.workload.frame_policy)}"
     return text if len(samples) == 1 else f"{len(samples)} samples; the first: {text}"
 
 

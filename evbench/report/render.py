@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from rich import box
 from rich.console import Group, RenderableType
-from rich.markup import escape
 from rich.table import Table as RichTable
+from rich.text import Text
 
 from evbench.report.units import NOT_MEASURED
 
@@ -65,11 +65,11 @@ def markdown_table(table: Table) -> list[str]:
 
 def to_console(report: Report) -> RenderableType:
     """The report for a terminal."""
-    parts: list[RenderableType] = [f"[bold]{escape(report.title)}[/bold]", _pairs(report.facts), ""]
+    parts: list[RenderableType] = [plain(report.title, "bold"), _pairs(report.facts), ""]
     for headline in filter(None, (report.headline, report.second_headline)):
-        parts += [f"[bold]{escape(headline)}[/bold]", ""]
+        parts += [plain(headline, "bold"), ""]
     parts += [to_rich(table, numbers=True) for table in report.tables]
-    return Group(*parts, _pairs(report.outputs), "", *(f"[dim]{escape(note)}[/dim]" for note in report.notes))
+    return Group(*parts, _pairs(report.outputs), "", *(plain(note, "dim") for note in report.notes))
 
 
 @dataclass(frozen=True)
@@ -93,21 +93,19 @@ class Summary:
 
 def to_summary(summary: Summary) -> RenderableType:
     """The end of a session for a terminal, but for what is done next and the exit code."""
-    headlines = [f"[bold]{escape(headline)}[/bold]" for headline in summary.headlines]
-    return Group(
-        *headlines, f"[dim]{escape(summary.subject)}[/dim]", to_rich(summary.table, numbers=True), _pairs(summary.texts | summary.said)
-    )
+    headlines = [plain(headline, "bold") for headline in summary.headlines]
+    return Group(*headlines, plain(summary.subject, "dim"), to_rich(summary.table, numbers=True), _pairs(summary.texts | summary.said))
 
 
 def to_rich(table: Table, *, numbers: bool) -> RichTable:
     """A table for a terminal, without columns that say nothing; columns of numbers are aligned to the right."""
     table = without_empty_columns(table)
-    rich = RichTable(title=table.title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
+    rich = RichTable(title=plain(table.title), title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
     for index, column in enumerate(table.columns):
         is_number = numbers and index > 0 and column and column not in TEXT_COLUMNS
-        rich.add_column(column, justify="right" if is_number else "left", no_wrap=bool(is_number or index == 0))
+        rich.add_column(plain(column), justify="right" if is_number else "left", no_wrap=bool(is_number or index == 0))
     for row in table.rows:
-        rich.add_row(*map(escape, row))
+        rich.add_row(*map(plain, row))
     return rich
 
 
@@ -125,10 +123,18 @@ def without_empty_columns(table: Table) -> Table:
 def _pairs(texts: dict[str, str]) -> RichTable:
     grid = RichTable.grid(padding=(0, 2))
     for name, text in texts.items():
-        grid.add_row(f"[bold]{escape(name)}[/bold]", escape(text))
+        grid.add_row(plain(name, "bold"), plain(text))
     return grid
 
 
+def plain(text: str, style: str = "") -> Text:
+    """Text as Rich shows it letter for letter. In a str, `[id]` would be markup and `:key:` a picture, and a control character would act.
+
+    All that reaches a terminal goes through this. Lines stay lines.
+    """
+    return Text("\n".join(map(printable, text.split("\n"))), style)
+
+
 def printable(text: str) -> str:
-    """Text of a model for a terminal: control characters would act on it."""
+    """Foreign text in one line, for a terminal or a file: control characters would act on it, half a surrogate pair is no text."""
     return "".join(character if character.isprintable() else "·" for character in text)

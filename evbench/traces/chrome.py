@@ -14,6 +14,7 @@ from typing import Any, BinaryIO
 
 from evbench.encoding import write_whole
 from evbench.errors import UserError
+from evbench.machine.machine import available_memory
 from evbench.places import without_places
 
 Event = dict[str, Any]
@@ -25,6 +26,12 @@ CALLS = ("cuda_runtime", "cuda_driver")
 """Categories of the host's calls."""
 MOST_BYTES = 2**30
 """Of a trace, unpacked. Reading it takes some six times as much memory."""
+MOST_MEMORY = 7 * 2**30
+"""Bytes, for reading a trace."""
+OBJECT_BYTES, VALUE_BYTES = 200, 60
+"""What Python takes at most for an object or list of JSON, and for a value in it, on average."""
+RATIO, ANY_RATIO = 100, 2**24
+"""How many times its size a packed trace may unpack to: recordings have 14 to 22. So many bytes are always read."""
 FARTHEST = 1e17
 """Microseconds: some 3000 years. NaN is not less either."""
 KNOWN_BY = ("correlation", "External id")
@@ -61,7 +68,8 @@ def read(file: Path) -> Trace:
 
 
 def parse(text: bytes, file: Path) -> Trace:
-    """What was read from `file`. Raises UserError if it is no trace."""
+    """What was read from `file`. Raises UserError if it is no trace, and TooLarge if it would not fit into memory."""
+    _require_room(text, file)
     try:
         parsed = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -106,27 +114,46 @@ def correlation(event: Event) -> Any:
 def stored(file: Path) -> bytes:
     """As it lies on the disk, packed or not. Raises TooLarge, and OSError if it cannot be read."""
     with file.open("rb") as raw:
-        return _at_most(raw, file)
+        return _at_most(raw, MOST_BYTES, file)
 
 
 def unpacked(content: bytes, file: Path) -> bytes:
-    """The text of what is `stored` in `file`. Raises UserError if it is empty or cut off, and TooLarge."""
+    """The text of what is `stored` in `file`. Raises UserError if it is empty, cut off or no recording, and TooLarge."""
     if not content:
         raise UserError(f"{file} is empty; record it again")
     if not content.startswith(PACKED):
         return content
+    most = _most_unpacked(len(content))
     try:
         with gzip.GzipFile(fileobj=io.BytesIO(content)) as packed:
-            return _at_most(packed, file)
+            text = _at_most(packed, most, file)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise UserError(f"{file} is cut off or damaged ({_first_line(error)}); record it again") from None
+    if len(text) > most:
+        raise UserError(f"{file} unpacks to more than {RATIO} times its size, as no recording does; record it again")
+    return text
 
 
-def _at_most(opened: BinaryIO | gzip.GzipFile, file: Path) -> bytes:
-    text = opened.read(MOST_BYTES + 1)
+def _at_most(opened: BinaryIO | gzip.GzipFile, most: int, file: Path) -> bytes:
+    """So many bytes and one more. Raises TooLarge."""
+    text = opened.read(most + 1)
     if len(text) > MOST_BYTES:
         raise TooLarge(f"{file} has more than {MOST_BYTES // 2**20} MiB unpacked; record fewer tokens, or no modules. {how_to_open(file)}")
     return text
+
+
+def _most_unpacked(packed: int) -> int:
+    """Bytes that a file of `packed` bytes may unpack to."""
+    return min(MOST_BYTES, max(RATIO * packed, ANY_RATIO))
+
+
+def _require_room(text: bytes, file: Path) -> None:
+    """Before a text is read as JSON. Raises TooLarge if that would take more memory than there is."""
+    objects, values = text.count(b"{") + text.count(b"["), text.count(b",")
+    needed, there = len(text) + OBJECT_BYTES * objects + VALUE_BYTES * values, available_memory() // 2
+    if needed > min(there, MOST_MEMORY):
+        reason = f"{file} would take some {needed / 2**30:.1f} GiB of memory ({objects:,} objects and lists)"
+        raise TooLarge(f"{reason}; record fewer tokens, or no modules. {how_to_open(file)}")
 
 
 def how_to_open(file: Path) -> str:

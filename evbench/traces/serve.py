@@ -60,7 +60,7 @@ class Share:
     @property
     def path(self) -> str:
         """Of the trace. Nobody can guess it."""
-        return f"/{self.secret}/{quote(self.name)}"
+        return f"/{self.secret}/{quote(os.fsencode(self.name))}"
 
     def link(self, port: int) -> str:
         """What opens the trace in the viewer, its stages pinned."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from multiprocessing.connection import Pipe
@@ -29,6 +30,8 @@ from evbench.worker.messages import (
     reply_type,
 )
 
+CRASHES = (signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL)
+"""Signals that a process sends to itself, after it may have said why."""
 EXIT_SECONDS = 10
 """How long a worker may take to end by itself, before it is killed."""
 
@@ -139,4 +142,19 @@ class Worker:
         data = self._log.read_bytes()[self._log_before :] if self._log.exists() else b""  # an earlier worker's lines are not its cause
         lines = data.decode("utf-8", errors="replace").strip().splitlines()
         last = next((line for line in reversed(lines) if "Error: " in line), lines[-1] if lines else "it wrote nothing")
-        return WorkerDied(f"the worker of {self._build.variant.name} ended with code {code}: {last} (all of it in {self._log})")
+        return WorkerDied(f"the worker of {self._build.variant.name} {how_it_ended(code, last)} (all of it in {self._log})")
+
+
+def how_it_ended(code: int, last: str) -> str:
+    """One that was killed had no time to say why: the last line of its log is of something else.
+
+    Args:
+        code: negative for a signal, as `subprocess` has it.
+        last: line of its log.
+    """
+    if -code not in set(signal.Signals):
+        return f"ended with code {code}: {last}"
+    name = signal.Signals(-code).name
+    if -code == signal.SIGKILL:
+        return f"ended with code {code}: {name}, as the system kills a process when memory runs out, or somebody did"
+    return f"ended with code {code}: {name}" + (f"; its log ends with {last!r}" if -code in CRASHES else "")

@@ -142,7 +142,8 @@ class Calls:
 
         def open_and_keep(*arguments: Any, **named: Any) -> Any:
             container = really_open(*arguments, **named)
-            self._decoders += [stream.codec_context for stream in container.streams.video]
+            found = (stream.codec_context for stream in container.streams.video)
+            self._decoders += [decoder for decoder in found if decoder is not None]  # None: FFmpeg does not know the codec
             return container
 
         av.open = open_and_keep

@@ -7,6 +7,7 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import torch
@@ -22,21 +23,37 @@ LOADING_ERRORS = (
 )  # fmt: skip
 
 
-@contextmanager
-def loading(folder: Path) -> Iterator[None]:
+class loading:
     """Turns what transformers raises for a broken folder into a UserError.
 
-    It has no error of its own for that: a wrong field of a config ends in any of these, wherever the field is first used. The
-    whole traceback goes to the worker's log.
+    It has no error of its own for that: a wrong field of a config ends in any of LOADING_ERRORS, wherever the field is first used. What
+    its tokenizers refuse is an `Exception` and no more. The whole traceback goes to the worker's log.
     """
-    try:
-        yield
-    except torch.OutOfMemoryError:
-        raise
-    except LOADING_ERRORS as error:
-        traceback.print_exc()
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if isinstance(error, torch.OutOfMemoryError) or not (isinstance(error, LOADING_ERRORS) or kind is Exception):
+            return
+        assert error is not None
+        traceback.print_exception(error)
         reason = f"{type(error).__name__}: {first_line(error)}"
-        raise UserError(f"--weights {folder} cannot be loaded ({reason}); copy its config, tokenizer and processor files again") from error
+        raise UserError(
+            f"--weights {self._folder} cannot be loaded ({reason}); copy its config, tokenizer and processor files again"
+        ) from error
+
+
+@torch.inference_mode()
+def require_finite(folder: Path, model: nn.Module) -> None:
+    """Raises UserError for a weight that is NaN or infinite: all that is computed with it would be, on both sides alike."""
+    for name, parameter in model.named_parameters():
+        wrong = int((~torch.isfinite(parameter)).sum())
+        if wrong:
+            of = f"{wrong:,} of {parameter.numel():,} numbers of {name} that are NaN or infinite"
+            raise UserError(f"--weights {folder} holds {of}; copy the weights again")
 
 
 def tensors(folder: Path) -> Iterator[tuple[str, torch.Tensor]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,9 @@ from evbench.models import Model
 
 WEIGHT_TYPES = {"F16": "float16", "BF16": "bfloat16", "F32": "float32", "F64": "float64"}
 """What a weight may be stored as, by its name in safetensors. An integer is no weight without its scale, which is not read."""
+WHOLE, INDEX = "model.safetensors", "model.safetensors.index.json"
+"""Names of the file with all weights, and of the one that says which shard has which."""
+SHARD = re.compile(r"-\d{5}-of-\d{5}\.safetensors$")
 CONSTANTS = ("rotary_emb.inv_freq", "embeddings.position_ids")
 """Ends of keys that older transformers versions stored, and that are no weights."""
 
@@ -108,15 +112,23 @@ def weight_files(folder: Path) -> list[Path]:
             twice, or as something else than a floating point number of a usual type.
     """
     files = sorted(folder.glob("*.safetensors"))
-    index = folder / "model.safetensors.index.json"
+    index = folder / INDEX
     if index.exists():
         missing = _indexed(index) - {file.name for file in files}
         if missing:
             raise UserError(f"{folder} lacks {min(missing)}, which {index.name} names; copy all files of the checkpoint")
+    elif shards := [file.name for file in files if SHARD.search(file.name)]:
+        raise UserError(f"{folder} has {shards[0]} and no {index.name}, which says what shards there are; copy all files of the checkpoint")
     if not files:
         raise UserError(f"{folder} holds no .safetensors; convert its weights to safetensors (pickled ones are not read)")
     _require_weights(files)
     return files
+
+
+def require_usual_names(files: list[Path]) -> None:
+    """Raises UserError for weight files that transformers does not look for."""
+    if not any(file.name == WHOLE or file.with_name(INDEX).exists() for file in files):
+        raise UserError(f"{files[0]} is not looked for: weights are in {WHOLE}, or in shards that {INDEX} names; rename it to {WHOLE}")
 
 
 def _require_weights(files: list[Path]) -> None:

@@ -13,7 +13,6 @@ import av
 import numpy as np
 import numpy.typing as npt
 import torch
-from av.container import InputContainer
 
 from evbench import colours
 from evbench.errors import UserError, first_line
@@ -21,7 +20,8 @@ from evbench.pipelines.compute.side_stream import SideStream
 from evbench.pipelines.load.needed import needed
 from evbench.pipelines.load.rewritten import FILTERS, Coded, coded_picture, rewritten
 from evbench.pipelines.load.rounding import rounding
-from evbench.pipelines.load.video import SKIM, Clip, Frames, describe, headers, opened, video_packets
+from evbench.pipelines.load.streams import Demuxed, clip_stream, headers
+from evbench.pipelines.load.video import SKIM, Clip, Frames, describe, opened
 from evbench.stages import BATCH
 
 DALI = f"DALI {importlib.metadata.version('nvidia-dali-cuda130')}"
@@ -150,31 +150,30 @@ def copied(output: Any, sizes: Sequence[tuple[int, int]]) -> list[torch.Tensor]:
 def _request(path: Path, count: int, policy: str) -> DecodeRequest:
     """Raises UserError if the clip is no video, too short, or none for DALI."""
     with opened(path, **SKIM) as container:
-        packets = video_packets(container)
-        clip = describe(path, container, packets)
+        demuxed = clip_stream(path, container)
+        clip = describe(path, demuxed)
         indices = tuple(clip.choose(path, count, policy))
-        coded = coded_picture(path, container.streams.video[0])
+        coded = coded_picture(path, demuxed.stream)
         if reason := obstacle(clip, coded):
             raise UserError(f"{path} {reason}; use decode=threaded")
-        encoded, positions = _encoded(path, container, packets, clip, coded, indices)
+        encoded, positions = _encoded(path, demuxed, clip, coded, indices)
     numbers = np.array(positions, np.int32)
     return DecodeRequest(path, clip, indices, np.frombuffer(bytearray(encoded), np.uint8), numbers, repair(clip.colorspace, coded))
 
 
-def _encoded(
-    path: Path, container: InputContainer, packets: Sequence[av.Packet[Any]], clip: Clip, coded: Coded, indices: Sequence[int]
-) -> tuple[bytes, Sequence[int]]:
+def _encoded(path: Path, demuxed: Demuxed, clip: Clip, coded: Coded, indices: Sequence[int]) -> tuple[bytes, Sequence[int]]:
     """DALI's input for a clip, and the indices of the wanted frames in it. Raises UserError."""
     wanted = [clip.ticks[index] for index in indices]
-    kept = needed(clip.codec, headers(container.streams.video[0]), packets, wanted)
+    kept = needed(clip.codec, headers(demuxed.stream), demuxed.packets, wanted)
     cropped = clip.codec in FILTERS and (coded.height, coded.width) != (clip.height, clip.width)
-    if cropped or len(kept) < len(packets):
+    alone = demuxed.streams == 1  # DALI has a choice of its own
+    if cropped or not alone or len(kept) < len(demuxed.packets):
         positions = {tick: place for place, tick in enumerate(sorted(packet.pts for packet in kept if packet.pts is not None))}
         try:
-            return rewritten(container, kept, coded if cropped else None), [positions[tick] for tick in wanted]
-        except av.FFmpegError as error:
-            if cropped:
-                failure = f"FFmpeg cannot write its video without the cropping, as DALI needs it ({first_line(error)})"
+            return rewritten(demuxed.stream, kept, coded if cropped else None), [positions[tick] for tick in wanted]
+        except (av.FFmpegError, ValueError) as error:  # ValueError: MP4 has no place for the codec
+            if cropped or not alone:
+                failure = f"FFmpeg cannot write its video alone and without the cropping, as DALI needs it ({first_line(error)})"
                 raise UserError(f"{path}: {failure}; use decode=threaded") from error
     return path.read_bytes(), indices
 

@@ -20,12 +20,9 @@ import numpy as np
 import numpy.typing as npt
 
 from evbench.errors import UserError
-from evbench.pipelines.load.event_images import SLICES, is_too_long, sizes_of_slices, too_long_for_a_model
-from evbench.pipelines.load.event_readers import (
+from evbench.pipelines.load.event_columns import (
     COLUMNS,
-    FOREIGN,
     MOST,
-    READERS,
     Column,
     Columns,
     Reader,
@@ -34,6 +31,8 @@ from evbench.pipelines.load.event_readers import (
     format_window,
     unordered,
 )
+from evbench.pipelines.load.event_images import SLICES, is_too_long, sizes_of_slices, too_long_for_a_model
+from evbench.pipelines.load.event_readers import FOREIGN, READERS
 from evbench.pipelines.load.event_stream import EventStream
 from evbench.pipelines.load.png import is_png
 from evbench.results import EventWindow

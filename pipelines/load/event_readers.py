@@ -2,80 +2,25 @@
 
 from __future__ import annotations
 
-import importlib.util
-import re
+import lzma
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from evbench.errors import UserError, first_line
 from evbench.pipelines.load import restricted_pickle
+from evbench.pipelines.load.event_columns import COLUMNS, MOST, MOST_BYTES, Column, Columns, Reader, end_of, require_package
+from evbench.pipelines.load.event_hdf5 import from_hdf5
+from evbench.pipelines.load.event_words import Damaged, Events, pieces
 from evbench.results import EventWindow
-
-Column = npt.NDArray[Any]
-COLUMNS = ("x", "y", "t", "p")
-MOST = 2**27
-"""Events. The densest second of DSEC has a tenth of this."""
-MOST_BYTES = 16 * MOST
-UNKNOWN = (65_535, 65_535)
-"""What faery reports where a recording has no sensor size: the largest that it accepts."""
-
-
-@dataclass(frozen=True)
-class Columns:
-    """What a file holds, not looked at yet: all of it, or a part that has all of the window."""
-
-    values: Mapping[str, Column]
-    """x, y, t and p, as far as they are there."""
-    first: int | None = None
-    """Time of the file's first event in microseconds. None: that of the first one here."""
-    last: int | None = None
-    """Of the last one that was seen."""
-    sensor: tuple[int, int] | None = None
-    """Height and width."""
-
-
-Reader = Callable[[Path, EventWindow], Columns]
-
-
-def end_of(window: EventWindow, first: int) -> int | None:
-    """When a window is over, in a file with this first event. None if it is not."""
-    return None if window.length is None else first + window.start + window.length
-
-
-def format_window(window: EventWindow) -> str:
-    """As it is asked for on the command line.
-
-    >>> format_window(EventWindow(500, 50_000, None, "own"))
-    '--event-window 0.5:50ms'
-    """
-    if window.length is None:
-        return "the whole file"
-    return f"--event-window {format_milliseconds(window.start)}:{format_milliseconds(window.length)}ms"
-
-
-def format_milliseconds(microseconds: int) -> str:
-    """
-    >>> format_milliseconds(2_359_945), format_milliseconds(50_000)
-    ('2359.945', '50')
-    """
-    return f"{microseconds / 1000:.15g}"
-
-
-def unordered(path: Path) -> UserError:
-    return UserError(f"{path}: the events are not in order of time; sort them by t")
-
 
 NPZ_ERRORS = (
     ValueError, TypeError, EOFError, LookupError, MemoryError, NotImplementedError, RuntimeError, SyntaxError, tokenize.TokenError, OSError,
-    zipfile.BadZipFile, zlib.error,
+    zipfile.BadZipFile, zlib.error, lzma.LZMAError, OverflowError,
 )  # fmt: skip
 """What numpy and zipfile raise for a damaged file."""
 ZIPPED = (b"PK\3\4", b"PK\5\6")
@@ -139,122 +84,87 @@ def _behind_header(content: bytes) -> bytes:
     return content[end:]
 
 
-def from_hdf5(path: Path, window: EventWindow) -> Columns:
-    """As in DSEC: events/x, y, t and p, ms_to_idx, by which only the window is read, and t_offset. Raises UserError.
-
-    Source: uzh-rpg/DSEC:scripts/utils/eventslicer.py.
-    """
-    for module in ("h5py", "hdf5plugin"):
-        _require(module, "dsec", path)
-    import h5py
-    import hdf5plugin  # noqa: F401  h5py knows its compressions from here on
-
+def from_words(path: Path, window: EventWindow) -> Columns:
+    """EVT 2 and 3 and DAT, up to the window's end. Raises UserError."""
     try:
-        with h5py.File(path, "r") as stored:
-            columns = {name: _dataset(path, stored, f"events/{name}") for name in COLUMNS}
-            lengths = {column.shape for column in columns.values()}
-            if len(lengths) > 1 or len(columns["t"].shape) != 1:
-                shapes = ", ".join(f"{name} {column.shape}" for name, column in columns.items())
-                raise UserError(f"{path}: the columns differ in length ({shapes}); copy the file again")
-            if not len(columns["t"]):
-                return Columns({name: column[:] for name, column in columns.items()})
-            if int(columns["t"][-1]) < int(columns["t"][0]):
-                raise unordered(path)
-            part = _part(path, columns["t"], _dataset(path, stored, "ms_to_idx"), window)
-            values = {name: column[part] for name, column in columns.items()}
-            offset = int(_dataset(path, stored, "t_offset")[()])
-            first, last = int(columns["t"][0]) + offset, int(columns["t"][-1]) + offset
-    except (OSError, LookupError, ValueError, RuntimeError, TypeError, MemoryError) as error:
-        raise UserError(f"{path} is damaged or no HDF5 as in DSEC ({first_line(error)}); copy the file again") from error
-    if max(abs(first), abs(last)) > np.iinfo(np.int64).max:
-        raise UserError(f"{path}: with t_offset, t goes from {first} to {last}, which are no times in microseconds; copy the file again")
-    if values["t"].dtype.kind in "ui":
-        values["t"] = values["t"].astype(np.int64) + offset
-    return Columns(values, first, last)
+        decoded = pieces(path)
+        return _until_end(path, ((events, found.sensor) for found, events in decoded), window)
+    except Damaged as error:
+        raise UserError(f"{path} cannot be read: {error}; copy the file again, or convert it to EVT 2 or EVT 3") from error
 
 
-def _dataset(path: Path, stored: Any, name: str) -> Any:
-    """Of numbers that are stored in this very file. Raises UserError."""
-    import h5py
-
-    *groups, last = name.split("/")
-    place = stored
-    for part in (*groups, last):
-        link = place.get(part, getlink=True) if part in place else None
-        if not isinstance(link, h5py.HardLink):
-            raise UserError(f"{path} has no {name}; an HDF5 file as in DSEC has events/x, y, t and p, ms_to_idx and t_offset")
-        place = place[part]
-    if not isinstance(place, h5py.Dataset) or place.external is not None or place.is_virtual or place.dtype.kind not in "uib":
-        raise UserError(f"{path}: {name} is no array of integers in this file; copy it with its content")
-    return place
-
-
-def _part(path: Path, times: Any, index: Any, window: EventWindow) -> slice:
-    """Of the events in an HDF5 file: from the millisecond in which a window begins to the one in which it ends. Raises UserError.
-
-    Args:
-        index: millisecond -> the first event at it or later.
-    """
-    first, milliseconds = int(times[0]), len(index)
-    begin, end = first + window.start, end_of(window, first)
-    low, high = begin // 1000, None if end is None else -(-end // 1000)
-    start = int(index[low]) if low < milliseconds else len(times) if begin > int(times[-1]) else int(index[-1])
-    stop = len(times) if high is None or high >= milliseconds else int(index[high])
-    fits = 0 <= start <= stop <= len(times) and (not start or int(times[start - 1]) < begin)
-    if not fits or (stop < len(times) and end is not None and int(times[stop]) < end):
-        raise UserError(f"{path}: ms_to_idx does not fit events/t; copy the file again")
-    if stop - start > MOST:
-        raise UserError(f"{path}: the window has {stop - start:,} events, more than {MOST:,}; give a shorter --event-window")
-    return slice(start, stop)
-
-
-def from_recording(path: Path, window: EventWindow) -> Columns:
-    """AEDAT4, EVT 2 and 3 and DAT by faery, up to the window's end. Raises UserError."""
-    _require("faery", "recordings", path)
+def from_aedat(path: Path, window: EventWindow) -> Columns:
+    """AEDAT4 by faery, up to the window's end. Raises UserError."""
+    require_package("faery", "recordings", path)
     import faery
 
-    _require_header(path)
-    kept: list[Column] = []
-    first = last = None
+    with path.open("rb") as file:
+        if file.read(len(AEDAT)) != AEDAT:  # faery guesses the version where it is missing
+            raise UserError(f"{path} does not begin as an .aedat4 recording does, with its version; copy the file again")
     try:
         stream = faery.events_stream_from_file(path, dimensions_fallback=UNKNOWN)
-        for packet in stream:  # [events] with fields t, x, y and p
-            if not len(packet):
-                continue
-            begin, last = int(packet["t"][0]), int(packet["t"].max())
-            first = begin if first is None else first
-            if last >= first + window.start:
-                kept.append(packet)
-            if sum(map(len, kept)) > MOST:
-                raise UserError(f"{path}: the window has more than {MOST:,} events; give a shorter --event-window")
-            end = end_of(window, first)
-            if end is not None and begin >= end:
-                break
         width, height = stream.dimensions()
+        sensor = None if (width, height) == UNKNOWN else (height, width)
+        packets = (({name: packet[name] for name in COLUMNS}, sensor) for packet in stream)  # each [events] with fields t, x, y and p
+        return _until_end(path, packets, window)
     except (RuntimeError, OSError, ValueError, AssertionError) as error:
         raise UserError(f"{path} is damaged ({first_line(error)}); copy the file again") from error
-    found = {name: np.concatenate([packet[name] for packet in kept]) if kept else np.empty(0, np.int64) for name in COLUMNS}
-    return Columns(found, first, last, None if (width, height) == UNKNOWN else (height, width))
 
 
-HEADERS = {".aedat4": (b"#!AER-DAT4",), ".raw": (b"% evt ", b"% format "), ".dat": (b"% version ",)}
-"""Beginnings of a line at the top, one of which has to be there: faery guesses the version where it is missing."""
-UNREADABLE = re.compile(rb"^% (evt 2\.1|format evt21)\b", re.MULTILINE)
-"""In the header of a .raw: faery knows EVT 2.1 by its name, and panics at its first event."""
+def _until_end(path: Path, packets: Iterable[tuple[Events, tuple[int, int] | None]], window: EventWindow) -> Columns:
+    """Packets of events, each with height and width of the sensor, from the one in which a window begins to the one in which it ends.
+
+    Raises:
+        UserError: there are too many, the clock steps back before the end, or an event lies where the sensor has no pixel.
+    """
+    kept: list[Events] = []
+    first = last = sensor = None
+    count = seen = 0
+    for events, sensor in packets:
+        times = events["t"]
+        if not len(times):
+            continue
+        _require_clock(path, times, last, seen)
+        _require_inside(path, events, sensor)
+        begin, last = int(times[0]), int(times[-1])
+        first, seen = begin if first is None else first, seen + len(times)
+        if last >= first + window.start:
+            kept.append(events)
+            count += len(times)
+        if count > MOST:
+            raise UserError(f"{path}: the window has more than {MOST:,} events; give a shorter --event-window")
+        end = end_of(window, first)
+        if end is not None and begin >= end:
+            break
+    found = {name: np.concatenate([events[name] for events in kept]) if kept else np.empty(0, np.int64) for name in COLUMNS}
+    return Columns(found, first, last, sensor)
 
 
-def _require_header(path: Path) -> None:
-    with path.open("rb") as file:
-        top = file.read(4096).lower()
-    if not any(top.startswith(begin.lower()) or b"\n" + begin.lower() in top for begin in HEADERS[path.suffix.lower()]):
-        raise UserError(f"{path} does not begin as a {path.suffix} recording does, with its version; copy the file again")
-    if path.suffix.lower() == ".raw" and UNREADABLE.search(top):
-        raise UserError(f"{path} is a recording in EVT 2.1, which faery cannot read; convert it to EVT 2 or EVT 3")
+def _require_clock(path: Path, times: Column, last: int | None, seen: int) -> None:
+    """Raises UserError for times that step back.
+
+    Args:
+        last: of the events before. None if there are none.
+        seen: their number.
+    """
+    before = np.concatenate([times[:1] if last is None else np.array([last], times.dtype), times[:-1]])
+    if (back := np.flatnonzero(times < before)).size:
+        place = int(back[0])
+        step = f"its clock steps back from {before[place]:,} to {times[place]:,} us at event {seen + place:,}"
+        raise UserError(f"{path}: {step}; record it again, or cut it there")
 
 
-def _require(module: str, extra: str, path: Path) -> None:
-    if importlib.util.find_spec(module) is None:
-        raise UserError(f"{path} is read by the package {module}, which is not installed; install it, or evbench[{extra}]")
+def _require_inside(path: Path, events: Events, sensor: tuple[int, int] | None) -> None:
+    """Raises UserError for an event where no pixel is."""
+    for name, edge in zip("yx", sensor or (), strict=False):
+        if (most := int(events[name].max())) >= edge:
+            raise UserError(f"{path} is damaged: an event has {name} {most}, and {edge} is the sensor's edge; copy the file again")
+
+
+AEDAT = b"#!AER-DAT4"
+"""How such a recording begins."""
+UNKNOWN = (65_535, 65_535)
+"""What faery reports where a recording has no sensor size: the largest that it accepts."""
 
 
 READERS: dict[str, Reader] = {
@@ -262,10 +172,10 @@ READERS: dict[str, Reader] = {
     ".npy": from_npy,
     ".h5": from_hdf5,
     ".hdf5": from_hdf5,
-    ".aedat4": from_recording,
-    ".raw": from_recording,
-    ".dat": from_recording,
+    ".aedat4": from_aedat,
+    ".raw": from_words,
+    ".dat": from_words,
 }
 """Ending -> reader."""
-FOREIGN: tuple[Reader, ...] = (from_hdf5, from_recording)
+FOREIGN: tuple[Reader, ...] = (from_hdf5, from_aedat)
 """Those that leave the decoding to a library which may abort the process."""

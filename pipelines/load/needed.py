@@ -34,7 +34,7 @@ def needed(codec: str, headers: bytes, packets: Collection[AnyPacket], wanted: C
 
     Args:
         codec: by FFmpeg's name.
-        headers: of the stream: see evbench.pipelines.load.video.headers.
+        headers: of the stream: see evbench.pipelines.load.streams.headers.
         wanted: presentation times, in the stream's time base.
     """
     if codec != "h264" or headers[:1] != bytes([AVCC]) or len(headers) < 5:

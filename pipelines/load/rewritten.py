@@ -17,11 +17,11 @@ from typing import Any
 
 import av
 from av.bitstream import BitStreamFilterContext
-from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from evbench.errors import UserError
-from evbench.pipelines.load.video import headers, opened
+from evbench.pipelines.load.streams import headers
+from evbench.pipelines.load.video import opened
 
 FILTERS = {"h264": "h264_metadata", "hevc": "hevc_metadata"}
 """Codec -> FFmpeg's filter that can leave the cropping out of its headers."""
@@ -59,7 +59,7 @@ def coded_picture(path: Path, stream: VideoStream) -> Coded:
     if known:
         decoder.extradata = known
     with opened(path) as again:
-        frame = next((frame for packet in again.demux(again.streams.video[0]) for frame in decoder.decode(packet)), None)
+        frame = next((frame for packet in again.demux(again.streams[stream.index]) for frame in decoder.decode(packet)), None)
         if frame is None:
             raise UserError(f"{path}: no frame of it can be decoded; give a clip that is whole")
     found = Coded(decoder.coded_height, decoder.coded_width, decoder.pix_fmt or "unknown", int(frame.color_range) == FULL)
@@ -68,17 +68,17 @@ def coded_picture(path: Path, stream: VideoStream) -> Coded:
     return found
 
 
-def rewritten(container: InputContainer, packets: Sequence[av.Packet[Any]], coded: Coded | None) -> bytes:
-    """Some of the video stream's packets as an MP4.
+def rewritten(stream: VideoStream, packets: Sequence[av.Packet[Any]], coded: Coded | None) -> bytes:
+    """Some of a video stream's packets as an MP4.
 
     Args:
+        stream: in its container, which is open.
         packets: in order of decoding. They are consumed.
         coded: for frames as large as they are coded, without cropping at the right and at the bottom. None to leave that as it is.
 
     Raises:
         av.FFmpegError: it cannot be written.
     """
-    stream = container.streams.video[0]
     _add_decode_times(packets)
     output = io.BytesIO()
     with av.open(output, "w", format="mp4") as target:

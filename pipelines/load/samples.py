@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 from evbench.pipelines.load import event_files, png, video
 from evbench.results import EventWindow
 
-Probed = tuple[int, int, int]
-"""Number, height and width of the images that a model gets of a sample."""
+
+class Probed(NamedTuple):
+    """The images that a model gets of a sample."""
+
+    images: int
+    height: int
+    width: int
+    streams: int = 1
+    """Video streams of the file."""
 
 
 def is_any(path: Path) -> bool:
@@ -21,15 +29,15 @@ def probe_video(path: Path, frames: int | None, policy: str, window: EventWindow
     assert frames is not None, "a model that takes videos says how many frames of them"
     clip = video.probe(path)
     clip.choose(path, frames, policy)
-    return frames, clip.height, clip.width
+    return Probed(frames, clip.height, clip.width, clip.streams)
 
 
 def probe_images(path: Path, frames: int | None, policy: str, window: EventWindow | None) -> Probed:
     """Raises UserError if an image cannot be read."""
-    return png.probe(path)
+    return Probed(*png.probe(path))
 
 
 def probe_events(path: Path, frames: int | None, policy: str, window: EventWindow | None) -> Probed:
     """Raises UserError if the file cannot be read, or not so much of it."""
     assert window is not None, "raw events are read in a window"
-    return event_files.probe(path, window)
+    return Probed(*event_files.probe(path, window))

@@ -21,6 +21,16 @@ from av.video.stream import VideoStream
 from evbench.colours import Affine
 from evbench.errors import UserError
 from evbench.machine import cores
+from evbench.pipelines.load.streams import (
+    Demuxed,
+    clip_stream,
+    empty_chunks,
+    encode_again,
+    is_whole_avi,
+    other_kind,
+    stream_kinds,
+    video_stream,
+)  # fmt: skip
 
 if TYPE_CHECKING:
     import torch
@@ -29,6 +39,8 @@ Pixels = npt.NDArray[np.uint8]
 
 CONTAINERS = "mov,mp4,matroska,webm,avi,mpegts,mpeg,flv,asf,ogg"
 """Demuxers a file may select. Others (playlists, image lists) make FFmpeg open more files, named by the first one."""
+MOST_BYTES = 2**32
+"""Of the frames that are picked of a clip, decoded: eight of 8192x4320 take a fifth."""
 SKIM = {"skip_frame": "all"}
 """Option for opening a file: otherwise FFmpeg decodes the first frame to find its pixel format, which takes most of the time."""
 
@@ -112,11 +124,20 @@ class Clip:
     """Matrix coefficients as in ITU-T H.273: 1 is BT.709, 2 unspecified, 5 and 6 BT.601."""
     height: int
     width: int
+    stream: int
+    """Place of the video among the file's streams."""
+    streams: int
+    """Video streams of the file, of which it is the one that FFmpeg chooses."""
+    empty: int
+    """Frames that the header counts and that hold no picture."""
 
     def choose(self, path: Path, count: int, policy: str) -> list[int]:
-        """Indices of the frames that the model gets. Raises UserError if there are too few."""
+        """Indices of the frames that the model gets. Raises UserError if there are too few, or they are too large."""
         if len(self.seconds) < count:
             raise UserError(f"{path} has {len(self.seconds)} frames and the model is given {count}; give a longer clip")
+        if (size := 3 * count * self.height * self.width) > MOST_BYTES:
+            pictures = f"{count} frames of {self.width}x{self.height} pixels take {size / 2**30:.1f} GiB, more than {MOST_BYTES // 2**30}"
+            raise UserError(f"{path}: {pictures}; give fewer, or a smaller clip")
         return POLICIES[policy](len(self.seconds), count)
 
 
@@ -141,11 +162,17 @@ def opened(path: Path, **options: str) -> Iterator[InputContainer]:
         raise UserError(f"{path} is empty; give a video, such as an MP4")
     try:
         # "file:" keeps a colon in the name from being read as a protocol.
-        with av.open(f"file:{path}", options={"format_whitelist": CONTAINERS, "protocol_whitelist": "file", **options}) as container:
+        limits = {"format_whitelist": CONTAINERS, "protocol_whitelist": "file"}
+        with av.open(f"file:{path}", options=limits | options) as container:
             if not container.streams.video:
-                raise UserError(f"{path} has no video stream, only {_streams(container)}; give a video, such as an MP4")
+                raise UserError(f"{path} has no video stream, only {stream_kinds(container)}; give a video, such as an MP4")
             yield container
+    except UnicodeDecodeError as error:
+        renewed = f"ffmpeg -i {path.name} -map_metadata -1 -c copy new.mp4"
+        raise UserError(f"{path} has metadata that is not UTF-8; write it anew without: {renewed}") from error
     except av.error.FFmpegError as error:
+        if (kind := other_kind(path)) is not None:
+            raise UserError(f"{path} is {kind}, and videos in {CONTAINERS.replace(',', ', ')} are taken; {encode_again(path)}") from error
         raise UserError(f"{path} is damaged or no video ({error.strerror}); give a video that plays, such as an MP4") from error
 
 
@@ -156,31 +183,22 @@ def probe(path: Path) -> Clip:
         UserError: not a video, or it ends before the frames that its header promises, or it does not say when its frames are shown.
     """
     with opened(path, **SKIM) as container:
-        return describe(path, container, video_packets(container))
+        return describe(path, clip_stream(path, container))
 
 
-def video_packets(container: InputContainer) -> list[av.Packet[Any]]:
-    """Of the first video stream."""
-    return [packet for packet in container.demux(container.streams.video[0]) if packet.size]
-
-
-def headers(stream: VideoStream) -> bytes:
-    """The codec's headers (extradata). Empty if the packets carry them."""
-    return bytes(stream.codec_context.extradata or b"")
-
-
-def describe(path: Path, container: InputContainer, packets: Sequence[av.Packet[Any]]) -> Clip:
+def describe(path: Path, demuxed: Demuxed) -> Clip:
     """What container and packets say. Raises as `probe` does."""
-    stream, base = _video(container)
+    stream, packets = demuxed.stream, demuxed.packets
+    base = float(stream.time_base or 1)
     shown = sorted((_time(path, packet), packet.is_keyframe) for packet in packets if not packet.is_discard)
     ticks = tuple(tick for tick, _ in shown)
     # An edit list (a clip that was trimmed without encoding it again) hides frames that the header still counts.
     plain = len(packets) == len(shown) and stream.frames in (0, len(packets))  # 0: the container has no such header
-    held = len(packets) if plain else _coded_frames(path)
-    if held < stream.frames:
+    held, empty = (len(packets), 0) if plain else _coded_frames(path, stream)
+    if held + empty < stream.frames:
         raise UserError(f"{path} is cut off: its header promises {stream.frames} frames and it holds {held}; copy it again")
     if len(set(ticks)) < len(ticks):
-        raise UserError(f"{path} shows several frames at the same time; {_encode_again(path)}")
+        raise UserError(f"{path} shows several frames at the same time; {encode_again(path)}")
     return Clip(
         seconds=tuple(tick * base for tick in ticks),
         ticks=ticks,
@@ -191,25 +209,26 @@ def describe(path: Path, container: InputContainer, packets: Sequence[av.Packet[
         colorspace=int(stream.codec_context.colorspace),
         height=stream.codec_context.height,
         width=stream.codec_context.width,
+        stream=stream.index,
+        streams=demuxed.streams,
+        empty=empty,
     )
 
 
-def _video(container: InputContainer) -> tuple[VideoStream, float]:
-    """The first video stream, and its time base in seconds."""
-    stream = container.streams.video[0]
-    return stream, float(stream.time_base or 1)
-
-
-def _coded_frames(path: Path) -> int:
-    """How many frames the file holds, whatever its edit list says."""
+def _coded_frames(path: Path, stream: VideoStream) -> tuple[int, int]:
+    """How many frames the file holds, whatever its edit list says, and how many of those that its header counts are empty."""
     with opened(path, ignore_editlist="1", **SKIM) as container:
-        stream, _ = _video(container)
-        return sum(packet.size > 0 for packet in container.demux(stream))
+        again = container.streams[stream.index]
+        held = sum(packet.size > 0 for packet in container.demux(again))
+        assert isinstance(again, VideoStream)
+        if is_whole_avi(path):
+            return held, max(0, stream.frames - held)
+        return held, empty_chunks(again)
 
 
 def _time(path: Path, packet: av.Packet[Any]) -> int:
     if packet.pts is None:
-        raise UserError(f"{path} does not say when each frame is shown; {_encode_again(path)}")
+        raise UserError(f"{path} does not say when each frame is shown; {encode_again(path)}")
     return packet.pts
 
 
@@ -220,9 +239,10 @@ def shown_frames(path: Path, clip: Clip, container: InputContainer) -> Iterator[
         UserError: a frame that should be shown cannot be decoded, or is not at the time that the container says, or is of another
             size than the first.
     """
-    _, base = _video(container)
+    stream = video_stream(container, clip.stream)
+    base = float(stream.time_base or 1)
     index = -1
-    for index, frame in enumerate(container.decode(video=0)):
+    for index, frame in enumerate(container.decode(stream)):
         if index == len(clip.ticks) or frame.pts != clip.ticks[index] or frame.is_corrupt:
             wanted = f"frame {index} at {clip.seconds[index]:.3f} s" if index < len(clip.ticks) else "the end"
             got = (
@@ -232,21 +252,17 @@ def shown_frames(path: Path, clip: Clip, container: InputContainer) -> Iterator[
                 if frame.pts is None
                 else f"one at {frame.pts * base:.3f} s"
             )
-            raise UserError(f"{path}: {wanted} does not come out of the decoder, which gives {got}; {_encode_again(path)}")
+            raise UserError(f"{path}: {wanted} does not come out of the decoder, which gives {got}; {encode_again(path)}")
         if (frame.height, frame.width) != (clip.height, clip.width):
             size = f"frame {index} is of {frame.width}x{frame.height} pixels and the clip of {clip.width}x{clip.height}"
-            raise UserError(f"{path}: {size}; {_encode_again(path)}")
+            raise UserError(f"{path}: {size}; {encode_again(path)}")
         yield index, frame
     if index + 1 < len(clip.ticks):
         raise UserError(f"{path} holds {len(clip.ticks)} frames and {index + 1} of them can be decoded; give a clip that is whole")
 
 
-def _encode_again(path: Path) -> str:
-    return f"encode it again: ffmpeg -i {path.name} new.mp4"
-
-
 def decode_plain(path: Path, count: int, policy: str) -> Frames:
-    """PyAV with its default settings: decode the whole clip, then convert the chosen frames."""
+    """PyAV with its default settings, but for streams.STRICT: decode the whole clip, then convert the chosen frames."""
     clip = probe(path)
     indices = clip.choose(path, count, policy)
     wanted = set(indices)
@@ -263,7 +279,7 @@ def decode_threaded(path: Path, count: int, policy: str) -> Frames:
     pixels: Pixels = np.empty((count, clip.height, clip.width, 3), np.uint8)
     conversions: list[Future[None]] = []
     with opened(path, **SKIM) as container, ThreadPoolExecutor(os.cpu_count()) as pool:
-        stream = container.streams.video[0]
+        stream = video_stream(container, clip.stream)
         stream.thread_type = "AUTO"
         if not stream.codec_context.thread_count and cores.usable() == 1:
             stream.codec_context.thread_count = 2  # on one core FFmpeg starts no thread by default, and this would be `plain` in disguise
@@ -282,7 +298,3 @@ def _convert(frame: av.VideoFrame, target: Pixels) -> None:
 
 def _pyav() -> str:
     return f"PyAV {importlib.metadata.version('av')}"
-
-
-def _streams(container: InputContainer) -> str:
-    return ", ".join(stream.type for stream in container.streams) or "none"
