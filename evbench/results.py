@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from evbench import results_upgrade
-from evbench.encoding import from_json, to_json, write_whole
+from evbench import digest, results_upgrade
+from evbench.encoding import from_json, write_whole
 from evbench.errors import UserError
 
 FORMAT = 8
@@ -475,6 +475,8 @@ class SideResult:
     """None on a CPU, or where there is no counter."""
     activations: tuple[Activation, ...]
     """One for each part, and one for greedy decoding. Empty if the session was interrupted before."""
+    unverified: str = ""
+    """Why the runs of an earlier result could not be held against their journal. Empty if they were, or were measured with this result."""
 
     def __post_init__(self) -> None:
         if not self.timed():
@@ -606,15 +608,16 @@ def _require_time(seconds: float) -> None:
 
 
 def write(result: Result, path: Path) -> None:
-    """Whole or not at all."""
-    write_whole(path, to_json(result) + "\n")
+    """Whole or not at all, with a digest of its content."""
+    content = digest.sealed(dataclasses.asdict(result))
+    write_whole(path, json.dumps(content, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def read(path: Path | str) -> Result:
     """Read a result file, or the `result.json` of a folder.
 
     Raises:
-        UserError: there is none, it is not JSON, not a result, or of a format that cannot be read.
+        UserError: there is none, it is not JSON, not a result, was changed after it was written, or is of a format that cannot be read.
     """
     path = Path(path)
     file = path / "result.json" if path.is_dir() else path
@@ -625,8 +628,9 @@ def read(path: Path | str) -> Result:
     except (ValueError, RecursionError) as error:
         raise UserError(f"{file} is not JSON: {error}; give the folder or result.json of an earlier run") from error
     try:
-        return from_json(Result, results_upgrade.result(content, FORMAT, str(file)), "result")
-    except ValueError as error:
+        plain = digest.unsealed(content, str(file))
+        return from_json(Result, results_upgrade.result(plain, FORMAT, str(file)), "result")
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{file} is not a result of evbench: {error}") from error
 
 

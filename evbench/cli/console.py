@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 
 PIPE_WIDTH = 140
 """Columns when the output goes into a file or a pipe, so that no line of a table is folded."""
-screen = Console(width=None if sys.stdout.isatty() else PIPE_WIDTH)
+screen = Console(width=None if sys.stdout is not None and sys.stdout.isatty() else PIPE_WIDTH)  # None: closed, see streams.py
 errors = Console(stderr=True)
 
 

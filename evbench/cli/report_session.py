@@ -11,7 +11,7 @@ from evbench.cli.console import print_line, screen
 from evbench.report import comparison
 from evbench.report.render import to_console
 from evbench.results import Result
-from evbench.session.journal import RUNS
+from evbench.session.session_folder import RUNS
 from evbench.verdict.judgement import Judgement
 
 
