@@ -14,62 +14,60 @@ STREAMS = ("stdin", "stdout", "stderr")
 def open_streams() -> None:
     """Make all three usable. Called before anything else is opened: a file that took the number of a closed stream would be printed into.
 
-    Streams that somebody has put in the place of the process's own are left as they are.
+    A stream that somebody has put in the place of the process's own is left as it is.
     """
     for number, name in enumerate(STREAMS):
         _open_closed(number)
+        if getattr(sys, name) is None:
+            opened = open(number, "w" if number else "r", encoding="utf-8", closefd=False)  # noqa: SIM115 - as long as the process
+            setattr(sys, f"__{name}__", opened)
+            setattr(sys, name, opened)
         stream = getattr(sys, name)
-        if stream is None:
-            stream = open(number, "w" if number else "r", encoding="utf-8", closefd=False)  # noqa: SIM115 - it lives as long as the process
-            setattr(sys, f"__{name}__", stream)
-            setattr(sys, name, stream)
-        if number and stream is getattr(sys, f"__{name}__") and not isinstance(getattr(stream.buffer, "raw", None), _Unread):
-            setattr(sys, name, _unread(stream, number))
-            setattr(sys, f"__{name}__", getattr(sys, name))
+        if number and stream is getattr(sys, f"__{name}__"):
+            setattr(sys, name, _Unread(stream))
 
 
 def _open_closed(number: int) -> None:
     try:
         os.fstat(number)
     except OSError:
-        nowhere = os.open(os.devnull, os.O_RDWR)
-        if nowhere != number:
-            os.dup2(nowhere, number)
-            os.close(nowhere)
+        _open_nowhere(number)
 
 
-def _unread(stream: io.TextIOWrapper, number: int) -> io.TextIOWrapper:
-    """The same stream, of which `_Unread` is the last part."""
-    stream.flush()
-    buffered = io.BufferedWriter(_Unread(number))
-    by_line = stream.line_buffering or stream.write_through
-    return io.TextIOWrapper(buffered, encoding=stream.encoding, errors=stream.errors, line_buffering=by_line)
+def _open_nowhere(number: int) -> None:
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    if nowhere != number:
+        os.dup2(nowhere, number)
+        os.close(nowhere)
 
 
-class _Unread(io.RawIOBase):
+class _Unread(io.TextIOWrapper):
     """A stream whose reader may go away, as `head -1` does. From then on, what is written to it goes nowhere."""
 
-    def __init__(self, number: int) -> None:
-        super().__init__()
-        self._number, self._gone = number, False
+    def __init__(self, stream: io.TextIOWrapper) -> None:
+        super().__init__(
+            stream.buffer,
+            encoding=stream.encoding,
+            errors=stream.errors,
+            line_buffering=stream.line_buffering,
+            write_through=stream.write_through,
+        )
+        self._shared = stream  # which would close the buffer of both when it is deleted
 
-    def fileno(self) -> int:
-        return self._number
-
-    def isatty(self) -> bool:
-        return os.isatty(self._number)
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, data: object) -> int:
-        view = memoryview(data)  # type: ignore[arg-type]
-        if self._gone:
-            return view.nbytes
+    def write(self, text: str, /) -> int:
         try:
-            return os.write(self._number, view)
+            return super().write(text)
         except OSError as error:
-            self._gone = True
-            if error.errno != errno.EPIPE and self._number == 1:  # such as a full disk
-                sys.stderr.write(f"evbench: cannot print any further: {error.strerror}\n")
-            return view.nbytes
+            self._give_up(error)
+            return len(text)
+
+    def flush(self) -> None:
+        try:
+            super().flush()
+        except OSError as error:
+            self._give_up(error)
+
+    def _give_up(self, error: OSError) -> None:
+        _open_nowhere(self.fileno())
+        if error.errno != errno.EPIPE and self.fileno() == 1:  # such as a full disk
+            sys.stderr.write(f"evbench: cannot print any further: {error.strerror}\n")
