@@ -35,17 +35,19 @@ def read_verified(path: Path) -> Result:
 
 def verify(result: Result, folder: Path) -> Result:
     """As `read_verified`, of a result that was read from this folder or is of the session in it."""
-    marked: dict[str, Any] = {side: _verify(result, measured, side, folder) for side, measured in result.variants().items()}
+    reasons = {side: measured.unverified or _what_is_missing(folder, measured) for side, measured in result.variants().items()}
+    if not all(reasons.values()):
+        header, state = journal.read_header(folder), journal.read(folder)
+        for side, measured in result.variants().items():
+            if not reasons[side]:
+                _require_equal(folder, _differences(header, state, result.session(measured), measured, side))
+    marked: dict[str, Any] = {side: dataclasses.replace(measured, unverified=reasons[side]) for side, measured in result.variants().items()}
     return dataclasses.replace(result, **marked)
 
 
-def _verify(result: Result, measured: SideResult, side: Side, folder: Path) -> SideResult:
-    reason = measured.unverified or _what_is_missing(folder, measured)
-    if not reason:
-        header, state = journal.read_header(folder), journal.read(folder)
-        for difference in _differences(header, state, result.session(measured), measured, side):
-            raise UserError(f"{folder} contradicts itself: {difference}; one of them was changed, measure again")
-    return dataclasses.replace(measured, unverified=reason)
+def _require_equal(folder: Path, differences: Iterator[str]) -> None:
+    for difference in differences:
+        raise UserError(f"{folder} contradicts itself: {difference}; one of them was changed, measure again")
 
 
 def _what_is_missing(folder: Path, measured: SideResult) -> str:
