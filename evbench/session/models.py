@@ -167,4 +167,10 @@ def read(folder: Path) -> Models:
     content = digest.unsealed(journal.read_content(file, MODELS), str(file))
     if content.get("format") == 1:
         content = journal.with_header(results_upgrade.models(content, results.FORMAT, str(file)), FORMAT)
-    return journal.decode_stored(Models, content, FORMAT, file, MODELS)
+    found = journal.decode_stored(Models, content, FORMAT, file, MODELS)
+    for length, result in found.sessions.items():
+        try:
+            results.require_consistent(result)
+        except ValueError as error:
+            raise UserError(f"{file} is damaged ({length}: {error}); begin anew with another --out") from error
+    return found
