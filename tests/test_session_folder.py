@@ -13,9 +13,14 @@ from pathlib import Path
 
 import pytest
 
+import evbench
+from evbench import results
+from evbench.cli.main import main
 from evbench.errors import UserError
 from evbench.session import journal
 from evbench.session.session_folder import HEADER, PROTECTED, RUNS, lock_runs, make_folder, require_unused, writing
+from tests.command import refused
+from tests.examples import make_result, make_side
 from tests.simulation import SimulatedMachine, run_simulated
 from tests.test_journal import ASKED, go_on, interrupted
 
@@ -175,3 +180,24 @@ def test_a_folder_that_is_gone_when_a_file_is_written_is_told_as_what_it_is(tmp_
 def test_what_the_file_system_refuses_is_told_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"cannot write to .*No space left on device.*What is written stays"), writing(tmp_path):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_what_was_measured_before_is_not_gone_on_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of two earlier results nothing is run, and --resume would be refused."""
+    results.write(make_result(make_side()), tmp_path / "earlier.json")
+    asked = f"compare --baseline {tmp_path}/earlier.json --optimized {tmp_path}/earlier.json --out {tmp_path}/"
+    interrupted(tmp_path / "out")
+    assert refused(f"{asked}out", monkeypatch, capsys).endswith("out holds an earlier session; give another --out, or remove it")
+    (tmp_path / "file").touch()
+    assert refused(f"{asked}file/out", monkeypatch, capsys).endswith("make room or give another --out")
+
+    def interrupt(*unused: object, **also_unused: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(evbench, "compare", interrupt, raising=False)
+    monkeypatch.setattr(sys, "argv", ["evbench", *f"{asked}out".split()])
+    with pytest.raises(SystemExit) as caught:
+        main()
+    assert (caught.value.code, capsys.readouterr().err) == (130, "evbench: interrupted\n")

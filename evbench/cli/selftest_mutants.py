@@ -22,7 +22,7 @@ from evbench.report.render import to_rich
 from evbench.results import Workload
 from evbench.session import mutation
 from evbench.session.laboratory import laboratory
-from evbench.session.session_folder import make_folder, writing
+from evbench.session.session_folder import TRY_AGAIN, make_folder, writing
 from evbench.variants.obstacles import obstacles, require
 from evbench.verdict.mutation import MutantOutcome
 
@@ -42,7 +42,7 @@ def try_mutants(variant: Variant, options: Options, session: SessionOptions, pla
         variant, workload.model, workload.kind, lambda one: not obstacles(one, workload.model, workload.kind, workload.device)
     )
     outcomes: list[MutantOutcome] = []
-    with working(lambda: f"{len(outcomes)} of {len(cases)} cases are in {folder / 'mutants.json'}") as progress, writing(folder):
+    with working(lambda: f"{len(outcomes)} of {len(cases)} cases are in {folder / 'mutants.json'}") as progress, writing(folder, TRY_AGAIN):
         make_folder(folder, resumable=False)
         with laboratory(workload, plan, folder, session.wait, progress) as opened:
             for outcome in mutation.try_all(cases, opened):

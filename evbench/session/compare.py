@@ -22,7 +22,7 @@ from evbench.session.progress import ProgressListener
 from evbench.session.reference_worker import reference_for
 from evbench.session.request import ComparisonRequest
 from evbench.session.session import run_session
-from evbench.session.session_folder import make_folder, require_unused, writing
+from evbench.session.session_folder import GO_ON, TRY_AGAIN, make_folder, require_unused, writing
 from evbench.session.side_results import Untimed, session_of, side_results
 from evbench.verdict.judge import judge
 from evbench.verdict.judgement import Judgement
@@ -50,7 +50,7 @@ def carry_out(request: ComparisonRequest, listener: ProgressListener) -> JudgedR
     def checkpoint(result: Result) -> None:
         results.write(result, request.folder / "result.json")
 
-    with writing(request.folder):
+    with writing(request.folder, _advice(request)):
         result = measure(request, listener, checkpoint)
         judgement = judge(result)
         report_files.write(result, judgement, request.folder)
@@ -59,7 +59,7 @@ def carry_out(request: ComparisonRequest, listener: ProgressListener) -> JudgedR
 
 def measure(request: ComparisonRequest, listener: ProgressListener, checkpoint: Callable[[Result], None]) -> Result:
     """Run the session of a request. `checkpoint` is given what there is so far, and at last all of it. Raises as `carry_out`."""
-    with writing(request.folder):
+    with writing(request.folder, _advice(request)):
         if not request.variants:
             make_folder(request.folder, resumable=False)
             result = _result(request, request.earlier.sides, request.earlier.sessions, request.earlier.outputs)
@@ -73,6 +73,11 @@ def measure(request: ComparisonRequest, listener: ProgressListener, checkpoint: 
                 result = _measure(request, here, listener, checkpoint)
         checkpoint(result)
         return result
+
+
+def _advice(request: ComparisonRequest) -> str:
+    """What to do where the folder cannot be written. Without a variant nothing is run that could go on."""
+    return GO_ON if request.variants else TRY_AGAIN
 
 
 def exclusive_device(device: str, wait: bool, listener: ProgressListener) -> AbstractContextManager[None]:

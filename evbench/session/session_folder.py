@@ -21,17 +21,20 @@ SHOWN = 3
 """How many of somebody's files are named."""
 
 
+TRY_AGAIN = "make room or give another --out"
+GO_ON = f"{TRY_AGAIN}. What is written stays, --resume goes on from it"
+"""What to do where a folder cannot be written."""
+
+
 @contextmanager
-def writing(folder: Path) -> Iterator[None]:
-    """Turns what the file system refuses into a UserError."""
+def writing(folder: Path, advice: str = GO_ON) -> Iterator[None]:
+    """Turns what the file system refuses into a UserError, which ends with the advice."""
     try:
         yield
     except OSError as error:
         if isinstance(error, FileNotFoundError) and str(error.filename).startswith(f"{folder}{os.sep}") and not folder.exists():
             raise UserError(f"{folder} was removed meanwhile, and what was measured into it is lost; begin anew") from error
-        raise UserError(
-            f"cannot write to {folder} ({error.strerror}); make room or give another --out. What is written stays, --resume goes on from it"
-        ) from error
+        raise UserError(f"cannot write to {folder} ({error.strerror}); {advice}") from error
 
 
 def has_runs(folder: Path) -> bool:
