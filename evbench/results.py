@@ -548,6 +548,10 @@ class Check:
     failed: int
     """Number of these that failed."""
 
+    def __post_init__(self) -> None:
+        if self.stage not in STAGES:
+            raise ValueError(f"a check is of a stage, not of {self.stage!r}")
+
 
 @dataclass(frozen=True)
 class Outputs:

@@ -8,8 +8,9 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
+import shutil
 import signal
-import sys
 import tempfile
 import time
 from collections import Counter
@@ -22,7 +23,7 @@ from typing import Any
 import pytest
 
 from evbench.machine import conditions, machine
-from evbench.results import Block, Plan, Rules, Run, RunOrder, Side, ThroughputRun, Trace
+from evbench.results import Block, Outputs, Plan, Rules, Run, RunOrder, Side, ThroughputRun, Trace
 from evbench.session import compare, journal, outputs
 from evbench.session.journal import Journal
 from evbench.session.outputs import Reference
@@ -108,7 +109,7 @@ def carry_out(folder: Path, plan: Plan, resume: bool, moments: Moments) -> None:
             worker.moments = moments
             yield worker
 
-    def compare_outputs(*unused: object) -> outputs.Outputs:
+    def compare_outputs(*unused: object) -> Outputs:
         moments.come("outputs")
         time.sleep(5 * SECONDS)
         return OUTPUTS
@@ -177,7 +178,7 @@ def begin(folder: Path, plan: Plan, moments: Moments) -> int:
     except WorkerDied:
         code = DIED
     except BaseException as error:
-        print(f"{type(error).__name__}: {error}", file=sys.__stderr__, flush=True)
+        (folder.parent / "error").write_text(f"{type(error).__name__}: {error}")
     finally:
         os._exit(code)
 
@@ -225,7 +226,8 @@ class Watcher:
         (session,) = result.sessions
         sides = result.variants()
         assert [block.number for block in session.blocks] == list(range(plan.blocks))
-        turns = [run.turn for measured in sides.values() for run in (*measured.runs, *measured.throughput_runs)]
+        turns = [run.turn for measured in sides.values() for run in measured.runs]
+        turns += [run.turn for measured in sides.values() for run in measured.throughput_runs]
         assert len(turns) == len(set(turns)), "a run is counted twice"
         for block in session.blocks:
             require_whole(block, sides, plan)
@@ -259,6 +261,28 @@ def is_killed(folder: Path, plan: Plan, moments: Moments) -> bool:
     code = ended_with(begin(folder, plan, moments))
     assert code in (ENDED, DIED if moments.died else -signal.SIGKILL)
     return code != ENDED
+
+
+@dataclass
+class Removal(Moments):
+    """Somebody removes the folder at the moment."""
+
+    folder: Path = Path()
+
+    def come(self, name: str) -> None:
+        if name == self.name and self.folder.exists():
+            shutil.rmtree(self.folder)
+
+
+@pytest.mark.parametrize("name", ["in a run", "outputs", "before verdict.json", "before report.md"])
+def test_a_comparison_whose_folder_is_removed_says_what_is_lost(name: str, folder: Path) -> None:
+    assert ended_with(begin(folder, SHORT, Removal(name, folder=folder))) == 99
+    told = (folder.parent / "error").read_text()
+    lost = (
+        r"removed or replaced while this session wrote it: its \d+ runs and \d+ blocks are lost|removed meanwhile, and what was .* is lost"
+    )
+    assert re.fullmatch(rf"UserError: .*/out.* was removed ({lost}); begin anew.*", told), told
+    assert not folder.exists()
 
 
 DECISIVE = [

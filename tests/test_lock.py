@@ -173,7 +173,7 @@ def test_the_worker_of_a_parent_that_is_killed_ends_with_it_and_holds_the_lock_u
 
 
 def test_a_worker_whose_parent_is_gone_already_ends_at_once(tmp_path: Path) -> None:
-    script = "from evbench.worker.process import end_with; end_with(1 << 30); print('lives')"
+    script = "from evbench.parent_death import end_with; end_with(1 << 30); print('lives')"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (1, "", "")
 

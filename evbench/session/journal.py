@@ -70,7 +70,7 @@ class Journal:
                 return found.st_size
         except FileNotFoundError:
             pass
-        runs = sum(map(len, (*self.state.runs.values(), *self.state.throughput_runs.values())))
+        runs = sum(len(rows) for by_side in (self.state.runs, self.state.throughput_runs) for rows in by_side.values())
         lost = f"its {runs} runs and {len(self.state.blocks)} blocks are lost"
         raise UserError(f"{self._path} was removed or replaced while this session wrote it: {lost}; begin anew, with another --out")
 

@@ -6,15 +6,14 @@ A process of its own gives each variant its own allocator, compile caches and me
 
 from __future__ import annotations
 
-import ctypes
 import os
-import signal
 import sys
 import time
 import traceback
 from multiprocessing.connection import Connection
 
 from evbench.errors import UserError
+from evbench.parent_death import end_with
 from evbench.worker.messages import BuildRequest, Failure
 
 
@@ -51,27 +50,9 @@ def _serve(connection: Connection, request: BuildRequest) -> None:
         connection.send(HANDLERS[type(command)](state, command))
 
 
-PR_SET_PDEATHSIG = 1
-"""Of prctl(2)."""
-
-
-def end_with(parent: int) -> None:
-    """Be killed by the system as soon as the thread that started this process is gone, in the middle of a run too.
-
-    Without it a worker notices only between two requests. Elsewhere than on Linux it is left at that.
-    """
-    if sys.platform != "linux":
-        return
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
-        raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
-    if os.getppid() != parent:  # it was gone before
-        os._exit(1)
-
-
 def main(parent: int, connection: int, *locks: int) -> None:
     """Serve a parent, given its process number, and descriptors of the pipe and of locks, which are held until this process ends."""
-    end_with(parent)
+    end_with(parent)  # without it a worker would notice only between two requests
     for file in locks:
         os.set_inheritable(file, False)  # what this process starts does not hold them
     serve(Connection(connection))
