@@ -392,6 +392,11 @@ class Energy:
     idle_watts: float | None
     """Before the first worker started. Not subtracted. None if the GPU does not report it."""
 
+    def __post_init__(self) -> None:
+        _require_time(self.seconds, SHORTEST)
+        if self.samples < 1 or any(joules and not 1e-9 <= joules < 1e15 for joules in (self.joules, self.integrated_joules)):
+            raise ValueError(f"an energy of {self.joules} J, or {self.integrated_joules} J, for {self.samples} samples is impossible")
+
 
 RunOrder = Literal["interleaved", "reload"]
 """Both workers live, and their runs alternate; or only one fits at a time, and is restarted for each of its parts of a block."""

@@ -278,9 +278,7 @@ class Removal(Moments):
 def test_a_comparison_whose_folder_is_removed_says_what_is_lost(name: str, folder: Path) -> None:
     assert ended_with(begin(folder, SHORT, Removal(name, folder=folder))) == 99
     told = (folder.parent / "error").read_text()
-    lost = (
-        r"removed or replaced while this session wrote it: its \d+ runs and \d+ blocks are lost|removed meanwhile, and what was .* is lost"
-    )
+    lost = r"or replaced while this session wrote it: its \d+ runs and \d+ blocks are lost|meanwhile, and what was measured into it is lost"
     assert re.fullmatch(rf"UserError: .*/out.* was removed ({lost}); begin anew.*", told), told
     assert not folder.exists()
 
