@@ -159,22 +159,48 @@ def _tiles(
     return np.array(firsts, np.int32), np.stack([high, low], axis=1)
 
 
+def require_room(values: torch.Tensor, count: int, edges: tuple[int, int]) -> None:
+    """Raises ValueError if `values` is not contiguous, of [count, 3, rows, columns]."""
+    shape = count, 3, *edges
+    if values.shape != shape or not values.is_contiguous():
+        raise ValueError(f"values of {count} pictures are {shape} and contiguous, not {tuple(values.shape)} {values.stride()}")
+
+
+def reference_values(levels: torch.Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> torch.Tensor:
+    """Levels [pictures, 3, rows, columns] in double precision, before they are rounded -> values, as `normalised` makes them."""
+    offset, scale = (torch.tensor(numbers, dtype=torch.float64, device=levels.device).view(3, 1, 1) * 255 for numbers in (mean, std))
+    return ((levels + 0.5).floor().clamp(0, 255) - offset) / scale
+
+
 class Launcher:
     """Launches a kernel, and keeps what Triton compiled of it: its own look-up takes longer on the host than these kernels on a GPU."""
 
     def __init__(self, kernel: Any, warps: int) -> None:
+        """
+        Args:
+            kernel: takes a picture, values, Tables, height, width, strides of a row and of a picture, rows and columns of the values, the
+                span of the horizontal weights, then as constants the vertical taps, TILE, what it takes at a time, ALIGNED and FINER.
+        """
         self._kernel, self._warps = kernel, warps
         self._compiled: dict[tuple[object, ...], Callable[..., None]] = {}
 
-    def __call__(self, grid: tuple[int, int, int], tensors: tuple[torch.Tensor, ...], numbers: tuple[int, ...]) -> None:
-        """
+    def __call__(self, read: torch.Tensor, written: torch.Tensor, tables: Tables, rows: int, step: int) -> None:
+        """One program for each tile of each picture.
+
         Args:
-            tensors: what is read, what is written, then Tables as `tables` makes them.
-            numbers: behind the tensors, constants of the kernel last.
+            read: [pictures, height, width] or [pictures, height, width, colours].
+            written: [pictures, 3, rows, columns].
+            rows, step: of a picture, and numbers of a row, that a program takes at a time.
         """
+        (count, height, width), (crop_height, crop_width) = read.shape[:3], written.shape[2:]
+        picture_stride, row_stride = read.stride()[:2]
+        _, vertical, _, horizontal, _ = tables
+        grid = math.ceil(crop_width / TILE), math.ceil(crop_height / TILE), count
+        sizes = height, width, row_stride, picture_stride, crop_height, crop_width, horizontal.shape[2]
+        numbers = *sizes, vertical.shape[1], TILE, rows, step, ALIGNED, FINER
+        tensors = read, written, *tables
         # What Triton compiles for: sizes, types, and whether an address is a multiple of 16. Of tables, which torch allocates one by one,
         # each is; to ask all of them would take as long as the rest of this.
-        read, written = tensors[:2]
         key = grid, numbers, read.device, read.dtype, written.dtype, read.data_ptr() % 16, written.data_ptr() % 16
         launch = self._compiled.get(key)
         if launch is not None:

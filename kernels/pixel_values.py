@@ -16,8 +16,6 @@ end, as torchvision does on a GPU.
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -26,11 +24,11 @@ import triton.language as tl
 
 from evbench.kernels.antialiased_cubic import (
     ALIGNED,
-    FINER,
-    TILE,
     Launcher,
     Taps,
     normalised,
+    reference_values,
+    require_room,
     rows_of_tile,
     tables,
     vertical_weights,
@@ -136,29 +134,13 @@ class PixelValues:
         count, height, width, _ = frames.shape
         if height * width * 3 >= 2**31:
             raise ValueError(f"{height} rows of {width * 3} bytes are more than the kernel's places inside a frame, {2**31 - 1}")
-        shape = count, 3, *self._shape
-        if into.shape != shape or not into.is_contiguous():
-            raise ValueError(f"values of {count} frames are {shape} and contiguous, not {tuple(into.shape)} {into.stride()}")
+        require_room(into, count, self._shape)
         _operator(frames, into, *self._tables)
 
 
-def _launch(
-    frames: torch.Tensor,
-    values: torch.Tensor,
-    first_row: torch.Tensor,
-    vertical: torch.Tensor,
-    first_byte: torch.Tensor,
-    horizontal: torch.Tensor,
-    normal: torch.Tensor,
-) -> None:
-    (count, height, width, _), (crop_height, crop_width) = frames.shape, values.shape[2:]
-    frame_stride, row_stride = frames.stride()[:2]
-    sizes = height, width, row_stride, frame_stride, crop_height, crop_width, horizontal.shape[2]
-    _launcher(
-        (math.ceil(crop_width / TILE), math.ceil(crop_height / TILE), count),
-        (frames, values, first_row, vertical, first_byte, horizontal, normal),
-        (*sizes, vertical.shape[1], TILE, ROWS, BYTES, ALIGNED, FINER),
-    )
+def _launch(frames: torch.Tensor, values: torch.Tensor, *tables: torch.Tensor) -> None:
+    first_row, vertical, first, horizontal, normal = tables
+    _launcher(frames, values, (first_row, vertical, first, horizontal, normal), ROWS, BYTES)
 
 
 _launcher = Launcher(pixel_values_kernel, WARPS)
@@ -189,6 +171,4 @@ def reference(
     if repair is not None:
         matrix = torch.from_numpy(repair).to(frames.device)
         levels = torch.einsum("dc,ncyx->ndyx", matrix[:, :3], levels) + matrix[:, 3:, None]
-    levels = (levels + 0.5).floor().clamp(0, 255)
-    offset, scale = (torch.tensor(numbers, dtype=torch.float64, device=frames.device).view(3, 1, 1) * 255 for numbers in (mean, std))
-    return (levels - offset) / scale
+    return reference_values(levels, mean, std)

@@ -15,8 +15,6 @@ the rounding of float32: where a sum lies between two levels, it may become the 
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import torch
 import triton
@@ -24,11 +22,11 @@ import triton.language as tl
 
 from evbench.kernels.antialiased_cubic import (
     ALIGNED,
-    FINER,
-    TILE,
     Launcher,
     Taps,
     normalised,
+    reference_values,
+    require_room,
     rows_of_tile,
     tables,
     vertical_weights,
@@ -133,29 +131,13 @@ class ValuesOfMaps:
         count, height, _ = maps.shape
         if height * maps.stride(1) >= 2**31:
             raise ValueError(f"{height} rows of {maps.stride(1)} elements are more than the kernel's places inside a map, {2**31 - 1}")
-        shape = count, 3, *self._shape
-        if into.shape != shape or not into.is_contiguous():
-            raise ValueError(f"values of {count} maps are {shape} and contiguous, not {tuple(into.shape)} {into.stride()}")
+        require_room(into, count, self._shape)
         _operator(maps, into, *self._tables)
 
 
-def _launch(
-    maps: torch.Tensor,
-    values: torch.Tensor,
-    first_row: torch.Tensor,
-    vertical: torch.Tensor,
-    first_pixel: torch.Tensor,
-    horizontal: torch.Tensor,
-    normal: torch.Tensor,
-) -> None:
-    (count, height, width), (crop_height, crop_width) = maps.shape, values.shape[2:]
-    map_stride, row_stride, _ = maps.stride()
-    sizes = height, width, row_stride, map_stride, crop_height, crop_width, horizontal.shape[2]
-    _launcher(
-        (math.ceil(crop_width / TILE), math.ceil(crop_height / TILE), count),
-        (maps, values, first_row, vertical, first_pixel, horizontal, normal),
-        (*sizes, vertical.shape[1], TILE, ROWS, PIXELS, ALIGNED, FINER),
-    )
+def _launch(maps: torch.Tensor, values: torch.Tensor, *tables: torch.Tensor) -> None:
+    first_row, vertical, first, horizontal, normal = tables
+    _launcher(maps, values, (first_row, vertical, first, horizontal, normal), ROWS, PIXELS)
 
 
 _launcher = Launcher(values_of_maps_kernel, WARPS)
@@ -178,6 +160,4 @@ def reference(maps: torch.Tensor, rows: Taps, columns: Taps, mean: tuple[float, 
     planes = torch.stack([(maps >= 0) & (maps % 2 == polarity) for polarity in (0, 1)]).double()
     dark, bright = torch.einsum("yh,pnhw,xw->pnyx", vertical, planes, horizontal)
     levels = 255 * (1 - torch.stack([dark, dark + bright, bright], dim=1))
-    levels = (levels + 0.5).floor().clamp(0, 255)
-    offset, scale = (torch.tensor(numbers, dtype=torch.float64, device=maps.device).view(3, 1, 1) * 255 for numbers in (mean, std))
-    return (levels - offset) / scale
+    return reference_values(levels, mean, std)

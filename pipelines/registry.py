@@ -79,7 +79,7 @@ VIDEO_LLAVA = Model(
             "eager": (Evidence("vision", "call of transformers' encoder", r"function:transformers\.[\w.]+\.get_video_features$"),),
         },
     },
-    traits=("unused tower layer", "class token"),
+    traits=("vision tower", "unused tower layer", "class token"),
 )
 
 EVENTGPT = Model(
@@ -108,6 +108,7 @@ EVENTGPT = Model(
             ),
         },
     },
+    traits=("vision tower",),
 )
 
 MODELS: dict[str, Model] = {"video-llava": VIDEO_LLAVA, "eventgpt": EVENTGPT}

@@ -68,7 +68,7 @@ def chromium() -> Iterator[Any]:
 @contextmanager
 def opened(browser: Any, trace: Path) -> Iterator[Viewer]:
     """By `evbench open --offline`'s own server and link."""
-    desk = serve.share(trace, offline=True)
+    desk = serve.share(trace.name, trace.read_bytes(), offline=True)
     server = serve.listen(desk, 0)
     port = server.server_address[1]
     serving = threading.Thread(target=serve.hand_over, args=(desk, server), daemon=True)

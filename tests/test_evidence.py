@@ -108,8 +108,18 @@ def inactive(variant: str, kind: str, found: Observed) -> dict[str, str]:
 
 
 @slow
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("variant", [*PLAIN, *COMPILED])
+@pytest.mark.parametrize(
+    ("variant", "kind"),
+    [
+        *((variant, kind) for kind in KINDS for variant in PLAIN),
+        # Event images and raw events are compiled alike.
+        *(
+            pytest.param(variant, kind, marks=[pytest.mark.long] if kind == "event-images" else [])
+            for kind in KINDS
+            for variant in COMPILED
+        ),
+    ],
+)
 def test_every_choice_of_a_real_run_is_proven(variant: str, kind: str) -> None:
     found = prove(parse(variant), MODEL_OF[kind], kind, "cpu", once(variant, kind))
     assert [(proof.part, proof.choice) for proof in found] == [
@@ -367,7 +377,7 @@ def test_a_graph_that_is_traced_and_not_compiled_is_found_out(monkeypatch: pytes
 
 
 @slow
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ["video", "events"])
 def test_the_compiler_puts_sdpa_in_place_of_attention_written_out(kind: str) -> None:
     """torch._inductor.fx_passes.fuse_attention: nobody asked for it, and the variant's name does not tell."""
     told = inactive("fast-vision+attention=eager", kind, observed("fast-vision+attention=eager", kind))
@@ -408,7 +418,7 @@ def test_sampling_by_transformers_is_found_out(kind: str, monkeypatch: pytest.Mo
 
 @slow
 @pytest.mark.parametrize("drawing", [sampling_loop, gumbel_loop])
-@pytest.mark.parametrize("choice", ["static", "static-compile"])
+@pytest.mark.parametrize("choice", ["static", pytest.param("static-compile", marks=pytest.mark.long)])
 def test_sampling_in_the_loop_is_found_out(choice: str, drawing: Callable[..., Logits], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loops.StaticLoop, "_next", drawing)
     torch.compiler.reset()  # a step compiled by an earlier test would be taken for this one: no guard looks at methods

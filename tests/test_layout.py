@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 from pathlib import Path
 
 import pytest
@@ -66,21 +67,24 @@ def imported(path: Path) -> set[str]:
     return found
 
 
-IMPORTS = {module: imported(path) - {module} for module, path in MODULES.items()}
+@functools.cache
+def imports() -> dict[str, set[str]]:
+    """Module -> modules that it imports."""
+    return {module: imported(path) - {module} for module, path in MODULES.items()}
 
 
 @pytest.mark.parametrize("module", MODULES)
 def test_imports_go_down(module: str) -> None:
     own = folder_of(module)
     assert own in RANK, f"{own} has no rank: say in RANKS where it stands"
-    up = {other for other in IMPORTS[module] if folder_of(other) != own and RANK[folder_of(other)] >= RANK[own]}
+    up = {other for other in imports()[module] if folder_of(other) != own and RANK[folder_of(other)] >= RANK[own]}
     assert not up, f"{module} imports {', '.join(sorted(up))}, which does not stand below it"
 
 
 def test_no_files_import_each_other_in_a_circle() -> None:
-    left = {module: set(imports) for module, imports in IMPORTS.items()}
-    while free := {module for module, imports in left.items() if not imports & left.keys()}:
-        left = {module: imports for module, imports in left.items() if module not in free}
+    left = imports()
+    while free := {module for module, others in left.items() if not others & left.keys()}:
+        left = {module: others for module, others in left.items() if module not in free}
     assert not left, f"in a circle, or above one: {', '.join(sorted(left))}"
 
 

@@ -136,6 +136,7 @@ def test_fusing_leaves_the_model_as_it_was() -> None:
     assert layer.k_proj.weight.data_ptr() == layer.q_proj.weight.data_ptr() + layer.q_proj.weight.nbytes, "one matrix, held once"
 
 
+@pytest.mark.slow
 @pytest.mark.kernels
 @torch.inference_mode()
 def test_steps_of_the_real_kernels_for_a_few_tokens() -> None:

@@ -13,7 +13,7 @@ from tests.devices import DEVICE
 from tests.operators import require_operator
 from tests.resizing import MEAN, REPAIRS, SIZES, STD, last_events, lines, noise, recipe, require_levels, values
 
-pytestmark = pytest.mark.device
+pytestmark = [pytest.mark.device, pytest.mark.slow]
 
 
 @pytest.mark.parametrize("repair", REPAIRS, ids=["right", "repaired"])
@@ -63,7 +63,7 @@ def test_frames_of_another_kind_are_refused() -> None:
             values(operation, wrong, of)
     few, wide, apart = (torch.empty(shape, device=DEVICE) for shape in ((1, 3, 40, 40), (2, 3, 40, 41), (2, 3, 40, 80)))
     for room in (few, wide, apart[..., ::2]):
-        with pytest.raises(ValueError, match="values of 2 frames are"):
+        with pytest.raises(ValueError, match="values of 2 pictures are"):
             operation(frames, room)
 
 

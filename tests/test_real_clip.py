@@ -36,7 +36,7 @@ def test_a_comparison_on_it(bikes: Path, tmp_path: Path) -> None:
     options = f"--video {bikes} {least_model('video-llava')} --blocks 1 --warmup 1 --new-tokens 20 --trace-tokens 0 --out out"
     done = evbench(f"compare --baseline baseline --optimized optimized+vision=batched+generate=static {options}", tmp_path)
     assert done.returncode == 4, done.stderr
-    assert "Same work   yes" in done.stdout
+    assert "**Same work**: yes" in (tmp_path / "out" / "report.md").read_text(encoding="utf-8")
     assert "identical, all 20" in done.stdout
     work = results.read(tmp_path / "out").baseline.runs[-1].work
     assert work.frame_indices == tuple(POLICIES["inclusive"](250, 8))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import time
 import urllib.request
@@ -33,7 +34,8 @@ def test_one_variant_is_traced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
     assert done.returncode == 0, done.stderr
     assert "3 of 6 new tokens" in done.stdout and "COMPLETE: " in done.stdout and "evbench open out/trace.json.gz" in done.stdout
     assert len(Timeline(chrome.read(tmp_path / "out" / "trace.json.gz").events, "out").steps) == 2
-    for options, told in (("--blocks 9", "--blocks would have no effect"), ("--trace-tokens 0", "is no trace")):
+    capsys.readouterr()  # what was told while the weights were made
+    for options, told in (("--blocks 9", "evbench trace takes no --blocks; leave it out"), ("--trace-tokens 0", "is no trace")):
         assert told in refused(f"{asked} {options} --out {tmp_path}/wrong", monkeypatch, capsys)
     assert not (tmp_path / "wrong").exists()
 
@@ -137,9 +139,10 @@ def test_several_samples_are_run_and_counted_as_samples(tmp_path: Path) -> None:
     asked = f"compare --baseline baseline --optimized baseline+generate=static {least_model('eventgpt')} --new-tokens 12"
     done = evbench(f"{asked} --events one --events two --blocks 3 --invocations 1 --warmup 5 --trace-tokens 0 --out out", tmp_path)
     assert done.returncode in VERDICTS, done.stderr
-    assert "2 samples; the first: one, 5 event images of 640x480" in done.stdout
-    assert "identical in all runs of all 2 samples" in done.stdout
-    assert "95% CI over 2 samples" in done.stdout
+    assert "identical in all runs of all 2 samples" in " ".join(done.stdout.split())
+    report = (tmp_path / "out" / "report.md").read_text(encoding="utf-8")
+    assert "2 samples; the first: one, 5 event images of 640x480" in report
+    assert "95% CI over 2 samples" in report or done.returncode == 6, "6 on a machine that is too busy"
     result = results.read(tmp_path / "out")
     assert [run.path for run in result.baseline.workload.samples] == ["one", "two"]
     assert [block.sample for block in result.sessions[0].blocks if not block.disturbances] == [0, 1, 0, 1]
@@ -206,12 +209,14 @@ def test_one_variant_alone_and_then_as_a_side(tmp_path: Path) -> None:
     assert alone.returncode == 3, alone.stderr
     assert "end-to-end" in alone.stdout and "throughput" in alone.stdout
     assert results.read(tmp_path / "alone").optimized is None
-    demanded = alone.stdout[alone.stdout.index("Demands") :].splitlines()[4:6]
-    assert [line.split()[-1] for line in demanded] == ["yes", "NO"]
+    report = (tmp_path / "alone" / "report.md").read_text(encoding="utf-8")
+    demanded = report[report.index("## Demands") :].splitlines()[4:6]
+    assert [line.split()[-2] for line in demanded] == ["yes", "NO"]
+    assert re.fullmatch(r"exit 3: tpot [\d.]+ .?s, target 1.00 µs", alone.stdout.splitlines()[-1])
 
     fresh = evbench(f"compare --baseline alone --optimized baseline+generate=static {options} --out both", tmp_path)
-    assert fresh.returncode == 4, fresh.stderr
-    assert "INCONCLUSIVE: the sides are of different sessions" in fresh.stdout
+    assert fresh.returncode in (4, 6), fresh.stderr
+    assert "INCONCLUSIVE: the sides are of different sessions" in fresh.stdout or fresh.returncode == 6, "6 on a machine that is too busy"
     assert "Throughput, 3 samples back to back: nothing is claimed either" in fresh.stdout
     both = results.read(tmp_path / "both")
     assert both.baseline == replace(results.read(tmp_path / "alone").baseline, trace=None), "its trace stays where it is"
@@ -226,6 +231,7 @@ def test_one_variant_alone_and_then_as_a_side(tmp_path: Path) -> None:
     assert not (tmp_path / "other").exists(), "refused before anything is made"
 
 
+@pytest.mark.slow
 def test_weights_of_other_shapes_are_refused_in_one_line_of_the_command(tmp_path: Path) -> None:
     """Found by the worker; the user sees the same kind of line."""
     save_tiny_video_llava(tmp_path / "weights")

@@ -13,6 +13,8 @@ from evbench.pipelines.load import event_files
 from tests.event_examples import WHOLE, save_hdf5, save_npy, save_npz
 from tests.materials import DENSE, MEGAPIXEL, MEGAPIXEL_DAT, ROAD, Material
 
+pytestmark = pytest.mark.slow
+
 
 @dataclass(frozen=True)
 class Recording:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from evbench import __version__, results
+from evbench.cli.console import MOST_LINES
 from evbench.inputs import sample
 from evbench.report import traces
 from evbench.results import STAGES, Side
@@ -21,6 +22,7 @@ from evbench.traces import chrome
 from evbench.traces.timeline import Timeline
 from tests.checkpoints import least_model
 from tests.command import evbench, refused
+from tests.left_behind import places_in
 
 QUICK = "--blocks 6 --invocations 1 --warmup 5 --new-tokens 20 --trace-tokens 5"
 VERDICTS = (0, 3, 4, 6)
@@ -58,19 +60,41 @@ def test_a_comparison_succeeds_and_tells_what_it_does(session: Session) -> None:
         "end-to-end",
         "ttft",
         "tpot",
-        *(("Where the difference comes from", "total") if verdict["verdict"] != "INVALID" else ()),  # on a machine that is busy
+        "identical, all 20",
+        "Peak memory",
+        "Start-up",
+        "Output of both",
+        "To see both traces",
+    ):
+        assert told in " ".join(done.stdout.split())
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith(f"{verdict['verdict']}: ")
+    assert lines[-1].startswith(f"exit {done.returncode}: {verdict['verdict']}")
+    assert len(lines) <= MOST_LINES
+    report = (folder / "report.md").read_text(encoding="utf-8")
+    for told in (
+        # On a machine that is busy, nothing is compared.
+        *(("Where the difference comes from", "total", "half-width") if verdict["verdict"] != "INVALID" else ()),
         "Noise floor",
         "stage-sync-overhead",
         "startup-and-compile",
-        "half-width",
         "Difference",
-        "Same work   yes",
+        "**Same work**: yes",
         "identical, all 20",
         "Peak memory",
         "Output of baseline",
         "Output of optimized",
     ):
-        assert told in done.stdout
+        assert told in report
+
+
+@pytest.mark.slow
+def test_what_is_left_names_no_folder_and_no_host(session: Session) -> None:
+    """But for what a worker's libraries write into its log, which is for the one who ran it."""
+    folder, _ = session
+    files = [file for file in folder.iterdir() if file.suffix != ".log"]
+    assert len(files) >= 7
+    assert {file.name: found for file in files if (found := places_in(file))} == {}
 
 
 @pytest.mark.slow
@@ -139,9 +163,11 @@ def test_samples_in_a_row_stand_beside_one_by_itself(session: Session) -> None:
     folder, done = session
     result, state = results.read(folder), journal.read(folder)
     asked = result.sessions[0].plan.throughput
+    report = (folder / "report.md").read_text(encoding="utf-8")
     for told in ("Throughput, 4 samples back to back", "Latency and throughput", "load-wait-per-sample"):
-        assert (told in done.stdout) == (asked == 4), told
-    assert "prefetch off -> on" in done.stdout or not asked
+        assert (told in report) == (asked == 4), told
+    assert ("Throughput, 4 samples" in done.stdout) == (asked == 4)
+    assert "prefetch off -> on" in report or not asked
     for side, measured in result.variants().items():
         assert measured.throughput_runs == tuple(state.throughput_runs.get(side, ()))
         rows = [None, *(block.number for block in result.sessions[0].blocks for _ in range(2))] if asked else []

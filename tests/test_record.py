@@ -13,13 +13,18 @@ from evbench.traces import chrome, completeness
 from evbench.traces.chrome import Event, slices
 from evbench.traces.timeline import Timeline, part_name
 from evbench.worker import profile
+from tests.left_behind import places_in
 from tests.traces import TOKENS, one, profile_tiny
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> tuple[Trace, chrome.Trace]:
     file = tmp_path_factory.mktemp("trace") / "trace.json.gz"
-    return profile_tiny("baseline", file), chrome.read(file)
+    traced = profile_tiny("baseline", file)
+    assert places_in(file) == []
+    return traced, chrome.read(file)
 
 
 def ranges(events: list[Event]) -> list[Event]:

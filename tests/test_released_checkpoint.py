@@ -28,6 +28,8 @@ from tests.checkpoints import change_config
 from tests.examples import NOWHERE
 from tests.llama_tokenizer import AFTER, BEFORE, SIZE, Stored
 
+pytestmark = pytest.mark.slow
+
 QUESTION = "What are the key elements in this scene?"
 TEXT_IDS = 59
 """Of the prompt with this question; 60 with the placeholder that the events replace."""

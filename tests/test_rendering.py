@@ -17,6 +17,8 @@ from evbench.pipelines.load.event_images import loop
 from evbench.pipelines.load.event_stream import EventStream
 from tests.devices import DEVICE
 
+pytestmark = pytest.mark.slow
+
 
 def test_values_are_nearly_equal_if_few_are_a_level_off() -> None:
     """In bfloat16 too, where a level of 1/70 is less than the step between two numbers above 2."""

@@ -28,6 +28,7 @@ def test_a_result_survives_its_file(tmp_path: Path, optimized: SideResult | None
     assert [file.name for file in tmp_path.iterdir()] == ["result.json"], "nothing half-written is left"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", sorted(PROFILES.rglob("result.json")), ids=lambda path: str(path.parent.relative_to(PROFILES)))
 def test_every_recorded_result_is_read_and_survives_its_file(tmp_path: Path, path: Path) -> None:
     result = results.read(path)

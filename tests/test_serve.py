@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import http.client
 import json
+import socket
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +15,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from evbench.cli.open import open_command
 from evbench.errors import UserError
 from evbench.traces import serve
 
@@ -36,7 +39,7 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> serve.Share:
     monkeypatch.setattr(serve, "QUIET", 0.2)
     file = tmp_path / "a trace.json.gz"
     file.write_bytes(b"0123456789" * 1000)
-    return serve.share(file, offline=False)
+    return serve.share(file.name, file.read_bytes(), offline=False)
 
 
 def ask(port: int, path: str, headers: dict[str, str], method: str = "GET") -> tuple[int, dict[str, str], bytes]:
@@ -55,7 +58,7 @@ def test_perfetto_gets_the_trace_and_then_nobody_is_served(desk: serve.Share) ->
     thread.start()
     status, headers, body = ask(port, desk.path, UI)
     thread.join(timeout=10)
-    assert (status, body) == (200, desk.trace.read_bytes())
+    assert (status, body) == (200, desk.content)
     assert headers["access-control-allow-origin"] == serve.UI
     assert not thread.is_alive(), "it ends when the trace was fetched"
     with pytest.raises(ConnectionError):
@@ -73,14 +76,82 @@ def test_nobody_else_gets_it(headers: dict[str, str], desk: serve.Share) -> None
     assert "access-control-allow-origin" not in answered
 
 
-def test_a_file_that_is_gone_meanwhile_ends_it(desk: serve.Share) -> None:
+def begin(port: int, path: str) -> socket.socket:
+    """A browser that has asked for the trace, and reads nothing yet."""
+    reader = socket.socket()
+    reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    reader.connect((serve.HOST, port))
+    reader.sendall(f"GET {path} HTTP/1.0\r\nHost: {serve.HOST}:{port}\r\nOrigin: {serve.UI}\r\n\r\n".encode())
+    return reader
+
+
+def read_all(reader: socket.socket) -> bytes:
+    found = b""
+    while chunk := reader.recv(2**16):
+        found += chunk
+    return found.partition(b"\r\n\r\n")[2]
+
+
+def test_a_slow_reader_is_waited_for(desk: serve.Share) -> None:
+    desk.content = b"0123456789" * 2_000_000
     server = serve.listen(desk, 0)
+    port = server.server_address[1]
     with ThreadPoolExecutor(1) as pool:
         done = pool.submit(serve.hand_over, desk, server)
-        desk.trace.unlink()
-        assert ask(server.server_address[1], desk.path, UI)[0] == 404
-        with pytest.raises(UserError, match=r"is gone, or can no longer be read; open another"):
-            done.result(timeout=10)
+        with begin(port, desk.path) as slow:
+            wait_until(lambda: bool(desk.downloads))
+            assert ask(port, desk.path, UI)[2] == desk.content
+            wait_until(desk.fetched.is_set)
+            with pytest.raises(TimeoutError):
+                done.result(timeout=0.3)
+            assert read_all(slow) == desk.content
+        done.result(timeout=10)
+
+
+@pytest.mark.parametrize("size", [100, 20_000_000], ids=["all of it in a buffer", "more than any buffer"])
+def test_a_download_that_is_broken_off_is_none(size: int, desk: serve.Share) -> None:
+    desk.content = b"0" * size
+    with serving(desk) as port:
+        with begin(port, desk.path) as reader:
+            wait_until(lambda: bool(desk.downloads))
+            reader.recv(10)
+        wait_until(lambda: not desk.downloads)
+        assert not desk.fetched.is_set()
+        assert ask(port, desk.path, UI)[2] == desk.content
+        wait_until(desk.fetched.is_set)
+
+
+def test_a_reader_that_stalls_is_given_up(desk: serve.Share, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serve.Handler, "timeout", 0.2)
+    desk.content = b"0" * 20_000_000
+    with serving(desk) as port, begin(port, desk.path):
+        wait_until(lambda: bool(desk.downloads))
+        wait_until(lambda: not desk.downloads)
+        assert not desk.fetched.is_set()
+
+
+def wait_until(is_so: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_what_was_checked_is_served_whatever_becomes_of_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "trace.json"
+    file.write_text('{"traceEvents": []}')
+    served: list[bytes] = []
+
+    def replaced(shared: serve.Share, server: serve.TraceServer) -> None:
+        file.write_text("[another]")
+        server.server_close()
+        served.append(shared.content)
+
+    monkeypatch.setattr(serve, "PORT", 0)
+    monkeypatch.setattr(serve, "open_browser", lambda link: True)
+    monkeypatch.setattr(serve, "hand_over", replaced)
+    open_command(file)
+    assert served == [b'{"traceEvents": []}']
 
 
 @pytest.mark.parametrize("path", ["/", "/trace.json.gz", "/x/a%20trace.json.gz", "/../../etc/passwd", "/%2e%2e/%2e%2e/etc/passwd", "/%00"])
@@ -91,7 +162,7 @@ def test_no_other_file_is_handed_out(path: str, offline: bool, desk: serve.Share
         desk.viewer = tmp_path / "viewer"
     with serving(desk) as port:
         assert ask(port, path, {} if offline else UI)[0] == 404
-    assert serve.share(desk.trace, offline=False).path != desk.path, "the path is drawn by lot"
+    assert serve.share(desk.name, desk.content, offline=False).path != desk.path, "the path is drawn by lot"
 
 
 def test_a_browser_may_ask_first(desk: serve.Share) -> None:
@@ -119,7 +190,7 @@ def test_a_taken_port_is_told(desk: serve.Share) -> None:
 def test_without_the_viewer_offline_says_what_to_install(desk: serve.Share, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(serve, "find_spec", lambda name: None)
     with pytest.raises(UserError, match="pip install"):
-        serve.share(desk.trace, offline=True)
+        serve.share(desk.name, desk.content, offline=True)
 
 
 def test_without_a_screen_there_is_no_browser(monkeypatch: pytest.MonkeyPatch) -> None:

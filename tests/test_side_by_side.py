@@ -168,7 +168,7 @@ def test_where_the_interval_includes_1_no_ratio_is_printed() -> None:
     told = describe(results)
     assert "shows no difference" in told.headline and told.second_headline == ""
     row = next(row for row in told.tables[0].rows if row[0] == "end-to-end")
-    assert row[3] == "-" and row[5] == "no difference found"
+    assert row[3] == "-" and row[5] == "no difference"
     assert {row[3] for table in told.tables if "where the difference" in table.title for row in table.rows} == {"-"}
 
 
@@ -243,9 +243,9 @@ def test_the_statements_are_told_in_short_and_in_whole() -> None:
         ),
         (COMMAND, "give --data, a folder that `evbench scenes make` has made"),
         (f"{COMMAND} --data none", "none/dataset.json"),
-        (f"{COMMAND} --data none --video a.mp4", "--video would have no effect"),
-        (f"{COMMAND} --data none --stop-at-end", "--stop-at-end would have no effect"),
-        (f"{COMMAND} --data none --throughput 4", "--throughput would have no effect"),
+        (f"{COMMAND} --data none --video a.mp4", "evbench compare-models takes no --video; leave it out"),
+        (f"{COMMAND} --data none --stop-at-end", "evbench compare-models takes no --stop-at-end; leave it out"),
+        (f"{COMMAND} --data none --throughput 4", "evbench compare-models takes no --throughput; leave it out"),
         (f"{COMMAND} --data none --variant fast", "unknown variant 'fast'"),
         (
             f"{COMMAND} --data none --variant baseline --baseline-variant baseline --optimized-variant optimized",
@@ -282,8 +282,10 @@ def test_on_this_machine_both_models_run_at_both_lengths(scenes: Path) -> None:
     assert done.returncode in (0, 6), done.stderr
     found = read(out)
     _is_of_two_models(found)
+    report = (out / "models.md").read_text(encoding="utf-8")
     for words in ("At equal length", "At own length", "where the difference", "The published table", "does not hold", "Output of eventgpt"):
-        assert words in done.stdout
+        assert words in report
+    assert done.stdout.startswith("At equal length: ") and f"\nexit {done.returncode}: " in done.stdout
     assert "Traceback" not in done.stderr
     assert (out / "models.md").read_text(encoding="utf-8") == to_markdown(describe(found.sessions), found.header.started, found.command)
     refused_variant = evbench(f"{COMMAND} --data set --device cpu --variant baseline+decode=dali --out other", scenes)

@@ -15,7 +15,7 @@ from evbench.kernels.tower_attention import NARROWEST, Config, left_over, refere
 from tests.devices import DEVICE
 from tests.operators import require_operator
 
-pytestmark = pytest.mark.device
+pytestmark = [pytest.mark.device, pytest.mark.slow]
 
 KINDS = [
     (1, 1, 1, 16), (2, 15, 1, 32), (1, 16, 2, 64), (1, 17, 3, 16), (1, 49, 1, 256), (3, 63, 1, 32), (1, 64, 1, 128), (2, 65, 2, 16),

@@ -57,7 +57,7 @@ def test_maps_of_another_kind_are_refused() -> None:
             values(operation, wrong, of)
     few, wide, apart = (torch.empty(shape, device=DEVICE) for shape in ((1, 3, 40, 40), (2, 3, 40, 41), (2, 3, 40, 80)))
     for room in (few, wide, apart[..., ::2]):
-        with pytest.raises(ValueError, match="values of 2 maps are"):
+        with pytest.raises(ValueError, match="values of 2 pictures are"):
             operation(maps, room)
 
 

@@ -101,9 +101,10 @@ EDITS: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     ),
     "another variant": (
         lambda content: content["optimized"].update(variant="optimized"),
-        "another plan, machine or variant of the optimized",
+        "another plan, machine, workload or variant of the optimized",
     ),
-    "another machine": (lambda content: content["sessions"][0]["machine"].update(cpu="Z80"), "another plan, machine or variant"),
+    "another machine": (lambda content: content["sessions"][0]["machine"].update(cpu="Z80"), "another plan, machine, workload or variant"),
+    "another input": (lambda content: content["optimized"]["workload"].update(prompt="Who?"), "workload or variant of the optimized"),
     "other weights": (lambda content: content["baseline"]["builds"][0].update(parameters=1), "baseline: build 0: parameters is 1 "),
     "a warm-up that was steady": (lambda content: content["baseline"].update(unsteady=["x"]), "reason of an unsteady warm-ups"),
 }

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Unpack
 
 from evbench.api.folder import default_folder, now
-from evbench.api.options import OF_WORKLOAD, Keywords, Options
+from evbench.api.options import OF_WORKLOAD, Keywords, Options, read
 from evbench.choices import Variant
-from evbench.errors import UserError, nearest
+from evbench.errors import UserError
 from evbench.machine import machine, noise_floors
 from evbench.results import Plan, Result, Rules, Side, Workload
 from evbench.session.compare import carry_out
@@ -150,6 +149,8 @@ def _request(
 ) -> ComparisonRequest:
     variants = {side: measured for side, measured in sides.items() if isinstance(measured, Variant)}
     found = {side: measured for side, measured in sides.items() if isinstance(measured, Result)}
+    if rules.allowed and not found:
+        raise UserError("--allow is of the machines of earlier results, and none is given: it would have no effect; leave it out")
     before = earlier_results(
         {side: (result, result.variants().get(side, result.baseline)) for side, result in found.items()}, rules.allowed
     )
@@ -182,10 +183,7 @@ def _work(
         if keywords or workload is not None:
             raise UserError(f"both sides are earlier results, nothing is run: {', '.join(keywords) or 'the workload'} would have no effect")
         return before.sides["baseline"].workload, before.sessions[0].plan, before.noise_floors
-    known = [field.name for field in dataclasses.fields(Options)]
-    if unknown := next((name for name in keywords if name not in known), None):
-        raise UserError(f"unknown option {unknown!r}; {nearest(unknown, known)}")
-    options = Options(**keywords)
+    options = read(keywords)
     work = options.workload() if workload is None else workload
     for measured in before.sides.values():
         require_same_workload(measured.workload, work)

@@ -3,107 +3,138 @@
 from __future__ import annotations
 
 import dataclasses
-import math
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, TypedDict, cast
+from typing import Annotated, Any, TypedDict, cast, get_args, get_type_hints
 
-from evbench.errors import UserError
+from evbench.api.option import Option, name_of
+from evbench.errors import UserError, nearest
 from evbench.inputs import workload as workloads
 from evbench.pipelines.registry import DEFAULT_MODEL, MODELS
 from evbench.results import Plan, RunOrder, Workload
 from evbench.session import memory_fit
 
 BLOCKS: dict[RunOrder, int] = {"interleaved": 12, "reload": 6}
+INVOCATIONS = 4
+MAX_SECONDS = 600.0
 WARMUP_SECONDS = 120.0
 FRAME_POLICY = "inclusive"
-
-
-@dataclass(frozen=True)
-class Option:
-    """How an option appears on the command line."""
-
-    help: str
-    min: float | None = None
-    max: float | None = None
-    flag: bool = False
-    """Whether it takes no value, and only `--name` exists. Else a bool has `--no-name`, too."""
+FORMER_OPTIONS = {"starts": "invocations"}
+"""Options that were renamed -> what they are called now."""
+MODEL, INPUT, MEASURING, TRACE = "Model", "Input", "Measuring", "Trace"
+"""Groups of options, in the help of a command."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """The workload, and the plan by which it is measured."""
+    """The workload, and the plan by which it is measured.
 
-    model: Annotated[str, Option(f"{' or '.join(MODELS)}.")] = DEFAULT_MODEL
-    preset: Annotated[str | None, Option("small: trained on street scenes (default). tiny, 7b: random weights.")] = None
-    weights: Annotated[Path | None, Option("A local Hugging Face checkpoint folder, instead of a preset.")] = None
+    Raises:
+        UserError: a value is of another type, or out of its range.
+    """
+
+    model: Annotated[str, Option(f"{' or '.join(MODELS)}.", group=MODEL)] = DEFAULT_MODEL
+    preset: Annotated[str | None, Option("small: trained on street scenes (default). tiny, 7b: random weights.", group=MODEL)] = None
+    weights: Annotated[Path | None, Option("A local Hugging Face checkpoint folder, instead of a preset.", group=MODEL)] = None
     video: Annotated[
-        list[Path] | None, Option("A video file for video-llava; can be given several times. Default: a scene that evbench carries.")
+        list[Path] | None,
+        Option("A video file for video-llava; can be given several times. Default: a scene that evbench carries.", group=INPUT),
     ] = None
     events: Annotated[
         list[Path] | None,
         Option(
             "For eventgpt: a folder of event images (PNG), or a file of raw events (.npz, .npy, .h5 as in DSEC, .aedat4, .raw, .dat); "
-            "can be given several times. Default: event images of the scene that evbench carries."
+            "can be given several times. Default: event images of the scene that evbench carries.",
+            group=INPUT,
         ),
     ] = None
     event_window: Annotated[
-        str | None, Option("START:LENGTH of the raw events to use, after the first one, such as 0:50ms. Default: all.")
+        str | None, Option("START:LENGTH of the raw events to use, after the first one, such as 0:50ms. Default: all.", group=INPUT)
     ] = None
     event_limit: Annotated[
         str | None,
-        Option("Refuse raw events that span this time or more, as the released code does: 100ms (default), another time, or none."),
+        Option(
+            "Refuse raw events that span this time or more, as the released code does: 100ms (default), another time, or none.", group=INPUT
+        ),
     ] = None
     event_size: Annotated[
         str | None,
         Option(
-            "Size of the event images that are rendered from raw events. own: as large as each one needs (default). sensor: the camera's."
+            "Size of the event images that are rendered from raw events. own: as large as each one needs (default). sensor: the camera's.",
+            group=INPUT,
         ),
     ] = None
-    data: Annotated[Path | None, Option("All scenes of a folder that evbench scenes make has written, instead of --video or --events.")] = (
-        None
-    )
-    raw_events: Annotated[bool, Option("Use the raw events of the scenes in --data, not their event images. For eventgpt.", flag=True)] = (
-        False
-    )
-    limit: Annotated[int | None, Option("Use only this many scenes of --data, from the first.", min=1)] = None
+    data: Annotated[
+        Path | None, Option("All scenes of a folder that evbench scenes make has written, instead of --video or --events.", group=INPUT)
+    ] = None
+    raw_events: Annotated[
+        bool, Option("Use the raw events of the scenes in --data, not their event images. For eventgpt.", flag=True, group=INPUT)
+    ] = False
+    limit: Annotated[int | None, Option("Use only this many scenes of --data, from the first.", min=1, group=INPUT)] = None
     frame_policy: Annotated[
-        str, Option("inclusive: evenly spaced, first and last frame included. stride: every n/8-th frame, never the last.")
+        str, Option("inclusive: evenly spaced, first and last frame included. stride: every n/8-th frame, never the last.", group=INPUT)
     ] = FRAME_POLICY
     prompt: Annotated[
-        str, Option("The question to the model. The small models know this one, and: Describe in detail what happened in the scene.")
+        str,
+        Option(
+            "The question to the model. The small models know this one, and: Describe in detail what happened in the scene.", group=INPUT
+        ),
     ] = workloads.QUESTION
-    new_tokens: Annotated[int, Option("Tokens to generate, the same number on both sides.", min=1, max=1024)] = 72
-    stop_at_end: Annotated[bool, Option("Let the end-of-text token end an answer early, on both sides.", flag=True)] = False
-    device: Annotated[str, Option("cuda, cpu, or auto: the GPU if there is one.")] = "auto"
-    dtype: Annotated[str | None, Option("Type to compute in: bfloat16 (default on a GPU) or float32 (default on a CPU).")] = None
-    seed: Annotated[int | None, Option("Seed of random weights. Default: 0.", min=0, max=2**63 - 1)] = None
+    new_tokens: Annotated[int, Option("Tokens to generate, the same number on both sides.", min=1, max=1024, group=INPUT)] = 72
+    stop_at_end: Annotated[bool, Option("Let the end-of-text token end an answer early, on both sides.", flag=True, group=INPUT)] = False
+    device: Annotated[str, Option("cuda, cpu, or auto: the GPU if there is one.", group=MODEL)] = "auto"
+    dtype: Annotated[str | None, Option("Type to compute in: bfloat16 (default on a GPU) or float32 (default on a CPU).", group=MODEL)] = (
+        None
+    )
+    seed: Annotated[int | None, Option("Seed of random weights. Default: 0.", min=0, max=2**63 - 1, group=MODEL)] = None
     blocks: Annotated[
-        int | None, Option("Blocks ABBA or BAAB, of 8 runs. Default: 12, or one for each sample if there are more.", min=1, max=100_000)
+        int | None,
+        Option(
+            "Blocks ABBA or BAAB, of 8 runs. Default: 12, or one for each sample if there are more.", min=1, max=100_000, group=MEASURING
+        ),
     ] = None
     invocations: Annotated[
-        int, Option("Restarts of the workers over which the blocks are spread: processes are not equally fast.", min=1, max=10_000)
-    ] = 4
-    precision: Annotated[str | None, Option("Add blocks until the half-width of the interval is below this share, such as 1%.")] = None
-    max_time: Annotated[float, Option("For --precision: add no block after this many seconds of timed runs.", min=0)] = 600
-    warmup: Annotated[int, Option("The most warm-up runs of each variant, until it is steady; 120 s at most.", min=0)] = 30
+        int | None,
+        Option(
+            "Restarts of the workers over which the blocks are spread: processes are not equally fast. Default: 4.",
+            min=1,
+            max=10_000,
+            group=MEASURING,
+        ),
+    ] = None
+    precision: Annotated[
+        str | None, Option("Add blocks until the half-width of the interval is below this share, such as 1%.", group=MEASURING)
+    ] = None
+    max_time: Annotated[
+        float | None, Option("For --precision: add no block after this many seconds of timed runs. Default: 600.", min=0, group=MEASURING)
+    ] = None
+    warmup: Annotated[int, Option("The most warm-up runs of each variant, until it is steady; 120 s at most.", min=0, group=MEASURING)] = 30
     order: Annotated[
         str,
-        Option("interleaved: both workers stay alive. reload: one at a time, restarted for each block. auto: interleaved if both fit."),
+        Option(
+            "interleaved: both workers stay alive. reload: one at a time, restarted for each block. auto: interleaved if both fit.",
+            group=MEASURING,
+        ),
     ] = "auto"
-    cold_files: Annotated[bool, Option("Drop the input from the page cache before each run.", flag=True)] = False
-    cold_compile: Annotated[bool, Option("Start with empty compile caches.", flag=True)] = False
+    cold_files: Annotated[bool, Option("Drop the input from the page cache before each run.", flag=True, group=MEASURING)] = False
+    cold_compile: Annotated[bool, Option("Start with empty compile caches.", flag=True, group=MEASURING)] = False
     throughput: Annotated[
         int,
         Option(
             "Also measure throughput: in each block, run this many samples back to back, loaded as the variant has it. 0: no.",
             min=0,
             max=1000,
+            group=MEASURING,
         ),
     ] = 0
-    trace_tokens: Annotated[int, Option("Tokens to generate in the run that is traced. 0: no trace.", min=0)] = 16
-    modules: Annotated[bool, Option("Add a range for each module of the model to the traces.", flag=True)] = False
+    trace_tokens: Annotated[int, Option("Tokens to generate in the run that is traced. 0: no trace.", min=0, group=TRACE)] = 16
+    modules: Annotated[bool, Option("Add a range for each module of the model to the traces.", flag=True, group=TRACE)] = False
+
+    def __post_init__(self) -> None:
+        for name, (kind, option) in _declared().items():
+            option.require(name_of(name), kind, getattr(self, name))
 
     def workload(self) -> Workload:
         """Raises UserError if the options contradict each other, have no effect, or the input cannot be used."""
@@ -133,14 +164,19 @@ class Options:
         )
 
     def plan(self, workloads: Sequence[Workload]) -> Plan:
-        """The plan for one worker of each workload. Raises UserError if the workers do not fit into memory."""
+        """The plan for one worker of each workload.
+
+        Raises:
+            UserError: an option has no effect, or the workers do not fit into memory.
+        """
+        self._refuse_idle()
         order = memory_fit.choose_order(self.order, workloads)
         return Plan(
             order=order,
             blocks=self.blocks or max(len(workloads[0].samples), BLOCKS[order]),
-            invocations=self.invocations,
+            invocations=INVOCATIONS if self.invocations is None else self.invocations,
             precision=None if self.precision is None else percent("--precision", self.precision),
-            max_seconds=finite("--max-time", self.max_time),
+            max_seconds=MAX_SECONDS if self.max_time is None else float(self.max_time),
             warmup_runs=self.warmup,
             warmup_seconds=WARMUP_SECONDS,
             trace_tokens=self.trace_tokens,
@@ -149,6 +185,17 @@ class Options:
             cold_compile=self.cold_compile,
             throughput=self.throughput,
         )
+
+    def _refuse_idle(self) -> None:
+        idle = {
+            "--max-time is of the blocks that --precision adds, which is not given": self.max_time is not None and self.precision is None,
+            "--modules is of the trace, and --trace-tokens 0 records none": self.modules and self.trace_tokens == 0,
+            "--invocations is of workers that stay alive, and --order reload restarts them for each block": (
+                self.invocations is not None and self.order == "reload"
+            ),
+        }
+        if reason := next((reason for reason, given in idle.items() if given), None):
+            raise UserError(f"{reason}: it would have no effect; leave it out")
 
     def keywords(self) -> Keywords:
         """All of them, as `evbench.compare` takes them."""
@@ -177,9 +224,9 @@ class Keywords(TypedDict, total=False):
     dtype: str | None
     seed: int | None
     blocks: int | None
-    invocations: int
+    invocations: int | None
     precision: str | None
-    max_time: float
+    max_time: float | None
     warmup: int
     order: str
     cold_files: bool
@@ -196,11 +243,22 @@ OF_WORKLOAD = (
 """Options that describe the workload. All others are of the plan."""
 
 
-def finite(option: str, value: float) -> float:
-    """Raises UserError if the option is no number of seconds."""
-    if not math.isfinite(value):
-        raise UserError(f"{option} {value} is no number of seconds; give one")
-    return value
+@functools.cache
+def _declared() -> dict[str, tuple[Any, Option]]:
+    """Name of each field of Options -> its type, and what is declared of it."""
+    hints = get_type_hints(Options, include_extras=True)
+    return {name: (kind, option) for name, hint in hints.items() for kind, option in [get_args(hint)]}
+
+
+def read(keywords: Keywords) -> Options:
+    """Raises UserError for an unknown option, and for a value that cannot be."""
+    known = [field.name for field in dataclasses.fields(Options)]
+    for name in keywords:
+        if name in FORMER_OPTIONS:
+            raise UserError(f"unknown option {name!r}; it is now called {FORMER_OPTIONS[name]}")
+        if name not in known:
+            raise UserError(f"unknown option {name!r}; {nearest(name, known)}")
+    return Options(**keywords)
 
 
 def percent(option: str, text: str) -> float:

@@ -19,7 +19,7 @@ from evbench.results import Result
 from evbench.verdict.judgement import Judgement
 
 
-@with_options
+@with_options()
 def compare_command(
     *,
     baseline: Annotated[
@@ -48,11 +48,18 @@ def compare_command(
 
     Leaves a folder with result.json, the raw runs, verdict.json, report.md and one trace per variant. Exit codes: 0 faster or the
     same, 3 slower or a demand not met, 4 inconclusive, 5 the outputs differ, 6 invalid; 2 wrong input, 1 a fault of evbench.
+
+    Examples:
+        evbench compare --baseline baseline --optimized optimized
+        evbench compare --baseline baseline --optimized optimized --video clip.mp4
+        evbench compare --baseline baseline --optimized baseline+attention=eager
+        evbench compare --baseline baseline --optimized optimized --model eventgpt
+        evbench compare --baseline first --optimized second --allow torch
     """
     sides = read_side(baseline), read_side(optimized)
     earlier = [side for side in sides if isinstance(side, Result)]
     if len(earlier) == 2:
-        refuse_idle((options, session), ("out", "target", "wait"), "both sides are earlier results, nothing is run")
+        refuse_idle((options, session), ("out", "target", "details"), "both sides are earlier results, nothing is run")
     model = earlier[0].baseline.workload.model if earlier else options.model
     folder = output_folder(session, now(), model)
     judgements: list[Judgement] = []
@@ -76,4 +83,4 @@ def compare_command(
             on_judgement=judgements.append,
             **(options.keywords() if measured else Keywords()),
         )
-    report_session(result, judgements[0], folder, measured=measured)
+    report_session(result, judgements[0], folder, measured=measured, details=session.details)

@@ -1,56 +1,60 @@
-"""Text, tables and progress for a person, on a terminal or in a file."""
+"""Text and tables for a person, on a terminal or in a file."""
 
 from __future__ import annotations
 
+import dataclasses
+import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from evbench.report.render import Summary, to_summary
 
 PIPE_WIDTH = 140
-"""Columns when the output goes into a file or a pipe, so that no line of a table is folded."""
-screen = Console(width=None if sys.stdout is not None and sys.stdout.isatty() else PIPE_WIDTH)  # None: closed, see streams.py
+"""Columns when the output goes into a file or a pipe that does not say by COLUMNS how wide it is."""
+MOST_LINES = 40
+"""Of the end of a session: what a terminal shows at once."""
+LEFT_OUT = "... and {} more lines in the report"
+_is_terminal = sys.stdout is not None and sys.stdout.isatty()  # None: closed, see streams.py
+screen = Console(width=None if _is_terminal or "COLUMNS" in os.environ else PIPE_WIDTH)
 errors = Console(stderr=True)
 
 
-class ProgressLines:
-    """Progress without a terminal: one line for each kind of step and each tenth of the way."""
+def print_summary(summary: Summary, ending: Sequence[str]) -> None:
+    """What does not fit into MOST_LINES is left out: generated text first, then what is least important.
 
-    def __init__(self) -> None:
-        self._printed: set[tuple[str, int]] = set()
-
-    def step(self, activity: str, done: int, total: int, /) -> None:
-        kind = activity.rstrip("0123456789 ")
-        if (kind, 10 * done // total) not in self._printed:
-            self._printed.add((kind, 10 * done // total))
-            errors.print(f"[{done}/{total}] {kind}", highlight=False, markup=False)
-
-    def message(self, text: str, /) -> None:
-        errors.print(f"evbench: {text}", highlight=False, markup=False, soft_wrap=True)
-
-
-class ProgressBar(ProgressLines):
-    """Progress on a terminal: a live bar."""
-
-    def __init__(self, bar: Progress) -> None:
-        super().__init__()
-        self._bar, self._task = bar, bar.add_task("", total=None)
-
-    def step(self, activity: str, done: int, total: int, /) -> None:
-        self._bar.update(self._task, description=activity, completed=done, total=total)
+    Args:
+        ending: lines after what to do next, before the exit code.
+    """
+    lines = [*(f"Next: {step}" for step in summary.steps), *ending, summary.exit]
+    while len(screen.render_lines(to_summary(summary))) + _height(lines) > MOST_LINES and (summary.said or summary.texts):
+        if summary.said:
+            summary = dataclasses.replace(summary, said=_without_last(summary.said))
+        else:
+            summary = dataclasses.replace(summary, texts=_without_last(summary.texts))
+    screen.print(to_summary(summary))
+    for line in lines:
+        print_line(line)
 
 
-@contextmanager
-def show_progress() -> Iterator[ProgressLines]:
-    """A live bar on a terminal; elsewhere lines."""
-    if not errors.is_terminal:
-        yield ProgressLines()
-        return
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=errors, transient=True) as bar:
-        yield ProgressBar(bar)
+def _without_last(texts: dict[str, str]) -> dict[str, str]:
+    return dict(list(texts.items())[:-1])
+
+
+def print_lines(lines: Sequence[str], ending: Sequence[str]) -> None:
+    """As many of them as fit into MOST_LINES with the ending, which is printed in any case."""
+    shown = len(lines)
+    while shown and _height([*lines[:shown], LEFT_OUT, *ending]) > MOST_LINES:
+        shown -= 1
+    left_out = [LEFT_OUT.format(len(lines) - shown)] if shown < len(lines) else []
+    for line in (*lines[:shown], *left_out, *ending):
+        print_line(line)
+
+
+def _height(lines: Sequence[str]) -> int:
+    """Lines of the terminal that they take."""
+    return sum(max(1, -(-len(line) // screen.width)) for line in lines)
 
 
 def print_line(text: str) -> None:

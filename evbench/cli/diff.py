@@ -18,7 +18,11 @@ def diff_command(
     before: Annotated[Path, typer.Argument(metavar="A", help="A trace that evbench recorded.")],
     after: Annotated[Path, typer.Argument(metavar="B", help="Another one.")],
 ) -> None:
-    """Report where two traces differ: time, work and idle GPU of each stage, and kernels that only one of them has."""
+    """Report where two traces differ: time, work and idle GPU of each stage, and kernels that only one of them has.
+
+    Examples:
+        evbench diff out/trace-baseline.json.gz out/trace-optimized.json.gz
+    """
     sections = {}
     for name, file in (("A", before), ("B", after)):
         trace = chrome.read(file)

@@ -26,6 +26,10 @@ def frames_command(
     """Show which frames of a clip the decoders pick, and whether they return equal frames.
 
     Exit codes: 0 all agree, 5 decoders return different frames, 2 the file cannot be used.
+
+    Examples:
+        evbench frames clip.mp4
+        evbench frames clip.mp4 --count 16 --frame-policy stride --decoder threaded
     """
     found = decoders.compare(file, count, frame_policy, decoders.choose_decoders(decoder or ()))
     screen.print(to_rich(found.facts, numbers=False))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Collection, Mapping
 
+from evbench.api.option import name_of
 from evbench.api.options import Options
 from evbench.cli.options import SessionOptions
 from evbench.errors import UserError
@@ -21,8 +22,7 @@ def refuse_idle(groups: tuple[Options, SessionOptions], used: Collection[str], r
         if field.name not in used and getattr(group, field.name) != field.default
     ]
     if idle:
-        names = ", ".join(f"--{name.replace('_', '-')}" for name in idle)
-        raise UserError(f"{reason}: {names} would have no effect; leave it out")
+        raise UserError(f"{reason}: {', '.join(map(name_of, idle))} would have no effect; leave it out")
 
 
 def refuse_replaced(option: str, value: str | None, replacements: Mapping[str, object]) -> None:

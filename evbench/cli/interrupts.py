@@ -11,7 +11,8 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from evbench.cli.console import ProgressLines, print_error, show_progress
+from evbench.cli.console import print_error
+from evbench.cli.progress import ProgressLines, show_progress
 from evbench.worker.client import WorkerDied
 
 INTERRUPTED, FAULT = 130, 1

@@ -10,11 +10,10 @@ from evbench.api.folder import now
 from evbench.api.measure import plan_for
 from evbench.api.options import Options
 from evbench.choices import Variant
-from evbench.cli.console import print_line, screen
+from evbench.cli.console import print_line, print_lines, screen
 from evbench.cli.interrupts import working
 from evbench.cli.options import SessionOptions, with_options
 from evbench.cli.output_folder import command_line, how_to_resume, output_folder
-from evbench.errors import UserError
 from evbench.machine import machine, noise_floors
 from evbench.report import ladder as report_ladder
 from evbench.report.render import to_rich
@@ -25,13 +24,12 @@ from evbench.variants.obstacles import require
 from evbench.verdict import ladder
 
 
-@with_options
+@with_options(but=("target",))
 def ladder_command(
     *,
     lower: Annotated[str, typer.Option("--from", help="The lowest rung: a variant, or one with changed choices.")] = "baseline",
     upper: Annotated[str, typer.Option("--to", help="The highest rung, given in one of these ways.")] = "optimized",
     leave_one_out: Annotated[bool, typer.Option(help="Compare the highest rung with itself less each choice, too.")] = True,
-    fail_if: Annotated[list[str] | None, typer.Option(hidden=True)] = None,
     options: Options,
     session: SessionOptions,
 ) -> None:
@@ -39,10 +37,11 @@ def ladder_command(
 
     Each rung is compared with the one below, in a folder of its own; then the highest with the lowest; then the highest with itself
     less each choice. Exit code: that of the highest against the lowest; 1 if a comparison could not be run.
+
+    Examples:
+        evbench ladder --from baseline --to optimized --preset tiny
+        evbench ladder --from baseline --to optimized --no-leave-one-out --blocks 8
     """
-    for name, given in (("--target", session.target), ("--fail-if", fail_if)):
-        if given:
-            raise UserError(f"ladder takes no {name}, it has many comparisons; leave it out, or give it to evbench compare")
     sides: dict[Side, Variant] = {"baseline": parse(lower), "optimized": parse(upper)}
     workload = options.workload()
     steps = ladder.plan(sides["baseline"], sides["optimized"], workload.model, workload.kind, leave_one_out)
@@ -69,9 +68,12 @@ def ladder_command(
         if warning := ladder.too_few(steps, workload, plan):
             progress.message(warning)
         rungs = session_ladder.climb(request, progress)
-    for table in report_ladder.tables(rungs):
-        screen.print(to_rich(table, numbers=True))
-    for line in (report_ladder.whole_sentence(rungs), *report_ladder.sentences(rungs), *report_ladder.notes(rungs, workload, plan)):
-        print_line(line)
-    print_line(f"Written to {folder}: {session_ladder.REPORT}, {session_ladder.RAW}, and a folder for each comparison")
-    raise typer.Exit(ladder.exit_code(rungs))
+    if session.details:
+        for table in report_ladder.tables(rungs):
+            screen.print(to_rich(table, numbers=True))
+        for note in report_ladder.notes(rungs, workload, plan):
+            print_line(note)
+    code = ladder.exit_code(rungs)
+    written = f"Written to {folder}: {session_ladder.REPORT}, {session_ladder.RAW}, and a folder for each comparison"
+    print_lines((report_ladder.whole_sentence(rungs), *report_ladder.sentences(rungs)), [written, report_ladder.exit_reason(rungs, code)])
+    raise typer.Exit(code)

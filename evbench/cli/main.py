@@ -10,7 +10,7 @@ from evbench.cli.compare import compare_command
 from evbench.cli.console import print_error
 from evbench.cli.diff import diff_command
 from evbench.cli.frames import frames_command
-from evbench.cli.interrupts import Interruptible, ended_as_by_ctrl_c
+from evbench.cli.interrupts import ended_as_by_ctrl_c
 from evbench.cli.ladder import ladder_command
 from evbench.cli.merge import merge_command
 from evbench.cli.models import compare_models_command
@@ -21,6 +21,7 @@ from evbench.cli.scenes import scenes_make_command, scenes_show_command
 from evbench.cli.selftest import selftest_command
 from evbench.cli.streams import open_streams
 from evbench.cli.trace import trace_command
+from evbench.cli.usage import Commands, OneLineCommand, help_and_examples
 from evbench.cli.variants import variants_command
 from evbench.errors import UserError
 from evbench.report.render import printable
@@ -46,17 +47,19 @@ SCENES: dict[str, Callable[..., None]] = {"make": scenes_make_command, "show": s
 def make_app() -> typer.Typer:
     """The command line with all its commands."""
     app = typer.Typer(
-        cls=Interruptible,
+        cls=Commands,
         help="Is an optimized video-language model really faster, and are its outputs preserved?",
         no_args_is_help=True,
         add_completion=False,
         pretty_exceptions_enable=False,
         rich_markup_mode="rich",
     )
-    scenes = typer.Typer(help="Make street scenes, seen by a video camera and an event camera, with captions.", no_args_is_help=True)
+    of_scenes = "Make street scenes, seen by a video camera and an event camera, with captions."
+    scenes = typer.Typer(cls=Commands, help=of_scenes, no_args_is_help=True)
     for group, commands in ((app, COMMANDS), (scenes, SCENES)):
         for name, command in commands.items():
-            group.command(name)(command)
+            text, examples = help_and_examples(command)
+            group.command(name, cls=OneLineCommand, help=text, epilog=examples)(command)
     app.add_typer(scenes, name="scenes")
     return app
 

@@ -11,8 +11,8 @@ import typer
 from evbench.api.folder import now
 from evbench.api.options import FRAME_POLICY, Options
 from evbench.choices import Variant
-from evbench.cli.console import print_line, screen
-from evbench.cli.idle_options import EVENT_OPTIONS, refuse_idle, refuse_replaced
+from evbench.cli.console import print_summary, screen
+from evbench.cli.idle_options import EVENT_OPTIONS, refuse_replaced
 from evbench.cli.interrupts import working
 from evbench.cli.options import SessionOptions, with_options
 from evbench.cli.output_folder import command_line, how_to_resume, output_folder
@@ -28,14 +28,13 @@ from evbench.variants.named import parse
 from evbench.variants.obstacles import require
 from evbench.verdict.models import SIDES
 
-USED = (
-    "preset", "data", "limit", "frame_policy", "prompt", "new_tokens", "device", "dtype", "seed", "blocks", "invocations", "precision",
-    "max_time", "warmup", "order", "cold_files", "cold_compile", "out", "resume", "wait", *EVENT_OPTIONS,
+NOT_TAKEN = (
+    "model", "weights", "video", "events", "raw_events", "stop_at_end", "throughput", "trace_tokens", "modules", "target",
 )  # fmt: skip
-"""Shared options that this command uses."""
+"""Shared options that this command does not take: it has two models, the input from --data, and both lengths."""
 
 
-@with_options
+@with_options(but=NOT_TAKEN)
 def compare_models_command(
     *,
     baseline: Annotated[str, typer.Option(help=f"A model: {' or '.join(MODELS)}.")],
@@ -56,9 +55,11 @@ def compare_models_command(
     In two sessions: both generate --new-tokens tokens; both stop where their answer ends. It is no speedup: the models differ. The
     report also says which statements of a published comparison of the two hold here. Exit codes: 0 measured, 6 invalid; 2 wrong
     input, 1 a fault of evbench.
+
+    Examples:
+        evbench scenes make set --count 10
+        evbench compare-models --baseline video-llava --optimized eventgpt --data set
     """
-    reason = "compare-models takes its models from --baseline and --optimized, its input from --data, and both lengths"
-    refuse_idle((options, session), USED, reason)
     if options.data is None:
         raise UserError("compare-models gives both models the same scenes: give --data, a folder that `evbench scenes make` has made")
     if baseline == optimized:
@@ -82,10 +83,13 @@ def compare_models_command(
     with working(lambda: f"the runs that ended are in the folders in {folder}", lambda: how_to_resume(folder)) as progress:
         found = models.carry_out(request, progress)
     derived = models.judge(found.sessions)
-    screen.print(to_console(report_models.describe(found.sessions, derived.lengths, derived.statements)))
-    screen.print(to_rich(report_models.statements(derived.statements), numbers=False))
-    raw = ", ".join(file_names(found.sessions))
-    print_line(f"Written to {folder}: {models.REPORT}, {models.JUDGED}, {models.RAW}, {raw}")
+    report = report_models.describe(found.sessions, derived.lengths, derived.statements)
+    if session.details:
+        screen.print(to_console(report))
+        screen.print(to_rich(report_models.statements(derived.statements), numbers=False))
+    summary = report_models.summarize(found.sessions, derived.lengths, report, derived.exit_code)
+    written = ", ".join((models.REPORT, models.JUDGED, models.RAW, *file_names(found.sessions)))
+    print_summary(summary, [f"Written to {folder}: {written}"])
     raise typer.Exit(derived.exit_code)
 
 

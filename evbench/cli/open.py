@@ -27,7 +27,13 @@ def open_command(
     ] = False,
     offline: Annotated[bool, typer.Option("--offline", help="Show it in an installed viewer, without the internet.")] = False,
 ) -> None:
-    """Show a trace in Perfetto, its stages pinned. The file is handed to the browser of this machine, and to nobody else."""
+    """Show a trace in Perfetto, its stages pinned. The file is handed to the browser of this machine, and to nobody else.
+
+    Examples:
+        evbench open out
+        evbench open out --as-it-ran
+        evbench open out/trace-optimized.json.gz --offline
+    """
     with ExitStack() as stack:
         file = path
         if path.is_dir():
@@ -40,9 +46,10 @@ def open_command(
 
 def _show(file: Path, offline: bool) -> None:
     """Serve the trace until it was fetched."""
-    text = chrome.unpacked(file)
+    content = chrome.stored(file)
+    text = chrome.unpacked(content, file)
     chrome.parse(text, file)
-    share = serve.share(file, offline)
+    share = serve.share(file.name, content, offline)
     server = serve.listen(share, serve.PORT)
     if len(text) > chrome.MUCH:
         print_line(f"{len(text) / 2**20:.0f} MiB unpacked are much for a browser. {chrome.how_to_open(file)}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import wraps
 from inspect import Parameter, Signature, signature
@@ -12,7 +12,11 @@ from typing import Annotated, Any, get_args, get_type_hints
 
 import typer
 
-from evbench.api.options import Option, Options
+from evbench.api.option import Option, name_of
+from evbench.api.options import Options
+
+SESSION = "Session"
+"""A group of options, in the help of a command."""
 
 
 @dataclass(frozen=True)
@@ -21,43 +25,55 @@ class SessionOptions:
 
     target: Annotated[
         list[str] | None,
-        Option("A time to reach, such as 'video-llava.generate<2.5s'; can be given several times. Exit code 3 if one is missed."),
+        Option(
+            "A time to reach, such as 'video-llava.generate<2.5s'; can be given several times. Exit code 3 if one is missed.", group=SESSION
+        ),
     ] = None
-    out: Annotated[Path | None, Option("Folder for results, report and traces. Default: profiles/<time>-<model>.")] = None
-    resume: Annotated[bool, Option("Go on with the interrupted session in --out; give the same options.", flag=True)] = False
-    wait: Annotated[bool, Option("Wait for another evbench on the same device, or be refused.")] = True
+    out: Annotated[Path | None, Option("Folder for results, report and traces. Default: profiles/<time>-<model>.", group=SESSION)] = None
+    resume: Annotated[bool, Option("Go on with the interrupted session in --out; give the same options.", flag=True, group=SESSION)] = False
+    details: Annotated[bool, Option("Print all of the report, not its summary alone.", flag=True, group=SESSION)] = False
+    wait: Annotated[bool, Option("Wait for another evbench on the same device, or be refused.", group=SESSION)] = True
 
 
 GROUPS = {"options": Options, "session": SessionOptions}
 """Parameter of a command -> the dataclass whose fields are its options on the command line."""
 
 
-def with_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the fields of GROUPS as options on the command line, and call it with these dataclasses."""
-    hints = get_type_hints(command, include_extras=True)
-    own = [parameter.replace(annotation=hints[name]) for name, parameter in signature(command).parameters.items() if name not in GROUPS]
-    fields = {name: _parameters(group) for name, group in GROUPS.items()}
+def with_options(*, but: Collection[str] = ()) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command the fields of GROUPS as options on the command line, and call it with these dataclasses.
 
-    @wraps(command)
-    def with_fields(**values: Any) -> None:
-        groups = {name: group(**{field.name: values.pop(field.name) for field in fields[name]}) for name, group in GROUPS.items()}
-        command(**values, **groups)
+    Args:
+        but: fields that it does not take. They have their defaults.
+    """
 
-    parameters = [*own, *(parameter for group in fields.values() for parameter in group)]
-    with_fields.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
-    with_fields.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-    return with_fields
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        hints = get_type_hints(command, include_extras=True)
+        own = [parameter.replace(annotation=hints[name]) for name, parameter in signature(command).parameters.items() if name not in GROUPS]
+        fields = {name: _parameters(group, but) for name, group in GROUPS.items()}
+
+        @wraps(command)
+        def with_fields(**values: Any) -> None:
+            groups = {name: group(**{field.name: values.pop(field.name) for field in fields[name]}) for name, group in GROUPS.items()}
+            command(**values, **groups)
+
+        parameters = [*own, *(parameter for group in fields.values() for parameter in group)]
+        with_fields.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
+        with_fields.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+        return with_fields
+
+    return decorate
 
 
-def _parameters(group: type[Any]) -> list[Parameter]:
+def _parameters(group: type[Any], but: Collection[str]) -> list[Parameter]:
     hints = get_type_hints(group, include_extras=True)
     return [
         Parameter(field.name, Parameter.KEYWORD_ONLY, default=field.default, annotation=_for_typer(field.name, hints[field.name]))
         for field in dataclasses.fields(group)
+        if field.name not in but
     ]
 
 
 def _for_typer(name: str, hint: Any) -> Any:
     kind, option = get_args(hint)
-    names = [f"--{name.replace('_', '-')}"] if option.flag else []
-    return Annotated[kind, typer.Option(*names, help=option.help, min=option.min, max=option.max)]
+    names = [name_of(name)] if option.flag else []
+    return Annotated[kind, typer.Option(*names, help=option.help, rich_help_panel=option.group)]

@@ -9,6 +9,7 @@ from pathlib import Path
 from evbench.api.folder import default_folder
 from evbench.cli.options import SessionOptions
 from evbench.errors import UserError
+from evbench.places import short_command
 
 
 def output_folder(session: SessionOptions, started: str, name: str) -> Path:
@@ -23,5 +24,5 @@ def how_to_resume(folder: Path) -> str:
 
 
 def command_line() -> str:
-    """The command as it was typed."""
-    return shlex.join(["evbench", *sys.argv[1:]])
+    """The command as it was typed, without folders of this machine."""
+    return short_command(["evbench", *sys.argv[1:]])

@@ -27,7 +27,11 @@ def report_command(
         Path, typer.Argument(help="Folder of a comparison, a run, a ladder, or a comparison of two models; or the result.json in it.")
     ],
 ) -> None:
-    """Write verdict and report of a recorded folder again from its result, also one of an earlier version. The result stays as it is."""
+    """Write verdict and report of a recorded folder again from its result, also one of an earlier version. The result stays as it is.
+
+    Examples:
+        evbench report out
+    """
     folder = folder_of(folder)
     written, unverified = write_report(folder)
     print_line(f"Written to {folder}: {', '.join(written)}")

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import NoReturn
 
 import typer
 
-from evbench.cli.console import print_line, screen
+from evbench.cli.console import print_summary, screen
 from evbench.report import comparison
 from evbench.report.render import to_console
+from evbench.report.summary import summarize
 from evbench.results import Result
 from evbench.session.session_folder import RUNS
 from evbench.verdict.judgement import Judgement
@@ -20,16 +22,18 @@ def runs_in(folder: Path) -> str:
     return f"the runs that ended are in {folder / RUNS}" if (folder / RUNS).exists() else ""
 
 
-def report_session(result: Result, judgement: Judgement, folder: Path, *, measured: bool) -> NoReturn:
-    """Print the report and the files, and exit with the code of the judgement.
+def report_session(result: Result, judgement: Judgement, folder: Path, *, measured: bool, details: bool) -> NoReturn:
+    """Print the summary and the files, and exit with the code of the judgement.
 
     Args:
         measured: whether anything was run, and has left its raw runs.
+        details: whether to print the whole report above it.
     """
-    screen.print(to_console(comparison.describe(result, judgement)))
+    report = comparison.describe(result, judgement)
+    if details:
+        screen.print(to_console(report))
     traces = [side.trace.file for side in result.variants().values() if side.trace is not None]
     files = ["report.md", "verdict.json", "result.json", *([RUNS] if measured else []), *traces]
-    print_line(f"Written to {folder}: {', '.join(files)}")
-    if len(traces) > 1:
-        print_line(f"To see both traces on one timeline: evbench open {folder}")
+    ending = [f"To see both traces on one timeline: evbench open {shlex.quote(str(folder))}"] if len(traces) > 1 else []
+    print_summary(summarize(result, judgement, report), [*ending, f"Written to {folder}: {', '.join(files)}"])
     raise typer.Exit(judgement.exit_code)

@@ -16,7 +16,7 @@ from evbench.cli.report_session import report_session, runs_in
 from evbench.verdict.judgement import Judgement
 
 
-@with_options
+@with_options()
 def run_command(
     *,
     variant: Annotated[
@@ -25,7 +25,14 @@ def run_command(
     options: Options,
     session: SessionOptions,
 ) -> None:
-    """Run one variant. The folder it leaves can be one side of a later compare."""
+    """Run one variant. The folder it leaves can be one side of a later compare.
+
+    Exit codes: 0 measured, 3 a target missed, 4 a target undecided; 2 wrong input, 1 a fault of evbench.
+
+    Examples:
+        evbench run baseline --out first
+        evbench run optimized --preset tiny --target 'video-llava.generate<2.5s'
+    """
     folder = output_folder(session, now(), options.model)
     judgements: list[Judgement] = []
     with working(lambda: runs_in(folder), lambda: how_to_resume(folder) if runs_in(folder) else "") as progress:
@@ -40,4 +47,4 @@ def run_command(
             on_judgement=judgements.append,
             **options.keywords(),
         )
-    report_session(result, judgements[0], folder, measured=True)
+    report_session(result, judgements[0], folder, measured=True, details=session.details)

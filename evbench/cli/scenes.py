@@ -25,7 +25,12 @@ def scenes_make_command(
         typer.Option(min=1, max=256, help="Scenes made at the same time, each in 1.3 GB at 1440x1080. Default: one on each core."),
     ] = None,
 ) -> None:
-    """Make scenes: for each an MP4, the events of a 640x480 event camera, five event images, and captions in dataset.json."""
+    """Make scenes: for each an MP4, the events of a 640x480 event camera, five event images, and captions in dataset.json.
+
+    Examples:
+        evbench scenes make street --count 10
+        evbench scenes make small --count 2 --seconds 0.5 --size 320x240
+    """
     from evbench.scenes import dataset
     from evbench.scenes.index import INDEX
 
@@ -44,7 +49,12 @@ def scenes_show_command(
     out: Annotated[Path, typer.Option(help="The sheet, a PNG.")] = Path("sheet.png"),
     count: Annotated[int, typer.Option(min=1, max=100, help="Number of scenes, from the first.")] = 6,
 ) -> None:
-    """Draw a contact sheet: frames and event images of each scene above its captions."""
+    """Draw a contact sheet: frames and event images of each scene above its captions.
+
+    Examples:
+        evbench scenes show street
+        evbench scenes show street --out sheet.png --count 3
+    """
     from evbench.scenes import index, sheet
 
     if out.suffix.lower() != ".png":

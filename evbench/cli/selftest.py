@@ -29,14 +29,19 @@ from evbench.variants.named import parse
 from evbench.verdict import selftest
 from evbench.verdict.statistics import FEWEST_BLOCKS
 
+REPETITIONS = 20
+"""Comparisons of a self-test."""
 
-@with_options
+
+@with_options(but=("target", "precision", "max_time", "details"))
 def selftest_command(
     *,
     variant: Annotated[
         str | None, typer.Option(help="The variant that is compared with itself: baseline; or that faults are planted into: optimized.")
     ] = None,
-    repetitions: Annotated[int, typer.Option(min=1, max=10_000, help="Comparisons, each of --blocks blocks.")] = 20,
+    repetitions: Annotated[
+        int | None, typer.Option(min=1, max=10_000, help=f"Comparisons, each of --blocks blocks. Default: {REPETITIONS}.")
+    ] = None,
     plant: Annotated[
         str | None,
         typer.Option(help="Make a stage of one side slower, such as vision:2%. The delay must be found in this stage and in no other."),
@@ -50,11 +55,15 @@ def selftest_command(
     """Compare a variant with itself: how often is a difference found where there is none, and how large is it (the noise floor)?
 
     The noise floor is stored, and later comparisons of such work on this machine claim nothing below it. Exit code 6 if it fails.
+
+    Examples:
+        evbench selftest
+        evbench selftest --plant vision:2% --blocks 20
+        evbench selftest --mutants --model eventgpt
     """
-    if session.target or options.precision:
-        raise UserError("selftest takes no --target and no --precision; leave it out")
     if mutants:
-        try_mutants(parse(variant or "optimized"), options, session, plant)
+        try_mutants(parse(variant or "optimized"), options, session, plant, repetitions)
+    repetitions = REPETITIONS if repetitions is None else repetitions
     delay = None if plant is None else _delay(plant)
     request, blocks = _request(parse(variant or "baseline"), options, session, repetitions, delay)
     folder = request.folder
@@ -70,8 +79,8 @@ def selftest_command(
     write_whole(folder / "selftest.md", report_selftest.to_markdown(table, passed, reason, request.created, request.command))
     if delay is None:
         _store(request, judged.result, test, repetitions)
-    print_line(f"{'Passed' if passed else 'FAILED'}: {printable(reason)}")
     print_line(f"Written to {folder}: selftest.md, report.md, verdict.json, result.json, runs.jsonl")
+    print_line(f"exit {0 if passed else 6}: {'Passed' if passed else 'FAILED'}: {printable(reason)}")
     raise typer.Exit(0 if passed else 6)
 
 

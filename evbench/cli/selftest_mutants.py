@@ -8,15 +8,17 @@ from typing import Any, NoReturn
 import typer
 
 from evbench.api.folder import now
-from evbench.api.options import Options
+from evbench.api.options import OF_WORKLOAD, Options
 from evbench.choices import Variant
 from evbench.cli.console import print_line, screen
+from evbench.cli.idle_options import refuse_idle
 from evbench.cli.interrupts import working
 from evbench.cli.options import SessionOptions
 from evbench.cli.output_folder import command_line, output_folder
 from evbench.encoding import write_whole
 from evbench.errors import UserError
 from evbench.inputs.workload import shipped
+from evbench.places import short_workload
 from evbench.report import mutation as report_mutation
 from evbench.report.render import to_rich
 from evbench.results import Workload
@@ -26,13 +28,19 @@ from evbench.session.session_folder import TRY_AGAIN, make_folder, writing
 from evbench.variants.obstacles import obstacles, require
 from evbench.verdict.mutation import MutantOutcome
 
+USED = (*OF_WORKLOAD, "order", "out", "wait")
+"""Shared options that have an effect on outputs, and on where they are looked at."""
 
-def try_mutants(variant: Variant, options: Options, session: SessionOptions, plant: str | None) -> NoReturn:
+
+def try_mutants(variant: Variant, options: Options, session: SessionOptions, plant: str | None, repetitions: int | None) -> NoReturn:
     """Try all planted faults and all equal computations, print the table, and exit."""
     if plant is not None:
         raise UserError("--mutants and --plant exclude each other: the one is of outputs, the other of times; give one of them")
     if session.resume:
         raise UserError("--mutants begins anew each time: --resume would have no effect; leave it out")
+    if repetitions is not None:
+        raise UserError("--mutants tries each fault once: --repetitions would have no effect; leave it out")
+    refuse_idle((options, session), USED, "--mutants times nothing")
     mutation.require_mutable(variant)
     workload = _two_samples(options)
     require(variant, workload.model, workload.kind, workload.device)
@@ -48,12 +56,14 @@ def try_mutants(variant: Variant, options: Options, session: SessionOptions, pla
             for outcome in mutation.try_all(cases, opened):
                 outcomes.append(outcome)
                 write_whole(folder / "mutants.json", report_mutation.to_json(outcomes))
-    screen.print(to_rich(report_mutation.table(outcomes), numbers=False))
-    write_whole(folder / "mutants.md", report_mutation.to_markdown(outcomes, workload, started, command_line()))
-    passed = all(outcome.right for outcome in outcomes)
-    print_line(f"{'Passed' if passed else 'FAILED'}: {report_mutation.summary(outcomes)}")
-    print_line(f"Written to {folder}: mutants.md, mutants.json")
-    raise typer.Exit(0 if passed else 6)
+    wrong = [outcome for outcome in outcomes if not outcome.right]
+    if wrong:
+        screen.print(to_rich(report_mutation.table(wrong), numbers=False))
+    write_whole(folder / "mutants.md", report_mutation.to_markdown(outcomes, short_workload(workload), started, command_line()))
+    told = f"{'FAILED' if wrong else 'Passed'}: {report_mutation.summary(outcomes)}"
+    print_line(f"Written to {folder}: mutants.md with all of them, mutants.json")
+    print_line(f"exit {6 if wrong else 0}: {told}")
+    raise typer.Exit(6 if wrong else 0)
 
 
 def _two_samples(options: Options) -> Workload:

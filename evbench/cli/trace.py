@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import shlex
 from typing import Annotated
 
@@ -11,7 +10,6 @@ import typer
 from evbench.api.folder import default_folder, now
 from evbench.api.options import Options
 from evbench.cli.console import print_line, screen
-from evbench.cli.idle_options import refuse_idle
 from evbench.cli.interrupts import working
 from evbench.cli.options import SessionOptions, with_options
 from evbench.errors import UserError
@@ -26,12 +24,12 @@ from evbench.worker.messages import TraceSpec
 
 OF_TIMED_RUNS = (
     "blocks", "invocations", "precision", "max_time", "warmup", "order", "cold_files", "cold_compile", "throughput", "target", "resume",
+    "details",
 )  # fmt: skip
-"""Options of commands that time something."""
-USED = [field.name for group in (Options, SessionOptions) for field in dataclasses.fields(group) if field.name not in OF_TIMED_RUNS]
+"""Shared options that this command does not take: it times nothing."""
 
 
-@with_options
+@with_options(but=OF_TIMED_RUNS)
 def trace_command(
     *,
     variant: Annotated[
@@ -43,8 +41,11 @@ def trace_command(
     """Record one variant under torch.profiler, untimed, and report whether the trace is complete.
 
     Exit codes: 0 complete, 6 something was lost, 2 wrong input or a trace too large to keep.
+
+    Examples:
+        evbench trace optimized
+        evbench trace baseline --modules --trace-tokens 4 --out traced
     """
-    refuse_idle((options, session), USED, "trace times nothing")
     if options.trace_tokens == 0:
         raise UserError("--trace-tokens 0 is no trace; give 1 at least")
     chosen, workload = parse(variant), options.workload()

@@ -20,7 +20,12 @@ def variants_command(
     model: Annotated[str, typer.Option(help=f"{' or '.join(MODELS)}.")] = DEFAULT_MODEL,
     device: Annotated[str, typer.Option(help="cuda, cpu, or auto: the GPU if there is one.")] = "auto",
 ) -> None:
-    """List the variants, whether they run on this machine, and what each choice means."""
+    """List the variants, whether they run on this machine, and what each choice means.
+
+    Examples:
+        evbench variants
+        evbench variants --model eventgpt --device cpu
+    """
     workload.require_model(model)
     chosen = machine.choose_device(device)
     missing = {}

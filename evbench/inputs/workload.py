@@ -59,6 +59,8 @@ def describe(
     if trained and seed is not None:
         option = f"--weights {weights}" if weights is not None else f"--preset {preset}"
         raise UserError(f"--seed is of random weights, and {option} has stored ones: it would have no effect; leave it out")
+    if not prompt.strip():
+        raise UserError(f"--prompt {prompt!r} asks nothing; give a question, or leave it out for the one that the small models know")
     if found := [placeholder for placeholder in PLACEHOLDERS if placeholder in prompt]:
         raise UserError(f"--prompt {prompt!r} contains a placeholder for pictures, {found[0]}; leave it out, it is put in front")
     paths = _paths(model, {"--video": videos, "--events": events_folders}, data, limit, raw_events)

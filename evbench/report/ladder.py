@@ -29,6 +29,16 @@ def whole_sentence(rungs: Sequence[Rung]) -> str:
     return printable(f"{rung.step.optimized.name} against {rung.step.baseline.name}: {text}")
 
 
+def exit_reason(rungs: Sequence[Rung], code: int) -> str:
+    """Of a ladder that ended."""
+    failed = [rung.step.name for rung in rungs if rung.outcome is not None and rung.outcome.verdict is None]
+    if failed:
+        return printable(f"exit {code}: {', '.join(failed)} could not be run")
+    (whole,) = (rung for rung in rungs if rung.step.kind == "whole")
+    verdict = whole.outcome.verdict if whole.outcome is not None else None
+    return printable(f"exit {code}: {verdict}, {whole.step.optimized.name} against {whole.step.baseline.name}")
+
+
 def verdict_sentence(outcome: RungOutcome) -> str:
     """Of a comparison alone."""
     if outcome.verdict is None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from evbench.report.models_context import EQUAL, LENGTHS, OWN, TITLES, Names, at_lengths, facts, last_length, notes, texts
+from evbench.report.next_steps import WAIT
 from evbench.report.published import Finding, read_page
-from evbench.report.render import Report, Table, printable
+from evbench.report.render import Report, Summary, Table, printable
+from evbench.report.summary import LONGEST_HEADLINE, shorten
 from evbench.report.units import NOT_MEASURED, format_bytes, format_ratio, format_ratios, format_seconds, format_signed
 from evbench.results import STAGES, Result
 from evbench.verdict.blocks import TPOT
@@ -46,6 +48,21 @@ def describe(results: Mapping[str, Result], judgements: Judgements, findings: Fi
     )
 
 
+def summarize(results: Mapping[str, Result], judgements: Judgements, report: Report, exit_code: int) -> Summary:
+    """`report`: of the same sessions."""
+    invalid = [length for length, judged in judgements.items() if judged.invalid]
+    scenes = len(next(iter(results.values())).baseline.workload.samples)
+    return Summary(
+        headlines=tuple(shorten(text, LONGEST_HEADLINE) for text in (report.headline, report.second_headline) if text),
+        subject=f"{report.title}, {scenes} scenes. It is no speedup: the models differ.",
+        table=report.tables[0],
+        texts={},
+        said={name: shorten(text) for name, text in report.outputs.items()},
+        steps=(WAIT,) if invalid else (),
+        exit=f"exit {exit_code}: {f'INVALID {at_lengths(invalid)}' if invalid else f'measured {at_lengths(judgements)}'}",
+    )
+
+
 def _headline(length: str, judgements: Judgements, names: Names) -> str:
     if length not in judgements:
         return ""
@@ -65,7 +82,7 @@ def _sentence(compared: Compared, names: Names) -> str:
     return f"{compared.name} of {names['baseline']} is {format_ratio(compared.interval.ratio)} that of {names['optimized']}, {around}"
 
 
-NO_DIFFERENCE, NOT_SIGNIFICANT = "no difference found", "not significant among these rows"
+NO_DIFFERENCE, NOT_SIGNIFICANT = "no difference", "not significant"
 """Where the interval includes 1, and where it does not but the correction for the number of rows (Holm) does."""
 FORMS: dict[Unit, Callable[[float], str]] = {
     "seconds": format_seconds,

@@ -22,7 +22,7 @@ def notes(result: Result, judgement: Judgement) -> tuple[str, ...]:
         sides = " and ".join(judgement.overlapping)
         found.append(f"Stages overlap without stage synchronization ({sides}): their single times are upper bounds.")
     if judgement.break_even is not None:
-        found.append(_break_even(judgement.break_even, judgement))
+        found.append(break_even(judgement.break_even, judgement))
     found += [_clock(clock) for clock in judgement.clocks]
     if judgement.observations:
         found.append(f"Observed: {'; '.join(judgement.observations)}.")
@@ -67,7 +67,8 @@ def _method(judgement: Judgement, samples: int) -> str:
     return f"{estimator}, {interval}" + ("" if invocations == 1 else f", or over {invocations} invocations if that is wider")
 
 
-def _break_even(even: BreakEven, judgement: Judgement) -> str:
+def break_even(even: BreakEven, judgement: Judgement) -> str:
+    """When a longer start-up has paid off, in one sentence."""
     ours, theirs = (judgement.metrics[STARTUP].sides[side] for side in ("baseline", "optimized"))
     assert isinstance(ours, float)
     assert isinstance(theirs, float)

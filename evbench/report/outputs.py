@@ -10,6 +10,8 @@ from evbench.verdict.checks import CheckSummary
 from evbench.verdict.judgement import Judgement
 from evbench.verdict.tokens import SampleTokens
 
+TOKENS = "Tokens"
+"""Name of the text on whether both sides generate the same."""
 COLUMNS = ("stage", "mode", "grade", "rule", "value", "threshold", "worst at")
 MODES = (
     "baseline-repeat: the baseline against itself; end-to-end: each stage on the output of the stage before; stage-isolated: each stage on "
@@ -59,7 +61,7 @@ def texts(result: Result, judgement: Judgement) -> dict[str, str]:
         last = [run for run in measured.timed() if run.sample == 0][-1]
         found[f"Output of {side}{repeat}"] = printable(last.text)
     if judgement.token_comparison is not None:
-        found["Tokens"] = _tokens(judgement)
+        found[TOKENS] = _tokens(judgement)
     return found
 
 

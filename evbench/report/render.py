@@ -9,6 +9,10 @@ from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.table import Table as RichTable
 
+from evbench.report.units import NOT_MEASURED
+
+EMPTY, TOO_FEW = ("", "-", NOT_MEASURED), "n too small"
+"""Cells that say nothing; the second is the beginning of one."""
 TEXT_COLUMNS = ("meaning", "mode", "grade", "rule", "worst at", "detail", "evidence", "side")
 """Columns of text, also in tables of numbers: they are aligned to the left, and may be wrapped."""
 
@@ -68,15 +72,54 @@ def to_console(report: Report) -> RenderableType:
     return Group(*parts, _pairs(report.outputs), "", *(f"[dim]{escape(note)}[/dim]" for note in report.notes))
 
 
+@dataclass(frozen=True)
+class Summary:
+    """What is told at the end of a session, in order."""
+
+    headlines: tuple[str, ...]
+    """The verdict in one sentence, and that of the throughput if it was measured."""
+    subject: str
+    """What was measured."""
+    table: Table
+    texts: dict[str, str]
+    """Name -> outputs, flags, cost. The first are the most important."""
+    said: dict[str, str]
+    """Name -> generated text. For a terminal that has room for it."""
+    steps: tuple[str, ...]
+    """What to do next."""
+    exit: str
+    """The exit code, and its reason."""
+
+
+def to_summary(summary: Summary) -> RenderableType:
+    """The end of a session for a terminal, but for what is done next and the exit code."""
+    headlines = [f"[bold]{escape(headline)}[/bold]" for headline in summary.headlines]
+    return Group(
+        *headlines, f"[dim]{escape(summary.subject)}[/dim]", to_rich(summary.table, numbers=True), _pairs(summary.texts | summary.said)
+    )
+
+
 def to_rich(table: Table, *, numbers: bool) -> RichTable:
-    """A table for a terminal; columns of numbers are aligned to the right."""
+    """A table for a terminal, without columns that say nothing; columns of numbers are aligned to the right."""
+    table = without_empty_columns(table)
     rich = RichTable(title=table.title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
     for index, column in enumerate(table.columns):
-        is_number = numbers and index > 0 and column not in TEXT_COLUMNS
-        rich.add_column(column, justify="right" if is_number else "left", no_wrap=is_number or index == 0)
+        is_number = numbers and index > 0 and column and column not in TEXT_COLUMNS
+        rich.add_column(column, justify="right" if is_number else "left", no_wrap=bool(is_number or index == 0))
     for row in table.rows:
         rich.add_row(*map(escape, row))
     return rich
+
+
+def without_empty_columns(table: Table) -> Table:
+    """Without columns in which every row has nothing to say: a dash, a blank, `n/a`, or `n too small`."""
+    kept = [
+        place
+        for place, _ in enumerate(table.columns)
+        if place == 0 or not table.rows or not all(row[place] in EMPTY or row[place].startswith(TOO_FEW) for row in table.rows)
+    ]
+    rows = tuple(tuple(row[place] for place in kept) for row in table.rows)
+    return Table(table.title, tuple(table.columns[place] for place in kept), rows)
 
 
 def _pairs(texts: dict[str, str]) -> RichTable:

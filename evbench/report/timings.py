@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from evbench.report import metrics
-from evbench.report.render import Table, printable
+from evbench.report.render import TOO_FEW, Table, printable
 from evbench.report.units import NOT_MEASURED, format_range, format_ratio, format_ratios, format_seconds, format_signed
 from evbench.results import Result
 from evbench.verdict.demands import DemandOutcome
@@ -100,4 +100,4 @@ def _median(found: Distribution | None) -> str:
 
 
 def _tail(found: Distribution) -> str:
-    return f"n too small ({found.runs})" if found.p90 is None else format_seconds(found.p90)
+    return f"{TOO_FEW} ({found.runs})" if found.p90 is None else format_seconds(found.p90)

@@ -19,15 +19,13 @@ class BlockSchedule:
 
     def __init__(self, config: SessionConfig) -> None:
         self._config = config
-        self._wanted = 0
+        self.wanted = 0
         """Blocks that have to count before the width of the interval is estimated again."""
 
     def next_sample(self) -> int | None:
         """The sample with the fewest blocks that count. None if there are enough blocks."""
         blocks, samples, planned = self._config.journal.state.blocks, self._config.samples, self._config.planned_blocks
-        disturbed = sum(bool(block.disturbances) for block in blocks)
-        # A machine that disturbs more than this is not fit to measure on: nothing is run again any more, and the result is INVALID.
-        redo = disturbed <= max(1, verdict_blocks.MOST_DISTURBED * max(planned, len(blocks)))
+        redo = self._config.redone or not any(block.disturbances for block in blocks)
         counted = [block.sample for block in blocks if not (redo and block.disturbances)]
         fewest = min(range(samples), key=lambda sample: (counted.count(sample), sample))
         # Also of those that something disturbed, every sample has its share.
@@ -41,11 +39,11 @@ class BlockSchedule:
             return False
         # Stopping at the first block at which the interval happens to be narrow would make it narrow by luck. So it is estimated
         # rarely: from its width follows how many blocks it will take, and these are run first.
-        if counted < self._wanted:
+        if counted < self.wanted:
             return True
         width = verdict_blocks.half_width(session_of(config), side_results(config, Untimed()))
         if width is not None and width <= precision:
             return False
         growth = MOST_GROWTH if width is None else min(MOST_GROWTH, (width / precision) ** 2)
-        self._wanted = max(counted + 1, math.ceil(counted * growth * SPARE))
+        self.wanted = max(counted + 1, math.ceil(counted * growth * SPARE))
         return True

@@ -23,7 +23,7 @@ class BlockRunner:
     def run_all(self) -> None:
         schedule = BlockSchedule(self._config)
         while (sample := schedule.next_sample()) is not None:
-            self._run(sample)
+            self._run(sample, schedule.wanted)
 
     def confirm_order(self) -> None:
         """Run all of one side, then all of the other. If the ratio differs from that of the blocks, the order matters."""
@@ -38,7 +38,7 @@ class BlockRunner:
             for _ in range(BLOCKED_RUNS):
                 self._recorder.timed_run(side, "blocked", 0, None, stage_sync=False)
 
-    def _run(self, sample: int) -> None:
+    def _run(self, sample: int, wanted: int) -> None:
         config, plan, watch = self._config, self._config.plan, self._config.watch
         number = len(config.journal.state.blocks)
         letters = pattern(config.sides, plan.order, config.journal.header.seed, number)
@@ -49,7 +49,7 @@ class BlockRunner:
         compiled = False
         for side, stage_sync in block_runs(letters, throughput=bool(plan.throughput)):
             self._workers.worker(side)
-            config.report("throughput runs" if stage_sync is None else "timed runs")
+            config.report("throughput runs" if stage_sync is None else "timed runs", wanted)
             run: Run | ThroughputRun
             if stage_sync is None:
                 run = self._recorder.throughput_run(side, number)

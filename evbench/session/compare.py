@@ -12,6 +12,7 @@ from pathlib import Path
 from evbench import __version__, results
 from evbench.machine import conditions, gpu, machine
 from evbench.machine.lock import exclusive
+from evbench.places import short_workload
 from evbench.report import files as report_files
 from evbench.results import FORMAT, Machine, Outputs, Plan, Result, Session, Side, SideResult
 from evbench.session import journal
@@ -124,7 +125,7 @@ def _header(request: ComparisonRequest, here: Machine, remarks: tuple[str, ...])
         machine=here,
         plan=request.plan,
         seed=random.SystemRandom().randrange(2**32),  # the order of blocks is drawn by lot, and recorded
-        workloads={side: workload for side, workload in request.workloads.items()},
+        workloads={side: short_workload(workload) for side, workload in request.workloads.items()},
         choices={side: {"name": variant.name, **variant.choices()} for side, variant in request.variants.items()},
         remarks=remarks,
     )

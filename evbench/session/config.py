@@ -13,6 +13,7 @@ from evbench.results import Activation, Build, Energy, Plan, Run, Side, Throughp
 from evbench.session.journal import Journal
 from evbench.session.outputs import OutputSource
 from evbench.session.progress import ProgressListener
+from evbench.verdict.blocks import MOST_DISTURBED
 from evbench.worker.messages import ThroughputRequest, TimedRunRequest, TraceSpec
 
 
@@ -71,6 +72,21 @@ class SessionConfig:
     def workload(self, side: Side) -> Workload:
         return self.journal.header.workloads[side]
 
-    def report(self, activity: str) -> None:
-        """Report what is done now, and how many blocks have ended."""
-        self.listener.step(activity, len(self.journal.state.blocks), self.planned_blocks)
+    @property
+    def redone(self) -> int:
+        """Disturbed blocks that others are run for.
+
+        0 on a machine that disturbs so many that it is not fit to measure on: the result is then INVALID, and nothing is run again.
+        """
+        blocks = self.journal.state.blocks
+        disturbed = sum(bool(block.disturbances) for block in blocks)
+        return disturbed if disturbed <= max(1, MOST_DISTURBED * max(self.planned_blocks, len(blocks))) else 0
+
+    def report(self, activity: str, wanted: int = 0) -> None:
+        """Report what is done now, how many blocks have ended, and how many there will be.
+
+        Args:
+            wanted: blocks that have to count, if more than planned.
+        """
+        blocks = len(self.journal.state.blocks)
+        self.listener.step(activity, blocks, max(blocks, max(self.planned_blocks, wanted) + self.redone))

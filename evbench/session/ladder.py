@@ -12,6 +12,7 @@ from evbench.choices import Variant
 from evbench.encoding import to_json, write_whole
 from evbench.errors import UserError
 from evbench.machine import machine
+from evbench.places import short_workload, without_places
 from evbench.report import ladder as report_ladder
 from evbench.results import Plan, Rules, Side, Workload
 from evbench.session import compare, journal
@@ -99,7 +100,9 @@ def _start(request: LadderRequest) -> tuple[JournalHeader, dict[str, RungOutcome
 
 def _header(request: LadderRequest, sides: dict[str, Variant], here: results.Machine) -> JournalHeader:
     choices = {name: {"name": variant.name, **variant.choices()} for name, variant in sides.items()}
-    return JournalHeader(results.FORMAT, request.now(), here, request.plan, 0, dict.fromkeys(sides, request.workload), choices, ())
+    return JournalHeader(
+        results.FORMAT, request.now(), here, request.plan, 0, dict.fromkeys(sides, short_workload(request.workload)), choices, ()
+    )
 
 
 def _ended(request: LadderRequest, step: Step, here: results.Machine) -> RungOutcome | None:
@@ -147,7 +150,7 @@ def _carry_out(request: LadderRequest, step: Step, listener: ProgressListener) -
     try:
         judged = compare.carry_out(comparison, NamedListener(step.folder, listener))
     except (WorkerDied, WorkerGaveUp) as error:
-        return ladder.failed(str(error))
+        return ladder.failed(without_places(str(error)))
     return ladder.outcome(step, judged.judgement)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from evbench import results_upgrade
 from evbench.errors import UserError, nearest
 from evbench.machine import machine
 from evbench.pipelines.weights import parameter_count
@@ -27,7 +28,8 @@ def choose_order(option: str, workloads: Sequence[Workload]) -> RunOrder:
         UserError: the option is unknown, not even one worker fits, or they do not all fit where they have to.
     """
     if option not in ORDERS:
-        raise UserError(f"unknown --order {option!r}; {nearest(option, list(ORDERS))}")
+        now = results_upgrade.ORDERS.get(option.replace("-", " "))
+        raise UserError(f"unknown --order {option!r}; {nearest(option, list(ORDERS)) if now is None else f'it is now called {now}'}")
     here = machine.read(workloads[0].device)
     weights = [parameter_count(workload) * BYTES_PER_VALUE[workload.dtype] for workload in workloads]
     most = max(range(len(weights)), key=lambda worker: weights[worker])

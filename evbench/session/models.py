@@ -13,6 +13,7 @@ from evbench.choices import Variant
 from evbench.encoding import to_json, write_whole
 from evbench.errors import UserError
 from evbench.machine import machine
+from evbench.places import short_workload
 from evbench.report import models
 from evbench.report.models_context import LENGTHS, measured
 from evbench.report.published import Finding, examine, read_page
@@ -110,7 +111,8 @@ def _start(request: ModelsRequest) -> Models:
     choices: dict[str, dict[str, str]] = {side: {"name": variant.name, **variant.choices()} for side, variant in request.variants.items()}
     workloads: dict[str, Workload] = {side: workload for side, workload in request.workloads.items()}
     here = machine.read(workloads["baseline"].device)
-    header = JournalHeader(results.FORMAT, request.now(), here, request.plan, 0, workloads, choices, ())
+    stored = {side: short_workload(workload) for side, workload in workloads.items()}
+    header = JournalHeader(results.FORMAT, request.now(), here, request.plan, 0, stored, choices, ())
     if request.resume:
         before = read(request.folder)
         journal.require_same(before.header, header)

@@ -64,9 +64,10 @@ def _differences(header: JournalHeader, state: JournalState, session: Session, m
     if side not in header.workloads:
         yield f"result.json has the side {side}, and {HEADER} has not"
         return
-    asked = (header.machine, header.plan, header.seed, header.remarks, header.choices.get(side))
-    if asked != (session.machine, session.plan, session.seed, session.remarks, {"name": measured.variant, **measured.choices}):
-        yield f"result.json names another plan, machine or variant of the {side} than {HEADER}"
+    asked = (header.machine, header.plan, header.seed, header.remarks, header.choices.get(side), header.workloads[side])
+    choices = {"name": measured.variant, **measured.choices}
+    if asked != (session.machine, session.plan, session.seed, session.remarks, choices, measured.workload):
+        yield f"result.json names another plan, machine, workload or variant of the {side} than {HEADER}"
     yield from _of_rows("block", session.blocks, state.blocks, whole=True)
     # Behind the blocks, workers may have been started again after the result was first written.
     yield from _of_rows(f"{side}: build", measured.builds, state.builds.get(side, []))

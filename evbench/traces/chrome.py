@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import shlex
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from evbench.encoding import write_whole
 from evbench.errors import UserError
+from evbench.places import without_places
 
 Event = dict[str, Any]
 """`ph` is its kind (X a slice, i an instant, C a counter, s and f the ends of an arrow, M a name), `ts` and `dur` its time, `pid` and
@@ -29,6 +31,8 @@ KNOWN_BY = ("correlation", "External id")
 """Arguments by which events know each other."""
 MUCH = 200 * 2**20
 """For a viewer in a browser."""
+OF_THE_HOST = ("host_name", "traceName")
+"""Fields of the header that name the machine, and the file that the profiler wrote first."""
 PACKED = b"\x1f\x8b"
 
 
@@ -53,7 +57,7 @@ def read(file: Path) -> Trace:
         TooLarge: there is too much of it.
         OSError: it cannot be read.
     """
-    return parse(unpacked(file), file)
+    return parse(unpacked(stored(file), file), file)
 
 
 def parse(text: bytes, file: Path) -> Trace:
@@ -73,9 +77,10 @@ def parse(text: bytes, file: Path) -> Trace:
 
 
 def write(trace: Trace, file: Path) -> None:
-    """Packed. Raises OSError."""
-    text = json.dumps(trace.header | {"traceEvents": trace.events}, allow_nan=False)
-    write_whole(file, gzip.compress(text.encode(), compresslevel=6, mtime=0))
+    """Packed, and without what torch.profiler says of the machine: its name, folders of its user, temporary ones. Raises OSError."""
+    header = {name: value for name, value in trace.header.items() if name not in OF_THE_HOST}
+    text = json.dumps(header | {"traceEvents": trace.events}, allow_nan=False)
+    write_whole(file, gzip.compress(without_places(text).encode(), compresslevel=6, mtime=0))
 
 
 def slices(events: Sequence[Event]) -> list[Event]:
@@ -98,21 +103,27 @@ def correlation(event: Event) -> Any:
     return event.get("args", {}).get("correlation")
 
 
-def unpacked(file: Path) -> bytes:
-    """Raises UserError if it is empty or cut off, TooLarge, and OSError if it cannot be read."""
+def stored(file: Path) -> bytes:
+    """As it lies on the disk, packed or not. Raises TooLarge, and OSError if it cannot be read."""
     with file.open("rb") as raw:
-        start = raw.read(len(PACKED))
-        raw.seek(0)
-        if not start:
-            raise UserError(f"{file} is empty; record it again")
-        if start != PACKED:
-            text = raw.read(MOST_BYTES + 1)
-        else:
-            try:
-                with gzip.GzipFile(fileobj=raw) as packed:
-                    text = packed.read(MOST_BYTES + 1)
-            except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-                raise UserError(f"{file} is cut off or damaged ({_first_line(error)}); record it again") from None
+        return _at_most(raw, file)
+
+
+def unpacked(content: bytes, file: Path) -> bytes:
+    """The text of what is `stored` in `file`. Raises UserError if it is empty or cut off, and TooLarge."""
+    if not content:
+        raise UserError(f"{file} is empty; record it again")
+    if not content.startswith(PACKED):
+        return content
+    try:
+        with gzip.GzipFile(fileobj=io.BytesIO(content)) as packed:
+            return _at_most(packed, file)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise UserError(f"{file} is cut off or damaged ({_first_line(error)}); record it again") from None
+
+
+def _at_most(opened: BinaryIO | gzip.GzipFile, file: Path) -> bytes:
+    text = opened.read(MOST_BYTES + 1)
     if len(text) > MOST_BYTES:
         raise TooLarge(f"{file} has more than {MOST_BYTES // 2**20} MiB unpacked; record fewer tokens, or no modules. {how_to_open(file)}")
     return text

@@ -5,17 +5,15 @@ from __future__ import annotations
 import json
 import os
 import secrets
-import shutil
 import socket
 import sys
 import threading
 import time
 import webbrowser
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.util import find_spec
 from pathlib import Path
-from typing import BinaryIO
 from urllib.parse import quote, unquote, urlsplit
 
 from evbench.errors import UserError
@@ -27,6 +25,8 @@ PINNED = "^evbench"
 """Tracks that are shown above all others: the stages."""
 QUIET = 3.0
 """Seconds without a request after which a viewer served from here has all of its parts."""
+STALLED = 30.0
+"""Seconds without progress after which a browser has gone away."""
 CONTENT_TYPES = {
     ".html": "text/html; charset=utf-8",
     ".js": "text/javascript",
@@ -44,19 +44,23 @@ OTHER_TYPE = "application/octet-stream"
 class Share:
     """The trace that is served, and whether it was fetched."""
 
-    trace: Path
+    name: str
+    """Of its file."""
+    content: bytes
+    """As it was checked: whatever becomes of the file meanwhile, nothing else is handed out."""
     viewer: Path | None
     """Folder of an installed viewer. None: the one at UI."""
     secret: str
     fetched: threading.Event
+    """Whether somebody has received all of it."""
     last_request: float = 0.0
-    gone: bool = False
-    """Whether the file existed at first, and no longer when it was requested."""
+    downloads: set[int] = field(default_factory=set)
+    """Threads that send the trace now."""
 
     @property
     def path(self) -> str:
         """Of the trace. Nobody can guess it."""
-        return f"/{self.secret}/{quote(self.trace.name)}"
+        return f"/{self.secret}/{quote(self.name)}"
 
     def link(self, port: int) -> str:
         """What opens the trace in the viewer, its stages pinned."""
@@ -66,9 +70,9 @@ class Share:
         return f"{start}/#!/?url={trace}&startupCommands={quote(commands, safe='')}"
 
 
-def share(trace: Path, offline: bool) -> Share:
+def share(name: str, content: bytes, offline: bool) -> Share:
     """A trace to serve. Raises UserError if it is to be shown offline and no viewer is installed."""
-    return Share(trace, _installed_viewer() if offline else None, secrets.token_urlsafe(16), threading.Event())
+    return Share(name, content, _installed_viewer() if offline else None, secrets.token_urlsafe(16), threading.Event())
 
 
 def _installed_viewer() -> Path:
@@ -87,12 +91,18 @@ class TraceServer(ThreadingHTTPServer):
         self.share = share
         super().__init__((HOST, port), Handler)
 
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A browser that goes away is no fault of this program."""
+        if not isinstance(sys.exception(), ConnectionError | TimeoutError):
+            super().handle_error(request, client_address)  # type: ignore[arg-type]
+
 
 class Handler(BaseHTTPRequestHandler):
     """Answers requests for the trace, and with an installed viewer for its parts."""
 
     server: TraceServer
     server_version, sys_version = "evbench", ""
+    timeout = STALLED
 
     @property
     def _share(self) -> Share:
@@ -117,33 +127,39 @@ class Handler(BaseHTTPRequestHandler):
 
     def _respond(self, body: bool) -> None:
         self._share.last_request = time.monotonic()
-        file = self._share.trace if self._is_the_trace() else self._part_of_viewer()
-        if file is None or not self._is_allowed():
+        if not self._is_allowed():
             self.send_error(404)
-            return
+        elif self._is_the_trace():
+            self._hand_out(Path(self._share.name).suffix, self._share.content, body)
+        elif (part := self._part_of_viewer()) is None:
+            self.send_error(404)
+        else:
+            self._hand_out(part.suffix, part.read_bytes(), body)
+
+    def _hand_out(self, suffix: str, content: bytes, body: bool) -> None:
+        is_download = body and self._is_the_trace()
+        if is_download:
+            self._share.downloads.add(threading.get_ident())
         try:
-            content = file.open("rb")
-        except OSError:
-            self.send_error(404)
-            if file is self._share.trace:
-                self._share.gone = True
-                self._share.fetched.set()
-            return
-        with content:
             self.send_response(200)
             self._allow()
-            self.send_header("Content-Type", CONTENT_TYPES.get(file.suffix, OTHER_TYPE))
-            self.send_header("Content-Length", str(os.fstat(content.fileno()).st_size))
+            self.send_header("Content-Type", CONTENT_TYPES.get(suffix, OTHER_TYPE))
+            self.send_header("Content-Length", str(len(content)))
             self.send_header("Cache-Control", "no-store")
             self.end_headers()
-            if body and self._send(content) and file is self._share.trace:
+            if body and self._send(content) and is_download:
                 self._share.fetched.set()
+        finally:
+            self._share.downloads.discard(threading.get_ident())
 
-    def _send(self, content: BinaryIO) -> bool:
-        """False if the browser went away meanwhile."""
+    def _send(self, content: bytes) -> bool:
+        """Whether the browser has received all of it. What was sent may still lie in a buffer of this machine when a browser goes away."""
         try:
-            shutil.copyfileobj(content, self.wfile)
-        except ConnectionError:
+            self.wfile.write(content)
+            self.connection.shutdown(socket.SHUT_WR)
+            while self.connection.recv(2**16):  # it closes its end when it has read all, and resets the connection if it has not
+                pass
+        except (ConnectionError, TimeoutError):
             return False
         return True
 
@@ -186,19 +202,16 @@ def listen(shared: Share, port: int) -> TraceServer:
 
 
 def hand_over(shared: Share, server: TraceServer) -> None:
-    """Serve until the trace was fetched, and with an installed viewer until that asks for nothing more.
-
-    Raises:
-        UserError: the file is gone.
-    """
+    """Serve until the trace was fetched and nobody else is fetching it, and with an installed viewer until that asks for nothing more."""
     thread = threading.Thread(target=server.serve_forever, name="evbench-open", daemon=True)
     thread.start()
     try:
         shared.fetched.wait()
-        if shared.gone:
-            raise UserError(f"{shared.trace} is gone, or can no longer be read; open another")
-        while shared.viewer is not None and time.monotonic() - shared.last_request < QUIET:
-            time.sleep(0.1)
+        while shared.downloads or (shared.viewer is not None and time.monotonic() - shared.last_request < QUIET):
+            time.sleep(0.05)
+        server.shutdown()
+        while shared.downloads:  # one that has begun since
+            time.sleep(0.05)
     finally:
         server.shutdown()
         server.server_close()

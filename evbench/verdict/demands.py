@@ -9,13 +9,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from evbench.errors import UserError
-from evbench.verdict.blocks import END_TO_END, TIMED, TPOT, TTFT
+from evbench.results_upgrade import DEMANDED
+from evbench.verdict.blocks import END_TO_END, TIMED
 from evbench.verdict.statistics import Interval
 
 NAMES = (*TIMED,)
 """Names of timings: `end-to-end`, the stages, `ttft`, `prefill`, `tpot`."""
-FORMER = {"total": END_TO_END, "first-token": TTFT, "further-token": TPOT}
-"""Names of before -> what to write instead."""
 UNITS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "\u00b5s": 1e-6, "\u03bcs": 1e-6}
 
 
@@ -72,7 +71,7 @@ def _slower(text: str) -> Demand:
 
 def _names(given: str | None) -> str:
     """Which there are, and which one was probably meant."""
-    close = [FORMER[given]] if given in FORMER else difflib.get_close_matches(given or "", NAMES, 1)
+    close = [DEMANDED[given]] if given in DEMANDED else difflib.get_close_matches(given or "", NAMES, 1)
     meant = f" Did you mean {close[0]}?" if close and close[0] != given else ""
     return f"Timings are {', '.join(NAMES)}.{meant}"
 

@@ -11,8 +11,8 @@ WHOLE = 2.0
 """Factor on the baseline's own error that the RMS error of the whole may reach. Equal computations stay below 1.4."""
 ROW = {"float32": 4.0, "bfloat16": 6.0}
 """Factor for one row: of thousands, some are by chance as far away (2.8 and 4.6 seen)."""
-ELEMENT = 3.0
-"""Factor for the max abs error in a row."""
+ELEMENT = 5.0
+"""Factor for the max abs error in a row: means and products that are exchanged came to 3.2, planted faults to hundreds."""
 TOLERANCES = {"float32": 1e-5, "bfloat16": 1e-3}
 """Added to each, relative to the RMS of the reference: where the baseline has no error at all, last bits are allowed."""
 OWN_ERROR = "relative error against the reference"

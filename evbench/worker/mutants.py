@@ -87,7 +87,7 @@ MUTANTS: dict[str, Mutant] = {
     "wrong mean": Mutant("that of ImageNet", "preprocess", input_faults.normalised_otherwise((0.485, 0.456, 0.406), None)),
     "wrong std": Mutant("that of ImageNet", "preprocess", input_faults.normalised_otherwise(None, (0.229, 0.224, 0.225))),
     "bilinear": Mutant("without antialias, for bicubic", "preprocess", input_faults.bilinear),
-    "last vision layer dropped": Mutant("of those that are used", "vision", model_faults.last_layer_dropped),
+    "last vision layer dropped": Mutant("of those that are used", "vision", model_faults.last_layer_dropped, trait="vision tower"),
     "feature layer -1": Mutant("for -2", "vision", model_faults.next_layer_too, trait="unused tower layer"),
     "class token dropped": Mutant("of each frame", "vision", model_faults.class_token_dropped, trait="class token"),
     "causal mask off by one": Mutant("each token of the prompt sees the next", "generate", model_faults.sees_the_next),

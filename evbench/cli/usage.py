@@ -1,0 +1,83 @@
+"""What a command takes: its help with examples that can be copied, and one line for what it does not take."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import typer
+from typer.core import TyperCommand
+
+from evbench.api.option import name_of
+from evbench.api.options import FORMER_OPTIONS
+from evbench.cli.interrupts import Interruptible
+from evbench.cli.options import GROUPS
+from evbench.errors import UserError
+
+USAGE_ERROR: type[Exception] = typer.BadParameter.__bases__[0]
+"""Whatever is wrong with options and arguments."""
+EXAMPLES = "Examples:"
+"""In the docstring of a command: the lines behind it are its examples."""
+RENAMED = {name_of(former): name_of(now) for former, now in FORMER_OPTIONS.items()}
+
+
+OF_OTHERS = {name_of(field.name) for group in GROUPS.values() for field in dataclasses.fields(group)} | {"--fail-if", "--allow"}
+"""Options that some commands take. Where one does not, none that is written nearly so was meant."""
+
+
+class OneLineCommand(TyperCommand):
+    """A command that refuses what it does not take in one line."""
+
+    def make_context(self, *args: Any, **extra: Any) -> Any:
+        with _in_one_line():
+            return super().make_context(*args, **extra)
+
+
+class Commands(Interruptible):
+    """Commands, of which one that does not exist is refused in one line."""
+
+    def make_context(self, *args: Any, **extra: Any) -> Any:
+        with _in_one_line():
+            return super().make_context(*args, **extra)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        with _in_one_line():
+            return super().resolve_command(ctx, args)
+
+
+@contextmanager
+def _in_one_line() -> Iterator[None]:
+    """Raises UserError for an error of usage. Without any argument, help is shown."""
+    try:
+        yield
+    except USAGE_ERROR as error:
+        if type(error).__name__ == "NoArgsIsHelpError":
+            raise
+        raise UserError(_line(error)) from None
+
+
+def _line(error: Any) -> str:
+    context, path = error.ctx, list[str]()
+    while context is not None and context.parent is not None:
+        path.insert(0, context.info_name)
+        context = context.parent
+    command = " ".join(["evbench", *path])
+    name: str | None = getattr(error, "option_name", None)
+    if name is None or not hasattr(error, "possibilities"):
+        message = " ".join(error.format_message().split()).rstrip(".")
+    elif name in RENAMED:
+        message = f"unknown option {name}; it is now called {RENAMED[name]}"
+    else:
+        meant = error.possibilities and name not in OF_OTHERS
+        message = f"{command} takes no {name}; {f'did you mean {error.possibilities[0]}?' if meant else 'leave it out'}"
+    return f"{message}{' ' if message.endswith('?') else '. '}See: {command} --help"
+
+
+def help_and_examples(command: Callable[..., None]) -> tuple[str, str]:
+    """Of the docstring of a command: its paragraphs, each on one line, and its examples, each on a line of its own."""
+    text, _, examples = inspect.cleandoc(command.__doc__ or "").partition(f"\n{EXAMPLES}\n")
+    paragraphs = [" ".join(paragraph.split()) for paragraph in text.split("\n\n")]
+    return "\n\n".join(filter(None, paragraphs)), "\n".join([EXAMPLES, *map(str.strip, examples.strip().splitlines())])

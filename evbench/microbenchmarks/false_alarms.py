@@ -1,0 +1,181 @@
+"""How often the output checks would blame another way to compute the same, and how near to it they come.
+
+    python -m evbench.microbenchmarks.false_alarms --data scenes --weights 4 --out false-alarms.json
+
+Of each model and kind of input, with several random weights and on several scenes (a folder of `evbench scenes make`), every choice that
+must not change outputs is compared with the baseline, as a comparison does it. All happens in one process, and nothing is timed.
+"""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+
+from evbench.choices import Variant
+from evbench.cli.script import require_writable, run, write_json
+from evbench.errors import UserError
+from evbench.inputs import workload as inputs
+from evbench.pipelines.registry import KINDS, MODELS
+from evbench.results import Grade, Workload
+from evbench.scenes.captions import QUESTIONS
+from evbench.session import mutation
+from evbench.variants.named import REFERENCE, parse
+from evbench.variants.obstacles import obstacles
+from evbench.verdict.findings import GRADES, Finding
+
+WINDOW = "100ms:50ms"
+"""Of a scene's raw events."""
+TAIL = 0.1
+"""Share of comparisons, those that came nearest to a threshold, from which it is reckoned how often one would be beyond it."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One comparison of two ways to compute the same."""
+
+    model: str
+    kind: str
+    dtype: str
+    seed: int
+    """Of the random weights."""
+    scene: str
+    variant: str
+    grade: Grade
+    """The worst."""
+    margin: float
+    """Largest value of a check in units of its threshold: beyond 1 is an alarm."""
+    check: str
+    """Which one that is."""
+
+
+@dataclass(frozen=True)
+class FalseAlarms:
+    """All pairs, and what follows from them."""
+
+    device: str
+    pairs: tuple[Pair, ...]
+    failed: int
+    largest_margin: float
+    expected_per_thousand: float
+    """False alarms in 1,000 comparisons, from the tail of the margins."""
+
+
+def measure(workloads: Iterable[Workload], variants_of: dict[str, Sequence[Variant]], device: str) -> FalseAlarms:
+    """
+    Args:
+        variants_of: kind of input -> ways to compute the same.
+
+    Raises:
+        ValueError: fewer than 20 pairs, which have no tail to speak of.
+    """
+    pairs: tuple[Pair, ...] = ()
+    for workload in workloads:
+        pairs += (*_pairs(workload, variants_of[workload.kind]),)
+        typer.echo(f"{len(pairs)} pairs", err=True)
+    if len(pairs) < 20:
+        raise ValueError(f"{len(pairs)} pairs are too few to reckon with")
+    margins = [pair.margin for pair in pairs]
+    failed = sum(pair.grade == "fail" for pair in pairs)
+    return FalseAlarms(device, pairs, failed, max(margins), 1000 * chance_beyond(margins))
+
+
+def chance_beyond(margins: Sequence[float]) -> float:
+    """How often a margin would be above 1: the tail of its logarithm is taken for exponential (Hill, Annals of Statistics 3, 1975)."""
+    logs = np.log(np.sort(np.maximum(margins, 1e-9)))
+    count = max(2, math.ceil(TAIL * len(logs)))
+    start, tail = logs[-count - 1], logs[-count:]
+    scale = float(np.mean(tail - start))
+    if start >= 0:
+        return float(np.mean(logs > 0))
+    return count / len(logs) * math.exp(start / scale) if scale > 0 else 0.0
+
+
+def _pairs(workload: Workload, variants: Sequence[Variant]) -> Iterator[Pair]:
+    """Of one set of weights: every sample with every variant."""
+    from evbench.pipelines.build import build
+    from evbench.session.outputs import Expected, compare_with
+    from evbench.worker.capture_outputs import capture_outputs, capture_reference
+
+    tokens = workload.new_tokens
+    paths = [Path(sample.path) for sample in workload.samples]
+    with tempfile.TemporaryDirectory(prefix="evbench-false-alarms-") as name:
+        folder = Path(name)
+        baseline, reference = build(parse("baseline"), workload), build(REFERENCE, workload, "float64")
+        expected = []
+        for number, path in enumerate(paths):
+            ours = capture_outputs(baseline, path, tokens, folder / f"{number}-baseline", None, False)
+            again = capture_outputs(baseline, path, tokens, folder / f"{number}-again", ours, False)
+            capture_reference(reference, path, folder / f"{number}-reference", ours, "float64")
+            expected.append(Expected(ours, again, folder / f"{number}-reference"))
+        for variant in variants:
+            pipeline = build(variant, workload)
+            for number, path in enumerate(paths):
+                seen = capture_outputs(pipeline, path, tokens, folder / "other", expected[number].baseline, True)
+                found = compare_with(expected[number], seen, workload.dtype)
+                yield _pair(workload, path.name, variant, found)
+
+
+def _pair(workload: Workload, scene: str, variant: Variant, found: Sequence[Finding]) -> Pair:
+    judged = [finding for finding in found if finding.mode != "baseline-repeat"]
+    nearest = max(judged, key=lambda finding: (GRADES.index(finding.grade), margin(finding)))
+    check = f"{nearest.stage}, {nearest.mode}: {nearest.rule}"
+    of = workload.model, workload.kind, workload.dtype, workload.seed or 0
+    return Pair(*of, scene, variant.name, nearest.grade, margin(nearest), check)
+
+
+def _chosen(variant: Variant) -> set[str]:
+    return {f"{part}={choice}" for part, choice in variant.choices().items()}
+
+
+def margin(finding: Finding) -> float:
+    """Value in units of the threshold; of what has to be equal, 0 if it is."""
+    if finding.threshold:
+        return finding.value / finding.threshold
+    return math.inf if finding.value else 0.0
+
+
+def main(
+    data: Annotated[Path, typer.Option(help="Folder that `evbench scenes make` has made.")],
+    scenes: Annotated[int, typer.Option(min=1, help="How many of them.")] = 4,
+    weights: Annotated[int, typer.Option(min=1, help="How many random weights.")] = 4,
+    dtype: Annotated[list[str] | None, typer.Option(help="Of the weights. Several may be given.")] = None,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    skip: Annotated[list[str] | None, typer.Option(help="PART=CHOICE to leave out, such as vision=compile. Several may be given.")] = None,
+    new_tokens: Annotated[int, typer.Option(min=2)] = 8,
+    out: Annotated[Path | None, typer.Option(help="JSON file to write.")] = None,
+) -> None:
+    """Look how near equal computations come to the thresholds of the output checks."""
+    require_writable(out)
+    workloads: list[Workload] = []
+    variants: dict[str, list[Variant]] = {}
+    whole = parse("optimized-gpu" if device == "cuda" else "static-cache")
+    for kind in KINDS:
+        model = next(name for name, entry in MODELS.items() if kind in entry.kinds)
+        cases = mutation.cases(whole, model, kind, lambda one: not obstacles(one, model, kind, device))  # noqa: B023, called at once
+        variants[kind] = [case.variant for case in cases if case.mutant is None and not set(skip or []) & _chosen(case.variant)]
+        options: dict[str, Any] = {
+            "model": model, "preset": "tiny", "weights": None, "videos": (), "events_folders": (), "data": data, "limit": scenes,
+            "frame_policy": "inclusive", "prompt": QUESTIONS["concise"], "new_tokens": new_tokens, "stop_at_end": False, "device": device,
+            "raw_events": kind == "events", "event_window": WINDOW if kind == "events" else None,
+        }  # fmt: skip
+        workloads += [inputs.describe(**options, seed=seed, dtype=one) for one in dtype or ["float32"] for seed in range(weights)]
+    found = measure(workloads, dict(variants), device)
+    if any(not math.isfinite(pair.margin) for pair in found.pairs):
+        raise UserError("a check that allows nothing failed; look at it first, with evbench selftest --mutants")
+    write_json(out, found)
+    worst = sorted(found.pairs, key=lambda pair: -pair.margin)[:5]
+    typer.echo(f"{len(found.pairs)} pairs, {found.failed} failed; largest margin {found.largest_margin:.3f}; ", nl=False)
+    typer.echo(f"{found.expected_per_thousand:.3g} false alarms expected in 1,000 comparisons")
+    for pair in worst:
+        typer.echo(f"  {pair.margin:.3f}  {pair.check}  {pair.variant}, {pair.kind}, {pair.dtype}, weights {pair.seed}, {pair.scene}")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,78 @@
+"""What a reader can do next, from the verdict and its reasons -> sentences, the most helpful first. Pure."""
+
+from __future__ import annotations
+
+from evbench.results import Result
+from evbench.verdict.blocks import too_disturbed
+from evbench.verdict.judgement import CLAIMED, MIN_CLAIM, Judgement, Verdict
+from evbench.verdict.statistics import FEWEST_BLOCKS
+
+MOST = 3
+"""Number of sentences that are given."""
+OF_FLAGS = {
+    "NOT_STEADY": "The warm-up did not become steady: give a higher --warmup, or end other programs on this machine.",
+    "ONE_INVOCATION": "Other processes of the same variants may differ: give --invocations 4.",
+    "NOT_PRECISE": "The interval is wider than --precision asks for: give a higher --max-time.",
+    "ORDER_SENSITIVE": "The ratio depends on the order of runs: let the machine rest, and compare again.",
+    "MEASURED_APART": "Sides of one comparison are interleaved: name two variants instead of earlier results.",
+}
+"""Name of a flag -> what to do about it."""
+WAIT = "Wait for an idle machine: end other programs on it, then give the same command with another --out."
+
+
+def next_steps(result: Result, judgement: Judgement) -> tuple[str, ...]:
+    """At most MOST."""
+    found: list[str] = []
+    match judgement.verdict:
+        case Verdict.INVALID:
+            found += _of_invalid(result, judgement)
+        case Verdict.OUTPUT_DIFFERS:
+            found += _of_other_outputs(result, judgement)
+        case Verdict.INCONCLUSIVE:
+            found += _of_inconclusive(result, judgement)
+        case Verdict.SLOWER:
+            found.append("Where the difference comes from is in report.md, stage by stage.")
+    if judgement.verdict is not Verdict.INVALID:
+        found += [step for flag, step in OF_FLAGS.items() if flag in judgement.flags]
+    if judgement.verdict in (*CLAIMED, Verdict.SAME) and judgement.end_to_end.name not in result.rules.noise_floors:
+        found.append("The noise floor of this machine is not known: evbench selftest measures it.")
+    return tuple(dict.fromkeys(found))[:MOST]
+
+
+def _of_invalid(result: Result, judgement: Judgement) -> list[str]:
+    found = []
+    if any(too_disturbed(session) for session in result.sessions):
+        found.append(WAIT)
+    if judgement.unequal_work:
+        found.append("Both sides must do the same work: choose variants that keep frames, prompt and tokens as they are.")
+    if judgement.inactive:
+        found.append(f"Leave out {judgement.inactive[0]}, or see 'Activation evidence' in report.md for what a run must show, and did not.")
+    return found or ["report.md says what a valid result is missing."]
+
+
+def _of_other_outputs(result: Result, judgement: Judgement) -> list[str]:
+    sides = [measured.variant for measured in result.variants().values()]
+    changed = [
+        part for part, choice in result.baseline.choices.items() if (result.optimized or result.baseline).choices.get(part) != choice
+    ]
+    found = ["'All checks of outputs' in report.md says which element of which stage is furthest off."]
+    if len(changed) > 1:
+        found.insert(0, f"Find the choice at fault: evbench ladder --from {sides[0]} --to {sides[-1]}")
+    return found
+
+
+def _of_inconclusive(result: Result, judgement: Judgement) -> list[str]:
+    interval, blocks = judgement.end_to_end.interval, judgement.blocks.counted
+    if len({measured.session for measured in result.variants().values()}) > 1:
+        return []  # the flag says it
+    if result.outputs is None:
+        return ["Outputs were not compared: give the same command with --resume."]
+    if result.outputs.reference is None:
+        return ["Compare where there is more memory, or with a smaller --preset: a reference must fit beside the workers."]
+    if interval is None:
+        return [f"Give --blocks {FEWEST_BLOCKS} at least; 12 are usual."]
+    found = [f"More blocks narrow the interval: --blocks {4 * blocks} about halves it."]
+    if judgement.end_to_end.claim_threshold > MIN_CLAIM:
+        floor = f"{judgement.end_to_end.claim_threshold:.1%}"
+        found.append(f"Nothing below the noise floor of {floor} is claimed: on an idle machine, evbench selftest finds a lower one.")
+    return found

@@ -1,0 +1,52 @@
+"""How near equal computations come to the thresholds of the output checks."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from evbench.inputs import sample
+from evbench.microbenchmarks.false_alarms import chance_beyond, margin, measure
+from evbench.results import Workload
+from evbench.variants.named import parse
+from evbench.verdict.findings import Finding
+from tests.checkpoints import least
+from tests.examples import NOWHERE
+
+
+@pytest.mark.parametrize("chance", [0.05, 0.005, 0.0005])
+def test_the_chance_of_an_alarm_is_reckoned_from_the_tail(chance: float) -> None:
+    """Margins whose logarithm has an exponential tail, of which so many are above 1."""
+    scale = 0.1
+    draws = np.random.default_rng(0).exponential(scale, 20_000) + scale * np.log(chance)
+    assert chance_beyond(np.exp(draws).tolist()) == pytest.approx(chance, rel=0.25)
+
+
+def test_margins_that_are_all_the_same_and_below_have_no_tail() -> None:
+    assert chance_beyond([0.5] * 100) == 0.0
+
+
+def test_a_margin_is_in_units_of_the_threshold() -> None:
+    def finding(value: float, threshold: float) -> Finding:
+        return Finding("vision", "stage-isolated", "RMS error", "pass", value, threshold)
+
+    assert [margin(finding(value, threshold)) for value, threshold in ((1.0, 2.0), (0.0, 0.0), (1.0, 0.0))] == [0.5, 0.0, np.inf]
+
+
+@pytest.mark.slow
+def test_equal_computations_are_compared_one_by_one() -> None:
+    folders = (sample.EVENTS, sample.OTHER_EVENTS)
+    samples = tuple(replace(NOWHERE, path=str(folder)) for folder in folders)
+    workload = Workload(
+        "eventgpt", None, str(least("eventgpt")), samples, 5, "all", "?", 3, False, "cpu", "float32", None, kind="event-images"
+    )
+    variants = [parse(f"baseline+{change}") for change in ("attention=eager", "pooling=first", "generate=static", "preprocess=direct")]
+    with pytest.raises(ValueError, match="2 pairs are too few"):
+        measure([workload], {"event-images": variants[:1]}, "cpu")
+    found = measure([workload] * 3, {"event-images": variants}, "cpu")
+    assert len(found.pairs) == 3 * 2 * 4
+    assert found.failed == 0
+    assert 0 < found.largest_margin == max(pair.margin for pair in found.pairs) <= 1
+    assert {pair.scene for pair in found.pairs} == {folder.name for folder in folders}

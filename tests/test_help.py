@@ -1,0 +1,82 @@
+"""What each command takes: its help lists that and nothing else, with examples that can be copied."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import shlex
+from typing import Any
+
+import pytest
+import typer.main
+from typer.testing import CliRunner
+
+from evbench.api.option import name_of
+from evbench.api.options import Options
+from evbench.cli import models, trace
+from evbench.cli.main import COMMANDS, SCENES, make_app
+from evbench.cli.options import SessionOptions
+
+NAMES = [*COMMANDS, *(f"scenes {name}" for name in SCENES)]
+SHARED = {name_of(field.name) for group in (Options, SessionOptions) for field in dataclasses.fields(group)}
+NOT_TAKEN = {
+    "compare": set[str](),
+    "run": set[str](),
+    "ladder": {"--target"},
+    "compare-models": set(map(name_of, models.NOT_TAKEN)),
+    "selftest": {"--target", "--precision", "--max-time", "--details"},
+    "trace": set(map(name_of, trace.OF_TIMED_RUNS)),
+}
+"""Command -> options that it shares with none."""
+
+
+def told(*arguments: str, columns: int = 80) -> list[str]:
+    done = CliRunner().invoke(make_app(), arguments, env={"COLUMNS": str(columns), "TERM": "dumb", "NO_COLOR": "1"})
+    assert done.exit_code == 0, done.output
+    return [line.rstrip() for line in done.output.splitlines()]
+
+
+def find(name: str) -> Any:
+    command: Any = typer.main.get_command(make_app())
+    for part in name.split():
+        command = command.commands[part]
+    return command
+
+
+def examples_of(name: str) -> list[str]:
+    lines = told(*name.split(), "--help")
+    return [line.strip() for line in lines[lines.index(" Examples:") + 1 :] if line.strip()]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_command_has_examples_that_stand_whole_at_80_columns_and_can_be_copied(name: str) -> None:
+    found = examples_of(name)
+    assert found == find(name).epilog.splitlines()[1:], "none is cut or folded"
+    assert any(example.startswith(f"evbench {name}") for example in found)
+    for example in found:
+        program, *arguments = shlex.split(example)
+        assert program == "evbench"
+        command = next(other for other in NAMES if example.startswith(f"evbench {other} ") or example == f"evbench {other}")
+        rest = arguments[len(command.split()) :]
+        find(command).make_context(command, rest)  # else it raises
+
+
+@pytest.mark.parametrize("name", NOT_TAKEN)
+def test_help_lists_what_a_command_takes_and_nothing_else(name: str) -> None:
+    taken = {option for parameter in find(name).params for option in (*parameter.opts, *parameter.secondary_opts)}
+    shared = {line.split()[1] for line in told(name, "--help", columns=200) if re.match(r"│ +(\* +)?--", line)} & SHARED
+    assert shared == SHARED - NOT_TAKEN[name] == taken & SHARED
+
+
+@pytest.mark.parametrize("name", NOT_TAKEN)
+def test_options_stand_in_groups(name: str) -> None:
+    panels = [match[1] for line in told(name, "--help") if (match := re.match(r"╭─ (\w+) ─", line))]
+    wanted = ["Model", "Input", "Measuring", "Trace", "Session"]
+    expected = [panel for panel in wanted if (name, panel) not in {("trace", "Measuring"), ("compare-models", "Trace")}]
+    assert [panel for panel in panels if panel not in ("Arguments", "Options")] == expected
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_line_of_help_is_wider_than_the_terminal(name: str) -> None:
+    assert max(map(len, told(*name.split(), "--help"))) <= 80
+    assert not [line for line in told(*name.split(), "--help") if "…" in line], "nothing is cut"

@@ -1,0 +1,84 @@
+"""What is told of a session while it runs: how far it is, and how long it will take."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import doctest
+import re
+from dataclasses import dataclass, field
+
+import pytest
+
+from evbench.cli import progress
+from evbench.cli.progress import ProgressLines, TimeLeft
+from tests.simulation import PLAN, MemoryJournal, Noise, SimulatedMachine, configure, finished, header
+
+
+@dataclass
+class Steps(SimulatedMachine):
+    """A machine that stores the steps that it is told of."""
+
+    steps: list[tuple[str, int, int]] = field(default_factory=list)
+
+    def step(self, activity: str, done: int, total: int, /) -> None:
+        self.steps.append((activity, done, total))
+
+
+@pytest.mark.parametrize(("disturbed", "total"), [((), 10), ((2,), 11), ((2, 5), 12), (tuple(range(99)), 10)])
+def test_a_block_that_is_run_again_is_one_more_of_all(disturbed: tuple[int, ...], total: int) -> None:
+    machine = Steps(1, Noise(), disturbed=disturbed)
+    result = finished(configure(machine, MemoryJournal(header(PLAN))))
+    assert all(done <= of for _, done, of in machine.steps)
+    assert all(done < of for activity, done, of in machine.steps if activity == "timed runs")
+    assert machine.steps[-1][1:] == (total, total)
+    assert len(result.sessions[0].blocks) == total
+
+
+def test_blocks_that_are_added_are_counted_before_they_are_run() -> None:
+    machine = Steps(1, Noise())
+    result = finished(configure(machine, MemoryJournal(header(dataclasses.replace(PLAN, precision=0.004)))))
+    blocks = len(result.sessions[0].blocks)
+    assert blocks > 11
+    assert all(done < of <= blocks for activity, done, of in machine.steps if activity == "timed runs")
+    assert next(of for activity, done, of in machine.steps if activity == "timed runs" and done == 10) > 11
+
+
+def test_the_time_left_is_that_of_the_steps_before_without_what_came_before_the_first() -> None:
+    clock = iter([0.0, 50.0, 100.0, 104.0, 110.0, 120.0, 150.0, 160.0, 170.0, 300.0])
+    left = TimeLeft(lambda: next(clock))
+    assert left.step("start the worker", 0, 4) is None
+    assert left.step("warm-up", 0, 4) is None
+    assert left.step("timed runs", 0, 4) is None
+    assert left.step("throughput runs", 0, 4) is None
+    assert left.step("timed runs", 1, 4) == pytest.approx(10 * 3), "the first took 10 s"
+    assert left.step("timed runs", 2, 4) == pytest.approx(10 * 2)
+    assert left.step("start the worker", 2, 4) == pytest.approx(25 * 2), "a restart between two takes time as well"
+    assert left.step("timed runs", 3, 5) == pytest.approx(20 * 2), "one is run again"
+    assert left.step("outputs", 5, 5) is None
+    assert left.step("timed runs", 0, 4) is None, "another session"
+
+
+def test_the_steps_of_an_earlier_session_took_no_time_of_this_one() -> None:
+    clock = iter([0.0, 100.0, 110.0])
+    left = TimeLeft(lambda: next(clock))
+    assert left.step("start the worker", 6, 9) is None
+    assert left.step("timed runs", 6, 9) is None
+    assert left.step("timed runs", 7, 9) == pytest.approx(20)
+
+
+def test_in_a_pipe_each_tenth_has_a_line_with_its_time(capsys: pytest.CaptureFixture[str]) -> None:
+    seconds = iter(range(0, 1000, 10))
+    times = (datetime.datetime(2026, 1, 1, 12, 0, second) for second in range(60))
+    lines = ProgressLines(TimeLeft(lambda: next(seconds)), lambda: next(times))
+    for activity, done in [("warm-up 1", 0), ("warm-up 2", 0), ("timed runs", 0), *(("timed runs", block) for block in range(21))]:
+        lines.step(activity, done, 20)
+    told = capsys.readouterr().err.splitlines()
+    assert told[:3] == ["12:00:00 [0/20] warm-up", "12:00:01 [0/20] timed runs", "12:00:02 [2/20] timed runs, about 4 min left"]
+    assert told[-2:] == ["12:00:10 [18/20] timed runs, about 21 s left", "12:00:11 [20/20] timed runs"]
+    assert len(told) == 12
+    assert all(re.fullmatch(r"\d\d:\d\d:\d\d \[\d+/20\] [\w ,-]+", line) for line in told)
+
+
+def test_the_examples_in_docstrings_hold() -> None:
+    assert doctest.testmod(progress).failed == 0
