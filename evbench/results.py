@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from evbench import results_upgrade
-from evbench.encoding import from_json, to_json, write_whole
+from evbench import digest, results_upgrade
+from evbench.encoding import from_json, write_whole
 from evbench.errors import UserError
 
 FORMAT = 8
@@ -19,6 +18,8 @@ several samples. 3: outputs compared, activation of choices. 4: throughput runs.
 of events. 8: names of the field."""
 
 STAGES = ("load", "preprocess", "vision", "generate")
+SHORTEST, LONGEST = 1e-9, 1e9
+"""Seconds of a whole run: what a clock may find, so that ratios of them are numbers."""
 Kind = Literal["first", "warmup", "timed", "blocked"]
 """The first call; warm-up; runs in blocks, which count; the blocked-order confirmation: all runs of one side, then all of the other."""
 Side = Literal["baseline", "optimized"]
@@ -139,7 +140,9 @@ class Run:
     text: str
 
     def __post_init__(self) -> None:
-        _require_time(self.seconds)
+        _require_time(self.seconds, SHORTEST)
+        for seconds in (self.prefill_seconds or 0.0, *(self.decode_step_seconds or ())):
+            _require_time(seconds)
         if self.stages is not None and tuple(self.stages) != STAGES:
             raise ValueError(f"a run has the stages {', '.join(STAGES)}, not {', '.join(self.stages)}")
 
@@ -166,7 +169,8 @@ class ThroughputRun:
     """Of each sample."""
 
     def __post_init__(self) -> None:
-        for seconds in (self.seconds, self.load_seconds, self.load_wait_seconds):
+        _require_time(self.seconds, SHORTEST)
+        for seconds in (self.load_seconds, self.load_wait_seconds):
             _require_time(seconds)
         if not 0 < self.samples == len(self.work) == len(self.tokens):
             raise ValueError(
@@ -390,6 +394,11 @@ class Energy:
     idle_watts: float | None
     """Before the first worker started. Not subtracted. None if the GPU does not report it."""
 
+    def __post_init__(self) -> None:
+        _require_time(self.seconds, SHORTEST)
+        if self.samples < 1 or any(joules and not 1e-9 <= joules < 1e15 for joules in (self.joules, self.integrated_joules)):
+            raise ValueError(f"an energy of {self.joules} J, or {self.integrated_joules} J, for {self.samples} samples is impossible")
+
 
 RunOrder = Literal["interleaved", "reload"]
 """Both workers live, and their runs alternate; or only one fits at a time, and is restarted for each of its parts of a block."""
@@ -477,6 +486,8 @@ class SideResult:
     """None on a CPU, or where there is no counter."""
     activations: tuple[Activation, ...]
     """One for each part, and one for greedy decoding. Empty if the session was interrupted before."""
+    unverified: str = ""
+    """Why the runs of an earlier result could not be held against their journal. Empty if they were, or were measured with this result."""
 
     def __post_init__(self) -> None:
         if not self.timed():
@@ -544,6 +555,10 @@ class Check:
     failed: int
     """Number of these that failed."""
 
+    def __post_init__(self) -> None:
+        if self.stage not in STAGES:
+            raise ValueError(f"a check is of a stage, not of {self.stage!r}")
+
 
 @dataclass(frozen=True)
 class Outputs:
@@ -602,21 +617,41 @@ class Result:
         return next(session for session in self.sessions if session.started == side.session)
 
 
-def _require_time(seconds: float) -> None:
-    if not 0 <= seconds < math.inf:
+def _require_time(seconds: float, least: float = 0.0) -> None:
+    if not least <= seconds < LONGEST:
         raise ValueError(f"a time of {seconds} s is impossible")
 
 
+def require_consistent(result: Result) -> None:
+    """Hold the runs of a result that was read against its blocks. Raises ValueError if they cannot be of one session."""
+    for measured in result.variants().values():
+        blocks = {block.number: block.sample for block in result.session(measured).blocks}
+        if not blocks:
+            raise ValueError("its session has no block")
+        if len(blocks) != len(result.session(measured).blocks):
+            raise ValueError("two of its blocks have the same number")
+        if any(not 0 <= sample < len(measured.workload.samples) for sample in blocks.values()):
+            raise ValueError("a block is of a sample that the workload does not have")
+        if any(blocks.get(run.block, -1) != run.sample for run in measured.timed() if run.block is not None):
+            raise ValueError("a timed run is of no block, or of another sample than its block")
+        if any(run.block not in blocks for run in measured.timed_throughput_runs()):
+            raise ValueError("a throughput run is of no block")
+        for number in blocks:
+            if {run.stages is None for run in measured.timed() if run.block == number} != {False, True}:
+                raise ValueError(f"block {number} has no runs with and without stage synchronization of each side")
+
+
 def write(result: Result, path: Path) -> None:
-    """Whole or not at all."""
-    write_whole(path, to_json(result) + "\n")
+    """Whole or not at all, with a digest of its content."""
+    content = digest.sealed(dataclasses.asdict(result))
+    write_whole(path, json.dumps(content, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def read(path: Path | str) -> Result:
     """Read a result file, or the `result.json` of a folder.
 
     Raises:
-        UserError: there is none, it is not JSON, not a result, or of a format that cannot be read.
+        UserError: there is none, it is not JSON, not a result, was changed after it was written, or is of a format that cannot be read.
     """
     path = Path(path)
     file = path / "result.json" if path.is_dir() else path
@@ -627,8 +662,11 @@ def read(path: Path | str) -> Result:
     except (ValueError, RecursionError) as error:
         raise UserError(f"{file} is not JSON: {error}; give the folder or result.json of an earlier run") from error
     try:
-        return from_json(Result, results_upgrade.result(content, FORMAT, str(file)), "result")
-    except ValueError as error:
+        plain = digest.unsealed(content, str(file))
+        result = from_json(Result, results_upgrade.result(plain, FORMAT, str(file)), "result")
+        require_consistent(result)
+        return result
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{file} is not a result of evbench: {error}") from error
 
 

@@ -7,6 +7,7 @@ as "module:name".
 from __future__ import annotations
 
 from evbench.choices import Evidence, Part
+from evbench.errors import UserError
 from evbench.models import InputKind, Model, Preset, Unsupported
 from evbench.pipelines.checkpoints.presets import text_config, vision_config
 from evbench.pipelines.compute.choices import ATTENTION
@@ -115,7 +116,13 @@ DEFAULT_MODEL = next(iter(MODELS))
 
 
 def parts_with_effect(model: str, kind: str) -> dict[str, Part]:
-    """Name -> part, of those that such a model does with such input. For others a choice has no effect."""
+    """Name -> part, of those that such a model does with such input. For others a choice has no effect.
+
+    Raises:
+        UserError: there is no such model, as a result of another version may have it.
+    """
+    if model not in MODELS:
+        raise UserError(f"unknown model {model!r}; this evbench knows {', '.join(MODELS)}")
     return {name: part for name, part in PARTS.items() if name in MODELS[model].parts and part.has_effect(kind)}
 
 

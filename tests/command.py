@@ -45,10 +45,22 @@ def wait_for(raw: Path, text: str, times: int) -> None:
         time.sleep(0.05)
 
 
+def is_running(process: int) -> bool:
+    """Also false for one that has ended, and that nobody has asked for its exit code."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def workers(running: subprocess.Popen[str]) -> list[int]:
+    """Process numbers of those that the command has started."""
+    return [int(pid) for pid in Path(f"/proc/{running.pid}/task/{running.pid}/children").read_text().split()]
+
+
 def kill_a_worker(running: subprocess.Popen[str]) -> None:
     """The first of those that the command has started."""
-    (first, *_) = [int(pid) for pid in Path(f"/proc/{running.pid}/task/{running.pid}/children").read_text().split()]
-    os.kill(first, signal.SIGKILL)
+    os.kill(workers(running)[0], signal.SIGKILL)
 
 
 def refused(arguments: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> str:

@@ -31,7 +31,8 @@ from evbench.results import (
     Workload,
 )
 from evbench.session.config import SessionConfig
-from evbench.session.journal import Journal, JournalHeader, JournalState
+from evbench.session.journal import Journal
+from evbench.session.journal_state import JournalHeader, JournalState
 from evbench.session.session import run_session
 from evbench.session.side_results import session_of, side_results
 from evbench.variants.named import parse

@@ -21,6 +21,7 @@ from evbench.report.units import format_ratios
 from evbench.results import FORMAT, Workload
 from evbench.session import compare, journal, ladder
 from evbench.session.config import SessionConfig
+from evbench.session.journal_state import JournalHeader
 from evbench.session.progress import ProgressListener
 from evbench.session.request import ComparisonRequest
 from evbench.variants.named import parse
@@ -30,7 +31,7 @@ from evbench.verdict.judgement import Verdict
 from evbench.worker.client import WorkerDied, WorkerGaveUp
 from tests.checkpoints import least_model
 from tests.command import evbench, interruptible, refused, wait_for
-from tests.simulation import PLAN, Noise, SimulatedMachine, finished, simulated_workload
+from tests.simulation import PLAN, Noise, SimulatedMachine, SimulatedWorker, finished, simulated_workload
 
 QUIET = Noise(0.002, 0.0, 0.0, 0.0)
 
@@ -42,7 +43,7 @@ class SimulatedComparisons:
     faster: dict[str, float] = field(default_factory=dict)
     """Name of a comparison's folder -> true ratio."""
     ends: dict[str, BaseException] = field(default_factory=dict)
-    """Name of a folder -> how it ends instead, after its first block."""
+    """Name of a folder -> how it ends instead, after its first worker was built."""
     requests: list[tuple[str, bool]] = field(default_factory=list)
     """(name of the folder, whether it was to be resumed) of each."""
 
@@ -54,10 +55,10 @@ class SimulatedComparisons:
         here = machine.read(request.device())
         choices: dict[str, dict[str, str]] = {side: {"name": one.name, **one.choices()} for side, one in request.variants.items()}
         workloads: dict[str, Workload] = {side: short_workload(workload) for side, workload in request.workloads.items()}
-        header = journal.JournalHeader(FORMAT, request.created, here, request.plan, 0, workloads, choices, ())
+        header = JournalHeader(FORMAT, request.created, here, request.plan, 0, workloads, choices, ())
         with (journal.resume if request.resume else journal.create)(request.folder, header) as opened:
             if name in self.ends:
-                opened.add_block(results.Block(0, 0, 0, "ABBA", (), (), None))
+                opened.add_build("baseline", SimulatedWorker(simulated, "baseline", 1.0).built())
                 raise self.ends[name]
             result = finished(SessionConfig(request.variants, opened, simulated.start, simulated, listener, energy=request.energy))
         result = replace(result, command=request.command, rules=request.rules)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import errno
 import json
-import os
 from pathlib import Path
 
 import pytest
@@ -13,10 +11,12 @@ import pytest
 from evbench.errors import UserError
 from evbench.results import FORMAT, Result, Run, Side, ThroughputRun
 from evbench.session import journal
-from evbench.session.journal import HEADER, RUNS, Journal, JournalHeader
+from evbench.session.journal import Journal
+from evbench.session.journal_state import JournalHeader
+from evbench.session.session_folder import HEADER, RUNS, writing
 from evbench.worker.measure import RunPosition
 from evbench.worker.messages import ThroughputRequest, TimedRunRequest
-from tests.simulation import PLAN, Noise, SimulatedMachine, header, run_simulated
+from tests.simulation import PLAN, Noise, SimulatedMachine, SimulatedWorker, header, run_simulated
 
 SHORT = dataclasses.replace(PLAN, blocks=6)
 ASKED = header(SHORT)
@@ -65,7 +65,7 @@ def test_what_happened_survives_its_file(tmp_path: Path) -> None:
     }
 
 
-@pytest.mark.parametrize("lives", [1, 12, 13, 40, 60])
+@pytest.mark.parametrize("lives", [1, 12, 13, 40, 60, 61, 62, 64, 66, 67])
 def test_an_interrupted_session_goes_on_from_its_last_whole_block(tmp_path: Path, lives: int) -> None:
     interrupted(tmp_path / "out", lives)
     before = journal.read(tmp_path / "out")
@@ -75,10 +75,22 @@ def test_an_interrupted_session_goes_on_from_its_last_whole_block(tmp_path: Path
     assert [block.number for block in after.blocks] == list(range(6))
     timed = sum(kind == "timed" for _, kind, _, _ in machine.order)
     assert timed == 8 * (6 - len(before.blocks)), "no block is run twice"
+    assert [kind for _, kind, _, _ in machine.order].count("blocked") == 8, "one confirmation of the order, by one start of the workers"
     for runs in after.runs.values():
         assert len([run for run in runs if run.kind == "timed"]) == 4 * 6
+        assert len([run for run in runs if run.kind == "blocked"]) == 4
         assert [run.turn for run in runs] == sorted({run.turn for run in runs})
     assert {block.order for block in after.blocks} <= {"ABBA", "BAAB"}
+
+
+def test_a_confirmation_of_the_order_that_has_ended_is_not_run_again(tmp_path: Path) -> None:
+    with journal.create(tmp_path / "out", ASKED) as written:
+        run_simulated(SimulatedMachine(1, Noise()), written)
+    before = journal.read(tmp_path / "out").runs
+    machine, _ = go_on(tmp_path / "out")
+    assert {kind for _, kind, _, _ in machine.order} == {"first", "warmup"}
+    for side, runs in journal.read(tmp_path / "out").runs.items():
+        assert runs[: len(before[side])] == before[side]
 
 
 IN_A_ROW = header(dataclasses.replace(SHORT, throughput=3))
@@ -128,7 +140,9 @@ def test_half_a_line_is_cut_off(tmp_path: Path) -> None:
     before = journal.read(tmp_path / "out")
     raw.write_bytes(whole + whole[:100].rstrip(b"\n"))
     assert journal.read(tmp_path / "out") == before
-    assert raw.read_bytes() == whole
+    assert raw.read_bytes() != whole, "reading changes nothing"
+    go_on(tmp_path / "out")
+    assert raw.read_bytes().startswith(whole + b'{"session": "2026-01-01T00:00:00Z", "resumed": true}\n')
 
 
 def test_a_disk_that_fills_up_leaves_whole_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -152,7 +166,7 @@ def test_a_disk_that_fills_up_leaves_whole_lines(tmp_path: Path, monkeypatch: py
 
     with (
         pytest.raises(UserError, match=r"cannot write to .*No space left.*--resume"),
-        journal.writing(folder),
+        writing(folder),
         journal.create(folder, ASKED) as written,
     ):
         monkeypatch.setattr(written, "_file", Full(written._file))
@@ -202,34 +216,12 @@ def test_a_damaged_line_is_named(tmp_path: Path) -> None:
             go_on(tmp_path / "out")
 
 
-def test_a_folder_with_a_session_is_not_begun_again(tmp_path: Path) -> None:
-    interrupted(tmp_path / "out")
-    with pytest.raises(UserError, match="go on with it by --resume"), journal.create(tmp_path / "out", ASKED):
-        pass
-    with journal.create(tmp_path / "new", ASKED):
-        pass
-    with journal.create(tmp_path / "new", ASKED):
-        pass  # it was refused before its first run
-
-
-def test_a_session_is_not_begun_within_an_interrupted_comparison_of_models(tmp_path: Path) -> None:
-    (tmp_path / "models.json").write_text("{}")
-    with pytest.raises(UserError, match="holds an earlier comparison of models"), journal.create(tmp_path, ASKED):
-        pass
-    assert not (tmp_path / HEADER).exists()
-    journal.make_folder(tmp_path, ["models.json"])
-
-
 def test_a_text_with_line_separators_is_one_line(tmp_path: Path) -> None:
     with journal.create(tmp_path / "out", ASKED) as written:
         run = SimulatedMachine(1).run("baseline", TimedRunRequest(RunPosition("first", 0, 0, None), True, False))
+        written.add_build("baseline", SimulatedWorker(SimulatedMachine(1), "baseline", 1.0).built())
         written.add_run("baseline", dataclasses.replace(run, text="a\u2028b\u0085c\nd"))
     assert journal.read(tmp_path / "out").runs["baseline"][0].text == "a\u2028b\u0085c\nd"
-
-
-def test_what_the_file_system_refuses_is_told_in_one_line(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"cannot write to .*No space left on device.*What is written stays"), journal.writing(tmp_path):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def test_a_journal_is_closed_with_its_block(tmp_path: Path) -> None:
@@ -238,12 +230,3 @@ def test_a_journal_is_closed_with_its_block(tmp_path: Path) -> None:
     assert isinstance(written, Journal)
     with pytest.raises(ValueError, match="closed file"):
         written.mark_resumed()
-
-
-@pytest.mark.parametrize("name", journal.PROTECTED)
-def test_nothing_is_begun_beside_what_another_command_has_left(name: str, tmp_path: Path) -> None:
-    journal.make_folder(tmp_path / "out")
-    (tmp_path / "out" / name).write_text("{}", encoding="utf-8")
-    message = f"out holds an earlier {journal.PROTECTED[name]}; go on with it by --resume, give another --out, or remove it"
-    with pytest.raises(UserError, match=message):
-        journal.make_folder(tmp_path / "out")

@@ -16,6 +16,7 @@ import pytest
 from evbench.errors import UserError
 from evbench.machine import lock
 from evbench.machine.lock import exclusive
+from tests.command import is_running
 
 HOLD = """
 import sys
@@ -134,6 +135,47 @@ def test_a_program_that_was_started_meanwhile_does_not_keep_the_lock() -> None:
         assert is_free()
         assert started.poll() is None
         started.kill()
+
+
+ORPHAN = """
+import subprocess, sys, time
+from pathlib import Path
+from evbench.machine.lock import exclusive
+from evbench.results import Sample, Workload
+from evbench.variants.named import parse
+from evbench.worker.client import Worker
+from evbench.worker.messages import BuildRequest
+work = Workload("eventgpt", "tiny", None, (Sample("", "", 1, 1),), 5, "all", "Q", 1, False, "cpu", "float32", 0, kind="event-images")
+with exclusive("cpu", False, print), Worker(BuildRequest(parse("baseline"), work), Path(sys.argv[1])) as worker:
+    print(worker.pid, flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize("wait", [0.0, 0.5, 3.0])
+def test_the_worker_of_a_parent_that_is_killed_ends_with_it_and_holds_the_lock_until_then(wait: float, folder: Path) -> None:
+    """While it imports what it needs: then it looks at no pipe."""
+    environment = os.environ | {"TMPDIR": str(folder)}
+    command = [sys.executable, "-c", ORPHAN, str(folder / "worker.log")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment) as parent:
+        assert parent.stdout is not None
+        worker = int(parent.stdout.readline())
+        time.sleep(wait)
+        assert is_running(worker) and not is_free()
+        parent.kill()
+        parent.wait()
+        killed = time.monotonic()
+        while is_running(worker):
+            free = is_free()
+            assert not free or not is_running(worker), "the worker is still there, and another measurement may begin"
+            assert time.monotonic() < killed + 5
+        assert is_free()
+
+
+def test_a_worker_whose_parent_is_gone_already_ends_at_once(tmp_path: Path) -> None:
+    script = "from evbench.parent_death import end_with; end_with(1 << 30); print('lives')"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", "")
 
 
 def test_devices_do_not_exclude_each_other() -> None:

@@ -203,5 +203,23 @@ def test_a_folder_without_both_traces_is_refused(tmp_path: Path) -> None:
         merge_folder(tmp_path, tmp_path, aligned=True)
     sides = [replace(make_side(), trace=make_trace(f"{name}.json.gz")) for name in ("one", "other")]
     results.write(make_result(sides[1], baseline=sides[0]), tmp_path / "result.json")
-    with pytest.raises(UserError, match="does not hold the traces of both sides"):
+    (tmp_path / "one.json.gz").touch()
+    told = r"does not hold other\.json\.gz any more; record baseline and baseline again by evbench trace"
+    with pytest.raises(UserError, match=told):
+        merge_folder(tmp_path, tmp_path, aligned=True)
+    results.write(make_result(baseline=sides[0]), tmp_path / "result.json")
+    with pytest.raises(UserError, match=r"holds one variant, and so one trace; give the file .*one\.json\.gz"):
+        merge_folder(tmp_path, tmp_path, aligned=True)
+
+
+def test_a_folder_of_several_comparisons_is_told_as_what_it_is(tmp_path: Path) -> None:
+    (tmp_path / "ladder.json").touch()
+    with pytest.raises(UserError, match="is a ladder; give the folder of one of its comparisons: none has ended"):
+        merge_folder(tmp_path, tmp_path, aligned=True)
+    (tmp_path / "whole").mkdir()
+    results.write(make_result(make_side()), tmp_path / "whole" / "result.json")
+    with pytest.raises(UserError, match="is a ladder; give the folder of one of its comparisons: whole"):
+        merge_folder(tmp_path, tmp_path, aligned=True)
+    (tmp_path / "models.json").touch()
+    with pytest.raises(UserError, match="is a comparison of models, which records no traces"):
         merge_folder(tmp_path, tmp_path, aligned=True)

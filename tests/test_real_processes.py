@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import signal
+import time
 import urllib.request
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +19,7 @@ from evbench.traces import chrome
 from evbench.traces.timeline import Timeline
 from evbench.verdict.judge import judge
 from tests.checkpoints import change_config, least_model, save_tiny_video_llava
-from tests.command import evbench, interruptible, kill_a_worker, refused, wait_for
+from tests.command import evbench, interruptible, is_running, kill_a_worker, refused, wait_for, workers
 from tests.traces import stages
 
 QUICK = "--blocks 6 --invocations 1 --warmup 5 --new-tokens 20 --trace-tokens 5"
@@ -80,17 +81,27 @@ def test_a_killed_worker_and_an_interrupt_leave_no_process_and_the_session_goes_
 
     with interruptible(f"{asked} --resume", tmp_path) as running:
         wait_for(raw, '"block": {', len(kept.blocks) + 3)
-        workers = [int(pid) for pid in Path(f"/proc/{running.pid}/task/{running.pid}/children").read_text().split()]
+        started = workers(running)
         running.send_signal(signal.SIGINT)
         _, told = running.communicate(timeout=30)
     assert running.returncode == 130
     expected = "evbench: interrupted; the runs that ended are in out/runs.jsonl. To go on, give the same command with --out out --resume"
     assert told.splitlines()[-1] == expected
-    assert workers and not [pid for pid in workers if Path(f"/proc/{pid}").exists()]
+    assert started and not [pid for pid in started if Path(f"/proc/{pid}").exists()]
     assert not (tmp_path / "out" / "result.json").exists()
     more = journal.read(tmp_path / "out")
     assert more.blocks[: len(kept.blocks)] == kept.blocks
     assert len(more.blocks) > len(kept.blocks)
+
+    with interruptible(f"{asked} --resume", tmp_path) as running:
+        wait_for(raw, '"block": {', len(more.blocks) + 2)
+        started = workers(running)
+        running.kill()
+        running.wait()
+        deadline = time.monotonic() + 5
+        while any(map(is_running, started)):
+            assert time.monotonic() < deadline, "workers outlive a parent that is killed in their timed runs"
+    more = journal.read(tmp_path / "out")
 
     other = evbench(f"{asked} --resume --warmup 9", tmp_path)
     assert other.returncode == 2
@@ -99,7 +110,7 @@ def test_a_killed_worker_and_an_interrupt_leave_no_process_and_the_session_goes_
     assert done.returncode == 0, done.stderr
     result = results.read(tmp_path / "out")
     assert [block.number for block in result.sessions[0].blocks] == list(range(len(result.sessions[0].blocks)))
-    assert len(result.baseline.builds) == 3
+    assert len(result.baseline.builds) == 4
     assert result.sessions[0].blocks[: len(more.blocks)] == tuple(more.blocks)
 
 

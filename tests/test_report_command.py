@@ -8,16 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from evbench.cli.report import write_report
+from evbench.cli.report import report_command, write_report
 from evbench.errors import UserError
 from evbench.results import FORMAT
+from evbench.session.verification import ALONE
 from tests.test_results import PROFILES
 
 
 def test_a_recorded_comparison_of_the_format_before_is_reported_in_the_words_of_today(tmp_path: Path) -> None:
     recorded = PROFILES / "cpu" / "video-llava-small" / "result.json"
     result = shutil.copy(recorded, tmp_path)
-    assert write_report(tmp_path) == ("verdict.json", "report.md")
+    assert write_report(tmp_path) == (("verdict.json", "report.md"), f"baseline: {ALONE}; optimized: {ALONE}")
     report = (tmp_path / "report.md").read_text(encoding="utf-8")
     assert "FASTER: end-to-end speedup 1.63x, 95% CI 1.53x - 1.74x" in report
     judgement = json.loads((tmp_path / "verdict.json").read_text(encoding="utf-8"))
@@ -29,7 +30,7 @@ def test_a_recorded_comparison_of_the_format_before_is_reported_in_the_words_of_
 
 def test_a_recorded_comparison_of_models_is_reported(tmp_path: Path) -> None:
     shutil.copy(PROFILES / "h200" / "models-7b" / "models.json", tmp_path)
-    assert write_report(tmp_path) == ("verdict.json", "models.md")
+    assert write_report(tmp_path)[0] == ("verdict.json", "models.md")
     report = (tmp_path / "models.md").read_text(encoding="utf-8")
     assert "At equal length: end-to-end" in report
     assert "tpot" in report
@@ -42,7 +43,7 @@ def test_a_recorded_ladder_is_reported_from_the_results_of_its_comparisons(tmp_p
         (tmp_path / result.parent.name).mkdir()
         shutil.copy(result, tmp_path / result.parent.name)
     shutil.copy(recorded / "ladder.json", tmp_path)
-    assert write_report(tmp_path) == ("ladder.md",)
+    assert write_report(tmp_path)[0] == ("ladder.md",)
     report = (tmp_path / "ladder.md").read_text(encoding="utf-8")
     rungs = json.loads((recorded / "ladder.json").read_text(encoding="utf-8"))["rungs"]
     assert report.count("| end-to-end |") == sum(rung["step"]["kind"] != "whole" for rung in rungs)
@@ -62,3 +63,18 @@ def test_a_recorded_ladder_is_reported_from_the_results_of_its_comparisons(tmp_p
 def test_a_folder_without_a_result_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"has no result\.json, ladder\.json or models\.json"):
         write_report(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["", "result.json"])
+def test_a_folder_is_meant_also_by_its_result(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copy(PROFILES / "cpu" / "video-llava-small" / "result.json", tmp_path)
+    report_command(tmp_path / name)
+    told = capsys.readouterr().out.splitlines()
+    assert told == [f"Written to {tmp_path}: verdict.json, report.md", f"Not verified: baseline: {ALONE}; optimized: {ALONE}"]
+
+
+@pytest.mark.parametrize("name", ["none", "report.md", "none/result.json"])
+def test_what_is_no_folder_of_a_comparison_is_refused(name: str, tmp_path: Path) -> None:
+    (tmp_path / "report.md").touch()
+    with pytest.raises(UserError, match=r"is no folder of a comparison; give one that holds result\.json, ladder\.json or models\.json"):
+        report_command(tmp_path / name)

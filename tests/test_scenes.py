@@ -15,8 +15,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from evbench.errors import UserError
 from evbench.pipelines.load import event_files, png, video
 from evbench.results import EventWindow
+from evbench.scenes import dataset
 from evbench.scenes.captions import QUESTIONS, describe
 from evbench.scenes.world import imagine
 from tests.command import evbench, interruptible, refused
@@ -112,6 +114,13 @@ def test_a_set_that_stands_there_is_not_overwritten(folder: Path) -> None:
     done = evbench(MAKE, folder.parent)
     assert done.returncode == 2
     assert "holds scenes already" in done.stderr
+
+
+def test_scenes_are_not_made_among_the_files_of_somebody_else(tmp_path: Path) -> None:
+    (tmp_path / "cat.mp4").touch()
+    with pytest.raises(UserError, match=r"is not empty \(cat\.mp4\), and its files would be mixed with the scenes"):
+        dataset.open_folder(dataset.DatasetSpec(tmp_path, 0, 1, 1.0, 64, 64))
+    assert [path.name for path in tmp_path.iterdir()] == ["cat.mp4"]
 
 
 def wait_for_scenes(folder: Path, begun: int) -> None:

@@ -16,10 +16,11 @@ from evbench.report import models as report_models
 from evbench.report.models_context import EQUAL, LENGTHS, OWN
 from evbench.report.render import Report, to_markdown
 from evbench.results import Result
-from evbench.session import compare, journal, models
+from evbench.session import compare, models
 from evbench.session.models import Models, ModelsRequest, carry_out, read
 from evbench.session.progress import ProgressListener
 from evbench.session.request import ComparisonRequest
+from evbench.session.session_folder import HEADER, RUNS
 from evbench.variants.named import parse
 from tests.checkpoints import least
 from tests.command import evbench, refused
@@ -44,7 +45,7 @@ class SimulatedSessions:
         name = request.folder.name
         request.folder.mkdir(parents=True, exist_ok=True)
         if name in self.ends:
-            (request.folder / journal.HEADER).write_text("{}")
+            (request.folder / HEADER).write_text("{}")
             raise self.ends[name]
         own = request.workloads["baseline"].stop_at_end
         result = make_models(own=own, tokens=request.workloads["baseline"].new_tokens, window=None)
@@ -125,7 +126,7 @@ def test_a_comparison_interrupted_in_its_first_session_is_not_begun_again(simula
     simulated.ends = {EQUAL: KeyboardInterrupt()}
     with pytest.raises(KeyboardInterrupt):
         carry_out(asked_for(tmp_path / "out"), Messages())
-    (tmp_path / "out" / EQUAL / journal.RUNS).write_text("{}\n")
+    (tmp_path / "out" / EQUAL / RUNS).write_text("{}\n")
     before = (tmp_path / "out" / models.RAW).read_text()
     with pytest.raises(UserError, match="holds an earlier comparison of models; go on with it by --resume"):
         carry_out(asked_for(tmp_path / "out"), Messages())

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Unpack
 
-from evbench import results
 from evbench.api.folder import default_folder, now
 from evbench.api.options import OF_WORKLOAD, Keywords, Options, read
 from evbench.choices import Variant
@@ -17,6 +16,7 @@ from evbench.session.compare import carry_out
 from evbench.session.progress import ProgressListener, SilentListener
 from evbench.session.request import ComparisonRequest, EarlierResults, earlier_results
 from evbench.session.same_work import require_same_workload
+from evbench.session.verification import read_verified
 from evbench.variants.named import VARIANTS, parse
 from evbench.variants.obstacles import require
 from evbench.verdict import demands
@@ -121,13 +121,13 @@ def read_side(given: Measured) -> Variant | Result:
     if isinstance(given, Variant | Result):
         return given
     if isinstance(given, Path):
-        return results.read(given)
+        return read_verified(given)
     if not isinstance(given, str):
         raise UserError(f"{given!r} is no side of a comparison; give the name of a variant, a Variant, a Result, or the folder of one")
     names_file = Path(given).exists() or "/" in given or given.endswith(".json")
     if given.partition("+")[0] in VARIANTS or not names_file:
         return parse(given)
-    return results.read(Path(given))
+    return read_verified(Path(given))
 
 
 def plan_for(options: Options, variants: Mapping[Side, Variant], workload: Workload) -> Plan:

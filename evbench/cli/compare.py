@@ -63,7 +63,12 @@ def compare_command(
     model = earlier[0].baseline.workload.model if earlier else options.model
     folder = output_folder(session, now(), model)
     judgements: list[Judgement] = []
-    with working(lambda: runs_in(folder), lambda: how_to_resume(folder) if runs_in(folder) else "") as progress:
+    measured = len(earlier) < 2
+
+    def remains() -> str:
+        return runs_in(folder) if measured else ""
+
+    with working(remains, lambda: how_to_resume(folder) if remains() else "") as progress:
         result = evbench.compare(
             *sides,
             folder=folder,
@@ -76,6 +81,6 @@ def compare_command(
             command=command_line(),
             on_progress=progress,
             on_judgement=judgements.append,
-            **(options.keywords() if len(earlier) < 2 else Keywords()),
+            **(options.keywords() if measured else Keywords()),
         )
-    report_session(result, judgements[0], folder, measured=len(earlier) < 2, details=session.details)
+    report_session(result, judgements[0], folder, measured=measured, details=session.details)

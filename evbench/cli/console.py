@@ -16,7 +16,8 @@ PIPE_WIDTH = 140
 MOST_LINES = 40
 """Of the end of a session: what a terminal shows at once."""
 LEFT_OUT = "... and {} more lines in the report"
-screen = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else PIPE_WIDTH)
+_is_terminal = sys.stdout is not None and sys.stdout.isatty()  # None: closed, see streams.py
+screen = Console(width=None if _is_terminal or "COLUMNS" in os.environ else PIPE_WIDTH)
 errors = Console(stderr=True)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -15,6 +17,23 @@ from evbench.worker.client import WorkerDied
 
 INTERRUPTED, FAULT = 130, 1
 """Exit codes."""
+ENDING = (signal.SIGTERM, signal.SIGHUP)
+"""Signals by which a batch system or a closed terminal ends a command."""
+
+
+@contextmanager
+def ended_as_by_ctrl_c() -> Iterator[None]:
+    """The signals of ENDING do what Ctrl-C does, unless they are ignored, as `nohup` has it."""
+    changed = []
+    if threading.current_thread() is threading.main_thread():  # no other may
+        changed = [number for number in ENDING if signal.getsignal(number) is signal.SIG_DFL]
+    for number in changed:
+        signal.signal(number, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        for number in changed:
+            signal.signal(number, signal.SIG_DFL)
 
 
 class Interruptible(TyperGroup):

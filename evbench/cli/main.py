@@ -10,6 +10,7 @@ from evbench.cli.compare import compare_command
 from evbench.cli.console import print_error
 from evbench.cli.diff import diff_command
 from evbench.cli.frames import frames_command
+from evbench.cli.interrupts import ended_as_by_ctrl_c
 from evbench.cli.ladder import ladder_command
 from evbench.cli.merge import merge_command
 from evbench.cli.models import compare_models_command
@@ -18,6 +19,7 @@ from evbench.cli.report import report_command
 from evbench.cli.run import run_command
 from evbench.cli.scenes import scenes_make_command, scenes_show_command
 from evbench.cli.selftest import selftest_command
+from evbench.cli.streams import open_streams
 from evbench.cli.trace import trace_command
 from evbench.cli.usage import Commands, OneLineCommand, help_and_examples
 from evbench.cli.variants import variants_command
@@ -64,8 +66,10 @@ def make_app() -> typer.Typer:
 
 def main() -> None:
     """Exit codes: those of the verdict, 1 a fault of evbench, 2 wrong input or options, 130 interrupted."""
+    open_streams()
     try:
-        make_app()()
+        with ended_as_by_ctrl_c():
+            make_app()()
     except UserError as error:
         print_error(printable(str(error)))
         raise SystemExit(2) from None

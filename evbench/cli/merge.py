@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from evbench.cli.console import print_line
-from evbench.session import journal
 from evbench.session.merged_traces import merge_folder
+from evbench.session.session_folder import writing
 
 
 def merge_command(
@@ -20,6 +20,6 @@ def merge_command(
     Examples:
         evbench merge out
     """
-    with journal.writing(folder):
+    with writing(folder, "make room, or copy it to where it can be written"):
         files = [merge_folder(folder, folder, aligned=aligned) for aligned in (False, True)]
     print_line(f"Written to {folder}: {', '.join(file.name for file in files)}")

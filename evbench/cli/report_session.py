@@ -13,7 +13,7 @@ from evbench.report import comparison
 from evbench.report.render import to_console
 from evbench.report.summary import summarize
 from evbench.results import Result
-from evbench.session.journal import RUNS
+from evbench.session.session_folder import RUNS
 from evbench.verdict.judgement import Judgement
 
 

@@ -22,8 +22,9 @@ from evbench.places import short_workload
 from evbench.report import mutation as report_mutation
 from evbench.report.render import to_rich
 from evbench.results import Workload
-from evbench.session import journal, mutation
+from evbench.session import mutation
 from evbench.session.laboratory import laboratory
+from evbench.session.session_folder import TRY_AGAIN, make_folder, writing
 from evbench.variants.obstacles import obstacles, require
 from evbench.verdict.mutation import MutantOutcome
 
@@ -49,8 +50,8 @@ def try_mutants(variant: Variant, options: Options, session: SessionOptions, pla
         variant, workload.model, workload.kind, lambda one: not obstacles(one, workload.model, workload.kind, workload.device)
     )
     outcomes: list[MutantOutcome] = []
-    with working(lambda: f"{len(outcomes)} of {len(cases)} cases are in {folder / 'mutants.json'}") as progress, journal.writing(folder):
-        journal.make_folder(folder)
+    with working(lambda: f"{len(outcomes)} of {len(cases)} cases are in {folder / 'mutants.json'}") as progress, writing(folder, TRY_AGAIN):
+        make_folder(folder, resumable=False)
         with laboratory(workload, plan, folder, session.wait, progress) as opened:
             for outcome in mutation.try_all(cases, opened):
                 outcomes.append(outcome)

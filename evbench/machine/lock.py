@@ -1,4 +1,7 @@
-"""One measurement at a time on one device."""
+"""One measurement at a time on one device.
+
+Workers are given the lock, too: it is free only when the last of them is gone, also where their parent was killed.
+"""
 
 from __future__ import annotations
 
@@ -14,11 +17,15 @@ from pathlib import Path
 from evbench.errors import UserError
 
 LOOK_SECONDS = 0.5
+_held: list[int] = []
+"""Descriptors of the locks that this process holds."""
 
 
 @contextmanager
 def exclusive(device: str, wait: bool, report: Callable[[str], None]) -> Iterator[None]:
-    """Hold `device` (`cpu`, or a GPU's UUID) for as long as the block lasts. The lock ends with the process, however that ends.
+    """Hold `device` (`cpu`, or a GPU's UUID) for as long as the block lasts.
+
+    The lock ends with the process, however that ends, and with the processes that were given `held`.
 
     Raises:
         UserError: another evbench holds it, and this one is not to wait; or the lock cannot be created.
@@ -35,11 +42,20 @@ def exclusive(device: str, wait: bool, report: Callable[[str], None]) -> Iterato
         with suppress(OSError):  # another user's file can be locked, and not written
             os.ftruncate(file, 0)
             os.pwrite(file, str(os.getpid()).encode(), 0)
-        yield
+        _held.append(file)
+        try:
+            yield
+        finally:
+            _held.remove(file)
         with suppress(OSError):
             os.ftruncate(file, 0)
     finally:
         os.close(file)
+
+
+def held() -> tuple[int, ...]:
+    """Descriptors of the locks that this process holds, for a process that it starts and that uses the device."""
+    return tuple(_held)
 
 
 def _open(path: Path) -> int:

@@ -11,6 +11,7 @@ import ctypes
 import dataclasses
 import json
 import multiprocessing
+import os
 import platform
 import signal
 from collections.abc import Generator, Iterator
@@ -29,6 +30,7 @@ from PIL import Image
 
 from evbench.encoding import write_whole
 from evbench.errors import UserError
+from evbench.parent_death import end_with
 from evbench.pipelines.load.event_images import vectorised
 from evbench.pipelines.load.event_stream import EventStream
 from evbench.scenes import event_camera
@@ -46,8 +48,8 @@ if platform.machine() == "x86_64":
     ENCODER["x264-params"] = "asm=SSE4.2"
 _MALLOPT_TRIM_THRESHOLD, _MALLOPT_MMAP_THRESHOLD = -1, -3
 """Of glibc's malloc.h."""
-_PRCTL_SIGNAL_AT_PARENTS_DEATH = 1
-"""Of Linux's prctl.h."""
+PARTS = ("mp4", "events", "event_images")
+"""Folders in the folder of a set."""
 _KEPT = f"The scenes that are done are kept, and listed in {INDEX}"
 
 
@@ -64,11 +66,13 @@ class DatasetSpec:
 
 
 def open_folder(spec: DatasetSpec) -> None:
-    """Make the folder. Raises UserError if it holds a set already, or cannot be made."""
+    """Make the folder. Raises UserError if it holds a set already, or something else, or cannot be made."""
     if (spec.folder / INDEX).exists():
         raise UserError(f"{spec.folder} holds scenes already; give another folder, or remove it")
+    if spec.folder.is_dir() and (others := sorted({path.name for path in spec.folder.iterdir()} - {*PARTS})):
+        raise UserError(f"{spec.folder} is not empty ({others[0]}), and its files would be mixed with the scenes; give a new folder")
     try:
-        for part in ("mp4", "events", "event_images"):
+        for part in PARTS:
             (spec.folder / part).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"cannot make {spec.folder} ({error.strerror}); give another folder") from error
@@ -82,7 +86,7 @@ def make(spec: DatasetSpec, workers: int) -> Generator[int]:
     Raises:
         UserError: the folder cannot be written, or a worker was killed.
     """
-    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_alone)
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_alone, initargs=(os.getpid(),))
     running: list[Future[dict[str, Any]]] = []
     try:
         with _interrupts_held_back():
@@ -176,18 +180,19 @@ def _conversations(scene: Scene, *, colours: bool) -> list[dict[str, str]]:
 
 @contextmanager
 def _interrupts_held_back() -> Iterator[None]:
-    """Ctrl-C comes through afterwards. Processes that are started inside never see it: a child has the signals blocked that its
-    parent had.
+    """Ctrl-C, and what has the same effect, comes through afterwards. Processes that are started inside never see it: a child has the
+    signals blocked that its parent had.
     """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _alone() -> None:
-    """A worker draws on one core, and ends with its parent."""
+def _alone(parent: int) -> None:
+    """A worker draws on one core, and ends with its parent, given by its process number."""
+    end_with(parent)
     torch.set_num_threads(1)
     if platform.libc_ver()[0] == "glibc":
         # Keep the memory of large tensors: by default each goes back to the kernel, which clears it again for the next. A quarter
@@ -195,4 +200,3 @@ def _alone() -> None:
         library = ctypes.CDLL(None)
         library.mallopt(_MALLOPT_MMAP_THRESHOLD, 2**30)
         library.mallopt(_MALLOPT_TRIM_THRESHOLD, 2**31 - 1)
-        library.prctl(_PRCTL_SIGNAL_AT_PARENTS_DEATH, signal.SIGKILL)

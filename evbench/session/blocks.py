@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from evbench.results import Block
+from evbench.results import Block, Run, ThroughputRun
 from evbench.session.block_schedule import BlockSchedule
 from evbench.session.config import SessionConfig
 from evbench.session.recorder import RunRecorder
-from evbench.session.schedule import SLOT, pattern, slots
+from evbench.session.schedule import BLOCKED_RUNS, block_runs, pattern
 from evbench.session.warm_up import WarmWorkers
 from evbench.session.worker_pool import WorkerPool
-
-BLOCKED_RUNS = 4
-"""Of each side, to confirm that the order of runs does not matter."""
 
 
 class BlockRunner:
@@ -34,8 +31,8 @@ class BlockRunner:
         if config.plan.order == "reload" or len(config.sides) < 2 or config.samples > 1:
             return
         self._workers.worker("baseline")
-        if any(run.kind == "blocked" for runs in config.journal.state.runs.values() for run in runs):
-            return
+        if all(config.journal.state.blocked_runs(side) == BLOCKED_RUNS for side in config.sides):
+            return  # before an interruption
         for side in config.sides:
             config.report(f"{side}: blocked-order confirmation")
             for _ in range(BLOCKED_RUNS):
@@ -50,15 +47,16 @@ class BlockRunner:
             self._workers.worker(config.sides[0])  # starting is no part of the block
         watch.begin()
         compiled = False
-        for place, (side, stage_sync) in enumerate(slots(letters), 1):
+        for side, stage_sync in block_runs(letters, throughput=bool(plan.throughput)):
             self._workers.worker(side)
-            config.report("timed runs", wanted)
-            compiled |= bool(self._recorder.timed_run(side, "timed", sample, number, stage_sync=stage_sync).compile_counts)
+            config.report("throughput runs" if stage_sync is None else "timed runs", wanted)
+            run: Run | ThroughputRun
+            if stage_sync is None:
+                run = self._recorder.throughput_run(side, number)
+            else:
+                run = self._recorder.timed_run(side, "timed", sample, number, stage_sync=stage_sync)
+            compiled |= bool(run.compile_counts)
             watch.look()
-            if plan.throughput and place % SLOT == 0:
-                config.report("throughput runs", wanted)
-                compiled |= bool(self._recorder.throughput_run(side, number).compile_counts)
-                watch.look()
         found = watch.end()
         disturbances = found.disturbances + (("something was compiled or captured in a timed run",) if compiled else ())
         config.journal.add_block(Block(number, sample, self._invocation, letters, disturbances, found.remarks, found.sm_mhz))

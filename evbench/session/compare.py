@@ -17,11 +17,13 @@ from evbench.report import files as report_files
 from evbench.results import FORMAT, Machine, Outputs, Plan, Result, Session, Side, SideResult
 from evbench.session import journal
 from evbench.session.config import SessionConfig, SessionWorker
+from evbench.session.journal_state import JournalHeader
 from evbench.session.outputs import Reference
 from evbench.session.progress import ProgressListener
 from evbench.session.reference_worker import reference_for
 from evbench.session.request import ComparisonRequest
 from evbench.session.session import run_session
+from evbench.session.session_folder import GO_ON, TRY_AGAIN, make_folder, require_unused, writing
 from evbench.session.side_results import Untimed, session_of, side_results
 from evbench.verdict.judge import judge
 from evbench.verdict.judgement import Judgement
@@ -49,7 +51,7 @@ def carry_out(request: ComparisonRequest, listener: ProgressListener) -> JudgedR
     def checkpoint(result: Result) -> None:
         results.write(result, request.folder / "result.json")
 
-    with journal.writing(request.folder):
+    with writing(request.folder, _advice(request)):
         result = measure(request, listener, checkpoint)
         judgement = judge(result)
         report_files.write(result, judgement, request.folder)
@@ -58,11 +60,13 @@ def carry_out(request: ComparisonRequest, listener: ProgressListener) -> JudgedR
 
 def measure(request: ComparisonRequest, listener: ProgressListener, checkpoint: Callable[[Result], None]) -> Result:
     """Run the session of a request. `checkpoint` is given what there is so far, and at last all of it. Raises as `carry_out`."""
-    with journal.writing(request.folder):
+    with writing(request.folder, _advice(request)):
         if not request.variants:
-            journal.make_folder(request.folder)
+            make_folder(request.folder, resumable=False)
             result = _result(request, request.earlier.sides, request.earlier.sessions, request.earlier.outputs)
         else:
+            if not request.resume:
+                require_unused(request.folder)  # before waiting for another evbench
             here = machine.read(request.device())
             for session in request.earlier.sessions:
                 machine.require_same(session.machine, here, request.rules.allowed)
@@ -70,6 +74,11 @@ def measure(request: ComparisonRequest, listener: ProgressListener, checkpoint: 
                 result = _measure(request, here, listener, checkpoint)
         checkpoint(result)
         return result
+
+
+def _advice(request: ComparisonRequest) -> str:
+    """What to do where the folder cannot be written. Without a variant nothing is run that could go on."""
+    return GO_ON if request.variants else TRY_AGAIN
 
 
 def exclusive_device(device: str, wait: bool, listener: ProgressListener) -> AbstractContextManager[None]:
@@ -91,6 +100,7 @@ def _measure(request: ComparisonRequest, here: Machine, listener: ProgressListen
             return reference_for(request.workloads["baseline"], request.plan, fingerprint, here, request.folder)
 
         def result_so_far(untimed: Untimed) -> Result:
+            opened.require_kept()
             sides = request.earlier.sides | side_results(config, untimed)
             return _result(request, sides, (*request.earlier.sessions, session_of(config)), untimed.outputs)
 
@@ -108,8 +118,8 @@ def _measure(request: ComparisonRequest, here: Machine, listener: ProgressListen
         return result_so_far(run_session(config, request.folder, comparing, lambda untimed: checkpoint(result_so_far(untimed))))
 
 
-def _header(request: ComparisonRequest, here: Machine, remarks: tuple[str, ...]) -> journal.JournalHeader:
-    return journal.JournalHeader(
+def _header(request: ComparisonRequest, here: Machine, remarks: tuple[str, ...]) -> JournalHeader:
+    return JournalHeader(
         format=FORMAT,
         started=request.created,
         machine=here,

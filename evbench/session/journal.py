@@ -9,71 +9,31 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
 from evbench.encoding import from_json, to_json, write_whole
 from evbench.errors import UserError
-from evbench.results import FORMAT, Block, Build, Machine, Plan, Run, Side, ThroughputRun, Workload
+from evbench.results import FORMAT, LETTERS, Block, Build, Run, Side, ThroughputRun
+from evbench.session.journal_replay import replay
+from evbench.session.journal_state import JournalHeader, JournalState
+from evbench.session.session_folder import HEADER, RUNS, lock_runs, make_folder, require_unused
 
-HEADER, RUNS = "session.json", "runs.jsonl"
-MODELS = "comparison of models"
-PROTECTED = {"result.json": "session", "report.md": "session", "ladder.json": "ladder", "models.json": MODELS, "models.md": MODELS}
-"""Name of a file -> what a folder that has it holds, and no other session may overwrite."""
 Stored = TypeVar("Stored")
-
-
-@dataclass(frozen=True)
-class JournalHeader:
-    """What a session is to measure, and where."""
-
-    format: int
-    started: str
-    """UTC, ISO 8601. Names the session."""
-    machine: Machine
-    plan: Plan
-    seed: int
-    """Of the order of the blocks."""
-    workloads: dict[str, Workload]
-    """Side -> its workload: equal for both, or the same scenes for two models."""
-    choices: dict[str, dict[str, str]]
-    """Side -> the choices of its variant."""
-    remarks: tuple[str, ...]
-    """What was noticed of the machine before the first run."""
-
-
-@dataclass
-class JournalState:
-    """All events so far."""
-
-    builds: dict[Side, list[Build]] = field(default_factory=dict)
-    runs: dict[Side, list[Run]] = field(default_factory=dict)
-    throughput_runs: dict[Side, list[ThroughputRun]] = field(default_factory=dict)
-    unsteady: dict[Side, list[str]] = field(default_factory=dict)
-    """Reasons why a warm-up was abandoned before the side was steady."""
-    blocks: list[Block] = field(default_factory=list)
-
-    def next_turn(self) -> int:
-        """Of all runs together: the number that the next one has."""
-        every = (run for by_side in (self.runs, self.throughput_runs) for runs in by_side.values() for run in runs)
-        return 1 + max((run.turn for run in every), default=-1)
-
-    def timed_seconds(self) -> float:
-        """Spent in the runs of blocks so far."""
-        seconds = sum(run.seconds for runs in self.runs.values() for run in runs if run.kind == "timed")
-        return seconds + sum(run.seconds for runs in self.throughput_runs.values() for run in runs if run.block is not None)
 
 
 class Journal:
     """Appends events to `runs.jsonl`, and holds them in memory too."""
 
-    def __init__(self, folder: Path, header: JournalHeader, state: JournalState) -> None:
+    def __init__(self, folder: Path, header: JournalHeader, state: JournalState, file: int) -> None:
+        """`file` is the descriptor of `lock_runs`, which this closes."""
         self.header, self.state = header, state
         self._path = folder / RUNS
-        self._file = self._path.open("ab", buffering=0)
+        self._file = os.fdopen(file, "ab", buffering=0)
+        opened = os.fstat(file)
+        self._identity = opened.st_dev, opened.st_ino
 
     def close(self) -> None:
         self._file.close()
@@ -99,11 +59,24 @@ class Journal:
         self.state.blocks.append(block)
 
     def mark_resumed(self) -> None:
-        """Runs of a block that has not ended by now do not count."""
+        """Runs of what has not ended by now do not count."""
         self._write({"resumed": True})
 
+    def require_kept(self) -> int:
+        """Size of the file in bytes. Raises UserError if it is not the one that was opened any more."""
+        try:
+            found = self._path.stat()
+            if (found.st_dev, found.st_ino) == self._identity:
+                return found.st_size
+        except FileNotFoundError:
+            pass
+        runs = sum(len(rows) for by_side in (self.state.runs, self.state.throughput_runs) for rows in by_side.values())
+        lost = f"its {runs} runs and {len(self.state.blocks)} blocks are lost"
+        raise UserError(f"{self._path} was removed or replaced while this session wrote it: {lost}; begin anew, with another --out")
+
     def _write(self, line: dict[str, Any]) -> None:
-        end = self._file.tell()
+        end = self.require_kept()
+        line = {"session": self.header.started, **line}
         data = (json.dumps(line, ensure_ascii=False, allow_nan=False, default=dataclasses.asdict) + "\n").encode()
         try:
             if self._file.write(data) != len(data):
@@ -114,45 +87,17 @@ class Journal:
 
 
 @contextmanager
-def writing(folder: Path) -> Iterator[None]:
-    """Turns what the file system refuses into a UserError."""
-    try:
-        yield
-    except OSError as error:
-        raise UserError(
-            f"cannot write to {folder} ({error.strerror}); make room or give another --out. What is written stays, --resume goes on from it"
-        ) from error
-
-
-def make_folder(folder: Path, replaced: Sequence[str] = ()) -> None:
-    """Make it, if need be.
-
-    Args:
-        replaced: names of files that may be there, and are written anew.
-
-    Raises:
-        UserError: it holds a session, a ladder or a comparison of models.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    found = [content for name, content in PROTECTED.items() if name not in replaced and (folder / name).exists()]
-    if has_runs(folder):
-        found.append("session")
-    if found:
-        raise UserError(f"{folder} holds an earlier {found[0]}; go on with it by --resume, give another --out, or remove it")
-
-
-def has_runs(folder: Path) -> bool:
-    """Whether anything ran. A session that was refused before its first run has left nothing worth protecting."""
-    runs = folder / RUNS
-    return runs.exists() and runs.stat().st_size > 0
-
-
-@contextmanager
 def create(folder: Path, header: JournalHeader) -> Iterator[Journal]:
-    """The journal of a new session. Raises UserError if the folder holds one."""
+    """The journal of a new session. Raises UserError if the folder holds one, or something else."""
     make_folder(folder)
-    write_whole(folder / HEADER, to_json(header) + "\n")
-    journal = Journal(folder, header, JournalState())
+    file = lock_runs(folder)
+    try:
+        require_unused(folder)  # again, now that nobody else writes
+        write_whole(folder / HEADER, to_json(header) + "\n")
+    except BaseException:
+        os.close(file)
+        raise
+    journal = Journal(folder, header, JournalState(), file)
     try:
         yield journal
     finally:
@@ -164,12 +109,20 @@ def resume(folder: Path, header: JournalHeader) -> Iterator[Journal]:
     """The journal of an interrupted session, which had the same request on the same machine.
 
     Raises:
-        UserError: there is none, its request was another, or it is damaged.
+        UserError: there is none, its request was another, it is damaged, or another process goes on with it.
     """
-    file = folder / HEADER
-    before = decode_stored(JournalHeader, read_content(file, "session"), FORMAT, file, "session")
+    before = read_header(folder)
     require_same(before, header)
-    journal = Journal(folder, before, read(folder))
+    file = lock_runs(folder)
+    try:
+        path = folder / RUNS
+        data = path.read_bytes()
+        state = replay(before, data, path)
+        os.truncate(path, data.rfind(b"\n") + 1)  # a killed process leaves half of a line
+    except BaseException:
+        os.close(file)
+        raise
+    journal = Journal(folder, before, state, file)
     try:
         journal.mark_resumed()
         yield journal
@@ -236,46 +189,19 @@ def with_header(content: dict[str, Any], known: int) -> dict[str, Any]:
 
 
 def read(folder: Path) -> JournalState:
-    """The events in `runs.jsonl`. Runs of a block that did not end are dropped: the block is run again.
+    """The events of a session in a folder, which stays as it is. Runs of what did not end are left out.
 
     Raises:
-        UserError: a line is damaged. A last one without its end, as a killed process leaves it, is cut off.
+        UserError: there is no session, or its journal is damaged.
     """
     path = folder / RUNS
-    state = JournalState()
-    data = path.read_bytes() if path.exists() else b""
-    whole = data[: data.rfind(b"\n") + 1]
-    if len(whole) < len(data):
-        os.truncate(path, len(whole))
-    for number, line in enumerate(whole.split(b"\n")[:-1], 1):
-        try:
-            _add(state, json.loads(line), f"{RUNS} line {number}")
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
-            raise UserError(f"{path}, line {number} is damaged ({error}); begin anew with another --out") from error
-    _drop_unfinished(state)
-    return state
+    return replay(read_header(folder), path.read_bytes() if path.exists() else b"", path)
 
 
-def _drop_unfinished(state: JournalState) -> None:
-    """Drop the runs of a block that did not end."""
-    ended = {block.number for block in state.blocks}
-    for side, row in state.throughput_runs.items():
-        state.throughput_runs[side] = [run for run in row if run.block is None or run.block in ended]
-    for side, runs in state.runs.items():
-        state.runs[side] = [run for run in runs if run.block is None or run.block in ended]
-
-
-def _add(state: JournalState, line: dict[str, Any], place: str) -> None:
-    if "resumed" in line:
-        return _drop_unfinished(state)
-    if "block" in line:
-        return state.blocks.append(from_json(Block, line["block"], place))
-    side: Side = "baseline" if line["side"] == "baseline" else "optimized"
-    if "build" in line:
-        state.builds.setdefault(side, []).append(from_json(Build, line["build"], place))
-    elif "run" in line:
-        state.runs.setdefault(side, []).append(from_json(Run, line["run"], place))
-    elif "throughput_run" in line:
-        state.throughput_runs.setdefault(side, []).append(from_json(ThroughputRun, line["throughput_run"], place))
-    else:
-        state.unsteady.setdefault(side, []).extend(line["unsteady"])
+def read_header(folder: Path) -> JournalHeader:
+    """The request of a session in a folder. Raises UserError if there is none, or it cannot be read."""
+    file = folder / HEADER
+    header = decode_stored(JournalHeader, read_content(file, "session"), FORMAT, file, "session")
+    if not header.workloads or header.workloads.keys() - LETTERS.keys():
+        raise UserError(f"{file} is damaged (sides {', '.join(header.workloads) or 'none'}); begin anew with another --out")
+    return header

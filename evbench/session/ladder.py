@@ -16,9 +16,11 @@ from evbench.places import short_workload, without_places
 from evbench.report import ladder as report_ladder
 from evbench.results import Plan, Result, Rules, Side, Workload
 from evbench.session import compare, journal
-from evbench.session.journal import JournalHeader
+from evbench.session.journal_state import JournalHeader
 from evbench.session.progress import NamedListener, ProgressListener
 from evbench.session.request import ComparisonRequest, EarlierResults
+from evbench.session.session_folder import HEADER, make_folder, writing
+from evbench.session.verification import read_verified
 from evbench.verdict import ladder
 from evbench.verdict.judge import judge
 from evbench.verdict.ladder import Rung, RungOutcome, Step
@@ -68,7 +70,7 @@ def climb(request: LadderRequest, listener: ProgressListener) -> tuple[Rung, ...
     Raises:
         UserError: the folder is unusable, it holds something else, or another evbench holds the device.
     """
-    with journal.writing(request.folder):
+    with writing(request.folder):
         header, outcomes = _start(request)
         folders = list(dict.fromkeys(step.folder for step in request.steps))
         rungs = _write(request, header, outcomes)
@@ -86,7 +88,7 @@ def _start(request: LadderRequest) -> tuple[JournalHeader, dict[str, RungOutcome
     sides = {"from": request.lower, "to": request.upper}
     header = _header(request, sides, machine.read(request.workload.device))
     if not request.resume:
-        journal.make_folder(request.folder)
+        make_folder(request.folder)
         return header, {}
     before = read(request.folder)
     journal.require_same(before.header, header)
@@ -112,7 +114,7 @@ def _ended(request: LadderRequest, step: Step, here: results.Machine) -> RungOut
     folder = request.folder / step.folder
     if not (folder / "result.json").exists():
         return None
-    result = results.read(folder)
+    result = read_verified(folder)
     session = result.session(result.baseline)
     choices: dict[str, dict[str, str]] = {
         side: {"name": measured.variant, **measured.choices} for side, measured in result.variants().items()
@@ -145,7 +147,7 @@ def _carry_out(request: LadderRequest, step: Step, listener: ProgressListener) -
         folder=folder,
         created=request.now(),
         command=request.command,
-        resume=request.resume and (folder / journal.HEADER).exists(),
+        resume=request.resume and (folder / HEADER).exists(),
         wait=request.wait,
         energy=False,  # a ladder does not report it
     )
@@ -182,7 +184,7 @@ def write_derived(folder: Path) -> None:
     outcomes = {rung.step.folder: rung.outcome for rung in written.rungs if rung.outcome is not None}
     for step in steps:
         if step.folder == step.name in outcomes and (folder / step.folder / "result.json").exists():
-            outcomes[step.folder] = _outcome(steps, step, results.read(folder / step.folder))
+            outcomes[step.folder] = _outcome(steps, step, read_verified(folder / step.folder))
     _write_report(dataclasses.replace(written, rungs=ladder.account(steps, outcomes)), folder)
 
 

@@ -29,6 +29,8 @@ def merge_folder(source: Path, target: Path, *, aligned: bool) -> Path:
         UserError: the folder holds no comparison, or not the traces of both sides.
         OSError: a file cannot be read or written.
     """
+    if not (source / "result.json").exists():
+        _refuse_other(source)
     result = results.read(source)
     merged = merge(_sides(result, source), comparison.of_stages(judge(result)), aligned)
     file = target / (ALIGNED if aligned else AS_IT_RAN)
@@ -36,11 +38,24 @@ def merge_folder(source: Path, target: Path, *, aligned: bool) -> Path:
     return file
 
 
+def _refuse_other(folder: Path) -> None:
+    """Raises UserError for a folder of several comparisons."""
+    if (folder / "models.json").exists():
+        raise UserError(f"{folder} is a comparison of models, which records no traces; record one by evbench trace")
+    if (folder / "ladder.json").exists():
+        rungs = sorted(file.parent.name for file in folder.glob("*/result.json"))
+        raise UserError(f"{folder} is a ladder; give the folder of one of its comparisons: {', '.join(rungs) or 'none has ended'}")
+
+
 def _sides(result: Result, folder: Path) -> dict[Side, TraceSide]:
-    files = {side: folder / measured.trace.file for side, measured in result.variants().items() if measured.trace is not None}
-    if len(files) < 2 or not all(file.is_file() for file in files.values()):
-        raise UserError(
-            f"{folder} does not hold the traces of both sides; compare two variants with --trace-tokens above 0, or open one file"
-        )
+    variants = result.variants()
+    files = {side: folder / measured.trace.file for side, measured in variants.items() if measured.trace is not None}
+    if len(variants) < 2 and files:
+        raise UserError(f"{folder} holds one variant, and so one trace; give the file {files['baseline']}")
+    if len(files) < 2:
+        raise UserError(f"{folder} does not hold the traces of both sides; compare two variants with --trace-tokens above 0")
+    if gone := [file.name for file in files.values() if not file.is_file()]:
+        names = " and ".join(measured.variant for measured in variants.values())
+        raise UserError(f"{folder} does not hold {' and '.join(gone)} any more; record {names} again by evbench trace")
     read = {side: chrome.read(file) for side, file in files.items()}
     return {side: TraceSide(read[side], Timeline(read[side].events, files[side]), result.variants()[side].variant) for side in files}

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from evbench import __version__, results, results_upgrade
+from evbench import __version__, digest, results, results_upgrade
 from evbench.choices import Variant
 from evbench.encoding import to_json, write_whole
 from evbench.errors import UserError
@@ -19,9 +20,10 @@ from evbench.report.published import Finding, examine, read_page
 from evbench.report.render import to_markdown
 from evbench.results import Plan, Result, Rules, Side, Workload
 from evbench.session import compare, journal
-from evbench.session.journal import JournalHeader
+from evbench.session.journal_state import JournalHeader
 from evbench.session.progress import NamedListener, ProgressListener
 from evbench.session.request import ComparisonRequest, EarlierResults
+from evbench.session.session_folder import HEADER, MODELS, has_runs, make_folder, writing
 from evbench.verdict.models import ModelsJudgement, judge_models
 
 FORMAT = 2
@@ -95,7 +97,7 @@ def carry_out(request: ModelsRequest, listener: ProgressListener) -> Models:
         UserError: the folder is unusable, it holds something else, or another evbench holds the device.
         WorkerDied: a worker crashed. What ran before stands in the folder.
     """
-    with journal.writing(request.folder):
+    with writing(request.folder):
         models_so_far = _start(request)
         for length in LENGTHS:
             if length not in models_so_far.sessions:
@@ -120,9 +122,9 @@ def _start(request: ModelsRequest) -> Models:
         return before
     folders = [request.folder / length for length in LENGTHS]
     # A session that was refused before its first run has left nothing worth protecting.
-    journal.make_folder(request.folder, () if any(map(journal.has_runs, folders)) else (RAW,))
+    make_folder(request.folder, () if any(map(has_runs, folders)) else (RAW, *LENGTHS))
     for folder in folders:
-        journal.make_folder(folder)
+        make_folder(folder)
     started = Models(FORMAT, __version__, request.command, request.most_tokens, header, {})
     _write(started, request.folder)
     return started
@@ -139,7 +141,7 @@ def _measure(request: ModelsRequest, length: str, listener: ProgressListener) ->
         folder=folder,
         created=request.now(),
         command=request.command,
-        resume=request.resume and (folder / journal.HEADER).exists(),
+        resume=request.resume and (folder / HEADER).exists(),
         wait=request.wait,
     )
     # Its result is written into `models.json`, with the other one.
@@ -148,7 +150,7 @@ def _measure(request: ModelsRequest, length: str, listener: ProgressListener) ->
 
 def _write(found: Models, folder: Path) -> None:
     """Write the files of the comparison, as far as it has got."""
-    write_whole(folder / RAW, to_json(found) + "\n")
+    write_whole(folder / RAW, json.dumps(digest.sealed(dataclasses.asdict(found)), ensure_ascii=False, allow_nan=False) + "\n")
     if found.sessions:
         write_derived(found, folder)
 
@@ -164,7 +166,13 @@ def write_derived(found: Models, folder: Path) -> None:
 def read(folder: Path) -> Models:
     """Raises UserError if there is none, or it cannot be read."""
     file = folder / RAW
-    content = journal.read_content(file, journal.MODELS)
+    content = digest.unsealed(journal.read_content(file, MODELS), str(file))
     if content.get("format") == 1:
         content = journal.with_header(results_upgrade.models(content, results.FORMAT, str(file)), FORMAT)
-    return journal.decode_stored(Models, content, FORMAT, file, journal.MODELS)
+    found = journal.decode_stored(Models, content, FORMAT, file, MODELS)
+    for length, result in found.sessions.items():
+        try:
+            results.require_consistent(result)
+        except ValueError as error:
+            raise UserError(f"{file} is damaged ({length}: {error}); begin anew with another --out") from error
+    return found

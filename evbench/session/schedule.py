@@ -17,6 +17,8 @@ finds differences between a variant and itself: AAABBB in 49 to 87 % of comparis
 
 SLOT = 2
 """Runs of a letter."""
+BLOCKED_RUNS = 4
+"""Of each side, to confirm that the order of runs does not matter."""
 
 
 def pattern(sides: Sequence[Side], order: RunOrder, seed: int, block: int) -> str:
@@ -42,3 +44,13 @@ def slots(letters: str) -> Iterator[tuple[Side, bool]]:
         yield side, stage_sync[side]
         yield side, not stage_sync[side]
         stage_sync[side] = not stage_sync[side]
+
+
+def block_runs(letters: str, *, throughput: bool) -> list[tuple[Side, bool | None]]:
+    """All runs of a block in their order: those of `slots`, and behind each letter a throughput run if there are any, marked by None."""
+    runs: list[tuple[Side, bool | None]] = []
+    for place, (side, stage_sync) in enumerate(slots(letters), 1):
+        runs.append((side, stage_sync))
+        if throughput and place % SLOT == 0:
+            runs.append((side, None))
+    return runs

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from evbench.choices import Variant
 from evbench.results import Trace, Workload
-from evbench.session import journal
 from evbench.session.compare import exclusive_device
 from evbench.session.progress import ProgressListener
+from evbench.session.session_folder import TRY_AGAIN, make_folder, writing
 from evbench.worker.client import Worker
 from evbench.worker.messages import BuildRequest, TraceSpec
 
@@ -20,8 +20,8 @@ def record_trace(variant: Variant, workload: Workload, spec: TraceSpec, wait: bo
         WorkerDied: the worker crashed.
     """
     folder = spec.file.parent
-    with journal.writing(folder), exclusive_device(workload.device, wait, listener):
-        journal.make_folder(folder)
+    with writing(folder, TRY_AGAIN), exclusive_device(workload.device, wait, listener):
+        make_folder(folder, resumable=False)
         listener.step("start the worker, build the model", 0, 1)
         with Worker(BuildRequest(variant, workload), folder / "worker.log") as worker:
             worker.built()

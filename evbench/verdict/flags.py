@@ -38,6 +38,8 @@ def _of_session(sides: Mapping[Side, SideResult], sessions: Mapping[Side, Sessio
         flags["MEASURED_APART"] = (
             f"the baseline from {sessions['baseline'].started}, the optimized side from {sessions['optimized'].started}"
         )
+    if unverified := [f"{side}: {measured.unverified}" for side, measured in sides.items() if measured.unverified]:
+        flags["NOT_VERIFIED"] = f"nothing shows that the earlier result holds what was measured ({'; '.join(unverified)})"
     return flags
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 
 from evbench.errors import UserError
+from evbench.machine import lock
 from evbench.results import Activation, Build, Energy, Run, ThroughputRun, Trace
 from evbench.traces.chrome import TooLarge
 from evbench.worker.capture_outputs import CapturedOutputs
@@ -54,15 +55,16 @@ class Worker:
         self._build, self._log = build, log
         self._log_before = log.stat().st_size if log.exists() else 0
         self._connection, child = Pipe()
-        command = [sys.executable, "-m", "evbench.worker.process", str(child.fileno())]
+        shared = (child.fileno(), *lock.held())
+        command = [sys.executable, "-m", "evbench.worker.process", str(os.getpid()), *map(str, shared)]
         with log.open("ab") as output:
-            # A session of its own: Ctrl-C is the parent's to handle. The child ends when the pipe does.
+            # A session of its own: Ctrl-C is the parent's to handle. The child ends when the pipe does, or with this process.
             self._process = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                pass_fds=[child.fileno()],
+                pass_fds=shared,
                 start_new_session=True,
                 env=os.environ | (environment or {}),
             )

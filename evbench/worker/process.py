@@ -1,17 +1,19 @@
 """One process for each side: it builds its pipeline once, stays alive, and replies to requests.
 
 A process of its own gives each variant its own allocator, compile caches and memory peaks. It sends one reply to each request, or a
-`Failure`. What libraries print goes to its log file.
+`Failure`. What libraries print goes to its log file. It ends when its parent does, whatever it is busy with.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 import traceback
 from multiprocessing.connection import Connection
 
 from evbench.errors import UserError
+from evbench.parent_death import end_with
 from evbench.worker.messages import BuildRequest, Failure
 
 
@@ -48,8 +50,16 @@ def _serve(connection: Connection, request: BuildRequest) -> None:
         connection.send(HANDLERS[type(command)](state, command))
 
 
+def main(parent: int, connection: int, *locks: int) -> None:
+    """Serve a parent, given its process number, and descriptors of the pipe and of locks, which are held until this process ends."""
+    end_with(parent)  # without it a worker would notice only between two requests
+    for file in locks:
+        os.set_inheritable(file, False)  # what this process starts does not hold them
+    serve(Connection(connection))
+
+
 if __name__ == "__main__":
     # Under its importable name, so that the messages are the classes that the parent knows.
     from evbench.worker import process
 
-    process.serve(Connection(int(sys.argv[1])))
+    process.main(*map(int, sys.argv[1:]))

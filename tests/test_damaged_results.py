@@ -1,0 +1,216 @@
+"""A result file that is damaged, or that somebody has made up: it is read, or refused in one line. Never a traceback."""
+
+from __future__ import annotations
+
+import copy
+import json
+import random
+import shutil
+from collections import Counter
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import evbench
+from evbench import results
+from evbench.cli.report import write_report
+from evbench.encoding import to_json
+from evbench.errors import UserError
+from evbench.results import Energy
+from tests.command import refused
+from tests.examples import make_trace
+from tests.simulation import PLAN, Noise, SimulatedMachine, simulate
+from tests.test_results import PROFILES
+
+RECORDED = PROFILES / "h200" / "eventgpt-7b" / "ladder" / "3-pooling-first" / "result.json"
+HOSTILE: tuple[Any, ...] = (
+    None, True, False, 0, 1, -1, 7, 10**30, 0.0, 1e308, 5e-324, -0.5, "", "x", "baseline", "[/b]", "\x1b[31m", [], [0], {}, {"x": 1},
+)  # fmt: skip
+
+
+@cache
+def _made() -> Any:
+    """Content of a result with all that a result can have."""
+    result = simulate(SimulatedMachine(1, Noise()), replace(PLAN, blocks=6, throughput=2), 2)
+    assert result.optimized is not None
+    sides = {
+        side: replace(measured, trace=make_trace(f"trace-{side}.json.gz"), energy=Energy(10, 5.0, 200.0, 201.0, 50.0))
+        for side, measured in result.variants().items()
+    }
+    return json.loads(to_json(replace(result, baseline=sides["baseline"], optimized=sides["optimized"])))
+
+
+def made() -> Any:
+    return copy.deepcopy(_made())
+
+
+def places(content: Any, place: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """All values in the content, but itself; of long lists a few, so that what is rare is changed too."""
+    found = [place] if place else []
+    if isinstance(content, dict):
+        for name, value in content.items():
+            found += places(value, (*place, name))
+    if isinstance(content, list):
+        for index in dict.fromkeys((0, 1, len(content) // 2, len(content) - 1)):
+            if 0 <= index < len(content):
+                found += places(content[index], (*place, index))
+    return found
+
+
+def at(content: Any, place: tuple[Any, ...]) -> Any:
+    for step in place:
+        content = content[step]
+    return content
+
+
+def row_has(content: Any, place: tuple[Any, ...]) -> bool:
+    for step in place:
+        if (isinstance(content, dict) and step in content) or (isinstance(content, list) and isinstance(step, int) and step < len(content)):
+            content = content[step]
+        else:
+            return False
+    return True
+
+
+def mutate(content: Any, every: list[tuple[Any, ...]], chance: random.Random) -> Any:
+    """One value is removed, replaced, doubled, exchanged with another or changed a little; or that of all rows is replaced."""
+    changed = copy.deepcopy(content)
+    place = chance.choice(every)
+    owner, last = at(changed, place[:-1]), place[-1]
+    value = owner[last]
+    rows = next((number for number, step in enumerate(place) if isinstance(step, int) and number < len(place) - 1), None)
+    match chance.choice(("remove", "replace", "replace", "other", "double", "little", "rows")):
+        case "rows" if rows is not None:
+            given = chance.choice((*HOSTILE, 0, 1, None))
+            for number in range(len(at(changed, place[:rows]))):
+                row = (*place[:rows], number, *place[rows + 1 : -1])
+                if row_has(changed, (*row, last)):
+                    at(changed, row)[last] = given
+        case "remove":
+            del owner[last]
+        case "other":
+            owner[last] = copy.deepcopy(at(content, chance.choice(every)))
+        case "double" if isinstance(owner, list):
+            owner.insert(chance.randrange(len(owner) + 1), copy.deepcopy(value))
+        case "little" if isinstance(value, int | float) and not isinstance(value, bool):
+            owner[last] = value + chance.choice((-1, 1, 1000, -value))
+        case "little" if isinstance(value, list) and value:
+            owner[last] = value[: len(value) // 2]
+        case "little" if isinstance(value, str):
+            owner[last] = value[1:]
+        case _:
+            owner[last] = chance.choice(HOSTILE)
+    return changed
+
+
+def use(folder: Path, text: str, counted: Counter[str]) -> None:
+    """As `evbench report`, and as both sides of `evbench compare`."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    (folder / "result.json").write_text(text, encoding="utf-8", errors="surrogatepass")
+    try:
+        results.read(folder)
+    except UserError as error:
+        require_one_line(error)
+        counted["refused when read"] += 1
+        return
+    try:
+        write_report(folder)
+        evbench.compare(folder, folder, folder=folder / "again")
+        counted["read"] += 1
+    except UserError as error:
+        require_one_line(error)
+        counted["refused when used"] += 1
+        assert not (folder / "again").exists()
+
+
+def require_one_line(error: UserError) -> None:
+    assert str(error) and "\n" not in str(error)
+
+
+def each(name: str, rows: str, value: Any) -> Any:
+    """The content, with the same value in all rows of both sides."""
+    content = made()
+    for owner in (content["baseline"], content["optimized"], content["sessions"][0]):
+        for row in owner.get(rows, ()):
+            row[name] = value
+    return content
+
+
+FAULTS: dict[str, tuple[tuple[str, str, Any], str]] = {
+    "no time": (("seconds", "runs", 0.0), r"a time of 0\.0 s is impossible"),
+    "all times at the end of numbers": (("seconds", "runs", 1e308), r"a time of 1e\+308 s is impossible"),
+    "a step that takes for ever": (("decode_step_seconds", "runs", [1e300]), r"a time of 1e\+300 s is impossible"),
+    "no run with synchronization": (("stages", "runs", None), "block 0 has no runs with and without stage synchronization"),
+    "all runs of one block": (("block", "runs", 0), "a timed run is of no block, or of another sample|block 1 has no runs"),
+    "all blocks of one number": (("number", "blocks", 0), "two of its blocks have the same number"),
+    "blocks of a sample too many": (("sample", "blocks", 2), "a block is of a sample that the workload does not have"),
+    "blocks of the other sample": (("sample", "blocks", 0), "a timed run is of no block, or of another sample than its block"),
+    "throughput runs of no block": (("block", "throughput_runs", 99), "a throughput run is of no block"),
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_result_that_cannot_have_been_measured_is_refused(name: str, tmp_path: Path) -> None:
+    content, told = FAULTS[name]
+    (tmp_path / "result.json").write_text(json.dumps(each(*content)))
+    with pytest.raises(UserError, match=rf"is not a result of evbench: .*({told})"):
+        results.read(tmp_path)
+
+
+def test_a_result_without_blocks_is_refused_on_both_sides_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content = made()
+    content["sessions"][0]["blocks"] = []
+    (tmp_path / "none.json").write_text(json.dumps(content))
+    told = refused(f"compare --baseline {tmp_path}/none.json --optimized {tmp_path}/none.json --out {tmp_path}/out", monkeypatch, capsys)
+    assert told == f"evbench: {tmp_path}/none.json is not a result of evbench: its session has no block"
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_result_of_a_model_that_is_not_known_is_refused(tmp_path: Path) -> None:
+    content = made()
+    for side in ("baseline", "optimized"):
+        content[side]["workload"]["model"] = "gpt"
+    (tmp_path / "result.json").write_text(json.dumps(content))
+    with pytest.raises(UserError, match="unknown model 'gpt'; this evbench knows video-llava, eventgpt"):
+        write_report(tmp_path)
+
+
+@pytest.mark.parametrize(("source", "number"), [("made", 90), ("recorded", 50)])
+def test_a_changed_result_is_read_or_refused(source: str, number: int, tmp_path: Path) -> None:
+    fuzz(source, number, 1, tmp_path)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("source", "number"), [("made", 1500), ("recorded", 500)])
+def test_many_changed_results_are_read_or_refused(source: str, number: int, tmp_path: Path) -> None:
+    fuzz(source, number, 2, tmp_path)
+
+
+def fuzz(source: str, number: int, seed: int, folder: Path) -> None:
+    content = made() if source == "made" else json.loads(RECORDED.read_text(encoding="utf-8"))
+    every, chance, counted = places(content), random.Random(seed), Counter[str]()
+    for turn in range(number):
+        changed = mutate(content, every, chance)
+        try:
+            use(folder / "out", json.dumps(changed), counted)
+        except Exception:
+            (folder / "failing.json").write_text(json.dumps(changed))
+            print(f"mutation {turn} is in {folder / 'failing.json'}")
+            raise
+    print(dict(counted))
+    assert counted["read"] > number / 20 and counted["refused when read"] > number / 4, counted
+
+
+def test_a_file_that_is_cut_off_or_has_other_bytes_is_read_or_refused(tmp_path: Path) -> None:
+    whole, chance, counted = json.dumps(made()), random.Random(3), Counter[str]()
+    for _ in range(60):
+        place = chance.randrange(len(whole))
+        text = whole[:place] if chance.random() < 0.3 else whole[:place] + chance.choice('{}[],:"0e-\\x\0é') + whole[place + 1 :]
+        use(tmp_path / "out", text, counted)
+    assert counted["refused when read"] > 30
