@@ -11,7 +11,7 @@ from evbench.pipelines.generate.choices import GENERATE
 from evbench.pipelines.generate.language import LanguageModel
 from evbench.pipelines.generate.loops import Generate, generator
 from evbench.pipelines.registry import EVENTGPT
-from evbench.stages import unmarked
+from evbench.stages import Sampler
 from evbench.variants.named import change, parse
 
 USUAL = parse("baseline")
@@ -36,7 +36,7 @@ def prompt(length: int, seed: int = 0) -> torch.Tensor:
 def answers(generate: Generate) -> list[list[int]]:
     with torch.inference_mode():
         return [
-            generate(prompt(length, seed), tokens, unmarked)
+            generate(prompt(length, seed), tokens, Sampler())
             for seed, (length, tokens) in enumerate([(31, 20), (31, 7), (64, 1), (7, 33), (40, 5)])
         ]
 
@@ -59,14 +59,14 @@ def test_every_token_is_marked_once(choice: str) -> None:
     with torch.inference_mode():
         for tokens in (1, 5):
             marks.clear()
-            assert len(by(choice, language())(prompt(9), tokens, lambda: marks.append(0))) == tokens == len(marks)
+            assert len(by(choice, language())(prompt(9), tokens, Sampler(mark=lambda: marks.append(0)))) == tokens == len(marks)
 
 
 @pytest.mark.parametrize("choice", ["dynamic", "transformers-static", "static"])
 def test_the_end_token_stops_only_when_it_may(choice: str) -> None:
-    whole = by("dynamic", language())(prompt(31), 20, unmarked)
+    whole = by("dynamic", language())(prompt(31), 20, Sampler())
     end = whole[6]
     until_end = whole[: whole.index(end) + 1]
     with torch.inference_mode():
-        assert by(choice, language(stop_at_end=True, end_token=end))(prompt(31), 20, unmarked) == until_end
-        assert by(choice, language(stop_at_end=False, end_token=end))(prompt(31), 20, unmarked) == whole
+        assert by(choice, language(stop_at_end=True, end_token=end))(prompt(31), 20, Sampler()) == until_end
+        assert by(choice, language(stop_at_end=False, end_token=end))(prompt(31), 20, Sampler()) == whole

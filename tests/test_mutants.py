@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,9 @@ from evbench.variants.named import REFERENCE, parse
 from evbench.verdict.findings import Finding, first_divergence, merge, worst
 from evbench.verdict.refusal import work_differences
 from evbench.worker.capture_outputs import CapturedOutputs, capture_outputs, capture_reference
+from evbench.worker.instruments import instruments
+from evbench.worker.kept_rows import KeptRows
+from evbench.worker.measure import RunPosition, measure
 from evbench.worker.mutants import MUTANTS, Mutant
 from tests import raw_events
 from tests.checkpoints import least
@@ -40,7 +43,7 @@ PATHS = {
     "events": [raw_events.stored()],
 }
 OF_EVENTS = [name for name, mutant in MUTANTS.items() if mutant.kinds == ("events",)]
-Watched = Callable[[], Any]
+USING = instruments("cpu")
 
 
 def workload(kind: InputKind, trained: bool = False) -> Workload:
@@ -61,8 +64,8 @@ class Bench:
         baseline, reference = build(parse("baseline"), workload), build(REFERENCE, workload, "float64")
         self.expected: list[Expected] = []
         for number, path in enumerate(PATHS[kind]):
-            ours = capture_outputs(baseline, path, NEW_TOKENS, folder / f"{number}-baseline", None, False)
-            again = capture_outputs(baseline, path, NEW_TOKENS, folder / f"{number}-again", ours, False)
+            ours = capture_outputs(baseline, path, NEW_TOKENS, folder / f"{number}-baseline", None, False, KeptRows())
+            again = capture_outputs(baseline, path, NEW_TOKENS, folder / f"{number}-again", ours, False, KeptRows())
             capture_reference(reference, path, folder / f"{number}-reference", ours, "float64")
             self.expected.append(Expected(ours, again, folder / f"{number}-reference"))
 
@@ -70,11 +73,14 @@ class Bench:
         pipeline = build(parse(variant), self.workload)
         if mutant is not None:
             mutant.plant(pipeline, PATHS[self.kind])
-        count = 1 if mutant is None else mutant.samples
-        return [
-            capture_outputs(pipeline, PATHS[self.kind][number], NEW_TOKENS, self.folder / f"{number}-subject", expected.baseline, True)
-            for number, expected in enumerate(self.expected[:count])
-        ]
+        count, kept = 1 if mutant is None else mutant.samples, KeptRows()
+        captured = []
+        for number, expected in enumerate(self.expected[:count]):
+            path, file = PATHS[self.kind][number], self.folder / f"{number}-subject"
+            for turn, stage_sync in enumerate((False, True)):  # as evbench selftest --mutants does
+                measure(pipeline, path, NEW_TOKENS, RunPosition("timed", turn, number, None), stage_sync, USING, kept)
+            captured.append(capture_outputs(pipeline, path, NEW_TOKENS, file, expected.baseline, True, kept))
+        return captured
 
     def compare(self, variant: str, mutant: Mutant | None = None) -> dict[int, list[Finding]]:
         seen = self.capture_outputs(variant, mutant)

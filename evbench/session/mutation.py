@@ -15,17 +15,21 @@ from typing import Protocol
 from evbench.choices import STREAM, Variant
 from evbench.errors import UserError
 from evbench.pipelines.registry import parts_with_effect
-from evbench.results import Activation, Side, Workload
+from evbench.results import Activation, Run, Side, Workload
 from evbench.session import outputs
 from evbench.session.outputs import OutputSource, Reference
 from evbench.variants.named import change, conflict, parse
 from evbench.verdict.findings import GRADES, distance, first_divergence, merge
 from evbench.verdict.mutation import Case, MutantOutcome
 from evbench.verdict.refusal import work_differences
+from evbench.worker.measure import RunPosition
+from evbench.worker.messages import TimedRunRequest
 
 
 class Subject(OutputSource, Protocol):
     """A worker whose variant is tested."""
+
+    def timed_run(self, request: TimedRunRequest) -> Run: ...
 
     def activations(self) -> tuple[Activation, ...]: ...
 
@@ -109,6 +113,8 @@ def _try(case: Case, laboratory: Laboratory, expected: dict[int, outputs.Expecte
     found, caught = {}, []
     with laboratory.start(case.variant, case.mutant) as subject:
         for sample in range(case.samples):
+            for turn, stage_sync in enumerate((False, True)):  # as in a block: what timed runs leave is judged too
+                subject.timed_run(TimedRunRequest(RunPosition("timed", turn, sample, None), stage_sync, cold_file=False))
             captured = subject.capture_outputs(sample, folder / "subject", expected[sample].baseline, isolated=True)
             found[sample] = outputs.compare_with(expected[sample], captured, dtype)
             if different := work_differences(expected[sample].baseline.work, captured.work):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from evbench.results import ISOLATED, Work
-from evbench.stages import Generation, Pipeline, Prompted, StageOutput, unmarked
+from evbench.stages import Generation, Pipeline, Prompted, Sampler, StageOutput, run_stages
+from evbench.worker.kept_rows import KeptRows, LogitsRow, with_logits, with_rows
 
 
 @dataclass(frozen=True)
@@ -33,34 +34,43 @@ def capture_outputs(
     file: Path,
     baseline: CapturedOutputs | None,
     isolated: bool,
+    kept: KeptRows,
 ) -> CapturedOutputs:
-    """Run a sample and store the outputs of each stage.
+    """Run a sample as timed runs are, and store the outputs of each stage.
+
+    Unless the baseline is captured for the first time, rows that timed runs of this worker left stand in their places.
 
     Args:
         baseline: outputs of the baseline, whose tokens the logits follow. None for the baseline itself, which follows its own.
         isolated: whether each stage is also run by itself on the baseline's input.
+        kept: what timed runs left.
     """
-    loaded, loading = pipeline.load(path)
-    inputs, preprocessing = pipeline.preprocess(loaded)
-    features, encoding = pipeline.vision(inputs)
-    answer, generating = pipeline.generate(features, new_tokens, unmarked)
-    followed = answer.tokens if baseline is None else baseline.answer.tokens
-    arrays = {
-        "load": loaded.values(),
-        "preprocess": inputs.values(),
-        "vision": features.values(),
-        "generate": pipeline.teacher_forced_logits(features, followed),
-    }
+    outputs: dict[str, Any] = {}
+    sampler = Sampler(keep=range(new_tokens))
+    answer, work = run_stages(pipeline, path, new_tokens, sampler=sampler, observe=outputs.__setitem__)
+    loaded, inputs, features = outputs.values()
+    arrays = {stage: output.values() for stage, output in outputs.items()}
+    if baseline is None:
+        followed = answer.tokens
+        arrays["generate"] = _in_order(sampler, len(followed))
+    else:
+        followed = baseline.answer.tokens
+        runs = kept.of(path)
+        chosen = [LogitsRow(answer.tokens[:position], sampler.kept[position][0]) for position in range(len(answer.tokens))]
+        # Where the tokens part, logits behind the baseline's tokens need a run that is forced to take these.
+        forced = _in_order(sampler, len(followed)) if answer.tokens == followed else teacher_forced_logits(pipeline, features, followed)
+        of_timed_runs = [run.logits for run in runs if run.logits is not None]
+        arrays = {stage: with_rows(values, [run.stages[stage] for run in runs if run.stages]) for stage, values in arrays.items()}
+        arrays["generate"] = with_logits(forced, followed, [*chosen, *of_timed_runs])
     if baseline is not None and isolated:
         theirs = _read(baseline.file)
         arrays |= {
             ISOLATED + "preprocess": pipeline.preprocess(_fed(loaded, theirs["load"]))[0].values(),
             ISOLATED + "vision": pipeline.vision(_fed(inputs, theirs["preprocess"]))[0].values(),
-            ISOLATED + "generate": pipeline.teacher_forced_logits(_fed(features, theirs["vision"]), followed),
+            ISOLATED + "generate": teacher_forced_logits(pipeline, _fed(features, theirs["vision"]), followed),
         }
     _require_axes(pipeline.axes, {stage: values for stage, values in arrays.items() if stage in pipeline.axes})
     _write(file, arrays)
-    work = loading.merged(preprocessing).merged(encoding).merged(generating)
     return CapturedOutputs(file, work, inputs.prompt(), answer, pipeline.quantum, pipeline.axes)
 
 
@@ -80,11 +90,27 @@ def capture_reference(
     arrays = {
         "preprocess": inputs.values(),
         "vision": features.values(),
-        "generate": pipeline.teacher_forced_logits(features, baseline.answer.tokens),
+        "generate": teacher_forced_logits(pipeline, features, baseline.answer.tokens),
         ISOLATED + "vision": pipeline.vision(_fed(inputs, theirs["preprocess"]))[0].values(),
-        ISOLATED + "generate": pipeline.teacher_forced_logits(_fed(features, theirs["vision"]), baseline.answer.tokens),
+        ISOLATED + "generate": teacher_forced_logits(pipeline, _fed(features, theirs["vision"]), baseline.answer.tokens),
     }
     _write(file, {name: values.to(getattr(torch, dtype)) for name, values in arrays.items()})
+
+
+def teacher_forced_logits(pipeline: Pipeline[Any, Any, Any], features: Any, tokens: Sequence[int]) -> Any:
+    """The logits from which each of `tokens` would have been chosen, had those in front of it been generated: [tokens, vocabulary].
+
+    By the decode loop that timed runs use, which gets these tokens in the place of the most likely ones.
+    """
+    sampler = Sampler(tokens, range(len(tokens)))
+    pipeline.generate(features, len(tokens), sampler)
+    return _in_order(sampler, len(tokens))
+
+
+def _in_order(sampler: Sampler, tokens: int) -> Any:
+    import torch
+
+    return torch.cat([sampler.kept[position] for position in range(tokens)])
 
 
 def _fed(output: Any, values: Any) -> Any:
