@@ -9,7 +9,7 @@ from __future__ import annotations
 from evbench.choices import Evidence, Part
 from evbench.models import InputKind, Model, Preset, Unsupported
 from evbench.pipelines.checkpoints.presets import text_config, vision_config
-from evbench.pipelines.compute.choices import ATTENTION
+from evbench.pipelines.compute.choices import ATTENTION, FUSED, LAYER, WRITTEN_OUT
 from evbench.pipelines.generate.choices import GENERATE, GREEDY, PREFILL
 from evbench.pipelines.load.choices import DECODE, PREFETCH, RENDER
 from evbench.pipelines.preprocess.choices import PREPROCESS, PROCESSOR
@@ -81,6 +81,9 @@ VIDEO_LLAVA = Model(
     traits=("unused tower layer", "class token"),
 )
 
+TOWER_ONE_BY_ONE = {"vision": ("eager",)}
+"""Where EventGPT takes its images one by one."""
+
 EVENTGPT = Model(
     title="EventGPT",
     pipeline="evbench.pipelines.eventgpt:EventGPT",
@@ -104,7 +107,12 @@ EVENTGPT = Model(
         "vision": {
             "eager": (
                 Evidence("vision", "call for one image", r"function:evbench\.pipelines\.eventgpt\.EventGPTModel\.seen$", "each frame"),
+                Evidence("vision", "layers that are not compiled", LAYER, "each layer and frame"),
             ),
+        },
+        "attention": {
+            "eager": (Evidence("vision", "attention written out", WRITTEN_OUT, "each layer and frame", where=TOWER_ONE_BY_ONE),),
+            "sdpa": (Evidence("vision", "fused attention", FUSED, "each layer and frame", where=TOWER_ONE_BY_ONE),),
         },
     },
 )

@@ -24,7 +24,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import GenerationConfig
 
 from evbench import results
-from evbench.choices import STREAM, Evidence, Variant
+from evbench.choices import STREAM, Count, Evidence, Variant
 from evbench.inputs import sample
 from evbench.pipelines import eventgpt, video_llava
 from evbench.pipelines.build import build
@@ -419,6 +419,7 @@ def test_sampling_in_the_loop_is_found_out(choice: str, drawing: Callable[..., L
     assert "random numbers: " in told["decoding"]
 
 
+LAYERS = {"vision": 4, "generate": 4}
 FLASH3 = "kernel:void cutlass::device_kernel<flash::enable_sm90<flash::FlashAttnFwdSm90<...>>>"
 OURS = [f"kernel:{name}_kernel" for name in ("tower_attention", "shifted_norm", "quick_gelu")]
 OF_COMPILER = "kernel:triton_poi_fused_0"
@@ -436,7 +437,7 @@ OF_COMPILER = "kernel:triton_poi_fused_0"
 )
 def test_the_kernels_of_the_tower_are_looked_for_in_the_place_of_the_variant_s(kernels: list[str], told: dict[str, str]) -> None:
     tower = ["function:evbench.pipelines.compute.cuda_graph.Replayed.__call__", "runtime:cudaGraphLaunch"]
-    found = Observed({"vision": dict.fromkeys([*tower, *kernels], 4), "generate": {FLASH3: 4}}, 8, NEW_TOKENS)
+    found = Observed({"vision": dict.fromkeys([*tower, *kernels], 4), "generate": {FLASH3: 4}}, 8, NEW_TOKENS, layers=LAYERS)
     activations = prove(parse("optimized-h100"), "video-llava", "video", "cuda", found)
     missing = {proof.part: proof.evidence for proof in activations if not proof.active and proof.part in ("attention", "vision")}
     assert list(missing) == list(told)
@@ -461,7 +462,7 @@ MAPS, PICTURES, PAINTED = "kernel:values_of_maps_kernel", "kernel:pixel_values_k
 )
 def test_of_raw_events_on_the_gpu_the_kernel_for_last_events_is_looked_for(render: str, kernels: list[str], told: str | None) -> None:
     call = "function:evbench.pipelines.preprocess.pixels.FusedValues.__call__"
-    found = Observed({"load": {}, "preprocess": dict.fromkeys([call, *kernels], 1)}, 5, NEW_TOKENS)
+    found = Observed({"load": {}, "preprocess": dict.fromkeys([call, *kernels], 1)}, 5, NEW_TOKENS, layers=LAYERS)
     activations = prove(parse(f"optimized-gpu+render={render}"), "eventgpt", "events", "cuda", found)
     (proof,) = (proof for proof in activations if proof.part == "preprocess")
     assert proof.active == (told is None)
@@ -470,28 +471,39 @@ def test_of_raw_events_on_the_gpu_the_kernel_for_last_events_is_looked_for(rende
 
 def test_an_answer_that_ended_early_has_fewer_steps() -> None:
     expected = Evidence("generate", "a step", "op:step$", "each step")
-    found = Observed({"generate": {"op:step": 3}}, 1, 4)
+    found = Observed({"generate": {"op:step": 3}}, 1, 4, layers=LAYERS)
     assert unmet(expected, found) is None
     assert met(expected, found) == "generate: a step: 3 x step"
-    templates = Observed({"generate": {f"op:{'a' * 500}step": 3}}, 1, 4)
+    templates = Observed({"generate": {f"op:{'a' * 500}step": 3}}, 1, 4, layers=LAYERS)
     assert met(replace(expected, names="op:a+step$"), templates) == f"generate: a step: 3 x {'a' * 120}..."
     assert unmet(expected, replace(found, new_tokens=5)) == "generate: a step: 3 x step, 4 expected (each step)"
 
 
-def test_every_layer_that_is_not_compiled_counts() -> None:
-    expected = Evidence("vision", "attention", "op:attention$", "each layer")
-    entered = "function:transformers.models.clip.modeling_clip.CLIPAttention.forward"
-    assert unmet(expected, Observed({"vision": {"op:attention": 4, entered: 4}}, 1, 1)) is None
-    assert unmet(expected, Observed({"vision": {"op:attention": 3, entered: 4}}, 1, 1)) is not None
-    assert unmet(expected, Observed({"vision": {"op:attention": 3}}, 1, 1)) is None, "a compiled graph enters no layer"
-    assert unmet(expected, Observed({"vision": {}}, 1, 1)) == "vision: no attention (looked for op:attention$)"
+@pytest.mark.parametrize(
+    ("stage", "count", "least"),
+    [
+        ("vision", "each layer", 3),
+        ("vision", "each layer and frame", 3 * 5),
+        ("generate", "each layer", 2),
+        ("generate", "each layer and step", 2 * 6),
+        ("generate", "each layer and token", 2 * 7),
+    ],
+)
+def test_every_layer_of_the_model_counts_and_not_those_that_were_seen(stage: str, count: Count, least: int) -> None:
+    expected = Evidence(stage, "attention", "op:attention$", count)
+
+    def seen(times: int) -> Observed:
+        return Observed({stage: {"op:attention": times}}, 5, 7, layers={"vision": 3, "generate": 2})
+
+    assert unmet(expected, seen(least)) is None
+    assert unmet(expected, seen(least - 1)) == f"{stage}: attention: {least - 1} x attention, {least} expected ({count})"
 
 
 def test_a_run_that_left_nothing_proves_nothing() -> None:
     for kind in KINDS:
         for device in ("cpu", "cuda"):
             for variant in (*PLAIN, *COMPILED):
-                assert not any(proof.active for proof in prove(parse(variant), MODEL_OF[kind], kind, device, Observed({}, 0, 0)))
+                assert not any(proof.active for proof in prove(parse(variant), MODEL_OF[kind], kind, device, Observed({}, 0, 0, layers=LAYERS)))
 
 
 def test_the_examples_in_docstrings_hold() -> None:
@@ -520,7 +532,7 @@ ONE = "evbench.pipelines.video_llava.VideoLlava.load"
     ],
 )
 def test_prefetching_is_known_by_the_threads_and_the_order_of_its_loads(seen: list[str], fed: str | None) -> None:
-    found = Observed({STREAM: Counter(seen)}, 8, 2, 10)
+    found = Observed({STREAM: Counter(seen)}, 8, 2, 10, layers=LAYERS)
     active = []
     for name in PREFETCH.choices:
         told = told_inactive(change(parse("baseline"), {"prefetch": name}), "video", found)
@@ -565,6 +577,16 @@ def names_in_a_recorded_trace(name: str, side: Side) -> evidence.Names:
     return {stage: Counter(counts) for stage, counts in names.items()}
 
 
+def layers_of_small(model: str) -> dict[str, int]:
+    """Of the small checkpoints, by their config.json."""
+    folder = ROOT / "evbench" / "data" / f"small-{model}"
+    config = json.loads((folder / "config.json").read_text())
+    if model == "video-llava":  # its features are of the last layer but one
+        return {"vision": config["vision_config"]["num_hidden_layers"] - 1, "generate": config["text_config"]["num_hidden_layers"]}
+    tower = json.loads((folder / "vision_tower" / "config.json").read_text())
+    return {"vision": tower["num_hidden_layers"], "generate": config["num_hidden_layers"]}
+
+
 @pytest.mark.parametrize(("name", "side"), RECORDED)
 def test_traces_recorded_on_a_gpu_show_the_evidence_of_their_choices(name: str, side: Side) -> None:
     """Operations and kernels only: a trace holds no Python functions."""
@@ -573,8 +595,9 @@ def test_traces_recorded_on_a_gpu_show_the_evidence_of_their_choices(name: str, 
     workload = results.read(folder).variants()[side].workload
     model, kind = workload.model, workload.kind
     recorded = {part: choice for part, choice in result["choices"].items() if part in PARTS}
+    layers = layers_of_small(model)
     choices = {name: next(iter(part.choices)) for name, part in PARTS.items()} | recorded
-    found = Observed(names_in_a_recorded_trace(name, side), result["workload"]["frames"], result["trace"]["new_tokens"])
+    found = Observed(names_in_a_recorded_trace(name, side), result["workload"]["frames"], result["trace"]["new_tokens"], layers=layers)
 
     def in_a_trace(expected: tuple[Evidence, ...]) -> list[Evidence]:
         return [one for one in expected if re.match(r"\(?(op|kernel|runtime)", one.names) and applies(one, choices, kind, "cuda")]

@@ -87,7 +87,7 @@ class Options:
     ] = 4
     precision: Annotated[str | None, Option("Add blocks until the half-width of the interval is below this share, such as 1%.")] = None
     max_time: Annotated[float, Option("For --precision: add no block after this many seconds of timed runs.", min=0)] = 600
-    warmup: Annotated[int, Option("The most warm-up runs of each variant, until it is steady; 120 s at most.", min=0)] = 30
+    warmup: Annotated[int, Option("The most warm-up runs of each variant, until it is steady: 5 or more; 120 s at most.", min=0)] = 30
     order: Annotated[
         str,
         Option("interleaved: both workers stay alive. reload: one at a time, restarted for each block. auto: interleaved if both fit."),

@@ -55,13 +55,11 @@ def capture_outputs(
         arrays["generate"] = _in_order(sampler, len(followed))
     else:
         followed = baseline.answer.tokens
-        runs = kept.of(path)
         chosen = [LogitsRow(answer.tokens[:position], sampler.kept[position][0]) for position in range(len(answer.tokens))]
         # Where the tokens part, logits behind the baseline's tokens need a run that is forced to take these.
         forced = _in_order(sampler, len(followed)) if answer.tokens == followed else teacher_forced_logits(pipeline, features, followed)
-        of_timed_runs = [run.logits for run in runs if run.logits is not None]
-        arrays = {stage: with_rows(values, [run.stages[stage] for run in runs if run.stages]) for stage, values in arrays.items()}
-        arrays["generate"] = with_logits(forced, followed, [*chosen, *of_timed_runs])
+        arrays = {stage: with_rows(values, kept.rows(path, stage)) for stage, values in arrays.items()}
+        arrays["generate"] = with_logits(forced, followed, [*chosen, *kept.logits(path)])
     if baseline is not None and isolated:
         theirs = _read(baseline.file)
         arrays |= {

@@ -12,18 +12,17 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from evbench.stages import Generation, Mark, Sampler, unmarked
 
-MOST_VALUES = 2**16
-"""In a row: it has as many of an output's axes as leave no more."""
-RUNS = 64
-"""The last of an input, whose rows are kept."""
-INPUTS = 512
-"""Inputs whose rows are kept: those that were run last."""
+MOST_IN_ROW = 32 * 2**20
+"""Bytes: a frame, the features of a frame. Where one has more, a part of it."""
+MOST_KEPT = 64 * 2**20
+"""Bytes of the rows that are kept of the logits, and as many of the other stages: those of the last runs. They are part of the process."""
 Input = tuple[str, int, int]
 """Path, time of the last change in nanoseconds, and size: an input that was written anew is another."""
+Kept = TypeVar("Kept")
 
 
 @dataclass(frozen=True)
@@ -48,26 +47,21 @@ class LogitsRow:
     """A tensor [vocabulary] on the host."""
 
 
-@dataclass(frozen=True)
-class RunRows:
-    """What one run left."""
-
-    stages: dict[str, Row]
-    """Stage -> a row of its output. None of generate, and of throughput runs none at all."""
-    logits: LogitsRow | None
-    """None if the answer ended before the token that was drawn."""
-
-
 class KeptRows:
-    """The rows of the last timed runs of each input."""
+    """The rows of the last timed runs."""
 
     def __init__(self, draw: random.Random | None = None) -> None:
         self._draw = draw or random.SystemRandom()
-        self._runs: dict[Input, deque[RunRows]] = {}
+        self._rows = _Last[tuple[str, Row]]()
+        self._logits = _Last[LogitsRow]()
 
-    def of(self, path: Path) -> tuple[RunRows, ...]:
-        """Of the timed runs of the input that is there now."""
-        return tuple(self._runs.get(_input(path), ()))
+    def rows(self, path: Path, stage: str) -> list[Row]:
+        """Of a stage's outputs for the input that is there now. Of generate, and of throughput runs, there are none."""
+        return [row for of, row in self._rows.of(_input(path)) if of == stage]
+
+    def logits(self, path: Path) -> list[LogitsRow]:
+        """Of the answers to the input that is there now."""
+        return self._logits.of(_input(path))
 
     def watch(self, path: Path, new_tokens: int, mark: Mark = unmarked) -> WatchedRun:
         """For a run that is about to start."""
@@ -76,24 +70,38 @@ class KeptRows:
 
     def add(self, run: WatchedRun, answer: Generation) -> None:
         """Keep what a run left that has ended and was timed."""
-        stages = {stage: self._row(output.values()) for stage, output in run.outputs.items()}
-        logits = None
-        if run.position in run.sampler.kept and run.position < len(answer.tokens):
-            logits = LogitsRow(answer.tokens[: run.position], run.sampler.kept[run.position][0].cpu())
-        runs = self._runs.pop(run.input, None) or deque(maxlen=RUNS)
-        runs.append(RunRows(stages, logits))
-        self._runs[run.input] = runs
-        if len(self._runs) > INPUTS:
-            del self._runs[next(iter(self._runs))]
+        for stage, output in run.outputs.items():
+            row = self._row(output.values())
+            self._rows.add(run.input, (stage, row), row.values.nbytes)
+        if run.position in run.sampler.kept and run.position < len(answer.tokens):  # an answer may end before
+            logits = run.sampler.kept[run.position][0].cpu()
+            self._logits.add(run.input, LogitsRow(answer.tokens[: run.position], logits), logits.nbytes)
 
     def _row(self, values: Any) -> Row:
         import torch
 
         shape, index = tuple(values.shape), list[int]()
-        while values.ndim > 1 and (values.numel() if isinstance(values, torch.Tensor) else values.size) > MOST_VALUES:
+        while values.ndim > 1 and (not index or values.nbytes > MOST_IN_ROW):
             index.append(self._draw.randrange(len(values)))
             values = values[index[-1]]
         return Row(shape, tuple(index), torch.as_tensor(values).detach().to("cpu", copy=True))
+
+
+class _Last(Generic[Kept]):
+    """What inputs left last, in MOST_KEPT bytes."""
+
+    def __init__(self) -> None:
+        self._kept: deque[tuple[Input, Kept, int]] = deque()
+        self._bytes = 0
+
+    def add(self, of: Input, one: Kept, size: int) -> None:
+        self._kept.append((of, one, size))
+        self._bytes += size
+        while self._bytes > MOST_KEPT and len(self._kept) > 1:
+            self._bytes -= self._kept.popleft()[2]
+
+    def of(self, asked: Input) -> list[Kept]:
+        return [one for of, one, _ in self._kept if of == asked]
 
 
 @dataclass

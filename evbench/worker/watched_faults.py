@@ -15,8 +15,8 @@ import torch
 from evbench.stages import Sampler
 from evbench.worker.planting import AnyPipeline, replace_stages
 
-JUDGING = ("capture_outputs", "gather")
-"""Functions of the harness inside of which a run is no timed one."""
+JUDGING = ("evbench.worker.capture_outputs", "evbench.worker.evidence")
+"""Modules of the harness from which a run is no timed one."""
 
 
 def mlp_left_out_unless_forced(pipeline: AnyPipeline, paths: Sequence[Path]) -> None:
@@ -70,7 +70,7 @@ def _judged() -> bool:
     frame = sys._getframe()
     while frame.f_back is not None:
         frame = frame.f_back
-        if frame.f_code.co_name in JUDGING:
+        if frame.f_globals.get("__name__") in JUDGING:
             return True
     return False
 

@@ -25,6 +25,10 @@ TOWER_ATTENTION = {"vision": ("eager", "batched", "compile", "graph")}
 PREFILL_SEEN = {"prefill": ("eager",)}
 STEPS_SEEN = {"generate": ("dynamic", "transformers-static", "static", "static-compile")}
 """Where the operations of a stage are called one by one, and attention in each step is the variant's choice."""
+STEPS_ONE_BY_ONE = {"generate": ("dynamic", "static")}
+"""Of these, where no compiler puts other operations into their place."""
+STEPS_INSIDE = {"generate": ("transformers-static",)}
+"""Where steps are in a graph that transformers compiles, and captures on a GPU: a replay shows kernels and no operations."""
 
 NO_MASK = Conflict(
     "generate",
@@ -39,9 +43,9 @@ def flash(operation: str, kernel: str) -> tuple[Evidence, ...]:
         Evidence("vision", f"operation {operation}", rf"op:{operation}$", "each layer", where=TOWER_SEEN),
         Evidence("vision", "its kernel", rf"kernel:.*{kernel}", "each layer", where=TOWER_ATTENTION),
         Evidence("generate", f"operation {operation}", rf"op:{operation}$", "each layer", where=PREFILL_SEEN),
-        Evidence("generate", f"operation {operation}", rf"op:{operation}$", "each step", where=STEPS_SEEN),
-        Evidence("generate", "its kernel", rf"kernel:.*{kernel}"),
-        Evidence("generate", "its kernel", rf"kernel:.*{kernel}", "each step", where=STEPS_SEEN),
+        Evidence("generate", f"operation {operation}", rf"op:{operation}$", "each layer and token", where=STEPS_SEEN),
+        Evidence("generate", "its kernel", rf"kernel:.*{kernel}", "each layer"),
+        Evidence("generate", "its kernel", rf"kernel:.*{kernel}", "each layer and token", where=STEPS_SEEN),
         Evidence("generate", "attention written out", EAGER_FORWARD, "never"),
     )
 
@@ -57,7 +61,9 @@ ATTENTION = Part(
                 Evidence("vision", "attention written out", WRITTEN_OUT, "each layer", where=TOWER_ATTENTION),
                 Evidence("vision", "scaled_dot_product_attention", r"op:aten::_?scaled_dot_product", "never", where=TOWER_ATTENTION),
                 Evidence("generate", "attention written out", EAGER_FORWARD, "each layer", where=PREFILL_SEEN),
+                Evidence("generate", "attention written out", EAGER_FORWARD, "each layer and token", where=STEPS_ONE_BY_ONE),
                 Evidence("generate", "softmax", r"op:aten::_softmax$", "each layer", where=PREFILL_SEEN),
+                Evidence("generate", "softmax", r"op:aten::_softmax$", "each layer and token", where=STEPS_ONE_BY_ONE),
                 Evidence(
                     "generate", "attention written out in a compiled graph", r"kernel:triton_\w*softmax",
                     devices=GPU, where={"prefill": ("compile",)},
@@ -73,9 +79,12 @@ ATTENTION = Part(
                 Evidence("vision", "fused attention on the GPU", FUSED_KERNEL, "each layer", devices=GPU, where=TOWER_ATTENTION),
                 Evidence("vision", "attention written out", WRITTEN_OUT, "never", where=TOWER_ATTENTION),
                 Evidence("generate", "fused attention", FUSED, "each layer", where=PREFILL_SEEN),
-                Evidence("generate", "fused attention", FUSED, "each step", where=STEPS_SEEN),
-                Evidence("generate", "fused attention on the GPU", FUSED_KERNEL, devices=GPU),
-                Evidence("generate", "fused attention on the GPU", FUSED_KERNEL, "each step", devices=GPU, where=STEPS_SEEN),
+                Evidence("generate", "fused attention", FUSED, "each layer and token", where=STEPS_SEEN, inside=STEPS_INSIDE),
+                Evidence("generate", "fused attention on the GPU", FUSED_KERNEL, "each layer", devices=GPU),
+                Evidence(
+                    "generate", "fused attention on the GPU", FUSED_KERNEL, "each layer and token",
+                    devices=GPU, where=STEPS_SEEN, inside=STEPS_INSIDE,
+                ),
                 # The rotary embedding uses bmm, and sampling uses softmax, whatever attention does.
                 Evidence("generate", "attention written out", EAGER_FORWARD, "never"),
                 Evidence("generate", "attention written out in a compiled graph", r"(op|kernel):triton_\w*softmax", "never"),
