@@ -12,11 +12,20 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 Count = Literal[
-    "once", "each frame", "each step", "each layer", "each layer and frame", "each layer and step", "each layer and token", "each sample", "never"
+    "once",
+    "each frame",
+    "each step",
+    "each layer",
+    "each layer and frame",
+    "each layer and step",
+    "each layer and token",
+    "each layer, used or not",
+    "each sample",
+    "never",
 ]
 """How often at least: for each video frame or event image; for each decode step; for each layer that the model has by its config, of the
-tower those that it uses, and these for each frame, for each decode step, or for each new token, prefill included; for each sample of a
-throughput run."""
+tower those that its features need, and these for each frame, for each decode step, or for each new token, prefill included; for each layer
+of the tower; for each sample of a throughput run."""
 STREAM = "stream"
 """In the place of a stage: a throughput run, all stages of it."""
 GPU = ("cuda",)

@@ -116,6 +116,8 @@ class Pipeline(Stages[Loaded, Inputs, Features], Protocol[Loaded, Inputs, Featur
     """transformers' CLIPVisionModel."""
     used_layers: int
     """How many of the tower's layers the features need, counted from its first, by its config."""
+    tower_layers: int
+    """How many the tower has, by its config."""
     decoder_layers: int
     """How many the language model has, by its config."""
     decoder: Any

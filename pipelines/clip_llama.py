@@ -101,12 +101,12 @@ class ClipLlama:
         self.model: Any = network.model
         self.decoder = network.decoder
         self.parameters, self.weights_fingerprint = weights.parameters, weights.fingerprint
+        self._configs = network.vision_config, network.text_config
         self.tower, self.used_layers = network.vision.tower, network.used_layers
-        self.decoder_layers = int(network.text_config.num_hidden_layers)
+        self.tower_layers, self.decoder_layers = (int(config.num_hidden_layers) for config in self._configs)
         self.image_processor = network.preprocessing.image_processor
         self.quantum = quantum(self.image_processor)
         self._workload, self._tokenizer = workload, network.tokenizer
-        self._configs = network.vision_config, network.text_config
         self._preprocess = preprocessor(network.preprocessing, variant, workload)
         attention.require(variant["attention"], checkpoint.heads(*self._configs), workload.device, getattr(torch, workload.dtype))
         self._encode = encoder(network.vision, variant)

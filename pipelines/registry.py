@@ -9,7 +9,7 @@ from __future__ import annotations
 from evbench.choices import Evidence, Part
 from evbench.models import InputKind, Model, Preset, Unsupported
 from evbench.pipelines.checkpoints.presets import text_config, vision_config
-from evbench.pipelines.compute.choices import ATTENTION, FUSED, LAYER, WRITTEN_OUT
+from evbench.pipelines.compute.choices import ATTENDED, ATTENTION, LAYER
 from evbench.pipelines.generate.choices import GENERATE, GREEDY, PREFILL
 from evbench.pipelines.load.choices import DECODE, PREFETCH, RENDER
 from evbench.pipelines.preprocess.choices import PREPROCESS, PROCESSOR
@@ -75,14 +75,16 @@ VIDEO_LLAVA = Model(
     },
     evidence={
         "vision": {
-            "eager": (Evidence("vision", "call of transformers' encoder", r"function:transformers\.[\w.]+\.get_video_features$"),),
+            "eager": (
+                Evidence("vision", "call of transformers' encoder", r"function:transformers\.[\w.]+\.get_video_features$"),
+                # Also of the layer that its features do not need.
+                Evidence("vision", "layers that are not compiled", LAYER, "each layer, used or not"),
+                Evidence("vision", "attention", ATTENDED, "each layer, used or not"),
+            ),
         },
     },
     traits=("unused tower layer", "class token"),
 )
-
-TOWER_ONE_BY_ONE = {"vision": ("eager",)}
-"""Where EventGPT takes its images one by one."""
 
 EVENTGPT = Model(
     title="EventGPT",
@@ -108,11 +110,8 @@ EVENTGPT = Model(
             "eager": (
                 Evidence("vision", "call for one image", r"function:evbench\.pipelines\.eventgpt\.EventGPTModel\.seen$", "each frame"),
                 Evidence("vision", "layers that are not compiled", LAYER, "each layer and frame"),
+                Evidence("vision", "attention", ATTENDED, "each layer and frame"),
             ),
-        },
-        "attention": {
-            "eager": (Evidence("vision", "attention written out", WRITTEN_OUT, "each layer and frame", where=TOWER_ONE_BY_ONE),),
-            "sdpa": (Evidence("vision", "fused attention", FUSED, "each layer and frame", where=TOWER_ONE_BY_ONE),),
         },
     },
 )

@@ -35,7 +35,7 @@ from evbench.pipelines.load.choices import DECODE, PREFETCH
 from evbench.pipelines.preprocess import preprocessors
 from evbench.pipelines.registry import KINDS, MODELS, PARTS, all_evidence, evidence_of, kinds_with, parts_with_effect
 from evbench.pipelines.vision import encoders, pooling
-from evbench.results import STAGES, InputKind, Side, Workload
+from evbench.results import STAGES, Activation, InputKind, Side, Workload
 from evbench.stages import run_stages
 from evbench.traces import chrome
 from evbench.variants.named import change, effective, parse
@@ -419,7 +419,63 @@ def test_sampling_in_the_loop_is_found_out(choice: str, drawing: Callable[..., L
     assert "random numbers: " in told["decoding"]
 
 
-LAYERS = {"vision": 4, "generate": 4}
+def without_attention(attention: torch.nn.Module) -> None:
+    """The residual alone goes on."""
+    attention.forward = lambda hidden_states=None, *_, **__: (torch.zeros_like(hidden_states), None)
+
+
+@slow
+@pytest.mark.parametrize("kind", ["video", "event-images"])
+@pytest.mark.parametrize(
+    ("where", "variant", "told"),
+    [
+        ("vision", "baseline", {"vision": r"attention: \d+ x .*, \d+ expected \(each layer"}),
+        ("vision", "baseline+vision=batched", {"attention": r"vision: fused attention: \d+ x ", "vision": r"\(each layer\)"}),
+        ("vision", "baseline+vision=compile", {"attention": r"vision: fused attention: 1?\d x .*\(each layer\)"}),
+        (
+            "generate",
+            "baseline",
+            {"attention": r"\(each layer and token\)", "generate": r"growing cache: \d+ x .*\(each layer and"},
+        ),
+        ("generate", "baseline+generate=static", {"attention": r"\(each layer and token\)"}),
+    ],
+)
+def test_attention_that_one_layer_leaves_out_is_missed(where: str, variant: str, told: dict[str, str], kind: str) -> None:
+    """Each layer that runs shows its sign: the number that is demanded has to be the model's."""
+    torch.compiler.reset()
+    pipeline = build(parse(variant), workload(kind))
+    layers = pipeline.tower.encoder.layers[: pipeline.used_layers] if where == "vision" else pipeline.decoder.layers
+    without_attention(layers[-1].self_attn)
+    found = gather(pipeline, "off", [input_of(kind)], NEW_TOKENS, USING)
+    missing = inactive(variant, kind, found)
+    assert set(told) <= set(missing)
+    assert all(re.search(pattern, missing[part]) for part, pattern in told.items()), missing
+
+
+def test_a_sign_inside_a_graph_that_transformers_compiles_is_told_and_not_held_against_it() -> None:
+    """As recorded on a GPU: the prefill shows its operations, and of the steps, which are replayed, nothing is seen."""
+    asked = "baseline+attention=sdpa+generate=transformers-static"
+    prefill = {"op:aten::_scaled_dot_product_flash_attention": 4, "kernel:void pytorch_flash::flash_fwd_kernel<...>": 4}
+    tower = {name: 4 for name in prefill}
+    found = Observed({"vision": tower, "generate": prefill}, 8, 72, layers=LAYERS)
+
+    def attention(variant: str, seen: Observed) -> Activation:
+        return next(proof for proof in prove(parse(variant), "video-llava", "video", "cuda", seen) if proof.part == "attention")
+
+    proof = attention(asked, found)
+    assert proof.active
+    told = "4 x aten::_scaled_dot_product_flash_attention, 288 expected (each layer and token): the others are inside a compiled graph"
+    assert told in proof.evidence
+    assert not attention("baseline+generate=static", found).active, "its steps are called one by one"
+    no_prefill = replace(found, names={"vision": tower, "generate": dict.fromkeys(prefill, 3)})
+    assert not attention(asked, no_prefill).active, "each layer of the prefill has to show it"
+    other = replace(found, names={"vision": tower, "generate": prefill | {"kernel:triton_per_fused__softmax_0": 71}})
+    assert not attention(asked, other).active, "what speaks against it still does"
+    shown = replace(found, names={"vision": tower, "generate": dict.fromkeys(prefill, 288)})
+    assert "inside" not in attention(asked, shown).evidence, "looked for by its kernel, and found"
+
+
+LAYERS = {"vision": 4, "tower": 4, "generate": 4}
 FLASH3 = "kernel:void cutlass::device_kernel<flash::enable_sm90<flash::FlashAttnFwdSm90<...>>>"
 OURS = [f"kernel:{name}_kernel" for name in ("tower_attention", "shifted_norm", "quick_gelu")]
 OF_COMPILER = "kernel:triton_poi_fused_0"
@@ -483,6 +539,7 @@ def test_an_answer_that_ended_early_has_fewer_steps() -> None:
     ("stage", "count", "least"),
     [
         ("vision", "each layer", 3),
+        ("vision", "each layer, used or not", 4),
         ("vision", "each layer and frame", 3 * 5),
         ("generate", "each layer", 2),
         ("generate", "each layer and step", 2 * 6),
@@ -493,7 +550,7 @@ def test_every_layer_of_the_model_counts_and_not_those_that_were_seen(stage: str
     expected = Evidence(stage, "attention", "op:attention$", count)
 
     def seen(times: int) -> Observed:
-        return Observed({stage: {"op:attention": times}}, 5, 7, layers={"vision": 3, "generate": 2})
+        return Observed({stage: {"op:attention": times}}, 5, 7, layers={"vision": 3, "tower": 4, "generate": 2})
 
     assert unmet(expected, seen(least)) is None
     assert unmet(expected, seen(least - 1)) == f"{stage}: attention: {least - 1} x attention, {least} expected ({count})"
@@ -503,7 +560,9 @@ def test_a_run_that_left_nothing_proves_nothing() -> None:
     for kind in KINDS:
         for device in ("cpu", "cuda"):
             for variant in (*PLAIN, *COMPILED):
-                assert not any(proof.active for proof in prove(parse(variant), MODEL_OF[kind], kind, device, Observed({}, 0, 0, layers=LAYERS)))
+                assert not any(
+                    proof.active for proof in prove(parse(variant), MODEL_OF[kind], kind, device, Observed({}, 0, 0, layers=LAYERS))
+                )
 
 
 def test_the_examples_in_docstrings_hold() -> None:
@@ -582,9 +641,10 @@ def layers_of_small(model: str) -> dict[str, int]:
     folder = ROOT / "evbench" / "data" / f"small-{model}"
     config = json.loads((folder / "config.json").read_text())
     if model == "video-llava":  # its features are of the last layer but one
-        return {"vision": config["vision_config"]["num_hidden_layers"] - 1, "generate": config["text_config"]["num_hidden_layers"]}
+        tower = config["vision_config"]["num_hidden_layers"]
+        return {"vision": tower - 1, "tower": tower, "generate": config["text_config"]["num_hidden_layers"]}
     tower = json.loads((folder / "vision_tower" / "config.json").read_text())
-    return {"vision": tower["num_hidden_layers"], "generate": config["num_hidden_layers"]}
+    return {"vision": tower["num_hidden_layers"], "tower": tower["num_hidden_layers"], "generate": config["num_hidden_layers"]}
 
 
 @pytest.mark.parametrize(("name", "side"), RECORDED)

@@ -70,3 +70,40 @@ def test_the_end_token_stops_only_when_it_may(choice: str) -> None:
     with torch.inference_mode():
         assert by(choice, language(stop_at_end=True, end_token=end))(prompt(31), 20, Sampler()) == until_end
         assert by(choice, language(stop_at_end=False, end_token=end))(prompt(31), 20, Sampler()) == whole
+
+
+LOOPS = ["dynamic", "transformers-static", "static", pytest.param("static-compile", marks=pytest.mark.slow)]
+
+
+def logits_of(sampler: Sampler) -> torch.Tensor:
+    return torch.cat([sampler.kept[position] for position in sorted(sampler.kept)])
+
+
+@pytest.mark.parametrize("choice", LOOPS)
+@torch.inference_mode()
+def test_forced_tokens_are_fed_and_the_logits_are_those_of_the_free_run(choice: str) -> None:
+    """Of one loop, whose cache and graph are at work in both; and those of the reference, which has neither."""
+    model = language()
+    loop = by(choice, model)
+    free, forced, other = Sampler(keep=range(6)), Sampler(keep=range(6)), Sampler(keep=range(6))
+    tokens = loop(prompt(31), 6, free)
+    forced.forced = tokens
+    assert loop(prompt(31), 6, forced) == tokens
+    assert torch.equal(logits_of(forced), logits_of(free))
+    assert logits_of(free).argmax(dim=-1).tolist() == tokens
+    other.forced = [tokens[0], 3, *tokens[2:]]
+    assert loop(prompt(31), 6, other) == other.forced
+    assert torch.equal(logits_of(other)[:2], logits_of(free)[:2])
+    assert not torch.allclose(logits_of(other)[2:], logits_of(free)[2:], atol=1e-2), "another token was read"
+    reference = Sampler(other.forced, range(6))
+    by("at-once", model)(prompt(31), 6, reference)
+    assert torch.allclose(logits_of(reference), logits_of(other), atol=1e-4)
+
+
+@pytest.mark.parametrize("choice", ["dynamic", "static"])
+@torch.inference_mode()
+def test_forced_tokens_are_followed_beyond_what_would_have_been_the_end(choice: str) -> None:
+    end = by("dynamic", language())(prompt(31), 20, Sampler())[3]
+    ending = by(choice, language(stop_at_end=True, end_token=end))
+    followed = [5, 6, 7, 8, 9, 10]
+    assert ending(prompt(31), 6, Sampler(followed)) == followed

@@ -101,6 +101,37 @@ def test_the_loop_gives_the_tokens_and_logits_of_transformers(prefill: str, chan
     assert len({token for answer in expected for token in answer}) > 8, "a constant answer would prove nothing"
 
 
+@torch.inference_mode()
+def test_what_is_judged_is_replayed_from_the_graph_that_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One capture, whose replays write into the same buffers; forcing and keeping logits launch nothing inside of it."""
+    captures: list[object] = []
+    replays: list[int] = []
+
+    def captured(work: Callable[[], None]) -> Callable[[], None]:
+        captures.append(work)
+
+        def replay() -> None:
+            replays.append(len(captures))
+            work()
+
+        return replay
+
+    monkeypatch.setattr(cuda_graph, "captured", captured)
+    ours = loop(language(), "eager")
+    timed = Sampler(keep=(2,))
+    tokens = ours(prompt(9), 6, timed)
+    state = ours._state
+    assert state is not None
+    buffers = state.logits.data_ptr(), state.tokens.data_ptr()
+    judged = forced_logits(ours, prompt(9), tokens)
+    assert ours._state is state
+    assert (len(captures), replays) == (1, [1] * 10)
+    assert (state.logits.data_ptr(), state.tokens.data_ptr()) == buffers
+    assert torch.equal(judged[2], timed.kept[2][0])
+    other = [tokens[0], (tokens[1] + 1) % 90, *tokens[2:]]
+    assert not torch.allclose(forced_logits(ours, prompt(9), other)[2], judged[2], atol=1e-2), "the forced token is what a step reads"
+
+
 @prefills
 @torch.inference_mode()
 def test_several_prompts_at_once_are_answered_as_each_by_itself(prefill: str) -> None:

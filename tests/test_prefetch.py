@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import pytest
 
@@ -28,7 +28,8 @@ class Written:
     """A pipeline whose answer is the number of its sample."""
 
     axes: ClassVar[Mapping[str, tuple[str, ...]]] = {}
-    model, tower, used_layers, decoder, decoder_layers, image_processor = None, None, 0, None, 0, None
+    model, tower, decoder, image_processor = None, None, None, None
+    used_layers, tower_layers, decoder_layers = 0, 0, 0
     parameters, weights_fingerprint, quantum = 0, "", 0.0
 
     def __init__(self) -> None:

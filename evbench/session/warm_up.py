@@ -12,7 +12,7 @@ from evbench.verdict.statistics import minimum_detectable_effect, unsteady_times
 STEADY_RUNS = 5
 """The last runs of a warm-up, which must be steady."""
 QUIET_RUNS = 3
-"""The last runs of a warm-up that is abandoned, in which nothing may have been compiled or captured: in timed runs it would spoil blocks."""
+"""The last runs of a warm-up that is abandoned, in which nothing may be compiled or captured: in timed runs it would spoil blocks."""
 QUIET_UNSYNCED = 2
 """Runs without stage synchronization, in a row, in which nothing is compiled or captured. Blocks have such runs too."""
 MOST_COMPILING = 60

@@ -68,7 +68,7 @@ class Observed:
     samples: int = 0
     """Of the throughput run."""
     layers: Mapping[str, int] = field(kw_only=True)
-    """vision, generate -> how many layers the model has there by its config: of the tower, those that its features need."""
+    """vision, generate -> how many layers the model has there by its config: of the tower, those that its features need. tower -> all."""
 
     def matching(self, stage: str, pattern: str) -> dict[str, int]:
         return {name: count for name, count in self.names.get(stage, {}).items() if re.match(pattern, name)}
@@ -94,7 +94,7 @@ def gather(pipeline: Pipeline[Any, Any, Any], prefetch: str, paths: Sequence[Pat
         run_back_to_back(pipeline, prefetch, row, new_tokens, using.clock)
     for stage, found in (calls.names() | calls_of_row.names()).items():
         names.setdefault(stage, Counter()).update(found)
-    layers = {"vision": pipeline.used_layers, "generate": pipeline.decoder_layers}
+    layers = {"vision": pipeline.used_layers, "tower": pipeline.tower_layers, "generate": pipeline.decoder_layers}
     return Observed(looked_for(names), len(work.frame_indices or ()), len(answer.tokens), len(row), layers=layers)
 
 
@@ -308,10 +308,12 @@ def _least(evidence: Evidence, observed: Observed) -> int:
         "each frame": observed.frames,
         "each step": steps,
         "each layer": 1,
+        "each layer, used or not": 1,
         "each layer and frame": observed.frames,
         "each layer and step": steps,
         "each layer and token": observed.new_tokens,
         "each sample": observed.samples,
     }[evidence.count]
-    layers = observed.layers[evidence.stage] if evidence.count.startswith("each layer") else 1
+    stack = "tower" if evidence.count == "each layer, used or not" else evidence.stage
+    layers = observed.layers[stack] if evidence.count.startswith("each layer") else 1
     return max(1, layers * times)

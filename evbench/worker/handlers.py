@@ -70,9 +70,7 @@ def _throughput_run(state: WorkerState, request: ThroughputRequest) -> Throughpu
             drop_from_page_cache(path)
     row = [state.paths[sample] for sample in cycled(request.samples, len(state.paths))]
     new_tokens, prefetch = state.workload.new_tokens, state.variant["prefetch"]
-    return measure_throughput(
-        state.pipeline, prefetch, row, new_tokens, request.turn, request.block, state.instruments, state.kept
-    )
+    return measure_throughput(state.pipeline, prefetch, row, new_tokens, request.turn, request.block, state.instruments, state.kept)
 
 
 def _activations(state: WorkerState, request: ActivationRequest) -> ActivationReply:

@@ -66,16 +66,17 @@ class KeptRows:
     def watch(self, path: Path, new_tokens: int, mark: Mark = unmarked) -> WatchedRun:
         """For a run that is about to start."""
         position = self._draw.randrange(new_tokens)
-        return WatchedRun(self, _input(path), position, Sampler(keep=(position,), mark=mark))
+        return WatchedRun(self, path, position, Sampler(keep=(position,), mark=mark))
 
     def add(self, run: WatchedRun, answer: Generation) -> None:
         """Keep what a run left that has ended and was timed."""
+        read = _input(run.path)
         for stage, output in run.outputs.items():
             row = self._row(output.values())
-            self._rows.add(run.input, (stage, row), row.values.nbytes)
+            self._rows.add(read, (stage, row), row.values.nbytes)
         if run.position in run.sampler.kept and run.position < len(answer.tokens):  # an answer may end before
             logits = run.sampler.kept[run.position][0].cpu()
-            self._logits.add(run.input, LogitsRow(answer.tokens[: run.position], logits), logits.nbytes)
+            self._logits.add(read, LogitsRow(answer.tokens[: run.position], logits), logits.nbytes)
 
     def _row(self, values: Any) -> Row:
         import torch
@@ -109,7 +110,7 @@ class WatchedRun:
     """A run that leaves rows."""
 
     kept: KeptRows
-    input: Input
+    path: Path
     position: int
     """Of the new token whose logits are kept."""
     sampler: Sampler

@@ -79,9 +79,7 @@ def _mlp_left_out(pipeline: AnyPipeline, when: Callable[[Sampler], bool]) -> Non
     """Of the middle layer of the language model, for the whole of those calls of `generate`."""
     left_out, right = [False], pipeline.generate
     layers = pipeline.decoder.layers
-    layers[len(layers) // 2].mlp.register_forward_hook(
-        lambda module, inputs, output: torch.zeros_like(output) if left_out[0] else output
-    )
+    layers[len(layers) // 2].mlp.register_forward_hook(lambda module, inputs, output: torch.zeros_like(output) if left_out[0] else output)
 
     def generate(features: Any, new_tokens: int, sampler: Sampler) -> Any:
         left_out[0] = when(sampler)

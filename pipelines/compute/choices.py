@@ -15,6 +15,8 @@ REPLAYED = r"function:evbench\.pipelines\.compute\.cuda_graph\.Replayed\.__call_
 
 FUSED = r"op:aten::_scaled_dot_product_(flash|efficient|cudnn|fused)_attention\w*$"
 """torch's one operation for attention, inside and outside of compiled graphs. `_math` is missing: that is attention written out."""
+ATTENDED = r"op:(aten::_scaled_dot_product_(flash|efficient|cudnn|fused)_attention\w*|aten::_softmax|evbench::flash\d)$"
+"""One of them for each call of attention whose operations are called one by one, by whatever choice."""
 FUSED_KERNEL = r"kernel:.*(flash_fwd|fmha|sdpa)"
 WRITTEN_OUT = r"(op:aten::(_softmax|bmm|baddbmm)$|(op|kernel):triton_\w*softmax|function:.*\.eager_attention_forward$)"
 EAGER_FORWARD = r"function:.*\.eager_attention_forward$"

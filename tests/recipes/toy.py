@@ -50,7 +50,7 @@ class Toy:
     quantum = 1 / 255
     load_many: Callable[[Sequence[Path]], list[tuple[Frames, Work]]] | None = None
     image_processor: Any = None
-    used_layers = decoder_layers = 1
+    used_layers = tower_layers = decoder_layers = 1
 
     def __init__(self, variant: Variant, workload: Workload, dtype: str | None = None) -> None:
         self._workload = dataclasses.replace(workload, dtype=dtype or workload.dtype)
