@@ -21,7 +21,7 @@ import av
 import pytest
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from transformers import GenerationConfig
+from transformers import CompileConfig, GenerationConfig
 
 from evbench import results
 from evbench.choices import STREAM, Count, Evidence, Variant
@@ -473,6 +473,23 @@ def test_a_sign_inside_a_graph_that_transformers_compiles_is_told_and_not_held_a
     assert not attention(asked, other).active, "what speaks against it still does"
     shown = replace(found, names={"vision": tower, "generate": dict.fromkeys(prefill, 288)})
     assert "inside" not in attention(asked, shown).evidence, "looked for by its kernel, and found"
+
+
+@pytest.mark.long
+def test_steps_that_transformers_compiles_by_itself_are_proven(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It does so on a GPU only, unless it is asked to."""
+    usual = GenerationConfig
+
+    def compiling(**options: Any) -> GenerationConfig:
+        config = usual(**options, compile_config=CompileConfig(mode="default", fullgraph=False))
+        config.compile_config._compile_all_devices = True
+        return config
+
+    monkeypatch.setattr(loops, "GenerationConfig", compiling)
+    variant = "baseline+generate=transformers-static"
+    found = observed(variant, "event-images")
+    assert found.names["generate"]["op:Torch-Compiled Region: 0/0"] == NEW_TOKENS - 1
+    assert inactive(variant, "event-images", found) == {}
 
 
 LAYERS = {"vision": 4, "tower": 4, "generate": 4}
