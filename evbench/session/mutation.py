@@ -113,10 +113,11 @@ def _try(case: Case, laboratory: Laboratory, expected: dict[int, outputs.Expecte
     found, caught = {}, []
     with laboratory.start(case.variant, case.mutant) as subject:
         for sample in range(case.samples):
-            for turn, stage_sync in enumerate((False, True)):  # as in a block: what timed runs leave is judged too
-                subject.timed_run(TimedRunRequest(RunPosition("timed", turn, sample, None), stage_sync, cold_file=False))
+            # As in a block: what timed runs leave is judged too.
+            asked = [TimedRunRequest(RunPosition("timed", turn, sample, None), bool(turn), cold_file=False) for turn in range(2)]
+            answers = [subject.timed_run(request).tokens for request in asked]
             captured = subject.capture_outputs(sample, folder / "subject", expected[sample].baseline, isolated=True)
-            found[sample] = outputs.compare_with(expected[sample], captured, dtype)
+            found[sample] = outputs.compare_with(expected[sample], captured, dtype, answers=answers)
             if different := work_differences(expected[sample].baseline.work, captured.work):
                 caught.append(f"same work: {'; '.join(different)}")
         checks = merge(found)

@@ -106,9 +106,10 @@ def teacher_forced_logits(pipeline: Pipeline[Any, Any, Any], features: Any, toke
 
 
 def _in_order(sampler: Sampler, tokens: int) -> Any:
+    """Logits [tokens, vocabulary]; of an answer that is shorter than it was to be, as many as it has tokens."""
     import torch
 
-    return torch.cat([sampler.kept[position] for position in range(tokens)])
+    return torch.cat([sampler.kept[position] for position in range(tokens) if position in sampler.kept])
 
 
 def _fed(output: Any, values: Any) -> Any:

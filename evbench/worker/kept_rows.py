@@ -144,7 +144,7 @@ def with_logits(logits: Any, followed: Sequence[int], rows: Iterable[LogitsRow])
     """Logits [tokens, vocabulary] after each of `followed`, with those that other runs computed behind the same tokens in their places."""
     whole = logits.detach().to("cpu", copy=True)
     for row in rows:
-        if len(row.before) < len(followed) and row.before == tuple(followed[: len(row.before)]):
+        if len(row.before) < len(whole) and row.before == tuple(followed[: len(row.before)]):
             whole[len(row.before)] = row.values
     return whole
 
