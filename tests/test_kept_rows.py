@@ -57,14 +57,15 @@ def test_an_answer_that_ended_before_the_drawn_token_leaves_no_logits(clip: Path
     kept = KeptRows(random.Random(0))
     for _ in range(30):
         run(kept, clip, {}, tokens=(7,), new_tokens=3)
-    assert 0 < len(kept.logits(clip)) < 30
+    assert len(kept.logits(clip)) == 30
     assert {row.before for row in kept.logits(clip)} == {()}
 
 
 def test_an_input_that_is_written_anew_is_another(clip: Path) -> None:
     kept = KeptRows()
     run(kept, clip, {"load": np.zeros((2, 4))})
-    assert len(kept.rows(clip, "load")) == len(kept.logits(clip)) == 1
+    assert len(kept.rows(clip, "load")) == 1
+    assert () in [row.before for row in kept.logits(clip)]
     os.utime(clip, ns=(0, 0))
     assert kept.rows(clip, "load") == []
     assert kept.logits(clip) == []

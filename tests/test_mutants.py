@@ -165,7 +165,7 @@ def test_a_fault_of_throughput_runs_alone_is_caught(bench: Bench, prefetch: str)
     path, expected, kept = PATHS[bench.kind][0], bench.expected[0], KeptRows(random.Random(0))
     run = measure_throughput(pipeline, prefetch, [path] * 8, NEW_TOKENS, 0, 0, USING, kept)
     faulty[0] = False
-    assert len(kept.logits(path)) == 8
+    assert [row.before for row in kept.logits(path)].count(()) >= 8
     assert kept.rows(path, "vision") == [], "outputs of other stages are not held on to"
     captured = capture_outputs(pipeline, path, NEW_TOKENS, bench.folder / "subject", expected.baseline, True, kept)
     blamed = first_divergence(merge({0: compare_with(expected, captured, "float32", answers=run.tokens)}))

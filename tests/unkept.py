@@ -10,6 +10,6 @@ from evbench.worker.kept_rows import KeptRows, WatchedRun
 
 class Unkept(KeptRows):
     def watch(self, path: Path, new_tokens: int, mark: Mark = unmarked) -> WatchedRun:
-        return WatchedRun(self, path, 0, Sampler(mark=mark))
+        return WatchedRun(self, path, Sampler(mark=mark))
 
     def add(self, run: WatchedRun, answer: Generation) -> None: ...

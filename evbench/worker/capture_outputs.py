@@ -11,6 +11,9 @@ from evbench.results import ISOLATED, Work
 from evbench.stages import Generation, Pipeline, Prompted, Sampler, StageOutput, run_stages
 from evbench.worker.kept_rows import KeptRows, LogitsRow, with_logits, with_rows
 
+REPEATS = 4.0
+"""Factor on the largest difference between a judged run and its repeat by which a timed run may differ: 0 where outputs are repeatable."""
+
 
 @dataclass(frozen=True)
 class CapturedOutputs:
@@ -55,11 +58,14 @@ def capture_outputs(
         arrays["generate"] = _in_order(sampler, len(followed))
     else:
         followed = baseline.answer.tokens
-        chosen = [LogitsRow(answer.tokens[:position], sampler.kept[position][0]) for position in range(len(answer.tokens))]
+        chosen = _logits_rows(sampler, answer)
         # Where the tokens part, logits behind the baseline's tokens need a run that is forced to take these.
         forced = _in_order(sampler, len(followed)) if answer.tokens == followed else teacher_forced_logits(pipeline, features, followed)
+        arrays = {stage: with_rows(values, ()) for stage, values in arrays.items()}
+        arrays["generate"] = with_logits(forced, followed, chosen)
+        judged = dict(arrays)
         arrays = {stage: with_rows(values, kept.rows(path, stage)) for stage, values in arrays.items()}
-        arrays["generate"] = with_logits(forced, followed, [*chosen, *kept.logits(path)])
+        arrays["generate"] = with_logits(judged["generate"], followed, kept.logits(path))
     if baseline is not None and isolated:
         theirs = _read(baseline.file)
         arrays |= {
@@ -67,6 +73,14 @@ def capture_outputs(
             ISOLATED + "vision": pipeline.vision(_fed(inputs, theirs["preprocess"]))[0].values(),
             ISOLATED + "generate": teacher_forced_logits(pipeline, _fed(features, theirs["vision"]), followed),
         }
+        # Thresholds of single stages are finer. From this run, whose input is the same, a timed run may differ as far only as this run
+        # does from its repeat: what is beyond counts as an error of the stage.
+        sampler = Sampler(keep=range(new_tokens))
+        answer_again, _ = run_stages(pipeline, path, new_tokens, sampler=sampler, observe=outputs.__setitem__)
+        again = {stage: with_rows(output.values(), ()) for stage, output in outputs.items()}
+        again["generate"] = with_logits(judged["generate"], followed, _logits_rows(sampler, answer_again))
+        for stage in ("preprocess", "vision", "generate"):
+            arrays[ISOLATED + stage] = _with_deviation(arrays[ISOLATED + stage], judged[stage], again[stage], arrays[stage])
     _require_axes(pipeline.axes, {stage: values for stage, values in arrays.items() if stage in pipeline.axes})
     _write(file, arrays)
     return CapturedOutputs(file, work, inputs.prompt(), answer, pipeline.quantum, pipeline.axes)
@@ -103,6 +117,22 @@ def teacher_forced_logits(pipeline: Pipeline[Any, Any, Any], features: Any, toke
     sampler = Sampler(tokens, range(len(tokens)))
     pipeline.generate(features, len(tokens), sampler)
     return _in_order(sampler, len(tokens))
+
+
+def _logits_rows(sampler: Sampler, answer: Generation) -> list[LogitsRow]:
+    """Of a run that was judged, which kept the logits of all its tokens."""
+    return [LogitsRow(answer.tokens[:position], sampler.kept[position][0]) for position in range(len(answer.tokens))]
+
+
+def _with_deviation(isolated: Any, judged: Any, again: Any, timed: Any) -> Any:
+    """The outputs of a stage by itself, with what rows of timed runs differ by from the judged run beyond the spread of its repeat."""
+    isolated = with_rows(isolated, ())
+    if not isolated.shape == judged.shape == again.shape == timed.shape:
+        return isolated  # a check of shapes tells
+    spread = (again.float() - judged.float()).abs().max()
+    deviation = timed.float() - judged.float()
+    beyond = deviation.sign() * (deviation.abs() - REPEATS * spread).clamp(min=0)
+    return isolated + beyond.to(isolated.dtype)
 
 
 def _in_order(sampler: Sampler, tokens: int) -> Any:

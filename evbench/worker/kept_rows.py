@@ -1,8 +1,8 @@
 """Rows of what timed runs computed, drawn by lot: part of the outputs that are judged.
 
-A run that is judged could be recognised and treated better than a timed one. So each timed run leaves some rows behind: the logits of one
-token, and a row of the output of each other stage. The clock does not see it: the logits of one position are copied on the device, outputs
-of the other stages are referred to until the run has ended.
+A run that is judged could be recognised and treated better than a timed one. So each timed run leaves some rows behind: the logits of
+the first token and of one more, and a row of the output of each other stage. The clock does not see it: these logits are copied on the
+device, outputs of the other stages are referred to until the run has ended.
 """
 
 from __future__ import annotations
@@ -65,8 +65,8 @@ class KeptRows:
 
     def watch(self, path: Path, new_tokens: int, mark: Mark = unmarked) -> WatchedRun:
         """For a run that is about to start."""
-        position = self._draw.randrange(new_tokens)
-        return WatchedRun(self, path, position, Sampler(keep=(position,), mark=mark))
+        # The first token's, of the prefill, can always be compared; those of a step only if the tokens in front of it are equal.
+        return WatchedRun(self, path, Sampler(keep={0, self._draw.randrange(new_tokens)}, mark=mark))
 
     def add(self, run: WatchedRun, answer: Generation) -> None:
         """Keep what a run left that has ended and was timed."""
@@ -74,9 +74,10 @@ class KeptRows:
         for stage, output in run.outputs.items():
             row = self._row(output.values())
             self._rows.add(read, (stage, row), row.values.nbytes)
-        if run.position in run.sampler.kept and run.position < len(answer.tokens):  # an answer may end before
-            logits = run.sampler.kept[run.position][0].cpu()
-            self._logits.add(read, LogitsRow(answer.tokens[: run.position], logits), logits.nbytes)
+        for position, logits in run.sampler.kept.items():
+            if position < len(answer.tokens):  # a loop may run further than its answer
+                on_host = logits[0].cpu()
+                self._logits.add(read, LogitsRow(answer.tokens[:position], on_host), on_host.nbytes)
 
     def _row(self, values: Any) -> Row:
         import torch
@@ -111,8 +112,6 @@ class WatchedRun:
 
     kept: KeptRows
     path: Path
-    position: int
-    """Of the new token whose logits are kept."""
     sampler: Sampler
     outputs: dict[str, Any] = field(default_factory=dict)
     """Stage -> what it returned. It lives as long as in any run: until the answer is there."""
