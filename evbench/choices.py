@@ -11,9 +11,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-Count = Literal["once", "each frame", "each step", "each layer", "each sample", "never"]
-"""How often at least: for each video frame or event image; for each decode step; for each layer that is not compiled; for each sample of a
-throughput run."""
+Count = Literal[
+    "once",
+    "each frame",
+    "each step",
+    "each layer",
+    "each layer and frame",
+    "each layer and step",
+    "each layer and token",
+    "each layer, used or not",
+    "each sample",
+    "never",
+]
+"""How often at least: for each video frame or event image; for each decode step; for each layer that the model has by its config, of the
+tower those that its features need, and these for each frame, for each decode step, or for each new token, prefill included; for each layer
+of the tower; for each sample of a throughput run."""
 STREAM = "stream"
 """In the place of a stage: a throughput run, all stages of it."""
 GPU = ("cuda",)
@@ -35,6 +47,9 @@ class Evidence:
     devices: tuple[str, ...] = ("cpu", "cuda")
     where: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Part -> choices: looked for only with these choices of other parts. A CUDA graph, for one, shows kernels and no operations."""
+    inside: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Part -> choices with which it is inside a graph that somebody else compiles, which may show less of it than it does: that is told,
+    and not held against the choice."""
 
 
 @dataclass(frozen=True)

@@ -418,7 +418,7 @@ class Plan:
     max_seconds: float
     """No block is added after this much time in timed runs."""
     warmup_runs: int
-    """Maximum number of runs until steady, for each variant and shape of input."""
+    """Maximum number of runs until steady, for each variant and shape of input: five at least, and more while something is compiled."""
     warmup_seconds: float
     trace_tokens: int
     """New tokens in the profiled run: a trace of all of them is too large for most viewers. 0 for no trace."""

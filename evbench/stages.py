@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import reduce
@@ -46,11 +46,43 @@ class Generation:
 
 
 Mark = Callable[[], None]
-"""Called by generate when the first token's logits are there, and after each decode step. Waits for nothing."""
+"""Called when the first token's logits are there, and after each decode step. Waits for nothing."""
 
 
 def unmarked() -> None:
     """For a run in which single tokens are not timed."""
+
+
+class Sampler:
+    """What chooses the tokens of one call of `generate`: greedy decoding, or teacher forcing. Waits for nothing.
+
+    Timed runs and runs that are judged differ in nothing else, so that the same code, graphs and buffers are at work in both.
+    """
+
+    def __init__(self, forced: Sequence[int] | None = None, keep: Container[int] = (), mark: Mark = unmarked) -> None:
+        """
+        Args:
+            forced: teacher forcing: the tokens to be fed, whatever is the most likely. None for greedy decoding.
+            keep: positions, counted from the first new token, whose logits are copied.
+            mark: called with each token.
+        """
+        self.forced = forced
+        self.kept: dict[int, Any] = {}
+        """Position -> its logits, a tensor [batch, vocabulary]."""
+        self._keep, self._mark, self._position = keep, mark, 0
+
+    def __call__(self, logits: Any, /) -> int | None:
+        """The token to feed next. None: the most likely one, which the decode loop takes by itself, inside of its graph if it has one.
+
+        Args:
+            logits: a tensor [batch, ..., vocabulary], after the prompt or after the token before. It may be overwritten by the next step.
+        """
+        position = self._position
+        self._position += 1
+        self._mark()
+        if position in self._keep:
+            self.kept[position] = logits.flatten(0, -2).clone()
+        return self.forced[position] if self.forced is not None and position < len(self.forced) else None
 
 
 class Stages(Protocol[Loaded, Inputs, Features]):
@@ -68,22 +100,26 @@ class Stages(Protocol[Loaded, Inputs, Features]):
     def vision(self, inputs: Inputs, /) -> tuple[Features, Work]:
         """Encode the pixels and project them into the language model's space."""
 
-    def generate(self, features: Features, new_tokens: int, mark: Mark, /) -> tuple[Generation, Work]:
-        """Prefill and decode, greedily."""
+    def generate(self, features: Features, new_tokens: int, sampler: Sampler, /) -> tuple[Generation, Work]:
+        """Prefill and decode. The sampler is called once for each new token; the tokens returned are those that it chose."""
 
 
 class Pipeline(Stages[Loaded, Inputs, Features], Protocol[Loaded, Inputs, Features]):
     """The stages of a model, and what workers and planted faults use of it. The stages return `StageOutput`s."""
 
     axes: ClassVar[Mapping[str, tuple[str, ...]]]
-    """Stage -> names of the axes of `StageOutput.values()`; of generate, those of `teacher_forced_logits`. A frame or event image is one
+    """Stage -> names of the axes of `StageOutput.values()`; of generate, those of its logits. A frame or event image is one
     row of what is compared, and so is the vector of a token or position."""
     model: Any
     """The torch module of all weights."""
     tower: Any
     """transformers' CLIPVisionModel."""
     used_layers: int
-    """How many of the tower's layers the features need, counted from its first."""
+    """How many of the tower's layers the features need, counted from its first, by its config."""
+    tower_layers: int
+    """How many the tower has, by its config."""
+    decoder_layers: int
+    """How many the language model has, by its config."""
     decoder: Any
     """transformers' LlamaModel: embeddings in, last hidden state out."""
     image_processor: Any
@@ -96,8 +132,13 @@ class Pipeline(Stages[Loaded, Inputs, Features], Protocol[Loaded, Inputs, Featur
     load_many: Callable[[Sequence[Path]], list[tuple[Loaded, Work]]] | None
     """As `load`, of up to `BATCH` samples in one call of the decoder. None where the decoder takes one at a time."""
 
-    def teacher_forced_logits(self, features: Features, tokens: Sequence[int], /) -> Any:
-        """The logits after each of `tokens`, had those in front of it been generated: a tensor [tokens, vocabulary]."""
+
+Observe = Callable[[str, Any], None]
+"""Called with a stage and what it returned, as soon as it returns."""
+
+
+def unobserved(stage: str, output: Any, /) -> None:
+    """For a run of which only the answer is asked for."""
 
 
 def run_stages(
@@ -105,12 +146,20 @@ def run_stages(
     path: Path,
     new_tokens: int,
     around: Callable[[str], AbstractContextManager[object]] = nullcontext,
-    mark: Mark = unmarked,
+    sampler: Sampler | None = None,
+    observe: Observe = unobserved,
 ) -> tuple[Generation, Work]:
-    """One sample through the four stages, each inside `around(stage)`: a stopwatch, a profiler's range, or nothing."""
+    """One sample through the four stages, each inside `around(stage)`: a stopwatch, a profiler's range, or nothing.
+
+    Timed runs, and runs whose outputs are judged, are made here.
+
+    Args:
+        sampler: None for greedy decoding.
+    """
     with around("load"):
         loaded = pipeline.load(path)
-    return run_loaded(pipeline, loaded, new_tokens, around, mark)
+    observe("load", loaded[0])
+    return run_loaded(pipeline, loaded, new_tokens, around, sampler, observe)
 
 
 def run_loaded(
@@ -118,14 +167,18 @@ def run_loaded(
     sample: tuple[Loaded, Work],
     new_tokens: int,
     around: Callable[[str], AbstractContextManager[object]] = nullcontext,
-    mark: Mark = unmarked,
+    sampler: Sampler | None = None,
+    observe: Observe = unobserved,
 ) -> tuple[Generation, Work]:
     """The stages after `load`."""
     loaded, loading = sample
     with around("preprocess"):
         inputs, preprocessing = pipeline.preprocess(loaded)
+    observe("preprocess", inputs)
     with around("vision"):
         features, encoding = pipeline.vision(inputs)
+    observe("vision", features)
+    sampler = sampler or Sampler()
     with around("generate"):
-        answer, generating = pipeline.generate(features, new_tokens, mark)
+        answer, generating = pipeline.generate(features, new_tokens, sampler)
     return answer, reduce(Work.merged, (loading, preprocessing, encoding, generating))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, Self
 
@@ -20,7 +20,7 @@ from evbench.pipelines.preprocess.pixels import quantum
 from evbench.pipelines.preprocess.preprocessors import Tokenized, preprocessor
 from evbench.pipelines.vision.encoders import VisionModel, encoder
 from evbench.results import Work, Workload
-from evbench.stages import Generation, Mark
+from evbench.stages import Generation, Sampler
 
 
 class Features(Protocol):
@@ -58,7 +58,7 @@ class Network:
     """All of it."""
     vision: VisionModel
     used_layers: int
-    """Of the tower, counted from its first."""
+    """Of the tower, counted from its first, by its config."""
     preprocessing: Tokenized
     language: Any
     """The part with transformers' `generate`."""
@@ -101,11 +101,12 @@ class ClipLlama:
         self.model: Any = network.model
         self.decoder = network.decoder
         self.parameters, self.weights_fingerprint = weights.parameters, weights.fingerprint
+        self._configs = network.vision_config, network.text_config
         self.tower, self.used_layers = network.vision.tower, network.used_layers
+        self.tower_layers, self.decoder_layers = (int(config.num_hidden_layers) for config in self._configs)
         self.image_processor = network.preprocessing.image_processor
         self.quantum = quantum(self.image_processor)
         self._workload, self._tokenizer = workload, network.tokenizer
-        self._configs = network.vision_config, network.text_config
         self._preprocess = preprocessor(network.preprocessing, variant, workload)
         attention.require(variant["attention"], checkpoint.heads(*self._configs), workload.device, getattr(torch, workload.dtype))
         self._encode = encoder(network.vision, variant)
@@ -130,16 +131,12 @@ class ClipLlama:
         return inputs.features(visual), Work(visual_tokens=visual.shape[0] * visual.shape[1], dtype=names[0], attention=names[1])
 
     @torch.inference_mode()
-    def generate(self, features: Any, new_tokens: int, mark: Mark, /) -> tuple[Generation, Work]:
+    def generate(self, features: Any, new_tokens: int, sampler: Sampler, /) -> tuple[Generation, Work]:
         embeddings = self.embeddings(features)
-        tokens = self._generate(embeddings, new_tokens, mark)
+        tokens = self._generate(embeddings, new_tokens, sampler)
         text = self._tokenizer.decode(tokens, skip_special_tokens=True)
         work = Work(prompt_tokens=embeddings.shape[1], new_tokens=len(tokens), stop=self._language.stop_reason(tokens))
         return Generation(tuple(tokens), text), work
-
-    @torch.inference_mode()
-    def teacher_forced_logits(self, features: Any, tokens: Sequence[int], /) -> torch.Tensor:
-        return self._generate.teacher_forced_logits(self.embeddings(features), tokens)
 
     def prompt_tokens(self, inputs: Any) -> int:
         """Length of the prompt, visual tokens included."""

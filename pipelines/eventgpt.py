@@ -131,7 +131,7 @@ class EventGPT(ClipLlama):
         network = Network(
             model=model,
             vision=Vision(model, POOLING.implementation(variant["pooling"])(model)),
-            used_layers=len(model.visual_tower.encoder.layers),
+            used_layers=model.visual_tower.config.num_hidden_layers,
             preprocessing=Preprocessing(processor, tokenizer, workload),
             language=model.language,
             decoder=model.language.model,
@@ -211,7 +211,7 @@ class Vision:
     def __init__(self, model: EventGPTModel, pooling: Pooling) -> None:
         self._model, self._pooling = model, pooling
         self.tower = model.visual_tower
-        self.used_layers = len(model.visual_tower.encoder.layers)
+        self.used_layers = model.visual_tower.config.num_hidden_layers
 
     def published(self, images: torch.Tensor, /) -> torch.Tensor:
         """The images one by one, as the released code does it."""

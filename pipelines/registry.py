@@ -10,7 +10,7 @@ from evbench.choices import Evidence, Part
 from evbench.errors import UserError
 from evbench.models import InputKind, Model, Preset, Unsupported
 from evbench.pipelines.checkpoints.presets import text_config, vision_config
-from evbench.pipelines.compute.choices import ATTENTION
+from evbench.pipelines.compute.choices import ATTENDED, ATTENTION, LAYER
 from evbench.pipelines.generate.choices import GENERATE, GREEDY, PREFILL
 from evbench.pipelines.load.choices import DECODE, PREFETCH, RENDER
 from evbench.pipelines.preprocess.choices import PREPROCESS, PROCESSOR
@@ -76,7 +76,12 @@ VIDEO_LLAVA = Model(
     },
     evidence={
         "vision": {
-            "eager": (Evidence("vision", "call of transformers' encoder", r"function:transformers\.[\w.]+\.get_video_features$"),),
+            "eager": (
+                Evidence("vision", "call of transformers' encoder", r"function:transformers\.[\w.]+\.get_video_features$"),
+                # Also of the layer that its features do not need.
+                Evidence("vision", "layers that are not compiled", LAYER, "each layer, used or not"),
+                Evidence("vision", "attention", ATTENDED, "each layer, used or not"),
+            ),
         },
     },
     traits=("vision tower", "unused tower layer", "class token"),
@@ -105,6 +110,8 @@ EVENTGPT = Model(
         "vision": {
             "eager": (
                 Evidence("vision", "call for one image", r"function:evbench\.pipelines\.eventgpt\.EventGPTModel\.seen$", "each frame"),
+                Evidence("vision", "layers that are not compiled", LAYER, "each layer and frame"),
+                Evidence("vision", "attention", ATTENDED, "each layer and frame"),
             ),
         },
     },

@@ -194,9 +194,9 @@ class Vision:
 
 
 def _used_layers(model: Any) -> int:
-    """How many layers of the tower the features need. Raises IndexError if the tower has fewer."""
+    """How many layers of the tower the features need, by its config. Raises IndexError if the tower has fewer."""
     chosen = model.config.vision_feature_layer
-    states = range(len(model.model.video_tower.encoder.layers) + 1)  # hidden state 0 is the embedding
+    states = range(model.config.vision_config.num_hidden_layers + 1)  # hidden state 0 is the embedding
     return max(states[layer] for layer in ([chosen] if isinstance(chosen, int) else chosen))
 
 

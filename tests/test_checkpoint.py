@@ -16,6 +16,7 @@ from evbench.pipelines.checkpoints.checkpoint import fingerprint, seeded
 from evbench.pipelines.checkpoints.folder import read_config, weight_files
 from evbench.pipelines.registry import MODELS
 from evbench.pipelines.video_llava import VideoLlava
+from evbench.stages import Sampler
 from evbench.variants.named import parse
 from tests.checkpoints import change_config, save_tiny_video_llava, tiny_video_llava
 
@@ -107,5 +108,5 @@ def test_what_a_configuration_wants_returned_changes_nothing(tmp_path: Path) -> 
     change_config(tmp_path, return_dict=False, text_config__return_dict=False, vision_config__return_dict=False)
     loaded = VideoLlava(parse("baseline"), tiny_video_llava(preset=None, weights=str(tmp_path)))
     features, _ = loaded.vision(loaded.preprocess(loaded.load(sample.CLIP)[0])[0])
-    answer, _ = loaded.generate(features, 2, lambda: None)
+    answer, _ = loaded.generate(features, 2, Sampler())
     assert len(answer.tokens) == 2

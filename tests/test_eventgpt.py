@@ -32,7 +32,7 @@ from evbench.pipelines.preprocess.preprocessors import Preprocess, fused_values,
 from evbench.pipelines.vision.encoders import encoder
 from evbench.pipelines.vision.pooling import PoolingFirst, PoolingLast, pool
 from evbench.results import STAGES, InputKind, Workload
-from evbench.stages import run_stages
+from evbench.stages import Sampler, run_stages
 from evbench.variants.named import change, parse
 from tests import raw_events
 from tests.devices import DEVICE
@@ -314,7 +314,7 @@ def test_what_vision_puts_out_is_what_generate_uses_and_it_is_made_once(baseline
     features, _ = baseline.vision(inputs)
     assert seen == [1] * 5
     marked = replace(features, visual=features.visual + 1)
-    _, work = baseline.generate(marked, 2, lambda: None)
+    _, work = baseline.generate(marked, 2, Sampler())
     assert seen == [1] * 5, "generate encodes nothing"
     before = inputs.before.shape[1]
     assert torch.equal(prefilled[0][:, before : before + 582], marked.visual), "what it was handed, and not what it could make itself"

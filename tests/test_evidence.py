@@ -21,10 +21,10 @@ import av
 import pytest
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from transformers import GenerationConfig
+from transformers import CompileConfig, GenerationConfig
 
 from evbench import results
-from evbench.choices import STREAM, Evidence, Variant
+from evbench.choices import STREAM, Count, Evidence, Variant
 from evbench.inputs import sample
 from evbench.pipelines import eventgpt, video_llava
 from evbench.pipelines.build import build
@@ -35,7 +35,7 @@ from evbench.pipelines.load.choices import DECODE, PREFETCH
 from evbench.pipelines.preprocess import preprocessors
 from evbench.pipelines.registry import KINDS, MODELS, PARTS, all_evidence, evidence_of, kinds_with, parts_with_effect
 from evbench.pipelines.vision import encoders, pooling
-from evbench.results import STAGES, InputKind, Side, Workload
+from evbench.results import STAGES, Activation, InputKind, Side, Workload
 from evbench.stages import run_stages
 from evbench.traces import chrome
 from evbench.variants.named import change, effective, parse
@@ -429,6 +429,85 @@ def test_sampling_in_the_loop_is_found_out(choice: str, drawing: Callable[..., L
     assert "random numbers: " in told["decoding"]
 
 
+def without_attention(attention: Any) -> None:
+    """The residual alone goes on; keys and values are cached as before."""
+
+    def forward(hidden_states: torch.Tensor, past_key_values: Any = None, **_: Any) -> tuple[torch.Tensor, None]:
+        if past_key_values is not None:
+            projected = [linear(hidden_states).unflatten(-1, (-1, attention.head_dim)) for linear in (attention.k_proj, attention.v_proj)]
+            past_key_values.update(*(one.transpose(1, 2) for one in projected), attention.layer_idx)
+        return torch.zeros_like(hidden_states), None
+
+    attention.forward = forward
+
+
+@slow
+@pytest.mark.parametrize("kind", ["video", "event-images"])
+@pytest.mark.parametrize(
+    ("where", "variant", "told"),
+    [
+        ("vision", "baseline", {"vision": r"attention: \d+ x .*, \d+ expected \(each layer"}),
+        ("vision", "baseline+vision=batched", {"attention": r"vision: fused attention: \d+ x ", "vision": r"\(each layer\)"}),
+        pytest.param(
+            *("vision", "baseline+vision=compile", {"attention": r"vision: fused attention: \d x .*\(each layer\)"}), marks=pytest.mark.long
+        ),
+        ("generate", "baseline", {"attention": r"\(each layer and token\)"}),
+        ("generate", "baseline+generate=static", {"attention": r"\(each layer and token\)"}),
+    ],
+)
+def test_attention_that_one_layer_leaves_out_is_missed(where: str, variant: str, told: dict[str, str], kind: str) -> None:
+    """Each layer that runs shows its sign: the number that is demanded has to be the model's."""
+    torch.compiler.reset()
+    pipeline = build(parse(variant), workload(kind))
+    layers = pipeline.tower.encoder.layers[: pipeline.used_layers] if where == "vision" else pipeline.decoder.layers
+    without_attention(layers[-1].self_attn)
+    found = gather(pipeline, "off", [input_of(kind)], NEW_TOKENS, USING)
+    missing = inactive(variant, kind, found)
+    assert set(told) <= set(missing)
+    assert all(re.search(pattern, missing[part]) for part, pattern in told.items()), missing
+
+
+def test_a_sign_inside_a_graph_that_transformers_compiles_is_told_and_not_held_against_it() -> None:
+    """As recorded on a GPU: the prefill shows its operations, and of the steps, which are replayed, nothing is seen."""
+    asked = "baseline+attention=sdpa+generate=transformers-static"
+    prefill = {"op:aten::_scaled_dot_product_flash_attention": 4, "kernel:void pytorch_flash::flash_fwd_kernel<...>": 4}
+    tower = {name: 4 for name in prefill}
+    found = Observed({"vision": tower, "generate": prefill}, 8, 72, layers=LAYERS)
+
+    def attention(variant: str, seen: Observed) -> Activation:
+        return next(proof for proof in prove(parse(variant), "video-llava", "video", "cuda", seen) if proof.part == "attention")
+
+    proof = attention(asked, found)
+    assert proof.active
+    told = "4 x aten::_scaled_dot_product_flash_attention, 288 expected (each layer and token): the others are inside a compiled graph"
+    assert told in proof.evidence
+    assert not attention("baseline+generate=static", found).active, "its steps are called one by one"
+    no_prefill = replace(found, names={"vision": tower, "generate": dict.fromkeys(prefill, 3)})
+    assert not attention(asked, no_prefill).active, "each layer of the prefill has to show it"
+    other = replace(found, names={"vision": tower, "generate": prefill | {"kernel:triton_per_fused__softmax_0": 71}})
+    assert not attention(asked, other).active, "what speaks against it still does"
+    shown = replace(found, names={"vision": tower, "generate": dict.fromkeys(prefill, 288)})
+    assert "inside" not in attention(asked, shown).evidence, "looked for by its kernel, and found"
+
+
+@pytest.mark.long
+def test_steps_that_transformers_compiles_by_itself_are_proven(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It does so on a GPU only, unless it is asked to."""
+    usual = GenerationConfig
+
+    def compiling(**options: Any) -> GenerationConfig:
+        config = usual(**options, compile_config=CompileConfig(mode="default", fullgraph=False))
+        config.compile_config._compile_all_devices = True
+        return config
+
+    monkeypatch.setattr(loops, "GenerationConfig", compiling)
+    variant = "baseline+generate=transformers-static"
+    found = observed(variant, "event-images")
+    assert found.names["generate"]["op:Torch-Compiled Region: 0/0"] == NEW_TOKENS - 1
+    assert inactive(variant, "event-images", found) == {}
+
+
+LAYERS = {"vision": 4, "tower": 4, "generate": 4}
 FLASH3 = "kernel:void cutlass::device_kernel<flash::enable_sm90<flash::FlashAttnFwdSm90<...>>>"
 OURS = [f"kernel:{name}_kernel" for name in ("tower_attention", "shifted_norm", "quick_gelu")]
 OF_COMPILER = "kernel:triton_poi_fused_0"
@@ -446,7 +525,7 @@ OF_COMPILER = "kernel:triton_poi_fused_0"
 )
 def test_the_kernels_of_the_tower_are_looked_for_in_the_place_of_the_variant_s(kernels: list[str], told: dict[str, str]) -> None:
     tower = ["function:evbench.pipelines.compute.cuda_graph.Replayed.__call__", "runtime:cudaGraphLaunch"]
-    found = Observed({"vision": dict.fromkeys([*tower, *kernels], 4), "generate": {FLASH3: 4}}, 8, NEW_TOKENS)
+    found = Observed({"vision": dict.fromkeys([*tower, *kernels], 4), "generate": {FLASH3: 4}}, 8, NEW_TOKENS, layers=LAYERS)
     activations = prove(parse("optimized-h100"), "video-llava", "video", "cuda", found)
     missing = {proof.part: proof.evidence for proof in activations if not proof.active and proof.part in ("attention", "vision")}
     assert list(missing) == list(told)
@@ -471,7 +550,7 @@ MAPS, PICTURES, PAINTED = "kernel:values_of_maps_kernel", "kernel:pixel_values_k
 )
 def test_of_raw_events_on_the_gpu_the_kernel_for_last_events_is_looked_for(render: str, kernels: list[str], told: str | None) -> None:
     call = "function:evbench.pipelines.preprocess.pixels.FusedValues.__call__"
-    found = Observed({"load": {}, "preprocess": dict.fromkeys([call, *kernels], 1)}, 5, NEW_TOKENS)
+    found = Observed({"load": {}, "preprocess": dict.fromkeys([call, *kernels], 1)}, 5, NEW_TOKENS, layers=LAYERS)
     activations = prove(parse(f"optimized-gpu+render={render}"), "eventgpt", "events", "cuda", found)
     (proof,) = (proof for proof in activations if proof.part == "preprocess")
     assert proof.active == (told is None)
@@ -480,28 +559,42 @@ def test_of_raw_events_on_the_gpu_the_kernel_for_last_events_is_looked_for(rende
 
 def test_an_answer_that_ended_early_has_fewer_steps() -> None:
     expected = Evidence("generate", "a step", "op:step$", "each step")
-    found = Observed({"generate": {"op:step": 3}}, 1, 4)
+    found = Observed({"generate": {"op:step": 3}}, 1, 4, layers=LAYERS)
     assert unmet(expected, found) is None
     assert met(expected, found) == "generate: a step: 3 x step"
-    templates = Observed({"generate": {f"op:{'a' * 500}step": 3}}, 1, 4)
+    templates = Observed({"generate": {f"op:{'a' * 500}step": 3}}, 1, 4, layers=LAYERS)
     assert met(replace(expected, names="op:a+step$"), templates) == f"generate: a step: 3 x {'a' * 120}..."
     assert unmet(expected, replace(found, new_tokens=5)) == "generate: a step: 3 x step, 4 expected (each step)"
 
 
-def test_every_layer_that_is_not_compiled_counts() -> None:
-    expected = Evidence("vision", "attention", "op:attention$", "each layer")
-    entered = "function:transformers.models.clip.modeling_clip.CLIPAttention.forward"
-    assert unmet(expected, Observed({"vision": {"op:attention": 4, entered: 4}}, 1, 1)) is None
-    assert unmet(expected, Observed({"vision": {"op:attention": 3, entered: 4}}, 1, 1)) is not None
-    assert unmet(expected, Observed({"vision": {"op:attention": 3}}, 1, 1)) is None, "a compiled graph enters no layer"
-    assert unmet(expected, Observed({"vision": {}}, 1, 1)) == "vision: no attention (looked for op:attention$)"
+@pytest.mark.parametrize(
+    ("stage", "count", "least"),
+    [
+        ("vision", "each layer", 3),
+        ("vision", "each layer, used or not", 4),
+        ("vision", "each layer and frame", 3 * 5),
+        ("generate", "each layer", 2),
+        ("generate", "each layer and step", 2 * 6),
+        ("generate", "each layer and token", 2 * 7),
+    ],
+)
+def test_every_layer_of_the_model_counts_and_not_those_that_were_seen(stage: str, count: Count, least: int) -> None:
+    expected = Evidence(stage, "attention", "op:attention$", count)
+
+    def seen(times: int) -> Observed:
+        return Observed({stage: {"op:attention": times}}, 5, 7, layers={"vision": 3, "tower": 4, "generate": 2})
+
+    assert unmet(expected, seen(least)) is None
+    assert unmet(expected, seen(least - 1)) == f"{stage}: attention: {least - 1} x attention, {least} expected ({count})"
 
 
 def test_a_run_that_left_nothing_proves_nothing() -> None:
     for kind in KINDS:
         for device in ("cpu", "cuda"):
             for variant in (*PLAIN, *COMPILED):
-                assert not any(proof.active for proof in prove(parse(variant), MODEL_OF[kind], kind, device, Observed({}, 0, 0)))
+                assert not any(
+                    proof.active for proof in prove(parse(variant), MODEL_OF[kind], kind, device, Observed({}, 0, 0, layers=LAYERS))
+                )
 
 
 def test_the_examples_in_docstrings_hold() -> None:
@@ -530,7 +623,7 @@ ONE = "evbench.pipelines.video_llava.VideoLlava.load"
     ],
 )
 def test_prefetching_is_known_by_the_threads_and_the_order_of_its_loads(seen: list[str], fed: str | None) -> None:
-    found = Observed({STREAM: Counter(seen)}, 8, 2, 10)
+    found = Observed({STREAM: Counter(seen)}, 8, 2, 10, layers=LAYERS)
     active = []
     for name in PREFETCH.choices:
         told = told_inactive(change(parse("baseline"), {"prefetch": name}), "video", found)
@@ -575,6 +668,17 @@ def names_in_a_recorded_trace(name: str, side: Side) -> evidence.Names:
     return {stage: Counter(counts) for stage, counts in names.items()}
 
 
+def layers_of_small(model: str) -> dict[str, int]:
+    """Of the small checkpoints, by their config.json."""
+    folder = ROOT / "evbench" / "data" / f"small-{model}"
+    config = json.loads((folder / "config.json").read_text())
+    if model == "video-llava":  # its features are of the last layer but one
+        tower = config["vision_config"]["num_hidden_layers"]
+        return {"vision": tower - 1, "tower": tower, "generate": config["text_config"]["num_hidden_layers"]}
+    tower = json.loads((folder / "vision_tower" / "config.json").read_text())
+    return {"vision": tower["num_hidden_layers"], "tower": tower["num_hidden_layers"], "generate": config["num_hidden_layers"]}
+
+
 @pytest.mark.parametrize(("name", "side"), RECORDED)
 def test_traces_recorded_on_a_gpu_show_the_evidence_of_their_choices(name: str, side: Side) -> None:
     """Operations and kernels only: a trace holds no Python functions."""
@@ -583,8 +687,9 @@ def test_traces_recorded_on_a_gpu_show_the_evidence_of_their_choices(name: str, 
     workload = results.read(folder).variants()[side].workload
     model, kind = workload.model, workload.kind
     recorded = {part: choice for part, choice in result["choices"].items() if part in PARTS}
+    layers = layers_of_small(model)
     choices = {name: next(iter(part.choices)) for name, part in PARTS.items()} | recorded
-    found = Observed(names_in_a_recorded_trace(name, side), result["workload"]["frames"], result["trace"]["new_tokens"])
+    found = Observed(names_in_a_recorded_trace(name, side), result["workload"]["frames"], result["trace"]["new_tokens"], layers=layers)
 
     def in_a_trace(expected: tuple[Evidence, ...]) -> list[Evidence]:
         return [one for one in expected if re.match(r"\(?(op|kernel|runtime)", one.names) and applies(one, choices, kind, "cuda")]

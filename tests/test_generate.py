@@ -13,7 +13,7 @@ from evbench.pipelines.generate.choices import GENERATE
 from evbench.pipelines.generate.language import LanguageModel
 from evbench.pipelines.generate.loops import Generate, generator
 from evbench.pipelines.registry import EVENTGPT
-from evbench.stages import unmarked
+from evbench.stages import Sampler
 from evbench.variants.named import change, parse
 
 USUAL = parse("baseline")
@@ -40,7 +40,7 @@ ASKED = ((31, 20), (7, 33), (31, 7), (64, 1), (40, 5))
 
 def answers(generate: Generate, asked: Sequence[tuple[int, int]]) -> list[list[int]]:
     with torch.inference_mode():
-        return [generate(prompt(length, seed), tokens, unmarked) for seed, (length, tokens) in enumerate(asked)]
+        return [generate(prompt(length, seed), tokens, Sampler()) for seed, (length, tokens) in enumerate(asked)]
 
 
 @pytest.mark.parametrize(("choice", "asked"), [("static", ASKED), pytest.param("static-compile", ASKED[:2], marks=pytest.mark.slow)])
@@ -61,14 +61,51 @@ def test_every_token_is_marked_once(choice: str) -> None:
     with torch.inference_mode():
         for tokens in (1, 5):
             marks.clear()
-            assert len(by(choice, language())(prompt(9), tokens, lambda: marks.append(0))) == tokens == len(marks)
+            assert len(by(choice, language())(prompt(9), tokens, Sampler(mark=lambda: marks.append(0)))) == tokens == len(marks)
 
 
 @pytest.mark.parametrize("choice", ["dynamic", "transformers-static", "static"])
 def test_the_end_token_stops_only_when_it_may(choice: str) -> None:
-    whole = by("dynamic", language())(prompt(31), 20, unmarked)
+    whole = by("dynamic", language())(prompt(31), 20, Sampler())
     end = whole[6]
     until_end = whole[: whole.index(end) + 1]
     with torch.inference_mode():
-        assert by(choice, language(stop_at_end=True, end_token=end))(prompt(31), 20, unmarked) == until_end
-        assert by(choice, language(stop_at_end=False, end_token=end))(prompt(31), 20, unmarked) == whole
+        assert by(choice, language(stop_at_end=True, end_token=end))(prompt(31), 20, Sampler()) == until_end
+        assert by(choice, language(stop_at_end=False, end_token=end))(prompt(31), 20, Sampler()) == whole
+
+
+LOOPS = ["dynamic", "transformers-static", "static", pytest.param("static-compile", marks=pytest.mark.slow)]
+
+
+def logits_of(sampler: Sampler) -> torch.Tensor:
+    return torch.cat([sampler.kept[position] for position in sorted(sampler.kept)])
+
+
+@pytest.mark.parametrize("choice", LOOPS)
+@torch.inference_mode()
+def test_forced_tokens_are_fed_and_the_logits_are_those_of_the_free_run(choice: str) -> None:
+    """Of one loop, whose cache and graph are at work in both; and those of the reference, which has neither."""
+    model = language()
+    loop = by(choice, model)
+    free, forced, other = Sampler(keep=range(6)), Sampler(keep=range(6)), Sampler(keep=range(6))
+    tokens = loop(prompt(31), 6, free)
+    forced.forced = tokens
+    assert loop(prompt(31), 6, forced) == tokens
+    assert torch.equal(logits_of(forced), logits_of(free))
+    assert logits_of(free).argmax(dim=-1).tolist() == tokens
+    other.forced = [tokens[0], 3, *tokens[2:]]
+    assert loop(prompt(31), 6, other) == other.forced
+    assert torch.equal(logits_of(other)[:2], logits_of(free)[:2])
+    assert not torch.allclose(logits_of(other)[2:], logits_of(free)[2:], atol=1e-2), "another token was read"
+    reference = Sampler(other.forced, range(6))
+    by("at-once", model)(prompt(31), 6, reference)
+    assert torch.allclose(logits_of(reference), logits_of(other), atol=1e-4)
+
+
+@pytest.mark.parametrize("choice", ["dynamic", "static"])
+@torch.inference_mode()
+def test_forced_tokens_are_followed_beyond_what_would_have_been_the_end(choice: str) -> None:
+    end = by("dynamic", language())(prompt(31), 20, Sampler())[3]
+    ending = by(choice, language(stop_at_end=True, end_token=end))
+    followed = [5, 6, 7, 8, 9, 10]
+    assert ending(prompt(31), 6, Sampler(followed)) == followed

@@ -19,8 +19,8 @@ from evbench.pipelines.generate import graph_loop, llama
 from evbench.pipelines.generate.graph_loop import STRIDE, GraphLoop, compiled_prefill, eager_prefill
 from evbench.pipelines.generate.language import LanguageModel
 from evbench.pipelines.generate.llama import FusedLlama
-from evbench.pipelines.generate.loops import dynamic
-from evbench.stages import unmarked
+from evbench.pipelines.generate.loops import Generate, dynamic
+from evbench.stages import Sampler
 from evbench.variants.named import parse
 from tests.devices import DEVICE
 
@@ -67,6 +67,12 @@ def loop(model: LanguageModel, prefill: str) -> GraphLoop:
     return GraphLoop(model, fused, PREFILLS[prefill](model, fused))
 
 
+def forced_logits(generate: Generate, embeddings: torch.Tensor, tokens: list[int]) -> torch.Tensor:
+    sampler = Sampler(tokens, range(len(tokens)))
+    assert generate(embeddings, len(tokens), sampler) == tokens
+    return torch.cat([sampler.kept[position] for position in range(len(tokens))])
+
+
 def prompt(length: int, seed: int = 0, batch: int = 1) -> torch.Tensor:
     return torch.randn(batch, length, 64, generator=torch.Generator().manual_seed(seed)).to(DEVICE)
 
@@ -85,14 +91,45 @@ def test_the_loop_gives_the_tokens_and_logits_of_transformers(prefill: str, chan
     model = language(**changes)
     usual = dynamic(model, parse("baseline"))
     asked = [(31, 12), (31, 4), (9, 1), (40, 7)]
-    expected = [usual(prompt(length, length), tokens, unmarked) for length, tokens in asked]
-    followed = [usual.teacher_forced_logits(prompt(length, length), answer) for (length, _), answer in zip(asked, expected, strict=True)]
+    expected = [usual(prompt(length, length), tokens, Sampler()) for length, tokens in asked]
+    followed = [forced_logits(usual, prompt(length, length), answer) for (length, _), answer in zip(asked, expected, strict=True)]
     ours = loop(model, prefill)
     for _ in range(2):  # memory that was used before is as good as new
-        assert [ours(prompt(length, length), tokens, unmarked) for length, tokens in asked] == expected
+        assert [ours(prompt(length, length), tokens, Sampler()) for length, tokens in asked] == expected
     for (length, _), answer, logits in zip(asked, expected, followed, strict=True):
-        assert torch.allclose(ours.teacher_forced_logits(prompt(length, length), answer), logits, atol=1e-4)
+        assert torch.allclose(forced_logits(ours, prompt(length, length), answer), logits, atol=1e-4)
     assert len({token for answer in expected for token in answer}) > 8, "a constant answer would prove nothing"
+
+
+@torch.inference_mode()
+def test_what_is_judged_is_replayed_from_the_graph_that_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One capture, whose replays write into the same buffers; forcing and keeping logits launch nothing inside of it."""
+    captures: list[object] = []
+    replays: list[int] = []
+
+    def captured(work: Callable[[], None]) -> Callable[[], None]:
+        captures.append(work)
+
+        def replay() -> None:
+            replays.append(len(captures))
+            work()
+
+        return replay
+
+    monkeypatch.setattr(cuda_graph, "captured", captured)
+    ours = loop(language(), "eager")
+    timed = Sampler(keep=(2,))
+    tokens = ours(prompt(9), 6, timed)
+    state = ours._state
+    assert state is not None
+    buffers = state.logits.data_ptr(), state.tokens.data_ptr()
+    judged = forced_logits(ours, prompt(9), tokens)
+    assert ours._state is state
+    assert (len(captures), replays) == (1, [1] * 10)
+    assert (state.logits.data_ptr(), state.tokens.data_ptr()) == buffers
+    assert torch.equal(judged[2], timed.kept[2][0])
+    other = [tokens[0], (tokens[1] + 1) % 90, *tokens[2:]]
+    assert not torch.allclose(forced_logits(ours, prompt(9), other)[2], judged[2], atol=1e-2), "the forced token is what a step reads"
 
 
 @prefills
@@ -100,20 +137,20 @@ def test_the_loop_gives_the_tokens_and_logits_of_transformers(prefill: str, chan
 def test_several_prompts_at_once_are_answered_as_each_by_itself(prefill: str) -> None:
     model = language()
     ours, merged_traces = loop(model, prefill), prompt(21, batch=3)
-    apart = [ours(merged_traces[index : index + 1], 6, unmarked) for index in range(3)]
-    assert ours.generate_batch(merged_traces, 6) == apart
+    apart = [ours(merged_traces[index : index + 1], 6, Sampler()) for index in range(3)]
+    assert ours.generate_batch(merged_traces, 6, Sampler()) == apart
     assert len({tuple(answer) for answer in apart}) == 3
 
 
 @torch.inference_mode()
 def test_an_answer_ends_with_its_end_token_though_steps_ran_further() -> None:
-    whole = loop(language(), "eager")(prompt(13), 40, unmarked)
+    whole = loop(language(), "eager")(prompt(13), 40, Sampler())
     end = whole[5]
     marks: list[int] = []
     ours = loop(language(end, stop_at_end=True), "eager")
-    assert ours(prompt(13), 40, lambda: marks.append(0)) == whole[: whole.index(end) + 1]
+    assert ours(prompt(13), 40, Sampler(mark=lambda: marks.append(0))) == whole[: whole.index(end) + 1]
     assert len(marks) == STRIDE
-    assert loop(language(end, stop_at_end=False), "eager")(prompt(13), 40, unmarked) == whole
+    assert loop(language(end, stop_at_end=False), "eager")(prompt(13), 40, Sampler()) == whole
 
 
 @prefills
@@ -122,7 +159,7 @@ def test_every_token_is_marked_once(prefill: str) -> None:
     marks: list[int] = []
     for tokens in (1, 5):
         marks.clear()
-        assert len(loop(language(), prefill)(prompt(9), tokens, lambda: marks.append(0))) == tokens == len(marks)
+        assert len(loop(language(), prefill)(prompt(9), tokens, Sampler(mark=lambda: marks.append(0)))) == tokens == len(marks)
 
 
 @torch.inference_mode()
@@ -189,7 +226,7 @@ def test_a_mistral_without_a_window_is_the_same_network() -> None:
         config = MistralConfig(**SMALL, sliding_window=None)
         model = MistralForCausalLM._from_config(config, attn_implementation="sdpa").eval()
     whole = LanguageModel(model, model.model, model.lm_head, 2, False)
-    assert loop(whole, "eager")(prompt(17), 8, unmarked) == dynamic(whole, parse("baseline"))(prompt(17), 8, unmarked)
+    assert loop(whole, "eager")(prompt(17), 8, Sampler()) == dynamic(whole, parse("baseline"))(prompt(17), 8, Sampler())
 
 
 @pytest.mark.gpu

@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import ClassVar
 
 import pytest
+import torch
 
 from evbench.results import STAGES, CompileCounts, Memory, Work
-from evbench.stages import Generation, Mark, run_stages
+from evbench.stages import Generation, Sampler, run_stages
 from evbench.worker.compile_counts import NOTHING
 from evbench.worker.measure import HostStream, Instruments, RunPosition, Stopwatch, measure
+from tests.unkept import Unkept
 
 STAGE_NANOSECONDS = {"load": 5_000_000, "preprocess": 7_000_000, "vision": 11_000_000, "generate": 13_000_000}
 
@@ -74,11 +76,11 @@ class FakeMachine:
         self._launch("vision")
         return f"features of {inputs}", Work(visual_tokens=2, dtype="float32")
 
-    def generate(self, features: str, new_tokens: int, mark: Mark, /) -> tuple[Generation, Work]:
+    def generate(self, features: str, new_tokens: int, sampler: Sampler, /) -> tuple[Generation, Work]:
         self._launch("generate")
         for _ in range(new_tokens):
             self.reached += 2_000_000
-            mark()
+            sampler(torch.zeros(1, 4))
         return Generation(tuple(range(new_tokens)), f"answer to {features}"), Work(new_tokens=new_tokens, dtype="float32")
 
 
@@ -88,7 +90,7 @@ TIMED = RunPosition("timed", 5, 1, 2)
 def test_each_stage_is_timed_between_two_synchronised_boundaries() -> None:
     fake = FakeMachine()
     fake.queued = 99_000_000  # work of before must not be counted into the first stage
-    run = measure(fake, Path("clip"), 2, TIMED, True, fake.instruments())
+    run = measure(fake, Path("clip"), 2, TIMED, True, fake.instruments(), Unkept())
     off_stream = ["reset", "synchronize", "clock", "{stage}", "synchronize", "clock", "read"]
     vision = ["reset", "synchronize", "clock", "moment", "vision", "moment", "synchronize", "clock", "read"]
     generate = [*vision[:4], "generate", "moment", "moment", *vision[5:]]
@@ -102,7 +104,7 @@ def test_each_stage_is_timed_between_two_synchronised_boundaries() -> None:
 def test_without_stage_sync_the_host_waits_at_the_two_ends_only() -> None:
     fake = FakeMachine()
     fake.queued = 99_000_000
-    run = measure(fake, Path("clip"), 2, TIMED, False, fake.instruments())
+    run = measure(fake, Path("clip"), 2, TIMED, False, fake.instruments(), Unkept())
     assert fake.log == ["synchronize", "clock", *STAGES, "synchronize", "clock"]
     assert run.seconds == pytest.approx(0.036)
     assert (run.stages, run.prefill_seconds, run.decode_step_seconds) == (None, None, None)
@@ -110,7 +112,7 @@ def test_without_stage_sync_the_host_waits_at_the_two_ends_only() -> None:
 
 def test_prefill_and_each_step_are_read_from_the_stream_after_the_loop() -> None:
     fake = FakeMachine()
-    run = measure(fake, Path("clip"), 3, TIMED, True, fake.instruments())
+    run = measure(fake, Path("clip"), 3, TIMED, True, fake.instruments(), Unkept())
     assert run.prefill_seconds == pytest.approx(0.002)
     assert run.decode_step_seconds == pytest.approx((0.002, 0.002))
     assert run.stages is not None
@@ -122,7 +124,7 @@ def test_on_the_host_a_span_is_not_told_as_something_else() -> None:
     fake = FakeMachine()
     using = fake.instruments()
     host = Instruments(fake.clock, fake.synchronize, fake, HostStream(fake.clock), using.prepared, using.reserved)
-    run = measure(fake, Path("clip"), 3, TIMED, True, host)
+    run = measure(fake, Path("clip"), 3, TIMED, True, host, Unkept())
     assert run.stages is not None
     assert all(stage.stream_seconds is None for stage in run.stages.values())
     assert run.decode_step_seconds == (0, 0)
@@ -130,7 +132,7 @@ def test_on_the_host_a_span_is_not_told_as_something_else() -> None:
 
 def test_a_run_says_what_was_done_and_what_was_said() -> None:
     fake = FakeMachine()
-    run = measure(fake, Path("clip"), 4, TIMED, True, fake.instruments())
+    run = measure(fake, Path("clip"), 4, TIMED, True, fake.instruments(), Unkept())
     assert (run.kind, run.turn, run.sample, run.block, run.tokens) == ("timed", 5, 1, 2, (0, 1, 2, 3))
     assert run.text == "answer to features of pixels of frames of clip"
     assert run.work == Work(decoder="fake", prompt_tokens=3, visual_tokens=2, new_tokens=4, dtype="float32")
@@ -143,10 +145,10 @@ def test_what_was_made_ready_in_a_run_is_told() -> None:
     using = fake.instruments()
     states = iter([CompileCounts(3, 2, 1, 0), CompileCounts(5, 3, 1, 4)])
     changed = Instruments(using.clock, using.synchronize, using.gauge, using.stream, lambda: next(states), using.reserved)
-    run = measure(fake, Path("clip"), 1, TIMED, False, changed)
+    run = measure(fake, Path("clip"), 1, TIMED, False, changed, Unkept())
     assert run.compile_counts == CompileCounts(2, 1, 0, 4)
     assert run.compile_counts
-    assert not measure(fake, Path("clip"), 1, TIMED, False, using).compile_counts
+    assert not measure(fake, Path("clip"), 1, TIMED, False, using, Unkept()).compile_counts
 
 
 def test_a_stage_that_fails_stops_the_run() -> None:

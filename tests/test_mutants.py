@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import random
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,8 +25,13 @@ from evbench.session.outputs import Expected, compare_with
 from evbench.variants.named import REFERENCE, parse
 from evbench.verdict.findings import Finding, first_divergence, merge, worst
 from evbench.verdict.refusal import work_differences
-from evbench.worker.capture_outputs import CapturedOutputs, capture_outputs, capture_reference
+from evbench.worker.capture_outputs import capture_outputs, capture_reference
+from evbench.worker.instruments import instruments
+from evbench.worker.kept_rows import KeptRows
+from evbench.worker.measure import RunPosition, measure
 from evbench.worker.mutants import MUTANTS, Mutant
+from evbench.worker.planting import replace_stages
+from evbench.worker.throughput import measure_throughput
 from tests import raw_events
 from tests.checkpoints import least
 from tests.examples import NOWHERE
@@ -40,7 +46,7 @@ PATHS = {
     "events": [raw_events.stored()],
 }
 OF_EVENTS = [name for name, mutant in MUTANTS.items() if mutant.kinds == ("events",)]
-Watched = Callable[[], Any]
+USING = instruments("cpu")
 
 
 def workload(kind: InputKind, trained: bool = False) -> Workload:
@@ -61,24 +67,26 @@ class Bench:
         baseline, reference = build(parse("baseline"), workload), build(REFERENCE, workload, "float64")
         self.expected: list[Expected] = []
         for number, path in enumerate(PATHS[kind]):
-            ours = capture_outputs(baseline, path, NEW_TOKENS, folder / f"{number}-baseline", None, False)
-            again = capture_outputs(baseline, path, NEW_TOKENS, folder / f"{number}-again", ours, False)
+            ours = capture_outputs(baseline, path, NEW_TOKENS, folder / f"{number}-baseline", None, False, KeptRows())
+            again = capture_outputs(baseline, path, NEW_TOKENS, folder / f"{number}-again", ours, False, KeptRows())
             capture_reference(reference, path, folder / f"{number}-reference", ours, "float64")
             self.expected.append(Expected(ours, again, folder / f"{number}-reference"))
 
-    def capture_outputs(self, variant: str, mutant: Mutant | None = None) -> list[CapturedOutputs]:
+    def compare(self, variant: str, mutant: Mutant | None = None) -> dict[int, list[Finding]]:
+        """Timed runs and then those that are judged, as evbench selftest --mutants has them."""
         pipeline = build(parse(variant), self.workload)
         if mutant is not None:
             mutant.plant(pipeline, PATHS[self.kind])
-        count = 1 if mutant is None else mutant.samples
-        return [
-            capture_outputs(pipeline, PATHS[self.kind][number], NEW_TOKENS, self.folder / f"{number}-subject", expected.baseline, True)
-            for number, expected in enumerate(self.expected[:count])
-        ]
-
-    def compare(self, variant: str, mutant: Mutant | None = None) -> dict[int, list[Finding]]:
-        seen = self.capture_outputs(variant, mutant)
-        return {number: compare_with(self.expected[number], one, "float32") for number, one in enumerate(seen)}
+        count, kept = 1 if mutant is None else mutant.samples, KeptRows()
+        found = {}
+        for number, expected in enumerate(self.expected[:count]):
+            path, file = PATHS[self.kind][number], self.folder / f"{number}-subject"
+            runs = [
+                measure(pipeline, path, NEW_TOKENS, RunPosition("timed", turn, number, None), bool(turn), USING, kept) for turn in range(2)
+            ]
+            captured = capture_outputs(pipeline, path, NEW_TOKENS, file, expected.baseline, True, kept)
+            found[number] = compare_with(expected, captured, "float32", answers=[run.tokens for run in runs])
+        return found
 
 
 KINDS: tuple[InputKind, ...] = ("video", "event-images")
@@ -140,6 +148,29 @@ def test_a_fault_is_caught_where_it_is(bench: Bench, name: str) -> None:
     blamed = first_divergence(checks)
     assert blamed is not None, "nothing caught it"
     assert blamed.stage == mutant.stage
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("prefetch", ["off", "on"])
+def test_a_fault_of_throughput_runs_alone_is_caught(bench: Bench, prefetch: str) -> None:
+    """Their samples leave logits: what comes before shows in them, or in the tokens."""
+    pipeline = build(parse(UNCOMPILED), bench.workload)
+    right, faulty = pipeline.vision, [True]
+
+    def vision(inputs: Any) -> Any:
+        features, work = right(inputs)
+        return (features.holding(torch.zeros_like(features.values())) if faulty[0] else features), work
+
+    replace_stages(pipeline, vision=vision)
+    path, expected, kept = PATHS[bench.kind][0], bench.expected[0], KeptRows(random.Random(0))
+    run = measure_throughput(pipeline, prefetch, [path] * 8, NEW_TOKENS, 0, 0, USING, kept)
+    faulty[0] = False
+    assert [row.before for row in kept.logits(path)].count(()) >= 8
+    assert kept.rows(path, "vision") == [], "outputs of other stages are not held on to"
+    captured = capture_outputs(pipeline, path, NEW_TOKENS, bench.folder / "subject", expected.baseline, True, kept)
+    blamed = first_divergence(merge({0: compare_with(expected, captured, "float32", answers=run.tokens)}))
+    assert blamed is not None
+    assert (blamed.stage, blamed.mode) == ("generate", "end-to-end")
 
 
 @pytest.mark.slow

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import pytest
 
@@ -14,10 +14,11 @@ from evbench.errors import UserError
 from evbench.pipelines.load.choices import PREFETCH
 from evbench.pipelines.load.prefetch import CALLS_AHEAD, THREAD, in_batches
 from evbench.results import CompileCounts, Memory, ThroughputRun, Work
-from evbench.stages import BATCH, Generation, Mark
+from evbench.stages import BATCH, Generation, Sampler
 from evbench.worker.compile_counts import NOTHING
 from evbench.worker.measure import HostStream, Instruments
 from evbench.worker.throughput import BackToBack, measure_throughput, run_back_to_back
+from tests.unkept import Unkept
 
 PATIENCE = 20.0
 ROW = [Path(f"{place}.mp4") for place in range(20)]
@@ -27,7 +28,8 @@ class Written:
     """A pipeline whose answer is the number of its sample."""
 
     axes: ClassVar[Mapping[str, tuple[str, ...]]] = {}
-    model, tower, used_layers, decoder, image_processor = None, None, 0, None, None
+    model, tower, decoder, image_processor = None, None, None, None
+    used_layers, tower_layers, decoder_layers = 0, 0, 0
     parameters, weights_fingerprint, quantum = 0, "", 0.0
 
     def __init__(self) -> None:
@@ -63,12 +65,9 @@ class Written:
     def vision(self, inputs: str, /) -> tuple[str, Work]:
         return inputs, Work(visual_tokens=2)
 
-    def generate(self, features: str, new_tokens: int, mark: Mark, /) -> tuple[Generation, Work]:
+    def generate(self, features: str, new_tokens: int, sampler: Sampler, /) -> tuple[Generation, Work]:
         self.log.append(f"answer {features}")
         return Generation((int(features),) * new_tokens, features), Work(new_tokens=new_tokens)
-
-    def teacher_forced_logits(self, features: str, tokens: Sequence[int], /) -> Any:
-        raise AssertionError("nobody asks for logits")
 
 
 def clock() -> int:
@@ -224,7 +223,7 @@ def test_a_stream_is_timed_as_a_whole_and_its_loading_and_waiting_apart() -> Non
     pipeline.vision = vision  # type: ignore[method-assign]
     states = iter([NOTHING, CompileCounts(2, 0, 0, 0)])
     using = instruments(lambda: now[0], waits, lambda: next(states))
-    run = measure_throughput(pipeline, "off", ROW[:3], 1, 9, 4, using)
+    run = measure_throughput(pipeline, "off", ROW[:3], 1, 9, 4, using, Unkept())
     assert run == ThroughputRun(
         turn=9,
         block=4,
@@ -256,6 +255,6 @@ def test_ahead_the_loop_waits_for_less_than_loading_takes() -> None:
 
     pipeline.vision = vision  # type: ignore[method-assign]
     using = instruments(clock, [], lambda: NOTHING)
-    run = measure_throughput(pipeline, "on", ROW[:8], 1, 0, None, using)
+    run = measure_throughput(pipeline, "on", ROW[:8], 1, 0, None, using, Unkept())
     assert run.load_seconds >= 8 * 0.05
     assert 0.05 <= run.load_wait_seconds < run.load_seconds

@@ -22,7 +22,9 @@ from evbench.pipelines.checkpoints.folder import require_tokenizer
 from evbench.pipelines.eventgpt import EventGPT, EventGPTModel, Features, prompt_halves
 from evbench.pipelines.registry import EVENTGPT
 from evbench.results import Workload
+from evbench.stages import Sampler
 from evbench.variants.named import parse
+from evbench.worker.capture_outputs import teacher_forced_logits
 from tests import llama_tokenizer
 from tests.checkpoints import change_config
 from tests.examples import NOWHERE
@@ -112,10 +114,6 @@ def refused(folder: Path) -> str:
     return str(caught.value)
 
 
-def silent() -> None:
-    """A mark that nobody looks at."""
-
-
 @pytest.fixture(scope="module")
 def model() -> EventGPTModel:
     return make_model()
@@ -161,7 +159,7 @@ def test_the_prompt_is_60_ids_and_prefill_641_positions(model: EventGPTModel, st
     assert inputs.prompt().count(1) == 1, "beginning of text once"
     features, work = pipeline.vision(inputs)
     assert work.visual_tokens == 582
-    answer, work = pipeline.generate(features, 3, silent)
+    answer, work = pipeline.generate(features, 3, Sampler())
     assert work.prompt_tokens == PREFILL == TEXT_IDS + 582
     assert len(answer.tokens) == 3
 
@@ -178,8 +176,8 @@ def test_tower_keys_are_read_with_and_without_vision_model(model: EventGPTModel,
 def test_no_answer_longer_than_the_prompt_loses_tokens(pipeline: EventGPT, features: Features) -> None:
     """The code that this began with cut as many tokens off an answer as the prompt has ids, if it was longer than that."""
     asked = TEXT_IDS + 9
-    whole, work = pipeline.generate(features, asked, silent)
-    short, _ = pipeline.generate(features, 5, silent)
+    whole, work = pipeline.generate(features, asked, Sampler())
+    short, _ = pipeline.generate(features, 5, Sampler())
     assert (len(whole.tokens), work.new_tokens, work.stop) == (asked, asked, "length")
     assert whole.tokens[:5] == short.tokens
     assert len(set(whole.tokens)) > 5, "a constant answer would prove nothing"
@@ -191,9 +189,9 @@ def test_decoding_is_greedy_whatever_the_checkpoint_asks_for(folder: Path, pipel
     answers = []
     for seed in (1, 2):
         torch.manual_seed(seed)
-        answers.append(pipeline.generate(features, 8, silent)[0].tokens)
+        answers.append(pipeline.generate(features, 8, Sampler())[0].tokens)
     assert answers[0] == answers[1]
-    logits = pipeline.teacher_forced_logits(features, answers[0])
+    logits = teacher_forced_logits(pipeline, features, answers[0])
     assert logits.argmax(dim=-1).tolist() == list(answers[0])
 
 
@@ -323,4 +321,4 @@ def test_the_released_towers_processor_and_what_a_config_wants_returned_change_n
         change_config(one, return_dict=False)
     pipeline = EventGPT(parse("baseline"), workload(place))
     features, _ = pipeline.vision(pipeline.preprocess(pipeline.load(sample.EVENTS)[0])[0])
-    assert len(pipeline.generate(features, 3, silent)[0].tokens) == 3
+    assert len(pipeline.generate(features, 3, Sampler())[0].tokens) == 3

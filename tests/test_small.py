@@ -16,7 +16,7 @@ from evbench.results import InputKind, Workload
 from evbench.scenes.captions import QUESTIONS, Register, describe
 from evbench.scenes.index import INPUTS, TURNS, read_index
 from evbench.scenes.world import imagine
-from evbench.stages import run_stages, unmarked
+from evbench.stages import Sampler, run_stages
 from evbench.training.batches import ANSWER_TOKENS
 from evbench.variants.named import parse
 from evbench.verdict.captions import score
@@ -107,7 +107,7 @@ def test_shuffled_videos_collapse_the_score_to_chance() -> None:
     said = []
     for index in range(count):
         features, _ = pipeline.vision(pipeline.preprocess(drawn(index))[0])
-        said.append(pipeline.generate(features, ANSWER_TOKENS["concise"], unmarked)[0].text)
+        said.append(pipeline.generate(features, ANSWER_TOKENS["concise"], Sampler())[0].text)
     assert score(expected, said)["exact"].right >= count - 1
     shuffled, chance = (score(expected, answers[1:] + answers[:1]) for answers in (said, expected))
     assert shuffled["exact"].right == 0
@@ -125,6 +125,6 @@ def test_a_grey_video_shows_nothing_of_the_scene() -> None:
     texts = []
     for frames in (scene, grey):
         features, _ = pipeline.vision(pipeline.preprocess(frames)[0])
-        texts.append(pipeline.generate(features, ANSWER_TOKENS["concise"], unmarked)[0].text)
+        texts.append(pipeline.generate(features, ANSWER_TOKENS["concise"], Sampler())[0].text)
     expected = describe(imagine(SEED, 0), "concise", colours=True)
     assert texts[0] == expected != texts[1]

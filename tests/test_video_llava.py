@@ -14,7 +14,7 @@ from evbench.pipelines.checkpoints.checkpoint import fingerprint
 from evbench.pipelines.load.video import decode_plain
 from evbench.pipelines.video_llava import Features, VideoLlava, Vision
 from evbench.pipelines.vision.encoders import batched
-from evbench.stages import run_stages, unmarked
+from evbench.stages import Sampler, run_stages
 from evbench.variants.named import parse
 from tests.checkpoints import change_config, copy_of, save_tiny_video_llava, tiny_video_llava
 from tests.conftest import MakeClip
@@ -31,7 +31,7 @@ def baseline() -> VideoLlava:
 def test_the_split_gives_the_tokens_of_the_fused_call(attention: str) -> None:
     pipeline = VideoLlava(parse(f"baseline+attention={attention}"), tiny_video_llava(new_tokens=NEW_TOKENS))
     inputs, _ = pipeline.preprocess(pipeline.load(sample.CLIP)[0])
-    answer, _ = pipeline.generate(pipeline.vision(inputs)[0], NEW_TOKENS, unmarked)
+    answer, _ = pipeline.generate(pipeline.vision(inputs)[0], NEW_TOKENS, Sampler())
     with torch.inference_mode():
         fused = pipeline.model.generate(
             input_ids=inputs.tokens,

@@ -110,7 +110,9 @@ class Options:
     max_time: Annotated[
         float | None, Option("For --precision: add no block after this many seconds of timed runs. Default: 600.", min=0, group=MEASURING)
     ] = None
-    warmup: Annotated[int, Option("The most warm-up runs of each variant, until it is steady; 120 s at most.", min=0, group=MEASURING)] = 30
+    warmup: Annotated[
+        int, Option("The most warm-up runs of each variant, until it is steady: 5 or more; 120 s at most.", min=0, group=MEASURING)
+    ] = 30
     order: Annotated[
         str,
         Option(

@@ -23,6 +23,7 @@ from evbench.microbenchmarks.rendering import copy_rate
 from evbench.pipelines.registry import MODELS
 from evbench.report.units import format_seconds
 from evbench.results import Machine
+from evbench.stages import Sampler
 from evbench.worker.measure import CudaStream, Stream
 
 if TYPE_CHECKING:
@@ -81,17 +82,17 @@ def measure(
     Args:
         least_seconds: Number of prompts, the first of all -> bandwidth bound of their step.
     """
-    alone = [loop.generate_batch(prompt[None], new_tokens)[0] for prompt in prompts]
+    alone = [loop.generate_batch(prompt[None], new_tokens, Sampler())[0] for prompt in prompts]
     found = []
     for batch, least in least_seconds.items():
         for _ in range(WARM_UPS):
-            loop.generate_batch(prompts[:batch], new_tokens)
+            loop.generate_batch(prompts[:batch], new_tokens, Sampler())
         moments: list[Any] = []
 
         def mark(moments: list[Any] = moments) -> None:
             moments.append(stream.moment())
 
-        answers = loop.generate_batch(prompts[:batch], new_tokens, mark)
+        answers = loop.generate_batch(prompts[:batch], new_tokens, Sampler(mark=mark))
         seconds = float(np.median([stream.seconds(*pair) for pair in pairwise(moments)]))
         same = tuple(_alike(*pair) for pair in zip(answers, alone[:batch], strict=True))
         found.append(Steps(batch, seconds, batch / seconds, least, same))

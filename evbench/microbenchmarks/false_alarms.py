@@ -102,6 +102,7 @@ def _pairs(workload: Workload, variants: Sequence[Variant]) -> Iterator[Pair]:
     from evbench.pipelines.build import build
     from evbench.session.outputs import Expected, compare_with
     from evbench.worker.capture_outputs import capture_outputs, capture_reference
+    from evbench.worker.kept_rows import KeptRows
 
     tokens = workload.new_tokens
     paths = [Path(sample.path) for sample in workload.samples]
@@ -110,14 +111,14 @@ def _pairs(workload: Workload, variants: Sequence[Variant]) -> Iterator[Pair]:
         baseline, reference = build(parse("baseline"), workload), build(REFERENCE, workload, "float64")
         expected = []
         for number, path in enumerate(paths):
-            ours = capture_outputs(baseline, path, tokens, folder / f"{number}-baseline", None, False)
-            again = capture_outputs(baseline, path, tokens, folder / f"{number}-again", ours, False)
+            ours = capture_outputs(baseline, path, tokens, folder / f"{number}-baseline", None, False, KeptRows())
+            again = capture_outputs(baseline, path, tokens, folder / f"{number}-again", ours, False, KeptRows())
             capture_reference(reference, path, folder / f"{number}-reference", ours, "float64")
             expected.append(Expected(ours, again, folder / f"{number}-reference"))
         for variant in variants:
             pipeline = build(variant, workload)
             for number, path in enumerate(paths):
-                seen = capture_outputs(pipeline, path, tokens, folder / "other", expected[number].baseline, True)
+                seen = capture_outputs(pipeline, path, tokens, folder / "other", expected[number].baseline, True, KeptRows())
                 found = compare_with(expected[number], seen, workload.dtype)
                 yield _pair(workload, path.name, variant, found)
 

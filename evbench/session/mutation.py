@@ -15,17 +15,21 @@ from typing import Protocol
 from evbench.choices import STREAM, Variant
 from evbench.errors import UserError
 from evbench.pipelines.registry import parts_with_effect
-from evbench.results import Activation, Side, Workload
+from evbench.results import Activation, Run, Side, Workload
 from evbench.session import outputs
 from evbench.session.outputs import OutputSource, Reference
 from evbench.variants.named import change, conflict, parse
 from evbench.verdict.findings import GRADES, distance, first_divergence, merge
 from evbench.verdict.mutation import Case, MutantOutcome
 from evbench.verdict.refusal import work_differences
+from evbench.worker.measure import RunPosition
+from evbench.worker.messages import TimedRunRequest
 
 
 class Subject(OutputSource, Protocol):
     """A worker whose variant is tested."""
+
+    def timed_run(self, request: TimedRunRequest) -> Run: ...
 
     def activations(self) -> tuple[Activation, ...]: ...
 
@@ -109,8 +113,11 @@ def _try(case: Case, laboratory: Laboratory, expected: dict[int, outputs.Expecte
     found, caught = {}, []
     with laboratory.start(case.variant, case.mutant) as subject:
         for sample in range(case.samples):
+            # As in a block: what timed runs leave is judged too.
+            asked = [TimedRunRequest(RunPosition("timed", turn, sample, None), bool(turn), cold_file=False) for turn in range(2)]
+            answers = [subject.timed_run(request).tokens for request in asked]
             captured = subject.capture_outputs(sample, folder / "subject", expected[sample].baseline, isolated=True)
-            found[sample] = outputs.compare_with(expected[sample], captured, dtype)
+            found[sample] = outputs.compare_with(expected[sample], captured, dtype, answers=answers)
             if different := work_differences(expected[sample].baseline.work, captured.work):
                 caught.append(f"same work: {'; '.join(different)}")
         checks = merge(found)

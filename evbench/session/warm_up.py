@@ -11,6 +11,13 @@ from evbench.verdict.statistics import minimum_detectable_effect, unsteady_times
 
 STEADY_RUNS = 5
 """The last runs of a warm-up, which must be steady."""
+QUIET_RUNS = 3
+"""The last runs of a warm-up that is abandoned, in which nothing may be compiled or captured: in timed runs it would spoil blocks."""
+QUIET_UNSYNCED = 2
+"""Runs without stage synchronization, in a row, in which nothing is compiled or captured. Blocks have such runs too."""
+MOST_COMPILING = 60
+"""Runs of a warm-up that goes on because something is still compiled or captured."""
+COMPILING = "something was still compiled or captured"
 
 
 class WarmWorkers:
@@ -18,7 +25,7 @@ class WarmWorkers:
 
     def __init__(self, config: SessionConfig, pool: WorkerPool, recorder: RunRecorder) -> None:
         self._config, self._pool, self._recorder = config, pool, recorder
-        self._predicted = False
+        self._predicted = self._raised = False
 
     def worker(self, side: Side) -> SessionWorker:
         """The live worker of a side, warm."""
@@ -43,6 +50,7 @@ class WarmWorkers:
 
     def _warm_up(self, sides: tuple[Side, ...]) -> None:
         """Until steady, for each shape of input: what is compiled for one is not for another."""
+        self._say_raised()
         for sample in self._samples_of_each_shape(sides):
             runs: dict[Side, list[Run]] = {side: [] for side in sides}
             waiting = list(sides)
@@ -52,6 +60,8 @@ class WarmWorkers:
                     self._config.report(f"{side}: warm-up {len(runs[side]) + 1}")
                     runs[side].append(self._recorder.timed_run(side, "warmup", sample, None, stage_sync=True))
                     self._config.watch.warmed()
+            for side in sides:
+                self._warm_up_unsynced(side, sample)
         for side in sides if self._config.plan.throughput else ():
             self._config.report(f"{side}: warm-up of throughput runs")
             self._recorder.throughput_run(side, None)
@@ -68,10 +78,30 @@ class WarmWorkers:
         reasons, plan = unsteady_reasons(runs), self._config.plan
         if not reasons:
             return True
-        abandoned = len(runs) >= plan.warmup_runs or sum(run.seconds for run in runs) >= plan.warmup_seconds
+        quiet = len(runs) >= MOST_COMPILING or not any(run.compile_counts for run in runs[-QUIET_RUNS:])
+        enough = quiet and len(runs) >= max(plan.warmup_runs, STEADY_RUNS)
+        abandoned = enough or sum(run.seconds for run in runs) >= plan.warmup_seconds
         if abandoned:
             self._config.journal.add_unsteady(side, reasons)
         return abandoned
+
+    def _warm_up_unsynced(self, side: Side, sample: int) -> None:
+        """Runs as a user has them, until nothing is compiled or captured in them."""
+        runs: list[Run] = []
+        while len(runs) < QUIET_UNSYNCED or any(run.compile_counts for run in runs[-QUIET_UNSYNCED:]):
+            if len(runs) >= MOST_COMPILING or sum(run.seconds for run in runs) >= self._config.plan.warmup_seconds:
+                self._config.journal.add_unsteady(side, [f"{COMPILING} in runs without stage synchronization"])
+                return
+            self._config.report(f"{side}: warm-up without stage synchronization")
+            runs.append(self._recorder.timed_run(side, "warmup", sample, None, stage_sync=False))
+            self._config.watch.warmed()
+
+    def _say_raised(self) -> None:
+        """Say once that fewer runs were asked for than can be steady."""
+        if self._config.plan.warmup_runs < STEADY_RUNS and not self._raised:
+            self._raised = True
+            asked = f"--warmup {self._config.plan.warmup_runs} is raised to {STEADY_RUNS}"
+            self._config.listener.message(f"{asked}: a warm-up is steady if its last {STEADY_RUNS} runs are")
 
     def _predict(self) -> None:
         """Report once which difference the planned blocks can detect."""
@@ -101,7 +131,7 @@ def unsteady_reasons(runs: list[Run]) -> list[str]:
     last = runs[-STEADY_RUNS:]
     found = unsteady_times([run.seconds for run in last])
     if any(run.compile_counts for run in last):
-        found.append("something was still compiled or captured")
+        found.append(COMPILING)
     if len({run.reserved for run in last}) > 1:
         found.append("the memory pool still grew")
     return found

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from evbench.results import ISOLATED, Work
-from evbench.stages import Generation, Pipeline, Prompted, StageOutput, unmarked
+from evbench.stages import Generation, Pipeline, Prompted, Sampler, StageOutput, run_stages
+from evbench.worker.kept_rows import KeptRows, LogitsRow, with_logits, with_rows
+
+REPEATS = 4.0
+"""Factor on the largest difference between a judged run and its repeat by which a timed run may differ: 0 where outputs are repeatable."""
 
 
 @dataclass(frozen=True)
@@ -33,34 +37,52 @@ def capture_outputs(
     file: Path,
     baseline: CapturedOutputs | None,
     isolated: bool,
+    kept: KeptRows,
 ) -> CapturedOutputs:
-    """Run a sample and store the outputs of each stage.
+    """Run a sample as timed runs are, and store the outputs of each stage.
+
+    Unless the baseline is captured for the first time, rows that timed runs of this worker left stand in their places.
 
     Args:
         baseline: outputs of the baseline, whose tokens the logits follow. None for the baseline itself, which follows its own.
         isolated: whether each stage is also run by itself on the baseline's input.
+        kept: what timed runs left.
     """
-    loaded, loading = pipeline.load(path)
-    inputs, preprocessing = pipeline.preprocess(loaded)
-    features, encoding = pipeline.vision(inputs)
-    answer, generating = pipeline.generate(features, new_tokens, unmarked)
-    followed = answer.tokens if baseline is None else baseline.answer.tokens
-    arrays = {
-        "load": loaded.values(),
-        "preprocess": inputs.values(),
-        "vision": features.values(),
-        "generate": pipeline.teacher_forced_logits(features, followed),
-    }
+    outputs: dict[str, Any] = {}
+    sampler = Sampler(keep=range(new_tokens))
+    answer, work = run_stages(pipeline, path, new_tokens, sampler=sampler, observe=outputs.__setitem__)
+    loaded, inputs, features = outputs.values()
+    arrays = {stage: output.values() for stage, output in outputs.items()}
+    if baseline is None:
+        followed = answer.tokens
+        arrays["generate"] = _in_order(sampler, len(followed))
+    else:
+        followed = baseline.answer.tokens
+        chosen = _logits_rows(sampler, answer)
+        # Where the tokens part, logits behind the baseline's tokens need a run that is forced to take these.
+        forced = _in_order(sampler, len(followed)) if answer.tokens == followed else teacher_forced_logits(pipeline, features, followed)
+        arrays = {stage: with_rows(values, ()) for stage, values in arrays.items()}
+        arrays["generate"] = with_logits(forced, followed, chosen)
+        judged = dict(arrays)
+        arrays = {stage: with_rows(values, kept.rows(path, stage)) for stage, values in arrays.items()}
+        arrays["generate"] = with_logits(judged["generate"], followed, kept.logits(path))
     if baseline is not None and isolated:
         theirs = _read(baseline.file)
         arrays |= {
             ISOLATED + "preprocess": pipeline.preprocess(_fed(loaded, theirs["load"]))[0].values(),
             ISOLATED + "vision": pipeline.vision(_fed(inputs, theirs["preprocess"]))[0].values(),
-            ISOLATED + "generate": pipeline.teacher_forced_logits(_fed(features, theirs["vision"]), followed),
+            ISOLATED + "generate": teacher_forced_logits(pipeline, _fed(features, theirs["vision"]), followed),
         }
+        # Thresholds of single stages are finer. From this run, whose input is the same, a timed run may differ as far only as this run
+        # does from its repeat: what is beyond counts as an error of the stage.
+        sampler = Sampler(keep=range(new_tokens))
+        answer_again, _ = run_stages(pipeline, path, new_tokens, sampler=sampler, observe=outputs.__setitem__)
+        again = {stage: with_rows(output.values(), ()) for stage, output in outputs.items()}
+        again["generate"] = with_logits(judged["generate"], followed, _logits_rows(sampler, answer_again))
+        for stage in ("preprocess", "vision", "generate"):
+            arrays[ISOLATED + stage] = _with_deviation(arrays[ISOLATED + stage], judged[stage], again[stage], arrays[stage])
     _require_axes(pipeline.axes, {stage: values for stage, values in arrays.items() if stage in pipeline.axes})
     _write(file, arrays)
-    work = loading.merged(preprocessing).merged(encoding).merged(generating)
     return CapturedOutputs(file, work, inputs.prompt(), answer, pipeline.quantum, pipeline.axes)
 
 
@@ -80,11 +102,44 @@ def capture_reference(
     arrays = {
         "preprocess": inputs.values(),
         "vision": features.values(),
-        "generate": pipeline.teacher_forced_logits(features, baseline.answer.tokens),
+        "generate": teacher_forced_logits(pipeline, features, baseline.answer.tokens),
         ISOLATED + "vision": pipeline.vision(_fed(inputs, theirs["preprocess"]))[0].values(),
-        ISOLATED + "generate": pipeline.teacher_forced_logits(_fed(features, theirs["vision"]), baseline.answer.tokens),
+        ISOLATED + "generate": teacher_forced_logits(pipeline, _fed(features, theirs["vision"]), baseline.answer.tokens),
     }
     _write(file, {name: values.to(getattr(torch, dtype)) for name, values in arrays.items()})
+
+
+def teacher_forced_logits(pipeline: Pipeline[Any, Any, Any], features: Any, tokens: Sequence[int]) -> Any:
+    """The logits from which each of `tokens` would have been chosen, had those in front of it been generated: [tokens, vocabulary].
+
+    By the decode loop that timed runs use, which gets these tokens in the place of the most likely ones.
+    """
+    sampler = Sampler(tokens, range(len(tokens)))
+    pipeline.generate(features, len(tokens), sampler)
+    return _in_order(sampler, len(tokens))
+
+
+def _logits_rows(sampler: Sampler, answer: Generation) -> list[LogitsRow]:
+    """Of a run that was judged, which kept the logits of all its tokens."""
+    return [LogitsRow(answer.tokens[:position], sampler.kept[position][0]) for position in range(len(answer.tokens))]
+
+
+def _with_deviation(isolated: Any, judged: Any, again: Any, timed: Any) -> Any:
+    """The outputs of a stage by itself, with what rows of timed runs differ by from the judged run beyond the spread of its repeat."""
+    isolated = with_rows(isolated, ())
+    if not isolated.shape == judged.shape == again.shape == timed.shape:
+        return isolated  # a check of shapes tells
+    spread = (again.float() - judged.float()).abs().max()
+    deviation = timed.float() - judged.float()
+    beyond = deviation.sign() * (deviation.abs() - REPEATS * spread).clamp(min=0)
+    return isolated + beyond.to(isolated.dtype)
+
+
+def _in_order(sampler: Sampler, tokens: int) -> Any:
+    """Logits [tokens, vocabulary]; of an answer that is shorter than it was to be, as many as it has tokens."""
+    import torch
+
+    return torch.cat([sampler.kept[position] for position in range(tokens) if position in sampler.kept])
 
 
 def _fed(output: Any, values: Any) -> Any:

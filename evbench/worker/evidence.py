@@ -23,13 +23,12 @@ import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any
 
 from evbench.choices import STREAM, Evidence, Variant
-from evbench.pipelines.compute.choices import LAYER
 from evbench.pipelines.generate.choices import GREEDY
 from evbench.pipelines.load.choices import GENERATE, LOAD, LOAD_MANY, PREFETCH
 from evbench.pipelines.registry import PARTS, all_evidence, evidence_of
@@ -68,6 +67,8 @@ class Observed:
     """That were generated: fewer than asked for where an answer may end early."""
     samples: int = 0
     """Of the throughput run."""
+    layers: Mapping[str, int] = field(kw_only=True)
+    """vision, generate -> how many layers the model has there by its config: of the tower, those that its features need. tower -> all."""
 
     def matching(self, stage: str, pattern: str) -> dict[str, int]:
         return {name: count for name, count in self.names.get(stage, {}).items() if re.match(pattern, name)}
@@ -93,7 +94,8 @@ def gather(pipeline: Pipeline[Any, Any, Any], prefetch: str, paths: Sequence[Pat
         run_back_to_back(pipeline, prefetch, row, new_tokens, using.clock)
     for stage, found in (calls.names() | calls_of_row.names()).items():
         names.setdefault(stage, Counter()).update(found)
-    return Observed(looked_for(names), len(work.frame_indices or ()), len(answer.tokens), len(row))
+    layers = {"vision": pipeline.used_layers, "tower": pipeline.tower_layers, "generate": pipeline.decoder_layers}
+    return Observed(looked_for(names), len(work.frame_indices or ()), len(answer.tokens), len(row), layers=layers)
 
 
 def trace_names(trace: Iterable[dict[str, Any]]) -> Names:
@@ -115,7 +117,7 @@ def trace_names(trace: Iterable[dict[str, Any]]) -> Names:
 
 def looked_for(names: Names) -> Names:
     """Without the names that no evidence looks for."""
-    patterns = sorted({LAYER, *(evidence.names for evidence in all_evidence())})
+    patterns = sorted({evidence.names for evidence in all_evidence()})
     pattern = re.compile("|".join(f"(?:{pattern})" for pattern in patterns))
     return {stage: {name: found[name] for name in sorted(found) if pattern.match(name)} for stage, found in names.items()}
 
@@ -233,7 +235,7 @@ def prove(variant: Variant, model: str, kind: str, device: str, observed: Observ
     def activation(part: str, choice: str) -> Activation:
         choices = variant.choices() | {part: choice}
         expected = [evidence for evidence in evidence_of(model, part, choice) if applies(evidence, choices, kind, device)]
-        return _activation(part, choice, expected, observed)
+        return _activation(part, choice, expected, choices, observed)
 
     def with_likeness(found: Activation) -> Activation:
         """With the other choices that the run shows instead, if it does."""
@@ -245,7 +247,7 @@ def prove(variant: Variant, model: str, kind: str, device: str, observed: Observ
     greedy = [evidence for evidence in GREEDY if applies(evidence, variant.choices(), kind, device)]
     return (
         *(found if found.active else with_likeness(found) for found in activations),
-        _activation("decoding", "greedy", greedy, observed),
+        _activation("decoding", "greedy", greedy, variant.choices(), observed),
     )
 
 
@@ -255,10 +257,23 @@ def applies(evidence: Evidence, choices: Mapping[str, str], kind: str, device: s
     return chosen and (not evidence.kinds or kind in evidence.kinds) and device in evidence.devices
 
 
-def _activation(part: str, choice: str, expected: Sequence[Evidence], observed: Observed) -> Activation:
-    missing = [text for evidence in expected if (text := unmet(evidence, observed)) is not None]
-    seen = dict.fromkeys(text for evidence in expected if (text := met(evidence, observed)) is not None)
-    return Activation(part, choice, not missing and bool(seen), "; ".join(missing or seen))
+def _activation(part: str, choice: str, expected: Sequence[Evidence], choices: Mapping[str, str], observed: Observed) -> Activation:
+    """Args: choices: part -> choice, of the whole variant."""
+    missing, seen, hidden = [], [], []
+    for evidence in expected:
+        if (text := unmet(evidence, observed)) is None:
+            seen.append(met(evidence, observed))
+        elif is_inside(evidence, choices):
+            hidden.append(f"{text}: the others are inside a compiled graph, which is not held against it")
+        else:
+            missing.append(text)
+    told = [text for text in dict.fromkeys(seen) if text is not None]
+    return Activation(part, choice, not missing and bool(told), "; ".join(missing or [*told, *dict.fromkeys(hidden)]))
+
+
+def is_inside(evidence: Evidence, choices: Mapping[str, str]) -> bool:
+    """Whether with these choices (part -> choice) it is inside a graph that may not show it."""
+    return any(choices[part] in among for part, among in evidence.inside.items())
 
 
 def unmet(evidence: Evidence, observed: Observed) -> str | None:
@@ -288,14 +303,18 @@ def _in_words(evidence: Evidence, found: Mapping[str, int]) -> str:
 
 def _least(evidence: Evidence, observed: Observed) -> int:
     """How often it has to be there."""
-    layers = sum(observed.matching(evidence.stage, LAYER).values())
-    return max(
-        1,
-        {
-            "once": 1,
-            "each frame": observed.frames,
-            "each step": observed.new_tokens - 1,
-            "each layer": layers,
-            "each sample": observed.samples,
-        }[evidence.count],
-    )
+    steps = observed.new_tokens - 1
+    times = {
+        "once": 1,
+        "each frame": observed.frames,
+        "each step": steps,
+        "each layer": 1,
+        "each layer, used or not": 1,
+        "each layer and frame": observed.frames,
+        "each layer and step": steps,
+        "each layer and token": observed.new_tokens,
+        "each sample": observed.samples,
+    }[evidence.count]
+    stack = "tower" if evidence.count == "each layer, used or not" else evidence.stage
+    layers = observed.layers[stack] if evidence.count.startswith("each layer") else 1
+    return max(1, layers * times)

@@ -16,6 +16,7 @@ from evbench.traces.chrome import TooLarge
 from evbench.worker.capture_outputs import CapturedOutputs, capture_outputs, capture_reference
 from evbench.worker.energy import spend
 from evbench.worker.evidence import gather, prove
+from evbench.worker.kept_rows import KeptRows
 from evbench.worker.measure import Instruments, measure
 from evbench.worker.messages import (
     ActivationReply,
@@ -46,6 +47,8 @@ class WorkerState:
     variant: Variant
     workload: Workload
     instruments: Instruments
+    kept: KeptRows
+    """Rows of the outputs of timed runs."""
 
     @property
     def paths(self) -> list[Path]:
@@ -57,7 +60,8 @@ def _timed_run(state: WorkerState, request: TimedRunRequest) -> Run:
     path = state.paths[request.position.sample]
     if request.cold_file:
         drop_from_page_cache(path)
-    return measure(state.pipeline, path, state.workload.new_tokens, request.position, request.stage_sync, state.instruments)
+    new_tokens, using = state.workload.new_tokens, state.instruments
+    return measure(state.pipeline, path, new_tokens, request.position, request.stage_sync, using, state.kept)
 
 
 def _throughput_run(state: WorkerState, request: ThroughputRequest) -> ThroughputRun:
@@ -65,8 +69,8 @@ def _throughput_run(state: WorkerState, request: ThroughputRequest) -> Throughpu
         for path in state.paths:
             drop_from_page_cache(path)
     row = [state.paths[sample] for sample in cycled(request.samples, len(state.paths))]
-    new_tokens = state.workload.new_tokens
-    return measure_throughput(state.pipeline, state.variant["prefetch"], row, new_tokens, request.turn, request.block, state.instruments)
+    new_tokens, prefetch = state.workload.new_tokens, state.variant["prefetch"]
+    return measure_throughput(state.pipeline, prefetch, row, new_tokens, request.turn, request.block, state.instruments, state.kept)
 
 
 def _activations(state: WorkerState, request: ActivationRequest) -> ActivationReply:
@@ -94,7 +98,7 @@ def _profile(state: WorkerState, request: ProfileRequest) -> ProfileReply:
 
 def _capture(state: WorkerState, request: CaptureRequest) -> CapturedOutputs:
     path, new_tokens = state.paths[request.sample], state.workload.new_tokens
-    return capture_outputs(state.pipeline, path, new_tokens, request.file, request.baseline, request.isolated)
+    return capture_outputs(state.pipeline, path, new_tokens, request.file, request.baseline, request.isolated, state.kept)
 
 
 def _reference(state: WorkerState, request: ReferenceRequest) -> ReferenceReply:

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Protocol
 from evbench.results import CompileCounts, Kind, Memory, Run, StageRun
 from evbench.stages import Stages, run_stages
 from evbench.worker.compile_counts import since
+from evbench.worker.kept_rows import KeptRows
 
 ON_STREAM = ("vision", "generate")
 """Stages whose work is on the compute stream. A decoder's is not: its events would measure something else."""
@@ -138,29 +139,38 @@ class RunPosition:
 
 
 def measure(
-    pipeline: Stages[Any, Any, Any], path: Path, new_tokens: int, position: RunPosition, stage_sync: bool, using: Instruments
+    pipeline: Stages[Any, Any, Any],
+    path: Path,
+    new_tokens: int,
+    position: RunPosition,
+    stage_sync: bool,
+    using: Instruments,
+    kept: KeptRows,
 ) -> Run:
     """One sample through all stages.
 
     Args:
         stage_sync: whether the host waits for the device before and after each stage, so that each has a time of its own. Else it
             waits at the two ends only, as it does for a user; the overhead of stage synchronization is the difference.
+        kept: where the run leaves rows of its outputs, when the clock has stopped.
     """
     before = using.prepared()
     stages = prefill = steps = None
     if stage_sync:
         watch = Stopwatch(using)
-        answer, work = run_stages(pipeline, path, new_tokens, watch, watch.mark)
+        watched = kept.watch(path, new_tokens, watch.mark)
+        answer, work = run_stages(pipeline, path, new_tokens, watch, watched.sampler, watched.observe)
         stages, seconds = watch.stages(), sum(watch.seconds.values())
         prefill, *rest = watch.steps()
         steps = tuple(rest)
     else:
+        watched = kept.watch(path, new_tokens)
         using.synchronize()
         start = using.clock()
-        answer, work = run_stages(pipeline, path, new_tokens)
+        answer, work = run_stages(pipeline, path, new_tokens, sampler=watched.sampler, observe=watched.observe)
         using.synchronize()
         seconds = (using.clock() - start) / 1e9
-    return Run(
+    run = Run(
         kind=position.kind,
         turn=position.turn,
         sample=position.sample,
@@ -175,3 +185,5 @@ def measure(
         tokens=answer.tokens,
         text=answer.text,
     )
+    watched.ended(answer)
+    return run

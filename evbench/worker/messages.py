@@ -139,7 +139,7 @@ class ActivationRequest(Request[ActivationReply]):
 
 @dataclass(frozen=True)
 class CaptureRequest(Request[CapturedOutputs]):
-    """Run one sample, untimed, and store the outputs of each stage."""
+    """Run one sample as timed runs are, and store the outputs of each stage, with the rows that timed runs left."""
 
     sample: int
     file: Path

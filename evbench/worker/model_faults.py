@@ -11,7 +11,7 @@ from torch import nn
 from transformers.cache_utils import Cache
 
 from evbench.pipelines.generate import loops
-from evbench.stages import Generation, Mark
+from evbench.stages import Generation, Sampler
 from evbench.worker.planting import AnyPipeline, replace_stages, wrap_stage
 
 # The vision tower.
@@ -116,7 +116,7 @@ def eight_bits(pipeline: AnyPipeline, paths: Sequence[Path]) -> None:
 
 def one_token_less(pipeline: AnyPipeline, paths: Sequence[Path]) -> None:
     right = pipeline.generate
-    replace_stages(pipeline, generate=lambda features, new_tokens, mark: right(features, max(1, new_tokens - 1), mark))
+    replace_stages(pipeline, generate=lambda features, new_tokens, sampler: right(features, max(1, new_tokens - 1), sampler))
 
 
 def sampled(pipeline: AnyPipeline, paths: Sequence[Path]) -> None:
@@ -138,12 +138,12 @@ def answers_swapped(pipeline: AnyPipeline, paths: Sequence[Path]) -> None:
         asked[:] = [path]
         return load(path)
 
-    def swapped(features: Any, new_tokens: int, mark: Mark) -> tuple[Generation, Any]:
-        _, work = right(features, new_tokens, mark)
+    def swapped(features: Any, new_tokens: int, sampler: Sampler) -> tuple[Generation, Any]:
+        _, work = right(features, new_tokens, Sampler(sampler.forced))
         other = paths[(paths.index(asked[0]) + 1) % len(paths)]
         loaded, _ = load(other)
         seen, _ = pipeline.vision(pipeline.preprocess(loaded)[0])
-        return right(seen, new_tokens, mark)[0], work
+        return right(seen, new_tokens, sampler)[0], work
 
     replace_stages(pipeline, load=remember, generate=swapped)
 

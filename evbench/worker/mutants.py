@@ -16,7 +16,7 @@ import numpy as np
 from evbench.pipelines.registry import MODELS
 from evbench.results import STAGES, Delay
 from evbench.stages import Stages
-from evbench.worker import input_faults, model_faults
+from evbench.worker import input_faults, model_faults, watched_faults
 from evbench.worker.planting import Plant
 
 
@@ -99,6 +99,24 @@ MUTANTS: dict[str, Mutant] = {
     "one token less": Mutant("than asked for", "generate", model_faults.one_token_less),
     "sampled": Mutant("for greedy", "generate", model_faults.sampled),
     "answers swapped": Mutant("of two samples", "generate", model_faults.answers_swapped, samples=2),
+    "another path when forced": Mutant(
+        "one MLP left out of greedy decoding, and none where tokens are forced", "generate", watched_faults.mlp_left_out_unless_forced
+    ),
+    "honest when profiled": Mutant(
+        "one MLP left out, but not while a profiler or a hook is active", "generate", watched_faults.mlp_left_out_unless_profiled
+    ),
+    "honest when judged": Mutant(
+        "one MLP left out of timed runs, and none where the harness looks", "generate", watched_faults.mlp_left_out_unless_judged
+    ),
+    "vision honest when judged": Mutant(
+        "one layer left out of timed runs, and none where the harness looks", "vision", watched_faults.layer_left_out_unless_judged
+    ),
+    "frames honest when judged": Mutant(
+        "the first frame for all in timed runs, and not where the harness looks",
+        "load",
+        watched_faults.frame_repeated_unless_judged,
+        ("video",),
+    ),
     "math attention": Mutant(
         "scaled_dot_product_attention without its fused kernels", "vision", model_faults.math_attention, harmless=True
     ),

@@ -43,8 +43,9 @@ def _serve(connection: Connection, request: BuildRequest) -> None:
     connection.send(built)
     from evbench.worker.handlers import HANDLERS, WorkerState
     from evbench.worker.instruments import instruments
+    from evbench.worker.kept_rows import KeptRows
 
-    state = WorkerState(pipeline, request.variant, request.workload, instruments(request.workload.device))
+    state = WorkerState(pipeline, request.variant, request.workload, instruments(request.workload.device), KeptRows())
     while True:
         command = connection.recv()
         connection.send(HANDLERS[type(command)](state, command))

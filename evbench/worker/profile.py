@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from evbench.results import Completeness, Trace
-from evbench.stages import Pipeline, run_stages
+from evbench.stages import Pipeline, Sampler, run_stages
 from evbench.traces import chrome, counters
 from evbench.traces.breakdown import sections
 from evbench.traces.chrome import TooLarge
@@ -40,7 +40,7 @@ def profile(pipeline: Pipeline[Any, Any, Any], path: Path, spec: TraceSpec, usin
 
     def plain() -> dict[str, float]:
         watch = Stopwatch(using)
-        run_stages(pipeline, path, spec.new_tokens, watch, watch.mark)
+        run_stages(pipeline, path, spec.new_tokens, watch, Sampler(mark=watch.mark))
         return watch.seconds
 
     plain()  # the shortened decode must not be seen for the first time
@@ -49,7 +49,7 @@ def profile(pipeline: Pipeline[Any, Any, Any], path: Path, spec: TraceSpec, usin
     ranges = Ranges(using)
 
     def once() -> int:
-        answer, _ = run_stages(pipeline, path, spec.new_tokens, ranges, ranges.mark)
+        answer, _ = run_stages(pipeline, path, spec.new_tokens, ranges, Sampler(mark=ranges.mark))
         return len(answer.tokens)
 
     named = module_ranges(pipeline.model) if spec.modules else nullcontext()

@@ -15,6 +15,8 @@ REPLAYED = r"function:evbench\.pipelines\.compute\.cuda_graph\.Replayed\.__call_
 
 FUSED = r"op:aten::_scaled_dot_product_(flash|efficient|cudnn|fused)_attention\w*$"
 """torch's one operation for attention, inside and outside of compiled graphs. `_math` is missing: that is attention written out."""
+ATTENDED = r"op:(aten::_scaled_dot_product_(flash|efficient|cudnn|fused)_attention\w*|aten::_softmax|evbench::flash\d)$"
+"""One of them for each call of attention whose operations are called one by one, by whatever choice."""
 FUSED_KERNEL = r"kernel:.*(flash_fwd|fmha|sdpa)"
 WRITTEN_OUT = r"(op:aten::(_softmax|bmm|baddbmm)$|(op|kernel):triton_\w*softmax|function:.*\.eager_attention_forward$)"
 EAGER_FORWARD = r"function:.*\.eager_attention_forward$"
@@ -25,6 +27,10 @@ TOWER_ATTENTION = {"vision": ("eager", "batched", "compile", "graph")}
 PREFILL_SEEN = {"prefill": ("eager",)}
 STEPS_SEEN = {"generate": ("dynamic", "transformers-static", "static", "static-compile")}
 """Where the operations of a stage are called one by one, and attention in each step is the variant's choice."""
+STEPS_ONE_BY_ONE = {"generate": ("dynamic", "static")}
+"""Of these, where no compiler puts other operations into their place."""
+STEPS_INSIDE = {"generate": ("transformers-static",)}
+"""Where steps are in a graph that transformers compiles, and captures on a GPU: a replay shows kernels and no operations."""
 
 NO_MASK = Conflict(
     "generate",
@@ -39,9 +45,9 @@ def flash(operation: str, kernel: str) -> tuple[Evidence, ...]:
         Evidence("vision", f"operation {operation}", rf"op:{operation}$", "each layer", where=TOWER_SEEN),
         Evidence("vision", "its kernel", rf"kernel:.*{kernel}", "each layer", where=TOWER_ATTENTION),
         Evidence("generate", f"operation {operation}", rf"op:{operation}$", "each layer", where=PREFILL_SEEN),
-        Evidence("generate", f"operation {operation}", rf"op:{operation}$", "each step", where=STEPS_SEEN),
-        Evidence("generate", "its kernel", rf"kernel:.*{kernel}"),
-        Evidence("generate", "its kernel", rf"kernel:.*{kernel}", "each step", where=STEPS_SEEN),
+        Evidence("generate", f"operation {operation}", rf"op:{operation}$", "each layer and token", where=STEPS_SEEN),
+        Evidence("generate", "its kernel", rf"kernel:.*{kernel}", "each layer"),
+        Evidence("generate", "its kernel", rf"kernel:.*{kernel}", "each layer and token", where=STEPS_SEEN),
         Evidence("generate", "attention written out", EAGER_FORWARD, "never"),
     )
 
@@ -57,7 +63,9 @@ ATTENTION = Part(
                 Evidence("vision", "attention written out", WRITTEN_OUT, "each layer", where=TOWER_ATTENTION),
                 Evidence("vision", "scaled_dot_product_attention", r"op:aten::_?scaled_dot_product", "never", where=TOWER_ATTENTION),
                 Evidence("generate", "attention written out", EAGER_FORWARD, "each layer", where=PREFILL_SEEN),
+                Evidence("generate", "attention written out", EAGER_FORWARD, "each layer and token", where=STEPS_ONE_BY_ONE),
                 Evidence("generate", "softmax", r"op:aten::_softmax$", "each layer", where=PREFILL_SEEN),
+                Evidence("generate", "softmax", r"op:aten::_softmax$", "each layer and token", where=STEPS_ONE_BY_ONE),
                 Evidence(
                     "generate", "attention written out in a compiled graph", r"kernel:triton_\w*softmax",
                     devices=GPU, where={"prefill": ("compile",)},
@@ -73,9 +81,12 @@ ATTENTION = Part(
                 Evidence("vision", "fused attention on the GPU", FUSED_KERNEL, "each layer", devices=GPU, where=TOWER_ATTENTION),
                 Evidence("vision", "attention written out", WRITTEN_OUT, "never", where=TOWER_ATTENTION),
                 Evidence("generate", "fused attention", FUSED, "each layer", where=PREFILL_SEEN),
-                Evidence("generate", "fused attention", FUSED, "each step", where=STEPS_SEEN),
-                Evidence("generate", "fused attention on the GPU", FUSED_KERNEL, devices=GPU),
-                Evidence("generate", "fused attention on the GPU", FUSED_KERNEL, "each step", devices=GPU, where=STEPS_SEEN),
+                Evidence("generate", "fused attention", FUSED, "each layer and token", where=STEPS_SEEN, inside=STEPS_INSIDE),
+                Evidence("generate", "fused attention on the GPU", FUSED_KERNEL, "each layer", devices=GPU),
+                Evidence(
+                    "generate", "fused attention on the GPU", FUSED_KERNEL, "each layer and token",
+                    devices=GPU, where=STEPS_SEEN, inside=STEPS_INSIDE,
+                ),
                 # The rotary embedding uses bmm, and sampling uses softmax, whatever attention does.
                 Evidence("generate", "attention written out", EAGER_FORWARD, "never"),
                 Evidence("generate", "attention written out in a compiled graph", r"(op|kernel):triton_\w*softmax", "never"),

@@ -20,8 +20,7 @@ GENERATE = Part(
             "evbench.pipelines.generate.loops:dynamic",
             (
                 Evidence("generate", "call of transformers' generate", TRANSFORMERS),
-                Evidence("generate", "writes to a growing cache", GROWING, "each layer"),
-                Evidence("generate", "writes to a growing cache", GROWING, "each step"),
+                Evidence("generate", "writes to a growing cache", GROWING, "each layer and token"),
                 Evidence("generate", "writes to a cache of fixed size", FIXED, "never"),
                 Evidence("generate", "compiled graph", COMPILED, "never"),
             ),
@@ -31,7 +30,7 @@ GENERATE = Part(
             "evbench.pipelines.generate.loops:transformers_static",
             (
                 Evidence("generate", "call of transformers' generate", TRANSFORMERS),
-                Evidence("generate", "writes to a cache of fixed size", FIXED),
+                Evidence("generate", "writes to a cache of fixed size", FIXED, "each layer"),
                 Evidence("generate", "writes to a growing cache", GROWING, "never"),
                 Evidence("generate", "compiled graph", COMPILED, "each step"),
             ),
@@ -43,8 +42,7 @@ GENERATE = Part(
             (
                 Evidence("generate", "call of the loop", LOOP),
                 Evidence("generate", "call of a step", r"function:evbench\.pipelines\.generate\.loops\.StaticLoop\._decode$", "each step"),
-                Evidence("generate", "writes to a cache of fixed size", FIXED, "each layer"),
-                Evidence("generate", "writes to a cache of fixed size", FIXED, "each step"),
+                Evidence("generate", "writes to a cache of fixed size", FIXED, "each layer and token"),
                 Evidence("generate", "call of transformers' generate", TRANSFORMERS, "never"),
                 Evidence("generate", "compiled graph", COMPILED, "never"),
             ),
@@ -54,7 +52,7 @@ GENERATE = Part(
             "evbench.pipelines.generate.loops:static_compile",
             (
                 Evidence("generate", "call of the loop", LOOP),
-                Evidence("generate", "writes to a cache of fixed size", FIXED),
+                Evidence("generate", "writes to a cache of fixed size", FIXED, "each layer"),
                 Evidence("generate", "compiled graph", COMPILED, "each step"),
                 Evidence("generate", "code of the compiler", INDUCTOR, "each step"),
                 Evidence("generate", "Triton kernels of the compiler", TRITON, "each step", devices=GPU),
@@ -68,8 +66,8 @@ GENERATE = Part(
             (
                 Evidence("generate", "call of the loop", r"function:evbench\.pipelines\.generate\.graph_loop\.GraphLoop\.__call__$"),
                 Evidence("generate", "replay of a CUDA graph", REPLAY, "each step"),
-                Evidence("generate", "matrix times vector in one kernel", r"kernel:matvec_kernel", "each step"),
-                Evidence("generate", "attention over the cache in one kernel", r"kernel:decode_attention_kernel", "each step"),
+                Evidence("generate", "matrix times vector in one kernel", r"kernel:matvec_kernel", "each layer and step"),
+                Evidence("generate", "attention over the cache in one kernel", r"kernel:decode_attention_kernel", "each layer and step"),
                 Evidence("generate", "call of transformers' generate", TRANSFORMERS, "never"),
                 Evidence("generate", "writes to a cache of transformers with fixed size", FIXED, "never"),
             ),

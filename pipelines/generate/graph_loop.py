@@ -1,8 +1,8 @@
-"""Greedy decoding whose every step is one replay of a CUDA graph, with token, position and cache on the device."""
+"""Decoding whose every step is one replay of a CUDA graph, with token, position and cache on the device."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import torch
 from transformers import DynamicCache
@@ -12,7 +12,7 @@ from evbench.kernels.matvec import MOST_INPUTS
 from evbench.pipelines.compute import cuda_graph
 from evbench.pipelines.generate.language import LanguageModel
 from evbench.pipelines.generate.llama import FusedLlama, KVCache
-from evbench.stages import Mark, unmarked
+from evbench.stages import Sampler
 
 Prefill = Callable[[KVCache], Callable[[torch.Tensor], torch.Tensor]]
 """KV cache -> a function that fills it: prompt [batch, length, hidden] -> logits after its last position, [batch, vocabulary]."""
@@ -47,34 +47,23 @@ class GraphLoop:
         self._language, self._llama, self._prefill = language, llama, prefill
         self._state: DecodeState | None = None
 
-    def __call__(self, embeddings: torch.Tensor, new_tokens: int, mark: Mark) -> list[int]:
-        (tokens,) = self.generate_batch(embeddings, new_tokens, mark)
+    def __call__(self, embeddings: torch.Tensor, new_tokens: int, sampler: Sampler) -> list[int]:
+        (tokens,) = self.generate_batch(embeddings, new_tokens, sampler)
         return tokens
 
-    def generate_batch(self, embeddings: torch.Tensor, new_tokens: int, mark: Mark = unmarked) -> list[list[int]]:
+    def generate_batch(self, embeddings: torch.Tensor, new_tokens: int, sampler: Sampler) -> list[list[int]]:
         """[batch, prompt, hidden] -> the new tokens of each."""
         prompt = embeddings.shape[1]
         state = self._state_for(embeddings, new_tokens)
-        state.reset(prompt, state.prefill(embeddings))
-        mark()
+        logits = state.prefill(embeddings)
+        state.reset(prompt, logits)
+        state.force(prompt, sampler(logits))
         count = 1
         while count < new_tokens and not (count % STRIDE == 0 and self._all_ended(state.tokens[:, prompt : prompt + count])):
             state.step()
-            mark()
+            state.force(prompt + count, sampler(state.logits))
             count += 1
         return [self._cut(answer) for answer in state.tokens[:, prompt : prompt + count].tolist()]
-
-    def teacher_forced_logits(self, embeddings: torch.Tensor, tokens: Sequence[int]) -> torch.Tensor:
-        prompt = embeddings.shape[1]
-        state = self._state_for(embeddings, len(tokens))
-        logits = state.prefill(embeddings)
-        kept = [logits]
-        state.reset(prompt, logits)
-        for index, token in enumerate(tokens[:-1]):
-            state.tokens[:, prompt + index] = token
-            state.step()
-            kept.append(state.logits.clone())
-        return torch.cat(kept)
 
     def _all_ended(self, tokens: torch.Tensor) -> bool:
         return self._language.stop_at_end and bool((tokens == self._language.end_token).any(dim=1).all())
@@ -117,6 +106,11 @@ class DecodeState:
         """The first token, from the logits after the prompt."""
         self.tokens[:, prompt] = logits.argmax(dim=-1)
         self._position.fill_(prompt)
+
+    def force(self, position: int, token: int | None) -> None:
+        """Write a token over the most likely one, where the next step reads it. None: it stays, and nothing is launched."""
+        if token is not None:
+            self.tokens[:, position] = token
 
     def _step(self) -> None:
         token = self.tokens.index_select(1, self._position)[:, 0]

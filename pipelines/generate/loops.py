@@ -1,8 +1,8 @@
-"""Prefill and greedy decoding of a LLaMA-shaped language model, by each choice of `generate`."""
+"""Prefill and decoding of a LLaMA-shaped language model, by each choice of `generate`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import torch
@@ -14,45 +14,29 @@ from evbench.pipelines.generate.choices import GENERATE, PREFILL
 from evbench.pipelines.generate.graph_loop import GraphLoop
 from evbench.pipelines.generate.language import LanguageModel
 from evbench.pipelines.generate.llama import FusedLlama
-from evbench.stages import Mark
+from evbench.stages import Sampler
 
 
 class Generate(Protocol):
-    """Prefill and greedy decoding over prompt embeddings."""
+    """Prefill and decoding over prompt embeddings."""
 
-    def __call__(self, embeddings: torch.Tensor, new_tokens: int, mark: Mark) -> list[int]:
-        """[1, prompt, hidden] -> the new tokens."""
-
-    def teacher_forced_logits(self, embeddings: torch.Tensor, tokens: Sequence[int]) -> torch.Tensor:
-        """The logits from which each of `tokens` would have been chosen, if those in front of it had been: [tokens, vocabulary].
-
-        The steps of a free run, but that these tokens are fed instead of the most likely ones.
-        """
+    def __call__(self, embeddings: torch.Tensor, new_tokens: int, sampler: Sampler) -> list[int]:
+        """[1, prompt, hidden] -> the new tokens, which the sampler chose."""
 
 
-class Marker(LogitsProcessor):  # type: ignore[misc]
-    """Marks each forward pass of transformers' generate, which hands over the logits as soon as their kernels are launched."""
+class SampledLogits(LogitsProcessor):  # type: ignore[misc]
+    """Lets the sampler choose in transformers' generate, which hands over the logits as soon as their kernels are launched."""
 
-    def __init__(self, mark: Mark) -> None:
-        self._mark = mark
-
-    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        self._mark()
-        return scores
-
-
-class Script(LogitsProcessor):  # type: ignore[misc]
-    """Forces tokens on transformers' generate, and keeps the logits that it would have chosen from."""
-
-    def __init__(self, tokens: Sequence[int]) -> None:
-        self._tokens = tokens
-        self.logits: list[torch.Tensor] = []
+    def __init__(self, sampler: Sampler) -> None:
+        self._sampler = sampler
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         # scores: [1, vocabulary]
-        self.logits.append(scores)
+        forced = self._sampler(scores)
+        if forced is None:
+            return scores
         only = torch.full_like(scores, -torch.inf)
-        only[:, self._tokens[len(self.logits) - 1]] = 0
+        only[:, forced] = 0
         return only
 
 
@@ -71,22 +55,14 @@ class TransformersLoop:
             eos_token_id=language.end_token if language.stop_at_end else None,
         )
 
-    def __call__(self, embeddings: torch.Tensor, new_tokens: int, mark: Mark) -> list[int]:
-        return self._run(embeddings, new_tokens, Marker(mark))
-
-    def teacher_forced_logits(self, embeddings: torch.Tensor, tokens: Sequence[int]) -> torch.Tensor:
-        script = Script(tokens)
-        self._run(embeddings, len(tokens), script)
-        return torch.cat(script.logits)
-
-    def _run(self, embeddings: torch.Tensor, new_tokens: int, processor: LogitsProcessor) -> list[int]:
+    def __call__(self, embeddings: torch.Tensor, new_tokens: int, sampler: Sampler) -> list[int]:
         mask = torch.ones(embeddings.shape[:2], dtype=torch.long, device=embeddings.device)
         # Given embeddings alone, generate returns the new tokens without the prompt.
         tokens = self._language.whole.generate(
             inputs_embeds=embeddings,
             attention_mask=mask,
             max_new_tokens=new_tokens,
-            logits_processor=LogitsProcessorList([processor]),
+            logits_processor=LogitsProcessorList([SampledLogits(sampler)]),
         )
         return list(tokens[0].tolist())
 
@@ -105,40 +81,17 @@ class StaticLoop:
         self._cache: StaticCache | None = None
         self._length = 0
 
-    def __call__(self, embeddings: torch.Tensor, new_tokens: int, mark: Mark) -> list[int]:
-        tokens: list[torch.Tensor] = []
-
-        def take(logits: torch.Tensor, likeliest: torch.Tensor) -> torch.Tensor | None:
-            tokens.append(likeliest)
-            mark()
-            return likeliest if len(tokens) < new_tokens and not self._language.ends(likeliest) else None
-
-        self._run(embeddings, new_tokens, take)
-        return [int(value) for value in torch.cat(tokens, dim=1)[0].tolist()]
-
-    def teacher_forced_logits(self, embeddings: torch.Tensor, tokens: Sequence[int]) -> torch.Tensor:
-        fed = torch.tensor([tokens], device=embeddings.device)
-        kept: list[torch.Tensor] = []
-
-        def take(logits: torch.Tensor, likeliest: torch.Tensor) -> torch.Tensor | None:
-            kept.append(logits[0].clone())
-            return fed[:, len(kept) - 1 : len(kept)].clone() if len(kept) < len(tokens) else None
-
-        self._run(embeddings, len(tokens), take)
-        return torch.cat(kept)
-
-    def _run(self, embeddings: torch.Tensor, new_tokens: int, take: Callable[[torch.Tensor, torch.Tensor], torch.Tensor | None]) -> None:
-        """`take` gets the logits of each token, [1, 1, vocabulary], and the likeliest, [1, 1]. It returns the one to feed, or None."""
+    def __call__(self, embeddings: torch.Tensor, new_tokens: int, sampler: Sampler) -> list[int]:
         prompt = embeddings.shape[1]
         positions = torch.arange(prompt, device=embeddings.device)[None]
         grown = DynamicCache(config=self._language.decoder.config)
-        token = take(*self._next(embeddings, positions, grown))
+        tokens = [_chosen(*self._next(embeddings, positions, grown), sampler)]
         cache = self._filled_cache(grown, prompt + new_tokens)
         position = positions[:, -1:] + 1
-        while token is not None:
-            logits, likeliest = self._step(token, position, cache)
-            token = take(logits, likeliest.clone())
+        while len(tokens) < new_tokens and not self._language.ends(tokens[-1]):
+            tokens.append(_chosen(*self._step(tokens[-1], position, cache), sampler))
             position = position + 1
+        return [int(value) for value in torch.cat(tokens, dim=1)[0].tolist()]
 
     def _decode(self, token: torch.Tensor, position: torch.Tensor, cache: StaticCache) -> tuple[torch.Tensor, torch.Tensor]:
         # token, position: [1, 1] int64
@@ -161,25 +114,38 @@ class StaticLoop:
         return self._cache
 
 
+def _chosen(logits: torch.Tensor, likeliest: torch.Tensor, sampler: Sampler) -> torch.Tensor:
+    """The token to feed, [1, 1], in memory that no later step writes to."""
+    forced = sampler(logits)
+    return likeliest.clone() if forced is None else torch.full_like(likeliest, forced)
+
+
 class AtOnce:
     """Prompt and answer in one pass without any cache: nothing but the network itself. For the reference, which only follows others."""
 
     def __init__(self, language: LanguageModel) -> None:
         self._language = language
 
-    def __call__(self, embeddings: torch.Tensor, new_tokens: int, mark: Mark) -> list[int]:
-        tokens: list[int] = []
+    def __call__(self, embeddings: torch.Tensor, new_tokens: int, sampler: Sampler) -> list[int]:
+        if sampler.forced is not None:
+            tokens = list(sampler.forced[:new_tokens])
+            for logits in self._logits(embeddings, tokens[:-1]):
+                sampler(logits)
+            return tokens
+        tokens = []
         while len(tokens) < new_tokens and not (tokens and self._language.ends(tokens[-1])):
-            tokens.append(int(self.teacher_forced_logits(embeddings, [*tokens, 0])[-1].argmax()))
-            mark()
+            logits = self._logits(embeddings, tokens)[-1]
+            sampler(logits)
+            tokens.append(int(logits.argmax()))
         return tokens
 
-    def teacher_forced_logits(self, embeddings: torch.Tensor, tokens: Sequence[int]) -> torch.Tensor:
+    def _logits(self, embeddings: torch.Tensor, fed: Sequence[int]) -> torch.Tensor:
+        """After the prompt, and after each of the tokens that are fed: [1 + fed, 1, vocabulary]."""
         decoder = self._language.decoder
-        fed = torch.tensor([tokens[:-1]], device=embeddings.device, dtype=torch.long)
-        whole = torch.cat([embeddings, decoder.get_input_embeddings()(fed).to(embeddings.dtype)], dim=1)
+        tokens = torch.tensor([fed], device=embeddings.device, dtype=torch.long)
+        whole = torch.cat([embeddings, decoder.get_input_embeddings()(tokens).to(embeddings.dtype)], dim=1)
         hidden = decoder(inputs_embeds=whole, use_cache=False).last_hidden_state
-        return torch.as_tensor(self._language.head(hidden[0, -len(tokens) :]))
+        return torch.as_tensor(self._language.head(hidden[0, -1 - len(fed) :]))[:, None]
 
 
 def generator(language: LanguageModel, variant: Variant) -> Generate:

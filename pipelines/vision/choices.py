@@ -24,7 +24,7 @@ VISION = Part(
             "the tower as published: Video-LLaVA runs its unused last layer, EventGPT takes its images one by one",
             "evbench.pipelines.vision.encoders:eager",
             (
-                Evidence("vision", "layers that are not compiled", LAYER),
+                Evidence("vision", "layers that are not compiled", LAYER, "each layer"),
                 Evidence("vision", "call with all images at once", BATCHED, "never"),
                 Evidence("vision", "compiled graph", COMPILED, "never"),
                 Evidence("vision", "replay of a CUDA graph", REPLAY, "never"),
@@ -35,7 +35,7 @@ VISION = Part(
             "evbench.pipelines.vision.encoders:batched",
             (
                 Evidence("vision", "call with all images at once", BATCHED),
-                Evidence("vision", "layers that are not compiled", LAYER),
+                Evidence("vision", "layers that are not compiled", LAYER, "each layer"),
                 Evidence("vision", "compiled graph", COMPILED, "never"),
                 Evidence("vision", "replay of a CUDA graph", REPLAY, "never"),
             ),

@@ -16,7 +16,7 @@ from evbench.pipelines.checkpoints import checkpoint
 from evbench.pipelines.load.decoders import decoder
 from evbench.pipelines.load.video import Frames
 from evbench.results import Work, Workload
-from evbench.stages import Generation, Mark
+from evbench.stages import Generation, Sampler
 
 VOCABULARY, HIDDEN = 64, 16
 
@@ -50,7 +50,7 @@ class Toy:
     quantum = 1 / 255
     load_many: Callable[[Sequence[Path]], list[tuple[Frames, Work]]] | None = None
     image_processor: Any = None
-    used_layers = 1
+    used_layers = tower_layers = decoder_layers = 1
 
     def __init__(self, variant: Variant, workload: Workload, dtype: str | None = None) -> None:
         self._workload = dataclasses.replace(workload, dtype=dtype or workload.dtype)
@@ -80,16 +80,13 @@ class Toy:
         return Values(features), Work(visual_tokens=len(features), dtype=self._workload.dtype)
 
     @torch.inference_mode()
-    def generate(self, features: Values, new_tokens: int, mark: Mark, /) -> tuple[Generation, Work]:
+    def generate(self, features: Values, new_tokens: int, sampler: Sampler, /) -> tuple[Generation, Work]:
         tokens: list[int] = []
         for _ in range(new_tokens):
-            tokens.append(int(self._logits(features, tokens[-1:]).argmax()))
-            mark()
+            logits = self._logits(features, tokens[-1:])[None]
+            forced = sampler(logits)
+            tokens.append(int(logits.argmax()) if forced is None else forced)
         return Generation(tuple(tokens), " ".join(map(str, tokens))), Work(new_tokens=new_tokens, stop="length")
-
-    @torch.inference_mode()
-    def teacher_forced_logits(self, features: Values, tokens: Sequence[int], /) -> torch.Tensor:
-        return torch.stack([self._logits(features, tokens[max(0, place - 1) : place]) for place in range(len(tokens))])
 
     def _logits(self, features: Values, last: Sequence[int]) -> torch.Tensor:
         # features: [frames, HIDDEN]; last: the token before, if there is one

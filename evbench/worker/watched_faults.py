@@ -1,0 +1,88 @@
+"""Faults of variants that treat a run that is looked at better than a timed one.
+
+The first is what a second code path does by mistake. The others are deliberate: they look for profilers, hooks and the harness itself.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from evbench.stages import Sampler
+from evbench.worker.planting import AnyPipeline, replace_stages
+
+JUDGING = ("evbench.worker.capture_outputs", "evbench.worker.evidence")
+"""Modules of the harness from which a run is no timed one."""
+
+
+def mlp_left_out_unless_forced(pipeline: AnyPipeline, paths: Sequence[Path]) -> None:
+    """Greedy decoding, which is timed, is another path than teacher forcing."""
+    _mlp_left_out(pipeline, lambda sampler: sampler.forced is None)
+
+
+def mlp_left_out_unless_profiled(pipeline: AnyPipeline, paths: Sequence[Path]) -> None:
+    """Evidence and traces are of the whole network."""
+    _mlp_left_out(pipeline, lambda sampler: not profiled())
+
+
+def mlp_left_out_unless_judged(pipeline: AnyPipeline, paths: Sequence[Path]) -> None:
+    """Evidence, traces and judged outputs are of the whole network."""
+    _mlp_left_out(pipeline, lambda sampler: not (profiled() or _judged()))
+
+
+def layer_left_out_unless_judged(pipeline: AnyPipeline, paths: Sequence[Path]) -> None:
+    """Of the vision tower, the last that is used."""
+    left_out, right = [False], pipeline.vision
+    layer = pipeline.tower.encoder.layers[pipeline.used_layers - 1]
+    layer.register_forward_hook(lambda layer, inputs, output: inputs[0] if left_out[0] else output)
+
+    def vision(inputs: Any) -> Any:
+        left_out[0] = not (profiled() or _judged())
+        return right(inputs)
+
+    replace_stages(pipeline, vision=vision)
+
+
+def frame_repeated_unless_judged(pipeline: AnyPipeline, paths: Sequence[Path]) -> None:
+    """All frames are the first: the others need not be decoded."""
+    right = pipeline.load
+
+    def load(path: Path) -> Any:
+        loaded, work = right(path)
+        if profiled() or _judged():
+            return loaded, work
+        values = loaded.values()
+        return loaded.holding(values[:1].repeat(len(values), axis=0)), work
+
+    replace_stages(pipeline, load=load)
+
+
+def profiled() -> bool:
+    """Whether a hook on calls or torch's profiler is active."""
+    return sys.getprofile() is not None or torch.autograd.profiler._is_profiler_enabled
+
+
+def _judged() -> bool:
+    frame = sys._getframe()
+    while frame.f_back is not None:
+        frame = frame.f_back
+        if frame.f_globals.get("__name__") in JUDGING:
+            return True
+    return False
+
+
+def _mlp_left_out(pipeline: AnyPipeline, when: Callable[[Sampler], bool]) -> None:
+    """Of the middle layer of the language model, for the whole of those calls of `generate`."""
+    left_out, right = [False], pipeline.generate
+    layers = pipeline.decoder.layers
+    layers[len(layers) // 2].mlp.register_forward_hook(lambda module, inputs, output: torch.zeros_like(output) if left_out[0] else output)
+
+    def generate(features: Any, new_tokens: int, sampler: Sampler) -> Any:
+        left_out[0] = when(sampler)
+        return right(features, new_tokens, sampler)
+
+    replace_stages(pipeline, generate=generate)
