@@ -22,7 +22,7 @@ def to_json(value: Any, *, indent: int | None = None) -> str:
 
 
 def from_json(kind: type[Decoded], value: Any, location: str) -> Decoded:
-    """Parsed JSON as the dataclass `kind`, with exactly its fields and types.
+    """Parsed JSON as the dataclass `kind`, with its fields and types, and no others. Fields with a default may be missing.
 
     Raises:
         ValueError: something else; the location is named.
@@ -36,12 +36,12 @@ def _decode(kind: Any, value: Any, location: str) -> Any:
     """Build `kind` out of parsed JSON, strictly. Raises ValueError that names the location."""
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if dataclasses.is_dataclass(kind):
-        hints = _hints(typing.cast(Any, kind))
+        hints, optional = _hints(typing.cast(Any, kind)), _optional(typing.cast(Any, kind))
         names = hints.keys()
-        if not isinstance(value, dict) or value.keys() != names:
-            different = sorted(names ^ value.keys()) if isinstance(value, dict) else type(value).__name__
+        if not isinstance(value, dict) or (names ^ value.keys()) - optional:
+            different = sorted((names ^ value.keys()) - optional) if isinstance(value, dict) else type(value).__name__
             raise ValueError(f"{location} has other fields than expected: {different}")
-        return kind(**{name: _decode(hint, value[name], f"{location}.{name}") for name, hint in hints.items()})  # type: ignore[operator]
+        return kind(**{name: _decode(hint, value[name], f"{location}.{name}") for name, hint in hints.items() if name in value})  # type: ignore[operator]
     if origin in (types.UnionType, typing.Union):
         if value is None and type(None) in arguments:
             return None
@@ -70,6 +70,13 @@ def _hints(kind: type[Any]) -> dict[str, Any]:
     """Field -> type, in order."""
     hints = typing.get_type_hints(kind)
     return {field.name: hints[field.name] for field in dataclasses.fields(kind)}
+
+
+@cache
+def _optional(kind: type[Any]) -> frozenset[str]:
+    """Fields that have a default, as files of an earlier version do without."""
+    missing = dataclasses.MISSING
+    return frozenset(field.name for field in dataclasses.fields(kind) if (field.default, field.default_factory) != (missing, missing))
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
