@@ -389,6 +389,71 @@ class Energy:
     """Before the first worker started. Not subtracted. None if the GPU does not report it."""
 
 
+@dataclass(frozen=True)
+class CachePair:
+    """Two runs of one side, one after the other: on input that it has seen, and on input that it has not."""
+
+    seen: dict[str, float]
+    """Stage, or `prefill` -> seconds; of `generate` for each new token."""
+    unseen: dict[str, float]
+
+    def __post_init__(self) -> None:
+        if not self.seen or self.seen.keys() != self.unseen.keys():
+            raise ValueError("the two runs of a pair have the same timings, one at least")
+        if not all(0 < seconds < math.inf for run in (self.seen, self.unseen) for seconds in run.values()):
+            raise ValueError("a run of a pair has a time that is impossible")
+
+
+@dataclass(frozen=True)
+class CacheCheck:
+    """Whether a side is faster on what it has seen: a cache across runs, which timed runs of one sample would reward."""
+
+    pairs: tuple[CachePair, ...]
+    other_bytes: bool
+    """Whether the unseen file had other bytes. If not, it was another file of the same bytes."""
+
+
+@dataclass(frozen=True)
+class NetworkShape:
+    """Of a CLIP tower and a LLaMA-shaped decoder, by their configs: what floors of times are computed from."""
+
+    vision_layers: int
+    """That the features need."""
+    vision_hidden: int
+    vision_intermediate: int
+    vision_tokens: int
+    """Of one image, the class token included."""
+    patch: int
+    """Pixels along its edge."""
+    layers: int
+    hidden: int
+    intermediate: int
+    heads: int
+    key_heads: int
+    head_size: int
+    vocabulary: int
+    weight_bytes: int
+    """Of one weight."""
+
+
+@dataclass(frozen=True)
+class Rates:
+    """The most that this machine did in a short measurement, on the device of the workload."""
+
+    read: float
+    """Bytes per second, the best over several sizes: small ones stay in caches."""
+    product: float
+    """Operations per second in products of matrices, the better of float32 and bfloat16."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What physical floors of times are computed from."""
+
+    rates: Rates
+    network: NetworkShape
+
+
 RunOrder = Literal["interleaved", "reload"]
 """Both workers live, and their runs alternate; or only one fits at a time, and is restarted for each of its parts of a block."""
 
@@ -452,6 +517,9 @@ class Session:
     blocks: tuple[Block, ...]
     remarks: tuple[str, ...]
     """What was observed of the machine before the first run."""
+    limits: Limits | None = None
+    """Measured behind the blocks, in the worker of the first side. None if they were not: for one side alone, for two models, and in
+    results of evbench before this was done."""
 
 
 @dataclass(frozen=True)
@@ -475,6 +543,8 @@ class SideResult:
     """None on a CPU, or where there is no counter."""
     activations: tuple[Activation, ...]
     """One for each part, and one for greedy decoding. Empty if the session was interrupted before."""
+    cache_check: CacheCheck | None = None
+    """None if it was not made, as `Session.limits`."""
 
     def __post_init__(self) -> None:
         if not self.timed():
@@ -554,6 +624,10 @@ class Outputs:
     checks: tuple[Check, ...]
 
 
+ALLOW_CACHED = "cached"
+"""For `--allow`: to claim also where a side is faster on input that it has seen."""
+
+
 @dataclass(frozen=True)
 class Rules:
     """What decides on claims and on the exit code."""
@@ -564,7 +638,7 @@ class Rules:
     targets: tuple[str, ...]
     require_speedup: bool
     allowed: tuple[str, ...]
-    """Differences between the machines of the two sides that were allowed by name."""
+    """Differences between the machines of the two sides that were allowed by name; and ALLOW_CACHED."""
 
 
 @dataclass(frozen=True)

@@ -60,7 +60,8 @@ def compare(
         fail_if: demands such as "slower:2%" or "vision.slower:5%", for the exit code.
         target: demands such as "video-llava.generate<2.5s", for the exit code.
         require_speedup: whether being equally fast is not enough, for the exit code.
-        allow: names of differences between the machines of two results that may be, such as "torch".
+        allow: names of differences between the machines of two results that may be, such as "torch"; and "cached", to claim also
+            where a side is faster on input that it has seen.
         resume: whether to go on with the interrupted session in `folder`, of an equal call.
         wait: whether to wait for another evbench on the same device, or to be refused.
         command: what the report names as the origin of the result.
