@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -400,6 +401,71 @@ class Energy:
             raise ValueError(f"an energy of {self.joules} J, or {self.integrated_joules} J, for {self.samples} samples is impossible")
 
 
+@dataclass(frozen=True)
+class CachePair:
+    """Two runs of one side, one after the other: on input that it has seen, and on input that it has not."""
+
+    seen: dict[str, float]
+    """Stage, or `prefill` -> seconds; of `generate` for each new token."""
+    unseen: dict[str, float]
+
+    def __post_init__(self) -> None:
+        if not self.seen or self.seen.keys() != self.unseen.keys():
+            raise ValueError("the two runs of a pair have the same timings, one at least")
+        if not all(0 < seconds < math.inf for run in (self.seen, self.unseen) for seconds in run.values()):
+            raise ValueError("a run of a pair has a time that is impossible")
+
+
+@dataclass(frozen=True)
+class CacheCheck:
+    """Whether a side is faster on what it has seen: a cache across runs, which timed runs of one sample would reward."""
+
+    pairs: tuple[CachePair, ...]
+    other_bytes: bool
+    """Whether the unseen file had other bytes. If not, it was another file of the same bytes."""
+
+
+@dataclass(frozen=True)
+class NetworkShape:
+    """Of a CLIP tower and a LLaMA-shaped decoder, by their configs: what floors of times are computed from."""
+
+    vision_layers: int
+    """That the features need."""
+    vision_hidden: int
+    vision_intermediate: int
+    vision_tokens: int
+    """Of one image, the class token included."""
+    patch: int
+    """Pixels along its edge."""
+    layers: int
+    hidden: int
+    intermediate: int
+    heads: int
+    key_heads: int
+    head_size: int
+    vocabulary: int
+    weight_bytes: int
+    """Of one weight."""
+
+
+@dataclass(frozen=True)
+class Rates:
+    """The most that this machine did in a short measurement, on the device of the workload."""
+
+    read: float
+    """Bytes per second, the best over several sizes: small ones stay in caches."""
+    product: float
+    """Operations per second in products of matrices, the better of float32 and bfloat16."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What physical floors of times are computed from."""
+
+    rates: Rates
+    network: NetworkShape
+
+
 RunOrder = Literal["interleaved", "reload"]
 """Both workers live, and their runs alternate; or only one fits at a time, and is restarted for each of its parts of a block."""
 
@@ -463,6 +529,9 @@ class Session:
     blocks: tuple[Block, ...]
     remarks: tuple[str, ...]
     """What was observed of the machine before the first run."""
+    limits: Limits | None = None
+    """Measured behind the blocks, in the worker of the first side. None if they were not: for one side alone, for two models, and in
+    results of evbench before this was done."""
 
 
 @dataclass(frozen=True)
@@ -488,6 +557,8 @@ class SideResult:
     """One for each part, and one for greedy decoding. Empty if the session was interrupted before."""
     unverified: str = ""
     """Why the runs of an earlier result could not be held against their journal. Empty if they were, or were measured with this result."""
+    cache_check: CacheCheck | None = None
+    """None if it was not made, as `Session.limits`."""
 
     def __post_init__(self) -> None:
         if not self.timed():
@@ -571,6 +642,10 @@ class Outputs:
     checks: tuple[Check, ...]
 
 
+ALLOW_CACHED = "cached"
+"""For `--allow`: to claim also where a side is faster on input that it has seen."""
+
+
 @dataclass(frozen=True)
 class Rules:
     """What decides on claims and on the exit code."""
@@ -581,7 +656,7 @@ class Rules:
     targets: tuple[str, ...]
     require_speedup: bool
     allowed: tuple[str, ...]
-    """Differences between the machines of the two sides that were allowed by name."""
+    """Differences between the machines of the two sides that were allowed by name; and ALLOW_CACHED."""
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,15 @@ from evbench.results import (
     STAGES,
     Activation,
     Build,
+    CacheCheck,
+    CachePair,
     Energy,
+    Limits,
     Machine,
     Memory,
+    NetworkShape,
     Plan,
+    Rates,
     Result,
     Rules,
     Run,
@@ -38,7 +43,7 @@ from evbench.session.side_results import session_of, side_results
 from evbench.variants.named import parse
 from evbench.worker.capture_outputs import CapturedOutputs
 from evbench.worker.compile_counts import NOTHING
-from evbench.worker.messages import ThroughputRequest, TimedRunRequest, TraceSpec
+from evbench.worker.messages import CacheCheckRequest, ThroughputRequest, TimedRunRequest, TraceSpec
 from tests.examples import GREEDY, PRESERVED, make_trace
 
 SECONDS = {"load": 0.1, "preprocess": 0.05, "vision": 0.08, "generate": 0.4}
@@ -46,6 +51,8 @@ MACHINE = Machine("Linux", "CPU", 2, 2**34, None, "3.11", {"torch": "2.14"}, "ab
 PLAN = Plan("interleaved", 10, 1, None, 600.0, 30, 120.0, 0, False, False, False, 0)
 
 OUTPUTS = PRESERVED
+LIMITS = Limits(Rates(1e10, 1e11), NetworkShape(3, 32, 64, 17, 14, 2, 32, 64, 2, 2, 16, 384, 4))
+"""Of the least model, on a slow machine."""
 
 
 @dataclass
@@ -88,6 +95,9 @@ class SimulatedMachine:
     """Of the weights, if they are not the same."""
     streamed: tuple[tuple[int, ...], ...] = ()
     """Tokens of the optimized side's throughput runs, if not the usual ones."""
+    remembers: dict[Side, dict[str, float]] = field(default_factory=dict)
+    """Timing -> by which factor it is faster on input that the side has seen."""
+    checked: list[tuple[Side, CacheCheckRequest]] = field(default_factory=list)
     messages: list[str] = field(default_factory=list)
     order: list[tuple[Side, str, int, bool]] = field(default_factory=list)
     """(side, kind, sample, stage synchronization) of each run; of a throughput run, its length in the place of the sample."""
@@ -160,6 +170,15 @@ class SimulatedMachine:
             text="",
         )
 
+    def cache_pair(self, side: Side) -> CachePair:
+        def run(factors: dict[str, float]) -> dict[str, float]:
+            usual = SECONDS | {"prefill": 0.1}
+            scatter = {timing: math.exp(self._random.gauss(0, self.noise.variation)) for timing in usual}
+            slow = {timing: 1.5 if self._random.random() < self.noise.outliers else 1.0 for timing in usual}
+            return {timing: seconds * scatter[timing] * slow[timing] / factors.get(timing, 1.0) for timing, seconds in usual.items()}
+
+        return CachePair(run(self.remembers.get(side, {})), run({}))
+
     def throughput_run(self, side: Side, request: ThroughputRequest, slow: float) -> ThroughputRun:
         """The optimized side loads ahead, as far as its time suffices."""
         self.order.append((side, "stream" if request.block is not None else "stream warm-up", request.samples, False))
@@ -206,6 +225,13 @@ class SimulatedWorker:
         assert self.side in self.machine.live
         return self.machine.throughput_run(self.side, request, self.slow)
 
+    def limits(self) -> Limits:
+        return LIMITS
+
+    def cache_check(self, request: CacheCheckRequest) -> CacheCheck:
+        self.machine.checked.append((self.side, request))
+        return CacheCheck(tuple(self.machine.cache_pair(self.side) for _ in range(request.pairs)), True)
+
     def activations(self) -> tuple[Activation, ...]:
         return (*(Activation(part, choice, True, "simulated") for part, choice in parse("baseline").choices().items()), GREEDY)
 
@@ -246,7 +272,7 @@ def configure(machine: SimulatedMachine, journal: Journal, names: tuple[Side, ..
 def finished(config: SessionConfig) -> Result:
     """Run the session. Outputs are not simulated: the result says that they are preserved."""
     untimed = run_session(config, Path("nowhere"), None, lambda untimed: None)
-    session, sides = session_of(config), side_results(config, untimed)
+    session, sides = session_of(config, untimed), side_results(config, untimed)
     outputs = OUTPUTS if "optimized" in sides else None
     rules = Rules({}, (), (), False, ())
     return Result(FORMAT, "0", session.started, "evbench compare", rules, (session,), sides["baseline"], sides.get("optimized"), outputs)

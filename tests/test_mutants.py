@@ -140,7 +140,7 @@ def test_a_fault_is_caught_where_it_is(bench: Bench, name: str) -> None:
     if not mutant.can_be_planted(bench.workload.model, bench.kind):
         return
     checks = merge(bench.compare(UNCOMPILED, mutant))
-    if mutant.harmless:
+    if mutant.harmless or mutant.of_time:  # see tests/test_cache_check.py
         assert worst(checks) == "pass"
         return
     if name == "sampled":

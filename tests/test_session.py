@@ -79,7 +79,7 @@ def test_what_was_measured_is_handed_over_before_what_may_still_fail() -> None:
 
     def checkpoint(untimed: Untimed) -> None:
         stored.append(untimed)
-        assert len(session_of(config).blocks) == 6
+        assert len(session_of(config, untimed).blocks) == 6
         assert all(measured.timed() for measured in side_results(config, untimed).values())
 
     untimed = run_session(config, Path("nowhere"), None, checkpoint)
@@ -226,7 +226,7 @@ def test_two_models_have_a_workload_each_and_weights_of_their_own() -> None:
     clips, events = (tuple(Sample(f"{name}{place}", name, 4, 6) for place in range(2)) for name in ("clip", "events"))
     config = of_two_models(machine, clips, events)
     untimed = run_session(config, Path("nowhere"), None, lambda untimed: None)
-    session, sides = session_of(config), side_results(config, untimed)
+    session, sides = session_of(config, untimed), side_results(config, untimed)
     assert [measured.workload.model for measured in sides.values()] == ["video-llava", "eventgpt"]
     assert [measured.workload.samples for measured in sides.values()] == [clips, events]
     assert untimed.outputs is None and all(measured.activations for measured in sides.values())

@@ -6,7 +6,7 @@ import dataclasses
 from pathlib import Path
 
 from evbench.report.render import to_markdown
-from evbench.results import Activation, Energy, Gpu, Result, SideResult
+from evbench.results import Activation, CacheCheck, CachePair, Energy, Gpu, Result, SideResult
 from tests.examples import (
     GREEDY,
     MACHINE,
@@ -22,8 +22,12 @@ from tests.examples import (
     with_throughput_runs,
     without_stage_sync,
 )
+from tests.simulation import LIMITS
 
 SNAPSHOT = Path(__file__).parent / "recorded" / "report.md"
+
+
+CHECKED = CacheCheck((CachePair({"load": 0.1, "vision": 0.2}, {"load": 0.102, "vision": 0.2}),) * 4, True)
 
 
 def side(variant: str, factor: float) -> SideResult:
@@ -52,10 +56,11 @@ def result() -> Result:
     card = Gpu("H200", "580", 2**37, 600.0, 700.0, 1980, None)
     session = make_session(machine=dataclasses.replace(MACHINE, gpu=card), throughput=2)
     blocks = tuple(dataclasses.replace(block, sm_mhz=1700 + block.number) for block in session.blocks)
-    session = dataclasses.replace(session, blocks=blocks, remarks=("2 other processes use the GPU",))
+    session = dataclasses.replace(session, limits=LIMITS, blocks=blocks, remarks=("2 other processes use the GPU",))
     outputs = dataclasses.replace(PRESERVED, checks=(*PRESERVED.checks, make_check("load", "end-to-end", "warn", rule="differing pixels")))
     baseline, floors = side("baseline", 1.0), {"end-to-end": 0.02}
     demands = {"targets": ("video-llava.tpot<30ms",), "fail_if": ("slower:2%",)}
+    baseline, optimized = (dataclasses.replace(one, cache_check=CHECKED) for one in (baseline, optimized))
     return make_result(optimized, baseline, (session,), outputs, noise_floors=floors, **demands)
 
 

@@ -11,7 +11,7 @@ from evbench.api.options import OF_WORKLOAD, Keywords, Options, read
 from evbench.choices import Variant
 from evbench.errors import UserError
 from evbench.machine import machine, noise_floors
-from evbench.results import Plan, Result, Rules, Side, Workload
+from evbench.results import ALLOW_CACHED, Plan, Result, Rules, Side, Workload
 from evbench.session.compare import carry_out
 from evbench.session.progress import ProgressListener, SilentListener
 from evbench.session.request import ComparisonRequest, EarlierResults, earlier_results
@@ -59,7 +59,8 @@ def compare(
         fail_if: demands such as "slower:2%" or "vision.slower:5%", for the exit code.
         target: demands such as "video-llava.generate<2.5s", for the exit code.
         require_speedup: whether being equally fast is not enough, for the exit code.
-        allow: names of differences between the machines of two results that may be, such as "torch".
+        allow: names of differences between the machines of two results that may be, such as "torch"; and "cached", to claim also
+            where a side is faster on input that it has seen.
         resume: whether to go on with the interrupted session in `folder`, of an equal call.
         wait: whether to wait for another evbench on the same device, or to be refused.
         command: what the report names as the origin of the result.
@@ -149,7 +150,7 @@ def _request(
 ) -> ComparisonRequest:
     variants = {side: measured for side, measured in sides.items() if isinstance(measured, Variant)}
     found = {side: measured for side, measured in sides.items() if isinstance(measured, Result)}
-    if rules.allowed and not found:
+    if set(rules.allowed) - {ALLOW_CACHED} and not found:
         raise UserError("--allow is of the machines of earlier results, and none is given: it would have no effect; leave it out")
     before = earlier_results(
         {side: (result, result.variants().get(side, result.baseline)) for side, result in found.items()}, rules.allowed

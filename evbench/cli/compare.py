@@ -39,7 +39,10 @@ def compare_command(
     require_speedup: Annotated[bool, typer.Option("--require-speedup", help="Exit code 3 if both are equally fast.")] = False,
     allow: Annotated[
         list[str] | None,
-        typer.Option(help="Allow a difference between the machines of two results, such as torch or driver; can be given several times."),
+        typer.Option(
+            help="Allow a difference between the machines of two results, such as torch or driver; or cached: a side that is faster on "
+            "input that it has seen. Can be given several times."
+        ),
     ] = None,
     options: Options,
     session: SessionOptions,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from evbench.results import Result
+from evbench.results import ALLOW_CACHED, Result
 from evbench.verdict.blocks import too_disturbed
 from evbench.verdict.judgement import CLAIMED, MIN_CLAIM, Judgement, Verdict
 from evbench.verdict.statistics import FEWEST_BLOCKS
@@ -47,6 +47,10 @@ def _of_invalid(result: Result, judgement: Judgement) -> list[str]:
         found.append("Both sides must do the same work: choose variants that keep frames, prompt and tokens as they are.")
     if judgement.inactive:
         found.append(f"Leave out {judgement.inactive[0]}, or see 'Activation evidence' in report.md for what a run must show, and did not.")
+    if any(reason.startswith("CACHED") for reason in judgement.reasons):
+        found.append(f"Turn the cache off; with --allow {ALLOW_CACHED} times with it are claimed.")
+    if "IMPOSSIBLE" in judgement.flags:
+        found.append("A stage cannot have done its work in that time: look in its trace at what it left out.")
     return found or ["report.md says what a valid result is missing."]
 
 

@@ -18,6 +18,7 @@ def notes(result: Result, judgement: Judgement) -> tuple[str, ...]:
     found = [f"{name}: {text}." for name, text in judgement.flags.items()]
     if len(variants) == 2:
         found += _claims(result, judgement)
+        found += [_seen_unseen(judgement), *_floors(result, judgement)]
     if judgement.overlapping:
         sides = " and ".join(judgement.overlapping)
         found.append(f"Stages overlap without stage synchronization ({sides}): their single times are upper bounds.")
@@ -34,6 +35,27 @@ def notes(result: Result, judgement: Judgement) -> tuple[str, ...]:
     if result.baseline.workload.seed is not None:
         found.append("Random weights: the text means nothing. It shows whether both variants compute the same output.")
     return tuple(map(printable, found))
+
+
+def _seen_unseen(judgement: Judgement) -> str:
+    if not judgement.seen_unseen:
+        return "Seen against unseen input: not checked. Something that is remembered across runs would have made a side faster."
+    texts = []
+    for side, found in judgement.seen_unseen.items():
+        largest = max(found, key=lambda one: one.ratio)
+        remembered = ", ".join(one.timing for one in found if one.cached)
+        result = f"remembers {remembered}" if remembered else "no difference found"
+        texts.append(f"{side}: {result} (unseen / seen {format_ratio(largest.ratio)} at most, {largest.timing})")
+    return f"Seen against unseen input: {'; '.join(texts)}."
+
+
+def _floors(result: Result, judgement: Judgement) -> list[str]:
+    limits = result.session(result.baseline).limits
+    if limits is None:
+        return ["Physical floors of the times: not checked."]
+    least = ", ".join(f"{name} {format_seconds(seconds)}" for name, seconds in judgement.floors.items())
+    rates = f"{limits.rates.read / 1e9:.3g} GB/s read, {limits.rates.product / 1e12:.3g} TFLOP/s in products"
+    return [f"Physical floors at the measured rates ({rates}): {least}. A median below a tenth of its floor is impossible."]
 
 
 def _claims(result: Result, judgement: Judgement) -> list[str]:

@@ -49,7 +49,7 @@ class BlockSchedule:
         # rarely: from its width follows how many blocks it will take, and these are run first.
         if counted < self.wanted:
             return True
-        width = verdict_blocks.half_width(session_of(config), side_results(config, Untimed()))
+        width = verdict_blocks.half_width(session_of(config, Untimed()), side_results(config, Untimed()))
         if width is not None and width <= precision:
             return False
         growth = MOST_GROWTH if width is None else min(MOST_GROWTH, (width / precision) ** 2)

@@ -102,7 +102,7 @@ def _measure(request: ComparisonRequest, here: Machine, listener: ProgressListen
         def result_so_far(untimed: Untimed) -> Result:
             opened.require_kept()
             sides = request.earlier.sides | side_results(config, untimed)
-            return _result(request, sides, (*request.earlier.sessions, session_of(config)), untimed.outputs)
+            return _result(request, sides, (*request.earlier.sessions, session_of(config, untimed)), untimed.outputs)
 
         config = SessionConfig(
             variants=request.variants,

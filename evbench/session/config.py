@@ -9,7 +9,8 @@ from typing import Protocol
 
 from evbench.choices import Variant
 from evbench.machine.conditions import Watch
-from evbench.results import Activation, Build, Energy, Plan, Run, Side, ThroughputRun, Trace, Workload
+from evbench.results import Activation, Build, Energy, Limits, Plan, Run, Side, ThroughputRun, Trace, Workload
+from evbench.session.caches import CacheSource
 from evbench.session.journal import Journal
 from evbench.session.outputs import OutputSource
 from evbench.session.progress import ProgressListener
@@ -17,7 +18,7 @@ from evbench.verdict.blocks import MOST_DISTURBED
 from evbench.worker.messages import ThroughputRequest, TimedRunRequest, TraceSpec
 
 
-class SessionWorker(OutputSource, Protocol):
+class SessionWorker(OutputSource, CacheSource, Protocol):
     """A worker, as a session needs it."""
 
     def built(self) -> Build: ...
@@ -25,6 +26,8 @@ class SessionWorker(OutputSource, Protocol):
     def timed_run(self, request: TimedRunRequest) -> Run: ...
 
     def throughput_run(self, request: ThroughputRequest) -> ThroughputRun: ...
+
+    def limits(self) -> Limits: ...
 
     def activations(self) -> tuple[Activation, ...]: ...
 
@@ -68,6 +71,11 @@ class SessionConfig:
     def planned_blocks(self) -> int:
         """The fewest blocks that are run: the same number for each sample."""
         return -(-self.plan.blocks // self.samples) * self.samples
+
+    @property
+    def compares_variants(self) -> bool:
+        """Whether this session measures two variants of one model, of which something may be claimed."""
+        return len(self.sides) == 2 and len({self.workload(side).model for side in self.sides}) == 1
 
     def workload(self, side: Side) -> Workload:
         return self.journal.header.workloads[side]

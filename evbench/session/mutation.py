@@ -16,9 +16,11 @@ from evbench.choices import STREAM, Variant
 from evbench.errors import UserError
 from evbench.pipelines.registry import parts_with_effect
 from evbench.results import Activation, Run, Side, Workload
-from evbench.session import outputs
+from evbench.session import caches, outputs
+from evbench.session.caches import CacheSource
 from evbench.session.outputs import OutputSource, Reference
 from evbench.variants.named import change, conflict, parse
+from evbench.verdict.caches import examine
 from evbench.verdict.findings import GRADES, distance, first_divergence, merge
 from evbench.verdict.mutation import Case, MutantOutcome
 from evbench.verdict.refusal import work_differences
@@ -26,7 +28,7 @@ from evbench.worker.measure import RunPosition
 from evbench.worker.messages import TimedRunRequest
 
 
-class Subject(OutputSource, Protocol):
+class Subject(OutputSource, CacheSource, Protocol):
     """A worker whose variant is tested."""
 
     def timed_run(self, request: TimedRunRequest) -> Run: ...
@@ -69,9 +71,11 @@ def cases(variant: Variant, model: str, kind: str, runs_here: Callable[[Variant]
             one = change(baseline, {name: choice})
             if baseline[name] != choice and conflict(one) is None and entry.takes(kind) and runs_here(one):
                 ways.append(Case(f"{name} {baseline[name]} / {choice}", one, None, True, 1))
-    ways.append(Case(f"{baseline.name} / {variant.name}", variant, None, True, 1))
+    ways.append(Case(f"{baseline.name} / {variant.name}", variant, None, True, 1, seen_unseen=True))
     planted = [
-        Case(name, variant, name, mutant.harmless, mutant.samples) for name, mutant in MUTANTS.items() if mutant.can_be_planted(model, kind)
+        Case(name, variant, name, mutant.harmless, mutant.samples, mutant.of_time)
+        for name, mutant in MUTANTS.items()
+        if mutant.can_be_planted(model, kind)
     ]
     return ways + sorted(planted, key=lambda case: not case.harmless)
 
@@ -124,6 +128,9 @@ def _try(case: Case, laboratory: Laboratory, expected: dict[int, outputs.Expecte
         blamed = first_divergence(checks)
         if blamed is not None:
             caught.append(f"{blamed.stage}, {blamed.mode}: {blamed.rule}")
+        if case.seen_unseen:
+            remembered = [one for one in examine(caches.check(subject, 0)) if one.cached]
+            caught += [f"CACHED: {one.timing}, unseen {one.ratio:.2f}x as long" for one in remembered]
         if not caught:
             # A planted fault may hide the evidence of a choice, which would catch anything; evidence of greedy decoding is not hidden.
             parts = [activation for activation in subject.activations() if case.mutant is None or activation.part == "decoding"]

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from evbench.results import Energy, Side, Trace
-from evbench.session import outputs
+from evbench.session import caches, outputs
 from evbench.session.block_schedule import too_few_blocks
 from evbench.session.blocks import BlockRunner
 from evbench.session.config import SessionConfig
@@ -44,11 +44,18 @@ def run_session(
         blocks.run_all()
         blocks.confirm_order()
         checkpoint(Untimed())
-        activations = {}
+        limits, cache_checks, activations = None, {}, {}
         for side in config.sides:
+            worker = workers.worker(side)
+            if config.compares_variants:
+                if limits is None:
+                    config.report("rates of this machine")
+                    limits = worker.limits()
+                config.report(f"{side}: seen against unseen input")
+                cache_checks[side] = caches.check(worker, config.journal.header.seed)
             config.report(f"{side}: check that its choices are active")
-            activations[side] = workers.worker(side).activations()
-        untimed = Untimed(activations=activations)
+            activations[side] = worker.activations()
+        untimed = Untimed(limits, cache_checks, activations)
         if reference is not None and len(config.sides) == 2:
             answers = {side: measured.tokens_by_sample() for side, measured in side_results(config, untimed).items()}
             target = reference(_fingerprint(config))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from evbench.results import Activation, Energy, Outputs, Session, Side, SideResult, Trace
+from evbench.results import Activation, CacheCheck, Energy, Limits, Outputs, Session, Side, SideResult, Trace
 from evbench.session.config import SessionConfig
 
 
@@ -12,15 +12,18 @@ from evbench.session.config import SessionConfig
 class Untimed:
     """What is measured after the blocks, as far as it has been by now."""
 
+    limits: Limits | None = None
+    cache_checks: dict[Side, CacheCheck] = field(default_factory=dict)
     activations: dict[Side, tuple[Activation, ...]] = field(default_factory=dict)
     outputs: Outputs | None = None
     energies: dict[Side, Energy | None] = field(default_factory=dict)
     traces: dict[Side, Trace] = field(default_factory=dict)
 
 
-def session_of(config: SessionConfig) -> Session:
+def session_of(config: SessionConfig, untimed: Untimed) -> Session:
     header = config.journal.header
-    return Session(header.started, header.machine, header.plan, header.seed, tuple(config.journal.state.blocks), header.remarks)
+    blocks = tuple(config.journal.state.blocks)
+    return Session(header.started, header.machine, header.plan, header.seed, blocks, header.remarks, untimed.limits)
 
 
 def side_results(config: SessionConfig, untimed: Untimed) -> dict[Side, SideResult]:
@@ -39,6 +42,7 @@ def side_results(config: SessionConfig, untimed: Untimed) -> dict[Side, SideResu
             trace=untimed.traces.get(side),
             energy=untimed.energies.get(side),
             activations=untimed.activations.get(side, ()),
+            cache_check=untimed.cache_checks.get(side),
         )
         for side, variant in config.variants.items()
     }

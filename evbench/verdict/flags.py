@@ -7,6 +7,7 @@ import statistics
 from collections.abc import Mapping
 
 from evbench.results import Result, Session, Side, SideResult
+from evbench.verdict import caches, floors
 from evbench.verdict.blocks import log_seconds
 from evbench.verdict.judgement import Timing
 from evbench.verdict.refusal import in_words, not_active
@@ -21,6 +22,10 @@ def flags_of(result: Result, end_to_end: Timing, ratio_of_medians: float | None,
     flags = _of_session(sides, sessions, comparable=comparable)
     if comparable and end_to_end.interval is not None:
         flags |= _of_interval(sides, sessions["baseline"], end_to_end.interval, ratio_of_medians)
+    if impossible := floors.impossible(result):
+        flags["IMPOSSIBLE"] = "; ".join(impossible)
+    if cached := caches.cached(sides):
+        flags["CACHED"] = "; ".join(cached)
     return flags | _of_outputs(result)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from evbench.machine.machine import machine_differences
 from evbench.results import STAGES, Block, Result, Side, SideResult
-from evbench.verdict import context, demands, difference, metrics, tokens
+from evbench.verdict import caches, context, demands, difference, floors, metrics, tokens
 from evbench.verdict.blocks import (
     END_TO_END,
     TIMED,
@@ -94,6 +94,8 @@ def judge(result: Result, comparisons: int = 1) -> Judgement:
         blocks=context.block_counts(sessions["baseline"]),
         overlapping=_overlapping(measured_metrics.get(STAGE_SYNC_OVERHEAD)),
         clocks=context.clocks(result.sessions),
+        seen_unseen=caches.examined(sides),
+        floors=floors.of_result(result),
         observations=context.observations(result),
     )
 

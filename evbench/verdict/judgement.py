@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from evbench.results import Grade, Side
+from evbench.verdict.caches import SeenUnseen
 from evbench.verdict.checks import CheckSummary
 from evbench.verdict.context import BlockCounts, Clock, Energy
 from evbench.verdict.demands import DemandOutcome
@@ -114,6 +115,11 @@ class Judgement:
     """Sides whose stages overlap without synchronization, so that single stages are upper bounds."""
     clocks: tuple[Clock, ...]
     """Of the GPU, for each session that has one."""
+    seen_unseen: dict[Side, tuple[SeenUnseen, ...]]
+    """Sides whose runs on input that they have seen were compared with runs on input that they have not."""
+    floors: dict[str, float]
+    """Name of a timing -> the seconds that it physically takes at least on this machine, for the baseline's work. Empty if its rates were
+    not measured."""
     observations: tuple[str, ...]
     """Of the machine, before and during the runs."""
 

@@ -18,6 +18,8 @@ class Case:
     """Name of the planted fault. None for an equal computation."""
     harmless: bool
     samples: int
+    seen_unseen: bool = False
+    """Whether seen and unseen input are compared as well: for faults of time, and for the whole variant, which must remember nothing."""
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from evbench.pipelines.registry import PARTS, parts_with_effect
 from evbench.results import STAGES, Activation, Check, Outputs, Result, Session, Side, SideResult, Work
+from evbench.verdict import caches, floors
 from evbench.verdict.blocks import too_disturbed
 from evbench.verdict.error_rule import OWN_ERROR
 from evbench.verdict.findings import first_divergence
@@ -33,6 +34,9 @@ def refusal(result: Result, apart: bool) -> tuple[list[str], Verdict | None]:
         invalid.append(f"the two sides did different work: {'; '.join(different)}")
     invalid += disturbed_too_often(result.sessions)
     invalid += _decisive_inactive(sides)
+    if impossible := floors.impossible(result):
+        invalid.append(f"IMPOSSIBLE: {'; '.join(impossible)}")
+    invalid += caches.refused(result)
     if invalid:
         return invalid, Verdict.INVALID
     different = _unequal_tokens(sides)

@@ -172,4 +172,5 @@ def _write(file: Path, arrays: Mapping[str, Any]) -> None:
         # numpy, which the judge reads with, has no bfloat16; float32 holds the same values.
         return (tensor.float() if tensor.dtype in (torch.bfloat16, torch.float16) else tensor).contiguous()
 
-    save_file({name: plain(values) for name, values in arrays.items()}, file)
+    # Copies: a variant may hand out the same tensor twice, which safetensors refuses to store.
+    save_file({name: plain(values).clone() for name, values in arrays.items()}, file)

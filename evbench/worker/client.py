@@ -12,15 +12,17 @@ from types import TracebackType
 
 from evbench.errors import UserError
 from evbench.machine import lock
-from evbench.results import Activation, Build, Energy, Run, ThroughputRun, Trace
+from evbench.results import Activation, Build, CacheCheck, Energy, Limits, Run, ThroughputRun, Trace
 from evbench.traces.chrome import TooLarge
 from evbench.worker.capture_outputs import CapturedOutputs
 from evbench.worker.messages import (
     ActivationRequest,
     BuildRequest,
+    CacheCheckRequest,
     CaptureRequest,
     EnergyRequest,
     Failure,
+    LimitsRequest,
     ProfileRequest,
     ReferenceRequest,
     Reply,
@@ -91,6 +93,12 @@ class Worker:
 
     def throughput_run(self, request: ThroughputRequest) -> ThroughputRun:
         return self._ask(request)
+
+    def cache_check(self, request: CacheCheckRequest) -> CacheCheck:
+        return self._ask(request)
+
+    def limits(self) -> Limits:
+        return self._ask(LimitsRequest())
 
     def activations(self) -> tuple[Activation, ...]:
         return self._ask(ActivationRequest()).activations

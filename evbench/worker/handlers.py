@@ -10,20 +10,24 @@ from typing import Any
 
 from evbench.choices import Variant
 from evbench.machine import gpu
-from evbench.results import Run, ThroughputRun, Workload, cycled
+from evbench.results import CacheCheck, Limits, Run, ThroughputRun, Workload, cycled
 from evbench.stages import run_stages
 from evbench.traces.chrome import TooLarge
+from evbench.worker.cache_check import check_cache
 from evbench.worker.capture_outputs import CapturedOutputs, capture_outputs, capture_reference
 from evbench.worker.energy import spend
 from evbench.worker.evidence import gather, prove
 from evbench.worker.kept_rows import KeptRows
+from evbench.worker.limits import measure_limits
 from evbench.worker.measure import Instruments, measure
 from evbench.worker.messages import (
     ActivationReply,
     ActivationRequest,
+    CacheCheckRequest,
     CaptureRequest,
     EnergyReply,
     EnergyRequest,
+    LimitsRequest,
     ProfileReply,
     ProfileRequest,
     ReferenceReply,
@@ -78,6 +82,15 @@ def _activations(state: WorkerState, request: ActivationRequest) -> ActivationRe
     return ActivationReply(prove(state.variant, state.workload.model, state.workload.kind, state.workload.device, evidence))
 
 
+def _cache_check(state: WorkerState, request: CacheCheckRequest) -> CacheCheck:
+    path, new_tokens = state.paths[request.sample], state.workload.new_tokens
+    return check_cache(state.pipeline, path, new_tokens, request.seed, request.pairs, state.instruments)
+
+
+def _limits(state: WorkerState, request: LimitsRequest) -> Limits:
+    return measure_limits(state.pipeline, state.workload.device, state.instruments)
+
+
 def _energy(state: WorkerState, request: EnergyRequest) -> EnergyReply:
     handle = gpu.first_visible()
     if handle is None:
@@ -110,6 +123,8 @@ def _reference(state: WorkerState, request: ReferenceRequest) -> ReferenceReply:
 HANDLERS: Mapping[type[Request[Any]], Callable[[WorkerState, Any], object]] = {
     TimedRunRequest: _timed_run,
     ThroughputRequest: _throughput_run,
+    CacheCheckRequest: _cache_check,
+    LimitsRequest: _limits,
     ActivationRequest: _activations,
     EnergyRequest: _energy,
     ProfileRequest: _profile,

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar, get_args
 
 from evbench.choices import Variant
-from evbench.results import Activation, Build, Delay, Energy, Run, ThroughputRun, Trace, Workload
+from evbench.results import Activation, Build, CacheCheck, Delay, Energy, Limits, Run, ThroughputRun, Trace, Workload
 from evbench.worker.capture_outputs import CapturedOutputs
 from evbench.worker.measure import RunPosition
 
@@ -123,6 +123,21 @@ class ProfileRequest(Request[ProfileReply]):
     """Run one sample under the profiler and write its trace."""
 
     spec: TraceSpec
+
+
+@dataclass(frozen=True)
+class CacheCheckRequest(Request[CacheCheck]):
+    """Run one sample, untimed by the session, in pairs of input that was seen and input that was not."""
+
+    sample: int
+    seed: int
+    """Another for each request, so that what is unseen was not seen in an earlier one."""
+    pairs: int
+
+
+@dataclass(frozen=True)
+class LimitsRequest(Request[Limits]):
+    """Measure the rates of the device, and describe the network."""
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ import numpy as np
 from evbench.pipelines.registry import MODELS
 from evbench.results import STAGES, Delay
 from evbench.stages import Stages
-from evbench.worker import input_faults, model_faults, watched_faults
+from evbench.worker import cache_faults, input_faults, model_faults, watched_faults
 from evbench.worker.planting import Plant
 
 
@@ -44,7 +44,7 @@ class Mutant:
 
     meaning: str
     stage: str
-    """The first whose output changes."""
+    """The first whose output changes; of a fault of time, the one whose work is left out."""
     plant: Plant
     kinds: tuple[str, ...] = ()
     """Of input that it can be planted for. Empty: all."""
@@ -53,6 +53,8 @@ class Mutant:
     samples: int = 1
     """How many are needed to see it."""
     harmless: bool = False
+    of_time: bool = False
+    """Whether outputs stay right, and only times are wrong: input that was seen before is not worked on again."""
 
     def can_be_planted(self, model: str, kind: str) -> bool:
         """Into a pipeline of this model, with such input."""
@@ -117,6 +119,9 @@ MUTANTS: dict[str, Mutant] = {
         watched_faults.frame_repeated_unless_judged,
         ("video",),
     ),
+    "decoded frames kept": Mutant("for the file that they came from", "load", cache_faults.frames_kept, of_time=True),
+    "features kept": Mutant("for the pixel values that they came from", "vision", cache_faults.features_kept, of_time=True),
+    "prefix kept": Mutant("keys and values of a prompt that was seen", "generate", cache_faults.prefix_kept, of_time=True),
     "math attention": Mutant(
         "scaled_dot_product_attention without its fused kernels", "vision", model_faults.math_attention, harmless=True
     ),

@@ -1,0 +1,105 @@
+"""Input that no run has seen, as much like a sample as can be: a file with the same content, and images with a few other pixels."""
+
+from __future__ import annotations
+
+import shutil
+import zipfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from evbench.pipelines.load import png
+from evbench.pipelines.load.event_images import PALETTE
+
+SHARE = 64
+"""One pixel of so many gets another colour: few enough for the images to stay alike, and everywhere, so that no crop is without."""
+
+
+def copy_sample(path: Path, folder: Path, number: int | None) -> tuple[Path, bool]:
+    """A copy of a sample in a new folder, and whether it has other bytes, in places that decide nothing.
+
+    Args:
+        path: a file, or a folder of event images.
+        folder: where the copy goes. It must not be there yet.
+        number: makes the bytes other than those of any other number. None for the same bytes.
+    """
+    folder.mkdir()
+    if path.is_dir():
+        for file in png.find(path):
+            shutil.copyfile(file, folder / file.name)
+        files, copy = png.find(folder), folder
+    else:
+        copy = folder / path.name
+        shutil.copyfile(path, copy)
+        files = [copy]
+    return copy, number is not None and all([_with_other_bytes(file, number) for file in files])
+
+
+def _with_other_bytes(file: Path, number: int) -> bool:
+    """Put a number where the file's format ignores it. False if this is not known of the format."""
+    with file.open("rb") as opened:
+        begin = opened.read(8)
+    change = next((change for place, mark, change in _CHANGES if begin[place : place + len(mark)] == mark), None)
+    if change is None:
+        return False
+    change(file, number.to_bytes(8, "big"))
+    return True
+
+
+def _append(data: Callable[[bytes], bytes]) -> Callable[[Path, bytes], None]:
+    def change(file: Path, number: bytes) -> None:
+        with file.open("ab") as opened:
+            opened.write(data(number))
+
+    return change
+
+
+def _insert_png_chunk(file: Path, number: bytes) -> None:
+    """Behind the header: a chunk whose name says that it may be ignored."""
+    content = file.read_bytes()
+    body = b"evNb" + number
+    chunk = len(number).to_bytes(4, "big") + body + zlib.crc32(body).to_bytes(4, "big")
+    file.write_bytes(content[:33] + chunk + content[33:])
+
+
+def _set_zip_comment(file: Path, number: bytes) -> None:
+    with zipfile.ZipFile(file, "a") as opened:
+        opened.comment = number.hex().encode()
+
+
+_CHANGES: tuple[tuple[int, bytes, Callable[[Path, bytes], None]], ...] = (
+    (4, b"ftyp", _append(lambda number: (16).to_bytes(4, "big") + b"free" + number)),  # ISO/IEC 14496-12, 8.1.2
+    (0, b"\x1a\x45\xdf\xa3", _append(lambda number: b"\xec\x88" + number)),  # RFC 8794, 11.3.2: Void, 8 bytes
+    (0, b"\x89PNG\r\n\x1a\n", _insert_png_chunk),
+    (0, b"PK\3\4", _set_zip_comment),
+)
+"""Place and bytes at the beginning of a file -> how it is changed. MP4 and MOV, Matroska and WebM, PNG, .npz."""
+
+
+def other_pixels(values: Any, seed: int) -> Any:
+    """Images in which a few pixels have another colour, out of those of event images.
+
+    Args:
+        values: [images, height, width, 3] uint8, an array or a tensor. It stays as it is.
+
+    Returns:
+        The same kind of array, on the same device. No image is without a change.
+    """
+    import torch
+
+    changed = torch.as_tensor(values).clone()
+    images, height, width, _ = changed.shape
+    random = np.random.default_rng(seed)
+    places = random.integers(0, height * width, (images, max(1, height * width // SHARE)))
+    places += np.arange(images)[:, None] * height * width
+    colour = random.integers(0, len(PALETTE), places.size)
+    flat = changed.reshape(-1, 3)
+    where = torch.from_numpy(places.reshape(-1)).to(flat.device)
+    one, other = (torch.from_numpy(PALETTE[(colour + step) % len(PALETTE)]).to(flat.device) for step in (0, 1))
+    there = (flat[where] == one).all(dim=1, keepdim=True)
+    flat[where] = torch.where(there, other, one)
+    changed = flat.reshape(changed.shape)
+    return changed.numpy() if isinstance(values, np.ndarray) else changed

@@ -1,0 +1,208 @@
+"""Seen against unseen input: what is remembered across runs is found, in the stage that it is in, and nothing else is."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+
+from evbench.inputs import sample
+from evbench.pipelines.build import build
+from evbench.pipelines.load import event_files, png, video
+from evbench.results import CacheCheck, CachePair, Workload
+from evbench.session import caches
+from evbench.variants.named import parse
+from evbench.verdict.caches import MIN_RATIO, examine, suspected
+from evbench.worker.cache_check import check_cache
+from evbench.worker.instruments import instruments
+from evbench.worker.measure import Instruments
+from evbench.worker.messages import CacheCheckRequest
+from evbench.worker.mutants import MUTANTS
+from evbench.worker.unseen import copy_sample, other_pixels
+from tests import raw_events
+from tests.conftest import MakeClip
+from tests.h264 import write
+from tests.test_mutants import NEW_TOKENS, PATHS, UNCOMPILED, workload
+
+CACHES = [name for name, mutant in MUTANTS.items() if mutant.of_time]
+EVENTS = ("event-images", "events")
+KEPT = {"load": {"load"}, "vision": {"vision"}, "generate": {"generate", "prefill"}}
+"""Stage of a fault of time -> the timings in which it shows."""
+
+
+# Unseen input.
+
+
+@pytest.mark.parametrize("name", ["clip.mp4", "clip.mov", "clip.mkv", "clip.webm"])
+def test_an_unseen_video_has_other_bytes_and_the_same_frames(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    frames = [np.full((48, 64, 3), 40 + 5 * index, np.uint8) for index in range(20)]
+    if name.endswith("webm"):
+        path = tmp_path / "clip.mkv"  # the same container; WebM holds no H.264
+    write(path, frames, {"crf": "10"})
+    copies = [copy_sample(path, tmp_path / str(number), number) for number in (1, 2)]
+    assert [other for _, other in copies] == [True, True]
+    contents = {copy.read_bytes() for copy, _ in copies} | {path.read_bytes()}
+    assert len(contents) == 3
+    for decode in (video.decode_plain, video.decode_threaded):
+        expected = decode(path, 8, "inclusive")
+        for copy, _ in copies:
+            assert copy.name == path.name
+            found = decode(copy, 8, "inclusive")
+            assert np.array_equal(found.values(), expected.values())
+            assert (found.indices, found.seconds) == (expected.indices, expected.seconds)
+
+
+def test_unseen_event_images_have_other_bytes_and_the_same_pixels(tmp_path: Path) -> None:
+    copy, other = copy_sample(sample.EVENTS, tmp_path / "unseen", 7)
+    assert other
+    assert png.probe(copy) == png.probe(sample.EVENTS)
+    files = png.find(sample.EVENTS)
+    assert [file.name for file in png.find(copy)] == [file.name for file in files]
+    for ours, theirs in zip(files, png.find(copy), strict=True):
+        assert ours.read_bytes() != theirs.read_bytes()
+    for read in (png.read_plain, png.read_threaded):
+        assert np.array_equal(read(copy).values(), read(sample.EVENTS).values())
+
+
+def test_unseen_raw_events_have_other_bytes_and_the_same_events(tmp_path: Path) -> None:
+    copy, other = copy_sample(raw_events.stored(), tmp_path / "unseen", 7)
+    assert other
+    assert copy.read_bytes() != raw_events.stored().read_bytes()
+    ours, theirs = (event_files.read(path, raw_events.WINDOW) for path in (raw_events.stored(), copy))
+    for name in ("x", "y", "t", "p"):
+        assert np.array_equal(getattr(ours, name), getattr(theirs, name))
+
+
+def test_of_other_formats_the_copy_is_another_file_of_the_same_bytes_and_that_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "events.raw"
+    path.write_bytes(b"% evt 3.0\n" + bytes(100))
+    copy, other = copy_sample(path, tmp_path / "unseen", 7)
+    assert not other
+    assert copy.read_bytes() == path.read_bytes()
+    assert copy.stat().st_ino != path.stat().st_ino
+
+
+def test_the_copy_that_is_seen_has_the_same_bytes(tmp_path: Path) -> None:
+    copy, other = copy_sample(sample.CLIP, tmp_path / "seen", None)
+    assert not other
+    assert copy.read_bytes() == sample.CLIP.read_bytes()
+
+
+@pytest.mark.parametrize("grey", [0, 255])
+def test_other_pixels_are_few_and_in_every_image_and_other_ones_for_each_seed(grey: int) -> None:
+    before: npt.NDArray[np.uint8] = np.full((3, 40, 60, 3), grey, np.uint8)
+    kept = before.copy()
+    one, two = other_pixels(before, 1), other_pixels(before, 2)
+    assert np.array_equal(before, kept)
+    assert np.array_equal(one, other_pixels(before, 1))
+    assert not np.array_equal(one, two)
+    for image in range(3):
+        share = (one[image] != before[image]).any(axis=-1).mean()
+        assert 0 < share <= 1 / 64
+    tensor = other_pixels(torch.from_numpy(before), 1)
+    assert isinstance(tensor, torch.Tensor)
+    assert np.array_equal(tensor.numpy(), one)
+
+
+def test_other_pixels_of_event_images_have_their_colours() -> None:
+    before = png.read_plain(sample.EVENTS).values()
+    pixels = np.asarray(other_pixels(before, 3)).astype(np.int32)
+    assert set(np.unique(pixels @ [65536, 256, 1]).tolist()) == {0xFFFFFF, 0xFF0000, 0x0000FF}
+
+
+# What is found.
+
+
+def pairs(*ratios: float, seconds: float = 0.1) -> CacheCheck:
+    return CacheCheck(tuple(CachePair({"vision": seconds}, {"vision": seconds * ratio}) for ratio in ratios), True)
+
+
+def test_cached_is_what_is_faster_beyond_scatter() -> None:
+    (found,) = examine(pairs(2.0, 2.1, 1.9, 2.0))
+    assert found.cached
+    assert found.ratio == pytest.approx(2.0, rel=0.01)
+    assert MIN_RATIO < found.low < found.ratio
+    (scattered,) = examine(pairs(1.0, 1.6, 0.9, 1.3))
+    assert scattered.ratio > MIN_RATIO
+    assert not scattered.cached
+    assert suspected(pairs(1.0, 1.6, 0.9, 1.3)), "more pairs decide"
+    assert not examine(pairs(1.03, 1.04, 1.03, 1.04))[0].cached, "steady, and too little to be a cache"
+    assert not examine(pairs(0.5, 0.5, 0.5, 0.5))[0].cached, "slower on what it has seen"
+    assert not suspected(pairs(0.99, 1.01, 1.0, 1.0))
+    assert not examine(pairs(1.2, 1.2, 1.2, 1.2, seconds=50e-6))[0].cached, "ten microseconds"
+    assert not examine(pairs(3.0))[0].cached, "of one pair the scatter is not known"
+
+
+def test_a_pair_without_times_is_no_pair() -> None:
+    for seen, unseen in (({}, {}), ({"load": 0.1}, {"vision": 0.1}), ({"load": 0.0}, {"load": 0.1})):
+        with pytest.raises(ValueError, match="pair"):
+            CachePair(seen, unseen)
+
+
+# Measured.
+
+
+class Here:
+    """A pipeline in this process, in place of a worker."""
+
+    def __init__(self, pipeline: Any, path: Path, using: Instruments) -> None:
+        self._pipeline, self._path, self._using = pipeline, path, using
+
+    def cache_check(self, request: CacheCheckRequest) -> CacheCheck:
+        return check_cache(self._pipeline, self._path, NEW_TOKENS, request.seed, request.pairs, self._using)
+
+
+@pytest.fixture(scope="module")
+def using() -> Instruments:
+    return instruments("cpu")
+
+
+@pytest.fixture(params=[pytest.param("video", marks=pytest.mark.slow), *(pytest.param(kind, marks=pytest.mark.long) for kind in EVENTS)])
+def small(request: pytest.FixtureRequest, make_clip: MakeClip) -> tuple[Workload, Path]:
+    """A workload whose prefill takes a part of the time worth saving, and a sample that is soon decoded."""
+    asked = workload(request.param)
+    path = make_clip(width=320, height=240) if request.param == "video" else PATHS[request.param][0]
+    return dataclasses.replace(asked, prompt=" ".join([asked.prompt] * 30)), path
+
+
+def remembered(variant: str, small: tuple[Workload, Path], mutant: str | None, using: Instruments) -> set[str]:
+    asked, path = small
+    pipeline = build(parse(variant), asked)
+    if mutant is not None:
+        MUTANTS[mutant].plant(pipeline, [path])
+    found = caches.check(Here(pipeline, path, using), 1)
+    assert found.other_bytes
+    return {one.timing for one in examine(found) if one.cached}
+
+
+@pytest.mark.parametrize("name", CACHES)
+def test_a_cache_across_runs_is_found_in_its_stage(small: tuple[Workload, Path], name: str, using: Instruments) -> None:
+    found = remembered(UNCOMPILED, small, name, using)
+    assert found
+    assert found <= KEPT[MUTANTS[name].stage]
+
+
+@pytest.mark.parametrize("variant", ["baseline", UNCOMPILED])
+def test_a_variant_without_caches_is_not_blamed(small: tuple[Workload, Path], variant: str, using: Instruments) -> None:
+    assert remembered(variant, small, None, using) == set()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["video", "event-images", "events"])
+def test_unseen_input_is_other_input_from_the_first_visual_token_on(kind: Any) -> None:
+    """Else a cache of prefixes, or of single images, would have seen a part of it."""
+    pipeline = build(parse(UNCOMPILED), workload(kind))
+    loaded, _ = pipeline.load(PATHS[kind][0])
+    changed = loaded.holding(other_pixels(loaded.values(), 5))
+    ours, theirs = (pipeline.preprocess(images)[0] for images in (loaded, changed))
+    for one, other in zip(ours.values(), theirs.values(), strict=True):
+        assert not torch.equal(one, other), "an image without a change"
+    seen, unseen = (pipeline.vision(inputs)[0].values().flatten(0, -2).to(torch.bfloat16) for inputs in (ours, theirs))
+    assert (seen != unseen).any(dim=-1).float().mean() > 0.99
+    assert not torch.equal(seen[0], unseen[0])
