@@ -318,7 +318,8 @@ def test_the_command_tells_which_choice_pays_and_exits_with_the_whole(
     assert any(line.startswith("fast-pixels against baseline: FASTER: speedup 1.2") for line in told)
     ending = "could not be measured" if ends else "no speedup"
     assert any(line.startswith(f"preprocess=direct, added to the rung below: {ending}") for line in told)
-    assert told[-1] == f"Written to {tmp_path}/out: ladder.md, ladder.json, and a folder for each comparison"
+    assert told[-2] == f"Written to {tmp_path}/out: ladder.md, ladder.json, and a folder for each comparison"
+    assert told[-1].startswith(f"exit {code}: ")
     assert "…" not in output.out, "nothing is cut off"
 
 

@@ -356,10 +356,12 @@ def save_released(pipeline: EventGPT, folder: Path, *, tower_inside: bool, shard
     assert weights.keys() >= RELEASED_KEYS
     if not tower_inside:
         weights = {name: tensor for name, tensor in weights.items() if "visual_tower" not in name}
-    names = sorted(weights)
+    names, index = sorted(weights), {}
     for shard in range(shards):
-        part = {name: weights[name] for name in names[shard::shards]}
-        save_file(part, checkpoint / f"model-{shard + 1:05}-of-{shards:05}.safetensors", metadata={"format": "pt"})
+        part, file = names[shard::shards], f"model-{shard + 1:05}-of-{shards:05}.safetensors"
+        save_file({name: weights[name] for name in part}, checkpoint / file, metadata={"format": "pt"})
+        index |= dict.fromkeys(part, file)
+    (checkpoint / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": index}))
     return checkpoint
 
 
