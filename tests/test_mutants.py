@@ -170,7 +170,7 @@ def test_a_fault_of_throughput_runs_alone_is_caught(bench: Bench, prefetch: str)
     captured = capture_outputs(pipeline, path, NEW_TOKENS, bench.folder / "subject", expected.baseline, True, kept)
     blamed = first_divergence(merge({0: compare_with(expected, captured, "float32", answers=run.tokens)}))
     assert blamed is not None
-    assert (blamed.stage, blamed.mode) == ("generate", "end-to-end")
+    assert blamed.stage == "generate", "the first that these runs leave anything of"
 
 
 @pytest.mark.slow
