@@ -463,7 +463,8 @@ class Limits:
     """What physical floors of times are computed from."""
 
     rates: Rates
-    network: NetworkShape
+    network: NetworkShape | None
+    """None if it is of another kind: then only loading and preprocessing have a floor of their own."""
 
 
 RunOrder = Literal["interleaved", "reload"]

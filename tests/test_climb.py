@@ -363,7 +363,7 @@ def test_a_ladder_of_before_is_read_and_its_claims_are_of_today(simulated: Simul
     assert "decode=threaded, added to the rung below: unclear" in (out / ladder.REPORT).read_text(encoding="utf-8")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_ladder_on_this_machine_that_is_interrupted_and_goes_on(tmp_path: Path) -> None:
     """Of one choice, so that its rung, the whole, and the whole without it are one comparison."""
     asked = f"ladder --from baseline --to baseline+preprocess=direct {least_model('eventgpt')} --blocks 6"

@@ -46,7 +46,8 @@ STEPS: dict[str, Callable[[Any], Steps]] = {
     [
         ("torch", 1),
         ("torch", 3),
-        *(pytest.param(name, layers, marks=pytest.mark.slow) for name, layers in (("compiled", 2), ("kernels", 1), ("kernels", 3))),
+        pytest.param("compiled", 2, marks=pytest.mark.long),
+        *(pytest.param(name, layers, marks=pytest.mark.slow) for name, layers in (("kernels", 1), ("kernels", 3))),
     ],
 )
 @torch.inference_mode()

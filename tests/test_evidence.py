@@ -112,9 +112,9 @@ def inactive(variant: str, kind: str, found: Observed) -> dict[str, str]:
     ("variant", "kind"),
     [
         *((variant, kind) for kind in KINDS for variant in PLAIN),
-        # Event images and raw events are compiled alike.
+        # Compiled, all kinds are alike.
         *(
-            pytest.param(variant, kind, marks=[pytest.mark.long] if kind == "event-images" else [])
+            pytest.param(variant, kind, marks=[pytest.mark.long] if kind != "events" else [])
             for kind in KINDS
             for variant in COMPILED
         ),

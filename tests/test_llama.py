@@ -82,7 +82,7 @@ def prompt(length: int, seed: int = 0, batch: int = 1) -> torch.Tensor:
     [
         pytest.param("eager", {}, id="eager"),
         pytest.param("eager", GROUPED, id="eager-grouped"),
-        pytest.param("compile", GROUPED, id="compile-grouped", marks=pytest.mark.slow),
+        pytest.param("compile", GROUPED, id="compile-grouped", marks=pytest.mark.long),
         pytest.param("compile", {}, id="compile", marks=pytest.mark.long),
     ],
 )

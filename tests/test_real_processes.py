@@ -184,7 +184,7 @@ def test_a_variant_against_itself_on_this_machine(tmp_path: Path) -> None:
     assert not (tmp_path / "state").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_planted_delay_is_found_in_its_stage(tmp_path: Path) -> None:
     """A large one: how small a delay can be found depends on how quiet a machine is (profiles/ has one of 2 %)."""
     asked = f"selftest {least_model('eventgpt')} --new-tokens 4 --blocks 8 --invocations 1 --repetitions 1 --warmup 5"

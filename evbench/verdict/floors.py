@@ -60,10 +60,10 @@ def floors(limits: Limits, work: Work, video: bool) -> dict[str, float]:
         count, edges = 3 * len(work.frame_indices), (work.frame_height, work.frame_width)
         found["load"] = count * math.prod(edges) / rates.read
         found["preprocess"] = count * min(edges) ** 2 / rates.read
-    if work.pixel_shape:
+    if network is not None and work.pixel_shape:
         images = math.prod(work.pixel_shape[:-3])
         found["vision"] = _longer(rates, vision_operations(network, images), vision_bytes(network))
-    if work.prompt_tokens and work.new_tokens:
+    if network is not None and work.prompt_tokens and work.new_tokens:
         found[PREFILL] = _longer(rates, prefill_operations(network, work.prompt_tokens), decoder_bytes(network))
         found[TPOT] = decoder_bytes(network) / rates.read
         found["generate"] = found[PREFILL] + (work.new_tokens - 1) * found[TPOT]

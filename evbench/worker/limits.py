@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from transformers import PreTrainedModel
 
 from evbench.pipelines.checkpoints.checkpoint import tokens_per_image
 from evbench.results import Limits, NetworkShape, Rates
@@ -27,8 +28,10 @@ def measure_limits(pipeline: Pipeline[Any, Any, Any], device: str, using: Instru
     return Limits(Rates(_read_rate(device, using), _product_rate(device, using)), network_shape(pipeline))
 
 
-def network_shape(pipeline: Pipeline[Any, Any, Any]) -> NetworkShape:
-    """By the configs of the tower and of the language model."""
+def network_shape(pipeline: Pipeline[Any, Any, Any]) -> NetworkShape | None:
+    """By the configs of the tower and of the language model. None if they are none of transformers', and so have none."""
+    if not isinstance(pipeline.tower, PreTrainedModel) or not isinstance(pipeline.decoder, PreTrainedModel):
+        return None
     vision, text = pipeline.tower.config, pipeline.decoder.config
     return NetworkShape(
         vision_layers=pipeline.used_layers,
