@@ -113,11 +113,7 @@ def inactive(variant: str, kind: str, found: Observed) -> dict[str, str]:
     [
         *((variant, kind) for kind in KINDS for variant in PLAIN),
         # Compiled, all kinds are alike.
-        *(
-            pytest.param(variant, kind, marks=[pytest.mark.long] if kind != "events" else [])
-            for kind in KINDS
-            for variant in COMPILED
-        ),
+        *(pytest.param(variant, kind, marks=[pytest.mark.long] if kind != "events" else []) for kind in KINDS for variant in COMPILED),
     ],
 )
 def test_every_choice_of_a_real_run_is_proven(variant: str, kind: str) -> None:

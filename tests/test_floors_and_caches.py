@@ -123,12 +123,20 @@ def test_rates_of_this_machine_and_the_network_of_a_pipeline() -> None:
     assert 1e8 < limits.rates.read < 1e13
     assert 1e8 < limits.rates.product < 1e14
     network, (layer, *_) = limits.network, pipeline.decoder.layers
+    assert network is not None
     of_layers = sum(weight.numel() for weight in layer.parameters() if weight.ndim > 1) * network.layers
     assert floors.decoder_bytes(network) == 4 * (of_layers + pipeline.decoder.embed_tokens.weight.numel())
     used = pipeline.tower.encoder.layers[: network.vision_layers]
     assert floors.vision_bytes(network) == 4 * sum(weight.numel() for weight in used.parameters() if weight.ndim > 1)
     assert (network.vision_layers, len(pipeline.tower.encoder.layers)) == (2, 3), "the last is not needed"
     assert network.vision_tokens == pipeline.tower.embeddings.num_positions
+
+
+def test_a_model_of_another_kind_has_floors_of_its_frames_only() -> None:
+    work = Work(frame_indices=(0, 1), frame_height=480, frame_width=640, prompt_tokens=9, new_tokens=3, pixel_shape=(2, 3, 224, 224))
+    known = floors.floors(Limits(Rates(1e9, 1e12), None), work, video=True)
+    assert known["load"] > known["preprocess"] > 0
+    assert {"vision", "prefill", "tpot", "generate"} & known.keys() == set()
 
 
 # Remembered.
