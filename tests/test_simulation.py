@@ -92,8 +92,10 @@ def test_six_blocks_show_a_difference_of_a_tenth_in_a_stage(longer: float, invoc
     plan = dataclasses.replace(PLAN, blocks=6, invocations=invocations)
     machines = (SimulatedMachine(seed, noise, slower_stages={"preprocess": longer}) for seed in range(count))
     claims = [{line.name: line.claim for line in judge(simulate(machine, plan)).stages} for machine in machines]
-    assert sum(found["preprocess"] is (Verdict.SLOWER if longer > 1 else Verdict.FASTER) for found in claims) >= 0.95 * count
-    assert sum(found[stage] in CERTAIN for found in claims for stage in STAGES if stage != "preprocess") <= 0.05 * count
+    found = sum(claim["preprocess"] is (Verdict.SLOWER if longer > 1 else Verdict.FASTER) for claim in claims)
+    chance = 2 * math.sqrt(0.05 * 0.95 * count) if count < 1000 else 0  # the few are too few to tell 95 % from 92 %
+    assert found >= 0.95 * count - chance
+    assert sum(claim[stage] in CERTAIN for claim in claims for stage in STAGES if stage != "preprocess") <= 0.05 * count
 
 
 def test_a_claim_says_what_the_interval_beside_it_says() -> None:
