@@ -230,7 +230,7 @@ def test_a_folder_that_cannot_be_written_is_refused(
 ) -> None:
     (tmp_path / "file").touch()
     assert "is a file" in refused(f"{COMPARE} --out {tmp_path}/file", monkeypatch, capsys)
-    assert "cannot write to" in refused(f"{COMPARE} --out {tmp_path}/file/out", monkeypatch, capsys)
+    assert "which is a file, and results are written into a folder" in refused(f"{COMPARE} --out {tmp_path}/file/out", monkeypatch, capsys)
     assert "cannot write to" in refused(f"{COMPARE} --out /proc/evbench", monkeypatch, capsys)
     (tmp_path / "used").mkdir()
     (tmp_path / "used" / "runs.jsonl").write_text("{}\n")

@@ -356,7 +356,7 @@ def save_released(pipeline: EventGPT, folder: Path, *, tower_inside: bool, shard
     assert weights.keys() >= RELEASED_KEYS
     if not tower_inside:
         weights = {name: tensor for name, tensor in weights.items() if "visual_tower" not in name}
-    names, index = sorted(weights), {}
+    names, index = sorted(weights), dict[str, str]()
     for shard in range(shards):
         part, file = names[shard::shards], f"model-{shard + 1:05}-of-{shards:05}.safetensors"
         save_file({name: weights[name] for name in part}, checkpoint / file, metadata={"format": "pt"})

@@ -199,7 +199,7 @@ def test_a_planted_delay_is_found_in_its_stage(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("evbench")), "a noise floor is not measured by a planted delay"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_one_variant_alone_and_then_as_a_side(tmp_path: Path) -> None:
     options = f"{least_model('eventgpt')} {QUICK}"
     alone = evbench(

@@ -131,7 +131,7 @@ def wait_for_scenes(folder: Path, begun: int) -> None:
         time.sleep(0.1)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_an_interrupt_keeps_the_scenes_that_are_done(tmp_path: Path) -> None:
     with interruptible("scenes make set --count 50 --seconds 0.5 --size 320x240 --workers 1", tmp_path) as running:
         wait_for_scenes(tmp_path / "set", 2)

@@ -160,12 +160,12 @@ def test_a_session_whose_folder_is_removed_stops_at_the_next_run_and_says_what_i
 
     machine = Removed(1)
     with (
-        pytest.raises(UserError, match=r"runs\.jsonl was removed or replaced .* its 28 runs and 1 blocks are lost; begin anew"),
+        pytest.raises(UserError, match=r"runs\.jsonl was removed or replaced .* its 32 runs and 1 blocks are lost; begin anew"),
         writing(folder),
         journal.create(folder, ASKED) as written,
     ):
         run_simulated(machine, written)
-    assert len(machine.order) == 28
+    assert len(machine.order) == 32
     assert not machine.live, "workers are ended"
     if what == "replaced":
         assert (folder / RUNS).read_text() == ""
@@ -191,7 +191,7 @@ def test_what_was_measured_before_is_not_gone_on_with(
     interrupted(tmp_path / "out")
     assert refused(f"{asked}out", monkeypatch, capsys).endswith("out holds an earlier session; give another --out, or remove it")
     (tmp_path / "file").touch()
-    assert refused(f"{asked}file/out", monkeypatch, capsys).endswith("make room or give another --out")
+    assert refused(f"{asked}file/out", monkeypatch, capsys).endswith("which is a file, and results are written into a folder; give another")
 
     def interrupt(*unused: object, **also_unused: object) -> None:
         raise KeyboardInterrupt

@@ -284,7 +284,7 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_on_this_machine_both_models_run_at_both_lengths(scenes: Path) -> None:
     weights = f"--baseline-weights {least('video-llava')} --optimized-weights {least('eventgpt')}"
     asked = f"{COMMAND} --data set {weights} --device cpu --blocks 2 --invocations 1 --warmup 1 --new-tokens 6 --most-tokens 8 --out out"

@@ -53,7 +53,7 @@ def test_a_checkpoint_is_small(model: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("model", list(MODELS))
-@pytest.mark.parametrize("register", list(QUESTIONS))
+@pytest.mark.parametrize("register", ["concise", pytest.param("verbose", marks=pytest.mark.long)])
 def test_held_out_scenes_are_captioned_correctly(model: str, register: Register, scenes: tuple[Path, list[dict[str, Any]]]) -> None:
     folder, entries = scenes
     pipeline = build(parse("baseline"), workload(model, register))

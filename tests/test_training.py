@@ -27,7 +27,7 @@ from evbench.scenes import dataset
 from evbench.scenes.captions import QUESTIONS, describe
 from evbench.scenes.words import make_tokenizer
 from evbench.scenes.world import KINDS, ROWS, imagine
-from evbench.stages import run_stages, unmarked
+from evbench.stages import Sampler, run_stages
 from evbench.training import batches, evaluate, fit, learners
 from evbench.training.batches import ANSWER_TOKENS, TRAITS, Studio
 from evbench.training.fit import Course
@@ -99,7 +99,7 @@ def test_the_network_sees_while_it_learns_what_the_pipeline_sees(model: str, tok
     path = sample.CLIP if model == "video-llava" else sample.EVENTS
     inputs, _ = pipeline.preprocess(pipeline.load(path)[0])
     features, _ = pipeline.vision(inputs)
-    answer, _ = pipeline.generate(features, 4, unmarked)
+    answer, _ = pipeline.generate(features, 4, Sampler())
     pixels = inputs.pixels if model == "video-llava" else inputs.pixels[None]
     with torch.inference_mode():
         visual, _ = learner.see(pixels)
@@ -199,7 +199,7 @@ def test_no_scene_that_a_user_can_make_was_trained_on() -> None:
     assert not places(TRAINING_SERIES, 0, 1) & places(HELD_OUT_SERIES, HELD_OUT_FIRST, 1000)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_script_runs_and_what_it_leaves_can_be_scored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(learners.SIZES, "video-llava", {"text": REDUCED["text"], "vision": REDUCED["vision"] | {"image": EDGE}})
     train(tmp_path / "out", steps=1, scenes=1, workers=0, compiled=False, held_out=1)

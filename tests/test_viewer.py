@@ -54,7 +54,9 @@ def recorded_here(tmp_path_factory: pytest.TempPathFactory) -> dict[Side, Path]:
     return files
 
 
-@pytest.fixture(scope="module", params=["cpu", "video-llava-small", pytest.param("video-llava-7b", marks=pytest.mark.long)])
+@pytest.fixture(
+    scope="module", params=["cpu", *(pytest.param(name, marks=pytest.mark.long) for name in ("video-llava-small", "video-llava-7b"))]
+)
 def traces(request: pytest.FixtureRequest, recorded_here: dict[Side, Path], tmp_path_factory: pytest.TempPathFactory) -> Traces:
     folder = tmp_path_factory.mktemp("traces")
     files = recorded_here if request.param == "cpu" else {side: H200 / request.param / f"trace-{side}.json.gz" for side in SIDES}

@@ -107,7 +107,7 @@ def test_a_planted_delay_makes_its_stage_longer_by_its_share() -> None:
     assert least(pipeline.generate) == pytest.approx(0.02, rel=0.3)
 
 
-@pytest.mark.parametrize("prefetch", ["off", "on"])
+@pytest.mark.parametrize("prefetch", [pytest.param("off", marks=pytest.mark.long), "on"])
 def test_samples_are_run_in_a_row_and_again_from_the_first(prefetch: str, tmp_path: Path) -> None:
     other = tmp_path / "other"
     other.mkdir()

@@ -20,10 +20,10 @@ def format_seconds(seconds: float) -> str:
 def format_ratio(ratio: float) -> str:
     """A speedup or another ratio: three digits, four close to 1, so that one per cent differs from two.
 
-    >>> format_ratio(1.6612), format_ratio(1.0123), format_ratio(23.456), format_ratio(187.31), format_ratio(0.0123)
-    ('1.66x', '1.012x', '23.5x', '187x', '0.012x')
+    >>> format_ratio(1.6612), format_ratio(1.0123), format_ratio(23.456), format_ratio(187.31), format_ratio(0.0123), format_ratio(1e-6)
+    ('1.66x', '1.012x', '23.5x', '187x', '0.012x', '0x')
     """
-    return f"{ratio:.{_digits(ratio)}f}x"
+    return "0x" if ratio < 5e-5 else f"{ratio:.{_digits(ratio)}f}x"
 
 
 def format_claimed(ratio: float, claimed: bool) -> str:
@@ -36,11 +36,13 @@ def format_claimed(ratio: float, claimed: bool) -> str:
 
 
 def format_ratios(low: float, high: float) -> str:
-    """An interval, both ends with the same digits.
+    """An interval, both ends with the same digits; one that says next to nothing is no longer for that.
 
-    >>> format_ratios(1.09, 1.1234), format_ratios(9.9, 10.4)
-    ('1.090x - 1.123x', '9.90x - 10.40x')
+    >>> format_ratios(1.09, 1.1234), format_ratios(9.9, 10.4), format_ratios(0.0025, 102.249)
+    ('1.090x - 1.123x', '9.90x - 10.40x', '0.0025x - 102x')
     """
+    if high > 100 * low:
+        return f"{format_ratio(low)} - {format_ratio(high)}"
     digits = max(_digits(low), _digits(high))
     return f"{low:.{digits}f}x - {high:.{digits}f}x"
 
