@@ -107,15 +107,15 @@ def inactive(variant: str, kind: str, found: Observed) -> dict[str, str]:
     return told_inactive(parse(variant), kind, found)
 
 
+RUNS = [
+    *((variant, kind) for kind in KINDS for variant in PLAIN),
+    # Compiled, all kinds are alike.
+    *(pytest.param(variant, kind, marks=[pytest.mark.long] if kind != "events" else []) for kind in KINDS for variant in COMPILED),
+]
+
+
 @slow
-@pytest.mark.parametrize(
-    ("variant", "kind"),
-    [
-        *((variant, kind) for kind in KINDS for variant in PLAIN),
-        # Compiled, all kinds are alike.
-        *(pytest.param(variant, kind, marks=[pytest.mark.long] if kind != "events" else []) for kind in KINDS for variant in COMPILED),
-    ],
-)
+@pytest.mark.parametrize(("variant", "kind"), RUNS)
 def test_every_choice_of_a_real_run_is_proven(variant: str, kind: str) -> None:
     found = prove(parse(variant), MODEL_OF[kind], kind, "cpu", once(variant, kind))
     assert [(proof.part, proof.choice) for proof in found] == [
@@ -138,8 +138,7 @@ def test_the_variants_above_make_every_choice_there_is_without_a_gpu(kind: str) 
 
 
 @slow
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("made", [*PLAIN, *COMPILED])
+@pytest.mark.parametrize(("made", "kind"), RUNS)
 def test_no_choice_is_proven_by_a_run_that_made_another(made: str, kind: str) -> None:
     """Every other choice named for the same run: not active, and what it ran as is told."""
     found = once(made, kind)

@@ -74,7 +74,7 @@ def test_the_end_token_stops_only_when_it_may(choice: str) -> None:
         assert by(choice, language(stop_at_end=False, end_token=end))(prompt(31), 20, Sampler()) == whole
 
 
-LOOPS = ["dynamic", "transformers-static", "static", pytest.param("static-compile", marks=pytest.mark.slow)]
+LOOPS = ["dynamic", "transformers-static", "static", pytest.param("static-compile", marks=pytest.mark.long)]
 
 
 def logits_of(sampler: Sampler) -> torch.Tensor:

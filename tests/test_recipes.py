@@ -98,7 +98,7 @@ def test_a_choice_a_metric_and_a_model_take_as_many_files_as_the_recipes_say(pro
 
     assert "the frames of the plain decoder" in " ".join(project.run("variants", "--model", "toy").split())
     sides = ("--baseline", "baseline", "--optimized", "baseline+decode=sequential")
-    plan = ("--blocks", "2", "--invocations", "1", "--warmup", "5")
+    plan = ("--blocks", "2", "--invocations", "1", "--new-tokens", "8", "--trace-tokens", "0", "--details")
     shown = project.run("compare", "--model", "toy", "--device", "cpu", *sides, *plan, "--out", "out")
     assert "stages-of-a-run" in shown
     result = json.loads((project.folder / "out" / "result.json").read_text(encoding="utf-8"))
