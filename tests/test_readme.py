@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
+
+import pytest
 
 from evbench import results
 from tests.test_console import printed
@@ -29,6 +32,39 @@ def test_every_link_leads_somewhere() -> None:
     links = [link for link in re.findall(r"\]\(([^)]+)\)", README) if not link.startswith("http")]
     assert links
     assert not [link for link in links if not (ROOT / link.partition("#")[0]).exists()]
+
+
+REPORTS = sorted(set(re.findall(r"\]\((profiles/[^)]+)/report\.md\)", README)))
+TABLE = {"Video-LLaVA": "profiles/h200/video-llava-7b", "EventGPT": "profiles/h200/eventgpt-7b"}
+"""First word of a row of the table at full size -> where it was measured."""
+
+
+@pytest.mark.parametrize("folder", REPORTS)
+def test_the_results_that_it_links_to_have_ended_with_a_claim(folder: str) -> None:
+    verdict = json.loads((ROOT / folder / "verdict.json").read_text(encoding="utf-8"))
+    assert verdict["verdict"] in ("FASTER", "SLOWER", "SAME"), verdict["reasons"]
+    if folder.startswith("profiles/cpu"):
+        assert not str(results.read(ROOT / folder).sessions[0].machine.source).endswith("-dirty"), "recorded from a clean commit"
+
+
+def test_every_speedup_that_it_gives_is_that_of_the_report_beside_it() -> None:
+    text = " ".join(README.split())
+    given = re.findall(r"\]\((profiles/[^)]+)/report\.md\)(?: has(?: a speedup of)?)? (\d[\d.]*x) \((\d[\d.]*x) - (\d[\d.]*x)\)", text)
+    assert len(given) >= 3
+    for folder, ratio, low, high in given:
+        assert f"end-to-end speedup {ratio}, 95% CI {low} - {high}" in (ROOT / folder / "report.md").read_text(encoding="utf-8"), folder
+
+
+def test_every_time_of_its_table_stands_in_the_report() -> None:
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")] for line in README.splitlines() if line.startswith(("| Video", "| Event"))
+    ]
+    assert len(rows) == 4
+    for variant, *times in rows:
+        model, _, name = variant.partition(", ")
+        report = (ROOT / TABLE[model] / "report.md").read_text(encoding="utf-8")
+        assert name in report.splitlines()[0]
+        assert not [time for time in times if f"| {time} |" not in report], variant
 
 
 if __name__ == "__main__":
