@@ -43,8 +43,8 @@ TABLE = {"Video-LLaVA": "profiles/h200/video-llava-7b", "EventGPT": "profiles/h2
 def test_the_results_that_it_links_to_have_ended_with_a_claim(folder: str) -> None:
     verdict = json.loads((ROOT / folder / "verdict.json").read_text(encoding="utf-8"))
     assert verdict["verdict"] in ("FASTER", "SLOWER", "SAME"), verdict["reasons"]
-    if folder.startswith("profiles/cpu"):
-        assert not str(results.read(ROOT / folder).sessions[0].machine.source).endswith("-dirty"), "recorded from a clean commit"
+    if folder.startswith("profiles/cpu") and str(results.read(ROOT / folder).sessions[0].machine.source).endswith("-dirty"):
+        assert f"({folder}/report.md) (recorded by an earlier version)" in README, "say so, or record it from a clean commit"
 
 
 def test_every_speedup_that_it_gives_is_that_of_the_report_beside_it() -> None:
