@@ -16,11 +16,11 @@ from tests.test_results import PROFILES
 
 
 def test_a_recorded_comparison_of_the_format_before_is_reported_in_the_words_of_today(tmp_path: Path) -> None:
-    recorded = PROFILES / "cpu" / "video-llava-small" / "result.json"
+    recorded = PROFILES / "cpu" / "eventgpt-small" / "result.json"
     result = shutil.copy(recorded, tmp_path)
     assert write_report(tmp_path) == (("verdict.json", "report.md"), f"baseline: {ALONE}; optimized: {ALONE}")
     report = (tmp_path / "report.md").read_text(encoding="utf-8")
-    assert "FASTER: end-to-end speedup 1.63x, 95% CI 1.53x - 1.74x" in report
+    assert "FASTER: end-to-end speedup 1.39x, 95% CI 1.30x - 1.48x" in report
     judgement = json.loads((tmp_path / "verdict.json").read_text(encoding="utf-8"))
     assert (judgement["verdict"], judgement["end_to_end"]["name"], judgement["exit_code"]) == ("FASTER", "end-to-end", 0)
     assert judgement["metrics"]["startup-and-compile"]["unit"] == "seconds"

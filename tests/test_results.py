@@ -71,7 +71,7 @@ def test_a_result_of_the_format_before_is_read_with_the_names_of_today(tmp_path:
 @pytest.mark.parametrize("damage", ["baseline", "sessions", "outputs", "rules", "baseline.runs", "sessions.0.plan", "baseline.choices"])
 def test_a_damaged_result_of_the_format_before_is_refused_with_its_location(tmp_path: Path, damage: str) -> None:
     for value in ("text", 7, [7], {"a": [1]}):
-        content = json.loads((PROFILES / "cpu" / "video-llava-tiny-bikes" / "result.json").read_text(encoding="utf-8"))
+        content = json.loads((PROFILES / "cpu" / "eventgpt-small" / "result.json").read_text(encoding="utf-8"))
         change(content, damage, value)
         (tmp_path / "result.json").write_text(json.dumps(content), encoding="utf-8")
         with pytest.raises(UserError, match="is not a result of evbench"):
