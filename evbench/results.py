@@ -370,6 +370,10 @@ class Trace:
     completeness: Completeness
     sections: tuple[Section, ...]
 
+    def __post_init__(self) -> None:
+        if not self.file or "/" in self.file or self.file.startswith("."):
+            raise ValueError(f"{self.file!r} is no name of a trace in the folder of its session")
+
 
 @dataclass(frozen=True)
 class Activation:

@@ -152,7 +152,7 @@ def test_variants_read_well(tmp_path: Path) -> None:
         (f"{COMPARE} --max-time -1 --precision 1%", "--max-time -1.0 is out of range; give 0 or more"),
         (f"{COMPARE} --modules --trace-tokens 0", "--modules is of the trace, and --trace-tokens 0 records none"),
         (f"{COMPARE} --order reload --invocations 2", "--order reload restarts them for each block: it would have no effect"),
-        (f"{COMPARE} --allow bananas", "--allow is of the machines of earlier results, and none is given: it would have no effect"),
+        (f"{COMPARE} --allow bananas", "--allow bananas is of the machines of earlier results, and none is given: it would have no effect"),
         (f"{COMPARE} --prompt ''", "--prompt '' asks nothing; give a question"),
         (f"{COMPARE} --prompt '  '", "asks nothing"),
         (f"{COMPARE} --blocks 0", "--blocks 0 is out of range; give 1 to 100,000"),

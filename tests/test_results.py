@@ -13,7 +13,7 @@ from evbench.encoding import to_json
 from evbench.errors import UserError
 from evbench.results import Memory, Sample, SideResult, StageRun, Work
 from evbench.verdict.judge import judge
-from tests.examples import make_result, make_run, make_side, make_throughput_run, with_throughput_runs
+from tests.examples import make_result, make_run, make_side, make_throughput_run, make_trace, with_throughput_runs
 
 PROFILES = Path(__file__).parent.parent / "profiles"
 
@@ -81,6 +81,12 @@ def test_a_damaged_result_of_the_format_before_is_refused_with_its_location(tmp_
 def test_only_timed_runs_count() -> None:
     timed = make_run()
     assert make_side(make_run("warmup"), timed).timed() == (timed,)
+
+
+@pytest.mark.parametrize("file", ["../../../../etc/passwd", "/etc/passwd", "", ".."])
+def test_a_trace_outside_the_folder_of_its_session_is_refused(file: str) -> None:
+    with pytest.raises(ValueError, match="is no name of a trace in the folder of its session"):
+        make_trace(file)
 
 
 def test_an_impossible_time_is_refused() -> None:

@@ -155,7 +155,11 @@ def test_choices_that_cannot_be_together_are_refused_with_the_reason(monkeypatch
         parse("baseline+vision=batched")
     assert str(caught.value).startswith("baseline+vision=batched: vision=batched cannot be with decode=plain, because it is so here; ")
     assert conflict(parse("baseline+vision=batched+decode=threaded")) is None, "only the whole counts, not what it is changed from"
-    assert conflict(parse("baseline+vision=batched+vision=eager")) is None
+
+
+def test_a_part_that_is_given_twice_is_refused() -> None:
+    with pytest.raises(UserError, match=r"vision is given twice in 'baseline\+vision=batched\+vision=eager'; give it once"):
+        parse("baseline+vision=batched+vision=eager")
 
 
 def test_what_is_said_to_conflict_exists_and_no_named_variant_has_it() -> None:

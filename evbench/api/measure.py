@@ -151,7 +151,8 @@ def _request(
     variants = {side: measured for side, measured in sides.items() if isinstance(measured, Variant)}
     found = {side: measured for side, measured in sides.items() if isinstance(measured, Result)}
     if set(rules.allowed) - {ALLOW_CACHED} and not found:
-        raise UserError("--allow is of the machines of earlier results, and none is given: it would have no effect; leave it out")
+        what = f"--allow {min(set(rules.allowed) - {ALLOW_CACHED})} is of the machines of earlier results, and none is given"
+        raise UserError(f"{what}: it would have no effect; leave it out (without earlier results there is --allow {ALLOW_CACHED})")
     before = earlier_results(
         {side: (result, result.variants().get(side, result.baseline)) for side, result in found.items()}, rules.allowed
     )

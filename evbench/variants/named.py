@@ -62,12 +62,16 @@ def parse(text: str) -> Variant:
     """Read `name` or `name+part=choice+part=choice`.
 
     Raises:
-        UserError: unknown name, part or choice, the nearest known one is named; or two choices that cannot be together.
+        UserError: unknown name, part or choice, the nearest known one is named; a part given twice; or two choices that cannot be
+            together.
     """
     name, *changes = text.split("+")
     if name not in VARIANTS:
         raise UserError(f"unknown variant {name!r}; {nearest(name, list(VARIANTS))} See: evbench variants")
     variant = VARIANTS[name]
+    given = [changed.partition("=")[0] for changed in changes]
+    if twice := [part for part in given if given.count(part) > 1]:
+        raise UserError(f"{twice[0]} is given twice in {text!r}; give it once")
     for changed in changes:
         part, equals, choice = changed.partition("=")
         if not equals:
