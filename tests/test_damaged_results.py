@@ -195,14 +195,8 @@ def test_many_changed_results_are_read_or_refused(source: str, number: int, tmp_
 def fuzz(source: str, number: int, seed: int, folder: Path) -> None:
     content = made() if source == "made" else json.loads(RECORDED.read_text(encoding="utf-8"))
     every, chance, counted = places(content), random.Random(seed), Counter[str]()
-    for turn in range(number):
-        changed = mutate(content, every, chance)
-        try:
-            use(folder / "out", json.dumps(changed), counted)
-        except Exception:
-            (folder / "failing.json").write_text(json.dumps(changed))
-            print(f"mutation {turn} is in {folder / 'failing.json'}")
-            raise
+    for _ in range(number):  # the one that fails stays in the folder
+        use(folder / "out", json.dumps(mutate(content, every, chance)), counted)
     print(dict(counted))
     assert counted["read"] > number / 20 and counted["refused when read"] > number / 4, counted
 

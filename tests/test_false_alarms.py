@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from evbench.inputs import sample
-from evbench.microbenchmarks.false_alarms import chance_beyond, margin, measure
+from evbench.microbenchmarks.false_alarms import chance_beyond, measure
 from evbench.results import Workload
 from evbench.variants.named import parse
-from evbench.verdict.findings import Finding
+from evbench.verdict.findings import distance
 from tests.checkpoints import least
 from tests.examples import NOWHERE
 
@@ -29,10 +29,7 @@ def test_margins_that_are_all_the_same_and_below_have_no_tail() -> None:
 
 
 def test_a_margin_is_in_units_of_the_threshold() -> None:
-    def finding(value: float, threshold: float) -> Finding:
-        return Finding("vision", "stage-isolated", "RMS error", "pass", value, threshold)
-
-    assert [margin(finding(value, threshold)) for value, threshold in ((1.0, 2.0), (0.0, 0.0), (1.0, 0.0))] == [0.5, 0.0, np.inf]
+    assert [distance(value, threshold) for value, threshold in ((1.0, 2.0), (0.0, 0.0), (1.0, 0.0))] == [0.5, 0.0, np.inf]
 
 
 @pytest.mark.slow

@@ -13,6 +13,7 @@ import torch
 from transformers.cache_utils import Cache
 
 from evbench.inputs import sample
+from evbench.microbenchmarks.false_alarms import expected_outputs
 from evbench.pipelines.build import build
 from evbench.pipelines.generate import loops
 from evbench.pipelines.load import event_files
@@ -21,11 +22,11 @@ from evbench.results import InputKind, Sample, Workload
 from evbench.scenes.captions import QUESTIONS
 from evbench.session import outputs
 from evbench.session.mutation import require_mutable
-from evbench.session.outputs import Expected, compare_with
-from evbench.variants.named import REFERENCE, parse
+from evbench.session.outputs import compare_with
+from evbench.variants.named import parse
 from evbench.verdict.findings import Finding, first_divergence, merge, worst
 from evbench.verdict.refusal import work_differences
-from evbench.worker.capture_outputs import capture_outputs, capture_reference
+from evbench.worker.capture_outputs import capture_outputs
 from evbench.worker.instruments import instruments
 from evbench.worker.kept_rows import KeptRows
 from evbench.worker.measure import RunPosition, measure
@@ -62,15 +63,8 @@ class Bench:
     """Samples of one kind: the baseline's outputs and the reference's, made once."""
 
     def __init__(self, workload: Workload, folder: Path) -> None:
-        kind = workload.kind
-        self.workload, self.kind, self.folder = workload, kind, folder
-        baseline, reference = build(parse("baseline"), workload), build(REFERENCE, workload, "float64")
-        self.expected: list[Expected] = []
-        for number, path in enumerate(PATHS[kind]):
-            ours = capture_outputs(baseline, path, NEW_TOKENS, folder / f"{number}-baseline", None, False, KeptRows())
-            again = capture_outputs(baseline, path, NEW_TOKENS, folder / f"{number}-again", ours, False, KeptRows())
-            capture_reference(reference, path, folder / f"{number}-reference", ours, "float64")
-            self.expected.append(Expected(ours, again, folder / f"{number}-reference"))
+        self.workload, self.kind, self.folder = workload, workload.kind, folder
+        self.expected = expected_outputs(workload, PATHS[workload.kind], folder)
 
     def compare(self, variant: str, mutant: Mutant | None = None) -> dict[int, list[Finding]]:
         """Timed runs and then those that are judged, as evbench selftest --mutants has them."""

@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import typer
@@ -28,7 +28,10 @@ from evbench.scenes.captions import QUESTIONS
 from evbench.session import mutation
 from evbench.variants.named import REFERENCE, parse
 from evbench.variants.obstacles import obstacles
-from evbench.verdict.findings import GRADES, Finding
+from evbench.verdict.findings import GRADES, Finding, distance
+
+if TYPE_CHECKING:
+    from evbench.session.outputs import Expected
 
 WINDOW = "100ms:50ms"
 """Of a scene's raw events."""
@@ -97,24 +100,36 @@ def chance_beyond(margins: Sequence[float]) -> float:
     return count / len(logs) * math.exp(start / scale) if scale > 0 else 0.0
 
 
+def expected_outputs(workload: Workload, paths: Sequence[Path], folder: Path) -> list[Expected]:
+    """What the outputs of another variant are compared with, for each path. Their files are in the folder."""
+    from evbench.pipelines.build import build
+    from evbench.session.outputs import Expected
+    from evbench.worker.capture_outputs import capture_outputs, capture_reference
+    from evbench.worker.kept_rows import KeptRows
+
+    baseline, reference = build(parse("baseline"), workload), build(REFERENCE, workload, "float64")
+    expected = []
+    for number, path in enumerate(paths):
+        exact = folder / f"{number}-reference"
+        ours = capture_outputs(baseline, path, workload.new_tokens, folder / f"{number}-baseline", None, False, KeptRows())
+        again = capture_outputs(baseline, path, workload.new_tokens, folder / f"{number}-again", ours, False, KeptRows())
+        capture_reference(reference, path, exact, ours, "float64")
+        expected.append(Expected(ours, again, exact))
+    return expected
+
+
 def _pairs(workload: Workload, variants: Sequence[Variant]) -> Iterator[Pair]:
     """Of one set of weights: every sample with every variant."""
     from evbench.pipelines.build import build
-    from evbench.session.outputs import Expected, compare_with
-    from evbench.worker.capture_outputs import capture_outputs, capture_reference
+    from evbench.session.outputs import compare_with
+    from evbench.worker.capture_outputs import capture_outputs
     from evbench.worker.kept_rows import KeptRows
 
     tokens = workload.new_tokens
     paths = [Path(sample.path) for sample in workload.samples]
     with tempfile.TemporaryDirectory(prefix="evbench-false-alarms-") as name:
         folder = Path(name)
-        baseline, reference = build(parse("baseline"), workload), build(REFERENCE, workload, "float64")
-        expected = []
-        for number, path in enumerate(paths):
-            ours = capture_outputs(baseline, path, tokens, folder / f"{number}-baseline", None, False, KeptRows())
-            again = capture_outputs(baseline, path, tokens, folder / f"{number}-again", ours, False, KeptRows())
-            capture_reference(reference, path, folder / f"{number}-reference", ours, "float64")
-            expected.append(Expected(ours, again, folder / f"{number}-reference"))
+        expected = expected_outputs(workload, paths, folder)
         for variant in variants:
             pipeline = build(variant, workload)
             for number, path in enumerate(paths):
@@ -125,21 +140,14 @@ def _pairs(workload: Workload, variants: Sequence[Variant]) -> Iterator[Pair]:
 
 def _pair(workload: Workload, scene: str, variant: Variant, found: Sequence[Finding]) -> Pair:
     judged = [finding for finding in found if finding.mode != "baseline-repeat"]
-    nearest = max(judged, key=lambda finding: (GRADES.index(finding.grade), margin(finding)))
+    nearest = max(judged, key=lambda finding: (GRADES.index(finding.grade), distance(finding.value, finding.threshold)))
     check = f"{nearest.stage}, {nearest.mode}: {nearest.rule}"
     of = workload.model, workload.kind, workload.dtype, workload.seed or 0
-    return Pair(*of, scene, variant.name, nearest.grade, margin(nearest), check)
+    return Pair(*of, scene, variant.name, nearest.grade, distance(nearest.value, nearest.threshold), check)
 
 
 def _chosen(variant: Variant) -> set[str]:
     return {f"{part}={choice}" for part, choice in variant.choices().items()}
-
-
-def margin(finding: Finding) -> float:
-    """Value in units of the threshold; of what has to be equal, 0 if it is."""
-    if finding.threshold:
-        return finding.value / finding.threshold
-    return math.inf if finding.value else 0.0
 
 
 def main(
