@@ -109,8 +109,8 @@ def inactive(variant: str, kind: str, found: Observed) -> dict[str, str]:
 
 RUNS = [
     *((variant, kind) for kind in KINDS for variant in PLAIN),
-    # Compiled, all kinds are alike.
-    *(pytest.param(variant, kind, marks=[pytest.mark.long] if kind != "events" else []) for kind in KINDS for variant in COMPILED),
+    # Compiled, all kinds are alike, and of a whole session of one tests/test_real_sessions.py asks the same.
+    *(pytest.param(variant, kind, marks=pytest.mark.long) for kind in KINDS for variant in COMPILED),
 ]
 
 
@@ -372,7 +372,7 @@ def test_a_graph_that_is_traced_and_not_compiled_is_found_out(monkeypatch: pytes
 
 
 @slow
-@pytest.mark.parametrize("kind", ["video", "events"])
+@pytest.mark.parametrize("kind", [pytest.param("video", marks=pytest.mark.long), "events"])
 def test_the_compiler_puts_sdpa_in_place_of_attention_written_out(kind: str) -> None:
     """torch._inductor.fx_passes.fuse_attention: nobody asked for it, and the variant's name does not tell."""
     told = inactive("fast-vision+attention=eager", kind, observed("fast-vision+attention=eager", kind))

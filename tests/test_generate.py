@@ -43,7 +43,7 @@ def answers(generate: Generate, asked: Sequence[tuple[int, int]]) -> list[list[i
         return [generate(prompt(length, seed), tokens, Sampler()) for seed, (length, tokens) in enumerate(asked)]
 
 
-@pytest.mark.parametrize(("choice", "asked"), [("static", ASKED), pytest.param("static-compile", ASKED[:2], marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("choice", "asked"), [("static", ASKED), pytest.param("static-compile", ASKED[:2], marks=pytest.mark.long)])
 def test_the_static_loop_gives_the_tokens_of_generate(choice: str, asked: Sequence[tuple[int, int]]) -> None:
     model = language()
     expected = answers(by("dynamic", model), asked)

@@ -152,7 +152,7 @@ with exclusive("cpu", False, print), Worker(BuildRequest(parse("baseline"), work
 """
 
 
-@pytest.mark.parametrize("wait", [0.0, 0.5, 3.0])
+@pytest.mark.parametrize("wait", [0.0, pytest.param(0.5, marks=pytest.mark.long), 3.0])
 def test_the_worker_of_a_parent_that_is_killed_ends_with_it_and_holds_the_lock_until_then(wait: float, folder: Path) -> None:
     """While it imports what it needs: then it looks at no pipe."""
     environment = os.environ | {"TMPDIR": str(folder)}

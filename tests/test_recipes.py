@@ -9,9 +9,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import evbench
+from tests.h264 import write
 
 ROOT = Path(__file__).parent.parent
 RECIPES = Path(__file__).parent / "recipes"
@@ -97,8 +99,9 @@ def test_a_choice_a_metric_and_a_model_take_as_many_files_as_the_recipes_say(pro
     assert project.changed() - before == {"evbench/verdict/metrics.py", "evbench/report/metrics.py"}
 
     assert "the frames of the plain decoder" in " ".join(project.run("variants", "--model", "toy").split())
-    sides = ("--baseline", "baseline", "--optimized", "baseline+decode=sequential")
-    plan = ("--blocks", "2", "--invocations", "1", "--new-tokens", "8", "--trace-tokens", "0", "--details")
+    write(project.folder / "clip.mp4", [np.full((48, 64, 3), 12 * shade, np.uint8) for shade in range(16)], {})
+    sides = ("--video", "clip.mp4", "--baseline", "baseline", "--optimized", "baseline+decode=sequential")
+    plan = ("--blocks", "2", "--invocations", "1", "--warmup", "5", "--new-tokens", "8", "--trace-tokens", "0", "--details")
     shown = project.run("compare", "--model", "toy", "--device", "cpu", *sides, *plan, "--out", "out")
     assert "stages-of-a-run" in shown
     result = json.loads((project.folder / "out" / "result.json").read_text(encoding="utf-8"))

@@ -61,7 +61,7 @@ def claims_a_stage(judged: Judgement) -> bool:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("blocks", [6, 8, 12, 20])
+@pytest.mark.parametrize("blocks", [6, pytest.param(8, marks=pytest.mark.long), 12, pytest.param(20, marks=pytest.mark.long)])
 @comparisons(100, 2000)
 def test_of_four_equal_stages_one_is_rarely_found_to_differ(blocks: int, count: int) -> None:
     """With an interval of 95 % for each it is so in 10 to 14 of 100 sessions."""

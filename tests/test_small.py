@@ -28,8 +28,8 @@ SEED = 12  # held out, as every series that can be made by hand
 
 @pytest.fixture(scope="module")
 def scenes(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[str, Any]]]:
-    """Two scenes as files."""
-    folder = make_scenes(tmp_path_factory.mktemp("scenes"), SEED, 2, 1.0, 640, 480)
+    """A scene as files."""
+    folder = make_scenes(tmp_path_factory.mktemp("scenes"), SEED, 1, 1.0, 640, 480)
     return folder, read_index(folder)
 
 

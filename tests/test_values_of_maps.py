@@ -21,7 +21,7 @@ pytestmark = pytest.mark.device
 @pytest.mark.parametrize(
     ("taken", "edges"), [((kernel.ROWS, kernel.PIXELS), (23, 40)), ((16, 16), (40, 17))], ids=["as they are", "several steps"]
 )
-@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("size", [size if size in SIZES[::2] else pytest.param(size, marks=pytest.mark.long) for size in SIZES])
 def test_values_of_last_events_are_those_of_their_pictures(
     size: tuple[int, int], taken: tuple[int, int], edges: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:

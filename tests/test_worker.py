@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 import timeit
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
+from multiprocessing.connection import Pipe
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from evbench.worker.client import Worker, WorkerDied, WorkerGaveUp
 from evbench.worker.measure import RunPosition
 from evbench.worker.messages import BuildRequest, ThroughputRequest, TimedRunRequest, TraceSpec
 from evbench.worker.mutants import plant
+from evbench.worker.process import serve
 from tests.checkpoints import least
 
 pytestmark = pytest.mark.slow
@@ -48,10 +51,20 @@ def order(kind: Kind, turn: int, *, stage_sync: bool = True) -> TimedRunRequest:
     return TimedRunRequest(RunPosition(kind, turn, 0, None), stage_sync, cold_file=False)
 
 
-@pytest.fixture
-def worker(tmp_path: Path) -> Iterator[Worker]:
-    with Worker(BuildRequest(parse("baseline"), small()), tmp_path / "log") as worker:
-        yield worker
+class WorkerInThread(Worker):
+    """Replies as a process does, without the time that one takes to begin: for what it does with requests."""
+
+    def __init__(self, build: BuildRequest) -> None:
+        self._build = build
+        self._connection, child = Pipe()
+        self._thread = threading.Thread(target=serve, args=(child,))
+        self._thread.start()
+        self._send(build)
+
+    def _end(self, seconds: float) -> int:
+        self._thread.join(30)
+        assert not self._thread.is_alive(), "it ends when its parent does"
+        return 0
 
 
 def test_a_worker_stays_alive_and_runs_what_it_is_told(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -75,11 +88,11 @@ def test_a_worker_stays_alive_and_runs_what_it_is_told(tmp_path: Path, capfd: py
     assert all(stage.memory.process is None or stage.memory.process > 50_000_000 for stage in second.stages.values())
 
 
-def test_a_worker_that_is_killed_is_reported_with_its_log(worker: Worker, tmp_path: Path) -> None:
-    worker.built()
-    os.kill(worker._process.pid, signal.SIGKILL)
-    with pytest.raises(WorkerDied, match=r"the worker of baseline ended with code -9: .*log"):
-        worker.timed_run(order("first", 0))
+def test_a_worker_that_is_killed_is_reported_with_its_log(tmp_path: Path) -> None:
+    with Worker(BuildRequest(parse("baseline"), small()), tmp_path / "log") as worker:
+        os.kill(worker.pid, signal.SIGKILL)
+        with pytest.raises(WorkerDied, match=r"the worker of baseline ended with code -9: .*log"):
+            worker.built()
 
 
 def test_leaving_the_block_by_an_error_ends_the_process_at_once(tmp_path: Path) -> None:
@@ -88,10 +101,11 @@ def test_leaving_the_block_by_an_error_ends_the_process_at_once(tmp_path: Path) 
     assert other._process.returncode == -signal.SIGKILL
 
 
-def test_a_trace_that_cannot_be_written_is_told_in_one_line(worker: Worker, tmp_path: Path) -> None:
-    worker.built()
-    with pytest.raises(WorkerGaveUp, match=r"^baseline: .*; mend that and run again$"):
-        worker.profile(TraceSpec(tmp_path / "gone" / "trace.json.gz", "baseline", 2, 2, False))
+def test_a_trace_that_cannot_be_written_is_told_in_one_line(tmp_path: Path) -> None:
+    with WorkerInThread(BuildRequest(parse("baseline"), small())) as worker:
+        worker.built()
+        with pytest.raises(WorkerGaveUp, match=r"^baseline: .*; mend that and run again$"):
+            worker.profile(TraceSpec(tmp_path / "gone" / "trace.json.gz", "baseline", 2, 2, False))
 
 
 def test_a_planted_delay_makes_its_stage_longer_by_its_share() -> None:
@@ -114,7 +128,7 @@ def test_samples_are_run_in_a_row_and_again_from_the_first(prefetch: str, tmp_pa
     for place in range(5):
         (other / f"{place}.png").write_bytes((sample.EVENTS / "4.png").read_bytes())
     asked = small(events_folders=(sample.EVENTS, other), new_tokens=12)
-    with Worker(BuildRequest(parse(f"baseline+prefetch={prefetch}"), asked), tmp_path / "log") as worker:
+    with WorkerInThread(BuildRequest(parse(f"baseline+prefetch={prefetch}"), asked)) as worker:
         worker.built()
         alone = [worker.timed_run(TimedRunRequest(RunPosition("timed", turn, turn, None), False, cold_file=False)) for turn in (0, 1)]
         row = worker.throughput_run(ThroughputRequest(2, 7, 5, cold_files=True))
