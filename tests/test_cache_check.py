@@ -135,6 +135,10 @@ def test_cached_is_what_is_faster_beyond_scatter() -> None:
     assert not examine(pairs(1.03, 1.04, 1.03, 1.04))[0].cached, "steady, and too little to be a cache"
     assert not examine(pairs(0.5, 0.5, 0.5, 0.5))[0].cached, "slower on what it has seen"
     assert not suspected(pairs(0.99, 1.01, 1.0, 1.0))
+    assert not suspected(pairs(1.03, 1.03, 1.031, 1.029)), "more pairs would not make it more than it is"
+    assert not suspected(pairs(0.8, 1.5, 0.8, 1.3)), "more pairs would not make it certain"
+    assert suspected(pairs(2.0, 2.1, 1.9, 2.0)), "what is found is confirmed on other input"
+    assert suspected(pairs(3.0))
     assert not examine(pairs(1.2, 1.2, 1.2, 1.2, seconds=50e-6))[0].cached, "ten microseconds"
     assert not examine(pairs(3.0))[0].cached, "of one pair the scatter is not known"
 
