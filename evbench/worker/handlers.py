@@ -63,7 +63,7 @@ class WorkerState:
 
     @property
     def few_tokens(self) -> int:
-        """Of a short answer. No loop makes new graphs or buffers for it: those of a longer answer are used."""
+        """Of a short answer. Loops size their graphs and caches by the longest answer so far, so that nothing is made anew for it."""
         return min(SHORT_ANSWER, self.workload.new_tokens)
 
 
