@@ -18,10 +18,12 @@ from evbench.results import CacheCheck, CachePair, Workload
 from evbench.session import caches
 from evbench.variants.named import parse
 from evbench.verdict.caches import MIN_RATIO, examine, suspected
+from evbench.worker import cache_check, handlers
 from evbench.worker.cache_check import check_cache
+from evbench.worker.handlers import WorkerState
 from evbench.worker.instruments import instruments
 from evbench.worker.measure import Instruments
-from evbench.worker.messages import CacheCheckRequest
+from evbench.worker.messages import ActivationRequest, CacheCheckRequest
 from evbench.worker.mutants import MUTANTS
 from evbench.worker.unseen import copy_sample, other_pixels
 from tests import raw_events
@@ -116,6 +118,42 @@ def test_other_pixels_of_event_images_have_their_colours() -> None:
     assert set(np.unique(pixels @ [65536, 256, 1]).tolist()) == {0xFFFFFF, 0xFF0000, 0x0000FF}
 
 
+# Runs.
+
+
+def test_a_pair_is_three_runs_in_one_of_two_orders(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The seen run right behind another of the same input; the unseen one in front of both, or behind."""
+    runs: list[int | None] = []
+
+    def run(pipeline: object, path: Path, pixels: int | None, new_tokens: int, using: object) -> dict[str, float]:
+        runs.append(pixels)
+        return {"load": 1.0 if pixels is None else 2.0}
+
+    monkeypatch.setattr(cache_check, "_run", run)
+    anything: Any = None
+    found = check_cache(anything, sample.CLIP, 4, 3, 8, anything)
+    assert found == CacheCheck((CachePair({"load": 1.0}, {"load": 2.0}),) * 8, True)
+    first, rest = runs[0], runs[1:]
+    assert first is None
+    pairs = [rest[start : start + 3] for start in range(0, len(rest), 3)]
+    assert [sorted(run is None for run in pair) for pair in pairs] == [[False, True, True]] * 8
+    assert sum(pair[0] is None for pair in pairs) == sum(pair[2] is None for pair in pairs) == 4
+    assert len(set(rest)) == 9, "each unseen input once"
+
+
+@pytest.mark.parametrize(("asked", "given"), [(102, 16), (5, 5)])
+def test_runs_that_look_for_caches_and_evidence_generate_few_tokens(asked: int, given: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    nothing: Any = None
+    state = WorkerState(nothing, parse("baseline"), dataclasses.replace(workload("video"), new_tokens=asked), nothing, nothing)
+    told: list[int] = []
+    monkeypatch.setattr(handlers, "check_cache", lambda pipeline, path, new_tokens, *others: told.append(new_tokens))
+    monkeypatch.setattr(handlers, "gather", lambda pipeline, prefetch, paths, new_tokens, using: told.append(new_tokens))
+    monkeypatch.setattr(handlers, "prove", lambda *arguments: ())
+    for request in (CacheCheckRequest(0, 1, 4), ActivationRequest()):
+        handlers.HANDLERS[type(request)](state, request)
+    assert told == [given, given]
+
+
 # What is found.
 
 
@@ -135,6 +173,10 @@ def test_cached_is_what_is_faster_beyond_scatter() -> None:
     assert not examine(pairs(1.03, 1.04, 1.03, 1.04))[0].cached, "steady, and too little to be a cache"
     assert not examine(pairs(0.5, 0.5, 0.5, 0.5))[0].cached, "slower on what it has seen"
     assert not suspected(pairs(0.99, 1.01, 1.0, 1.0))
+    assert not suspected(pairs(1.03, 1.03, 1.031, 1.029)), "more pairs would not make it more than it is"
+    assert not suspected(pairs(0.8, 1.5, 0.8, 1.3)), "more pairs would not make it certain"
+    assert suspected(pairs(2.0, 2.1, 1.9, 2.0)), "what is found is confirmed on other input"
+    assert suspected(pairs(3.0))
     assert not examine(pairs(1.2, 1.2, 1.2, 1.2, seconds=50e-6))[0].cached, "ten microseconds"
     assert not examine(pairs(3.0))[0].cached, "of one pair the scatter is not known"
 

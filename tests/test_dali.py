@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import io
+import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -12,6 +13,7 @@ from typing import Any
 
 import av
 import numpy as np
+import pynvml
 import pytest
 import torch
 from rich.console import Console
@@ -20,6 +22,7 @@ from transformers import VideoLlavaVideoProcessor
 from evbench.colours import BT601, BT709, to_rgb
 from evbench.errors import UserError
 from evbench.inputs import sample, torture
+from evbench.machine import gpu
 from evbench.pipelines.build import build
 from evbench.pipelines.load import dali
 from evbench.pipelines.load.dali import DEPARTS, DaliDecoder, copied, obstacle, repair
@@ -29,6 +32,7 @@ from evbench.pipelines.load.video import POLICIES, decode_plain, mixed, opened, 
 from evbench.pipelines.preprocess.pixels import Recipe, exact_values, pixel_values
 from evbench.report.render import Table, to_rich
 from evbench.variants.named import parse
+from evbench.worker.memory import CudaMemory
 from tests.checkpoints import tiny_video_llava
 from tests.conftest import MakeClip
 from tests.examples import CLIP, drawn_sample
@@ -335,7 +339,7 @@ def test_clips_decoded_together_in_another_thread_are_those_decoded_alone(make_c
 @pytest.mark.gpu
 def test_a_broken_clip_is_refused(broken_clip: tuple[Path, str]) -> None:
     path, told = broken_clip
-    with pytest.raises(UserError, match=told):
+    with pytest.raises(UserError, match=re.escape(told)):
         DaliDecoder()(path, 8, "inclusive")
 
 
@@ -372,22 +376,39 @@ def test_pixels_made_on_the_gpu_are_those_of_the_cpu() -> None:
     assert (on_gpu - exact).abs().mean() <= own.mean()
 
 
+def held() -> int:
+    """Bytes of the GPU's memory that this process holds.
+
+    What of the whole GPU is free says nothing of it where another process comes and goes. The test is skipped where that cannot be told:
+    inside a container, whose process numbers the driver may not know, beside others.
+    """
+    torch.cuda.empty_cache()
+    torch.cuda.synchronize()
+    gauge = CudaMemory()
+    gauge.reset()
+    if (ours := gauge.read().device) is not None:
+        return ours
+    processes = gpu.query(pynvml.nvmlDeviceGetComputeRunningProcesses, gpu.first_visible()) or ()
+    if len(processes) != 1:
+        pytest.skip(f"the driver does not tell what this process holds, and names {len(processes)} processes on this GPU")
+    free, whole = torch.cuda.mem_get_info()
+    return whole - free
+
+
 @pytest.mark.gpu
 def test_decoders_are_kept_and_released() -> None:
     """Of a clip with cropping: NVDEC's decoder is found again, and neither it nor pipelines pile up."""
     pytest.importorskip("nvidia.dali")
 
-    def free_after(decoders: int, calls: int) -> int:
+    def held_after(decoders: int, calls: int) -> int:
         for _ in range(decoders):
             decode = DaliDecoder()
             for _ in range(calls):
                 decode(sample.CLIP, 8, "inclusive")
             del decode
             gc.collect()
-        torch.cuda.empty_cache()
-        torch.cuda.synchronize()
-        return torch.cuda.mem_get_info()[0]
+        return held()
 
-    before = free_after(2, 2)
-    assert before - free_after(1, 12) < 32 * 2**20, "a decoder for this size takes more"
-    assert before - free_after(6, 1) < 32 * 2**20
+    before = held_after(2, 2)
+    assert held_after(1, 12) - before < 32 * 2**20, "a decoder for this size takes more"
+    assert held_after(6, 1) - before < 32 * 2**20

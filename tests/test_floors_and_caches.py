@@ -10,6 +10,7 @@ import pytest
 from evbench import results
 from evbench.pipelines.build import build
 from evbench.results import STAGES, CacheCheck, CachePair, Limits, NetworkShape, Rates, Result, Run, Work
+from evbench.session import caches
 from evbench.variants.named import parse
 from evbench.verdict import floors
 from evbench.verdict.blocks import END_TO_END, TPOT
@@ -19,7 +20,7 @@ from evbench.verdict.judgement import Verdict
 from evbench.worker.instruments import instruments
 from evbench.worker.limits import measure_limits
 from tests.examples import described, make_result, make_run, make_session, make_side, scaled
-from tests.simulation import PLAN, MemoryJournal, Noise, SimulatedMachine, header, run_simulated, simulate
+from tests.simulation import PLAN, MemoryJournal, Noise, SimulatedMachine, SimulatedWorker, header, run_simulated, simulate
 from tests.test_judge import in_blocks
 from tests.test_mutants import workload
 
@@ -184,6 +185,32 @@ def test_noise_is_not_taken_for_a_cache() -> None:
         check = CacheCheck(tuple(machine.cache_pair("baseline") for _ in range(12)), True)
         found += any(one.cached for one in examine(check))
     assert found == 0
+
+
+def checked_in_rounds(seed: int, remembers: dict[str, float]) -> tuple[CacheCheck, CacheCheck]:
+    """A check, and one that makes all pairs: the first ones are the same."""
+    noise = Noise(variation=0.07)
+
+    def machine() -> SimulatedMachine:
+        return SimulatedMachine(seed, noise, remembers={"baseline": remembers})
+
+    whole = machine()
+    every = CacheCheck(tuple(whole.cache_pair("baseline") for _ in range(caches.PAIRS * caches.ROUNDS)), True)
+    return caches.check(SimulatedWorker(machine(), "baseline", 1.0), seed), every
+
+
+def test_a_check_that_ends_early_finds_what_all_pairs_find() -> None:
+    """Pairs that scatter by 10 %, with outliers."""
+    for factor in (1.2, 1.4, 2.0):
+        both = [[any(one.cached for one in examine(check)) for check in checked_in_rounds(seed, {"vision": factor})] for seed in range(300)]
+        early, late = (sum(found) for found in zip(*both, strict=True))
+        assert early >= 0.99 * late > 0
+
+
+def test_a_check_without_a_cache_ends_early_as_a_rule() -> None:
+    lengths = [len(checked_in_rounds(seed, {})[0].pairs) for seed in range(300)]
+    assert set(lengths) == {caches.PAIRS, 2 * caches.PAIRS, 3 * caches.PAIRS}
+    assert sum(lengths) / len(lengths) < 9
 
 
 def test_one_side_alone_and_a_stored_pair_survive_without_a_check() -> None:

@@ -11,7 +11,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from evbench.pipelines.checkpoints.checkpoint import seeded
 from evbench.pipelines.generate.choices import GENERATE
 from evbench.pipelines.generate.language import LanguageModel
-from evbench.pipelines.generate.loops import Generate, generator
+from evbench.pipelines.generate.loops import Generate, StaticLoop, generator
 from evbench.pipelines.registry import EVENTGPT
 from evbench.stages import Sampler
 from evbench.variants.named import change, parse
@@ -52,6 +52,16 @@ def test_the_static_loop_gives_the_tokens_of_generate(choice: str, asked: Sequen
     loop = by(choice, model)
     assert answers(loop, asked) == expected
     assert answers(loop, asked) == expected, "a cache that was used before is as good as new"
+
+
+def test_a_shorter_answer_uses_the_cache_of_a_longer_one() -> None:
+    """So that untimed checks, which ask for fewer tokens, leave everything as timed runs made it."""
+    loop = by("static", language())
+    assert isinstance(loop, StaticLoop)
+    answers(loop, [(31, 20)])
+    cache = loop._cache
+    answers(loop, [(31, 16)])
+    assert loop._cache is cache
 
 
 @pytest.mark.parametrize("choice", [choice for choice in GENERATE.entries if choice not in ("graph", "static-compile")])

@@ -71,5 +71,11 @@ def _fits(outer: list[Open], start: int, finish: int, is_work: bool) -> bool:
     return not outer or (finish <= outer[-1][0] and not (is_work and outer[-1][1]))
 
 
+def on_first_thread(event: Event) -> bool:
+    """Whether on the thread that the process began with: Linux gives it the number of the process (gettid(2)). Moved or not."""
+    process, track = event["pid"], event["tid"]
+    return isinstance(process, int) and isinstance(track, int) and (track - process) % LANE == 0
+
+
 def _number(track: Track, lane: int) -> Any:
     return track[1] + LANE * lane if isinstance(track[1], int) else f"{track[1]} {lane}"
