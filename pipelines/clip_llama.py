@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, Self
@@ -88,7 +89,7 @@ def converted(model: nn.Module, workload: Workload, dtype: str | None) -> tuple[
     return weights, dataclasses.replace(workload, dtype=dtype)
 
 
-class ClipLlama:
+class ClipLlama(ABC):
     """Preprocessing, vision and generation as the variant chooses them. A subclass adds loading, and how features join the prompt."""
 
     axes: ClassVar[Mapping[str, tuple[str, ...]]]
@@ -138,10 +139,10 @@ class ClipLlama:
         work = Work(prompt_tokens=embeddings.shape[1], new_tokens=len(tokens), stop=self._language.stop_reason(tokens))
         return Generation(tuple(tokens), text), work
 
+    @abstractmethod
     def prompt_tokens(self, inputs: Any) -> int:
         """Length of the prompt, visual tokens included."""
-        raise NotImplementedError
 
+    @abstractmethod
     def embeddings(self, features: Any) -> torch.Tensor:
         """The question's embeddings and the visual features together: [1, prompt, hidden]."""
-        raise NotImplementedError

@@ -7,14 +7,13 @@ from pathlib import Path
 
 from tests.cores import keep_to_a_share_of_the_cores
 
+if gc.isenabled():  # until all tests are collected: nothing of what is loaded is ever freed, and looking for it takes a fifth of the time
+    gc.disable()
 if "PYTEST_XDIST_WORKER" in os.environ:
     keep_to_a_share_of_the_cores(os.environ["PYTEST_XDIST_WORKER"], int(os.environ["PYTEST_XDIST_WORKER_COUNT"]))
 # Before torch is loaded, also in the processes that tests start. Its threads wait for each other in a busy loop: on a machine with
 # other work, two of them take ten times as long as one, and models of this size gain nothing by a second.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-
-# Nothing of what is loaded is ever freed, and looking for it takes a fifth of the time.
-gc.disable()
 
 import torch
 
