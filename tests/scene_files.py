@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import tempfile
 from pathlib import Path
 
 from evbench.scenes import dataset
 from evbench.scenes.index import INDEX
+from evbench.scenes.world import imagine
+
+_FOLDER = tempfile.TemporaryDirectory(prefix="evbench-test-clips-")
 
 
 def make_scenes(folder: Path, seed: int, count: int, seconds: float, width: int, height: int) -> Path:
@@ -16,3 +21,10 @@ def make_scenes(folder: Path, seed: int, count: int, seconds: float, width: int,
     entries = [dataset.make_one(spec, index) for index in range(count)]
     (folder / INDEX).write_text(json.dumps(entries), encoding="utf-8")
     return folder
+
+
+@functools.cache
+def small_clip(number: int) -> Path:
+    """A clip of 320x240 of one second, as `evbench scenes make` writes it."""
+    dataset.write_clip(path := Path(_FOLDER.name) / f"{number}.mp4", imagine(12, number), 1.0, 320, 240)
+    return path

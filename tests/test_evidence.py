@@ -46,6 +46,7 @@ from tests import raw_events
 from tests.checkpoints import LEAST, least
 from tests.conftest import MakeClip
 from tests.examples import CLIP, NOWHERE
+from tests.scene_files import small_clip
 
 NEW_TOKENS = 5
 ROOT = Path(__file__).parent.parent
@@ -86,7 +87,7 @@ def workload(kind: str) -> Workload:
 
 
 def input_of(kind: str) -> Path:
-    return {"video": sample.CLIP, "event-images": sample.EVENTS}.get(kind) or raw_events.stored()
+    return {"video": small_clip(0), "event-images": sample.EVENTS}.get(kind) or raw_events.stored()
 
 
 def observed(variant: str, kind: str, path: Path | None = None) -> Observed:
@@ -372,7 +373,8 @@ def test_a_graph_that_is_traced_and_not_compiled_is_found_out(monkeypatch: pytes
 
 
 @slow
-@pytest.mark.parametrize("kind", [pytest.param("video", marks=pytest.mark.long), "events"])
+@pytest.mark.long
+@pytest.mark.parametrize("kind", ["video", "events"])
 def test_the_compiler_puts_sdpa_in_place_of_attention_written_out(kind: str) -> None:
     """torch._inductor.fx_passes.fuse_attention: nobody asked for it, and the variant's name does not tell."""
     told = inactive("fast-vision+attention=eager", kind, observed("fast-vision+attention=eager", kind))

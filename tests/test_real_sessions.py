@@ -23,6 +23,7 @@ from evbench.traces.timeline import Timeline
 from tests.checkpoints import least_model
 from tests.command import evbench, refused
 from tests.left_behind import places_in
+from tests.scene_files import small_clip
 
 QUICK = "--blocks 6 --invocations 1 --warmup 5 --new-tokens 20 --trace-tokens 5"
 VERDICTS = (0, 3, 4, 6)
@@ -41,7 +42,7 @@ SIDES = {
 def session(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Session:
     """One real comparison of each model: of one compiled, and of a file of an unusual name; of the other with samples in a row."""
     folder, model = tmp_path_factory.mktemp("session"), request.param
-    shutil.copy(sample.CLIP, folder / CLIP)
+    shutil.copy(small_clip(0), folder / CLIP)
     return folder / "out", evbench(f"compare --baseline baseline {SIDES[model]} {least_model(model)} {QUICK} --out out", folder)
 
 
