@@ -121,7 +121,7 @@ def test_frames_drawn_for_training_are_those_of_the_stored_clip() -> None:
     assert (drawn - expected.roll(4, 0)).abs().mean() > 1.5 * difference, "other moments are other frames"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_event_images_drawn_for_training_are_like_the_stored_ones() -> None:
     batch = batches.make(make_tokenizer(), [imagine(sample.SEED, sample.INDEX)], colours=False)
     drawn = Studio("cpu", 0, compiled=False).event_images(batch.packed)[0].permute(0, 2, 3, 1).numpy()

@@ -9,7 +9,6 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from evbench.errors import UserError
-from evbench.inputs import sample
 from evbench.pipelines.checkpoints.checkpoint import fingerprint
 from evbench.pipelines.load.video import decode_plain
 from evbench.pipelines.video_llava import Features, VideoLlava, Vision
@@ -18,6 +17,7 @@ from evbench.stages import Sampler, run_stages
 from evbench.variants.named import parse
 from tests.checkpoints import change_config, copy_of, save_tiny_video_llava, tiny_video_llava
 from tests.conftest import MakeClip
+from tests.scene_files import small_clip
 
 NEW_TOKENS = 24
 
@@ -30,7 +30,7 @@ def baseline() -> VideoLlava:
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
 def test_the_split_gives_the_tokens_of_the_fused_call(attention: str) -> None:
     pipeline = VideoLlava(parse(f"baseline+attention={attention}"), tiny_video_llava(new_tokens=NEW_TOKENS))
-    inputs, _ = pipeline.preprocess(pipeline.load(sample.CLIP)[0])
+    inputs, _ = pipeline.preprocess(pipeline.load(small_clip(0))[0])
     answer, _ = pipeline.generate(pipeline.vision(inputs)[0], NEW_TOKENS, Sampler())
     with torch.inference_mode():
         fused = pipeline.model.generate(
@@ -46,23 +46,23 @@ def test_the_split_gives_the_tokens_of_the_fused_call(attention: str) -> None:
 
 
 def test_the_answer_depends_on_the_picture(baseline: VideoLlava, make_clip: MakeClip) -> None:
-    street, _ = run_stages(baseline, sample.CLIP, NEW_TOKENS)
+    street, _ = run_stages(baseline, small_clip(0), NEW_TOKENS)
     grey, _ = run_stages(baseline, make_clip(), NEW_TOKENS)
     assert street.tokens != grey.tokens
 
 
 @pytest.mark.parametrize("change", ["decode=threaded", "preprocess=direct", "generate=static"])
 def test_each_choice_says_the_same_and_does_the_same_work(baseline: VideoLlava, change: str) -> None:
-    expected, work = run_stages(baseline, sample.CLIP, NEW_TOKENS)
+    expected, work = run_stages(baseline, small_clip(0), NEW_TOKENS)
     other = VideoLlava(parse(f"baseline+{change}"), tiny_video_llava(new_tokens=NEW_TOKENS))
-    answer, other_work = run_stages(other, sample.CLIP, NEW_TOKENS)
+    answer, other_work = run_stages(other, small_clip(0), NEW_TOKENS)
     assert answer == expected
     assert other_work == work
     assert other.weights_fingerprint == baseline.weights_fingerprint
 
 
 def test_work_is_counted(baseline: VideoLlava) -> None:
-    _, work = run_stages(baseline, sample.CLIP, NEW_TOKENS)
+    _, work = run_stages(baseline, small_clip(0), NEW_TOKENS)
     assert work.visual_tokens == 8 * 257
     assert work.pixel_shape == (1, 8, 3, 224, 224)
     assert work.prompt_tokens == 2056 + len("<s>") - 2 + len("USER: \nWhat is it? ASSISTANT:")
@@ -72,7 +72,7 @@ def test_work_is_counted(baseline: VideoLlava) -> None:
 
 
 def test_direct_preprocessing_makes_the_same_tensors(baseline: VideoLlava) -> None:
-    frames = decode_plain(sample.CLIP, 8, "inclusive")
+    frames = decode_plain(small_clip(0), 8, "inclusive")
     expected, _ = baseline.preprocess(frames)
     made, _ = VideoLlava(parse("baseline+preprocess=direct"), tiny_video_llava(new_tokens=NEW_TOKENS)).preprocess(frames)
     assert torch.equal(made.tokens, expected.tokens)
@@ -80,7 +80,7 @@ def test_direct_preprocessing_makes_the_same_tensors(baseline: VideoLlava) -> No
 
 
 def test_leaving_out_the_unused_layer_changes_no_bit(baseline: VideoLlava) -> None:
-    inputs, _ = baseline.preprocess(baseline.load(sample.CLIP)[0])
+    inputs, _ = baseline.preprocess(baseline.load(small_clip(0))[0])
     expected, _ = baseline.vision(inputs)
     with torch.inference_mode():
         made = batched(Vision(baseline.model), parse("baseline"))(inputs.pixels)
@@ -102,7 +102,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_checkpoint_folder_gives_the_answer_of_the_model_that_was_saved(baseline: VideoLlava, folder: Path) -> None:
     loaded = VideoLlava(parse("baseline"), tiny_video_llava(new_tokens=NEW_TOKENS, preset=None, weights=str(folder)))
     assert loaded.weights_fingerprint == baseline.weights_fingerprint
-    assert run_stages(loaded, sample.CLIP, NEW_TOKENS) == run_stages(baseline, sample.CLIP, NEW_TOKENS)
+    assert run_stages(loaded, small_clip(0), NEW_TOKENS) == run_stages(baseline, small_clip(0), NEW_TOKENS)
 
 
 def test_the_key_layout_of_the_hub_is_read(baseline: VideoLlava, folder: Path, tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from evbench.inputs import sample
 from evbench.pipelines.build import build
 from evbench.results import STAGES, Trace, Workload
 from evbench.traces.chrome import Event
@@ -15,6 +14,7 @@ from evbench.worker.instruments import instruments
 from evbench.worker.messages import TraceSpec
 from evbench.worker.profile import profile
 from tests.examples import CLIP
+from tests.scene_files import small_clip
 
 TOKENS = 5
 HOST, GPU = 100, 0
@@ -27,7 +27,7 @@ def profile_tiny(variant: str, file: Path, modules: bool = False, device: str = 
     dtype = {"cpu": "float32", "cuda": "bfloat16"}[device]
     workload = Workload("video-llava", "tiny", None, (CLIP,), 8, "inclusive", "What is it?", TOKENS, False, device, dtype, 0, kind="video")
     pipeline: Any = build(parse(variant), workload)
-    return profile(pipeline, sample.CLIP, TraceSpec(file, variant, TOKENS, TOKENS + 2, modules), instruments(device))
+    return profile(pipeline, small_clip(0), TraceSpec(file, variant, TOKENS, TOKENS + 2, modules), instruments(device))
 
 
 def host_range(name: str, start: float, length: float, number: int = 0) -> Event:
