@@ -12,7 +12,6 @@ import pytest
 
 from evbench import __version__, results
 from evbench.cli.console import MOST_LINES
-from evbench.inputs import sample
 from evbench.report import traces
 from evbench.results import STAGES, Side
 from evbench.session import journal

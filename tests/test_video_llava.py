@@ -67,7 +67,7 @@ def test_work_is_counted(baseline: VideoLlava) -> None:
     assert work.pixel_shape == (1, 8, 3, 224, 224)
     assert work.prompt_tokens == 2056 + len("<s>") - 2 + len("USER: \nWhat is it? ASSISTANT:")
     assert (work.new_tokens, work.stop) == (NEW_TOKENS, "length")
-    assert (work.frame_height, work.frame_width) == (1080, 1440)
+    assert (work.frame_height, work.frame_width) == (240, 320)
     assert work.attention == "sdpa (vision), sdpa (text)"
 
 
