@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rich import box
@@ -44,7 +45,7 @@ class Report:
 
 def to_markdown(report: Report, created: str, command: str) -> str:
     """The report as a file that reads well unrendered too."""
-    lines = [f"# {report.title}", "", f"{created}, `{printable(command)}`", ""]
+    lines = [f"# {report.title}", "", f"{created}, `{command}`", ""]
     lines += [f"- **{name}**: {text}" for name, text in report.facts.items()] + [""]
     for headline in filter(None, (report.headline, report.second_headline)):
         lines += [f"**{headline}**", ""]
@@ -54,7 +55,12 @@ def to_markdown(report: Report, created: str, command: str) -> str:
     lines += ["## Notes", "", *(f"- {note}" for note in report.notes), ""]
     for table in report.appendix:
         lines += [f"## {table.title}", "", *markdown_table(table), ""]
-    return "\n".join(lines)
+    return file_of(lines)
+
+
+def file_of(lines: Sequence[str]) -> str:
+    """Lines of a file that a person may print on a terminal: nothing in them acts on it."""
+    return "\n".join(map(printable, lines))
 
 
 def markdown_table(table: Table) -> list[str]:

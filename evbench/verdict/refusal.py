@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 
 from evbench.pipelines.registry import PARTS, parts_with_effect
-from evbench.results import STAGES, Activation, Check, Outputs, Result, Session, Side, SideResult, Work
+from evbench.results import DECODING, STAGES, Activation, Check, Outputs, Result, Session, Side, SideResult, Work
 from evbench.verdict import caches, floors
 from evbench.verdict.blocks import too_disturbed
 from evbench.verdict.error_rule import OWN_ERROR
@@ -69,7 +69,7 @@ def disturbed_too_often(sessions: Iterable[Session]) -> list[str]:
 def _complete(outputs: Outputs, sides: Mapping[Side, SideResult]) -> bool:
     """Whether every stage was compared end-to-end and stage-isolated, and every choice has its activation evidence."""
     wanted = {(STAGES[0], "end-to-end"), *((stage, mode) for stage in STAGES[1:] for mode in ("end-to-end", "stage-isolated"))}
-    known = all({found.part for found in measured.activations} >= {*_effective(measured), "decoding"} for measured in sides.values())
+    known = all({found.part for found in measured.activations} >= {*_effective(measured), DECODING} for measured in sides.values())
     return known and {(check.stage, check.mode) for check in outputs.checks} >= wanted
 
 
