@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -11,11 +12,15 @@ from typing import NoReturn
 import pytest
 
 from evbench import results
+from evbench.cli.console import MOST_LINES
 from evbench.cli.main import main
 from evbench.pipelines.load import video
+from evbench.pipelines.registry import MODELS
+from evbench.report.variants import choices_of
 from evbench.results import STAGES
 from evbench.session import compare
 from evbench.session.request import ComparisonRequest
+from evbench.variants.named import VARIANTS
 from evbench.verdict.judge import judge
 from tests.command import evbench, refused
 from tests.examples import MACHINE, make_result, make_session, make_side
@@ -90,12 +95,35 @@ def test_results_of_other_machines_are_compared_only_if_allowed_by_name(
     assert allowed.stdout.splitlines()[-1] == "exit 4: INCONCLUSIVE"
 
 
-def test_variants_read_well(tmp_path: Path) -> None:
-    told = evbench("variants --device cpu", tmp_path)
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("width", [60, 80, 140])
+def test_variants_fit_on_a_screen_with_every_name_whole(model: str, width: int, tmp_path: Path) -> None:
+    told = evbench(f"variants --model {model} --device cpu", tmp_path, COLUMNS=str(width))
     assert told.returncode == 0
-    assert "optimized-gpu" in told.stdout
-    assert "needs an NVIDIA GPU" in told.stdout
+    assert sum(-(-max(len(line), 1) // width) for line in told.stdout.splitlines()) <= MOST_LINES
+    words = set(re.findall(r"[\w-]+", told.stdout))
+    offered = choices_of(model)
+    assert words >= {*VARIANTS, *offered, *(choice for choices in offered.values() for choice in choices)}
+    assert "optimized-gpu* " in told.stdout
+    assert "* needs an NVIDIA GPU, and the run is on the CPU: " in " ".join(told.stdout.split())
     assert list(tmp_path.iterdir()) == []
+
+
+def test_variants_are_those_of_the_model(tmp_path: Path) -> None:
+    """A part that it does not have is not listed, nor a choice for input that it does not take."""
+    assert not {"render", "pooling"} & choices_of("video-llava").keys()
+    assert set(choices_of("eventgpt")["prefetch"]) == {"off", "on"}
+    for details in ("", " --details"):
+        of_video, of_events = (evbench(f"variants --model {model} --device cpu{details}", tmp_path).stdout for model in MODELS)
+        assert "pooling" not in of_video and "vectorised" not in of_video and "batched" in of_video
+        assert "pooling" in of_events and "a video" not in of_events
+
+
+def test_variants_in_detail_say_what_each_choice_means(tmp_path: Path) -> None:
+    for width in (60, 140):
+        told = evbench("variants --device cpu --details", tmp_path, COLUMNS=str(width)).stdout
+        assert "optimized-gpu*" in told and "generate=transformers-static " in told
+        assert "scaled_dot_product_att" in told and "…" not in told
 
 
 @pytest.mark.parametrize(

@@ -96,7 +96,7 @@ def test_a_choice_a_metric_and_a_model_take_as_many_files_as_the_recipes_say(pro
     project.insert("evbench/report/metrics.py", '"decode-step"', '"stages-of-a-run", ')
     assert project.changed() - before == {"evbench/verdict/metrics.py", "evbench/report/metrics.py"}
 
-    assert "the frames of the plain decoder" in " ".join(project.run("variants", "--model", "toy").split())
+    assert "the frames of the plain decoder" in " ".join(project.run("variants", "--model", "toy", "--details").split())
     sides = ("--baseline", "baseline", "--optimized", "baseline+decode=sequential")
     plan = ("--blocks", "2", "--invocations", "1", "--new-tokens", "8", "--trace-tokens", "0", "--details")
     shown = project.run("compare", "--model", "toy", "--device", "cpu", *sides, *plan, "--out", "out")
