@@ -764,13 +764,14 @@ def read(path: Path | str) -> Result:
         raise UserError(f"cannot read result {file}: {error.strerror}; give the folder or result.json of an earlier run") from error
     except (ValueError, RecursionError) as error:
         raise UserError(f"{file} is not JSON: {error}; give the folder or result.json of an earlier run") from error
+    plain = digest.unsealed(content, str(file))
     try:
-        plain = digest.unsealed(content, str(file))
         result = from_json(Result, results_upgrade.result(plain, FORMAT, str(file)), "result")
         require_consistent(result)
         return result
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{file} is not a result of evbench: {error}") from error
+        former = results_upgrade.former_names(str(error), plain, FORMAT)
+        raise UserError(f"{file} is not a result of evbench: {error}{former}") from error
 
 
 ISOLATED = "stage-isolated/"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from evbench.errors import UserError
@@ -11,6 +11,7 @@ from evbench.pipelines.registry import KINDS, MODELS, PARTS
 from evbench.results import DECODING, LETTERS, Result, Session, SideResult, Workload
 from evbench.session.memory_fit import BYTES_PER_VALUE
 from evbench.session.schedule import PATTERNS
+from evbench.verdict import demands
 from evbench.verdict.blocks import TIMED
 
 DEVICES = ("cpu", "cuda")
@@ -31,6 +32,9 @@ def _faults(result: Result) -> Iterator[str]:
     for side, measured in result.variants().items():
         yield from _of_side(side, measured)
     yield from _unknown("rules.noise_floors", "timing", result.rules.noise_floors, TIMED)
+    model = result.baseline.workload.model
+    yield from _unreadable("rules.targets", result.rules.targets, lambda text: demands.read([text], [], model))
+    yield from _unreadable("rules.fail_if", result.rules.fail_if, lambda text: demands.read([], [text], model))
 
 
 def _of_blocks(place: str, session: Session, sides: int) -> Iterator[str]:
@@ -70,6 +74,15 @@ def _of_workload(place: str, workload: Workload) -> Iterator[str]:
 def _of_choice(part_place: str, choice_place: str, part: str, choice: str) -> Iterator[str]:
     yield from _unknown(part_place, "part", [part], PARTS)
     yield from _unknown(choice_place, f"choice for {part}", [choice], PARTS[part].entries)
+
+
+def _unreadable(place: str, texts: Sequence[str], read: Callable[[str], object]) -> Iterator[str]:
+    """Demands that were made of the result. What can be said of an option that is given now does not fit them."""
+    for number, text in enumerate(texts):
+        try:
+            read(text)
+        except UserError:
+            yield f"{place}[{number}] is {text!r}, which demands nothing that evbench measures of this model"
 
 
 def _unknown(place: str, what: str, named: Iterable[str], known: Iterable[str]) -> Iterator[str]:
