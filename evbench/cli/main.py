@@ -23,6 +23,7 @@ from evbench.cli.streams import all_is_printed, open_streams
 from evbench.cli.trace import trace_command
 from evbench.cli.usage import Commands, OneLineCommand, help_and_examples
 from evbench.cli.variants import variants_command
+from evbench.cli.version import version_option
 from evbench.errors import UserError
 from evbench.report.render import printable
 
@@ -61,6 +62,7 @@ def make_app() -> typer.Typer:
             text, examples = help_and_examples(command)
             group.command(name, cls=OneLineCommand, help=text, epilog=examples)(command)
     app.add_typer(scenes, name="scenes")
+    app.callback()(version_option)
     return app
 
 
