@@ -8,12 +8,18 @@ import math
 import os
 import types
 import typing
+from collections.abc import Sequence
 from enum import StrEnum
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 Decoded = TypeVar("Decoded")
+LONGEST_SHOWN = 80
+"""Characters of a wrong value that a message shows."""
+IN_JSON: dict[Any, str] = {
+    tuple: "a list", dict: "an object", float: "a finite number", int: "a whole number", bool: "true or false", str: "text",
+}  # fmt: skip
 
 
 def to_json(value: Any, *, indent: int | None = None) -> str:
@@ -37,10 +43,12 @@ def _decode(kind: Any, value: Any, location: str) -> Any:
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if dataclasses.is_dataclass(kind):
         hints, optional = _hints(typing.cast(Any, kind)), _optional(typing.cast(Any, kind))
-        names = hints.keys()
-        if not isinstance(value, dict) or (names ^ value.keys()) - optional:
-            different = sorted((names ^ value.keys()) - optional) if isinstance(value, dict) else type(value).__name__
-            raise ValueError(f"{location} has other fields than expected: {different}")
+        if not isinstance(value, dict):
+            raise ValueError(f"{location} is {_shortened(value)}, where an object with the fields {', '.join(hints)} is expected")
+        if missing := sorted(hints.keys() - value.keys() - optional):
+            raise ValueError(f"{location} lacks {_fields(missing)}")
+        if unknown := sorted(value.keys() - hints.keys()):
+            raise ValueError(f"{location} has {_fields(unknown)}, which this evbench does not know")
         return kind(**{name: _decode(hint, value[name], f"{location}.{name}") for name, hint in hints.items() if name in value})  # type: ignore[operator]
     if origin in (types.UnionType, typing.Union):
         if value is None and type(None) in arguments:
@@ -62,7 +70,24 @@ def _decode(kind: Any, value: Any, location: str) -> Any:
         return value
     if kind in (int, bool) and type(value) is kind:
         return value
-    raise ValueError(f"{location} is {value!r}")
+    raise ValueError(f"{location} is {_shortened(value)}, where {_in_words(kind)} is expected")
+
+
+def _in_words(kind: Any) -> str:
+    """What a value of this type is in JSON."""
+    origin = typing.get_origin(kind)
+    if origin is Literal or (isinstance(kind, type) and issubclass(kind, StrEnum)):
+        return " or ".join(map(str, typing.get_args(kind) if origin is Literal else kind))
+    return IN_JSON[origin or kind]
+
+
+def _fields(names: Sequence[str]) -> str:
+    return f"the field{'' if len(names) == 1 else 's'} {', '.join(map(repr, names))}"
+
+
+def _shortened(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}..."
 
 
 def is_text(text: str) -> bool:

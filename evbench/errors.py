@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import errno
 from collections.abc import Sequence
+from pathlib import Path
 
 
 class UserError(Exception):
@@ -22,3 +24,11 @@ def nearest(word: str, words: Sequence[str]) -> str:
     """For a UserError about an unknown word: `did you mean ...?` if a known one is close, else the list of all."""
     close = difflib.get_close_matches(word, words, n=1, cutoff=0.5)
     return f"did you mean {close[0]!r}?" if close else f"there is {', '.join(words)}."
+
+
+def not_made(folder: Path, error: OSError) -> str:
+    """For a UserError about a folder that the file system does not make: where, and why."""
+    parent = next(place for place in folder.absolute().parents if place.exists())
+    # A file system that takes no folders, such as /proc, answers as if the parent were not there.
+    reason = f"{parent} takes no new folders" if error.errno == errno.ENOENT else f"{error.strerror} in {parent}"
+    return f"the folder {folder} cannot be made: {reason}"

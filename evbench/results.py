@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import json
 import math
 from dataclasses import dataclass, field
@@ -375,12 +376,16 @@ class Trace:
             raise ValueError(f"{self.file!r} is no name of a trace in the folder of its session")
 
 
+DECODING = "decoding"
+"""In the place of a part: how the next token is chosen."""
+
+
 @dataclass(frozen=True)
 class Activation:
     """Evidence of whether a choice of the variant was active in a run."""
 
     part: str
-    """Of `evbench.pipelines.registry.PARTS`, or `decoding`."""
+    """Of `evbench.pipelines.registry.PARTS`, or DECODING."""
     choice: str
     active: bool
     evidence: str
@@ -702,8 +707,20 @@ def _require_time(seconds: float, least: float = 0.0) -> None:
         raise ValueError(f"a time of {seconds} s is impossible")
 
 
+def _require_moment(place: str, text: str) -> None:
+    try:
+        found = datetime.datetime.fromisoformat(text)
+    except ValueError:
+        found = None
+    if found is None or found.utcoffset() != datetime.timedelta(0) or "T" not in text:
+        raise ValueError(f"{place} is {text!r}, and no time in UTC such as 2026-01-31T12:00:00Z")
+
+
 def require_consistent(result: Result) -> None:
     """Hold the runs of a result that was read against its blocks. Raises ValueError if they cannot be of one session."""
+    _require_moment("created", result.created)
+    for number, session in enumerate(result.sessions):
+        _require_moment(f"sessions[{number}].started", session.started)
     for measured in result.variants().values():
         blocks = {block.number: block.sample for block in result.session(measured).blocks}
         if not blocks:
@@ -712,10 +729,16 @@ def require_consistent(result: Result) -> None:
             raise ValueError("two of its blocks have the same number")
         if any(not 0 <= sample < len(measured.workload.samples) for sample in blocks.values()):
             raise ValueError("a block is of a sample that the workload does not have")
-        if any(blocks.get(run.block, -1) != run.sample for run in measured.timed() if run.block is not None):
-            raise ValueError("a timed run is of no block, or of another sample than its block")
+        for run in measured.runs:
+            if run.block is None and run.kind == "timed":
+                raise ValueError(f"the timed run of turn {run.turn} is of no block")
+            if run.block is not None and (run.block not in blocks or run.kind != "timed"):
+                reason = "and only timed runs are of one" if run.block in blocks else "which its session does not have"
+                raise ValueError(f"the {run.kind} run of turn {run.turn} is of block {run.block}, {reason}")
+            if run.block is not None and blocks[run.block] != run.sample:
+                raise ValueError(f"the timed run of turn {run.turn} is of another sample than its block {run.block}")
         if any(run.block not in blocks for run in measured.timed_throughput_runs()):
-            raise ValueError("a throughput run is of no block")
+            raise ValueError("a throughput run is of a block that its session does not have")
         for number in blocks:
             if {run.stages is None for run in measured.timed() if run.block == number} != {False, True}:
                 raise ValueError(f"block {number} has no runs with and without stage synchronization of each side")
@@ -741,13 +764,14 @@ def read(path: Path | str) -> Result:
         raise UserError(f"cannot read result {file}: {error.strerror}; give the folder or result.json of an earlier run") from error
     except (ValueError, RecursionError) as error:
         raise UserError(f"{file} is not JSON: {error}; give the folder or result.json of an earlier run") from error
+    plain = digest.unsealed(content, str(file))
     try:
-        plain = digest.unsealed(content, str(file))
         result = from_json(Result, results_upgrade.result(plain, FORMAT, str(file)), "result")
         require_consistent(result)
         return result
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{file} is not a result of evbench: {error}") from error
+        former = results_upgrade.former_names(str(error), plain, FORMAT)
+        raise UserError(f"{file} is not a result of evbench: {error}{former}") from error
 
 
 ISOLATED = "stage-isolated/"

@@ -74,6 +74,20 @@ def result(content: Any, current: int, file: str) -> Any:
     return _result(content, current) if found < current else content
 
 
+def former_names(message: str, content: Any, current: int) -> str:
+    """What the fields that a message names are called in the file itself, for the end of the message. Empty if they have these names there.
+
+    Args:
+        message: of a fault in the fields of today.
+        content: of the file.
+    """
+    if not isinstance(content, dict) or content.get("format") == current:
+        return ""
+    names = {now: before for fields in FIELDS.values() for before, now in fields.items() if re.search(rf"\b{now}\b", message)}
+    renamed = ", ".join(f"{now} is called {before}" for now, before in names.items())
+    return f" (in this file, of format {content['format']}, {renamed})" if renamed else ""
+
+
 def header(content: Any, current: int) -> Any:
     """The header of a session, a ladder or a comparison of models."""
     if not _is_readable(content):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -11,11 +13,15 @@ from typing import NoReturn
 import pytest
 
 from evbench import results
+from evbench.cli.console import MOST_LINES
 from evbench.cli.main import main
 from evbench.pipelines.load import video
+from evbench.pipelines.registry import MODELS
+from evbench.report.variants import choices_of
 from evbench.results import STAGES
 from evbench.session import compare
 from evbench.session.request import ComparisonRequest
+from evbench.variants.named import VARIANTS
 from evbench.verdict.judge import judge
 from tests.command import evbench, refused
 from tests.examples import MACHINE, make_result, make_session, make_side
@@ -90,12 +96,45 @@ def test_results_of_other_machines_are_compared_only_if_allowed_by_name(
     assert allowed.stdout.splitlines()[-1] == "exit 4: INCONCLUSIVE"
 
 
-def test_variants_read_well(tmp_path: Path) -> None:
-    told = evbench("variants --device cpu", tmp_path)
+def test_the_version_is_told_at_once(tmp_path: Path) -> None:
+    told = evbench("--version", tmp_path)
+    assert (told.returncode, told.stderr) == (0, "")
+    assert re.fullmatch(r"evbench \d+\.\d+\.\d+, Python 3\.\d+\.\w+, torch \S+, transformers \S+\n", told.stdout)
+    script = "import sys; from evbench.cli.main import main; sys.argv = ['evbench', '--version']\n"
+    script += "try: main()\nfinally: assert not {'torch', 'transformers'} & set(sys.modules)"
+    assert subprocess.run([sys.executable, "-c", script], check=False, capture_output=True).returncode == 0
+    assert "Is an optimized video-language model really faster" in evbench("--help", tmp_path).stdout
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("width", [60, 80, 140])
+def test_variants_fit_on_a_screen_with_every_name_whole(model: str, width: int, tmp_path: Path) -> None:
+    told = evbench(f"variants --model {model} --device cpu", tmp_path, COLUMNS=str(width))
     assert told.returncode == 0
-    assert "optimized-gpu" in told.stdout
-    assert "needs an NVIDIA GPU" in told.stdout
+    assert sum(-(-max(len(line), 1) // width) for line in told.stdout.splitlines()) <= MOST_LINES
+    words = set(re.findall(r"[\w-]+", told.stdout))
+    offered = choices_of(model)
+    assert words >= {*VARIANTS, *offered, *(choice for choices in offered.values() for choice in choices)}
+    assert "optimized-gpu* " in told.stdout
+    assert "* needs an NVIDIA GPU, and the run is on the CPU: " in " ".join(told.stdout.split())
     assert list(tmp_path.iterdir()) == []
+
+
+def test_variants_are_those_of_the_model(tmp_path: Path) -> None:
+    """A part that it does not have is not listed, nor a choice for input that it does not take."""
+    assert not {"render", "pooling"} & choices_of("video-llava").keys()
+    assert set(choices_of("eventgpt")["prefetch"]) == {"off", "on"}
+    for details in ("", " --details"):
+        of_video, of_events = (evbench(f"variants --model {model} --device cpu{details}", tmp_path).stdout for model in MODELS)
+        assert "pooling" not in of_video and "vectorised" not in of_video and "batched" in of_video
+        assert "pooling" in of_events and "a video" not in of_events
+
+
+def test_variants_in_detail_say_what_each_choice_means(tmp_path: Path) -> None:
+    for width in (60, 140):
+        told = evbench("variants --device cpu --details", tmp_path, COLUMNS=str(width)).stdout
+        assert "optimized-gpu*" in told and "generate=transformers-static " in told
+        assert "scaled_dot" in told and "…" not in told
 
 
 @pytest.mark.parametrize(
@@ -111,8 +150,8 @@ def test_variants_read_well(tmp_path: Path) -> None:
         (f"{COMPARE} --preset tiny --weights .", "exclude each other"),
         (f"{COMPARE} --events .", "--events is not for --model video-llava"),
         (f"{COMPARE} --model eventgpt --video a.mp4", "--video is not for --model eventgpt"),
-        (f"{COMPARE} --event-window 0:50ms", "--event-window: of raw events, and"),
-        (f"{COMPARE} --model eventgpt --event-limit none --event-size own", "--event-limit, --event-size: of raw events, and"),
+        (f"{COMPARE} --event-window 0:50ms", "--event-window is for raw events, and"),
+        (f"{COMPARE} --model eventgpt --event-limit none --event-size own", "--event-limit and --event-size are for raw events, and"),
         (f"{COMPARE} --model eventgpt --events a.npz", "a.npz: no such file; give a file of raw events"),
         (
             f"{COMPARE} --model eventgpt --events a.npz --events b",
@@ -144,8 +183,8 @@ def test_variants_read_well(tmp_path: Path) -> None:
         (f"{COMPARE} --data none", "none/dataset.json"),
         (f"{COMPARE} --limit 3", "--limit is of the scenes in --data"),
         (f"{COMPARE} --data . --video a.mp4", "--video and --data exclude each other"),
-        ("selftest --device cpu --plant loading:2%", "names no stage and share"),
-        ("selftest --device cpu --plant vision", "names no stage and share"),
+        ("selftest --device cpu --plant loading:2%", "does not name a stage and a share"),
+        ("selftest --device cpu --plant vision", "does not name a stage and a share"),
         ("selftest --device cpu --blocks 5", "--blocks 5 are too few for any interval"),
         (f"{COMPARE} --max-time inf", "--max-time inf is no number; give one"),
         (f"{COMPARE} --max-time 9", "--max-time is of the blocks that --precision adds, which is not given: it would have no effect"),
@@ -159,7 +198,24 @@ def test_variants_read_well(tmp_path: Path) -> None:
         (f"{COMPARE} --new-tokens 1025", "--new-tokens 1025 is out of range; give 1 to 1,024"),
         (f"{COMPARE} --throughput 1001", "--throughput 1001 is out of range; give 0 to 1,000"),
         (f"{COMPARE} --seed -1", "--seed -1 is out of range"),
-        (f"{COMPARE} --blocks some", "Invalid value for '--blocks'"),
+        (f"{COMPARE} --blocks some", "--blocks 'some' is no whole number; give one. See: evbench compare --help"),
+        (f"{COMPARE} --max-time some", "--max-time 'some' is no number; give one. See: evbench compare --help"),
+        ("selftest --plant vision:banana", "--plant 'vision:banana' does not name a stage and a share"),
+        ("selftest --plant vision:-2%", "--plant 'vision:-2%' does not name"),
+        ("report ''", "FOLDER '' is an empty path; give that of a file or folder"),
+        ("open ''", "TRACE '' is an empty path"),
+        ("merge ''", "FOLDER '' is an empty path"),
+        ("diff a ''", "B '' is an empty path"),
+        ("frames ''", "FILE '' is an empty path"),
+        ("scenes make ''", "FOLDER '' is an empty path"),
+        ("scenes show ''", "FOLDER '' is an empty path"),
+        (f"{COMPARE} --video ''", "--video '' is an empty path"),
+        (f"{COMPARE} --video a.mp4 --video=", "--video '' is an empty path"),
+        (f"{COMPARE} --model eventgpt --events ''", "--events '' is an empty path"),
+        (f"{COMPARE} --weights ''", "--weights '' is an empty path"),
+        (f"{COMPARE} --data ''", "--data '' is an empty path"),
+        (f"{COMPARE} --out ''", "--out '' is an empty path"),
+        ("compare --baseline '' --optimized optimized", "unknown variant ''"),
         (f"{COMPARE} --starts 3", "unknown option --starts; it is now called --invocations. See: evbench compare --help"),
         (f"{COMPARE} --order in-turn", "unknown --order 'in-turn'; it is now called interleaved"),
         (f"{COMPARE} --order 'in turn'", "it is now called interleaved"),
@@ -231,7 +287,9 @@ def test_a_folder_that_cannot_be_written_is_refused(
     (tmp_path / "file").touch()
     assert "is a file" in refused(f"{COMPARE} --out {tmp_path}/file", monkeypatch, capsys)
     assert "which is a file, and results are written into a folder" in refused(f"{COMPARE} --out {tmp_path}/file/out", monkeypatch, capsys)
-    assert "cannot write to" in refused(f"{COMPARE} --out /proc/evbench", monkeypatch, capsys)
+    told = "the folder /proc/evbench cannot be made: /proc takes no new folders; give another --out"
+    for command in (f"{COMPARE} --blocks 6", "trace baseline --device cpu --preset tiny"):
+        assert told in refused(f"{command} --out /proc/evbench", monkeypatch, capsys)
     (tmp_path / "used").mkdir()
     (tmp_path / "used" / "runs.jsonl").write_text("{}\n")
     assert "holds an earlier session" in refused(f"{COMPARE} --out {tmp_path}/used", monkeypatch, capsys)

@@ -18,7 +18,7 @@ from evbench.errors import UserError
 from evbench.machine import machine
 from evbench.places import short_workload
 from evbench.report.units import format_ratios
-from evbench.results import FORMAT, Workload
+from evbench.results import FORMAT, Activation, SideResult, Workload
 from evbench.session import compare, journal, ladder
 from evbench.session.config import SessionConfig
 from evbench.session.journal_state import JournalHeader
@@ -31,6 +31,7 @@ from evbench.verdict.judgement import Verdict
 from evbench.worker.client import WorkerDied, WorkerGaveUp
 from tests.checkpoints import least_model
 from tests.command import evbench, interruptible, refused, wait_for
+from tests.examples import GREEDY
 from tests.simulation import PLAN, Noise, SimulatedMachine, SimulatedWorker, finished, simulated_workload
 
 QUIET = Noise(0.002, 0.0, 0.0, 0.0)
@@ -61,9 +62,16 @@ class SimulatedComparisons:
                 opened.add_build("baseline", SimulatedWorker(simulated, "baseline", 1.0).built())
                 raise self.ends[name]
             result = finished(SessionConfig(request.variants, opened, simulated.start, simulated, listener, energy=request.energy))
-        result = replace(result, command=request.command, rules=request.rules)
+        assert result.optimized is not None
+        sides = _active(result.baseline), _active(result.optimized)
+        result = replace(result, command=request.command, rules=request.rules, baseline=sides[0], optimized=sides[1])
         results.write(result, request.folder / "result.json")
         return compare.JudgedResult(result, judge(result))
+
+
+def _active(measured: SideResult) -> SideResult:
+    """With evidence of its own choices: the simulated worker knows the baseline's only."""
+    return replace(measured, activations=(*(Activation(part, choice, True, "1 x it") for part, choice in measured.choices.items()), GREEDY))
 
 
 @dataclass
@@ -245,7 +253,7 @@ def test_leaving_one_out_can_be_added_later_and_a_removed_folder_is_run_again(si
         ("{", "is damaged"),
         ("[]", "is of another version of evbench"),
         ('{"format": 0}', "is of another version of evbench"),
-        ('{"format": 2}', "is damaged (ladder has other fields than expected"),
+        ('{"format": 2}', "is damaged (ladder lacks the fields "),
     ],
 )
 def test_a_damaged_file_is_told(tmp_path: Path, content: str, told: str) -> None:

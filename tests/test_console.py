@@ -217,7 +217,13 @@ def test_of_other_outputs_the_choice_at_fault_can_be_found() -> None:
 
 def test_what_would_help_an_unclear_result_is_said() -> None:
     assert "--blocks 28 about halves it" in printed(unclear())
-    assert "give the same command with --resume" in printed(others()["not compared"], 140)
+    interrupted = others()["not compared"]
+    assert "give the same command with --resume" in printed(interrupted, 140)
+    of_earlier = dataclasses.replace(interrupted, created="2026-01-02T00:00:00Z")
+    assert "earlier results do not have them: name the two variants instead" in printed(of_earlier, 140)
+    assert "same command" not in printed(of_earlier, 140)
+    checks = dataclasses.replace(PRESERVED, checks=PRESERVED.checks[:2])
+    assert "give the same command with --resume" in printed(dataclasses.replace(interrupted, outputs=checks), 140)
     assert "Give --blocks 6 at least" in printed(others()["few blocks"])
     assert "name two variants instead of earlier results" in printed(others()["other machine"], 140)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import random
+import re
 import shutil
 from collections import Counter
 from dataclasses import replace
@@ -145,11 +146,13 @@ FAULTS: dict[str, tuple[tuple[str, str, Any], str]] = {
     "all times at the end of numbers": (("seconds", "runs", 1e308), r"a time of 1e\+308 s is impossible"),
     "a step that takes for ever": (("decode_step_seconds", "runs", [1e300]), r"a time of 1e\+300 s is impossible"),
     "no run with synchronization": (("stages", "runs", None), "block 0 has no runs with and without stage synchronization"),
-    "all runs of one block": (("block", "runs", 0), "a timed run is of no block, or of another sample|block 1 has no runs"),
+    "all runs of one block": (("block", "runs", 0), r"the first run of turn 0 is of block 0, and only timed runs are of one"),
     "all blocks of one number": (("number", "blocks", 0), "two of its blocks have the same number"),
     "blocks of a sample too many": (("sample", "blocks", 2), "a block is of a sample that the workload does not have"),
-    "blocks of the other sample": (("sample", "blocks", 0), "a timed run is of no block, or of another sample than its block"),
-    "throughput runs of no block": (("block", "throughput_runs", 99), "a throughput run is of no block"),
+    "blocks of the other sample": (("sample", "blocks", 0), r"the timed run of turn \d+ is of another sample than its block \d+"),
+    "runs of a block too many": (("block", "runs", 999), r"the first run of turn 0 is of block 999, which its session does not have"),
+    "runs of no block": (("block", "runs", None), r"the timed run of turn \d+ is of no block"),
+    "throughput runs of no block": (("block", "throughput_runs", 99), "a throughput run is of a block that its session does not have"),
 }
 
 
@@ -172,13 +175,67 @@ def test_a_result_without_blocks_is_refused_on_both_sides_and_leaves_nothing(
     assert not (tmp_path / "out").exists()
 
 
-def test_a_result_of_a_model_that_is_not_known_is_refused(tmp_path: Path) -> None:
+IMPOSSIBLE: dict[str, tuple[tuple[Any, ...], Any, str]] = {
+    "order of blocks": (("sessions", 0, "blocks", 1, "order"), "ABAB", "unknown order of interleaved blocks 'ABAB'; .* ABBA, BAAB"),
+    "blocks of one side": (("sessions", 0, "blocks", 1, "order"), "AA", "unknown order of interleaved blocks 'AA'"),
+    "model": (("baseline", "workload", "model"), "gpt", "unknown model 'gpt'; this evbench knows video-llava, eventgpt"),
+    "model of the other side": (("optimized", "workload", "model"), "gpt", "optimized.workload.model names the unknown model 'gpt'"),
+    "preset": (("baseline", "workload", "preset"), "huge", "unknown preset of video-llava 'huge'"),
+    "kind": (("baseline", "workload", "kind"), "event-images", "unknown kind of input of video-llava 'event-images'"),
+    "policy": (("baseline", "workload", "frame_policy"), "all", "unknown policy for a video 'all'; this evbench knows inclusive, stride"),
+    "device": (("baseline", "workload", "device"), "tpu", "unknown device 'tpu'; this evbench knows cpu, cuda"),
+    "type": (("baseline", "workload", "dtype"), "float3", "unknown type to compute in 'float3'"),
+    "choice": (("baseline", "choices", "decode"), "nosuch", "baseline.choices.decode names the unknown choice for decode 'nosuch'"),
+    "part": (("baseline", "choices", "nosuch"), "plain", "baseline.choices names the unknown part 'nosuch'"),
+    "evidence of a part": (("optimized", "activations", 0, "part"), "nosuch", r"activations\[0\].part names the unknown part 'nosuch'"),
+    "evidence of another choice": (
+        ("optimized", "activations", 0), {"part": "decode", "choice": "dali", "active": True, "evidence": ""}, "choices has not chosen it",
+    ),
+    "escape codes in the name": (("baseline", "variant"), "a\x1b[31mb", "no variant has such characters in its name"),
+    "a noise floor of nothing": (("rules", "noise_floors"), {"total": 0.1}, "unknown timing 'total'"),
+    "a target of nothing": (("rules", "targets"), ["video-llava.total<1s"], r"rules.targets\[0\] is 'video-llava.total<1s', which demands"),
+    "a target of the other model": (("rules", "targets"), ["eventgpt.tpot<1s"], r"rules.targets\[0\] is 'eventgpt.tpot<1s'"),
+    "a demand of nothing": (("rules", "fail_if"), ["slower"], r"rules.fail_if\[0\] is 'slower', which demands nothing"),
+    "created": (("created",), "yesterday", "created is 'yesterday', and no time in UTC such as 2026-01-31T12:00:00Z"),
+    "created on a day": (("created",), "2026-01-01", "created is '2026-01-01', and no time in UTC"),
+    "created elsewhere": (("created",), "2026-01-01T00:00:00+02:00", "no time in UTC"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", IMPOSSIBLE)
+def test_a_result_that_names_what_there_is_not_is_refused_where_it_is_used(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place, value, told = IMPOSSIBLE[name]
     content = made()
     for side in ("baseline", "optimized"):
-        content[side]["workload"]["model"] = "gpt"
+        content[side]["activations"] = [{"part": "decode", "choice": "plain", "active": True, "evidence": ""}]
+    (tmp_path / "whole").mkdir()
+    (tmp_path / "whole" / "result.json").write_text(json.dumps(content))
+    write_report(tmp_path / "whole")
+    at(content, place[:-1])[place[-1]] = value
     (tmp_path / "result.json").write_text(json.dumps(content))
-    with pytest.raises(UserError, match="unknown model 'gpt'; this evbench knows video-llava, eventgpt"):
-        write_report(tmp_path)
+    for command in ("report {0}", "compare --baseline {0}/ --optimized {0}/ --out {0}/out"):
+        line = refused(command.format(tmp_path), monkeypatch, capsys)
+        assert re.search(told, line), line
+        assert str(tmp_path) in line and "--" not in line.replace(str(tmp_path), "")
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_would_act_on_a_terminal_is_not_in_the_report(tmp_path: Path) -> None:
+    """Names of files and what a library said may have it, so that it is no reason to refuse a result."""
+    content = made()
+    for side in ("baseline", "optimized"):
+        content[side]["workload"]["samples"][0]["path"] = "clip\x1b[31m.mp4"
+        content[side]["workload"]["prompt"] = "What?\x1b[2J\nReally?"
+        content[side]["runs"][-1]["text"] = "a\x9b31m"
+    content["command"] = "evbench\x1b]0;title\x07"
+    content["sessions"][0]["machine"]["cpu"] = "CPU\x1b[1m"
+    (tmp_path / "result.json").write_text(json.dumps(content))
+    write_report(tmp_path)
+    report = (tmp_path / "report.md").read_text(encoding="utf-8")
+    assert "clip·[31m.mp4" in report
+    assert [letter for letter in set(report) - {"\n"} if not letter.isprintable()] == []
 
 
 @pytest.mark.parametrize(("source", "number"), [("made", 90), ("recorded", 50)])

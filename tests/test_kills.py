@@ -22,6 +22,7 @@ from typing import Any
 
 import pytest
 
+from evbench.api.folder import now
 from evbench.machine import conditions, machine
 from evbench.results import Block, Outputs, Plan, Rules, Run, RunOrder, Side, ThroughputRun, Trace
 from evbench.session import compare, journal, outputs
@@ -153,7 +154,7 @@ def carry_out(folder: Path, plan: Plan, resume: bool, moments: Moments) -> None:
         plan=plan,
         rules=Rules({}, (), (), False, ()),
         folder=folder,
-        created=f"process {os.getpid()}",
+        created=now(),
         command="evbench compare",
         resume=resume,
         wait=False,

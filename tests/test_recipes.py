@@ -98,7 +98,7 @@ def test_a_choice_a_metric_and_a_model_take_as_many_files_as_the_recipes_say(pro
     project.insert("evbench/report/metrics.py", '"decode-step"', '"stages-of-a-run", ')
     assert project.changed() - before == {"evbench/verdict/metrics.py", "evbench/report/metrics.py"}
 
-    assert "the frames of the plain decoder" in " ".join(project.run("variants", "--model", "toy").split())
+    assert "the frames of the plain decoder" in " ".join(project.run("variants", "--model", "toy", "--details").split())
     write(project.folder / "clip.mp4", [np.full((48, 64, 3), 12 * shade, np.uint8) for shade in range(16)], {})
     sides = ("--video", "clip.mp4", "--baseline", "baseline", "--optimized", "baseline+decode=sequential")
     plan = ("--blocks", "2", "--invocations", "1", "--warmup", "5", "--new-tokens", "8", "--trace-tokens", "0", "--details")

@@ -12,7 +12,7 @@ from rich.console import Console
 from evbench.report import units
 from evbench.report.metrics import SECTIONS, format_value
 from evbench.report.render import Report, printable, to_console, to_markdown
-from evbench.report.variants import list_variants
+from evbench.report.variants import meanings, summarize_variants
 from evbench.results import STAGES, Activation, Energy, Gpu, Memory, Sample, SideResult, StageRun, Work
 from evbench.variants.named import VARIANTS, parse
 from evbench.verdict.metrics import METRICS, Unit
@@ -191,13 +191,22 @@ def test_a_difference_that_has_no_effect_on_the_input_is_marked() -> None:
 
 
 def test_choices_are_listed_with_the_input_that_they_are_for() -> None:
-    _, choices = list_variants(dict.fromkeys(VARIANTS, ""))
-    assert [table.title for table in list_variants(dict.fromkeys(VARIANTS, "") | {"optimized": "lacks it"})][1] == "What is missing here"
-    report = {row[:2]: row[2] for row in choices.rows}
-    assert report[("render", "triton")] == "raw events"
-    assert report[("decode", "dali")] == "a video, event images"
-    assert report[("pooling", "first")] == "event images, raw events"
-    assert report[("vision", "graph")] == "all"
+    told = meanings("eventgpt")
+    assert told["render=triton"].endswith("; for raw events only; needs NVIDIA GPU, Triton")
+    assert told["decode=dali"].endswith("; for event images only; needs NVIDIA GPU, NVIDIA DALI")
+    assert told["vision=graph"].endswith("CUDA graph; needs NVIDIA GPU, C++ compiler")
+    assert told["attention=eager"] == "attention written out in PyTorch operations"
+    assert told["pooling=first"].endswith("of the operations")
+
+
+def test_variants_are_summarized_by_what_they_change() -> None:
+    unusable = {("decode", "dali"): "needs it", ("vision", "fused"): "needs it", ("vision", "graph"): "needs that"}
+    summary = summarize_variants("video-llava", ["optimized-gpu"], unusable)
+    assert list(summary.variants) == [f"{name}*" if name == "optimized-gpu" else name for name in VARIANTS]
+    assert summary.variants["baseline"].startswith("decode=plain preprocess=processor ")
+    assert summary.variants["fast-pixels"] == "decode=threaded preprocess=direct"
+    assert summary.parts["vision"] == "eager, batched, compile, graph*, fused*"
+    assert summary.reasons == ("needs it: decode dali; vision fused", "needs that: vision graph")
 
 
 def test_without_throughput_runs_there_is_no_throughput() -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from evbench.cli.report import report_command, write_report
+from evbench.cli.console import MOST_LINES
+from evbench.cli.report import Written, report_command, write_report
 from evbench.errors import UserError
 from evbench.results import FORMAT
 from evbench.session.verification import ALONE
@@ -18,9 +19,10 @@ from tests.test_results import PROFILES
 def test_a_recorded_comparison_of_the_format_before_is_reported_in_the_words_of_today(tmp_path: Path) -> None:
     recorded = PROFILES / "cpu" / "eventgpt-small" / "result.json"
     result = shutil.copy(recorded, tmp_path)
-    assert write_report(tmp_path) == (("verdict.json", "report.md"), f"baseline: {ALONE}; optimized: {ALONE}")
+    headline = "FASTER: end-to-end speedup 1.39x, 95% CI 1.30x - 1.48x"
+    assert write_report(tmp_path) == Written((headline,), ("verdict.json", "report.md"), f"baseline: {ALONE}; optimized: {ALONE}")
     report = (tmp_path / "report.md").read_text(encoding="utf-8")
-    assert "FASTER: end-to-end speedup 1.39x, 95% CI 1.30x - 1.48x" in report
+    assert headline in report
     judgement = json.loads((tmp_path / "verdict.json").read_text(encoding="utf-8"))
     assert (judgement["verdict"], judgement["end_to_end"]["name"], judgement["exit_code"]) == ("FASTER", "end-to-end", 0)
     assert judgement["metrics"]["startup-and-compile"]["unit"] == "seconds"
@@ -30,7 +32,7 @@ def test_a_recorded_comparison_of_the_format_before_is_reported_in_the_words_of_
 
 def test_a_recorded_comparison_of_models_is_reported(tmp_path: Path) -> None:
     shutil.copy(PROFILES / "h200" / "models-7b" / "models.json", tmp_path)
-    assert write_report(tmp_path)[0] == ("verdict.json", "models.md")
+    assert write_report(tmp_path).files == ("verdict.json", "models.md")
     report = (tmp_path / "models.md").read_text(encoding="utf-8")
     assert "At equal length: end-to-end" in report
     assert "tpot" in report
@@ -43,7 +45,7 @@ def test_a_recorded_ladder_is_reported_from_the_results_of_its_comparisons(tmp_p
         (tmp_path / result.parent.name).mkdir()
         shutil.copy(result, tmp_path / result.parent.name)
     shutil.copy(recorded / "ladder.json", tmp_path)
-    assert write_report(tmp_path)[0] == ("ladder.md",)
+    assert write_report(tmp_path).files == ("ladder.md",)
     report = (tmp_path / "ladder.md").read_text(encoding="utf-8")
     rungs = json.loads((recorded / "ladder.json").read_text(encoding="utf-8"))["rungs"]
     assert report.count("| end-to-end |") == sum(rung["step"]["kind"] != "whole" for rung in rungs)
@@ -65,12 +67,34 @@ def test_a_folder_without_a_result_is_refused(tmp_path: Path) -> None:
         write_report(tmp_path)
 
 
+HEADLINE = "FASTER: end-to-end speedup 1.78x, 95% CI 1.70x - 1.88x"
+
+
+@pytest.mark.parametrize(
+    ("folder", "raw", "verdicts"),
+    [
+        ("cpu/selftest-small", "result.json", ("INCONCLUSIVE: outputs were not compared",)),
+        ("h200/models-7b", "models.json", ("At equal length: end-to-end",)),
+        ("h200/video-llava-small/ladder", "ladder.json", ("optimized-h100+prefetch=off against baseline: FASTER",)),
+    ],
+)
+def test_the_verdict_is_told_first(
+    folder: str, raw: str, verdicts: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copy(PROFILES / folder / raw, tmp_path)
+    report_command(tmp_path)
+    told = capsys.readouterr().out.splitlines()
+    assert len(told) <= MOST_LINES
+    assert all(line.startswith(verdict) for line, verdict in zip(told, verdicts, strict=False)), told
+    assert told[len(verdicts)].startswith(f"Written to {tmp_path}: ")
+
+
 @pytest.mark.parametrize("name", ["", "result.json"])
 def test_a_folder_is_meant_also_by_its_result(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shutil.copy(PROFILES / "cpu" / "video-llava-small" / "result.json", tmp_path)
     report_command(tmp_path / name)
     told = capsys.readouterr().out.splitlines()
-    assert told == [f"Written to {tmp_path}: verdict.json, report.md", f"Not verified: baseline: {ALONE}; optimized: {ALONE}"]
+    assert told == [HEADLINE, f"Written to {tmp_path}: verdict.json, report.md", f"Not verified: baseline: {ALONE}; optimized: {ALONE}"]
 
 
 @pytest.mark.parametrize("name", ["none", "report.md", "none/result.json"])

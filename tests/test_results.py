@@ -78,6 +78,24 @@ def test_a_damaged_result_of_the_format_before_is_refused_with_its_location(tmp_
             results.read(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("place", "told"),
+    [
+        ("rules.smallest", "result.rules lacks the field 'noise_floors' .in this file, of format 7, noise_floors is called smallest."),
+        ("sessions.0.plan.starts", "plan lacks the field 'invocations' .in this file, of format 7, invocations is called starts."),
+        ("baseline.runs.1.step_seconds", "decode_step_seconds is called step_seconds"),
+        ("created", "result lacks the field 'created'$"),
+    ],
+)
+def test_a_field_that_a_result_of_the_format_before_lacks_is_named_as_in_its_file(tmp_path: Path, place: str, told: str) -> None:
+    content = json.loads((PROFILES / "cpu" / "eventgpt-small" / "result.json").read_text(encoding="utf-8"))
+    assert content["format"] == 7
+    remove(content, place)
+    (tmp_path / "result.json").write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(UserError, match=told):
+        results.read(tmp_path)
+
+
 def test_only_timed_runs_count() -> None:
     timed = make_run()
     assert make_side(make_run("warmup"), timed).timed() == (timed,)
@@ -131,12 +149,23 @@ def test_accounts_of_stages_are_merged_and_must_agree() -> None:
         Work(dtype="bfloat16").merged(Work(dtype="float32"))
 
 
-def change(content: dict[str, Any], path: str, value: Any) -> None:
+def owner(content: dict[str, Any], path: str) -> tuple[Any, str]:
+    """What has the last step of the path, and that step."""
     *parents, last = path.split(".")
     place: Any = content
     for parent in parents:
         place = place[int(parent)] if parent.isdecimal() else place[parent]
+    return place, last
+
+
+def change(content: dict[str, Any], path: str, value: Any) -> None:
+    place, last = owner(content, path)
     place[last] = value
+
+
+def remove(content: dict[str, Any], path: str) -> None:
+    place, last = owner(content, path)
+    del place[last]
 
 
 @pytest.mark.parametrize(
@@ -146,7 +175,11 @@ def change(content: dict[str, Any], path: str, value: Any) -> None:
         ("baseline.runs.0.tokens", ["x"], r"result.baseline.runs\[0\].tokens\[0\] is 'x'"),
         ("baseline.runs.0.kind", "maybe", r"result.baseline.runs\[0\].kind is 'maybe'"),
         ("sessions.0.machine.cores", True, r"result.sessions\[0\].machine.cores is True"),
-        ("baseline.runs.0.stages", {"load": {"seconds": 1, "stream_seconds": None, "memory": {}}}, "memory has other fields"),
+        (
+            "baseline.runs.0.stages",
+            {"load": {"seconds": 1, "stream_seconds": None, "memory": {}}},
+            "memory lacks the fields 'allocator', 'device'",
+        ),
         ("baseline.runs", [], "at least one timed run"),
         ("baseline.builds.0.seconds", 1e999, "seconds is inf"),
         ("baseline.builds.0.seconds", -1, "time of -1.0 s is impossible"),
@@ -157,8 +190,9 @@ def change(content: dict[str, Any], path: str, value: Any) -> None:
         ("baseline.workload.samples", [], "at least one sample"),
         ("format", 3, "has format 3, and this evbench reads formats 7 to 8; measure again"),
         ("format", None, "no format"),
-        ("baseline.extra", 1, "other fields than expected: .'extra'."),
-        ("baseline", [], "other fields than expected: list"),
+        ("baseline.extra", 1, "result.baseline has the field 'extra', which this evbench does not know"),
+        ("baseline", [], r"result.baseline is \[\], where an object with the fields variant, choices, .* is expected"),
+        ("rules", {"fail_if": []}, "result.rules lacks the fields 'allowed', 'noise_floors', 'require_speedup', 'targets'"),
     ],
 )
 def test_a_file_that_is_no_result_is_refused_with_its_location(tmp_path: Path, path: str, value: Any, message: str) -> None:

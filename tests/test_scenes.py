@@ -177,7 +177,7 @@ def test_the_sheet_reads_the_files_that_are_listed(folder: Path, tmp_path: Path)
         ("scenes make set --size 321x240", "each edge must be even"),
         ("scenes make set --size 32x24", "from 64 to 4096"),
         ("scenes make set --size 480x640", "higher than wide"),
-        ("scenes make file/set", "cannot make file/set"),
+        ("scenes make file/set", "the folder file/set cannot be made: Not a directory in "),
         ("scenes show outside", "is no list of scenes"),
         ("scenes show nothing", "No such file or directory; give a folder that `evbench scenes make` has made"),
         ("scenes show empty", "is no list of scenes"),

@@ -15,6 +15,8 @@ from evbench import results
 from tests.examples import make_result, make_side, scaled
 
 COMMAND = f"{shlex.quote(sys.executable)} -m evbench.cli.main"
+FULL = "evbench: cannot print any further: No space left on device; give the output another place\n"
+SAME = "compare --baseline equal --optimized equal --out equal/out"
 SLOW = "import sys; from evbench.cli.main import main; sys.argv = ['evbench', *sys.argv[1:]]; main()"
 
 
@@ -65,7 +67,18 @@ def test_help_and_errors_without_a_stream_end_as_with_one(arguments: str, tmp_pa
 
 def test_a_full_disk_behind_the_output_is_told_and_costs_no_verdict(slower: str, tmp_path: Path) -> None:
     done = shell(f"{slower} >/dev/full", tmp_path)
-    assert (done.returncode, done.stderr) == (3, "evbench: cannot print any further: No space left on device\n")
+    assert (done.returncode, done.stderr) == (3, FULL)
+
+
+@pytest.mark.parametrize("arguments", ["--help", "compare --help", "variants --device cpu", "report earlier", SAME])
+def test_output_that_a_full_disk_did_not_take_is_no_success(arguments: str, slower: str, tmp_path: Path) -> None:
+    side = make_side()
+    (tmp_path / "equal").mkdir()
+    results.write(make_result(side), tmp_path / "equal" / "result.json")
+    done = shell(f"evbench {arguments} >/dev/full", tmp_path)
+    assert (done.returncode, done.stderr) == (1, FULL)
+    for nobody_reads in (">&-", "| true; exit ${PIPESTATUS[0]}"):
+        assert shell(f"rm -rf equal/out; evbench {arguments} {nobody_reads}", tmp_path).returncode == 0
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])

@@ -60,7 +60,7 @@ def test_a_result_beside_its_journal_is_verified(recorded: Path, tmp_path: Path)
     assert not any(measured.unverified for measured in found.variants().values())
     assert "NOT_VERIFIED" not in judge(found).flags
     assert "NOT_VERIFIED" not in judge(evbench.compare(recorded, recorded, folder=tmp_path / "again")).flags
-    assert write_report(recorded)[1] == ""
+    assert write_report(recorded).unverified == ""
 
 
 @pytest.mark.parametrize("seal", [False, True])
@@ -132,7 +132,7 @@ def test_a_result_alone_is_read_and_told_as_not_verified(recorded: Path, tmp_pat
     (recorded / RUNS).unlink()
     found = read_verified(recorded)
     assert {measured.unverified for measured in found.variants().values()} == {ALONE}
-    assert write_report(recorded)[1] == f"baseline: {ALONE}; optimized: {ALONE}"
+    assert write_report(recorded).unverified == f"baseline: {ALONE}; optimized: {ALONE}"
     assert "NOT_VERIFIED: nothing shows that the earlier result holds what was measured" in (recorded / "report.md").read_text()
     again = evbench.compare(recorded, recorded, folder=tmp_path / "again")
     assert "NOT_VERIFIED" in judge(again).flags

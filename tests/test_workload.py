@@ -90,9 +90,13 @@ def test_a_window_that_cannot_be_is_none() -> None:
 
 def test_options_without_effect_are_refused(events: Path) -> None:
     for model, options, told in (
-        ("eventgpt", {"events_folders": [sample.EVENTS], "event_window": "0:50ms"}, "--event-window: of raw events, and .*scene-events"),
-        ("eventgpt", {"event_limit": "none"}, "--event-limit: of raw events"),
-        ("video-llava", {"event_size": "own"}, "--event-size: of raw events, and .*scene.mp4 is no"),
+        (
+            "eventgpt",
+            {"events_folders": [sample.EVENTS], "event_window": "0:50ms"},
+            "--event-window is for raw events, and .*scene-events has none",
+        ),
+        ("eventgpt", {"event_limit": "none"}, "--event-limit is for raw events"),
+        ("video-llava", {"event_size": "own"}, "--event-size is for raw events, and .*scene.mp4 has none"),
         ("eventgpt", {"events_folders": [events], "raw_events": True}, "--raw-events is of the scenes in --data"),
     ):
         with pytest.raises(UserError, match=told):

@@ -265,11 +265,16 @@ def read(keywords: Keywords) -> Options:
 
 def percent(option: str, text: str) -> float:
     """`1%` -> 0.01. Raises UserError."""
-    number = text.strip().removesuffix("%")
-    try:
-        value = float(number) / 100
-    except ValueError:
-        value = 0.0
-    if not (text.strip().endswith("%") and 0 < value < 1):
+    value = share(text)
+    if value is None:
         raise UserError(f"{option} {text!r} is no share between 0 and 100 %; write it such as 1%")
     return value
+
+
+def share(text: str) -> float | None:
+    """`1%` -> 0.01. None for what is no share between 0 and 100 %."""
+    try:
+        value = float(text.strip().removesuffix("%")) / 100
+    except ValueError:
+        return None
+    return value if text.strip().endswith("%") and 0 < value < 1 else None

@@ -10,7 +10,7 @@ from evbench.cli.compare import compare_command
 from evbench.cli.console import print_error
 from evbench.cli.diff import diff_command
 from evbench.cli.frames import frames_command
-from evbench.cli.interrupts import ended_as_by_ctrl_c
+from evbench.cli.interrupts import FAULT, ended_as_by_ctrl_c
 from evbench.cli.ladder import ladder_command
 from evbench.cli.merge import merge_command
 from evbench.cli.models import compare_models_command
@@ -19,10 +19,11 @@ from evbench.cli.report import report_command
 from evbench.cli.run import run_command
 from evbench.cli.scenes import scenes_make_command, scenes_show_command
 from evbench.cli.selftest import selftest_command
-from evbench.cli.streams import open_streams
+from evbench.cli.streams import all_is_printed, open_streams
 from evbench.cli.trace import trace_command
 from evbench.cli.usage import Commands, OneLineCommand, help_and_examples
 from evbench.cli.variants import variants_command
+from evbench.cli.version import version_option
 from evbench.errors import UserError
 from evbench.report.render import printable
 
@@ -61,6 +62,7 @@ def make_app() -> typer.Typer:
             text, examples = help_and_examples(command)
             group.command(name, cls=OneLineCommand, help=text, epilog=examples)(command)
     app.add_typer(scenes, name="scenes")
+    app.callback()(version_option)
     return app
 
 
@@ -70,6 +72,11 @@ def main() -> None:
     try:
         with ended_as_by_ctrl_c():
             make_app()()
+    except SystemExit as ended:
+        # Any other code says already that something is not as wished, and a verdict is in the folder, too.
+        if not ended.code and not all_is_printed():
+            raise SystemExit(FAULT) from None
+        raise
     except UserError as error:
         print_error(printable(str(error)))
         raise SystemExit(2) from None

@@ -9,7 +9,7 @@ import typer
 
 from evbench.api.folder import now
 from evbench.api.measure import plan_for
-from evbench.api.options import Options, percent
+from evbench.api.options import Options, share
 from evbench.choices import Variant
 from evbench.cli.console import print_line, screen
 from evbench.cli.interrupts import working
@@ -122,7 +122,9 @@ def _store(request: ComparisonRequest, result: Result, test: selftest.SelfTest, 
 
 def _delay(text: str) -> Delay:
     """`vision:2%`. Raises UserError."""
-    stage, colon, share = text.partition(":")
-    if stage not in STAGES or not colon:
-        raise UserError(f"--plant {text!r} names no stage and share; write it such as vision:2%. Stages are {', '.join(STAGES)}")
-    return Delay(stage, percent("--plant", share))
+    stage, _, given = text.partition(":")
+    planted = share(given)
+    if stage not in STAGES or planted is None:
+        what = "a stage and a share of its time, between 0 and 100 %"
+        raise UserError(f"--plant {text!r} does not name {what}; write it such as vision:2%. Stages are {', '.join(STAGES)}")
+    return Delay(stage, planted)

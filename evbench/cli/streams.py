@@ -1,4 +1,7 @@
-"""Standard streams that somebody has closed, or that nobody reads any more: they cost a command neither its work nor its exit code."""
+"""Standard streams that somebody has closed, or that nobody reads any more: they cost a command neither its work nor its exit code.
+
+Output that was to be kept, and that a full disk did not take, is a fault: it is told, and success is not claimed.
+"""
 
 from __future__ import annotations
 
@@ -27,6 +30,14 @@ def open_streams() -> None:
             setattr(sys, name, _Unread(stream))
 
 
+def all_is_printed() -> bool:
+    """Whether everything for standard output got there, or had nobody who reads it. To be asked when nothing more is printed."""
+    if not isinstance(sys.stdout, _Unread):
+        return True
+    sys.stdout.flush()
+    return not sys.stdout.lost
+
+
 def _open_closed(number: int) -> None:
     try:
         os.fstat(number)
@@ -53,6 +64,8 @@ class _Unread(io.TextIOWrapper):
             write_through=stream.write_through,
         )
         self._shared = stream  # which would close the buffer of both when it is deleted
+        self.lost = False
+        """Whether something that was written could not be kept, as on a full disk. Not if nobody reads it."""
 
     def write(self, text: str, /) -> int:
         try:
@@ -70,4 +83,5 @@ class _Unread(io.TextIOWrapper):
     def _give_up(self, error: OSError) -> None:
         _open_nowhere(self.fileno())
         if error.errno != errno.EPIPE and self.fileno() == 1:  # such as a full disk
-            sys.stderr.write(f"evbench: cannot print any further: {error.strerror}\n")
+            self.lost = True
+            sys.stderr.write(f"evbench: cannot print any further: {error.strerror}; give the output another place\n")

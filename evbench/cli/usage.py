@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from pathlib import Path
+from typing import Any, cast, get_args
 
 import typer
 from typer.core import TyperCommand
 
+from evbench.api.option import KINDS as NUMBERS
 from evbench.api.option import name_of
 from evbench.api.options import FORMER_OPTIONS
 from evbench.cli.interrupts import Interruptible
@@ -30,6 +32,17 @@ OF_OTHERS = {name_of(field.name) for group in GROUPS.values() for field in datac
 
 class OneLineCommand(TyperCommand):
     """A command that refuses what it does not take in one line."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> Any:
+        self._refuse_empty_paths(self.make_parser(ctx).parse_args(list(args))[0])
+        return super().parse_args(ctx, args)
+
+    def _refuse_empty_paths(self, given: Mapping[str, Any]) -> None:
+        """Path("") is the current folder, which nobody means who gives nothing. `given`: parameter -> what was typed."""
+        for parameter in cast(list[Any], self.params):
+            kind, values = parameter.type_descriptor.annotation, given.get(parameter.name)
+            if Path in (kind, *get_args(kind)) and "" in (values if isinstance(values, list | tuple) else [values]):
+                raise UserError(f"{_typed_name(parameter)} '' is an empty path; give that of a file or folder")
 
     def make_context(self, *args: Any, **extra: Any) -> Any:
         with _in_one_line():
@@ -66,7 +79,9 @@ def _line(error: Any) -> str:
         context = context.parent
     command = " ".join(["evbench", *path])
     name: str | None = getattr(error, "option_name", None)
-    if name is None or not hasattr(error, "possibilities"):
+    if (kind := _number_kind(error)) is not None:
+        message = f"{_typed_name(error.param)} {kind}"
+    elif name is None or not hasattr(error, "possibilities"):
         message = " ".join(error.format_message().split()).rstrip(".")
     elif name in RENAMED:
         message = f"unknown option {name}; it is now called {RENAMED[name]}"
@@ -74,6 +89,18 @@ def _line(error: Any) -> str:
         meant = error.possibilities and name not in OF_OTHERS
         message = f"{command} takes no {name}; {f'did you mean {error.possibilities[0]}?' if meant else 'leave it out'}"
     return f"{message}{' ' if message.endswith('?') else '. '}See: {command} --help"
+
+
+def _typed_name(parameter: Any) -> str:
+    """As a person types it: of an argument, which has no name on the command line, as the help has it."""
+    return next((name for name in parameter.opts if name.startswith("--")), str(parameter.display_name_raw).upper())
+
+
+def _number_kind(error: Any) -> str | None:
+    """What a value should have been, if it is a number that cannot be read."""
+    found: list[Any] = getattr(error.__cause__, "errors", list)()
+    kind = next((kind for kind in (int, float) if found and found[0]["type"].startswith(kind.__name__)), None)
+    return None if kind is None else f"{found[0]['input']!r} is no {NUMBERS[kind][1]}"
 
 
 def help_and_examples(command: Callable[..., None]) -> tuple[str, str]:

@@ -9,29 +9,42 @@ import typer
 from evbench.cli.console import print_line, screen
 from evbench.inputs import workload
 from evbench.machine import machine
-from evbench.pipelines.registry import DEFAULT_MODEL, MODELS, PARTS
-from evbench.report.render import to_rich
-from evbench.report.variants import list_variants
+from evbench.pipelines.registry import DEFAULT_MODEL, MODELS
+from evbench.report.render import pairs, plain
+from evbench.report.variants import MARK, Summary, meanings, summarize_variants
 from evbench.variants.named import VARIANTS
-from evbench.variants.obstacles import in_words, obstacles
+from evbench.variants.obstacles import obstacles, unusable_choices
 
 
 def variants_command(
     model: Annotated[str, typer.Option(help=f"{' or '.join(MODELS)}.")] = DEFAULT_MODEL,
     device: Annotated[str, typer.Option(help="cuda, cpu, or auto: the GPU if there is one.")] = "auto",
+    details: Annotated[bool, typer.Option("--details", help="Also tell what each choice means and needs.")] = False,
 ) -> None:
-    """List the variants, whether they run on this machine, and what each choice means.
+    """List the variants of a model, the parts of its pipeline with their choices, and what of it runs on this machine.
 
     Examples:
         evbench variants
+        evbench variants --details
         evbench variants --model eventgpt --device cpu
     """
     workload.require_model(model)
     chosen = machine.choose_device(device)
-    missing = {}
-    for name, variant in VARIANTS.items():
-        found = dict(pair for kind in MODELS[model].kinds for pair in obstacles(variant, model, kind, chosen).items())
-        missing[name] = in_words(variant, {part: found[part] for part in PARTS if part in found})
-    for table in list_variants(missing):
-        screen.print(to_rich(table, numbers=False))
-    print_line("Change one choice of a variant with name+part=choice, such as baseline+attention=eager.")
+    kinds = MODELS[model].kinds
+    missing = [name for name, variant in VARIANTS.items() if any(obstacles(variant, model, kind, chosen) for kind in kinds)]
+    _print_summary(model, summarize_variants(model, missing, unusable_choices(model, chosen)))
+    if details:
+        screen.print(plain("What each choice means, and needs", "bold"))
+        screen.print(pairs(meanings(model)))
+    print_line("Change one choice with name+part=choice, such as baseline+attention=eager.")
+
+
+def _print_summary(model: str, summary: Summary) -> None:
+    for title, texts in (
+        (f"Variants for {model}, and what they change", summary.variants),
+        ("Parts and their choices (--details says what they mean)", summary.parts),
+    ):
+        screen.print(plain(title, "bold"))
+        screen.print(pairs(texts))
+    for reason in summary.reasons:
+        screen.print(plain(f"{MARK} {reason}"))

@@ -179,7 +179,9 @@ def _window(paths: Sequence[Path], kind: str, window: str | None, limit: str | N
     if KINDS[kind].windowed:
         return windows.read(window, limit, size)
     if given := [name for name, text in zip(windows.OPTIONS, (window, limit, size), strict=True) if text is not None]:
-        raise UserError(f"{', '.join(given)}: of raw events, and {paths[0]} is no file of them: it would have no effect; leave it out")
+        one = len(given) == 1
+        useless = f"{' and '.join(given)} {'is' if one else 'are'} for raw events, and {paths[0]} has none"
+        raise UserError(f"{useless}; leave {'it' if one else 'them'} out, or give a file of raw events")
     return None
 
 

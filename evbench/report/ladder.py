@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from evbench.report.render import Table, markdown_table, printable
+from evbench.report.render import Table, file_of, markdown_table, printable
 from evbench.report.timings import CLAIMS
 from evbench.report.units import NOT_MEASURED, format_claimed, format_ratios, format_seconds
 from evbench.results import Plan, Workload
@@ -154,9 +154,9 @@ def to_markdown(rungs: Sequence[Rung], workload: Workload, plan: Plan, created: 
     several = plan.order == "interleaved" and 1 < plan.invocations <= plan.blocks
     invocations = f" over {plan.invocations} invocations (process restarts)" if several else ""
     each = f"planned for each comparison: at least {plan.blocks} blocks{invocations}"
-    lines = ["# Ladder", "", f"{created}, `{printable(command)}`: {printable(model)}; {each}", ""]
+    lines = ["# Ladder", "", f"{created}, `{command}`: {model}; {each}", ""]
     lines += [f"**{whole_sentence(rungs)}**", "", *(f"- {sentence}" for sentence in sentences(rungs)), ""]
     for table in tables(rungs):
         lines += [f"## {table.title}", "", *markdown_table(table), ""]
     lines += ["## Notes", "", *(f"- {note}" for note in notes(rungs)), ""]
-    return "\n".join(lines)
+    return file_of(lines)

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from evbench.report.render import Table, markdown_table, printable
+from evbench.report.render import Table, file_of, markdown_table, printable
 from evbench.results import Workload
 from evbench.verdict.mutation import MutantOutcome
 
@@ -45,14 +45,14 @@ def to_markdown(tried: Sequence[MutantOutcome], workload: Workload, created: str
     lines = [
         "# Self-test of the output checks",
         "",
-        f"{created}, `{printable(command)}`: {of}",
+        f"{created}, `{command}`: {of}",
         "",
         *markdown_table(table(tried)),
         "",
         verdict,
         "",
     ]
-    return "\n".join(lines)
+    return file_of(lines)
 
 
 def to_json(tried: Sequence[MutantOutcome]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from evbench.results import ALLOW_CACHED, Result
 from evbench.verdict.blocks import too_disturbed
 from evbench.verdict.judgement import CLAIMED, MIN_CLAIM, Judgement, Verdict
+from evbench.verdict.refusal import is_compared
 from evbench.verdict.statistics import FEWEST_BLOCKS
 
 MOST = 3
@@ -18,6 +19,11 @@ OF_FLAGS = {
 }
 """Name of a flag -> what to do about it."""
 WAIT = "Wait for an idle machine: end other programs on it, then give the same command with another --out."
+GO_ON = "Outputs were not compared: give the same command with --resume."
+COMPARE_VARIANTS = (
+    "Outputs were not compared, and earlier results do not have them: name the two variants instead, or go on with an interrupted session "
+    "by its own command and --resume."
+)
 
 
 def next_steps(result: Result, judgement: Judgement) -> tuple[str, ...]:
@@ -65,12 +71,17 @@ def _of_other_outputs(result: Result, judgement: Judgement) -> list[str]:
     return found
 
 
+def _is_of_its_session(result: Result) -> bool:
+    """Whether the result was written by the session that measured it. One of earlier sides, or of a session that was resumed, is newer."""
+    return all(session.started == result.created for session in result.sessions)
+
+
 def _of_inconclusive(result: Result, judgement: Judgement) -> list[str]:
     interval, blocks = judgement.end_to_end.interval, judgement.blocks.counted
     if len({measured.session for measured in result.variants().values()}) > 1:
         return []  # the flag says it
-    if result.outputs is None:
-        return ["Outputs were not compared: give the same command with --resume."]
+    if result.outputs is None or not is_compared(result):
+        return [GO_ON if _is_of_its_session(result) else COMPARE_VARIANTS]
     if result.outputs.reference is None:
         return ["Compare where there is more memory, or with a smaller --preset: a reference must fit beside the workers."]
     if interval is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rich import box
@@ -44,7 +45,7 @@ class Report:
 
 def to_markdown(report: Report, created: str, command: str) -> str:
     """The report as a file that reads well unrendered too."""
-    lines = [f"# {report.title}", "", f"{created}, `{printable(command)}`", ""]
+    lines = [f"# {report.title}", "", f"{created}, `{command}`", ""]
     lines += [f"- **{name}**: {text}" for name, text in report.facts.items()] + [""]
     for headline in filter(None, (report.headline, report.second_headline)):
         lines += [f"**{headline}**", ""]
@@ -54,7 +55,12 @@ def to_markdown(report: Report, created: str, command: str) -> str:
     lines += ["## Notes", "", *(f"- {note}" for note in report.notes), ""]
     for table in report.appendix:
         lines += [f"## {table.title}", "", *markdown_table(table), ""]
-    return "\n".join(lines)
+    return file_of(lines)
+
+
+def file_of(lines: Sequence[str]) -> str:
+    """Lines of a file that a person may print on a terminal: nothing in them acts on it."""
+    return "\n".join(map(printable, lines))
 
 
 def markdown_table(table: Table) -> list[str]:
@@ -65,11 +71,11 @@ def markdown_table(table: Table) -> list[str]:
 
 def to_console(report: Report) -> RenderableType:
     """The report for a terminal."""
-    parts: list[RenderableType] = [plain(report.title, "bold"), _pairs(report.facts), ""]
+    parts: list[RenderableType] = [plain(report.title, "bold"), pairs(report.facts), ""]
     for headline in filter(None, (report.headline, report.second_headline)):
         parts += [plain(headline, "bold"), ""]
     parts += [to_rich(table, numbers=True) for table in report.tables]
-    return Group(*parts, _pairs(report.outputs), "", *(plain(note, "dim") for note in report.notes))
+    return Group(*parts, pairs(report.outputs), "", *(plain(note, "dim") for note in report.notes))
 
 
 @dataclass(frozen=True)
@@ -94,7 +100,7 @@ class Summary:
 def to_summary(summary: Summary) -> RenderableType:
     """The end of a session for a terminal, but for what is done next and the exit code."""
     headlines = [plain(headline, "bold") for headline in summary.headlines]
-    return Group(*headlines, plain(summary.subject, "dim"), to_rich(summary.table, numbers=True), _pairs(summary.texts | summary.said))
+    return Group(*headlines, plain(summary.subject, "dim"), to_rich(summary.table, numbers=True), pairs(summary.texts | summary.said))
 
 
 def to_rich(table: Table, *, numbers: bool) -> RichTable:
@@ -103,7 +109,7 @@ def to_rich(table: Table, *, numbers: bool) -> RichTable:
     rich = RichTable(title=plain(table.title), title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
     for index, column in enumerate(table.columns):
         is_number = numbers and index > 0 and column and column not in TEXT_COLUMNS
-        rich.add_column(plain(column), justify="right" if is_number else "left", no_wrap=bool(is_number or index == 0))
+        rich.add_column(plain(column), justify="right" if is_number else "left", no_wrap=bool(is_number or index == 0), overflow="fold")
     for row in table.rows:
         rich.add_row(*map(plain, row))
     return rich
@@ -120,8 +126,11 @@ def without_empty_columns(table: Table) -> Table:
     return Table(table.title, tuple(table.columns[place] for place in kept), rows)
 
 
-def _pairs(texts: dict[str, str]) -> RichTable:
+def pairs(texts: dict[str, str]) -> RichTable:
+    """Names, and a text beside each, for a terminal. The lines of a long text begin at the same column."""
     grid = RichTable.grid(padding=(0, 2))
+    for _ in range(2):
+        grid.add_column(overflow="fold")  # a name that is cut could not be copied
     for name, text in texts.items():
         grid.add_row(plain(name, "bold"), plain(text))
     return grid

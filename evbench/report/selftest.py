@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from evbench.report.render import Table, markdown_table, printable
+from evbench.report.render import Table, file_of, markdown_table
 from evbench.report.units import format_ratios
 from evbench.verdict.selftest import PlantedStage, SelfTest
 
@@ -29,5 +29,5 @@ def table(test: SelfTest) -> Table:
 def to_markdown(found: Table, passed: bool, summary: str, created: str, command: str) -> str:
     """A self-test as a file."""
     verdict = f"**{'Passed' if passed else 'FAILED'}: {summary}**"
-    lines = ["# Self-test", "", f"{created}, `{printable(command)}`", "", found.title, "", *markdown_table(found), "", verdict, ""]
-    return "\n".join(lines)
+    lines = ["# Self-test", "", f"{created}, `{command}`", "", found.title, "", *markdown_table(found), "", verdict, ""]
+    return file_of(lines)

@@ -1,36 +1,88 @@
-"""Variants and choices -> tables for `evbench variants`. Pure."""
+"""Variants and choices of a model -> what `evbench variants` tells. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 
 from evbench.choices import Choice
-from evbench.pipelines.registry import KINDS, PARTS, kinds_with
-from evbench.report.render import Table
+from evbench.pipelines.registry import KINDS, MODELS, PARTS
 from evbench.variants.named import VARIANTS
 
+Unusable = Mapping[tuple[str, str], str]
+"""(part, choice) -> why it cannot be used here."""
+BASE = "baseline"
+"""The variant that others are described against."""
+MARK = "*"
+"""Behind the name of what cannot run here."""
 
-def list_variants(obstacles: Mapping[str, str]) -> tuple[Table, ...]:
-    """All variants, why some do not run here, and what each choice means.
 
-    Args:
-        obstacles: name of a variant -> why it does not run here. Empty if it does.
+def choices_of(model: str) -> dict[str, dict[str, Choice]]:
+    """Part -> its choices, name -> choice: those that the model has with some of the input that it takes."""
+    known = MODELS[model]
+    parts = {name: part for name, part in PARTS.items() if name in known.parts and any(map(part.has_effect, known.kinds))}
+    return {
+        name: {choice: entry for choice, entry in part.choices.items() if any(map(entry.takes, known.kinds))}
+        for name, part in parts.items()
+    }
+
+
+@dataclass(frozen=True)
+class Summary:
+    """All variants in few lines."""
+
+    variants: dict[str, str]
+    """Name -> its choices that are not the baseline's. What cannot run here has MARK behind its name, also among the choices."""
+    parts: dict[str, str]
+    """Name -> its choices."""
+    reasons: tuple[str, ...]
+    """Why some cannot run here, each with the choices that it holds for."""
+
+
+def summarize_variants(model: str, missing: Collection[str], unusable: Unusable) -> Summary:
     """
-    rows = tuple((name, *variant.choices().values(), "no" if obstacles[name] else "yes") for name, variant in VARIANTS.items())
-    missing = tuple((name, reason) for name, reason in obstacles.items() if reason)
-    choices = tuple(
-        (part, name, _kinds(part, choice), ", ".join(choice.needs) or "-", choice.meaning)
-        for part, found in PARTS.items()
-        for name, choice in found.choices.items()
-    )
-    tables = (
-        Table("Variants", ("variant", *PARTS, "runs here"), rows),
-        Table("What is missing here", ("variant", "reason"), missing),
-        Table("Choices", ("part", "choice", "for", "needs", "meaning"), choices),
-    )
-    return tuple(table for table in tables if table.rows)
+    Args:
+        missing: names of variants that cannot run here.
+        unusable: choices that cannot be used here.
+    """
+    offered = choices_of(model)
+    variants = {_marked(name, name in missing): _changes(name, offered) for name in VARIANTS}
+    parts = {part: ", ".join(_marked(choice, (part, choice) in unusable) for choice in choices) for part, choices in offered.items()}
+    by_reason: dict[str, dict[str, list[str]]] = {}
+    for (part, choice), reason in unusable.items():
+        by_reason.setdefault(reason, {}).setdefault(part, []).append(choice)
+    return Summary(variants, parts, tuple(f"{reason}: {_of_parts(found)}" for reason, found in by_reason.items()))
 
 
-def _kinds(part: str, choice: Choice) -> str:
-    kinds = [KINDS[kind].title for kind in kinds_with(part) if choice.takes(kind)]
-    return "all" if len(kinds) == len(KINDS) else ", ".join(kinds)
+def _of_parts(choices: Mapping[str, Sequence[str]]) -> str:
+    return "; ".join(f"{part} {', '.join(names)}" for part, names in choices.items())
+
+
+def _changes(name: str, offered: Mapping[str, object]) -> str:
+    base, choices = VARIANTS[BASE].choices(), VARIANTS[name].choices()
+    changed = [f"{part}={choices[part]}" for part in offered if name == BASE or choices[part] != base[part]]
+    return " ".join(changed)
+
+
+def _marked(name: str, unusable: bool) -> str:
+    return f"{name}{MARK}" if unusable else name
+
+
+def meanings(model: str) -> dict[str, str]:
+    """`part=choice` -> what it means, the input that it is for, and what it needs."""
+    return {
+        f"{part}={name}": "; ".join(filter(None, (choice.meaning, _kinds(model, part, choice), _needs(choice))))
+        for part, found in choices_of(model).items()
+        for name, choice in found.items()
+    }
+
+
+def _kinds(model: str, part: str, choice: Choice) -> str:
+    """Empty if it is for all input that the model takes."""
+    taken = MODELS[model].kinds
+    kinds = [KINDS[kind].title for kind in taken if PARTS[part].has_effect(kind) and choice.takes(kind)]
+    return "" if len(kinds) == len(taken) else f"for {' and '.join(kinds)} only"
+
+
+def _needs(choice: Choice) -> str:
+    return f"needs {', '.join(choice.needs)}" if choice.needs else ""

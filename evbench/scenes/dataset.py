@@ -29,7 +29,7 @@ from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTr
 from PIL import Image
 
 from evbench.encoding import write_whole
-from evbench.errors import UserError
+from evbench.errors import UserError, not_made
 from evbench.parent_death import end_with
 from evbench.pipelines.load.event_images import vectorised
 from evbench.pipelines.load.event_stream import EventStream
@@ -75,7 +75,7 @@ def open_folder(spec: DatasetSpec) -> None:
         for part in PARTS:
             (spec.folder / part).mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"cannot make {spec.folder} ({error.strerror}); give another folder") from error
+        raise UserError(f"{not_made(spec.folder, error)}; give another") from error
 
 
 def make(spec: DatasetSpec, workers: int) -> Generator[int]:

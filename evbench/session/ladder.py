@@ -173,8 +173,11 @@ def _write_report(written: Ladder, folder: Path) -> None:
     write_whole(folder / REPORT, report)
 
 
-def write_derived(folder: Path) -> None:
+def write_derived(folder: Path) -> tuple[Rung, ...]:
     """Write the report of a ladder again, from the results of its comparisons where these are there.
+
+    Returns:
+        What it reports.
 
     Raises:
         UserError: the ladder or a result cannot be read.
@@ -185,7 +188,9 @@ def write_derived(folder: Path) -> None:
     for step in steps:
         if step.folder == step.name in outcomes and (folder / step.folder / "result.json").exists():
             outcomes[step.folder] = _outcome(steps, step, read_verified(folder / step.folder))
-    _write_report(dataclasses.replace(written, rungs=ladder.account(steps, outcomes)), folder)
+    rungs = ladder.account(steps, outcomes)
+    _write_report(dataclasses.replace(written, rungs=rungs), folder)
+    return rungs
 
 
 def read(folder: Path) -> Ladder:

@@ -17,7 +17,7 @@ from evbench.places import short_workload
 from evbench.report import models
 from evbench.report.models_context import LENGTHS, measured
 from evbench.report.published import Finding, examine, read_page
-from evbench.report.render import to_markdown
+from evbench.report.render import Report, to_markdown
 from evbench.results import Plan, Result, Rules, Side, Workload
 from evbench.session import compare, journal
 from evbench.session.journal_state import JournalHeader
@@ -155,12 +155,13 @@ def _write(found: Models, folder: Path) -> None:
         write_derived(found, folder)
 
 
-def write_derived(found: Models, folder: Path) -> None:
-    """Write the judgements and the report."""
+def write_derived(found: Models, folder: Path) -> Report:
+    """Write the judgements and the report. Returns what it says."""
     derived = judge(found.sessions)
     report = models.describe(found.sessions, derived.lengths, derived.statements)
     write_whole(folder / JUDGED, to_json(derived, indent=1) + "\n")
     write_whole(folder / REPORT, to_markdown(report, found.header.started, found.command))
+    return report
 
 
 def read(folder: Path) -> Models:

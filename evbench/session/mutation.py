@@ -15,7 +15,7 @@ from typing import Protocol
 from evbench.choices import STREAM, Variant
 from evbench.errors import UserError
 from evbench.pipelines.registry import parts_with_effect
-from evbench.results import Activation, Run, Side, Workload
+from evbench.results import DECODING, Activation, Run, Side, Workload
 from evbench.session import caches, outputs
 from evbench.session.caches import CacheSource
 from evbench.session.outputs import OutputSource, Reference
@@ -133,7 +133,7 @@ def _try(case: Case, laboratory: Laboratory, expected: dict[int, outputs.Expecte
             caught += [f"CACHED: {one.timing}, unseen {one.ratio:.2f}x as long" for one in remembered]
         if not caught:
             # A planted fault may hide the evidence of a choice, which would catch anything; evidence of greedy decoding is not hidden.
-            parts = [activation for activation in subject.activations() if case.mutant is None or activation.part == "decoding"]
+            parts = [activation for activation in subject.activations() if case.mutant is None or activation.part == DECODING]
             caught += [f"{one.part} {one.choice} not active: {one.evidence}" for one in parts if not one.active]
     others = [check for check in checks if check.mode != "baseline-repeat"]
     closest = max(others, key=lambda check: (GRADES.index(check.grade), distance(check.value, check.threshold)))

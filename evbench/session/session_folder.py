@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from fnmatch import fnmatch
 from pathlib import Path
 
-from evbench.errors import UserError
+from evbench.errors import UserError, not_made
 
 HEADER, RUNS = "session.json", "runs.jsonl"
 MODELS = "comparison of models"
@@ -70,9 +70,16 @@ def require_unused(folder: Path, replaced: Sequence[str] = (), *, resumable: boo
 
 
 def make_folder(folder: Path, replaced: Sequence[str] = (), *, resumable: bool = True) -> None:
-    """Make it, if need be. Arguments and errors are those of `require_unused`."""
+    """Make it, if need be. Arguments are those of `require_unused`.
+
+    Raises:
+        UserError: as `require_unused`, or it cannot be made.
+    """
     require_unused(folder, replaced, resumable=resumable)
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{not_made(folder, error)}; give another --out") from error
 
 
 def lock_runs(folder: Path) -> int:

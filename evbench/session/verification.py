@@ -15,6 +15,7 @@ from evbench.errors import UserError
 from evbench.results import FORMAT, Result, Session, Side, SideResult
 from evbench.session import journal
 from evbench.session.journal_state import JournalHeader, JournalState
+from evbench.session.possible import require_possible
 from evbench.session.session_folder import HEADER, RUNS
 
 ALONE = f"there is no {RUNS} of its session beside it"
@@ -28,13 +29,14 @@ def read_verified(path: Path) -> Result:
         path: a folder, or the `result.json` in it.
 
     Raises:
-        UserError: it cannot be read, was changed, or contradicts its journal.
+        UserError: it cannot be read, was changed, cannot have been measured, or contradicts its journal.
     """
     return verify(results.read(path), path if path.is_dir() else path.parent)
 
 
 def verify(result: Result, folder: Path) -> Result:
     """As `read_verified`, of a result that was read from this folder or is of the session in it."""
+    require_possible(result, folder)
     reasons = {side: measured.unverified or _what_is_missing(folder, measured) for side, measured in result.variants().items()}
     if not all(reasons.values()):
         header, state = journal.read_header(folder), journal.read(folder)

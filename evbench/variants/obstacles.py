@@ -5,7 +5,7 @@ from __future__ import annotations
 from evbench.choices import Choice, Variant
 from evbench.errors import UserError
 from evbench.machine.needs import NEEDS
-from evbench.pipelines.registry import KINDS, PARTS
+from evbench.pipelines.registry import KINDS, MODELS, PARTS, parts_with_effect
 from evbench.variants.named import change, effective
 
 
@@ -15,6 +15,17 @@ def obstacles(variant: Variant, model: str, kind: str, device: str) -> dict[str,
     for part, name in effective(variant, model, kind).items():
         if reason := _obstacle(PARTS[part].entries[name], kind, device):
             found[part] = reason
+    return found
+
+
+def unusable_choices(model: str, device: str) -> dict[tuple[str, str], str]:
+    """(part, choice) -> why it cannot be used on this machine, of those that such a model has with some input."""
+    found = {}
+    for kind in MODELS[model].kinds:
+        for part, known in parts_with_effect(model, kind).items():
+            for name, choice in known.choices.items():
+                if choice.takes(kind) and (reason := _obstacle(choice, kind, device)):
+                    found[part, name] = reason
     return found
 
 

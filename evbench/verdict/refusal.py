@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 
 from evbench.pipelines.registry import PARTS, parts_with_effect
-from evbench.results import STAGES, Activation, Check, Outputs, Result, Session, Side, SideResult, Work
+from evbench.results import DECODING, STAGES, Activation, Check, Outputs, Result, Session, Side, SideResult, Work
 from evbench.verdict import caches, floors
 from evbench.verdict.blocks import too_disturbed
 from evbench.verdict.error_rule import OWN_ERROR
@@ -46,8 +46,8 @@ def refusal(result: Result, apart: bool) -> tuple[list[str], Verdict | None]:
         return [
             "the sides are of different sessions, where drift looks like a difference; run both in one comparison"
         ], Verdict.INCONCLUSIVE
-    if result.outputs is None or not _complete(result.outputs, sides):
-        return ["outputs were not compared: the session ended before; continue with --resume"], Verdict.INCONCLUSIVE
+    if result.outputs is None or not is_compared(result):
+        return ["outputs were not compared, or not all of them"], Verdict.INCONCLUSIVE
     if different := _unequal_outputs(result.outputs):
         return different, Verdict.OUTPUT_DIFFERS
     if result.outputs.reference is None:
@@ -66,11 +66,15 @@ def disturbed_too_often(sessions: Iterable[Session]) -> list[str]:
     return found
 
 
-def _complete(outputs: Outputs, sides: Mapping[Side, SideResult]) -> bool:
+def is_compared(result: Result) -> bool:
     """Whether every stage was compared end-to-end and stage-isolated, and every choice has its activation evidence."""
+    if result.outputs is None:
+        return False
     wanted = {(STAGES[0], "end-to-end"), *((stage, mode) for stage in STAGES[1:] for mode in ("end-to-end", "stage-isolated"))}
-    known = all({found.part for found in measured.activations} >= {*_effective(measured), "decoding"} for measured in sides.values())
-    return known and {(check.stage, check.mode) for check in outputs.checks} >= wanted
+    known = all(
+        {found.part for found in measured.activations} >= {*_effective(measured), DECODING} for measured in result.variants().values()
+    )
+    return known and {(check.stage, check.mode) for check in result.outputs.checks} >= wanted
 
 
 def _effective(measured: SideResult) -> list[str]:

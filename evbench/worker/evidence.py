@@ -32,7 +32,7 @@ from evbench.choices import STREAM, Evidence, Variant
 from evbench.pipelines.generate.choices import GREEDY
 from evbench.pipelines.load.choices import GENERATE, LOAD, LOAD_MANY, PREFETCH
 from evbench.pipelines.registry import PARTS, all_evidence, evidence_of
-from evbench.results import STAGES, Activation, cycled
+from evbench.results import DECODING, STAGES, Activation, cycled
 from evbench.stages import Pipeline, run_stages
 from evbench.traces import chrome
 from evbench.traces.timeline import PREFIX
@@ -247,7 +247,7 @@ def prove(variant: Variant, model: str, kind: str, device: str, observed: Observ
     greedy = [evidence for evidence in GREEDY if applies(evidence, variant.choices(), kind, device)]
     return (
         *(found if found.active else with_likeness(found) for found in activations),
-        _activation("decoding", "greedy", greedy, variant.choices(), observed),
+        _activation(DECODING, "greedy", greedy, variant.choices(), observed),
     )
 
 
