@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -16,7 +17,7 @@ from evbench.traces import chrome
 from evbench.traces.merge import TraceSide, merge
 from evbench.traces.timeline import Timeline
 from evbench.verdict.judge import judge
-from tests.perfetto import browser_path, chromium, opened
+from tests.perfetto import Viewer, browser_path, chromium, opened
 from tests.traces import profile_tiny
 
 ROOT = Path(__file__).parent.parent
@@ -37,9 +38,10 @@ class Traces:
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with chromium() as found:
-        yield found
+def view() -> Iterator[Callable[[Path], Viewer]]:
+    """Opens a trace, each one once: that takes longer than all that is asked of it."""
+    with chromium() as browser, ExitStack() as pages:
+        yield functools.cache(lambda file: pages.enter_context(opened(browser, file)))
 
 
 SIDES: dict[Side, str] = {"baseline": "baseline", "optimized": "optimized+vision=batched+generate=static"}
@@ -71,19 +73,19 @@ def traces(request: pytest.FixtureRequest, recorded_here: dict[Side, Path], tmp_
 
 
 @pytest.mark.parametrize("kind", ["single", "as_it_ran", "aligned"])
-def test_perfetto_shows_all_of_a_trace(browser: Any, traces: Traces, kind: str) -> None:
+def test_perfetto_shows_all_of_a_trace(view: Callable[[Path], Viewer], traces: Traces, kind: str) -> None:
     file = getattr(traces, kind)
     events = chrome.read(file).events
-    with opened(browser, file) as viewer:
-        told = viewer.rows("select name, value from stats where severity in ('error', 'data_loss') and value > 0")
-        assert told == []
-        assert viewer.value("select count(*) from slice") == sum(event["ph"] in ("X", "i") for event in events)
-        assert viewer.value("select count(*) from slice where dur < 0") == 0
-        assert viewer.value("select count(*) from flow") == arrows(events)
-        stages = viewer.rows(
-            "select upid, slice.name as name from slice join thread_track on track_id = thread_track.id join thread using (utid) "
-            "where category = 'user_annotation' and slice.name glob 'evbench/*' order by upid, ts, -dur"
-        )
+    viewer = view(file)
+    told = viewer.rows("select name, value from stats where severity in ('error', 'data_loss') and value > 0")
+    assert told == []
+    assert viewer.value("select count(*) from slice") == sum(event["ph"] in ("X", "i") for event in events)
+    assert viewer.value("select count(*) from slice where dur < 0") == 0
+    assert viewer.value("select count(*) from flow") == arrows(events)
+    stages = viewer.rows(
+        "select upid, slice.name as name from slice join thread_track on track_id = thread_track.id join thread using (utid) "
+        "where category = 'user_annotation' and slice.name glob 'evbench/*' order by upid, ts, -dur"
+    )
     by_process: dict[int, list[str]] = {}
     for stage in stages:
         by_process.setdefault(stage["upid"], []).append(stage["name"].removeprefix("evbench/"))
@@ -98,23 +100,23 @@ def arrows(events: list[chrome.Event]) -> int:
     return sum(event["ph"] == "f" and (event["cat"], event["id"]) in starts for event in events)
 
 
-def test_stages_of_both_sides_begin_at_the_same_place(browser: Any, traces: Traces) -> None:
-    with opened(browser, traces.aligned) as viewer:
-        found = viewer.rows(
-            "select name, count(*) as times, max(ts) - min(ts) as apart from slice "
-            "where category = 'user_annotation' and name in ('evbench/load', 'evbench/preprocess', 'evbench/vision', "
-            "'evbench/generate') group by name"
-        )
-        ruler = viewer.rows(
-            "select slice.name as name from slice join thread_track on track_id = thread_track.id join thread using (utid) "
-            "where thread.name = 'evbench ruler' order by ts"
-        )
-        joined = viewer.rows(
-            "select a.name as a, b.name as b, a.ts - b.ts as apart, extract_arg(b.arg_set_id, 'args.speedup') as ratio, "
-            "extract_arg(b.arg_set_id, 'args.outputs') as outputs, extract_arg(b.arg_set_id, 'args.95% CI') as around "
-            "from flow join slice a on slice_out = a.id join slice b on slice_in = b.id where a.category = 'evbench' order by a.ts"
-        )
-        assert [name for name in viewer.pinned() if name.startswith("evbench ruler")]
+def test_stages_of_both_sides_begin_at_the_same_place(view: Callable[[Path], Viewer], traces: Traces) -> None:
+    viewer = view(traces.aligned)
+    found = viewer.rows(
+        "select name, count(*) as times, max(ts) - min(ts) as apart from slice "
+        "where category = 'user_annotation' and name in ('evbench/load', 'evbench/preprocess', 'evbench/vision', "
+        "'evbench/generate') group by name"
+    )
+    ruler = viewer.rows(
+        "select slice.name as name from slice join thread_track on track_id = thread_track.id join thread using (utid) "
+        "where thread.name = 'evbench ruler' order by ts"
+    )
+    joined = viewer.rows(
+        "select a.name as a, b.name as b, a.ts - b.ts as apart, extract_arg(b.arg_set_id, 'args.speedup') as ratio, "
+        "extract_arg(b.arg_set_id, 'args.outputs') as outputs, extract_arg(b.arg_set_id, 'args.95% CI') as around "
+        "from flow join slice a on slice_out = a.id join slice b on slice_in = b.id where a.category = 'evbench' order by a.ts"
+    )
+    assert [name for name in viewer.pinned() if name.startswith("evbench ruler")]
     assert sorted(row["name"] for row in found) == sorted(f"evbench/{stage}" for stage in STAGES)
     assert all(row["times"] == 2 and row["apart"] <= 1 for row in found)
     assert [row["name"] for row in ruler] == list(STAGES)
@@ -122,15 +124,15 @@ def test_stages_of_both_sides_begin_at_the_same_place(browser: Any, traces: Trac
     assert all(row["apart"] <= 1 and row["ratio"] and row["outputs"] and row["around"] for row in joined)
 
 
-def test_curves_are_there(browser: Any, recorded_here: dict[Side, Path]) -> None:
-    with opened(browser, recorded_here["baseline"]) as viewer:
-        curves = {
-            row["name"]: row
-            for row in viewer.rows(
-                "select t.name as name, max(value) as most from counter join process_counter_track t on track_id = t.id group by t.name"
-            )
-        }
-        steps = viewer.value("select count(*) from slice where name = 'evbench/decode'")
+def test_curves_are_there(view: Callable[[Path], Viewer], recorded_here: dict[Side, Path]) -> None:
+    viewer = view(recorded_here["baseline"])
+    curves = {
+        row["name"]: row
+        for row in viewer.rows(
+            "select t.name as name, max(value) as most from counter join process_counter_track t on track_id = t.id group by t.name"
+        )
+    }
+    steps = viewer.value("select count(*) from slice where name = 'evbench/decode'")
     assert set(curves) == {"memory allocated bytes", "memory of the process bytes", "tokens produced"}
     assert curves["tokens produced"]["most"] == steps + 1
     assert curves["memory allocated bytes"]["most"] > 0
