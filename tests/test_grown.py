@@ -100,7 +100,7 @@ def test_no_two_rows_of_a_matrix_are_equal(model: str) -> None:
             and any(f"layers.{number}." in name for number in trained)
             and "tower" not in name
         ):
-            assert torch.unique(parameter, dim=0).shape == parameter.shape, name
+            assert len({tuple(row) for row in parameter.tolist()}) == len(parameter), name
     for name, parameter in large.named_parameters():
         assert parameter.isfinite().all(), name
         assert parameter.ndim < 2 or (parameter == 0).double().mean() < 0.01, f"{name} is dense"
