@@ -234,6 +234,7 @@ def test_the_kernel_takes_pictures_of_several_sizes_where_they_lie() -> None:
     assert (inputs.pixels - exact).abs().max() < 0.51 * quantum(processor)
 
 
+@pytest.mark.slow
 @pytest.mark.device
 @pytest.mark.parametrize("edge", [24, 48])
 @pytest.mark.parametrize("size", get_args(PictureSize))

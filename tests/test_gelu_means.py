@@ -10,7 +10,7 @@ from evbench.pipelines.vision.pooling import pool
 from tests.devices import DEVICE
 from tests.operators import require_operator
 
-pytestmark = pytest.mark.device
+pytestmark = [pytest.mark.device, pytest.mark.slow]
 
 # The interpreter cuts numbers to bfloat16 off where a GPU rounds them.
 TOLERANCES = [(torch.float32, 5e-6, 1e-6), (torch.float16, 1e-3, 6e-4), (torch.bfloat16, 5e-3, 1e-2 if DEVICE == "cpu" else 5e-3)]

@@ -38,6 +38,8 @@ from evbench.worker.client import WorkerDied
 from evbench.worker.messages import ThroughputRequest, TimedRunRequest, TraceSpec
 from tests.simulation import MACHINE, OUTPUTS, PLAN, Noise, SimulatedMachine, SimulatedWorker, simulated_workload
 
+pytestmark = pytest.mark.slow
+
 SHORT = replace(PLAN, blocks=3, invocations=2, throughput=1, trace_tokens=4)
 SECONDS = 0.0005
 """That a run takes really."""

@@ -145,6 +145,8 @@ from evbench.results import Sample, Workload
 from evbench.variants.named import parse
 from evbench.worker.client import Worker
 from evbench.worker.messages import BuildRequest
+
+pytestmark = pytest.mark.slow
 work = Workload("eventgpt", "tiny", None, (Sample("", "", 1, 1),), 5, "all", "Q", 1, False, "cpu", "float32", 0, kind="event-images")
 with exclusive("cpu", False, print), Worker(BuildRequest(parse("baseline"), work), Path(sys.argv[1])) as worker:
     print(worker.pid, flush=True)

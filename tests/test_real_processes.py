@@ -223,7 +223,7 @@ def test_one_variant_alone_and_then_as_a_side(tmp_path: Path) -> None:
     assert not (tmp_path / "other").exists(), "refused before anything is made"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_weights_of_other_shapes_are_refused_in_one_line_of_the_command(tmp_path: Path) -> None:
     """Found by the worker; the user sees the same kind of line."""
     save_tiny_video_llava(tmp_path / "weights")

@@ -19,6 +19,8 @@ from evbench.cli.open import open_command
 from evbench.errors import UserError
 from evbench.traces import serve
 
+pytestmark = pytest.mark.slow
+
 UI = {"Origin": serve.UI}
 
 

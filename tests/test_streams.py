@@ -14,6 +14,8 @@ import pytest
 from evbench import results
 from tests.examples import make_result, make_side, scaled
 
+pytestmark = pytest.mark.slow
+
 COMMAND = f"{shlex.quote(sys.executable)} -m evbench.cli.main"
 FULL = "evbench: cannot print any further: No space left on device; give the output another place\n"
 SAME = "compare --baseline equal --optimized equal --out equal/out"

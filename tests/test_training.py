@@ -60,7 +60,7 @@ def reduced(model: str, tokenizer: Any) -> learners.Learner:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("model", list(MODELS))
+@pytest.mark.parametrize("model", [pytest.param(model, marks=pytest.mark.long if number else ()) for number, model in enumerate(MODELS)])
 def test_it_learns_and_leaves_a_checkpoint_that_runs(model: str, tokenizer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batches, "EVENT_STEPS", 8)
     steps = 10

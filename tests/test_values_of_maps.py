@@ -14,7 +14,7 @@ from tests.devices import DEVICE
 from tests.operators import require_operator
 from tests.resizing import MEAN, SIZES, STD, last_events, lines, noise, recipe, require_levels, values
 
-pytestmark = pytest.mark.device
+pytestmark = [pytest.mark.device, pytest.mark.slow]
 
 
 @pytest.mark.slow
