@@ -83,7 +83,7 @@ def test_four_times_wider_and_three_times_deeper_it_computes_the_same(model: str
     copies = torch.arange(128) % 32
     assert (larger_seen - seen[..., copies]).abs().max() < 1e-12 * seen.abs().max()
     said, larger_said = (logits(model, made, PIXELS, IDS) for made in (small, large))
-    assert said.argmax(-1).unique().numel() > 5, "a constant answer would prove nothing"
+    assert len(set(said.argmax(-1)[0].tolist())) > 5, "a constant answer would prove nothing"
     assert (larger_said[..., :50] - said).abs().max() < 1e-12 * said.abs().max()
     assert (larger_said[..., 50:] - said[..., NEVER, None]).abs().max() < 1e-12 * said.abs().max(), "tokens that only the larger one has"
 

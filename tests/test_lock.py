@@ -18,6 +18,8 @@ from evbench.machine import lock
 from evbench.machine.lock import exclusive
 from tests.command import is_running
 
+pytestmark = pytest.mark.slow
+
 HOLD = """
 import sys
 from evbench.machine.lock import exclusive
@@ -145,8 +147,6 @@ from evbench.results import Sample, Workload
 from evbench.variants.named import parse
 from evbench.worker.client import Worker
 from evbench.worker.messages import BuildRequest
-
-pytestmark = pytest.mark.slow
 work = Workload("eventgpt", "tiny", None, (Sample("", "", 1, 1),), 5, "all", "Q", 1, False, "cpu", "float32", 0, kind="event-images")
 with exclusive("cpu", False, print), Worker(BuildRequest(parse("baseline"), work), Path(sys.argv[1])) as worker:
     print(worker.pid, flush=True)
