@@ -21,6 +21,8 @@ from evbench.pipelines.load.event_readers import READERS
 from tests.cases import CASES
 from tests.event_examples import HEIGHT, SAVE, WHOLE, WIDTH, Columns, make_events, save_hdf5, save_npy, save_npz
 
+pytestmark = pytest.mark.slow
+
 
 def assert_equal(stream: Any, events: Columns, part: slice = slice(None)) -> None:
     for name, kind in (("x", np.uint16), ("y", np.uint16), ("t", np.int64), ("p", np.uint8)):

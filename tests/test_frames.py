@@ -18,6 +18,8 @@ from evbench.pipelines.load import decoders
 from evbench.pipelines.load.video import Frames, decode_plain, probe
 from tests.command import evbench, refused
 
+pytestmark = pytest.mark.slow
+
 SEEN = [Seen("P", 0, 1, "yuv420p")] * 8
 
 

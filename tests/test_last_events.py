@@ -14,7 +14,7 @@ from tests.devices import DEVICE
 from tests.operators import require_operator
 from tests.random_events import SHAPES, events
 
-pytestmark = pytest.mark.device
+pytestmark = [pytest.mark.device, pytest.mark.slow]
 
 Columns = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 """x, y, polarity."""
