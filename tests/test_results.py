@@ -16,6 +16,8 @@ from evbench.verdict.judge import judge
 from tests.examples import make_result, make_run, make_side, make_throughput_run, make_trace, with_throughput_runs
 
 PROFILES = Path(__file__).parent.parent / "profiles"
+EARLIER = PROFILES / "h200" / "eventgpt-7b" / "before-the-rebuild"
+"""A comparison of the format before."""
 
 
 @pytest.mark.parametrize("optimized", [None, make_side(variant="optimized"), with_throughput_runs(make_side(variant="optimized"))])
@@ -71,7 +73,7 @@ def test_a_result_of_the_format_before_is_read_with_the_names_of_today(tmp_path:
 @pytest.mark.parametrize("damage", ["baseline", "sessions", "outputs", "rules", "baseline.runs", "sessions.0.plan", "baseline.choices"])
 def test_a_damaged_result_of_the_format_before_is_refused_with_its_location(tmp_path: Path, damage: str) -> None:
     for value in ("text", 7, [7], {"a": [1]}):
-        content = json.loads((PROFILES / "cpu" / "eventgpt-small" / "result.json").read_text(encoding="utf-8"))
+        content = json.loads((EARLIER / "result.json").read_text(encoding="utf-8"))
         change(content, damage, value)
         (tmp_path / "result.json").write_text(json.dumps(content), encoding="utf-8")
         with pytest.raises(UserError, match="is not a result of evbench"):
@@ -88,7 +90,7 @@ def test_a_damaged_result_of_the_format_before_is_refused_with_its_location(tmp_
     ],
 )
 def test_a_field_that_a_result_of_the_format_before_lacks_is_named_as_in_its_file(tmp_path: Path, place: str, told: str) -> None:
-    content = json.loads((PROFILES / "cpu" / "eventgpt-small" / "result.json").read_text(encoding="utf-8"))
+    content = json.loads((EARLIER / "result.json").read_text(encoding="utf-8"))
     assert content["format"] == 7
     remove(content, place)
     (tmp_path / "result.json").write_text(json.dumps(content), encoding="utf-8")
