@@ -67,6 +67,20 @@ def test_every_time_of_its_table_stands_in_the_report() -> None:
         assert not [time for time in times if f"| {time} |" not in report], variant
 
 
+def test_what_it_says_of_self_tests_stands_in_them() -> None:
+    text = " ".join(README.split())
+    faults = re.search(r"\[(\d+ of \d+) faults were caught, and (\d+ of \d+) equal computations passed\]\(([^)]+)\)", text)
+    floor = re.search(r"\[(\d+) % here\]\(([^)]+)\)", text)
+    planted = re.search(r"`--plant (\S+)`.*?\[found there, and nowhere else\]\(([^)]+)\), in (\d+) blocks over (\d+) invocations", text)
+    assert faults and floor and planted
+    assert f"**Passed: {faults[1]} faults caught, {faults[2]} equal computations passed**" in (ROOT / faults[3]).read_text(encoding="utf-8")
+    (row,) = [line for line in (ROOT / floor[2]).read_text(encoding="utf-8").splitlines() if line.startswith("| end-to-end |")]
+    assert round(float(row.split("|")[4].strip().removesuffix("%"))) == int(floor[1])
+    recorded = (ROOT / planted[2]).read_text(encoding="utf-8")
+    assert f"--plant {planted[1]} --blocks {planted[3]} --invocations {planted[4]} " in recorded
+    assert "**Passed: the delay of " in recorded
+
+
 if __name__ == "__main__":
     before, _, behind = README.partition(SAYS)
     left = behind.splitlines(keepends=True)
