@@ -71,7 +71,12 @@ def test_in_a_pipe_each_tenth_has_a_line_with_its_time(capsys: pytest.CaptureFix
     seconds = iter(range(0, 1000, 10))
     times = (datetime.datetime(2026, 1, 1, 12, 0, second) for second in range(60))
     lines = ProgressLines(TimeLeft(lambda: next(seconds)), lambda: next(times))
-    for activity, done in [("warm-up 1", 0), ("warm-up 2", 0), ("timed runs", 0), *(("timed runs", block) for block in range(21))]:
+    for activity, done in [
+        ("warm-up, run 1", 0),
+        ("warm-up, run 2", 0),
+        ("timed runs", 0),
+        *(("timed runs", block) for block in range(21)),
+    ]:
         lines.step(activity, done, 20)
     told = capsys.readouterr().err.splitlines()
     assert told[:3] == ["12:00:00 [0/20] warm-up", "12:00:01 [0/20] timed runs", "12:00:02 [2/20] timed runs, about 4 min left"]
@@ -82,3 +87,13 @@ def test_in_a_pipe_each_tenth_has_a_line_with_its_time(capsys: pytest.CaptureFix
 
 def test_the_examples_in_docstrings_hold() -> None:
     assert doctest.testmod(progress).failed == 0
+
+
+def test_a_step_whose_name_ends_with_a_number_is_told_whole(capsys: pytest.CaptureFixture[str]) -> None:
+    """As some planted faults do."""
+    lines = ProgressLines()
+    for number, name in enumerate(("frame + 1", "frame + 2", "BT.601 for BT.709")):
+        lines.step(name, number, 3)
+    assert [line[9:].partition(", about")[0] for line in capsys.readouterr().err.splitlines()] == [
+        "[0/3] frame + 1", "[1/3] frame + 2", "[2/3] BT.601 for BT.709",
+    ]  # fmt: skip

@@ -55,6 +55,11 @@ def in_words(seconds: float | None) -> str:
     return f"about {minutes} min left" if minutes < 60 else f"about {minutes // 60} h {minutes % 60} min left"
 
 
+def _kind(activity: str) -> str:
+    """What all runs of one kind have in common: "baseline: warm-up, run 3" is a warm-up."""
+    return activity.partition(", run ")[0]
+
+
 class ProgressLines:
     """Progress without a terminal: one line for each kind of step and each tenth of the way."""
 
@@ -64,7 +69,7 @@ class ProgressLines:
         self._left, self._now = left or TimeLeft(), now
 
     def step(self, activity: str, done: int, total: int, /) -> None:
-        kind = activity.rstrip("0123456789 ")
+        kind = _kind(activity)
         left = in_words(self._left.step(kind, done, total))
         if (kind, 10 * done // total) not in self._printed:
             self._printed.add((kind, 10 * done // total))
@@ -83,7 +88,7 @@ class ProgressBar(ProgressLines):
         self._bar, self._task = bar, bar.add_task("", total=None, left="")
 
     def step(self, activity: str, done: int, total: int, /) -> None:
-        left = in_words(self._left.step(activity.rstrip("0123456789 "), done, total))
+        left = in_words(self._left.step(_kind(activity), done, total))
         self._bar.update(self._task, description=activity, completed=done, total=total, left=left)
 
 

@@ -57,7 +57,7 @@ class WarmWorkers:
             while waiting:
                 waiting = [side for side in waiting if not self._is_done(side, runs[side])]
                 for side in waiting:
-                    self._config.report(f"{side}: warm-up {len(runs[side]) + 1}")
+                    self._config.report(f"{side}: warm-up, run {len(runs[side]) + 1}")
                     runs[side].append(self._recorder.timed_run(side, "warmup", sample, None, stage_sync=True))
                     self._config.watch.warmed()
             for side in sides:
