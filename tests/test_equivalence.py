@@ -92,8 +92,8 @@ def test_the_error_of_the_whole_has_a_line_between_rounding_and_a_fault() -> Non
         return change
 
     key = ("vision", "stage-isolated", "RMS error")
-    assert key not in failing(sides(noisier(0.8 * WHOLE)))
-    assert key in failing(sides(noisier(1.3 * WHOLE)))
+    assert key not in failing(sides(noisier(0.8 * WHOLE["float32"])))
+    assert key in failing(sides(noisier(1.3 * WHOLE["float32"])))
 
 
 def test_one_bad_row_is_found_among_good_ones_and_named() -> None:

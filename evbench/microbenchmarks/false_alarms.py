@@ -53,7 +53,7 @@ class Pair:
     grade: Grade
     """The worst."""
     margin: float
-    """Largest value of a check in units of its threshold: beyond 1 is an alarm."""
+    """Largest value of a check in units of its threshold, of those that do not warn: beyond 1 is an alarm."""
     check: str
     """Which one that is."""
 
@@ -64,6 +64,7 @@ class FalseAlarms:
 
     device: str
     pairs: tuple[Pair, ...]
+    warned: int
     failed: int
     largest_margin: float
     expected_per_thousand: float
@@ -85,8 +86,8 @@ def measure(workloads: Iterable[Workload], variants_of: dict[str, Sequence[Varia
     if len(pairs) < 20:
         raise ValueError(f"{len(pairs)} pairs are too few to reckon with")
     margins = [pair.margin for pair in pairs]
-    failed = sum(pair.grade == "fail" for pair in pairs)
-    return FalseAlarms(device, pairs, failed, max(margins), 1000 * chance_beyond(margins))
+    warned, failed = (sum(pair.grade == grade for pair in pairs) for grade in ("warn", "fail"))
+    return FalseAlarms(device, pairs, warned, failed, max(margins), 1000 * chance_beyond(margins))
 
 
 def chance_beyond(margins: Sequence[float]) -> float:
@@ -140,10 +141,15 @@ def _pairs(workload: Workload, variants: Sequence[Variant]) -> Iterator[Pair]:
 
 def _pair(workload: Workload, scene: str, variant: Variant, found: Sequence[Finding]) -> Pair:
     judged = [finding for finding in found if finding.mode != "baseline-repeat"]
-    nearest = max(judged, key=lambda finding: (GRADES.index(finding.grade), distance(finding.value, finding.threshold)))
+    # What warns is beyond its threshold and no alarm: how near it is to one, its threshold does not tell.
+    nearest = max(
+        (finding for finding in judged if finding.grade != "warn"),
+        key=lambda finding: (GRADES.index(finding.grade), distance(finding.value, finding.threshold)),
+    )
     check = f"{nearest.stage}, {nearest.mode}: {nearest.rule}"
     of = workload.model, workload.kind, workload.dtype, workload.seed or 0
-    return Pair(*of, scene, variant.name, nearest.grade, distance(nearest.value, nearest.threshold), check)
+    grade = max((finding.grade for finding in judged), key=GRADES.index)
+    return Pair(*of, scene, variant.name, grade, distance(nearest.value, nearest.threshold), check)
 
 
 def _chosen(variant: Variant) -> set[str]:
@@ -180,7 +186,9 @@ def main(
         raise UserError("a check that allows nothing failed; look at it first, with evbench selftest --mutants")
     write_json(out, found)
     worst = sorted(found.pairs, key=lambda pair: -pair.margin)[:5]
-    typer.echo(f"{len(found.pairs)} pairs, {found.failed} failed; largest margin {found.largest_margin:.3f}; ", nl=False)
+    typer.echo(
+        f"{len(found.pairs)} pairs, {found.warned} warned, {found.failed} failed; largest margin {found.largest_margin:.3f}; ", nl=False
+    )
     typer.echo(f"{found.expected_per_thousand:.3g} false alarms expected in 1,000 comparisons")
     for pair in worst:
         typer.echo(f"  {pair.margin:.3f}  {pair.check}  {pair.variant}, {pair.kind}, {pair.dtype}, weights {pair.seed}, {pair.scene}")

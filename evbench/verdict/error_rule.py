@@ -7,8 +7,9 @@ import numpy as np
 from evbench.results import Grade, Mode
 from evbench.verdict.findings import Array, Axes, Finding, locate
 
-WHOLE = 2.0
-"""Factor on the baseline's own error that the RMS error of the whole may reach. Equal computations stay below 1.4."""
+WHOLE = {"float32": 2.0, "bfloat16": 3.0}
+"""Factor on the baseline's own error that the RMS error of the whole may reach. Equal computations came to 1.0 and 2.1: in bfloat16,
+attention that is written out rounds its probabilities, and a fused one does not."""
 ROW = {"float32": 4.0, "bfloat16": 6.0}
 """Factor for one row: of thousands, some are by chance as far away (2.8 and 4.6 seen)."""
 ELEMENT = 5.0
@@ -32,7 +33,7 @@ class ErrorRule:
         own = np.maximum(*(_rms(error, axes) for error in errors))
         largest = np.maximum(*(_max_abs(error, axes) for error in errors))
         self._own = max(float(np.sqrt(np.mean(error**2))) for error in errors)
-        self._whole_threshold = WHOLE * self._own + tolerance
+        self._whole_threshold = WHOLE[dtype] * self._own + tolerance
         # A row in which the baseline happens to be exact would fail everybody else: the median row is its minimum.
         self._row_threshold = ROW[dtype] * np.maximum(own, np.median(own)) + tolerance
         last_bits = float(np.abs(_rounded(_rounded(reference + 0.3, dtype) - 0.3, dtype) - reference).max())
