@@ -143,10 +143,3 @@ def all_evidence() -> tuple[Evidence, ...]:
     of_choices = (one for part in PARTS.values() for choice in part.entries.values() for one in choice.evidence)
     of_models = (one for model in MODELS.values() for part in model.evidence.values() for found in part.values() for one in found)
     return (*GREEDY, *of_choices, *of_models)
-
-
-def kinds_with(part: str) -> tuple[str, ...]:
-    """Kinds of input for which some model does it."""
-    return tuple(
-        kind for kind in KINDS if any(kind in known.kinds and part in parts_with_effect(name, kind) for name, known in MODELS.items())
-    )

@@ -11,6 +11,7 @@ import torch
 
 from evbench import results
 from evbench.inputs import sample
+from evbench.pipelines.registry import KINDS, MODELS, parts_with_effect
 from evbench.report import comparison
 from evbench.report.render import Report
 from evbench.results import (
@@ -202,4 +203,11 @@ def make_result(
         baseline or make_side(),
         optimized,
         outputs,
+    )
+
+
+def kinds_with(part: str) -> tuple[str, ...]:
+    """Kinds of input for which some model does it."""
+    return tuple(
+        kind for kind in KINDS if any(kind in known.kinds and part in parts_with_effect(name, kind) for name, known in MODELS.items())
     )

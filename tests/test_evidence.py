@@ -33,7 +33,7 @@ from evbench.pipelines.generate.choices import GREEDY
 from evbench.pipelines.load import event_images, png, prefetch, video
 from evbench.pipelines.load.choices import DECODE, PREFETCH
 from evbench.pipelines.preprocess import preprocessors
-from evbench.pipelines.registry import KINDS, MODELS, PARTS, all_evidence, evidence_of, kinds_with, parts_with_effect
+from evbench.pipelines.registry import KINDS, MODELS, PARTS, all_evidence, evidence_of, parts_with_effect
 from evbench.pipelines.vision import encoders, pooling
 from evbench.results import STAGES, Activation, InputKind, Side, Workload
 from evbench.stages import run_stages
@@ -45,7 +45,7 @@ from evbench.worker.instruments import instruments
 from tests import raw_events
 from tests.checkpoints import LEAST, least
 from tests.conftest import MakeClip
-from tests.examples import CLIP, NOWHERE
+from tests.examples import CLIP, NOWHERE, kinds_with
 from tests.scene_files import small_clip
 
 NEW_TOKENS = 5

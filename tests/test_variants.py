@@ -8,13 +8,13 @@ import pytest
 from evbench.choices import STREAM, Conflict, Variant
 from evbench.errors import UserError
 from evbench.machine.needs import NEEDS
-from evbench.pipelines import registry
 from evbench.pipelines.registry import KINDS, MODELS, PARTS, parts_with_effect
 from evbench.results import STAGES, InputKind
 from evbench.stages import Pipeline
 from evbench.variants.named import REFERENCE, VARIANTS, change, conflict, effective, parse
 from evbench.variants.obstacles import require
 from tests.conflicts import only
+from tests.examples import kinds_with
 
 INPUTS = [(model, kind) for model, known in MODELS.items() for kind in known.kinds]
 """Each model with each kind of input that it takes."""
@@ -85,7 +85,7 @@ def test_every_part_has_an_effect_on_some_input_and_every_input_is_some_model_s(
     assert set(KINDS) == set(get_args(InputKind)) == {kind for _, kind in INPUTS}
     assert {part for known in MODELS.values() for part in known.parts} == set(PARTS)
     for name, part in PARTS.items():
-        kinds = registry.kinds_with(name)
+        kinds = kinds_with(name)
         assert kinds
         assert all(any(choice.takes(kind) for kind in kinds) for choice in part.entries.values()), name
         assert set(part.stages) <= {*STAGES, STREAM}

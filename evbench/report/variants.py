@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from evbench.choices import Choice
-from evbench.pipelines.registry import KINDS, MODELS, PARTS
+from evbench.pipelines.registry import KINDS, MODELS, PARTS, parts_with_effect
 from evbench.variants.named import VARIANTS
 
 Unusable = Mapping[tuple[str, str], str]
@@ -19,11 +19,12 @@ MARK = "*"
 
 def choices_of(model: str) -> dict[str, dict[str, Choice]]:
     """Part -> its choices, name -> choice: those that the model has with some of the input that it takes."""
-    known = MODELS[model]
-    parts = {name: part for name, part in PARTS.items() if name in known.parts and any(map(part.has_effect, known.kinds))}
+    kinds = MODELS[model].kinds
+    done = {name for kind in kinds for name in parts_with_effect(model, kind)}
     return {
-        name: {choice: entry for choice, entry in part.choices.items() if any(map(entry.takes, known.kinds))}
-        for name, part in parts.items()
+        name: {choice: entry for choice, entry in part.choices.items() if any(map(entry.takes, kinds))}
+        for name, part in PARTS.items()
+        if name in done
     }
 
 
