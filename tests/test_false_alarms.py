@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from evbench.inputs import sample
-from evbench.microbenchmarks.false_alarms import chance_beyond, measure
-from evbench.results import Workload
+from evbench.microbenchmarks.false_alarms import chance_beyond, measure, nearest_to_alarm
+from evbench.results import Grade, Workload
 from evbench.variants.named import parse
-from evbench.verdict.findings import distance
+from evbench.verdict.findings import Finding, distance
 from tests.checkpoints import least
 from tests.examples import NOWHERE
 
@@ -30,6 +30,28 @@ def test_margins_that_are_all_the_same_and_below_have_no_tail() -> None:
 
 def test_a_margin_is_in_units_of_the_threshold() -> None:
     assert [distance(value, threshold) for value, threshold in ((1.0, 2.0), (0.0, 0.0), (1.0, 0.0))] == [0.5, 0.0, np.inf]
+
+
+def checked(rule: str, value: float, grade: Grade = "pass") -> Finding:
+    return Finding("generate", "end-to-end", rule, grade, value, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("near", "counts"),
+    [
+        (checked("KL divergence (nats)", 0.97), False),
+        (checked("KL divergence (nats)", 1.5, "warn"), False),
+        (checked("KL divergence (nats)", 11.0, "fail"), True),
+        (checked("top-1 logprob gap (nats)", 0.97), False),
+        (checked("RMS error, worst row", 0.97), True),
+        (checked("mean shift (8-bit levels)", 0.97), True),
+    ],
+)
+def test_only_what_is_near_to_failing_raises_the_number_of_alarms(near: Finding, counts: bool) -> None:
+    usual = [checked("RMS error", value) for value in np.linspace(0.2, 0.5, 40)]
+    margins = [nearest_to_alarm([finding, *([near] if index < 2 else [])]) for index, finding in enumerate(usual)]
+    without, with_it = (chance_beyond([distance(one.value, one.threshold) for one in some]) for some in (usual, margins))
+    assert with_it > without if counts else with_it == without
 
 
 @pytest.mark.slow

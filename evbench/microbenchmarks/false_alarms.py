@@ -28,7 +28,9 @@ from evbench.scenes.captions import QUESTIONS
 from evbench.session import mutation
 from evbench.variants.named import REFERENCE, parse
 from evbench.variants.obstacles import obstacles
+from evbench.verdict.error_rule import RULES
 from evbench.verdict.findings import GRADES, Finding, distance
+from evbench.verdict.pixel_rules import SHIFT_RULE
 
 if TYPE_CHECKING:
     from evbench.session.outputs import Expected
@@ -37,6 +39,9 @@ WINDOW = "100ms:50ms"
 """Of a scene's raw events."""
 TAIL = 0.1
 """Share of comparisons, those that came nearest to a threshold, from which it is reckoned how often one would be beyond it."""
+FAILING = {*RULES, SHIFT_RULE}
+"""Rules that fail beyond their threshold. Others, such as that of KL divergence, warn there, and fail only farther out: that they are
+near their threshold says nothing of false alarms."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +58,7 @@ class Pair:
     grade: Grade
     """The worst."""
     margin: float
-    """Largest value of a check in units of its threshold, of those that do not warn: beyond 1 is an alarm."""
+    """Largest value of a check in units of its threshold, of the rules in FAILING and of what failed: beyond 1 is an alarm."""
     check: str
     """Which one that is."""
 
@@ -65,6 +70,7 @@ class FalseAlarms:
     device: str
     pairs: tuple[Pair, ...]
     warned: int
+    """Those whose worst grade is a warning, which is no false alarm."""
     failed: int
     largest_margin: float
     expected_per_thousand: float
@@ -141,15 +147,19 @@ def _pairs(workload: Workload, variants: Sequence[Variant]) -> Iterator[Pair]:
 
 def _pair(workload: Workload, scene: str, variant: Variant, found: Sequence[Finding]) -> Pair:
     judged = [finding for finding in found if finding.mode != "baseline-repeat"]
-    # What warns is beyond its threshold and no alarm: how near it is to one, its threshold does not tell.
-    nearest = max(
-        (finding for finding in judged if finding.grade != "warn"),
-        key=lambda finding: (GRADES.index(finding.grade), distance(finding.value, finding.threshold)),
-    )
-    check = f"{nearest.stage}, {nearest.mode}: {nearest.rule}"
+    closest = nearest_to_alarm(judged)
+    check = f"{closest.stage}, {closest.mode}: {closest.rule}"
     of = workload.model, workload.kind, workload.dtype, workload.seed or 0
     grade = max((finding.grade for finding in judged), key=GRADES.index)
-    return Pair(*of, scene, variant.name, grade, distance(nearest.value, nearest.threshold), check)
+    return Pair(*of, scene, variant.name, grade, distance(closest.value, closest.threshold), check)
+
+
+def nearest_to_alarm(judged: Iterable[Finding]) -> Finding:
+    """What failed by most, or else came nearest to failing."""
+    return max(
+        (finding for finding in judged if finding.rule in FAILING or finding.grade == "fail"),
+        key=lambda finding: (GRADES.index(finding.grade), distance(finding.value, finding.threshold)),
+    )
 
 
 def _chosen(variant: Variant) -> set[str]:

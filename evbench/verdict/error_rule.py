@@ -16,6 +16,8 @@ ELEMENT = 5.0
 """Factor for the max abs error in a row: means and products that are exchanged came to 3.2, planted faults to hundreds."""
 TOLERANCES = {"float32": 1e-5, "bfloat16": 1e-3}
 """Added to each, relative to the RMS of the reference: where the baseline has no error at all, last bits are allowed."""
+RULES = ("RMS error", "RMS error, worst row", "max abs error")
+"""Of the whole, of a row, of an element. None of them warns: beyond its threshold each fails."""
 OWN_ERROR = "relative error against the reference"
 """The rule for the baseline alone."""
 MOST_OWN = 0.3
@@ -49,10 +51,11 @@ class ErrorRule:
         error = actual - self._reference
         whole = float(np.sqrt(np.mean(error**2)))
         grade: Grade = "pass" if whole <= self._whole_threshold else "fail"
+        of_whole, of_row, of_element = RULES
         return [
-            Finding(self._stage, mode, "RMS error", grade, whole, self._whole_threshold),
-            self._worst(mode, "RMS error, worst row", _rms(error, self._axes), self._row_threshold, None),
-            self._worst(mode, "max abs error", _max_abs(error, self._axes), self._max_threshold, error),
+            Finding(self._stage, mode, of_whole, grade, whole, self._whole_threshold),
+            self._worst(mode, of_row, _rms(error, self._axes), self._row_threshold, None),
+            self._worst(mode, of_element, _max_abs(error, self._axes), self._max_threshold, error),
         ]
 
     def _worst(self, mode: Mode, rule: str, values: Array, thresholds: Array, error: Array | None) -> Finding:

@@ -20,6 +20,8 @@ NEARLY_ALL_QUANTA = 6.0
 matrix: 17."""
 MOST_SHIFT = 0.1
 """Maximum 8-bit levels between the means of a channel: rounding shifts no mean."""
+SHIFT_RULE = "mean shift (8-bit levels)"
+"""It never warns: beyond its threshold it fails."""
 OWN = 1.5
 """Factor on the baseline's own largest error, where that is beyond MOST_QUANTA: two roundings of hard edges came to 1.01."""
 MODEL_EDGE = 224
@@ -88,4 +90,4 @@ def mean_shift(axes: Axes, mode: Mode, expected: Array, actual: Array, quantum: 
     shifts = np.abs((actual - expected).mean(axis=(2, 3))) / quantum
     worst, most = np.unravel_index(int(shifts.argmax()), shifts.shape), float(shifts.max())
     grade: Grade = "pass" if most <= MOST_SHIFT else "fail"
-    return Finding("preprocess", mode, "mean shift (8-bit levels)", grade, most, MOST_SHIFT, locate(axes, worst))
+    return Finding("preprocess", mode, SHIFT_RULE, grade, most, MOST_SHIFT, locate(axes, worst))
