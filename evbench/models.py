@@ -35,7 +35,7 @@ class InputKind:
 
 @dataclass(frozen=True)
 class Preset:
-    """A model that needs no download: its size, for random weights."""
+    """A size, of a model that needs no download."""
 
     text: Mapping[str, Any]
     """Arguments for transformers' configuration of the language model."""
@@ -43,6 +43,8 @@ class Preset:
     """And of the vision tower."""
     parameters: int
     """Of the whole model: to refuse a size that the machine cannot hold before any time is spent."""
+    grown_from: str | None = None
+    """The preset with trained weights that it computes the same function as: its weights are made of these. None: they are random."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,8 @@ class Model:
     """"module:class", an `evbench.stages.Pipeline`. The module is `evbench.pipelines.*` itself, in no folder of it."""
     kinds: tuple[str, ...]
     """Of input that it takes. The first is the default."""
+    write_grown: str
+    """"module:function" that writes a grown preset as a checkpoint folder."""
     frames: int | None
     """How many it gets of a video. None: as many images as a sample has."""
     parts: tuple[str, ...]
@@ -71,7 +75,7 @@ class Model:
     model_type: str
     """In config.json of its checkpoints."""
     presets: Mapping[str, Preset]
-    """Name -> size, with random weights."""
+    """Name -> size, of those whose weights are random, or grown from trained ones."""
     trained: Mapping[str, str] = field(default_factory=dict)
     """Name -> folder of a checkpoint that ships with evbench, in its folder data."""
     unsupported: Mapping[str, Unsupported] = field(default_factory=dict)
@@ -84,3 +88,8 @@ class Model:
     def preset_names(self) -> list[str]:
         """All presets, the default first."""
         return [*self.trained, *self.presets]
+
+    def grown_from(self, preset: str | None) -> str | None:
+        """The preset whose trained weights those of another are grown from. None for any other, and for no preset."""
+        size = self.presets.get(str(preset))
+        return size.grown_from if size is not None else None

@@ -247,7 +247,7 @@ class Workload:
     device: str
     dtype: str
     seed: int | None
-    """Of random weights. None where the weights are stored."""
+    """Of random weights. None where the weights are stored, or grown from stored ones."""
     window: EventWindow | None = None
     """None where the samples are no raw events."""
     kind: InputKind = field(kw_only=True)

@@ -15,16 +15,19 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
+from huggingface_hub import save_torch_state_dict
 from torch import nn
 from transformers import AutoTokenizer, CLIPVisionConfig, CLIPVisionModel, LlamaConfig, LlamaForCausalLM
 
 from evbench.choices import Variant
 from evbench.errors import UserError
 from evbench.kernels.gelu_means import gelu_means
+from evbench.models import Preset
 from evbench.pipelines import weights
 from evbench.pipelines.checkpoints import checkpoint, presets
 from evbench.pipelines.checkpoints.event_chat import parameter_name, released_name, tower_parameter_name
-from evbench.pipelines.checkpoints.folder import parameter_count, read_config
+from evbench.pipelines.checkpoints.folder import SHARD_SIZE, parameter_count, read_config
+from evbench.pipelines.checkpoints.grown import SEED, grow
 from evbench.pipelines.checkpoints.renamed import load_renamed
 from evbench.pipelines.checkpoints.sizes import require_sizes
 from evbench.pipelines.clip_llama import ClipLlama, Network, converted
@@ -240,16 +243,52 @@ def _make(variant: Variant, workload: Workload) -> tuple[EventGPTModel, Any, Any
     dtype = getattr(torch, workload.dtype)
     folder, implementation = weights.checkpoint_folder(workload), attention.implementation(variant["attention"])
     if folder is not None:
-        return _from_folder(folder, implementation, workload, dtype)
+        return _from_folder(folder, implementation, workload.device, dtype)
     preset = weights.preset(workload)
+    if (trained := weights.trained_folder(workload.model, preset)) is not None:
+        return _grown(trained, preset, implementation, workload.device, dtype, SEED)
     vision, text = CLIPVisionConfig(**preset.vision), LlamaConfig(**preset.text)
     with checkpoint.seeded(workload.seed or 0, workload.device, dtype):
         model = EventGPTModel(vision, text, implementation)
     return model.eval(), image_processor(vision.image_size), presets.byte_tokenizer(text.vocab_size, {})
 
 
-def _from_folder(folder: Path, implementation: str, workload: Workload, dtype: torch.dtype) -> tuple[EventGPTModel, Any, Any]:
-    config = read_config(folder, workload.model, EVENTGPT)
+def _grown(trained: Path, size: Preset, implementation: str, device: str, dtype: torch.dtype, seed: int) -> tuple[EventGPTModel, Any, Any]:
+    """The network of that size that computes what the trained one does, with the trained one's processor and tokenizer."""
+    small, processor, tokenizer = _from_folder(trained, implementation, device, torch.float32)
+    vision, text = CLIPVisionConfig(**size.vision), LlamaConfig(**size.text)
+    with checkpoint.seeded(seed, device, dtype):
+        large = EventGPTModel(vision, text, implementation)
+    trained_text, trained_vision, never = small.language.config, small.visual_tower.config, tokenizer.unk_token_id
+    grow(small, large, text=trained_text, vision=trained_vision, larger_text=text, larger_vision=vision, never=never, seed=seed)
+    return large.eval(), processor, tokenizer
+
+
+def write_grown(trained: Path, size: Preset, folder: Path, device: str, dtype: str, seed: int) -> None:
+    """Write a grown network as a checkpoint folder in the layout of the released one."""
+    model, _, tokenizer = _grown(trained, size, "sdpa", device, getattr(torch, dtype), seed)
+    save(model, tokenizer, folder)
+
+
+def save(model: EventGPTModel, tokenizer: Any, folder: Path) -> None:
+    """Write a checkpoint folder that `--weights` takes. The tower's weights stand with the others, its configuration in a folder inside."""
+    tower = folder / "vision_tower"
+    tower.mkdir(parents=True, exist_ok=True)
+    model.visual_tower.config.to_json_file(tower / "config.json")
+    config = json.loads(model.language.config.to_json_string()) | {
+        "model_type": EVENTGPT.model_type,
+        "architectures": ["EventChatModel"],
+        "mm_visual_tower": tower.name,
+        "event_feature_adaptor": True,
+    }
+    (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    named = {released_name(name): value for name, value in model.state_dict().items()}
+    save_torch_state_dict(named, folder, max_shard_size=SHARD_SIZE)
+    tokenizer.save_pretrained(folder)
+
+
+def _from_folder(folder: Path, implementation: str, device: str, dtype: torch.dtype) -> tuple[EventGPTModel, Any, Any]:
+    config = read_config(folder, "eventgpt", EVENTGPT)
     with checkpoint.loading(folder):
         tower = _tower_folder(folder, config)
         vision = _tower_config(folder, tower, config)
@@ -258,7 +297,7 @@ def _from_folder(folder: Path, implementation: str, workload: Workload, dtype: t
         require_tokenizer_fits(folder, tokenizer, text)
         if tower is not None:
             require_usual_steps(tower, vision.image_size)
-        with checkpoint.seeded(0, workload.device, dtype):
+        with checkpoint.seeded(0, device, dtype):
             model = EventGPTModel(vision, text, implementation)
     load_weights(model, folder, tower)
     checkpoint.require_finite(folder, model)

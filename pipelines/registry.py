@@ -65,6 +65,7 @@ VISION_TINY = {"hidden": 64, "layers": 4, "heads": 4, "intermediate": 256}
 VIDEO_LLAVA = Model(
     title="Video-LLaVA",
     pipeline="evbench.pipelines.video_llava:VideoLlava",
+    write_grown="evbench.pipelines.video_llava:write_grown",
     kinds=("video",),
     frames=VIDEO_FRAMES,
     parts=("decode", "preprocess", "attention", "vision", "generate", "prefill", "prefetch"),
@@ -72,7 +73,8 @@ VIDEO_LLAVA = Model(
     trained={"small": "small-video-llava"},
     presets={
         "tiny": Preset(TEXT_TINY, vision_config(224, **VISION_TINY), 1_435_776),
-        "7b": Preset(text_config(32064, **TEXT_7B), vision_config(224, **VISION_7B), 7_366_279_168),
+        "7b": Preset(text_config(32064, **TEXT_7B), vision_config(224, **VISION_7B), 7_366_279_168, grown_from="small"),
+        "7b-random": Preset(text_config(32064, **TEXT_7B), vision_config(224, **VISION_7B), 7_366_279_168),
     },
     evidence={
         "vision": {
@@ -90,6 +92,7 @@ VIDEO_LLAVA = Model(
 EVENTGPT = Model(
     title="EventGPT",
     pipeline="evbench.pipelines.eventgpt:EventGPT",
+    write_grown="evbench.pipelines.eventgpt:write_grown",
     kinds=("event-images", "events"),
     frames=None,
     parts=("decode", "render", "preprocess", "attention", "vision", "pooling", "generate", "prefill", "prefetch"),
@@ -97,7 +100,8 @@ EVENTGPT = Model(
     trained={"small": "small-eventgpt"},
     presets={
         "tiny": Preset(TEXT_TINY, vision_config(336, **VISION_TINY), 1_218_432),
-        "7b": Preset(text_config(32000, **TEXT_7B), vision_config(336, **VISION_7B), 7_079_684_096),
+        "7b": Preset(text_config(32000, **TEXT_7B), vision_config(336, **VISION_7B), 7_079_684_096, grown_from="small"),
+        "7b-random": Preset(text_config(32000, **TEXT_7B), vision_config(336, **VISION_7B), 7_079_684_096),
     },
     unsupported={
         "event_feature_adaptor": Unsupported(False, "network without the adaptor"),

@@ -22,9 +22,11 @@ from transformers import (
 
 from evbench.choices import Variant
 from evbench.errors import UserError
+from evbench.models import Preset
 from evbench.pipelines import weights
 from evbench.pipelines.checkpoints import checkpoint, presets
-from evbench.pipelines.checkpoints.folder import read_config, require_usual_names, weight_files
+from evbench.pipelines.checkpoints.folder import SHARD_SIZE, read_config, require_usual_names, weight_files
+from evbench.pipelines.checkpoints.grown import SEED, grow
 from evbench.pipelines.clip_llama import ClipLlama, Network, converted
 from evbench.pipelines.compute import attention
 from evbench.pipelines.load.decoders import decoder
@@ -211,11 +213,38 @@ def _make(variant: Variant, workload: Workload) -> tuple[Any, Any]:
         read_config(folder, workload.model, VIDEO_LLAVA)
         return _from_folder(folder, implementation, workload.device, dtype)
     preset = weights.preset(workload)
+    if (trained := weights.trained_folder(workload.model, preset)) is not None:
+        return _grown(trained, preset, implementation, workload.device, dtype, SEED)
     vocabulary = preset.text["vocab_size"]
     specials = special_tokens(vocabulary)
     with checkpoint.seeded(workload.seed or 0, workload.device, dtype):
         model = untrained(preset.text, preset.vision, specials, implementation)
     return model.eval(), processor(presets.byte_tokenizer(vocabulary, specials), preset.vision["patch_size"])
+
+
+def _grown(trained: Path, size: Preset, implementation: str, device: str, dtype: torch.dtype, seed: int) -> tuple[Any, Any]:
+    """The network of that size that computes what the trained one does, and the trained one's processor."""
+    small, processor = _from_folder(trained, implementation, device, torch.float32)
+    specials = {"<image>": small.config.image_token_id, "<video>": small.config.video_token_id}
+    with checkpoint.seeded(seed, device, dtype):
+        large = untrained(size.text, size.vision, specials, implementation)
+    configs = small.config, large.config
+    (text, larger_text), (vision, larger_vision) = ([getattr(of, name) for of in configs] for name in ("text_config", "vision_config"))
+    never = processor.tokenizer.unk_token_id
+    grow(small, large, text=text, vision=vision, larger_text=larger_text, larger_vision=larger_vision, never=never, seed=seed)
+    return large.eval(), processor
+
+
+def write_grown(trained: Path, size: Preset, folder: Path, device: str, dtype: str, seed: int) -> None:
+    """Write a grown network as a checkpoint folder in the layout of the hub."""
+    model, processor = _grown(trained, size, "sdpa", device, getattr(torch, dtype), seed)
+    save(model, processor, folder)
+
+
+def save(model: Any, processor: Any, folder: Path) -> None:
+    """Write a checkpoint folder that transformers and `--weights` take."""
+    model.save_pretrained(folder, max_shard_size=SHARD_SIZE)
+    processor.save_pretrained(folder)
 
 
 def special_tokens(vocabulary: int) -> dict[str, int]:

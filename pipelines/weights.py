@@ -1,7 +1,8 @@
 """Where the weights of a workload are, and how many, without loading them.
 
-The preset `small` is trained, and ships with evbench. The others have seeded random weights, and a tokenizer that spells text in bytes:
-`7b` has the shapes of the released models, `tiny` as many visual tokens at a size that a CPU runs in a moment.
+The preset `small` is trained, and ships with evbench. `7b` has the shapes of the released models, and weights that are grown from those of
+`small` when a worker starts: it computes the same function. The others have seeded random weights, and a tokenizer that spells text in
+bytes: `7b-random` has the same shapes, `tiny` as many visual tokens at a size that a CPU runs in a moment.
 """
 
 from __future__ import annotations
@@ -23,13 +24,18 @@ def trained(model: str) -> dict[str, Path]:
 
 
 def checkpoint_folder(workload: Workload) -> Path | None:
-    """Where the weights of a workload are stored. None for random ones."""
+    """Where the weights of a workload are stored. None for those that are made: random or grown ones."""
     return Path(workload.weights) if workload.weights is not None else trained(workload.model).get(str(workload.preset))
 
 
 def preset(workload: Workload) -> Preset:
-    """The size of a workload's model with random weights. Raises KeyError if its weights are stored."""
+    """The size of a workload's model with weights that are made. Raises KeyError if its weights are stored."""
     return MODELS[workload.model].presets[str(workload.preset)]
+
+
+def trained_folder(model: str, size: Preset) -> Path | None:
+    """The checkpoint that a preset's weights are grown from. None if they are random."""
+    return trained(model)[size.grown_from] if size.grown_from is not None else None
 
 
 def parameter_count(workload: Workload) -> int:

@@ -143,7 +143,7 @@ def test_variants_in_detail_say_what_each_choice_means(tmp_path: Path) -> None:
         ("compare --baseline basline --optimized optimized", "did you mean 'baseline'?"),
         ("compare --baseline baseline --optimized optimized+visoin=eager", "did you mean 'vision'?"),
         (f"{COMPARE} --model video-lava", "did you mean 'video-llava'?"),
-        (f"{COMPARE} --preset huge", "there is small, tiny, 7b."),
+        (f"{COMPARE} --preset huge", "there is small, tiny, 7b, 7b-random."),
         (f"{COMPARE} --frame-policy exclusive", "did you mean 'inclusive'?"),
         (f"{COMPARE} --model eventgpt --frame-policy stride", "--model eventgpt takes none: it would have no effect; leave it out"),
         ("run baseline --model eventgpt --frame-policy stride", "--frame-policy is of the frames of a video"),

@@ -64,7 +64,7 @@ def test_what_a_step_reads_is_every_matrix_once_and_the_cache_of_each_position()
 
 
 def test_a_preset_with_trained_weights_is_refused_with_those_that_are_not() -> None:
-    with pytest.raises(UserError, match=r"--preset 'small' has no random weights; give one of tiny, 7b"):
+    with pytest.raises(UserError, match=r"--preset 'small' has no random weights; give one of tiny, 7b, 7b-random"):
         decoding.build("video-llava", "small")
 
 

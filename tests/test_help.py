@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from evbench.api.option import name_of
 from evbench.api.options import Options
-from evbench.cli import models, trace
+from evbench.cli import compare_models, trace
 from evbench.cli.main import COMMANDS, SCENES, make_app
 from evbench.cli.options import SessionOptions
 
@@ -23,7 +23,7 @@ NOT_TAKEN = {
     "compare": set[str](),
     "run": set[str](),
     "ladder": {"--target"},
-    "compare-models": set(map(name_of, models.NOT_TAKEN)),
+    "compare-models": set(map(name_of, compare_models.NOT_TAKEN)),
     "selftest": {"--target", "--precision", "--max-time", "--details"},
     "trace": set(map(name_of, trace.OF_TIMED_RUNS)),
 }

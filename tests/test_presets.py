@@ -12,7 +12,7 @@ from evbench.pipelines.registry import MODELS
 from evbench.pipelines.video_llava import special_tokens
 
 
-@pytest.mark.parametrize("size", ["tiny", "7b"])
+@pytest.mark.parametrize("size", ["tiny", "7b", "7b-random"])
 def test_parameter_counts_are_those_of_the_models(size: str) -> None:
     video, event = (MODELS[model].presets[size] for model in ("video-llava", "eventgpt"))
     with torch.device("meta"):

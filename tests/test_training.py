@@ -75,7 +75,7 @@ def test_it_learns_and_leaves_a_checkpoint_that_runs(model: str, tokenizer: Any,
     scores = fit.score(learner, itertools.repeat(batch), 1, "cpu")
     assert set(scores) == set(QUESTIONS)
 
-    learner.model.to(torch.bfloat16)
+    learners.convert(learner, torch.bfloat16)
     learner.save(tmp_path / "weights")
     path = sample.CLIP if model == "video-llava" else sample.EVENTS
 

@@ -36,7 +36,10 @@ class Options:
     """
 
     model: Annotated[str, Option(f"{' or '.join(MODELS)}.", group=MODEL)] = DEFAULT_MODEL
-    preset: Annotated[str | None, Option("small: trained on street scenes (default). tiny, 7b: random weights.", group=MODEL)] = None
+    preset: Annotated[
+        str | None,
+        Option("small: trained (default). 7b: the same, grown to full size. tiny, 7b-random: random.", group=MODEL),
+    ] = None
     weights: Annotated[Path | None, Option("A local Hugging Face checkpoint folder, instead of a preset.", group=MODEL)] = None
     video: Annotated[
         list[Path] | None,

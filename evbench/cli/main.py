@@ -7,13 +7,14 @@ from collections.abc import Callable
 import typer
 
 from evbench.cli.compare import compare_command
+from evbench.cli.compare_models import compare_models_command
 from evbench.cli.console import print_error
 from evbench.cli.diff import diff_command
 from evbench.cli.frames import frames_command
+from evbench.cli.grow import models_grow_command
 from evbench.cli.interrupts import FAULT, ended_as_by_ctrl_c
 from evbench.cli.ladder import ladder_command
 from evbench.cli.merge import merge_command
-from evbench.cli.models import compare_models_command
 from evbench.cli.open import open_command
 from evbench.cli.report import report_command
 from evbench.cli.run import run_command
@@ -43,6 +44,8 @@ COMMANDS: dict[str, Callable[..., None]] = {
 }
 SCENES: dict[str, Callable[..., None]] = {"make": scenes_make_command, "show": scenes_show_command}
 """Commands of `evbench scenes`."""
+OF_MODELS: dict[str, Callable[..., None]] = {"grow": models_grow_command}
+"""Commands of `evbench models`."""
 
 
 def make_app() -> typer.Typer:
@@ -57,11 +60,13 @@ def make_app() -> typer.Typer:
     )
     of_scenes = "Make street scenes, seen by a video camera and an event camera, with captions."
     scenes = typer.Typer(cls=Commands, help=of_scenes, no_args_is_help=True)
-    for group, commands in ((app, COMMANDS), (scenes, SCENES)):
+    models = typer.Typer(cls=Commands, help="Models as checkpoint folders.", no_args_is_help=True)
+    for group, commands in ((app, COMMANDS), (scenes, SCENES), (models, OF_MODELS)):
         for name, command in commands.items():
             text, examples = help_and_examples(command)
             group.command(name, cls=OneLineCommand, help=text, epilog=examples)(command)
     app.add_typer(scenes, name="scenes")
+    app.add_typer(models, name="models")
     app.callback()(version_option)
     return app
 

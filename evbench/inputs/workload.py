@@ -66,10 +66,10 @@ def describe(
     if frame_policy not in video.POLICIES:
         raise UserError(f"unknown --frame-policy {frame_policy!r}; {nearest(frame_policy, list(video.POLICIES))}")
     preset = _preset(model, preset, weights)
-    trained = preset not in entry.presets
+    trained = preset not in entry.presets or entry.grown_from(preset) is not None
     if trained and seed is not None:
         option = f"--weights {weights}" if weights is not None else f"--preset {preset}"
-        raise UserError(f"--seed is of random weights, and {option} has stored ones: it would have no effect; leave it out")
+        raise UserError(f"--seed is of random weights, and {option} has trained ones: it would have no effect; leave it out")
     if not is_text(prompt):
         raise UserError("--prompt is not UTF-8; give it as text")
     if not prompt.strip():
@@ -82,8 +82,6 @@ def describe(
     captions = _captions(paths, data, KINDS[kind].colours, prompt)
     samples, frames = _samples(paths, captions, kind, entry.frames, frame_policy, window)
     chosen = choose_device(device)
-    if dtype is not None and dtype not in DTYPES.values():
-        raise UserError(_unknown_dtype(dtype))
     return Workload(
         model=model,
         preset=preset,
@@ -95,16 +93,22 @@ def describe(
         new_tokens=new_tokens,
         stop_at_end=stop_at_end,
         device=chosen,
-        dtype=dtype or DTYPES[chosen],
+        dtype=choose_dtype(dtype, chosen),
         seed=None if trained else seed or 0,
         window=window,
         kind=kind,
     )
 
 
-def _unknown_dtype(asked: str) -> str:
-    """What is said of a type that is not computed in."""
+def choose_dtype(asked: str | None, device: str) -> str:
+    """What is computed in; by the device if nothing is asked for. Raises UserError for a type that is not computed in."""
     known = list(DTYPES.values())
+    if asked is None or asked in known:
+        return asked or DTYPES[device]
+    raise UserError(_unknown_dtype(asked, known))
+
+
+def _unknown_dtype(asked: str, known: Sequence[str]) -> str:
     if asked.lower() in NOT_COMPUTED:
         return f"--dtype {asked} is {NOT_COMPUTED[asked.lower()]}, in which evbench does not compute; there is {', '.join(known)}."
     advice = f"did you mean {SHORT_DTYPES[asked.lower()]!r}?" if asked.lower() in SHORT_DTYPES else nearest(asked, known)

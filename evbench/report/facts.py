@@ -45,8 +45,15 @@ def facts(result: Result, judgement: Judgement) -> dict[str, str]:
 def model_size(workload: Workload) -> str:
     """Model, and where its weights come from."""
     size = f"preset {workload.preset}" if workload.preset else f"weights of {workload.weights}"
-    seed = f", random weights of seed {workload.seed}" if workload.seed is not None else ""
-    return f"{workload.model}, {size}{seed}"
+    return f"{workload.model}, {size}{_weights(workload)}"
+
+
+def _weights(workload: Workload) -> str:
+    """What they are, if they are not stored ones."""
+    if workload.seed is not None:
+        return f", random weights of seed {workload.seed}"
+    origin = MODELS[workload.model].grown_from(workload.preset)
+    return f", grown from the trained {origin}" if origin is not None else ""
 
 
 def _input(measured: SideResult) -> str:

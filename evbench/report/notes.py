@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from evbench.pipelines.registry import MODELS
 from evbench.report.render import printable
 from evbench.report.units import format_number, format_ratio, format_seconds
 from evbench.results import STAGES, Result, Side, Trace, Workload
@@ -32,9 +33,21 @@ def notes(result: Result, judgement: Judgement) -> tuple[str, ...]:
         rows = "; before a throughput run all inputs" if judgement.throughput is not None else ""
         found.append(f"The input was dropped from the page cache before each run{rows}.")
     found += _traces(result)
-    if result.baseline.workload.seed is not None:
-        found.append("Random weights: the text means nothing. It shows whether both variants compute the same output.")
+    found += _weights(result.baseline.workload)
     return tuple(map(printable, found))
+
+
+def _weights(workload: Workload) -> list[str]:
+    """What made weights can show."""
+    if workload.seed is not None:
+        return ["Random weights: the text means nothing. It shows whether both variants compute the same output."]
+    if (origin := MODELS[workload.model].grown_from(workload.preset)) is None:
+        return []
+    return [
+        f"Grown weights: trained as the preset {origin}, and made larger without changing what they compute. So work, memory, rounding and "
+        "wrong outputs are those of this size. What a model that was trained at this size knows, how its activations are distributed, and "
+        "how its weights bear quantization are not shown."
+    ]
 
 
 def _seen_unseen(judgement: Judgement) -> str:

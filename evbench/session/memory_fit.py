@@ -30,20 +30,37 @@ def choose_order(option: str, workloads: Sequence[Workload]) -> RunOrder:
     if option not in ORDERS:
         now = results_upgrade.ORDERS.get(option.replace("-", " "))
         raise UserError(f"unknown --order {option!r}; {nearest(option, list(ORDERS)) if now is None else f'it is now called {now}'}")
-    here = machine.read(workloads[0].device)
-    weights = [parameter_count(workload) * BYTES_PER_VALUE[workload.dtype] for workload in workloads]
+    counts = [parameter_count(workload) for workload in workloads]
+    weights = [count * BYTES_PER_VALUE[workload.dtype] for count, workload in zip(counts, workloads, strict=True)]
     most = max(range(len(weights)), key=lambda worker: weights[worker])
-    present, place = (here.gpu.memory_bytes, here.gpu.name) if here.gpu else (here.memory_bytes, "this machine")
+    present, place = require_room(counts[most], workloads[most].dtype, workloads[0].device)
     if present is None:
         return "reload" if option == "reload" else "interleaved"
-    size = f"{parameter_count(workloads[most]) / 1e9:.1f} billion {workloads[most].dtype} weights"
-    if weights[most] > present:
-        raise UserError(f"{size} need {weights[most] / 2**30:.0f} GiB, {place} has {present / 2**30:.0f}; use a smaller --preset")
     fit = sum(weights) + len(workloads) * ROOM_PER_WORKER <= present
     if option == "interleaved" and not fit:
         each = "each" if len(set(weights)) == 1 else "at most"
+        size = _size(counts[most], workloads[most].dtype)
         raise UserError(f"two workers with {size} {each} do not fit into the {present / 2**30:.0f} GiB of {place}; use --order reload")
     return "reload" if option == "reload" or (not fit and len(workloads) > 1) else "interleaved"
+
+
+def require_room(parameters: int, dtype: str, device: str) -> tuple[int | None, str]:
+    """How many bytes of memory there are for so many weights, None if that is not known; and what has them.
+
+    Raises:
+        UserError: the weights do not fit.
+    """
+    here = machine.read(device)
+    present, place = (here.gpu.memory_bytes, here.gpu.name) if here.gpu else (here.memory_bytes, "this machine")
+    needed = parameters * BYTES_PER_VALUE[dtype]
+    if present is not None and needed > present:
+        size = _size(parameters, dtype)
+        raise UserError(f"{size} need {needed / 2**30:.0f} GiB, {place} has {present / 2**30:.0f}; use a smaller --preset")
+    return present, place
+
+
+def _size(parameters: int, dtype: str) -> str:
+    return f"{parameters / 1e9:.1f} billion {dtype} weights"
 
 
 def reference_dtype(order: RunOrder, workload: Workload) -> str | None:

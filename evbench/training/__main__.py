@@ -60,11 +60,11 @@ def main(
             log.write(line + "\n")
             log.flush()
             typer.echo(line)
-    learner.model.to(torch.bfloat16)
+    learners.convert(learner, torch.bfloat16)
     learner.save(out)
     typer.echo(f"saved to {out} after {time.perf_counter() - began:.0f} s")
     if held_out:
-        learner.model.to(torch.float32)  # the rounded weights, which are those that ship
+        learners.convert(learner, torch.float32)  # the rounded weights, which are those that ship
         fresh = batches.stream(tokenizer, HELD_OUT_SERIES, HELD_OUT_FIRST, scenes, min(workers, 4), colours=learner.colours)
         typer.echo(f"exact on {held_out * scenes} new scenes: {fit.score(learner, fresh, held_out, device)}")
 

@@ -6,7 +6,8 @@ Through the ordinary pipeline: the MP4 is decoded, the event images are read fro
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import Annotated, Any, cast
 
@@ -16,8 +17,8 @@ from rich.console import Console
 from rich.progress import track
 
 from evbench.cli.script import run
-from evbench.errors import UserError
-from evbench.inputs.workload import require_model
+from evbench.errors import UserError, first_line
+from evbench.inputs.workload import choose_dtype, require_model
 from evbench.machine.machine import choose_device
 from evbench.pipelines.build import build
 from evbench.pipelines.load.event_images import SLICES
@@ -25,7 +26,7 @@ from evbench.pipelines.registry import KINDS, MODELS
 from evbench.results import InputKind, Sample, Workload
 from evbench.scenes.captions import QUESTIONS, Register
 from evbench.scenes.index import INPUTS, TURNS, read_index
-from evbench.stages import run_stages
+from evbench.stages import Generation, Sampler, run_stages
 from evbench.training.batches import ANSWER_TOKENS
 from evbench.variants.named import parse
 from evbench.verdict.captions import Share, score
@@ -35,15 +36,20 @@ def main(
     model: Annotated[str, typer.Argument(help="video-llava, or eventgpt.")],
     scenes: Annotated[Path, typer.Argument(help="A folder that `evbench scenes make` has made.")],
     out: Annotated[Path, typer.Argument(help="Folder for scores.json, scores.md and answers.jsonl.")],
-    weights: Annotated[Path | None, typer.Option(help="A checkpoint folder. Default: the one that ships with evbench.")] = None,
+    weights: Annotated[Path | None, typer.Option(help="A checkpoint folder, instead of a preset.")] = None,
+    preset: Annotated[str, typer.Option(help="With trained or grown weights.")] = "small",
     variant: Annotated[str, typer.Option(help="A variant, see evbench variants.")] = "baseline",
     count: Annotated[int | None, typer.Option(min=2, help="Number of scenes, from the first. Default: all.")] = None,
     leave_out: Annotated[list[str] | None, typer.Option(help="The id of a scene to leave out. May be given several times.")] = None,
+    against: Annotated[Path | None, typer.Option(help="answers.jsonl of another run, whose tokens are compared with these.")] = None,
+    dtype: Annotated[str | None, typer.Option(help="float32 or bfloat16. Default: that of the device.")] = None,
     device: Annotated[str, typer.Option(help="cuda, cpu, or auto: the GPU if there is one.")] = "auto",
 ) -> None:
     """Ask both questions about every scene, and score the answers."""
     require_model(model)
     device = choose_device(device)
+    dtype = choose_dtype(dtype, device)
+    others = _tokens(against) if against is not None else {}
     entries = [entry for entry in read_index(scenes) if entry["id"] not in (leave_out or ())][:count]
     if len(entries) < 2:
         raise UserError(f"{scenes} holds {len(entries)} scenes to ask about; give two or more, so that they can be shuffled")
@@ -51,30 +57,46 @@ def main(
     table = [f"# {model}: {len(entries)} scenes, {entries[0]['id']} to {entries[-1]['id']}\n"]
     if leave_out:
         table.append(f"Left out: {', '.join(leave_out)}.\n")
-    scores: dict[str, Any] = {"model": model, "scenes": len(entries), "variant": variant, "torch": torch.__version__, "device": device}
+    scores: dict[str, Any] = {"model": model, "weights": str(weights or preset), "scenes": len(entries), "variant": variant}
+    scores |= {"torch": torch.__version__, "device": device, "dtype": dtype}
+    apart: list[dict[str, Any]] = []
     with (out / "answers.jsonl").open("w", encoding="utf-8") as log:
         for number, register in enumerate(QUESTIONS):
             expected = [entry[TURNS[KINDS[MODELS[model].kinds[0]].colours]][2 * number + 1]["value"] for entry in entries]
             said = []
-            for entry, answer in zip(entries, _answers(model, scenes, entries, register, weights, variant, device), strict=True):
-                said.append(answer)
-                log.write(json.dumps({"id": entry["id"], "register": register, "answer": answer}) + "\n")
+            asked = _asked(model, scenes, entries, register, weights, preset, device, dtype)
+            for entry, (answer, logits) in zip(entries, _answers(asked, variant), strict=True):
+                said.append(answer.text)
+                line = {"id": entry["id"], "register": register, "answer": answer.text, "tokens": list(answer.tokens)}
+                log.write(json.dumps(line) + "\n")
                 log.flush()
+                if (other := others.get((entry["id"], register))) is not None:
+                    apart += [{"id": entry["id"], "register": register} | found for found in _parting(answer.tokens, other, logits)]
             found = {"as shown": score(expected, said), "shuffled": score(expected, said[1:] + said[:1])}
             scores[register] = {which: {name: _stored(share) for name, share in shares.items()} for which, shares in found.items()}
             table += _table(register, found)
+    if against is not None:
+        scores["tokens"] = {"compared": len(others), "parted": apart}
+        table.append(_told(len(others), apart))
     (out / "scores.json").write_text(json.dumps(scores, indent=1) + "\n", encoding="utf-8")
     (out / "scores.md").write_text("\n".join(table) + "\n", encoding="utf-8")
     typer.echo("\n".join(table))
 
 
-def _answers(
-    model: str, scenes: Path, entries: list[dict[str, Any]], register: Register, weights: Path | None, variant: str, device: str
-) -> Iterator[str]:
+def _asked(
+    model: str,
+    scenes: Path,
+    entries: list[dict[str, Any]],
+    register: Register,
+    weights: Path | None,
+    preset: str,
+    device: str,
+    dtype: str,
+) -> Workload:
     kind = MODELS[model].kinds[0]
-    asked = Workload(
+    return Workload(
         model=model,
-        preset=None if weights else "small",
+        preset=None if weights else preset,
         weights=str(weights) if weights else None,
         samples=tuple(Sample(str(scenes / INPUTS[kind](entry)), "", 0, 0) for entry in entries),
         frames=MODELS[model].frames or SLICES,
@@ -83,14 +105,43 @@ def _answers(
         new_tokens=ANSWER_TOKENS[register],
         stop_at_end=True,
         device=device,
-        dtype="bfloat16" if device == "cuda" else "float32",
+        dtype=dtype,
         seed=None,
         kind=cast(InputKind, kind),
     )
+
+
+def _answers(asked: Workload, variant: str) -> Iterator[tuple[Generation, dict[int, torch.Tensor]]]:
+    """Of each sample the answer, and the logits of each of its tokens: [1, vocabulary]."""
     pipeline = build(parse(variant), asked)
-    for sample in track(asked.samples, f"{model}, {register}", console=Console(stderr=True)):
-        answer, _ = run_stages(pipeline, Path(sample.path), asked.new_tokens)
-        yield answer.text
+    for sample in track(asked.samples, asked.prompt, console=Console(stderr=True)):
+        sampler = Sampler(keep=range(asked.new_tokens))
+        answer, _ = run_stages(pipeline, Path(sample.path), asked.new_tokens, sampler=sampler)
+        yield answer, sampler.kept
+
+
+def _tokens(file: Path) -> dict[tuple[str, str], list[int]]:
+    """Tokens of each answer of another run, by scene and register. Raises UserError if it has none."""
+    try:
+        lines = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+        return {(line["id"], line["register"]): line["tokens"] for line in lines}
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise UserError(f"--against {file} holds no answers ({first_line(error)}); give answers.jsonl of another run") from error
+
+
+def _parting(tokens: Sequence[int], other: Sequence[int], logits: dict[int, torch.Tensor]) -> Iterator[dict[str, Any]]:
+    """The first token that differs, if one does: up to it both had the same text, so that these logits judge both."""
+    for position, (own, theirs) in enumerate(zip_longest(tokens, other)):
+        if own != theirs:
+            gap = None if own is None or theirs is None else float(logits[position][0, own] - logits[position][0, theirs])
+            yield {"position": position, "token": own, "other": theirs, "gap": gap}
+            return
+
+
+def _told(compared: int, apart: list[dict[str, Any]]) -> str:
+    gaps = [found["gap"] for found in apart if found["gap"] is not None]
+    widest = f"; where they part, the two tokens are {max(gaps):.3g} nats apart at most" if gaps else ""
+    return f"Token by token as the other run: {compared - len(apart)} of {compared} answers{widest}.\n"
 
 
 def _stored(share: Share) -> dict[str, Any]:

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from safetensors.torch import save_file
 from torch import nn
 from transformers import CLIPVisionConfig, LlamaConfig
 
 from evbench.pipelines import eventgpt, video_llava
 from evbench.pipelines.checkpoints import checkpoint
-from evbench.pipelines.checkpoints.event_chat import released_name
 from evbench.pipelines.checkpoints.presets import text_config, vision_config
 from evbench.pipelines.load.event_images import SLICES
 from evbench.pipelines.load.video import POLICIES
@@ -110,8 +107,7 @@ class VideoLearner:
     def save(self, folder: Path) -> None:
         # The image tower is not trained, and not used for a video. A copy at least fits the frames of these scenes.
         self.model.model.image_tower.load_state_dict(self.model.model.video_tower.state_dict())
-        self.model.save_pretrained(folder)
-        self._processor.save_pretrained(folder)
+        video_llava.save(self.model, self._processor, folder)
 
 
 class EventLearner:
@@ -121,9 +117,8 @@ class EventLearner:
 
     def __init__(self, tokenizer: Any, text: dict[str, Any], vision: dict[str, Any], studio: Studio, device: str) -> None:
         self._tokenizer, self._studio, self._device = tokenizer, studio, device
-        self._text, self._vision = text, CLIPVisionConfig(**vision)
         with torch.device(device):
-            self.model = eventgpt.EventGPTModel(self._vision, LlamaConfig(**text), "sdpa")
+            self.model = eventgpt.EventGPTModel(CLIPVisionConfig(**vision), LlamaConfig(**text), "sdpa")
         self.llama, self.head = self.model.language.model, self.model.language.lm_head
         self._recipe = Recipe.of(image_processor(vision["image_size"]))
         self._patches = vision["image_size"] // vision["patch_size"]
@@ -148,19 +143,7 @@ class EventLearner:
         return [*self.model.visual_tower.encoder.layers, *self.llama.layers]
 
     def save(self, folder: Path) -> None:
-        tower = folder / "vision_tower"
-        tower.mkdir(parents=True, exist_ok=True)
-        self._vision.to_json_file(tower / "config.json")
-        config = self._text | {
-            "model_type": "EventChat_llama",
-            "architectures": ["EventChatModel"],
-            "mm_visual_tower": tower.name,
-            "event_feature_adaptor": True,
-        }
-        (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-        weights = {released_name(name): value.contiguous() for name, value in self.model.state_dict().items()}
-        save_file(weights, folder / "model.safetensors", {"format": "pt"})
-        self._tokenizer.save_pretrained(folder)
+        eventgpt.save(self.model, self._tokenizer, folder)
 
 
 def _apart(flat: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
@@ -171,15 +154,16 @@ def _apart(flat: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
 LEARNERS: dict[str, Callable[..., Learner]] = {"video-llava": VideoLearner, "eventgpt": EventLearner}
 SIZES: dict[str, dict[str, dict[str, Any]]] = {
     "video-llava": {
-        "text": {"hidden": 192, "layers": 4, "heads": 6, "intermediate": 512},
-        "vision": {"image": 224, "hidden": 192, "layers": 5, "heads": 6, "intermediate": 512},
+        "text": {"hidden": 256, "layers": 4, "heads": 2, "intermediate": 256},
+        "vision": {"image": 224, "hidden": 256, "layers": 5, "heads": 4, "intermediate": 128},
     },
     "eventgpt": {
-        "text": {"hidden": 192, "layers": 5, "heads": 6, "intermediate": 512},
-        "vision": {"image": 336, "hidden": 192, "layers": 6, "heads": 6, "intermediate": 512},
+        "text": {"hidden": 256, "layers": 4, "heads": 2, "intermediate": 512},
+        "vision": {"image": 336, "hidden": 256, "layers": 6, "heads": 4, "intermediate": 256},
     },
 }
-"""What fits into 12 MB of bfloat16. Video-LLaVA carries two towers, and uses the last layer of neither."""
+"""What fits into 12 MB of bfloat16 and can be grown to 7 billion: widths that divide those of the released models, heads of their size.
+Video-LLaVA carries two towers, and uses the last layer of neither."""
 
 
 def new(model: str, tokenizer: Any, sizes: dict[str, dict[str, Any]], device: str, seed: int, *, compiled: bool) -> Learner:
@@ -194,3 +178,9 @@ def new(model: str, tokenizer: Any, sizes: dict[str, dict[str, Any]], device: st
 
 def parameter_count(learner: Learner) -> int:
     return checkpoint.parameter_count(learner.model)
+
+
+def convert(learner: Learner, dtype: torch.dtype) -> None:
+    """Its weights to a type. Not its buffers: in bfloat16 the frequencies of rotary embeddings are others."""
+    for parameter in learner.model.parameters():
+        parameter.data = parameter.data.to(dtype)

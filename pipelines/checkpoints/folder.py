@@ -18,6 +18,8 @@ WEIGHT_TYPES = {"F16": "float16", "BF16": "bfloat16", "F32": "float32", "F64": "
 """What a weight may be stored as, by its name in safetensors. An integer is no weight without its scale, which is not read."""
 WHOLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 """Names of the file with all weights, and of the one that says which shard has which."""
+SHARD_SIZE = "5GB"
+"""At most, of a file that evbench writes."""
 SHARD = re.compile(r"-\d{5}-of-\d{5}\.safetensors$")
 CONSTANTS = ("rotary_emb.inv_freq", "embeddings.position_ids")
 """Ends of keys that older transformers versions stored, and that are no weights."""

@@ -22,11 +22,15 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn import functional
 
 SPREAD = 0.02
 """Standard deviation of the weights of an inserted layer: what transformers initialises both networks with."""
 CHUNK = 1 << 26
 """Numbers of a matrix that are computed at once, in float32: 256 MiB, and as much again for their shares."""
+
+SEED = 0
+"""Of the presets that are grown."""
 
 READ, COPY = "read", "copy"
 
@@ -213,7 +217,8 @@ def _parts(rows: int, columns: int) -> Iterable[slice]:
 def _shares(columns: torch.Tensor, few: int, rows: int, dtype: torch.dtype, random: torch.Generator) -> torch.Tensor:
     """[rows, columns]: in each row, those of the copies of one column add up to 1."""
     weights = torch.rand(rows, len(columns), generator=random, device=columns.device, dtype=dtype).add_(0.5)
-    sums = torch.zeros(rows, few, device=columns.device, dtype=dtype).index_add_(1, columns, weights)
+    # As a product: index_add_ adds in another order each time on a GPU, and two workers would make different weights.
+    sums = weights @ functional.one_hot(columns, few).to(dtype)
     return weights.div_(sums[:, columns])
 
 
