@@ -231,7 +231,18 @@ def _grown(trained: Path, size: Preset, implementation: str, device: str, dtype:
     configs = small.config, large.config
     (text, larger_text), (vision, larger_vision) = ([getattr(of, name) for of in configs] for name in ("text_config", "vision_config"))
     never = processor.tokenizer.unk_token_id
-    grow(small, large, text=text, vision=vision, larger_text=larger_text, larger_vision=larger_vision, never=never, seed=seed)
+    unused = vision.num_hidden_layers - _used_layers(small)
+    grow(
+        small,
+        large,
+        text=text,
+        vision=vision,
+        larger_text=larger_text,
+        larger_vision=larger_vision,
+        never=never,
+        seed=seed,
+        unused_vision_layers=unused,
+    )
     return large.eval(), processor
 
 

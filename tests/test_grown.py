@@ -49,7 +49,8 @@ def both(model: str, seed: int = 3) -> tuple[Any, Any]:
     small, large = network(model, *SMALL), network(model, *LARGE)
     configs = [(LlamaConfig(**text), CLIPVisionConfig(**vision)) for text, vision in (SMALL, LARGE)]
     (text, vision), (larger_text, larger_vision) = configs
-    grow(small, large, text=text, vision=vision, larger_text=larger_text, larger_vision=larger_vision, never=NEVER, seed=seed)
+    sizes: Any = {"text": text, "vision": vision, "larger_text": larger_text, "larger_vision": larger_vision}
+    grow(small, large, **sizes, never=NEVER, seed=seed, unused_vision_layers=1 if model == "video-llava" else 0)
     return small, large
 
 
@@ -116,6 +117,8 @@ def test_another_seed_is_another_network_that_computes_the_same() -> None:
 
 def test_the_last_layer_is_the_last_and_the_others_are_spread() -> None:
     assert layers_in(5, 24) == [0, 6, 12, 17, 23]
+    assert layers_in(5, 24, 1) == [0, 7, 15, 22, 23], "the last used one is a trained one"
+    assert layers_in(2, 4, 1) == [2, 3]
     assert layers_in(4, 32) == [0, 10, 21, 31]
     assert layers_in(1, 3) == [2]
     assert layers_in(3, 3) == [0, 1, 2]

@@ -23,7 +23,6 @@ from evbench.pipelines.registry import MODELS
 from evbench.pipelines.weights import trained
 from evbench.results import InputKind, Sample, Workload
 from evbench.scenes.captions import QUESTIONS
-from evbench.session.memory_fit import BYTES_PER_VALUE
 from evbench.stages import run_stages
 from evbench.training.batches import ANSWER_TOKENS
 from evbench.variants.named import parse

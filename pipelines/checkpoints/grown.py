@@ -90,7 +90,16 @@ NORM = re.compile(r"norm[12]?\.(weight|bias)$")
 
 
 def grow(
-    small: nn.Module, large: nn.Module, *, text: Any, vision: Any, larger_text: Any, larger_vision: Any, never: int, seed: int
+    small: nn.Module,
+    large: nn.Module,
+    *,
+    text: Any,
+    vision: Any,
+    larger_text: Any,
+    larger_vision: Any,
+    never: int,
+    seed: int,
+    unused_vision_layers: int = 0,
 ) -> None:
     """Fill the parameters of `large` so that it computes what `small` does.
 
@@ -103,6 +112,7 @@ def grow(
         larger_text, larger_vision: those of `large`.
         never: a token that is never the most likely one, whose logit all tokens have that only `large` knows.
         seed: of the shares and of the inserted layers.
+        unused_vision_layers: how many of the tower's last ones the features do not need; 1 where they are those of feature layer -2.
 
     Raises:
         ValueError: a width is no multiple, a size of heads is another, keys have fewer heads than queries, there are fewer layers, what is
@@ -110,12 +120,13 @@ def grow(
     """
     maps = _maps(text, vision, larger_text, larger_vision, never)
     stacks = {TEXT: (text, larger_text), TOWER: (vision, larger_vision)}
-    depths = {network: (few.num_hidden_layers, many.num_hidden_layers) for network, (few, many) in stacks.items()}
+    unused = {TEXT: 0, TOWER: unused_vision_layers}
+    at = {network: layers_in(few.num_hidden_layers, many.num_hidden_layers, unused[network]) for network, (few, many) in stacks.items()}
     trained = dict(small.named_parameters())
     with torch.no_grad():
         for name, parameter in large.named_parameters():
             network = _network(name)
-            source = _source(name, *depths[network])
+            source = _source(name, at[network])
             random = torch.Generator(parameter.device).manual_seed(zlib.crc32(f"{seed} {name}".encode()))
             if source is None:
                 _insert(name, parameter, random)
@@ -126,31 +137,35 @@ def grow(
                 unused.normal_(0.0, float(trained[name].std()), generator=random)
 
 
-def layers_in(small: int, large: int) -> list[int]:
+def layers_in(small: int, large: int, unused: int = 0) -> list[int]:
     """Which layers of the larger stack are the trained ones, in order.
 
-    They are spread evenly, and the last is the last: what a model takes from the layer before it (feature layer -2) stays what it is.
+    The used ones are spread evenly, and the last used one is the last that is used there: so it is no inserted one, which could be left
+    out and nothing would be another. The unused ones are the last.
 
     Raises:
         ValueError: there are fewer layers than trained ones.
     """
     if large < small:
         raise ValueError(f"{small} trained layers do not fit into {large}")
-    if small == 1:
-        return [large - 1]
-    return [round(number * (large - 1) / (small - 1)) for number in range(small)]
+    used, places = small - unused, large - unused
+    spread = [round(number * (places - 1) / (used - 1)) for number in range(used)] if used > 1 else [places - 1]
+    return [*spread, *range(places, large)]
 
 
 def _network(name: str) -> str:
     return TOWER if "tower" in name else TEXT
 
 
-def _source(name: str, few: int, many: int) -> str | None:
-    """Parameter of the small network that one of the large network is made of; None for an inserted layer."""
+def _source(name: str, at: list[int]) -> str | None:
+    """Parameter of the small network that one of the large network is made of; None for an inserted layer.
+
+    Args:
+        at: where the trained layers are in the large network.
+    """
     found = LAYER.fullmatch(name)
     if found is None:
         return name
-    at = layers_in(few, many)
     number = int(found["number"])
     return f"{found['stack']}.{at.index(number)}.{found['rest']}" if number in at else None
 
