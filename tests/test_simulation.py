@@ -202,10 +202,11 @@ def test_the_minimum_detectable_effect_of_a_stage_is_detected_as_often_as_promis
 def test_a_delay_in_one_stage_is_found_there_and_nowhere_else(count: int) -> None:
     claims: Counter[str] = Counter()
     for seed in range(count):
-        machine = SimulatedMachine(seed, slower_stages={"vision": 1.02})
+        # MIN_CLAIM, and an interval that is wider by what the four stages have in common: of 2 % it finds 86 in 100.
+        machine = SimulatedMachine(seed, slower_stages={"vision": 1.025})
         judged = judge(simulate(machine, dataclasses.replace(PLAN, blocks=60)))
         claims.update(line.name for line in judged.stages if line.claim in CERTAIN)
-        assert judged.verdict not in CERTAIN, "a quarter of a per cent of the total is none"
+        assert judged.verdict not in CERTAIN, "a third of a per cent of the total is none"
     assert claims["vision"] >= 0.95 * count - scatter(count)
     assert sum(claims[stage] for stage in STAGES if stage != "vision") <= 0.01 * count
 
