@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.progress import track
 
 from evbench.cli.script import run
-from evbench.errors import UserError, first_line
+from evbench.errors import UserError, first_line, nearest
 from evbench.inputs.workload import choose_dtype, require_model
 from evbench.machine.machine import choose_device
 from evbench.pipelines.build import build
@@ -41,12 +41,15 @@ def main(
     variant: Annotated[str, typer.Option(help="A variant, see evbench variants.")] = "baseline",
     count: Annotated[int | None, typer.Option(min=2, help="Number of scenes, from the first. Default: all.")] = None,
     leave_out: Annotated[list[str] | None, typer.Option(help="The id of a scene to leave out. May be given several times.")] = None,
+    register: Annotated[list[str] | None, typer.Option(help=f"Of the questions: {' or '.join(QUESTIONS)}. Default: both.")] = None,
     against: Annotated[Path | None, typer.Option(help="answers.jsonl of another run, whose tokens are compared with these.")] = None,
     dtype: Annotated[str | None, typer.Option(help="float32 or bfloat16. Default: that of the device.")] = None,
     device: Annotated[str, typer.Option(help="cuda, cpu, or auto: the GPU if there is one.")] = "auto",
 ) -> None:
-    """Ask both questions about every scene, and score the answers."""
+    """Ask questions about every scene, and score the answers."""
     require_model(model)
+    if unknown := next((name for name in register or () if name not in QUESTIONS), None):
+        raise UserError(f"unknown --register {unknown!r}; {nearest(unknown, list(QUESTIONS))}")
     device = choose_device(device)
     dtype = choose_dtype(dtype, device)
     others = _tokens(against) if against is not None else {}
@@ -59,25 +62,28 @@ def main(
         table.append(f"Left out: {', '.join(leave_out)}.\n")
     scores: dict[str, Any] = {"model": model, "weights": str(weights or preset), "scenes": len(entries), "variant": variant}
     scores |= {"torch": torch.__version__, "device": device, "dtype": dtype}
-    apart: list[dict[str, Any]] = []
+    compared, apart = 0, list[dict[str, Any]]()
     with (out / "answers.jsonl").open("w", encoding="utf-8") as log:
-        for number, register in enumerate(QUESTIONS):
+        for number, question in enumerate(QUESTIONS):
+            if register and question not in register:
+                continue
             expected = [entry[TURNS[KINDS[MODELS[model].kinds[0]].colours]][2 * number + 1]["value"] for entry in entries]
             said = []
-            asked = _asked(model, scenes, entries, register, weights, preset, device, dtype)
+            asked = _asked(model, scenes, entries, question, weights, preset, device, dtype)
             for entry, (answer, logits) in zip(entries, _answers(asked, variant), strict=True):
                 said.append(answer.text)
-                line = {"id": entry["id"], "register": register, "answer": answer.text, "tokens": list(answer.tokens)}
+                line = {"id": entry["id"], "register": question, "answer": answer.text, "tokens": list(answer.tokens)}
                 log.write(json.dumps(line) + "\n")
                 log.flush()
-                if (other := others.get((entry["id"], register))) is not None:
-                    apart += [{"id": entry["id"], "register": register} | found for found in _parting(answer.tokens, other, logits)]
+                if (other := others.get((entry["id"], question))) is not None:
+                    compared += 1
+                    apart += [{"id": entry["id"], "register": question} | found for found in _parting(answer.tokens, other, logits)]
             found = {"as shown": score(expected, said), "shuffled": score(expected, said[1:] + said[:1])}
-            scores[register] = {which: {name: _stored(share) for name, share in shares.items()} for which, shares in found.items()}
-            table += _table(register, found)
+            scores[question] = {which: {name: _stored(share) for name, share in shares.items()} for which, shares in found.items()}
+            table += _table(question, found)
     if against is not None:
-        scores["tokens"] = {"compared": len(others), "parted": apart}
-        table.append(_told(len(others), apart))
+        scores["tokens"] = {"compared": compared, "parted": apart}
+        table.append(_told(compared, apart))
     (out / "scores.json").write_text(json.dumps(scores, indent=1) + "\n", encoding="utf-8")
     (out / "scores.md").write_text("\n".join(table) + "\n", encoding="utf-8")
     typer.echo("\n".join(table))

@@ -120,8 +120,8 @@ def grow(
     """
     maps = _maps(text, vision, larger_text, larger_vision, never)
     stacks = {TEXT: (text, larger_text), TOWER: (vision, larger_vision)}
-    unused = {TEXT: 0, TOWER: unused_vision_layers}
-    at = {network: layers_in(few.num_hidden_layers, many.num_hidden_layers, unused[network]) for network, (few, many) in stacks.items()}
+    left = {TEXT: 0, TOWER: unused_vision_layers}
+    at = {network: layers_in(few.num_hidden_layers, many.num_hidden_layers, left[network]) for network, (few, many) in stacks.items()}
     trained = dict(small.named_parameters())
     with torch.no_grad():
         for name, parameter in large.named_parameters():
