@@ -66,8 +66,6 @@ class Model:
     """"module:class", an `evbench.stages.Pipeline`. The module is `evbench.pipelines.*` itself, in no folder of it."""
     kinds: tuple[str, ...]
     """Of input that it takes. The first is the default."""
-    write_grown: str
-    """"module:function" that writes a grown preset as a checkpoint folder."""
     frames: int | None
     """How many it gets of a video. None: as many images as a sample has."""
     parts: tuple[str, ...]
@@ -78,6 +76,8 @@ class Model:
     """Name -> size, of those whose weights are random, or grown from trained ones."""
     trained: Mapping[str, str] = field(default_factory=dict)
     """Name -> folder of a checkpoint that ships with evbench, in its folder data."""
+    write_grown: str = ""
+    """"module:function" that writes a grown preset as a checkpoint folder. Empty: it has no such preset."""
     unsupported: Mapping[str, Unsupported] = field(default_factory=dict)
     """Field of config.json -> the value that is refused, if the field is there."""
     evidence: Mapping[str, Mapping[str, tuple[Evidence, ...]]] = field(default_factory=dict)

@@ -65,12 +65,12 @@ VISION_TINY = {"hidden": 64, "layers": 4, "heads": 4, "intermediate": 256}
 VIDEO_LLAVA = Model(
     title="Video-LLaVA",
     pipeline="evbench.pipelines.video_llava:VideoLlava",
-    write_grown="evbench.pipelines.video_llava:write_grown",
     kinds=("video",),
     frames=VIDEO_FRAMES,
     parts=("decode", "preprocess", "attention", "vision", "generate", "prefill", "prefetch"),
     model_type="video_llava",
     trained={"small": "small-video-llava"},
+    write_grown="evbench.pipelines.video_llava:write_grown",
     presets={
         "tiny": Preset(TEXT_TINY, vision_config(224, **VISION_TINY), 1_435_776),
         "7b": Preset(text_config(32064, **TEXT_7B), vision_config(224, **VISION_7B), 7_366_279_168, grown_from="small"),
@@ -92,12 +92,12 @@ VIDEO_LLAVA = Model(
 EVENTGPT = Model(
     title="EventGPT",
     pipeline="evbench.pipelines.eventgpt:EventGPT",
-    write_grown="evbench.pipelines.eventgpt:write_grown",
     kinds=("event-images", "events"),
     frames=None,
     parts=("decode", "render", "preprocess", "attention", "vision", "pooling", "generate", "prefill", "prefetch"),
     model_type="EventChat_llama",
     trained={"small": "small-eventgpt"},
+    write_grown="evbench.pipelines.eventgpt:write_grown",
     presets={
         "tiny": Preset(TEXT_TINY, vision_config(336, **VISION_TINY), 1_218_432),
         "7b": Preset(text_config(32000, **TEXT_7B), vision_config(336, **VISION_7B), 7_079_684_096, grown_from="small"),

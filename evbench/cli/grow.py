@@ -37,6 +37,8 @@ def models_grow_command(
     """
     require_model(model)
     presets = {name: size for name, size in MODELS[model].presets.items() if size.grown_from is not None}
+    if not presets:
+        raise UserError(f"--model {model} has no preset that is grown from trained weights; give another")
     if preset not in presets:
         raise UserError(f"--preset {preset!r} is not grown from trained weights; {nearest(preset, list(presets))}")
     size, device, dtype = presets[preset], choose_device(device), choose_dtype(dtype, device)
