@@ -243,7 +243,7 @@ def _make(variant: Variant, workload: Workload) -> tuple[EventGPTModel, Any, Any
     dtype = getattr(torch, workload.dtype)
     folder, implementation = weights.checkpoint_folder(workload), attention.implementation(variant["attention"])
     if folder is not None:
-        return _from_folder(folder, implementation, workload.device, dtype)
+        return from_folder(folder, implementation, workload.device, dtype)
     preset = weights.preset(workload)
     if (trained := weights.trained_folder(workload.model, preset)) is not None:
         return _grown(trained, preset, implementation, workload.device, dtype, SEED)
@@ -255,7 +255,7 @@ def _make(variant: Variant, workload: Workload) -> tuple[EventGPTModel, Any, Any
 
 def _grown(trained: Path, size: Preset, implementation: str, device: str, dtype: torch.dtype, seed: int) -> tuple[EventGPTModel, Any, Any]:
     """The network of that size that computes what the trained one does, with the trained one's processor and tokenizer."""
-    small, processor, tokenizer = _from_folder(trained, implementation, device, torch.float32)
+    small, processor, tokenizer = from_folder(trained, implementation, device, torch.float32)
     vision, text = CLIPVisionConfig(**size.vision), LlamaConfig(**size.text)
     with checkpoint.seeded(seed, device, dtype):
         large = EventGPTModel(vision, text, implementation)
@@ -287,7 +287,8 @@ def save(model: EventGPTModel, tokenizer: Any, folder: Path) -> None:
     tokenizer.save_pretrained(folder)
 
 
-def _from_folder(folder: Path, implementation: str, device: str, dtype: torch.dtype) -> tuple[EventGPTModel, Any, Any]:
+def from_folder(folder: Path, implementation: str, device: str, dtype: torch.dtype) -> tuple[EventGPTModel, Any, Any]:
+    """The network of a checkpoint folder, its image processor and its tokenizer. Raises UserError if the folder is damaged."""
     config = read_config(folder, "eventgpt", EVENTGPT)
     with checkpoint.loading(folder):
         tower = _tower_folder(folder, config)

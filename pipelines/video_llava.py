@@ -210,8 +210,7 @@ def _make(variant: Variant, workload: Workload) -> tuple[Any, Any]:
     dtype = getattr(torch, workload.dtype)
     folder, implementation = weights.checkpoint_folder(workload), attention.implementation(variant["attention"])
     if folder is not None:
-        read_config(folder, workload.model, VIDEO_LLAVA)
-        return _from_folder(folder, implementation, workload.device, dtype)
+        return from_folder(folder, implementation, workload.device, dtype)
     preset = weights.preset(workload)
     if (trained := weights.trained_folder(workload.model, preset)) is not None:
         return _grown(trained, preset, implementation, workload.device, dtype, SEED)
@@ -224,7 +223,7 @@ def _make(variant: Variant, workload: Workload) -> tuple[Any, Any]:
 
 def _grown(trained: Path, size: Preset, implementation: str, device: str, dtype: torch.dtype, seed: int) -> tuple[Any, Any]:
     """The network of that size that computes what the trained one does, and the trained one's processor."""
-    small, processor = _from_folder(trained, implementation, device, torch.float32)
+    small, processor = from_folder(trained, implementation, device, torch.float32)
     specials = {"<image>": small.config.image_token_id, "<video>": small.config.video_token_id}
     with checkpoint.seeded(seed, device, dtype):
         large = untrained(size.text, size.vision, specials, implementation)
@@ -287,7 +286,9 @@ def processor(tokenizer: Any, patch_size: int) -> Any:
     return VideoLlavaProcessor(VideoLlavaImageProcessor(), VideoLlavaVideoProcessor(), tokenizer, patch_size=patch_size)
 
 
-def _from_folder(folder: Path, implementation: str, device: str, dtype: torch.dtype) -> tuple[Any, Any]:
+def from_folder(folder: Path, implementation: str, device: str, dtype: torch.dtype) -> tuple[Any, Any]:
+    """The network of a checkpoint folder, and its processor. Raises UserError if the folder is damaged."""
+    read_config(folder, "video-llava", VIDEO_LLAVA)
     require_usual_names(weight_files(folder))
     with checkpoint.loading(folder):
         model, info = VideoLlavaForConditionalGeneration.from_pretrained(

@@ -224,8 +224,8 @@ def processor_in_place_of_direct(patch: pytest.MonkeyPatch) -> None:
 
 
 def eager_in_place_of_sdpa(patch: pytest.MonkeyPatch) -> None:
-    really_read, really_built = video_llava._from_folder, eventgpt.EventGPTModel
-    patch.setattr(video_llava, "_from_folder", lambda folder, implementation, *where: really_read(folder, "eager", *where))
+    really_read, really_built = video_llava.from_folder, eventgpt.EventGPTModel
+    patch.setattr(video_llava, "from_folder", lambda folder, implementation, *where: really_read(folder, "eager", *where))
     patch.setattr(eventgpt, "EventGPTModel", lambda vision, text, implementation: really_built(vision, text, "eager"))
 
 

@@ -207,6 +207,8 @@ def test_the_script_runs_and_what_it_leaves_can_be_scored(tmp_path: Path, monkey
     assert json.loads(lines[-1])["step"] == 1
     with pytest.raises(UserError, match="holds a checkpoint already"):
         train(tmp_path / "out", steps=1)
+    train(tmp_path / "more", begin=tmp_path / "out", steps=2, scenes=1, workers=0, compiled=False)
+    assert json.loads((tmp_path / "more" / "log.jsonl").read_text().splitlines()[-1])["scenes"] == 3, "goes on with other scenes"
 
     spec = dataset.DatasetSpec(tmp_path / "set", 3, 2, 0.5, 320, 240)
     dataset.open_folder(spec)
@@ -233,6 +235,10 @@ def train(out: Path, **options: Any) -> None:
         ("evbench.training bogus out", "unknown --model 'bogus'"),
         ("evbench.training video-llava out --device cuda", "no NVIDIA driver or GPU found"),
         ("evbench.training video-llava file/out", "file/out: Not a directory"),
+        ("evbench.training video-llava out --device cpu --begin nothing", "nothing: no such folder"),
+        ("evbench.training.evaluate video-llava set out --register short", "unknown --register 'short'; there is concise, verbose"),
+        ("evbench.training.evaluate video-llava set out --against nothing", "--against nothing holds no answers"),
+        ("evbench.training.evaluate video-llava set out --dtype half", "--dtype half is float16"),
         ("evbench.training.evaluate bogus set out", "unknown --model 'bogus'"),
         ("evbench.training.evaluate video-llava nothing out", "give a folder that `evbench scenes make` has made"),
     ],

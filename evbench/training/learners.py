@@ -55,6 +55,9 @@ class Learner(Protocol):
     def layers(self) -> Iterable[nn.Module]:
         """The layers to compile."""
 
+    def load(self, folder: Path) -> None:
+        """Read the weights of a checkpoint folder. Raises UserError if they do not fit."""
+
     def save(self, folder: Path) -> None:
         """Write a checkpoint folder that `--weights` takes."""
 
@@ -104,6 +107,9 @@ class VideoLearner:
     def layers(self) -> Iterable[nn.Module]:
         return [*self.model.model.video_tower.encoder.layers, *self.llama.layers]
 
+    def load(self, folder: Path) -> None:
+        self.model.load_state_dict(video_llava.from_folder(folder, "sdpa", "cpu", torch.float32)[0].state_dict())
+
     def save(self, folder: Path) -> None:
         # The image tower is not trained, and not used for a video. A copy at least fits the frames of these scenes.
         self.model.model.image_tower.load_state_dict(self.model.model.video_tower.state_dict())
@@ -141,6 +147,9 @@ class EventLearner:
 
     def layers(self) -> Iterable[nn.Module]:
         return [*self.model.visual_tower.encoder.layers, *self.llama.layers]
+
+    def load(self, folder: Path) -> None:
+        self.model.load_state_dict(eventgpt.from_folder(folder, "sdpa", "cpu", torch.float32)[0].state_dict())
 
     def save(self, folder: Path) -> None:
         eventgpt.save(self.model, self._tokenizer, folder)
