@@ -73,8 +73,8 @@ class FalseAlarms:
     """Those whose worst grade is a warning, which is no false alarm."""
     failed: int
     largest_margin: float
-    expected_per_thousand: float
-    """False alarms in 1,000 comparisons, from the tail of the margins."""
+    expected_per_thousand: dict[str, float]
+    """Type of the numbers -> false alarms in 1,000 comparisons, from the tail of its margins."""
 
 
 def measure(workloads: Iterable[Workload], variants_of: dict[str, Sequence[Variant]], device: str) -> FalseAlarms:
@@ -91,9 +91,12 @@ def measure(workloads: Iterable[Workload], variants_of: dict[str, Sequence[Varia
         typer.echo(f"{len(pairs)} pairs", err=True)
     if len(pairs) < 20:
         raise ValueError(f"{len(pairs)} pairs are too few to reckon with")
-    margins = [pair.margin for pair in pairs]
+    margins: dict[str, list[float]] = {}
+    for pair in pairs:  # each type has thresholds, and so a tail, of its own
+        margins.setdefault(pair.dtype, []).append(pair.margin)
     warned, failed = (sum(pair.grade == grade for pair in pairs) for grade in ("warn", "fail"))
-    return FalseAlarms(device, pairs, warned, failed, max(margins), 1000 * chance_beyond(margins))
+    expected = {dtype: 1000 * chance_beyond(found) for dtype, found in margins.items()}
+    return FalseAlarms(device, pairs, warned, failed, max(pair.margin for pair in pairs), expected)
 
 
 def chance_beyond(margins: Sequence[float]) -> float:
@@ -199,7 +202,8 @@ def main(
     typer.echo(
         f"{len(found.pairs)} pairs, {found.warned} warned, {found.failed} failed; largest margin {found.largest_margin:.3f}; ", nl=False
     )
-    typer.echo(f"{found.expected_per_thousand:.3g} false alarms expected in 1,000 comparisons")
+    of_each = ", ".join(f"{value:.3g} in {dtype}" for dtype, value in found.expected_per_thousand.items())
+    typer.echo(f"false alarms expected in 1,000 comparisons: {of_each}")
     for pair in worst:
         typer.echo(f"  {pair.margin:.3f}  {pair.check}  {pair.variant}, {pair.kind}, {pair.dtype}, weights {pair.seed}, {pair.scene}")
 
