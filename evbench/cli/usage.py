@@ -39,9 +39,11 @@ class OneLineCommand(TyperCommand):
 
     def _refuse_empty_paths(self, given: Mapping[str, Any]) -> None:
         """Path("") is the current folder, which nobody means who gives nothing. `given`: parameter -> what was typed."""
+        assert self.callback is not None
+        annotations = inspect.signature(self.callback, eval_str=True).parameters
         for parameter in cast(list[Any], self.params):
-            kind, values = parameter.type_descriptor.annotation, given.get(parameter.name)
-            if Path in (kind, *get_args(kind)) and "" in (values if isinstance(values, list | tuple) else [values]):
+            asked, values = annotations.get(str(parameter.name)), given.get(parameter.name)
+            if asked is not None and _is_path(asked.annotation) and "" in (values if isinstance(values, list | tuple) else [values]):
                 raise UserError(f"{_typed_name(parameter)} '' is an empty path; give that of a file or folder")
 
     def make_context(self, *args: Any, **extra: Any) -> Any:
@@ -59,6 +61,11 @@ class Commands(Interruptible):
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         with _in_one_line():
             return super().resolve_command(ctx, args)
+
+
+def _is_path(annotation: Any) -> bool:
+    """`Path`, or with others, or several."""
+    return annotation is Path or any(map(_is_path, get_args(annotation)))
 
 
 @contextmanager
