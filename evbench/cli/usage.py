@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -100,14 +101,19 @@ def _line(error: Any) -> str:
 
 def _typed_name(parameter: Any) -> str:
     """As a person types it: of an argument, which has no name on the command line, as the help has it."""
-    return next((name for name in parameter.opts if name.startswith("--")), str(parameter.display_name_raw).upper())
+    return next((name for name in parameter.opts if name.startswith("--")), str(parameter.metavar or parameter.name).upper())
 
 
 def _number_kind(error: Any) -> str | None:
     """What a value should have been, if it is a number that cannot be read."""
     found: list[Any] = getattr(error.__cause__, "errors", list)()
-    kind = next((kind for kind in (int, float) if found and found[0]["type"].startswith(kind.__name__)), None)
-    return None if kind is None else f"{found[0]['input']!r} is no {NUMBERS[kind][1]}"
+    if found:
+        name, value = str(found[0]["type"]), repr(found[0]["input"])
+    else:  # typer before 0.29, which says it in words alone
+        said = re.fullmatch(r"(?P<value>'.*') is not a valid (?P<name>int|float)\w*\.", str(getattr(error, "message", "")), re.DOTALL)
+        name, value = (said["name"], said["value"]) if said is not None else ("", "")
+    kind = next((kind for kind in (int, float) if name.startswith(kind.__name__)), None)
+    return None if kind is None else f"{value} is no {NUMBERS[kind][1]}"
 
 
 def help_and_examples(command: Callable[..., None]) -> tuple[str, str]:
