@@ -155,3 +155,21 @@ def test_a_folder_with_something_in_it_is_not_written_into(tmp_path: Path) -> No
 def test_its_seed_is_no_option(tmp_path: Path) -> None:
     ended = CliRunner().invoke(make_app(), ["run", "baseline", "--preset", "larger", "--seed", "1", "--out", str(tmp_path / "out")])
     assert "--seed is of random weights, and --preset larger has trained ones" in str(ended.exception)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("model", list(MODELS))
+def test_at_full_size_it_takes_little_more_memory_than_its_weights(model: str) -> None:
+    torch.cuda.reset_peak_memory_stats()
+    asked = dataclasses.replace(workload(model, "7b"), device="cuda", dtype="bfloat16")
+    pipeline = build(parse("baseline"), asked)
+    assert pipeline.parameters == MODELS[model].presets["7b"].parameters
+    assert torch.cuda.max_memory_allocated() < 1.2 * 2 * pipeline.parameters
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("model", list(MODELS))
+@pytest.mark.parametrize("variant", ["baseline", "optimized-gpu"])
+def test_at_full_size_it_says_what_the_small_one_says(model: str, variant: str) -> None:
+    asked = dataclasses.replace(workload(model, "7b"), device="cuda", dtype="bfloat16")
+    assert tokens(asked, variant) == tokens(workload(model, "small"))
