@@ -3,40 +3,58 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from torch import nn
 from transformers.cache_utils import Cache
 
 from evbench.inputs import sample
+from evbench.kernels import matvec
 from evbench.microbenchmarks.false_alarms import expected_outputs
 from evbench.pipelines.build import build
-from evbench.pipelines.generate import loops
+from evbench.pipelines.checkpoints.grown import layers_in
+from evbench.pipelines.compute import cuda_graph
+from evbench.pipelines.compute.cuda_graph import Replayed
+from evbench.pipelines.generate import graph_loop, llama
+from evbench.pipelines.generate.graph_loop import DecodeState
+from evbench.pipelines.generate.llama import FusedLlama
+from evbench.pipelines.generate.loops import StaticLoop
 from evbench.pipelines.load import event_files
-from evbench.pipelines.preprocess import pixels
+from evbench.pipelines.load.video import Frames
+from evbench.pipelines.registry import MODELS
+from evbench.pipelines.vision.clip import FusedClip
+from evbench.report.mutation import to_markdown
 from evbench.results import InputKind, Sample, Workload
 from evbench.scenes.captions import QUESTIONS
 from evbench.session import outputs
-from evbench.session.mutation import require_mutable
+from evbench.session.mutation import left_out, planted
 from evbench.session.outputs import compare_with
-from evbench.variants.named import parse
+from evbench.stages import Sampler, run_stages
+from evbench.variants.named import VARIANTS, parse
 from evbench.verdict.findings import Finding, first_divergence, merge, worst
 from evbench.verdict.refusal import work_differences
 from evbench.worker.capture_outputs import capture_outputs
 from evbench.worker.instruments import instruments
 from evbench.worker.kept_rows import KeptRows
+from evbench.worker.layers import adding, attended, mlp_output, nearest_to_the_middle
 from evbench.worker.measure import RunPosition, measure
 from evbench.worker.mutants import MUTANTS, Mutant
 from evbench.worker.planting import replace_stages
 from evbench.worker.throughput import measure_throughput
+from evbench.worker.watched_faults import switch
 from tests import raw_events
 from tests.checkpoints import least
 from tests.examples import NOWHERE
 from tests.scene_files import small_clip
+from tests.test_grown import both
+from tests.test_llama import ReferenceAttention
 
 UNCOMPILED = "optimized+vision=batched+generate=static"
 NEW_TOKENS = 16
@@ -47,8 +65,8 @@ PATHS = {
     "event-images": [sample.EVENTS, sample.OTHER_EVENTS],
     "events": [raw_events.stored()],
 }
+SHIPPED = {"video": [sample.CLIP, sample.OTHER_CLIP], "event-images": [sample.EVENTS, sample.OTHER_EVENTS]}
 OF_EVENTS = [name for name, mutant in MUTANTS.items() if mutant.kinds == ("events",)]
-USING = instruments("cpu")
 
 
 def workload(kind: InputKind, trained: bool = False) -> Workload:
@@ -63,27 +81,40 @@ def workload(kind: InputKind, trained: bool = False) -> Workload:
 class Bench:
     """Samples of one kind: the baseline's outputs and the reference's, made once."""
 
-    def __init__(self, workload: Workload, folder: Path) -> None:
+    def __init__(self, workload: Workload, folder: Path, paths: Sequence[Path] | None = None) -> None:
+        """`paths`: those of PATHS if it is None."""
         self.workload, self.kind, self.folder = workload, workload.kind, folder
-        self.expected = expected_outputs(workload, PATHS[workload.kind], folder)
+        self.paths = paths or PATHS[workload.kind]
+        self.expected = expected_outputs(workload, self.paths, folder)
+        self.using = instruments(workload.device)
 
     def compare(self, variant: str, mutant: Mutant | None = None) -> dict[int, list[Finding]]:
         """Timed runs and then those that are judged, as evbench selftest --mutants has them."""
         pipeline = build(parse(variant), self.workload)
         if mutant is not None:
-            mutant.plant(pipeline, PATHS[self.kind])
+            mutant.plant(pipeline, self.paths)
         count, kept = 1 if mutant is None else mutant.samples, KeptRows()
         found = {}
         for number, expected in enumerate(self.expected[:count]):
-            path, file = PATHS[self.kind][number], self.folder / f"{number}-subject"
+            path, file = self.paths[number], self.folder / f"{number}-subject"
             runs = [
-                measure(pipeline, path, NEW_TOKENS, RunPosition("timed", turn, number, None), bool(turn), USING, kept) for turn in range(2)
+                measure(pipeline, path, NEW_TOKENS, RunPosition("timed", turn, number, None), bool(turn), self.using, kept)
+                for turn in range(2)
             ]
             captured = capture_outputs(pipeline, path, NEW_TOKENS, file, expected.baseline, True, kept)
-            found[number] = compare_with(expected, captured, "float32", answers=[run.tokens for run in runs])
+            found[number] = compare_with(expected, captured, self.workload.dtype, answers=[run.tokens for run in runs])
         return found
 
 
+CHANGED: dict[type, tuple[str, ...]] = {
+    Cache: ("update",),
+    StaticLoop: ("_next",),
+    FusedClip: ("__call__",),
+    FusedLlama: ("prefill", "step"),
+    DecodeState: ("__init__", "reset", "_step"),
+    Replayed: ("__call__",),
+}
+"""Methods that faults replace."""
 KINDS: tuple[InputKind, ...] = ("video", "event-images")
 SMALLEST = [pytest.param((kind, False), id=kind) for kind in KINDS]
 TRAINED = [pytest.param((kind, True), marks=pytest.mark.long, id=f"{kind}-trained") for kind in KINDS]
@@ -97,10 +128,10 @@ def bench(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 @pytest.fixture(autouse=True)
 def as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """What a fault changes for the whole process is put back, as no worker has to."""
-    monkeypatch.setattr(Cache, "update", Cache.update)
     monkeypatch.setattr(event_files, "read", event_files.read)
-    monkeypatch.setattr(pixels, "functional", pixels.functional)  # type: ignore[attr-defined]
-    monkeypatch.setattr(loops.StaticLoop, "_next", loops.StaticLoop._next)
+    for owner, names in CHANGED.items():
+        for name in names:
+            monkeypatch.setattr(owner, name, getattr(owner, name))
     kernels = ("flash", "mem_efficient", "cudnn")
     before = [getattr(torch.backends.cuda, f"{kernel}_sdp_enabled")() for kernel in kernels]
     yield
@@ -132,7 +163,7 @@ def test_a_fault_of_rendering_is_caught_in_load(bench_of_events: Bench, name: st
 @pytest.mark.parametrize("name", [name for name in MUTANTS if name not in OF_EVENTS])
 def test_a_fault_is_caught_where_it_is(bench: Bench, name: str) -> None:
     mutant = MUTANTS[name]
-    if not mutant.can_be_planted(bench.workload.model, bench.kind):
+    if mutant.obstacle(parse(UNCOMPILED), bench.workload.model, bench.kind, bench.workload.dtype) is not None:
         return
     checks = merge(bench.compare(UNCOMPILED, mutant))
     if mutant.harmless or mutant.of_time:  # see tests/test_cache_check.py
@@ -157,8 +188,8 @@ def test_a_fault_of_throughput_runs_alone_is_caught(bench: Bench, prefetch: str)
         return (features.holding(torch.zeros_like(features.values())) if faulty[0] else features), work
 
     replace_stages(pipeline, vision=vision)
-    path, expected, kept = PATHS[bench.kind][0], bench.expected[0], KeptRows(random.Random(0))
-    run = measure_throughput(pipeline, prefetch, [path] * 8, NEW_TOKENS, 0, 0, USING, kept)
+    path, expected, kept = bench.paths[0], bench.expected[0], KeptRows(random.Random(0))
+    run = measure_throughput(pipeline, prefetch, [path] * 8, NEW_TOKENS, 0, 0, bench.using, kept)
     faulty[0] = False
     assert [row.before for row in kept.logits(path)].count(()) >= 8
     assert kept.rows(path, "vision") == [], "outputs of other stages are not held on to"
@@ -200,13 +231,204 @@ def test_logits_follow_the_tokens_they_are_given(bench: Bench) -> None:
     assert not work_differences(bench.expected[0].baseline.work, bench.expected[0].again.work)
 
 
-@pytest.mark.parametrize("variant", ["baseline", "optimized+preprocess=processor", "optimized+vision=eager", "optimized+generate=dynamic"])
-def test_faults_are_refused_where_they_could_not_be_planted(variant: str) -> None:
-    from evbench.errors import UserError
+# Variants that are captured as CUDA graphs.
 
-    with pytest.raises(UserError, match="take such a variant, such as optimized"):
-        require_mutable(parse(variant))
-    require_mutable(parse("optimized"))
+
+@pytest.fixture
+def uncaptured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a GPU: what is captured and compiled there runs as it is, with the references of its kernels."""
+    monkeypatch.setattr(cuda_graph, "captured", lambda work: work)
+    monkeypatch.setattr(torch, "compile", lambda function, **_: function)
+    monkeypatch.setattr(llama, "matvec", matvec.reference)
+    monkeypatch.setattr(graph_loop, "DecodeAttention", ReferenceAttention)
+
+
+def caught(bench: Bench, variant: str, name: str) -> bool:
+    """Whether the fault is, or need not be; it is skipped where it is not planted."""
+    mutant = MUTANTS[name]
+    if (obstacle := mutant.obstacle(parse(variant), bench.workload.model, bench.kind, bench.workload.dtype)) is not None:
+        pytest.skip(obstacle)
+    blamed = first_divergence(merge(bench.compare(variant, mutant)))
+    return (blamed.stage if blamed else None) == (None if mutant.harmless or mutant.of_time else mutant.stage)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("prefill", ["eager", "compile"])
+@pytest.mark.parametrize("name", list(MUTANTS))
+def test_a_fault_of_graphs_is_caught_where_it_is(bench: Bench, name: str, prefill: str, uncaptured: None) -> None:
+    assert caught(bench, f"optimized+vision=graph+generate=graph+prefill={prefill}", name)
+
+
+def test_a_prefix_that_is_kept_is_filled_once(uncaptured: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls, right, path = [0], FusedLlama.prefill, PATHS["event-images"][0]
+
+    def counted(*arguments: Any) -> torch.Tensor:
+        calls[0] += 1
+        return right(*arguments)
+
+    monkeypatch.setattr(FusedLlama, "prefill", counted)
+    pipeline = build(parse("optimized+vision=batched+generate=graph+prefill=compile"), workload("event-images"))
+    MUTANTS["prefix kept for a graph"].plant(pipeline, [path])
+    (_, first), (_, again) = (computed(pipeline, path) for _ in range(2))
+    assert torch.equal(first, again)
+    assert calls == [1]
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def bench_on_gpu(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Bench:
+    shipped = replace(workload(request.param), preset="tiny", weights=None, seed=0, device="cuda", dtype="bfloat16")
+    return Bench(shipped, tmp_path_factory.mktemp("outputs"), SHIPPED[request.param])
+
+
+@pytest.mark.gpu
+def test_on_the_gpu_what_is_captured_passes(bench_on_gpu: Bench) -> None:
+    assert worst(merge(bench_on_gpu.compare("optimized-gpu"))) == "pass"
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", list(MUTANTS))
+def test_on_the_gpu_a_fault_is_caught_in_what_is_captured(bench_on_gpu: Bench, name: str) -> None:
+    assert caught(bench_on_gpu, "optimized-gpu", name)
+
+
+# Which faults are planted.
+
+OF_GRAPHS = {
+    "tower's graph not fed", "causal mask off by one, compiled", "cache slot before", "cache of the prompt lost", "stale logits",
+    "prefix kept for a graph",
+}  # fmt: skip
+OF_LOOPS = {"causal mask off by one", "rotary offset + 1", "cache slot not written", "sampled", "prefix kept"}
+LEFT_OUT = {
+    "baseline": {"feature layer -1"} | OF_LOOPS | OF_GRAPHS,
+    "fast-decode": {"feature layer -1"} | OF_LOOPS | OF_GRAPHS,
+    "fast-pixels": {"feature layer -1"} | OF_LOOPS | OF_GRAPHS,
+    "fast-vision": OF_LOOPS | OF_GRAPHS,
+    "static-cache": OF_GRAPHS,
+    "optimized": OF_GRAPHS,
+    "optimized-gpu": {"causal mask off by one", "sampled", "prefix kept", "math attention"},
+    "optimized-h100": {"causal mask off by one", "sampled", "prefix kept", "math attention"},
+}
+
+
+@pytest.mark.parametrize("name", list(VARIANTS))
+def test_a_variant_gets_the_faults_that_fit_it(name: str) -> None:
+    assert set(left_out(VARIANTS[name], "video-llava", "video", "float32")) - set(OF_EVENTS) == LEFT_OUT[name]
+    needing_more = {name for name, mutant in MUTANTS.items() if mutant.kinds == ("video",) or "token" in mutant.trait}
+    of_events = LEFT_OUT[name] | needing_more | {"feature layer -1"}
+    assert set(left_out(VARIANTS[name], "eventgpt", "events", "float32")) == of_events
+    tried = {case.name for case in planted(VARIANTS[name], "video-llava", "video", "float32")}
+    assert tried == set(MUTANTS) - LEFT_OUT[name] - set(OF_EVENTS)
+
+
+def test_what_is_not_planted_is_told_with_its_reason() -> None:
+    told = left_out(parse("optimized-h100"), "video-llava", "video", "float32")
+    assert told["sampled"] == "needs generate=static or static-compile"
+    assert told["causal mask off by one"] == "needs prefill=eager"
+    assert told["polarity swapped"] == "needs raw events"
+    assert "one head scaled by 1.01" not in told
+    assert (
+        left_out(parse("baseline"), "eventgpt", "events", "bfloat16")["one head scaled by 1.01"] == "smaller than the rounding of bfloat16"
+    )
+    assert left_out(parse("baseline"), "eventgpt", "events", "float32")["class token dropped"] == "needs a model with class token"
+    page = to_markdown([], {"one": "needs this", "two": "needs that", "three": "needs this"}, workload("video"), "today", "evbench")
+    assert page.splitlines()[-1] == "Not planted, and not counted: one, three (needs this); two (needs that)."
+
+
+# Where they are planted.
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("model", list(MODELS))
+@torch.no_grad()
+def test_faults_hit_a_layer_that_adds_something(model: str, dtype: torch.dtype) -> None:
+    """Of a network with inserted layers, whose heads and hidden units cancel."""
+    grown = both(model)[1].to(dtype)
+    decoder, tower = (
+        (grown.language.model, grown.visual_tower) if model == "eventgpt" else (grown.model.language_model, grown.model.video_tower)
+    )
+    assert layers_in(3, 9) == [0, 4, 8]
+    assert adding(decoder.layers, mlp_output) == adding(decoder.layers, attended) == [0, 4, 8]
+    assert adding(tower.encoder.layers, mlp_output) == layers_in(4, 11, 0 if model == "eventgpt" else 1)
+    assert nearest_to_the_middle(decoder.layers[1:], mlp_output) == 3
+
+
+# What hooks did before they were changes of weights.
+
+
+def hook_head(pipeline: Any) -> None:
+    layers = pipeline.decoder.layers
+    attention = layers[len(layers) // 2].self_attn
+    width = attention.head_dim
+
+    def scale(module: nn.Module, inputs: Any) -> Any:
+        return (torch.cat([inputs[0][..., :width] * 1.01, inputs[0][..., width:]], dim=-1),)
+
+    attention.o_proj.register_forward_pre_hook(scale)
+
+
+def hook_scale(pipeline: Any) -> None:
+    attention = pipeline.decoder.layers[0].self_attn
+    attention.scaling = (attention.head_dim * attention.config.num_attention_heads) ** -0.5
+
+
+def hook_last_layer(pipeline: Any) -> None:
+    pipeline.tower.encoder.layers[pipeline.used_layers - 1].register_forward_hook(lambda layer, inputs, output: inputs[0])
+
+
+def hook_mlp(pipeline: Any) -> None:
+    layers = pipeline.decoder.layers
+    layers[len(layers) // 2].mlp.register_forward_hook(lambda module, inputs, output: torch.zeros_like(output))
+
+
+@pytest.mark.parametrize(
+    ("name", "hook"),
+    [
+        ("one head scaled by 1.01", hook_head),
+        ("attention scale wrong", hook_scale),
+        ("last vision layer dropped", hook_last_layer),
+        ("vision honest when judged", hook_last_layer),
+        ("another path when forced", hook_mlp),
+    ],
+)
+def test_changed_weights_are_what_hooks_would_do(name: str, hook: Callable[[Any], None]) -> None:
+    asked, path = workload("event-images"), PATHS["event-images"][0]
+    right, ours, theirs = (build(parse(UNCOMPILED), asked) for _ in range(3))
+    MUTANTS[name].plant(ours, [path])
+    hook(theirs)
+    expected, found, unchanged = (computed(pipeline, path) for pipeline in (theirs, ours, right))
+    assert apart(found, expected) < 1e-3 * apart(unchanged, expected)
+
+
+def apart(some: Sequence[torch.Tensor], others: Sequence[torch.Tensor]) -> float:
+    return max(float((one - other).abs().max()) for one, other in zip(some, others, strict=True))
+
+
+def computed(pipeline: Any, path: Path) -> tuple[torch.Tensor, torch.Tensor]:
+    """Features, and the logits of the first tokens."""
+    outputs: dict[str, Any] = {}
+    sampler = Sampler(keep=range(4))
+    run_stages(pipeline, path, 4, sampler=sampler, observe=outputs.__setitem__)
+    return outputs["vision"].values(), torch.cat([sampler.kept[position] for position in range(4)])
+
+
+def test_what_is_switched_off_is_put_back() -> None:
+    weights = [torch.ones(3), torch.full((2, 2), 5.0)]
+    addresses = [weight.data_ptr() for weight in weights]
+    turn = switch(weights)
+    turn(True)
+    assert all(not weight.any() for weight in weights)
+    turn(False)
+    assert (weights[0].tolist(), weights[1].tolist()) == ([1, 1, 1], [[5, 5], [5, 5]])
+    assert addresses == [weight.data_ptr() for weight in weights], "captured graphs read there"
+
+
+def test_changed_frames_are_of_the_kind_that_was_loaded() -> None:
+    for values in (np.arange(24, dtype=np.uint8).reshape(2, 2, 2, 3), torch.arange(24, dtype=torch.uint8).view(2, 2, 2, 3)):
+        pipeline = SimpleNamespace(load=lambda path, values=values: (Frames(values, (0, 1), (0.0, 0.1), "none"), None))
+        MUTANTS["frames reversed"].plant(pipeline, [])  # type: ignore[arg-type]
+        found = pipeline.load(None)[0].values()
+        assert type(found) is type(values)
+        assert torch.as_tensor(found).tolist() == torch.as_tensor(values).flip(0).tolist()
 
 
 # The score.

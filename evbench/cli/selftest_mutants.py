@@ -41,14 +41,13 @@ def try_mutants(variant: Variant, options: Options, session: SessionOptions, pla
     if repetitions is not None:
         raise UserError("--mutants tries each fault once: --repetitions would have no effect; leave it out")
     refuse_idle((options, session), USED, "--mutants times nothing")
-    mutation.require_mutable(variant)
     workload = _two_samples(options)
     require(variant, workload.model, workload.kind, workload.device)
     plan, started = options.plan([workload]), now()
     folder = output_folder(session, started, f"{workload.model}-mutants")
-    cases = mutation.cases(
-        variant, workload.model, workload.kind, lambda one: not obstacles(one, workload.model, workload.kind, workload.device)
-    )
+    of = workload.model, workload.kind
+    equal = mutation.equal_computations(variant, *of, lambda one: not obstacles(one, *of, workload.device))
+    cases = [*equal, *mutation.planted(variant, *of, workload.dtype)]
     outcomes: list[MutantOutcome] = []
     with working(lambda: f"{len(outcomes)} of {len(cases)} cases are in {folder / 'mutants.json'}") as progress, writing(folder, TRY_AGAIN):
         make_folder(folder, resumable=False)
@@ -59,7 +58,8 @@ def try_mutants(variant: Variant, options: Options, session: SessionOptions, pla
     wrong = [outcome for outcome in outcomes if not outcome.right]
     if wrong:
         screen.print(to_rich(report_mutation.table(wrong), numbers=False))
-    write_whole(folder / "mutants.md", report_mutation.to_markdown(outcomes, short_workload(workload), started, command_line()))
+    without = mutation.left_out(variant, *of, workload.dtype)
+    write_whole(folder / "mutants.md", report_mutation.to_markdown(outcomes, without, short_workload(workload), started, command_line()))
     told = f"{'FAILED' if wrong else 'Passed'}: {report_mutation.summary(outcomes)}"
     print_line(f"Written to {folder}: mutants.md with all of them, mutants.json")
     print_line(f"exit {6 if wrong else 0}: {told}")

@@ -186,8 +186,13 @@ def main(
     whole = parse("optimized-gpu" if device == "cuda" else "static-cache")
     for kind in KINDS:
         model = next(name for name, entry in MODELS.items() if kind in entry.kinds)
-        cases = mutation.cases(whole, model, kind, lambda one: not obstacles(one, model, kind, device))  # noqa: B023, called at once
-        variants[kind] = [case.variant for case in cases if case.mutant is None and not set(skip or []) & _chosen(case.variant)]
+        cases = mutation.equal_computations(
+            whole,
+            model,
+            kind,
+            lambda one: not obstacles(one, model, kind, device),  # noqa: B023, called at once
+        )
+        variants[kind] = [case.variant for case in cases if not set(skip or []) & _chosen(case.variant)]
         options: dict[str, Any] = {
             "model": model, "preset": "tiny", "weights": None, "videos": (), "events_folders": (), "data": data, "limit": scenes,
             "frame_policy": "inclusive", "prompt": QUESTIONS["concise"], "new_tokens": new_tokens, "stop_at_end": False, "device": device,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
 from evbench.report.render import Table, file_of, markdown_table, printable
@@ -39,7 +39,8 @@ def summary(tried: Sequence[MutantOutcome]) -> str:
     return f"{caught} of {len(faults)} faults caught, {passed} of {len(equal)} equal computations passed"
 
 
-def to_markdown(tried: Sequence[MutantOutcome], workload: Workload, created: str, command: str) -> str:
+def to_markdown(tried: Sequence[MutantOutcome], left_out: Mapping[str, str], workload: Workload, created: str, command: str) -> str:
+    """`left_out`: name of a fault that was not planted -> why."""
     verdict = f"**{'Passed' if all(outcome.right for outcome in tried) else 'FAILED'}: {summary(tried)}**"
     of = f"{workload.model}, {workload.preset or workload.weights}, {workload.dtype} on {workload.device}"
     lines = [
@@ -52,7 +53,14 @@ def to_markdown(tried: Sequence[MutantOutcome], workload: Workload, created: str
         verdict,
         "",
     ]
+    if left_out:
+        lines += [f"Not planted, and not counted: {_by_reason(left_out)}.", ""]
     return file_of(lines)
+
+
+def _by_reason(left_out: Mapping[str, str]) -> str:
+    reasons = dict.fromkeys(left_out.values())
+    return "; ".join(f"{', '.join(name for name, why in left_out.items() if why == reason)} ({reason})" for reason in reasons)
 
 
 def to_json(tried: Sequence[MutantOutcome]) -> str:

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Protocol
 
 from evbench.choices import STREAM, Variant
-from evbench.errors import UserError
 from evbench.pipelines.registry import parts_with_effect
 from evbench.results import DECODING, Activation, Run, Side, Workload
 from evbench.session import caches, outputs
@@ -49,19 +48,8 @@ class Laboratory:
     """Called with an activity, how many cases have ended, and how many there are."""
 
 
-def require_mutable(variant: Variant) -> None:
-    """Raises UserError if faults cannot be planted into this variant."""
-    if variant["preprocess"] != "direct" or variant["vision"] not in ("batched", "compile") or not variant["generate"].startswith("static"):
-        raise UserError(
-            f"{variant.name}: faults are planted into preprocess=direct, vision=batched or compile, generate=static or static-compile; "
-            "take such a variant, such as optimized"
-        )
-
-
-def cases(variant: Variant, model: str, kind: str, runs_here: Callable[[Variant], bool]) -> list[Case]:
-    """Every single choice of the baseline changed that may change an output, the whole variant, and every fault planted into it."""
-    from evbench.worker.mutants import MUTANTS
-
+def equal_computations(variant: Variant, model: str, kind: str, runs_here: Callable[[Variant], bool]) -> list[Case]:
+    """Every single choice of the baseline changed that may change an output, and the whole variant."""
     baseline = parse("baseline")
     ways = [Case("the same variant twice", baseline, None, True, 1)]
     # What only throughput runs show changes no output of a stage.
@@ -71,13 +59,27 @@ def cases(variant: Variant, model: str, kind: str, runs_here: Callable[[Variant]
             one = change(baseline, {name: choice})
             if baseline[name] != choice and conflict(one) is None and entry.takes(kind) and runs_here(one):
                 ways.append(Case(f"{name} {baseline[name]} / {choice}", one, None, True, 1))
-    ways.append(Case(f"{baseline.name} / {variant.name}", variant, None, True, 1, seen_unseen=True))
-    planted = [
+    return [*ways, Case(f"{baseline.name} / {variant.name}", variant, None, True, 1, seen_unseen=True)]
+
+
+def planted(variant: Variant, model: str, kind: str, dtype: str) -> list[Case]:
+    """Every fault that can be planted into the variant, after what is planted and is none."""
+    from evbench.worker.mutants import MUTANTS
+
+    found = [
         Case(name, variant, name, mutant.harmless, mutant.samples, mutant.of_time)
         for name, mutant in MUTANTS.items()
-        if mutant.can_be_planted(model, kind)
+        if mutant.obstacle(variant, model, kind, dtype) is None
     ]
-    return ways + sorted(planted, key=lambda case: not case.harmless)
+    return sorted(found, key=lambda case: not case.harmless)
+
+
+def left_out(variant: Variant, model: str, kind: str, dtype: str) -> dict[str, str]:
+    """Name of a fault that is not planted into the variant -> why."""
+    from evbench.worker.mutants import MUTANTS
+
+    reasons = {name: mutant.obstacle(variant, model, kind, dtype) for name, mutant in MUTANTS.items()}
+    return {name: reason for name, reason in reasons.items() if reason is not None}
 
 
 def try_all(every: Sequence[Case], laboratory: Laboratory) -> Iterator[MutantOutcome]:

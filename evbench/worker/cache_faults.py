@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from transformers.modeling_outputs import BaseModelOutputWithPast
 
+from evbench.pipelines.generate.graph_loop import DecodeState
+from evbench.pipelines.generate.llama import KVCache
 from evbench.worker.planting import AnyPipeline, replace_stages
 
 
@@ -50,6 +52,33 @@ def prefix_kept(pipeline: AnyPipeline, paths: Sequence[Path]) -> None:
         return BaseModelOutputWithPast(last_hidden_state=hidden, past_key_values=past_key_values)
 
     decoder.forward = forward
+
+
+def captured_prefix_kept(pipeline: AnyPipeline, paths: Sequence[Path]) -> None:
+    """The same with the cache and the prefill of generate=graph."""
+    make = DecodeState.__init__
+
+    def made(state: Any, *arguments: Any) -> None:
+        make(state, *arguments)
+        state.prefill = _prefill_kept(state.prefill, state._kv_cache)
+
+    DecodeState.__init__ = made  # type: ignore[method-assign, assignment]
+
+
+def _prefill_kept(prefill: Callable[[torch.Tensor], torch.Tensor], kv_cache: KVCache) -> Callable[[torch.Tensor], torch.Tensor]:
+    stored: dict[bytes, tuple[torch.Tensor, list[torch.Tensor]]] = {}
+    slots = [tensor for pair in kv_cache for tensor in pair]
+
+    def kept(embeddings: torch.Tensor) -> torch.Tensor:
+        key, length = _digest(embeddings), embeddings.shape[1]
+        if key not in stored:
+            stored[key] = prefill(embeddings), [tensor[:, :, :length].clone() for tensor in slots]
+        logits, prefixes = stored[key]
+        for tensor, prefix in zip(slots, prefixes, strict=True):
+            tensor[:, :, :length] = prefix
+        return logits
+
+    return kept
 
 
 def _kept(stage: Callable[[Any], Any], key: Callable[[Any], Any]) -> Callable[[Any], Any]:

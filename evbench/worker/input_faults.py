@@ -26,13 +26,16 @@ def changed_frames(change: Callable[[Any], Any]) -> Plant:
     """Other frames, under the indices of the right ones."""
 
     def plant(pipeline: AnyPipeline, paths: Sequence[Path]) -> None:
-        wrap_stage(pipeline, "load", lambda loaded: loaded.holding(change(_array(loaded.values()))))
+        wrap_stage(pipeline, "load", lambda loaded: loaded.holding(_changed(loaded.values(), change)))
 
     return plant
 
 
-def _array(values: Any) -> Any:
-    return values if isinstance(values, np.ndarray) else values.cpu().numpy()
+def _changed(values: Any, change: Callable[[Any], Any]) -> Any:
+    """An array changed; or a tensor, which stays one, on its device."""
+    if isinstance(values, torch.Tensor):
+        return torch.from_numpy(change(values.cpu().numpy())).to(values.device)
+    return change(values)
 
 
 def next_frame(pipeline: AnyPipeline, paths: Sequence[Path]) -> None:
@@ -47,7 +50,7 @@ def next_frame(pipeline: AnyPipeline, paths: Sequence[Path]) -> None:
         video.POLICIES.update({name: later(policy) for name, policy in policies.items()})
         shifted, _ = right(path)
         video.POLICIES.update(policies)
-        return output.holding(_array(shifted.values())), work
+        return output.holding(shifted.values()), work
 
     replace_stages(pipeline, load=load)
 
@@ -91,12 +94,11 @@ def changed_events(change: Callable[[EventStream], EventStream]) -> Plant:
 def normalised_otherwise(mean: tuple[float, ...] | None, std: tuple[float, ...] | None) -> Plant:
     def plant(pipeline: AnyPipeline, paths: Sequence[Path]) -> None:
         right = pixels.Recipe.of(pipeline.image_processor)
-        numbers = (right.mean, right.std, mean or right.mean, std or right.std)
 
         def change(inputs: Any) -> Any:
             values = inputs.values()
-            right_mean, right_std, mean, std = (torch.tensor(one, device=values.device).view(3, 1, 1) for one in numbers)
-            return inputs.holding(((values.float() * right_std + right_mean - mean) / std).to(values.dtype))
+            colours = values.float() * _of_channels(right.std, values) + _of_channels(right.mean, values)
+            return inputs.holding(_normalised(colours, mean or right.mean, std or right.std).to(values.dtype))
 
         wrap_stage(pipeline, "preprocess", change)
 
@@ -104,12 +106,31 @@ def normalised_otherwise(mean: tuple[float, ...] | None, std: tuple[float, ...] 
 
 
 def bilinear(pipeline: AnyPipeline, paths: Sequence[Path]) -> None:
-    class Bilinear:
-        InterpolationMode = functional.InterpolationMode
+    """The pixel values are made anew, of the same frames, and so with any choice of preprocessing."""
+    recipe, right = pixels.Recipe.of(pipeline.image_processor), pipeline.preprocess
 
-        @staticmethod
-        def resize(images: torch.Tensor, size: list[int], **usual: Any) -> torch.Tensor:
-            resized: torch.Tensor = functional.resize(images, size, interpolation=functional.InterpolationMode.BILINEAR, antialias=False)
-            return resized
+    def resized(frames: Any) -> torch.Tensor:
+        # [frames, height, width, 3] -> [frames, 3, crop, crop], both uint8
+        size = recipe.resized(*frames.shape[1:3])
+        top, left = recipe.corner(*size)
+        images = functional.resize(
+            torch.as_tensor(frames).permute(0, 3, 1, 2), list(size), functional.InterpolationMode.BILINEAR, antialias=False
+        )
+        return torch.as_tensor(functional.crop(images, top, left, *recipe.crop)).contiguous()
 
-    pixels.functional = Bilinear  # type: ignore[attr-defined]
+    def preprocess(loaded: Any) -> Any:
+        inputs, work = right(loaded)
+        values = inputs.values()
+        colours = torch.cat([resized(batch) for batch in loaded.batches()]).to(values.device).float() / 255
+        return inputs.holding(_normalised(colours, recipe.mean, recipe.std).to(values.dtype)), work
+
+    replace_stages(pipeline, preprocess=preprocess)
+
+
+def _normalised(colours: torch.Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> torch.Tensor:
+    # colours: [images, 3, height, width], 0 to 1
+    return (colours - _of_channels(mean, colours)) / _of_channels(std, colours)
+
+
+def _of_channels(numbers: tuple[float, ...], like: torch.Tensor) -> torch.Tensor:
+    return torch.tensor(numbers, device=like.device).view(3, 1, 1)

@@ -1,4 +1,8 @@
-"""Faults of the vision tower, the language model and decoding; and another way to compute attention, which is none."""
+"""Faults of the vision tower, the language model and decoding; and another way to compute attention, which is none.
+
+Those of weights are changes in place. Captured and fused variants share the memory of these weights with transformers' modules (see
+`evbench.pipelines.generate.llama` and `evbench.pipelines.vision.clip`), so that one planting is in all of them.
+"""
 
 from __future__ import annotations
 
@@ -11,25 +15,34 @@ from torch import nn
 from transformers.cache_utils import Cache
 
 from evbench.pipelines.generate import loops
+from evbench.pipelines.generate.llama import FusedLlama
+from evbench.pipelines.vision.clip import FusedClip
 from evbench.stages import Generation, Sampler
-from evbench.worker.planting import AnyPipeline, replace_stages, wrap_stage
+from evbench.worker.graph_faults import change_fused_attention
+from evbench.worker.layers import adding, attended, mlp_output, nearest_to_the_middle
+from evbench.worker.planting import AnyPipeline, Plant, replace_stages, wrap_stage
 
 # The vision tower.
 
 
+def outputs_of_last_layer(pipeline: AnyPipeline) -> list[torch.Tensor]:
+    """Weights without which the last layer that is used adds nothing but biases, of which fused towers hold copies."""
+    used = pipeline.tower.encoder.layers[: pipeline.used_layers]
+    layer = used[adding(used, mlp_output)[-1]]
+    return [layer.self_attn.out_proj.weight, layer.mlp.fc2.weight]
+
+
+@torch.no_grad()
 def last_layer_dropped(pipeline: AnyPipeline, paths: Sequence[Path]) -> None:
-    _last_used(pipeline).register_forward_hook(lambda layer, inputs, output: inputs[0])
+    for weight in outputs_of_last_layer(pipeline):
+        weight.zero_()
 
 
 def next_layer_too(pipeline: AnyPipeline, paths: Sequence[Path]) -> None:
     layers, used = pipeline.tower.encoder.layers, pipeline.used_layers
-    following = layers[used]
+    following, fused = layers[used], FusedClip.__call__
     layers[used - 1].register_forward_hook(lambda layer, inputs, output: following(output, attention_mask=None))
-
-
-def _last_used(pipeline: AnyPipeline) -> nn.Module:
-    layer: nn.Module = pipeline.tower.encoder.layers[pipeline.used_layers - 1]
-    return layer
+    FusedClip.__call__ = lambda tower, pixels: following(fused(tower, pixels), attention_mask=None)  # type: ignore[method-assign, assignment]
 
 
 def class_token_dropped(pipeline: AnyPipeline, paths: Sequence[Path]) -> None:
@@ -45,21 +58,41 @@ def class_token_dropped(pipeline: AnyPipeline, paths: Sequence[Path]) -> None:
 # The language model.
 
 
-def _attention_modules(pipeline: AnyPipeline) -> list[Any]:
-    return [layer.self_attn for layer in pipeline.decoder.layers]
-
-
 def sees_the_next(pipeline: AnyPipeline, paths: Sequence[Path]) -> None:
     def mask(module: nn.Module, inputs: Any, named: dict[str, Any]) -> Any:
         hidden = inputs[0] if inputs else named["hidden_states"]
         length = hidden.shape[1]
         if length == 1:
             return None
-        seen = torch.ones(length, length, dtype=torch.bool, device=hidden.device).tril(diagonal=1)
-        return inputs, named | {"attention_mask": seen[None, None]}
+        return inputs, named | {"attention_mask": _off_by_one(length, hidden.device)[None, None]}
 
-    for module in _attention_modules(pipeline):
-        module.register_forward_pre_hook(mask, with_kwargs=True)
+    for layer in pipeline.decoder.layers:
+        layer.self_attn.register_forward_pre_hook(mask, with_kwargs=True)
+
+
+def _off_by_one(length: int, device: torch.device) -> torch.Tensor:
+    """[queries, keys] bool."""
+    return torch.ones(length, length, dtype=torch.bool, device=device).tril(diagonal=1)
+
+
+def compiled_sees_the_next(pipeline: AnyPipeline, paths: Sequence[Path]) -> None:
+    """The same in the prefill of fused layers."""
+
+    def attend(queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, causal: bool, scale: float) -> torch.Tensor:
+        # [batch, length, heads, size]
+        query, key, value = (tensor.transpose(1, 2) for tensor in (queries, keys, values))
+        seen = _off_by_one(queries.shape[1], queries.device) if causal else None
+        grouped = queries.shape[2] != keys.shape[2]
+        mixed = nn.functional.scaled_dot_product_attention(query, key, value, seen, scale=scale, enable_gqa=grouped)
+        return mixed.transpose(1, 2)
+
+    right = FusedLlama.prefill
+
+    def prefill(llama: Any, *arguments: Any) -> torch.Tensor:
+        llama._attend = attend
+        return right(llama, *arguments)
+
+    FusedLlama.prefill = prefill  # type: ignore[method-assign, assignment]
 
 
 def positions_shifted(pipeline: AnyPipeline, paths: Sequence[Path]) -> None:
@@ -70,36 +103,53 @@ def positions_shifted(pipeline: AnyPipeline, paths: Sequence[Path]) -> None:
         return (hidden, positions + (1 if hidden.shape[1] == 1 else 0)), {}
 
     pipeline.decoder.rotary_emb.register_forward_pre_hook(shift, with_kwargs=True)
+    change_fused_attention(
+        lambda attention, number: (
+            lambda projected, keys, values, cosine, sine, position: attention(projected, keys, values, cosine[1:], sine[1:], position)
+        )
+    )
 
 
 def slot_not_written(pipeline: AnyPipeline, paths: Sequence[Path]) -> None:
-    """Of the first layer, what each step should have stored."""
+    """Of the first layer whose attention matters, what each step should have stored."""
+    first = adding(pipeline.decoder.layers, attended)[0]
     update = Cache.update
 
     def forgetful(cache: Any, keys: torch.Tensor, values: torch.Tensor, layer: int, *arguments: Any, **named: Any) -> Any:
-        if layer == 0 and keys.shape[-2] == 1:
+        if layer == first and keys.shape[-2] == 1:
             keys, values = torch.zeros_like(keys), torch.zeros_like(values)
         return update(cache, keys, values, layer, *arguments, **named)
 
+    def emptied(attention: Any, number: int) -> Any:
+        def attend(projected: Any, keys: torch.Tensor, values: torch.Tensor, cosine: Any, sine: Any, position: torch.Tensor) -> Any:
+            mixed = attention(projected, keys, values, cosine, sine, position)
+            for written in (keys, values):
+                written.index_fill_(2, position, 0)
+            return mixed
+
+        return attend if number == first else attention
+
     Cache.update = forgetful
+    change_fused_attention(emptied)
 
 
-def head_scaled(pipeline: AnyPipeline, paths: Sequence[Path]) -> None:
-    modules = _attention_modules(pipeline)
-    module = modules[len(modules) // 2]
-    width = module.head_dim
+def head_scaled(factor: float) -> Plant:
+    @torch.no_grad()
+    def plant(pipeline: AnyPipeline, paths: Sequence[Path]) -> None:
+        layers = pipeline.decoder.layers
+        attention = layers[nearest_to_the_middle(layers, attended)].self_attn
+        attention.o_proj.weight[:, : attention.head_dim].mul_(factor)
 
-    def scale(layer: nn.Module, inputs: Any) -> Any:
-        (heads,) = inputs
-        return (torch.cat([heads[..., :width] * 1.01, heads[..., width:]], dim=-1),)
-
-    module.o_proj.register_forward_pre_hook(scale)
+    return plant
 
 
+@torch.no_grad()
 def scale_wrong(pipeline: AnyPipeline, paths: Sequence[Path]) -> None:
-    """By the square root of the whole width instead of a head's, in one layer."""
-    module = _attention_modules(pipeline)[0]
-    module.scaling = (module.head_dim * module.config.num_attention_heads) ** -0.5
+    """The square root of the whole width for that of a head, in one layer. The scale is a factor of the queries as well."""
+    layers = pipeline.decoder.layers
+    attention = layers[adding(layers, attended)[0]].self_attn
+    for parameter in attention.q_proj.parameters():
+        parameter.mul_(attention.config.num_attention_heads**-0.5)
 
 
 def eight_bits(pipeline: AnyPipeline, paths: Sequence[Path]) -> None:

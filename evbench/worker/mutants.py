@@ -1,22 +1,24 @@
 """Faults to plant into an optimized variant, one at a time: each is a way to be fast and wrong, and evbench has to find it.
 
-They are planted from outside, into what all pipelines have (`evbench.stages.Pipeline`): the stages, the modules of transformers, the decode
-loop. What they change for the whole process (the cache of transformers, the resize) is changed in a worker that ends with its mutant.
+They are planted from outside, after a pipeline is built and before its first run: into its stages, the modules of transformers and their
+weights (`evbench.stages.Pipeline`), and the decode loops. What they change for the whole process (the cache of transformers, a class) is
+changed in a worker that ends with its mutant.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from evbench.pipelines.registry import MODELS
+from evbench.choices import Variant
+from evbench.pipelines.registry import KINDS, MODELS
 from evbench.results import STAGES, Delay
 from evbench.stages import Stages
-from evbench.worker import cache_faults, input_faults, model_faults, watched_faults
+from evbench.worker import cache_faults, graph_faults, input_faults, model_faults, watched_faults
 from evbench.worker.planting import Plant
 
 
@@ -50,16 +52,35 @@ class Mutant:
     """Of input that it can be planted for. Empty: all."""
     trait: str = ""
     """Of `evbench.models.Model.traits`: what a model must have for it. Empty: nothing."""
+    choices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Part -> choices of a variant that it can be planted into. Of a part that is not named, any: as a change of weights, or of what a
+    stage returns, it is in whatever is made of them."""
+    dtypes: tuple[str, ...] = ()
+    """Of workloads in which it is larger than what rounding does. Empty: all."""
     samples: int = 1
     """How many are needed to see it."""
     harmless: bool = False
     of_time: bool = False
     """Whether outputs stay right, and only times are wrong: input that was seen before is not worked on again."""
 
-    def can_be_planted(self, model: str, kind: str) -> bool:
-        """Into a pipeline of this model, with such input."""
-        return (not self.kinds or kind in self.kinds) and (not self.trait or self.trait in MODELS[model].traits)
+    def obstacle(self, variant: Variant, model: str, kind: str, dtype: str) -> str | None:
+        """Why it is not planted into this variant of the model, with such input and type. None if it is."""
+        if self.kinds and kind not in self.kinds:
+            return f"needs {' or '.join(KINDS[one].title for one in self.kinds)}"
+        if self.trait and self.trait not in MODELS[model].traits:
+            return f"needs a model with {self.trait}"
+        if self.dtypes and dtype not in self.dtypes:
+            return f"smaller than the rounding of {dtype}"
+        for part, choices in self.choices.items():
+            if variant[part] not in choices:
+                return f"needs {part}={' or '.join(choices)}"
+        return None
 
+
+LOOPS = {"generate": ("static", "static-compile")}
+"""The decode loop over the modules of transformers."""
+ANY_LOOP = {"generate": ("static", "static-compile", "graph")}
+GRAPH = {"generate": ("graph",)}
 
 MUTANTS: dict[str, Mutant] = {
     "frame + 1": Mutant("each frame is the one after the right one", "load", input_faults.next_frame, ("video",)),
@@ -90,16 +111,44 @@ MUTANTS: dict[str, Mutant] = {
     "wrong std": Mutant("that of ImageNet", "preprocess", input_faults.normalised_otherwise(None, (0.229, 0.224, 0.225))),
     "bilinear": Mutant("without antialias, for bicubic", "preprocess", input_faults.bilinear),
     "last vision layer dropped": Mutant("of those that are used", "vision", model_faults.last_layer_dropped, trait="vision tower"),
-    "feature layer -1": Mutant("for -2", "vision", model_faults.next_layer_too, trait="unused tower layer"),
+    "feature layer -1": Mutant(
+        "for -2",
+        "vision",
+        model_faults.next_layer_too,
+        trait="unused tower layer",
+        choices={"vision": ("batched", "compile", "graph", "fused")},
+    ),
     "class token dropped": Mutant("of each frame", "vision", model_faults.class_token_dropped, trait="class token"),
-    "causal mask off by one": Mutant("each token of the prompt sees the next", "generate", model_faults.sees_the_next),
-    "rotary offset + 1": Mutant("in the steps after the prompt", "generate", model_faults.positions_shifted),
-    "cache slot not written": Mutant("by the steps, in the first layer", "generate", model_faults.slot_not_written),
-    "one head scaled by 1.01": Mutant("in the middle layer", "generate", model_faults.head_scaled),
-    "attention scale wrong": Mutant("of the whole width, in the first layer", "generate", model_faults.scale_wrong),
+    "tower's graph not fed": Mutant(
+        "each replay is of the pixel values that it was captured with",
+        "vision",
+        graph_faults.input_not_copied,
+        choices={"vision": ("graph", "fused")},
+        samples=2,
+    ),
+    "causal mask off by one": Mutant(
+        "each token of the prompt sees the next",
+        "generate",
+        model_faults.sees_the_next,
+        choices=ANY_LOOP | {"prefill": ("eager",), "attention": ("eager", "sdpa")},
+    ),
+    "causal mask off by one, compiled": Mutant(
+        "each token of the prompt sees the next",
+        "generate",
+        model_faults.compiled_sees_the_next,
+        choices=GRAPH | {"prefill": ("compile",)},
+    ),
+    "rotary offset + 1": Mutant("in the steps after the prompt", "generate", model_faults.positions_shifted, choices=ANY_LOOP),
+    "cache slot not written": Mutant("by the steps, in one layer", "generate", model_faults.slot_not_written, choices=ANY_LOOP),
+    "cache slot before": Mutant("each step writes over the token before it", "generate", graph_faults.position_before, choices=GRAPH),
+    "cache of the prompt lost": Mutant("in one layer, after the prompt", "generate", graph_faults.cache_lost, choices=GRAPH),
+    "stale logits": Mutant("each step hands out those of the step before", "generate", graph_faults.stale_logits, choices=GRAPH),
+    "one head scaled by 1.01": Mutant("in a layer near the middle", "generate", model_faults.head_scaled(1.01), dtypes=("float32",)),
+    "one head left out": Mutant("of a layer near the middle", "generate", model_faults.head_scaled(0.0)),
+    "attention scale wrong": Mutant("of the whole width, in one layer", "generate", model_faults.scale_wrong),
     "float8 called float": Mutant("weights of the language model rounded to eight bits", "generate", model_faults.eight_bits),
     "one token less": Mutant("than asked for", "generate", model_faults.one_token_less),
-    "sampled": Mutant("for greedy", "generate", model_faults.sampled),
+    "sampled": Mutant("for greedy", "generate", model_faults.sampled, choices=LOOPS),
     "answers swapped": Mutant("of two samples", "generate", model_faults.answers_swapped, samples=2),
     "another path when forced": Mutant(
         "one MLP left out of greedy decoding, and none where tokens are forced", "generate", watched_faults.mlp_left_out_unless_forced
@@ -121,8 +170,16 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "decoded frames kept": Mutant("for the file that they came from", "load", cache_faults.frames_kept, of_time=True),
     "features kept": Mutant("for the pixel values that they came from", "vision", cache_faults.features_kept, of_time=True),
-    "prefix kept": Mutant("keys and values of a prompt that was seen", "generate", cache_faults.prefix_kept, of_time=True),
+    "prefix kept": Mutant("keys and values of a prompt that was seen", "generate", cache_faults.prefix_kept, choices=LOOPS, of_time=True),
+    "prefix kept for a graph": Mutant(
+        "keys and values of a prompt that was seen", "generate", cache_faults.captured_prefix_kept, choices=GRAPH, of_time=True
+    ),
     "math attention": Mutant(
-        "scaled_dot_product_attention without its fused kernels", "vision", model_faults.math_attention, harmless=True
+        "scaled_dot_product_attention without its fused kernels",
+        "vision",
+        model_faults.math_attention,
+        # A compiled graph from a cache has the kernels that it was compiled with.
+        choices={"attention": ("sdpa",), "prefill": ("eager",)},
+        harmless=True,
     ),
 }

@@ -13,6 +13,8 @@ from typing import Any
 import torch
 
 from evbench.stages import Sampler
+from evbench.worker.layers import mlp_output, nearest_to_the_middle
+from evbench.worker.model_faults import outputs_of_last_layer
 from evbench.worker.planting import AnyPipeline, replace_stages
 
 JUDGING = ("evbench.worker.capture_outputs", "evbench.worker.evidence")
@@ -35,13 +37,11 @@ def mlp_left_out_unless_judged(pipeline: AnyPipeline, paths: Sequence[Path]) -> 
 
 
 def layer_left_out_unless_judged(pipeline: AnyPipeline, paths: Sequence[Path]) -> None:
-    """Of the vision tower, the last that is used."""
-    left_out, right = [False], pipeline.vision
-    layer = pipeline.tower.encoder.layers[pipeline.used_layers - 1]
-    layer.register_forward_hook(lambda layer, inputs, output: inputs[0] if left_out[0] else output)
+    """Of the vision tower, the last that is used and adds something."""
+    leave_out, right = switch(outputs_of_last_layer(pipeline)), pipeline.vision
 
     def vision(inputs: Any) -> Any:
-        left_out[0] = not (profiled() or _judged())
+        leave_out(not (profiled() or _judged()))
         return right(inputs)
 
     replace_stages(pipeline, vision=vision)
@@ -56,7 +56,7 @@ def frame_repeated_unless_judged(pipeline: AnyPipeline, paths: Sequence[Path]) -
         if profiled() or _judged():
             return loaded, work
         values = loaded.values()
-        return loaded.holding(values[:1].repeat(len(values), axis=0)), work
+        return loaded.holding(values[[0] * len(values)]), work
 
     replace_stages(pipeline, load=load)
 
@@ -76,13 +76,27 @@ def _judged() -> bool:
 
 
 def _mlp_left_out(pipeline: AnyPipeline, when: Callable[[Sampler], bool]) -> None:
-    """Of the middle layer of the language model, for the whole of those calls of `generate`."""
-    left_out, right = [False], pipeline.generate
-    layers = pipeline.decoder.layers
-    layers[len(layers) // 2].mlp.register_forward_hook(lambda module, inputs, output: torch.zeros_like(output) if left_out[0] else output)
+    """Of the layer of the language model nearest to the middle, for the whole of those calls of `generate`."""
+    layers, right = pipeline.decoder.layers, pipeline.generate
+    leave_out = switch(list(layers[nearest_to_the_middle(layers, mlp_output)].mlp.down_proj.parameters()))
 
     def generate(features: Any, new_tokens: int, sampler: Sampler) -> Any:
-        left_out[0] = when(sampler)
+        leave_out(when(sampler))
         return right(features, new_tokens, sampler)
 
     replace_stages(pipeline, generate=generate)
+
+
+def switch(weights: Sequence[torch.Tensor]) -> Callable[[bool], None]:
+    """A function that sets these weights to zero if it is given True, and puts them back otherwise.
+
+    In place, where captured graphs read them.
+    """
+    kept = [weight.detach().clone() for weight in weights]
+
+    @torch.no_grad()
+    def turn(off: bool) -> None:
+        for weight, right in zip(weights, kept, strict=True):
+            weight.copy_(torch.zeros_like(right) if off else right)
+
+    return turn
