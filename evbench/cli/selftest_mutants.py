@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from contextlib import closing
 from typing import Any, NoReturn
 
 import typer
@@ -48,13 +49,14 @@ def try_mutants(variant: Variant, options: Options, session: SessionOptions, pla
     of = workload.model, workload.kind
     equal = mutation.equal_computations(variant, *of, lambda one: not obstacles(one, *of, workload.device))
     cases = [*equal, *mutation.planted(variant, *of, workload.dtype)]
-    outcomes: list[MutantOutcome] = []
-    with working(lambda: f"{len(outcomes)} of {len(cases)} cases are in {folder / 'mutants.json'}") as progress, writing(folder, TRY_AGAIN):
+    ended: dict[int, MutantOutcome] = {}
+    with working(lambda: f"{len(ended)} of {len(cases)} cases are in {folder / 'mutants.json'}") as progress, writing(folder, TRY_AGAIN):
         make_folder(folder, resumable=False)
-        with laboratory(workload, plan, folder, session.wait, progress) as opened:
-            for outcome in mutation.try_all(cases, opened):
-                outcomes.append(outcome)
-                write_whole(folder / "mutants.json", report_mutation.to_json(outcomes))
+        with laboratory(workload, plan, folder, session.wait, progress) as opened, closing(mutation.try_all(cases, opened)) as trying:
+            for number, outcome in trying:
+                ended[number] = outcome
+                write_whole(folder / "mutants.json", report_mutation.to_json(_in_order(ended)))
+    outcomes = _in_order(ended)
     wrong = [outcome for outcome in outcomes if not outcome.right]
     if wrong:
         screen.print(to_rich(report_mutation.table(wrong), numbers=False))
@@ -64,6 +66,10 @@ def try_mutants(variant: Variant, options: Options, session: SessionOptions, pla
     print_line(f"Written to {folder}: mutants.md with all of them, mutants.json")
     print_line(f"exit {6 if wrong else 0}: {told}")
     raise typer.Exit(6 if wrong else 0)
+
+
+def _in_order(outcomes: dict[int, MutantOutcome]) -> list[MutantOutcome]:
+    return [outcomes[number] for number in sorted(outcomes)]
 
 
 def _two_samples(options: Options) -> Workload:

@@ -8,7 +8,7 @@ from evbench import results_upgrade
 from evbench.errors import UserError, nearest
 from evbench.machine import machine
 from evbench.pipelines.weights import parameter_count
-from evbench.results import RunOrder, Workload
+from evbench.results import Machine, RunOrder, Workload
 
 ORDERS = ("auto", "interleaved", "reload")
 """Values of `--order`."""
@@ -57,6 +57,13 @@ def require_room(parameters: int, dtype: str, device: str) -> tuple[int | None, 
         size = _size(parameters, dtype)
         raise UserError(f"{size} need {needed / 2**30:.0f} GiB, {place} has {present / 2**30:.0f}; use a smaller --preset")
     return present, place
+
+
+def fitting(workload: Workload, here: Machine) -> int | None:
+    """How many workers fit into the memory of this machine at the same time. None if it is not known how much it has."""
+    present = here.gpu.memory_bytes if here.gpu else here.memory_bytes
+    each = parameter_count(workload) * BYTES_PER_VALUE[workload.dtype] + ROOM_PER_WORKER
+    return None if present is None else present // each
 
 
 def _size(parameters: int, dtype: str) -> str:

@@ -6,7 +6,9 @@ After mutation testing (R. A. DeMillo, R. J. Lipton, F. G. Sayward, Computer 11/
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+import threading
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,12 +42,16 @@ class Laboratory:
     """What the cases are tried with."""
 
     workload: Workload
-    start: Callable[[Variant, str | None], AbstractContextManager[Subject]]
-    """A worker with a fault in it, or None."""
+    start: Callable[[Variant, str | None, int], AbstractContextManager[Subject]]
+    """A worker with a fault in it, or None, that shares the cores with so many others. May be called from several threads."""
+    end: Callable[[], None]
+    """End the workers of other threads at once: they and those that are still to be started raise WorkerDied there."""
     reference: Callable[[], Reference]
     """Of the weights of the worker that was started last."""
     report: Callable[[str, int, int], None]
-    """Called with an activity, how many cases have ended, and how many there are."""
+    """Called with an activity, how many cases have ended, and how many there are. By one thread at a time."""
+    at_once: int
+    """Workers that there is room for at the same time."""
 
 
 def equal_computations(variant: Variant, model: str, kind: str, runs_here: Callable[[Variant], bool]) -> list[Case]:
@@ -82,17 +88,47 @@ def left_out(variant: Variant, model: str, kind: str, dtype: str) -> dict[str, s
     return {name: reason for name, reason in reasons.items() if reason is not None}
 
 
-def try_all(every: Sequence[Case], laboratory: Laboratory) -> Iterator[MutantOutcome]:
-    """Try the cases one by one, each in a process of its own."""
+def try_all(every: Sequence[Case], laboratory: Laboratory) -> Generator[tuple[int, MutantOutcome], None, None]:
+    """Number and outcome of each case, as they end. Each is tried in a process of its own, several at the same time.
+
+    Those that look at times are tried one by one, after the others.
+    """
     with tempfile.TemporaryDirectory(prefix="evbench-mutants-") as name, ExitStack() as stack:
         folder, samples = Path(name), range(max(case.samples for case in every))
         workers = _Baseline(laboratory, stack)
         workers.worker("baseline")
-        expected = outputs.expect(workers, laboratory.reference(), samples, folder)
+        trial = _Trial(laboratory, outputs.expect(workers, laboratory.reference(), samples, folder), folder, len(every))
         workers.free()
-        for number, case in enumerate(every):
-            laboratory.report(case.name, number, len(every))
-            yield _try(case, laboratory, expected, folder)
+        numbered = dict(enumerate(every))
+        yield from trial.run({number: case for number, case in numbered.items() if not case.seen_unseen}, laboratory.at_once)
+        yield from trial.run({number: case for number, case in numbered.items() if case.seen_unseen}, 1)
+
+
+class _Trial:
+    """Tries cases against what is expected, some at the same time, and reports each as it begins."""
+
+    def __init__(self, laboratory: Laboratory, expected: dict[int, outputs.Expected], folder: Path, total: int) -> None:
+        self._laboratory, self._expected, self._folder = laboratory, expected, folder
+        self._lock, self._ended, self._total = threading.Lock(), 0, total
+
+    def run(self, cases: Mapping[int, Case], at_once: int) -> Iterator[tuple[int, MutantOutcome]]:
+        with ThreadPoolExecutor(at_once) as pool, ExitStack() as unfinished:
+            # After an error or an interruption: the threads wait for their workers, and the pool for its threads.
+            unfinished.callback(self._laboratory.end)
+            unfinished.callback(pool.shutdown, wait=False, cancel_futures=True)
+            numbers = {pool.submit(self._one, case, at_once): number for number, case in cases.items()}
+            for done in as_completed(numbers):
+                yield numbers[done], done.result()
+            unfinished.pop_all()
+
+    def _one(self, case: Case, at_once: int) -> MutantOutcome:
+        with self._lock:
+            self._laboratory.report(case.name, self._ended, self._total)
+        with tempfile.TemporaryDirectory(dir=self._folder) as own:
+            outcome = _try(case, self._laboratory, self._expected, Path(own), at_once)
+        with self._lock:
+            self._ended += 1
+        return outcome
 
 
 class _Baseline:
@@ -104,7 +140,7 @@ class _Baseline:
 
     def worker(self, side: Side) -> Subject:
         if self._worker is None:
-            self._worker = self._stack.enter_context(self._laboratory.start(parse("baseline"), None))
+            self._worker = self._stack.enter_context(self._laboratory.start(parse("baseline"), None, 1))
         return self._worker
 
     def free(self) -> None:
@@ -114,10 +150,10 @@ class _Baseline:
         self._laboratory.report(activity, 0, 1)
 
 
-def _try(case: Case, laboratory: Laboratory, expected: dict[int, outputs.Expected], folder: Path) -> MutantOutcome:
+def _try(case: Case, laboratory: Laboratory, expected: Mapping[int, outputs.Expected], folder: Path, at_once: int) -> MutantOutcome:
     dtype = laboratory.workload.dtype
     found, caught = {}, []
-    with laboratory.start(case.variant, case.mutant) as subject:
+    with laboratory.start(case.variant, case.mutant, at_once) as subject:
         for sample in range(case.samples):
             # As in a block: what timed runs leave is judged too.
             asked = [TimedRunRequest(RunPosition("timed", turn, sample, None), bool(turn), cold_file=False) for turn in range(2)]

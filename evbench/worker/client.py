@@ -84,6 +84,10 @@ class Worker:
     def pid(self) -> int:
         return self._process.pid
 
+    def kill(self) -> None:
+        """May be called by another thread than the one that waits for a reply, which then raises WorkerDied."""
+        self._process.kill()
+
     def built(self) -> Build:
         """Wait until the pipeline is built."""
         return self._receive(self._build)
