@@ -143,7 +143,7 @@ def test_a_pair_is_three_runs_in_one_of_two_orders(monkeypatch: pytest.MonkeyPat
     assert len(set(rest)) == 9, "each unseen input once"
 
 
-@pytest.mark.parametrize(("asked", "given"), [(102, 16), (5, 5)])
+@pytest.mark.parametrize(("asked", "given"), [(102, 8), (5, 5)])
 def test_runs_that_look_for_caches_and_evidence_generate_few_tokens(asked: int, given: int, monkeypatch: pytest.MonkeyPatch) -> None:
     nothing: Any = None
     state = WorkerState(nothing, parse("baseline"), dataclasses.replace(workload("video"), new_tokens=asked), nothing, nothing)

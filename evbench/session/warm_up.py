@@ -32,8 +32,8 @@ class WarmWorkers:
         if side not in self._pool:
             sides = self._config.sides if self._config.plan.order == "interleaved" else (side,)
             self._pool.end_all()
+            self._pool.start(sides)
             for starting in sides:
-                self._pool.start(starting)
                 self._config.report(f"{starting}: first call")
                 self._recorder.timed_run(starting, "first", 0, None, stage_sync=True)
             self._warm_up(sides)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import ExitStack
 from types import TracebackType
 
@@ -37,14 +38,21 @@ class WorkerPool:
         _, worker = self._live[side]
         return worker
 
-    def start(self, side: Side) -> None:
-        """Start the worker of a side. Raises UserError if its weights are not those of the other side."""
+    def start(self, sides: Sequence[Side]) -> None:
+        """Start the workers of these sides. Raises UserError if the weights of one are not those of the other side.
+
+        They import their libraries at the same time, on a core each, which takes longer than anything else here.
+        """
+        for side in sides:
+            self._config.report(f"{side}: start the worker, build the model")
+            stack = ExitStack()
+            self._live[side] = stack, stack.enter_context(self._config.start(side))
+        for side in sides:
+            self._built(side)
+
+    def _built(self, side: Side) -> None:
         config = self._config
-        config.report(f"{side}: start the worker, build the model")
-        stack = ExitStack()
-        worker = stack.enter_context(config.start(side))
-        self._live[side] = stack, worker
-        config.journal.add_build(side, worker.built())
+        config.journal.add_build(side, self[side].built())
         model = config.workload(side).model
         alike = [other for other in config.variants if config.workload(other).model == model]
         builds = [build for other in alike for build in config.journal.state.builds.get(other, [])]

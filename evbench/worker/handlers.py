@@ -41,8 +41,8 @@ from evbench.worker.throughput import measure_throughput
 
 REFERENCE_DTYPE = {"float32": "float64", "bfloat16": "float32"}
 """Type of the workload -> type in which the reference's outputs are stored: so much finer that it adds nothing to the error."""
-SHORT_ANSWER = 16
-"""New tokens at most in runs that look for caches and for evidence of choices. 15 steps show both; the rest would take most of the time."""
+SHORT_ANSWER = 8
+"""New tokens at most in runs that look for caches and for evidence of choices. 7 steps show both; the rest would take most of the time."""
 
 
 @dataclass(frozen=True)
