@@ -124,7 +124,7 @@ def test_a_journal_that_was_edited_is_refused(recorded: Path) -> None:
     with pytest.raises(UserError, match="contradicts itself: baseline: run 0: tokens"):
         read_verified(recorded)
     raw.write_text("".join(raw.read_text().splitlines(keepends=True)[:-1][1:]))
-    with pytest.raises(UserError, match=r"runs\.jsonl, line 1 is damaged"):
+    with pytest.raises(UserError, match=r"runs\.jsonl, line 2 is damaged"):
         read_verified(recorded)
 
 
