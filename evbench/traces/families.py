@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import re
 
@@ -28,6 +29,7 @@ OTHER = "other"
 _COMPILED = tuple((name, re.compile(pattern)) for name, pattern in FAMILIES)
 
 
+@functools.lru_cache(4096)  # a trace has hundreds of thousands of events, of a few hundred names
 def family(name: str) -> str:
     """Of a kernel or an operation.
 
@@ -42,6 +44,7 @@ LONGEST = 100
 """Letters of a name: those of templates take pages."""
 
 
+@functools.lru_cache(4096)
 def short(name: str) -> str:
     """A name that can be read, without what only a compiler needs.
 
