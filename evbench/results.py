@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import json
-import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -421,7 +420,7 @@ class CachePair:
     def __post_init__(self) -> None:
         if not self.seen or self.seen.keys() != self.unseen.keys():
             raise ValueError("the two runs of a pair have the same timings, one at least")
-        if not all(0 < seconds < math.inf for run in (self.seen, self.unseen) for seconds in run.values()):
+        if not all(SHORTEST <= seconds <= LONGEST for run in (self.seen, self.unseen) for seconds in run.values()):
             raise ValueError("a run of a pair has a time that is impossible")
 
 

@@ -228,3 +228,9 @@ def test_a_check_survives_its_file(tmp_path: Any) -> None:
     result = make_result(side, sessions=(dataclasses.replace(make_session(), limits=LIMITS),))
     results.write(result, tmp_path / "result.json")
     assert results.read(tmp_path) == result
+
+
+@pytest.mark.parametrize("seconds", [0.0, 1e-320, 1e300, float("inf"), float("nan")])
+def test_a_pair_has_times_of_which_ratios_are_numbers(seconds: float) -> None:
+    with pytest.raises(ValueError, match="a run of a pair has a time that is impossible"):
+        CachePair({"load": 0.1}, {"load": seconds})

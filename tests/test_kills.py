@@ -27,8 +27,8 @@ from evbench.machine import conditions, machine
 from evbench.results import Block, Outputs, Plan, Rules, Run, RunOrder, Side, ThroughputRun, Trace
 from evbench.session import compare, journal, outputs
 from evbench.session.journal import Journal
-from evbench.session.outputs import Reference
 from evbench.session.progress import SilentListener
+from evbench.session.reference_outputs import Reference
 from evbench.session.request import ComparisonRequest, EarlierResults
 from evbench.session.schedule import SLOT, slots
 from evbench.session.session_folder import HEADER, RUNS

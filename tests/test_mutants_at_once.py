@@ -23,7 +23,7 @@ from evbench.machine import cores
 from evbench.session import mutation, outputs
 from evbench.session.laboratory import THREADS, LiveWorkers, share_of_cores, workers_at_once
 from evbench.session.mutation import Laboratory, try_all
-from evbench.session.outputs import Reference
+from evbench.session.reference_outputs import Reference
 from evbench.variants.named import parse
 from evbench.verdict.mutation import Case, MutantOutcome
 from evbench.worker.client import WorkerDied

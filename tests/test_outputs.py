@@ -16,7 +16,8 @@ from safetensors.numpy import save_file
 
 from evbench.results import Outputs, Side, Work
 from evbench.session import outputs
-from evbench.session.outputs import Reference, choose
+from evbench.session.outputs import choose
+from evbench.session.reference_outputs import Reference
 from evbench.stages import Generation
 from evbench.worker.capture_outputs import CapturedOutputs
 from tests.simulation import simulated_workload
@@ -40,6 +41,7 @@ class SimulatedWorkers:
     error: float = 1e-6
     tokens: tuple[int, ...] = TOKENS
     requests: list[str] = field(default_factory=list)
+    room: bool = False
 
     def worker(self, side: Side) -> _Worker:
         return _Worker(self, side)
@@ -51,7 +53,9 @@ class SimulatedWorkers:
 
     @contextmanager
     def reference(self) -> Iterator[_Worker]:
+        self.requests.append("reference begins")
         yield _Worker(self, "baseline")
+        self.requests.append("reference ends")
 
 
 AXES = {
@@ -102,11 +106,22 @@ def test_the_baseline_is_asked_twice_and_the_other_side_follows_it() -> None:
     found = compare(workers)
     assert workers.requests == [
         "baseline 0", "baseline 1", "baseline 0 given", "baseline 1 given",
-        "free", "reference 0", "reference 1",
+        "free", "reference begins", "reference 0", "reference 1", "reference ends",
         "optimized 0 given isolated", "optimized 1 given isolated",
     ]  # fmt: skip
     assert (found.reference, found.samples) == ("float64", (0, 1))
     assert {check.grade for check in found.checks if check.mode != "baseline-repeat"} == {"pass"}
+
+
+def test_where_there_is_room_the_reference_is_built_beside_the_workers_and_once_for_all_samples() -> None:
+    workers, answers = SimulatedWorkers(room=True), {side: {sample: {TOKENS} for sample in range(10)} for side in ANSWERS}
+    reference = Reference("float64", "weights", workers.reference)
+    outputs.compare(workers, reference, answers, simulated_workload(10), lambda: workers.requests.append("evidence"))
+    found = [request for request in workers.requests if request.startswith(("reference b", "reference e", "evidence", "free"))]
+    assert found == ["reference begins", "evidence", "reference ends"]
+    order = workers.requests
+    assert order.index("baseline 7") < order.index("reference begins") < order.index("baseline 0 given") < order.index("evidence")
+    assert order.index("evidence") < order.index("reference 0") < order.index("optimized 0 given isolated")
 
 
 def test_a_reference_is_made_once_for_the_same_input() -> None:

@@ -18,8 +18,8 @@ from evbench.results import FORMAT, Machine, Outputs, Plan, Result, Session, Sid
 from evbench.session import journal
 from evbench.session.config import SessionConfig, SessionWorker
 from evbench.session.journal_state import JournalHeader
-from evbench.session.outputs import Reference
 from evbench.session.progress import ProgressListener
+from evbench.session.reference_outputs import Reference
 from evbench.session.reference_worker import reference_for
 from evbench.session.request import ComparisonRequest
 from evbench.session.session import run_session

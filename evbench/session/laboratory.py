@@ -14,8 +14,8 @@ from evbench.results import Machine, Plan, Workload
 from evbench.session.compare import exclusive_device
 from evbench.session.memory_fit import fitting
 from evbench.session.mutation import Laboratory
-from evbench.session.outputs import Reference
 from evbench.session.progress import ProgressListener
+from evbench.session.reference_outputs import Reference
 from evbench.session.reference_worker import reference_for
 from evbench.worker.client import Worker
 from evbench.worker.messages import BuildRequest

@@ -19,7 +19,8 @@ from evbench.pipelines.registry import parts_with_effect
 from evbench.results import DECODING, Activation, Run, Side, Workload
 from evbench.session import caches, outputs
 from evbench.session.caches import CacheSource
-from evbench.session.outputs import OutputSource, Reference
+from evbench.session.outputs import OutputSource
+from evbench.session.reference_outputs import Reference, ReferenceOutputs
 from evbench.variants.named import change, conflict, parse
 from evbench.verdict.caches import examine
 from evbench.verdict.findings import GRADES, distance, first_divergence, merge
@@ -97,7 +98,9 @@ def try_all(every: Sequence[Case], laboratory: Laboratory) -> Generator[tuple[in
         folder, samples = Path(name), range(max(case.samples for case in every))
         workers = _Baseline(laboratory, stack)
         workers.worker("baseline")
-        trial = _Trial(laboratory, outputs.expect(workers, laboratory.reference(), samples, folder), folder, len(every))
+        with ReferenceOutputs(laboratory.reference(), workers) as exact:
+            expected = outputs.expect(workers, exact, samples, folder)
+        trial = _Trial(laboratory, expected, folder, len(every))
         workers.free()
         numbered = dict(enumerate(every))
         yield from trial.run({number: case for number, case in numbered.items() if not case.seen_unseen}, laboratory.at_once)
@@ -133,6 +136,8 @@ class _Trial:
 
 class _Baseline:
     """The only worker while the expected outputs are captured: the baseline, started on request."""
+
+    room = False
 
     def __init__(self, laboratory: Laboratory, stack: ExitStack) -> None:
         self._laboratory, self._stack = laboratory, stack

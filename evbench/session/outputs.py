@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -14,7 +13,7 @@ import numpy.typing as npt
 from safetensors.numpy import load_file
 
 from evbench.results import Check, Grade, Outputs, Sample, Side, Workload
-from evbench.session import references
+from evbench.session.reference_outputs import Reference, ReferenceOutputs, Room
 from evbench.verdict.captions import right_share
 from evbench.verdict.equivalence import compare_sample
 from evbench.verdict.findings import Finding, SampleOutputs, SideOutputs, merge
@@ -39,43 +38,32 @@ class OutputSource(Protocol):
     ) -> CapturedOutputs: ...
 
 
-class ReferenceSource(Protocol):
-    """A worker that stores the outputs of the reference on the baseline's input."""
-
-    def capture_reference(self, sample: int, file: Path, baseline: CapturedOutputs) -> None: ...
-
-
-class OutputWorkers(Protocol):
+class OutputWorkers(Room, Protocol):
     """The workers of both sides."""
 
     def worker(self, side: Side) -> OutputSource:
         """Live, and warm."""
 
-    def free(self) -> None:
-        """Make room in memory for one more worker, if not all fit at the same time."""
 
-    def report(self, activity: str) -> None:
-        """Report what is done now."""
+def nothing() -> None:
+    """To do meanwhile."""
 
 
-@dataclass(frozen=True)
-class Reference:
-    """A pipeline of these weights in higher precision, with nothing fused or cached."""
+def compare(
+    workers: OutputWorkers, reference: Reference, answers: Answers, workload: Workload, meanwhile: Callable[[], None] = nothing
+) -> Outputs:
+    """All output checks of two sides, over the samples that `choose` picks. Their arrays are on disk for as long as they are needed.
 
-    dtype: str | None
-    """None if it does not fit into this machine."""
-    identity: str
-    """Of the weights, the choices and the code: with the baseline's outputs, it names what is cached."""
-    start: Callable[[], AbstractContextManager[ReferenceSource]]
-
-
-def compare(workers: OutputWorkers, reference: Reference, answers: Answers, workload: Workload) -> Outputs:
-    """All output checks of two sides, over the samples that `choose` picks. Their arrays are on disk for as long as they are needed."""
+    Args:
+        meanwhile: called once, while the reference is built, if it is built beside the workers. May use them.
+    """
     chosen = choose(answers)
     compared: dict[int, Compared] = {}
-    for start in range(0, len(chosen), AT_ONCE):
-        with tempfile.TemporaryDirectory(prefix="evbench-outputs-") as folder:
-            compared |= _compare_some(workers, reference, chosen[start : start + AT_ONCE], answers, workload.dtype, Path(folder))
+    with ReferenceOutputs(reference, workers) as exact:
+        for start in range(0, len(chosen), AT_ONCE):
+            samples, left_to_do = chosen[start : start + AT_ONCE], nothing if start else meanwhile
+            with tempfile.TemporaryDirectory(prefix="evbench-outputs-") as folder:
+                compared |= _compare_some(workers, exact, samples, answers, workload.dtype, Path(folder), left_to_do)
     checks = merge({sample: one.found for sample, one in compared.items()})
     return Outputs(reference.dtype, tuple(chosen), checks + task_score(compared, workload.samples))
 
@@ -124,9 +112,15 @@ def choose(answers: Answers) -> list[int]:
 
 
 def _compare_some(
-    workers: OutputWorkers, reference: Reference, samples: Sequence[int], answers: Answers, dtype: str, folder: Path
+    workers: OutputWorkers,
+    exact: ReferenceOutputs,
+    samples: Sequence[int],
+    answers: Answers,
+    dtype: str,
+    folder: Path,
+    meanwhile: Callable[[], None],
 ) -> dict[int, Compared]:
-    expected = expect(workers, reference, samples, folder)
+    expected = expect(workers, exact, samples, folder, meanwhile)
     workers.report("outputs of the optimized side")
     optimized = workers.worker("optimized")
     compared = {}
@@ -147,14 +141,18 @@ class Expected:
     reference: Path | None
 
 
-def expect(workers: OutputWorkers, reference: Reference, samples: Sequence[int], folder: Path) -> dict[int, Expected]:
+def expect(
+    workers: OutputWorkers, exact: ReferenceOutputs, samples: Sequence[int], folder: Path, meanwhile: Callable[[], None] = nothing
+) -> dict[int, Expected]:
     """Sample -> outputs of the baseline, of its repeat, and of the reference. Their files are in the folder."""
     workers.report("outputs of the baseline, twice")
     baseline = workers.worker("baseline")
     ours = {sample: baseline.capture_outputs(sample, folder / f"{sample}-baseline") for sample in samples}
+    exact.prepare(ours)
     again = {sample: baseline.capture_outputs(sample, folder / f"{sample}-again", ours[sample]) for sample in samples}
-    exact = {} if reference.dtype is None else _reference_files(workers, reference, ours, folder)
-    return {sample: Expected(ours[sample], again[sample], exact.get(sample)) for sample in samples}
+    meanwhile()
+    files = exact.files(ours, folder)
+    return {sample: Expected(ours[sample], again[sample], files.get(sample)) for sample in samples}
 
 
 def compare_with(
@@ -175,26 +173,6 @@ def compare_with(
         SampleOutputs(_side_outputs(expected.baseline), _side_outputs(expected.again), _side_outputs(optimized), exact, answers, usual),
         dtype,
     )
-
-
-def _reference_files(
-    workers: OutputWorkers, reference: Reference, baseline: Mapping[int, CapturedOutputs], folder: Path
-) -> dict[int, Path]:
-    """Sample -> the reference's outputs, computed once for the same input, weights and code."""
-    names = {sample: references.name(reference.identity, captured.file) for sample, captured in baseline.items()}
-    files = {sample: folder / f"{sample}-reference" for sample in names}
-    missing = [sample for sample, name in names.items() if references.find(name) is None]
-    if missing:
-        workers.free()
-        workers.report(f"build the reference ({reference.dtype})")
-        with reference.start() as source:
-            for sample in missing:
-                source.capture_reference(sample, files[sample], baseline[sample])
-    for sample in names.keys() - set(missing):  # before anything is stored, which may remove them
-        references.copy(names[sample], files[sample])
-    for sample in missing:
-        references.store(names[sample], files[sample])
-    return files
 
 
 def _side_outputs(captured: CapturedOutputs) -> SideOutputs:

@@ -6,13 +6,13 @@ import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
-from evbench.results import Energy, Side, Trace
+from evbench.results import Activation, Energy, Side, Trace
 from evbench.session import caches, outputs
 from evbench.session.block_schedule import too_few_blocks
 from evbench.session.blocks import BlockRunner
 from evbench.session.config import SessionConfig
-from evbench.session.outputs import Reference
 from evbench.session.recorder import RunRecorder
+from evbench.session.reference_outputs import Reference
 from evbench.session.side_results import Untimed, side_results
 from evbench.session.warm_up import WarmWorkers
 from evbench.session.worker_pool import WorkerPool
@@ -44,23 +44,26 @@ def run_session(
         blocks.run_all()
         blocks.confirm_order()
         checkpoint(Untimed())
-        limits, cache_checks, activations = None, {}, {}
+        limits, cache_checks, activations = None, {}, _Activations(config, workers)
         for side in config.sides:
-            worker = workers.worker(side)
             if config.compares_variants:
+                worker = workers.worker(side)
                 if limits is None:
                     config.report("rates of this machine")
                     limits = worker.limits()
                 config.report(f"{side}: seen against unseen input")
                 cache_checks[side] = caches.check(worker, config.journal.header.seed)
-            config.report(f"{side}: check that its choices are active")
-            activations[side] = worker.activations()
-        untimed = Untimed(limits, cache_checks, activations)
+            if not workers.room:  # else there is time while the reference is built
+                activations.gather(side)
+        untimed = Untimed(limits, cache_checks)
         if reference is not None and len(config.sides) == 2:
             answers = {side: measured.tokens_by_sample() for side, measured in side_results(config, untimed).items()}
             target = reference(_fingerprint(config))
-            untimed = dataclasses.replace(untimed, outputs=outputs.compare(workers, target, answers, config.workload("baseline")))
+            compared = outputs.compare(workers, target, answers, config.workload("baseline"), activations.gather_all)
+            untimed = dataclasses.replace(untimed, activations=activations.found, outputs=compared)
             checkpoint(untimed)
+        activations.gather_all()
+        untimed = dataclasses.replace(untimed, activations=activations.found)
         for side in config.sides:
             energy, trace = _energy(config, workers, side), _trace(config, workers, side, folder)
             untimed = dataclasses.replace(
@@ -69,6 +72,25 @@ def run_session(
                 traces=untimed.traces | ({} if trace is None else {side: trace}),
             )
     return untimed
+
+
+class _Activations:
+    """Evidence of the choices of each side, gathered once."""
+
+    def __init__(self, config: SessionConfig, workers: WarmWorkers) -> None:
+        self._config, self._workers = config, workers
+        self.found: dict[Side, tuple[Activation, ...]] = {}
+
+    def gather(self, side: Side) -> None:
+        worker = self._workers.worker(side)
+        self._config.report(f"{side}: check that its choices are active")
+        self.found[side] = worker.activations()
+
+    def gather_all(self) -> None:
+        """Of the sides that are left."""
+        for side in self._config.sides:
+            if side not in self.found:
+                self.gather(side)
 
 
 def _fingerprint(config: SessionConfig) -> str:

@@ -40,6 +40,11 @@ class WarmWorkers:
             self._predict()
         return self._pool[side]
 
+    @property
+    def room(self) -> bool:
+        """Whether one more worker fits into memory beside those of the session."""
+        return self._config.plan.order != "reload"
+
     def free(self) -> None:
         """Make room in memory for one more worker. Where only one fits, no worker of the session is left."""
         if self._config.plan.order == "reload":

@@ -1,0 +1,108 @@
+"""Outputs of the reference: copied from the cache, or computed by a worker that is started when one is needed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from evbench.session import references
+from evbench.worker.capture_outputs import CapturedOutputs
+
+
+class ReferenceSource(Protocol):
+    """A worker that stores the outputs of the reference on the baseline's input."""
+
+    def capture_reference(self, sample: int, file: Path, baseline: CapturedOutputs) -> None: ...
+
+
+class Room(Protocol):
+    """Where the reference's worker is started."""
+
+    @property
+    def room(self) -> bool:
+        """Whether it fits into memory beside the workers that are live."""
+
+    def free(self) -> None:
+        """Make room in memory for one more worker, if not all fit at the same time."""
+
+    def report(self, activity: str) -> None:
+        """Report what is done now."""
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A pipeline of these weights in higher precision, with nothing fused or cached."""
+
+    dtype: str | None
+    """None if it does not fit into this machine."""
+    identity: str
+    """Of the weights, the choices and the code: with the baseline's outputs, it names what is cached."""
+    start: Callable[[], AbstractContextManager[ReferenceSource]]
+    """Starts its worker, and does not wait until it is built."""
+
+
+class ReferenceOutputs:
+    """The outputs of a reference. A context manager: leaving it ends its worker, if one was started."""
+
+    def __init__(self, reference: Reference, where: Room) -> None:
+        self._reference, self._where = reference, where
+        self._live = ExitStack()
+        self._source: ReferenceSource | None = None
+
+    def __enter__(self) -> ReferenceOutputs:
+        return self
+
+    def __exit__(self, *failed: object) -> None:
+        self._live.__exit__(*failed)  # type: ignore[arg-type]
+
+    @property
+    def dtype(self) -> str | None:
+        return self._reference.dtype
+
+    def prepare(self, baseline: Mapping[int, CapturedOutputs]) -> None:
+        """If outputs for these of the baseline have to be computed, and there is room beside the other workers, start to build."""
+        if self._where.room and self._missing(baseline):
+            self._started()
+
+    def files(self, baseline: Mapping[int, CapturedOutputs], folder: Path) -> dict[int, Path]:
+        """Sample -> the reference's outputs, in the folder: computed once for the same input, weights and code. None if it has no type."""
+        if self.dtype is None:
+            return {}
+        names = self._names(baseline)
+        files = {sample: folder / f"{sample}-reference" for sample in names}
+        missing = self._missing(baseline)
+        if missing:
+            if not self._where.room:
+                self._where.free()
+            source = self._started()
+            for sample in missing:
+                source.capture_reference(sample, files[sample], baseline[sample])
+            if not self._where.room:
+                self._end()
+        for sample in names.keys() - set(missing):  # before anything is stored, which may remove them
+            references.copy(names[sample], files[sample])
+        for sample in missing:
+            references.store(names[sample], files[sample])
+        return files
+
+    def _names(self, baseline: Mapping[int, CapturedOutputs]) -> dict[int, str]:
+        return {sample: references.name(self._reference.identity, captured.file) for sample, captured in baseline.items()}
+
+    def _missing(self, baseline: Mapping[int, CapturedOutputs]) -> list[int]:
+        """Samples whose outputs are not in the cache."""
+        if self.dtype is None:
+            return []
+        return [sample for sample, name in self._names(baseline).items() if references.find(name) is None]
+
+    def _started(self) -> ReferenceSource:
+        if self._source is None:
+            self._where.report(f"build the reference ({self.dtype})")
+            self._source = self._live.enter_context(self._reference.start())
+        return self._source
+
+    def _end(self) -> None:
+        self._source = None
+        self._live.close()
