@@ -51,6 +51,10 @@ def models_grow_command(
         raise UserError(f"{folder} needs {needed / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free there; give a folder on another disk")
     with working(lambda: f"{folder} is not whole; remove it") as progress:
         progress.step(f"grow {preset} from {size.grown_from}, and write it", 0, 1)
+        from transformers.utils import logging  # takes seconds to import
+
+        logging.set_verbosity_error()
+        logging.disable_progress_bar()
         write = resolve(MODELS[model].write_grown)
         write(trained_folder(model, size), size, folder, device, dtype, seed)
-    print_line(f"Written to {folder}: {size.parameters / 1e9:.1f} billion weights, {dtype}")
+    print_line(f"Written to {folder}: {size.parameters / 1e6:,.0f} million weights, {dtype}")
