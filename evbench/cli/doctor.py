@@ -14,7 +14,9 @@ from evbench.doctor.lines import to_console
 
 def doctor_command(
     device: Annotated[str, typer.Option(help="cuda, cpu, or auto: the GPU if there is one.")] = "auto",
-    details: Annotated[bool, typer.Option("--details", help="All findings, also what each variant lacks with each model and input.")] = False,
+    details: Annotated[
+        bool, typer.Option("--details", help="All findings, also what each variant lacks with each model and input.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON instead.")] = False,
 ) -> None:
     """Tell what this machine can do: GPU, libraries, memory, disks, and which variants run here. What is missing is told with its cure.

@@ -14,14 +14,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from evbench.doctor.facts import Answer
-from evbench.errors import first_line
+from evbench.doctor.faults import fault
 from evbench.machine import cores
-from evbench.worker.client import how_it_ended
 
-SECONDS = 12.0
+SECONDS = 10.0
 """For all questions together. What has not answered by then is ended."""
 LOOK_SECONDS = 0.02
-LATE = "did not answer within {:.0f} s; the first import after an installation is slow, so try again"
+LATE = "takes more than {:.0f} s"
 
 
 def ask(questions: Mapping[str, str], seconds: float = SECONDS) -> dict[str, Answer]:
@@ -43,13 +42,13 @@ def ask(questions: Mapping[str, str], seconds: float = SECONDS) -> dict[str, Ans
             for process in running.values():
                 _end(process)
         late = LATE.format(seconds)
-        answers |= {question: Answer(_said(folder, question), late) for question in running}
-        answers |= {question: Answer({}, late) for question, _ in waiting}
+        answers |= {question: Answer(_said(folder, question), late, late=True) for question in running}
+        answers |= {question: Answer({}, late, late=True) for question, _ in waiting}
     return answers
 
 
 def _start(folder: Path, question: str, argument: str) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "evbench.doctor.questions", str(folder / question), question, argument]
+    command = [sys.executable, "-m", "evbench.doctor.questions", str(os.getpid()), str(folder / question), question, argument]
     with (folder / f"{question}.log").open("wb") as log:
         # A session of its own, so that what a library starts can be ended with it.
         return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
@@ -61,7 +60,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def _answer(folder: Path, question: str, code: int) -> Answer:
-    return Answer(_said(folder, question), "" if code == 0 else _fault(folder, question, code))
+    return Answer(_said(folder, question), fault(code, (folder / f"{question}.log").read_text(encoding="utf-8", errors="replace")))
 
 
 def _said(folder: Path, question: str) -> dict[str, object]:
@@ -69,9 +68,3 @@ def _said(folder: Path, question: str) -> dict[str, object]:
     file = folder / question
     lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
     return dict(json.loads(line) for line in lines if line.endswith("]"))
-
-
-def _fault(folder: Path, question: str, code: int) -> str:
-    text = (folder / f"{question}.log").read_text(encoding="utf-8", errors="replace")
-    last = next((line for line in reversed(text.splitlines()) if line.strip()), "it wrote nothing")
-    return f"fails: {first_line(RuntimeError(last))}" if code == 1 else how_it_ended(code, last)

@@ -67,7 +67,13 @@ def to_json(examination: Examination) -> str:
             "conclusion": examination.conclusion,
             "findings": [dataclasses.asdict(finding) for finding in examination.findings],
             "variants": [
-                {"variant": one.variant, "model": one.model, "input": one.kind, "runs": not stopped and not one.reasons, "reason": one.in_words}
+                {
+                    "variant": one.variant,
+                    "model": one.model,
+                    "input": one.kind,
+                    "runs": not stopped and not one.reasons,
+                    "reason": one.in_words,
+                }
                 for one in examination.runs
             ],
         },

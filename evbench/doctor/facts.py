@@ -17,7 +17,9 @@ class Answer:
     said: Mapping[str, Any] = field(default_factory=dict)
     """Name -> value, as JSON has it: all that was said before a fault."""
     fault: str = ""
-    """How asking failed. Empty if it did not."""
+    """How asking failed, in words that "importing it" may stand in front of. Empty if it did not."""
+    late: bool = False
+    """Whether that is all that failed: there was no time to wait any longer."""
 
 
 @dataclass(frozen=True)

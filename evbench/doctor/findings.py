@@ -8,6 +8,8 @@ OK, MISSING, PROBLEM = "ok", "missing", "problem"
 """Grades. Missing: evbench works without it, and some choices do not. Problem: it is there, and does not work or disturbs."""
 GPU, SOFTWARE, ROOM, VARIANTS = "GPU", "Software", "Room", "Variants"
 """Areas, in order."""
+TRY_AGAIN = "try again: what is read for the first time is slow"
+"""Where an answer took too long."""
 
 
 @dataclass(frozen=True)

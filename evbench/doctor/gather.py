@@ -40,7 +40,9 @@ def gather(asked: str) -> Facts:
     here = machine.read(device)
     lacks = {need: lack for need, find in NEEDS.items() if (lack := find(device)) is not None}
     driver = look() if here.gpu is not None else None
-    no_gpu, no_gpu_cure = why_no_gpu() if here.gpu is None else ("", "")
+    no_gpu, no_gpu_cure = "", ""
+    if here.gpu is None:
+        no_gpu, no_gpu_cure = ("left out, as --device cpu says", "") if asked == "cpu" else why_no_gpu()
     measured_by = lock.holder(gpu.identity() if driver is not None else "cpu")
     answers = _ask(driver, lacks, measured_by is not None)
     floors, floors_fault = _floors(here)

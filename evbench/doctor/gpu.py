@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from evbench.doctor.facts import Driver, Facts
-from evbench.doctor.findings import GPU, MISSING, OK, PROBLEM, Finding
+from evbench.doctor.findings import GPU, MISSING, OK, PROBLEM, TRY_AGAIN, Finding
 from evbench.report.units import format_bytes
 from evbench.results import Gpu
 
@@ -35,7 +35,7 @@ def _no_gpu(facts: Facts) -> Finding:
     if facts.device == "cpu" and not facts.no_gpu_cure:
         return Finding(GPU, "GPU", MISSING, f"{facts.no_gpu}; evbench measures on the CPU")
     wanted = facts.device == "cuda"
-    return Finding(GPU, "GPU", PROBLEM, facts.no_gpu, facts.no_gpu_cure or "--device cpu", stops=wanted)
+    return Finding(GPU, "GPU", PROBLEM, facts.no_gpu, facts.no_gpu_cure or "run with --device cpu", stops=wanted)
 
 
 def _driver(facts: Facts, gpu: Gpu, driver: Driver) -> Finding:
@@ -46,7 +46,7 @@ def _driver(facts: Facts, gpu: Gpu, driver: Driver) -> Finding:
     text = f"{gpu.driver}, supports CUDA {_dotted(driver.cuda)}"
     if built is None or built[0] <= driver.cuda[0]:
         return Finding(GPU, "driver", OK, text)
-    newer = f"ask the administrator for driver {DRIVERS[built[0]]} or newer" if built[0] in DRIVERS else "ask the administrator for a newer one"
+    newer = f"ask the administrator for {f'driver {DRIVERS[built[0]]} or newer' if built[0] in DRIVERS else 'a newer driver'}"
     older = f", or {_install(driver.cuda[0])}" if driver.cuda[0] in WHEELS else ""
     return Finding(GPU, "driver", PROBLEM, f"{text} only, and torch is built for CUDA {_dotted(built)}", newer + older, stops=True)
 
@@ -60,11 +60,11 @@ def _torch(facts: Facts, driver: Driver) -> Finding | None:
     name = "torch on the GPU"
     if built is None:
         major = min(max(WHEELS), driver.cuda[0] if driver.cuda is not None else max(WHEELS))
-        cure = f"{_install(major)}; or --device cpu" if major in WHEELS else "--device cpu"
+        cure = f"{_install(major)}; or run with --device cpu" if major in WHEELS else "run with --device cpu"
         return Finding(GPU, name, PROBLEM, f"torch {said['torch']} is built without CUDA", cure, stops=True)
     if driver.capability is not None and not has_kernels(said.get("architectures", ()), driver.capability):
         text = f"torch is built for {' '.join(said['architectures'])}, and not for compute capability {_dotted(driver.capability)}"
-        return Finding(GPU, name, PROBLEM, text, "install a torch that is, or --device cpu", stops=True)
+        return Finding(GPU, name, PROBLEM, text, "install a torch that is, or run with --device cpu", stops=True)
     if not said["gpus"]:
         if driver.cuda is not None and driver.cuda[0] < built[0]:
             return None  # which is why
@@ -111,7 +111,9 @@ def _nvdec(facts: Facts) -> Finding:
         return Finding(GPU, "NVDEC", MISSING, "this GPU decodes no video; decode=dali needs one that does")
     if answer.said.get("library"):
         return Finding(GPU, "NVDEC", PROBLEM, f"the library is there; asking for its codecs {answer.fault}")
-    return Finding(GPU, "NVDEC", MISSING, f"the library does not load, and decode=dali needs it for a video; {answer.fault}", NO_NVDEC)
+    if answer.late:
+        return Finding(GPU, "NVDEC", PROBLEM, f"loading libnvcuvid.so.1 {answer.fault}", TRY_AGAIN)
+    return Finding(GPU, "NVDEC", MISSING, "libnvcuvid.so.1 does not load; decode=dali needs it for a video", NO_NVDEC)
 
 
 def _state(facts: Facts, gpu: Gpu, driver: Driver) -> Iterator[Finding]:
@@ -133,8 +135,9 @@ def _state(facts: Facts, gpu: Gpu, driver: Driver) -> Iterator[Finding]:
 def _others(facts: Facts, driver: Driver) -> Finding:
     if facts.measured_by is not None:
         return Finding(GPU, "other processes", PROBLEM, f"another evbench (process {facts.measured_by}) measures on it", "wait for its end")
-    busy = "" if not driver.busy else f"busy for {driver.busy} % of the last second"
-    opened = "" if not driver.processes else f"{driver.processes} other {'process has' if driver.processes == 1 else 'processes have'} it open"
+    busy = f"busy for {driver.busy} % of the last second" if driver.busy else ""
+    have = "process has" if driver.processes == 1 else "processes have"
+    opened = f"{driver.processes} other {have} it open" if driver.processes else ""
     if not busy and not opened:
         return Finding(GPU, "other processes", OK, "none has it open")
     cure = "nvidia-smi names them; wait, or choose another GPU by CUDA_VISIBLE_DEVICES"

@@ -8,15 +8,17 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 
 from evbench.doctor.examine import Examination
-from evbench.doctor.findings import MISSING, OK, PROBLEM, VARIANTS, Finding
+from evbench.doctor.findings import GPU, MISSING, OK, PROBLEM, ROOM, SOFTWARE, VARIANTS, Finding
 from evbench.report.render import plain
 
 STYLES = {OK: "green", MISSING: "yellow", PROBLEM: "red"}
-LEFT_OUT = "{} more that are ok: --details"
+LEFT_OUT = "{} more with --details"
+LEAST_FIRST = (ROOM, SOFTWARE, VARIANTS, GPU)
+"""Areas in the order in which they are left out."""
 
 
 def to_console(examination: Examination, details: bool, height: Callable[[RenderableType], int], most: int) -> RenderableType:
-    """All findings with details; else as many as fit. What is ok is left out first, from the end, variants after all else.
+    """All findings with details; else as many as fit, but each problem in any case. What is ok is left out before what is missing.
 
     Args:
         height: lines that something takes.
@@ -25,14 +27,18 @@ def to_console(examination: Examination, details: bool, height: Callable[[Render
     if details:
         return _screen(examination.findings, 0)
     shown = [finding for finding in examination.findings if not finding.detail]
-    fine = sorted((finding for finding in shown if finding.grade == OK), key=lambda finding: finding.area == VARIANTS)
-    whole, left_out = _screen(shown, 0), 0
-    removable = [*reversed([one for one in fine if one.area != VARIANTS]), *reversed([one for one in fine if one.area == VARIANTS])]
-    while height(whole) > most and removable:
-        shown.remove(removable.pop(0))
+    removable = [
+        finding
+        for grade in (OK, MISSING)
+        for area in LEAST_FIRST
+        for finding in reversed(shown)
+        if (finding.grade, finding.area) == (grade, area)
+    ]
+    left_out = 0
+    while height(_screen(shown, left_out)) > most and left_out < len(removable):
+        shown.remove(removable[left_out])
         left_out += 1
-        whole = _screen(shown, left_out)
-    return whole
+    return _screen(shown, left_out)
 
 
 def _screen(findings: Sequence[Finding], left_out: int) -> RenderableType:

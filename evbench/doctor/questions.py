@@ -1,6 +1,6 @@
-"""Questions to libraries, each answered by a process of its own: an import may raise, crash the process, or hold a GPU for as long as it lives.
+"""Questions to libraries, each answered by a process of its own: an import may raise, crash the process, or keep a GPU busy.
 
-A process is started as `python -m evbench.doctor.questions FILE QUESTION [ARGUMENT]`. It appends one line of JSON to the file for each
+A process is started as `python -m evbench.doctor.questions PARENT FILE QUESTION ARGUMENT`. It appends one line of JSON to the file for each
 thing that it has found out, so that what was said before a crash is known.
 """
 
@@ -14,6 +14,8 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+
+from evbench.parent_death import end_with
 
 Said = Iterator[tuple[str, Any]]
 """Name and value, as JSON takes it."""
@@ -106,8 +108,13 @@ QUESTIONS: dict[str, Callable[[str], Said]] = {
 }
 
 
-def main(file: str, question: str, argument: str = "") -> None:
-    """Answer one question. A library's error ends the process, and its last line says why."""
+def main(parent: str, file: str, question: str, argument: str) -> None:
+    """Answer one question. A library's error ends the process, and its last line says why.
+
+    Args:
+        parent: number of the process that asks, with which this one ends.
+    """
+    end_with(int(parent))
     gc.disable()  # while modules are loaded: nothing of theirs is ever freed, and looking for it takes a fifth of the time
     with Path(file).open("a", encoding="utf-8") as answer:
         for said in QUESTIONS[question](argument):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from evbench.doctor.facts import Facts, Place
 from evbench.doctor.findings import MISSING, OK, PROBLEM, ROOM, Finding
@@ -30,14 +30,15 @@ def about_room(facts: Facts) -> Iterator[Finding]:
     yield from _floors(facts)
 
 
-def _presets(model: str, refusals: dict[str, str]) -> Iterator[Finding]:
+def _presets(model: str, refusals: Mapping[str, str]) -> Iterator[Finding]:
     """Those that do not fit by reason; the sizes of a model are few. The baseline runs with the default one."""
     default = next(iter(refusals))
     if fitting := [name for name, refusal in refusals.items() if not refusal]:
         yield Finding(ROOM, model, OK, f"fits into memory: {', '.join(fitting)}")
     for refusal in dict.fromkeys(filter(None, refusals.values())):
         names = [name for name, other in refusals.items() if other == refusal]
-        yield Finding(ROOM, model, MISSING, f"does not fit: {', '.join(names)}; {refusal}", stops=default in names)
+        stops = default in names
+        yield Finding(ROOM, model, PROBLEM if stops else MISSING, f"does not fit: {', '.join(names)}; {refusal}", stops=stops)
 
 
 def _place(place: Place) -> Finding:

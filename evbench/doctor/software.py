@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from evbench import __version__
 from evbench.doctor.facts import Answer, Facts, Requirement
-from evbench.doctor.findings import MISSING, OK, PROBLEM, SOFTWARE, Finding
+from evbench.doctor.findings import MISSING, OK, PROBLEM, SOFTWARE, TRY_AGAIN, Finding
 from evbench.pipelines.registry import MODELS, PARTS
 
 DALI_PACKAGE = "nvidia-dali-cuda130"
@@ -28,13 +28,10 @@ MOST_NAMED = 3
 def about_software(facts: Facts) -> Iterator[Finding]:
     """The packages that every variant needs first."""
     yield Finding(SOFTWARE, "evbench", OK, f"{__version__}, Python {facts.machine.python}")
-    models = facts.answer("models")
-    for package in ("torch", "transformers"):
-        yield _package(facts, package, str(models.said.get(package) or ""), models.fault)
-    yield _models(models)
-    ffmpeg = facts.answer("av").said.get("ffmpeg")
-    version = facts.answer("av").said.get("version")
-    yield _package(facts, "av", f"{version}, FFmpeg {ffmpeg}" if version else "", facts.answer("av").fault, "PyAV")
+    yield from _models(facts)
+    av = facts.answer("av")
+    ffmpeg = f"{av.said.get('version')}, FFmpeg {av.said['ffmpeg']}" if "ffmpeg" in av.said else ""
+    yield _package(facts, "av", ffmpeg, av, "PyAV")
     yield from _other_packages(facts)
     yield _compiler(facts)
     yield _triton(facts)
@@ -42,25 +39,31 @@ def about_software(facts: Facts) -> Iterator[Finding]:
         yield _library(facts, need)
 
 
-def _package(facts: Facts, package: str, said: str, fault: str, title: str = "") -> Finding:
+def _models(facts: Facts) -> Iterator[Finding]:
+    """What every variant imports, in order, up to the code of the models. What comes after a fault was not tried, and is not blamed."""
+    answer = facts.answer("models")
+    for package in ("torch", "transformers"):
+        version = str(answer.said.get(package) or "")
+        yield _package(facts, package, version, answer, package)
+        if not version:
+            return
+    loaded = answer.said.get("loaded", [])
+    if missing := [name for name in MODELS if name not in loaded]:
+        cure = TRY_AGAIN if answer.late else "mend that; make setup makes a .venv with what evbench was tested with"
+        yield Finding(SOFTWARE, "models", PROBLEM, f"importing {' and '.join(missing)} {answer.fault}", cure, stops=True)
+    else:
+        yield Finding(SOFTWARE, "models", OK, f"{' and '.join(loaded)} are imported without error")
+
+
+def _package(facts: Facts, package: str, said: str, answer: Answer, title: str) -> Finding:
     """One that no variant can do without. `said`: its version, in its own words. Empty if it could not be imported."""
-    title = title or package
     required = next((one for one in facts.requirements if one.package == package), None)
     if required is not None and not required.met:
         return Finding(SOFTWARE, title, PROBLEM, _unmet(required), _install(required), stops=True)
     if not said:
-        return Finding(SOFTWARE, title, PROBLEM, f"importing it {fault or 'says nothing'}", _again(package), stops=True)
+        return Finding(SOFTWARE, title, PROBLEM, f"importing it {answer.fault}", _again(package, answer), stops=True)
     needed = "" if required is None or not required.versions else f" (evbench needs {required.versions})"
     return Finding(SOFTWARE, title, OK, said + needed)
-
-
-def _models(answer: Answer) -> Finding:
-    """Whether what every variant imports can be imported, up to the code of the models."""
-    loaded = answer.said.get("loaded", [])
-    if missing := [name for name in MODELS if name not in loaded]:
-        cure = "mend that; a new virtual environment with make setup has what evbench was tested with"
-        return Finding(SOFTWARE, "models", PROBLEM, f"importing {' and '.join(missing)} {answer.fault}", cure, stops=True)
-    return Finding(SOFTWARE, "models", OK, f"{' and '.join(loaded)} are imported without error")
 
 
 def _other_packages(facts: Facts) -> Iterator[Finding]:
@@ -72,7 +75,8 @@ def _other_packages(facts: Facts) -> Iterator[Finding]:
     elif others:
         yield Finding(SOFTWARE, "other packages", OK, f"all {len(others)} that evbench also requires are installed")
     else:
-        yield Finding(SOFTWARE, "other packages", PROBLEM, "evbench is not installed as a package: what it requires is not known", "make setup")
+        text = "evbench is not installed as a package: what it requires is not known"
+        yield Finding(SOFTWARE, "other packages", PROBLEM, text, "make setup")
     for one in facts.requirements:
         needed = f" (evbench needs {one.versions})" if one.versions else ""
         grade = OK if one.met else PROBLEM
@@ -92,7 +96,7 @@ def _triton(facts: Facts) -> Finding:
     if lack is not None:
         return Finding(SOFTWARE, "Triton", MISSING, f"{_users('Triton')} {lack.what}", lack.cure)
     if not version:
-        return Finding(SOFTWARE, "Triton", PROBLEM, f"importing it {answer.fault}", _again("triton"))
+        return Finding(SOFTWARE, "Triton", PROBLEM, f"importing it {answer.fault}", _again("triton", answer))
     if facts.driver is None:
         how = "interpreted, as TRITON_INTERPRET says" if facts.interpreted else "not used"
         return Finding(SOFTWARE, "Triton", OK, f"{version}; without a GPU its kernels are {how}")
@@ -117,7 +121,13 @@ def _library(facts: Facts, need: str) -> Finding:
             return Finding(SOFTWARE, title, MISSING, "not installed; it is for Hopper GPUs, and this is none")
         return Finding(SOFTWARE, title, MISSING, f"{_users(need)} {lack.what}", lack.cure, detail=without_gpu)
     if question in facts.answers and answer.fault:
-        return Finding(SOFTWARE, title, PROBLEM, f"importing it {answer.fault}", "install it anew, for this torch and this CUDA")
+        return Finding(
+            SOFTWARE,
+            title,
+            PROBLEM,
+            f"importing it {answer.fault}",
+            TRY_AGAIN if answer.late else "install it anew, for this torch and this CUDA",
+        )
     version = answer.said.get("version") or "installed"
     if unfit:
         return Finding(SOFTWARE, title, PROBLEM, f"{version}; it is for Hopper GPUs, and this is none", "choose another attention")
@@ -146,5 +156,5 @@ def _quoted(required: Requirement) -> str:
     return f"'{required.package}{required.versions}'" if required.versions else required.package
 
 
-def _again(package: str) -> str:
-    return f"pip install --force-reinstall {package}; a file of that name in this folder or in PYTHONPATH would hide it"
+def _again(package: str, answer: Answer) -> str:
+    return TRY_AGAIN if answer.late else f"pip install --force-reinstall {package}; or rename the file, if it hides the package"

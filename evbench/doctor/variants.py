@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from evbench.doctor.facts import Facts, VariantHere
@@ -65,23 +65,27 @@ def about_variants(facts: Facts, stopped_by: tuple[str, ...]) -> Iterator[Findin
     Args:
         stopped_by: what has to be mended before any variant runs.
     """
+    if stopped_by:
+        yield Finding(VARIANTS, "each variant", PROBLEM, f"waits for what is wrong with {', '.join(stopped_by)}")
     found = runs(facts)
     for name in NAMED:
         own = [one for one in found if one.variant == name]
-        if stopped_by:
-            yield Finding(VARIANTS, name, PROBLEM, f"waits for what is wrong with {', '.join(stopped_by)}")
-        else:
-            yield Finding(VARIANTS, name, MISSING if any(one.reasons for one in own) else OK, _summary(own))
+        grade = MISSING if any(one.reasons for one in own) else OK
+        yield Finding(VARIANTS, name, grade, _summary(own), detail=bool(stopped_by))
         for one in own:
-            grade, text = (MISSING, one.in_words) if one.reasons else (OK, "runs here")
-            yield Finding(VARIANTS, name, grade, f"{one.model}, {KINDS[one.kind].title}: {text}", detail=True)
+            text = one.in_words or "has all that it needs"
+            yield Finding(VARIANTS, name, MISSING if one.reasons else OK, f"{_input(one)}: {text}", detail=True)
 
 
-def _summary(own: list[Runs]) -> str:
-    """Of one variant."""
-    reasons = {one.reasons for one in own}
-    if reasons == {()}:
-        return "runs with each model and input"
-    if len(reasons) == 1:
-        return "; ".join(own[0].reasons)
-    return "; ".join(f"{one.model}, {KINDS[one.kind].title}: {' and '.join(one.reasons) or 'runs'}" for one in own)
+def _summary(own: Sequence[Runs]) -> str:
+    """Of one variant: each reason once, with the inputs that it is for if others run."""
+    inputs: dict[str, list[str]] = {}
+    for one in own:
+        for reason in one.reasons:
+            inputs.setdefault(reason, []).append(_input(one))
+    told = (reason if len(names) == len(own) else f"with {' and '.join(names)} {reason}" for reason, names in inputs.items())
+    return "; ".join(told) or "has all that it needs for each model and input"
+
+
+def _input(one: Runs) -> str:
+    return f"{one.model} of {KINDS[one.kind].title}"
