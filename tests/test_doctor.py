@@ -8,9 +8,11 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import tomllib
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +30,7 @@ from evbench.doctor.findings import MISSING, OK, PROBLEM, Finding
 from evbench.doctor.gpu import has_kernels
 from evbench.doctor.lines import to_console
 from evbench.doctor.requirements import requirements
-from evbench.machine import lock, machine
+from evbench.machine import gpu, lock, machine
 from evbench.machine.needs import NEEDS, Lack
 from evbench.pipelines.registry import MODELS
 from evbench.results import Gpu
@@ -38,7 +40,7 @@ from tests.command import evbench, refused
 from tests.examples import MACHINE
 
 H200 = Gpu("NVIDIA H200", "580.95", 140 * 2**30, 700.0, 700.0, 1980, None)
-IDLE = Driver(cuda=(13, 0), capability=(9, 0), sm_mhz=345, processes=0, busy=0)
+IDLE = Driver(uuid="GPU-1", cuda=(13, 0), capability=(9, 0), sm_mhz=345, processes=0, busy=0)
 TORCH = {
     "torch": "2.14.0+cu130",
     "cuda": "13.0",
@@ -64,7 +66,11 @@ NO_GPU = Lack("an NVIDIA GPU, and the run is on the CPU")
 
 def lacking(monkeypatch: pytest.MonkeyPatch, lacks: dict[str, Lack]) -> None:
     for need in NEEDS:
-        monkeypatch.setitem(NEEDS, need, lambda device, need=need: lacks.get(need))
+        monkeypatch.setitem(NEEDS, need, partial(_lack, lacks.get(need)))
+
+
+def _lack(lack: Lack | None, device: str) -> Lack | None:
+    return lack
 
 
 def make_facts(monkeypatch: pytest.MonkeyPatch, lacks: dict[str, Lack] | None = None, **changed: Any) -> Facts:
@@ -378,6 +384,40 @@ def test_triton_compiles_a_kernel_without_a_gpu(tmp_path: Path, monkeypatch: pyt
     assert answer.fault == "" and "cubin" in answer.said["compiled"]
 
 
+def test_a_user_without_a_home_or_a_name_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def homeless() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", homeless)
+    for variable in ("XDG_STATE_HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(variable, raising=False)
+    asked: dict[str, str] = {}
+    nameless = {"models": Answer({name: value for name, value in TORCH.items() if name != "compile cache"}, "fails: KeyError: uid")}
+    monkeypatch.setattr(gather, "ask", lambda questions: asked.update(questions) or ANSWERS | nameless)
+    found = examine(gather.gather("cpu"))
+    assert set(asked) <= {"models", "av", "triton", "dali"}, "nothing is asked that is for a GPU"
+    assert told(found, "noise floor").text.endswith("set HOME")
+    assert told(found, "compile cache").text == "asking torch for it fails: KeyError: uid"
+    assert told(found, "GPU").text == "left out, as --device cpu says; evbench measures on the CPU"
+
+
+def test_beside_a_measurement_no_question_makes_a_context(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(tempfile, "gettempdir", lambda: str(tmp_path))
+    asked: list[set[str]] = []
+
+    def answer(questions: dict[str, str]) -> dict[str, Answer]:
+        asked.append(set(questions))
+        return ANSWERS
+
+    monkeypatch.setattr(gather, "ask", answer)
+    monkeypatch.setattr(gather, "look", lambda: IDLE)
+    monkeypatch.setattr(machine, "find_gpu", lambda: H200)
+    assert gather.gather("auto").measured_by is None
+    with lock.exclusive("GPU-1", wait=False, report=lambda _: None):
+        assert gather.gather("auto").measured_by == str(os.getpid())
+    assert "nvdec" in asked[0] and "nvdec" not in asked[1]
+
+
 def test_every_question_is_about_something_that_is_looked_at() -> None:
     assert set(questions.QUESTIONS) == set(ANSWERS)
     assert set(gather.FLASH.values()) < set(ANSWERS)
@@ -401,12 +441,12 @@ def test_the_driver_is_read_and_what_it_does_not_know_is_left_open(monkeypatch: 
     for name in dir(pynvml):
         if name.startswith(("nvmlDeviceGet", "nvmlSystemGet")):
             monkeypatch.setattr(pynvml, name, unknown)
-    monkeypatch.setattr(driver.gpu, "first_visible", lambda: "handle")
-    assert driver.look() == Driver(None, None, None, 0, None)
+    monkeypatch.setattr(gpu, "first_visible", lambda: "handle")
+    assert driver.look() == Driver(None, None, None, None, 0, None)
     monkeypatch.setattr(pynvml, "nvmlSystemGetCudaDriverVersion", lambda: 12040)
     monkeypatch.setattr(pynvml, "nvmlDeviceGetCudaComputeCapability", lambda handle: (9, 0))
     monkeypatch.setattr(pynvml, "nvmlDeviceGetComputeRunningProcesses", lambda handle: [1, 2])
-    assert driver.look() == Driver((12, 4), (9, 0), None, 2, None)
+    assert driver.look() == Driver(None, (12, 4), (9, 0), None, 2, None)
     assert machine.find_gpu() is None, "one that does not even tell its name"
 
 
@@ -433,7 +473,7 @@ def test_the_structure_of_nvdec_is_as_large_as_in_the_header() -> None:
 
 
 def test_who_holds_a_lock_is_known_without_waiting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lock.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr(tempfile, "gettempdir", lambda: str(tmp_path))
     assert lock.holder("cpu") is None
     with lock.exclusive("cpu", wait=False, report=lambda _: None):
         assert lock.holder("cpu") == str(os.getpid())

@@ -27,7 +27,9 @@ def look() -> Driver | None:
     capability = gpu.query(pynvml.nvmlDeviceGetCudaComputeCapability, handle)
     rates = gpu.query(pynvml.nvmlDeviceGetUtilizationRates, handle)
     reasons = int(gpu.query(pynvml.nvmlDeviceGetCurrentClocksThrottleReasons, handle) or 0)
+    uuid = gpu.query(pynvml.nvmlDeviceGetUUID, handle)
     return Driver(
+        uuid=None if uuid is None else str(uuid),
         cuda=None if version is None else (version // 1000, version % 1000 // 10),
         capability=None if capability is None else (int(capability[0]), int(capability[1])),
         sm_mhz=gpu.query(pynvml.nvmlDeviceGetClockInfo, handle, pynvml.NVML_CLOCK_SM),

@@ -26,6 +26,8 @@ class Answer:
 class Driver:
     """The first visible GPU as its driver has it now. None for what it does not report."""
 
+    uuid: str | None
+    """By which evbench locks it."""
     cuda: tuple[int, int] | None
     """Newest CUDA that the driver supports."""
     capability: tuple[int, int] | None

@@ -5,16 +5,16 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from evbench.api.folder import default_folder
 from evbench.doctor.ask import ask
 from evbench.doctor.driver import look, why_no_gpu
 from evbench.doctor.facts import Answer, Driver, Facts, Place, VariantHere
-from evbench.doctor.requirements import requirements
 from evbench.errors import UserError
 from evbench.inputs.workload import DTYPES
-from evbench.machine import gpu, lock, machine, noise_floors
+from evbench.machine import lock, machine, noise_floors
 from evbench.machine.needs import NEEDS, cxx
 from evbench.models import Preset
 from evbench.pipelines.checkpoints import folder as checkpoint
@@ -36,6 +36,8 @@ def gather(asked: str) -> Facts:
     Raises:
         UserError: there is no such device. A GPU that is asked for and missing is a fact.
     """
+    from evbench.doctor.requirements import requirements  # packaging takes 10 ms, which `--help` has no use for
+
     device = "cuda" if asked == "cuda" else machine.choose_device(asked)
     here = machine.read(device)
     lacks = {need: lack for need, find in NEEDS.items() if (lack := find(device)) is not None}
@@ -43,7 +45,8 @@ def gather(asked: str) -> Facts:
     no_gpu, no_gpu_cure = "", ""
     if here.gpu is None:
         no_gpu, no_gpu_cure = ("left out, as --device cpu says", "") if asked == "cpu" else why_no_gpu()
-    measured_by = lock.holder(gpu.identity() if driver is not None else "cpu")
+    name = "cpu" if driver is None else driver.uuid
+    measured_by = lock.holder(name) if name is not None else None
     answers = _ask(driver, lacks, measured_by is not None)
     floors, floors_fault = _floors(here)
     return Facts(
@@ -82,18 +85,20 @@ def _ask(driver: Driver | None, lacks: Mapping[str, object], measured: bool) -> 
     if driver is None:
         return ask(questions)
     questions |= {question: "" for need, question in FLASH.items() if need not in lacks}
-    if measured:
+    if measured or driver.uuid is None:
         return ask(questions)
     try:
         # The context of this question would disturb a measurement, and is kept out of the way of one that starts meanwhile.
-        with lock.exclusive(gpu.identity(), wait=False, report=lambda _: None):
+        with lock.exclusive(driver.uuid, wait=False, report=lambda _: None):
             return ask(questions | {"nvdec": ""})
     except UserError:
         return ask(questions)
 
 
 def _places(compile_cache: object) -> tuple[Place, ...]:
-    found = [("results", default_folder("", "").parent.absolute()), ("references", references.folder())]
+    found = [("results", default_folder("", "").parent.absolute())]
+    with suppress(RuntimeError):  # a user without a home, which `_floors` tells of
+        found.append(("references", references.folder()))
     if isinstance(compile_cache, str):
         found.append(("compile cache", Path(compile_cache)))
     return tuple(_place(purpose, folder) for purpose, folder in found)
@@ -129,3 +134,5 @@ def _floors(here: Machine) -> tuple[tuple[str, ...], str]:
         return tuple(floor.work for floor in noise_floors.known(here)), ""
     except UserError as error:
         return (), str(error)
+    except RuntimeError:  # of Path.home()
+        return (), "this user has no home folder, and evbench keeps noise floors and references there; set HOME"

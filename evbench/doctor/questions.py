@@ -30,10 +30,6 @@ def models(_: str) -> Said:
     yield "architectures", torch.cuda.get_arch_list() or str(torch._C._cuda_getArchFlags() or "").split()
     yield "gpus", torch.cuda.device_count() if torch.cuda.is_available() else 0
 
-    from evbench.worker.compile_counts import compile_cache
-
-    yield "compile cache", str(compile_cache())
-
     import transformers
 
     yield "transformers", transformers.__version__
@@ -46,6 +42,10 @@ def models(_: str) -> Said:
         resolve(model.pipeline)
         loaded.append(name)
         yield "loaded", loaded
+
+    from evbench.worker.compile_counts import compile_cache
+
+    yield "compile cache", str(compile_cache())  # last: torch names it after the user, who may have no name
 
 
 def av(_: str) -> Said:

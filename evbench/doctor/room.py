@@ -23,10 +23,14 @@ def about_room(facts: Facts) -> Iterator[Finding]:
     if facts.machine.gpu is None and facts.measured_by is not None:
         text = f"another evbench (process {facts.measured_by}) measures on this CPU"
         yield Finding(ROOM, "other processes", PROBLEM, text, "wait for its end")
-    for model in MODELS:
+    # Without the GPU that was asked for it is not known how much memory it would have.
+    for model in MODELS if facts.device == "cpu" or facts.machine.gpu is not None else ():
         yield from _presets(model, facts.presets[model])
     for place in facts.places:
         yield _place(place)
+    models = facts.answer("models")
+    if models.fault and set(MODELS) <= {*models.said.get("loaded", ())}:
+        yield Finding(ROOM, "compile cache", PROBLEM, f"asking torch for it {models.fault}", "set TORCHINDUCTOR_CACHE_DIR to a folder")
     yield from _floors(facts)
 
 
