@@ -54,7 +54,7 @@ def test_what_torch_has_is_attention(choice: str) -> None:
 
 
 def skip_unless_there(choice: str) -> None:
-    missing = [reason for need in ATTENTION.choices[choice].needs if (reason := NEEDS[need]("cuda"))]
+    missing = [str(lack) for need in ATTENTION.choices[choice].needs if (lack := NEEDS[need]("cuda"))]
     if missing:
         pytest.skip(missing[0])
 

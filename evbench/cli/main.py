@@ -10,6 +10,7 @@ from evbench.cli.compare import compare_command
 from evbench.cli.compare_models import compare_models_command
 from evbench.cli.console import print_error
 from evbench.cli.diff import diff_command
+from evbench.cli.doctor import doctor_command
 from evbench.cli.frames import frames_command
 from evbench.cli.grow import models_grow_command
 from evbench.cli.interrupts import FAULT, ended_as_by_ctrl_c
@@ -40,6 +41,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "merge": merge_command,
     "report": report_command,
     "variants": variants_command,
+    "doctor": doctor_command,
     "frames": frames_command,
 }
 SCENES: dict[str, Callable[..., None]] = {"make": scenes_make_command, "show": scenes_show_command}

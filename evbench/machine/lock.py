@@ -30,7 +30,7 @@ def exclusive(device: str, wait: bool, report: Callable[[str], None]) -> Iterato
     Raises:
         UserError: another evbench holds it, and this one is not to wait; or the lock cannot be created.
     """
-    path = Path(tempfile.gettempdir(), f"evbench-{device}.lock")
+    path = _path(device)
     try:
         file = _open(path)
     except OSError as error:
@@ -58,6 +58,30 @@ def held() -> tuple[int, ...]:
     return tuple(_held)
 
 
+def holder(device: str) -> str | None:
+    """Process number of the evbench that measures on `device`, `unknown` if it does not tell. None if none does."""
+    try:
+        file = os.open(_path(device), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return _written(file)
+    finally:
+        os.close(file)
+    return None
+
+
+def _path(device: str) -> Path:
+    return Path(tempfile.gettempdir(), f"evbench-{device}.lock")
+
+
+def _written(file: int) -> str:
+    """Process number in a lock's file."""
+    return os.pread(file, 20, 0).decode(errors="replace") or "unknown"
+
+
 def _open(path: Path) -> int:
     """No link to somewhere else is followed."""
     try:
@@ -72,9 +96,8 @@ def _acquire(file: int, device: str, wait: bool, report: Callable[[str], None]) 
         try:
             return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            holder = os.pread(file, 20, 0).decode(errors="replace") or "unknown"
             place = "this CPU" if device == "cpu" else "this GPU"
-            busy = f"another evbench (process {holder}) is measuring on {place}, and the two would disturb each other"
+            busy = f"another evbench (process {_written(file)}) is measuring on {place}, and the two would disturb each other"
         if not wait:
             raise UserError(f"{busy}; wait for it to end, or leave out --no-wait")
         if not reported:

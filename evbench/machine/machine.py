@@ -55,16 +55,21 @@ def read(device: str) -> Machine:
 
 
 def find_gpu() -> Gpu | None:
-    """The GPU that the workers would use, or None."""
+    """The GPU that the workers would use. None if there is none, or its driver does not even tell its name."""
     handle = nvml.first_visible()
     if handle is None:
+        return None
+    try:
+        name, driver = pynvml.nvmlDeviceGetName(handle), pynvml.nvmlSystemGetDriverVersion()
+        memory = int(pynvml.nvmlDeviceGetMemoryInfo(handle).total)
+    except pynvml.NVMLError:
         return None
     default = nvml.query(pynvml.nvmlDeviceGetDefaultApplicationsClock, handle, pynvml.NVML_CLOCK_SM)
     applications = nvml.query(pynvml.nvmlDeviceGetApplicationsClock, handle, pynvml.NVML_CLOCK_SM)
     return Gpu(
-        name=pynvml.nvmlDeviceGetName(handle),
-        driver=pynvml.nvmlSystemGetDriverVersion(),
-        memory_bytes=int(pynvml.nvmlDeviceGetMemoryInfo(handle).total),
+        name=name,
+        driver=driver,
+        memory_bytes=memory,
         power_limit_watts=_watts(nvml.query(pynvml.nvmlDeviceGetEnforcedPowerLimit, handle)),
         default_power_limit_watts=_watts(nvml.query(pynvml.nvmlDeviceGetPowerManagementDefaultLimit, handle)),
         max_sm_mhz=nvml.query(pynvml.nvmlDeviceGetMaxClockInfo, handle, pynvml.NVML_CLOCK_SM),

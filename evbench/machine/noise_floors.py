@@ -50,6 +50,11 @@ def find(machine: Machine, workload: Workload) -> Floor | None:
     return next((floor for floor in _read() if (floor.machine, floor.work) == (place(machine), work(workload))), None)
 
 
+def known(machine: Machine) -> list[Floor]:
+    """All that were measured here. Raises UserError if the file is damaged."""
+    return [floor for floor in _read() if floor.machine == place(machine)]
+
+
 def keep(floor: Floor) -> None:
     """Instead of the one before. Raises UserError if it cannot be written."""
     others = [known for known in _read() if (known.machine, known.work) != (floor.machine, floor.work)]

@@ -32,7 +32,7 @@ def unusable_choices(model: str, device: str) -> dict[tuple[str, str], str]:
 def _obstacle(choice: Choice, kind: str, device: str) -> str | None:
     if not choice.takes(kind):
         return f"is for {' and '.join(KINDS[kind].title for kind in choice.kinds)} only"
-    return next((reason for need in choice.needs if (reason := NEEDS[need](device))), None)
+    return next((str(lack) for need in choice.needs if (lack := NEEDS[need](device))), None)
 
 
 def in_words(variant: Variant, found: dict[str, str]) -> str:
