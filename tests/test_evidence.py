@@ -500,7 +500,8 @@ def test_steps_that_transformers_compiles_by_itself_are_proven(monkeypatch: pyte
     monkeypatch.setattr(loops, "GenerationConfig", compiling)
     variant = "baseline+generate=transformers-static"
     found = observed(variant, "event-images")
-    assert found.names["generate"]["op:Torch-Compiled Region: 0/0"] == NEW_TOKENS - 1
+    regions = [calls for name, calls in found.names["generate"].items() if name.startswith("op:Torch-Compiled Region")]
+    assert regions == [NEW_TOKENS - 1], "one, whose number depends on what was compiled before"
     assert inactive(variant, "event-images", found) == {}
 
 
