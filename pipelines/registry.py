@@ -6,6 +6,8 @@ as "module:name".
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from evbench.choices import Evidence, Part
 from evbench.errors import UserError
 from evbench.models import InputKind, Model, Preset, Unsupported
@@ -62,6 +64,9 @@ VISION_7B = {"hidden": 1024, "layers": 24, "heads": 16, "intermediate": 4096}
 TEXT_TINY = text_config(384, hidden=128, layers=4, heads=4, intermediate=352, spread=0.2)
 VISION_TINY = {"hidden": 64, "layers": 4, "heads": 4, "intermediate": 256}
 
+VIDEO_LLAVA_7B = Preset(text_config(32064, **TEXT_7B), vision_config(224, **VISION_7B), 7_366_279_168)
+EVENTGPT_7B = Preset(text_config(32000, **TEXT_7B), vision_config(336, **VISION_7B), 7_079_684_096)
+
 VIDEO_LLAVA = Model(
     title="Video-LLaVA",
     pipeline="evbench.pipelines.video_llava:VideoLlava",
@@ -73,8 +78,8 @@ VIDEO_LLAVA = Model(
     write_grown="evbench.pipelines.video_llava:write_grown",
     presets={
         "tiny": Preset(TEXT_TINY, vision_config(224, **VISION_TINY), 1_435_776),
-        "7b": Preset(text_config(32064, **TEXT_7B), vision_config(224, **VISION_7B), 7_366_279_168, grown_from="small"),
-        "7b-random": Preset(text_config(32064, **TEXT_7B), vision_config(224, **VISION_7B), 7_366_279_168),
+        "7b": replace(VIDEO_LLAVA_7B, grown_from="small"),
+        "7b-random": VIDEO_LLAVA_7B,
     },
     evidence={
         "vision": {
@@ -100,8 +105,8 @@ EVENTGPT = Model(
     write_grown="evbench.pipelines.eventgpt:write_grown",
     presets={
         "tiny": Preset(TEXT_TINY, vision_config(336, **VISION_TINY), 1_218_432),
-        "7b": Preset(text_config(32000, **TEXT_7B), vision_config(336, **VISION_7B), 7_079_684_096, grown_from="small"),
-        "7b-random": Preset(text_config(32000, **TEXT_7B), vision_config(336, **VISION_7B), 7_079_684_096),
+        "7b": replace(EVENTGPT_7B, grown_from="small"),
+        "7b-random": EVENTGPT_7B,
     },
     unsupported={
         "event_feature_adaptor": Unsupported(False, "network without the adaptor"),

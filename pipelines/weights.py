@@ -40,5 +40,12 @@ def trained_folder(model: str, size: Preset) -> Path | None:
 
 def parameter_count(workload: Workload) -> int:
     """Of the whole model, without loading it. Raises UserError if its folder is damaged."""
-    stored = checkpoint_folder(workload)
-    return folder.parameter_count(stored) if stored is not None else preset(workload).parameters
+    if workload.weights is not None:
+        return folder.parameter_count(Path(workload.weights))
+    return parameter_count_of_preset(workload.model, str(workload.preset))
+
+
+def parameter_count_of_preset(model: str, name: str) -> int:
+    """Raises UserError if the folder of its weights is damaged."""
+    made = MODELS[model].presets.get(name)
+    return made.parameters if made is not None else folder.parameter_count(trained(model)[name])

@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 
-from evbench.doctor.faults import fault
+from evbench.doctor.faults import fault, reinstall
 
 MAIN = "evbench.cli.main"
 FIRST = {
@@ -51,8 +51,7 @@ def _tell(found: str, as_json: bool) -> int:
 
 
 def _cure(module: str) -> str:
-    package = FIRST.get(module, module)
-    return f"pip install --force-reinstall {package}; or rename the file, if it hides the package"
+    return reinstall(FIRST.get(module, module))
 
 
 def _fault(module: str) -> str:

@@ -11,6 +11,11 @@ IN_FILE = re.compile(r'^ *File "([^"]+)", line \d+', re.MULTILINE)
 """Of a traceback."""
 
 
+def reinstall(package: str) -> str:
+    """What to do where importing it fails."""
+    return f"pip install --force-reinstall {package}; or rename the file, if it hides the package"
+
+
 def fault(code: int, log: str) -> str:
     """In words that "importing it" may stand in front of. Empty if it ended without error.
 

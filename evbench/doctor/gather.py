@@ -16,10 +16,8 @@ from evbench.errors import UserError
 from evbench.inputs.workload import DTYPES
 from evbench.machine import lock, machine, noise_floors
 from evbench.machine.needs import NEEDS, cxx
-from evbench.models import Preset
-from evbench.pipelines.checkpoints import folder as checkpoint
 from evbench.pipelines.registry import MODELS
-from evbench.pipelines.weights import trained
+from evbench.pipelines.weights import parameter_count_of_preset
 from evbench.results import Machine
 from evbench.session import references
 from evbench.session.memory_fit import require_room
@@ -120,10 +118,8 @@ def _presets(model: str, device: str) -> dict[str, str]:
 
 def _refusal(model: str, preset: str, device: str) -> str:
     """Why its weights do not fit. Empty if they do."""
-    made: Preset | None = MODELS[model].presets.get(preset)
     try:
-        count = made.parameters if made is not None else checkpoint.parameter_count(trained(model)[preset])
-        require_room(count, DTYPES[device], device)
+        require_room(parameter_count_of_preset(model, preset), DTYPES[device], device)
     except UserError as error:
         return str(error)
     return ""

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from evbench import __version__
 from evbench.doctor.facts import Answer, Facts, Requirement
+from evbench.doctor.faults import reinstall
 from evbench.doctor.findings import MISSING, OK, PROBLEM, SOFTWARE, TRY_AGAIN, Finding
 from evbench.pipelines.registry import MODELS, PARTS
 
@@ -157,4 +158,4 @@ def _quoted(required: Requirement) -> str:
 
 
 def _again(package: str, answer: Answer) -> str:
-    return TRY_AGAIN if answer.late else f"pip install --force-reinstall {package}; or rename the file, if it hides the package"
+    return TRY_AGAIN if answer.late else reinstall(package)

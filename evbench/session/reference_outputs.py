@@ -51,6 +51,8 @@ class ReferenceOutputs:
         self._reference, self._where = reference, where
         self._live = ExitStack()
         self._source: ReferenceSource | None = None
+        self._names: dict[int, str] = {}
+        """Of the samples that are expected: in the cache. Naming one reads all of the baseline's outputs for it."""
 
     def __enter__(self) -> ReferenceOutputs:
         return self
@@ -63,17 +65,22 @@ class ReferenceOutputs:
         return self._reference.dtype
 
     def prepare(self, baseline: Mapping[int, CapturedOutputs]) -> None:
-        """If outputs for these of the baseline have to be computed, and there is room beside the other workers, start to build."""
-        if self._where.room and self._missing(baseline):
+        """Expect these outputs of the baseline. Where some are not in the cache, and there is room beside the workers, start to build."""
+        if self.dtype is None:
+            return
+        self._names = {sample: references.name(self._reference.identity, captured.file) for sample, captured in baseline.items()}
+        if self._where.room and self._missing():
             self._started()
 
     def files(self, baseline: Mapping[int, CapturedOutputs], folder: Path) -> dict[int, Path]:
-        """Sample -> the reference's outputs, in the folder: computed once for the same input, weights and code. None if it has no type."""
-        if self.dtype is None:
-            return {}
-        names = self._names(baseline)
+        """Sample -> the reference's outputs, in the folder: computed once for the same input, weights and code. None if it has no type.
+
+        Args:
+            baseline: what `prepare` was given.
+        """
+        names = self._names
         files = {sample: folder / f"{sample}-reference" for sample in names}
-        missing = self._missing(baseline)
+        missing = self._missing()
         if missing:
             if not self._where.room:
                 self._where.free()
@@ -88,14 +95,9 @@ class ReferenceOutputs:
             references.store(names[sample], files[sample])
         return files
 
-    def _names(self, baseline: Mapping[int, CapturedOutputs]) -> dict[int, str]:
-        return {sample: references.name(self._reference.identity, captured.file) for sample, captured in baseline.items()}
-
-    def _missing(self, baseline: Mapping[int, CapturedOutputs]) -> list[int]:
+    def _missing(self) -> list[int]:
         """Samples whose outputs are not in the cache."""
-        if self.dtype is None:
-            return []
-        return [sample for sample, name in self._names(baseline).items() if references.find(name) is None]
+        return [sample for sample, name in self._names.items() if references.find(name) is None]
 
     def _started(self) -> ReferenceSource:
         if self._source is None:

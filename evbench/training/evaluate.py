@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from itertools import zip_longest
 from pathlib import Path
 from typing import Annotated, Any, cast
 
@@ -30,6 +29,7 @@ from evbench.stages import Generation, Sampler, run_stages
 from evbench.training.batches import ANSWER_TOKENS
 from evbench.variants.named import parse
 from evbench.verdict.captions import Share, score
+from evbench.verdict.tokens import first_difference
 
 
 def main(
@@ -77,7 +77,8 @@ def main(
                 log.flush()
                 if (other := others.get((entry["id"], question))) is not None:
                     compared += 1
-                    apart += [{"id": entry["id"], "register": question} | found for found in _parting(answer.tokens, other, logits)]
+                    if (position := first_difference(answer.tokens, other)) is not None:
+                        apart.append({"id": entry["id"], "register": question} | _parting(position, answer.tokens, other, logits))
             found = {"as shown": score(expected, said), "shuffled": score(expected, said[1:] + said[:1])}
             scores[question] = {which: {name: _stored(share) for name, share in shares.items()} for which, shares in found.items()}
             table += _table(question, found)
@@ -135,13 +136,11 @@ def _tokens(file: Path) -> dict[tuple[str, str], list[int]]:
         raise UserError(f"--against {file} holds no answers ({first_line(error)}); give answers.jsonl of another run") from error
 
 
-def _parting(tokens: Sequence[int], other: Sequence[int], logits: dict[int, torch.Tensor]) -> Iterator[dict[str, Any]]:
-    """The first token that differs, if one does: up to it both had the same text, so that these logits judge both."""
-    for position, (own, theirs) in enumerate(zip_longest(tokens, other)):
-        if own != theirs:
-            gap = None if own is None or theirs is None else float(logits[position][0, own] - logits[position][0, theirs])
-            yield {"position": position, "token": own, "other": theirs, "gap": gap}
-            return
+def _parting(position: int, tokens: Sequence[int], other: Sequence[int], logits: dict[int, torch.Tensor]) -> dict[str, Any]:
+    """The first token that differs: up to it both had the same text, so that these logits judge both. None after the end of an answer."""
+    own, theirs = (answer[position] if position < len(answer) else None for answer in (tokens, other))
+    gap = None if own is None or theirs is None else float(logits[position][0, own] - logits[position][0, theirs])
+    return {"position": position, "token": own, "other": theirs, "gap": gap}
 
 
 def _told(compared: int, apart: list[dict[str, Any]]) -> str:
