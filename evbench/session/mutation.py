@@ -35,7 +35,7 @@ class Subject(OutputSource, CacheSource, Protocol):
 
     def timed_run(self, request: TimedRunRequest) -> Run: ...
 
-    def activations(self) -> tuple[Activation, ...]: ...
+    def ask_activations(self) -> Callable[[], tuple[Activation, ...]]: ...
 
 
 @dataclass(frozen=True)
@@ -176,7 +176,7 @@ def _try(case: Case, laboratory: Laboratory, expected: Mapping[int, outputs.Expe
             caught += [f"CACHED: {one.timing}, unseen {one.ratio:.2f}x as long" for one in remembered]
         if not caught:
             # A planted fault may hide the evidence of a choice, which would catch anything; evidence of greedy decoding is not hidden.
-            parts = [activation for activation in subject.activations() if case.mutant is None or activation.part == DECODING]
+            parts = [activation for activation in subject.ask_activations()() if case.mutant is None or activation.part == DECODING]
             caught += [f"{one.part} {one.choice} not active: {one.evidence}" for one in parts if not one.active]
     others = [check for check in checks if check.mode != "baseline-repeat"]
     closest = max(others, key=lambda check: (GRADES.index(check.grade), distance(check.value, check.threshold)))

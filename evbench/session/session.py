@@ -19,7 +19,7 @@ from evbench.session.worker_pool import WorkerPool
 from evbench.traces import chrome
 from evbench.worker.messages import TraceSpec
 
-ENERGY_SECONDS = 5.0
+ENERGY_SECONDS = 4.0
 """For which samples are repeated while the GPU's energy counter runs."""
 
 
@@ -81,16 +81,17 @@ class _Activations:
         self._config, self._workers = config, workers
         self.found: dict[Side, tuple[Activation, ...]] = {}
 
-    def gather(self, side: Side) -> None:
-        worker = self._workers.worker(side)
-        self._config.report(f"{side}: check that its choices are active")
-        self.found[side] = worker.activations()
+    def gather(self, *sides: Side) -> None:
+        """Of all these at the same time, as nothing is timed. They must have room beside each other."""
+        workers = {side: self._workers.worker(side) for side in sides}
+        self._config.report(f"{' and '.join(sides)}: look whether each choice is active")
+        asked = {side: worker.ask_activations() for side, worker in workers.items()}
+        self.found |= {side: activations() for side, activations in asked.items()}
 
     def gather_all(self) -> None:
         """Of the sides that are left."""
-        for side in self._config.sides:
-            if side not in self.found:
-                self.gather(side)
+        if left := [side for side in self._config.sides if side not in self.found]:
+            self.gather(*left)
 
 
 def _fingerprint(config: SessionConfig) -> str:

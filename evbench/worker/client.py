@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from multiprocessing.connection import Pipe
 from pathlib import Path
 from types import TracebackType
@@ -104,8 +105,11 @@ class Worker:
     def limits(self) -> Limits:
         return self._ask(LimitsRequest())
 
-    def activations(self) -> tuple[Activation, ...]:
-        return self._ask(ActivationRequest()).activations
+    def ask_activations(self) -> Callable[[], tuple[Activation, ...]]:
+        """Returns at once; what it returns waits for the reply. Other workers may be asked meanwhile."""
+        request = ActivationRequest()
+        self._send(request)
+        return lambda: self._receive(request).activations
 
     def energy(self, seconds: float, idle_watts: float | None) -> Energy | None:
         return self._ask(EnergyRequest(seconds, idle_watts)).energy

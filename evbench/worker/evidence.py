@@ -18,7 +18,6 @@ from __future__ import annotations
 import os
 import re
 import sys
-import tempfile
 import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -34,7 +33,6 @@ from evbench.pipelines.load.choices import GENERATE, LOAD, LOAD_MANY, PREFETCH
 from evbench.pipelines.registry import PARTS, all_evidence, evidence_of
 from evbench.results import DECODING, STAGES, Activation, cycled
 from evbench.stages import Pipeline, run_stages
-from evbench.traces import chrome
 from evbench.traces.timeline import PREFIX
 from evbench.variants.named import effective
 from evbench.worker.measure import Instruments
@@ -82,10 +80,8 @@ def gather(pipeline: Pipeline[Any, Any, Any], prefetch: str, paths: Sequence[Pat
     """
     path = paths[0]
     run_stages(pipeline, path, new_tokens)  # what is compiled now must not be seen while it is compiled
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "trace.json.gz"
-        answer, work = record(lambda: run_stages(pipeline, path, new_tokens, Ranges(using)), file)
-        recorded = trace_names(chrome.read(file).events)
+    (answer, work), trace = record(lambda: run_stages(pipeline, path, new_tokens, Ranges(using)))
+    recorded = trace_names(trace.events)
     names = {stage: Counter(recorded.get(stage, {})) for stage in STAGES}
     with Calls() as calls:
         run_stages(pipeline, path, new_tokens, calls.during)

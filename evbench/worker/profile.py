@@ -53,13 +53,11 @@ def profile(pipeline: Pipeline[Any, Any, Any], path: Path, spec: TraceSpec, usin
         return len(answer.tokens)
 
     named = module_ranges(pipeline.model) if spec.modules else nullcontext()
-    with counters.read_meanwhile(counters.gauges(using.stream.on_gpu)) as readings, named:
-        new_tokens = record(once, spec.file, memory=True)
     how = "give fewer --trace-tokens" + (", or leave out --modules" if spec.modules else "")
     try:
-        trace = chrome.read(spec.file)
+        with counters.read_meanwhile(counters.gauges(using.stream.on_gpu)) as readings, named:
+            new_tokens, trace = record(once, memory=True)
     except TooLarge:
-        spec.file.unlink()
         raise TooLarge(f"the trace of {spec.title} would have more than {chrome.MOST_BYTES // 2**20} MiB unpacked; {how}") from None
     timeline, found = finish(trace, spec, readings, shortest, _counted_again(once))
     chrome.write(trace, spec.file)
@@ -72,11 +70,8 @@ def profile(pipeline: Pipeline[Any, Any, Any], path: Path, spec: TraceSpec, usin
 
 def _counted_again(once: Callable[[], object]) -> Counts:
     """Counts of a second recording, which is not kept: the first must have as many. Ranges of modules are no operations."""
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "again.json.gz"
-        record(once, file)
-        events = chrome.read(file).events
-        return count(Timeline(events, file), events)
+    _, trace = record(once)
+    return count(Timeline(trace.events, "another recording of it"), trace.events)
 
 
 class Ranges:
@@ -144,11 +139,14 @@ def module_ranges(model: Any) -> Iterator[None]:
             handle.remove()
 
 
-def record(once: Callable[[], Returned], file: Path, memory: bool = False) -> Returned:
-    """What `once` returns, run under torch.profiler, whose Chrome trace is written to `file`.
+def record(once: Callable[[], Returned], memory: bool = False) -> tuple[Returned, chrome.Trace]:
+    """What `once` returns, run under torch.profiler, and its trace.
 
     Args:
         memory: also record each allocation.
+
+    Raises:
+        TooLarge: the trace would not fit into memory.
     """
     import torch
     from torch.profiler import ProfilerActivity
@@ -162,8 +160,10 @@ def record(once: Callable[[], Returned], file: Path, memory: bool = False) -> Re
                 spare += 1
             torch.cuda.synchronize()
         done = once()
-    profiler.export_chrome_trace(str(file))
-    return done
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "trace.json"  # not packed: torch packs line by line, which takes longer than all else here
+        profiler.export_chrome_trace(str(file))
+        return done, chrome.read(file)
 
 
 def finish(
