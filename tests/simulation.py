@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -232,9 +232,8 @@ class SimulatedWorker:
         self.machine.checked.append((self.side, request))
         return CacheCheck(tuple(self.machine.cache_pair(self.side) for _ in range(request.pairs)), True)
 
-    def ask_activations(self) -> Callable[[], tuple[Activation, ...]]:
-        found = (*(Activation(part, choice, True, "simulated") for part, choice in parse("baseline").choices().items()), GREEDY)
-        return lambda: found
+    def activations(self) -> tuple[Activation, ...]:
+        return (*(Activation(part, choice, True, "simulated") for part, choice in parse("baseline").choices().items()), GREEDY)
 
     def capture_outputs(self, sample: int, file: Path, baseline: CapturedOutputs | None = None, isolated: bool = False) -> CapturedOutputs:
         raise AssertionError("outputs are not simulated")

@@ -32,7 +32,7 @@ from tests.conftest import MakeClip
 from tests.h264 import write
 from tests.test_mutants import NEW_TOKENS, PATHS, UNCOMPILED, workload
 
-FITTING = [case.name for case in planted(parse(UNCOMPILED), "video-llava", "video", "float32")]
+FITTING = [case.name for case in planted(parse(UNCOMPILED), workload("video"))]
 CACHES = [name for name in FITTING if MUTANTS[name].of_time]
 EVENTS = ("event-images", "events")
 KEPT = {"load": {"load"}, "vision": {"vision"}, "generate": {"generate", "prefill"}}

@@ -21,7 +21,7 @@ from evbench.traces.timeline import Timeline
 from tests.examples import make_result, make_side, make_trace
 from tests.traces import arrow, call, kernel, launched, one, operation, stages
 
-H200 = Path(__file__).parent.parent / "profiles" / "h200" / "video-llava-small"
+H200 = Path(__file__).parent.parent / "profiles" / "h200" / "video-llava-7b"
 SIDES: tuple[Side, ...] = ("baseline", "optimized")
 TOLD = {stage: {"times as fast": "2.000"} for stage in STAGES}
 
@@ -189,7 +189,7 @@ def test_the_folder_of_a_comparison_is_merged_on_demand(aligned: bool, name: str
     assert file == tmp_path / name
     trace = chrome.read(file)
     variants = {side: about["variant"].partition(",")[0] for side, about in trace.header["evbench"].items()}
-    assert variants == {"baseline": "baseline", "optimized": "optimized-h100"}
+    assert variants == {"baseline": "baseline+attention=sdpa-flash", "optimized": "optimized-h100"}
     joined = [event for event in trace.events if event.get("cat") == "evbench" and event["ph"] in "sf"]
     assert [event["name"] for event in joined] == [stage for stage in STAGES for _ in "sf"]
     assert all(event["args"]["baseline, median"] and event["args"]["outputs"] for event in joined)

@@ -39,6 +39,7 @@ from evbench.session.outputs import compare_with
 from evbench.stages import Sampler, run_stages
 from evbench.variants.named import VARIANTS, parse
 from evbench.verdict.findings import Finding, first_divergence, merge, worst
+from evbench.verdict.mutation import Idle, MutantOutcome, weighed
 from evbench.verdict.refusal import work_differences
 from evbench.worker.capture_outputs import capture_outputs
 from evbench.worker.instruments import instruments
@@ -164,7 +165,7 @@ def test_a_fault_of_rendering_is_caught_in_load(bench_of_events: Bench, name: st
 @pytest.mark.parametrize("name", [name for name in MUTANTS if name not in OF_EVENTS])
 def test_a_fault_is_caught_where_it_is(bench: Bench, name: str) -> None:
     mutant = MUTANTS[name]
-    if mutant.obstacle(parse(UNCOMPILED), bench.workload.model, bench.kind, bench.workload.dtype) is not None:
+    if mutant.obstacle(parse(UNCOMPILED), bench.workload) is not None:
         return
     checks = merge(bench.compare(UNCOMPILED, mutant))
     if mutant.harmless or mutant.of_time:  # see tests/test_cache_check.py
@@ -247,7 +248,7 @@ def uncaptured(monkeypatch: pytest.MonkeyPatch) -> None:
 def caught(bench: Bench, variant: str, name: str) -> bool:
     """Whether the fault is, or need not be; it is skipped where it is not planted."""
     mutant = MUTANTS[name]
-    if (obstacle := mutant.obstacle(parse(variant), bench.workload.model, bench.kind, bench.workload.dtype)) is not None:
+    if (obstacle := mutant.obstacle(parse(variant), bench.workload)) is not None:
         pytest.skip(obstacle)
     blamed = first_divergence(merge(bench.compare(variant, mutant)))
     return (blamed.stage if blamed else None) == (None if mutant.harmless or mutant.of_time else mutant.stage)
@@ -313,26 +314,47 @@ LEFT_OUT = {
 
 @pytest.mark.parametrize("name", list(VARIANTS))
 def test_a_variant_gets_the_faults_that_fit_it(name: str) -> None:
-    assert set(left_out(VARIANTS[name], "video-llava", "video", "float32")) - set(OF_EVENTS) == LEFT_OUT[name]
+    assert set(left_out(VARIANTS[name], workload("video"))) - set(OF_EVENTS) == LEFT_OUT[name]
     needing_more = {name for name, mutant in MUTANTS.items() if mutant.kinds == ("video",) or "token" in mutant.trait}
     of_events = LEFT_OUT[name] | needing_more | {"feature layer -1"}
-    assert set(left_out(VARIANTS[name], "eventgpt", "events", "float32")) == of_events
-    tried = {case.name for case in planted(VARIANTS[name], "video-llava", "video", "float32")}
+    assert set(left_out(VARIANTS[name], workload("events"))) == of_events
+    tried = {case.name for case in planted(VARIANTS[name], workload("video"))}
     assert tried == set(MUTANTS) - LEFT_OUT[name] - set(OF_EVENTS)
 
 
 def test_what_is_not_planted_is_told_with_its_reason() -> None:
-    told = left_out(parse("optimized-h100"), "video-llava", "video", "float32")
+    told = left_out(parse("optimized-h100"), workload("video"))
     assert told["sampled"] == "needs generate=static or static-compile"
     assert told["causal mask off by one"] == "needs prefill=eager"
     assert told["polarity swapped"] == "needs raw events"
     assert "one head scaled by 1.01" not in told
-    assert (
-        left_out(parse("baseline"), "eventgpt", "events", "bfloat16")["one head scaled by 1.01"] == "smaller than the rounding of bfloat16"
-    )
-    assert left_out(parse("baseline"), "eventgpt", "events", "float32")["class token dropped"] == "needs a model with class token"
+    assert left_out(parse("baseline"), workload("events"))["class token dropped"] == "needs a model with class token"
+    rounded = replace(workload("events"), dtype="bfloat16")
+    assert left_out(parse("baseline"), rounded)["one head scaled by 1.01"] == "smaller than the rounding of bfloat16"
+    assert "float8 called float" not in left_out(parse("baseline"), rounded)
+    grown = left_out(parse("baseline"), replace(rounded, preset="7b", weights=None))
+    assert grown["float8 called float"] == "smaller than the rounding of bfloat16 where weights are grown"
     page = to_markdown([], {"one": "needs this", "two": "needs that", "three": "needs this"}, workload("video"), "today", "evbench")
     assert page.splitlines()[-1] == "Not planted, and not counted: one, three (needs this); two (needs that)."
+
+
+def timed(name: str, caught: tuple[str, ...] = (), **seen: float) -> MutantOutcome:
+    return MutantOutcome(name, "optimized", False, caught, None, None, (), seen)
+
+
+def test_a_fault_of_time_that_saves_none_is_not_counted() -> None:
+    honest = replace(timed("baseline / optimized", vision=0.0005, prefill=0.002), harmless=True)
+    slow = weighed(timed("features kept", vision=0.0013, prefill=0.002), "vision", honest)
+    missed = weighed(timed("prefix kept", vision=0.0005, prefill=0.0018), "prefill", honest)
+    caught = weighed(timed("frames kept", ("CACHED",), vision=0.0013), "vision", honest)
+    assert slow.idle == Idle("vision", 0.0013, 0.0005)
+    assert (slow.right, missed.right, caught.right) == (True, False, True)
+    assert missed.idle is None
+    assert caught.idle is None
+    page = to_markdown([honest, slow, missed, caught], {}, workload("video"), "today", "evbench")
+    told = "none here, and not counted: on input that was seen vision takes 1.30 ms, and 500 µs without it"
+    assert f"| features kept | fault | - | {told} | - | - | - |" in page
+    assert "**FAILED: 1 of 2 faults caught, 1 of 1 equal computations passed**" in page
 
 
 # Where they are planted.

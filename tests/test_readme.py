@@ -35,7 +35,7 @@ def test_every_link_leads_somewhere() -> None:
 
 
 REPORTS = sorted(set(re.findall(r"\]\((profiles/[^)]+)/report\.md\)", README)))
-TABLE = {"Video-LLaVA": "profiles/h200/full-size/video-llava", "EventGPT": "profiles/h200/full-size/eventgpt"}
+TABLE = {"Video-LLaVA": "profiles/h200/video-llava-7b", "EventGPT": "profiles/h200/eventgpt-7b"}
 """First word of a row of the table at full size -> where it was measured."""
 
 

@@ -77,7 +77,7 @@ def test_a_folder_without_a_result_is_refused(tmp_path: Path) -> None:
     ("folder", "raw", "verdicts"),
     [
         ("cpu/video-llava-small", "result.json", ("FASTER: end-to-end speedup",)),
-        ("h200/models-7b", "models.json", ("At equal length: end-to-end",)),
+        ("h200/models-7b", "models.json", ("At equal length: end-to-end", "At own length: end-to-end")),
         ("h200/video-llava-small/ladder", "ladder.json", ("optimized-h100+prefetch=off against baseline: FASTER",)),
     ],
 )

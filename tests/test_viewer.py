@@ -57,15 +57,13 @@ def recorded_here(tmp_path_factory: pytest.TempPathFactory) -> dict[Side, Path]:
     return files
 
 
-@pytest.fixture(
-    scope="module", params=["cpu", *(pytest.param(name, marks=pytest.mark.long) for name in ("video-llava-small", "video-llava-7b"))]
-)
+@pytest.fixture(scope="module", params=["cpu", pytest.param("video-llava-7b", marks=pytest.mark.long)])
 def traces(request: pytest.FixtureRequest, recorded_here: dict[Side, Path], tmp_path_factory: pytest.TempPathFactory) -> Traces:
     folder = tmp_path_factory.mktemp("traces")
     files = recorded_here if request.param == "cpu" else {side: H200 / request.param / f"trace-{side}.json.gz" for side in SIDES}
     read = {side: chrome.read(file) for side, file in files.items()}
     sides = {side: TraceSide(read[side], Timeline(read[side].events, files[side]), side) for side in SIDES}
-    told = comparison.of_stages(judge(results.read(H200 / "video-llava-small")))
+    told = comparison.of_stages(judge(results.read(H200 / "video-llava-7b")))
     merged = Traces(files["baseline"], folder / "as-it-ran.json.gz", folder / "aligned.json.gz")
     chrome.write(merge(sides, told, aligned=False), merged.as_it_ran)
     chrome.write(merge(sides, told, aligned=True), merged.aligned)

@@ -48,7 +48,7 @@ def try_mutants(variant: Variant, options: Options, session: SessionOptions, pla
     folder = output_folder(session, started, f"{workload.model}-mutants")
     of = workload.model, workload.kind
     equal = mutation.equal_computations(variant, *of, lambda one: not obstacles(one, *of, workload.device))
-    cases = [*equal, *mutation.planted(variant, *of, workload.dtype)]
+    cases = [*equal, *mutation.planted(variant, workload)]
     ended: dict[int, MutantOutcome] = {}
     with working(lambda: f"{len(ended)} of {len(cases)} cases are in {folder / 'mutants.json'}") as progress, writing(folder, TRY_AGAIN):
         make_folder(folder, resumable=False)
@@ -60,7 +60,7 @@ def try_mutants(variant: Variant, options: Options, session: SessionOptions, pla
     wrong = [outcome for outcome in outcomes if not outcome.right]
     if wrong:
         screen.print(to_rich(report_mutation.table(wrong), numbers=False))
-    without = mutation.left_out(variant, *of, workload.dtype)
+    without = mutation.left_out(variant, workload)
     write_whole(folder / "mutants.md", report_mutation.to_markdown(outcomes, without, short_workload(workload), started, command_line()))
     told = f"{'FAILED' if wrong else 'Passed'}: {report_mutation.summary(outcomes)}"
     print_line(f"Written to {folder}: mutants.md with all of them, mutants.json")

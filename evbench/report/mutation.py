@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
 from evbench.report.render import Table, file_of, markdown_table, printable
+from evbench.report.units import format_seconds
 from evbench.results import Workload
 from evbench.verdict.mutation import MutantOutcome
 
@@ -17,10 +18,14 @@ def table(tried: Sequence[MutantOutcome]) -> Table:
     for outcome in tried:
         check = outcome.closest
         caught = "; ".join(outcome.caught)
-        if check is not None and not outcome.caught:
+        if outcome.idle is not None:
+            idle = outcome.idle
+            took, without = format_seconds(idle.seconds), format_seconds(idle.without)
+            caught = f"none here, and not counted: on input that was seen {idle.timing} takes {took}, and {without} without it"
+        elif check is not None and not outcome.caught:
             caught = f"passes; closest: {check.stage}, {check.mode}: {check.rule}"
         distance = "-" if outcome.distance is None else f"{outcome.distance:.3g}"
-        right = "yes" if outcome.right else "NO"
+        right = "-" if outcome.idle else "yes" if outcome.right else "NO"
         cells = ("-", "-") if check is None else (f"{check.value:.3g}", f"{check.threshold:.3g}")
         kind = "equal computation" if outcome.harmless else "fault"
         rows.append((outcome.name, kind, right, printable(caught), *cells, distance))
@@ -33,7 +38,7 @@ def table(tried: Sequence[MutantOutcome]) -> Table:
 
 def summary(tried: Sequence[MutantOutcome]) -> str:
     """In one line."""
-    faults = [outcome for outcome in tried if not outcome.harmless]
+    faults = [outcome for outcome in tried if not outcome.harmless and outcome.idle is None]
     equal = [outcome for outcome in tried if outcome.harmless]
     caught, passed = (sum(outcome.right for outcome in some) for some in (faults, equal))
     return f"{caught} of {len(faults)} faults caught, {passed} of {len(equal)} equal computations passed"

@@ -5,6 +5,7 @@ After mutation testing (R. A. DeMillo, R. J. Lipton, F. G. Sayward, Computer 11/
 
 from __future__ import annotations
 
+import statistics
 import tempfile
 import threading
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
@@ -24,7 +25,7 @@ from evbench.session.reference_outputs import Reference, ReferenceOutputs
 from evbench.variants.named import change, conflict, parse
 from evbench.verdict.caches import examine
 from evbench.verdict.findings import GRADES, distance, first_divergence, merge
-from evbench.verdict.mutation import Case, MutantOutcome
+from evbench.verdict.mutation import Case, MutantOutcome, weighed
 from evbench.verdict.refusal import work_differences
 from evbench.worker.measure import RunPosition
 from evbench.worker.messages import TimedRunRequest
@@ -35,7 +36,7 @@ class Subject(OutputSource, CacheSource, Protocol):
 
     def timed_run(self, request: TimedRunRequest) -> Run: ...
 
-    def ask_activations(self) -> Callable[[], tuple[Activation, ...]]: ...
+    def activations(self) -> tuple[Activation, ...]: ...
 
 
 @dataclass(frozen=True)
@@ -69,23 +70,23 @@ def equal_computations(variant: Variant, model: str, kind: str, runs_here: Calla
     return [*ways, Case(f"{baseline.name} / {variant.name}", variant, None, True, 1, seen_unseen=True)]
 
 
-def planted(variant: Variant, model: str, kind: str, dtype: str) -> list[Case]:
+def planted(variant: Variant, workload: Workload) -> list[Case]:
     """Every fault that can be planted into the variant, after what is planted and is none."""
     from evbench.worker.mutants import MUTANTS
 
     found = [
-        Case(name, variant, name, mutant.harmless, mutant.samples, mutant.of_time)
+        Case(name, variant, name, mutant.harmless, mutant.samples, mutant.of_time, mutant.timing if mutant.of_time else "")
         for name, mutant in MUTANTS.items()
-        if mutant.obstacle(variant, model, kind, dtype) is None
+        if mutant.obstacle(variant, workload) is None
     ]
     return sorted(found, key=lambda case: not case.harmless)
 
 
-def left_out(variant: Variant, model: str, kind: str, dtype: str) -> dict[str, str]:
+def left_out(variant: Variant, workload: Workload) -> dict[str, str]:
     """Name of a fault that is not planted into the variant -> why."""
     from evbench.worker.mutants import MUTANTS
 
-    reasons = {name: mutant.obstacle(variant, model, kind, dtype) for name, mutant in MUTANTS.items()}
+    reasons = {name: mutant.obstacle(variant, workload) for name, mutant in MUTANTS.items()}
     return {name: reason for name, reason in reasons.items() if reason is not None}
 
 
@@ -104,7 +105,14 @@ def try_all(every: Sequence[Case], laboratory: Laboratory) -> Generator[tuple[in
         workers.free()
         numbered = dict(enumerate(every))
         yield from trial.run({number: case for number, case in numbered.items() if not case.seen_unseen}, laboratory.at_once)
-        yield from trial.run({number: case for number, case in numbered.items() if case.seen_unseen}, 1)
+        # One by one, and in order: the whole variant without a fault is the first.
+        honest: MutantOutcome | None = None
+        for number, outcome in trial.run({number: case for number, case in numbered.items() if case.seen_unseen}, 1):
+            if (timing := every[number].timing) and honest is not None:
+                yield number, weighed(outcome, timing, honest)
+            else:
+                honest = outcome
+                yield number, outcome
 
 
 class _Trial:
@@ -157,7 +165,7 @@ class _Baseline:
 
 def _try(case: Case, laboratory: Laboratory, expected: Mapping[int, outputs.Expected], folder: Path, at_once: int) -> MutantOutcome:
     dtype = laboratory.workload.dtype
-    found, caught = {}, []
+    found, caught, seen = {}, list[str](), dict[str, float]()
     with laboratory.start(case.variant, case.mutant, at_once) as subject:
         for sample in range(case.samples):
             # As in a block: what timed runs leave is judged too.
@@ -172,15 +180,17 @@ def _try(case: Case, laboratory: Laboratory, expected: Mapping[int, outputs.Expe
         if blamed is not None:
             caught.append(f"{blamed.stage}, {blamed.mode}: {blamed.rule}")
         if case.seen_unseen:
-            remembered = [one for one in examine(caches.check(subject, 0)) if one.cached]
+            pairs = caches.check(subject, 0)
+            seen = {timing: statistics.median(pair.seen[timing] for pair in pairs.pairs) for timing in pairs.pairs[0].seen}
+            remembered = [one for one in examine(pairs) if one.cached]
             caught += [f"CACHED: {one.timing}, unseen {one.ratio:.2f}x as long" for one in remembered]
         if not caught:
             # A planted fault may hide the evidence of a choice, which would catch anything; evidence of greedy decoding is not hidden.
-            parts = [activation for activation in subject.ask_activations()() if case.mutant is None or activation.part == DECODING]
+            parts = [activation for activation in subject.activations() if case.mutant is None or activation.part == DECODING]
             caught += [f"{one.part} {one.choice} not active: {one.evidence}" for one in parts if not one.active]
     others = [check for check in checks if check.mode != "baseline-repeat"]
     closest = max(others, key=lambda check: (GRADES.index(check.grade), distance(check.value, check.threshold)))
     shown = blamed or (None if caught else closest)
     away = distance(shown.value, shown.threshold) if shown is not None and shown.threshold else None
     beyond = tuple(check for check in checks if check.grade != "pass")
-    return MutantOutcome(case.name, case.variant.name, case.harmless, tuple(dict.fromkeys(caught)), shown, away, beyond)
+    return MutantOutcome(case.name, case.variant.name, case.harmless, tuple(dict.fromkeys(caught)), shown, away, beyond, seen)

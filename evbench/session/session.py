@@ -81,17 +81,16 @@ class _Activations:
         self._config, self._workers = config, workers
         self.found: dict[Side, tuple[Activation, ...]] = {}
 
-    def gather(self, *sides: Side) -> None:
-        """Of all these at the same time, as nothing is timed. They must have room beside each other."""
-        workers = {side: self._workers.worker(side) for side in sides}
-        self._config.report(f"{' and '.join(sides)}: look whether each choice is active")
-        asked = {side: worker.ask_activations() for side, worker in workers.items()}
-        self.found |= {side: activations() for side, activations in asked.items()}
+    def gather(self, side: Side) -> None:
+        worker = self._workers.worker(side)
+        self._config.report(f"{side}: check that its choices are active")
+        self.found[side] = worker.activations()
 
     def gather_all(self) -> None:
         """Of the sides that are left."""
-        if left := [side for side in self._config.sides if side not in self.found]:
-            self.gather(*left)
+        for side in self._config.sides:
+            if side not in self.found:
+                self.gather(side)
 
 
 def _fingerprint(config: SessionConfig) -> str:

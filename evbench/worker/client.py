@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from multiprocessing.connection import Pipe
 from pathlib import Path
 from types import TracebackType
@@ -105,11 +104,8 @@ class Worker:
     def limits(self) -> Limits:
         return self._ask(LimitsRequest())
 
-    def ask_activations(self) -> Callable[[], tuple[Activation, ...]]:
-        """Returns at once; what it returns waits for the reply. Other workers may be asked meanwhile."""
-        request = ActivationRequest()
-        self._send(request)
-        return lambda: self._receive(request).activations
+    def activations(self) -> tuple[Activation, ...]:
+        return self._ask(ActivationRequest()).activations
 
     def energy(self, seconds: float, idle_watts: float | None) -> Energy | None:
         return self._ask(EnergyRequest(seconds, idle_watts)).energy

@@ -16,7 +16,7 @@ import numpy as np
 
 from evbench.choices import Variant
 from evbench.pipelines.registry import KINDS, MODELS
-from evbench.results import STAGES, Delay
+from evbench.results import STAGES, Delay, Workload
 from evbench.stages import Stages
 from evbench.worker import cache_faults, graph_faults, input_faults, model_faults, watched_faults
 from evbench.worker.planting import Plant
@@ -57,20 +57,30 @@ class Mutant:
     stage returns, it is in whatever is made of them."""
     dtypes: tuple[str, ...] = ()
     """Of workloads in which it is larger than what rounding does. Empty: all."""
+    dtypes_if_grown: tuple[str, ...] = ()
+    """Where weights are grown, in place of `dtypes`: an error of each weight by itself is averaged over its copies."""
     samples: int = 1
     """How many are needed to see it."""
     harmless: bool = False
     of_time: bool = False
     """Whether outputs stay right, and only times are wrong: input that was seen before is not worked on again."""
 
-    def obstacle(self, variant: Variant, model: str, kind: str, dtype: str) -> str | None:
-        """Why it is not planted into this variant of the model, with such input and type. None if it is."""
-        if self.kinds and kind not in self.kinds:
+    @property
+    def timing(self) -> str:
+        """Of a fault of time: what is measured of the work that it leaves out."""
+        return "prefill" if self.stage == "generate" else self.stage
+
+    def obstacle(self, variant: Variant, workload: Workload) -> str | None:
+        """Why it is not planted into this variant, with such a model, input and type. None if it is."""
+        model = MODELS[workload.model]
+        if self.kinds and workload.kind not in self.kinds:
             return f"needs {' or '.join(KINDS[one].title for one in self.kinds)}"
-        if self.trait and self.trait not in MODELS[model].traits:
+        if self.trait and self.trait not in model.traits:
             return f"needs a model with {self.trait}"
-        if self.dtypes and dtype not in self.dtypes:
-            return f"smaller than the rounding of {dtype}"
+        if self.dtypes and workload.dtype not in self.dtypes:
+            return f"smaller than the rounding of {workload.dtype}"
+        if self.dtypes_if_grown and workload.dtype not in self.dtypes_if_grown and model.grown_from(workload.preset) is not None:
+            return f"smaller than the rounding of {workload.dtype} where weights are grown"
         for part, choices in self.choices.items():
             if variant[part] not in choices:
                 return f"needs {part}={' or '.join(choices)}"
@@ -146,7 +156,9 @@ MUTANTS: dict[str, Mutant] = {
     "one head scaled by 1.01": Mutant("in a layer near the middle", "generate", model_faults.head_scaled(1.01), dtypes=("float32",)),
     "one head left out": Mutant("of a layer near the middle", "generate", model_faults.head_scaled(0.0)),
     "attention scale wrong": Mutant("of the whole width, in one layer", "generate", model_faults.scale_wrong),
-    "float8 called float": Mutant("weights of the language model rounded to eight bits", "generate", model_faults.eight_bits),
+    "float8 called float": Mutant(
+        "weights of the language model rounded to eight bits", "generate", model_faults.eight_bits, dtypes_if_grown=("float32",)
+    ),
     "one token less": Mutant("than asked for", "generate", model_faults.one_token_less),
     "sampled": Mutant("for greedy", "generate", model_faults.sampled, choices=LOOPS),
     "answers swapped": Mutant("of two samples", "generate", model_faults.answers_swapped, samples=2),
