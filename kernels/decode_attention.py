@@ -7,9 +7,10 @@
     projected: [batch, (heads + 2 key_heads) * size], queries, then keys, then values;  y: [batch, heads * size]
     keys, values: [batch, key_heads, capacity, size];  cosine, sine: [positions, size / 2]
 
-One query reads all keys and values once and does next to nothing with them, so that its time is theirs to be read. A head by itself
-would use a small part of the GPU: the slots are split, each program makes the softmax of its part, and the last one of a head to be done
-puts the parts together. The position stays on the device, so that a CUDA graph holds for every token.
+One query reads all keys and values once and does next to nothing with them, so that its time is theirs to be read. A key head by itself
+would use a small part of the GPU: the slots are split, each program makes the softmax of its part for all heads that share the keys, on
+the tensor cores, and the last one of a key head to be done puts the parts together. The position stays on the device, so that a CUDA
+graph holds for every token.
 
 Source: Flash-Decoding, Dao et al. 2023 (https://crfm.stanford.edu/2023/10/12/flashdecoding.html); rotary embedding, Su et al. 2021,
 arXiv 2104.09864, in the halves of GPT-NeoX.
@@ -22,17 +23,29 @@ import math
 import torch
 import triton
 import triton.language as tl
+from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
 
+from evbench.kernels.dependent_launch import launch_options
 from evbench.kernels.registration import register
 
-PROGRAMS = 416
-"""At most, if one for each head is fewer: about three for each multiprocessor of an H200, so that all run at the same time."""
+PROGRAMS = 832
+"""At most, if one for each key head is fewer: about six for each multiprocessor of an H200, so that all run at the same time."""
 SLOTS = 16
 """Of the cache that a program reads at a time."""
 STAGES = 3
 """Such steps that are on their way at the same time. This, and the number of programs and warps, was the fastest of those tried there."""
 WARPS = 1
+LEAST_ROWS = 16
+"""Of a product on the tensor cores: heads that share their keys, and rows of zeros."""
 LOG2_E = math.log2(math.e)
+
+
+@triton.jit
+def _rotated(ptr, cosine, sine, SIZE: tl.constexpr):
+    dim = tl.arange(0, SIZE)
+    HALF: tl.constexpr = SIZE // 2
+    partner = tl.load(ptr + (dim + HALF) % SIZE).to(tl.float32)
+    return tl.load(ptr + dim).to(tl.float32) * cosine + tl.where(dim < HALF, -partner, partner) * sine  # [..., SIZE]
 
 
 @triton.jit
@@ -40,113 +53,113 @@ def decode_attention_kernel(
     projected_ptr,  # [batch, (HEADS + 2 KEY_HEADS) * SIZE]
     keys_ptr,  # [batch, KEY_HEADS, capacity, SIZE]
     values_ptr,  # [batch, KEY_HEADS, capacity, SIZE]
-    cosine_ptr,  # [positions, HALF]
-    sine_ptr,  # [positions, HALF]
+    cosine_ptr,  # [positions, SIZE / 2]
+    sine_ptr,  # [positions, SIZE / 2]
     position_ptr,  # [1]
     y_ptr,  # [batch, HEADS * SIZE]
     partial_ptr,  # [batch * HEADS, SPLITS, SIZE + 2] float32: weighted values, greatest score, sum of weights
-    arrived_ptr,  # [batch * HEADS] int32: programs of a head that are done; 0 before and after
+    arrived_ptr,  # [batch * KEY_HEADS] int32: programs of a key head that are done; 0 before and after
     capacity,
     scale,  # of scores, which are exponents of 2
     HEADS: tl.constexpr,
     KEY_HEADS: tl.constexpr,
-    HALF: tl.constexpr,  # of SIZE
+    ROWS: tl.constexpr,  # power of two, HEADS / KEY_HEADS or more
+    SIZE: tl.constexpr,
     SLOTS: tl.constexpr,
     STAGES: tl.constexpr,
     SPLIT_SLOTS: tl.constexpr,
     SPLITS: tl.constexpr,
     SPLITS_POWER: tl.constexpr,  # power of two, SPLITS or more
+    DEPENDENT: tl.constexpr,
 ):
-    split, row = tl.program_id(0), tl.program_id(1)
-    sample, head = row // HEADS, row % HEADS
-    key_head = head // (HEADS // KEY_HEADS)
-    SIZE: tl.constexpr = 2 * HALF
+    if DEPENDENT:
+        gdc_launch_dependents()
+    split, plane = tl.program_id(0), tl.program_id(1)
+    sample, key_head = plane // KEY_HEADS, plane % KEY_HEADS
+    GROUP: tl.constexpr = HEADS // KEY_HEADS
+    HALF: tl.constexpr = SIZE // 2
     LOWEST: tl.constexpr = -1.0e30
-    half = tl.arange(0, HALF)
-    position = tl.load(position_ptr)
-    token_ptr = projected_ptr + sample * (HEADS + 2 * KEY_HEADS) * SIZE
-    cosine, sine = tl.load(cosine_ptr + position * HALF + half), tl.load(sine_ptr + position * HALF + half)  # [HALF]
+    dim = tl.arange(0, SIZE)
+    member = tl.arange(0, ROWS)  # of the heads that share the keys
+    member_mask = member < GROUP
+    first_head = sample * HEADS + key_head * GROUP
     cache_dtype = keys_ptr.dtype.element_ty
-
-    # query_a, query_b: [HALF]
-    a = tl.load(token_ptr + head * SIZE + half).to(tl.float32)
-    b = tl.load(token_ptr + head * SIZE + HALF + half).to(tl.float32)
-    query_a = (a * cosine - b * sine) * scale
-    query_b = (b * cosine + a * sine) * scale
-
-    # Each slot of a step has a softmax of its own, so that nothing passes between threads until all steps are done.
+    cache_offset = plane.to(tl.int64) * capacity * SIZE
+    # Ahead of the wait: the position, and what is in the cache before it, were written by an earlier step.
+    position = tl.load(position_ptr)
+    cosine, sine = tl.load(cosine_ptr + position * HALF + dim % HALF), tl.load(sine_ptr + position * HALF + dim % HALF)  # [SIZE]
     start = split * SPLIT_SLOTS
-    plane = (sample * KEY_HEADS + key_head).to(tl.int64) * capacity * SIZE
-    slot_max = tl.full([SLOTS], LOWEST, tl.float32)
-    slot_sum = tl.zeros([SLOTS], tl.float32)
-    acc_a = tl.zeros([SLOTS, HALF], tl.float32)
-    acc_b = tl.zeros([SLOTS, HALF], tl.float32)
-    for step in tl.range(start, tl.minimum(start + SPLIT_SLOTS, position), SLOTS, num_stages=STAGES):
+    end = tl.minimum(start + SPLIT_SLOTS, position)
+    slot = start + tl.arange(0, SLOTS)
+    offsets = cache_offset + slot[:, None] * SIZE + dim[None, :]  # [SLOTS, SIZE], as the keys and values
+    key = tl.load(keys_ptr + offsets, mask=(slot < end)[:, None], other=0.0)
+    value = tl.load(values_ptr + offsets, mask=(slot < end)[:, None], other=0.0)
+    if DEPENDENT:
+        gdc_wait()
+
+    token_ptr = projected_ptr + sample * (HEADS + 2 * KEY_HEADS) * SIZE
+    query_ptr = token_ptr + (key_head * GROUP + member)[:, None] * SIZE
+    query = tl.load(query_ptr + dim[None, :], mask=member_mask[:, None], other=0.0).to(tl.float32)  # [ROWS, SIZE]
+    partner = tl.load(query_ptr + ((dim + HALF) % SIZE)[None, :], mask=member_mask[:, None], other=0.0).to(tl.float32)
+    query = (query * cosine[None, :] + tl.where(dim < HALF, -1.0, 1.0)[None, :] * partner * sine[None, :]).to(cache_dtype)
+
+    # row_max, row_sum: [ROWS]; acc: [ROWS, SIZE]
+    scores = tl.dot(query, tl.trans(key), input_precision="ieee") * scale  # [ROWS, SLOTS]
+    scores = tl.where((slot < end)[None, :], scores, LOWEST)
+    row_max = tl.max(scores, axis=1)
+    weights = tl.where((slot < end)[None, :], tl.exp2(scores - row_max[:, None]), 0.0)
+    row_sum = tl.sum(weights, axis=1)
+    acc = tl.dot(weights.to(cache_dtype), value, input_precision="ieee")
+    for step in tl.range(start + SLOTS, end, SLOTS, num_stages=STAGES):
         slot = step + tl.arange(0, SLOTS)
-        mask = slot < position
-        offsets = plane + slot[:, None] * SIZE + half[None, :]  # [SLOTS, HALF], as the keys and values
-        key_a = tl.load(keys_ptr + offsets, mask=mask[:, None], other=0.0).to(tl.float32)
-        key_b = tl.load(keys_ptr + offsets + HALF, mask=mask[:, None], other=0.0).to(tl.float32)
-        value_a = tl.load(values_ptr + offsets, mask=mask[:, None], other=0.0).to(tl.float32)
-        value_b = tl.load(values_ptr + offsets + HALF, mask=mask[:, None], other=0.0).to(tl.float32)
-        scores = tl.sum(key_a * query_a[None, :] + key_b * query_b[None, :], axis=1)  # [SLOTS]
-        scores = tl.where(mask, scores, LOWEST)
-        new_max = tl.maximum(slot_max, scores)
-        decay = tl.exp2(slot_max - new_max)
-        weights = tl.where(mask, tl.exp2(scores - new_max), 0.0)
-        slot_sum = slot_sum * decay + weights
-        acc_a = acc_a * decay[:, None] + weights[:, None] * value_a
-        acc_b = acc_b * decay[:, None] + weights[:, None] * value_b
-        slot_max = new_max
+        offsets = cache_offset + slot[:, None] * SIZE + dim[None, :]
+        key = tl.load(keys_ptr + offsets, mask=(slot < end)[:, None], other=0.0)
+        value = tl.load(values_ptr + offsets, mask=(slot < end)[:, None], other=0.0)
+        scores = tl.dot(query, tl.trans(key), input_precision="ieee") * scale
+        scores = tl.where((slot < end)[None, :], scores, LOWEST)
+        new_max = tl.maximum(row_max, tl.max(scores, axis=1))
+        decay = tl.exp2(row_max - new_max)
+        weights = tl.where((slot < end)[None, :], tl.exp2(scores - new_max[:, None]), 0.0)
+        row_sum = row_sum * decay + tl.sum(weights, axis=1)
+        acc = tl.dot(weights.to(cache_dtype), value, acc * decay[:, None], input_precision="ieee")
+        row_max = new_max
 
     # The new token's key and value are not in the cache yet. The program of its slot has them from the projection.
-    holds_new = (start <= position) & (position < start + SPLIT_SLOTS)
-    new_key_ptr = token_ptr + (HEADS + key_head) * SIZE + half
-    a, b = tl.load(new_key_ptr).to(tl.float32), tl.load(new_key_ptr + HALF).to(tl.float32)
-    new_key_a = (a * cosine - b * sine).to(cache_dtype)
-    new_key_b = (b * cosine + a * sine).to(cache_dtype)
-    new_value_a = tl.load(new_key_ptr + KEY_HEADS * SIZE).to(cache_dtype)
-    new_value_b = tl.load(new_key_ptr + KEY_HEADS * SIZE + HALF).to(cache_dtype)
-    if holds_new & (head % (HEADS // KEY_HEADS) == 0):
-        new_offsets = plane + position * SIZE + half
-        tl.store(keys_ptr + new_offsets, new_key_a)
-        tl.store(keys_ptr + new_offsets + HALF, new_key_b)
-        tl.store(values_ptr + new_offsets, new_value_a)
-        tl.store(values_ptr + new_offsets + HALF, new_value_b)
-    new_score = tl.sum(new_key_a.to(tl.float32) * query_a + new_key_b.to(tl.float32) * query_b, axis=0)
+    if (start <= position) & (position < start + SPLIT_SLOTS):
+        new_key_ptr = token_ptr + (HEADS + key_head) * SIZE
+        new_key = _rotated(new_key_ptr, cosine, sine, SIZE).to(cache_dtype)  # [SIZE]
+        new_value = tl.load(new_key_ptr + KEY_HEADS * SIZE + dim).to(cache_dtype)
+        tl.store(keys_ptr + cache_offset + position * SIZE + dim, new_key)
+        tl.store(values_ptr + cache_offset + position * SIZE + dim, new_value)
+        new_score = tl.sum(query.to(tl.float32) * new_key.to(tl.float32)[None, :], axis=1) * scale  # [ROWS]
+        new_max = tl.maximum(row_max, new_score)
+        decay, new_weight = tl.exp2(row_max - new_max), tl.exp2(new_score - new_max)
+        row_sum = row_sum * decay + new_weight
+        acc = acc * decay[:, None] + new_weight[:, None] * new_value.to(tl.float32)[None, :]
+        row_max = new_max
 
-    split_max = tl.max(slot_max, axis=0)
-    split_max = tl.where(holds_new, tl.maximum(split_max, new_score), split_max)
-    slot_decay = tl.exp2(slot_max - split_max)
-    new_weight = tl.where(holds_new, tl.exp2(new_score - split_max), 0.0)
-    split_ptr = partial_ptr + (row * SPLITS + split) * (SIZE + 2)
-    tl.store(split_ptr + half, tl.sum(slot_decay[:, None] * acc_a, axis=0) + new_weight * new_value_a.to(tl.float32))
-    tl.store(split_ptr + HALF + half, tl.sum(slot_decay[:, None] * acc_b, axis=0) + new_weight * new_value_b.to(tl.float32))
-    tl.store(split_ptr + SIZE, split_max)
-    tl.store(split_ptr + SIZE + 1, tl.sum(slot_decay * slot_sum, axis=0) + new_weight)
+    split_ptr = partial_ptr + ((first_head + member) * SPLITS + split) * (SIZE + 2)  # [ROWS]
+    tl.store(split_ptr[:, None] + dim[None, :], acc, mask=member_mask[:, None])
+    tl.store(split_ptr + SIZE, row_max, mask=member_mask)
+    tl.store(split_ptr + SIZE + 1, row_sum, mask=member_mask)
 
     # All threads' parts are written before this program is counted as done.
     tl.debug_barrier()
-    done = tl.atomic_add(arrived_ptr + row, 1, sem="acq_rel")
+    done = tl.atomic_add(arrived_ptr + plane, 1, sem="acq_rel")
     if done == SPLITS - 1:
         tl.debug_barrier()
         index = tl.arange(0, SPLITS_POWER)
         split_mask = index < SPLITS
-        split_ptrs = partial_ptr + (row * SPLITS + index) * (SIZE + 2)  # [SPLITS_POWER]
-        # From the second-level cache, where other programs' writes are.
-        split_maxs = tl.load(split_ptrs + SIZE, mask=split_mask, other=LOWEST, cache_modifier=".cg")
-        split_sums = tl.load(split_ptrs + SIZE + 1, mask=split_mask, other=0.0, cache_modifier=".cg")
-        split_decay = tl.exp2(split_maxs - tl.max(split_maxs, axis=0))
-        row_sum = tl.sum(split_decay * split_sums, axis=0)
-        # split_a, split_b: [SPLITS_POWER, HALF]
-        split_a = tl.load(split_ptrs[:, None] + half[None, :], mask=split_mask[:, None], other=0.0, cache_modifier=".cg")
-        split_b = tl.load(split_ptrs[:, None] + HALF + half[None, :], mask=split_mask[:, None], other=0.0, cache_modifier=".cg")
-        y_a = tl.sum(split_decay[:, None] * split_a, axis=0) / row_sum
-        y_b = tl.sum(split_decay[:, None] * split_b, axis=0) / row_sum
-        head_ptr = y_ptr + sample * HEADS * SIZE + head * SIZE + half
-        tl.store(head_ptr, y_a.to(y_ptr.dtype.element_ty))
-        tl.store(head_ptr + HALF, y_b.to(y_ptr.dtype.element_ty))
-        tl.store(arrived_ptr + row, 0)
+        for head in tl.range(first_head, first_head + GROUP):
+            split_ptrs = partial_ptr + (head * SPLITS + index) * (SIZE + 2)  # [SPLITS_POWER]
+            # From the second-level cache, where other programs' writes are.
+            split_maxs = tl.load(split_ptrs + SIZE, mask=split_mask, other=LOWEST, cache_modifier=".cg")
+            split_sums = tl.load(split_ptrs + SIZE + 1, mask=split_mask, other=0.0, cache_modifier=".cg")
+            parts = tl.load(split_ptrs[:, None] + dim[None, :], mask=split_mask[:, None], other=0.0, cache_modifier=".cg")
+            split_decay = tl.exp2(split_maxs - tl.max(split_maxs, axis=0))
+            y = tl.sum(split_decay[:, None] * parts, axis=0) / tl.sum(split_decay * split_sums, axis=0)  # [SIZE]
+            tl.store(y_ptr + head * SIZE + dim, y.to(y_ptr.dtype.element_ty))
+        tl.store(arrived_ptr + plane, 0)
 
 
 class DecodeAttention:
@@ -166,9 +179,9 @@ class DecodeAttention:
             raise ValueError(f"the size of a head must be a power of two from 16 on, not {size}")
         self._heads = heads
         self._projected, self._cache = (batch, (heads + 2 * key_heads) * size), (batch, key_heads, capacity, size)
-        splits = math.ceil(capacity / _split_slots(batch * heads, capacity))
+        splits = math.ceil(capacity / _split_slots(batch * key_heads, capacity))
         self._partial = torch.empty((batch * heads, splits, size + 2), dtype=torch.float32, device=device)
-        self._arrived = torch.zeros(batch * heads, dtype=torch.int32, device=device)
+        self._arrived = torch.zeros(batch * key_heads, dtype=torch.int32, device=device)
 
     def __call__(
         self,
@@ -199,9 +212,9 @@ class DecodeAttention:
         return torch.as_tensor(_operator(*tensors, position, self._partial, self._arrived, self._heads))
 
 
-def _split_slots(rows: int, capacity: int) -> int:
-    """Slots that a program reads, if so many heads of all samples are to be shared out."""
-    return SLOTS * math.ceil(math.ceil(capacity / SLOTS) / max(1, PROGRAMS // rows))
+def _split_slots(planes: int, capacity: int) -> int:
+    """Slots that a program reads, if so many key heads of all samples are to be shared out."""
+    return SLOTS * math.ceil(math.ceil(capacity / SLOTS) / max(1, PROGRAMS // planes))
 
 
 def _launch(
@@ -218,7 +231,7 @@ def _launch(
     batch, key_heads, capacity, size = keys.shape
     splits = partial.shape[1]
     y = projected.new_empty((batch, heads * size))
-    decode_attention_kernel[(splits, batch * heads)](
+    decode_attention_kernel[(splits, batch * key_heads)](
         projected,
         keys,
         values,
@@ -232,13 +245,15 @@ def _launch(
         size**-0.5 * LOG2_E,
         HEADS=heads,
         KEY_HEADS=key_heads,
-        HALF=size // 2,
+        ROWS=max(LEAST_ROWS, triton.next_power_of_2(heads // key_heads)),
+        SIZE=size,
         SLOTS=SLOTS,
         STAGES=STAGES,
-        SPLIT_SLOTS=_split_slots(batch * heads, capacity),
+        SPLIT_SLOTS=_split_slots(batch * key_heads, capacity),
         SPLITS=splits,
         SPLITS_POWER=triton.next_power_of_2(splits),
         num_warps=WARPS,
+        **launch_options(projected.device),
     )
     return y
 

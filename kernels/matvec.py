@@ -8,8 +8,9 @@
     x: [vectors, columns];  weight: [rows, columns];  gain: [columns];  y, residual: [vectors, outputs]
     outputs is rows, or half of them if gated.
 
-Each program reads some whole rows of the weights, and all of x, which stays in the cache. The norm needs no pass of its own: its factor
-is a number for each vector, and is summed up beside the products. Sums are in float32.
+Each program loads some whole rows of the weights into registers, if it can before the kernel in front of it has ended, and then all of
+each x, which stays in the cache. The norm needs no pass of its own: its factor is a number for each vector, and is summed up beside the
+products. Sums are in float32.
 
 Source: Zhang and Sennrich 2019, arXiv 1910.07467 (RMSNorm); Shazeer 2020, arXiv 2002.05202 (SwiGLU).
 """
@@ -22,67 +23,114 @@ from dataclasses import dataclass
 import torch
 import triton
 import triton.language as tl
+from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
 
+from evbench.kernels.dependent_launch import launch_options
 from evbench.kernels.registration import register
 
 MOST_INPUTS = 8
-"""Vectors at a time. With more, the sums no longer fit into registers, and a matrix product on the tensor cores is faster."""
+"""Vectors at a time. With more, a matrix product on the tensor cores is faster."""
+
+
+@triton.jit
+def _weights(row_ptr, row_mask, columns, START: tl.constexpr, COLUMNS: tl.constexpr):
+    # Weights are used once in a step: they need not stay in the cache.
+    column = START + tl.arange(0, COLUMNS)[None, :]
+    return tl.load(row_ptr + column, mask=row_mask & (column < columns), other=0.0, eviction_policy="evict_first")  # [ROWS, COLUMNS]
+
+
+@triton.jit
+def _vector(ptr, columns, START: tl.constexpr, COLUMNS: tl.constexpr):
+    column = START + tl.arange(0, COLUMNS)[None, :]
+    return tl.load(ptr + column, mask=column < columns, other=0.0).to(tl.float32)  # [1, COLUMNS]
+
+
+@triton.jit
+def _product(weight, x):
+    return tl.sum(weight.to(tl.float32) * x, axis=1, keep_dims=True)  # [ROWS, 1]
 
 
 @triton.jit
 def matvec_kernel(
-    x_ptr,  # [vectors, columns]
+    x_ptr,  # [VECTORS, columns]
     weight_ptr,  # [rows, columns]
     gain_ptr,  # [columns]
-    residual_ptr,  # [vectors, outputs]
-    y_ptr,  # [vectors, outputs]
+    residual_ptr,  # [VECTORS, outputs]
+    y_ptr,  # [VECTORS, outputs]
     epsilon,
-    vectors,
     columns,
     outputs,
-    VECTORS: tl.constexpr,  # power of two, vectors or more
+    VECTORS: tl.constexpr,
     NORM: tl.constexpr,
     GATED: tl.constexpr,
     RESIDUAL: tl.constexpr,
     ROWS: tl.constexpr,
-    COLUMNS: tl.constexpr,
-    STAGES: tl.constexpr,
+    # Columns in three parts, each a power of two; the second and third may be 0.
+    FIRST: tl.constexpr,
+    SECOND: tl.constexpr,
+    THIRD: tl.constexpr,
+    DEPENDENT: tl.constexpr,
 ):
-    # Everything in three dimensions from the start, [vectors, rows, columns]: what is loaded stays in the registers that it came into.
-    row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)[None, :, None]  # [1, ROWS, 1]
-    vector = tl.arange(0, VECTORS)[:, None, None]  # [VECTORS, 1, 1]
-    weight_row_ptr = weight_ptr + row.to(tl.int64) * columns
-    row_mask, vector_mask = row < outputs, vector < vectors
-    gate_acc = tl.zeros([VECTORS, ROWS, COLUMNS], tl.float32)  # all that there is, if not gated
-    up_acc = tl.zeros([VECTORS, ROWS, COLUMNS], tl.float32)
-    square_acc = tl.zeros([VECTORS, 1, COLUMNS], tl.float32)
-    for start in tl.range(0, columns, COLUMNS, num_stages=STAGES):
-        column = start + tl.arange(0, COLUMNS)[None, None, :]  # [1, 1, COLUMNS]
-        column_mask = column < columns
-        x = tl.load(x_ptr + vector * columns + column, mask=vector_mask & column_mask, other=0.0).to(tl.float32)  # [VECTORS, 1, COLUMNS]
-        if NORM:
-            square_acc += x * x
-            x *= tl.load(gain_ptr + column, mask=column_mask, other=0.0).to(tl.float32)
-        # Weights are used once in a step: they need not stay in the cache.
-        mask = row_mask & column_mask
-        weight = tl.load(weight_row_ptr + column, mask=mask, other=0.0, eviction_policy="evict_first")  # [1, ROWS, COLUMNS]
-        gate_acc += x * weight.to(tl.float32)
-        if GATED:
-            weight = tl.load(weight_row_ptr + outputs * columns + column, mask=mask, other=0.0, eviction_policy="evict_first")
-            up_acc += x * weight.to(tl.float32)
-    y = tl.sum(gate_acc, axis=2, keep_dims=True)  # [VECTORS, ROWS, 1]
-    if NORM:
-        rstd = tl.rsqrt(tl.sum(square_acc, axis=2, keep_dims=True) / columns + epsilon)
-        y *= rstd
+    if DEPENDENT:
+        gdc_launch_dependents()
+    row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)[:, None]  # [ROWS, 1]
+    row_mask = row < outputs
+    row_ptr = weight_ptr + row.to(tl.int64) * columns
+    up_ptr = weight_ptr + (outputs + row).to(tl.int64) * columns
+    weight_1 = _weights(row_ptr, row_mask, columns, 0, FIRST)
+    if SECOND:
+        weight_2 = _weights(row_ptr, row_mask, columns, FIRST, SECOND)
+    if THIRD:
+        weight_3 = _weights(row_ptr, row_mask, columns, FIRST + SECOND, THIRD)
     if GATED:
-        up = tl.sum(up_acc, axis=2, keep_dims=True)
+        up_1 = _weights(up_ptr, row_mask, columns, 0, FIRST)
+        if SECOND:
+            up_2 = _weights(up_ptr, row_mask, columns, FIRST, SECOND)
+        if THIRD:
+            up_3 = _weights(up_ptr, row_mask, columns, FIRST + SECOND, THIRD)
+    if NORM:
+        gain_1 = _vector(gain_ptr, columns, 0, FIRST)
+        if SECOND:
+            gain_2 = _vector(gain_ptr, columns, FIRST, SECOND)
+        if THIRD:
+            gain_3 = _vector(gain_ptr, columns, FIRST + SECOND, THIRD)
+    if DEPENDENT:
+        gdc_wait()  # x and the residual are written by kernels in front of this one
+    for vector in tl.static_range(VECTORS):
+        x = _vector(x_ptr + vector * columns, columns, 0, FIRST)
         if NORM:
-            up *= rstd
-        y = y * tl.sigmoid(y) * up
-    offsets = vector * outputs + row
-    if RESIDUAL:
-        y += tl.load(residual_ptr + offsets, mask=vector_mask & row_mask, other=0.0).to(tl.float32)
-    tl.store(y_ptr + offsets, y.to(y_ptr.dtype.element_ty), mask=vector_mask & row_mask)
+            squares = tl.sum(x * x, axis=1, keep_dims=True)
+            x *= gain_1
+        y = _product(weight_1, x)
+        if GATED:
+            up = _product(up_1, x)
+        if SECOND:
+            x = _vector(x_ptr + vector * columns, columns, FIRST, SECOND)
+            if NORM:
+                squares += tl.sum(x * x, axis=1, keep_dims=True)
+                x *= gain_2
+            y += _product(weight_2, x)
+            if GATED:
+                up += _product(up_2, x)
+        if THIRD:
+            x = _vector(x_ptr + vector * columns, columns, FIRST + SECOND, THIRD)
+            if NORM:
+                squares += tl.sum(x * x, axis=1, keep_dims=True)
+                x *= gain_3
+            y += _product(weight_3, x)
+            if GATED:
+                up += _product(up_3, x)
+        if NORM:
+            rstd = tl.rsqrt(squares / columns + epsilon)
+            y *= rstd
+        if GATED:
+            if NORM:
+                up *= rstd
+            y = y * tl.sigmoid(y) * up
+        offsets = vector * outputs + row
+        if RESIDUAL:
+            y += tl.load(residual_ptr + offsets, mask=row_mask, other=0.0).to(tl.float32)
+        tl.store(y_ptr + offsets, y.to(y_ptr.dtype.element_ty), mask=row_mask)
 
 
 @dataclass(frozen=True)
@@ -128,26 +176,44 @@ class Config:
     """Of a program."""
 
     rows: int
-    """Of the weights."""
-    columns: int
-    """At a time."""
+    """Of the weights, a power of two."""
+    parts: tuple[int, int, int]
+    """Columns, in powers of two; 0 is none."""
     warps: int
-    stages: int = 1
-    """Steps over the columns that are loaded at the same time."""
 
 
-def _config(vectors: int) -> Config:
-    """Of those tried on an H200 with the matrices of a 7B model: the fastest of all for one vector, or within 2 % of it."""
-    if vectors == 1:
-        return Config(rows=8, columns=1024, warps=4, stages=2)
-    return Config(2, 1024 if vectors == 2 else 512, 4)
+PROGRAM_WEIGHTS = 24_576
+"""That a program loads at most, where that is more than a row."""
+WARP_WEIGHTS = 4096
+"""For a warp: 64 registers of each thread, in bfloat16."""
+MOST_ROWS, MOST_WARPS = 16, 8
+
+
+def _config(outputs: int, columns: int, gated: bool) -> Config:
+    """Chosen so that the matrices of a 7B model are read fastest on an H200."""
+    rows = max(1, PROGRAM_WEIGHTS // (columns * (2 if gated else 1)))
+    rows = min(MOST_ROWS, 1 << (rows.bit_length() - 1))
+    weights = rows * columns * (2 if gated else 1)
+    return Config(rows, _parts(columns), max(1, min(MOST_WARPS, triton.next_power_of_2(math.ceil(weights / WARP_WEIGHTS)))))
+
+
+def _parts(columns: int) -> tuple[int, int, int]:
+    """The columns as a sum of three powers of two at most, the last of which may be too large."""
+    parts: list[int] = []
+    while columns > 0 and len(parts) < 2:
+        parts.append(1 << (columns.bit_length() - 1))
+        columns -= parts[-1]
+    if columns > 0:
+        parts.append(triton.next_power_of_2(columns))
+    first, second, third = (*parts, 0, 0)[:3]
+    return first, second, third
 
 
 def _launch(
     x: torch.Tensor, weight: torch.Tensor, gain: torch.Tensor | None, epsilon: float, gated: bool, residual: torch.Tensor | None
 ) -> torch.Tensor:
     y = _fake(x, weight, gain, epsilon, gated, residual)
-    (vectors, columns), outputs, config = x.shape, y.shape[1], _config(x.shape[0])
+    (vectors, columns), outputs, config = x.shape, y.shape[1], _config(y.shape[1], x.shape[1], gated)
     matvec_kernel[(math.ceil(outputs / config.rows),)](
         x,
         weight,
@@ -156,17 +222,18 @@ def _launch(
         x if residual is None else residual,
         y,
         epsilon,
-        vectors,
         columns,
         outputs,
-        VECTORS=triton.next_power_of_2(vectors),
+        VECTORS=vectors,
         NORM=gain is not None,
         GATED=gated,
         RESIDUAL=residual is not None,
         ROWS=config.rows,
-        COLUMNS=config.columns,
-        STAGES=config.stages,
+        FIRST=config.parts[0],
+        SECOND=config.parts[1],
+        THIRD=config.parts[2],
         num_warps=config.warps,
+        **launch_options(x.device),
     )
     return y
 

@@ -4,6 +4,7 @@ import gc
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from tests.cores import keep_to_a_share_of_the_cores
 
@@ -24,6 +25,8 @@ if not torch.cuda.is_available():
 import av
 import numpy as np
 import pytest
+import triton.language as tl
+from triton.runtime import interpreter
 
 from evbench.inputs import sample, torture
 from tests.h264 import write
@@ -53,6 +56,22 @@ def make_clip(tmp_path: Path) -> MakeClip:
         return path
 
     return make
+
+
+@pytest.fixture
+def products_of_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As they are on a GPU. The interpreter (of Triton 3.6 to 3.8 at least) multiplies their bits, as if they were integers."""
+    really = interpreter.InterpreterBuilder.create_dot
+
+    def create_dot(builder: Any, first: Any, second: Any, *rest: Any) -> Any:
+        return really(builder, widened(first), widened(second), *rest)
+
+    def widened(handle: Any) -> Any:
+        if handle.dtype.scalar != tl.bfloat16:
+            return handle
+        return interpreter.TensorHandle((handle.data.astype(np.uint32) << 16).view(np.float32), tl.float32)
+
+    monkeypatch.setattr(interpreter.InterpreterBuilder, "create_dot", create_dot)
 
 
 @pytest.fixture(scope="session")

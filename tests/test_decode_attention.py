@@ -9,7 +9,7 @@ from evbench.kernels.decode_attention import SLOTS, DecodeAttention, reference
 from tests.devices import DEVICE
 from tests.operators import require_operator
 
-pytestmark = pytest.mark.device
+pytestmark = [pytest.mark.device, pytest.mark.usefixtures("products_of_bfloat16")]
 
 KINDS = [(1, 2, 2, 32, 300), (2, 4, 2, 16, 130), (3, 2, 1, 64, SLOTS), (1, 1, 1, 16, 7)]
 """Batch, heads, key heads, size of a head, capacity."""

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from evbench.kernels.matvec import MOST_INPUTS, Norm, matvec, reference
+from evbench.pipelines.compute.cuda_graph import captured
 from tests.devices import DEVICE
 from tests.operators import require_operator
 
@@ -62,6 +63,29 @@ def test_in_bfloat16_only_inputs_and_outputs_are_rounded(shape: tuple[int, int, 
 ])  # fmt: skip
 def test_the_shapes_of_the_large_model(count: int, rows: int, columns: int, normal: bool, gated: bool, added: bool) -> None:
     require_equal((count, rows, columns), normal, gated, added, torch.bfloat16)
+
+
+@pytest.mark.gpu
+def test_nothing_is_read_before_the_kernel_in_front_has_written_it() -> None:
+    inputs, first, gain = made(1, 4096, 4096, torch.bfloat16)
+    second, third = (made(1, rows, 4096, torch.bfloat16)[1] / 64 for rows in (8192, 4096))
+    written: list[torch.Tensor] = []
+
+    def chain() -> None:
+        hidden = matvec(inputs, first, Norm(gain, 1e-5), residual=inputs)
+        gated = matvec(hidden, second, Norm(gain, 1e-5), gated=True)
+        written[:] = hidden, gated, matvec(gated, third, residual=hidden)
+
+    replay = captured(chain)
+    replay()
+    expected = [tensor.clone() for tensor in written]
+    for _ in range(200):
+        for tensor in written:
+            tensor.fill_(torch.nan)
+        replay()
+        assert all(torch.equal(ours, right) for ours, right in zip(written, expected, strict=True))
+    exact = reference(inputs.double(), first.double(), Norm(gain.double(), 1e-5), residual=inputs.double())
+    assert (expected[0].double() - exact).square().mean().sqrt() < 5e-3 * exact.square().mean().sqrt()
 
 
 def test_what_does_not_fit_is_refused() -> None:

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import numpy as np
 import pytest
 import torch
-import triton.language as tl
 from torch.nn.functional import scaled_dot_product_attention
-from triton.runtime import interpreter
 
 from evbench.kernels.tower_attention import NARROWEST, Config, left_over, reference, tower_attention
 from tests.devices import DEVICE
 from tests.operators import require_operator
 
-pytestmark = [pytest.mark.device, pytest.mark.slow]
+pytestmark = [pytest.mark.device, pytest.mark.slow, pytest.mark.usefixtures("products_of_bfloat16")]
 
 KINDS = [
     (1, 1, 1, 16), (2, 15, 1, 32), (1, 16, 2, 64), (1, 17, 3, 16), (1, 49, 1, 256), (3, 63, 1, 32), (1, 64, 1, 128), (2, 65, 2, 16),
@@ -32,23 +27,6 @@ ERROR = {torch.float32: 2e-6, torch.float16: 2e-3, torch.bfloat16: 2e-2}
 """Largest, as a part of the largest value."""
 OF_SDPA = {torch.float32: 3.0, torch.float16: 3.0, torch.bfloat16: 6.0 if CUT else 3.0}
 """How many times as large as its error."""
-
-
-@pytest.fixture(autouse=True)
-def products_of_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The interpreter (of Triton 3.6 to 3.8 at least) multiplies their bits, as if they were integers."""
-    really = interpreter.InterpreterBuilder.create_dot
-
-    def create_dot(builder: Any, first: Any, second: Any, *rest: Any) -> Any:
-        return really(builder, widened(first), widened(second), *rest)
-
-    monkeypatch.setattr(interpreter.InterpreterBuilder, "create_dot", create_dot)
-
-
-def widened(handle: Any) -> Any:
-    if handle.dtype.scalar != tl.bfloat16:
-        return handle
-    return interpreter.TensorHandle((handle.data.astype(np.uint32) << 16).view(np.float32), tl.float32)
 
 
 def interleaved(kind: tuple[int, int, int, int], dtype: torch.dtype) -> torch.Tensor:
