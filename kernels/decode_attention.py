@@ -41,14 +41,6 @@ LOG2_E = math.log2(math.e)
 
 
 @triton.jit
-def _rotated(ptr, cosine, sine, SIZE: tl.constexpr):
-    dim = tl.arange(0, SIZE)
-    HALF: tl.constexpr = SIZE // 2
-    partner = tl.load(ptr + (dim + HALF) % SIZE).to(tl.float32)
-    return tl.load(ptr + dim).to(tl.float32) * cosine + tl.where(dim < HALF, -partner, partner) * sine  # [..., SIZE]
-
-
-@triton.jit
 def decode_attention_kernel(
     projected_ptr,  # [batch, (HEADS + 2 KEY_HEADS) * SIZE]
     keys_ptr,  # [batch, KEY_HEADS, capacity, SIZE]
@@ -86,8 +78,11 @@ def decode_attention_kernel(
     cache_dtype = keys_ptr.dtype.element_ty
     cache_offset = plane.to(tl.int64) * capacity * SIZE
     # Ahead of the wait: the position, and what is in the cache before it, were written by an earlier step.
-    position = tl.load(position_ptr)
-    cosine, sine = tl.load(cosine_ptr + position * HALF + dim % HALF), tl.load(sine_ptr + position * HALF + dim % HALF)  # [SIZE]
+    position = tl.load(position_ptr).to(tl.int32)
+    # cosine, sine: [SIZE], for y[dim] = x[dim] cosine[dim] + x[partner] sine[dim]
+    partner = (dim + HALF) % SIZE
+    cosine, sine = tl.load(cosine_ptr + position * HALF + dim % HALF), tl.load(sine_ptr + position * HALF + dim % HALF)
+    sine = tl.where(dim < HALF, -sine, sine)
     start = split * SPLIT_SLOTS
     end = tl.minimum(start + SPLIT_SLOTS, position)
     slot = start + tl.arange(0, SLOTS)
@@ -99,9 +94,10 @@ def decode_attention_kernel(
 
     token_ptr = projected_ptr + sample * (HEADS + 2 * KEY_HEADS) * SIZE
     query_ptr = token_ptr + (key_head * GROUP + member)[:, None] * SIZE
-    query = tl.load(query_ptr + dim[None, :], mask=member_mask[:, None], other=0.0).to(tl.float32)  # [ROWS, SIZE]
-    partner = tl.load(query_ptr + ((dim + HALF) % SIZE)[None, :], mask=member_mask[:, None], other=0.0).to(tl.float32)
-    query = (query * cosine[None, :] + tl.where(dim < HALF, -1.0, 1.0)[None, :] * partner * sine[None, :]).to(cache_dtype)
+    query_mask = member_mask[:, None]
+    query = tl.load(query_ptr + dim[None, :], mask=query_mask, other=0.0).to(tl.float32) * cosine[None, :]  # [ROWS, SIZE]
+    query += tl.load(query_ptr + partner[None, :], mask=query_mask, other=0.0).to(tl.float32) * sine[None, :]
+    query = query.to(cache_dtype)
 
     # row_max, row_sum: [ROWS]; acc: [ROWS, SIZE]
     scores = tl.dot(query, tl.trans(key), input_precision="ieee") * scale  # [ROWS, SLOTS]
@@ -127,7 +123,8 @@ def decode_attention_kernel(
     # The new token's key and value are not in the cache yet. The program of its slot has them from the projection.
     if (start <= position) & (position < start + SPLIT_SLOTS):
         new_key_ptr = token_ptr + (HEADS + key_head) * SIZE
-        new_key = _rotated(new_key_ptr, cosine, sine, SIZE).to(cache_dtype)  # [SIZE]
+        new_key = tl.load(new_key_ptr + dim).to(tl.float32) * cosine + tl.load(new_key_ptr + partner).to(tl.float32) * sine  # [SIZE]
+        new_key = new_key.to(cache_dtype)
         new_value = tl.load(new_key_ptr + KEY_HEADS * SIZE + dim).to(cache_dtype)
         tl.store(keys_ptr + cache_offset + position * SIZE + dim, new_key)
         tl.store(values_ptr + cache_offset + position * SIZE + dim, new_value)

@@ -33,24 +33,6 @@ MOST_INPUTS = 8
 
 
 @triton.jit
-def _weights(row_ptr, row_mask, columns, START: tl.constexpr, COLUMNS: tl.constexpr):
-    # Weights are used once in a step: they need not stay in the cache.
-    column = START + tl.arange(0, COLUMNS)[None, :]
-    return tl.load(row_ptr + column, mask=row_mask & (column < columns), other=0.0, eviction_policy="evict_first")  # [ROWS, COLUMNS]
-
-
-@triton.jit
-def _vector(ptr, columns, START: tl.constexpr, COLUMNS: tl.constexpr):
-    column = START + tl.arange(0, COLUMNS)[None, :]
-    return tl.load(ptr + column, mask=column < columns, other=0.0).to(tl.float32)  # [1, COLUMNS]
-
-
-@triton.jit
-def _product(weight, x):
-    return tl.sum(weight.to(tl.float32) * x, axis=1, keep_dims=True)  # [ROWS, 1]
-
-
-@triton.jit
 def matvec_kernel(
     x_ptr,  # [VECTORS, columns]
     weight_ptr,  # [rows, columns]
@@ -65,10 +47,8 @@ def matvec_kernel(
     GATED: tl.constexpr,
     RESIDUAL: tl.constexpr,
     ROWS: tl.constexpr,
-    # Columns in three parts, each a power of two; the second and third may be 0.
-    FIRST: tl.constexpr,
-    SECOND: tl.constexpr,
-    THIRD: tl.constexpr,
+    WIDTH: tl.constexpr,
+    PARTS: tl.constexpr,  # of WIDTH columns each
     DEPENDENT: tl.constexpr,
 ):
     if DEPENDENT:
@@ -77,55 +57,41 @@ def matvec_kernel(
     row_mask = row < outputs
     row_ptr = weight_ptr + row.to(tl.int64) * columns
     up_ptr = weight_ptr + (outputs + row).to(tl.int64) * columns
-    weight_1 = _weights(row_ptr, row_mask, columns, 0, FIRST)
-    if SECOND:
-        weight_2 = _weights(row_ptr, row_mask, columns, FIRST, SECOND)
-    if THIRD:
-        weight_3 = _weights(row_ptr, row_mask, columns, FIRST + SECOND, THIRD)
-    if GATED:
-        up_1 = _weights(up_ptr, row_mask, columns, 0, FIRST)
-        if SECOND:
-            up_2 = _weights(up_ptr, row_mask, columns, FIRST, SECOND)
-        if THIRD:
-            up_3 = _weights(up_ptr, row_mask, columns, FIRST + SECOND, THIRD)
-    if NORM:
-        gain_1 = _vector(gain_ptr, columns, 0, FIRST)
-        if SECOND:
-            gain_2 = _vector(gain_ptr, columns, FIRST, SECOND)
-        if THIRD:
-            gain_3 = _vector(gain_ptr, columns, FIRST + SECOND, THIRD)
+    # All that this program needs of the weights, [ROWS, WIDTH] for each part, and of the gain, [1, WIDTH].
+    weights = ()
+    ups = ()
+    gains = ()
+    for part in tl.static_range(PARTS):
+        column = part * WIDTH + tl.arange(0, WIDTH)[None, :]
+        mask = row_mask & (column < columns)
+        # Weights are used once in a step: they need not stay in the cache.
+        weights += (tl.load(row_ptr + column, mask=mask, other=0.0, eviction_policy="evict_first"),)  # type: ignore[assignment]
+        if GATED:
+            ups += (tl.load(up_ptr + column, mask=mask, other=0.0, eviction_policy="evict_first"),)  # type: ignore[assignment]
+        if NORM:
+            gains += (tl.load(gain_ptr + column, mask=column < columns, other=0.0),)  # type: ignore[assignment]
     if DEPENDENT:
         gdc_wait()  # x and the residual are written by kernels in front of this one
     for vector in tl.static_range(VECTORS):
-        x = _vector(x_ptr + vector * columns, columns, 0, FIRST)
-        if NORM:
-            squares = tl.sum(x * x, axis=1, keep_dims=True)
-            x *= gain_1
-        y = _product(weight_1, x)
-        if GATED:
-            up = _product(up_1, x)
-        if SECOND:
-            x = _vector(x_ptr + vector * columns, columns, FIRST, SECOND)
+        acc = tl.zeros([ROWS, WIDTH], tl.float32)
+        up_acc = tl.zeros([ROWS, WIDTH], tl.float32)
+        square_acc = tl.zeros([1, WIDTH], tl.float32)
+        for part in tl.static_range(PARTS):
+            column = part * WIDTH + tl.arange(0, WIDTH)[None, :]
+            x = tl.load(x_ptr + vector * columns + column, mask=column < columns, other=0.0).to(tl.float32)
             if NORM:
-                squares += tl.sum(x * x, axis=1, keep_dims=True)
-                x *= gain_2
-            y += _product(weight_2, x)
+                square_acc += x * x
+                x *= gains[part].to(tl.float32)
+            acc += weights[part].to(tl.float32) * x
             if GATED:
-                up += _product(up_2, x)
-        if THIRD:
-            x = _vector(x_ptr + vector * columns, columns, FIRST + SECOND, THIRD)
-            if NORM:
-                squares += tl.sum(x * x, axis=1, keep_dims=True)
-                x *= gain_3
-            y += _product(weight_3, x)
-            if GATED:
-                up += _product(up_3, x)
+                up_acc += ups[part].to(tl.float32) * x
+        y = tl.sum(acc, axis=1, keep_dims=True)  # [ROWS, 1]
+        up = tl.sum(up_acc, axis=1, keep_dims=True)
         if NORM:
-            rstd = tl.rsqrt(squares / columns + epsilon)
+            rstd = tl.rsqrt(tl.sum(square_acc, axis=1, keep_dims=True) / columns + epsilon)
             y *= rstd
+            up *= rstd
         if GATED:
-            if NORM:
-                up *= rstd
             y = y * tl.sigmoid(y) * up
         offsets = vector * outputs + row
         if RESIDUAL:
@@ -177,9 +143,12 @@ class Config:
 
     rows: int
     """Of the weights, a power of two."""
-    parts: tuple[int, int, int]
-    """Columns, in powers of two; 0 is none."""
     warps: int
+
+    @property
+    def width(self) -> int:
+        """Columns of a part: 16 bytes of bfloat16 for each thread."""
+        return 256 * self.warps
 
 
 PROGRAM_WEIGHTS = 24_576
@@ -194,19 +163,7 @@ def _config(outputs: int, columns: int, gated: bool) -> Config:
     rows = max(1, PROGRAM_WEIGHTS // (columns * (2 if gated else 1)))
     rows = min(MOST_ROWS, 1 << (rows.bit_length() - 1))
     weights = rows * columns * (2 if gated else 1)
-    return Config(rows, _parts(columns), max(1, min(MOST_WARPS, triton.next_power_of_2(math.ceil(weights / WARP_WEIGHTS)))))
-
-
-def _parts(columns: int) -> tuple[int, int, int]:
-    """The columns as a sum of three powers of two at most, the last of which may be too large."""
-    parts: list[int] = []
-    while columns > 0 and len(parts) < 2:
-        parts.append(1 << (columns.bit_length() - 1))
-        columns -= parts[-1]
-    if columns > 0:
-        parts.append(triton.next_power_of_2(columns))
-    first, second, third = (*parts, 0, 0)[:3]
-    return first, second, third
+    return Config(rows, max(1, min(MOST_WARPS, triton.next_power_of_2(math.ceil(weights / WARP_WEIGHTS)))))
 
 
 def _launch(
@@ -229,9 +186,8 @@ def _launch(
         GATED=gated,
         RESIDUAL=residual is not None,
         ROWS=config.rows,
-        FIRST=config.parts[0],
-        SECOND=config.parts[1],
-        THIRD=config.parts[2],
+        WIDTH=config.width,
+        PARTS=math.ceil(columns / config.width),
         num_warps=config.warps,
         **launch_options(x.device),
     )

@@ -1,0 +1,77 @@
+"""Kernels of a decode step compiled for a Hopper GPU, which needs none: Triton's interpreter lets pass what its compiler refuses."""
+
+from __future__ import annotations
+
+import math
+import os
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+
+from evbench.kernels import decode_attention, matvec
+
+HOPPER = GPUTarget("cuda", 90, 32)
+MATRICES = [(12288, 4096, True, False), (4096, 4096, False, False), (11008, 4096, True, True), (4096, 11008, False, False)]
+"""Outputs, columns, normal, gated: those of a layer of a 7B model."""
+
+
+def compiled(kernel: Any, constants: dict[str, Any], whole: dict[str, str], warps: int) -> Any:
+    """Of pointers, and whole numbers and floats that are named with their type. All pointers and whole numbers are multiples of 16."""
+    function = triton.runtime.jit.JITFunction(kernel.fn)
+    signature = {name: "constexpr" if name in constants else whole.get(name, "*bf16") for name in function.arg_names}
+    places = {name: (place,) for place, name in enumerate(function.arg_names)}
+    aligned = {places[name]: [["tt.divisibility", 16]] for name, kind in signature.items() if kind[0] in "*i"}
+    source = ASTSource(function, signature, {places[name]: value for name, value in constants.items()}, aligned)
+    return triton.compile(source, target=HOPPER, options={"num_warps": warps})
+
+
+def of_a_layer(outputs: int, columns: int, normal: bool, gated: bool) -> Any:
+    config = matvec._config(outputs, columns, gated)
+    constants = {"VECTORS": 1, "NORM": normal, "GATED": gated, "RESIDUAL": not normal, "DEPENDENT": True}
+    constants |= {"ROWS": config.rows, "WIDTH": config.width, "PARTS": math.ceil(columns / config.width)}
+    return compiled(matvec.matvec_kernel, constants, {"columns": "i32", "outputs": "i32", "epsilon": "fp32"}, config.warps)
+
+
+def attention() -> Any:
+    split = decode_attention._split_slots(32, 2178)
+    constants = {"HEADS": 32, "KEY_HEADS": 32, "ROWS": 16, "SIZE": 128, "SPLIT_SLOTS": split, "DEPENDENT": True}
+    constants |= {"SLOTS": decode_attention.SLOTS, "STAGES": decode_attention.STAGES, "SPLITS": 23, "SPLITS_POWER": 32}
+    types = {"capacity": "i32", "scale": "fp32", "position_ptr": "*i64", "arrived_ptr": "*i32"}
+    types |= dict.fromkeys(("cosine_ptr", "sine_ptr", "partial_ptr"), "*fp32")
+    return compiled(decode_attention.decode_attention_kernel, constants, types, decode_attention.WARPS)
+
+
+def main() -> None:
+    for shape in MATRICES:
+        require_read_ahead(of_a_layer(*shape).asm["ptx"], whole=True)
+    require_read_ahead(attention().asm["ptx"], whole=False)
+
+
+def require_read_ahead(code: str, *, whole: bool) -> None:
+    """The next kernel may start at once, and what no kernel in front writes is loaded before the wait: 16 bytes at a time.
+
+    `whole`: of the weights, nothing is loaded behind it.
+    """
+    ahead, wait, behind = code.partition("griddepcontrol.wait")
+    assert wait
+    assert "griddepcontrol.launch_dependents" in ahead
+    assert ahead.count("ld.global") > 1
+    assert ".v4.b32" in ahead
+    assert not (whole and "evict_first" in behind)
+
+
+@pytest.mark.slow
+def test_the_kernels_of_a_decode_step_compile_for_hopper_and_read_ahead() -> None:
+    """In a process of its own: here the interpreter is on."""
+    command = [sys.executable, "-m", "tests.test_compiled_kernels"]
+    done = subprocess.run(command, env=os.environ | {"TRITON_INTERPRET": "0"}, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+if __name__ == "__main__":
+    main()
