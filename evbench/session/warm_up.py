@@ -13,8 +13,6 @@ STEADY_RUNS = 5
 """The last runs of a warm-up, which must be steady."""
 QUIET_RUNS = 3
 """The last runs of a warm-up that is abandoned, in which nothing may be compiled or captured: in timed runs it would spoil blocks."""
-QUIET_UNSYNCED = 2
-"""Runs without stage synchronization, in a row, in which nothing is compiled or captured. Blocks have such runs too."""
 MOST_COMPILING = 60
 """Runs of a warm-up that goes on because something is still compiled or captured."""
 COMPILING = "something was still compiled or captured"
@@ -54,7 +52,9 @@ class WarmWorkers:
         self._config.report(activity)
 
     def _warm_up(self, sides: tuple[Side, ...]) -> None:
-        """Until steady, for each shape of input: what is compiled for one is not for another."""
+        """Until steady, for each shape of input: what is compiled for one is not for another. Every other run is without stage
+        synchronization, as in blocks.
+        """
         self._say_raised()
         for sample in self._samples_of_each_shape(sides):
             runs: dict[Side, list[Run]] = {side: [] for side in sides}
@@ -63,10 +63,9 @@ class WarmWorkers:
                 waiting = [side for side in waiting if not self._is_done(side, runs[side])]
                 for side in waiting:
                     self._config.report(f"{side}: warm-up, run {len(runs[side]) + 1}")
-                    runs[side].append(self._recorder.timed_run(side, "warmup", sample, None, stage_sync=True))
+                    stage_sync = len(runs[side]) % 2 == 0
+                    runs[side].append(self._recorder.timed_run(side, "warmup", sample, None, stage_sync=stage_sync))
                     self._config.watch.warmed()
-            for side in sides:
-                self._warm_up_unsynced(side, sample)
         for side in sides if self._config.plan.throughput else ():
             self._config.report(f"{side}: warm-up of throughput runs")
             self._recorder.throughput_run(side, None)
@@ -89,17 +88,6 @@ class WarmWorkers:
         if abandoned:
             self._config.journal.add_unsteady(side, reasons)
         return abandoned
-
-    def _warm_up_unsynced(self, side: Side, sample: int) -> None:
-        """Runs as a user has them, until nothing is compiled or captured in them."""
-        runs: list[Run] = []
-        while len(runs) < QUIET_UNSYNCED or any(run.compile_counts for run in runs[-QUIET_UNSYNCED:]):
-            if len(runs) >= MOST_COMPILING or sum(run.seconds for run in runs) >= self._config.plan.warmup_seconds:
-                self._config.journal.add_unsteady(side, [f"{COMPILING} in runs without stage synchronization"])
-                return
-            self._config.report(f"{side}: warm-up without stage synchronization")
-            runs.append(self._recorder.timed_run(side, "warmup", sample, None, stage_sync=False))
-            self._config.watch.warmed()
 
     def _say_raised(self) -> None:
         """Say once that fewer runs were asked for than can be steady."""

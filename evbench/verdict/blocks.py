@@ -222,6 +222,6 @@ def interval_of_median(timed: Sequence[tuple[Run, float]], counted: Mapping[int,
 
 
 def scatter(runs: Sequence[Run]) -> float | None:
-    """Coefficient of variation of the last synchronised runs of the warm-up. None if there are too few."""
-    last = [log_seconds(run.seconds) for run in runs if run.kind == "warmup" and run.stages is not None][-5:]
+    """Coefficient of variation of the last runs of the warm-up. None if there are too few."""
+    last = [log_seconds(run.seconds) for run in runs if run.kind == "warmup"][-5:]
     return statistics.stdev(last) if len(last) >= 3 else None
