@@ -8,9 +8,10 @@
     x: [vectors, columns];  weight: [rows, columns];  gain: [columns];  y, residual: [vectors, outputs]
     outputs is rows, or half of them if gated.
 
-Each program loads some whole rows of the weights into registers, if it can before the kernel in front of it has ended, and then all of
-each x, which stays in the cache. The norm needs no pass of its own: its factor is a number for each vector, and is summed up beside the
-products. Sums are in float32.
+Of one vector, each program loads some whole rows of the weights into registers, if it can before the kernel in front of it has ended, and
+then all of x, which stays in the cache. Of several, their products with what was loaded would take longer than loading it: they are made
+on the tensor cores, some columns after the others. The norm needs no pass of its own: its factor is a number for each vector, and is
+summed up beside the products. Sums are in float32.
 
 Source: Zhang and Sennrich 2019, arXiv 1910.07467 (RMSNorm); Shazeer 2020, arXiv 2002.05202 (SwiGLU).
 """
@@ -34,15 +35,14 @@ MOST_INPUTS = 8
 
 @triton.jit
 def matvec_kernel(
-    x_ptr,  # [VECTORS, columns]
+    x_ptr,  # [columns]
     weight_ptr,  # [rows, columns]
     gain_ptr,  # [columns]
-    residual_ptr,  # [VECTORS, outputs]
-    y_ptr,  # [VECTORS, outputs]
+    residual_ptr,  # [outputs]
+    y_ptr,  # [outputs]
     epsilon,
     columns,
     outputs,
-    VECTORS: tl.constexpr,
     NORM: tl.constexpr,
     GATED: tl.constexpr,
     RESIDUAL: tl.constexpr,
@@ -72,31 +72,89 @@ def matvec_kernel(
             gains += (tl.load(gain_ptr + column, mask=column < columns, other=0.0),)  # type: ignore[assignment]
     if DEPENDENT:
         gdc_wait()  # x and the residual are written by kernels in front of this one
-    for vector in tl.static_range(VECTORS):
-        acc = tl.zeros([ROWS, WIDTH], tl.float32)
-        up_acc = tl.zeros([ROWS, WIDTH], tl.float32)
-        square_acc = tl.zeros([1, WIDTH], tl.float32)
-        for part in tl.static_range(PARTS):
-            column = part * WIDTH + tl.arange(0, WIDTH)[None, :]
-            x = tl.load(x_ptr + vector * columns + column, mask=column < columns, other=0.0).to(tl.float32)
-            if NORM:
-                square_acc += x * x
-                x *= gains[part].to(tl.float32)
-            acc += weights[part].to(tl.float32) * x
-            if GATED:
-                up_acc += ups[part].to(tl.float32) * x
-        y = tl.sum(acc, axis=1, keep_dims=True)  # [ROWS, 1]
-        up = tl.sum(up_acc, axis=1, keep_dims=True)
+    acc = tl.zeros([ROWS, WIDTH], tl.float32)
+    up_acc = tl.zeros([ROWS, WIDTH], tl.float32)
+    square_acc = tl.zeros([1, WIDTH], tl.float32)
+    for part in tl.static_range(PARTS):
+        column = part * WIDTH + tl.arange(0, WIDTH)[None, :]
+        x = tl.load(x_ptr + column, mask=column < columns, other=0.0).to(tl.float32)
         if NORM:
-            rstd = tl.rsqrt(tl.sum(square_acc, axis=1, keep_dims=True) / columns + epsilon)
-            y *= rstd
-            up *= rstd
+            square_acc += x * x
+            x *= gains[part].to(tl.float32)
+        acc += weights[part].to(tl.float32) * x
         if GATED:
-            y = y * tl.sigmoid(y) * up
-        offsets = vector * outputs + row
-        if RESIDUAL:
-            y += tl.load(residual_ptr + offsets, mask=row_mask, other=0.0).to(tl.float32)
-        tl.store(y_ptr + offsets, y.to(y_ptr.dtype.element_ty), mask=row_mask)
+            up_acc += ups[part].to(tl.float32) * x
+    y = tl.sum(acc, axis=1, keep_dims=True)  # [ROWS, 1]
+    up = tl.sum(up_acc, axis=1, keep_dims=True)
+    squares = tl.sum(square_acc, axis=1, keep_dims=True)
+    _finish(y, up, squares, row, row_mask, residual_ptr, y_ptr, epsilon, columns, NORM, GATED, RESIDUAL)
+
+
+@triton.jit
+def _finish(
+    y, up, squares, offsets, mask, residual_ptr, y_ptr, epsilon, columns, NORM: tl.constexpr, GATED: tl.constexpr, RESIDUAL: tl.constexpr
+):
+    """What follows the products, y and, if gated, up. squares: of each vector, their sum over its columns."""
+    if NORM:
+        rstd = tl.rsqrt(squares / columns + epsilon)
+        y *= rstd
+        up *= rstd
+    if GATED:
+        y = y * tl.sigmoid(y) * up
+    if RESIDUAL:
+        y += tl.load(residual_ptr + offsets, mask=mask, other=0.0).to(tl.float32)
+    tl.store(y_ptr + offsets, y.to(y_ptr.dtype.element_ty), mask=mask)
+
+
+@triton.jit
+def matvecs_kernel(
+    x_ptr,  # [VECTORS, columns]
+    weight_ptr,  # [rows, columns]
+    gain_ptr,  # [columns]
+    residual_ptr,  # [VECTORS, outputs]
+    y_ptr,  # [VECTORS, outputs]
+    epsilon,
+    columns,
+    outputs,
+    VECTORS: tl.constexpr,
+    NORM: tl.constexpr,
+    GATED: tl.constexpr,
+    RESIDUAL: tl.constexpr,
+    ROWS: tl.constexpr,
+    COLUMNS: tl.constexpr,
+    STAGES: tl.constexpr,
+    DEPENDENT: tl.constexpr,
+):
+    if DEPENDENT:
+        gdc_launch_dependents()
+        gdc_wait()
+    LEAST: tl.constexpr = 16  # that the tensor cores take: the vectors, and rows of zeros
+    row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
+    vector = tl.arange(0, LEAST)
+    row_mask, vector_mask = (row < outputs)[:, None], (vector < VECTORS)[:, None]
+    row_ptr = weight_ptr + row[:, None].to(tl.int64) * columns
+    up_ptr = weight_ptr + (outputs + row)[:, None].to(tl.int64) * columns
+    acc = tl.zeros([ROWS, LEAST], tl.float32)
+    up_acc = tl.zeros([ROWS, LEAST], tl.float32)
+    squares = tl.zeros([LEAST], tl.float32)
+    for start in tl.range(0, columns, COLUMNS, num_stages=STAGES):
+        column = start + tl.arange(0, COLUMNS)[None, :]
+        column_mask = column < columns
+        x = tl.load(x_ptr + vector[:, None] * columns + column, mask=vector_mask & column_mask, other=0.0)  # [LEAST, COLUMNS]
+        if NORM:
+            scaled = x.to(tl.float32)
+            squares += tl.sum(scaled * scaled, axis=1)
+            x = (scaled * tl.load(gain_ptr + column, mask=column_mask, other=0.0).to(tl.float32)).to(x.dtype)
+        x = tl.trans(x)
+        mask = row_mask & column_mask
+        weights = tl.load(row_ptr + column, mask=mask, other=0.0, eviction_policy="evict_first")  # [ROWS, COLUMNS]
+        acc = tl.dot(weights, x, acc, input_precision="ieee")
+        if GATED:
+            weights = tl.load(up_ptr + column, mask=mask, other=0.0, eviction_policy="evict_first")
+            up_acc = tl.dot(weights, x, up_acc, input_precision="ieee")
+    offsets = vector[None, :] * outputs + row[:, None]  # [ROWS, LEAST]
+    mask = row_mask & (vector < VECTORS)[None, :]
+    _finish(acc, up_acc, squares[None, :], offsets, mask, residual_ptr, y_ptr, epsilon, columns, NORM, GATED, RESIDUAL)
 
 
 @dataclass(frozen=True)
@@ -156,10 +214,12 @@ PROGRAM_WEIGHTS = 24_576
 WARP_WEIGHTS = 4096
 """For a warp: 64 registers of each thread, in bfloat16."""
 MOST_ROWS, MOST_WARPS = 16, 8
+SEVERAL = {"ROWS": 16, "COLUMNS": 256, "STAGES": 4, "num_warps": 2}
+"""Of a program for several vectors."""
 
 
-def _config(outputs: int, columns: int, gated: bool) -> Config:
-    """Chosen so that the matrices of a 7B model are read fastest on an H200."""
+def _config(columns: int, gated: bool) -> Config:
+    """For one vector, chosen so that the matrices of a 7B model are read fastest on an H200."""
     rows = max(1, PROGRAM_WEIGHTS // (columns * (2 if gated else 1)))
     rows = min(MOST_ROWS, 1 << (rows.bit_length() - 1))
     weights = rows * columns * (2 if gated else 1)
@@ -170,27 +230,15 @@ def _launch(
     x: torch.Tensor, weight: torch.Tensor, gain: torch.Tensor | None, epsilon: float, gated: bool, residual: torch.Tensor | None
 ) -> torch.Tensor:
     y = _fake(x, weight, gain, epsilon, gated, residual)
-    (vectors, columns), outputs, config = x.shape, y.shape[1], _config(y.shape[1], x.shape[1], gated)
-    matvec_kernel[(math.ceil(outputs / config.rows),)](
-        x,
-        weight,
-        # In the place of what there is none of, something that is not read.
-        x if gain is None else gain,
-        x if residual is None else residual,
-        y,
-        epsilon,
-        columns,
-        outputs,
-        VECTORS=vectors,
-        NORM=gain is not None,
-        GATED=gated,
-        RESIDUAL=residual is not None,
-        ROWS=config.rows,
-        WIDTH=config.width,
-        PARTS=math.ceil(columns / config.width),
-        num_warps=config.warps,
-        **launch_options(x.device),
-    )
+    (vectors, columns), outputs, config = x.shape, y.shape[1], _config(x.shape[1], gated)
+    # In the place of what there is none of, something that is not read.
+    given = x, weight, x if gain is None else gain, x if residual is None else residual, y, epsilon, columns, outputs
+    options = {"NORM": gain is not None, "GATED": gated, "RESIDUAL": residual is not None, **launch_options(x.device)}
+    if vectors == 1:
+        shape = {"ROWS": config.rows, "WIDTH": config.width, "PARTS": math.ceil(columns / config.width), "num_warps": config.warps}
+        matvec_kernel[(math.ceil(outputs / config.rows),)](*given, **shape, **options)
+    else:
+        matvecs_kernel[(math.ceil(outputs / SEVERAL["ROWS"]),)](*given, VECTORS=vectors, **SEVERAL, **options)
     return y
 
 

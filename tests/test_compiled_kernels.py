@@ -31,10 +31,17 @@ def compiled(kernel: Any, constants: dict[str, Any], whole: dict[str, str], warp
 
 
 def of_a_layer(outputs: int, columns: int, normal: bool, gated: bool) -> Any:
-    config = matvec._config(outputs, columns, gated)
-    constants = {"VECTORS": 1, "NORM": normal, "GATED": gated, "RESIDUAL": not normal, "DEPENDENT": True}
+    config = matvec._config(columns, gated)
+    constants: dict[str, Any] = {"NORM": normal, "GATED": gated, "RESIDUAL": not normal, "DEPENDENT": True}
     constants |= {"ROWS": config.rows, "WIDTH": config.width, "PARTS": math.ceil(columns / config.width)}
     return compiled(matvec.matvec_kernel, constants, {"columns": "i32", "outputs": "i32", "epsilon": "fp32"}, config.warps)
+
+
+def several(outputs: int, columns: int, normal: bool, gated: bool) -> Any:
+    shape = {name: value for name, value in matvec.SEVERAL.items() if name != "num_warps"}
+    constants = {"VECTORS": 4, "NORM": normal, "GATED": gated, "RESIDUAL": not normal, "DEPENDENT": True, **shape}
+    types = {"columns": "i32", "outputs": "i32", "epsilon": "fp32"}
+    return compiled(matvec.matvecs_kernel, constants, types, matvec.SEVERAL["num_warps"])
 
 
 def attention() -> Any:
@@ -49,6 +56,7 @@ def attention() -> Any:
 def main() -> None:
     for shape in MATRICES:
         require_read_ahead(of_a_layer(*shape).asm["ptx"], whole=True)
+        assert "mma" in several(*shape).asm["ptx"]
     require_read_ahead(attention().asm["ptx"], whole=False)
 
 
