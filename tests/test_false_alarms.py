@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 
+from evbench.choices import Variant
+from evbench.errors import UserError
 from evbench.inputs import sample
 from evbench.microbenchmarks.false_alarms import chance_beyond, measure, nearest_to_alarm
+from evbench.pipelines import build as pipelines_build
 from evbench.results import Grade, Workload
 from evbench.variants.named import parse
 from evbench.verdict.findings import Finding, distance
@@ -55,7 +59,7 @@ def test_only_what_is_near_to_failing_raises_the_number_of_alarms(near: Finding,
 
 
 @pytest.mark.slow
-def test_equal_computations_are_compared_one_by_one() -> None:
+def test_equal_computations_are_compared_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     folders = (sample.EVENTS, sample.OTHER_EVENTS)
     samples = tuple(replace(NOWHERE, path=str(folder)) for folder in folders)
     workload = Workload(
@@ -69,3 +73,16 @@ def test_equal_computations_are_compared_one_by_one() -> None:
     assert found.failed == 0
     assert 0 < found.largest_margin == max(pair.margin for pair in found.pairs) <= 1
     assert {pair.scene for pair in found.pairs} == {folder.name for folder in folders}
+    assert found.left_out == {}
+    right = pipelines_build.build
+
+    def refuse_eager(variant: Variant, *given: Any) -> Any:
+        if variant["attention"] == "eager":
+            raise UserError("no kernel for this type")
+        return right(variant, *given)
+
+    monkeypatch.setattr(pipelines_build, "build", refuse_eager)
+    monkeypatch.setattr("evbench.microbenchmarks.false_alarms.REFERENCE", parse("baseline"))
+    found = measure([workload] * 4, {"event-images": variants}, "cpu")
+    assert len(found.pairs) == 4 * 2 * 3
+    assert found.left_out == {"baseline+attention=eager, event-images, float32": "no kernel for this type"}

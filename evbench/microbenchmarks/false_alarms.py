@@ -75,6 +75,8 @@ class FalseAlarms:
     largest_margin: float
     expected_per_thousand: dict[str, float]
     """Type of the numbers -> false alarms in 1,000 comparisons, from the tail of its margins."""
+    left_out: dict[str, str]
+    """Variant, kind of input and type -> why it cannot be run."""
 
 
 def measure(workloads: Iterable[Workload], variants_of: dict[str, Sequence[Variant]], device: str) -> FalseAlarms:
@@ -86,8 +88,9 @@ def measure(workloads: Iterable[Workload], variants_of: dict[str, Sequence[Varia
         ValueError: fewer than 20 pairs, which have no tail to speak of.
     """
     pairs: tuple[Pair, ...] = ()
+    left_out: dict[str, str] = {}
     for workload in workloads:
-        pairs += (*_pairs(workload, variants_of[workload.kind]),)
+        pairs += (*_pairs(workload, variants_of[workload.kind], left_out),)
         typer.echo(f"{len(pairs)} pairs", err=True)
     if len(pairs) < 20:
         raise ValueError(f"{len(pairs)} pairs are too few to reckon with")
@@ -96,7 +99,7 @@ def measure(workloads: Iterable[Workload], variants_of: dict[str, Sequence[Varia
         margins.setdefault(pair.dtype, []).append(pair.margin)
     warned, failed = (sum(pair.grade == grade for pair in pairs) for grade in ("warn", "fail"))
     expected = {dtype: 1000 * chance_beyond(found) for dtype, found in margins.items()}
-    return FalseAlarms(device, pairs, warned, failed, max(pair.margin for pair in pairs), expected)
+    return FalseAlarms(device, pairs, warned, failed, max(pair.margin for pair in pairs), expected, left_out)
 
 
 def chance_beyond(margins: Sequence[float]) -> float:
@@ -128,8 +131,10 @@ def expected_outputs(workload: Workload, paths: Sequence[Path], folder: Path) ->
     return expected
 
 
-def _pairs(workload: Workload, variants: Sequence[Variant]) -> Iterator[Pair]:
-    """Of one set of weights: every sample with every variant."""
+def _pairs(workload: Workload, variants: Sequence[Variant], left_out: dict[str, str]) -> Iterator[Pair]:
+    """Of one set of weights: every sample with every variant. What cannot be run is added to those left out: not every library takes
+    every type.
+    """
     from evbench.pipelines.build import build
     from evbench.session.outputs import compare_with
     from evbench.worker.capture_outputs import capture_outputs
@@ -141,11 +146,13 @@ def _pairs(workload: Workload, variants: Sequence[Variant]) -> Iterator[Pair]:
         folder = Path(name)
         expected = expected_outputs(workload, paths, folder)
         for variant in variants:
-            pipeline = build(variant, workload)
-            for number, path in enumerate(paths):
-                seen = capture_outputs(pipeline, path, tokens, folder / "other", expected[number].baseline, True, KeptRows())
-                found = compare_with(expected[number], seen, workload.dtype)
-                yield _pair(workload, path.name, variant, found)
+            try:
+                pipeline = build(variant, workload)
+                for number, path in enumerate(paths):
+                    seen = capture_outputs(pipeline, path, tokens, folder / "other", expected[number].baseline, True, KeptRows())
+                    yield _pair(workload, path.name, variant, compare_with(expected[number], seen, workload.dtype))
+            except UserError as error:
+                left_out[f"{variant.name}, {workload.kind}, {workload.dtype}"] = str(error)
 
 
 def _pair(workload: Workload, scene: str, variant: Variant, found: Sequence[Finding]) -> Pair:
@@ -209,6 +216,8 @@ def main(
     )
     of_each = ", ".join(f"{value:.3g} in {dtype}" for dtype, value in found.expected_per_thousand.items())
     typer.echo(f"false alarms expected in 1,000 comparisons: {of_each}")
+    for name, reason in found.left_out.items():
+        typer.echo(f"  left out: {name}: {reason}")
     for pair in worst:
         typer.echo(f"  {pair.margin:.3f}  {pair.check}  {pair.variant}, {pair.kind}, {pair.dtype}, weights {pair.seed}, {pair.scene}")
 
