@@ -188,14 +188,14 @@ class Preprocessing:
         self.image_processor, self._tokenizer = processor, tokenizer
         self._device, self._dtype = workload.device, getattr(torch, workload.dtype)
 
-    def published(self, images: Images, prompt: str, /) -> Inputs:
+    def published(self, images: Images, prompt: str, /, **options: Any) -> Inputs:
         """Each image through the Hugging Face processor, as the released code does it.
 
         With another backend: transformers 5 resizes by torchvision, the transformers 4 of the released code did by PIL. On an event image
         the values are up to 0.015 apart, one 8-bit level.
         """
         # Without input_data_format, an image of 3 rows or 1 would be read as one whose channels come first.
-        process = functools.partial(self.image_processor, return_tensors="pt", input_data_format="channels_last")
+        process = functools.partial(self.image_processor, return_tensors="pt", input_data_format="channels_last", **options)
         pixels = torch.stack([process(image)["pixel_values"][0] for image in images.each()])
         return self.inputs(pixels.to(self._device, self._dtype), self.tokens(prompt, len(images)))
 

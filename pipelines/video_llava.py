@@ -135,10 +135,10 @@ class Preprocessing:
         self._processor, self._device, self._dtype = processor, workload.device, getattr(torch, workload.dtype)
         self.image_processor = processor.video_processor
 
-    def published(self, frames: Frames, prompt: str, /) -> Inputs:
+    def published(self, frames: Frames, prompt: str, /, **options: Any) -> Inputs:
         clip = frames.values()
         clip = clip.permute(0, 3, 1, 2) if isinstance(clip, torch.Tensor) else clip
-        found = self._processor(text=question(prompt), videos=clip, return_tensors="pt")
+        found = self._processor(text=question(prompt), videos=clip, return_tensors="pt", **options)
         return Inputs(found["pixel_values_videos"].to(self._device, self._dtype), found["input_ids"].to(self._device))
 
     def tokens(self, prompt: str, frames: int, /) -> torch.Tensor:

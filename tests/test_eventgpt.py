@@ -274,6 +274,12 @@ def test_every_other_preprocessing_gets_pictures(preprocess: str) -> None:
     assert torch.equal(made.pixels, expected.pixels)
 
 
+def test_the_processor_on_a_device_makes_the_same(baseline: EventGPT) -> None:
+    images, _ = baseline.load(sample.EVENTS)
+    expected, made = (by(choice, baseline.image_processor, workload())(images, "?") for choice in ("processor", "processor-gpu"))
+    assert torch.equal(made.pixels, expected.pixels)
+
+
 def test_a_question_is_tokenized_once_where_that_is_said(baseline: EventGPT) -> None:
     asked: list[str] = []
 

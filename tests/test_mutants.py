@@ -305,6 +305,7 @@ LEFT_OUT = {
     "fast-decode": {"feature layer -1"} | OF_LOOPS | OF_GRAPHS,
     "fast-pixels": {"feature layer -1"} | OF_LOOPS | OF_GRAPHS,
     "fast-vision": OF_LOOPS | OF_GRAPHS,
+    "ready-made": OF_LOOPS | OF_GRAPHS,
     "static-cache": OF_GRAPHS,
     "optimized": OF_GRAPHS,
     "optimized-gpu": {"causal mask off by one", "sampled", "prefix kept", "math attention"},

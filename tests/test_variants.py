@@ -11,7 +11,7 @@ from evbench.machine.needs import NEEDS
 from evbench.pipelines.registry import KINDS, MODELS, PARTS, parts_with_effect
 from evbench.results import STAGES, InputKind
 from evbench.stages import Pipeline
-from evbench.variants.named import REFERENCE, VARIANTS, change, conflict, effective, parse
+from evbench.variants.named import NAMED, REFERENCE, VARIANTS, change, conflict, effective, parse
 from evbench.variants.obstacles import require
 from tests.conflicts import only
 from tests.examples import kinds_with
@@ -75,7 +75,7 @@ def test_a_model_is_a_pipeline_that_says_what_its_axes_are(model: str) -> None:
 @inputs
 def test_each_variant_changes_one_part_of_the_one_above(model: str, kind: str) -> None:
     """Of what a single sample goes through: prefetching has no effect on it."""
-    for above, below in pairwise(list(VARIANTS.values())[:-2]):
+    for above, below in pairwise(NAMED[:-2]):
         parts = [part for part in effective(above, model, kind) if PARTS[part].stages != (STREAM,)]
         changed = [part for part in parts if below[part] != above[part]]
         assert len(changed) == 1, (above.name, below.name)

@@ -79,6 +79,15 @@ def test_direct_preprocessing_makes_the_same_tensors(baseline: VideoLlava) -> No
     assert torch.equal(made.pixels, expected.pixels)
 
 
+def test_the_processor_on_a_device_makes_the_same(baseline: VideoLlava) -> None:
+    """Here the device is the CPU: that it is handed on is seen from a GPU's kernels."""
+    frames = baseline.load(small_clip(0))[0]
+    expected, _ = baseline.preprocess(frames)
+    made, _ = VideoLlava(parse("baseline+preprocess=processor-gpu"), tiny_video_llava(new_tokens=NEW_TOKENS)).preprocess(frames)
+    assert torch.equal(made.pixels, expected.pixels)
+    assert torch.equal(made.tokens, expected.tokens)
+
+
 def test_leaving_out_the_unused_layer_changes_no_bit(baseline: VideoLlava) -> None:
     inputs, _ = baseline.preprocess(baseline.load(small_clip(0))[0])
     expected, _ = baseline.vision(inputs)

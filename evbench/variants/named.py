@@ -27,7 +27,9 @@ NAMED = (
     _named("optimized-gpu",  "dali",     "triton",     "triton",    "sdpa",    "fused",   "first", "graph",          "compile", "on"),
     _named("optimized-h100", "dali",     "triton",     "triton",    "flash3",  "fused",   "first", "graph",          "compile", "on"),
 )  # fmt: skip
-VARIANTS: dict[str, Variant] = {variant.name: variant for variant in NAMED}
+READY_MADE = _named("ready-made", "threaded", "loop", "processor-gpu", "sdpa", "compile", "last", "transformers-static", "eager", "off")
+"""The best that transformers, torch and PyAV give without code of one's own."""
+VARIANTS: dict[str, Variant] = {variant.name: variant for variant in (*NAMED, READY_MADE)}
 
 REFERENCE = _named("reference", "plain", "vectorised", "exact", "eager", "eager", "last", "at-once", "eager", "off")
 """What outputs are measured against: no step is rounded, fused or cached. Two of its choices are hidden from users."""

@@ -20,6 +20,16 @@ PREPROCESS = Part(
                 Evidence("preprocess", "call of direct preprocessing", DIRECT, "never"),
             ),
         ),
+        "processor-gpu": Choice(
+            "the Hugging Face processor on the model's device",
+            "evbench.pipelines.preprocess.preprocessors:processor_gpu",
+            (
+                Evidence("preprocess", "call of transformers' processor", PROCESSOR),
+                Evidence("preprocess", "resize on the GPU", r"kernel:.*upsample_gen2d_aa"),
+                Evidence("preprocess", "call of direct preprocessing", DIRECT, "never"),
+            ),
+            needs=("NVIDIA GPU",),
+        ),
         "direct": Choice(
             "the processor's resize, crop and normalisation on the decoder's memory, on the model's device; the prompt's visual "
             "placeholders are counted instead of spelled out",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
@@ -43,8 +44,8 @@ class Tokenized(Protocol):
     def image_processor(self) -> Any:
         """transformers' image or video processor."""
 
-    def published(self, images: Any, prompt: str, /) -> Any:
-        """The model's input as the released code makes it, with transformers' processor."""
+    def published(self, images: Any, prompt: str, /, **options: Any) -> Any:
+        """The model's input as the released code makes it, with transformers' processor. options: of its call."""
 
     def tokens(self, prompt: str, images: int, /) -> Any:
         """The question's token ids, on the model's device, for so many images."""
@@ -66,6 +67,11 @@ def preprocessor(model: Tokenized, variant: Variant, workload: Workload) -> Prep
 def processor(model: Tokenized, workload: Workload) -> Preprocess:
     """Images and question through the Hugging Face processor, as the documentation of the model does it."""
     return model.published
+
+
+def processor_gpu(model: Tokenized, workload: Workload) -> Preprocess:
+    """The Hugging Face processor, told to work on the model's device."""
+    return functools.partial(model.published, device=workload.device)
 
 
 def direct(model: Tokenized, workload: Workload) -> Preprocess:
