@@ -1,0 +1,181 @@
+"""Speculative decoding, greedy: which drafted tokens the target would have said itself, and how many passes of it an answer then takes.
+
+What is committed is always the target's own greedy answer. So whether a draft is accepted follows from what the drafter proposes after
+each beginning of that answer: blocks are replayed exactly, without running them, and nothing is assumed to be independent.
+
+Source: Leviathan, Kalman, Matias, ICML 2023, arXiv 2211.17192; Saxena 2023, github.com/apoorvumang/prompt-lookup-decoding.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from evbench.verdict.student import student_quantile
+from evbench.verdict.tokens import first_difference
+
+Propose = Callable[[int, int], Sequence[int]]
+"""(position in the answer, count) -> the tokens that are drafted from there on, count at most, after the answer's tokens before it."""
+LEVEL = 0.05
+"""One minus the confidence of intervals."""
+MOST_LOOKUP, LEAST_LOOKUP = 3, 1
+"""Tokens at the end of a text that are looked for in it."""
+
+
+@dataclass(frozen=True)
+class Replay:
+    """One answer, decoded in blocks of so many drafted tokens at most."""
+
+    tokens: int
+    """That came from passes of the target: all of the answer but the first, which the prefill gives."""
+    passes: int
+    """Of the target, each over the drafted tokens and the one in front of them."""
+    drafted: int
+    accepted: int
+    tried_at: tuple[int, ...]
+    """Of each place in a block: how many blocks had all drafts in front of it accepted, and one there."""
+    accepted_at: tuple[int, ...]
+    """How many of these were accepted."""
+
+
+def replay(answer: Sequence[int], propose: Propose, gamma: int) -> Replay:
+    """
+    Args:
+        answer: the target's greedy tokens.
+        gamma: drafted tokens in a block, at most. No more are drafted than are left less one: a pass gives one more than it accepts.
+
+    Raises:
+        ValueError: gamma is below one, or more is proposed than was asked for.
+    """
+    if gamma < 1:
+        raise ValueError(f"a block has one drafted token at least, not {gamma}")
+    position, passes, drafted = min(1, len(answer)), 0, 0
+    tried, accepted = [0] * gamma, [0] * gamma
+    while position < len(answer):
+        asked = min(gamma, len(answer) - position - 1)
+        proposed = propose(position, asked) if asked else ()
+        if len(proposed) > asked:
+            raise ValueError(f"{len(proposed)} tokens are proposed where {asked} were asked for")
+        differing = first_difference(proposed, answer[position : position + len(proposed)])
+        same = len(proposed) if differing is None else differing
+        for place in range(min(same + 1, len(proposed))):
+            tried[place] += 1
+            accepted[place] += place < same
+        passes, drafted, position = passes + 1, drafted + len(proposed), position + same + 1
+    return Replay(max(0, len(answer) - 1), passes, drafted, sum(accepted), tuple(tried), tuple(accepted))
+
+
+def forced(predicted: Sequence[int]) -> Propose:
+    """A model as the drafter: `predicted[t]` is what it says after its own prompt and the answer's tokens before t.
+
+    In a block it goes on from what it said. Up to the first token that is not accepted, that is the answer.
+    """
+    return lambda position, count: predicted[position : position + count]
+
+
+def prompt_lookup(prompt: Sequence[int], answer: Sequence[int]) -> Propose:
+    """The text itself as the drafter: what followed where its last tokens stood before, the longest and then the latest such place."""
+    text = [*prompt, *answer]
+
+    def propose(position: int, count: int) -> Sequence[int]:
+        end = len(prompt) + position
+        for size in range(MOST_LOOKUP, LEAST_LOOKUP - 1, -1):
+            last = text[end - size : end]
+            for start in range(end - size - 1, -1, -1):
+                if text[start : start + size] == last:
+                    return text[start + size : min(start + size + count, end)]
+        return ()
+
+    return propose
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A ratio of sums over samples, with its 95 % interval. Samples are its units: the tokens of an answer are not independent."""
+
+    value: float
+    low: float
+    high: float
+
+
+def ratio(above: Sequence[float], below: Sequence[float]) -> Estimate:
+    """Sum of `above` to sum of `below`, one of each for a sample; the interval by Student's distribution of what each adds (the delta
+    method). Infinitely wide for one sample.
+
+    Raises:
+        ValueError: the sum below is zero.
+    """
+    whole = sum(below)
+    if not whole:
+        raise ValueError("a ratio to nothing")
+    value, count = sum(above) / whole, len(below)
+    if count < 2:
+        return Estimate(value, -math.inf, math.inf)
+    left = [one - value * other for one, other in zip(above, below, strict=True)]
+    error = math.sqrt(sum(part * part for part in left) * count / (count - 1)) / whole
+    reach = student_quantile(1 - LEVEL / 2, count - 1) * error
+    return Estimate(value, value - reach, value + reach)
+
+
+@dataclass(frozen=True)
+class Acceptance:
+    """Of many answers, for one length of blocks."""
+
+    gamma: int
+    accepted: Estimate
+    """Drafted tokens that are accepted, of those that are drafted."""
+    accepted_length: Estimate
+    """Accepted tokens for each pass of the target."""
+    tokens_per_pass: Estimate
+    """The same and the token that the pass itself gives: how many times fewer passes an answer takes."""
+    accepted_at: tuple[float | None, ...]
+    """Of each place in a block: of the drafts there, all in front of which were accepted, the share that is accepted. None: no such."""
+
+
+def acceptance(replays: Sequence[Replay], gamma: int) -> Acceptance:
+    """Raises ValueError if there is no pass, or nothing was drafted."""
+    passes, drafted, accepted, tokens = (
+        [float(getattr(one, name)) for one in replays] for name in ("passes", "drafted", "accepted", "tokens")
+    )
+    at = [(sum(one.accepted_at[place] for one in replays), sum(one.tried_at[place] for one in replays)) for place in range(gamma)]
+    shares = tuple(accepted_there / tried if tried else None for accepted_there, tried in at)
+    return Acceptance(gamma, ratio(accepted, drafted), ratio(accepted, passes), ratio(tokens, passes), shares)
+
+
+def similarity(one: Sequence[int], other: Sequence[int]) -> float:
+    """Share of places at which two answers, each decoded by itself, have the same token, of those of the longer. It is no acceptance rate:
+    one token more in front leaves nothing of it, and changes an acceptance rate by one token.
+    """
+    longer = max(len(one), len(other))
+    return sum(pair[0] == pair[1] for pair in zip(one, other, strict=False)) / longer if longer else 1.0
+
+
+# What follows if each draft is accepted with one probability, whatever happened before.
+
+
+def expected_tokens(alpha: float, gamma: int) -> float:
+    """For each pass of the target, if a draft is accepted with the probability alpha: 1 to gamma + 1."""
+    return float(gamma + 1) if alpha == 1 else (1 - alpha ** (gamma + 1)) / (1 - alpha)
+
+
+def speedup(tokens_per_pass: float, gamma: int, draft: float, verification: float) -> float:
+    """Of decoding. Below 1 it is slower.
+
+    Args:
+        draft: time of a step of the drafter, in steps of the target.
+        verification: time of a pass of the target over gamma + 1 tokens, in steps of it.
+    """
+    return tokens_per_pass / (gamma * draft + verification)
+
+
+def break_even(gamma: int, draft: float, verification: float) -> float | None:
+    """The least alpha at which it is no slower. None: it always is, if everything is accepted too."""
+    cost = gamma * draft + verification
+    if expected_tokens(1.0, gamma) < cost:
+        return None
+    low, high = 0.0, 1.0
+    while high - low > 1e-12:
+        middle = (low + high) / 2
+        low, high = (middle, high) if expected_tokens(middle, gamma) < cost else (low, middle)
+    return high
