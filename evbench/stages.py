@@ -124,6 +124,8 @@ class Pipeline(Stages[Loaded, Inputs, Features], Protocol[Loaded, Inputs, Featur
     """transformers' LlamaModel: embeddings in, last hidden state out."""
     image_processor: Any
     """transformers' image or video processor."""
+    tokenizer: Any
+    """transformers' tokenizer."""
     parameters: int
     weights_fingerprint: str
     """Hash over names, shapes and bits of all weights."""

@@ -107,7 +107,7 @@ class ClipLlama(ABC):
         self.tower_layers, self.decoder_layers = (int(config.num_hidden_layers) for config in self._configs)
         self.image_processor = network.preprocessing.image_processor
         self.quantum = quantum(self.image_processor)
-        self._workload, self._tokenizer = workload, network.tokenizer
+        self._workload, self.tokenizer = workload, network.tokenizer
         self._preprocess = preprocessor(network.preprocessing, variant, workload)
         attention.require(variant["attention"], checkpoint.heads(*self._configs), workload.device, getattr(torch, workload.dtype))
         self._encode = encoder(network.vision, variant)
@@ -135,7 +135,7 @@ class ClipLlama(ABC):
     def generate(self, features: Any, new_tokens: int, sampler: Sampler, /) -> tuple[Generation, Work]:
         embeddings = self.embeddings(features)
         tokens = self._generate(embeddings, new_tokens, sampler)
-        text = self._tokenizer.decode(tokens, skip_special_tokens=True)
+        text = self.tokenizer.decode(tokens, skip_special_tokens=True)
         work = Work(prompt_tokens=embeddings.shape[1], new_tokens=len(tokens), stop=self._language.stop_reason(tokens))
         return Generation(tuple(tokens), text), work
 

@@ -121,7 +121,7 @@ def test_the_order_of_the_images_reaches_the_language_model(baseline: EventGPT) 
 
 def test_the_prompt_stands_around_the_events(baseline: EventGPT) -> None:
     inputs, _ = baseline.preprocess(baseline.load(sample.EVENTS)[0])
-    tokenizer = baseline._tokenizer
+    tokenizer = baseline.tokenizer
     before, after = tokenizer.decode(inputs.before[0]), tokenizer.decode(inputs.after[0])
     assert before.startswith("<s>A chat between a curious human")
     assert before.endswith("USER: <ev_start>")
@@ -358,7 +358,7 @@ def save_released(pipeline: EventGPT, folder: Path, *, tower_inside: bool, shard
         "event_feature_adaptor": True,
     }
     (checkpoint / "config.json").write_text(json.dumps(config))
-    pipeline._tokenizer.save_pretrained(checkpoint)
+    pipeline.tokenizer.save_pretrained(checkpoint)
     weights = {released_name(name): tensor.contiguous() for name, tensor in pipeline.model.state_dict().items()}
     assert weights.keys() >= RELEASED_KEYS
     if not tower_inside:

@@ -28,7 +28,7 @@ class Written:
     """A pipeline whose answer is the number of its sample."""
 
     axes: ClassVar[Mapping[str, tuple[str, ...]]] = {}
-    model, tower, decoder, image_processor = None, None, None, None
+    model, tower, decoder, image_processor, tokenizer = None, None, None, None, None
     used_layers, tower_layers, decoder_layers = 0, 0, 0
     parameters, weights_fingerprint, quantum = 0, "", 0.0
 

@@ -109,7 +109,9 @@ def test_an_acceptance_is_of_all_answers_with_samples_as_units() -> None:
     assert accepted == [2, 0, 2]
     assert found.tokens_per_pass.value == 12 / 8
     assert found.accepted_length.value == 4 / 8
-    assert found.accepted.value == 4 / sum(one.drafted for one in replays)
+    assert found.accepted is not None and found.accepted.value == 4 / sum(one.drafted for one in replays)
+    silent = acceptance([replay([1, 2, 3], lambda position, count: (), 2)] * 2, 2)
+    assert (silent.accepted, silent.tokens_per_pass.value, silent.accepted_at) == (None, 1, (None, None))
     assert found.tokens_per_pass.low < 1.5 < found.tokens_per_pass.high
     assert found.accepted_at[0] == sum(one.accepted_at[0] for one in replays) / sum(one.tried_at[0] for one in replays)
     assert acceptance([replay([1], forced([1]), 2), *replays], 2).tokens_per_pass.value == 12 / 8

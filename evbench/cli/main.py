@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import typer
 
+from evbench.cli.acceptance import acceptance_command
 from evbench.cli.compare import compare_command
 from evbench.cli.compare_models import compare_models_command
 from evbench.cli.console import print_error
@@ -34,6 +35,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "run": run_command,
     "ladder": ladder_command,
     "compare-models": compare_models_command,
+    "acceptance": acceptance_command,
     "selftest": selftest_command,
     "trace": trace_command,
     "diff": diff_command,

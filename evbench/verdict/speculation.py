@@ -123,8 +123,8 @@ class Acceptance:
     """Of many answers, for one length of blocks."""
 
     gamma: int
-    accepted: Estimate
-    """Drafted tokens that are accepted, of those that are drafted."""
+    accepted: Estimate | None
+    """Drafted tokens that are accepted, of those that are drafted. None: there are none."""
     accepted_length: Estimate
     """Accepted tokens for each pass of the target."""
     tokens_per_pass: Estimate
@@ -134,13 +134,14 @@ class Acceptance:
 
 
 def acceptance(replays: Sequence[Replay], gamma: int) -> Acceptance:
-    """Raises ValueError if there is no pass, or nothing was drafted."""
+    """Raises ValueError if there is no pass."""
     passes, drafted, accepted, tokens = (
         [float(getattr(one, name)) for one in replays] for name in ("passes", "drafted", "accepted", "tokens")
     )
     at = [(sum(one.accepted_at[place] for one in replays), sum(one.tried_at[place] for one in replays)) for place in range(gamma)]
     shares = tuple(accepted_there / tried if tried else None for accepted_there, tried in at)
-    return Acceptance(gamma, ratio(accepted, drafted), ratio(accepted, passes), ratio(tokens, passes), shares)
+    of_drafted = ratio(accepted, drafted) if any(drafted) else None
+    return Acceptance(gamma, of_drafted, ratio(accepted, passes), ratio(tokens, passes), shares)
 
 
 def similarity(one: Sequence[int], other: Sequence[int]) -> float:

@@ -27,9 +27,12 @@ from evbench.worker.messages import (
     ReferenceRequest,
     Reply,
     Request,
+    Said,
+    SayRequest,
     ThroughputRequest,
     TimedRunRequest,
     TraceSpec,
+    VocabularyRequest,
     reply_type,
 )
 
@@ -115,6 +118,12 @@ class Worker:
 
     def capture_reference(self, sample: int, file: Path, baseline: CapturedOutputs) -> None:
         self._ask(ReferenceRequest(sample, file, baseline))
+
+    def say(self, request: SayRequest) -> Said:
+        return self._ask(request)
+
+    def vocabulary(self) -> tuple[str, ...]:
+        return self._ask(VocabularyRequest()).words
 
     def profile(self, spec: TraceSpec) -> Trace:
         """Raises TooLarge, after which the worker can still be used."""

@@ -11,7 +11,7 @@ from typing import Any
 from evbench.choices import Variant
 from evbench.machine import gpu
 from evbench.results import CacheCheck, Limits, Run, ThroughputRun, Workload, cycled
-from evbench.stages import run_stages
+from evbench.stages import Sampler, run_stages
 from evbench.traces.chrome import TooLarge
 from evbench.worker.cache_check import check_cache
 from evbench.worker.capture_outputs import CapturedOutputs, capture_outputs, capture_reference
@@ -33,8 +33,12 @@ from evbench.worker.messages import (
     ReferenceReply,
     ReferenceRequest,
     Request,
+    Said,
+    SayRequest,
     ThroughputRequest,
     TimedRunRequest,
+    Vocabulary,
+    VocabularyRequest,
 )
 from evbench.worker.profile import profile
 from evbench.worker.throughput import measure_throughput
@@ -126,6 +130,24 @@ def _reference(state: WorkerState, request: ReferenceRequest) -> ReferenceReply:
     return ReferenceReply()
 
 
+def _say(state: WorkerState, request: SayRequest) -> Said:
+    count = state.workload.new_tokens if request.forced is None else len(request.forced)
+    sampler, prompt = Sampler(request.forced, keep=range(count)), list[int]()
+
+    def observe(stage: str, output: Any) -> None:
+        if stage == "preprocess":
+            prompt.extend(output.prompt())
+
+    answer, _ = run_stages(state.pipeline, state.paths[request.sample], count, sampler=sampler, observe=observe)
+    predicted = (int(sampler.kept[place][0, : request.words].argmax()) for place in range(len(answer.tokens)))
+    return Said(tuple(prompt), answer.tokens if request.forced is None else request.forced, tuple(predicted))
+
+
+def _vocabulary(state: WorkerState, request: VocabularyRequest) -> Vocabulary:
+    known = {number: word for word, number in state.pipeline.tokenizer.get_vocab().items()}
+    return Vocabulary(tuple(known.get(number, "") for number in range(max(known) + 1)))
+
+
 HANDLERS: Mapping[type[Request[Any]], Callable[[WorkerState, Any], object]] = {
     TimedRunRequest: _timed_run,
     ThroughputRequest: _throughput_run,
@@ -136,6 +158,8 @@ HANDLERS: Mapping[type[Request[Any]], Callable[[WorkerState, Any], object]] = {
     ProfileRequest: _profile,
     CaptureRequest: _capture,
     ReferenceRequest: _reference,
+    SayRequest: _say,
+    VocabularyRequest: _vocabulary,
 }
 """Every request behind the first, which is a BuildRequest."""
 

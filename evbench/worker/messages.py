@@ -176,3 +176,39 @@ class ReferenceRequest(Request[ReferenceReply]):
     sample: int
     file: Path
     baseline: CapturedOutputs
+
+
+@dataclass(frozen=True)
+class Said:
+    """An answer, and what the model says at each place of it."""
+
+    prompt: tuple[int, ...]
+    """The question's token ids, with one for each visual token where the model has such."""
+    tokens: tuple[int, ...]
+    """The answer that was fed: the one that was asked for, or the model's own."""
+    predicted: tuple[int, ...]
+    """The most likely token after the prompt and the answer's tokens before it, one for each place."""
+
+
+@dataclass(frozen=True)
+class SayRequest(Request[Said]):
+    """Run one sample, untimed."""
+
+    sample: int
+    forced: tuple[int, ...] | None = None
+    """Teacher forcing: the answer to be fed. None for greedy decoding."""
+    words: int | None = None
+    """Only the first so many of the vocabulary can be predicted. None: all."""
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """A tokenizer's."""
+
+    words: tuple[str, ...]
+    """By id. Empty for an id that has none."""
+
+
+@dataclass(frozen=True)
+class VocabularyRequest(Request[Vocabulary]):
+    """Ask for the vocabulary."""

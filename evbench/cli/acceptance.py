@@ -1,0 +1,119 @@
+"""`evbench acceptance`."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from evbench import __version__
+from evbench.api.folder import now
+from evbench.api.options import FRAME_POLICY, Options
+from evbench.cli.console import print_line, screen
+from evbench.cli.interrupts import working
+from evbench.cli.options import SessionOptions, with_options
+from evbench.cli.output_folder import command_line, output_folder
+from evbench.encoding import to_json, write_whole
+from evbench.errors import UserError, nearest
+from evbench.inputs import workload
+from evbench.pipelines.registry import MODELS
+from evbench.report import acceptance as report
+from evbench.report.render import to_rich
+from evbench.results import Workload
+from evbench.session.acceptance import FORMAT, Answer, Answers, Speaker, answers
+from evbench.session.session_folder import TRY_AGAIN, make_folder, writing
+from evbench.variants.named import parse
+from evbench.variants.obstacles import require
+from evbench.verdict.speculation import acceptance, forced, prompt_lookup, replay, similarity
+
+NOT_TAKEN = (
+    "model", "weights", "video", "events", "raw_events", "stop_at_end", "throughput", "trace_tokens", "modules", "target", "blocks",
+    "invocations", "precision", "max_time", "warmup", "order", "cold_files", "cold_compile", "resume", "details",
+    "event_window", "event_limit", "event_size",
+)  # fmt: skip
+"""Shared options that this command does not take: it times nothing, and has its models and the scenes of --data."""
+SMALL, LOOKUP = "small", "prompt-lookup"
+RAW, REPORT = "acceptance.json", "acceptance.md"
+
+
+@with_options(but=NOT_TAKEN)
+def acceptance_command(
+    *,
+    target: Annotated[str, typer.Option(help=f"The model whose answers they are: {' or '.join(MODELS)}.")],
+    draft: Annotated[str, typer.Option(help=f"The drafter: the other model, {SMALL} (the target's), or {LOOKUP}.")],
+    gamma: Annotated[int, typer.Option(min=1, max=64, help="Drafted tokens in a block: from 1 to so many.")] = 8,
+    target_variant: Annotated[str, typer.Option(help="Of the target.")] = "baseline",
+    draft_variant: Annotated[str, typer.Option(help="Of a drafter that is a model.")] = "baseline",
+    options: Options,
+    session: SessionOptions,
+) -> None:
+    """Count which drafted tokens a target would accept in speculative decoding, on the scenes of --data.
+
+    The drafter is asked what it would say along the target's own greedy answers, and blocks are replayed. Nothing is timed. Exit
+    codes: 0 counted, 2 wrong input, 1 a fault of evbench.
+
+    Examples:
+        evbench scenes make set --count 10
+        evbench acceptance --target video-llava --draft eventgpt --data set
+        evbench acceptance --target video-llava --draft prompt-lookup --data set
+    """
+    workload.require_model(target, "--target")
+    if options.data is None:
+        raise UserError("acceptance asks both about the same scenes: give --data, a folder that `evbench scenes make` has made")
+    drafter = _drafter(draft, target, draft_variant, options)
+    speaker = Speaker(parse(target_variant), _workload(options, target, options.preset))
+    for one in (speaker, *([drafter] if drafter is not None else [])):
+        require(one.variant, one.workload.model, one.workload.kind, one.workload.device)
+    started = now()
+    folder = output_folder(session, started, f"{target}-acceptance")
+    kept: list[Answer] = []
+
+    def keep(found: list[Answer]) -> None:
+        kept[:] = found
+        write_whole(folder / RAW, to_json(Answers(FORMAT, __version__, command_line(), target, draft, tuple(found))) + "\n")
+
+    with working(lambda: f"{len(kept)} answers are in {folder / RAW}") as progress, writing(folder, TRY_AGAIN):
+        make_folder(folder, resumable=False)
+        found = answers(speaker, drafter, folder, session.wait, progress, keep)
+    _tell(found, f"{draft} drafts for {target}", drafter is not None, gamma, folder, started)
+
+
+def _tell(found: list[Answer], title: str, is_model: bool, gamma: int, folder: Path, started: str) -> None:
+    if not any(len(answer.tokens) > 2 for answer in found):
+        raise UserError(f"no answer has more than two tokens, so nothing is drafted; ask another --prompt ({folder / RAW} has the answers)")
+    drafts = [(a.tokens, forced(a.predicted) if is_model else prompt_lookup(a.prompt, a.tokens)) for a in found]
+    lengths = [acceptance([replay(tokens, propose, size) for tokens, propose in drafts], size) for size in range(1, gamma + 1)]
+    tables = [report.table(lengths), report.by_place(lengths[-1])]
+    facts = [f"{len(found)} answers with {sum(len(answer.tokens) for answer in found):,} tokens"]
+    if is_model:
+        alike = sum(similarity(answer.tokens, answer.own) for answer in found) / len(found)
+        facts.append(f"Token-level similarity of answers that each decodes by itself: {alike:.1%}. It is no acceptance rate.")
+    write_whole(folder / REPORT, report.to_markdown(title, tables, facts, started, command_line()))
+    for one in tables:
+        screen.print(to_rich(one, numbers=True))
+    for fact in facts:
+        print_line(fact)
+    print_line(f"Written to {folder}: {REPORT}, {RAW}")
+
+
+def _drafter(draft: str, target: str, variant: str, options: Options) -> Speaker | None:
+    """None for one that is no model."""
+    others = [name for name in MODELS if name != target]
+    if draft not in (*others, SMALL, LOOKUP):
+        raise UserError(f"unknown --draft {draft!r}; {nearest(draft, [*others, SMALL, LOOKUP])}")
+    if draft == LOOKUP:
+        return None
+    if draft == SMALL and options.preset in (None, SMALL):
+        raise UserError(
+            f"--draft {SMALL} is the target itself at --preset {SMALL}: all would be accepted; give --preset 7b, or another draft"
+        )
+    model, preset = (target, SMALL) if draft == SMALL else (draft, options.preset)
+    return Speaker(parse(variant), _workload(options, model, preset))
+
+
+def _workload(options: Options, model: str, preset: str | None) -> Workload:
+    """Of one of the models. Its answers may end by themselves."""
+    policy = FRAME_POLICY if "events" in MODELS[model].kinds else options.frame_policy
+    return dataclasses.replace(options, model=model, preset=preset, stop_at_end=True, frame_policy=policy).workload()

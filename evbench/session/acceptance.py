@@ -1,0 +1,104 @@
+"""What a drafter says along the answers of a target: for speculative decoding, which nobody runs here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from evbench.choices import Variant
+from evbench.errors import UserError
+from evbench.results import Workload
+from evbench.session.compare import exclusive_device
+from evbench.session.progress import ProgressListener
+from evbench.worker.client import Worker
+from evbench.worker.messages import BuildRequest, SayRequest
+
+FORMAT = 1
+"""Of acceptance.json."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Of one sample."""
+
+    sample: str
+    """Name of the target's input."""
+    prompt: tuple[int, ...]
+    """Token ids of the target's prompt."""
+    tokens: tuple[int, ...]
+    """The target's greedy answer."""
+    predicted: tuple[int, ...] = ()
+    """What the drafter says at each place of it. Empty if the drafter is no model."""
+    own: tuple[int, ...] = ()
+    """The drafter's greedy answer, decoded by itself."""
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Content of `acceptance.json`."""
+
+    format: int
+    evbench: str
+    """Version that wrote this."""
+    command: str
+    target: str
+    draft: str
+    answers: tuple[Answer, ...]
+
+
+@dataclass(frozen=True)
+class Speaker:
+    """A model that answers."""
+
+    variant: Variant
+    workload: Workload
+    """Its answers end by themselves, or after so many tokens."""
+
+
+Keep = Callable[[list[Answer]], None]
+"""Called with all answers as soon as there is more in them."""
+
+
+def answers(target: Speaker, drafter: Speaker | None, folder: Path, wait: bool, listener: ProgressListener, keep: Keep) -> list[Answer]:
+    """Of each sample, one model after the other. Workers log into the folder.
+
+    Args:
+        drafter: its samples are the same scenes in the same order. None for a drafter that is no model.
+
+    Raises:
+        UserError: a token of both vocabularies has two ids, or a model cannot be run.
+        WorkerDied: a worker crashed.
+    """
+    found: list[Answer] = []
+    count = len(target.workload.samples)
+    with exclusive_device(target.workload.device, wait, listener):
+        listener.step("target: start the worker, build the model", 0, count)
+        with Worker(BuildRequest(target.variant, target.workload), folder / "worker-target.log") as worker:
+            worker.built()
+            words = worker.vocabulary() if drafter is not None else ()
+            for sample, described in enumerate(target.workload.samples):
+                listener.step("answers of the target", sample, count)
+                said = worker.say(SayRequest(sample))
+                found.append(Answer(Path(described.path).name, said.prompt, said.tokens))
+                keep(found)
+        if drafter is not None:
+            listener.step("drafter: start the worker, build the model", 0, count)
+            with Worker(BuildRequest(drafter.variant, drafter.workload), folder / "worker-drafter.log") as worker:
+                worker.built()
+                shared = require_one_vocabulary(words, worker.vocabulary())
+                for sample, answer in enumerate(found):
+                    listener.step("drafts along the answers", sample, count)
+                    predicted = worker.say(SayRequest(sample, answer.tokens, shared)).predicted
+                    found[sample] = replace(answer, predicted=predicted, own=worker.say(SayRequest(sample)).tokens)
+                    keep(found)
+    return found
+
+
+def require_one_vocabulary(target: tuple[str, ...], drafter: tuple[str, ...]) -> int:
+    """How many ids both have. Raises UserError if one of them is another token in each."""
+    shared = min(len(target), len(drafter))
+    for number, (one, other) in enumerate(zip(target, drafter, strict=False)):
+        if one != other:
+            raise UserError(f"token {number} is {one!r} for the target and {other!r} for the drafter; give two models of one vocabulary")
+    return shared
