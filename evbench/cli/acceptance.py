@@ -62,8 +62,8 @@ def acceptance_command(
     workload.require_model(target, "--target")
     if options.data is None:
         raise UserError("acceptance asks both about the same scenes: give --data, a folder that `evbench scenes make` has made")
-    drafter = _drafter(draft, target, draft_variant, options)
-    speaker = Speaker(parse(target_variant), _workload(options, target, options.preset))
+    variant, drafter = parse(target_variant), _drafter(draft, target, draft_variant, options)
+    speaker = Speaker(variant, _workload(options, target, options.preset))
     for one in (speaker, *([drafter] if drafter is not None else [])):
         require(one.variant, one.workload.model, one.workload.kind, one.workload.device)
     started = now()
