@@ -37,7 +37,7 @@ class Summary:
     parts: dict[str, str]
     """Name -> its choices."""
     reasons: tuple[str, ...]
-    """Why some cannot run here, each with the choices that it holds for."""
+    """Why some cannot run here, each with the choices that it holds for, if there are several."""
 
 
 def summarize_variants(model: str, missing: Collection[str], unusable: Unusable) -> Summary:
@@ -52,7 +52,10 @@ def summarize_variants(model: str, missing: Collection[str], unusable: Unusable)
     by_reason: dict[str, dict[str, list[str]]] = {}
     for (part, choice), reason in unusable.items():
         by_reason.setdefault(reason, {}).setdefault(part, []).append(choice)
-    return Summary(variants, parts, tuple(f"{reason}: {_of_parts(found)}" for reason, found in by_reason.items()))
+    one_for_all = len(by_reason) == 1
+    return Summary(
+        variants, parts, tuple(reason if one_for_all else f"{reason}: {_of_parts(found)}" for reason, found in by_reason.items())
+    )
 
 
 def _of_parts(choices: Mapping[str, Sequence[str]]) -> str:

@@ -25,7 +25,7 @@ class Answer:
     sample: str
     """Name of the target's input."""
     prompt: tuple[int, ...]
-    """Token ids of the target's prompt."""
+    """Token ids of the target's prompt, where the drafter is no model, and looks at them. Else empty."""
     tokens: tuple[int, ...]
     """The target's greedy answer."""
     predicted: tuple[int, ...] = ()
@@ -80,7 +80,7 @@ def answers(target: Speaker, drafter: Speaker | None, folder: Path, wait: bool, 
             for sample, described in enumerate(target.workload.samples):
                 listener.step("answers of the target", sample, count)
                 said = worker.say(SayRequest(sample))
-                found.append(Answer(Path(described.path).name, said.prompt, said.tokens))
+                found.append(Answer(Path(described.path).name, said.prompt if drafter is None else (), said.tokens))
                 keep(found)
         if drafter is not None:
             listener.step("drafter: start the worker, build the model", 0, count)
