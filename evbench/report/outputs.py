@@ -13,6 +13,8 @@ from evbench.verdict.tokens import SampleTokens
 TOKENS = "Tokens"
 """Name of the text on whether both sides generate the same."""
 COLUMNS = ("stage", "mode", "grade", "rule", "value", "threshold", "worst at")
+CHECKS, ALL_CHECKS, ACTIVATIONS = "checks", "all checks", "activations"
+"""Names of tables."""
 MODES = (
     "baseline-repeat: the baseline against itself; end-to-end: each stage on the output of the stage before; stage-isolated: each stage on "
     "the baseline's input. closest of n: of n checks that pass, the one closest to its threshold"
@@ -29,12 +31,12 @@ def closest_checks(outputs: Outputs, summaries: tuple[CheckSummary, ...]) -> Tab
         rows.append(cells)
     reference = f"against a reference in {outputs.reference}" if outputs.reference else "without a reference"
     samples = f", {len(outputs.samples)} samples" if len(outputs.samples) > 1 else ""
-    return Table(f"Equivalence of outputs, {reference}{samples}. {MODES}", COLUMNS, tuple(rows))
+    return Table(f"Equivalence of outputs, {reference}{samples}. {MODES}", COLUMNS, tuple(rows), CHECKS)
 
 
 def all_checks(outputs: Outputs) -> Table:
     rows = [(*_cells(check), printable(check.detail)) for check in outputs.checks]
-    return Table("All checks of outputs", (*COLUMNS, "detail"), tuple(rows))
+    return Table("All checks of outputs", (*COLUMNS, "detail"), tuple(rows), ALL_CHECKS)
 
 
 def _cells(check: Check) -> tuple[str, ...]:
@@ -49,7 +51,7 @@ def activations(variants: Mapping[Side, SideResult]) -> Table:
         for side, measured in variants.items()
         for found in measured.activations
     ]
-    return Table("Activation evidence of the choices", ("choice", "side", "active", "evidence"), tuple(rows))
+    return Table("Activation evidence of the choices", ("choice", "side", "active", "evidence"), tuple(rows), ACTIVATIONS)
 
 
 def texts(result: Result, judgement: Judgement) -> dict[str, str]:
