@@ -5,11 +5,13 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 from xml.etree import ElementTree
 
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.typing import RcKeyType
 
 from evbench.report.markup import Markup
 from evbench.results import Side
@@ -22,11 +24,11 @@ VARIABLES = {
 }  # fmt: skip
 WIDTH = 5.0
 """Inches, of 72 units each: close to the pixels of a phone, so that text is as large there as it is set here."""
-STYLE = {
-    "svg.fonttype": "none", "text.parse_math": False, "font.size": 11.0, "text.color": INK, "axes.labelcolor": MUTED,
+STYLE: dict[RcKeyType, Any] = {
+    "svg.fonttype": "none", "text.parse_math": False, "font.size": 12.0, "text.color": INK, "axes.labelcolor": MUTED,
     "axes.edgecolor": GRID, "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "axes.grid.axis": "x",
     "axes.axisbelow": True, "grid.color": GRID, "grid.linewidth": 0.8, "xtick.color": GRID, "ytick.color": GRID,
-    "xtick.labelcolor": MUTED, "ytick.labelcolor": INK, "xtick.labelsize": 10.0, "axes.labelsize": 10.0, "legend.frameon": False,
+    "xtick.labelcolor": MUTED, "ytick.labelcolor": INK, "xtick.labelsize": 11.0, "axes.labelsize": 11.0, "legend.frameon": False,
 }  # fmt: skip
 SVG, LINK = "{http://www.w3.org/2000/svg}", "{http://www.w3.org/1999/xlink}href"
 LEFT_OUT = ("font-family", "font")

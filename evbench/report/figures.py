@@ -177,7 +177,7 @@ def tokens(result: Result) -> Markup | None:
         axes.fill_between(numbers, lowest, highest, color=colour(side), alpha=0.2, linewidth=0)
     axes.set_ylim(bottom=0)
     axes.set_xlabel("token of the answer")
-    axes.set_ylabel(unit)
+    axes.set_ylabel(f"time, {unit}")
     axes.grid(axis="y")
     figure.legend(loc="outside upper left", ncols=2)
     told = "; ".join(
@@ -217,9 +217,9 @@ def _runs_of(axes: Axes, side: Side, own: Sequence[PlacedRun]) -> None:
     axes.plot(*_places([run for run in own if run.disturbed], size), "x", color=ADDED, markersize=6)
     for one, other in pairwise(own):
         if one.invocation is not None and other.invocation is not None and one.invocation != other.invocation:
-            axes.axvline((one.turn + other.turn) / 2, color=MUTED, linestyle=":", linewidth=1)
-    axes.set_title(side, loc="left", fontsize=11, color=INK)
-    axes.set_ylabel(unit)
+            axes.axvline((one.turn + other.turn) / 2 + 1, color=MUTED, linestyle=":", linewidth=1)
+    axes.set_title(side, loc="left", fontsize=12, color=INK)
+    axes.set_ylabel(f"time, {unit}")
     axes.grid(axis="y")
 
 
@@ -228,7 +228,7 @@ def _counts(run: PlacedRun) -> bool:
 
 
 def _places(some: Sequence[PlacedRun], size: float) -> tuple[list[int], list[float]]:
-    return [run.turn for run in some], [run.seconds / size for run in some]
+    return [run.turn + 1 for run in some], [run.seconds / size for run in some]
 
 
 def _from_to(some: Sequence[PlacedRun]) -> str:
@@ -247,9 +247,9 @@ def _grouped(bars: Mapping[str, Mapping[Side, Bar]], sides: Sequence[Side]) -> t
         for place, bar in zip(places, own, strict=True):
             if bar.low is not None and bar.high is not None:
                 axes.plot([bar.low, bar.high], [place, place], color=INK, linewidth=1.2)
-            axes.annotate(bar.text, (bar.high or bar.value, place), (5, 0), textcoords="offset points", va="center", fontsize=10)
+            axes.annotate(bar.text, (bar.high or bar.value, place), (5, 0), textcoords="offset points", va="center", fontsize=11)
     _name_rows(axes, list(bars))
-    axes.set_xlim(0, 1.3 * max(bar.high or bar.value for row in bars.values() for bar in row.values()))
+    axes.set_xlim(0, 1.35 * max(bar.high or bar.value for row in bars.values() for bar in row.values()))
     if len(sides) > 1:
         figure.legend(loc="outside upper left", ncols=2)
     return figure, axes
@@ -257,7 +257,7 @@ def _grouped(bars: Mapping[str, Mapping[Side, Bar]], sides: Sequence[Side]) -> t
 
 def _name_rows(axes: Axes, names: Sequence[str]) -> None:
     """From above to below."""
-    axes.set_yticks(range(len(names)), [textwrap.fill(name, 16) for name in names])
+    axes.set_yticks(range(len(names)), [textwrap.fill(name, 20) for name in names])
     axes.tick_params(axis="y", length=0)
     axes.set_ylim(len(names) - 0.4, -0.6)
 
@@ -266,7 +266,7 @@ def _seconds_on(axes: Axes, largest: float) -> None:
     unit, size = unit_of(largest)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value / size:g}"))
     axes.xaxis.set_major_locator(MaxNLocator(5))
-    axes.set_xlabel(unit)
+    axes.set_xlabel(f"time, {unit}")
 
 
 def _told(what: str, bars: Mapping[str, Mapping[Side, Bar]]) -> str:

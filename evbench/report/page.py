@@ -28,14 +28,14 @@ MOST_SAMPLES = 20
 def to_html(result: Result, judgement: Judgement, report: Report) -> str:
     """The whole page. `report`: of the same result."""
     with drawing.style():
-        sections = {heading: parts for heading, *parts in _sections(result, judgement, report) if parts}
+        sections = {heading: parts for heading, parts in _sections(result, judgement, report).items() if parts}
     names = {heading: heading.lower().replace(" ", "-").replace(",", "") for heading in sections}
     links = (element("li", element("a", heading, href=f"#{name}")) for heading, name in names.items())
     body = element(
         "body",
         element("a", "Skip to the report", class_="skip", href="#report"),
         _head(result, judgement, report),
-        element("nav", element("ul", *links), aria_label="Sections", class_="top"),
+        element("nav", element("ul", *links), aria_label="Sections"),
         element("main", *(_section(names[heading], heading, parts) for heading, parts in sections.items()), id="report"),
         element("footer", element("p", f"Written by evbench {result.evbench}. Nothing in this file is loaded from elsewhere.")),
     )
@@ -68,7 +68,7 @@ def _head(result: Result, judgement: Judgement, report: Report) -> Markup:
     word = "MEASURED" if judgement.verdict is None else judgement.verdict.value.replace("_", " ")
     lines = [element("p", text, class_="quiet") for text in summary.headlines]
     told = element("p", in_plain_words(judgement), class_="plain")
-    flags = [element("h3", "Before you rely on it"), items(tuple(f"{name}: {text}." for name, text in judgement.flags.items()))]
+    flags = [element("h3", "Before you rely on it"), items(report.notes[: len(judgement.flags)])]
     return element(
         "header",
         element("h1", report.title),
@@ -78,7 +78,7 @@ def _head(result: Result, judgement: Judgement, report: Report) -> Markup:
     )
 
 
-def _sections(result: Result, judgement: Judgement, report: Report) -> list[tuple[str, *tuple[Markup, ...]]]:
+def _sections(result: Result, judgement: Judgement, report: Report) -> dict[str, list[Markup]]:
     """Headings, each with its parts in order. Every table of the report stands in one of them."""
     left = {found.title: found for found in (*report.tables, *report.appendix)}
 
@@ -89,27 +89,27 @@ def _sections(result: Result, judgement: Judgement, report: Report) -> list[tupl
         return [_table(found) for found in taken]
 
     floors = timings.floors(judgement)
-    found: list[tuple[str, *tuple[Markup, ...]]] = [
-        ("How fast", *_drawn(figures.speedups(judgement), figures.times(judgement)), *of(timings.LATENCY)),
-        ("Where the gain comes from", *_drawn(figures.waterfall(result, judgement)), *of(timings.DIFFERENCE, TRACED)),
-        ("Time per token", *_drawn(figures.tokens(result)), *of(timings.TOKENS), *_rows(raw_runs.steps(result))),
-        ("Memory", *_drawn(figures.memory(judgement)), *of(PEAK_MEMORY)),
-        ("All runs", *_drawn(figures.runs(result)), *of(timings.DISTRIBUTIONS), *_rows(raw_runs.runs(result))),
-        ("Physical floors", *_drawn(figures.floors(judgement)), *_rows(floors)),
-        ("Output checks", *_grades(judgement), *of(outputs.CHECKS, outputs.ALL_CHECKS, outputs.ACTIVATIONS)),
-        ("What was generated", said.side_by_side(result, judgement)),
-    ]
+    found: dict[str, list[Markup]] = {
+        "How fast": [*_drawn(figures.speedups(judgement), figures.times(judgement)), *of(timings.LATENCY)],
+        "Where the gain comes from": [*_drawn(figures.waterfall(result, judgement), *of(timings.DIFFERENCE)), *of(TRACED)],
+        "Time per token": [*_drawn(figures.tokens(result)), *of(timings.TOKENS), *_rows(raw_runs.steps(result))],
+        "Memory": [*_drawn(figures.memory(judgement)), *of(PEAK_MEMORY)],
+        "All runs": [*_drawn(figures.runs(result)), *of(timings.DISTRIBUTIONS), *_rows(raw_runs.runs(result))],
+        "Physical floors": _drawn(figures.floors(judgement), *_rows(floors)),
+        "Output checks": [*_grades(judgement), *of(outputs.CHECKS, outputs.ALL_CHECKS, outputs.ACTIVATIONS)],
+        "What was generated": [said.side_by_side(result, judgement)],
+    }
     others = [_table(one) for one in left.values()]
-    return [
-        *found,
-        ("More measurements", *others),
-        ("Notes", items(report.notes)),
-        ("Environment", pairs(report.facts), *_rows(_packages(result)), *_rows(_samples(result))),
-        ("How to reproduce it", *_reproduce(result)),
-    ]
+    return found | {
+        "More measurements": others,
+        "Notes": [items(report.notes[len(judgement.flags) :])],
+        "Environment": [pairs(report.facts), *_rows(_packages(result)), *_rows(_samples(result))],
+        "How to reproduce it": _reproduce(result),
+    }
 
 
 def _drawn(*found: Markup | None) -> list[Markup]:
+    """Beside each other where there is room. None: there is nothing to draw."""
     known = [figure for figure in found if figure is not None]
     return [element("div", *known, class_="figures")] if known else []
 

@@ -8,7 +8,7 @@ from evbench.verdict.judgement import MIN_CLAIM, Judgement, Verdict
 
 OUTPUTS: dict[Grade | None, str] = {
     "pass": "Its outputs are preserved.",
-    "warn": "Its outputs are nearly preserved: some differ by more than expected, but by too little to matter for the verdict.",
+    "warn": "Its outputs are nearly preserved: some values differ by more than expected, but by too little to call the outputs different.",
     "fail": "Its outputs are not preserved.",
     None: "Outputs were not compared.",
 }
@@ -27,7 +27,8 @@ def in_plain_words(judgement: Judgement) -> str:
     interval = timing.interval
     if interval is None or judgement.verdict is Verdict.INCONCLUSIVE:
         return f"It is open which side is faster{f': {because}' if because else ', as the interval allows both or too small a difference'}."
-    sure = f"With 95 % confidence the true ratio is in {format_ratios(interval.low, interval.high)}."
+    between = format_ratios(interval.low, interval.high).replace(" - ", " and ")
+    sure = f"With 95 % confidence the true ratio is between {between}."
     times = f"from file to text: {medians.get('optimized')} for one sample, where the baseline takes {medians.get('baseline')}"
     if judgement.verdict is Verdict.SAME:
         return f"Both sides are equally fast, within {MIN_CLAIM:.0%}, {times}. {sure} {OUTPUTS[judgement.preserved]}"
