@@ -111,6 +111,8 @@ def memory(judgement: Judgement) -> Markup | None:
     for stage, metric in memory_of_stages(kind, judgement).items():
         medians = {side: found.median if isinstance(found, Distribution) else found for side, found in metric.sides.items()}
         bars[stage] = {side: Bar(found / 2**30, format_bytes(round(found))) for side, found in medians.items() if found is not None}
+    if not any(bars.values()):
+        return None
     figure, axes = _grouped(bars, tuple(judgement.end_to_end.sides))
     axes.set_xlabel("GiB")
     return _figure(figure, "memory", _told("Memory", bars), f"Memory of each stage, median over its runs: {MEMORY[kind][0]}.")
@@ -124,7 +126,7 @@ def floors(judgement: Judgement) -> Markup | None:
     bars = {name: {side: Bar(share, f"{share:.1%}") for side, share in found.items()} for name, found in shares.items()}
     figure, axes = _grouped(bars, tuple(judgement.end_to_end.sides))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0%}"))
-    axes.set_xlabel("share of the median that this machine cannot do without")
+    axes.set_xlabel("physical floor / median")
     caption = (
         "Roofline: the least time that the work takes by the measured rates of this machine, as a share of the median time. "
         "100 % would be as fast as it can be."
@@ -155,7 +157,7 @@ def waterfall(result: Result, judgement: Judgement) -> Markup | None:
     for place, seconds in ((0, before), (last, after)):
         axes.annotate(format_seconds(seconds), (seconds, place), (5, 0), textcoords="offset points", va="center")
     _name_rows(axes, ["baseline", *(part.name for part in parts), "optimized"])
-    axes.set_xlim(0, 1.45 * largest)
+    axes.set_xlim(0, 1.65 * largest)  # room for the text behind the longest bar
     _seconds_on(axes, largest)
     told = "; ".join(f"{part.name} {format_seconds(abs(part.seconds))} {'saved' if part.seconds > 0 else 'added'}" for part in parts)
     label = f"From {format_seconds(before)} to {format_seconds(after)}: {told}"

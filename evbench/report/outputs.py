@@ -58,13 +58,17 @@ def texts(result: Result, judgement: Judgement) -> dict[str, str]:
     """Generated text of the first sample on each side, and whether the tokens of both are identical."""
     found = {}
     for side, measured in result.variants().items():
-        distinct, runs = judgement.distinct_outputs[side]
-        repeat = "" if distinct == 1 else f" (one of {distinct} different outputs in {runs} runs)"
         last = [run for run in measured.timed() if run.sample == 0][-1]
-        found[f"Output of {side}{repeat}"] = printable(last.text)
+        found[name_of(side, judgement)] = printable(last.text)
     if judgement.token_comparison is not None:
         found[TOKENS] = _tokens(judgement)
     return found
+
+
+def name_of(side: Side, judgement: Judgement) -> str:
+    """What the text of the first sample is called."""
+    distinct, runs = judgement.distinct_outputs[side]
+    return f"Output of {side}" + ("" if distinct == 1 else f" (one of {distinct} different outputs in {runs} runs)")
 
 
 def _tokens(judgement: Judgement) -> str:

@@ -10,7 +10,7 @@ from evbench.report import drawing, figures, outputs, raw_runs, said, timings
 from evbench.report.markup import Child, Markup, element, folded, items, joined, pairs, table
 from evbench.report.metrics import PEAK_MEMORY
 from evbench.report.plain_words import in_plain_words
-from evbench.report.render import Report, Table
+from evbench.report.render import Report, Table, without_empty_columns
 from evbench.report.summary import summarize
 from evbench.report.traces import TRACED
 from evbench.results import Result
@@ -68,7 +68,7 @@ def _head(result: Result, judgement: Judgement, report: Report) -> Markup:
     word = "MEASURED" if judgement.verdict is None else judgement.verdict.value.replace("_", " ")
     lines = [element("p", text, class_="quiet") for text in summary.headlines]
     told = element("p", in_plain_words(judgement), class_="plain")
-    flags = [element("h3", "Before you rely on it"), items(report.notes[: len(judgement.flags)])]
+    flags = [element("h2", "Before you rely on it"), items(report.notes[: len(judgement.flags)])]
     return element(
         "header",
         element("h1", report.title),
@@ -80,12 +80,11 @@ def _head(result: Result, judgement: Judgement, report: Report) -> Markup:
 
 def _sections(result: Result, judgement: Judgement, report: Report) -> dict[str, list[Markup]]:
     """Headings, each with its parts in order. Every table of the report stands in one of them."""
-    left = {found.title: found for found in (*report.tables, *report.appendix)}
+    left = [*report.tables, *report.appendix]
 
     def of(*names: str) -> list[Markup]:
-        taken = [found for name in names for found in list(left.values()) if found.name == name]
-        for found in taken:
-            del left[found.title]
+        taken = [found for name in names for found in left if found.name == name]
+        left[:] = [found for found in left if found not in taken]
         return [_table(found) for found in taken]
 
     floors = timings.floors(judgement)
@@ -99,9 +98,8 @@ def _sections(result: Result, judgement: Judgement, report: Report) -> dict[str,
         "Output checks": [*_grades(judgement), *of(outputs.CHECKS, outputs.ALL_CHECKS, outputs.ACTIVATIONS)],
         "What was generated": [said.side_by_side(result, judgement)],
     }
-    others = [_table(one) for one in left.values()]
     return found | {
-        "More measurements": others,
+        "More measurements": [_table(one) for one in left],
         "Notes": [items(report.notes[len(judgement.flags) :])],
         "Environment": [pairs(report.facts), *_rows(_packages(result)), *_rows(_samples(result))],
         "How to reproduce it": _reproduce(result),
@@ -119,6 +117,7 @@ def _rows(found: Table) -> list[Markup]:
 
 
 def _table(found: Table) -> Markup:
+    found = without_empty_columns(found)
     return folded(f"{found.title} ({len(found.rows)} rows)", table(found)) if len(found.rows) > LONG else table(found)
 
 

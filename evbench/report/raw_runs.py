@@ -7,6 +7,9 @@ from evbench.report.units import NOT_MEASURED, format_range, format_seconds
 from evbench.results import Result
 from evbench.verdict.series import PlacedRun, decode_steps, runs_in_order
 
+MOST_RUNS = 500
+"""Number of runs that are listed: a page is sent to people, and stays small."""
+
 
 def steps(result: Result) -> Table:
     """Of each token after the first one: median and range over the runs of each side."""
@@ -23,9 +26,11 @@ def steps(result: Result) -> Table:
 
 
 def runs(result: Result) -> Table:
-    """All of them, as they happened."""
+    """As they happened."""
     columns = ("turn", "side", "kind", "block", "sample", "stage synchronization", "time", "counts")
-    return Table("All runs in time order", columns, tuple(map(_row, runs_in_order(result))))
+    found = runs_in_order(result)
+    shown = f", the first {MOST_RUNS} of {len(found)}; all are in result.json" if len(found) > MOST_RUNS else ""
+    return Table(f"All runs in time order{shown}", columns, tuple(map(_row, found[:MOST_RUNS])))
 
 
 def _row(run: PlacedRun) -> tuple[str, ...]:

@@ -23,15 +23,18 @@ def side_by_side(result: Result, judgement: Judgement) -> Markup:
     sample = 0 if compared is None else compared.shown.sample
     texts = {side: text for side in result.variants() if (text := _last_text(result, side, sample)) is not None}
     place = first_difference(list(texts.values()))
-    parts = []
+    told = []
+    if (count := len(result.baseline.workload.samples)) > 1:
+        told.append(element("p", f"Sample {sample + 1} of {count}."))
     if compared is not None:
-        parts.append(element("p", f"Tokens: {outputs.texts(result, judgement)[outputs.TOKENS]}."))
+        told.append(element("p", f"Tokens: {outputs.texts(result, judgement)[outputs.TOKENS]}."))
     if len(texts) == 2:
-        parts.append(element("p", "Both texts are equal." if place is None else "The first word that differs is marked in both texts."))
+        told.append(element("p", "Both texts are equal." if place is None else "The first word that differs is marked in both texts."))
     if (expected := result.baseline.workload.samples[sample].caption) is not None:
-        parts.append(_said("expected", [expected]))
-    parts += [_said(side, marked(text, place)) for side, text in texts.items()]
-    return joined(*parts[: len(parts) - len(texts)], element("div", *parts[len(parts) - len(texts) :], class_="sides"))
+        told.append(_said("Expected", [expected]))
+    names = {side: f"Output of {side}" if sample else outputs.name_of(side, judgement) for side in texts}
+    sides = (_said(names[side], marked(text, place)) for side, text in texts.items())
+    return joined(*told, element("div", *sides, class_="sides"))
 
 
 def first_difference(texts: Sequence[str]) -> int | None:
