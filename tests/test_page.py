@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
 import subprocess
 import sys
@@ -257,3 +258,12 @@ def test_a_page_that_cannot_be_is_refused_before_anything_is_written(name: str, 
 def test_only_what_draws_imports_matplotlib() -> None:
     code = "import sys, evbench.cli.report, evbench.session.compare; print('matplotlib' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
+
+
+def test_a_home_that_cannot_be_written_is_nothing_to_tell(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", "from evbench.cli.start import main; main()", "report", str(recorded(tmp_path / "out"))]
+    done = subprocess.run(
+        command, capture_output=True, text=True, env={**os.environ, "MPLCONFIGDIR": "/proc/none"}, timeout=60, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (tmp_path / "out" / "report.html").exists()

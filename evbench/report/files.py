@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 from evbench.encoding import to_json, write_whole
@@ -19,10 +20,21 @@ def write(result: Result, judgement: Judgement, folder: Path, page: Path | None 
     Args:
         page: where the page is written, in the place of `report.html` in the folder.
     """
-    from evbench.report.page import to_html  # matplotlib takes half a second, of each command that imported it
-
     report = describe(result, judgement)
     write_whole(folder / JUDGED, to_json(judgement, indent=1) + "\n")
     write_whole(folder / REPORT, to_markdown(report, result.created, result.command))
-    write_whole(folder / PAGE if page is None else page, to_html(result, judgement, report))
+    write_whole(folder / PAGE if page is None else page, _drawn(result, judgement, report))
     return report
+
+
+def _drawn(result: Result, judgement: Judgement, report: Report) -> str:
+    """The page. What matplotlib says of its own caches and folders is not for who reads a verdict."""
+    log = logging.getLogger("matplotlib")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        from evbench.report.page import to_html  # matplotlib takes half a second, of each command that imported it
+
+        return to_html(result, judgement, report)
+    finally:
+        log.setLevel(level)

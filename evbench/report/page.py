@@ -11,7 +11,7 @@ from evbench.report.markup import Child, Markup, element, folded, items, joined,
 from evbench.report.metrics import PEAK_MEMORY
 from evbench.report.plain_words import in_plain_words
 from evbench.report.render import Report, Table, without_empty_columns
-from evbench.report.summary import summarize
+from evbench.report.summary import outputs_and_cost
 from evbench.report.traces import TRACED
 from evbench.results import Result
 from evbench.verdict.judgement import Judgement, Verdict
@@ -63,17 +63,16 @@ def _section(name: str, heading: str, parts: list[Markup]) -> Markup:
 
 def _head(result: Result, judgement: Judgement, report: Report) -> Markup:
     """The verdict, for who reads nothing else."""
-    summary = summarize(result, judgement, report)
     kind = "good" if judgement.verdict in GOOD else "bad" if judgement.verdict in BAD else ""
     word = "MEASURED" if judgement.verdict is None else judgement.verdict.value.replace("_", " ")
-    lines = [element("p", text, class_="quiet") for text in summary.headlines]
+    lines = [element("p", text, class_="quiet") for text in (report.headline, report.second_headline) if text]
     told = element("p", in_plain_words(judgement), class_="plain")
     flags = [element("h2", "Before you rely on it"), items(report.notes[: len(judgement.flags)])]
     return element(
         "header",
         element("h1", report.title),
         element("div", element("p", word, class_="word"), told, *lines, class_=f"verdict {kind}".strip()),
-        pairs({name: text for name, text in summary.texts.items() if name != "Flags"}),
+        pairs(outputs_and_cost(result, judgement)),
         *(flags if judgement.flags else ()),
     )
 
@@ -90,7 +89,7 @@ def _sections(result: Result, judgement: Judgement, report: Report) -> dict[str,
     floors = timings.floors(judgement)
     found: dict[str, list[Markup]] = {
         "How fast": [*_drawn(figures.speedups(judgement), figures.times(judgement)), *of(timings.LATENCY)],
-        "Where the gain comes from": [*_drawn(figures.waterfall(result, judgement), *of(timings.DIFFERENCE)), *of(TRACED)],
+        "Where the difference comes from": [*_drawn(figures.waterfall(result, judgement), *of(timings.DIFFERENCE)), *of(TRACED)],
         "Time per token": [*_drawn(figures.tokens(result)), *of(timings.TOKENS), *_rows(raw_runs.steps(result))],
         "Memory": [*_drawn(figures.memory(judgement)), *of(PEAK_MEMORY)],
         "All runs": [*_drawn(figures.runs(result)), *of(timings.DISTRIBUTIONS), *_rows(raw_runs.runs(result))],

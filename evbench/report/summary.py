@@ -46,6 +46,11 @@ def shorten(text: str, longest: int = LONGEST) -> str:
     return text if len(text) <= longest else f"{text[: longest + 1].rpartition(' ')[0] or text[:longest]} …"
 
 
+def outputs_and_cost(result: Result, judgement: Judgement) -> dict[str, str]:
+    """Name -> text, for who reads no more: whole ones, and without flags."""
+    return _outputs(result, judgement) | _cost(judgement)
+
+
 def _shortened(texts: dict[str, str]) -> dict[str, str]:
     return {name: shorten(text) for name, text in texts.items()}
 
