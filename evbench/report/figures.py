@@ -207,6 +207,8 @@ def runs(result: Result) -> Markup | None:
         "stages; open ones are warm-up and other runs that no block counts, a cross is of a disturbed block. Dotted lines: new processes. "
         "The axes do not begin at zero. First calls are left out."
     )
+    if len({measured.session for measured in result.variants().values()}) > 1:
+        caption += " The sides were measured apart: a place of one says nothing of the other."
     return _figure(figure, "runs", f"Runs in time order: {ranges}", caption)
 
 
