@@ -26,7 +26,8 @@ def in_plain_words(judgement: Judgement) -> str:
         return f"The two sides cannot be compared, so nothing is claimed: {because}."
     interval = timing.interval
     if interval is None or judgement.verdict is Verdict.INCONCLUSIVE:
-        return f"It is open which side is faster{f': {because}' if because else ', as the interval allows both or too small a difference'}."
+        open_question = "It is open which side is faster: the interval allows both, or too small a difference."
+        return f"No difference is claimed: {because}." if because else open_question
     between = format_ratios(interval.low, interval.high).replace(" - ", " and ")
     sure = f"With 95 % confidence the true ratio is between {between}."
     times = f"from file to text: {medians.get('optimized')} for one sample, where the baseline takes {medians.get('baseline')}"
