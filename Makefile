@@ -38,10 +38,10 @@ test-quick: setup
 test-all: setup browser
 	$(PYTEST) -m 'not gpu'
 
-# For the tests that look at traces in Perfetto's own viewer.
+# For the tests that look at traces in Perfetto's own viewer, and at reports.
 browser:
 	@command -v chromium >/dev/null || (test "$$(id -u)" = 0 && apt-get --quiet=2 update && apt-get --quiet=2 install --yes \
-		--no-install-recommends chromium) || echo "no Chromium, and it cannot be installed: tests/test_viewer.py is left out"
+		--no-install-recommends chromium) || echo "no Chromium, and it cannot be installed: test_viewer.py and test_page_in_browser.py are left out"
 
 lint: setup
 	$(BIN)/ruff check .

@@ -96,7 +96,7 @@ def test_a_comparison_is_judged_once(simulated: list[ComparisonRequest], judgeme
     result = evbench.compare("baseline", "optimized", folder=tmp_path / "out", on_judgement=passed.append, **TINY)
     assert len(judgements) == 1
     assert passed == [judge(result)]
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {"result.json", "verdict.json", "report.md"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"result.json", "verdict.json", "report.md", "report.html"}
     assert json.loads((tmp_path / "out" / "verdict.json").read_text())["verdict"] == passed[0].verdict
 
 

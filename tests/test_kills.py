@@ -245,7 +245,7 @@ class Watcher:
         assert result.outputs == OUTPUTS
         names = {path.name for path in self.folder.iterdir()}
         traces = {f"trace-{side}.json.gz" for side in SIDES}
-        assert names == {HEADER, RUNS, "result.json", "verdict.json", "report.md", *traces}, "nothing half-written is left"
+        assert names == {HEADER, RUNS, "result.json", "verdict.json", "report.md", "report.html", *traces}, "nothing half-written is left"
 
 
 def require_whole(block: Block, sides: Any, plan: Plan) -> None:
@@ -295,6 +295,7 @@ FURTHER = [
     ("after timed of baseline", 1), ("after block of None", 0), ("before throughput_run", 3), ("start of a worker", 2),
     ("after blocked of baseline", 3), ("after blocked of optimized", 2), ("after blocked of optimized", 3), ("after result.json", 0),
     ("before result.json", 1), ("in a trace", 0), ("before result.json", 2), ("before verdict.json", 0), ("before report.md", 0),
+    ("before report.html", 0),
 ]  # fmt: skip
 
 

@@ -102,7 +102,7 @@ def test_what_a_run_leaves_names_no_folder_and_no_host(at_home: Path, monkeypatc
         main()
     assert caught.value.code == 0
     files = sorted(Path("out").iterdir())
-    assert [file.name for file in files] == ["report.md", "result.json", "runs.jsonl", "session.json", "verdict.json"]
+    assert [file.name for file in files] == ["report.html", "report.md", "result.json", "runs.jsonl", "session.json", "verdict.json"]
     assert {file.name: found for file in files if (found := places_in(file))} == {}
     result = results.read("out")
     assert result.baseline.workload.samples[0].path == "~/clip.mp4"

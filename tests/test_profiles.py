@@ -38,13 +38,13 @@ def test_the_recorded_runs_obey_the_rule() -> None:
 def test_what_can_be_derived_is_removed_and_only_on_demand(tmp_path: Path) -> None:
     traces = ("trace-baseline.json.gz", "trace-optimized.json.gz", "trace-aligned.json.gz")
     for place in ("cpu/small", "h200/video-llava-7b"):
-        comparison(tmp_path / place, *WHOLE, "runs.jsonl", "session.json", "worker-baseline.log", *traces)
+        comparison(tmp_path / place, *WHOLE, "report.html", "runs.jsonl", "session.json", "worker-baseline.log", *traces)
     comparison(tmp_path / "cpu" / "models", "models.json", "models.md", "verdict.json")
     comparison(tmp_path / "cpu" / "models" / "equal-length", "runs.jsonl", "session.json")
     comparison(tmp_path / "mine", *WHOLE, "runs.jsonl")
     before = left(tmp_path)
     code, printed = prune(tmp_path)
-    assert (code, len(printed.splitlines()), left(tmp_path)) == (1, 12, before)
+    assert (code, len(printed.splitlines()), left(tmp_path)) == (1, 14, before)
     assert prune("--apply", tmp_path)[0] == 0
     kept = {f"{place}/{name}" for place in ("cpu/small", "h200/video-llava-7b") for name in WHOLE}
     kept |= {f"h200/video-llava-7b/{name}" for name in traces[:2]}

@@ -26,7 +26,9 @@ def test_a_recorded_comparison_of_the_format_before_is_reported_in_the_words_of_
     recorded = EARLIER / "result.json"
     result = shutil.copy(recorded, tmp_path)
     headline = headline_of(EARLIER)
-    assert write_report(tmp_path) == Written((headline,), ("verdict.json", "report.md"), f"baseline: {ALONE}; optimized: {ALONE}")
+    assert write_report(tmp_path) == Written(
+        (headline,), ("report.html", "report.md", "verdict.json"), f"baseline: {ALONE}; optimized: {ALONE}"
+    )
     report = (tmp_path / "report.md").read_text(encoding="utf-8")
     assert headline in report
     judgement = json.loads((tmp_path / "verdict.json").read_text(encoding="utf-8"))
@@ -100,7 +102,7 @@ def test_a_folder_is_meant_also_by_its_result(name: str, tmp_path: Path, capsys:
     told = capsys.readouterr().out.splitlines()
     assert told == [
         headline_of(recorded),
-        f"Written to {tmp_path}: verdict.json, report.md",
+        f"Written to {tmp_path}: report.html, report.md, verdict.json",
         f"Not verified: baseline: {ALONE}; optimized: {ALONE}",
     ]
 

@@ -49,8 +49,8 @@ def compare_command(
 ) -> None:
     """Run two variants in turn on the same work, and report the speedup with its confidence interval.
 
-    Leaves a folder with result.json, the raw runs, verdict.json, report.md and one trace per variant. Exit codes: 0 faster or the
-    same, 3 slower or a demand not met, 4 inconclusive, 5 the outputs differ, 6 invalid; 2 wrong input, 1 a fault of evbench.
+    Leaves a folder with result.json, the raw runs, verdict.json, report.html, report.md and one trace per variant. Exit codes: 0 faster or
+    the same, 3 slower or a demand not met, 4 inconclusive, 5 the outputs differ, 6 invalid; 2 wrong input, 1 a fault of evbench.
 
     Examples:
         evbench compare --baseline baseline --optimized optimized

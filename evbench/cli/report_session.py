@@ -33,7 +33,7 @@ def report_session(result: Result, judgement: Judgement, folder: Path, *, measur
     if details:
         screen.print(to_console(report))
     traces = [side.trace.file for side in result.variants().values() if side.trace is not None]
-    files = ["report.md", "verdict.json", "result.json", *([RUNS] if measured else []), *traces]
+    files = ["report.html", "report.md", "verdict.json", "result.json", *([RUNS] if measured else []), *traces]
     ending = [f"To see both traces on one timeline: evbench open {shlex.quote(str(folder))}"] if len(traces) > 1 else []
     print_summary(summarize(result, judgement, report), [*ending, f"Written to {folder}: {', '.join(files)}"])
     raise typer.Exit(judgement.exit_code)

@@ -79,7 +79,7 @@ def selftest_command(
     write_whole(folder / "selftest.md", report_selftest.to_markdown(table, passed, reason, request.created, request.command))
     if delay is None:
         _store(request, judged.result, test, repetitions)
-    print_line(f"Written to {folder}: selftest.md, report.md, verdict.json, result.json, runs.jsonl")
+    print_line(f"Written to {folder}: selftest.md, report.html, report.md, verdict.json, result.json, runs.jsonl")
     print_line(f"exit {0 if passed else 6}: {'Passed' if passed else 'FAILED'}: {printable(reason)}")
     raise typer.Exit(0 if passed else 6)
 

@@ -1,1 +1,1 @@
-"""Results and judgements -> words and tables. Nothing is computed here."""
+"""Results and judgements -> words, tables and figures. Nothing is computed here."""

@@ -1,7 +1,8 @@
-"""Files of a folder that are derived from its result: `verdict.json` and `report.md`."""
+"""Files of a folder that are derived from its result: `verdict.json`, `report.md` and `report.html`."""
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 from evbench.encoding import to_json, write_whole
@@ -10,12 +11,30 @@ from evbench.report.render import Report, to_markdown
 from evbench.results import Result
 from evbench.verdict.judgement import Judgement
 
-JUDGED, REPORT = "verdict.json", "report.md"
+JUDGED, REPORT, PAGE = "verdict.json", "report.md", "report.html"
 
 
-def write(result: Result, judgement: Judgement, folder: Path) -> Report:
-    """Write both, each whole or not at all. Returns what the report says. Raises OSError."""
+def write(result: Result, judgement: Judgement, folder: Path, page: Path | None = None) -> Report:
+    """Write them, each whole or not at all. Returns what the report says. Raises OSError.
+
+    Args:
+        page: where the page is written, in the place of `report.html` in the folder.
+    """
     report = describe(result, judgement)
     write_whole(folder / JUDGED, to_json(judgement, indent=1) + "\n")
     write_whole(folder / REPORT, to_markdown(report, result.created, result.command))
+    write_whole(folder / PAGE if page is None else page, _drawn(result, judgement, report))
     return report
+
+
+def _drawn(result: Result, judgement: Judgement, report: Report) -> str:
+    """The page. What matplotlib says of its own caches and folders is not for who reads a verdict."""
+    log = logging.getLogger("matplotlib")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        from evbench.report.page import to_html  # matplotlib takes half a second, of each command that imported it
+
+        return to_html(result, judgement, report)
+    finally:
+        log.setLevel(level)

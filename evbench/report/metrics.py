@@ -37,7 +37,7 @@ def rows(section: str, judgement: Judgement, padding: int = 0) -> list[tuple[str
 def table(section: str, title: str, judgement: Judgement) -> Table:
     """Of one section, with what each metric means."""
     found = [(name, *cells, MEANINGS[name]) for name, *cells in rows(section, judgement)]
-    return Table(title, ("", *judgement.end_to_end.sides, "meaning"), tuple(found))
+    return Table(title, ("", *judgement.end_to_end.sides, "meaning"), tuple(found), section)
 
 
 def format_value(unit: Unit, value: Value) -> str:

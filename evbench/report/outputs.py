@@ -13,6 +13,8 @@ from evbench.verdict.tokens import SampleTokens
 TOKENS = "Tokens"
 """Name of the text on whether both sides generate the same."""
 COLUMNS = ("stage", "mode", "grade", "rule", "value", "threshold", "worst at")
+CHECKS, ALL_CHECKS, ACTIVATIONS = "checks", "all checks", "activations"
+"""Names of tables."""
 MODES = (
     "baseline-repeat: the baseline against itself; end-to-end: each stage on the output of the stage before; stage-isolated: each stage on "
     "the baseline's input. closest of n: of n checks that pass, the one closest to its threshold"
@@ -29,12 +31,12 @@ def closest_checks(outputs: Outputs, summaries: tuple[CheckSummary, ...]) -> Tab
         rows.append(cells)
     reference = f"against a reference in {outputs.reference}" if outputs.reference else "without a reference"
     samples = f", {len(outputs.samples)} samples" if len(outputs.samples) > 1 else ""
-    return Table(f"Equivalence of outputs, {reference}{samples}. {MODES}", COLUMNS, tuple(rows))
+    return Table(f"Equivalence of outputs, {reference}{samples}. {MODES}", COLUMNS, tuple(rows), CHECKS)
 
 
 def all_checks(outputs: Outputs) -> Table:
     rows = [(*_cells(check), printable(check.detail)) for check in outputs.checks]
-    return Table("All checks of outputs", (*COLUMNS, "detail"), tuple(rows))
+    return Table("All checks of outputs", (*COLUMNS, "detail"), tuple(rows), ALL_CHECKS)
 
 
 def _cells(check: Check) -> tuple[str, ...]:
@@ -49,20 +51,24 @@ def activations(variants: Mapping[Side, SideResult]) -> Table:
         for side, measured in variants.items()
         for found in measured.activations
     ]
-    return Table("Activation evidence of the choices", ("choice", "side", "active", "evidence"), tuple(rows))
+    return Table("Activation evidence of the choices", ("choice", "side", "active", "evidence"), tuple(rows), ACTIVATIONS)
 
 
 def texts(result: Result, judgement: Judgement) -> dict[str, str]:
     """Generated text of the first sample on each side, and whether the tokens of both are identical."""
     found = {}
     for side, measured in result.variants().items():
-        distinct, runs = judgement.distinct_outputs[side]
-        repeat = "" if distinct == 1 else f" (one of {distinct} different outputs in {runs} runs)"
         last = [run for run in measured.timed() if run.sample == 0][-1]
-        found[f"Output of {side}{repeat}"] = printable(last.text)
+        found[name_of(side, judgement)] = printable(last.text)
     if judgement.token_comparison is not None:
         found[TOKENS] = _tokens(judgement)
     return found
+
+
+def name_of(side: Side, judgement: Judgement) -> str:
+    """What the text of the first sample is called."""
+    distinct, runs = judgement.distinct_outputs[side]
+    return f"Output of {side}" + ("" if distinct == 1 else f" (one of {distinct} different outputs in {runs} runs)")
 
 
 def _tokens(judgement: Judgement) -> str:

@@ -25,6 +25,8 @@ class Table:
     title: str
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
+    name: str = ""
+    """By which a page finds its place among the figures. Empty: it stands with all others."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +125,7 @@ def without_empty_columns(table: Table) -> Table:
         if place == 0 or not table.rows or not all(row[place] in EMPTY or row[place].startswith(TOO_FEW) for row in table.rows)
     ]
     rows = tuple(tuple(row[place] for place in kept) for row in table.rows)
-    return Table(table.title, tuple(table.columns[place] for place in kept), rows)
+    return Table(table.title, tuple(table.columns[place] for place in kept), rows, table.name)
 
 
 def pairs(texts: dict[str, str]) -> RichTable:

@@ -46,6 +46,11 @@ def shorten(text: str, longest: int = LONGEST) -> str:
     return text if len(text) <= longest else f"{text[: longest + 1].rpartition(' ')[0] or text[:longest]} …"
 
 
+def outputs_and_cost(result: Result, judgement: Judgement) -> dict[str, str]:
+    """Name -> text, for who reads no more: whole ones, and without flags."""
+    return _outputs(result, judgement) | _cost(judgement)
+
+
 def _shortened(texts: dict[str, str]) -> dict[str, str]:
     return {name: shorten(text) for name, text in texts.items()}
 
@@ -101,9 +106,8 @@ def _preserved(result: Result, judgement: Judgement) -> str:
 def _cost(judgement: Judgement) -> dict[str, str]:
     """Memory and start-up of each side, and when a longer start-up has paid off."""
     found = {}
-    kind = next((kind for kind in OF_MEMORY if any(f"{kind}-memory-{stage}" in judgement.metrics for stage in STAGES)), None)
-    if kind is not None:
-        stages = [judgement.metrics[name] for stage in STAGES if (name := f"{kind}-memory-{stage}") in judgement.metrics]
+    if (kind := memory_kind(judgement)) is not None:
+        stages = list(memory_of_stages(kind, judgement).values())
         found["Peak memory"] = f"{_of_sides({side: _largest(stages, side) for side in judgement.end_to_end.sides})} ({MEMORY[kind][0]})"
     if STARTUP in judgement.metrics:
         startup = judgement.metrics[STARTUP]
@@ -111,6 +115,16 @@ def _cost(judgement: Judgement) -> dict[str, str]:
     if judgement.break_even is not None:
         found["Break-even"] = notes.break_even(judgement.break_even, judgement).removeprefix("Break-even: ")
     return found
+
+
+def memory_kind(judgement: Judgement) -> str | None:
+    """That is told first: of the GPU, or of the process. None if none is known."""
+    return next((kind for kind in OF_MEMORY if memory_of_stages(kind, judgement)), None)
+
+
+def memory_of_stages(kind: str, judgement: Judgement) -> dict[str, Metric]:
+    """Stage -> its peak, in bytes."""
+    return {stage: judgement.metrics[name] for stage in STAGES if (name := f"{kind}-memory-{stage}") in judgement.metrics}
 
 
 def _largest(stages: list[Metric], side: Side) -> str:

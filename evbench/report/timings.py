@@ -5,15 +5,17 @@ from __future__ import annotations
 from evbench.report import metrics
 from evbench.report.render import TOO_FEW, Table, printable
 from evbench.report.units import NOT_MEASURED, format_claimed, format_range, format_ratios, format_seconds, format_signed
-from evbench.results import Result
+from evbench.results import Result, Side
 from evbench.verdict.demands import DemandOutcome
 from evbench.verdict.difference import Difference
 from evbench.verdict.judgement import CLAIMED, Judgement, Timing, Verdict
-from evbench.verdict.statistics import Distribution
+from evbench.verdict.statistics import Distribution, Interval
 
 CLAIMS = {Verdict.FASTER: "faster", Verdict.SLOWER: "slower", Verdict.SAME: "same", Verdict.INCONCLUSIVE: "unclear"}
 COMPARED = ("speedup", "95% CI", "claim")
 """Columns of two sides."""
+LATENCY, TOKENS, DISTRIBUTIONS, DIFFERENCE = "latency", "tokens", "distributions", "difference"
+"""Names of tables."""
 
 
 def columns(judgement: Judgement, first: str = "") -> tuple[str, ...]:
@@ -26,10 +28,16 @@ def row(timing: Timing, judgement: Judgement) -> tuple[str, ...]:
     cells = (timing.name, *map(_median, timing.sides.values()))
     if len(timing.sides) == 1:
         return cells
-    if timing.interval is None or timing.claim is None or judgement.preserved in (None, "fail"):
+    interval = shown_interval(timing, judgement)
+    if interval is None or timing.claim is None:
         return (*cells, "-", "-", "")
-    ratio = format_claimed(timing.interval.ratio, timing.claim in CLAIMED)
-    return (*cells, ratio, format_ratios(timing.interval.low, timing.interval.high), CLAIMS[timing.claim])
+    ratio = format_claimed(interval.ratio, timing.claim in CLAIMED)
+    return (*cells, ratio, format_ratios(interval.low, interval.high), CLAIMS[timing.claim])
+
+
+def shown_interval(timing: Timing, judgement: Judgement) -> Interval | None:
+    """Of the speedup. None where a ratio must not be read as one: without a claim, or if outputs differ or were not compared."""
+    return None if timing.claim is None or judgement.preserved in (None, "fail") else timing.interval
 
 
 def _padding(judgement: Judgement) -> int:
@@ -39,7 +47,7 @@ def _padding(judgement: Judgement) -> int:
 def latency(judgement: Judgement) -> Table:
     """End-to-end is of runs without stage synchronization, the stages of runs with it."""
     rows = tuple(row(timing, judgement) for timing in (*judgement.stages, judgement.end_to_end))
-    return Table("Latency: median of each stage, and end-to-end without stage synchronization", columns(judgement), rows)
+    return Table("Latency: median of each stage, and end-to-end without stage synchronization", columns(judgement), rows, LATENCY)
 
 
 def throughput(result: Result, judgement: Judgement, timing: Timing) -> Table:
@@ -55,7 +63,7 @@ def tokens(judgement: Judgement) -> Table:
     rows = [row(timing, judgement) for timing in judgement.tokens]
     rows += metrics.rows(metrics.TOKENS, judgement, _padding(judgement))
     title = "Tokens: time to first token (TTFT), prefill, time per output token (TPOT)"
-    return Table(title, columns(judgement), tuple(rows))
+    return Table(title, columns(judgement), tuple(rows), TOKENS)
 
 
 def distributions(judgement: Judgement) -> Table:
@@ -69,14 +77,34 @@ def distributions(judgement: Judgement) -> Table:
                 [NOT_MEASURED] * 3 if one is None else [format_range(one.minimum, one.maximum), _tail(one), f"{one.outliers} of {one.runs}"]
             )
         found.append(tuple(cells))
-    return Table("Distribution of single runs; outliers are counted, and kept", tuple(header), tuple(found))
+    return Table("Distribution of single runs; outliers are counted, and kept", tuple(header), tuple(found), DISTRIBUTIONS)
 
 
 def difference(judgement: Judgement, parts: Difference) -> Table:
     # Shares of a difference that is not claimed would be shares of noise.
     claimed = judgement.verdict in CLAIMED
     rows = [(part.name, format_signed(part.seconds), f"{part.share:.1%}" if claimed else "-") for part in (*parts.parts, parts.total)]
-    return Table("Where the difference comes from: means, baseline less optimized", ("", "saved", "share"), tuple(rows))
+    return Table("Where the difference comes from: means, baseline less optimized", ("", "saved", "share"), tuple(rows), DIFFERENCE)
+
+
+def floor_shares(judgement: Judgement) -> dict[str, dict[Side, float]]:
+    """Timing -> of each side that was timed, its physical floor over its median: 1 is as fast as this machine can be."""
+    known = {timing.name: timing.sides for timing in judgement.timings() if judgement.floors.get(timing.name)}
+    return {
+        name: {side: judgement.floors[name] / found.median for side, found in sides.items() if found is not None}
+        for name, sides in known.items()
+    }
+
+
+def floors(judgement: Judgement) -> Table:
+    """Of each timing that has a floor."""
+    shares = floor_shares(judgement)
+    sides = judgement.end_to_end.sides
+    rows = tuple(
+        (name, format_seconds(judgement.floors[name]), *(f"{found[side]:.2%}" if side in found else NOT_MEASURED for side in sides))
+        for name, found in shares.items()
+    )
+    return Table("Physical floor of each time on this machine, and its share in the median", ("", "floor", *sides), rows)
 
 
 def demands(judgement: Judgement) -> Table:

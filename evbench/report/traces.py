@@ -18,6 +18,8 @@ WENT, SPENT, ONLY = (
     "Kernels of one side only",
 )
 """Titles."""
+TRACED = "traced"
+"""Name of the first of these tables."""
 LARGEST = 5
 """Number of families, and of names, that are shown of each stage."""
 SMALLEST_SHARE = 0.01
@@ -33,7 +35,7 @@ def where_the_time_went(sides: Sides) -> Table:
             if (section := _find(sections, name)) is not None:
                 rows.append((name, side, format_seconds(section.seconds), *_gpu(section)))
     columns = ("", "side", "time", "GPU busy", "GPU idle", "host-bound")
-    return Table(WENT, columns, tuple(rows))
+    return Table(WENT, columns, tuple(rows), TRACED)
 
 
 def _gpu(section: Section) -> tuple[str, str, str]:

@@ -13,7 +13,7 @@ def format_seconds(seconds: float) -> str:
     >>> format_seconds(0.0123456), format_seconds(1.5), format_seconds(187.31)
     ('12.3 ms', '1.50 s', '187 s')
     """
-    unit, size = _unit(seconds)
+    unit, size = unit_of(seconds)
     return f"{_three_digits(seconds / size)} {unit}"
 
 
@@ -69,11 +69,12 @@ def format_range(low: float, high: float) -> str:
     >>> format_range(0.0832, 0.104)
     '83.2 - 104 ms'
     """
-    unit, size = _unit(high)
+    unit, size = unit_of(high)
     return f"{_three_digits(low / size)} - {_three_digits(high / size)} {unit}"
 
 
-def _unit(seconds: float) -> tuple[str, float]:
+def unit_of(seconds: float) -> tuple[str, float]:
+    """In which such a time is written, and its seconds."""
     return ("s", 1.0) if seconds >= 0.9995 else ("ms", 1e-3) if seconds >= 0.9995e-3 else ("µs", 1e-6)
 
 

@@ -41,7 +41,7 @@ class JudgedResult:
 
 
 def carry_out(request: ComparisonRequest, listener: ProgressListener) -> JudgedResult:
-    """Measure, judge, and write `result.json`, `verdict.json` and `report.md`.
+    """Measure, judge, and write `result.json`, `verdict.json`, `report.md` and `report.html`.
 
     Raises:
         UserError: the input, the weights or the folder turn out to be unusable, or another evbench holds the device.

@@ -1,0 +1,169 @@
+"""A result, its judgement and its report -> one HTML file that needs nothing beside itself: no script, no font, no request."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from importlib import resources
+
+from evbench.report import drawing, figures, outputs, raw_runs, said, timings
+from evbench.report.markup import Child, Markup, element, folded, items, joined, pairs, table
+from evbench.report.metrics import PEAK_MEMORY
+from evbench.report.plain_words import in_plain_words
+from evbench.report.render import Report, Table, without_empty_columns
+from evbench.report.summary import outputs_and_cost
+from evbench.report.traces import TRACED
+from evbench.results import Result
+from evbench.verdict.judgement import Judgement, Verdict
+
+LONG = 15
+"""A table of more rows is folded."""
+GOOD, BAD = (Verdict.FASTER, Verdict.SAME), (Verdict.SLOWER, Verdict.OUTPUT_DIFFERS, Verdict.INVALID)
+HASH = 16
+"""Digits of a hash that are shown."""
+MOST_SAMPLES = 20
+"""Number of samples that are named."""
+
+
+def to_html(result: Result, judgement: Judgement, report: Report) -> str:
+    """The whole page. `report`: of the same result."""
+    with drawing.style():
+        sections = {heading: parts for heading, parts in _sections(result, judgement, report).items() if parts}
+    names = {heading: heading.lower().replace(" ", "-").replace(",", "") for heading in sections}
+    links = (element("li", element("a", heading, href=f"#{name}")) for heading, name in names.items())
+    body = element(
+        "body",
+        element("a", "Skip to the report", class_="skip", href="#report"),
+        _head(result, judgement, report),
+        element("nav", element("ul", *links), aria_label="Sections"),
+        element("main", *(_section(names[heading], heading, parts) for heading, parts in sections.items()), id="report"),
+        element("footer", element("p", f"Written by evbench {result.evbench}. Nothing in this file is loaded from elsewhere.")),
+    )
+    return f'<!DOCTYPE html>\n<html lang="en">\n{_metadata(report.title).text}\n{body.text}\n</html>\n'
+
+
+def _metadata(title: str) -> Markup:
+    sheet = resources.files("evbench.report").joinpath("page.css").read_text(encoding="utf-8")
+    digest = base64.b64encode(hashlib.sha256(sheet.encode()).digest()).decode()
+    policy = f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+    return element(
+        "head",
+        element("meta", charset="utf-8"),
+        element("meta", http_equiv="Content-Security-Policy", content=policy),
+        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        element("meta", name="color-scheme", content="light dark"),
+        element("title", title),
+        Markup(f"<style>{sheet}</style>"),
+    )
+
+
+def _section(name: str, heading: str, parts: list[Markup]) -> Markup:
+    return element("section", element("h2", heading, id=name), joined(*parts), aria_labelledby=name)
+
+
+def _head(result: Result, judgement: Judgement, report: Report) -> Markup:
+    """The verdict, for who reads nothing else."""
+    kind = "good" if judgement.verdict in GOOD else "bad" if judgement.verdict in BAD else ""
+    word = "MEASURED" if judgement.verdict is None else judgement.verdict.value.replace("_", " ")
+    lines = [element("p", text, class_="quiet") for text in (report.headline, report.second_headline) if text]
+    told = element("p", in_plain_words(judgement), class_="plain")
+    flags = [element("h2", "Before you rely on it"), items(report.notes[: len(judgement.flags)])]
+    return element(
+        "header",
+        element("h1", report.title),
+        element("div", element("p", word, class_="word"), told, *lines, class_=f"verdict {kind}".strip()),
+        pairs(outputs_and_cost(result, judgement)),
+        *(flags if judgement.flags else ()),
+    )
+
+
+def _sections(result: Result, judgement: Judgement, report: Report) -> dict[str, list[Markup]]:
+    """Headings, each with its parts in order. Every table of the report stands in one of them."""
+    left = [*report.tables, *report.appendix]
+
+    def of(*names: str) -> list[Markup]:
+        taken = [found for name in names for found in left if found.name == name]
+        left[:] = [found for found in left if found not in taken]
+        return [_table(found) for found in taken]
+
+    floors = timings.floors(judgement)
+    found: dict[str, list[Markup]] = {
+        "How fast": [*_drawn(figures.speedups(judgement), figures.times(judgement)), *of(timings.LATENCY)],
+        "Where the difference comes from": [*_drawn(figures.waterfall(result, judgement), *of(timings.DIFFERENCE)), *of(TRACED)],
+        "Time per token": [*_drawn(figures.tokens(result)), *of(timings.TOKENS), *_rows(raw_runs.steps(result))],
+        "Memory": [*_drawn(figures.memory(judgement)), *of(PEAK_MEMORY)],
+        "All runs": [*_drawn(figures.runs(result)), *of(timings.DISTRIBUTIONS), *_rows(raw_runs.runs(result))],
+        "Physical floors": _drawn(figures.floors(judgement), *_rows(floors)),
+        "Output checks": [*_grades(judgement), *of(outputs.CHECKS, outputs.ALL_CHECKS, outputs.ACTIVATIONS)],
+        "What was generated": [said.side_by_side(result, judgement)],
+    }
+    return found | {
+        "More measurements": [_table(one) for one in left],
+        "Notes": [items(report.notes[len(judgement.flags) :])],
+        "Environment": [pairs(report.facts), *_rows(_packages(result)), *_rows(_samples(result))],
+        "How to reproduce it": _reproduce(result),
+    }
+
+
+def _drawn(*found: Markup | None) -> list[Markup]:
+    """Beside each other where there is room. None: there is nothing to draw."""
+    known = [figure for figure in found if figure is not None]
+    return [element("div", *known, class_="figures")] if known else []
+
+
+def _rows(found: Table) -> list[Markup]:
+    return [_table(found)] if found.rows else []
+
+
+def _table(found: Table) -> Markup:
+    found = without_empty_columns(found)
+    return folded(f"{found.title} ({len(found.rows)} rows)", table(found)) if len(found.rows) > LONG else table(found)
+
+
+def _grades(judgement: Judgement) -> list[Markup]:
+    """The worst of each stage, in one line."""
+    if not judgement.grades:
+        return [element("p", "Outputs were not compared.")]
+    return [pairs({stage: GRADES[grade] for stage, grade in judgement.grades.items()})]
+
+
+GRADES = {
+    "pass": "pass: within the error of the baseline itself",
+    "warn": "WARN: a difference above its threshold, but too small to call the outputs different",
+    "fail": "FAIL: the outputs differ by more than rounding explains",
+}
+
+
+def _packages(result: Result) -> Table:
+    """Of the machine of each session."""
+    sides = {side: result.session(measured).machine.packages for side, measured in result.variants().items()}
+    names = dict.fromkeys(name for packages in sides.values() for name in packages)
+    rows = tuple((name, *(packages.get(name) or "-" for packages in sides.values())) for name in names)
+    return Table("Packages", ("", *sides), rows)
+
+
+def _samples(result: Result) -> Table:
+    samples = result.baseline.workload.samples
+    rows = tuple((sample.path, f"{sample.width}x{sample.height}", sample.sha256[:HASH]) for sample in samples[:MOST_SAMPLES])
+    more = f", the first {MOST_SAMPLES} of {len(samples)}" if len(samples) > MOST_SAMPLES else ""
+    return Table(f"Input{more}", ("", "size", "begin of its SHA-256"), rows)
+
+
+def _reproduce(result: Result) -> list[Markup]:
+    session = result.session(result.baseline)
+    source = session.machine.source or "not known: it was not run from a git checkout"
+    fingerprints = {
+        f"Weights of {side}": f"{measured.variant}, fingerprint {measured.builds[0].weights_fingerprint[:HASH]}"
+        for side, measured in result.variants().items()
+    }
+    steps: list[Child] = [
+        element("li", f"evbench {result.evbench}, commit {source}; its requirements.lock has the versions of all packages: make setup."),
+        element("li", "The same command, on an idle machine of the same kind:", _code(result.command)),
+        element("li", "This report once more, from result.json in the folder of the comparison:", _code("evbench report FOLDER")),
+    ]
+    order = {"Measured": result.created, "Order of the blocks": f"drawn with seed {session.seed}"}
+    return [element("ol", *steps), pairs(order | fingerprints)]
+
+
+def _code(text: str) -> Markup:
+    return element("pre", element("code", text))

@@ -1,0 +1,41 @@
+"""A judgement -> a few sentences for who does not measure. Pure."""
+
+from __future__ import annotations
+
+from evbench.report.units import format_ratio, format_ratios, format_seconds
+from evbench.results import Grade
+from evbench.verdict.judgement import MIN_CLAIM, Judgement, Verdict
+
+OUTPUTS: dict[Grade | None, str] = {
+    "pass": "Its outputs are preserved.",
+    "warn": "Its outputs are nearly preserved: some values differ by more than expected, but by too little to call the outputs different.",
+    "fail": "Its outputs are not preserved.",
+    None: "Outputs were not compared.",
+}
+
+
+def in_plain_words(judgement: Judgement) -> str:
+    """What was found, how sure that is, and whether outputs are preserved."""
+    timing, because = judgement.end_to_end, "; ".join(judgement.reasons)
+    medians = {side: format_seconds(found.median) for side, found in timing.sides.items() if found is not None}
+    if judgement.verdict is None:
+        return f"One variant was measured: one sample takes {medians.get('baseline', 'an unknown time')} from file to text, at the median."
+    if judgement.verdict is Verdict.OUTPUT_DIFFERS:
+        return f"The optimized variant gives other outputs than the baseline, so no speedup is claimed: {because}."
+    if judgement.verdict is Verdict.INVALID:
+        return f"The two sides cannot be compared, so nothing is claimed: {because}."
+    interval = timing.interval
+    if interval is None or judgement.verdict is Verdict.INCONCLUSIVE:
+        open_question = "It is open which side is faster: the interval allows both, or too small a difference."
+        return f"No difference is claimed: {because}." if because else open_question
+    between = format_ratios(interval.low, interval.high).replace(" - ", " and ")
+    sure = f"With 95 % confidence the true ratio is between {between}."
+    times = f"from file to text: {medians.get('optimized')} for one sample, where the baseline takes {medians.get('baseline')}"
+    if judgement.verdict is Verdict.SAME:
+        return f"Both sides are equally fast, within {MIN_CLAIM:.0%}, {times}. {sure} {OUTPUTS[judgement.preserved]}"
+    how = (
+        f"{format_ratio(interval.ratio)} as fast"
+        if judgement.verdict is Verdict.FASTER
+        else f"slower, {format_ratio(interval.ratio)} as fast"
+    )
+    return f"The optimized variant is {how} {times} (medians). {sure} {OUTPUTS[judgement.preserved]}"
