@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -100,9 +99,6 @@ def test_the_version_is_told_at_once(tmp_path: Path) -> None:
     told = evbench("--version", tmp_path)
     assert (told.returncode, told.stderr) == (0, "")
     assert re.fullmatch(r"evbench \d+\.\d+\.\d+, Python 3\.\d+\.\w+, torch \S+, transformers \S+\n", told.stdout)
-    script = "import sys; from evbench.cli.main import main; sys.argv = ['evbench', '--version']\n"
-    script += "try: main()\nfinally: assert not {'torch', 'transformers'} & set(sys.modules)"
-    assert subprocess.run([sys.executable, "-c", script], check=False, capture_output=True).returncode == 0
     assert "Is an optimized video-language model really faster" in evbench("--help", tmp_path).stdout
 
 

@@ -635,6 +635,7 @@ def test_names_of_a_trace_belong_to_the_stage_that_they_start_in() -> None:
 
     found = trace_names(
         [
+            event("user_annotation", "load", 9),  # of another tool
             event("user_annotation", "evbench/vision", 10),
             event("user_annotation", "evbench/generate", 20),
             event("cpu_op", "aten::mm", 9),

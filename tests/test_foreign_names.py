@@ -11,7 +11,6 @@ from urllib.parse import quote
 import pytest
 from rich.console import Console
 
-from evbench.cli import console
 from evbench.cli.main import main
 from evbench.report.render import Report, Table, plain, to_console, to_rich
 from evbench.traces import serve
@@ -49,7 +48,6 @@ def test_the_command_shows_a_clip_by_any_name(
     folder, _, _ = name.rpartition("/")
     Path(folder).mkdir(exist_ok=True)
     Path(name).write_bytes((CASES / "reorder_unsaid.ts").read_bytes())
-    monkeypatch.setattr(console, "screen", Console(width=140, file=sys.stdout))
     monkeypatch.setattr(sys, "argv", ["evbench", "frames", name, "--decoder", "plain"])
     with pytest.raises(SystemExit) as caught:
         main()

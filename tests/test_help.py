@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import re
 import shlex
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -17,6 +19,7 @@ from evbench.cli import compare_models, trace
 from evbench.cli.main import COMMANDS, SCENES, make_app
 from evbench.cli.options import SessionOptions
 
+SLOW_TO_IMPORT = {"numpy", "av", "PIL", "torch", "transformers", "evbench.session", "evbench.inputs"}
 NAMES = [*COMMANDS, *(f"scenes {name}" for name in SCENES)]
 SHARED = {name_of(field.name) for group in (Options, SessionOptions) for field in dataclasses.fields(group)}
 NOT_TAKEN = {
@@ -40,7 +43,7 @@ def find(name: str) -> Any:
     command: Any = typer.main.get_command(make_app())
     for part in name.split():
         command = command.commands[part]
-    return command
+    return command.loaded()
 
 
 def examples_of(name: str) -> list[str]:
@@ -80,3 +83,21 @@ def test_options_stand_in_groups(name: str) -> None:
 def test_no_line_of_help_is_wider_than_the_terminal(name: str) -> None:
     assert max(map(len, told(*name.split(), "--help"))) <= 80
     assert not [line for line in told(*name.split(), "--help") if "…" in line], "nothing is cut"
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["scenes", "--help"], ["models", "--help"]])
+def test_help_and_version_import_only_what_prints(arguments: list[str]) -> None:
+    """Each of these takes a tenth of a second and more."""
+    script = f"import sys; from evbench.cli.main import main; sys.argv = {['evbench', *arguments]!r}\n"
+    script += f"try: main()\nfinally: assert not {SLOW_TO_IMPORT!r} & set(sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], check=False, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_list_of_commands_says_of_each_what_its_own_help_begins_with() -> None:
+    group: Any = typer.main.get_command(make_app())
+    assert list(group.commands) == [*COMMANDS, "scenes", "models"]
+    for name in COMMANDS:
+        assert group.commands[name].help == find(name).help != ""
+    shown = " ".join(word for line in told("--help") for word in line.split() if word != "│")
+    assert all(find(name).help.partition("\n\n")[0] in shown for name in COMMANDS)

@@ -29,7 +29,7 @@ RANKS = (
 RANK = {folder: rank for rank, folders in enumerate(RANKS) for folder in folders}
 
 LIGHT = {"evbench", "machine", "api", "variants", "traces", "verdict", "report", "inputs", "session", "doctor", "cli"}
-"""Folders that the parent process imports: `evbench --help` answers at once, and only workers hold a CUDA context."""
+"""Folders that the parent process imports: no command waits for torch before it has work for it, and only workers hold a CUDA context."""
 HEAVY = {"torch", "transformers", "torchvision"}
 
 # evbench/kernels and evbench/pipelines are links to the folders at the top.

@@ -16,10 +16,11 @@ from evbench.session.merged_traces import ALIGNED, AS_IT_RAN, merge_folder
 from evbench.traces import chrome
 from evbench.traces.chrome import Event, Trace, nanoseconds, slices
 from evbench.traces.lanes import close_up
-from evbench.traces.merge import COMPARISON, TraceSide, merge
+from evbench.traces.merge import TraceSide, merge
+from evbench.traces.overview import CATEGORY, draw, of_run
 from evbench.traces.timeline import Timeline
 from tests.examples import make_result, make_side, make_trace
-from tests.traces import arrow, call, kernel, launched, one, operation, stages
+from tests.traces import HOST, arrow, call, kernel, launched, one, operation, stages
 
 H200 = Path(__file__).parent.parent / "profiles" / "h200" / "video-llava-7b"
 SIDES: tuple[Side, ...] = ("baseline", "optimized")
@@ -133,20 +134,40 @@ def test_what_lasts_over_several_stages_still_does() -> None:
     assert isinstance(found["pid"], int) and isinstance(found["tid"], int)
 
 
-def test_stages_are_joined_by_arrows_that_say_what_was_found() -> None:
-    events = merged(True, slow(), quick())
-    joined = [event for event in events if event.get("cat") == "evbench" and event["ph"] in "sf"]
-    assert [(event["name"], event["ph"]) for event in joined] == [(stage, kind) for stage in STAGES for kind in "sf"]
-    assert all(event["args"] == {"times as fast": "2.000"} for event in joined)
-    ruler = [event for event in slices(events) if event["name"] in STAGES]
-    assert [(event["ts"], event["dur"]) for event in ruler] == [(50, 100), (160, 100), (270, 100), (380, 100)]
-    assert one(events, name="process_name", pid=ruler[0]["pid"])["args"] == {"name": "comparison"}
+def drawn(events: list[Event]) -> dict[str, list[Event]]:
+    """Track -> what begins on it. The first event of each names it."""
+    tracks: dict[tuple[Any, Any], list[Event]] = {}
+    for event in events:
+        if event["ph"] == "b":
+            tracks.setdefault((event["pid"], event["id2"]["local"]), []).append(event)
+    return {begun[0]["name"]: begun[1:] for begun in tracks.values()}
+
+
+def test_stages_are_drawn_by_side_and_joined_by_arrows_that_say_what_was_found() -> None:
+    tracks = drawn(merged(True, slow(), quick()))
+    assert list(tracks) == ["A baseline: stages", "ruler", "B optimized: stages"], "neither has a stamp"
+    ours, theirs = tracks["A baseline: stages"], tracks["B optimized: stages"]
+    for event in (*ours, *theirs):
+        assert event["args"] == {"times as fast": "2.000"}
+    assert [event["name"] for event in ours] == [event["name"] for event in theirs] == list(STAGES)
+    assert [(event["bind_id"], event["flow_out"]) for event in ours] == [(event["bind_id"], event["flow_in"]) for event in theirs]
+    assert [event["ts"] for event in tracks["ruler"]] == [50, 160, 270, 380]
+    assert tracks["ruler"][0]["name"] == "load: A 0.10 ms, B 0.02 ms traced"
 
 
 def test_arrows_lead_forward_in_time() -> None:
     for aligned in (False, True):
-        joined = [event for event in merged(aligned, slow(), quick()) if event.get("cat") == "evbench" and event["ph"] in "sf"]
-        assert all(start["ts"] <= end["ts"] and start["tid"] != end["tid"] for start, end in zip(joined[::2], joined[1::2], strict=True))
+        for ours, theirs in ((slow(), quick()), (quick(), slow())):
+            begun = [event for event in merged(aligned, ours, theirs) if "bind_id" in event]
+            for stage in STAGES:
+                start, end = (one(begun, name=stage, **{flow: True}) for flow in ("flow_out", "flow_in"))
+                assert start["ts"] <= end["ts"] and start["pid"] != end["pid"] and start["bind_id"] == end["bind_id"]
+                assert begun.index(start) < begun.index(end) or start["ts"] < end["ts"]
+
+
+def test_what_was_drawn_for_one_side_alone_is_drawn_anew() -> None:
+    alone = [*slow(), *draw({"stages": of_run(Timeline(slow(), "slow"))}, HOST)]
+    assert drawn(merged(False, alone, quick())) == drawn(merged(False, slow(), quick()))
 
 
 def test_events_of_the_two_sides_do_not_know_each_other() -> None:
@@ -156,7 +177,7 @@ def test_events_of_the_two_sides_do_not_know_each_other() -> None:
     calls = [event["args"]["correlation"] for event in events if event.get("cat") == "cuda_runtime"]
     work = [event["args"]["correlation"] for event in events if event.get("cat") == "kernel"]
     assert calls == work and len(set(calls)) == 2
-    assert len({event["pid"] for event in slices(events)}) == 5
+    assert len({event["pid"] for event in slices(events)}) == 4
 
 
 @pytest.mark.parametrize("aligned", [False, True])
@@ -168,12 +189,12 @@ def test_of_recorded_traces_nothing_is_dropped_and_nothing_goes_back(aligned: bo
         sides[side] = TraceSide(trace, Timeline(trace.events, file), side)
     events = merge(sides, TOLD, aligned).events
     for kind in "XiCsf":
-        own = sum(event["ph"] == kind for one_side in sides.values() for event in one_side.trace.events)
-        assert sum(event["ph"] == kind and event["pid"] != COMPARISON for event in events) == own
+        own = sum(event["ph"] == kind and event.get("cat") != CATEGORY for one_side in sides.values() for event in one_side.trace.events)
+        assert sum(event["ph"] == kind for event in events) == own
     assert min(event["ts"] for event in events if "ts" in event) == 0
     assert all(event["dur"] >= 0 for event in slices(events))
     for place, side in enumerate(SIDES, 1):
-        before = [event for event in sides[side].trace.events if event["ph"] == "X"]
+        before = [event for event in slices(sides[side].trace.events) if event.get("cat") != CATEGORY]
         after = [event for event in slices(events) if event["pid"] // 1_000_000 == place]
         order = sorted(range(len(before)), key=lambda index: (before[index]["ts"], index))
         host = [index for index in order if sides[side].timeline.cause(before[index]) is None]
@@ -190,8 +211,8 @@ def test_the_folder_of_a_comparison_is_merged_on_demand(aligned: bool, name: str
     trace = chrome.read(file)
     variants = {side: about["variant"].partition(",")[0] for side, about in trace.header["evbench"].items()}
     assert variants == {"baseline": "baseline+attention=sdpa-flash", "optimized": "optimized-h100"}
-    joined = [event for event in trace.events if event.get("cat") == "evbench" and event["ph"] in "sf"]
-    assert [event["name"] for event in joined] == [stage for stage in STAGES for _ in "sf"]
+    joined = [event for event in trace.events if "bind_id" in event]
+    assert sorted(event["name"] for event in joined) == sorted(STAGES * 2)
     assert all(event["args"]["baseline, median"] and event["args"]["outputs"] for event in joined)
 
 

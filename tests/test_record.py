@@ -11,10 +11,11 @@ import pytest
 from evbench.results import STAGES, Trace
 from evbench.traces import chrome, completeness
 from evbench.traces.chrome import Event, slices
+from evbench.traces.overview import CATEGORY
 from evbench.traces.timeline import Timeline, part_name
 from evbench.worker import profile
 from tests.left_behind import places_in
-from tests.traces import TOKENS, one, profile_tiny
+from tests.traces import TOKENS, profile_tiny
 
 pytestmark = pytest.mark.slow
 
@@ -53,11 +54,14 @@ def test_operations_lie_inside_the_ranges_that_called_them(recorded: tuple[Trace
     assert len(set(in_steps)) == 1 and in_steps[0] > 0
 
 
-def test_stages_have_a_track_of_their_own_with_a_stamp_above(recorded: tuple[Trace, chrome.Trace]) -> None:
+def test_stages_are_drawn_on_a_track_of_their_own_and_completeness_on_another(recorded: tuple[Trace, chrome.Trace]) -> None:
     traced, trace = recorded
-    (track,) = {event["tid"] for event in ranges(trace.events)}
-    assert one(trace.events, ph="M", name="thread_name", tid=track)["args"]["name"] == profile.STAGE_TRACK
-    stamp = one(trace.events, cat="evbench")
+    drawn = [event for event in trace.events if event.get("cat") == CATEGORY and event["ph"] == "b"]
+    first, *of_stages = [event for event in drawn if event["id2"] == drawn[0]["id2"]]
+    second, stamp = [event for event in drawn if event["id2"] != drawn[0]["id2"]]
+    assert (first["name"], second["name"]) == ("stages", "completeness")
+    assert sorted(event["name"] for event in of_stages) == sorted(part_name(event) for event in ranges(trace.events))
+    assert [event["args"] for event in of_stages if event["name"] == "decode"] == [{"token": token} for token in (2, 3, 4, 5)]
     assert stamp["name"].startswith("COMPLETE: ")
     about = trace.header["evbench"]
     assert (about["variant"], about["new tokens"], about["stamp"], about["losses"]) == ("baseline", "5 of 7", stamp["name"], [])

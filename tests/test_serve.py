@@ -18,6 +18,7 @@ import pytest
 from evbench.cli.open import open_command
 from evbench.errors import UserError
 from evbench.traces import serve
+from evbench.traces.overview import PINNED
 
 pytestmark = pytest.mark.slow
 
@@ -181,7 +182,8 @@ def test_the_link_opens_the_trace_with_its_stages_pinned(desk: serve.Share) -> N
     query = parse_qs(link.fragment.removeprefix("!/?"))
     assert f"{link.scheme}://{link.netloc}" == serve.UI
     assert query["url"] == [f"http://127.0.0.1:9001{desk.path}"]
-    assert json.loads(query["startupCommands"][0]) == [{"id": "dev.perfetto.PinTracksByRegex", "args": [serve.PINNED]}]
+    commands = json.loads(query["startupCommands"][0])
+    assert commands == [{"id": "dev.perfetto.PinTracksByRegex", "args": [name]} for name in PINNED]
 
 
 def test_a_taken_port_is_told(desk: serve.Share) -> None:

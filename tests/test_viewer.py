@@ -28,6 +28,10 @@ pytestmark = [
 ]
 
 
+BOTH = ["A baseline: stages", "B optimized: stages", "A baseline: completeness", "B optimized: completeness"]
+DRAWN = "category = 'evbench'"
+
+
 @dataclass(frozen=True)
 class Traces:
     """Files of one comparison."""
@@ -77,7 +81,7 @@ def test_perfetto_shows_all_of_a_trace(view: Callable[[Path], Viewer], traces: T
     viewer = view(file)
     told = viewer.rows("select name, value from stats where severity in ('error', 'data_loss') and value > 0")
     assert told == []
-    assert viewer.value("select count(*) from slice") == sum(event["ph"] in ("X", "i") for event in events)
+    assert viewer.value("select count(*) from slice") == sum(event["ph"] in ("X", "i", "b") for event in events)
     assert viewer.value("select count(*) from slice where dur < 0") == 0
     assert viewer.value("select count(*) from flow") == arrows(events)
     stages = viewer.rows(
@@ -93,9 +97,41 @@ def test_perfetto_shows_all_of_a_trace(view: Callable[[Path], Viewer], traces: T
 
 
 def arrows(events: list[chrome.Event]) -> int:
-    """That have both ends."""
+    """That have both ends: those of launches, and those between the stages of two sides."""
     starts = {(event["cat"], event["id"]) for event in events if event["ph"] == "s"}
-    return sum(event["ph"] == "f" and (event["cat"], event["id"]) in starts for event in events)
+    return sum("flow_in" in event or (event["ph"] == "f" and (event["cat"], event["id"]) in starts) for event in events)
+
+
+def test_tracks_of_a_single_trace_are_pinned_once_by_name(view: Callable[[Path], Viewer], recorded_here: dict[Side, Path]) -> None:
+    require_pinned(view(recorded_here["baseline"]), ["stages", "completeness"])
+
+
+@pytest.mark.parametrize(("kind", "pinned"), [("as_it_ran", BOTH), ("aligned", ["ruler", *BOTH])])
+def test_tracks_of_both_sides_are_pinned_once_by_the_name_of_the_side(
+    view: Callable[[Path], Viewer], traces: Traces, kind: str, pinned: list[str]
+) -> None:
+    require_pinned(view(getattr(traces, kind)), pinned)
+
+
+def require_pinned(viewer: Viewer, pinned: list[str]) -> None:
+    """That these tracks are pinned, and each shows something."""
+    assert viewer.pinned() == pinned
+    drawn = viewer.rows(
+        f"select track.name as track, slice.name as name from slice join track on track_id = track.id where {DRAWN} and dur > 0"
+    )
+    assert {row["track"] for row in drawn} == set(pinned)
+    assert {row["name"].partition(":")[0] for row in drawn} == {*STAGES, "prefill", "decode", "text", "COMPLETE"}
+
+
+def test_stages_drawn_are_those_recorded(view: Callable[[Path], Viewer], recorded_here: dict[Side, Path]) -> None:
+    viewer = view(recorded_here["baseline"])
+    drawn, recorded = (
+        viewer.rows(f"select replace(name, 'evbench/', '') as name, ts, dur from slice where {which} order by ts, -dur")
+        for which in (f"{DRAWN} and dur > 0 and name not glob 'COMPLETE*'", "category = 'user_annotation' and name glob 'evbench/*'")
+    )
+    assert [row["name"] for row in drawn] == [row["name"] for row in recorded]
+    for ours, theirs in zip(drawn, recorded, strict=True):
+        assert abs(ours["ts"] - theirs["ts"]) <= 1 and abs(ours["dur"] - theirs["dur"]) <= 1
 
 
 def test_stages_of_both_sides_begin_at_the_same_place(view: Callable[[Path], Viewer], traces: Traces) -> None:
@@ -106,19 +142,17 @@ def test_stages_of_both_sides_begin_at_the_same_place(view: Callable[[Path], Vie
         "'evbench/generate') group by name"
     )
     ruler = viewer.rows(
-        "select slice.name as name from slice join thread_track on track_id = thread_track.id join thread using (utid) "
-        "where thread.name = 'evbench ruler' order by ts"
+        "select slice.name as name from slice join track on track_id = track.id where track.name = 'ruler' and dur > 0 order by ts"
     )
     joined = viewer.rows(
         "select a.name as a, b.name as b, a.ts - b.ts as apart, extract_arg(b.arg_set_id, 'args.speedup') as ratio, "
         "extract_arg(b.arg_set_id, 'args.outputs') as outputs, extract_arg(b.arg_set_id, 'args.95% CI') as around "
-        "from flow join slice a on slice_out = a.id join slice b on slice_in = b.id where a.category = 'evbench' order by a.ts"
+        f"from flow join slice a on slice_out = a.id join slice b on slice_in = b.id where a.{DRAWN} order by a.ts"
     )
-    assert [name for name in viewer.pinned() if name.startswith("evbench ruler")]
     assert sorted(row["name"] for row in found) == sorted(f"evbench/{stage}" for stage in STAGES)
     assert all(row["times"] == 2 and row["apart"] <= 1 for row in found)
-    assert [row["name"] for row in ruler] == list(STAGES)
-    assert [(row["a"].split(",")[0], row["b"].split(",")[0]) for row in joined] == [(stage, stage) for stage in STAGES]
+    assert [row["name"].partition(":")[0] for row in ruler] == list(STAGES)
+    assert [(row["a"], row["b"]) for row in joined] == [(stage, stage) for stage in STAGES]
     assert all(row["apart"] <= 1 and row["ratio"] and row["outputs"] and row["around"] for row in joined)
 
 

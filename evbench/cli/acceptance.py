@@ -12,9 +12,9 @@ from evbench import __version__
 from evbench.api.folder import now
 from evbench.api.options import FRAME_POLICY, Options
 from evbench.cli.console import print_line, screen
-from evbench.cli.interrupts import working
 from evbench.cli.options import SessionOptions, with_options
 from evbench.cli.output_folder import command_line, output_folder
+from evbench.cli.working import working
 from evbench.encoding import to_json, write_whole
 from evbench.errors import UserError, nearest
 from evbench.inputs import workload

@@ -11,10 +11,10 @@ from evbench.api.folder import now
 from evbench.api.measure import read_side
 from evbench.api.options import Keywords, Options
 from evbench.cli.idle_options import refuse_idle
-from evbench.cli.interrupts import working
 from evbench.cli.options import SessionOptions, with_options
 from evbench.cli.output_folder import command_line, how_to_resume, output_folder
 from evbench.cli.report_session import report_session, runs_in
+from evbench.cli.working import working
 from evbench.results import Result
 from evbench.verdict.judgement import Judgement
 

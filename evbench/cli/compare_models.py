@@ -13,9 +13,9 @@ from evbench.api.options import FRAME_POLICY, Options
 from evbench.choices import Variant
 from evbench.cli.console import print_summary, screen
 from evbench.cli.idle_options import EVENT_OPTIONS, refuse_replaced
-from evbench.cli.interrupts import working
 from evbench.cli.options import SessionOptions, with_options
 from evbench.cli.output_folder import command_line, how_to_resume, output_folder
+from evbench.cli.working import working
 from evbench.errors import UserError
 from evbench.inputs import workload
 from evbench.pipelines.registry import MODELS

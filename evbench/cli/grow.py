@@ -10,7 +10,7 @@ import typer
 
 from evbench.choices import resolve
 from evbench.cli.console import print_line
-from evbench.cli.interrupts import working
+from evbench.cli.working import working
 from evbench.errors import UserError, nearest
 from evbench.inputs.workload import choose_dtype, require_model
 from evbench.machine.machine import choose_device

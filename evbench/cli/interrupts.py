@@ -1,10 +1,10 @@
-"""How a command ends that is interrupted, or loses a worker: with one line, and an exit code of its own."""
+"""How a command ends that is interrupted: with one line, and an exit code of its own."""
 
 from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,8 +12,6 @@ import typer
 from typer.core import TyperGroup
 
 from evbench.cli.console import print_error
-from evbench.cli.progress import ProgressLines, show_progress
-from evbench.worker.client import WorkerDied
 
 INTERRUPTED, FAULT = 130, 1
 """Exit codes."""
@@ -56,27 +54,3 @@ def _exit_if_interrupted() -> Iterator[None]:
     except KeyboardInterrupt:
         print_error("interrupted")
         raise typer.Exit(INTERRUPTED) from None
-
-
-@contextmanager
-def working(remains: Callable[[], str], advice: Callable[[], str] = str) -> Iterator[ProgressLines]:
-    """Shows progress. An interruption and a dead worker end the command.
-
-    Args:
-        remains: what is left after an interruption, looked up then. Empty if nothing is.
-        advice: a sentence on what to do. Empty if there is nothing to do.
-    """
-    try:
-        with show_progress() as progress:
-            yield progress
-    except KeyboardInterrupt:
-        left = remains()
-        print_error(_sentences(f"interrupted; {left}" if left else "interrupted", advice()))
-        raise typer.Exit(INTERRUPTED) from None
-    except WorkerDied as error:
-        print_error(_sentences(str(error), advice()))
-        raise typer.Exit(FAULT) from None
-
-
-def _sentences(message: str, advice: str) -> str:
-    return f"{message}. {advice}" if advice else message

@@ -11,9 +11,9 @@ from evbench.api.measure import plan_for
 from evbench.api.options import Options
 from evbench.choices import Variant
 from evbench.cli.console import print_line, print_lines, screen
-from evbench.cli.interrupts import working
 from evbench.cli.options import SessionOptions, with_options
 from evbench.cli.output_folder import command_line, how_to_resume, output_folder
+from evbench.cli.working import working
 from evbench.machine import machine, noise_floors
 from evbench.report import ladder as report_ladder
 from evbench.report.render import to_rich

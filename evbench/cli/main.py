@@ -2,53 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import typer
 
-from evbench.cli.acceptance import acceptance_command
-from evbench.cli.compare import compare_command
-from evbench.cli.compare_models import compare_models_command
 from evbench.cli.console import print_error
-from evbench.cli.diff import diff_command
-from evbench.cli.doctor import doctor_command
-from evbench.cli.frames import frames_command
-from evbench.cli.grow import models_grow_command
 from evbench.cli.interrupts import FAULT, ended_as_by_ctrl_c
-from evbench.cli.ladder import ladder_command
-from evbench.cli.merge import merge_command
-from evbench.cli.open import open_command
-from evbench.cli.report import report_command
-from evbench.cli.run import run_command
-from evbench.cli.scenes import scenes_make_command, scenes_show_command
-from evbench.cli.selftest import selftest_command
+from evbench.cli.later import add_later
 from evbench.cli.streams import all_is_printed, open_streams
-from evbench.cli.trace import trace_command
-from evbench.cli.usage import Commands, OneLineCommand, help_and_examples
-from evbench.cli.variants import variants_command
+from evbench.cli.usage import Commands
 from evbench.cli.version import version_option
 from evbench.errors import UserError
 from evbench.report.render import printable
 
-COMMANDS: dict[str, Callable[..., None]] = {
-    "compare": compare_command,
-    "run": run_command,
-    "ladder": ladder_command,
-    "compare-models": compare_models_command,
-    "acceptance": acceptance_command,
-    "selftest": selftest_command,
-    "trace": trace_command,
-    "diff": diff_command,
-    "open": open_command,
-    "merge": merge_command,
-    "report": report_command,
-    "variants": variants_command,
-    "doctor": doctor_command,
-    "frames": frames_command,
+COMMANDS = {
+    "compare": "evbench.cli.compare:compare_command",
+    "run": "evbench.cli.run:run_command",
+    "ladder": "evbench.cli.ladder:ladder_command",
+    "compare-models": "evbench.cli.compare_models:compare_models_command",
+    "acceptance": "evbench.cli.acceptance:acceptance_command",
+    "selftest": "evbench.cli.selftest:selftest_command",
+    "trace": "evbench.cli.trace:trace_command",
+    "diff": "evbench.cli.diff:diff_command",
+    "open": "evbench.cli.open:open_command",
+    "merge": "evbench.cli.merge:merge_command",
+    "report": "evbench.cli.report:report_command",
+    "variants": "evbench.cli.variants:variants_command",
+    "doctor": "evbench.cli.doctor:doctor_command",
+    "frames": "evbench.cli.frames:frames_command",
 }
-SCENES: dict[str, Callable[..., None]] = {"make": scenes_make_command, "show": scenes_show_command}
+"""Name -> `module:function`."""
+SCENES = {"make": "evbench.cli.scenes:scenes_make_command", "show": "evbench.cli.scenes:scenes_show_command"}
 """Commands of `evbench scenes`."""
-OF_MODELS: dict[str, Callable[..., None]] = {"grow": models_grow_command}
+OF_MODELS = {"grow": "evbench.cli.grow:models_grow_command"}
 """Commands of `evbench models`."""
 
 
@@ -66,9 +50,8 @@ def make_app() -> typer.Typer:
     scenes = typer.Typer(cls=Commands, help=of_scenes, no_args_is_help=True)
     models = typer.Typer(cls=Commands, help="Models as checkpoint folders.", no_args_is_help=True)
     for group, commands in ((app, COMMANDS), (scenes, SCENES), (models, OF_MODELS)):
-        for name, command in commands.items():
-            text, examples = help_and_examples(command)
-            group.command(name, cls=OneLineCommand, help=text, epilog=examples)(command)
+        for name, place in commands.items():
+            add_later(group, name, place)
     app.add_typer(scenes, name="scenes")
     app.add_typer(models, name="models")
     app.callback()(version_option)

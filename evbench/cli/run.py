@@ -9,10 +9,10 @@ import typer
 import evbench
 from evbench.api.folder import now
 from evbench.api.options import Options
-from evbench.cli.interrupts import working
 from evbench.cli.options import SessionOptions, with_options
 from evbench.cli.output_folder import command_line, how_to_resume, output_folder
 from evbench.cli.report_session import report_session, runs_in
+from evbench.cli.working import working
 from evbench.verdict.judgement import Judgement
 
 

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from evbench.cli.console import print_line
-from evbench.cli.interrupts import working
+from evbench.cli.working import working
 from evbench.errors import UserError
 from evbench.machine import cores
 

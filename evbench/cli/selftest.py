@@ -12,11 +12,11 @@ from evbench.api.measure import plan_for
 from evbench.api.options import Options, share
 from evbench.choices import Variant
 from evbench.cli.console import print_line, screen
-from evbench.cli.interrupts import working
 from evbench.cli.options import SessionOptions, with_options
 from evbench.cli.output_folder import command_line, how_to_resume, output_folder
 from evbench.cli.report_session import runs_in
 from evbench.cli.selftest_mutants import try_mutants
+from evbench.cli.working import working
 from evbench.encoding import write_whole
 from evbench.errors import UserError
 from evbench.machine import noise_floors

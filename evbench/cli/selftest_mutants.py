@@ -13,9 +13,9 @@ from evbench.api.options import OF_WORKLOAD, Options
 from evbench.choices import Variant
 from evbench.cli.console import print_line, screen
 from evbench.cli.idle_options import refuse_idle
-from evbench.cli.interrupts import working
 from evbench.cli.options import SessionOptions
 from evbench.cli.output_folder import command_line, output_folder
+from evbench.cli.working import working
 from evbench.encoding import write_whole
 from evbench.errors import UserError
 from evbench.inputs.workload import shipped

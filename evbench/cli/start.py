@@ -8,7 +8,8 @@ import sys
 
 from evbench.doctor.faults import fault, reinstall
 
-MAIN = "evbench.cli.main"
+DOCTOR = "evbench.cli.main, evbench.cli.doctor"
+"""Modules of `evbench doctor` itself."""
 FIRST = {
     "numpy": "numpy",
     "av": "av",
@@ -19,7 +20,7 @@ FIRST = {
     "safetensors": "safetensors",
     "typer": "typer",
 }
-"""Module that the command itself imports, before it knows what it is asked for -> the package that it is of."""
+"""Module that they import, as those of the other commands do -> the package that it is of."""
 SECONDS = 4.0
 """For each import. What only takes long is no fault."""
 REFUSED = 2
@@ -27,7 +28,7 @@ REFUSED = 2
 
 def main() -> None:
     """`evbench`. Of `evbench doctor` it is tried first, in a process of its own, whether the command can be imported: that may crash."""
-    if sys.argv[1:2] == ["doctor"] and (found := _fault(MAIN)):
+    if sys.argv[1:2] == ["doctor"] and (found := _fault(DOCTOR)):
         sys.exit(_tell(found, "--json" in sys.argv))
     from evbench.cli.main import main as command
 
@@ -54,9 +55,9 @@ def _cure(module: str) -> str:
     return reinstall(FIRST.get(module, module))
 
 
-def _fault(module: str) -> str:
-    """How importing it ends in another process. Empty if without error."""
-    command = [sys.executable, "-c", f"import {module}"]
+def _fault(modules: str) -> str:
+    """How importing them ends in another process. Empty if without error."""
+    command = [sys.executable, "-c", f"import {modules}"]
     try:
         done = subprocess.run(
             command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", timeout=SECONDS, check=False

@@ -10,9 +10,9 @@ import typer
 from evbench.api.folder import now
 from evbench.api.options import Options
 from evbench.cli.console import print_line, screen
-from evbench.cli.interrupts import working
 from evbench.cli.options import SessionOptions, with_options
 from evbench.cli.output_folder import output_folder
+from evbench.cli.working import working
 from evbench.errors import UserError
 from evbench.report import traces
 from evbench.report.notes import trace_length

@@ -1,11 +1,11 @@
-"""What a command takes: its help with examples that can be copied, and one line for what it does not take."""
+"""What a command takes, and one line for what it does not take."""
 
 from __future__ import annotations
 
 import dataclasses
 import inspect
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast, get_args
@@ -15,20 +15,11 @@ from typer.core import TyperCommand
 
 from evbench.api.option import KINDS as NUMBERS
 from evbench.api.option import name_of
-from evbench.api.options import FORMER_OPTIONS
 from evbench.cli.interrupts import Interruptible
-from evbench.cli.options import GROUPS
 from evbench.errors import UserError
 
 USAGE_ERROR: type[Exception] = typer.BadParameter.__bases__[0]
 """Whatever is wrong with options and arguments."""
-EXAMPLES = "Examples:"
-"""In the docstring of a command: the lines behind it are its examples."""
-RENAMED = {name_of(former): name_of(now) for former, now in FORMER_OPTIONS.items()}
-
-
-OF_OTHERS = {name_of(field.name) for group in GROUPS.values() for field in dataclasses.fields(group)} | {"--fail-if", "--allow"}
-"""Options that some commands take. Where one does not, none that is written nearly so was meant."""
 
 
 class OneLineCommand(TyperCommand):
@@ -91,12 +82,24 @@ def _line(error: Any) -> str:
         message = f"{_typed_name(error.param)} {kind}"
     elif name is None or not hasattr(error, "possibilities"):
         message = " ".join(error.format_message().split()).rstrip(".")
-    elif name in RENAMED:
-        message = f"unknown option {name}; it is now called {RENAMED[name]}"
     else:
-        meant = error.possibilities and name not in OF_OTHERS
-        message = f"{command} takes no {name}; {f'did you mean {error.possibilities[0]}?' if meant else 'leave it out'}"
+        message = _unknown_option(command, name, error.possibilities)
     return f"{message}{' ' if message.endswith('?') else '. '}See: {command} --help"
+
+
+def _unknown_option(command: str, name: str, possibilities: Sequence[str]) -> str:
+    # Imported here: help and version answer without what measuring needs.
+    from evbench.api.options import FORMER_OPTIONS
+    from evbench.cli.options import GROUPS
+
+    renamed = {name_of(former): name_of(now) for former, now in FORMER_OPTIONS.items()}
+    if name in renamed:
+        return f"unknown option {name}; it is now called {renamed[name]}"
+    # Where a command does not take what others do, none that is written nearly so was meant.
+    of_others = {name_of(field.name) for group in GROUPS.values() for field in dataclasses.fields(group)} | {"--fail-if", "--allow"}
+    return (
+        f"{command} takes no {name}; {f'did you mean {possibilities[0]}?' if possibilities and name not in of_others else 'leave it out'}"
+    )
 
 
 def _typed_name(parameter: Any) -> str:
@@ -114,10 +117,3 @@ def _number_kind(error: Any) -> str | None:
         name, value = (said["name"], said["value"]) if said is not None else ("", "")
     kind = next((kind for kind in (int, float) if name.startswith(kind.__name__)), None)
     return None if kind is None else f"{value} is no {NUMBERS[kind][1]}"
-
-
-def help_and_examples(command: Callable[..., None]) -> tuple[str, str]:
-    """Of the docstring of a command: its paragraphs, each on one line, and its examples, each on a line of its own."""
-    text, _, examples = inspect.cleandoc(command.__doc__ or "").partition(f"\n{EXAMPLES}\n")
-    paragraphs = [" ".join(paragraph.split()) for paragraph in text.split("\n\n")]
-    return "\n\n".join(filter(None, paragraphs)), "\n".join([EXAMPLES, *map(str.strip, examples.strip().splitlines())])

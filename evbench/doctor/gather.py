@@ -12,6 +12,7 @@ from evbench.api.folder import default_folder
 from evbench.doctor.ask import ask
 from evbench.doctor.driver import look, why_no_gpu
 from evbench.doctor.facts import Answer, Driver, Facts, Place, VariantHere
+from evbench.doctor.requirements import requirements
 from evbench.errors import UserError
 from evbench.inputs.workload import DTYPES
 from evbench.machine import lock, machine, noise_floors
@@ -34,8 +35,6 @@ def gather(asked: str) -> Facts:
     Raises:
         UserError: there is no such device. A GPU that is asked for and missing is a fact.
     """
-    from evbench.doctor.requirements import requirements  # packaging takes 10 ms, which `--help` has no use for
-
     device = "cuda" if asked == "cuda" else machine.choose_device(asked)
     here = machine.read(device)
     lacks = {need: lack for need, find in NEEDS.items() if (lack := find(device)) is not None}

@@ -79,12 +79,23 @@ def count(timeline: Timeline, events: list[Event]) -> dict[str, dict[str, int]]:
 
 def again(timeline: Timeline, trace: Trace) -> Completeness:
     """Of a trace that evbench recorded before: what was found missing then, and what is missing since."""
-    about = trace.header.get("evbench")
-    header = about if isinstance(about, dict) else {}
+    header = _about(trace)
     found = check(timeline, trace.events, {}, _counts(header.get("counts")))
     losses = header.get("losses")
     before = [loss for loss in losses if isinstance(loss, str)] if isinstance(losses, list) else []
     return replace(found, losses=tuple(dict.fromkeys([*before, *found.losses])))
+
+
+def stamped(trace: Trace) -> str | None:
+    """The stamp that evbench gave it when it recorded it. None if it is of somebody else."""
+    found = _about(trace).get("stamp")
+    return found if isinstance(found, str) else None
+
+
+def _about(trace: Trace) -> dict[str, Any]:
+    """What evbench wrote into its header."""
+    about = trace.header.get("evbench")
+    return about if isinstance(about, dict) else {}
 
 
 def _counts(stored: Any) -> Counts:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from evbench.results import LETTERS, STAGES, Side
 from evbench.traces.chrome import KNOWN_BY, Event, Trace, nanoseconds
+from evbench.traces.completeness import stamped
 from evbench.traces.lanes import close_up
 from evbench.traces.names import named
+from evbench.traces.overview import CATEGORY, COMPLETENESS, NANOSECONDS, RULER, Bar, Move, draw, of_run, whole
+from evbench.traces.overview import STAGES as STAGE_TRACK
 from evbench.traces.timeline import Timeline
 
 PROCESSES = 1_000_000
@@ -19,15 +22,10 @@ IDENTITIES = 2**32
 """Added to the numbers that a side's events are known by to each other."""
 WORDS = 2**30
 """First number of a track that had a word for one."""
+FIRST_ARROW = 2**62
+"""Number of an arrow between the sides. Perfetto itself counts those of launches from one, and knows both by one number."""
 FIRST_GPU = 5_000_000
 """Place that torch.profiler gives to the first GPU among the processes."""
-COMPARISON = 1
-"""Number of the process that shows both sides' stages."""
-RULER = "evbench ruler"
-NANOSECONDS = 1000
-"""Of a microsecond. Perfetto counts whole ones, and so does whoever moves an event."""
-Move = Callable[[Event], tuple[int, int]]
-"""Where an event begins and ends, in nanoseconds."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +39,7 @@ def merge(sides: Mapping[Side, TraceSide], arguments: Mapping[str, Mapping[str, 
     """One trace of two.
 
     Args:
-        arguments: stage -> what the comparison found: times, ratio, interval, verdict. Shown with the stage and with its arrow.
+        arguments: stage -> what the comparison found: times, ratio, interval, verdict. Shown with the stage.
         aligned: begin each stage of both sides when the slower of the two is done with the stage before. Nothing moves to an
             earlier time within its side.
     """
@@ -50,9 +48,9 @@ def merge(sides: Mapping[Side, TraceSide], arguments: Mapping[str, Mapping[str, 
     moves = {side: _move(trace_side.timeline, shifts[side]) for side, trace_side in sides.items()}
     earliest = min(moves[side](event)[0] for side, trace_side in sides.items() for event in trace_side.trace.events if event["ph"] != "M")
     shifts = {side: [shift - earliest for shift in shifts[side]] for side in sides}
-    events = [event for number, side in enumerate(sides, 1) for event in _side(sides[side], side, number, shifts[side])]
+    overviews = _overviews(sides, shifts, arguments, aligned)
+    events = [event for number, side in enumerate(sides, 1) for event in _side(sides[side], side, number, shifts[side], overviews[side])]
     close_up(events)
-    events += _comparison(sides, shifts, arguments, aligned)
     header = {
         key: value for trace_side in sides.values() for key, value in trace_side.trace.header.items() if key not in ("evbench", "traceName")
     }
@@ -103,12 +101,13 @@ def _move(timeline: Timeline, shifts: Sequence[int]) -> Move:
     return move
 
 
-def _side(trace_side: TraceSide, side: Side, number: int, shifts: Sequence[int]) -> list[Event]:
-    """Its events, moved, with numbers that are its own."""
+def _side(trace_side: TraceSide, side: Side, number: int, shifts: Sequence[int], overview: Mapping[str, Sequence[Bar]]) -> list[Event]:
+    """Its events, moved, with numbers that are its own, and what is drawn above them."""
     move = _move(trace_side.timeline, shifts)
     processes, threads = _Numbers(PROCESSES * number), _Numbers(WORDS)
     moved = []
-    for original in named(trace_side.trace.events, f"{LETTERS[side]} {side}", trace_side.title):
+    recorded = [event for event in trace_side.trace.events if event.get("cat") != CATEGORY]  # what was drawn for it alone is drawn anew
+    for original in named(recorded, _named(side), trace_side.title):
         event = original | {"pid": processes.of(original.get("pid"))}
         if not isinstance(original.get("tid"), int):
             event["tid"] = threads.of(original.get("tid"))
@@ -123,7 +122,7 @@ def _side(trace_side: TraceSide, side: Side, number: int, shifts: Sequence[int])
                 event["dur"] = max(0, finish - start) / NANOSECONDS
             _identify(event, IDENTITIES * number)
         moved.append(event)
-    return moved
+    return moved + draw(overview, processes.of(trace_side.timeline.ranges[0]["pid"]))
 
 
 def _identify(event: Event, offset: int) -> None:
@@ -146,36 +145,45 @@ class _Numbers:
         return self._first + self._known.setdefault(name, len(self._known))
 
 
-def _comparison(
+def _overviews(
     sides: Mapping[Side, TraceSide], shifts: Mapping[Side, Sequence[int]], arguments: Mapping[str, Mapping[str, Any]], aligned: bool
-) -> list[Event]:
-    """A process above all: a track of each side's stages, arrows between them, and a ruler if they are aligned."""
-    events: list[Event] = [
-        {"ph": "M", "name": "process_name", "pid": COMPARISON, "tid": 0, "args": {"name": "comparison"}},
-        {"ph": "M", "name": "process_sort_index", "pid": COMPARISON, "tid": 0, "args": {"sort_index": -1}},
-    ]
-    tracks: dict[str, int] = {RULER: 1} if aligned else {}
-    tracks |= {f"evbench {LETTERS[side]} {side}": number for number, side in enumerate(sides, 2)}
-    for name, number in tracks.items():
-        events.append({"ph": "M", "name": "thread_name", "pid": COMPARISON, "tid": number, "args": {"name": name}})
-        events.append({"ph": "M", "name": "thread_sort_index", "pid": COMPARISON, "tid": number, "args": {"sort_index": number}})
-    for index, stage in enumerate(STAGES):
-        of_stage = dict(arguments.get(stage, {}))
-        spans = {
-            side: (trace_side.timeline.stages[stage].start + shifts[side][index] / NANOSECONDS, trace_side.timeline.stages[stage].length)
-            for side, trace_side in sides.items()
-        }
-        if aligned:
-            start, length = min(start for start, _ in spans.values()), max(length for _, length in spans.values())
-            events.append(_slice(f"{stage}", start, length, tracks[RULER], of_stage))
-        # An arrow leads forward in time: Perfetto draws no other.
-        for kind, (side, (start, length)) in zip("sf", sorted(spans.items(), key=lambda item: item[1][0]), strict=True):
-            track = tracks[f"evbench {LETTERS[side]} {side}"]
-            events.append(_slice(f"{stage}, {length / 1e3:.2f} ms traced", start, length, track, of_stage))
-            arrow = {"ph": kind, "cat": "evbench", "name": stage, "id": index + 1, "pid": COMPARISON, "tid": track, "ts": start}
-            events.append(arrow | {"args": of_stage} | ({"bp": "e"} if kind == "f" else {}))
-    return events
+) -> dict[Side, dict[str, list[Bar]]]:
+    """Tracks that are drawn in a process of each side: its stages, with arrows to those of the other one, and its completeness.
+
+    The ruler stands with the first side: in a process of its own there would be nothing else, and Perfetto would show that empty.
+    """
+    bars = {side: of_run(trace_side.timeline, _move(trace_side.timeline, shifts[side])) for side, trace_side in sides.items()}
+    tracks = {side: {f"{_named(side)}: {STAGE_TRACK}": joined} for side, joined in _joined(bars, arguments).items()}
+    for side, trace_side in sides.items():
+        if (stamp := stamped(trace_side.trace)) is not None:
+            tracks[side][f"{_named(side)}: {COMPLETENESS}"] = [whole(stamp, bars[side])]
+    if aligned:
+        tracks[next(iter(sides))][RULER] = _ruler(bars, arguments)
+    return tracks
 
 
-def _slice(name: str, start: float, length: float, track: int, arguments: Mapping[str, Any]) -> Event:
-    return {"ph": "X", "cat": "evbench", "name": name, "pid": COMPARISON, "tid": track, "ts": start, "dur": length, "args": dict(arguments)}
+def _named(side: Side) -> str:
+    return f"{LETTERS[side]} {side}"
+
+
+def _ruler(bars: Mapping[Side, Sequence[Bar]], arguments: Mapping[str, Mapping[str, Any]]) -> list[Bar]:
+    """Each stage, as long as the slower side took, with both times."""
+    stages = []
+    for stage in STAGES:
+        both = {side: next(bar for bar in of_side if bar.name == stage) for side, of_side in bars.items()}
+        times = ", ".join(f"{LETTERS[side]} {(bar.end - bar.start) / 1e6:.2f} ms" for side, bar in both.items())
+        stages.append(replace(whole(f"{stage}: {times} traced", list(both.values())), arguments=arguments.get(stage, {})))
+    return stages
+
+
+def _joined(bars: Mapping[Side, Sequence[Bar]], arguments: Mapping[str, Mapping[str, Any]]) -> dict[Side, list[Bar]]:
+    """With an arrow between the two sides of each stage. It leads forward in time: Perfetto draws no other."""
+    joined: dict[Side, list[Bar]] = {side: [] for side in bars}
+    for side, of_side in bars.items():
+        for bar in of_side:
+            if bar.name in STAGES:
+                first = min(bars, key=lambda other: next(one.start for one in bars[other] if one.name == bar.name))
+                arrow = {"bind_id": hex(FIRST_ARROW + STAGES.index(bar.name)), "flow_out" if side == first else "flow_in": True}
+                bar = replace(bar, arguments=arguments.get(bar.name, {}), arrow=arrow)
+            joined[side].append(bar)
+    return joined

@@ -17,12 +17,11 @@ from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
 
 from evbench.errors import UserError
+from evbench.traces.overview import PINNED
 
 HOST, PORT = "127.0.0.1", 9001
 """The only place that https://ui.perfetto.dev may fetch a trace from, by its own Content-Security-Policy."""
 UI = "https://ui.perfetto.dev"
-PINNED = "^evbench"
-"""Tracks that are shown above all others: the stages."""
 QUIET = 3.0
 """Seconds without a request after which a viewer served from here has all of its parts."""
 STALLED = 30.0
@@ -65,7 +64,8 @@ class Share:
     def link(self, port: int) -> str:
         """What opens the trace in the viewer, its stages pinned."""
         start = UI if self.viewer is None else f"http://{HOST}:{port}"
-        commands = json.dumps([{"id": "dev.perfetto.PinTracksByRegex", "args": [PINNED]}], separators=(",", ":"))
+        pins = [{"id": "dev.perfetto.PinTracksByRegex", "args": [name]} for name in PINNED]
+        commands = json.dumps(pins, separators=(",", ":"))
         trace = quote(f"http://{HOST}:{port}{self.path}", safe="")
         return f"{start}/#!/?url={trace}&startupCommands={quote(commands, safe='')}"
 

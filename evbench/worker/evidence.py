@@ -100,7 +100,7 @@ def trace_names(trace: Iterable[dict[str, Any]]) -> Names:
     spans = {
         str(event["name"]).removeprefix(PREFIX): (event["ts"], event["ts"] + event["dur"])
         for event in slices
-        if event.get("cat") == "user_annotation" and event["name"].removeprefix(PREFIX) in STAGES
+        if event.get("cat") == "user_annotation" and event["name"] in {PREFIX + stage for stage in STAGES}
     }
     names: dict[str, Counter[str]] = {stage: Counter() for stage in spans}
     for event in slices:

@@ -10,11 +10,11 @@ from typing import Any, TypeVar
 
 from evbench.results import Completeness, Trace
 from evbench.stages import Pipeline, Sampler, run_stages
-from evbench.traces import chrome, counters
+from evbench.traces import chrome, counters, overview
 from evbench.traces.breakdown import sections
 from evbench.traces.chrome import TooLarge
 from evbench.traces.completeness import Counts, check, count, stamp
-from evbench.traces.lanes import LANE, separate_overlaps
+from evbench.traces.lanes import separate_overlaps
 from evbench.traces.names import named
 from evbench.traces.timeline import PREFILL, PREFIX, STEP, TEXT, Timeline
 from evbench.worker.measure import Instruments, Stopwatch
@@ -28,7 +28,6 @@ FIRST_KERNELS = 64
 """That a profiler may lose: as many as it was started before in this process."""
 MOST_PACKED = 100 * 2**20
 """Bytes of a trace's file."""
-STAGE_TRACK = "evbench stages"
 
 
 def profile(pipeline: Pipeline[Any, Any, Any], path: Path, spec: TraceSpec, using: Instruments) -> Trace:
@@ -178,7 +177,8 @@ def finish(
     trace.events.extend(counters.tokens(timeline, pid))
     found = check(timeline, trace.events, plain, expected)
     separate_overlaps(trace.events)
-    _raise_stages(timeline, trace.events, stamp(found))
+    bars = overview.of_run(timeline)
+    trace.events.extend(overview.draw({overview.STAGES: bars, overview.COMPLETENESS: [overview.whole(stamp(found), bars)]}, pid))
     trace.events[:] = named(trace.events, "", spec.process_name())
     counted = count(timeline, trace.events)
     trace.header["evbench"] = {
@@ -203,16 +203,3 @@ def _name_parts(events: list[chrome.Event]) -> None:
         for event in ranges:
             if event is steps[-1] or event.get("args", {}).get("External id", -1) == last.get("External id"):
                 event["name"] = PREFIX + TEXT
-
-
-def _raise_stages(timeline: Timeline, events: list[chrome.Event], stamped: str) -> None:
-    """Onto a track of their own above all others, the stamp with them."""
-    pid, track = timeline.ranges[0]["pid"], LANE - 1
-    for event in timeline.ranges:
-        event["tid"] = track
-    start = float(timeline.ranges[0]["ts"])
-    whole = {"ts": start, "dur": max(chrome.end(event) for event in timeline.ranges) - start}
-    events.append({"ph": "X", "cat": "evbench", "name": stamped, "pid": pid, "tid": track - 1, **whole})
-    for number, name in ((track, STAGE_TRACK), (track - 1, "evbench completeness")):
-        events.append({"ph": "M", "name": "thread_name", "pid": pid, "tid": number, "args": {"name": name}})
-        events.append({"ph": "M", "name": "thread_sort_index", "pid": pid, "tid": number, "args": {"sort_index": number - LANE}})
