@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from evbench.api.option import name_of
 from evbench.api.options import Options
-from evbench.cli import compare_models, trace
+from evbench.cli import acceptance, compare_models, trace
 from evbench.cli.main import COMMANDS, SCENES, make_app
 from evbench.cli.options import SessionOptions
 
@@ -29,8 +29,11 @@ NOT_TAKEN = {
     "compare-models": set(map(name_of, compare_models.NOT_TAKEN)),
     "selftest": {"--target", "--precision", "--max-time", "--details"},
     "trace": set(map(name_of, trace.OF_TIMED_RUNS)),
+    "acceptance": set(map(name_of, acceptance.NOT_TAKEN)) - {"--target"},  # it has one of its own
 }
 """Command -> options that it shares with none."""
+WITHOUT = {("trace", "Measuring"), ("compare-models", "Trace"), ("acceptance", "Trace"), ("acceptance", "Measuring")}
+"""Commands and groups of which they have no option."""
 
 
 def told(*arguments: str, columns: int = 80) -> list[str]:
@@ -75,7 +78,7 @@ def test_help_lists_what_a_command_takes_and_nothing_else(name: str) -> None:
 def test_options_stand_in_groups(name: str) -> None:
     panels = [match[1] for line in told(name, "--help") if (match := re.match(r"╭─ (\w+) ─", line))]
     wanted = ["Model", "Input", "Measuring", "Trace", "Session"]
-    expected = [panel for panel in wanted if (name, panel) not in {("trace", "Measuring"), ("compare-models", "Trace")}]
+    expected = [panel for panel in wanted if (name, panel) not in WITHOUT]
     assert [panel for panel in panels if panel not in ("Arguments", "Options")] == expected
 
 
