@@ -70,7 +70,8 @@ def test_each_command_has_examples_that_stand_whole_at_80_columns_and_can_be_cop
 @pytest.mark.parametrize("name", NOT_TAKEN)
 def test_help_lists_what_a_command_takes_and_nothing_else(name: str) -> None:
     taken = {option for parameter in find(name).params for option in (*parameter.opts, *parameter.secondary_opts)}
-    shared = {line.split()[1] for line in told(name, "--help", columns=200) if re.match(r"│ +(\* +)?--", line)} & SHARED
+    lines = told(name, "--help", columns=200)
+    shared = {found[1] for line in lines if (found := re.match(r"│ +(?:\* +)?(--[\w-]+)", line))} & SHARED
     assert shared == SHARED - NOT_TAKEN[name] == taken & SHARED
 
 
