@@ -98,6 +98,8 @@ def test_two_vocabularies_must_agree_on_what_they_share() -> None:
         ("--draft eventgpt --data none --blocks 6", "evbench acceptance takes no --blocks; leave it out"),
         ("--draft eventgpt --data none --event-window 0:50ms", "evbench acceptance takes no --event-window; leave it out"),
         ("--draft eventgpt --data none --gamma 0", "--gamma"),
+        ("--draft eventgpt --data none --new-tokens 2", "--new-tokens 2 leaves nothing to draft; give 3 at least"),
+        ("--draft prompt-lookup --data none --draft-variant baseline", "is no model: --draft-variant would have no effect; leave it out"),
         ("--draft eventgpt --data none --target-variant nosuch", "unknown variant 'nosuch'"),
     ],
 )
@@ -123,12 +125,15 @@ def test_on_this_machine_drafts_are_counted(scenes: Path) -> None:
     assert "It is no acceptance rate." in done.stdout
     told = json.loads((scenes / "out" / "acceptance.json").read_text())
     rows = told["answers"]
-    assert (told["target"], told["draft"], len(rows)) == ("video-llava", "eventgpt", 2)
+    assert (told["target"]["workload"]["model"], told["draft"], len(rows)) == ("video-llava", "eventgpt", 2)
+    assert str(scenes) not in json.dumps(told)
+    assert "Drafter: eventgpt, small, float32 on cpu, variant baseline" in done.stdout
+    assert "2 answers with 24 tokens; intervals need 6" in done.stdout
     assert all(len(row["tokens"]) == len(row["predicted"]) == 12 for row in rows)
     found = acceptance([replay(row["tokens"], forced(row["predicted"]), 3) for row in rows], 3)
     report = (scenes / "out" / "acceptance.md").read_text()
-    assert found.accepted is not None and f"| 3 | {found.accepted.value:.1%} (" in report
-    assert f"| {found.tokens_per_pass.value:.2f} (" in report
+    assert found.accepted is not None
+    assert f"| 3 | {found.passes} | {found.accepted.value:.1%} | - | {found.tokens_per_pass.value:.2f} | - |" in report
     again = evbench(f"{COMMAND} --draft prompt-lookup --data set --new-tokens 12 --gamma 2 --device cpu --out lookup", scenes)
     assert again.returncode == 0, again.stderr
     assert [row["tokens"] for row in json.loads((scenes / "lookup" / "acceptance.json").read_text())["answers"]] == [

@@ -36,6 +36,8 @@ NOT_TAKEN = (
 """Shared options that this command does not take: it times nothing, and has its models and the scenes of --data."""
 SMALL, LOOKUP = "small", "prompt-lookup"
 RAW, REPORT = "acceptance.json", "acceptance.md"
+FEWEST_TOKENS = 3
+"""Of an answer: the first is the prefill's, and the last that of a pass."""
 
 
 @with_options(but=NOT_TAKEN)
@@ -43,9 +45,9 @@ def acceptance_command(
     *,
     target: Annotated[str, typer.Option(help=f"The model whose answers they are: {' or '.join(MODELS)}.")],
     draft: Annotated[str, typer.Option(help=f"The drafter: the other model, {SMALL} (the target's), or {LOOKUP}.")],
-    gamma: Annotated[int, typer.Option(min=1, max=64, help="Drafted tokens in a block: from 1 to so many.")] = 8,
+    gamma: Annotated[int, typer.Option(min=1, max=16, help="Drafted tokens in a block: from 1 to so many.")] = 8,
     target_variant: Annotated[str, typer.Option(help="Of the target.")] = "baseline",
-    draft_variant: Annotated[str, typer.Option(help="Of a drafter that is a model.")] = "baseline",
+    draft_variant: Annotated[str | None, typer.Option(help="Of a drafter that is a model. Default: baseline.")] = None,
     options: Options,
     session: SessionOptions,
 ) -> None:
@@ -62,55 +64,65 @@ def acceptance_command(
     workload.require_model(target, "--target")
     if options.data is None:
         raise UserError("acceptance asks both about the same scenes: give --data, a folder that `evbench scenes make` has made")
+    if options.new_tokens < FEWEST_TOKENS:
+        raise UserError(f"--new-tokens {options.new_tokens} leaves nothing to draft; give {FEWEST_TOKENS} at least")
     variant, drafter = parse(target_variant), _drafter(draft, target, draft_variant, options)
     speaker = Speaker(variant, _workload(options, target, options.preset))
     for one in (speaker, *([drafter] if drafter is not None else [])):
         require(one.variant, one.workload.model, one.workload.kind, one.workload.device)
     started = now()
     folder = output_folder(session, started, f"{target}-acceptance")
+    asked = Answers(FORMAT, __version__, command_line(), draft, speaker.stored(), drafter.stored() if drafter is not None else None, ())
     kept: list[Answer] = []
 
     def keep(found: list[Answer]) -> None:
         kept[:] = found
-        write_whole(folder / RAW, to_json(Answers(FORMAT, __version__, command_line(), target, draft, tuple(found))) + "\n")
+        write_whole(folder / RAW, to_json(dataclasses.replace(asked, answers=tuple(found))) + "\n")
 
-    with working(lambda: f"{len(kept)} answers are in {folder / RAW}") as progress, writing(folder, TRY_AGAIN):
+    saved = f"answers that there are stand in {folder / RAW}"
+    with working(lambda: saved if kept else "nothing was answered yet") as progress, writing(folder, TRY_AGAIN):
         make_folder(folder, resumable=False)
         found = answers(speaker, drafter, folder, session.wait, progress, keep)
-    _tell(found, f"{draft} drafts for {target}", drafter is not None, gamma, folder, started)
+    if not any(len(answer.tokens) >= FEWEST_TOKENS for answer in found):
+        raise UserError(
+            f"no answer has {FEWEST_TOKENS} tokens, so nothing is drafted; ask another --prompt ({folder / RAW} has the answers)"
+        )
+    _tell(dataclasses.replace(asked, answers=tuple(found)), gamma, folder, started)
 
 
-def _tell(found: list[Answer], title: str, is_model: bool, gamma: int, folder: Path, started: str) -> None:
-    if not any(len(answer.tokens) > 2 for answer in found):
-        raise UserError(f"no answer has more than two tokens, so nothing is drafted; ask another --prompt ({folder / RAW} has the answers)")
-    drafts = [(a.tokens, forced(a.predicted) if is_model else prompt_lookup(a.prompt, a.tokens)) for a in found]
+def _tell(found: Answers, gamma: int, folder: Path, started: str) -> None:
+    drafts = [(a.tokens, prompt_lookup(a.prompt, a.tokens) if found.drafter is None else forced(a.predicted)) for a in found.answers]
     lengths = [acceptance([replay(tokens, propose, size) for tokens, propose in drafts], size) for size in range(1, gamma + 1)]
+    speakers = [report.described("Target", found.target.workload, found.target.variant.name)]
+    alike = None
+    if found.drafter is not None:
+        speakers.append(report.described("Drafter", found.drafter.workload, found.drafter.variant.name))
+        alike = sum(similarity(answer.tokens, answer.own) for answer in found.answers) / len(found.answers)
+    told = [*speakers, *report.facts(len(found.answers), sum(len(answer.tokens) for answer in found.answers), alike)]
     tables = [report.table(lengths), report.by_place(lengths[-1])]
-    facts = [f"{len(found)} answers with {sum(len(answer.tokens) for answer in found):,} tokens"]
-    if is_model:
-        alike = sum(similarity(answer.tokens, answer.own) for answer in found) / len(found)
-        facts.append(f"Token-level similarity of answers that each decodes by itself: {alike:.1%}. It is no acceptance rate.")
-    write_whole(folder / REPORT, report.to_markdown(title, tables, facts, started, command_line()))
-    for one in tables:
-        screen.print(to_rich(one, numbers=True))
-    for fact in facts:
+    title = f"{found.draft} drafts for {found.target.workload.model}"
+    write_whole(folder / REPORT, report.to_markdown(title, tables, told, started, found.command))
+    screen.print(to_rich(tables[0], numbers=True))
+    for fact in told:
         print_line(fact)
     print_line(f"Written to {folder}: {REPORT}, {RAW}")
 
 
-def _drafter(draft: str, target: str, variant: str, options: Options) -> Speaker | None:
+def _drafter(draft: str, target: str, variant: str | None, options: Options) -> Speaker | None:
     """None for one that is no model."""
     others = [name for name in MODELS if name != target]
     if draft not in (*others, SMALL, LOOKUP):
         raise UserError(f"unknown --draft {draft!r}; {nearest(draft, [*others, SMALL, LOOKUP])}")
     if draft == LOOKUP:
+        if variant is not None:
+            raise UserError(f"--draft {LOOKUP} is no model: --draft-variant would have no effect; leave it out")
         return None
     if draft == SMALL and options.preset in (None, SMALL):
         raise UserError(
             f"--draft {SMALL} is the target itself at --preset {SMALL}: all would be accepted; give --preset 7b, or another draft"
         )
     model, preset = (target, SMALL) if draft == SMALL else (draft, options.preset)
-    return Speaker(parse(variant), _workload(options, model, preset))
+    return Speaker(parse(variant or "baseline"), _workload(options, model, preset))
 
 
 def _workload(options: Options, model: str, preset: str | None) -> Workload:

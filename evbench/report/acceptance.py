@@ -5,33 +5,52 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from evbench.report.render import Table, file_of, markdown_table
-from evbench.verdict.speculation import Acceptance, Estimate, expected_tokens
+from evbench.results import Workload
+from evbench.verdict.speculation import FEWEST_SAMPLES, LEAST_LOOKUP, MOST_LOOKUP, Acceptance, Estimate
 
 NOTES = (
-    "Drafts are replayed along the target's own greedy answers, which speculative decoding leaves as they are; nothing was decoded so.",
-    "accepted: drafted tokens that the target says as well, of those drafted; behind the first that is not, a block has no more to win.",
-    "tokens per pass: of the target, with the one that the pass itself gives. A block pays if drafting it and verifying it together take "
-    "less than so many decode steps of the target.",
-    "if independent: the same from the accepted share of first drafts, as if each were accepted with that probability.",
-    "Intervals are of 95 %, with samples as units.",
+    "Drafts are replayed along the target's own greedy answers, which speculative decoding leaves as they are; nothing was decoded so. The "
+    "first token of an answer comes from the prefill: it is in no pass, and not drafted.",
+    "gamma: drafted tokens in a block at most. accepted: of the drafted tokens those that the target says as well; behind the first that "
+    "is not, a block has no more to win.",
+    "tokens/pass: those accepted and the one that a pass of the target itself gives. A block pays if drafting it and verifying it together "
+    "take less than so many decode steps of the target.",
 )
+MOST_PLACES = 16
+"""That are told."""
 
 
 def table(found: Sequence[Acceptance]) -> Table:
     """A row for each length of blocks."""
-    rows = []
-    for one in found:
-        first = one.accepted_at[0]
-        independent = "-" if first is None else f"{expected_tokens(first, one.gamma):.2f}"
-        rows.append((str(one.gamma), _share(one.accepted), _number(one.accepted_length), _number(one.tokens_per_pass), independent))
-    columns = ("drafted in a block", "accepted", "accepted per pass", "tokens per pass", "if independent")
+    rows = [(str(one.gamma), str(one.passes), *_share(one.accepted), *_number(one.tokens_per_pass)) for one in found]
+    columns = ("gamma", "passes", "accepted", "95% CI", "tokens/pass", "95% CI")
     return Table("Acceptance", columns, tuple(rows))
 
 
 def by_place(found: Acceptance) -> Table:
     """Of the drafts at each place of a block, those in front of which were accepted."""
-    rows = [(str(place), "-" if share is None else f"{share:.1%}") for place, share in enumerate(found.accepted_at, 1)]
-    return Table(f"Accepted by place, in blocks of {found.gamma}", ("place", "accepted, if all before it were"), tuple(rows))
+    shares = [(place, share) for place, share in enumerate(found.accepted_at, 1) if share is not None][:MOST_PLACES]
+    rows = tuple((str(place), f"{share:.1%}") for place, share in shares)
+    return Table(f"Accepted by place, in blocks of {found.gamma}", ("place", "accepted, if all before it were"), rows)
+
+
+def described(role: str, workload: Workload, variant: str) -> str:
+    """One of the models, in a line."""
+    return f"{role}: {workload.model}, {workload.preset or workload.weights}, {workload.dtype} on {workload.device}, variant {variant}"
+
+
+def facts(answers: int, tokens: int, similarity: float | None) -> list[str]:
+    """similarity: None where the drafter is no model."""
+    found = [f"{answers} answer{'s' * (answers != 1)} with {tokens:,} tokens"]
+    if answers < FEWEST_SAMPLES:
+        found[0] += f"; intervals need {FEWEST_SAMPLES}"
+    if similarity is None:
+        sizes = f"the last {MOST_LOOKUP} tokens, or fewer down to {LEAST_LOOKUP},"
+        return [*found, f"Drafted is what followed where {sizes} stood the last time before, in the question or the answer"]
+    return [
+        *found,
+        f"Token-level similarity of answers that each decodes by itself, place by place: {similarity:.1%}. It is no acceptance rate.",
+    ]
 
 
 def to_markdown(title: str, tables: Sequence[Table], facts: Sequence[str], created: str, command: str) -> str:
@@ -41,9 +60,11 @@ def to_markdown(title: str, tables: Sequence[Table], facts: Sequence[str], creat
     return file_of([*lines, *(f"- {fact}" for fact in (*facts, *NOTES)), ""])
 
 
-def _share(found: Estimate | None) -> str:
-    return "nothing drafted" if found is None else f"{found.value:.1%} ({max(0.0, found.low):.1%} - {min(1.0, found.high):.1%})"
+def _share(found: Estimate | None) -> tuple[str, str]:
+    if found is None:
+        return "-", "-"
+    return f"{found.value:.1%}", "-" if found.interval is None else f"{found.interval[0]:.1%} - {found.interval[1]:.1%}"
 
 
-def _number(found: Estimate) -> str:
-    return f"{found.value:.2f} ({max(0.0, found.low):.2f} - {found.high:.2f})"
+def _number(found: Estimate) -> tuple[str, str]:
+    return f"{found.value:.2f}", "-" if found.interval is None else f"{found.interval[0]:.2f} - {found.interval[1]:.2f}"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from evbench.choices import Variant
 from evbench.errors import UserError
+from evbench.places import short_workload
 from evbench.results import Workload
 from evbench.session.compare import exclusive_device
 from evbench.session.progress import ProgressListener
@@ -35,6 +36,19 @@ class Answer:
 
 
 @dataclass(frozen=True)
+class Speaker:
+    """A model that answers."""
+
+    variant: Variant
+    workload: Workload
+    """Its answers end by themselves, or after so many tokens."""
+
+    def stored(self) -> Speaker:
+        """Without folders of this machine."""
+        return replace(self, workload=short_workload(self.workload))
+
+
+@dataclass(frozen=True)
 class Answers:
     """Content of `acceptance.json`."""
 
@@ -42,18 +56,11 @@ class Answers:
     evbench: str
     """Version that wrote this."""
     command: str
-    target: str
     draft: str
+    target: Speaker
+    drafter: Speaker | None
+    """None for a drafter that is no model."""
     answers: tuple[Answer, ...]
-
-
-@dataclass(frozen=True)
-class Speaker:
-    """A model that answers."""
-
-    variant: Variant
-    workload: Workload
-    """Its answers end by themselves, or after so many tokens."""
 
 
 Keep = Callable[[list[Answer]], None]

@@ -90,18 +90,25 @@ def prompt_lookup(prompt: Sequence[int], answer: Sequence[int]) -> Propose:
     return propose
 
 
+FEWEST_SAMPLES = 6
+"""For an interval: of fewer, what they differ by says next to nothing of others."""
+
+
 @dataclass(frozen=True)
 class Estimate:
     """A ratio of sums over samples, with its 95 % interval. Samples are its units: the tokens of an answer are not independent."""
 
     value: float
-    low: float
-    high: float
+    interval: tuple[float, float] | None
+    """None where there are fewer than FEWEST_SAMPLES."""
 
 
-def ratio(above: Sequence[float], below: Sequence[float]) -> Estimate:
+def ratio(above: Sequence[float], below: Sequence[float], possible: tuple[float, float]) -> Estimate:
     """Sum of `above` to sum of `below`, one of each for a sample; the interval by Student's distribution of what each adds (the delta
-    method). Infinitely wide for one sample.
+    method), as far as it is possible.
+
+    Args:
+        possible: the least and the largest value that there can be.
 
     Raises:
         ValueError: the sum below is zero.
@@ -110,12 +117,12 @@ def ratio(above: Sequence[float], below: Sequence[float]) -> Estimate:
     if not whole:
         raise ValueError("a ratio to nothing")
     value, count = sum(above) / whole, len(below)
-    if count < 2:
-        return Estimate(value, -math.inf, math.inf)
+    if count < FEWEST_SAMPLES:
+        return Estimate(value, None)
     left = [one - value * other for one, other in zip(above, below, strict=True)]
     error = math.sqrt(sum(part * part for part in left) * count / (count - 1)) / whole
     reach = student_quantile(1 - LEVEL / 2, count - 1) * error
-    return Estimate(value, value - reach, value + reach)
+    return Estimate(value, (max(possible[0], value - reach), min(possible[1], value + reach)))
 
 
 @dataclass(frozen=True)
@@ -123,6 +130,9 @@ class Acceptance:
     """Of many answers, for one length of blocks."""
 
     gamma: int
+    passes: int
+    """Of the target."""
+    drafted: int
     accepted: Estimate | None
     """Drafted tokens that are accepted, of those that are drafted. None: there are none."""
     accepted_length: Estimate
@@ -139,9 +149,15 @@ def acceptance(replays: Sequence[Replay], gamma: int) -> Acceptance:
         [float(getattr(one, name)) for one in replays] for name in ("passes", "drafted", "accepted", "tokens")
     )
     at = [(sum(one.accepted_at[place] for one in replays), sum(one.tried_at[place] for one in replays)) for place in range(gamma)]
-    shares = tuple(accepted_there / tried if tried else None for accepted_there, tried in at)
-    of_drafted = ratio(accepted, drafted) if any(drafted) else None
-    return Acceptance(gamma, of_drafted, ratio(accepted, passes), ratio(tokens, passes), shares)
+    return Acceptance(
+        gamma,
+        passes=round(sum(passes)),
+        drafted=round(sum(drafted)),
+        accepted=ratio(accepted, drafted, (0, 1)) if any(drafted) else None,
+        accepted_length=ratio(accepted, passes, (0, gamma)),
+        tokens_per_pass=ratio(tokens, passes, (1, gamma + 1)),
+        accepted_at=tuple(accepted_there / tried if tried else None for accepted_there, tried in at),
+    )
 
 
 def similarity(one: Sequence[int], other: Sequence[int]) -> float:
