@@ -38,4 +38,6 @@ def in_plain_words(judgement: Judgement) -> str:
         if judgement.verdict is Verdict.FASTER
         else f"slower, {format_ratio(interval.ratio)} as fast"
     )
-    return f"The optimized variant is {how} {times} (medians). {sure} {OUTPUTS[judgement.preserved]}"
+    quotient = judgement.ratio_of_medians
+    apart = f"; their quotient is {format_ratio(quotient)}, the ratio in front is of neighbouring runs" if quotient is not None else ""
+    return f"The optimized variant is {how} {times} (medians{apart}). {sure} {OUTPUTS[judgement.preserved]}"
