@@ -14,7 +14,7 @@ import torch
 from evbench.inputs import sample
 from evbench.pipelines.build import build
 from evbench.pipelines.load import event_files, png, video
-from evbench.results import CacheCheck, CachePair, Workload
+from evbench.results import STAGES, CacheCheck, CachePair, Workload
 from evbench.session import caches
 from evbench.session.mutation import planted
 from evbench.variants.named import parse
@@ -227,9 +227,10 @@ def remembered(variant: str, small: tuple[Workload, Path], mutant: str | None, u
 
 @pytest.mark.parametrize("name", CACHES)
 def test_a_cache_across_runs_is_found_in_its_stage(small: tuple[Workload, Path], name: str, using: Instruments) -> None:
+    """And in none before it. Stages behind one that is left out find more of what they read in the processor's caches."""
     found = remembered(UNCOMPILED, small, name, using)
     assert found
-    assert found <= KEPT[MUTANTS[name].stage]
+    assert min(found, key=[*STAGES, "prefill"].index) in KEPT[MUTANTS[name].stage]
 
 
 @pytest.mark.parametrize("variant", ["baseline", UNCOMPILED])
