@@ -30,6 +30,7 @@ from triton.runtime import interpreter
 
 from evbench.inputs import sample, torture
 from tests.h264 import write
+from tests.scene_files import make_scenes
 
 MakeClip = Callable[..., Path]
 
@@ -72,6 +73,14 @@ def products_of_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
         return interpreter.TensorHandle((handle.data.astype(np.uint32) << 16).view(np.float32), tl.float32)
 
     monkeypatch.setattr(interpreter.InterpreterBuilder, "create_dot", create_dot)
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a set of two scenes."""
+    place = tmp_path_factory.mktemp("scenes")
+    make_scenes(place / "set", 4, 2, 0.5, 320, 240)
+    return place
 
 
 @pytest.fixture(scope="session")

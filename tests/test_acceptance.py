@@ -16,7 +16,6 @@ from evbench.variants.named import parse
 from evbench.verdict.speculation import acceptance, forced, replay
 from evbench.worker.messages import BuildRequest, Said, SayRequest
 from tests.command import evbench, refused
-from tests.scene_files import make_scenes
 from tests.test_mutants import workload
 
 COMMAND = "acceptance --target video-llava"
@@ -107,14 +106,6 @@ def test_a_mistake_is_told_in_one_line(
     options: str, told: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert told in refused(f"{COMMAND} {options}", monkeypatch, capsys)
-
-
-@pytest.fixture(scope="module")
-def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a set of two scenes."""
-    place = tmp_path_factory.mktemp("scenes")
-    make_scenes(place / "set", 4, 2, 0.5, 320, 240)
-    return place
 
 
 @pytest.mark.slow

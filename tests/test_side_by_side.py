@@ -25,7 +25,6 @@ from evbench.variants.named import parse
 from tests.checkpoints import least
 from tests.command import evbench, refused
 from tests.examples import PLAN
-from tests.scene_files import make_scenes
 from tests.test_climb import Messages
 from tests.two_models import EVENTS, VIDEO, make_models, workload
 
@@ -274,14 +273,6 @@ def test_a_mistake_is_told_in_one_line(
     options: str, told: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert told in refused(options, monkeypatch, capsys)
-
-
-@pytest.fixture(scope="module")
-def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a set of two scenes."""
-    place = tmp_path_factory.mktemp("scenes")
-    make_scenes(place / "set", 4, 2, 0.5, 320, 240)
-    return place
 
 
 @pytest.mark.long

@@ -16,8 +16,6 @@ NOTES = (
     "tokens/pass: those accepted and the one that a pass of the target itself gives. A block pays if drafting it and verifying it together "
     "take less than so many decode steps of the target.",
 )
-MOST_PLACES = 16
-"""That are told."""
 
 
 def table(found: Sequence[Acceptance]) -> Table:
@@ -29,8 +27,7 @@ def table(found: Sequence[Acceptance]) -> Table:
 
 def by_place(found: Acceptance) -> Table:
     """Of the drafts at each place of a block, those in front of which were accepted."""
-    shares = [(place, share) for place, share in enumerate(found.accepted_at, 1) if share is not None][:MOST_PLACES]
-    rows = tuple((str(place), f"{share:.1%}") for place, share in shares)
+    rows = tuple((str(place), f"{share:.1%}") for place, share in enumerate(found.accepted_at, 1) if share is not None)
     return Table(f"Accepted by place, in blocks of {found.gamma}", ("place", "accepted, if all before it were"), rows)
 
 

@@ -12,13 +12,12 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from evbench.verdict.statistics import LEVEL
 from evbench.verdict.student import student_quantile
 from evbench.verdict.tokens import first_difference
 
 Propose = Callable[[int, int], Sequence[int]]
 """(position in the answer, count) -> the tokens that are drafted from there on, count at most, after the answer's tokens before it."""
-LEVEL = 0.05
-"""One minus the confidence of intervals."""
 MOST_LOOKUP, LEAST_LOOKUP = 3, 1
 """Tokens at the end of a text that are looked for in it."""
 

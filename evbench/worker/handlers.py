@@ -132,15 +132,17 @@ def _reference(state: WorkerState, request: ReferenceRequest) -> ReferenceReply:
 
 def _say(state: WorkerState, request: SayRequest) -> Said:
     count = state.workload.new_tokens if request.forced is None else len(request.forced)
-    sampler, prompt = Sampler(request.forced, keep=range(count)), list[int]()
+    sampler, prompt = Sampler(request.forced, keep=() if request.forced is None else range(count)), list[int]()
 
     def observe(stage: str, output: Any) -> None:
         if stage == "preprocess":
             prompt.extend(output.prompt())
 
     answer, _ = run_stages(state.pipeline, state.paths[request.sample], count, sampler=sampler, observe=observe)
-    predicted = (int(sampler.kept[place][0, : request.words].argmax()) for place in range(len(answer.tokens)))
-    return Said(tuple(prompt), answer.tokens if request.forced is None else request.forced, tuple(predicted))
+    if request.forced is None:
+        return Said(tuple(prompt), answer.tokens, answer.tokens)
+    predicted = (int(sampler.kept[place][0, : request.words].argmax()) for place in range(count))
+    return Said(tuple(prompt), request.forced, tuple(predicted))
 
 
 def _vocabulary(state: WorkerState, request: VocabularyRequest) -> Vocabulary:
