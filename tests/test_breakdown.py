@@ -75,6 +75,8 @@ NAMES = {
     "void flash::flash_fwd_kernel<Flash_fwd_kernel_traits<64>>(flash::Flash_fwd_params)": "attention",
     "decode_attention_kernel": "attention",
     "matvec_kernel": "matrix times vector",
+    "greedy_token_kernel": "sampling",
+    "token_embedding_kernel": "lookup",
     "pixel_values_kernel": "resize",
     "values_of_maps_kernel": "resize",
     "last_event_kernel": "event images",

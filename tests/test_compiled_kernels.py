@@ -6,6 +6,7 @@ import math
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from evbench.kernels import decode_attention, matvec
+from evbench.kernels import decode_attention, greedy_token, matvec, token_embedding
 
 HOPPER = GPUTarget("cuda", 90, 32)
 MATRICES = [(12288, 4096, True, False), (4096, 4096, False, False), (11008, 4096, True, True), (4096, 11008, False, False)]
@@ -53,11 +54,18 @@ def attention() -> Any:
     return compiled(decode_attention.decode_attention_kernel, constants, types, decode_attention.WARPS)
 
 
+def of_a_token() -> Iterator[Any]:
+    types = dict.fromkeys(("vocabulary", "capacity", "hidden"), "i32") | dict.fromkeys(("tokens_ptr", "position_ptr"), "*i64")
+    yield compiled(token_embedding.token_embedding_kernel, {"BLOCK": 4096, "DEPENDENT": True}, types, 4)
+    yield compiled(greedy_token.greedy_token_kernel, {"BLOCK": greedy_token.BLOCK, "DEPENDENT": True}, types, greedy_token.WARPS)
+
+
 def main() -> None:
     for shape in MATRICES:
         require_read_ahead(of_a_layer(*shape).asm["ptx"], whole=True)
         assert "mma" in several(*shape).asm["ptx"]
     require_read_ahead(attention().asm["ptx"], whole=False)
+    assert all("griddepcontrol.wait" in kernel.asm["ptx"] for kernel in of_a_token())
 
 
 def require_read_ahead(code: str, *, whole: bool) -> None:

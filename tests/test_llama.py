@@ -181,10 +181,10 @@ def test_steps_of_the_real_kernels_for_a_few_tokens() -> None:
     fused = FusedLlama(model.decoder, model.head, attend("sdpa"))
     kv_cache = fused.new_kv_cache(2, 8)
     attention = DecodeAttention(2, 4, 4, 16, 8, DEVICE)
-    tokens = torch.tensor([[3, 7], [5, 5]], device=DEVICE)
-    expected = model.whole(input_ids=tokens.T).logits
+    tokens = torch.tensor([[3, 5], [7, 5]], device=DEVICE)
+    expected = model.whole(input_ids=tokens).logits
     for position in range(2):
-        made = fused.step(tokens[position], torch.tensor([position], device=DEVICE), kv_cache, attention)
+        made = fused.step(tokens, torch.tensor([position], device=DEVICE), kv_cache, attention)
         assert torch.allclose(made, expected[:, position], atol=1e-4)
 
 

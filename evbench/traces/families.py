@@ -17,7 +17,7 @@ FAMILIES: tuple[tuple[str, str], ...] = (
     ("matrix multiply", r"gemm|nvjet|cutlass|xmma|matmul|cublas|splitKreduce|aten::(mm|bmm|addmm|linear|baddbmm|mv|addmv)$|mkl"),
     ("normalization", r"layer_norm|LayerNorm|rms|RowwiseMoments|native_norm"),
     ("softmax", r"softmax|SoftMax"),
-    ("sampling", r"argmax|ArgMax|multinomial|topk|sort|distribution"),
+    ("sampling", r"argmax|ArgMax|greedy_token|multinomial|topk|sort|distribution"),
     ("lookup", r"index|gather|scatter|embedding|where|nonzero|masked|Select"),
     ("concatenation", r"CatArray|aten::cat|concat"),
     ("reduction", r"triton_(red|per)_|reduce|sum|mean|cumsum|DeviceScan|cub::"),

@@ -8,6 +8,7 @@ import torch
 from transformers import DynamicCache
 
 from evbench.kernels.decode_attention import DecodeAttention
+from evbench.kernels.greedy_token import greedy_token
 from evbench.kernels.matvec import MOST_INPUTS
 from evbench.pipelines.compute import cuda_graph
 from evbench.pipelines.generate.language import LanguageModel
@@ -113,7 +114,6 @@ class DecodeState:
             self.tokens[:, position] = token
 
     def _step(self) -> None:
-        token = self.tokens.index_select(1, self._position)[:, 0]
-        self.logits.copy_(self._llama.step(token, self._position, self._kv_cache, self._attention))
+        self.logits.copy_(self._llama.step(self.tokens, self._position, self._kv_cache, self._attention))
+        greedy_token(self.logits, self.tokens, self._position)
         self._position += 1
-        self.tokens.index_copy_(1, self._position, self.logits.argmax(dim=-1, keepdim=True))

@@ -16,6 +16,7 @@ from torch.nn.functional import linear, rms_norm, silu
 from evbench.errors import UserError
 from evbench.kernels.decode_attention import DecodeAttention
 from evbench.kernels.matvec import Norm, matvec
+from evbench.kernels.token_embedding import token_embedding
 from evbench.pipelines.compute.attention import Attend
 
 KVCache = Sequence[tuple[torch.Tensor, torch.Tensor]]
@@ -140,13 +141,13 @@ class FusedLlama:
 
     def step(
         self,
-        token: torch.Tensor,  # [batch] int64
+        tokens: torch.Tensor,  # [batch, capacity] int64
         position: torch.Tensor,  # [1] int64
         kv_cache: KVCache,
         attention: DecodeAttention,
     ) -> torch.Tensor:
-        """Logits after the token, [batch, vocabulary]. Writes its keys and values into the slots at its position."""
-        hidden = self.embedding[token]
+        """Logits after the token at the position, [batch, vocabulary]. Writes its keys and values into the slots there."""
+        hidden = token_embedding(tokens, position, self.embedding)
         for layer, (keys, values) in zip(self.layers, kv_cache, strict=True):
             projected = matvec(hidden, layer.projections, Norm(layer.before_attention, self.epsilon))
             mixed = attention(projected, keys, values, self.cosine, self.sine, position)
