@@ -281,6 +281,17 @@ def test_tokens_may_part_at_a_near_tie_only(gap: float, grade: str) -> None:
     assert f"tokens 7 and 3, logprob gap {gap:.3g} nats" in found.detail
 
 
+@pytest.mark.parametrize(("error", "gap", "grade"), [(0.2, 0.9, "warn"), (0.2, 1.6, "fail"), (0.02, 0.9, "fail")])
+def test_where_logits_are_further_off_tokens_may_part_at_a_wider_gap(error: float, gap: float, grade: str) -> None:
+    """Six times the RMS error of all others; that of the two themselves does not count."""
+    given = near_tie(gap)
+    others = [word for word in range(12) if word not in (3, 7)]
+    given.baseline.arrays["generate"][2, others] += error * np.resize([-1, 1], len(others))
+    found = graded(given)
+    assert found[("generate", "end-to-end", "tokens")].grade == grade
+    assert found[("generate", "end-to-end", "top-1 logprob gap (nats)")].grade == grade
+
+
 def test_no_tie_is_near_where_the_other_side_would_not_think_of_the_token() -> None:
     found = graded(sides(optimized=dataclasses.replace(sides().optimized, tokens=(4, 2, 7, 1, 5))))
     assert found[("generate", "end-to-end", "tokens")].grade == "fail"

@@ -11,7 +11,7 @@ import pytest
 from evbench.choices import Variant
 from evbench.errors import UserError
 from evbench.inputs import sample
-from evbench.microbenchmarks.false_alarms import chance_beyond, measure, nearest_to_alarm
+from evbench.microbenchmarks.false_alarms import FalseAlarms, chance_beyond, measure, nearest_to_alarm
 from evbench.pipelines import build as pipelines_build
 from evbench.results import Grade, Workload
 from evbench.variants.named import parse
@@ -65,10 +65,13 @@ def test_equal_computations_are_compared_one_by_one(monkeypatch: pytest.MonkeyPa
     workload = Workload(
         "eventgpt", None, str(least("eventgpt")), samples, 5, "all", "?", 3, False, "cpu", "float32", None, kind="event-images"
     )
+    kept: list[FalseAlarms] = []
     variants = [parse(f"baseline+{change}") for change in ("attention=eager", "pooling=first", "generate=static", "preprocess=direct")]
     with pytest.raises(ValueError, match="2 pairs are too few"):
-        measure([workload], {"event-images": variants[:1]}, "cpu")
-    found = measure([workload] * 3, {"event-images": variants}, "cpu")
+        measure([workload], {"event-images": variants[:1]}, "cpu", kept.append)
+    assert kept == []
+    found = measure([workload] * 3, {"event-images": variants}, "cpu", kept.append)
+    assert kept == [found], "the first 16 are too few"
     assert len(found.pairs) == 3 * 2 * 4
     assert found.failed == 0
     assert 0 < found.largest_margin == max(pair.margin for pair in found.pairs) <= 1
@@ -83,6 +86,6 @@ def test_equal_computations_are_compared_one_by_one(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(pipelines_build, "build", refuse_eager)
     monkeypatch.setattr("evbench.microbenchmarks.false_alarms.REFERENCE", parse("baseline"))
-    found = measure([workload] * 4, {"event-images": variants}, "cpu")
+    found = measure([workload] * 4, {"event-images": variants}, "cpu", kept.append)
     assert len(found.pairs) == 4 * 2 * 3
     assert found.left_out == {"baseline+attention=eager, event-images, float32": "no kernel for this type"}

@@ -16,7 +16,7 @@ from evbench.verdict.judge import judge
 from tests.examples import make_result, make_run, make_side, make_throughput_run, make_trace, with_throughput_runs
 
 PROFILES = Path(__file__).parent.parent / "profiles"
-EARLIER = PROFILES / "h200" / "video-llava-7b" / "ladder" / "whole"
+EARLIER = PROFILES / "h200" / "video-llava-small" / "ladder" / "whole"
 """A comparison of the format before."""
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -79,27 +79,44 @@ class FalseAlarms:
     """Variant, kind of input and type -> why it cannot be run."""
 
 
-def measure(workloads: Iterable[Workload], variants_of: dict[str, Sequence[Variant]], device: str) -> FalseAlarms:
+FEWEST = 20
+"""Pairs of which there is a tail to speak of."""
+
+
+def measure(
+    workloads: Iterable[Workload], variants_of: dict[str, Sequence[Variant]], device: str, keep: Callable[[FalseAlarms], None]
+) -> FalseAlarms:
     """
     Args:
         variants_of: kind of input -> ways to compute the same.
+        keep: called with all pairs as soon as there are more of them, and enough.
 
     Raises:
-        ValueError: fewer than 20 pairs, which have no tail to speak of.
+        ValueError: fewer than FEWEST pairs.
+        UserError: a check that allows nothing failed.
     """
     pairs: tuple[Pair, ...] = ()
     left_out: dict[str, str] = {}
     for workload in workloads:
         pairs += (*_pairs(workload, variants_of[workload.kind], left_out),)
+        if endless := next((pair for pair in pairs if not math.isfinite(pair.margin)), None):
+            told = f"{endless.check}, which allows nothing, failed for {endless.variant}"
+            raise UserError(f"{told}; look at it first, with evbench selftest --mutants")
         typer.echo(f"{len(pairs)} pairs", err=True)
-    if len(pairs) < 20:
+        if len(pairs) >= FEWEST:
+            keep(_summary(device, pairs, left_out))
+    if len(pairs) < FEWEST:
         raise ValueError(f"{len(pairs)} pairs are too few to reckon with")
+    return _summary(device, pairs, left_out)
+
+
+def _summary(device: str, pairs: tuple[Pair, ...], left_out: dict[str, str]) -> FalseAlarms:
     margins: dict[str, list[float]] = {}
     for pair in pairs:  # each type has thresholds, and so a tail, of its own
         margins.setdefault(pair.dtype, []).append(pair.margin)
     warned, failed = (sum(pair.grade == grade for pair in pairs) for grade in ("warn", "fail"))
     expected = {dtype: 1000 * chance_beyond(found) for dtype, found in margins.items()}
-    return FalseAlarms(device, pairs, warned, failed, max(pair.margin for pair in pairs), expected, left_out)
+    return FalseAlarms(device, pairs, warned, failed, max(pair.margin for pair in pairs), expected, dict(left_out))
 
 
 def chance_beyond(margins: Sequence[float]) -> float:
@@ -206,10 +223,7 @@ def main(
             "raw_events": kind == "events", "event_window": WINDOW if kind == "events" else None,
         }  # fmt: skip
         workloads += [inputs.describe(**options, seed=seed, dtype=one) for one in dtype or ["float32"] for seed in range(weights)]
-    found = measure(workloads, dict(variants), device)
-    if any(not math.isfinite(pair.margin) for pair in found.pairs):
-        raise UserError("a check that allows nothing failed; look at it first, with evbench selftest --mutants")
-    write_json(out, found)
+    found = measure(workloads, dict(variants), device, lambda so_far: write_json(out, so_far))
     worst = sorted(found.pairs, key=lambda pair: -pair.margin)[:5]
     typer.echo(
         f"{len(found.pairs)} pairs, {found.warned} warned, {found.failed} failed; largest margin {found.largest_margin:.3f}; ", nl=False
