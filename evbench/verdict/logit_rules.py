@@ -19,7 +19,7 @@ NEAR_TIE, NEARLY_TIE = 0.125, 0.5
 """Logprob gap in nats, under the reference, between two tokens that rounding may exchange: passes, passes with a warning."""
 NOISE = 6.0
 """Where logits are further off, so many times their RMS error passes with a warning, too: two errors make a gap, and that is 4.2 standard
-deviations of their difference. Equal computations with random weights, whose logits are that far off, came to 3.6 times. How far off they
+deviations of their difference. Equal computations with random weights, whose logits are that far off, came to 3.7 times. How far off they
 may be is for the error rule to say; a single token that is wrong is far beyond the RMS error of all."""
 
 
