@@ -76,6 +76,7 @@ NAMES = {
     "decode_attention_kernel": "attention",
     "matvec_kernel": "matrix times vector",
     "greedy_token_kernel": "sampling",
+    "rotated_heads_kernel": "elementwise",
     "token_embedding_kernel": "lookup",
     "pixel_values_kernel": "resize",
     "values_of_maps_kernel": "resize",

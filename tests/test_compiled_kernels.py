@@ -1,4 +1,4 @@
-"""Kernels of a decode step compiled for a Hopper GPU, which needs none: Triton's interpreter lets pass what its compiler refuses."""
+"""Kernels of the language model compiled for a Hopper GPU, which needs none: Triton's interpreter lets pass what its compiler refuses."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from evbench.kernels import decode_attention, greedy_token, matvec, token_embedding
+from evbench.kernels import decode_attention, greedy_token, matvec, rotated_heads, token_embedding
 
 HOPPER = GPUTarget("cuda", 90, 32)
 MATRICES = [(12288, 4096, True, False), (4096, 4096, False, False), (11008, 4096, True, True), (4096, 11008, False, False)]
@@ -60,12 +60,18 @@ def of_a_token() -> Iterator[Any]:
     yield compiled(greedy_token.greedy_token_kernel, {"BLOCK": greedy_token.BLOCK, "DEPENDENT": True}, types, greedy_token.WARPS)
 
 
+def of_a_prompt() -> Any:
+    types = dict.fromkeys(("length", "heads", "key_heads", "capacity"), "i32") | dict.fromkeys(("cosine_ptr", "sine_ptr"), "*fp32")
+    return compiled(rotated_heads.rotated_heads_kernel, {"SIZE": 128, "TOKENS": rotated_heads.TOKENS}, types, 4)
+
+
 def main() -> None:
     for shape in MATRICES:
         require_read_ahead(of_a_layer(*shape).asm["ptx"], whole=True)
         assert "mma" in several(*shape).asm["ptx"]
     require_read_ahead(attention().asm["ptx"], whole=False)
     assert all("griddepcontrol.wait" in kernel.asm["ptx"] for kernel in of_a_token())
+    assert ".v4.b32" in of_a_prompt().asm["ptx"], "16 bytes at a time"
 
 
 def require_read_ahead(code: str, *, whole: bool) -> None:

@@ -23,7 +23,7 @@ FAMILIES: tuple[tuple[str, str], ...] = (
     ("reduction", r"triton_(red|per)_|reduce|sum|mean|cumsum|DeviceScan|cub::"),
     ("copy", r"[Mm]emcpy|copy|clone|direct_copy|transpose|aten::(to|_to_copy|contiguous)$"),
     ("fill", r"[Mm]emset|[Ff]ill|zero_|arange|aten::(zeros|ones|empty|full)"),
-    ("elementwise", r"elementwise|triton_poi_|silu|gelu|aten::(add|mul|sub|div|neg|cos|sin|pow|rsqrt|exp|sigmoid|tanh)"),
+    ("elementwise", r"elementwise|triton_poi_|rotated_heads|silu|gelu|aten::(add|mul|sub|div|neg|cos|sin|pow|rsqrt|exp|sigmoid|tanh)"),
 )
 OTHER = "other"
 _COMPILED = tuple((name, re.compile(pattern)) for name, pattern in FAMILIES)

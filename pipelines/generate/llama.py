@@ -16,6 +16,7 @@ from torch.nn.functional import linear, rms_norm, silu
 from evbench.errors import UserError
 from evbench.kernels.decode_attention import DecodeAttention
 from evbench.kernels.matvec import Norm, matvec
+from evbench.kernels.rotated_heads import rotated_heads
 from evbench.kernels.token_embedding import token_embedding
 from evbench.pipelines.compute.attention import Attend
 
@@ -90,7 +91,7 @@ class FusedLlama:
         """[batch, length, hidden] -> logits after the last position, [batch, vocabulary]. Fills the first slots of the cache."""
         run_layer, length = run_layer or self._prefill_layer, embeddings.shape[1]
         hidden, residual = embeddings, torch.zeros_like(embeddings)
-        cosine, sine = self.cosine[:length, None], self.sine[:length, None]
+        cosine, sine = self.cosine[:length], self.sine[:length]
         for number, (layer, (keys, values)) in enumerate(zip(self.layers, kv_cache, strict=True)):
             hidden, residual = run_layer(hidden, residual, layer, keys, values, cosine, sine, only_last=number == len(self.layers) - 1)
         return linear(rms_norm((hidden + residual)[:, 0], self.norm.shape, self.norm, self.epsilon), self.head)
@@ -102,7 +103,7 @@ class FusedLlama:
         layer: Layer,
         keys: torch.Tensor,  # [batch, key heads, capacity, size]
         values: torch.Tensor,
-        cosine: torch.Tensor,  # [length, 1, size / 2]
+        cosine: torch.Tensor,  # [length, size / 2]
         sine: torch.Tensor,
         only_last: bool,
     ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -116,15 +117,12 @@ class FusedLlama:
         if only_last:
             # Keys and values of all positions, for the steps; a query of the last.
             rows = self.heads * self.size
-            key, value = self._heads(linear(normed, layer.projections[rows:])).chunk(2, dim=2)
-            query = _rotated(self._heads(linear(normed[:, -1:], layer.projections[:rows])), cosine[-1:], sine[-1:])
+            rotated_heads(linear(normed, layer.projections[rows:]), keys, values, cosine, sine)
+            query = _rotated(self._heads(linear(normed[:, -1:], layer.projections[:rows])), cosine[-1:, None], sine[-1:, None])
             hidden = hidden[:, -1:]
         else:
-            projected = self._heads(linear(normed, layer.projections))
-            query, key, value = torch.split(projected, [self.heads, self.key_heads, self.key_heads], dim=2)
-            query = _rotated(query, cosine, sine)
-        key = _rotated(key, cosine, sine)
-        keys[:, :, :length], values[:, :, :length] = key.transpose(1, 2), value.transpose(1, 2)
+            query = rotated_heads(linear(normed, layer.projections), keys, values, cosine, sine)
+        key, value = keys[:, :, :length].transpose(1, 2), values[:, :, :length].transpose(1, 2)
         mixed = self._attend(query, key, value, not only_last, self.size**-0.5)
         hidden = hidden + linear(mixed.flatten(2), layer.output)
         gate, up = linear(self._normed(hidden, layer.before_mlp), layer.gate_up).chunk(2, dim=-1)

@@ -1,0 +1,120 @@
+"""A prompt's projections to queries, and to keys and values where the decode steps read them, in one pass.
+
+    query, key    = rotated by the position:  first half a, second half b:  a cos - b sin, b cos + a sin
+    keys[b, h, t] = key;  values[b, h, t] = value                              t: position in the prompt
+
+    projected: [batch, length, (heads + 2 key_heads) * size], queries, then keys, then values;  query: [batch, length, heads, size]
+    keys, values: [batch, key_heads, capacity, size];  cosine, sine: [positions, size / 2]
+
+There may be keys and values alone. Attention reads them from the cache, so that they are written once.
+
+Source: rotary embedding, Su et al. 2021, arXiv 2104.09864, in the halves of GPT-NeoX.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import triton
+import triton.language as tl
+
+from evbench.kernels.registration import register
+
+TOKENS = 16
+"""Of the prompt, for a program, which takes one head of them."""
+
+
+@triton.jit
+def rotated_heads_kernel(
+    projected_ptr,  # [batch, length, (heads + 2 key_heads) * SIZE]
+    keys_ptr,  # [batch, key_heads, capacity, SIZE]
+    values_ptr,  # [batch, key_heads, capacity, SIZE]
+    cosine_ptr,  # [positions, SIZE / 2]
+    sine_ptr,  # [positions, SIZE / 2]
+    query_ptr,  # [batch, length, heads, SIZE]
+    length,
+    heads,
+    key_heads,
+    capacity,
+    SIZE: tl.constexpr,
+    TOKENS: tl.constexpr,
+):
+    head, sample = tl.program_id(1), tl.program_id(2).to(tl.int64)
+    HALF: tl.constexpr = SIZE // 2
+    token, dim = tl.program_id(0) * TOKENS + tl.arange(0, TOKENS)[:, None], tl.arange(0, SIZE)[None, :]
+    mask = token < length
+    row = sample * length + token
+    x_ptr = projected_ptr + (row * (heads + 2 * key_heads) + head) * SIZE  # [TOKENS, 1]
+    x = tl.load(x_ptr + dim, mask=mask, other=0.0)  # [TOKENS, SIZE]
+    if head < heads + key_heads:
+        partner = tl.load(x_ptr + (dim + HALF) % SIZE, mask=mask, other=0.0).to(tl.float32)
+        cosine = tl.load(cosine_ptr + token * HALF + dim % HALF, mask=mask, other=0.0)
+        sine = tl.load(sine_ptr + token * HALF + dim % HALF, mask=mask, other=0.0)
+        x = (x.to(tl.float32) * cosine + partner * tl.where(dim < HALF, -sine, sine)).to(query_ptr.dtype.element_ty)
+    if head < heads:
+        tl.store(query_ptr + (row * heads + head) * SIZE + dim, x, mask=mask)
+    elif head < heads + key_heads:
+        slot = (sample * key_heads + head - heads) * capacity + token
+        tl.store(keys_ptr + slot * SIZE + dim, x, mask=mask)
+    else:
+        slot = (sample * key_heads + head - heads - key_heads) * capacity + token
+        tl.store(values_ptr + slot * SIZE + dim, x, mask=mask)
+
+
+def rotated_heads(
+    projected: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, cosine: torch.Tensor, sine: torch.Tensor
+) -> torch.Tensor:
+    """The queries, [batch, length, heads, size]. Writes the first `length` slots of keys and values.
+
+    Args:
+        projected: [batch, length, (heads + 2 * key_heads) * size], contiguous, as all of them, and of the type of keys and values.
+        keys, values: [batch, key_heads, capacity, size]; size a power of two.
+        cosine, sine: [positions, size / 2] float32, of the positions from 0 on.
+
+    Raises:
+        ValueError: other shapes, or a tensor is not contiguous.
+    """
+    batch, length, columns = projected.shape
+    key_heads, capacity, size = keys.shape[1:]
+    heads = columns // size - 2 * key_heads
+    tensors = projected, keys, values, cosine, sine
+    fits = columns == (heads + 2 * key_heads) * size and heads >= 0 and keys.shape == values.shape and keys.shape[0] == batch
+    if not (fits and length <= min(capacity, len(cosine)) and all(tensor.is_contiguous() for tensor in tensors)):
+        found = ", ".join(f"{tuple(tensor.shape)} {tensor.stride()}" for tensor in tensors)
+        raise ValueError(f"projected, keys, values, cosine and sine must fit together and be contiguous, not {found}")
+    return torch.as_tensor(_operator(*tensors))
+
+
+def _launch(projected: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, cosine: torch.Tensor, sine: torch.Tensor) -> torch.Tensor:
+    query = _fake(projected, keys, values, cosine, sine)
+    (batch, length, heads, size), (key_heads, capacity) = query.shape, keys.shape[1:3]
+    grid = math.ceil(length / TOKENS), heads + 2 * key_heads, batch
+    given = projected, keys, values, cosine, sine, query, length, heads, key_heads, capacity
+    rotated_heads_kernel[grid](*given, SIZE=size, TOKENS=TOKENS)
+    return query
+
+
+def _fake(projected: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, cosine: torch.Tensor, sine: torch.Tensor) -> torch.Tensor:
+    size, key_heads = keys.shape[3], keys.shape[1]
+    return projected.new_empty((*projected.shape[:2], projected.shape[2] // size - 2 * key_heads, size))
+
+
+_operator = register(
+    "rotated_heads(Tensor projected, Tensor(a!) keys, Tensor(b!) values, Tensor cosine, Tensor sine) -> Tensor", _launch, _fake
+)
+
+
+def reference(projected: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, cosine: torch.Tensor, sine: torch.Tensor) -> torch.Tensor:
+    """Reference of `rotated_heads` in PyTorch. Writes the cache, as the kernel does."""
+    length, (key_heads, size) = projected.shape[1], (keys.shape[1], keys.shape[3])
+    heads = projected.shape[2] // size - 2 * key_heads
+    query, key, value = projected.unflatten(2, (-1, size)).split([heads, key_heads, key_heads], dim=2)
+    cosine, sine = (torch.cat([table[:length, None]] * 2, dim=-1) for table in (cosine, sine))
+
+    def rotated(x: torch.Tensor) -> torch.Tensor:
+        a, b = x.float().chunk(2, dim=-1)
+        return (x.float() * cosine + torch.cat([-b, a], dim=-1) * sine).to(x.dtype)
+
+    keys[:, :, :length], values[:, :, :length] = rotated(key).transpose(1, 2), value.transpose(1, 2)
+    return rotated(query)
