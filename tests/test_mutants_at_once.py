@@ -22,7 +22,7 @@ from evbench.choices import Variant
 from evbench.machine import cores
 from evbench.session import mutation, outputs
 from evbench.session.laboratory import THREADS, LiveWorkers, share_of_cores, workers_at_once
-from evbench.session.mutation import Laboratory, try_all
+from evbench.session.mutation import Laboratory, _Judged, try_all
 from evbench.session.reference_outputs import Reference
 from evbench.variants.named import parse
 from evbench.verdict.mutation import Case, MutantOutcome
@@ -46,6 +46,9 @@ class Simulated:
         self.reported: list[tuple[str, int, int]] = []
         self.peaks: dict[str, int] = {}
         self.shares: dict[str, int] = {}
+        self.busy: list[str] = []
+        self.beside: dict[str, tuple[int, int]] = {}
+        """Case -> how many others were looked at when its times were, and how many workers lived."""
         self.laboratory = Laboratory(
             workload("video"), self.start, self.ended.set, lambda: Reference(None, "", self.none), self.report, at_once
         )
@@ -66,20 +69,28 @@ class Simulated:
     def report(self, activity: str, done: int, total: int) -> None:
         self.reported.append((activity, done, total))
 
-    def trial(self, case: Case, laboratory: Laboratory, expected: Any, folder: Path, at_once: int) -> MutantOutcome:
-        with laboratory.start(case.variant, case.mutant, at_once):
-            time.sleep(SECONDS)
-            self.peaks[case.name], self.shares[case.name] = len(self.live), at_once
-            if case.name == self.hangs:
-                self.ended.wait(timeout=60)
-            if self.ended.is_set() or case.name == self.dies:
-                raise WorkerDied(f"the worker of {case.name} ended with code -9")
+    def judge(self, case: Case, *unused: Any) -> _Judged:
+        time.sleep(SECONDS)
+        self.peaks[case.name], self.shares[case.name] = len(self.live), self.live[-1]
+        if case.name == self.hangs:
+            self.ended.wait(timeout=60)
+        if self.ended.is_set() or case.name == self.dies:
+            raise WorkerDied(f"the worker of {case.name} ended with code -9")
+        return _Judged((), (), None)
+
+    def outcome(self, case: Case, *unused: Any) -> MutantOutcome:
+        self.busy.append(case.name)
+        time.sleep(SECONDS)
+        self.busy.remove(case.name)
+        if case.seen_unseen:
+            self.beside[case.name] = (len(self.busy), len(self.live))
         return MutantOutcome(case.name, case.variant.name, case.harmless, (), None, None, ())
 
 
 @pytest.fixture(autouse=True)
 def simulated_trials(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
-    monkeypatch.setattr(mutation, "_try", lambda case, of, *rest: of.start.__self__.trial(case, of, *rest))
+    monkeypatch.setattr(mutation, "_judge", lambda case, subject, *rest: subject.judge(case, *rest))
+    monkeypatch.setattr(mutation, "_outcome", lambda case, subject, *rest: subject.outcome(case, *rest))
     monkeypatch.setattr(outputs, "expect", lambda *unused: {})
 
 
@@ -89,8 +100,9 @@ def test_all_cases_are_tried_and_those_of_times_alone_at_the_end(at_once: int) -
     tried = list(try_all(CASES, simulated.laboratory))
     assert {number: outcome.name for number, outcome in tried} == {number: case.name for number, case in enumerate(CASES)}
     assert [number for number, _ in tried[-2:]] == [2, 5]
-    assert (simulated.peaks["2"], simulated.peaks["5"]) == (1, 1)
+    assert simulated.beside == {"2": (0, min(2, at_once)), "5": (0, min(2, at_once))}, "warm beside each other, and timed one by one"
     assert max(simulated.peaks.values()) == at_once
+    assert simulated.live == []
     assert (simulated.shares["0"], simulated.shares["2"]) == (at_once, 1)
     reported = simulated.reported
     assert sorted(name for name, _, _ in reported) == [case.name for case in CASES]

@@ -10,14 +10,14 @@ import tempfile
 import threading
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from evbench.choices import STREAM, Variant
 from evbench.pipelines.registry import parts_with_effect
-from evbench.results import DECODING, Activation, Run, Side, Workload
+from evbench.results import DECODING, Activation, Check, Run, Side, Workload
 from evbench.session import caches, outputs
 from evbench.session.caches import CacheSource
 from evbench.session.outputs import OutputSource
@@ -93,7 +93,7 @@ def left_out(variant: Variant, workload: Workload) -> dict[str, str]:
 def try_all(every: Sequence[Case], laboratory: Laboratory) -> Generator[tuple[int, MutantOutcome], None, None]:
     """Number and outcome of each case, as they end. Each is tried in a process of its own, several at the same time.
 
-    Those that look at times are tried one by one, after the others.
+    Those that look at times are tried after the others: their workers are warmed up at the same time, and timed one by one.
     """
     with tempfile.TemporaryDirectory(prefix="evbench-mutants-") as name, ExitStack() as stack:
         folder, samples = Path(name), range(max(case.samples for case in every))
@@ -105,9 +105,9 @@ def try_all(every: Sequence[Case], laboratory: Laboratory) -> Generator[tuple[in
         workers.free()
         numbered = dict(enumerate(every))
         yield from trial.run({number: case for number, case in numbered.items() if not case.seen_unseen}, laboratory.at_once)
-        # One by one, and in order: the whole variant without a fault is the first.
+        # In order: the whole variant without a fault is the first.
         honest: MutantOutcome | None = None
-        for number, outcome in trial.run({number: case for number, case in numbered.items() if case.seen_unseen}, 1):
+        for number, outcome in trial.run_timed({number: case for number, case in numbered.items() if case.seen_unseen}):
             if (timing := every[number].timing) and honest is not None:
                 yield number, weighed(outcome, timing, honest)
             else:
@@ -123,20 +123,45 @@ class _Trial:
         self._lock, self._ended, self._total = threading.Lock(), 0, total
 
     def run(self, cases: Mapping[int, Case], at_once: int) -> Iterator[tuple[int, MutantOutcome]]:
+        with self._threads(at_once) as pool:
+            numbers = {pool.submit(self._one, case, at_once): number for number, case in cases.items()}
+            for done in as_completed(numbers):
+                yield numbers[done], done.result()
+
+    def run_timed(self, cases: Mapping[int, Case]) -> Iterator[tuple[int, MutantOutcome]]:
+        """As many workers as there is room for are judged at the same time. Then all wait but one, whose times are looked at."""
+        at_once, waiting = self._laboratory.at_once, list(cases)
+        while waiting:
+            several, waiting = waiting[:at_once], waiting[at_once:]
+            with self._threads(at_once) as pool, ExitStack() as live:
+                judged = {pool.submit(self._judged, cases[number], 1, live): number for number in several}
+                found = {judged[done]: done.result() for done in as_completed(judged)}
+                for number in several:
+                    yield number, self._ended_with(cases[number], *found[number])
+
+    @contextmanager
+    def _threads(self, at_once: int) -> Iterator[ThreadPoolExecutor]:
         with ThreadPoolExecutor(at_once) as pool, ExitStack() as unfinished:
             # After an error or an interruption: the threads wait for their workers, and the pool for its threads.
             unfinished.callback(self._laboratory.end)
             unfinished.callback(pool.shutdown, wait=False, cancel_futures=True)
-            numbers = {pool.submit(self._one, case, at_once): number for number, case in cases.items()}
-            for done in as_completed(numbers):
-                yield numbers[done], done.result()
+            yield pool
             unfinished.pop_all()
 
     def _one(self, case: Case, at_once: int) -> MutantOutcome:
+        with ExitStack() as live:
+            return self._ended_with(case, *self._judged(case, at_once, live))
+
+    def _judged(self, case: Case, sharing: int, live: ExitStack) -> tuple[Subject, _Judged]:
+        """A worker that lives as long as the stack, and what its outputs showed."""
         with self._lock:
             self._laboratory.report(case.name, self._ended, self._total)
+        subject = live.enter_context(self._laboratory.start(case.variant, case.mutant, sharing))
         with tempfile.TemporaryDirectory(dir=self._folder) as own:
-            outcome = _try(case, self._laboratory, self._expected, Path(own), at_once)
+            return subject, _judge(case, subject, self._expected, Path(own), self._laboratory.workload.dtype)
+
+    def _ended_with(self, case: Case, subject: Subject, judged: _Judged) -> MutantOutcome:
+        outcome = _outcome(case, subject, judged)
         with self._lock:
             self._ended += 1
         return outcome
@@ -163,34 +188,48 @@ class _Baseline:
         self._laboratory.report(activity, 0, 1)
 
 
-def _try(case: Case, laboratory: Laboratory, expected: Mapping[int, outputs.Expected], folder: Path, at_once: int) -> MutantOutcome:
-    dtype = laboratory.workload.dtype
-    found, caught, seen = {}, list[str](), dict[str, float]()
-    with laboratory.start(case.variant, case.mutant, at_once) as subject:
-        for sample in range(case.samples):
-            # As in a block: what timed runs leave is judged too.
-            asked = [TimedRunRequest(RunPosition("timed", turn, sample, None), bool(turn), cold_file=False) for turn in range(2)]
-            answers = [subject.timed_run(request).tokens for request in asked]
-            captured = subject.capture_outputs(sample, folder / "subject", expected[sample].baseline, isolated=True)
-            found[sample] = outputs.compare_with(expected[sample], captured, dtype, answers=answers)
-            if different := work_differences(expected[sample].baseline.work, captured.work):
-                caught.append(f"same work: {'; '.join(different)}")
-        checks = merge(found)
-        blamed = first_divergence(checks)
-        if blamed is not None:
-            caught.append(f"{blamed.stage}, {blamed.mode}: {blamed.rule}")
-        if case.seen_unseen:
-            pairs = caches.check(subject, 0)
-            seen = {timing: statistics.median(pair.seen[timing] for pair in pairs.pairs) for timing in pairs.pairs[0].seen}
-            remembered = [one for one in examine(pairs) if one.cached]
-            caught += [f"CACHED: {one.timing}, unseen {one.ratio:.2f}x as long" for one in remembered]
-        if not caught:
-            # A planted fault may hide the evidence of a choice, which would catch anything; evidence of greedy decoding is not hidden.
-            parts = [activation for activation in subject.activations() if case.mutant is None or activation.part == DECODING]
-            caught += [f"{one.part} {one.choice} not active: {one.evidence}" for one in parts if not one.active]
-    others = [check for check in checks if check.mode != "baseline-repeat"]
+@dataclass(frozen=True)
+class _Judged:
+    """What the outputs of a case showed."""
+
+    checks: tuple[Check, ...]
+    caught: tuple[str, ...]
+    """By what."""
+    blamed: Check | None
+
+
+def _judge(case: Case, subject: Subject, expected: Mapping[int, outputs.Expected], folder: Path, dtype: str) -> _Judged:
+    found, caught = {}, list[str]()
+    for sample in range(case.samples):
+        # As in a block: what timed runs leave is judged too.
+        asked = [TimedRunRequest(RunPosition("timed", turn, sample, None), bool(turn), cold_file=False) for turn in range(2)]
+        answers = [subject.timed_run(request).tokens for request in asked]
+        captured = subject.capture_outputs(sample, folder / "subject", expected[sample].baseline, isolated=True)
+        found[sample] = outputs.compare_with(expected[sample], captured, dtype, answers=answers)
+        if different := work_differences(expected[sample].baseline.work, captured.work):
+            caught.append(f"same work: {'; '.join(different)}")
+    checks = merge(found)
+    blamed = first_divergence(checks)
+    if blamed is not None:
+        caught.append(f"{blamed.stage}, {blamed.mode}: {blamed.rule}")
+    return _Judged(tuple(checks), tuple(caught), blamed)
+
+
+def _outcome(case: Case, subject: Subject, judged: _Judged) -> MutantOutcome:
+    """With what times, and the evidence of choices, showed."""
+    caught, seen = list(judged.caught), dict[str, float]()
+    if case.seen_unseen:
+        pairs = caches.check(subject, 0)
+        seen = {timing: statistics.median(pair.seen[timing] for pair in pairs.pairs) for timing in pairs.pairs[0].seen}
+        remembered = [one for one in examine(pairs) if one.cached]
+        caught += [f"CACHED: {one.timing}, unseen {one.ratio:.2f}x as long" for one in remembered]
+    if not caught:
+        # A planted fault may hide the evidence of a choice, which would catch anything; evidence of greedy decoding is not hidden.
+        parts = [activation for activation in subject.activations() if case.mutant is None or activation.part == DECODING]
+        caught += [f"{one.part} {one.choice} not active: {one.evidence}" for one in parts if not one.active]
+    others = [check for check in judged.checks if check.mode != "baseline-repeat"]
     closest = max(others, key=lambda check: (GRADES.index(check.grade), distance(check.value, check.threshold)))
-    shown = blamed or (None if caught else closest)
+    shown = judged.blamed or (None if caught else closest)
     away = distance(shown.value, shown.threshold) if shown is not None and shown.threshold else None
-    beyond = tuple(check for check in checks if check.grade != "pass")
+    beyond = tuple(check for check in judged.checks if check.grade != "pass")
     return MutantOutcome(case.name, case.variant.name, case.harmless, tuple(dict.fromkeys(caught)), shown, away, beyond, seen)
