@@ -15,8 +15,9 @@ from evbench.choices import Variant
 from evbench.errors import UserError
 from evbench.pipelines.checkpoints import checkpoint
 from evbench.pipelines.compute import attention
+from evbench.pipelines.generate.choices import DRAFT
+from evbench.pipelines.generate.drafts import Answer
 from evbench.pipelines.generate.language import LanguageModel
-from evbench.pipelines.generate.loops import generator
 from evbench.pipelines.preprocess.pixels import quantum
 from evbench.pipelines.preprocess.preprocessors import Tokenized, preprocessor
 from evbench.pipelines.vision.encoders import VisionModel, encoder
@@ -33,6 +34,9 @@ class Features(Protocol):
     def values(self) -> torch.Tensor: ...
 
     def holding(self, values: torch.Tensor, /) -> Self: ...
+
+    def question(self) -> tuple[int, ...]:
+        """Token ids of the prompt."""
 
 
 class Inputs(Protocol):
@@ -113,7 +117,7 @@ class ClipLlama(ABC):
         self._encode = encoder(network.vision, variant)
         end_token = network.tokenizer.eos_token_id
         self._language = LanguageModel(network.language, network.decoder, network.head, end_token, workload.stop_at_end)
-        self._generate = generator(self._language, variant)
+        self._answer: Answer = DRAFT.implementation(variant["draft"])(self._language, variant)
 
     @torch.inference_mode()
     def preprocess(self, loaded: Any, /) -> tuple[Any, Work]:
@@ -134,7 +138,7 @@ class ClipLlama(ABC):
     @torch.inference_mode()
     def generate(self, features: Any, new_tokens: int, sampler: Sampler, /) -> tuple[Generation, Work]:
         embeddings = self.embeddings(features)
-        tokens = self._generate(embeddings, new_tokens, sampler)
+        tokens = self._answer(features, embeddings, new_tokens, sampler)
         text = self.tokenizer.decode(tokens, skip_special_tokens=True)
         work = Work(prompt_tokens=embeddings.shape[1], new_tokens=len(tokens), stop=self._language.stop_reason(tokens))
         return Generation(tuple(tokens), text), work

@@ -114,6 +114,9 @@ class Features:
     def holding(self, values: torch.Tensor) -> Features:
         return dataclasses.replace(self, visual=values[None])
 
+    def question(self) -> tuple[int, ...]:
+        return tuple(torch.cat([self.before, self.after], dim=1)[0].tolist())
+
 
 class EventGPT(ClipLlama):
     """The four stages of EventGPT, each as the variant chooses it."""

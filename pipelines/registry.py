@@ -13,12 +13,13 @@ from evbench.errors import UserError
 from evbench.models import InputKind, Model, Preset, Unsupported
 from evbench.pipelines.checkpoints.presets import text_config, vision_config
 from evbench.pipelines.compute.choices import ATTENDED, ATTENTION, LAYER
-from evbench.pipelines.generate.choices import GENERATE, GREEDY, PREFILL
+from evbench.pipelines.generate.choices import DRAFT, GENERATE, GREEDY, PREFILL
 from evbench.pipelines.load.choices import DECODE, PREFETCH, RENDER
 from evbench.pipelines.preprocess.choices import PREPROCESS, PROCESSOR
 from evbench.pipelines.vision.choices import POOLING, VISION
 
-PARTS: dict[str, Part] = {part.name: part for part in (DECODE, RENDER, PREPROCESS, ATTENTION, VISION, POOLING, GENERATE, PREFILL, PREFETCH)}
+PIPELINE = (DECODE, RENDER, PREPROCESS, ATTENTION, VISION, POOLING, GENERATE, PREFILL, DRAFT, PREFETCH)
+PARTS: dict[str, Part] = {part.name: part for part in PIPELINE}
 """In the order of the pipeline."""
 
 KINDS: dict[str, InputKind] = {
@@ -72,7 +73,7 @@ VIDEO_LLAVA = Model(
     pipeline="evbench.pipelines.video_llava:VideoLlava",
     kinds=("video",),
     frames=VIDEO_FRAMES,
-    parts=("decode", "preprocess", "attention", "vision", "generate", "prefill", "prefetch"),
+    parts=("decode", "preprocess", "attention", "vision", "generate", "prefill", "draft", "prefetch"),
     model_type="video_llava",
     trained={"small": "small-video-llava"},
     write_grown="evbench.pipelines.video_llava:write_grown",
@@ -99,7 +100,7 @@ EVENTGPT = Model(
     pipeline="evbench.pipelines.eventgpt:EventGPT",
     kinds=("event-images", "events"),
     frames=None,
-    parts=("decode", "render", "preprocess", "attention", "vision", "pooling", "generate", "prefill", "prefetch"),
+    parts=("decode", "render", "preprocess", "attention", "vision", "pooling", "generate", "prefill", "draft", "prefetch"),
     model_type="EventChat_llama",
     trained={"small": "small-eventgpt"},
     write_grown="evbench.pipelines.eventgpt:write_grown",

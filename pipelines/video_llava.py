@@ -72,6 +72,9 @@ class Features:
     def holding(self, values: torch.Tensor) -> Features:
         return dataclasses.replace(self, visual=values)
 
+    def question(self) -> tuple[int, ...]:
+        return tuple(self.tokens[0].tolist())
+
 
 class VideoLlava(ClipLlama):
     """The four stages of Video-LLaVA, each as the variant chooses it."""

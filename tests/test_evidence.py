@@ -28,8 +28,9 @@ from evbench.choices import STREAM, Count, Evidence, Variant
 from evbench.inputs import sample
 from evbench.pipelines import eventgpt, video_llava
 from evbench.pipelines.build import build
-from evbench.pipelines.generate import loops
-from evbench.pipelines.generate.choices import GREEDY
+from evbench.pipelines.generate import drafts, loops
+from evbench.pipelines.generate.choices import GAMMA, GREEDY
+from evbench.pipelines.generate.fixed_cache import FixedCache
 from evbench.pipelines.load import event_images, png, prefetch, video
 from evbench.pipelines.load.choices import DECODE, PREFETCH
 from evbench.pipelines.preprocess import preprocessors
@@ -54,6 +55,7 @@ USING = instruments("cpu")
 PLAIN = (
     "baseline",
     "baseline+decode=threaded+render=vectorised+preprocess=direct+attention=eager+vision=batched+pooling=first+generate=static+prefetch=on",
+    *(f"baseline+generate=static+draft={draft}" for draft in GAMMA),
 )
 COMPILED = ("optimized", "static-cache+generate=dynamic+pooling=first")
 GPU_ONLY = (("video", "optimized-gpu"), ("video", "optimized-gpu+vision=graph"), ("events", "optimized-gpu"))
@@ -147,7 +149,8 @@ def test_no_choice_is_proven_by_a_run_that_made_another(made: str, kind: str) ->
         for name, choice in PARTS[part].choices.items():
             if name != real and choice.takes(kind):
                 told = told_inactive(change(parse(made), {part: name}), kind, found)
-                assert list(told) == [part], name
+                # A loop that verifies drafts is another one, too.
+                assert told.keys() - ({"generate"} if part == "draft" else set()) == {part}, name
                 assert told[part].endswith(f"; it ran as {part}={real} does"), name
 
 
@@ -249,7 +252,7 @@ def dynamic_in_place_of(choice: str) -> Callable[[pytest.MonkeyPatch], None]:
 
 
 def growing_cache_in_the_loop(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(loops.StaticLoop, "_filled_cache", lambda loop, grown, length: grown)
+    patch.setattr(FixedCache, "filled", lambda memory, grown, length: grown)
 
 
 def loaded_on_demand(patch: pytest.MonkeyPatch) -> None:
@@ -324,6 +327,15 @@ def test_what_is_replaced_in_silence_is_found_out(case: str, kind: str, monkeypa
     told = inactive(variant, kind, observed(variant, kind))
     assert list(told) == [part]
     assert expected in told[part]
+
+
+@slow
+def test_drafts_that_nobody_makes_are_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(drafts, "prompt_lookup", drafts.none)
+    variant = "baseline+generate=static+draft=lookup-4"
+    told = inactive(variant, "video", observed(variant, "video"))
+    assert "generate: no call of the loop that verifies drafts" in told["draft"]
+    assert told["draft"].endswith("; it ran as draft=none does")
 
 
 @slow

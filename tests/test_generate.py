@@ -59,9 +59,9 @@ def test_a_shorter_answer_uses_the_cache_of_a_longer_one() -> None:
     loop = by("static", language())
     assert isinstance(loop, StaticLoop)
     answers(loop, [(31, 20)])
-    cache = loop._cache
+    cache = loop._fixed.cache
     answers(loop, [(31, 16)])
-    assert loop._cache is cache
+    assert loop._fixed.cache is cache
 
 
 @pytest.mark.parametrize("choice", [choice for choice in GENERATE.entries if choice not in ("graph", "static-compile")])

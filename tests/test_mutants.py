@@ -26,6 +26,7 @@ from evbench.pipelines.generate import graph_loop, llama
 from evbench.pipelines.generate.graph_loop import DecodeState
 from evbench.pipelines.generate.llama import FusedLlama
 from evbench.pipelines.generate.loops import StaticLoop
+from evbench.pipelines.generate.speculative import SpeculativeLoop
 from evbench.pipelines.load import event_files
 from evbench.pipelines.load.video import Frames
 from evbench.pipelines.registry import MODELS
@@ -46,7 +47,7 @@ from evbench.worker.instruments import instruments
 from evbench.worker.kept_rows import KeptRows
 from evbench.worker.layers import adding, attended, mlp_output, nearest_to_the_middle
 from evbench.worker.measure import RunPosition, measure
-from evbench.worker.mutants import MUTANTS, Mutant
+from evbench.worker.mutants import DRAFTS, MUTANTS, Mutant
 from evbench.worker.planting import replace_stages
 from evbench.worker.throughput import measure_throughput
 from evbench.worker.watched_faults import switch
@@ -58,6 +59,7 @@ from tests.test_grown import both
 from tests.test_llama import ReferenceAttention
 
 UNCOMPILED = "optimized+vision=batched+generate=static"
+DRAFTED = f"{UNCOMPILED}+draft=lookup-4"
 NEW_TOKENS = 16
 FRAMES = 4
 """Of the videos. With eight, as the model is used, it sees no fault that it does not see with four."""
@@ -111,6 +113,7 @@ class Bench:
 CHANGED: dict[type, tuple[str, ...]] = {
     Cache: ("update",),
     StaticLoop: ("_next",),
+    SpeculativeLoop: ("_chosen", "_cut_back"),
     FusedClip: ("__call__",),
     FusedLlama: ("prefill", "step"),
     DecodeState: ("__init__", "reset", "_step"),
@@ -179,6 +182,14 @@ def test_a_fault_is_caught_where_it_is(bench: Bench, name: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name, mutant in MUTANTS.items() if mutant.choices == DRAFTS])
+def test_a_fault_of_drafts_is_caught(bench: Bench, name: str) -> None:
+    blamed = first_divergence(merge(bench.compare(DRAFTED, MUTANTS[name])))
+    assert blamed is not None, "nothing caught it"
+    assert blamed.stage == "generate"
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("prefetch", ["off", "on"])
 def test_a_fault_of_throughput_runs_alone_is_caught(bench: Bench, prefetch: str) -> None:
     """Their samples leave logits: what comes before shows in them, or in the tokens."""
@@ -202,7 +213,10 @@ def test_a_fault_of_throughput_runs_alone_is_caught(bench: Bench, prefetch: str)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("change", ["attention=eager", "decode=threaded", "preprocess=direct", "vision=batched", "generate=static"])
+@pytest.mark.parametrize(
+    "change",
+    ["attention=eager", "decode=threaded", "preprocess=direct", "vision=batched", "generate=static", "generate=static+draft=lookup-4"],
+)
 def test_what_computes_the_same_passes(bench: Bench, change: str) -> None:
     assert worst(merge(bench.compare(f"baseline+{change}"))) == "pass"
 

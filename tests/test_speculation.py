@@ -91,13 +91,13 @@ def test_drafts_that_are_all_wrong_or_all_right() -> None:
 def test_prompt_lookup_proposes_what_followed_the_last_time() -> None:
     prompt, answer = [7, 1, 2, 3, 4, 9, 1, 2, 5], [1, 2, 3, 4, 1, 2, 3]
     propose = prompt_lookup(prompt, answer)
-    assert propose(0, 3) == (), "5 stood nowhere before"
+    assert propose(0, 3) == [], "5 stood nowhere before"
     assert propose(1, 2) == [2, 5], "of the last 1, which is that in the prompt"
     assert propose(2, 3) == [5, 1, 2], "of the latest 1 2"
     assert propose(3, 4) == [4, 9, 1, 2], "1 2 3 goes before the later 2 3 and 3"
     assert propose(7, 9) == [4, 1, 2, 3], "no more than there is"
     for position in range(8):  # nothing behind a position is looked at
-        assert prompt_lookup(prompt, [*answer[:position], 0, 0, 0])(position, 3) == propose(position, 3)
+        assert prompt_lookup(prompt, [*answer[:position], 0, 0, 0])(position, 3) == prompt_lookup(prompt, answer)(position, 3)
 
 
 def test_an_acceptance_is_of_all_answers_with_samples_as_units() -> None:

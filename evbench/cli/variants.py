@@ -36,7 +36,7 @@ def variants_command(
     if details:
         screen.print(plain("What each choice means, and needs", "bold"))
         screen.print(pairs(meanings(model)))
-    print_line("Change one choice with name+part=choice, such as baseline+attention=eager.")
+    print_line("Change one choice by its name: baseline+attention=eager")
 
 
 def _print_summary(model: str, summary: Summary) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from evbench.pipelines.generate.lookup import LEAST_LOOKUP, MOST_LOOKUP
 from evbench.report.render import Table, file_of, markdown_table
 from evbench.results import Workload
-from evbench.verdict.speculation import FEWEST_SAMPLES, LEAST_LOOKUP, MOST_LOOKUP, Acceptance, Estimate
+from evbench.verdict.speculation import FEWEST_SAMPLES, Acceptance, Estimate
 
 NOTES = (
     "Drafts are replayed along the target's own greedy answers, which speculative decoding leaves as they are; nothing was decoded so. The "

@@ -9,9 +9,13 @@ from evbench.choices import Variant
 from evbench.errors import UserError, nearest
 from evbench.pipelines.registry import PARTS, parts_with_effect
 
+SAME = {"draft": "none"}
+"""Part -> choice of all variants that have names."""
+
 
 def _named(name: str, *choices: str) -> Variant:
-    return Variant(name, tuple(zip(PARTS, choices, strict=True)))
+    chosen = dict(zip((part for part in PARTS if part not in SAME), choices, strict=True)) | SAME
+    return Variant(name, tuple((part, chosen[part]) for part in PARTS))
 
 
 # For each kind of input, each line but the last two changes one part of the line above it that has an effect, prefetch aside; `optimized`

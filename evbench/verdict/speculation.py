@@ -3,7 +3,7 @@
 What is committed is always the target's own greedy answer. So whether a draft is accepted follows from what the drafter proposes after
 each beginning of that answer: blocks are replayed exactly, without running them, and nothing is assumed to be independent.
 
-Source: Leviathan, Kalman, Matias, ICML 2023, arXiv 2211.17192; Saxena 2023, github.com/apoorvumang/prompt-lookup-decoding.
+Source: Leviathan, Kalman, Matias, ICML 2023, arXiv 2211.17192.
 """
 
 from __future__ import annotations
@@ -12,14 +12,13 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from evbench.pipelines.generate.lookup import PromptLookup
 from evbench.verdict.statistics import LEVEL
 from evbench.verdict.student import student_quantile
 from evbench.verdict.tokens import first_difference
 
 Propose = Callable[[int, int], Sequence[int]]
 """(position in the answer, count) -> the tokens that are drafted from there on, count at most, after the answer's tokens before it."""
-MOST_LOOKUP, LEAST_LOOKUP = 3, 1
-"""Tokens at the end of a text that are looked for in it."""
 
 
 @dataclass(frozen=True)
@@ -74,19 +73,9 @@ def forced(predicted: Sequence[int]) -> Propose:
 
 
 def prompt_lookup(prompt: Sequence[int], answer: Sequence[int]) -> Propose:
-    """The text itself as the drafter: what followed where its last tokens stood before, the longest and then the latest such place."""
-    text = [*prompt, *answer]
-
-    def propose(position: int, count: int) -> Sequence[int]:
-        end = len(prompt) + position
-        for size in range(MOST_LOOKUP, LEAST_LOOKUP - 1, -1):
-            last = text[end - size : end]
-            for start in range(end - size - 1, -1, -1):
-                if text[start : start + size] == last:
-                    return text[start + size : min(start + size + count, end)]
-        return ()
-
-    return propose
+    """The text itself as the drafter. To be asked for one place of the answer after the other."""
+    lookup = PromptLookup(prompt)
+    return lambda position, count: lookup(answer[:position], count)
 
 
 FEWEST_SAMPLES = 6

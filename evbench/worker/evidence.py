@@ -4,6 +4,7 @@ A choice says by its evidence (`evbench.choices.Evidence`) which names a run mus
 named in front:
 
     op:         operations, and ranges of torch.compile, as torch.profiler records them
+    range:      parts of a loop that mark themselves for torch.profiler
     kernel:     what ran on the GPU
     runtime:    calls of the CUDA runtime and driver, `cudaGraphLaunch` for the replay of a graph
     function:   Python functions entered, `module.qualified name`
@@ -39,7 +40,7 @@ from evbench.worker.measure import Instruments
 from evbench.worker.profile import Ranges, record
 from evbench.worker.throughput import run_back_to_back
 
-SOURCES = {"cpu_op": "op", "kernel": "kernel", "cuda_runtime": "runtime", "cuda_driver": "runtime"}
+SOURCES = {"cpu_op": "op", "user_annotation": "range", "kernel": "kernel", "cuda_runtime": "runtime", "cuda_driver": "runtime"}
 """Categories of torch.profiler -> what is put in front of their names."""
 LOADS, ANSWERS = re.compile(rf"{LOAD}|{LOAD_MANY}"), re.compile(GENERATE)
 """Functions whose order matters: entered, and left."""

@@ -9,7 +9,11 @@ TRANSFORMERS = r"function:transformers\.[\w.]+\.GenerationMixin\.generate$"
 GROWING = r"function:transformers\.cache_utils\.DynamicLayer\.update$"
 FIXED = r"function:transformers\.cache_utils\.StaticLayer\.update$"
 LANGUAGE_MODEL = r"function:transformers\.[\w.]+\.LlamaModel\.forward$"
+UNDRAFTED, DRAFTED = {"draft": ("none",)}, {"draft": ("lookup-2", "lookup-4", "lookup-8")}
+"""Where each step is of one token, and where a pass verifies several."""
+VERIFIED = r"function:evbench\.pipelines\.generate\.speculative\.SpeculativeLoop\.__call__$"
 LOOP = r"function:evbench\.pipelines\.generate\.loops\.StaticLoop\.__call__$"
+STEP = r"function:evbench\.pipelines\.generate\.loops\.StaticLoop\._decode$"
 
 GENERATE = Part(
     "generate",
@@ -40,9 +44,10 @@ GENERATE = Part(
             "prefill and a decode loop of evbench over a cache of fixed size",
             "evbench.pipelines.generate.loops:static",
             (
-                Evidence("generate", "call of the loop", LOOP),
-                Evidence("generate", "call of a step", r"function:evbench\.pipelines\.generate\.loops\.StaticLoop\._decode$", "each step"),
-                Evidence("generate", "writes to a cache of fixed size", FIXED, "each layer and token"),
+                Evidence("generate", "call of the loop", LOOP, where=UNDRAFTED),
+                Evidence("generate", "call of a step", STEP, "each step", where=UNDRAFTED),
+                Evidence("generate", "writes to a cache of fixed size", FIXED, "each layer and token", where=UNDRAFTED),
+                Evidence("generate", "writes to a cache of fixed size", FIXED, "each layer", where=DRAFTED),
                 Evidence("generate", "call of transformers' generate", TRANSFORMERS, "never"),
                 Evidence("generate", "compiled graph", COMPILED, "never"),
             ),
@@ -107,6 +112,46 @@ PREFILL = Part(
                 ),
             ),
         ),
+    },
+)
+
+GAMMA = {"lookup-2": 2, "lookup-4": 4, "lookup-8": 8}
+"""Choice of `draft` -> drafted tokens in a pass, at most."""
+
+
+def _prompt_lookup(gamma: int) -> Choice:
+    return Choice(
+        f"speculative decoding: {gamma} tokens at most are drafted, by what followed where the last tokens of prompt and answer stood "
+        "before, and verified in one pass",
+        "evbench.pipelines.generate.drafts:prompt_lookup",
+        (
+            Evidence("generate", "call of the loop that verifies drafts", VERIFIED),
+            Evidence("generate", "passes over drafts", rf"range:verify {gamma} drafts at most$"),
+            Evidence("generate", "search for the last tokens", r"function:evbench\.pipelines\.generate\.lookup\.PromptLookup\.__call__$"),
+        ),
+        conflicts=(
+            Conflict(
+                "generate",
+                ("dynamic", "transformers-static", "static-compile", "graph"),
+                "drafts are verified over the cache of generate=static",
+            ),
+        ),
+    )
+
+
+DRAFT = Part(
+    "draft",
+    ("generate",),
+    {
+        "none": Choice(
+            "each token by a pass of its own",
+            "evbench.pipelines.generate.drafts:none",
+            (
+                Evidence("generate", "choice of the most likely token", r"op:aten::argmax$"),
+                Evidence("generate", "call of the loop that verifies drafts", VERIFIED, "never"),
+            ),
+        ),
+        **{name: _prompt_lookup(gamma) for name, gamma in GAMMA.items()},
     },
 )
 

@@ -11,6 +11,7 @@ from transformers import DynamicCache, GenerationConfig, LogitsProcessor, Logits
 from evbench.choices import Variant
 from evbench.pipelines.compute.attention import attend
 from evbench.pipelines.generate.choices import GENERATE, PREFILL
+from evbench.pipelines.generate.fixed_cache import FixedCache
 from evbench.pipelines.generate.graph_loop import GraphLoop
 from evbench.pipelines.generate.language import LanguageModel
 from evbench.pipelines.generate.llama import FusedLlama
@@ -70,23 +71,20 @@ class TransformersLoop:
 class StaticLoop:
     """Prefill, then one step per token over a cache of fixed size, which a compiled step can write in place.
 
-    Token and position stay on the device, and the host waits for neither, unless an end token may stop the loop. The prefill runs
-    over a growing cache, which is then copied: over a cache of fixed size, attention would need a mask for the empty slots, and
-    lose its causal kernel.
+    Token and position stay on the device, and the host waits for neither, unless an end token may stop the loop.
     """
 
     def __init__(self, language: LanguageModel, compile_step: bool) -> None:
         self._language = language
         self._step = torch.compile(self._decode, fullgraph=True, dynamic=False) if compile_step else self._decode
-        self._cache: StaticCache | None = None
-        self._length = 0
+        self._fixed = FixedCache(language)
 
     def __call__(self, embeddings: torch.Tensor, new_tokens: int, sampler: Sampler) -> list[int]:
         prompt = embeddings.shape[1]
         positions = torch.arange(prompt, device=embeddings.device)[None]
         grown = DynamicCache(config=self._language.decoder.config)
         tokens = [_chosen(*self._next(embeddings, positions, grown), sampler)]
-        cache = self._filled_cache(grown, prompt + new_tokens)
+        cache = self._fixed.filled(grown, prompt + new_tokens)
         position = positions[:, -1:] + 1
         while len(tokens) < new_tokens and not self._language.ends(tokens[-1]):
             tokens.append(_chosen(*self._step(tokens[-1], position, cache), sampler))
@@ -102,16 +100,6 @@ class StaticLoop:
         # embeddings: [1, length, hidden]; positions: [1, length]. Returns the last logits, [1, 1, vocabulary], and the likeliest token.
         logits = self._language.next_logits(embeddings, positions, cache)
         return logits, logits.argmax(dim=-1)
-
-    def _filled_cache(self, grown: DynamicCache, length: int) -> StaticCache:
-        """The cache of the loop, holding what the prefill left."""
-        if self._cache is None or length > self._length:
-            # Sized tightly: attention reads every slot, used or not. A longer request allocates a new one, and compiles anew.
-            self._cache, self._length = StaticCache(config=self._language.decoder.config, max_cache_len=length), length
-        self._cache.reset()
-        for index, layer in enumerate(grown.layers):
-            self._cache.update(layer.keys, layer.values, index)
-        return self._cache
 
 
 def _chosen(logits: torch.Tensor, likeliest: torch.Tensor, sampler: Sampler) -> torch.Tensor:
