@@ -88,10 +88,10 @@ class ExternalTable:
 
 
 def time_name(column: str) -> tuple[str, float] | None:
-    """The name of a time, and the seconds of its unit. None for a column that is no time.
+    """The name of a time, and the seconds of its unit. None for a column that is no time, but a rate among others.
 
-    >>> time_name("load_ms"), time_name("new_tokens")
-    (('load', 0.001), None)
+    >>> time_name("load_ms"), time_name("new_tokens"), time_name("tokens_per_s")
+    (('load', 0.001), None, None)
     """
     name, _, unit = column.rpartition("_")
-    return (name, UNITS[unit]) if name and unit in UNITS else None
+    return (name, UNITS[unit]) if name and unit in UNITS and not name.endswith("_per") else None
