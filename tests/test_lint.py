@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 import random
 import re
 import sys
@@ -20,7 +21,7 @@ from evbench.api.schemas import SCHEMAS
 from evbench.cli.console import MOST_LINES
 from evbench.cli.main import main
 from evbench.errors import UserError
-from evbench.lint.examine import examine, of_table
+from evbench.lint.examine import MOST_RESULT_BYTES, examine, of_table
 from evbench.lint.finding import Finding, exit_code
 from evbench.lint.read import MOST_BYTES, MOST_ROWS, read_table
 from evbench.report.published import examine as examine_page
@@ -63,7 +64,7 @@ OF_STATEMENTS: dict[int, tuple[str, str]] = {
     17: ("all samples 600 s", "612 s"),
     19: ("vision 0.0 s", "at most 50.0 ms"),
     20: ("18 runs of 200", "182 are missing"),
-    23: ("float16 and bfloat16", "different work"),
+    23: ("dtype float16 and bfloat16", "different work"),
 }
 """Number of a statement of the published comparison -> what lint says is written, and what it computes."""
 SEEN_ELSEWHERE = {9, 10, 11, 12, 13, 16, 18, 21, 22, 24}
@@ -173,7 +174,9 @@ def test_what_is_right_is_left_alone(after: dict[str, Any]) -> None:
         ({"do_sample": None, "temperature": Decimal("0.6")}, "after: temperature 0.6"),
         ({"warmup_runs": 0}, "after: 0 warm-up runs"),
         ({"order": "one after the other"}, "before and after: measured one after the other"),
-        ({"dtype": "float16"}, "before and after: bfloat16 and float16"),
+        ({"dtype": "float16"}, "before and after: dtype bfloat16 and float16"),
+        ({"times": HALF | {"prefill_s": Decimal("1.0")}}, "after: prefill 1.0 s; generate 0.75 s, of which it is a part, is shorter"),
+        ({"times": HALF | {"ttft_s": Decimal("1.1")}}, "after: ttft 1.1 s; total 1.00 s, of which it is a part, is shorter"),
         ({"runs": 1}, "after: 1 run; its scatter is not known"),
         ({"samples": 30}, "after: 20 runs of 30; 10 are missing"),
         ({"times": HALF | {"total_s": Decimal("0.9")}}, "total 0.9 s; load + generate are 1.00 s (0.99 - 1.01 s by rounding), 100 ms more"),
@@ -213,6 +216,8 @@ def test_a_mistake_is_named_with_what_follows(after: dict[str, Any], told: str) 
         (claim("2.0", of="speculative"), "draft_tokens, for the speedup of speculative 2.0x"),
         ({"shares": {"vision": 10}}, "after: vision or total, of which 10 % are written"),
         ({"statistic": "median", "times": HALF | {"total_s": Decimal("1.2")}}, "after: means: medians of stages (1.00 s"),
+        ({"times": HALF | {"all_samples_s": 20}}, "after: samples or total, for all samples 20 s"),
+        ({"new_tokens": None, "tokens_per_second": 20}, "or tpot, for 20 tokens per second"),
         ({"saved_shares": {"vision": 10}}, "vision and total of both sides"),
         ({"saved_shares": {"load": 10}, "times": HALF | {"load_s": 1, "total_s": 2}}, "a difference of total that is sure"),
     ],
@@ -233,6 +238,11 @@ def test_medians_are_held_against_medians() -> None:
     of_medians = claim("3.0", "ratio of medians") | {"statistic": "median"}
     (line,) = mistakes(lint(table({"statistic": "median"}, of_medians)))
     assert "speedup of total 3.0x; 2.00 s over 1.00 s is 2x" in line
+
+
+def test_a_mean_is_not_held_against_a_median() -> None:
+    (line,) = mistakes(lint(table({"statistic": "median"}, {"statistic": "mean"})))
+    assert "before and after: statistic median and mean; a few slow runs move the mean" in line
 
 
 def test_a_side_may_name_its_baseline() -> None:
@@ -279,6 +289,69 @@ def test_an_average_of_ratios_that_is_told_is_computed() -> None:
 def test_unequal_runs_of_equal_mean_length_are_found() -> None:
     (line,) = mistakes(lint_csv(*RUNS[:3], RUNS[3].replace(",10,", ",9,"), RUNS[4].replace(",10,", ",11,")))
     assert "10 and 9 to 11 new tokens" in line
+
+
+def side(rng: random.Random, name: str) -> tuple[dict[str, float], dict[str, Any]]:
+    """Seconds that are true of each other, and the row that they give, rounded to as many digits as somebody likes."""
+    true = {stage: rng.uniform(0.005, 0.5) for stage in ("load", "preprocess", "vision", "prefill")}
+    tokens, tpot = rng.randint(20, 100), rng.uniform(0.002, 0.03)
+    true["prefill"] += 3 * tpot
+    true["generate"] = true["prefill"] + (tokens - 1) * tpot
+    true["total"] = sum(true[stage] for stage in ("load", "preprocess", "vision", "generate")) * rng.uniform(1, 1.005)
+
+    def rounded(value: float, least: int) -> Decimal:
+        return Decimal(f"{value:.{rng.randint(least, 12)}f}")
+
+    times = {f"{stage}_s": rounded(seconds, 3) for stage, seconds in true.items() if stage != "prefill" or rng.random() < 0.5}
+    row = PROTOCOL | {"name": name, "times": times | {"tpot_ms": rounded(tpot * 1e3, 1)}, "new_tokens": tokens, "samples": 20}
+    row["shares"] = {stage: rounded(100 * true[stage] / true["total"], 0) for stage in ("load", "generate")}
+    row["tokens_per_second"] = rounded(rng.choice((tokens / true["generate"], tokens / true["total"], 1 / tpot)), 1)
+    row["times"]["all_samples_s"] = rounded(20 * true["total"], 0)
+    return true, row
+
+
+def test_rounding_alone_is_never_a_mistake() -> None:
+    rng = random.Random(3)
+    for _ in range(500):
+        (one, before), (other, after) = side(rng, "before"), side(rng, "after")
+        after["speedups"] = [
+            {"of": of, "value": Decimal(f"{one[of] / other[of]:.{rng.randint(1, 4)}f}"), "formula": rng.choice((None, "ratio of means"))}
+            for of in ("total", "load", "generate")
+        ]
+        saved = one["total"] - other["total"]
+        after["saved_shares"] = {
+            stage: Decimal(f"{share:.0f}") for stage in ("load", "vision") if (share := 100 * (one[stage] - other[stage]) / saved) > 1
+        }
+        found = mistakes(lint({"rows": [before, after]}))
+        assert not [line for line in found if "new tokens; " not in line or "as many" not in line], found
+
+
+def _planted(table: Any, what: str) -> str:
+    """Make one figure wrong by half. Returns what the line about it has."""
+    row = table["rows"][1]
+    if what in ("total_s", "all_samples_s"):
+        row["times"][what] *= Decimal("1.5")
+        return what.removesuffix("_s").replace("_", " ")
+    if what == "generate_s":
+        row["times"][what] /= 2
+        return "generate"
+    if what == "tokens_per_second":
+        row[what] *= Decimal("3.7")
+        return "tokens per second"
+    if what == "speedup":
+        row["speedups"] = [{"of": "vision", "value": 1000}]
+        return "speedup of vision 1000x"
+    row["shares"]["load"] = row["shares"]["load"] / 2 + 50
+    return "of the total"
+
+
+@pytest.mark.parametrize("what", ["total_s", "all_samples_s", "generate_s", "tokens_per_second", "speedup", "shares"])
+def test_what_is_wrong_by_half_is_always_found(what: str) -> None:
+    rng = random.Random(4)
+    for _ in range(100):
+        content = {"rows": [side(rng, "before")[1], side(rng, "after")[1]]}
+        named = _planted(content, what)
+        assert [line for line in mistakes(lint(content)) if line.startswith("mistake: after") and named in line], content
 
 
 # Files.
@@ -498,5 +571,11 @@ def test_what_cannot_be_linted_is_refused_in_one_line(
     assert "FILE '' is an empty path" in refused("lint ''", monkeypatch, capsys)
     (tmp_path / "large.json").write_bytes(b" " * (MOST_BYTES + 1))
     assert "has more than 1 MiB" in refused("lint large.json", monkeypatch, capsys)
-    (tmp_path / "other.json").write_text('{"sessions": 1}')
+    (tmp_path / "other.json").write_text('{"sessions": 1, "baseline": 1}')
     assert "is not a result of evbench" in refused("lint other.json", monkeypatch, capsys)
+    (tmp_path / "pipe").mkdir()
+    os.mkfifo(tmp_path / "pipe" / "result.json")
+    assert "pipe/result.json is no file" in refused("lint pipe", monkeypatch, capsys)
+    with (tmp_path / "result.json").open("wb") as large:
+        large.truncate(MOST_RESULT_BYTES + 1)
+    assert "result.json has more than 64 MiB" in refused("lint .", monkeypatch, capsys)

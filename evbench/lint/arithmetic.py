@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from evbench.external_table import ALL_SAMPLES, DECODE, GENERATE, TOTAL, TPOT
+from evbench.external_table import ALL_SAMPLES, DECODE, GENERATE, PREFILL, TOTAL, TPOT, TTFT
 from evbench.lint.figures import TOLERANCE, Figures, added, minus, time
 from evbench.lint.finding import Finding
 from evbench.report.expressions import Quantity, rounded
 from evbench.report.units import format_number
 
 TIME_PARTS = "time the whole and its stages in the same runs, one clock reading between two stages"
+PARTS = ((PREFILL, GENERATE), (DECODE, GENERATE), (TTFT, TOTAL))
 TIME_STEPS = "time prefill and decode steps apart: TPOT is the mean decode step"
 
 
 def of_one(figures: Figures) -> Iterator[Finding]:
     """Of a row."""
     yield from _not_timed(figures)
+    yield from _parts(figures)
     yield from _shares(figures)
     yield from _tokens_per_second(figures)
     if figures.adds_up:
@@ -34,6 +36,14 @@ def _not_timed(figures: Figures) -> Iterator[Finding]:
             most = f", at most {time(Quantity(seconds.high))} by rounding" if seconds.high > 0 else ""
             follows = f"no stage takes no time{most}: it was not timed, or what it did is in another stage"
             yield Finding("mistake", figures.where, figures.text(name), follows, "time it by itself, or leave the column empty")
+
+
+def _parts(figures: Figures) -> Iterator[Finding]:
+    """Of medians as well: where a part is shorter in each run, so is its median."""
+    for part, whole in PARTS:
+        if part in figures.times and whole in figures.times and _exceeds(figures.times[part], figures.times[whole]):
+            follows = f"{figures.text(whole)}, of which it is a part, is shorter"
+            yield Finding("mistake", figures.where, figures.text(part), follows, TIME_PARTS)
 
 
 def _sum_of_stages(figures: Figures) -> Iterator[Finding]:
@@ -55,12 +65,14 @@ def _steps(figures: Figures) -> Iterator[Finding]:
     steps = minus(tokens, 1) * tpot
     shown = f"{_tokens(figures)} of {figures.text(TPOT)} take {time(steps)} behind the first"
     if GENERATE in figures.times:
-        generate = figures.times[GENERATE]
-        whole = generate / tokens
+        generate, whole = figures.times[GENERATE], figures.times[GENERATE] / tokens
+        prefill = generate - steps
         if _exceeds(steps, generate):
             yield Finding("mistake", figures.where, figures.text(GENERATE), shown, TIME_STEPS)
             return
-        if tpot.meets(whole) and generate.high - generate.low < tpot.value:
+        # A prefill goes over hundreds of tokens: where it would be as short as a step, it is in the steps.
+        is_told = PREFILL in figures.times and figures.times[PREFILL].meets(prefill)
+        if tpot.meets(whole) and prefill.high < 2 * tpot.value and not is_told:
             follows = f"{figures.text(GENERATE)} over {_tokens(figures)} is {time(whole)}: the whole stage, prefill included, is no TPOT"
             yield Finding("mistake", figures.where, figures.text(TPOT), follows, TIME_STEPS)
     others = [seconds for name, seconds in figures.stages.items() if name not in (GENERATE, DECODE)]
@@ -84,7 +96,9 @@ def _tokens_per_second(figures: Figures) -> Iterator[Finding]:
             found[f"new tokens but the first over {DECODE}"] = minus(tokens, 1) / figures.times[DECODE]
     if TPOT in figures.times:
         found["one over tpot"] = Quantity(1) / figures.times[TPOT]
-    if found and not any((one * TOLERANCE).meets(rounded(rate)) for one in found.values()):
+    if not found:
+        yield Finding("not told", figures.where, f"new_tokens and generate or total, or tpot, for {rate} tokens per second", "", "")
+    elif not any((one * TOLERANCE).meets(rounded(rate)) for one in found.values()):
         follows = ", ".join(f"{what} is {format_number(one.value)}" for what, one in found.items())
         yield Finding("mistake", figures.where, f"{rate} tokens per second", follows, "say which time the tokens are divided by")
 
@@ -108,7 +122,10 @@ def percent(found: Quantity) -> str:
 
 def _all_samples(figures: Figures) -> Iterator[Finding]:
     samples = figures.row.samples
-    if samples is None or ALL_SAMPLES not in figures.times or TOTAL not in figures.times:
+    if ALL_SAMPLES not in figures.times:
+        return
+    if samples is None or TOTAL not in figures.times:
+        yield Finding("not told", figures.where, f"samples or {TOTAL}, for all samples {figures.texts[ALL_SAMPLES]}", "", "")
         return
     found = Quantity(samples) * figures.times[TOTAL]
     if not (found * TOLERANCE).meets(figures.times[ALL_SAMPLES]):

@@ -36,7 +36,7 @@ def _of_claim(baseline: Figures, side: Figures, claim: Claim) -> Iterator[Findin
     where = f"{side.name} against {baseline.name}"
     written = f"speedup of {claim.of} {'' if claim.value is None else f'{claim.value}x'}".strip()
     if claim.formula == "tokens per pass" or claim.of == SPECULATIVE:
-        yield from _of_tokens_per_pass(where, written, baseline, side, claim)
+        yield from _of_tokens_per_pass(where, written, baseline, side)
         return
     if claim.of not in baseline.times or claim.of not in side.times:
         yield Finding("not told", where, f"{claim.of} of both sides, for the {written}", "", "")
@@ -97,7 +97,7 @@ def _others(baseline: Figures, side: Figures, name: str) -> Iterator[tuple[str, 
             yield "the ratio of new tokens times tpot", products[0] / products[1]
 
 
-def _of_tokens_per_pass(where: str, written: str, baseline: Figures, side: Figures, claim: Claim) -> Iterator[Finding]:
+def _of_tokens_per_pass(where: str, written: str, baseline: Figures, side: Figures) -> Iterator[Finding]:
     """Of speculative decoding in which this side drafts for its baseline."""
     gamma, rate = side.row.draft_tokens, side.row.acceptance_rate
     if gamma is None:
@@ -106,12 +106,12 @@ def _of_tokens_per_pass(where: str, written: str, baseline: Figures, side: Figur
     tokens = expected_tokens(1.0 if rate is None else float(rate), gamma)
     at_best = "" if rate is not None else " at best, with each draft accepted"
     follows = f"{gamma} drafted tokens give {tokens:.3g} tokens per pass{at_best}, which has no time in it and is never below 1"
-    if TPOT in baseline.times and TPOT in side.times and baseline.times[TPOT].value > 0:
+    if TPOT not in baseline.times or TPOT not in side.times:
+        yield Finding("not told", where, f"{TPOT} of both sides, for what {gamma} drafts take", "", "")
+    elif baseline.times[TPOT].value > 0:
         draft = side.times[TPOT].value / baseline.times[TPOT].value
         found = format_ratio(speedup(tokens, gamma, draft, 1.0))
         follows += f"; drafts of {side.texts[TPOT]} each for passes of {baseline.texts[TPOT]} leave {found}"
-    elif claim.value is not None and rate is None and float(claim.value) <= tokens:
-        yield Finding("not told", where, f"tpot of both sides and acceptance_rate, for the {written}", "", "")
     yield Finding("mistake", where, f"{written} by the formula of tokens per pass", follows, MEASURE)
 
 

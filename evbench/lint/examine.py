@@ -12,6 +12,8 @@ from evbench.lint.finding import Finding
 from evbench.lint.read import MOST_BYTES, ReadTable, parse_json, read_table
 
 RESULT = "result.json"
+MOST_RESULT_BYTES = 64 * 2**20
+"""Of a result: some ten thousands of runs."""
 ORDER = ("mistake", "not told", "note")
 
 
@@ -40,11 +42,13 @@ def _of_source(table: ExternalTable) -> list[Finding]:
 
 def _is_result(path: Path) -> bool:
     """A folder, what is called so, or what looks like one inside."""
-    if path.is_dir():
-        if not (path / RESULT).is_file():
+    if path.is_dir() or path.name == RESULT:
+        file = path / RESULT if path.is_dir() else path
+        if path.is_dir() and not file.exists():
             raise UserError(f"{path} has no {RESULT}; give the folder of a comparison or run, or a table of stage times")
-        return True
-    if path.name == RESULT:
+        _require_file(file)
+        if file.stat().st_size > MOST_RESULT_BYTES:
+            raise UserError(f"{file} has more than {MOST_RESULT_BYTES // 2**20} MiB, as no result has; give the folder of a comparison")
         return True
     content = _content(path)
     if path.suffix.lower() == ".csv" or b'"sessions"' not in content:
@@ -53,13 +57,12 @@ def _is_result(path: Path) -> bool:
         parsed = parse_json(content.decode("utf-8-sig"))
     except (ValueError, RecursionError):
         return False  # said where it is read as a table
-    return isinstance(parsed, dict) and "sessions" in parsed
+    return isinstance(parsed, dict) and parsed.keys() >= {"sessions", "baseline"}
 
 
 def _content(path: Path) -> bytes:
     """Raises UserError if it is no file or too large, and OSError."""
-    if path.exists() and not path.is_file():
-        raise UserError(f"{path} is no file; give a table of stage times in JSON or CSV, or a folder of evbench")
+    _require_file(path)
     with path.open("rb") as opened:
         content = opened.read(MOST_BYTES + 1)
     if len(content) > MOST_BYTES:
@@ -67,3 +70,9 @@ def _content(path: Path) -> bytes:
             f"{path} has more than {MOST_BYTES // 2**20} MiB, as no table of stage times has; of a result of evbench give the folder"
         )
     return content
+
+
+def _require_file(path: Path) -> None:
+    """A pipe or device would not end. What does not exist is said where it is opened."""
+    if path.exists() and not path.is_file():
+        raise UserError(f"{path} is no file; give a table of stage times in JSON or CSV, or a folder of evbench")

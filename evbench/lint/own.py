@@ -31,18 +31,23 @@ def findings(path: Path) -> tuple[Finding, ...]:
 
 def _findings(result: Result, judgement: Judgement) -> Iterator[Finding]:
     """What the verdict was refused for, then flags that these reasons do not name already."""
-    steps = next_steps(result, judgement)
+    step = next(iter(map(_as_advice, next_steps(result, judgement))), "")
     if judgement.verdict in (Verdict.INVALID, Verdict.OUTPUT_DIFFERS):
         for reason in judgement.reasons:
-            yield Finding("mistake", str(judgement.verdict), reason, "", steps[0] if steps else "")
+            yield Finding("mistake", str(judgement.verdict), reason, "", step)
     elif judgement.verdict is Verdict.INCONCLUSIVE:
         for reason in judgement.reasons:
-            yield Finding("not told", str(judgement.verdict), reason, "", steps[0] if steps else "")
+            yield Finding("not told", str(judgement.verdict), reason, "", step)
     for name, text in judgement.flags.items():
         if not any(reason.startswith(name) for reason in judgement.reasons):
-            yield Finding(KINDS.get(name, "mistake"), name, text, "", OF_FLAGS.get(name, ""))
+            yield Finding(KINDS.get(name, "mistake"), name, text, "", _as_advice(OF_FLAGS.get(name, "")))
     for side, measured in result.variants().items():
         if not any(run.kind == "warmup" for run in measured.runs):
             yield Finding("mistake", side, "no warm-up run is recorded", "its times may have compilation in them", "measure again")
     if not judgement.activations_known:
         yield Finding("not told", "both sides", "evidence that each choice was active, and that no token was drawn at random", "", "")
+
+
+def _as_advice(sentence: str) -> str:
+    """As the end of a line."""
+    return sentence[:1].lower() + sentence[1:].rstrip(".")

@@ -13,6 +13,11 @@ from evbench.report.units import format_ratio
 EQUAL_LENGTH = "let both sides generate equally many tokens, also after an end token"
 GREEDY = "decode greedily: do_sample false"
 WARM = "run each side until its times are steady before the first run that counts"
+EQUAL_WORDS: tuple[tuple[str, Callable[[Row], Any], str], ...] = (
+    ("dtype", lambda row: row.dtype, "the sides did different work"),
+    ("statistic", lambda row: row.statistic, "a few slow runs move the mean, and not the median"),
+)
+"""What both sides must have in common -> what follows if they have not."""
 MOST_NAMED = 4
 """Of the sides that something is said of."""
 INTERLEAVED = "let the sides take turns, in blocks such as ABBA and BAAB"
@@ -23,7 +28,7 @@ def of_sides(sides: Mapping[str, Figures]) -> Iterator[Finding]:
     if len(sides) > 1:
         for baseline, side in sides_compared(sides):
             yield from _unequal_tokens(baseline, side)
-            yield from _unequal_types(baseline, side)
+            yield from _unequal_words(baseline, side)
         yield from _order(sides)
     for side in sides.values():
         yield from _of_side(side)
@@ -53,11 +58,12 @@ def _shown(numbers: list[Any]) -> str:
     return str(numbers[0]) if len(set(numbers)) == 1 else f"{min(numbers)} to {max(numbers)}"
 
 
-def _unequal_types(baseline: Figures, side: Figures) -> Iterator[Finding]:
-    ours, theirs = ({text.lower() for text in _told(one, lambda row: row.dtype)} for one in (baseline, side))
-    if ours and theirs and ours != theirs:
-        written = f"{', '.join(sorted(ours))} and {', '.join(sorted(theirs))}"
-        yield Finding("mistake", f"{baseline.name} and {side.name}", written, "the sides did different work", "give both one dtype")
+def _unequal_words(baseline: Figures, side: Figures) -> Iterator[Finding]:
+    for what, value, follows in EQUAL_WORDS:
+        ours, theirs = ({text.lower() for text in _told(one, value)} for one in (baseline, side))
+        if ours and theirs and ours != theirs:
+            written = f"{what} {', '.join(sorted(ours))} and {', '.join(sorted(theirs))}"
+            yield Finding("mistake", f"{baseline.name} and {side.name}", written, follows, f"give both one {what}")
 
 
 def _order(sides: Mapping[str, Figures]) -> Iterator[Finding]:

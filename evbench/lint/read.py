@@ -57,7 +57,7 @@ def read_table(file: Path, content: bytes) -> ReadTable:
         found = _of_csv(text) if file.suffix.lower() == ".csv" else _of_json(parse_json(text))
         _require_sides(found)
     except (ValueError, RecursionError, csv.Error) as error:
-        raise UserError(f"{file} is no table of stage times: {error}; docs/external-table.md has the format") from None
+        raise UserError(f"{file} is no table of stage times: {error}; see docs/external-table.md, or evbench schema external") from None
     return found
 
 
