@@ -215,7 +215,10 @@ def test_a_mistake_is_named_with_what_follows(after: dict[str, Any], told: str) 
         (claim("2.0", of="vision"), "vision of both sides, for the speedup of vision 2.0x"),
         (claim("2.0", of="speculative"), "draft_tokens, for the speedup of speculative 2.0x"),
         ({"shares": {"vision": 10}}, "after: vision or total, of which 10 % are written"),
-        ({"statistic": "median", "times": HALF | {"total_s": Decimal("1.2")}}, "after: means: medians of stages (1.00 s"),
+        (
+            {"statistic": "median", "times": HALF | {"total_s": Decimal("1.2")}},
+            "means: no sum, product or share follows from medians",
+        ),
         ({"times": HALF | {"all_samples_s": 20}}, "after: samples or total, for all samples 20 s"),
         ({"new_tokens": None, "tokens_per_second": 20}, "or tpot, for 20 tokens per second"),
         ({"saved_shares": {"vision": 10}}, "vision and total of both sides"),
