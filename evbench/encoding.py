@@ -9,6 +9,7 @@ import os
 import types
 import typing
 from collections.abc import Sequence
+from decimal import Decimal
 from enum import StrEnum
 from functools import cache
 from pathlib import Path
@@ -19,6 +20,7 @@ LONGEST_SHOWN = 80
 """Characters of a wrong value that a message shows."""
 IN_JSON: dict[Any, str] = {
     tuple: "a list", dict: "an object", float: "a finite number", int: "a whole number", bool: "true or false", str: "text",
+    Decimal: "a finite number",
 }  # fmt: skip
 
 
@@ -29,6 +31,8 @@ def to_json(value: Any, *, indent: int | None = None) -> str:
 
 def from_json(kind: type[Decoded], value: Any, location: str) -> Decoded:
     """Parsed JSON as the dataclass `kind`, with its fields and types, and no others. Fields with a default may be missing.
+
+    A `Decimal` keeps the digits that are written; the JSON has to be parsed with `parse_float=Decimal` for it.
 
     Raises:
         ValueError: something else; the location is named.
@@ -42,7 +46,7 @@ def _decode(kind: Any, value: Any, location: str) -> Any:
     """Build `kind` out of parsed JSON, strictly. Raises ValueError that names the location."""
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if dataclasses.is_dataclass(kind):
-        hints, optional = _hints(typing.cast(Any, kind)), _optional(typing.cast(Any, kind))
+        hints, optional = field_types(typing.cast(Any, kind)), optional_fields(typing.cast(Any, kind))
         if not isinstance(value, dict):
             raise ValueError(f"{location} is {_shortened(value)}, where an object with the fields {', '.join(hints)} is expected")
         if missing := sorted(hints.keys() - value.keys() - optional):
@@ -63,6 +67,8 @@ def _decode(kind: Any, value: Any, location: str) -> Any:
         return value
     if kind is float and isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
         return float(value)
+    if kind is Decimal and isinstance(value, int | Decimal) and not isinstance(value, bool) and Decimal(value).is_finite():
+        return Decimal(value)
     if isinstance(kind, type) and issubclass(kind, StrEnum) and value in list(kind):
         return kind(value)
     if kind is str and isinstance(value, str):
@@ -86,7 +92,7 @@ def _fields(names: Sequence[str]) -> str:
 
 
 def _shortened(value: Any) -> str:
-    text = repr(value)
+    text = str(value) if isinstance(value, Decimal) else repr(value)
     return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}..."
 
 
@@ -100,14 +106,14 @@ def is_text(text: str) -> bool:
 
 
 @cache
-def _hints(kind: type[Any]) -> dict[str, Any]:
+def field_types(kind: type[Any]) -> dict[str, Any]:
     """Field -> type, in order."""
     hints = typing.get_type_hints(kind)
     return {field.name: hints[field.name] for field in dataclasses.fields(kind)}
 
 
 @cache
-def _optional(kind: type[Any]) -> frozenset[str]:
+def optional_fields(kind: type[Any]) -> frozenset[str]:
     """Fields that have a default, as files of an earlier version do without."""
     missing = dataclasses.MISSING
     return frozenset(field.name for field in dataclasses.fields(kind) if (field.default, field.default_factory) != (missing, missing))

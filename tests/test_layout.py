@@ -21,14 +21,14 @@ RANKS = (
     {"report", "worker"},
     {"inputs", "session"},
     {"api"},
-    {"doctor"},
+    {"doctor", "lint"},
     {"cli"},
     {"microbenchmarks", "training"},
 )
 """From the ground up. A folder imports from those below it, and from itself."""
 RANK = {folder: rank for rank, folders in enumerate(RANKS) for folder in folders}
 
-LIGHT = {"evbench", "machine", "api", "variants", "traces", "verdict", "report", "inputs", "session", "doctor", "cli"}
+LIGHT = {"evbench", "machine", "api", "variants", "traces", "verdict", "report", "inputs", "session", "doctor", "lint", "cli"}
 """Folders that the parent process imports: no command waits for torch before it has work for it, and only workers hold a CUDA context."""
 HEAVY = {"torch", "transformers", "torchvision"}
 

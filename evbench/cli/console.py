@@ -42,12 +42,16 @@ def _without_last(texts: dict[str, str]) -> dict[str, str]:
     return dict(list(texts.items())[:-1])
 
 
-def print_lines(lines: Sequence[str], ending: Sequence[str]) -> None:
-    """As many of them as fit into MOST_LINES with the ending, which is printed in any case."""
-    shown = len(lines)
-    while shown and _height([*lines[:shown], LEFT_OUT, *ending]) > MOST_LINES:
+def print_lines(lines: Sequence[str], ending: Sequence[str], left_out_text: str = LEFT_OUT) -> None:
+    """As many of them as fit into MOST_LINES with the ending, which is printed in any case.
+
+    Args:
+        left_out_text: where the others are; {} is their number.
+    """
+    shown = min(len(lines), MOST_LINES)
+    while shown and _height([*lines[:shown], left_out_text, *ending]) > MOST_LINES:
         shown -= 1
-    left_out = [LEFT_OUT.format(len(lines) - shown)] if shown < len(lines) else []
+    left_out = [left_out_text.format(len(lines) - shown)] if shown < len(lines) else []
     for line in (*lines[:shown], *left_out, *ending):
         print_line(line)
 

@@ -25,6 +25,8 @@ COMMANDS = {
     "open": "evbench.cli.open:open_command",
     "merge": "evbench.cli.merge:merge_command",
     "report": "evbench.cli.report:report_command",
+    "lint": "evbench.cli.lint:lint_command",
+    "schema": "evbench.cli.schema:schema_command",
     "variants": "evbench.cli.variants:variants_command",
     "doctor": "evbench.cli.doctor:doctor_command",
     "frames": "evbench.cli.frames:frames_command",

@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 
 from evbench.report.units import format_bytes, format_ratio, format_ratios, format_seconds
 
@@ -51,6 +52,16 @@ class Quantity:
 
     def meets(self, other: Quantity) -> bool:
         return self.low <= other.high * (1 + 1e-9) and other.low <= self.high * (1 + 1e-9)
+
+
+def rounded(number: Decimal) -> Quantity:
+    """What a number may be that is written with these digits, and is not negative.
+
+    >>> rounded(Decimal("0.5")), rounded(Decimal("0.50"))
+    (Quantity(value=0.5, low=0.45, high=0.55), Quantity(value=0.5, low=0.495, high=0.505))
+    """
+    value, half = float(number), 0.5 * 10.0 ** int(number.as_tuple().exponent)
+    return Quantity(value, max(0.0, value - half), value + half)
 
 
 Known = Mapping[str, Quantity | str]

@@ -10,11 +10,12 @@ import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from functools import cache
 from importlib.resources import files
 from typing import Any, Literal
 
-from evbench.report.expressions import Known, Quantity, evaluate, fill, names_in
+from evbench.report.expressions import Known, Quantity, evaluate, fill, names_in, rounded
 
 Holds = Literal["holds", "does not hold", "cannot be told"]
 Basis = Literal["its own figures", "measured here", "not comparable"]
@@ -41,8 +42,7 @@ class Figure:
             return Quantity(len(re.findall(r"\w+(?:'\w+)?|[^\w\s]", self.text)))
         if not self.unit:
             return self.text
-        number, half = float(self.text), 0.0 if self.exact else 0.5 * 10.0 ** -len(self.text.partition(".")[2])
-        return Quantity(number, max(0.0, number - half), number + half)
+        return Quantity(float(self.text)) if self.exact else rounded(Decimal(self.text))
 
     def __str__(self) -> str:
         return self.text + {"": "", "x": "x"}.get(self.unit, f" {self.unit}")
