@@ -545,6 +545,7 @@ def test_the_command_ends_with_the_number_of_mistakes(
 ) -> None:
     file = tmp_path / "table.json"
     file.write_bytes(written(origin()))
+    monkeypatch.setattr("evbench.cli.console.screen.width", 240)
     code, lines = told([str(file)], monkeypatch, capsys)
     assert (code, lines[-1]) == (6, "exit 6: 18 mistakes, 2 not told")
     assert len(lines) == 21
