@@ -25,6 +25,7 @@ COMMANDS = {
     "open": "evbench.cli.open:open_command",
     "merge": "evbench.cli.merge:merge_command",
     "report": "evbench.cli.report:report_command",
+    "limits": "evbench.cli.limits:limits_command",
     "variants": "evbench.cli.variants:variants_command",
     "doctor": "evbench.cli.doctor:doctor_command",
     "frames": "evbench.cli.frames:frames_command",
