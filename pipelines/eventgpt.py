@@ -262,7 +262,7 @@ def _described(workload: Workload) -> tuple[CLIPVisionConfig, LlamaConfig, Any]:
     folder = weights.checkpoint_folder(workload)
     if folder is not None:
         config = read_config(folder, "eventgpt", EVENTGPT)
-        with checkpoint.loading(folder):
+        with checkpoint.loading(folder, logged=False):
             return _tower_config(folder, _tower_folder(folder, config), config), _text_config(config), _tokenizer(folder)
     preset = weights.preset(workload)
     trained, text = weights.trained_folder(workload.model, preset), LlamaConfig(**preset.text)

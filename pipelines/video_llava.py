@@ -225,7 +225,7 @@ def _described(workload: Workload) -> tuple[Any, Any]:
     """The configuration of the whole model, and its processor."""
     folder = weights.checkpoint_folder(workload)
     if folder is not None:
-        with checkpoint.loading(folder):
+        with checkpoint.loading(folder, logged=False):
             config = VideoLlavaConfig.from_pretrained(folder, local_files_only=True)
             return config, VideoLlavaProcessor.from_pretrained(folder, local_files_only=True)
     preset = weights.preset(workload)

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 import sys
 import tempfile
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
+import torch
 
 from evbench.cli.main import main
 from evbench.pipelines.registry import MODELS
+from evbench.pipelines.weights import trained
 from evbench.report import limits as report
 from evbench.results import Ceilings, Rates
 from evbench.worker import limits
@@ -98,3 +102,25 @@ def test_a_ceiling_is_the_best_of_repeated_calls_on_the_given_clock(monkeypatch:
 def test_a_model_whose_configuration_tells_nothing_is_refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setitem(MODELS, "video-llava", dataclasses.replace(MODELS["video-llava"], planned=""))
     assert "does not tell the shape of its network" in refused("limits --device cpu", monkeypatch, capsys)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_damaged_checkpoint_is_refused_in_one_line(
+    model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = shutil.copytree(trained(model)["small"], tmp_path / "weights")
+    assert f"{model}, {folder}, in float32" in told(f"--model {model} --device cpu --weights {folder}", monkeypatch, capsys)
+    (folder / "tokenizer.json").write_text("{}")
+    line = refused(f"limits --model {model} --device cpu --weights {folder}", monkeypatch, capsys)
+    assert line.startswith(f"evbench: --weights {folder} cannot be loaded (")
+
+
+def test_a_device_without_room_for_the_measurement_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: object) -> NoReturn:
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(limits, "measure_ceilings", full)
+    assert "--measure needs 1 GB of the GPU's memory" in refused("limits --device cpu --measure", monkeypatch, capsys)

@@ -74,7 +74,12 @@ def limits_command(
 
 
 def _measure(device: str) -> Ceilings:
-    from evbench.worker.instruments import synchronizer
-    from evbench.worker.limits import measure_ceilings  # imports torch
+    import torch
 
-    return measure_ceilings(device, time.perf_counter_ns, synchronizer(device))
+    from evbench.worker.instruments import synchronizer
+    from evbench.worker.limits import measure_ceilings
+
+    try:
+        return measure_ceilings(device, time.perf_counter_ns, synchronizer(device))
+    except torch.OutOfMemoryError:
+        raise UserError("--measure needs 1 GB of the GPU's memory, and something else holds it; end that, and run again") from None
