@@ -78,6 +78,9 @@ class Model:
     """Name -> folder of a checkpoint that ships with evbench, in its folder data."""
     write_grown: str = ""
     """"module:function" that writes a grown preset as a checkpoint folder. Empty: it has no such preset."""
+    planned: str = ""
+    """"module:function" of a workload -> its `NetworkShape`, and the `Work` of a run, from configs alone. Empty: `evbench limits` refuses
+    it."""
     unsupported: Mapping[str, Unsupported] = field(default_factory=dict)
     """Field of config.json -> the value that is refused, if the field is there."""
     evidence: Mapping[str, Mapping[str, tuple[Evidence, ...]]] = field(default_factory=dict)

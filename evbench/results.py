@@ -467,6 +467,21 @@ class Rates:
 
 
 @dataclass(frozen=True)
+class Ceilings:
+    """Of which `Rates` are the best: what this machine did in each kind of measurement."""
+
+    read: float
+    """Bytes per second, summed."""
+    copy: float
+    """Bytes per second, read and written counted each."""
+    product: dict[str, float]
+    """Type -> operations per second in a product of matrices of that type: a multiplication and an addition are two."""
+
+    def rates(self) -> Rates:
+        return Rates(max(self.read, self.copy), max(self.product.values()))
+
+
+@dataclass(frozen=True)
 class Limits:
     """What physical floors of times are computed from."""
 

@@ -28,6 +28,7 @@ from evbench.pipelines.checkpoints import checkpoint, presets
 from evbench.pipelines.checkpoints.event_chat import parameter_name, released_name, tower_parameter_name
 from evbench.pipelines.checkpoints.folder import SHARD_SIZE, parameter_count, read_config
 from evbench.pipelines.checkpoints.grown import SEED, grow
+from evbench.pipelines.checkpoints.network_shape import network_shape
 from evbench.pipelines.checkpoints.renamed import load_renamed
 from evbench.pipelines.checkpoints.sizes import require_sizes
 from evbench.pipelines.clip_llama import ClipLlama, Network, converted
@@ -39,7 +40,7 @@ from evbench.pipelines.preprocess.image_processor import image_processor, requir
 from evbench.pipelines.registry import EVENTGPT
 from evbench.pipelines.vision.choices import POOLING
 from evbench.pipelines.vision.pooling import Pooling, pool
-from evbench.results import Work, Workload
+from evbench.results import NetworkShape, Work, Workload
 
 PROMPT = (
     "A chat between a curious human and an artificial intelligence assistant. The assistant gives helpful, detailed, and polite "
@@ -242,6 +243,45 @@ def prompt_halves(tokenizer: Any, prompt: str) -> tuple[list[int], list[int]]:
     return tokenizer(first)["input_ids"], tokenizer(second, add_special_tokens=False)["input_ids"]
 
 
+def planned(workload: Workload) -> tuple[NetworkShape, Work]:
+    """The shape of the network and what a run does, by the configs and the tokenizer alone: no weights are read or made.
+
+    Raises UserError if the checkpoint folder is damaged.
+    """
+    vision, text, tokenizer = _described(workload)
+    shape = network_shape(vision, text, vision.num_hidden_layers, getattr(torch, workload.dtype).itemsize)
+    visual = workload.frames + shape.vision_tokens
+    return shape, Work(
+        pixel_shape=(workload.frames, 3, vision.image_size, vision.image_size),
+        visual_tokens=visual,
+        prompt_tokens=visual + sum(map(len, prompt_halves(tokenizer, workload.prompt))),
+        new_tokens=workload.new_tokens,
+        dtype=workload.dtype,
+    )
+
+
+def _described(workload: Workload) -> tuple[CLIPVisionConfig, LlamaConfig, Any]:
+    """The configurations of tower and language model, and the tokenizer."""
+    folder = weights.checkpoint_folder(workload)
+    if folder is not None:
+        config = read_config(folder, "eventgpt", EVENTGPT)
+        with checkpoint.loading(folder, logged=False):
+            return _tower_config(folder, _tower_folder(folder, config), config), _text_config(config), _tokenizer(folder)
+    preset = weights.preset(workload)
+    trained, text = weights.trained_folder(workload.model, preset), LlamaConfig(**preset.text)
+    tokenizer = presets.byte_tokenizer(text.vocab_size, {}) if trained is None else _tokenizer(trained)
+    return CLIPVisionConfig(**preset.vision), text, tokenizer
+
+
+def _text_config(config: dict[str, Any]) -> LlamaConfig:
+    """From the released config.json."""
+    return LlamaConfig(**{name: value for name, value in config.items() if name not in NOT_LLAMA})
+
+
+def _tokenizer(folder: Path) -> Any:
+    return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+
+
 def _make(variant: Variant, workload: Workload) -> tuple[EventGPTModel, Any, Any]:
     dtype = getattr(torch, workload.dtype)
     folder, implementation = weights.checkpoint_folder(workload), attention.implementation(variant["attention"])
@@ -295,9 +335,7 @@ def from_folder(folder: Path, implementation: str, device: str, dtype: torch.dty
     config = read_config(folder, "eventgpt", EVENTGPT)
     with checkpoint.loading(folder):
         tower = _tower_folder(folder, config)
-        vision = _tower_config(folder, tower, config)
-        text = LlamaConfig(**{name: value for name, value in config.items() if name not in NOT_LLAMA})
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        vision, text, tokenizer = _tower_config(folder, tower, config), _text_config(config), _tokenizer(folder)
         require_tokenizer_fits(folder, tokenizer, text)
         if tower is not None:
             require_usual_steps(tower, vision.image_size)

@@ -77,6 +77,7 @@ VIDEO_LLAVA = Model(
     model_type="video_llava",
     trained={"small": "small-video-llava"},
     write_grown="evbench.pipelines.video_llava:write_grown",
+    planned="evbench.pipelines.video_llava:planned",
     presets={
         "tiny": Preset(TEXT_TINY, vision_config(224, **VISION_TINY), 1_435_776),
         "7b": replace(VIDEO_LLAVA_7B, grown_from="small"),
@@ -104,6 +105,7 @@ EVENTGPT = Model(
     model_type="EventChat_llama",
     trained={"small": "small-eventgpt"},
     write_grown="evbench.pipelines.eventgpt:write_grown",
+    planned="evbench.pipelines.eventgpt:planned",
     presets={
         "tiny": Preset(TEXT_TINY, vision_config(336, **VISION_TINY), 1_218_432),
         "7b": replace(EVENTGPT_7B, grown_from="small"),

@@ -27,12 +27,13 @@ from evbench.pipelines import weights
 from evbench.pipelines.checkpoints import checkpoint, presets
 from evbench.pipelines.checkpoints.folder import SHARD_SIZE, read_config, require_usual_names, weight_files
 from evbench.pipelines.checkpoints.grown import SEED, grow
+from evbench.pipelines.checkpoints.network_shape import network_shape
 from evbench.pipelines.clip_llama import ClipLlama, Network, converted
 from evbench.pipelines.compute import attention
 from evbench.pipelines.load.decoders import decoder
 from evbench.pipelines.load.video import DecodeMany, Frames
 from evbench.pipelines.registry import VIDEO_LLAVA
-from evbench.results import Work, Workload
+from evbench.results import NetworkShape, Work, Workload
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ class VideoLlava(ClipLlama):
         network = Network(
             model=model,
             vision=Vision(model),
-            used_layers=_used_layers(model),
+            used_layers=_used_layers(model.config),
             preprocessing=Preprocessing(self._processor, workload),
             language=model,
             decoder=model.model.language_model,
@@ -171,7 +172,7 @@ class Vision:
 
     def __init__(self, model: Any) -> None:
         self._model, self.tower = model, model.model.video_tower
-        self._layers = self.tower.encoder.layers[: _used_layers(model)]
+        self._layers = self.tower.encoder.layers[: _used_layers(model.config)]
 
     @property
     def used_layers(self) -> int:
@@ -198,11 +199,43 @@ class Vision:
         return features
 
 
-def _used_layers(model: Any) -> int:
-    """How many layers of the tower the features need, by its config. Raises IndexError if the tower has fewer."""
-    chosen = model.config.vision_feature_layer
-    states = range(model.config.vision_config.num_hidden_layers + 1)  # hidden state 0 is the embedding
+def _used_layers(config: Any) -> int:
+    """How many layers of the tower the features need. Raises IndexError if the tower has fewer."""
+    chosen = config.vision_feature_layer
+    states = range(config.vision_config.num_hidden_layers + 1)  # hidden state 0 is the embedding
     return max(states[layer] for layer in ([chosen] if isinstance(chosen, int) else chosen))
+
+
+def planned(workload: Workload) -> tuple[NetworkShape, Work]:
+    """The shape of the network and what a run does, by the configs and the tokenizer alone: no weights are read or made.
+
+    Raises UserError if the checkpoint folder is damaged.
+    """
+    config, processor = _described(workload)
+    vision, weight_bytes = config.vision_config, getattr(torch, workload.dtype).itemsize
+    shape = network_shape(vision, config.text_config, _used_layers(config), weight_bytes)
+    tokens = Preprocessing(processor, dataclasses.replace(workload, device="cpu")).tokens(workload.prompt, workload.frames)
+    return shape, Work(
+        pixel_shape=(1, workload.frames, 3, vision.image_size, vision.image_size),
+        visual_tokens=workload.frames * shape.vision_tokens,
+        prompt_tokens=tokens.shape[1],
+        new_tokens=workload.new_tokens,
+        dtype=workload.dtype,
+    )
+
+
+def _described(workload: Workload) -> tuple[Any, Any]:
+    """The configuration of the whole model, and its processor."""
+    folder = weights.checkpoint_folder(workload)
+    if folder is not None:
+        with checkpoint.loading(folder, logged=False):
+            config = VideoLlavaConfig.from_pretrained(folder, local_files_only=True)
+            return config, VideoLlavaProcessor.from_pretrained(folder, local_files_only=True)
+    preset = weights.preset(workload)
+    made = _config(preset.text, preset.vision, special_tokens(preset.text["vocab_size"]))
+    if (trained := weights.trained_folder(workload.model, preset)) is not None:
+        return made, VideoLlavaProcessor.from_pretrained(trained, local_files_only=True)
+    return made, _made_processor(preset)
 
 
 def question(prompt: str) -> str:
@@ -217,11 +250,15 @@ def _make(variant: Variant, workload: Workload) -> tuple[Any, Any]:
     preset = weights.preset(workload)
     if (trained := weights.trained_folder(workload.model, preset)) is not None:
         return _grown(trained, preset, implementation, workload.device, dtype, SEED)
-    vocabulary = preset.text["vocab_size"]
-    specials = special_tokens(vocabulary)
     with checkpoint.seeded(workload.seed or 0, workload.device, dtype):
-        model = untrained(preset.text, preset.vision, specials, implementation)
-    return model.eval(), processor(presets.byte_tokenizer(vocabulary, specials), preset.vision["patch_size"])
+        model = untrained(preset.text, preset.vision, special_tokens(preset.text["vocab_size"]), implementation)
+    return model.eval(), _made_processor(preset)
+
+
+def _made_processor(preset: Preset) -> Any:
+    """Of random weights."""
+    vocabulary = preset.text["vocab_size"]
+    return processor(presets.byte_tokenizer(vocabulary, special_tokens(vocabulary)), preset.vision["patch_size"])
 
 
 def _grown(trained: Path, size: Preset, implementation: str, device: str, dtype: torch.dtype, seed: int) -> tuple[Any, Any]:
@@ -233,7 +270,7 @@ def _grown(trained: Path, size: Preset, implementation: str, device: str, dtype:
     configs = small.config, large.config
     (text, larger_text), (vision, larger_vision) = ([getattr(of, name) for of in configs] for name in ("text_config", "vision_config"))
     never = processor.tokenizer.unk_token_id
-    unused = vision.num_hidden_layers - _used_layers(small)
+    unused = vision.num_hidden_layers - _used_layers(small.config)
     grow(
         small,
         large,
@@ -273,7 +310,11 @@ def untrained(text: Mapping[str, Any], vision: Mapping[str, Any], specials: dict
         text, vision: arguments for transformers' configurations.
         specials: ids of `<image>` and `<video>`.
     """
-    config = VideoLlavaConfig(
+    return VideoLlavaForConditionalGeneration._from_config(_config(text, vision, specials), attn_implementation=implementation)
+
+
+def _config(text: Mapping[str, Any], vision: Mapping[str, Any], specials: dict[str, int]) -> VideoLlavaConfig:
+    return VideoLlavaConfig(
         text_config=dict(text),
         vision_config=dict(vision),
         image_token_index=specials["<image>"],
@@ -281,7 +322,6 @@ def untrained(text: Mapping[str, Any], vision: Mapping[str, Any], specials: dict
         vision_feature_layer=-2,
         vision_feature_select_strategy="default",
     )
-    return VideoLlavaForConditionalGeneration._from_config(config, attn_implementation=implementation)
 
 
 def processor(tokenizer: Any, patch_size: int) -> Any:
@@ -329,4 +369,4 @@ def require_fit(model: Any, processor: Any) -> None:
     places, tokens = places_per_frame(processor), checkpoint.tokens_per_image(model.config.vision_config)
     if places != tokens:
         raise ValueError(f"the processor puts {places} places for a frame into the prompt, and the model makes {tokens} tokens of one")
-    _used_layers(model)
+    _used_layers(model.config)

@@ -238,6 +238,10 @@ def test_variants_in_detail_say_what_each_choice_means(tmp_path: Path) -> None:
         ("run optimized+prefetch=batched --device cpu", "because that decoder takes one file at a time"),
         ("run optimized-gpu+prefetch=batched --device cpu", "prefill=eager+prefetch=on"),
         ("variants --model llava", "unknown --model 'llava'"),
+        ("limits --model llava", "unknown --model 'llava'; did you mean 'video-llava'?"),
+        ("limits --device cpu --preset 8b", "unknown --preset '8b'; did you mean '7b'?"),
+        ("limits --device cpu --no-wait", "--no-wait is of a measurement, and --measure is not given: it would have no effect"),
+        ("limits --seed 3", "evbench limits takes no --seed"),
     ],
 )
 def test_wrong_options_are_refused_in_one_line(

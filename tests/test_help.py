@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from evbench.api.option import name_of
 from evbench.api.options import Options
-from evbench.cli import acceptance, compare_models, trace
+from evbench.cli import acceptance, compare_models, limits, trace
 from evbench.cli.main import COMMANDS, SCENES, make_app
 from evbench.cli.options import SessionOptions
 
@@ -29,10 +29,15 @@ NOT_TAKEN = {
     "compare-models": set(map(name_of, compare_models.NOT_TAKEN)),
     "selftest": {"--target", "--precision", "--max-time", "--details"},
     "trace": set(map(name_of, trace.OF_TIMED_RUNS)),
+    "limits": set(map(name_of, limits.NOT_TAKEN)),
     "acceptance": set(map(name_of, acceptance.NOT_TAKEN)) - {"--target"},  # it has one of its own
 }
 """Command -> options that it shares with none."""
-WITHOUT = {("trace", "Measuring"), ("compare-models", "Trace"), ("acceptance", "Trace"), ("acceptance", "Measuring")}
+WITHOUT = {
+    ("trace", "Measuring"),
+    ("compare-models", "Trace"),
+    *((name, panel) for name in ("acceptance", "limits") for panel in ("Trace", "Measuring")),
+}
 """Commands and groups of which they have no option."""
 
 

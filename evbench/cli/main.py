@@ -27,6 +27,7 @@ COMMANDS = {
     "report": "evbench.cli.report:report_command",
     "lint": "evbench.cli.lint:lint_command",
     "schema": "evbench.cli.schema:schema_command",
+    "limits": "evbench.cli.limits:limits_command",
     "variants": "evbench.cli.variants:variants_command",
     "doctor": "evbench.cli.doctor:doctor_command",
     "frames": "evbench.cli.frames:frames_command",

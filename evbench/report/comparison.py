@@ -51,6 +51,7 @@ def _tables(result: Result, judgement: Judgement, traced: dict[str, Sequence[Sec
         tables.append(metrics.table(metrics.PER_UNIT_OF_WORK, title, judgement))
     if judgement.difference is not None:
         tables.append(timings.difference(judgement, judgement.difference))
+    tables.append(timings.floors(judgement))
     if judgement.demands:
         tables.append(timings.demands(judgement))
     tables += [

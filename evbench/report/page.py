@@ -86,14 +86,13 @@ def _sections(result: Result, judgement: Judgement, report: Report) -> dict[str,
         left[:] = [found for found in left if found not in taken]
         return [_table(found) for found in taken]
 
-    floors = timings.floors(judgement)
     found: dict[str, list[Markup]] = {
         "How fast": [*_drawn(figures.speedups(judgement), figures.times(judgement)), *of(timings.LATENCY)],
         "Where the difference comes from": [*_drawn(figures.waterfall(result, judgement), *of(timings.DIFFERENCE)), *of(TRACED)],
         "Time per token": [*_drawn(figures.tokens(result)), *of(timings.TOKENS), *_rows(raw_runs.steps(result))],
         "Memory": [*_drawn(figures.memory(judgement)), *of(PEAK_MEMORY)],
         "All runs": [*_drawn(figures.runs(result)), *of(timings.DISTRIBUTIONS), *_rows(raw_runs.runs(result))],
-        "Physical floors": _drawn(figures.floors(judgement), *_rows(floors)),
+        "Physical floors": _drawn(figures.floors(judgement), *of(timings.FLOORS)),
         "Output checks": [*_grades(judgement), *of(outputs.CHECKS, outputs.ALL_CHECKS, outputs.ACTIVATIONS)],
         "What was generated": [said.side_by_side(result, judgement)],
     }

@@ -14,7 +14,7 @@ from evbench.verdict.statistics import Distribution, Interval
 CLAIMS = {Verdict.FASTER: "faster", Verdict.SLOWER: "slower", Verdict.SAME: "same", Verdict.INCONCLUSIVE: "unclear"}
 COMPARED = ("speedup", "95% CI", "claim")
 """Columns of two sides."""
-LATENCY, TOKENS, DISTRIBUTIONS, DIFFERENCE = "latency", "tokens", "distributions", "difference"
+LATENCY, TOKENS, DISTRIBUTIONS, DIFFERENCE, FLOORS = "latency", "tokens", "distributions", "difference", "floors"
 """Names of tables."""
 
 
@@ -97,14 +97,15 @@ def floor_shares(judgement: Judgement) -> dict[str, dict[Side, float]]:
 
 
 def floors(judgement: Judgement) -> Table:
-    """Of each timing that has a floor."""
-    shares = floor_shares(judgement)
+    """Of each timing that has a floor: the floor, and of each side its median and the share of it that the floor is."""
+    medians, shares = {timing.name: timing.sides for timing in judgement.timings()}, floor_shares(judgement)
     sides = judgement.end_to_end.sides
-    rows = tuple(
-        (name, format_seconds(judgement.floors[name]), *(f"{found[side]:.2%}" if side in found else NOT_MEASURED for side in sides))
-        for name, found in shares.items()
-    )
-    return Table("Physical floor of each time on this machine, and its share in the median", ("", "floor", *sides), rows)
+    rows = []
+    for name, found in shares.items():
+        cells = (cell for side in sides for cell in (_median(medians[name][side]), f"{found[side]:.2%}" if side in found else NOT_MEASURED))
+        rows.append((name, format_seconds(judgement.floors[name]), *cells))
+    header = ("", "floor", *(cell for side in sides for cell in (side, f"{side}: share")))
+    return Table("Distance to the limit: medians, and the physical floor on this machine as a share of them", header, tuple(rows), FLOORS)
 
 
 def demands(judgement: Judgement) -> Table:

@@ -88,6 +88,19 @@ def format_bytes(count: int) -> str:
     return f"{_three_digits(count / size)} {unit}"
 
 
+PREFIXES = (("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3))
+
+
+def format_scaled(value: float, unit: str) -> str:
+    """Three digits, with a decimal prefix.
+
+    >>> format_scaled(28.02e12, "FLOP"), format_scaled(4.3e12, "B/s"), format_scaled(999.6e6, "B"), format_scaled(12, "B")
+    ('28.0 TFLOP', '4.30 TB/s', '1.00 GB', '12.0 B')
+    """
+    prefix, size = next((one for one in PREFIXES if value >= 0.9995 * one[1]), ("", 1.0))
+    return f"{_three_digits(value / size)} {prefix}{unit}"
+
+
 def format_number(value: float) -> str:
     """Three digits.
 

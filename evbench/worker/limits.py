@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
 from transformers import PreTrainedModel
 
-from evbench.pipelines.checkpoints.checkpoint import tokens_per_image
-from evbench.results import Limits, NetworkShape, Rates
+from evbench.pipelines.checkpoints.checkpoint import dtype_name
+from evbench.pipelines.checkpoints.network_shape import network_shape
+from evbench.results import Ceilings, Limits, NetworkShape
 from evbench.stages import Pipeline
 from evbench.worker.measure import Instruments
 
@@ -25,64 +27,48 @@ SECONDS = 0.1
 
 def measure_limits(pipeline: Pipeline[Any, Any, Any], device: str, using: Instruments) -> Limits:
     """On `cpu` or `cuda`."""
-    return Limits(Rates(_read_rate(device, using), _product_rate(device, using)), network_shape(pipeline))
+    return Limits(measure_ceilings(device, using.clock, using.synchronize).rates(), shape_of(pipeline))
 
 
-def network_shape(pipeline: Pipeline[Any, Any, Any]) -> NetworkShape | None:
+def shape_of(pipeline: Pipeline[Any, Any, Any]) -> NetworkShape | None:
     """By the configs of the tower and of the language model. None if they are none of transformers', and so have none."""
     if not isinstance(pipeline.tower, PreTrainedModel) or not isinstance(pipeline.decoder, PreTrainedModel):
         return None
-    vision, text = pipeline.tower.config, pipeline.decoder.config
-    return NetworkShape(
-        vision_layers=pipeline.used_layers,
-        vision_hidden=vision.hidden_size,
-        vision_intermediate=vision.intermediate_size,
-        vision_tokens=tokens_per_image(vision),
-        patch=vision.patch_size,
-        layers=text.num_hidden_layers,
-        hidden=text.hidden_size,
-        intermediate=text.intermediate_size,
-        heads=text.num_attention_heads,
-        key_heads=text.num_key_value_heads,
-        head_size=getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads,
-        vocabulary=text.vocab_size,
-        weight_bytes=next(pipeline.decoder.parameters()).element_size(),
-    )
+    weight_bytes = next(pipeline.decoder.parameters()).element_size()
+    return network_shape(pipeline.tower.config, pipeline.decoder.config, pipeline.used_layers, weight_bytes)
 
 
 @torch.inference_mode()
-def _read_rate(device: str, using: Instruments) -> float:
-    """Bytes per second."""
-    rates = []
+def measure_ceilings(device: str, clock: Callable[[], int], synchronize: Callable[[], None]) -> Ceilings:
+    """On `cpu` or `cuda`.
+
+    Args:
+        clock: in nanoseconds.
+        synchronize: waits until the device is idle.
+    """
+    best = partial(_best, clock=clock, synchronize=synchronize)
+    reads, copies = [], []
     for size in READ_BYTES[device]:
         source = torch.ones(size // 4, dtype=torch.float32, device=device)
-        target = torch.empty_like(source)
-        rates.append(size / _best(source.sum, using))
-        rates.append(2 * size / _best(lambda target=target, source=source: target.copy_(source), using))  # type: ignore[misc]
-    return max(rates)
-
-
-@torch.inference_mode()
-def _product_rate(device: str, using: Instruments) -> float:
-    """Operations per second: a multiplication and an addition are two."""
-    edge = EDGE[device]
-    rates = []
+        reads.append(size / best(source.sum))
+        copies.append(2 * size / best(partial(torch.empty_like(source).copy_, source)))
+    edge, products = EDGE[device], {}
     for dtype in DTYPES:
         left = torch.ones(edge, edge, dtype=dtype, device=device)
-        rates.append(2 * edge**3 / _best(lambda left=left: left @ left, using))  # type: ignore[misc]
-    return max(rates)
+        products[dtype_name(dtype)] = 2 * edge**3 / best(partial(torch.matmul, left, left))
+    return Ceilings(max(reads), max(copies), products)
 
 
-def _best(work: Callable[[], object], using: Instruments) -> float:
+def _best(work: Callable[[], object], clock: Callable[[], int], synchronize: Callable[[], None]) -> float:
     """Shortest time of a call in seconds, the first one left out."""
     work()
-    using.synchronize()
-    begin, best = using.clock(), float("inf")
+    synchronize()
+    begin, best = clock(), float("inf")
     while True:
-        start = using.clock()
+        start = clock()
         work()
-        using.synchronize()
-        end = using.clock()
+        synchronize()
+        end = clock()
         best = min(best, max(1, end - start) / 1e9)
         if (end - begin) / 1e9 > SECONDS:
             return best

@@ -27,11 +27,12 @@ class loading:
     """Turns what transformers raises for a broken folder into a UserError.
 
     It has no error of its own for that: a wrong field of a config ends in any of LOADING_ERRORS, wherever the field is first used. What
-    its tokenizers refuse is an `Exception` and no more. The whole traceback goes to the worker's log.
+    its tokenizers refuse is an `Exception` and no more. The whole traceback goes to the worker's log; to a command, which has none, it
+    does not.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, *, logged: bool = True) -> None:
+        self._folder, self._logged = folder, logged
 
     def __enter__(self) -> None: ...
 
@@ -39,7 +40,8 @@ class loading:
         if isinstance(error, torch.OutOfMemoryError) or not (isinstance(error, LOADING_ERRORS) or kind is Exception):
             return
         assert error is not None
-        traceback.print_exception(error)
+        if self._logged:
+            traceback.print_exception(error)
         reason = f"{type(error).__name__}: {first_line(error)}"
         raise UserError(
             f"--weights {self._folder} cannot be loaded ({reason}); copy its config, tokenizer and processor files again"

@@ -1,0 +1,85 @@
+"""`evbench limits`."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated
+
+import typer
+
+from evbench.api.options import Options
+from evbench.choices import resolve
+from evbench.cli.console import print_line, screen
+from evbench.cli.options import SessionOptions, with_options
+from evbench.cli.working import working
+from evbench.encoding import to_json
+from evbench.errors import UserError
+from evbench.machine import machine
+from evbench.pipelines.registry import MODELS
+from evbench.report import limits as report
+from evbench.report.render import printable, to_rich
+from evbench.results import Ceilings
+from evbench.session.compare import exclusive_device
+
+NOT_TAKEN = (
+    "blocks", "invocations", "precision", "max_time", "warmup", "order", "cold_files", "cold_compile", "throughput", "trace_tokens",
+    "modules", "target", "out", "resume", "details", "video", "data", "raw_events", "limit", "frame_policy", "event_size", "seed",
+    "stop_at_end",
+)  # fmt: skip
+"""Shared options that this command does not take: it runs no model, and of an input only the number of images counts."""
+
+
+@with_options(but=NOT_TAKEN)
+def limits_command(
+    *,
+    measure: Annotated[bool, typer.Option("--measure", help="Measure what the device can do, and give the floor of each stage.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON instead.")] = False,
+    options: Options,
+    session: SessionOptions,
+) -> None:
+    """Tell what vision, prefill and a decode step compute and move at the least, and with --measure how long that takes here.
+
+    The numbers follow from the model's configuration: no weights are read or made, so it also tells of models that do not fit here.
+    Reports of comparisons hold their times against the same floors.
+
+    Examples:
+        evbench limits
+        evbench limits --model eventgpt --preset 7b --dtype bfloat16
+        evbench limits --measure --json
+    """
+    if not (session.wait or measure):
+        raise UserError("--no-wait is of a measurement, and --measure is not given: it would have no effect; leave it out")
+    workload = options.workload()
+    place = MODELS[workload.model].planned
+    if not place:
+        raise UserError(f"--model {workload.model} does not tell the shape of its network from its configuration; give another")
+    with working(str) as progress:
+        from transformers.utils import logging  # takes seconds to import
+
+        logging.set_verbosity_error()
+        network, work = resolve(place)(workload)
+        here, ceilings = None, None
+        if measure:
+            with exclusive_device(workload.device, session.wait, progress):
+                here, ceilings = machine.read(workload.device), _measure(workload.device)
+    found = report.physical_limits(workload, network, work, here, ceilings)
+    if as_json:
+        print_line(to_json(found, indent=1))
+        return
+    print_line(printable(report.subject(found)))
+    screen.print(to_rich(report.stages(found), numbers=True))
+    if found.ceilings is not None:
+        screen.print(to_rich(report.ceilings(found.ceilings), numbers=True))
+        print_line(report.HOW)
+
+
+def _measure(device: str) -> Ceilings:
+    import torch
+
+    from evbench.worker.instruments import synchronizer
+    from evbench.worker.limits import measure_ceilings
+
+    try:
+        return measure_ceilings(device, time.perf_counter_ns, synchronizer(device))
+    except torch.OutOfMemoryError:
+        raise UserError("--measure needs 1 GB of the GPU's memory, and something else holds it; end that, and run again") from None

@@ -1,0 +1,126 @@
+"""`evbench limits`, and the ceilings that it measures."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+import torch
+
+from evbench.cli.main import main
+from evbench.pipelines.registry import MODELS
+from evbench.pipelines.weights import trained
+from evbench.report import limits as report
+from evbench.results import Ceilings, Rates
+from evbench.worker import limits
+from evbench.worker.instruments import synchronizer
+from tests.command import refused
+from tests.test_costs import of_preset
+from tests.test_mutants import workload
+
+CEILINGS = Ceilings(read=4.0e12, copy=4.3e12, product={"float32": 50e12, "bfloat16": 790e12})
+
+
+def told(arguments: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> str:
+    monkeypatch.setattr(sys, "argv", ["evbench", "limits", *arguments.split()])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    output = capsys.readouterr()
+    assert (ended.value.code, output.err) == (0, "")
+    return output.out
+
+
+@pytest.mark.parametrize(("model", "preset"), [(name, preset) for name, model in MODELS.items() for preset in model.preset_names()])
+def test_every_preset_is_told_without_its_weights(
+    model: str, preset: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of 7 billion weights, too."""
+    printed = told(f"--model {model} --preset {preset} --device cpu --dtype bfloat16 --new-tokens 10", monkeypatch, capsys)
+    _, work = of_preset(model, preset)
+    assert work.prompt_tokens
+    assert f"{model}, {preset}, in bfloat16: " in printed
+    assert f"a prompt of {work.prompt_tokens:,} tokens; decode step at position {work.prompt_tokens + 5:,}, " in printed
+    assert [line.split()[0] for line in printed.splitlines() if "FLOP " in line] == ["vision", "prefill", "decode"]
+    assert "floor" not in printed, "nothing was measured"
+
+
+def test_json_has_all_that_is_printed_and_what_it_was_computed_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # a lock of its own: nobody else's measurement is waited for
+    found = json.loads(told("--preset tiny --device cpu --measure --json", monkeypatch, capsys))
+    assert found["workload"]["preset"] == "tiny"
+    assert found["machine"]["gpu"] is None
+    assert (found["network"]["hidden"], found["work"]["visual_tokens"]) == (128, 2056)
+    read = max(found["ceilings"]["read"], found["ceilings"]["copy"])
+    product = max(found["ceilings"]["product"].values())
+    assert list(found["costs"]) == list(found["floor_seconds"]) == ["vision", "prefill", "tpot"]
+    for name, cost in found["costs"].items():
+        assert found["floor_seconds"][name] == max(cost["operations"] / product, cost["bytes"] / read) > 0
+
+
+def test_a_floor_is_told_with_what_it_is_bound_by() -> None:
+    found = report.physical_limits(workload("video"), *of_preset("video-llava"), ceilings=CEILINGS)
+    assert CEILINGS.rates() == Rates(4.3e12, 790e12)
+    table = report.stages(found)
+    assert table.columns == ("", "FLOPs", "bytes", "FLOPs per byte", "floor", "bound by")
+    assert table.rows == (
+        ("vision", "1.33 TFLOP", "641 MB", "2,072", "1.68 ms", "FLOPs"),
+        ("prefill", "27.2 TFLOP", "14.3 GB", "1,902", "34.5 ms", "FLOPs"),
+        ("decode step", "14.3 GFLOP", "14.3 GB", "1.00", "3.33 ms", "bytes"),
+    )
+    assert report.ceilings(CEILINGS).rows == (
+        ("read", "4.00 TB/s"),
+        ("copy, both ways counted", "4.30 TB/s"),
+        ("product of matrices, float32", "50.0 TFLOP/s"),
+        ("product of matrices, bfloat16", "790 TFLOP/s"),
+    )
+
+
+def test_a_ceiling_is_the_best_of_repeated_calls_on_the_given_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here each call takes a microsecond."""
+    monkeypatch.setattr(limits, "SECONDS", 5e-6)
+    now = 0
+
+    def clock() -> int:
+        nonlocal now
+        now += 1000
+        return now
+
+    found = limits.measure_ceilings("cpu", clock, synchronizer("cpu"))
+    assert found.read == pytest.approx(2**24 / 1e-6)
+    assert found.copy == pytest.approx(2 * 2**24 / 1e-6)
+    assert found.product == {name: pytest.approx(2 * 768**3 / 1e-6) for name in ("float32", "bfloat16")}
+
+
+def test_a_model_whose_configuration_tells_nothing_is_refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setitem(MODELS, "video-llava", dataclasses.replace(MODELS["video-llava"], planned=""))
+    assert "does not tell the shape of its network" in refused("limits --device cpu", monkeypatch, capsys)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_damaged_checkpoint_is_refused_in_one_line(
+    model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = shutil.copytree(trained(model)["small"], tmp_path / "weights")
+    assert f"{model}, {folder}, in float32" in told(f"--model {model} --device cpu --weights {folder}", monkeypatch, capsys)
+    (folder / "tokenizer.json").write_text("{}")
+    line = refused(f"limits --model {model} --device cpu --weights {folder}", monkeypatch, capsys)
+    assert line.startswith(f"evbench: --weights {folder} cannot be loaded (")
+
+
+def test_a_device_without_room_for_the_measurement_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: object) -> NoReturn:
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(limits, "measure_ceilings", full)
+    assert "--measure needs 1 GB of the GPU's memory" in refused("limits --device cpu --measure", monkeypatch, capsys)
