@@ -15,7 +15,7 @@ from evbench.results import Ceilings, Limits, NetworkShape
 from evbench.stages import Pipeline
 from evbench.worker.measure import Instruments
 
-READ_BYTES = {"cpu": (2**20, 2**24), "cuda": (2**24, 2**28)}
+READ_BYTES = {"cpu": (2**20, 2**24), "cuda": (2**24, 2**28, 2**30)}
 """What is read. On a CPU the caches are fastest, and the weights of a small model stay there; on a GPU small reads wait for a launch."""
 EDGE = {"cpu": 768, "cuda": 4096}
 """Of the matrices that are multiplied: large enough for the rate to be the device's."""
