@@ -599,7 +599,7 @@ def test_the_examples_in_docstrings_hold() -> None:
     assert doctest.testmod(evidence).failed == 0
 
 
-MANY = "evbench.pipelines.video_llava.VideoLlava._load_many"
+MANY = "evbench.pipelines.clips.Clips._load_many"
 TOGETHER = "evbench.pipelines.load.dali.DaliDecoder._run_together"
 ONE = "evbench.pipelines.video_llava.VideoLlava.load"
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from transformers import PreTrainedModel
+from transformers import CLIPVisionConfig, LlamaConfig
 
 from evbench.pipelines.checkpoints.checkpoint import tokens_per_image
 from evbench.results import Limits, NetworkShape, Rates
@@ -29,10 +29,10 @@ def measure_limits(pipeline: Pipeline[Any, Any, Any], device: str, using: Instru
 
 
 def network_shape(pipeline: Pipeline[Any, Any, Any]) -> NetworkShape | None:
-    """By the configs of the tower and of the language model. None if they are none of transformers', and so have none."""
-    if not isinstance(pipeline.tower, PreTrainedModel) or not isinstance(pipeline.decoder, PreTrainedModel):
+    """By the configs of the tower and of the language model. None if they are no CLIP and no LLaMA, for which floors are known."""
+    vision, text = (getattr(part, "config", None) for part in (pipeline.tower, pipeline.decoder))
+    if not isinstance(vision, CLIPVisionConfig) or not isinstance(text, LlamaConfig):
         return None
-    vision, text = pipeline.tower.config, pipeline.decoder.config
     return NetworkShape(
         vision_layers=pipeline.used_layers,
         vision_hidden=vision.hidden_size,

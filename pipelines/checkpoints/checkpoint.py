@@ -106,6 +106,22 @@ def tokens_per_image(vision: Any) -> int:
     return int((vision.image_size // vision.patch_size) ** 2 + 1)
 
 
+def layer_count(config: Any) -> int:
+    """How many layers a tower or a language model has. Raises AttributeError if its config has no number of them."""
+    return int(config.num_hidden_layers if hasattr(config, "num_hidden_layers") else config.depth)
+
+
+def used_layers(config: Any) -> int:
+    """How many layers of a model's tower its features need, by its config: all, if that chooses none.
+
+    Raises:
+        IndexError: the tower has fewer.
+    """
+    chosen = getattr(config, "vision_feature_layer", -1)
+    states = range(layer_count(config.vision_config) + 1)  # hidden state 0 is the embedding
+    return max(states[layer] for layer in ([chosen] if isinstance(chosen, int) else chosen))
+
+
 def attention_name(vision: Any, text: Any) -> str:
     """The attention implementations that two configurations report."""
     return f"{vision._attn_implementation} (vision), {text._attn_implementation} (text)"

@@ -36,6 +36,16 @@ GENERATE = Part(
             ),
             needs=("NVIDIA GPU", "C++ compiler"),
         ),
+        "transformers-static-eager": Choice(
+            "transformers' generate with its cache of fixed size, nothing compiled",
+            "evbench.pipelines.generate.loops:transformers_static_eager",
+            (
+                Evidence("generate", "call of transformers' generate", TRANSFORMERS),
+                Evidence("generate", "writes to a cache of fixed size", FIXED, "each layer and token"),
+                Evidence("generate", "writes to a growing cache", GROWING, "never"),
+                Evidence("generate", "compiled graph", COMPILED, "never"),
+            ),
+        ),
         "static": Choice(
             "prefill and a decode loop of evbench over a cache of fixed size",
             "evbench.pipelines.generate.loops:static",
@@ -103,7 +113,9 @@ PREFILL = Part(
             needs=("NVIDIA GPU", "C++ compiler"),
             conflicts=(
                 Conflict(
-                    "generate", ("dynamic", "transformers-static", "static", "static-compile"), "it fills the cache of generate=graph"
+                    "generate",
+                    ("dynamic", "transformers-static", "transformers-static-eager", "static", "static-compile"),
+                    "it fills the cache of generate=graph",
                 ),
             ),
         ),
