@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -44,7 +44,8 @@ from evbench.stages import Generation, Sampler
 PIXELS = {"pixel_values_videos": "video", "pixel_values": "image"}
 """What processors call pixel values -> what transformers calls such input."""
 FEATURES = ("pooler_output", "deepstack_features")
-"""Fields of an encoder's output that language models read: tensors [..., hidden], or several of them."""
+"""Fields of an encoder's output that language models read: tensors [..., hidden], or several of them. The second is of Qwen3-VL: features
+of earlier layers, for the first layers of the language model."""
 PREPROCESSORS = {"processor": by_processor, "processor-gpu": processor_gpu, "exact": by_processor}
 """No processor computes in double precision. The reference takes its values as they are, before they are rounded to the model's type."""
 COMPILED_CACHES, CACHES = ("transformers-static",), ("transformers-static-eager",)
@@ -91,27 +92,33 @@ class Features:
     """Of the encoder: FEATURES and nothing else."""
     inputs: Inputs
 
-    def parts(self) -> list[torch.Tensor]:
-        """Each [..., hidden]: of the last layer, and of others, if the language model gets them."""
-        return [part for field in self.output.values() for part in ([field] if isinstance(field, torch.Tensor) else field)]
-
     def values(self) -> torch.Tensor:
         """[visual tokens, hidden], one part behind the other."""
-        return torch.cat([part.flatten(0, -2) for part in self.parts()])
+        return torch.cat([part.flatten(0, -2) for part in tensors(self.output)])
 
     def holding(self, values: torch.Tensor) -> Features:
-        left = iter(torch.split(values, [part.shape[:-1].numel() for part in self.parts()]))
-        fields: dict[str, Any] = {}
-        for name, field in self.output.items():
-            several = [field] if isinstance(field, torch.Tensor) else field
-            parts = [next(left).reshape(part.shape) for part in several]
-            fields[name] = parts[0] if isinstance(field, torch.Tensor) else type(field)(parts)
+        left = iter(torch.split(values, [part.shape[:-1].numel() for part in tensors(self.output)]))
+        fields = {name: replaced(field, left) for name, field in self.output.items()}
         return dataclasses.replace(self, output=type(self.output)(**fields))
 
     def given(self) -> Mapping[str, Any]:
         """To `generate`, which then encodes nothing."""
         rest = {name: field for name, field in self.inputs.fields.items() if name != self.inputs.name}
         return {**rest, "mm_encoder_outputs": {PIXELS[self.inputs.name]: self.output}}
+
+
+def tensors(nested: Any) -> list[torch.Tensor]:
+    """Of an output of transformers, a list or a tuple, at whatever depth: for each video, or for each layer and video."""
+    if isinstance(nested, torch.Tensor):
+        return [nested]
+    return [one for part in (nested.values() if isinstance(nested, ModelOutput) else nested) for one in tensors(part)]
+
+
+def replaced(nested: Any, values: Iterator[torch.Tensor]) -> Any:
+    """The same lists and tuples with other tensors in their order, each in the shape of the one that it replaces."""
+    if isinstance(nested, torch.Tensor):
+        return next(values).reshape(nested.shape)
+    return type(nested)([replaced(part, values) for part in nested])
 
 
 class AutoLanguage(LanguageModel):
@@ -182,10 +189,13 @@ class Auto(Clips):
         taken = inspect.signature(encode).parameters
         output = encode(**{name: field for name, field in inputs.fields.items() if name in taken}, return_dict=True)
         kept = {name: output[name] for name in FEATURES if output.get(name) is not None}
+        if FEATURES[0] not in kept:
+            raise lacking(type(self.model), f"{FEATURES[0]} in what {encode.__name__} returns ({', '.join(output)})")
         features = Features(type(output)(**kept), inputs)
-        of_last = Features(type(output)(pooler_output=output["pooler_output"]), inputs).values()
-        names = checkpoint.dtype_name(of_last.dtype), checkpoint.attention_name(*self._configs)
-        return features, Work(visual_tokens=len(of_last), dtype=names[0], attention=names[1])
+        of_last = tensors(kept[FEATURES[0]])
+        tokens = sum(part.shape[:-1].numel() for part in of_last)
+        names = checkpoint.dtype_name(of_last[0].dtype), checkpoint.attention_name(*self._configs)
+        return features, Work(visual_tokens=tokens, dtype=names[0], attention=names[1])
 
     @torch.inference_mode()
     def generate(self, features: Features, new_tokens: int, sampler: Sampler, /) -> tuple[Generation, Work]:
