@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from transformers import (
     LlavaOnevisionImageProcessor,
     LlavaOnevisionProcessor,
     LlavaOnevisionVideoProcessor,
+    PreTrainedTokenizerFast,
     Qwen2_5_VLConfig,
     Qwen2_5_VLProcessor,
     Qwen2VLImageProcessor,
@@ -63,25 +65,8 @@ SMALL = {"shortest_edge": 1024, "longest_edge": 20000}
 """Pixels of a frame, at least and at most, for processors that keep the aspect of a frame."""
 
 
-@dataclass(frozen=True)
-class Architecture:
-    config: Callable[[], Any]
-    processor: Callable[[Any, str], Any]
-    """(tokenizer, chat template) -> transformers' processor."""
-    place: str = VIDEO
-    """What the chat template has in the place of a video."""
-
-
-def tokenizer() -> Any:
-    made = byte_tokenizer(VOCABULARY, SPECIALS)
-    made.init_kwargs |= {"extra_special_tokens": {}}
-    return made
-
-
 def with_named_tokens(**named: str) -> Any:
     """The tokenizer with names that a processor asks it for, such as `video_token`."""
-    from transformers import PreTrainedTokenizerFast
-
     made = byte_tokenizer(VOCABULARY, SPECIALS)
     return PreTrainedTokenizerFast(
         tokenizer_object=made.backend_tokenizer,
@@ -172,6 +157,7 @@ def _video_llama_3(template: str) -> Any:
 
 
 PLACES = {"qwen2_5_vl": "<|vision_start|><video><|vision_end|>"}
+"""What the chat template puts in the place of a video, where it is more than `<video>`."""
 MADE: Mapping[str, tuple[Callable[[], Any], Callable[[str], Any]]] = {
     "qwen2_5_vl": (qwen2_5_vl, _qwen2_5_vl),
     "qwen3_vl": (qwen3_vl, _qwen3_vl),
@@ -180,6 +166,14 @@ MADE: Mapping[str, tuple[Callable[[], Any], Callable[[str], Any]]] = {
     "llava_next_video": (llava_next_video, _llava_next_video),
     "video_llama_3": (video_llama_3, _video_llama_3),
 }
+"""model_type -> its configuration; (chat template) -> its processor."""
+_FOLDER = tempfile.TemporaryDirectory(prefix="evbench-test-auto-")
+
+
+@functools.cache
+def saved(architecture: str) -> Path:
+    """A folder that no test changes."""
+    return save(architecture, Path(_FOLDER.name) / architecture)
 
 
 def save(architecture: str, folder: Path) -> Path:

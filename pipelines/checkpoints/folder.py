@@ -73,9 +73,7 @@ def _require_no_code(folder: Path) -> None:
         except (OSError, ValueError, RecursionError) as error:
             raise UserError(f"{file} cannot be read as JSON ({error}); copy the checkpoint again") from error
         if _names_code(fields):
-            raise UserError(
-                f"{file} has an auto_map, which names code to be run, and evbench runs none; give a model of transformers itself"
-            )
+            raise UserError(f"{file} has an auto_map, and evbench runs no code of a checkpoint; give a model of transformers itself")
 
 
 def _names_code(fields: Any) -> bool:
