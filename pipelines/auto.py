@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 
 import torch
 import transformers
+from jinja2 import TemplateError
 from transformers import AutoConfig, AutoProcessor
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
@@ -24,7 +25,7 @@ from transformers.utils import ModelOutput
 from transformers.video_utils import VideoMetadata
 
 from evbench.choices import Variant
-from evbench.errors import UserError
+from evbench.errors import UserError, first_line
 from evbench.pipelines.checkpoints import checkpoint
 from evbench.pipelines.checkpoints.folder import parameter_count, read_config, require_usual_names, weight_files
 from evbench.pipelines.checkpoints.sizes import TIMES
@@ -250,10 +251,17 @@ class Preprocessing:
 
 
 def question(processor: Any, prompt: str) -> str:
-    """A video and the question, as the model's chat template puts them."""
+    """A video and the question, as the model's chat template puts them. transformers fills it in inside of Jinja's sandbox.
+
+    Raises:
+        UserError: it is none, or refuses that.
+    """
     content = [{"type": "video"}, {"type": "text", "text": prompt}]
-    text = processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False)
-    return str(text)
+    try:
+        return str(processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False))
+    except TemplateError as error:
+        reason = f"the chat template beside the weights takes no video and question ({first_line(error)})"
+        raise UserError(f"{reason}; copy chat_template.jinja again") from error
 
 
 def metadata(frames: Frames) -> VideoMetadata:
@@ -278,6 +286,8 @@ def noise(workload: Workload) -> Frames:
 
 def encoder(model: Any, modality: str) -> Callable[..., Any]:
     """The model's `get_video_features` or `get_image_features`. Raises UserError if it has none."""
+    if modality not in model.input_modalities:
+        raise lacking(type(model), f"{modality} among its input_modalities ({', '.join(model.input_modalities)})")
     name = f"get_{modality}_features"
     found: Callable[..., Any] | None = getattr(model.base_model, name, None)
     if found is None:
@@ -294,8 +304,6 @@ def model_class(model_type: str, config: Any) -> Any:
     if type(config) not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
         raise UserError(f"transformers has no model of model_type {model_type!r} that takes pictures and text; give another checkpoint")
     found = MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING[type(config)]
-    if "video" not in found.input_modalities:
-        raise lacking(found, f"video among its input_modalities ({', '.join(found.input_modalities)})")
     if "mm_encoder_outputs" not in inspect.signature(found.forward).parameters:
         raise lacking(found, "mm_encoder_outputs, by which visual features that are computed apart are handed over")
     if not hasattr(config, "vision_config"):
@@ -331,6 +339,12 @@ def from_folder(folder: Path, variant: Variant, workload: Workload) -> tuple[Any
         raise UserError(f"{reason}; copy the config of these weights")
     require_choices(empty, variant)
     with checkpoint.loading(folder):
+        processor = AutoProcessor.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    if getattr(processor, "video_processor", None) is None:
+        raise UserError(f"--weights {folder} has no video processor; copy its processor's files, or give a model that takes a video")
+    if not processor.chat_template:
+        raise UserError(f"--weights {folder} has no chat template, which puts a question to the model; copy chat_template.jinja")
+    with checkpoint.loading(folder):
         model, info = found.from_pretrained(
             folder,
             dtype=getattr(torch, workload.dtype),
@@ -342,10 +356,4 @@ def from_folder(folder: Path, variant: Variant, workload: Workload) -> tuple[Any
         )
     checkpoint.refuse_mismatch(folder, sorted(info["missing_keys"]), sorted(info["unexpected_keys"]), sorted(info["mismatched_keys"]))
     checkpoint.require_finite(folder, model)
-    with checkpoint.loading(folder):
-        processor = AutoProcessor.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    if getattr(processor, "video_processor", None) is None:
-        raise UserError(f"--weights {folder} has no video processor; copy its processor's files, or give a model that takes a video")
-    if not processor.chat_template:
-        raise UserError(f"--weights {folder} has no chat template, which puts a question to the model; copy chat_template.jinja")
     return model.eval().to(workload.device), processor

@@ -33,13 +33,21 @@ from transformers import (
     Qwen3VLProcessor,
     Qwen3VLVideoProcessor,
     SiglipVisionConfig,
+    SmolVLMConfig,
+    SmolVLMImageProcessor,
+    SmolVLMProcessor,
+    SmolVLMVideoProcessor,
     VideoLlama3Config,
     VideoLlama3ImageProcessor,
     VideoLlama3Processor,
     VideoLlama3VideoProcessor,
 )
+from transformers.models.smolvlm import processing_smolvlm
 
 from evbench.pipelines.checkpoints.presets import byte_tokenizer
+
+if processing_smolvlm.num2words is None:  # an optional package, which spells the number of frames in the prompt
+    processing_smolvlm.num2words = str
 
 VOCABULARY = 320
 SPECIALS = {
@@ -117,6 +125,12 @@ def video_llama_3() -> Any:
     return VideoLlama3Config(vision_config=TOWER | {"patch_size": 14}, text_config={"model_type": "qwen2"} | TEXT, **IDS)
 
 
+def smolvlm() -> Any:
+    vision = TOWER | {"image_size": 56, "patch_size": 14}
+    text = {"model_type": "llama"} | TEXT
+    return SmolVLMConfig(vision_config=vision, text_config=text, image_token_id=SPECIALS[IMAGE], scale_factor=2, pad_token_id=300)
+
+
 def _qwen2_5_vl(template: str) -> Any:
     video = Qwen2VLVideoProcessor(size=SMALL)
     return Qwen2_5_VLProcessor(Qwen2VLImageProcessor(), with_named_tokens(**NAMED), video, chat_template=template)
@@ -156,6 +170,13 @@ def _video_llama_3(template: str) -> Any:
     return VideoLlama3Processor(VideoLlama3ImageProcessor(), with_named_tokens(**NAMED), video, chat_template=template)
 
 
+def _smolvlm(template: str) -> Any:
+    named = NAMED | {"fake_image_token": "<img>", "global_image_token": "</img>", "end_of_utterance_token": "</s>"}
+    sizes = {"size": {"longest_edge": 56}, "max_image_size": {"longest_edge": 56}}
+    image, video = SmolVLMImageProcessor(**sizes), SmolVLMVideoProcessor(**sizes)
+    return SmolVLMProcessor(image, with_named_tokens(**named), video, image_seq_len=4, chat_template=template)
+
+
 PLACES = {"qwen2_5_vl": "<|vision_start|><video><|vision_end|>"}
 """What the chat template puts in the place of a video, where it is more than `<video>`."""
 MADE: Mapping[str, tuple[Callable[[], Any], Callable[[str], Any]]] = {
@@ -165,6 +186,7 @@ MADE: Mapping[str, tuple[Callable[[], Any], Callable[[str], Any]]] = {
     "internvl": (internvl, _internvl),
     "llava_next_video": (llava_next_video, _llava_next_video),
     "video_llama_3": (video_llama_3, _video_llama_3),
+    "smolvlm": (smolvlm, _smolvlm),
 }
 """model_type -> its configuration; (chat template) -> its processor."""
 _FOLDER = tempfile.TemporaryDirectory(prefix="evbench-test-auto-")

@@ -6,11 +6,12 @@ import json
 import re
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModelForImageTextToText, GenerationConfig, LlavaConfig, VideoLlavaForConditionalGeneration
+from transformers import AutoModelForImageTextToText, AutoProcessor, GenerationConfig, VideoLlavaForConditionalGeneration
 from typer.testing import CliRunner
 
 from evbench.cli.main import make_app
@@ -144,6 +145,28 @@ def test_a_chat_template_that_leaves_the_video_out_is_refused(folder: Path) -> N
     assert "Found total 0 <video> tokens and 1 videos.); copy its config, tokenizer and processor files again" in refusal(folder)
 
 
+@pytest.mark.parametrize(
+    "template", ["{% for", "{{ raise_exception('no video here') }}", "{{ messages.nothing.more }}", "{{ ''.__class__.mro() }}"]
+)
+def test_a_chat_template_that_cannot_be_filled_in_is_refused(template: str, folder: Path) -> None:
+    (folder / "chat_template.jinja").write_text(template)
+    assert "the chat template beside the weights takes no video and question (" in refusal(folder)
+
+
+def test_a_package_that_a_processor_needs_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def from_pretrained(*_: object, **__: object) -> None:
+        raise ImportError("Package `num2words` is required to run SmolVLM processor.")
+
+    monkeypatch.setattr(AutoProcessor, "from_pretrained", from_pretrained)
+    told = refusal(saved("llava_onevision"))
+    assert "(ImportError: Package `num2words` is required to run SmolVLM processor.); install that" in told
+
+
+def test_faults_are_not_planted_into_it() -> None:
+    told = CliRunner().invoke(make_app(), ["selftest", "--mutants", "--model", "auto", "--weights", str(saved("llava_onevision"))])
+    assert "and of --model auto it knows none; leave it out" in str(told.exception)
+
+
 def test_frames_are_those_of_evbench_and_their_times_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """The processor picks none by itself, and puts the times that it is told into the prompt."""
     pipeline = made(saved("qwen3_vl"))
@@ -208,11 +231,14 @@ def test_a_model_that_transformers_does_not_know_is_refused(folder: Path) -> Non
 
 
 def test_what_a_model_lacks_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(UserError, match=r"LlavaForConditionalGeneration has no video among its input_modalities \(image, text\); "):
-        auto.model_class("llava", LlavaConfig())
     found = type(made(saved("llava_onevision")).model)
     monkeypatch.setattr(found, "forward", lambda self, input_ids=None, **rest: None)
     assert "LlavaOnevisionForConditionalGeneration has no mm_encoder_outputs, by which" in refusal(saved("llava_onevision"))
+    monkeypatch.undo()
+    monkeypatch.setattr(found, "input_modalities", ("image", "text"))
+    assert "LlavaOnevisionForConditionalGeneration has no video among its input_modalities (image, text); " in refusal(
+        saved("llava_onevision")
+    )
     monkeypatch.undo()
     base = type(made(saved("llava_onevision")).model.model)
     monkeypatch.delattr(base, "get_video_features")
@@ -248,9 +274,11 @@ def test_choices_that_know_the_layers_of_a_model_are_refused_by_name() -> None:
         assert MODELS["auto"].has(part, parse("baseline")[part]) and names
 
 
-def test_a_damaged_folder_is_refused(folder: Path) -> None:
+def test_a_processor_that_takes_no_video_or_question_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (folder / "chat_template.jinja").unlink()
     assert "has no chat template, which puts a question to the model; copy chat_template.jinja" in refusal(folder)
+    monkeypatch.setattr(AutoProcessor, "from_pretrained", lambda *_, **__: SimpleNamespace(chat_template="{{ messages }}"))
+    assert "has no video processor; copy its processor's files, or give a model that takes a video" in refusal(folder)
 
 
 def test_sizes_in_a_configuration_are_bounded(folder: Path) -> None:

@@ -41,9 +41,8 @@ class loading:
         assert error is not None
         traceback.print_exception(error)
         reason = f"{type(error).__name__}: {first_line(error)}"
-        raise UserError(
-            f"--weights {self._folder} cannot be loaded ({reason}); copy its config, tokenizer and processor files again"
-        ) from error
+        cure = "install that" if isinstance(error, ImportError) else "copy its config, tokenizer and processor files again"
+        raise UserError(f"--weights {self._folder} cannot be loaded ({reason}); {cure}") from error
 
 
 @torch.inference_mode()
