@@ -21,6 +21,7 @@ from jinja2 import TemplateError
 from transformers import AutoConfig, AutoProcessor
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
+from transformers.models.auto.video_processing_auto import VIDEO_PROCESSOR_MAPPING_NAMES
 from transformers.utils import ModelOutput
 from transformers.video_utils import VideoMetadata
 
@@ -49,7 +50,7 @@ FEATURES = ("pooler_output", "deepstack_features")
 of earlier layers, for the first layers of the language model."""
 PREPROCESSORS = {"processor": by_processor, "processor-gpu": processor_gpu, "exact": by_processor}
 """No processor computes in double precision. The reference takes its values as they are, before they are rounded to the model's type."""
-COMPILED_CACHES, CACHES = ("transformers-static",), ("transformers-static-eager",)
+COMPILED_CACHES, CACHES = ("transformers-static",), ("static-generate",)
 """Choices of `generate` with a cache of fixed size."""
 PROVEN_TOKENS = 8
 
@@ -295,19 +296,42 @@ def encoder(model: Any, modality: str) -> Callable[..., Any]:
     return found
 
 
-def lacking(model: type, what: str, cure: str = "give a checkpoint of another model") -> UserError:
+def lacking(model: type, what: str, cure: str = "give a checkpoint of another model, see: evbench models list") -> UserError:
     return UserError(f"transformers' {model.__name__} has no {what}; {cure}")
 
 
-def model_class(model_type: str, config: Any) -> Any:
-    """The class of a model. Raises UserError if transformers knows none that fits, or it lacks what the stages need."""
-    if type(config) not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
-        raise UserError(f"transformers has no model of model_type {model_type!r} that takes pictures and text; give another checkpoint")
-    found = MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING[type(config)]
+def lack(config: Any) -> str:
+    """What the stages need and the model of a class of configurations does not have, by transformers' code alone. Empty if it has all.
+
+    Raises:
+        KeyError: there is no model of that class that takes pictures and text.
+    """
+    found = MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING[config]
+    if "video" not in found.input_modalities and config.model_type not in VIDEO_PROCESSOR_MAPPING_NAMES:
+        return "video among its input_modalities, and no video processor"
     if "mm_encoder_outputs" not in inspect.signature(found.forward).parameters:
-        raise lacking(found, "mm_encoder_outputs, by which visual features that are computed apart are handed over")
-    if not hasattr(config, "vision_config"):
-        raise lacking(found, "vision_config")
+        return "mm_encoder_outputs, by which visual features that are computed apart are handed over"
+    return "" if "vision_config" in config.sub_configs else "vision_config, which says what its vision stage is"
+
+
+def lacks() -> dict[str, str]:
+    """model_type -> what `lack` says, of every model of transformers that takes pictures and text. Imports the code of all."""
+    known = (model_type for model_type in CONFIG_MAPPING if CONFIG_MAPPING[model_type] in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING)
+    return {model_type: lack(CONFIG_MAPPING[model_type]) for model_type in sorted(known)}
+
+
+def model_class(model_type: str) -> Any:
+    """The class of a model. Raises UserError if transformers knows none that fits, or it lacks what the stages need."""
+    if model_type not in CONFIG_MAPPING:
+        reason = f"model_type {model_type!r} is none that transformers {transformers.__version__} knows"
+        raise UserError(f"{reason}; give another checkpoint, or see: evbench models list")
+    config = CONFIG_MAPPING[model_type]
+    if config not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
+        reason = f"transformers has no model of model_type {model_type!r} that takes pictures and text"
+        raise UserError(f"{reason}; give another checkpoint, or see: evbench models list")
+    found = MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING[config]
+    if what := lack(config):
+        raise lacking(found, what)
     return found
 
 
@@ -325,12 +349,9 @@ def from_folder(folder: Path, variant: Variant, workload: Workload) -> tuple[Any
     """The network of a checkpoint folder, and its processor. Raises UserError if the folder is damaged, or of a model that does not fit."""
     model_type = read_config(folder, workload.model, AUTO)["model_type"]
     require_usual_names(weight_files(folder))
-    if model_type not in CONFIG_MAPPING:
-        reason = f"{folder / 'config.json'} is of model_type {model_type!r}, which transformers {transformers.__version__} does not know"
-        raise UserError(f"{reason}; give another checkpoint")
+    found = model_class(model_type)
     with checkpoint.loading(folder):
         config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-        found = model_class(model_type, config)
         with torch.device("meta"):
             empty = found._from_config(config)
     asked, stored = checkpoint.parameter_count(empty), parameter_count(folder)

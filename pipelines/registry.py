@@ -129,6 +129,9 @@ EVENTGPT = Model(
 
 ENCODER = r"function:transformers\.[\w.]+\.get_(video|image)_features$"
 
+SHOWN = ("internvl", "llava_next_video", "llava_onevision", "qwen2_5_vl", "qwen3_vl", "smolvlm", "video_llama_3")
+"""model_type of those that tests run with --model auto, at small random size."""
+
 AUTO = Model(
     title="a video-language model of transformers",
     pipeline="evbench.pipelines.auto:Auto",
@@ -142,7 +145,7 @@ AUTO = Model(
         "preprocess": ("processor", "processor-gpu"),
         "attention": ("eager", "sdpa"),
         "vision": ("eager",),
-        "generate": ("dynamic", "transformers-static", "transformers-static-eager"),
+        "generate": ("dynamic", "transformers-static", "static-generate"),
     },
     evidence={
         "vision": {

@@ -21,7 +21,7 @@ from evbench.microbenchmarks.false_alarms import expected_outputs
 from evbench.pipelines import auto
 from evbench.pipelines.build import build
 from evbench.pipelines.load.video import Frames
-from evbench.pipelines.registry import MODELS
+from evbench.pipelines.registry import MODELS, SHOWN
 from evbench.results import Workload
 from evbench.session.outputs import compare_with
 from evbench.stages import Sampler, run_stages
@@ -36,7 +36,7 @@ from tests.auto_models import MADE, saved
 from tests.checkpoints import change_config
 from tests.scene_files import small_clip
 
-OPTIMIZED = "baseline+decode=threaded+attention=eager+generate=transformers-static-eager"
+OPTIMIZED = "baseline+decode=threaded+attention=eager+generate=static-generate"
 NEW_TOKENS = 8
 architectures = pytest.mark.parametrize("architecture", MADE)
 
@@ -223,7 +223,7 @@ def test_code_of_a_checkpoint_is_refused_before_anything_is_loaded(name: str, fo
 
 def test_a_model_that_transformers_does_not_know_is_refused(folder: Path) -> None:
     change_config(folder, model_type="mine")
-    assert re.search(r"is of model_type 'mine', which transformers \S+ does not know; ", refusal(folder))
+    assert re.search(r"model_type 'mine' is none that transformers \S+ knows; ", refusal(folder))
     change_config(folder, model_type=None)
     assert "has no model_type, by which transformers knows a model" in refusal(folder)
     change_config(folder, model_type="llama")
@@ -235,6 +235,10 @@ def test_what_a_model_lacks_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(found, "forward", lambda self, input_ids=None, **rest: None)
     assert "LlavaOnevisionForConditionalGeneration has no mm_encoder_outputs, by which" in refusal(saved("llava_onevision"))
     monkeypatch.undo()
+    with pytest.raises(
+        UserError, match="LlavaForConditionalGeneration has no video among its input_modalities, and no video processor; give"
+    ):
+        auto.model_class("llava")
     monkeypatch.setattr(found, "input_modalities", ("image", "text"))
     assert "LlavaOnevisionForConditionalGeneration has no video among its input_modalities (image, text); " in refusal(
         saved("llava_onevision")
@@ -252,8 +256,8 @@ def test_the_flags_of_transformers_decide_about_choices(monkeypatch: pytest.Monk
     assert "has no scaled_dot_product_attention (_supports_sdpa), which attention=sdpa is; use attention=eager" in told
     monkeypatch.undo()
     monkeypatch.setattr(type(model.get_decoder()), "_can_compile_fullgraph", False)
-    told = refusal(saved("llava_onevision"), "baseline+generate=transformers-static-eager")
-    assert "Qwen2Model has no cache of fixed size (_can_compile_fullgraph), which generate=transformers-static-eager has; use" in told
+    told = refusal(saved("llava_onevision"), "baseline+generate=static-generate")
+    assert "Qwen2Model has no cache of fixed size (_can_compile_fullgraph), which generate=static-generate has; use" in told
     monkeypatch.undo()
     with pytest.raises(
         UserError, match=r"VideoLlama3ForConditionalGeneration has no cache of fixed size .* generate=transformers-static has"
@@ -268,7 +272,7 @@ def test_choices_that_know_the_layers_of_a_model_are_refused_by_name() -> None:
         require(parse("optimized"), "auto", "video", "cpu")
     assert str(caught.value) == (
         "optimized cannot run here: preprocess=direct and vision=compile and generate=static-compile is not for --model auto. Or choose "
-        "another: optimized+preprocess=processor+vision=eager+generate=transformers-static-eager"
+        "another: optimized+preprocess=processor+vision=eager+generate=static-generate"
     )
     for part, names in MODELS["auto"].choices.items():
         assert MODELS["auto"].has(part, parse("baseline")[part]) and names
@@ -324,3 +328,15 @@ def test_a_session_compares_two_variants_of_it(tmp_path: Path) -> None:
     result = json.loads((out / "result.json").read_text(encoding="utf-8"))
     assert all(found["active"] for side in ("baseline", "optimized") for found in result[side]["activations"])
     assert {check["grade"] for check in result["outputs"]["checks"]} == {"pass"}
+
+
+def test_the_list_of_models_has_each_of_transformers_once() -> None:
+    told = CliRunner().invoke(make_app(), ["models", "list"])
+    assert told.exit_code == 0, told.output
+    assert len(told.output.splitlines()) <= 40
+    words = re.findall(r"[\w.-]+", told.output)
+    assert set(SHOWN) == set(MADE), "what the tests above show"
+    for model_type, lack in auto.lacks().items():
+        assert words.count(model_type) == 1, model_type
+        assert not (lack and model_type in SHOWN)
+    assert auto.lacks()["llava"] and not auto.lacks()["glm4v_moe"]

@@ -54,7 +54,7 @@ USING = instruments("cpu")
 PLAIN = (
     "baseline",
     "baseline+decode=threaded+render=vectorised+preprocess=direct+attention=eager+vision=batched+pooling=first+generate=static+prefetch=on",
-    "baseline+generate=transformers-static-eager",
+    "baseline+generate=static-generate",
 )
 COMPILED = ("optimized", "static-cache+generate=dynamic+pooling=first")
 GPU_ONLY = (("video", "optimized-gpu"), ("video", "optimized-gpu+vision=graph"), ("events", "optimized-gpu"))
@@ -302,10 +302,10 @@ REPLACED: dict[str, tuple[Callable[[pytest.MonkeyPatch], None], str, str, str]] 
     "vision compile by the same, not compiled": (used_layers_without_compile, "vision", "compile", "vision: no compiled graph"),
     "vision eager by what compile would run": (all_images_at_once, "vision", "eager", "vision: "),
     "static by dynamic": (dynamic_in_place_of("static"), "generate", "static", "generate: no call of the loop"),
-    "transformers-static-eager by dynamic": (
-        dynamic_in_place_of("transformers-static-eager"),
+    "static-generate by dynamic": (
+        dynamic_in_place_of("static-generate"),
         "generate",
-        "transformers-static-eager",
+        "static-generate",
         "generate: no writes to a cache of fixed size",
     ),
     "static-compile by dynamic": (dynamic_in_place_of("static-compile"), "generate", "static-compile", "generate: no compiled graph"),

@@ -36,9 +36,9 @@ GENERATE = Part(
             ),
             needs=("NVIDIA GPU", "C++ compiler"),
         ),
-        "transformers-static-eager": Choice(
+        "static-generate": Choice(
             "transformers' generate with its cache of fixed size, nothing compiled",
-            "evbench.pipelines.generate.loops:transformers_static_eager",
+            "evbench.pipelines.generate.loops:static_generate",
             (
                 Evidence("generate", "call of transformers' generate", TRANSFORMERS),
                 Evidence("generate", "writes to a cache of fixed size", FIXED, "each layer and token"),
@@ -114,7 +114,7 @@ PREFILL = Part(
             conflicts=(
                 Conflict(
                     "generate",
-                    ("dynamic", "transformers-static", "transformers-static-eager", "static", "static-compile"),
+                    ("dynamic", "transformers-static", "static-generate", "static", "static-compile"),
                     "it fills the cache of generate=graph",
                 ),
             ),

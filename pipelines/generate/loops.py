@@ -156,7 +156,7 @@ def transformers_static(language: LanguageModel, variant: Variant) -> Generate:
     return TransformersLoop(language, "static")
 
 
-def transformers_static_eager(language: LanguageModel, variant: Variant) -> Generate:
+def static_generate(language: LanguageModel, variant: Variant) -> Generate:
     return TransformersLoop(language, "static", compiled=False)
 
 
