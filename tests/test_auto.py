@@ -18,7 +18,7 @@ from evbench.cli.main import make_app
 from evbench.errors import UserError
 from evbench.inputs import workload as workloads
 from evbench.microbenchmarks.false_alarms import expected_outputs
-from evbench.pipelines import auto
+from evbench.pipelines import auto, interface
 from evbench.pipelines.build import build
 from evbench.pipelines.load.video import Frames
 from evbench.pipelines.registry import MODELS, SHOWN
@@ -83,6 +83,15 @@ def test_the_stages_give_the_tokens_of_transformers_own_generate(architecture: s
     visual = getattr(model.config, f"{auto.PIXELS[inputs.name]}_token_id")
     assert work.visual_tokens == inputs.prompt().count(visual), "one place in the prompt for each"
     assert work.prompt_tokens == len(inputs.prompt())
+
+
+def test_the_readme_tells_what_is_shown_here() -> None:
+    text = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+    told = dict(re.findall(r"^\| `(\w+)` \| `get_(\w+)_features` \|", text, re.MULTILINE))
+    assert set(told) == set(SHOWN) == set(MADE)
+    for architecture, modality in told.items():
+        pipeline = made(saved(architecture))
+        assert auto.PIXELS[pipeline.preprocess(pipeline.load(small_clip(0))[0])[0].name] == modality
 
 
 @architectures
@@ -238,7 +247,7 @@ def test_what_a_model_lacks_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) 
     with pytest.raises(
         UserError, match="LlavaForConditionalGeneration has no video among its input_modalities, and no video processor; give"
     ):
-        auto.model_class("llava")
+        interface.model_class("llava")
     monkeypatch.setattr(found, "input_modalities", ("image", "text"))
     assert "LlavaOnevisionForConditionalGeneration has no video among its input_modalities (image, text); " in refusal(
         saved("llava_onevision")
@@ -262,7 +271,7 @@ def test_the_flags_of_transformers_decide_about_choices(monkeypatch: pytest.Monk
     with pytest.raises(
         UserError, match=r"VideoLlama3ForConditionalGeneration has no cache of fixed size .* generate=transformers-static has"
     ):
-        auto.require_choices(made(saved("video_llama_3")).model, parse("baseline+generate=transformers-static"))
+        interface.require_choices(made(saved("video_llama_3")).model, parse("baseline+generate=transformers-static"))
 
 
 def test_choices_that_know_the_layers_of_a_model_are_refused_by_name() -> None:
@@ -336,7 +345,7 @@ def test_the_list_of_models_has_each_of_transformers_once() -> None:
     assert len(told.output.splitlines()) <= 40
     words = re.findall(r"[\w.-]+", told.output)
     assert set(SHOWN) == set(MADE), "what the tests above show"
-    for model_type, lack in auto.lacks().items():
+    for model_type, lack in interface.lacks().items():
         assert words.count(model_type) == 1, model_type
         assert not (lack and model_type in SHOWN)
-    assert auto.lacks()["llava"] and not auto.lacks()["glm4v_moe"]
+    assert interface.lacks()["llava"] and not interface.lacks()["glm4v_moe"]

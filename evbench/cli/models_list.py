@@ -16,7 +16,7 @@ def models_list_command() -> None:
     Examples:
         evbench models list
     """
-    lacks: dict[str, str] = resolve("evbench.pipelines.auto:lacks")()  # imports torch, and takes seconds
+    lacks: dict[str, str] = resolve("evbench.pipelines.interface:lacks")()  # imports torch, and takes seconds
     own = [MODELS[name].model_type for name in SHIPPED]
     untried = [model_type for model_type, lack in lacks.items() if not lack and model_type not in (*SHOWN, *own)]
     refused = {
