@@ -280,8 +280,8 @@ def test_choices_that_know_the_layers_of_a_model_are_refused_by_name() -> None:
     with pytest.raises(UserError) as caught:
         require(parse("optimized"), "auto", "video", "cpu")
     assert str(caught.value) == (
-        "optimized cannot run here: preprocess=direct and vision=compile and generate=static-compile is not for --model auto. Or choose "
-        "another: optimized+preprocess=processor+vision=eager+generate=static-generate"
+        "optimized cannot run here: preprocess=direct and vision=compile and generate=static-compile cannot be used with --model auto. "
+        "Or choose another: optimized+preprocess=processor+vision=eager+generate=static-generate"
     )
     for part, names in MODELS["auto"].choices.items():
         assert MODELS["auto"].has(part, parse("baseline")[part]) and names

@@ -24,7 +24,7 @@ def unusable_choices(model: str, device: str) -> dict[tuple[str, str], str]:
     for kind in MODELS[model].kinds:
         for part, known in parts_with_effect(model, kind).items():
             for name, choice in known.choices.items():
-                if choice.takes(kind) and MODELS[model].has(part, name) and (reason := _obstacle(model, part, name, kind, device)):
+                if choice.takes(kind) and (reason := _obstacle(model, part, name, kind, device)):
                     found[part, name] = reason
     return found
 
@@ -32,7 +32,7 @@ def unusable_choices(model: str, device: str) -> dict[tuple[str, str], str]:
 def _obstacle(model: str, part: str, name: str, kind: str, device: str) -> str | None:
     choice = PARTS[part].entries[name]
     if not MODELS[model].has(part, name):
-        return f"is not for --model {model}"
+        return f"cannot be used with --model {model}"
     if not choice.takes(kind):
         return f"is for {' and '.join(KINDS[kind].title for kind in choice.kinds)} only"
     return next((str(lack) for need in choice.needs if (lack := NEEDS[need](device))), None)
