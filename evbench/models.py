@@ -70,10 +70,12 @@ class Model:
     """How many it gets of a video. None: as many images as a sample has."""
     parts: tuple[str, ...]
     """Names of those that it has."""
-    model_type: str
-    """In config.json of its checkpoints."""
+    model_type: str | None
+    """In config.json of its checkpoints. None: any that transformers knows, and the pipeline says what it takes."""
     presets: Mapping[str, Preset]
     """Name -> size, of those whose weights are random, or grown from trained ones."""
+    choices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Part -> the choices that it has, of a part of which it does not have all."""
     trained: Mapping[str, str] = field(default_factory=dict)
     """Name -> folder of a checkpoint that ships with evbench, in its folder data."""
     write_grown: str = ""
@@ -88,8 +90,12 @@ class Model:
     traits: tuple[str, ...] = ()
     """What only some models have, and faults can be planted into: see `evbench.worker.mutants.Mutant.trait`."""
 
+    def has(self, part: str, choice: str) -> bool:
+        """Whether it has a choice of a part that it has."""
+        return choice in self.choices.get(part, (choice,))
+
     def preset_names(self) -> list[str]:
-        """All presets, the default first."""
+        """All presets, the default first. None if it needs a checkpoint folder."""
         return [*self.trained, *self.presets]
 
     def grown_from(self, preset: str | None) -> str | None:

@@ -130,8 +130,41 @@ EVENTGPT = Model(
     traits=("vision tower",),
 )
 
-MODELS: dict[str, Model] = {"video-llava": VIDEO_LLAVA, "eventgpt": EVENTGPT}
+ENCODER = r"function:transformers\.[\w.]+\.get_(video|image)_features$"
+
+SHOWN = ("internvl", "llava_next_video", "llava_onevision", "qwen2_5_vl", "qwen3_vl", "smolvlm", "video_llama_3")
+"""model_type of those that tests run with --model auto, at small random size."""
+
+AUTO = Model(
+    title="a video-language model of transformers",
+    pipeline="evbench.pipelines.auto:Auto",
+    kinds=("video",),
+    frames=VIDEO_FRAMES,
+    parts=("decode", "preprocess", "attention", "vision", "generate", "prefetch"),
+    model_type=None,
+    presets={},
+    # What these do, transformers does for every model by one interface. The others know the layers of a tower or decoder.
+    choices={
+        "preprocess": ("processor", "processor-gpu"),
+        "attention": ("eager", "sdpa"),
+        "vision": ("eager",),
+        "generate": ("dynamic", "transformers-static", "static-generate"),
+    },
+    evidence={
+        "vision": {
+            "eager": (
+                Evidence("vision", "call of transformers' encoder", ENCODER),
+                Evidence("vision", "attention", ATTENDED, "each layer"),
+                Evidence("generate", "call of transformers' encoder", ENCODER, "never"),
+            ),
+        },
+    },
+)
+
+MODELS: dict[str, Model] = {"video-llava": VIDEO_LLAVA, "eventgpt": EVENTGPT, "auto": AUTO}
 DEFAULT_MODEL = next(iter(MODELS))
+SHIPPED: dict[str, Model] = {name: model for name, model in MODELS.items() if model.preset_names()}
+"""Those that run without a checkpoint folder."""
 
 
 def parts_with_effect(model: str, kind: str) -> dict[str, Part]:

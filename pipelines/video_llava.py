@@ -6,7 +6,7 @@ The port differs from the original network: it has no temporal attention between
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -25,13 +25,14 @@ from evbench.errors import UserError
 from evbench.models import Preset
 from evbench.pipelines import weights
 from evbench.pipelines.checkpoints import checkpoint, presets
+from evbench.pipelines.checkpoints.checkpoint import used_layers
 from evbench.pipelines.checkpoints.folder import SHARD_SIZE, read_config, require_usual_names, weight_files
 from evbench.pipelines.checkpoints.grown import SEED, grow
 from evbench.pipelines.checkpoints.network_shape import network_shape
 from evbench.pipelines.clip_llama import ClipLlama, Network, converted
+from evbench.pipelines.clips import Clips
 from evbench.pipelines.compute import attention
-from evbench.pipelines.load.decoders import decoder
-from evbench.pipelines.load.video import DecodeMany, Frames
+from evbench.pipelines.load.video import Frames
 from evbench.pipelines.registry import VIDEO_LLAVA
 from evbench.results import NetworkShape, Work, Workload
 
@@ -77,7 +78,7 @@ class Features:
         return tuple(self.tokens[0].tolist())
 
 
-class VideoLlava(ClipLlama):
+class VideoLlava(Clips, ClipLlama):
     """The four stages of Video-LLaVA, each as the variant chooses it."""
 
     axes: ClassVar[Mapping[str, tuple[str, ...]]] = {
@@ -94,7 +95,7 @@ class VideoLlava(ClipLlama):
         network = Network(
             model=model,
             vision=Vision(model),
-            used_layers=_used_layers(model.config),
+            used_layers=used_layers(model.config),
             preprocessing=Preprocessing(self._processor, workload),
             language=model,
             decoder=model.model.language_model,
@@ -103,19 +104,8 @@ class VideoLlava(ClipLlama):
             vision_config=model.config.vision_config,
             text_config=model.config.text_config,
         )
-        self._decode = decoder(variant["decode"])
-        self._decode_many: DecodeMany | None = getattr(self._decode, "many", None)
-        self.load_many = None if self._decode_many is None else self._load_many
-        super().__init__(variant, workload, counted, network)
-
-    def load(self, path: Path, /) -> tuple[Frames, Work]:
-        frames = self._decode(path, self._workload.frames, self._workload.frame_policy)
-        return frames, _loading(frames)
-
-    def _load_many(self, paths: Sequence[Path], /) -> list[tuple[Frames, Work]]:
-        assert self._decode_many is not None
-        several = self._decode_many(paths, self._workload.frames, self._workload.frame_policy)
-        return [(frames, _loading(frames)) for frames in several]
+        Clips.__init__(self, variant, workload)
+        ClipLlama.__init__(self, variant, workload, counted, network)
 
     def prompt_tokens(self, inputs: Inputs) -> int:
         return inputs.tokens.shape[1]
@@ -125,11 +115,6 @@ class VideoLlava(ClipLlama):
         embedded = self.model.get_input_embeddings()(features.tokens)
         places = (features.tokens == self.model.config.video_token_id).unsqueeze(-1)
         return torch.as_tensor(embedded.masked_scatter(places, features.visual.to(embedded.dtype)))
-
-
-def _loading(frames: Frames) -> Work:
-    height, width = frames.pixels.shape[1:3]
-    return Work(frame_indices=frames.indices, frame_seconds=frames.seconds, frame_height=height, frame_width=width, decoder=frames.decoder)
 
 
 class Preprocessing:
@@ -172,7 +157,7 @@ class Vision:
 
     def __init__(self, model: Any) -> None:
         self._model, self.tower = model, model.model.video_tower
-        self._layers = self.tower.encoder.layers[: _used_layers(model.config)]
+        self._layers = self.tower.encoder.layers[: used_layers(model.config)]
 
     @property
     def used_layers(self) -> int:
@@ -199,13 +184,6 @@ class Vision:
         return features
 
 
-def _used_layers(config: Any) -> int:
-    """How many layers of the tower the features need. Raises IndexError if the tower has fewer."""
-    chosen = config.vision_feature_layer
-    states = range(config.vision_config.num_hidden_layers + 1)  # hidden state 0 is the embedding
-    return max(states[layer] for layer in ([chosen] if isinstance(chosen, int) else chosen))
-
-
 def planned(workload: Workload) -> tuple[NetworkShape, Work]:
     """The shape of the network and what a run does, by the configs and the tokenizer alone: no weights are read or made.
 
@@ -213,7 +191,7 @@ def planned(workload: Workload) -> tuple[NetworkShape, Work]:
     """
     config, processor = _described(workload)
     vision, weight_bytes = config.vision_config, getattr(torch, workload.dtype).itemsize
-    shape = network_shape(vision, config.text_config, _used_layers(config), weight_bytes)
+    shape = network_shape(vision, config.text_config, used_layers(config), weight_bytes)
     tokens = Preprocessing(processor, dataclasses.replace(workload, device="cpu")).tokens(workload.prompt, workload.frames)
     return shape, Work(
         pixel_shape=(1, workload.frames, 3, vision.image_size, vision.image_size),
@@ -270,7 +248,7 @@ def _grown(trained: Path, size: Preset, implementation: str, device: str, dtype:
     configs = small.config, large.config
     (text, larger_text), (vision, larger_vision) = ([getattr(of, name) for of in configs] for name in ("text_config", "vision_config"))
     never = processor.tokenizer.unk_token_id
-    unused = vision.num_hidden_layers - _used_layers(small.config)
+    unused = vision.num_hidden_layers - used_layers(small.config)
     grow(
         small,
         large,
@@ -369,4 +347,4 @@ def require_fit(model: Any, processor: Any) -> None:
     places, tokens = places_per_frame(processor), checkpoint.tokens_per_image(model.config.vision_config)
     if places != tokens:
         raise ValueError(f"the processor puts {places} places for a frame into the prompt, and the model makes {tokens} tokens of one")
-    _used_layers(model.config)
+    used_layers(model.config)

@@ -14,7 +14,7 @@ from evbench.errors import UserError
 from evbench.inputs import sample
 from evbench.pipelines.checkpoints.checkpoint import fingerprint, seeded
 from evbench.pipelines.checkpoints.folder import read_config, weight_files
-from evbench.pipelines.registry import MODELS
+from evbench.pipelines.registry import SHIPPED
 from evbench.pipelines.video_llava import VideoLlava
 from evbench.stages import Sampler
 from evbench.variants.named import parse
@@ -74,11 +74,11 @@ def test_an_index_that_names_no_files_is_refused(named: list[Any], tmp_path: Pat
 
 
 def read(folder: Path, model: str, **fields: Any) -> dict[str, Any]:
-    (folder / "config.json").write_text(json.dumps({"model_type": MODELS[model].model_type} | fields))
-    return read_config(folder, model, MODELS[model])
+    (folder / "config.json").write_text(json.dumps({"model_type": SHIPPED[model].model_type} | fields))
+    return read_config(folder, model, SHIPPED[model])
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", SHIPPED)
 @pytest.mark.parametrize("part", [None, "text_config"])
 def test_quantized_weights_are_refused_by_name(model: str, part: str | None, tmp_path: Path) -> None:
     quantized = {"quantization_config": {"quant_method": "bitsandbytes"}}

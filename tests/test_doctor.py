@@ -32,7 +32,7 @@ from evbench.doctor.lines import to_console
 from evbench.doctor.requirements import requirements
 from evbench.machine import gpu, lock, machine
 from evbench.machine.needs import NEEDS, Lack
-from evbench.pipelines.registry import MODELS
+from evbench.pipelines.registry import MODELS, SHIPPED
 from evbench.results import Gpu
 from evbench.variants.named import VARIANTS
 from evbench.variants.obstacles import obstacles
@@ -92,13 +92,13 @@ def make_facts(monkeypatch: pytest.MonkeyPatch, lacks: dict[str, Lack] | None = 
         compiler="/usr/bin/g++",
         interpreted=False,
         places=(Place("results", "/work/profiles", 2**36, True), Place("compile cache", "/tmp/cache", 2**36, True)),
-        presets={model: dict.fromkeys(known.preset_names(), "") for model, known in MODELS.items()},
+        presets={model: dict.fromkeys(known.preset_names(), "") for model, known in SHIPPED.items()},
         floors=("video-llava small on cuda, 72 new tokens",),
         floors_fault="",
         variants=tuple(
             VariantHere(name, model, kind, obstacles(variant, model, kind, device))
             for name, variant in VARIANTS.items()
-            for model, known in MODELS.items()
+            for model, known in SHIPPED.items()
             for kind in known.kinds
         ),
     )
@@ -286,7 +286,7 @@ def test_the_least_versions_are_those_of_pyproject() -> None:
 
 
 def test_presets_that_do_not_fit_are_named_and_only_the_default_stops(monkeypatch: pytest.MonkeyPatch) -> None:
-    usual = {model: dict.fromkeys(known.preset_names(), "") for model, known in MODELS.items()}
+    usual = {model: dict.fromkeys(known.preset_names(), "") for model, known in SHIPPED.items()}
     large = {**usual, "eventgpt": usual["eventgpt"] | {"7b": "7.1 billion", "7b-random": "7.1 billion"}}
     texts = [finding.text for finding in examine(make_facts(monkeypatch, presets=large)).findings if finding.subject == "eventgpt"]
     assert texts == ["fits into memory: small, tiny", "does not fit: 7b, 7b-random; 7.1 billion"]

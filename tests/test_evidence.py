@@ -55,6 +55,7 @@ USING = instruments("cpu")
 PLAIN = (
     "baseline",
     "baseline+decode=threaded+render=vectorised+preprocess=direct+attention=eager+vision=batched+pooling=first+generate=static+prefetch=on",
+    "baseline+generate=static-generate",
     *(f"baseline+generate=static+draft={draft}" for draft in GAMMA),
 )
 COMPILED = ("optimized", "static-cache+generate=dynamic+pooling=first")
@@ -304,6 +305,12 @@ REPLACED: dict[str, tuple[Callable[[pytest.MonkeyPatch], None], str, str, str]] 
     "vision compile by the same, not compiled": (used_layers_without_compile, "vision", "compile", "vision: no compiled graph"),
     "vision eager by what compile would run": (all_images_at_once, "vision", "eager", "vision: "),
     "static by dynamic": (dynamic_in_place_of("static"), "generate", "static", "generate: no call of the loop"),
+    "static-generate by dynamic": (
+        dynamic_in_place_of("static-generate"),
+        "generate",
+        "static-generate",
+        "generate: no writes to a cache of fixed size",
+    ),
     "static-compile by dynamic": (dynamic_in_place_of("static-compile"), "generate", "static-compile", "generate: no compiled graph"),
     "prefetch on by off": (loaded_on_demand, "prefetch", "on", "stream: no load in the prefetching thread"),
     "prefetch on by a thread that waits": (
@@ -611,7 +618,7 @@ def test_the_examples_in_docstrings_hold() -> None:
     assert doctest.testmod(evidence).failed == 0
 
 
-MANY = "evbench.pipelines.video_llava.VideoLlava._load_many"
+MANY = "evbench.pipelines.clips.Clips._load_many"
 TOGETHER = "evbench.pipelines.load.dali.DaliDecoder._run_together"
 ONE = "evbench.pipelines.video_llava.VideoLlava.load"
 

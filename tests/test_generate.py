@@ -74,7 +74,7 @@ def test_every_token_is_marked_once(choice: str) -> None:
             assert len(by(choice, language())(prompt(9), tokens, Sampler(mark=lambda: marks.append(0)))) == tokens == len(marks)
 
 
-@pytest.mark.parametrize("choice", ["dynamic", "transformers-static", "static"])
+@pytest.mark.parametrize("choice", ["dynamic", "transformers-static", "static-generate", "static"])
 def test_the_end_token_stops_only_when_it_may(choice: str) -> None:
     whole = by("dynamic", language())(prompt(31), 20, Sampler())
     end = whole[6]
@@ -84,7 +84,7 @@ def test_the_end_token_stops_only_when_it_may(choice: str) -> None:
         assert by(choice, language(stop_at_end=False, end_token=end))(prompt(31), 20, Sampler()) == whole
 
 
-LOOPS = ["dynamic", "transformers-static", "static", pytest.param("static-compile", marks=pytest.mark.long)]
+LOOPS = ["dynamic", "transformers-static", "static-generate", "static", pytest.param("static-compile", marks=pytest.mark.long)]
 
 
 def logits_of(sampler: Sampler) -> torch.Tensor:

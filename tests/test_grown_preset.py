@@ -19,7 +19,7 @@ from evbench.inputs import sample
 from evbench.models import Preset
 from evbench.pipelines.build import build
 from evbench.pipelines.checkpoints.presets import text_config, vision_config
-from evbench.pipelines.registry import MODELS
+from evbench.pipelines.registry import MODELS, SHIPPED
 from evbench.pipelines.weights import trained
 from evbench.results import InputKind, Sample, Workload
 from evbench.scenes.captions import QUESTIONS
@@ -63,7 +63,7 @@ def tokens(asked: Workload, variant: str = "baseline") -> tuple[int, ...]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("model", list(MODELS))
+@pytest.mark.parametrize("model", list(SHIPPED))
 def test_it_says_what_the_small_one_says(model: str) -> None:
     pipeline = build(parse("baseline"), workload(model, "larger"))
     assert pipeline.parameters > 6 * build(parse("baseline"), workload(model, "small")).parameters
@@ -74,7 +74,7 @@ def test_it_says_what_the_small_one_says(model: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("model", list(MODELS))
+@pytest.mark.parametrize("model", list(SHIPPED))
 def test_it_is_written_as_a_checkpoint_folder(model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for module in ("video_llava", "eventgpt"):
         monkeypatch.setattr(f"evbench.pipelines.{module}.SHARD_SIZE", "50MB")
@@ -118,7 +118,7 @@ def test_the_language_model_of_a_written_eventgpt_is_what_transformers_has(tmp_p
 
 def test_a_count_of_weights_is_that_of_the_network() -> None:
     """The sizes of the grown presets themselves are tested with the others; here, that these can be grown at all."""
-    for model in MODELS:
+    for model in SHIPPED:
         small, size = trained(model)["small"], MODELS[model].presets["7b"]
         config = json.loads((small / "config.json").read_text())
         text = config.get("text_config", config)
@@ -158,7 +158,7 @@ def test_its_seed_is_no_option(tmp_path: Path) -> None:
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("model", list(MODELS))
+@pytest.mark.parametrize("model", list(SHIPPED))
 def test_at_full_size_it_takes_little_more_memory_than_its_weights(model: str) -> None:
     torch.cuda.reset_peak_memory_stats()
     asked = dataclasses.replace(workload(model, "7b"), device="cuda", dtype="bfloat16")
@@ -168,7 +168,7 @@ def test_at_full_size_it_takes_little_more_memory_than_its_weights(model: str) -
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("model", list(MODELS))
+@pytest.mark.parametrize("model", list(SHIPPED))
 @pytest.mark.parametrize("variant", ["baseline", "optimized-gpu"])
 def test_at_full_size_it_says_what_the_small_one_says(model: str, variant: str) -> None:
     asked = dataclasses.replace(workload(model, "7b"), device="cuda", dtype="bfloat16")

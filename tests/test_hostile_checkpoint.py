@@ -18,7 +18,7 @@ from evbench.pipelines.build import build
 from evbench.pipelines.checkpoints import sizes
 from evbench.pipelines.checkpoints.checkpoint import loading
 from evbench.pipelines.checkpoints.folder import INDEX, WHOLE, require_usual_names, weight_files
-from evbench.pipelines.registry import MODELS
+from evbench.pipelines.registry import SHIPPED
 from evbench.results import Workload
 from evbench.variants.named import parse
 from evbench.worker.client import how_it_ended
@@ -28,7 +28,7 @@ TEXT = {"video-llava": "text_config__", "eventgpt": ""}
 """Model -> where its config.json has the fields of the language model."""
 
 
-@pytest.fixture(params=MODELS)
+@pytest.fixture(params=SHIPPED)
 def model(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 

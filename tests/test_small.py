@@ -10,7 +10,7 @@ import pytest
 
 from evbench.pipelines.build import build
 from evbench.pipelines.load.video import Frames, inclusive
-from evbench.pipelines.registry import KINDS, MODELS
+from evbench.pipelines.registry import KINDS, SHIPPED
 from evbench.pipelines.weights import trained
 from evbench.results import InputKind, Workload
 from evbench.scenes.captions import QUESTIONS, Register, describe
@@ -34,7 +34,7 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[st
 
 
 def kind_of(model: str) -> InputKind:
-    return cast(InputKind, MODELS[model].kinds[0])
+    return cast(InputKind, SHIPPED[model].kinds[0])
 
 
 def workload(model: str, register: Register, *, stop_at_end: bool = False, device: str = "cpu") -> Workload:
@@ -46,13 +46,13 @@ def workload(model: str, register: Register, *, stop_at_end: bool = False, devic
     return Workload(*asked, kind=kind_of(model))
 
 
-@pytest.mark.parametrize("model", list(MODELS))
+@pytest.mark.parametrize("model", list(SHIPPED))
 def test_a_checkpoint_is_small(model: str) -> None:
     assert (trained(model)["small"] / "model.safetensors").stat().st_size <= 12_000_000
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("model", list(MODELS))
+@pytest.mark.parametrize("model", list(SHIPPED))
 @pytest.mark.parametrize("register", ["concise", pytest.param("verbose", marks=pytest.mark.long)])
 def test_held_out_scenes_are_captioned_correctly(model: str, register: Register, scenes: tuple[Path, list[dict[str, Any]]]) -> None:
     folder, entries = scenes
@@ -66,7 +66,7 @@ def test_held_out_scenes_are_captioned_correctly(model: str, register: Register,
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("model", list(MODELS))
+@pytest.mark.parametrize("model", list(SHIPPED))
 @pytest.mark.parametrize("variant", ["baseline", "optimized"])
 def test_on_the_gpu_in_bfloat16_they_are_captioned_as_well(model: str, variant: str, scenes: tuple[Path, list[dict[str, Any]]]) -> None:
     folder, entries = scenes

@@ -21,7 +21,7 @@ from evbench.pipelines.load.event_images import vectorised
 from evbench.pipelines.load.event_stream import EventStream
 from evbench.pipelines.load.png import read_plain
 from evbench.pipelines.preprocess.pixels import Recipe, pixel_values
-from evbench.pipelines.registry import MODELS
+from evbench.pipelines.registry import SHIPPED
 from evbench.results import InputKind, Workload
 from evbench.scenes import dataset
 from evbench.scenes.captions import QUESTIONS, describe
@@ -60,7 +60,7 @@ def reduced(model: str, tokenizer: Any) -> learners.Learner:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("model", [pytest.param(model, marks=pytest.mark.long if number else ()) for number, model in enumerate(MODELS)])
+@pytest.mark.parametrize("model", [pytest.param(model, marks=pytest.mark.long if number else ()) for number, model in enumerate(SHIPPED)])
 def test_it_learns_and_leaves_a_checkpoint_that_runs(model: str, tokenizer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batches, "EVENT_STEPS", 8)
     steps = 10
@@ -87,7 +87,7 @@ def test_it_learns_and_leaves_a_checkpoint_that_runs(model: str, tokenizer: Any,
     assert work.visual_tokens == {"video-llava": 8 * 17, "eventgpt": 5 + 17}[model]
 
 
-@pytest.mark.parametrize("model", list(MODELS))
+@pytest.mark.parametrize("model", list(SHIPPED))
 def test_the_network_sees_while_it_learns_what_the_pipeline_sees(model: str, tokenizer: Any, tmp_path: Path) -> None:
     """Training code and pipeline, given equal pixels and prompt, agree on visual tokens and on each next token."""
     learner = reduced(model, tokenizer)

@@ -8,7 +8,7 @@ import pytest
 from evbench.choices import STREAM, Conflict, Variant
 from evbench.errors import UserError
 from evbench.machine.needs import NEEDS
-from evbench.pipelines.registry import KINDS, MODELS, PARTS, parts_with_effect
+from evbench.pipelines.registry import KINDS, MODELS, PARTS, SHIPPED, parts_with_effect
 from evbench.results import STAGES, InputKind
 from evbench.stages import Pipeline
 from evbench.variants.named import NAMED, REFERENCE, VARIANTS, change, conflict, effective, parse
@@ -16,8 +16,8 @@ from evbench.variants.obstacles import require
 from tests.conflicts import only
 from tests.examples import kinds_with
 
-INPUTS = [(model, kind) for model, known in MODELS.items() for kind in known.kinds]
-"""Each model with each kind of input that it takes."""
+INPUTS = [(model, kind) for model, known in SHIPPED.items() for kind in known.kinds]
+"""Each model that is made for evbench, with each kind of input that it takes."""
 MODEL_OF = {kind: model for model, kind in reversed(INPUTS)}
 inputs = pytest.mark.parametrize(("model", "kind"), INPUTS)
 

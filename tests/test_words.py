@@ -7,7 +7,7 @@ import pytest
 from transformers import AutoTokenizer
 
 from evbench.pipelines.eventgpt import prompt_halves
-from evbench.pipelines.registry import MODELS
+from evbench.pipelines.registry import SHIPPED
 from evbench.pipelines.weights import trained
 from evbench.scenes.captions import QUESTIONS, describe
 from evbench.scenes.words import SPECIALS, make_tokenizer, vocabulary
@@ -20,7 +20,7 @@ def tokenizer() -> Any:
     return make_tokenizer()
 
 
-@pytest.mark.parametrize("model", list(MODELS))
+@pytest.mark.parametrize("model", list(SHIPPED))
 def test_the_tokenizer_that_ships_with_both_models_is_this_one(tokenizer: Any, model: str) -> None:
     shipped = AutoTokenizer.from_pretrained(trained(model)["small"], local_files_only=True)
     assert shipped.get_vocab() == tokenizer.get_vocab() == {word: index for index, word in enumerate(vocabulary())}

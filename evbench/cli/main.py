@@ -35,7 +35,7 @@ COMMANDS = {
 """Name -> `module:function`."""
 SCENES = {"make": "evbench.cli.scenes:scenes_make_command", "show": "evbench.cli.scenes:scenes_show_command"}
 """Commands of `evbench scenes`."""
-OF_MODELS = {"grow": "evbench.cli.grow:models_grow_command"}
+OF_MODELS = {"list": "evbench.cli.models_list:models_list_command", "grow": "evbench.cli.grow:models_grow_command"}
 """Commands of `evbench models`."""
 
 
@@ -51,7 +51,7 @@ def make_app() -> typer.Typer:
     )
     of_scenes = "Make street scenes, seen by a video camera and an event camera, with captions."
     scenes = typer.Typer(cls=Commands, help=of_scenes, no_args_is_help=True)
-    models = typer.Typer(cls=Commands, help="Models as checkpoint folders.", no_args_is_help=True)
+    models = typer.Typer(cls=Commands, help="Models: which there are, and writing checkpoint folders.", no_args_is_help=True)
     for group, commands in ((app, COMMANDS), (scenes, SCENES), (models, OF_MODELS)):
         for name, place in commands.items():
             add_later(group, name, place)

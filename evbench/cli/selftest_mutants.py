@@ -19,6 +19,7 @@ from evbench.cli.working import working
 from evbench.encoding import write_whole
 from evbench.errors import UserError
 from evbench.inputs.workload import shipped
+from evbench.pipelines.registry import MODELS
 from evbench.places import short_workload
 from evbench.report import mutation as report_mutation
 from evbench.report.render import to_rich
@@ -42,6 +43,10 @@ def try_mutants(variant: Variant, options: Options, session: SessionOptions, pla
     if repetitions is not None:
         raise UserError("--mutants tries each fault once: --repetitions would have no effect; leave it out")
     refuse_idle((options, session), USED, "--mutants times nothing")
+    if options.model in MODELS and MODELS[options.model].model_type is None:
+        raise UserError(
+            f"--mutants plants faults into parts that evbench knows, and of --model {options.model} it knows none; leave it out"
+        )
     workload = _two_samples(options)
     require(variant, workload.model, workload.kind, workload.device)
     plan, started = options.plan([workload]), now()

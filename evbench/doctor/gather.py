@@ -17,7 +17,7 @@ from evbench.errors import UserError
 from evbench.inputs.workload import DTYPES
 from evbench.machine import lock, machine, noise_floors
 from evbench.machine.needs import NEEDS, cxx
-from evbench.pipelines.registry import MODELS
+from evbench.pipelines.registry import SHIPPED
 from evbench.pipelines.weights import parameter_count_of_preset
 from evbench.results import Machine
 from evbench.session import references
@@ -60,13 +60,13 @@ def gather(asked: str) -> Facts:
         compiler=shutil.which(cxx()) or cxx(),
         interpreted=os.environ.get("TRITON_INTERPRET", "0") not in ("", "0"),
         places=_places(answers["models"].said.get("compile cache")),
-        presets={model: _presets(model, device) for model in MODELS},
+        presets={model: _presets(model, device) for model in SHIPPED},
         floors=floors,
         floors_fault=floors_fault,
         variants=tuple(
             VariantHere(name, model, kind, obstacles(variant, model, kind, device))
             for name, variant in VARIANTS.items()
-            for model, known in MODELS.items()
+            for model, known in SHIPPED.items()
             for kind in known.kinds
         ),
     )
@@ -112,7 +112,7 @@ def _place(purpose: str, folder: Path) -> Place:
 
 
 def _presets(model: str, device: str) -> dict[str, str]:
-    return {name: _refusal(model, name, device) for name in MODELS[model].preset_names()}
+    return {name: _refusal(model, name, device) for name in SHIPPED[model].preset_names()}
 
 
 def _refusal(model: str, preset: str, device: str) -> str:

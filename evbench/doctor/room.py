@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from evbench.doctor.facts import Facts, Place
 from evbench.doctor.findings import MISSING, OK, PROBLEM, ROOM, Finding
-from evbench.pipelines.registry import MODELS
+from evbench.pipelines.registry import MODELS, SHIPPED
 from evbench.report.units import format_bytes
 
 LEAST_FREE = 2**30
@@ -24,7 +24,7 @@ def about_room(facts: Facts) -> Iterator[Finding]:
         text = f"another evbench (process {facts.measured_by}) measures on this CPU"
         yield Finding(ROOM, "other processes", PROBLEM, text, "wait for its end")
     # Without the GPU that was asked for it is not known how much memory it would have.
-    for model in MODELS if facts.device == "cpu" or facts.machine.gpu is not None else ():
+    for model in SHIPPED if facts.device == "cpu" or facts.machine.gpu is not None else ():
         yield from _presets(model, facts.presets[model])
     for place in facts.places:
         yield _place(place)

@@ -131,6 +131,8 @@ def _preset(model: str, preset: str | None, weights: Path | None) -> str | None:
     """None for a checkpoint folder, which is looked at. Raises UserError if it is of another model, or there is no such preset."""
     if weights is None:
         known = MODELS[model].preset_names()
+        if not known:
+            raise UserError(f"--model {model} has no preset of its own; give --weights and a local Hugging Face checkpoint folder")
         if preset is not None and preset not in known:
             raise UserError(f"unknown --preset {preset!r}; {nearest(preset, known)}")
         return preset or known[0]

@@ -22,7 +22,7 @@ def choices_of(model: str) -> dict[str, dict[str, Choice]]:
     kinds = MODELS[model].kinds
     done = {name for kind in kinds for name in parts_with_effect(model, kind)}
     return {
-        name: {choice: entry for choice, entry in part.choices.items() if any(map(entry.takes, kinds))}
+        name: {choice: entry for choice, entry in part.choices.items() if MODELS[model].has(name, choice) and any(map(entry.takes, kinds))}
         for name, part in PARTS.items()
         if name in done
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from evbench.choices import Choice, Variant
+from evbench.choices import Variant
 from evbench.errors import UserError
 from evbench.machine.needs import NEEDS
 from evbench.pipelines.registry import KINDS, MODELS, PARTS, parts_with_effect
@@ -13,7 +13,7 @@ def obstacles(variant: Variant, model: str, kind: str, device: str) -> dict[str,
     """Why `variant` cannot run on this machine with such a model and input: part -> reason. A choice without effect is no obstacle."""
     found = {}
     for part, name in effective(variant, model, kind).items():
-        if reason := _obstacle(PARTS[part].entries[name], kind, device):
+        if reason := _obstacle(model, part, name, kind, device):
             found[part] = reason
     return found
 
@@ -24,12 +24,15 @@ def unusable_choices(model: str, device: str) -> dict[tuple[str, str], str]:
     for kind in MODELS[model].kinds:
         for part, known in parts_with_effect(model, kind).items():
             for name, choice in known.choices.items():
-                if choice.takes(kind) and (reason := _obstacle(choice, kind, device)):
+                if choice.takes(kind) and (reason := _obstacle(model, part, name, kind, device)):
                     found[part, name] = reason
     return found
 
 
-def _obstacle(choice: Choice, kind: str, device: str) -> str | None:
+def _obstacle(model: str, part: str, name: str, kind: str, device: str) -> str | None:
+    choice = PARTS[part].entries[name]
+    if not MODELS[model].has(part, name):
+        return f"cannot be used with --model {model}"
     if not choice.takes(kind):
         return f"is for {' and '.join(KINDS[kind].title for kind in choice.kinds)} only"
     return next((str(lack) for need in choice.needs if (lack := NEEDS[need](device))), None)
@@ -47,6 +50,6 @@ def require(variant: Variant, model: str, kind: str, device: str) -> None:
     """Raises UserError if `variant` cannot run here, naming the change that can. Nothing is replaced by something else."""
     if not (found := obstacles(variant, model, kind, device)):
         return
-    runnable = {part: [name for name, choice in PARTS[part].choices.items() if _obstacle(choice, kind, device) is None] for part in found}
+    runnable = {part: [name for name in PARTS[part].choices if _obstacle(model, part, name, kind, device) is None] for part in found}
     cure = change(variant, {part: names[-1] for part, names in runnable.items()})
     raise UserError(f"{variant.name} cannot run here: {in_words(variant, found)}. Or choose another: {cure.name}")

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from transformers import PreTrainedModel
+from transformers import CLIPVisionConfig, LlamaConfig
 
 from evbench.pipelines.checkpoints.checkpoint import dtype_name
 from evbench.pipelines.checkpoints.network_shape import network_shape
@@ -31,11 +31,11 @@ def measure_limits(pipeline: Pipeline[Any, Any, Any], device: str, using: Instru
 
 
 def shape_of(pipeline: Pipeline[Any, Any, Any]) -> NetworkShape | None:
-    """By the configs of the tower and of the language model. None if they are none of transformers', and so have none."""
-    if not isinstance(pipeline.tower, PreTrainedModel) or not isinstance(pipeline.decoder, PreTrainedModel):
+    """By the configs of the tower and of the language model. None if they are no CLIP and no LLaMA, for which floors are known."""
+    vision, text = (getattr(part, "config", None) for part in (pipeline.tower, pipeline.decoder))
+    if not isinstance(vision, CLIPVisionConfig) or not isinstance(text, LlamaConfig):
         return None
-    weight_bytes = next(pipeline.decoder.parameters()).element_size()
-    return network_shape(pipeline.tower.config, pipeline.decoder.config, pipeline.used_layers, weight_bytes)
+    return network_shape(vision, text, pipeline.used_layers, next(pipeline.decoder.parameters()).element_size())
 
 
 @torch.inference_mode()

@@ -43,9 +43,8 @@ class loading:
         if self._logged:
             traceback.print_exception(error)
         reason = f"{type(error).__name__}: {first_line(error)}"
-        raise UserError(
-            f"--weights {self._folder} cannot be loaded ({reason}); copy its config, tokenizer and processor files again"
-        ) from error
+        cure = "install that" if isinstance(error, ImportError) else "copy its config, tokenizer and processor files again"
+        raise UserError(f"--weights {self._folder} cannot be loaded ({reason}); {cure}") from error
 
 
 @torch.inference_mode()
@@ -106,6 +105,22 @@ def seeded(seed: int, device: str, dtype: torch.dtype) -> Iterator[None]:
 def tokens_per_image(vision: Any) -> int:
     """Tokens that a CLIP tower of this configuration makes of an image: one for each patch, and the class token."""
     return int((vision.image_size // vision.patch_size) ** 2 + 1)
+
+
+def layer_count(config: Any) -> int:
+    """How many layers a tower or a language model has. Raises AttributeError if its config has no number of them."""
+    return int(config.num_hidden_layers if hasattr(config, "num_hidden_layers") else config.depth)
+
+
+def used_layers(config: Any) -> int:
+    """How many layers of a model's tower its features need, by its config: all, if that chooses none.
+
+    Raises:
+        IndexError: the tower has fewer.
+    """
+    chosen = getattr(config, "vision_feature_layer", -1)
+    states = range(layer_count(config.vision_config) + 1)  # hidden state 0 is the embedding
+    return max(states[layer] for layer in ([chosen] if isinstance(chosen, int) else chosen))
 
 
 def attention_name(vision: Any, text: Any) -> str:

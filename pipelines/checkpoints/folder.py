@@ -21,6 +21,10 @@ WHOLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 SHARD_SIZE = "5GB"
 """At most, of a file that evbench writes."""
 SHARD = re.compile(r"-\d{5}-of-\d{5}\.safetensors$")
+CONFIGS = (
+    "config.json", "processor_config.json", "preprocessor_config.json", "video_preprocessor_config.json", "tokenizer_config.json",
+)  # fmt: skip
+"""Files in which transformers looks for the name of a class."""
 CONSTANTS = ("rotary_emb.inv_freq", "embeddings.position_ids")
 """Ends of keys that older transformers versions stored, and that are no weights."""
 
@@ -44,7 +48,11 @@ def read_config(folder: Path, name: str, model: Model) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise UserError(f"{file} is not JSON ({error}); copy the checkpoint again") from error
     found = config.get("model_type") if isinstance(config, dict) else None
-    if found != model.model_type:
+    if model.model_type is None:
+        if not isinstance(found, str):
+            raise UserError(f"{file} has no model_type, by which transformers knows a model; give a Hugging Face checkpoint folder")
+        _require_no_code(folder)
+    elif found != model.model_type:
         raise UserError(f"{file} is of model_type {found!r}, --model {name} loads {model.model_type!r}; choose the --model that fits")
     _require_plain(file, config)
     for field, unsupported in model.unsupported.items():
@@ -52,6 +60,26 @@ def read_config(folder: Path, name: str, model: Model) -> dict[str, Any]:
             reason = f"{file} has {field} {json.dumps(config[field])}, and evbench has no {unsupported.thing}"
             raise UserError(f"{reason}; give another checkpoint")
     return dict(config)
+
+
+def _require_no_code(folder: Path) -> None:
+    """Raises UserError if a configuration names code of its own, which would be run: a field `auto_map`."""
+    for name in CONFIGS:
+        file = folder / name
+        if not file.exists():
+            continue
+        try:
+            fields = json.loads(file.read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError) as error:
+            raise UserError(f"{file} cannot be read as JSON ({error}); copy the checkpoint again") from error
+        if _names_code(fields):
+            raise UserError(f"{file} has an auto_map, and evbench runs no code of a checkpoint; give a model of transformers itself")
+
+
+def _names_code(fields: Any) -> bool:
+    if isinstance(fields, dict):
+        return "auto_map" in fields or any(_names_code(value) for value in fields.values())
+    return isinstance(fields, list) and any(_names_code(value) for value in fields)
 
 
 def _require_plain(file: Path, config: dict[str, Any]) -> None:

@@ -14,7 +14,9 @@ from evbench.errors import UserError
 MOST = {
     "num_hidden_layers": 1_000, "hidden_size": 2**17, "intermediate_size": 2**20, "vocab_size": 2**22, "num_attention_heads": 2**12,
     "num_key_value_heads": 2**12, "head_dim": 2**14, "image_size": 2**13, "patch_size": 2**13, "projection_dim": 2**17,
-    "max_position_embeddings": 2**24, "mm_hidden_size": 2**17,
+    "max_position_embeddings": 2**24, "mm_hidden_size": 2**17, "depth": 1_000, "num_heads": 2**12, "out_hidden_size": 2**17,
+    "num_position_embeddings": 2**24, "embed_dim": 2**17, "num_experts": 2**12, "num_local_experts": 2**12, "n_routed_experts": 2**12,
+    "moe_intermediate_size": 2**20,
 }  # fmt: skip
 """Field -> more than any network of this kind has."""
 TOWER = {"num_hidden_layers": 12, "hidden_size": 768, "intermediate_size": 3072, "image_size": 224, "patch_size": 32}
@@ -45,6 +47,7 @@ def _weights(part: Mapping[str, Any]) -> int:
     """About so many, rather too few: of attention, MLP, embeddings of tokens, and of places in an image."""
 
     usual = TOWER if part.keys() & {"image_size", "patch_size"} else LANGUAGE
+    part = {"num_hidden_layers": part["depth"], **part} if "depth" in part else part  # as Qwen's towers call it
     size = {field: value if type(value := part.get(field, least)) is int and value > 0 else 0 for field, least in usual.items()}
     hidden, places = size["hidden_size"], size.get("image_size", 0) // max(1, size.get("patch_size", 1))
     embedded = size.get("vocab_size", 0) + places**2

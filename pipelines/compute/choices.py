@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from evbench.choices import GPU, Choice, Conflict, Evidence, Part
 
-LAYER = r"function:transformers\.[\w.]+\.(CLIPAttention|LlamaAttention)\.forward$"
+LAYER = r"function:transformers\.models\.\w+\.modeling_\w+\.\w+Attention\.forward$"
 """Entered once for each layer and pass that is not compiled."""
 COMPILED = r"op:Torch-Compiled Region"
 INDUCTOR = r"op:## Call CompiledFxGraph"
@@ -25,16 +25,16 @@ TOWER_SEEN = {"vision": ("eager", "batched", "compile")}
 TOWER_ATTENTION = {"vision": ("eager", "batched", "compile", "graph")}
 """Where attention in the tower is the variant's choice."""
 PREFILL_SEEN = {"prefill": ("eager",)}
-STEPS_SEEN = {"generate": ("dynamic", "transformers-static", "static", "static-compile"), "draft": ("none",)}
+STEPS_SEEN = {"generate": ("dynamic", "transformers-static", "static-generate", "static", "static-compile"), "draft": ("none",)}
 """Where the operations of a stage are called one by one, and attention in each step is the variant's choice."""
-STEPS_ONE_BY_ONE = {"generate": ("dynamic", "static"), "draft": ("none",)}
+STEPS_ONE_BY_ONE = {"generate": ("dynamic", "static-generate", "static"), "draft": ("none",)}
 """Of these, where no compiler puts other operations into their place."""
 STEPS_INSIDE = {"generate": ("transformers-static",)}
 """Where steps are in a graph that transformers compiles, and captures on a GPU: a replay shows kernels and no operations."""
 
 NO_MASK = Conflict(
     "generate",
-    ("transformers-static", "static", "static-compile"),
+    ("transformers-static", "static-generate", "static", "static-compile"),
     "these kernels take no mask, and a cache of fixed size is read through one",
 )
 

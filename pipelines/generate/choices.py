@@ -40,6 +40,16 @@ GENERATE = Part(
             ),
             needs=("NVIDIA GPU", "C++ compiler"),
         ),
+        "static-generate": Choice(
+            "transformers' generate with its cache of fixed size, nothing compiled",
+            "evbench.pipelines.generate.loops:static_generate",
+            (
+                Evidence("generate", "call of transformers' generate", TRANSFORMERS),
+                Evidence("generate", "writes to a cache of fixed size", FIXED, "each layer and token"),
+                Evidence("generate", "writes to a growing cache", GROWING, "never"),
+                Evidence("generate", "compiled graph", COMPILED, "never"),
+            ),
+        ),
         "static": Choice(
             "prefill and a decode loop of evbench over a cache of fixed size",
             "evbench.pipelines.generate.loops:static",
@@ -108,7 +118,9 @@ PREFILL = Part(
             needs=("NVIDIA GPU", "C++ compiler"),
             conflicts=(
                 Conflict(
-                    "generate", ("dynamic", "transformers-static", "static", "static-compile"), "it fills the cache of generate=graph"
+                    "generate",
+                    ("dynamic", "transformers-static", "static-generate", "static", "static-compile"),
+                    "it fills the cache of generate=graph",
                 ),
             ),
         ),
@@ -132,7 +144,7 @@ def _prompt_lookup(gamma: int) -> Choice:
         conflicts=(
             Conflict(
                 "generate",
-                ("dynamic", "transformers-static", "static-compile", "graph"),
+                ("dynamic", "transformers-static", "static-generate", "static-compile", "graph"),
                 "drafts are verified over the cache of generate=static",
             ),
         ),

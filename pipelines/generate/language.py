@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -38,6 +39,17 @@ class LanguageModel:
         """[batch, length, hidden], their positions [1, length] -> logits after the last, [batch, 1, vocabulary]. Adds to the cache."""
         hidden = self.decoder(inputs_embeds=embeddings, position_ids=positions, past_key_values=cache, use_cache=True)
         return torch.as_tensor(self.head(hidden.last_hidden_state[:, -1:]))
+
+    def inputs(self, prompt: Any) -> Mapping[str, Any]:
+        """What transformers' generate gets of a prompt: here of its embeddings, [1, prompt, hidden]."""
+        return {"inputs_embeds": prompt, "attention_mask": torch.ones(prompt.shape[:2], dtype=torch.long, device=prompt.device)}
+
+    def logits_at_once(self, prompt: Any, fed: Sequence[int]) -> torch.Tensor:
+        """Without any cache: after the prompt, and after each of the tokens that are fed: [1 + fed, 1, vocabulary]."""
+        tokens = torch.tensor([fed], device=prompt.device, dtype=torch.long)
+        whole = torch.cat([prompt, self.decoder.get_input_embeddings()(tokens).to(prompt.dtype)], dim=1)
+        hidden = self.decoder(inputs_embeds=whole, use_cache=False).last_hidden_state
+        return torch.as_tensor(self.head(hidden[0, -1 - len(fed) :]))[:, None]
 
     def ends(self, token: int | torch.Tensor) -> bool:
         """Whether the answer ends with this token. Waits for a token on the GPU only if one may end it."""

@@ -1,8 +1,7 @@
-"""Prefill and decoding of a LLaMA-shaped language model, by each choice of `generate`."""
+"""Prefill and decoding of a language model, by each choice of `generate`. All but transformers' own take a LLaMA-shaped one only."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, Protocol
 
 import torch
@@ -19,10 +18,10 @@ from evbench.stages import Sampler
 
 
 class Generate(Protocol):
-    """Prefill and decoding over prompt embeddings."""
+    """Prefill and decoding of a prompt."""
 
-    def __call__(self, embeddings: torch.Tensor, new_tokens: int, sampler: Sampler) -> list[int]:
-        """[1, prompt, hidden] -> the new tokens, which the sampler chose."""
+    def __call__(self, prompt: Any, new_tokens: int, sampler: Sampler, /) -> list[int]:
+        """Embeddings [1, prompt, hidden], or what the language model takes instead -> the new tokens, which the sampler chose."""
 
 
 class SampledLogits(LogitsProcessor):  # type: ignore[misc]
@@ -44,28 +43,31 @@ class SampledLogits(LogitsProcessor):  # type: ignore[misc]
 class TransformersLoop:
     """transformers' generate."""
 
-    def __init__(self, language: LanguageModel, cache: str | None) -> None:
-        """`cache` is transformers' name for an implementation of it; None for the one that grows."""
+    def __init__(self, language: LanguageModel, cache: str | None, compiled: bool = True) -> None:
+        """
+        Args:
+            cache: transformers' name for an implementation of it; None for the one that grows.
+            compiled: whether transformers may compile the steps, as it does over a cache of fixed size on a GPU.
+        """
         self._language = language
         # What is left open, generate reads from the configuration of the checkpoint: sampling, beams, penalties, an end token. Here all
         # choices decode alike, and greedily.
         language.whole.generation_config = GenerationConfig(
             do_sample=False,
             cache_implementation=cache,
+            disable_compile=not compiled,
             pad_token_id=0,
             eos_token_id=language.end_token if language.stop_at_end else None,
         )
 
-    def __call__(self, embeddings: torch.Tensor, new_tokens: int, sampler: Sampler) -> list[int]:
-        mask = torch.ones(embeddings.shape[:2], dtype=torch.long, device=embeddings.device)
-        # Given embeddings alone, generate returns the new tokens without the prompt.
+    def __call__(self, prompt: Any, new_tokens: int, sampler: Sampler, /) -> list[int]:
+        inputs = self._language.inputs(prompt)
         tokens = self._language.whole.generate(
-            inputs_embeds=embeddings,
-            attention_mask=mask,
-            max_new_tokens=new_tokens,
-            logits_processor=LogitsProcessorList([SampledLogits(sampler)]),
+            **inputs, max_new_tokens=new_tokens, logits_processor=LogitsProcessorList([SampledLogits(sampler)])
         )
-        return list(tokens[0].tolist())
+        # Given embeddings alone, generate returns the new tokens without the prompt.
+        repeated = inputs["input_ids"].shape[1] if "input_ids" in inputs else 0
+        return list(tokens[0, repeated:].tolist())
 
 
 class StaticLoop:
@@ -114,26 +116,18 @@ class AtOnce:
     def __init__(self, language: LanguageModel) -> None:
         self._language = language
 
-    def __call__(self, embeddings: torch.Tensor, new_tokens: int, sampler: Sampler) -> list[int]:
+    def __call__(self, prompt: Any, new_tokens: int, sampler: Sampler, /) -> list[int]:
         if sampler.forced is not None:
             tokens = list(sampler.forced[:new_tokens])
-            for logits in self._logits(embeddings, tokens[:-1]):
+            for logits in self._language.logits_at_once(prompt, tokens[:-1]):
                 sampler(logits)
             return tokens
         tokens = []
         while len(tokens) < new_tokens and not (tokens and self._language.ends(tokens[-1])):
-            logits = self._logits(embeddings, tokens)[-1]
+            logits = self._language.logits_at_once(prompt, tokens)[-1]
             sampler(logits)
             tokens.append(int(logits.argmax()))
         return tokens
-
-    def _logits(self, embeddings: torch.Tensor, fed: Sequence[int]) -> torch.Tensor:
-        """After the prompt, and after each of the tokens that are fed: [1 + fed, 1, vocabulary]."""
-        decoder = self._language.decoder
-        tokens = torch.tensor([fed], device=embeddings.device, dtype=torch.long)
-        whole = torch.cat([embeddings, decoder.get_input_embeddings()(tokens).to(embeddings.dtype)], dim=1)
-        hidden = decoder(inputs_embeds=whole, use_cache=False).last_hidden_state
-        return torch.as_tensor(self._language.head(hidden[0, -1 - len(fed) :]))[:, None]
 
 
 def generator(language: LanguageModel, variant: Variant) -> Generate:
@@ -148,6 +142,10 @@ def dynamic(language: LanguageModel, variant: Variant) -> Generate:
 
 def transformers_static(language: LanguageModel, variant: Variant) -> Generate:
     return TransformersLoop(language, "static")
+
+
+def static_generate(language: LanguageModel, variant: Variant) -> Generate:
+    return TransformersLoop(language, "static", compiled=False)
 
 
 def static(language: LanguageModel, variant: Variant) -> Generate:

@@ -37,15 +37,19 @@ class Images(Protocol):
         or of event images that are not painted the last events, [images, height, width] int32."""
 
 
-class Tokenized(Protocol):
-    """A model, as far as preprocessing needs it."""
+class Published(Protocol):
+    """A model with a processor of transformers."""
+
+    def published(self, images: Any, prompt: str, /, **options: Any) -> Any:
+        """The model's input as the released code makes it, with transformers' processor. options: of its call."""
+
+
+class Tokenized(Published, Protocol):
+    """A model, as far as preprocessing needs it that goes around the processor."""
 
     @property
     def image_processor(self) -> Any:
         """transformers' image or video processor."""
-
-    def published(self, images: Any, prompt: str, /, **options: Any) -> Any:
-        """The model's input as the released code makes it, with transformers' processor. options: of its call."""
 
     def tokens(self, prompt: str, images: int, /) -> Any:
         """The question's token ids, on the model's device, for so many images."""
@@ -64,12 +68,12 @@ def preprocessor(model: Tokenized, variant: Variant, workload: Workload) -> Prep
     return preprocess
 
 
-def processor(model: Tokenized, workload: Workload) -> Preprocess:
+def processor(model: Published, workload: Workload) -> Preprocess:
     """Images and question through the Hugging Face processor, as the documentation of the model does it."""
     return model.published
 
 
-def processor_gpu(model: Tokenized, workload: Workload) -> Preprocess:
+def processor_gpu(model: Published, workload: Workload) -> Preprocess:
     """The Hugging Face processor, told to work on the model's device."""
     return functools.partial(model.published, device=workload.device)
 
