@@ -104,7 +104,7 @@ def test_a_model_whose_configuration_tells_nothing_is_refused(monkeypatch: pytes
     assert "does not tell the shape of its network" in refused("limits --device cpu", monkeypatch, capsys)
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", [name for name, model in MODELS.items() if model.planned])
 def test_a_damaged_checkpoint_is_refused_in_one_line(
     model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -123,4 +123,4 @@ def test_a_device_without_room_for_the_measurement_is_told(
 
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setattr(limits, "measure_ceilings", full)
-    assert "--measure needs 1 GB of the GPU's memory" in refused("limits --device cpu --measure", monkeypatch, capsys)
+    assert "--measure needs 2 GB of the GPU's memory" in refused("limits --device cpu --measure", monkeypatch, capsys)

@@ -82,4 +82,4 @@ def _measure(device: str) -> Ceilings:
     try:
         return measure_ceilings(device, time.perf_counter_ns, synchronizer(device))
     except torch.OutOfMemoryError:
-        raise UserError("--measure needs 1 GB of the GPU's memory, and something else holds it; end that, and run again") from None
+        raise UserError("--measure needs 2 GB of the GPU's memory, and something else holds it; end that, and run again") from None
