@@ -313,16 +313,20 @@ OF_GRAPHS = {
     "prefix kept for a graph",
 }  # fmt: skip
 OF_LOOPS = {"causal mask off by one", "rotary offset + 1", "cache slot not written", "sampled", "prefix kept"}
+OF_DRAFTS = {name for name, mutant in MUTANTS.items() if mutant.choices == DRAFTS}
 LEFT_OUT = {
-    "baseline": {"feature layer -1"} | OF_LOOPS | OF_GRAPHS,
-    "fast-decode": {"feature layer -1"} | OF_LOOPS | OF_GRAPHS,
-    "fast-pixels": {"feature layer -1"} | OF_LOOPS | OF_GRAPHS,
-    "fast-vision": OF_LOOPS | OF_GRAPHS,
-    "ready-made": OF_LOOPS | OF_GRAPHS,
-    "static-cache": OF_GRAPHS,
-    "optimized": OF_GRAPHS,
-    "optimized-gpu": {"causal mask off by one", "sampled", "prefix kept", "math attention"},
-    "optimized-h100": {"causal mask off by one", "sampled", "prefix kept", "math attention"},
+    name: OF_DRAFTS | others
+    for name, others in {
+        "baseline": {"feature layer -1"} | OF_LOOPS | OF_GRAPHS,
+        "fast-decode": {"feature layer -1"} | OF_LOOPS | OF_GRAPHS,
+        "fast-pixels": {"feature layer -1"} | OF_LOOPS | OF_GRAPHS,
+        "fast-vision": OF_LOOPS | OF_GRAPHS,
+        "ready-made": OF_LOOPS | OF_GRAPHS,
+        "static-cache": OF_GRAPHS,
+        "optimized": OF_GRAPHS,
+        "optimized-gpu": {"causal mask off by one", "sampled", "prefix kept", "math attention"},
+        "optimized-h100": {"causal mask off by one", "sampled", "prefix kept", "math attention"},
+    }.items()
 }
 
 

@@ -18,7 +18,7 @@ from evbench.cli.working import working
 from evbench.encoding import to_json, write_whole
 from evbench.errors import UserError, nearest
 from evbench.inputs import workload
-from evbench.pipelines.registry import MODELS
+from evbench.pipelines.registry import MODELS, SHIPPED
 from evbench.report import acceptance as report
 from evbench.report.render import to_rich
 from evbench.results import Workload
@@ -43,7 +43,7 @@ FEWEST_TOKENS = 3
 @with_options(but=NOT_TAKEN)
 def acceptance_command(
     *,
-    target: Annotated[str, typer.Option(help=f"The model whose answers they are: {' or '.join(MODELS)}.")],
+    target: Annotated[str, typer.Option(help=f"The model whose answers they are: {' or '.join(SHIPPED)}.")],
     draft: Annotated[str, typer.Option(help=f"The drafter: the other model, {SMALL} (the target's), or {LOOKUP}.")],
     gamma: Annotated[int, typer.Option(min=1, max=16, help="Drafted tokens in a block: from 1 to so many.")] = 8,
     target_variant: Annotated[str, typer.Option(help="Of the target.")] = "baseline",
@@ -110,7 +110,7 @@ def _tell(found: Answers, gamma: int, folder: Path, started: str) -> None:
 
 def _drafter(draft: str, target: str, variant: str | None, options: Options) -> Speaker | None:
     """None for one that is no model."""
-    others = [name for name in MODELS if name != target]
+    others = [name for name in SHIPPED if name != target]
     if draft not in (*others, SMALL, LOOKUP):
         raise UserError(f"unknown --draft {draft!r}; {nearest(draft, [*others, SMALL, LOOKUP])}")
     if draft == LOOKUP:

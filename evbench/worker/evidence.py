@@ -107,7 +107,7 @@ def trace_names(trace: Iterable[dict[str, Any]]) -> Names:
     for event in slices:
         source = SOURCES.get(event.get("cat", ""))
         stage = next((stage for stage, (start, end) in spans.items() if start <= event["ts"] < end), None)
-        if source is not None and stage is not None:
+        if source is not None and stage is not None and event["name"] != PREFIX + stage:
             names[stage][f"{source}:{event['name']}"] += 1
     return names
 
