@@ -27,6 +27,7 @@ from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
 
 from evbench.kernels.dependent_launch import launch_options
 from evbench.kernels.registration import register
+from evbench.kernels.rotated_heads import rotated
 
 PROGRAMS = 832
 """At most, if one for each key head is fewer: about six for each multiprocessor of an H200, so that all run at the same time."""
@@ -277,13 +278,8 @@ def reference(
     """Reference of `decode_attention` in PyTorch. Writes the cache, as the kernel does."""
     batch, key_heads, _, size = keys.shape
     query, key, value = projected.view(batch, -1, size).float().split([heads, key_heads, key_heads], dim=1)
-    cosine, sine = torch.cat([cosine[position]] * 2), torch.cat([sine[position]] * 2)
-
-    def rotated(x: torch.Tensor) -> torch.Tensor:
-        a, b = x.chunk(2, dim=-1)
-        return x * cosine + torch.cat([-b, a], dim=-1) * sine
-
-    keys[:, :, position], values[:, :, position] = rotated(key).to(keys.dtype), value.to(values.dtype)
+    turn = cosine[position], sine[position]
+    keys[:, :, position], values[:, :, position] = rotated(key, *turn).to(keys.dtype), value.to(values.dtype)
     key, value = (cache[:, :, : position + 1].float().repeat_interleave(heads // key_heads, dim=1) for cache in (keys, values))
-    y = torch.nn.functional.scaled_dot_product_attention(rotated(query)[:, :, None], key, value)
+    y = torch.nn.functional.scaled_dot_product_attention(rotated(query, *turn)[:, :, None], key, value)
     return y[:, :, 0].flatten(1).to(projected.dtype)

@@ -110,11 +110,13 @@ def reference(projected: torch.Tensor, keys: torch.Tensor, values: torch.Tensor,
     length, (key_heads, size) = projected.shape[1], (keys.shape[1], keys.shape[3])
     heads = projected.shape[2] // size - 2 * key_heads
     query, key, value = projected.unflatten(2, (-1, size)).split([heads, key_heads, key_heads], dim=2)
-    cosine, sine = (torch.cat([table[:length, None]] * 2, dim=-1) for table in (cosine, sine))
+    cosine, sine = cosine[:length, None], sine[:length, None]
+    keys[:, :, :length] = rotated(key, cosine, sine).transpose(1, 2)
+    values[:, :, :length] = value.transpose(1, 2)
+    return rotated(query, cosine, sine)
 
-    def rotated(x: torch.Tensor) -> torch.Tensor:
-        a, b = x.float().chunk(2, dim=-1)
-        return (x.float() * cosine + torch.cat([-b, a], dim=-1) * sine).to(x.dtype)
 
-    keys[:, :, :length], values[:, :, :length] = rotated(key).transpose(1, 2), value.transpose(1, 2)
-    return rotated(query)
+def rotated(vectors: torch.Tensor, cosine: torch.Tensor, sine: torch.Tensor) -> torch.Tensor:
+    """The rotation alone, in float32, in the type of the vectors: [..., size], with cosine and sine [..., size / 2]."""
+    first, second = vectors.float().chunk(2, dim=-1)
+    return torch.cat([first * cosine - second * sine, second * cosine + first * sine], dim=-1).to(vectors.dtype)

@@ -16,7 +16,7 @@ from evbench.errors import UserError
 from evbench.pipelines.checkpoints import checkpoint
 from evbench.pipelines.compute import attention
 from evbench.pipelines.generate.choices import DRAFT
-from evbench.pipelines.generate.drafts import Answer
+from evbench.pipelines.generate.drafts import Answer, Asked
 from evbench.pipelines.generate.language import LanguageModel
 from evbench.pipelines.preprocess.pixels import quantum
 from evbench.pipelines.preprocess.preprocessors import Tokenized, preprocessor
@@ -25,7 +25,7 @@ from evbench.results import Work, Workload
 from evbench.stages import Generation, Sampler
 
 
-class Features(Protocol):
+class Features(Asked, Protocol):
     """The input of the language model."""
 
     @property
@@ -34,9 +34,6 @@ class Features(Protocol):
     def values(self) -> torch.Tensor: ...
 
     def holding(self, values: torch.Tensor, /) -> Self: ...
-
-    def question(self) -> tuple[int, ...]:
-        """Token ids of the prompt."""
 
 
 class Inputs(Protocol):

@@ -108,16 +108,6 @@ def from_folder(folder: Path, variant: Variant, workload: Workload) -> tuple[Any
         raise UserError(f"--weights {folder} has no video processor; copy its processor's files, or give a model that takes a video")
     if not processor.chat_template:
         raise UserError(f"--weights {folder} has no chat template, which puts a question to the model; copy chat_template.jinja")
-    with checkpoint.loading(folder):
-        model, info = found.from_pretrained(
-            folder,
-            dtype=getattr(torch, workload.dtype),
-            attn_implementation=attention.implementation(variant["attention"]),
-            local_files_only=True,
-            use_safetensors=True,
-            ignore_mismatched_sizes=True,  # reported below, with both shapes
-            output_loading_info=True,
-        )
-    checkpoint.refuse_mismatch(folder, sorted(info["missing_keys"]), sorted(info["unexpected_keys"]), sorted(info["mismatched_keys"]))
-    checkpoint.require_finite(folder, model)
+    implementation = attention.implementation(variant["attention"])
+    model = checkpoint.pretrained(found, folder, implementation, getattr(torch, workload.dtype))
     return model.eval().to(workload.device), processor

@@ -311,18 +311,7 @@ def from_folder(folder: Path, implementation: str, device: str, dtype: torch.dty
     """The network of a checkpoint folder, and its processor. Raises UserError if the folder is damaged."""
     read_config(folder, "video-llava", VIDEO_LLAVA)
     require_usual_names(weight_files(folder))
-    with checkpoint.loading(folder):
-        model, info = VideoLlavaForConditionalGeneration.from_pretrained(
-            folder,
-            dtype=dtype,
-            attn_implementation=implementation,
-            local_files_only=True,
-            use_safetensors=True,
-            ignore_mismatched_sizes=True,  # reported below, with both shapes
-            output_loading_info=True,
-        )
-    checkpoint.refuse_mismatch(folder, sorted(info["missing_keys"]), sorted(info["unexpected_keys"]), sorted(info["mismatched_keys"]))
-    checkpoint.require_finite(folder, model)
+    model = checkpoint.pretrained(VideoLlavaForConditionalGeneration, folder, implementation, dtype)
     with checkpoint.loading(folder):
         processor = VideoLlavaProcessor.from_pretrained(folder, local_files_only=True)
         require_fit(model, processor)

@@ -22,7 +22,7 @@ from evbench.pipelines.build import build
 from evbench.pipelines.checkpoints.grown import layers_in
 from evbench.pipelines.compute import cuda_graph
 from evbench.pipelines.compute.cuda_graph import Replayed
-from evbench.pipelines.generate import graph_loop, llama
+from evbench.pipelines.generate import choices, graph_loop, llama
 from evbench.pipelines.generate.graph_loop import DecodeState
 from evbench.pipelines.generate.llama import FusedLlama
 from evbench.pipelines.generate.loops import StaticLoop
@@ -46,7 +46,7 @@ from evbench.worker.instruments import instruments
 from evbench.worker.kept_rows import KeptRows
 from evbench.worker.layers import adding, attended, mlp_output, nearest_to_the_middle
 from evbench.worker.measure import RunPosition, measure
-from evbench.worker.mutants import DRAFTS, MUTANTS, Mutant
+from evbench.worker.mutants import MUTANTS, Mutant
 from evbench.worker.planting import replace_stages
 from evbench.worker.throughput import measure_throughput
 from evbench.worker.watched_faults import switch
@@ -181,7 +181,7 @@ def test_a_fault_is_caught_where_it_is(bench: Bench, name: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name, mutant in MUTANTS.items() if mutant.choices == DRAFTS])
+@pytest.mark.parametrize("name", [name for name, mutant in MUTANTS.items() if mutant.choices == choices.DRAFTED])
 def test_a_fault_of_drafts_is_caught(bench: Bench, name: str) -> None:
     blamed = first_divergence(merge(bench.compare(DRAFTED, MUTANTS[name])))
     assert blamed is not None, "nothing caught it"
@@ -313,7 +313,7 @@ OF_GRAPHS = {
     "prefix kept for a graph",
 }  # fmt: skip
 OF_LOOPS = {"causal mask off by one", "rotary offset + 1", "cache slot not written", "sampled", "prefix kept"}
-OF_DRAFTS = {name for name, mutant in MUTANTS.items() if mutant.choices == DRAFTS}
+OF_DRAFTS = {name for name, mutant in MUTANTS.items() if mutant.choices == choices.DRAFTED}
 LEFT_OUT = {
     name: OF_DRAFTS | others
     for name, others in {

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from evbench.choices import Variant
-from evbench.pipelines.generate.choices import GAMMA
+from evbench.pipelines.compute.choices import UNDRAFTED
+from evbench.pipelines.generate.choices import DRAFTED
 from evbench.pipelines.registry import KINDS, MODELS
 from evbench.results import STAGES, Delay, Workload
 from evbench.stages import Stages
@@ -88,10 +89,9 @@ class Mutant:
         return None
 
 
-LOOPS = {"generate": ("static", "static-compile"), "draft": ("none",)}
+LOOPS = {"generate": ("static", "static-compile")} | UNDRAFTED
 """The decode loop over the modules of transformers."""
-ANY_LOOP = {"generate": ("static", "static-compile", "graph"), "draft": ("none",)}
-DRAFTS = {"draft": tuple(GAMMA)}
+ANY_LOOP = {"generate": ("static", "static-compile", "graph")} | UNDRAFTED
 GRAPH = {"generate": ("graph",)}
 
 MUTANTS: dict[str, Mutant] = {
@@ -155,10 +155,10 @@ MUTANTS: dict[str, Mutant] = {
     "cache slot before": Mutant("each step writes over the token before it", "generate", graph_faults.position_before, choices=GRAPH),
     "cache of the prompt lost": Mutant("in one layer, after the prompt", "generate", graph_faults.cache_lost, choices=GRAPH),
     "stale logits": Mutant("each step hands out those of the step before", "generate", graph_faults.stale_logits, choices=GRAPH),
-    "every draft accepted": Mutant("without asking the model", "generate", draft_faults.every_draft_accepted, choices=DRAFTS),
-    "first draft not verified": Mutant("those behind it are", "generate", draft_faults.first_draft_not_verified, choices=DRAFTS),
-    "cache cut back too little": Mutant("by one draft that was not accepted", "generate", draft_faults.cut_back_one_less, choices=DRAFTS),
-    "cache cut back too far": Mutant("by one draft that was accepted", "generate", draft_faults.cut_back_one_more, choices=DRAFTS),
+    "every draft accepted": Mutant("without asking the model", "generate", draft_faults.every_draft_accepted, choices=DRAFTED),
+    "first draft not verified": Mutant("those behind it are", "generate", draft_faults.first_draft_not_verified, choices=DRAFTED),
+    "cache cut back too little": Mutant("by one draft that was not accepted", "generate", draft_faults.cut_back_one_less, choices=DRAFTED),
+    "cache cut back too far": Mutant("by one draft that was accepted", "generate", draft_faults.cut_back_one_more, choices=DRAFTED),
     "one head scaled by 1.01": Mutant("in a layer near the middle", "generate", model_faults.head_scaled(1.01), dtypes=("float32",)),
     "one head left out": Mutant("of a layer near the middle", "generate", model_faults.head_scaled(0.0)),
     "attention scale wrong": Mutant("of the whole width, in one layer", "generate", model_faults.scale_wrong),

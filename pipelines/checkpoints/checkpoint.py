@@ -65,6 +65,30 @@ def tensors(folder: Path) -> Iterator[tuple[str, torch.Tensor]]:
                 yield name, stored.get_tensor(name)
 
 
+def pretrained(kind: Any, folder: Path, implementation: str, dtype: torch.dtype) -> Any:
+    """The network of a checkpoint folder, of a class of transformers, on the CPU.
+
+    Args:
+        implementation: of attention, by transformers' name.
+
+    Raises:
+        UserError: the folder is damaged, or has not the weights of this class.
+    """
+    with loading(folder):
+        model, info = kind.from_pretrained(
+            folder,
+            dtype=dtype,
+            attn_implementation=implementation,
+            local_files_only=True,
+            use_safetensors=True,
+            ignore_mismatched_sizes=True,  # reported below, with both shapes
+            output_loading_info=True,
+        )
+    refuse_mismatch(folder, sorted(info["missing_keys"]), sorted(info["unexpected_keys"]), sorted(info["mismatched_keys"]))
+    require_finite(folder, model)
+    return model
+
+
 def refuse_mismatch(folder: Path, missing: list[str], unknown: list[str], mismatched: list[tuple[str, Any, Any]]) -> None:
     """Raises UserError unless every weight was found with its shape, and no other. Anything else is another model.
 

@@ -25,9 +25,11 @@ TOWER_SEEN = {"vision": ("eager", "batched", "compile")}
 TOWER_ATTENTION = {"vision": ("eager", "batched", "compile", "graph")}
 """Where attention in the tower is the variant's choice."""
 PREFILL_SEEN = {"prefill": ("eager",)}
-STEPS_SEEN = {"generate": ("dynamic", "transformers-static", "static-generate", "static", "static-compile"), "draft": ("none",)}
+UNDRAFTED = {"draft": ("none",)}
+"""Where each step is of one token."""
+STEPS_SEEN = {"generate": ("dynamic", "transformers-static", "static-generate", "static", "static-compile")} | UNDRAFTED
 """Where the operations of a stage are called one by one, and attention in each step is the variant's choice."""
-STEPS_ONE_BY_ONE = {"generate": ("dynamic", "static-generate", "static"), "draft": ("none",)}
+STEPS_ONE_BY_ONE = {"generate": ("dynamic", "static-generate", "static")} | UNDRAFTED
 """Of these, where no compiler puts other operations into their place."""
 STEPS_INSIDE = {"generate": ("transformers-static",)}
 """Where steps are in a graph that transformers compiles, and captures on a GPU: a replay shows kernels and no operations."""

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from evbench.choices import GPU, Choice, Conflict, Evidence, Part
-from evbench.pipelines.compute.choices import COMPILED, INDUCTOR, REPLAY, REPLAYED, TRITON
+from evbench.pipelines.compute.choices import COMPILED, INDUCTOR, REPLAY, REPLAYED, TRITON, UNDRAFTED
 
 TRANSFORMERS = r"function:transformers\.[\w.]+\.GenerationMixin\.generate$"
 GROWING = r"function:transformers\.cache_utils\.DynamicLayer\.update$"
 FIXED = r"function:transformers\.cache_utils\.StaticLayer\.update$"
 LANGUAGE_MODEL = r"function:transformers\.[\w.]+\.LlamaModel\.forward$"
-UNDRAFTED, DRAFTED = {"draft": ("none",)}, {"draft": ("lookup-2", "lookup-4", "lookup-8")}
-"""Where each step is of one token, and where a pass verifies several."""
+GAMMA = {"lookup-2": 2, "lookup-4": 4, "lookup-8": 8}
+"""Choice of `draft` -> drafted tokens in a pass, at most."""
+DRAFTED = {"draft": tuple(GAMMA)}
+"""Where a pass verifies several tokens."""
 VERIFIED = r"function:evbench\.pipelines\.generate\.speculative\.SpeculativeLoop\.__call__$"
 LOOP = r"function:evbench\.pipelines\.generate\.loops\.StaticLoop\.__call__$"
 STEP = r"function:evbench\.pipelines\.generate\.loops\.StaticLoop\._decode$"
@@ -126,9 +128,6 @@ PREFILL = Part(
         ),
     },
 )
-
-GAMMA = {"lookup-2": 2, "lookup-4": 4, "lookup-8": 8}
-"""Choice of `draft` -> drafted tokens in a pass, at most."""
 
 
 def _prompt_lookup(gamma: int) -> Choice:

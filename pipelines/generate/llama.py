@@ -16,7 +16,7 @@ from torch.nn.functional import linear, rms_norm, silu
 from evbench.errors import UserError
 from evbench.kernels.decode_attention import DecodeAttention
 from evbench.kernels.matvec import Norm, matvec
-from evbench.kernels.rotated_heads import rotated_heads
+from evbench.kernels.rotated_heads import rotated, rotated_heads
 from evbench.kernels.token_embedding import token_embedding
 from evbench.pipelines.compute.attention import Attend
 
@@ -118,7 +118,7 @@ class FusedLlama:
             # Keys and values of all positions, for the steps; a query of the last.
             rows = self.heads * self.size
             rotated_heads(linear(normed, layer.projections[rows:]), keys, values, cosine, sine)
-            query = _rotated(self._heads(linear(normed[:, -1:], layer.projections[:rows])), cosine[-1:, None], sine[-1:, None])
+            query = rotated(self._heads(linear(normed[:, -1:], layer.projections[:rows])), cosine[-1:, None], sine[-1:, None])
             hidden = hidden[:, -1:]
         else:
             query = rotated_heads(linear(normed, layer.projections), keys, values, cosine, sine)
@@ -185,9 +185,3 @@ def _stacked(*modules: nn.Linear) -> torch.Tensor:
     for module, rows in zip(modules, torch.split(whole, [module.out_features for module in modules]), strict=True):
         module.weight.data = rows
     return whole
-
-
-def _rotated(vectors: torch.Tensor, cosine: torch.Tensor, sine: torch.Tensor) -> torch.Tensor:
-    # vectors: [batch, length, heads, size]
-    first, second = vectors.float().chunk(2, dim=-1)
-    return torch.cat([first * cosine - second * sine, second * cosine + first * sine], dim=-1).to(vectors.dtype)

@@ -28,9 +28,9 @@ class PromptLookup:
             answer: all of it so far: that of the call before, and what has been added.
         """
         self._extend(answer[len(self._text) - self._prompt :])
-        for size in range(MOST_LOOKUP, LEAST_LOOKUP - 1, -1):
+        for size in range(min(MOST_LOOKUP, len(self._text)), LEAST_LOOKUP - 1, -1):
             place = self._behind.get(tuple(self._text[-size:]))
-            if place is not None and len(self._text) >= size:
+            if place is not None:
                 return self._text[place : place + count]
         return []
 
