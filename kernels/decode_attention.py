@@ -39,6 +39,36 @@ WARPS = 1
 LEAST_ROWS = 16
 """Of a product on the tensor cores: heads that share their keys, and rows of zeros."""
 LOG2_E = math.log2(math.e)
+LOWEST = tl.constexpr(-1.0e30)
+"""Of scores: that of a slot which is not seen."""
+
+
+@triton.jit
+def updated(query, key, value, seen, scale, row_max, row_sum, acc):
+    """The softmax of some more slots: greatest score [rows], sum of weights [rows], and weighted values [rows, size].
+
+    query: [rows, size];  key, value: [slots, size];  seen: which slots a row sees, [rows, slots] or [1, slots].
+    """
+    scores = tl.where(seen, tl.dot(query, tl.trans(key), input_precision="ieee") * scale, LOWEST)
+    new_max = tl.maximum(row_max, tl.max(scores, axis=1))
+    decay = tl.exp2(row_max - new_max)
+    weights = tl.where(seen, tl.exp2(scores - new_max[:, None]), 0.0)
+    acc = tl.dot(weights.to(value.dtype), value, acc * decay[:, None], input_precision="ieee")
+    return new_max, row_sum * decay + tl.sum(weights, axis=1), acc
+
+
+@triton.jit
+def merged(partial_ptr, SIZE: tl.constexpr, SPLITS: tl.constexpr, SPLITS_POWER: tl.constexpr):
+    """The result of a row, [SIZE], from the softmax of each split: [SPLITS, SIZE + 2], as decode_attention_kernel writes them."""
+    dim, index = tl.arange(0, SIZE), tl.arange(0, SPLITS_POWER)
+    mask = index < SPLITS
+    split_ptrs = partial_ptr + index * (SIZE + 2)  # [SPLITS_POWER]
+    # From the second-level cache, where other programs' writes are.
+    maxs = tl.load(split_ptrs + SIZE, mask=mask, other=LOWEST, cache_modifier=".cg")
+    sums = tl.load(split_ptrs + SIZE + 1, mask=mask, other=0.0, cache_modifier=".cg")
+    parts = tl.load(split_ptrs[:, None] + dim[None, :], mask=mask[:, None], other=0.0, cache_modifier=".cg")
+    decay = tl.exp2(maxs - tl.max(maxs, axis=0))
+    return tl.sum(decay[:, None] * parts, axis=0) / tl.sum(decay * sums, axis=0)
 
 
 @triton.jit
@@ -71,7 +101,6 @@ def decode_attention_kernel(
     sample, key_head = plane // KEY_HEADS, plane % KEY_HEADS
     GROUP: tl.constexpr = HEADS // KEY_HEADS
     HALF: tl.constexpr = SIZE // 2
-    LOWEST: tl.constexpr = -1.0e30
     dim = tl.arange(0, SIZE)
     member = tl.arange(0, ROWS)  # of the heads that share the keys
     member_mask = member < GROUP
@@ -112,14 +141,7 @@ def decode_attention_kernel(
         offsets = cache_offset + slot[:, None] * SIZE + dim[None, :]
         key = tl.load(keys_ptr + offsets, mask=(slot < end)[:, None], other=0.0)
         value = tl.load(values_ptr + offsets, mask=(slot < end)[:, None], other=0.0)
-        scores = tl.dot(query, tl.trans(key), input_precision="ieee") * scale
-        scores = tl.where((slot < end)[None, :], scores, LOWEST)
-        new_max = tl.maximum(row_max, tl.max(scores, axis=1))
-        decay = tl.exp2(row_max - new_max)
-        weights = tl.where((slot < end)[None, :], tl.exp2(scores - new_max[:, None]), 0.0)
-        row_sum = row_sum * decay + tl.sum(weights, axis=1)
-        acc = tl.dot(weights.to(cache_dtype), value, acc * decay[:, None], input_precision="ieee")
-        row_max = new_max
+        row_max, row_sum, acc = updated(query, key, value, (slot < end)[None, :], scale, row_max, row_sum, acc)
 
     # The new token's key and value are not in the cache yet. The program of its slot has them from the projection.
     if (start <= position) & (position < start + SPLIT_SLOTS):
@@ -146,16 +168,8 @@ def decode_attention_kernel(
     done = tl.atomic_add(arrived_ptr + plane, 1, sem="acq_rel")
     if done == SPLITS - 1:
         tl.debug_barrier()
-        index = tl.arange(0, SPLITS_POWER)
-        split_mask = index < SPLITS
         for head in tl.range(first_head, first_head + GROUP):
-            split_ptrs = partial_ptr + (head * SPLITS + index) * (SIZE + 2)  # [SPLITS_POWER]
-            # From the second-level cache, where other programs' writes are.
-            split_maxs = tl.load(split_ptrs + SIZE, mask=split_mask, other=LOWEST, cache_modifier=".cg")
-            split_sums = tl.load(split_ptrs + SIZE + 1, mask=split_mask, other=0.0, cache_modifier=".cg")
-            parts = tl.load(split_ptrs[:, None] + dim[None, :], mask=split_mask[:, None], other=0.0, cache_modifier=".cg")
-            split_decay = tl.exp2(split_maxs - tl.max(split_maxs, axis=0))
-            y = tl.sum(split_decay[:, None] * parts, axis=0) / tl.sum(split_decay * split_sums, axis=0)  # [SIZE]
+            y = merged(partial_ptr + head * SPLITS * (SIZE + 2), SIZE, SPLITS, SPLITS_POWER)
             tl.store(y_ptr + head * SIZE + dim, y.to(y_ptr.dtype.element_ty))
         tl.store(arrived_ptr + plane, 0)
 

@@ -9,9 +9,9 @@
     outputs is rows, or half of them if gated.
 
 Of one vector, each program loads some whole rows of the weights into registers, if it can before the kernel in front of it has ended, and
-then all of x, which stays in the cache. Of several, their products with what was loaded would take longer than loading it: they are made
-on the tensor cores, some columns after the others. The norm needs no pass of its own: its factor is a number for each vector, and is
-summed up beside the products. Sums are in float32.
+then all of x, which stays in the cache. The norm needs no pass of its own: its factor is a number for the vector, and is summed up beside
+the products. Of several, their products with what was loaded would take longer than loading it: they are made on the tensor cores, some
+columns after the others, of vectors that a kernel of its own has normalized. Sums are in float32.
 
 Source: Zhang and Sennrich 2019, arXiv 1910.07467 (RMSNorm); Shazeer 2020, arXiv 2002.05202 (SwiGLU).
 """
@@ -29,7 +29,7 @@ from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
 from evbench.kernels.dependent_launch import launch_options
 from evbench.kernels.registration import register
 
-MOST_INPUTS = 8
+MOST_INPUTS = 16
 """Vectors at a time. With more, a matrix product on the tensor cores is faster."""
 
 
@@ -86,19 +86,16 @@ def matvec_kernel(
             up_acc += ups[part].to(tl.float32) * x
     y = tl.sum(acc, axis=1, keep_dims=True)  # [ROWS, 1]
     up = tl.sum(up_acc, axis=1, keep_dims=True)
-    squares = tl.sum(square_acc, axis=1, keep_dims=True)
-    _finish(y, up, squares, row, row_mask, residual_ptr, y_ptr, epsilon, columns, NORM, GATED, RESIDUAL)
+    if NORM:
+        rstd = tl.rsqrt(tl.sum(square_acc, axis=1, keep_dims=True) / columns + epsilon)
+        y *= rstd
+        up *= rstd
+    _finish(y, up, row, row_mask, residual_ptr, y_ptr, GATED, RESIDUAL)
 
 
 @triton.jit
-def _finish(
-    y, up, squares, offsets, mask, residual_ptr, y_ptr, epsilon, columns, NORM: tl.constexpr, GATED: tl.constexpr, RESIDUAL: tl.constexpr
-):
-    """What follows the products, y and, if gated, up. squares: of each vector, their sum over its columns."""
-    if NORM:
-        rstd = tl.rsqrt(squares / columns + epsilon)
-        y *= rstd
-        up *= rstd
+def _finish(y, up, offsets, mask, residual_ptr, y_ptr, GATED: tl.constexpr, RESIDUAL: tl.constexpr):
+    """What follows the products, y and, if gated, up."""
     if GATED:
         y = y * tl.sigmoid(y) * up
     if RESIDUAL:
@@ -107,19 +104,39 @@ def _finish(
 
 
 @triton.jit
+def normed_kernel(
+    x_ptr,  # [vectors, columns]
+    gain_ptr,  # [columns]
+    y_ptr,  # [vectors, columns]
+    epsilon,
+    columns,
+    BLOCK: tl.constexpr,  # power of two, columns or more
+    DEPENDENT: tl.constexpr,
+):
+    if DEPENDENT:
+        gdc_launch_dependents()
+    column = tl.arange(0, BLOCK)
+    gain = tl.load(gain_ptr + column, mask=column < columns, other=0.0).to(tl.float32)  # [BLOCK]
+    if DEPENDENT:
+        gdc_wait()
+    row_ptr = tl.program_id(0) * columns + column
+    x = tl.load(x_ptr + row_ptr, mask=column < columns, other=0.0).to(tl.float32)
+    y = x * tl.rsqrt(tl.sum(x * x, axis=0) / columns + epsilon) * gain
+    tl.store(y_ptr + row_ptr, y.to(y_ptr.dtype.element_ty), mask=column < columns)
+
+
+@triton.jit
 def matvecs_kernel(
     x_ptr,  # [VECTORS, columns]
     weight_ptr,  # [rows, columns]
-    gain_ptr,  # [columns]
     residual_ptr,  # [VECTORS, outputs]
     y_ptr,  # [VECTORS, outputs]
-    epsilon,
     columns,
     outputs,
     VECTORS: tl.constexpr,
-    NORM: tl.constexpr,
     GATED: tl.constexpr,
     RESIDUAL: tl.constexpr,
+    MOST: tl.constexpr,  # power of two, VECTORS or more: the rest are rows of zeros
     ROWS: tl.constexpr,
     COLUMNS: tl.constexpr,
     STAGES: tl.constexpr,
@@ -128,33 +145,27 @@ def matvecs_kernel(
     if DEPENDENT:
         gdc_launch_dependents()
         gdc_wait()
-    LEAST: tl.constexpr = 16  # that the tensor cores take: the vectors, and rows of zeros
     row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
-    vector = tl.arange(0, LEAST)
+    vector = tl.arange(0, MOST)
     row_mask, vector_mask = (row < outputs)[:, None], (vector < VECTORS)[:, None]
     row_ptr = weight_ptr + row[:, None].to(tl.int64) * columns
     up_ptr = weight_ptr + (outputs + row)[:, None].to(tl.int64) * columns
-    acc = tl.zeros([ROWS, LEAST], tl.float32)
-    up_acc = tl.zeros([ROWS, LEAST], tl.float32)
-    squares = tl.zeros([LEAST], tl.float32)
+    acc = tl.zeros([ROWS, MOST], tl.float32)
+    up_acc = tl.zeros([ROWS, MOST], tl.float32)
     for start in tl.range(0, columns, COLUMNS, num_stages=STAGES):
         column = start + tl.arange(0, COLUMNS)[None, :]
         column_mask = column < columns
-        x = tl.load(x_ptr + vector[:, None] * columns + column, mask=vector_mask & column_mask, other=0.0)  # [LEAST, COLUMNS]
-        if NORM:
-            scaled = x.to(tl.float32)
-            squares += tl.sum(scaled * scaled, axis=1)
-            x = (scaled * tl.load(gain_ptr + column, mask=column_mask, other=0.0).to(tl.float32)).to(x.dtype)
-        x = tl.trans(x)
+        x = tl.trans(tl.load(x_ptr + vector[:, None] * columns + column, mask=vector_mask & column_mask, other=0.0))  # [COLUMNS, MOST]
         mask = row_mask & column_mask
+        # Weights are used once in a step: they need not stay in the cache.
         weights = tl.load(row_ptr + column, mask=mask, other=0.0, eviction_policy="evict_first")  # [ROWS, COLUMNS]
         acc = tl.dot(weights, x, acc, input_precision="ieee")
         if GATED:
             weights = tl.load(up_ptr + column, mask=mask, other=0.0, eviction_policy="evict_first")
             up_acc = tl.dot(weights, x, up_acc, input_precision="ieee")
-    offsets = vector[None, :] * outputs + row[:, None]  # [ROWS, LEAST]
+    offsets = vector[None, :] * outputs + row[:, None]  # [ROWS, MOST]
     mask = row_mask & (vector < VECTORS)[None, :]
-    _finish(acc, up_acc, squares[None, :], offsets, mask, residual_ptr, y_ptr, epsilon, columns, NORM, GATED, RESIDUAL)
+    _finish(acc, up_acc, offsets, mask, residual_ptr, y_ptr, GATED, RESIDUAL)
 
 
 @dataclass(frozen=True)
@@ -214,8 +225,13 @@ PROGRAM_WEIGHTS = 24_576
 WARP_WEIGHTS = 4096
 """For a warp: 64 registers of each thread, in bfloat16."""
 MOST_ROWS, MOST_WARPS = 16, 8
-SEVERAL = {"ROWS": 64, "COLUMNS": 128, "STAGES": 4, "num_warps": 4}
-"""Of a program for several vectors: the fastest of those tried on an H200."""
+NORM_WARPS = 8
+"""Of a program that normalizes one of several vectors."""
+SEVERAL = {
+    False: {"ROWS": 16, "COLUMNS": 256, "STAGES": 4, "num_warps": 1},
+    True: {"ROWS": 32, "COLUMNS": 128, "STAGES": 4, "num_warps": 2},
+}
+"""Of a program for several vectors, by whether they are gated: among the fastest of those tried on an H200."""
 
 
 def _config(columns: int, gated: bool) -> Config:
@@ -230,15 +246,22 @@ def _launch(
     x: torch.Tensor, weight: torch.Tensor, gain: torch.Tensor | None, epsilon: float, gated: bool, residual: torch.Tensor | None
 ) -> torch.Tensor:
     y = _fake(x, weight, gain, epsilon, gated, residual)
-    (vectors, columns), outputs, config = x.shape, y.shape[1], _config(x.shape[1], gated)
+    (vectors, columns), outputs, device = x.shape, y.shape[1], launch_options(x.device)
     # In the place of what there is none of, something that is not read.
-    given = x, weight, x if gain is None else gain, x if residual is None else residual, y, epsilon, columns, outputs
-    options = {"NORM": gain is not None, "GATED": gated, "RESIDUAL": residual is not None, **launch_options(x.device)}
+    added = x if residual is None else residual
+    options = {"GATED": gated, "RESIDUAL": residual is not None, **device}
     if vectors == 1:
+        config = _config(columns, gated)
         shape = {"ROWS": config.rows, "WIDTH": config.width, "PARTS": math.ceil(columns / config.width), "num_warps": config.warps}
-        matvec_kernel[(math.ceil(outputs / config.rows),)](*given, **shape, **options)
-    else:
-        matvecs_kernel[(math.ceil(outputs / SEVERAL["ROWS"]),)](*given, VECTORS=vectors, **SEVERAL, **options)
+        given = x, weight, x if gain is None else gain, added, y, epsilon, columns, outputs
+        matvec_kernel[(math.ceil(outputs / config.rows),)](*given, NORM=gain is not None, **shape, **options)
+        return y
+    if gain is not None:
+        normed = torch.empty_like(x)
+        normed_kernel[(vectors,)](x, gain, normed, epsilon, columns, BLOCK=triton.next_power_of_2(columns), num_warps=NORM_WARPS, **device)
+        x = normed
+    programs, most = math.ceil(outputs / SEVERAL[gated]["ROWS"]), 8 if vectors <= 8 else MOST_INPUTS
+    matvecs_kernel[(programs,)](x, weight, added, y, columns, outputs, VECTORS=vectors, MOST=most, **SEVERAL[gated], **options)
     return y
 
 

@@ -14,7 +14,7 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from evbench.kernels import decode_attention, greedy_token, matvec, rotated_heads, token_embedding
+from evbench.kernels import block_attention, decode_attention, greedy_token, matvec, rotated_heads, token_embedding
 
 HOPPER = GPUTarget("cuda", 90, 32)
 MATRICES = [(12288, 4096, True, False), (4096, 4096, False, False), (11008, 4096, True, True), (4096, 11008, False, False)]
@@ -39,10 +39,24 @@ def of_a_layer(outputs: int, columns: int, normal: bool, gated: bool) -> Any:
 
 
 def several(outputs: int, columns: int, normal: bool, gated: bool) -> Any:
-    shape = {name: value for name, value in matvec.SEVERAL.items() if name != "num_warps"}
-    constants = {"VECTORS": 4, "NORM": normal, "GATED": gated, "RESIDUAL": not normal, "DEPENDENT": True, **shape}
-    types = {"columns": "i32", "outputs": "i32", "epsilon": "fp32"}
-    return compiled(matvec.matvecs_kernel, constants, types, matvec.SEVERAL["num_warps"])
+    shape = {name: value for name, value in matvec.SEVERAL[gated].items() if name != "num_warps"}
+    constants = {"VECTORS": 4, "MOST": 8, "GATED": gated, "RESIDUAL": not normal, "DEPENDENT": True, **shape}
+    return compiled(matvec.matvecs_kernel, constants, {"columns": "i32", "outputs": "i32"}, matvec.SEVERAL[gated]["num_warps"])
+
+
+def normed() -> Any:
+    constants = {"BLOCK": 4096, "DEPENDENT": True}
+    return compiled(matvec.normed_kernel, constants, {"columns": "i32", "epsilon": "fp32"}, matvec.NORM_WARPS)
+
+
+def of_some_tokens() -> Any:
+    count, capacity, at = 5, 2183, block_attention
+    split = at._split_slots(32, capacity)
+    splits = math.ceil(capacity / split)
+    constants = {"COUNT": count, "HEADS": 32, "KEY_HEADS": 32, "ROWS": 16, "SIZE": 128, "SPLIT_SLOTS": split, "DEPENDENT": True}
+    constants |= {"SLOTS": at.SLOTS, "STAGES": at.STAGES, "SPLITS": splits, "SPLITS_POWER": triton.next_power_of_2(splits)}
+    types = {"capacity": "i32", "scale": "fp32", "position_ptr": "*i64", "arrived_ptr": "*i32", "partial_ptr": "*fp32"}
+    return compiled(at.block_attention_kernel, constants, types, at.WARPS)
 
 
 def attention() -> Any:
@@ -62,7 +76,9 @@ def of_a_token() -> Iterator[Any]:
 
 def of_a_prompt() -> Any:
     types = dict.fromkeys(("length", "heads", "key_heads", "capacity"), "i32") | dict.fromkeys(("cosine_ptr", "sine_ptr"), "*fp32")
-    return compiled(rotated_heads.rotated_heads_kernel, {"SIZE": 128, "TOKENS": rotated_heads.TOKENS}, types, 4)
+    types["position_ptr"] = "*i64"
+    constants = {"BEHIND": True, "SIZE": 128, "TOKENS": rotated_heads.TOKENS, "DEPENDENT": True}
+    return compiled(rotated_heads.rotated_heads_kernel, constants, types, 4)
 
 
 def main() -> None:
@@ -70,7 +86,8 @@ def main() -> None:
         require_read_ahead(of_a_layer(*shape).asm["ptx"], whole=True)
         assert "mma" in several(*shape).asm["ptx"]
     require_read_ahead(attention().asm["ptx"], whole=False)
-    assert all("griddepcontrol.wait" in kernel.asm["ptx"] for kernel in of_a_token())
+    require_read_ahead(of_some_tokens().asm["ptx"], whole=False)
+    assert all("griddepcontrol.wait" in kernel.asm["ptx"] for kernel in (normed(), *of_a_token()))
     assert ".v4.b32" in of_a_prompt().asm["ptx"], "16 bytes at a time"
 
 

@@ -10,9 +10,11 @@ from evbench.kernels import matvec
 from evbench.microbenchmarks import decoding
 from evbench.pipelines.compute import cuda_graph
 from evbench.pipelines.compute.attention import attend
-from evbench.pipelines.generate import graph_loop, llama
+from evbench.pipelines.generate import graph_loop, llama, targets
+from evbench.pipelines.generate.speculative import SpeculativeLoop
 from evbench.worker.measure import HostStream
 from tests import test_llama as small
+from tests import test_speculative as drafts
 
 CLOCK_STEP = 1000
 
@@ -52,6 +54,18 @@ def test_an_answer_that_differs_in_a_batch_is_reported(monkeypatch: pytest.Monke
     monkeypatch.setattr(graph_loop.GraphLoop, "generate_batch", other)
     (found,) = decoding.measure(loop, small.prompt(21, batch=2), 6, {2: 1e-7}, ticking())
     assert found.as_alone == (6, 4)
+
+
+@torch.inference_mode()
+def test_passes_over_wrong_drafts_are_timed_and_give_the_same_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(llama, "rotated_heads", drafts.reference_heads)
+    monkeypatch.setattr(targets, "BlockAttention", drafts.ReferenceAttention)
+    model = small.language()
+    fused = llama.FusedLlama(model.decoder, model.head, attend("sdpa"))
+    prefill = graph_loop.eager_prefill(model, fused)
+    loops = {gamma: SpeculativeLoop(model, targets.GraphTarget(fused, prefill, gamma), gamma) for gamma in (1, 4)}
+    found = decoding.measure_passes(small.loop(model, "eager"), loops, small.prompt(21), 6, 5e-7, ticking())
+    assert found == tuple(decoding.Passes(gamma, 1e-6, 2.0, 6) for gamma in loops)
 
 
 def test_what_a_step_reads_is_every_matrix_once_and_the_cache_of_each_position() -> None:

@@ -566,7 +566,7 @@ MAPS, PICTURES, PAINTED = "kernel:values_of_maps_kernel", "kernel:pixel_values_k
     ],
 )
 def test_of_raw_events_on_the_gpu_the_kernel_for_last_events_is_looked_for(render: str, kernels: list[str], told: str | None) -> None:
-    call = "function:evbench.pipelines.preprocess.pixels.FusedValues.__call__"
+    call = "function:evbench.pipelines.preprocess.replayed.FusedImages.__call__"
     found = Observed({"load": {}, "preprocess": dict.fromkeys([call, *kernels], 1)}, 5, NEW_TOKENS, layers=LAYERS)
     activations = prove(parse(f"optimized-gpu+render={render}"), "eventgpt", "events", "cuda", found)
     (proof,) = (proof for proof in activations if proof.part == "preprocess")

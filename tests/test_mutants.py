@@ -112,7 +112,7 @@ class Bench:
 CHANGED: dict[type, tuple[str, ...]] = {
     Cache: ("update",),
     StaticLoop: ("_next",),
-    SpeculativeLoop: ("_chosen", "_cut_back"),
+    SpeculativeLoop: ("_chosen", "_position"),
     FusedClip: ("__call__",),
     FusedLlama: ("prefill", "step"),
     DecodeState: ("__init__", "reset", "_step"),

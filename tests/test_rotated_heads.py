@@ -29,10 +29,10 @@ def tensors(batch: int, length: int, heads: int, key_heads: int, size: int, capa
     ids=["one token", "grouped", "whole", "keys and values alone"],
 )
 def test_the_kernel_equals_its_reference(shape: tuple[int, int, int, int, int, int], dtype: torch.dtype, error: float) -> None:
-    projected, keys, values, *turns = tensors(*shape, dtype)
+    projected, keys, values, cosine, sine = tensors(*shape, dtype)
     expected_keys, expected_values = keys.clone(), values.clone()
-    expected = reference(projected, expected_keys, expected_values, *turns)
-    query = rotated_heads(projected, keys, values, *turns)
+    expected = reference(projected, expected_keys, expected_values, cosine, sine)
+    query = rotated_heads(projected, keys, values, cosine, sine)
     assert query.shape == expected.shape
     assert query.dtype == dtype
     for made, wanted in ((query, expected), (keys, expected_keys)):
@@ -41,12 +41,25 @@ def test_the_kernel_equals_its_reference(shape: tuple[int, int, int, int, int, i
     assert (keys[:, :, shape[1] :] == 7).all(), "slots behind the prompt are left as they are"
 
 
+@pytest.mark.parametrize("position", [0, 1, 33])
+def test_tokens_behind_a_prompt_stand_where_they_are_told(position: int) -> None:
+    projected, keys, values, cosine, sine = tensors(2, 5, 4, 2, 16, 40)
+    expected_keys, expected_values = keys.clone(), values.clone()
+    expected = reference(projected, expected_keys, expected_values, cosine, sine, position)
+    query = rotated_heads(projected, keys, values, cosine, sine, torch.tensor([position], device=DEVICE))
+    for made, wanted in ((query, expected), (keys, expected_keys)):
+        assert torch.allclose(made, wanted, rtol=1e-6, atol=1e-6)
+    assert torch.equal(values, expected_values)
+    assert (keys[:, :, position + 5 :] == 7).all()
+    assert (keys[:, :, :position] == 7).all()
+
+
 @pytest.mark.gpu
 def test_the_shape_of_the_large_model() -> None:
-    projected, keys, values, *turns = tensors(1, 2076, 32, 32, 128, 2178, torch.bfloat16)
+    projected, keys, values, cosine, sine = tensors(1, 2076, 32, 32, 128, 2178, torch.bfloat16)
     expected_keys, expected_values = keys.clone(), values.clone()
-    expected = reference(projected, expected_keys, expected_values, *turns)
-    query = rotated_heads(projected, keys, values, *turns)
+    expected = reference(projected, expected_keys, expected_values, cosine, sine)
+    query = rotated_heads(projected, keys, values, cosine, sine)
     assert torch.allclose(query.float(), expected.float(), rtol=8e-3, atol=8e-3)
     assert torch.allclose(keys.float(), expected_keys.float(), rtol=8e-3, atol=8e-3)
     assert torch.equal(values, expected_values)
@@ -67,3 +80,4 @@ def test_a_prompt_that_is_longer_than_the_cache_is_refused() -> None:
 
 def test_the_operator_tells_what_it_does_without_running() -> None:
     require_operator("rotated_heads", rotated_heads, *tensors(2, 5, 2, 1, 16, 8))
+    require_operator("rotated_heads", rotated_heads, *tensors(2, 5, 2, 1, 16, 8), torch.tensor([2], device=DEVICE))

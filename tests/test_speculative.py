@@ -8,18 +8,68 @@ from collections.abc import Callable, Sequence
 import pytest
 import torch
 
+from evbench.errors import UserError
+from evbench.kernels import block_attention, matvec, rotated_heads
+from evbench.kernels.block_attention import BlockAttention
+from evbench.pipelines.compute import cuda_graph
+from evbench.pipelines.generate import llama, targets
+from evbench.pipelines.generate.language import LanguageModel
 from evbench.pipelines.generate.lookup import PromptLookup
 from evbench.pipelines.generate.speculative import Propose, SpeculativeLoop
+from evbench.pipelines.generate.targets import TARGETS
 from evbench.stages import Sampler
-from tests.test_generate import by, language, logits_of, prompt
+from evbench.variants.named import parse
+from tests import test_generate
+from tests.devices import DEVICE
+from tests.test_generate import by, logits_of
+
+pytestmark = pytest.mark.device
 
 WHOLE = 24
 GAMMAS = (1, 2, 4, 8)
 
 
+class ReferenceAttention(BlockAttention):
+    """The kernel's reference in its place."""
+
+    def __call__(self, query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, position: torch.Tensor) -> torch.Tensor:
+        return block_attention.reference(query, keys, values, int(position))
+
+
+def reference_heads(*given: torch.Tensor) -> torch.Tensor:
+    *tensors, position = given
+    return rotated_heads.reference(*tensors, int(position))  # type: ignore[call-arg, arg-type]
+
+
+@pytest.fixture(autouse=True)
+def on_this_device(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+    """Without a GPU there is no graph, and kernels, which the interpreter takes milliseconds for, are run in one test only."""
+    if DEVICE == "cpu":
+        monkeypatch.setattr(cuda_graph, "captured", lambda work: work)
+        if "kernels" not in request.keywords:
+            monkeypatch.setattr(llama, "matvec", matvec.reference)
+            monkeypatch.setattr(llama, "rotated_heads", reference_heads)
+            monkeypatch.setattr(targets, "BlockAttention", ReferenceAttention)
+
+
+def language(**end: int | bool) -> LanguageModel:
+    made = test_generate.language(**end)  # type: ignore[arg-type]
+    made.whole.to(DEVICE)
+    return made
+
+
+def prompt(length: int, seed: int = 0) -> torch.Tensor:
+    return test_generate.prompt(length, seed).to(DEVICE)
+
+
+def speculative(model: LanguageModel, gamma: int, generate: str = "static") -> SpeculativeLoop:
+    variant = parse(f"baseline+generate={generate}+draft=lookup-{gamma}") if gamma > 1 else parse(f"baseline+generate={generate}")
+    return SpeculativeLoop(model, TARGETS[generate](model, variant, gamma), gamma)
+
+
 def usual(length: int, seed: int, **end: int | bool) -> list[int]:
     with torch.inference_mode():
-        return by("static", language(**end))(prompt(length, seed), WHOLE, Sampler())  # type: ignore[arg-type]
+        return by("static", language(**end))(prompt(length, seed), WHOLE, Sampler())
 
 
 def right(answer: Sequence[int]) -> Propose:
@@ -55,16 +105,18 @@ def looked_up(answer: Sequence[int]) -> Propose:
 
 
 DRAFTERS: list[Callable[[Sequence[int]], Propose]] = [right, wrong, wrong_from_the_second, at_random, too_many, nothing, looked_up]
+loops = pytest.mark.parametrize("generate", TARGETS)
 drafters = pytest.mark.parametrize("drafter", DRAFTERS, ids=[drafter.__name__ for drafter in DRAFTERS])
 
 
+@loops
 @drafters
 @torch.inference_mode()
-def test_whatever_is_drafted_the_answer_is_the_model_s_own(drafter: Callable[[Sequence[int]], Propose]) -> None:
+def test_whatever_is_drafted_the_answer_is_the_model_s_own(drafter: Callable[[Sequence[int]], Propose], generate: str) -> None:
     model = language()
     alone = by("static", model)
     for gamma in GAMMAS:
-        loop = SpeculativeLoop(model, gamma)
+        loop = speculative(model, gamma, generate)
         for length, seed in ((31, 0), (7, 1), (40, 2)):
             expected, kept, other = Sampler(keep=range(WHOLE)), Sampler(keep=range(WHOLE)), Sampler(keep=range(WHOLE))
             answer = alone(prompt(length, seed), WHOLE, expected)
@@ -74,55 +126,83 @@ def test_whatever_is_drafted_the_answer_is_the_model_s_own(drafter: Callable[[Se
                 assert loop(prompt(length, seed), tokens, other, drafter(answer)) == answer[:tokens]
 
 
+@pytest.mark.kernels
+@pytest.mark.slow
+@torch.inference_mode()
+def test_in_bfloat16_what_the_graph_says_of_a_token_is_the_same_bit_for_bit_whatever_is_drafted() -> None:
+    model, whole = language(), WHOLE if DEVICE == "cuda" else 6
+    model.whole.to(torch.bfloat16)
+    asked = prompt(70).bfloat16()
+    loop = speculative(model, 4, "graph")
+    expected = Sampler(keep=range(whole))
+    answer = loop(asked, whole, expected, nothing(()))
+    for drafter in (right, wrong, wrong_from_the_second, at_random):
+        kept = Sampler(keep=range(whole))
+        assert loop(asked, whole, kept, drafter(answer)) == answer
+        assert torch.equal(logits_of(kept), logits_of(expected))
+
+
+@loops
 @drafters
 @torch.inference_mode()
-def test_tokens_that_are_forced_are_followed(drafter: Callable[[Sequence[int]], Propose]) -> None:
+def test_tokens_that_are_forced_are_followed(drafter: Callable[[Sequence[int]], Propose], generate: str) -> None:
     """And the logits behind them are those of a loop without drafts: what is judged is what is timed."""
     model = language()
     answer = by("static", model)(prompt(31), WHOLE, Sampler())
     forced = [(token + position % 3) % 384 for position, token in enumerate(answer)]
     expected, kept = Sampler(forced, range(WHOLE)), Sampler(forced, range(WHOLE))
     by("static", model)(prompt(31), WHOLE, expected)
-    assert SpeculativeLoop(model, 4)(prompt(31), WHOLE, kept, drafter(forced)) == forced
+    assert speculative(model, 4, generate)(prompt(31), WHOLE, kept, drafter(forced)) == forced
     assert torch.allclose(logits_of(kept), logits_of(expected), atol=1e-4)
 
 
+@loops
 @drafters
 @torch.inference_mode()
-def test_an_answer_ends_with_its_end_token_wherever_it_is_in_a_block(drafter: Callable[[Sequence[int]], Propose]) -> None:
+def test_an_answer_ends_with_its_end_token_wherever_it_is_in_a_block(drafter: Callable[[Sequence[int]], Propose], generate: str) -> None:
     whole = usual(31, 0)
     for end in dict.fromkeys(whole[1:9]):
         expected = whole[: whole.index(end) + 1]
-        loop = SpeculativeLoop(language(stop_at_end=True, end_token=end), 4)
+        loop = speculative(language(stop_at_end=True, end_token=end), 4, generate)
         assert loop(prompt(31), WHOLE, Sampler(), drafter(whole)) == expected
 
 
+@loops
 @torch.inference_mode()
-def test_right_drafts_save_passes_and_wrong_ones_save_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    model, passes = language(), []
+def test_right_drafts_save_passes_and_wrong_ones_save_none(generate: str) -> None:
+    model, passes = language(), list[int]()
     answer = by("static", model)(prompt(31), WHOLE, Sampler())
-    verified = SpeculativeLoop._verified
+    loop = speculative(model, 4, generate)
+    verify = loop._target.verify
 
-    def counted(loop: SpeculativeLoop, fed: Sequence[int], *rest: object) -> torch.Tensor:
+    def counted(fed: Sequence[int], position: int) -> torch.Tensor:
         passes.append(len(fed))
-        return verified(loop, fed, *rest)  # type: ignore[arg-type]
+        return verify(fed, position)
 
-    monkeypatch.setattr(SpeculativeLoop, "_verified", counted)
+    loop._target.verify = counted  # type: ignore[method-assign]
     found = {}
     for drafter in (right, wrong, nothing):
         passes.clear()
-        SpeculativeLoop(model, 4)(prompt(31), WHOLE, Sampler(), drafter(answer))
+        loop(prompt(31), WHOLE, Sampler(), drafter(answer))
         found[drafter.__name__] = list(passes)
     assert found == {"right": [5, 5, 5, 5, 3], "wrong": [5] * 19 + [4, 3, 2, 1], "nothing": [1] * 23}
 
 
+@loops
 @pytest.mark.parametrize("gamma", GAMMAS)
 @torch.inference_mode()
-def test_every_token_is_marked_once(gamma: int) -> None:
+def test_every_token_is_marked_once(gamma: int, generate: str) -> None:
     marks: list[int] = []
     answer = usual(31, 0)
-    SpeculativeLoop(language(), gamma)(prompt(31), WHOLE, Sampler(mark=lambda: marks.append(0)), right(answer))
+    speculative(language(), gamma, generate)(prompt(31), WHOLE, Sampler(mark=lambda: marks.append(0)), right(answer))
     assert len(marks) == WHOLE
+
+
+@torch.inference_mode()
+def test_more_positions_than_the_model_has_are_refused() -> None:
+    loop = speculative(language(), 4, "graph")
+    with pytest.raises(UserError, match="positions, and the model has"):
+        loop(prompt(31), 5000, Sampler(), nothing(()))
 
 
 def test_what_followed_the_last_time_is_found_as_the_text_grows() -> None:

@@ -1,17 +1,20 @@
 """How long a decode step takes for one prompt and for a batch, against its bandwidth bound: reading the weights and the KV cache once.
 
-    python -m evbench.microbenchmarks.decoding --preset 7b --batch 1 --batch 4
+    python -m evbench.microbenchmarks.decoding --preset 7b --batch 1 --batch 4 --gamma 4
 
-All prompts differ. The tokens of each in a batch are compared with its tokens alone.
+All prompts differ. The tokens of each in a batch are compared with its tokens alone. With `--gamma` also how long a pass takes that
+verifies so many drafts, with what the host does between two of them; all drafts are wrong, so that each pass gives one token.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import numpy as np
 import typer
@@ -31,9 +34,11 @@ if TYPE_CHECKING:
 
     from evbench.pipelines.generate.graph_loop import GraphLoop
     from evbench.pipelines.generate.llama import FusedLlama
+    from evbench.pipelines.generate.speculative import SpeculativeLoop
 
-MOST = 8
+MOST = 16
 """Prompts in a batch that the kernels take. Here once more, because the command line is read without torch."""
+Answers = TypeVar("Answers")
 WARM_UPS = 2
 """Generations before the timed one."""
 
@@ -54,6 +59,20 @@ class Steps:
 
 
 @dataclass(frozen=True)
+class Passes:
+    """Passes over drafts of one prompt."""
+
+    gamma: int
+    """Drafts in a pass."""
+    seconds: float
+    """Median of a pass."""
+    steps: float
+    """That many decode steps take as long: v of the expected speedup. NaN if there is no batch of one to compare with."""
+    as_alone: int
+    """Tokens before the first that differs from those of steps without drafts."""
+
+
+@dataclass(frozen=True)
 class Decoding:
     """All that was measured, and of what."""
 
@@ -68,6 +87,7 @@ class Decoding:
     copied_bytes_per_second: float
     """Bandwidth of a copy of 1 GiB inside the device's memory, read and written counted each."""
     steps: tuple[Steps, ...]
+    passes: tuple[Passes, ...] = ()
 
 
 def measure(
@@ -85,18 +105,44 @@ def measure(
     alone = [loop.generate_batch(prompt[None], new_tokens, Sampler())[0] for prompt in prompts]
     found = []
     for batch, least in least_seconds.items():
-        for _ in range(WARM_UPS):
-            loop.generate_batch(prompts[:batch], new_tokens, Sampler())
-        moments: list[Any] = []
-
-        def mark(moments: list[Any] = moments) -> None:
-            moments.append(stream.moment())
-
-        answers = loop.generate_batch(prompts[:batch], new_tokens, Sampler(mark=mark))
-        seconds = float(np.median([stream.seconds(*pair) for pair in pairwise(moments)]))
+        answers, seconds = _timed(partial(loop.generate_batch, prompts[:batch], new_tokens), stream)
         same = tuple(_alike(*pair) for pair in zip(answers, alone[:batch], strict=True))
         found.append(Steps(batch, seconds, batch / seconds, least, same))
     return tuple(found)
+
+
+def measure_passes(
+    loop: GraphLoop,
+    speculative: Mapping[int, SpeculativeLoop],
+    prompt: torch.Tensor,  # [1, length, hidden]
+    new_tokens: int,
+    step_seconds: float,
+    stream: Stream,
+) -> tuple[Passes, ...]:
+    """Time the passes over wrong drafts.
+
+    Args:
+        speculative: gamma -> its loop over the same model.
+        step_seconds: of a decode step; NaN if it was not measured.
+    """
+    alone, found = loop(prompt, new_tokens, Sampler()), []
+
+    def wrong(answer: Sequence[int], count: int) -> list[int]:
+        return [alone[len(answer)] ^ 1] * count
+
+    for gamma, verify in speculative.items():
+        answer, seconds = _timed(partial(verify, prompt, new_tokens, propose=wrong), stream)
+        found.append(Passes(gamma, seconds, seconds / step_seconds, _alike(answer, alone)))
+    return tuple(found)
+
+
+def _timed(generate: Callable[[Sampler], Answers], stream: Stream) -> tuple[Answers, float]:
+    """What it generates, and the median of the seconds between two tokens."""
+    for _ in range(WARM_UPS):
+        generate(Sampler())
+    moments: list[Any] = []
+    answers = generate(Sampler(mark=lambda: moments.append(stream.moment())))
+    return answers, float(np.median([stream.seconds(*pair) for pair in pairwise(moments)]))
 
 
 def _alike(one: Sequence[int], other: Sequence[int]) -> int:
@@ -115,8 +161,8 @@ def cache_bytes(llama: FusedLlama) -> int:
     return int(2 * len(llama.layers) * llama.key_heads * llama.size * llama.head.element_size())
 
 
-def build(name: str, preset: str) -> tuple[GraphLoop, FusedLlama]:
-    """The language model of a preset, with random weights, on the GPU.
+def build(name: str, preset: str, gammas: Sequence[int] = ()) -> tuple[GraphLoop, FusedLlama, dict[int, SpeculativeLoop]]:
+    """Loops over the language model of a preset, with random weights, on the GPU.
 
     Raises:
         UserError: the model is unknown, or the preset is not of random weights.
@@ -129,6 +175,8 @@ def build(name: str, preset: str) -> tuple[GraphLoop, FusedLlama]:
     from evbench.pipelines.generate.graph_loop import GraphLoop, compiled_prefill
     from evbench.pipelines.generate.language import LanguageModel
     from evbench.pipelines.generate.llama import FusedLlama
+    from evbench.pipelines.generate.speculative import SpeculativeLoop
+    from evbench.pipelines.generate.targets import GraphTarget
 
     if name not in MODELS:
         raise UserError(f"unknown --model {name!r}; {nearest(name, list(MODELS))}")
@@ -139,13 +187,16 @@ def build(name: str, preset: str) -> tuple[GraphLoop, FusedLlama]:
         model = LlamaForCausalLM._from_config(LlamaConfig(**known[preset].text)).eval()
     llama = FusedLlama(model.model, model.lm_head, attend("sdpa"))
     language = LanguageModel(model, model.model, model.lm_head, end_token=-1, stop_at_end=False)
-    return GraphLoop(language, llama, compiled_prefill(language, llama)), llama
+    prefill = compiled_prefill(language, llama)
+    speculative = {gamma: SpeculativeLoop(language, GraphTarget(llama, prefill, gamma), gamma) for gamma in gammas}
+    return GraphLoop(language, llama, prefill), llama, speculative
 
 
 def main(
     model: Annotated[str, typer.Option(help="Whose language model is timed.")] = next(iter(MODELS)),
     preset: Annotated[str, typer.Option(help="Of that model.")] = "7b",
     batch: Annotated[list[int] | None, typer.Option(min=1, max=MOST, help="Prompts in a batch. May be given several times.")] = None,
+    gamma: Annotated[list[int] | None, typer.Option(min=1, max=MOST - 1, help="Drafts in a pass. May be given several times.")] = None,
     prompt: Annotated[int, typer.Option(min=1, max=4096, help="Tokens of each prompt.")] = 2076,
     new_tokens: Annotated[int, typer.Option(min=3, max=1024, help="Tokens of each answer.")] = 102,
     out: Annotated[Path | None, typer.Option(help="File for the result, as JSON.")] = None,
@@ -157,20 +208,25 @@ def main(
     this_machine.choose_device("cuda")
     batches = sorted(set(batch or (1, 2, 4, 8)))
     with torch.inference_mode():
-        loop, llama = build(model, preset)
+        loop, llama, speculative = build(model, preset, sorted(set(gamma or ())))
         prompts = torch.randn((max(batches), prompt, llama.head.shape[1]), device="cuda", dtype=llama.head.dtype)
         prompts *= llama.embedding.float().std()
         rate, weights, cache = copy_rate(torch.cuda.synchronize), weight_bytes(llama), cache_bytes(llama)
         positions = prompt + new_tokens // 2
         least = {size: (weights + size * positions * cache) / rate for size in batches}
         steps = measure(loop, prompts, new_tokens, least, CudaStream())
-    found = Decoding(this_machine.read("cuda"), preset, prompt, new_tokens, weights, cache, rate, steps)
+        one = next((step.seconds for step in steps if step.batch == 1), math.nan)
+        passes = measure_passes(loop, speculative, prompts[:1], new_tokens, one, CudaStream())
+    found = Decoding(this_machine.read("cuda"), preset, prompt, new_tokens, weights, cache, rate, steps, passes)
     typer.echo(f"{preset}, {prompt} tokens in each prompt, {new_tokens} new; copies run at {rate / 1e12:.2f} TB/s")
     for step in steps:
         alone = f"{sum(same == new_tokens for same in step.as_alone)} of {step.batch} answers as alone"
         times = f"{format_seconds(step.seconds)} a step, {step.tokens_per_second:.0f} tokens/s"
         bound = f"bandwidth bound {format_seconds(step.least_seconds)}, {step.least_seconds / step.seconds:.0%} of it"
         typer.echo(f"  batch {step.batch}: {times}; {bound}; {alone}")
+    for over in passes:
+        alone = f"{over.as_alone} of {new_tokens} tokens as alone"
+        typer.echo(f"  {over.gamma} drafts: {format_seconds(over.seconds)} a pass, {over.steps:.2f} steps; {alone}")
     write_json(out, found)
 
 

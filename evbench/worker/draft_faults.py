@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from evbench.pipelines.generate.speculative import SpeculativeLoop
+from evbench.pipelines.generate.targets import StaticTarget
 from evbench.stages import Sampler
 from evbench.worker.planting import AnyPipeline, Plant
 
@@ -41,18 +42,28 @@ first_draft_not_verified = _trusted(lambda drafts: min(1, drafts))
 
 
 def _kept(more: int) -> Plant:
-    """After each pass the cache is taken to be so many tokens longer than it is: with keys and values of a draft that was not accepted, or
-    without those of the last one that was."""
+    """In front of each pass but the first the cache is taken to be so many tokens longer than it is: with keys and values of a draft that
+    was not accepted, or without those of the last one that was."""
 
     def plant(pipeline: AnyPipeline, paths: Sequence[Path]) -> None:
-        right = SpeculativeLoop._cut_back
+        right = SpeculativeLoop._position
 
-        def cut_back(loop: Any, cache: Any, length: int) -> None:
-            right(loop, cache, min(length + more, int(cache.layers[0].cumulative_length)))
+        def position(loop: Any, prompt: int, tokens: Sequence[int]) -> int:
+            place = right(loop, prompt, tokens)
+            has_room = place + more + loop._gamma < _slots(loop._target)
+            return place + more if len(tokens) > 1 and has_room else place
 
-        SpeculativeLoop._cut_back = cut_back  # type: ignore[method-assign, assignment]
+        SpeculativeLoop._position = position  # type: ignore[method-assign, assignment]
 
     return plant
+
+
+def _slots(target: Any) -> int:
+    """Of its cache."""
+    if isinstance(target, StaticTarget):
+        assert target._cache is not None
+        return int(target._cache.layers[0].max_cache_len)
+    return int(target._state.capacity)
 
 
 cut_back_one_less = _kept(1)

@@ -92,7 +92,7 @@ class Mutant:
 LOOPS = {"generate": ("static", "static-compile")} | UNDRAFTED
 """The decode loop over the modules of transformers."""
 ANY_LOOP = {"generate": ("static", "static-compile", "graph")} | UNDRAFTED
-GRAPH = {"generate": ("graph",)}
+GRAPH = {"generate": ("graph",)} | UNDRAFTED
 
 MUTANTS: dict[str, Mutant] = {
     "frame + 1": Mutant("each frame is the one after the right one", "load", input_faults.next_frame, ("video",)),

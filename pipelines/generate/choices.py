@@ -78,13 +78,26 @@ GENERATE = Part(
             needs=("C++ compiler",),
         ),
         "graph": Choice(
-            "a decode step of fused Triton kernels, attention among them, replayed as a CUDA graph without waiting for a token",
+            "a decode step of fused Triton kernels, attention among them, replayed as a CUDA graph without waiting for a token; or with "
+            "drafts a pass over some tokens",
             "evbench.pipelines.generate.loops:graph",
             (
-                Evidence("generate", "call of the loop", r"function:evbench\.pipelines\.generate\.graph_loop\.GraphLoop\.__call__$"),
-                Evidence("generate", "replay of a CUDA graph", REPLAY, "each step"),
-                Evidence("generate", "matrix times vector in one kernel", r"kernel:matvec_kernel", "each layer and step"),
-                Evidence("generate", "attention over the cache in one kernel", r"kernel:decode_attention_kernel", "each layer and step"),
+                Evidence(
+                    "generate", "call of the loop",
+                    r"function:evbench\.pipelines\.generate\.graph_loop\.GraphLoop\.__call__$", where=UNDRAFTED,
+                ),
+                Evidence("generate", "replay of a CUDA graph", REPLAY, "each step", where=UNDRAFTED),
+                Evidence("generate", "matrix times vector in one kernel", r"kernel:matvec_kernel", "each layer and step", where=UNDRAFTED),
+                Evidence(
+                    "generate", "attention over the cache in one kernel",
+                    r"kernel:decode_attention_kernel", "each layer and step", where=UNDRAFTED,
+                ),
+                Evidence("generate", "replay of a CUDA graph", REPLAY, where=DRAFTED),
+                Evidence("generate", "matrix times some vectors in one kernel", r"kernel:matvecs_kernel", "each layer", where=DRAFTED),
+                Evidence(
+                    "generate", "attention of some tokens over the cache in one kernel",
+                    r"kernel:block_attention_kernel", "each layer", where=DRAFTED,
+                ),
                 Evidence("generate", "call of transformers' generate", TRANSFORMERS, "never"),
                 Evidence("generate", "writes to a cache of transformers with fixed size", FIXED, "never"),
             ),
@@ -97,7 +110,7 @@ GENERATE = Part(
             hidden=True,
         ),
     },
-)
+)  # fmt: skip
 
 PREFILL = Part(
     "prefill",
@@ -143,8 +156,8 @@ def _prompt_lookup(gamma: int) -> Choice:
         conflicts=(
             Conflict(
                 "generate",
-                ("dynamic", "transformers-static", "static-generate", "static-compile", "graph"),
-                "drafts are verified over the cache of generate=static",
+                ("dynamic", "transformers-static", "static-generate", "static-compile"),
+                "drafts are verified over the cache of generate=static or graph",
             ),
         ),
     )

@@ -12,6 +12,7 @@ from evbench.pipelines.generate.language import LanguageModel
 from evbench.pipelines.generate.lookup import PromptLookup
 from evbench.pipelines.generate.loops import generator
 from evbench.pipelines.generate.speculative import SpeculativeLoop
+from evbench.pipelines.generate.targets import TARGETS
 from evbench.stages import Sampler
 
 
@@ -36,7 +37,8 @@ def none(language: LanguageModel, variant: Variant) -> Answer:
 
 def prompt_lookup(language: LanguageModel, variant: Variant) -> Answer:
     """By n-grams over the prompt and the answer so far."""
-    loop = SpeculativeLoop(language, GAMMA[variant["draft"]])
+    gamma = GAMMA[variant["draft"]]
+    loop = SpeculativeLoop(language, TARGETS[variant["generate"]](language, variant, gamma), gamma)
 
     def answer(asked: Asked, embeddings: torch.Tensor, new_tokens: int, sampler: Sampler, /) -> list[int]:
         return loop(embeddings, new_tokens, sampler, PromptLookup(asked.question()))

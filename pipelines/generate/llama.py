@@ -11,9 +11,10 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.functional import linear, rms_norm, silu
+from torch.nn.functional import embedding, linear, rms_norm, silu
 
 from evbench.errors import UserError
+from evbench.kernels.block_attention import BlockAttention
 from evbench.kernels.decode_attention import DecodeAttention
 from evbench.kernels.matvec import Norm, matvec
 from evbench.kernels.rotated_heads import rotated, rotated_heads
@@ -45,7 +46,7 @@ class Layer:
 
 
 class FusedLlama:
-    """Prefill over a whole prompt, and a step of one token, over a cache of fixed size."""
+    """Prefill over a whole prompt, a step of one token, and a pass over a few, over a cache of fixed size."""
 
     def __init__(self, decoder: Any, head: nn.Module, attend: Attend) -> None:
         """
@@ -150,6 +151,26 @@ class FusedLlama:
             projected = matvec(hidden, layer.projections, Norm(layer.before_attention, self.epsilon))
             mixed = attention(projected, keys, values, self.cosine, self.sine, position)
             hidden = matvec(mixed, layer.output, residual=hidden)
+            gated = matvec(hidden, layer.gate_up, Norm(layer.before_mlp, self.epsilon), gated=True)
+            hidden = matvec(gated, layer.down, residual=hidden)
+        return matvec(hidden, self.head, Norm(self.norm, self.epsilon))
+
+    # Some tokens at a time.
+
+    def verify(
+        self,
+        tokens: torch.Tensor,  # [1, count] int64
+        position: torch.Tensor,  # [1] int64
+        kv_cache: KVCache,
+        attention: BlockAttention,
+    ) -> torch.Tensor:
+        """Logits after each token, of which the first stands at the position: [count, vocabulary]. Writes their keys and values."""
+        hidden = embedding(tokens[0], self.embedding)
+        for layer, (keys, values) in zip(self.layers, kv_cache, strict=True):
+            projected = matvec(hidden, layer.projections, Norm(layer.before_attention, self.epsilon))
+            query = rotated_heads(projected[None], keys, values, self.cosine, self.sine, position)
+            mixed = attention(query, keys, values, position)
+            hidden = matvec(mixed[0].flatten(1), layer.output, residual=hidden)
             gated = matvec(hidden, layer.gate_up, Norm(layer.before_mlp, self.epsilon), gated=True)
             hidden = matvec(gated, layer.down, residual=hidden)
         return matvec(hidden, self.head, Norm(self.norm, self.epsilon))

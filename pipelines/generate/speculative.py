@@ -7,12 +7,11 @@ accepted if it is that one.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import torch
 from torch.profiler import record_function
-from transformers import DynamicCache, StaticCache
 
-from evbench.pipelines.generate.fixed_cache import FixedCache
 from evbench.pipelines.generate.language import LanguageModel
 from evbench.stages import Sampler
 
@@ -20,41 +19,45 @@ Propose = Callable[[Sequence[int], int], Sequence[int]]
 """(all tokens of the answer so far, count) -> how it may go on, `count` tokens at most."""
 
 
+class Target(Protocol):
+    """The model that verifies drafts, with its KV cache: see evbench.pipelines.generate.targets."""
+
+    def prefill(self, embeddings: torch.Tensor, new_tokens: int, /) -> torch.Tensor:
+        """The prompt, [1, prompt, hidden], in front of so many tokens -> logits behind it, [1, 1, vocabulary]."""
+
+    def verify(self, fed: Sequence[int], position: int, /) -> torch.Tensor:
+        """Tokens, of which the first stands at the position -> logits behind each, [1, tokens, vocabulary], until the next call.
+
+        The cache is cut back to what stands in front of the position, and then holds these tokens, too.
+        """
+
+
 class SpeculativeLoop:
-    """Prefill, then passes over the newest token and the drafts behind it, over a cache of fixed size that is cut back to what was kept.
+    """Prefill, then passes over the newest token and the drafts behind it.
 
     The host looks at each pass once, for the tokens that the model would have chosen at its places.
     """
 
-    def __init__(self, language: LanguageModel, gamma: int) -> None:
+    def __init__(self, language: LanguageModel, target: Target, gamma: int) -> None:
         """`gamma`: drafted tokens in a pass, at most."""
-        self._language, self._gamma = language, gamma
-        self._fixed = FixedCache(language)
+        self._language, self._target, self._gamma = language, target, gamma
 
     def __call__(self, embeddings: torch.Tensor, new_tokens: int, sampler: Sampler, propose: Propose) -> list[int]:
         """[1, prompt, hidden] -> the new tokens, which the sampler chose."""
         prompt = embeddings.shape[1]
-        grown = DynamicCache(config=self._language.decoder.config)
-        logits = self._language.next_logits(embeddings, torch.arange(prompt, device=embeddings.device)[None], grown)
-        tokens = self._chosen((), logits, sampler)
-        cache = self._fixed.filled(grown, prompt + new_tokens)
+        tokens = self._chosen((), self._target.prefill(embeddings, new_tokens), sampler)
         while len(tokens) < new_tokens and not self._language.ends(tokens[-1]):
             # A pass gives one token more than it accepts: no more are drafted than are left less one.
             most = min(self._gamma, new_tokens - len(tokens) - 1)
             drafts = list(propose(tokens, most))[:most] if most else []
-            logits = self._verified([tokens[-1], *drafts], prompt + len(tokens) - 1, cache)
+            with record_function(f"verify {self._gamma} drafts at most"):
+                logits = self._target.verify([tokens[-1], *drafts], self._position(prompt, tokens))
             tokens += self._chosen(drafts, logits, sampler)
-            self._cut_back(cache, prompt + len(tokens) - 1)
         return tokens
 
-    def _verified(self, fed: Sequence[int], position: int, cache: StaticCache) -> torch.Tensor:
-        """Tokens, of which the first stands at the position -> logits behind each, [1, tokens, vocabulary]. Adds all to the cache."""
-        with record_function(f"verify {self._gamma} drafts at most"):
-            device = self._language.decoder.device
-            embeddings = self._language.decoder.get_input_embeddings()(torch.tensor([fed], device=device))
-            positions = torch.arange(position, position + len(fed), device=device)[None]
-            hidden = self._language.decoder(inputs_embeds=embeddings, position_ids=positions, past_key_values=cache, use_cache=True)
-            return torch.as_tensor(self._language.head(hidden.last_hidden_state))
+    def _position(self, prompt: int, tokens: Sequence[int]) -> int:
+        """Of the newest token, which no pass was fed yet: up to there the cache holds what was kept."""
+        return prompt + len(tokens) - 1
 
     def _chosen(self, drafts: Sequence[int], logits: torch.Tensor, sampler: Sampler) -> list[int]:
         """The tokens that the model says: as many drafts as it says itself, and the one behind them.
@@ -69,8 +72,3 @@ class SpeculativeLoop:
             if found[-1:] != list(drafts[place : place + 1]) or self._language.ends(found[-1]):
                 break
         return found
-
-    def _cut_back(self, cache: StaticCache, length: int) -> None:
-        """Behind so many tokens the next pass writes over what is there, and nothing is read."""
-        for layer in cache.layers:
-            layer.cumulative_length.fill_(length)

@@ -63,7 +63,7 @@ PREPROCESS = Part(
             (
                 Evidence(
                     "preprocess", "call of the fused preprocessing",
-                    r"function:evbench\.pipelines\.preprocess\.pixels\.FusedValues\.__call__$",
+                    r"function:evbench\.pipelines\.preprocess\.replayed\.FusedImages\.__call__$",
                 ),
                 Evidence("preprocess", "its kernel", r"kernel:pixel_values_kernel", kinds=("video", "event-images")),
                 Evidence(

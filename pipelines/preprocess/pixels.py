@@ -54,12 +54,13 @@ def quantum(processor: Any) -> float:
     return float(processor.rescale_factor / min(processor.image_std))
 
 
-PixelValues = Callable[[npt.NDArray[np.uint8] | torch.Tensor, Recipe, str, torch.dtype], torch.Tensor]
+Pixels = npt.NDArray[np.uint8] | torch.Tensor
+PixelValues = Callable[[Pixels, Recipe, str, torch.dtype], torch.Tensor]
 """(frames [frames, height, width, 3] uint8, recipe, device, dtype) -> [frames, 3, crop, crop]."""
 
 
 def pixel_values(
-    frames: npt.NDArray[np.uint8] | torch.Tensor,  # [frames, height, width, 3] uint8
+    frames: Pixels,  # [frames, height, width, 3] uint8
     recipe: Recipe,
     device: str,
     dtype: torch.dtype,
@@ -78,7 +79,7 @@ def pixel_values(
 
 
 def exact_values(
-    frames: npt.NDArray[np.uint8] | torch.Tensor,  # [frames, height, width, 3] uint8
+    frames: Pixels,  # [frames, height, width, 3] uint8
     recipe: Recipe,
     device: str,
     dtype: torch.dtype,
@@ -93,6 +94,7 @@ def exact_values(
     return _normalised(_resized(raw, recipe).clamp(0, 255), recipe).to(dtype)
 
 
+Operation = kernel.PixelValues | ValuesOfMaps
 SIZES = 64
 """For which tables are kept: the event images of raw events may all differ in size, and the tables of one size need up to a MiB."""
 
@@ -105,11 +107,9 @@ class FusedValues:
 
     def __init__(self, recipe: Recipe, device: str, dtype: torch.dtype) -> None:
         self._recipe, self._device, self._dtype = recipe, device, dtype
-        self._known: dict[tuple[int, int, bool, bytes], kernel.PixelValues | ValuesOfMaps] = {}
+        self._known: dict[tuple[int, int, bool, bytes], Operation] = {}
 
-    def __call__(
-        self, frames: npt.NDArray[np.uint8] | torch.Tensor, repair: Affine | None = None, into: torch.Tensor | None = None
-    ) -> torch.Tensor:
+    def __call__(self, frames: Pixels, repair: Affine | None = None, into: torch.Tensor | None = None) -> torch.Tensor:
         """[frames, height, width, 3] uint8, or the last events [frames, height, width] int32 -> [frames, 3, crop, crop].
 
         Args:
@@ -124,8 +124,13 @@ class FusedValues:
             raw = raw.contiguous()
         if into is None:
             into = self.allocate(len(raw))
-        height, width = raw.shape[1:3]
-        of_maps = raw.dtype == torch.int32
+        self.operation(raw, repair)(raw, into)
+        return into
+
+    def operation(self, frames: torch.Tensor, repair: Affine | None = None) -> Operation:
+        """What is launched for frames of that size, with its tables. Arguments and errors are those of a call."""
+        height, width = frames.shape[1:3]
+        of_maps = frames.dtype == torch.int32
         if of_maps and repair is not None:
             raise ValueError("last events have no colours to repair")
         key = height, width, of_maps, b"" if repair is None else repair.tobytes()
@@ -133,14 +138,13 @@ class FusedValues:
             if len(self._known) == SIZES:
                 del self._known[next(iter(self._known))]
             self._known[key] = self._operation(height, width, of_maps, repair)
-        self._known[key](raw, into)
-        return into
+        return self._known[key]
 
     def allocate(self, frames: int) -> torch.Tensor:
         """Memory for the values of so many frames: [frames, 3, crop, crop]."""
         return torch.empty((frames, 3, *self._recipe.crop), dtype=self._dtype, device=self._device)
 
-    def _operation(self, height: int, width: int, of_maps: bool, repair: Affine | None) -> kernel.PixelValues | ValuesOfMaps:
+    def _operation(self, height: int, width: int, of_maps: bool, repair: Affine | None) -> Operation:
         recipe = self._recipe
         size = recipe.resized(height, width)
         edges = zip((height, width), size, recipe.corner(*size), recipe.crop, strict=True)

@@ -6,19 +6,16 @@ import functools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
-import numpy as np
-import numpy.typing as npt
 import torch
 
 from evbench.choices import Variant
 from evbench.colours import Affine
 from evbench.pipelines.preprocess.choices import PREPROCESS
 from evbench.pipelines.preprocess.dali_pixels import DaliValues
-from evbench.pipelines.preprocess.pixels import FusedValues, PixelValues, Recipe, exact_values, pixel_values
+from evbench.pipelines.preprocess.pixels import Pixels, PixelValues, Recipe, exact_values, pixel_values
 from evbench.pipelines.preprocess.question import kept
+from evbench.pipelines.preprocess.replayed import FusedImages
 from evbench.results import Workload
-
-Pixels = npt.NDArray[np.uint8] | torch.Tensor
 
 
 class Images(Protocol):
@@ -102,16 +99,8 @@ def dali(model: Tokenized, workload: Workload) -> Preprocess:
 
 def fused_values(recipe: Recipe, device: str, dtype: torch.dtype) -> Callable[[Images], torch.Tensor]:
     """Images -> [images, 3, crop, crop]: each batch of one size written to its place; event images are not painted for it."""
-    values = FusedValues(recipe, device, dtype)
-
-    def of_images(images: Images) -> torch.Tensor:
-        pixels, start = values.allocate(len(images)), 0
-        for batch, repair in images.raw_batches():
-            values(batch, repair, into=pixels[start : start + len(batch)])
-            start += len(batch)
-        return pixels
-
-    return of_images
+    fused = FusedImages(recipe, device, dtype, replays=device == "cuda")
+    return lambda images: fused(len(images), list(images.raw_batches()))
 
 
 def _by(values: PixelValues, model: Tokenized, workload: Workload) -> Preprocess:
