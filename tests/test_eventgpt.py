@@ -251,7 +251,8 @@ def test_last_events_become_the_models_input_as_their_pictures_do(size: PictureS
     painted = values(EventImages(images.pixels, "painted"))
     require_nearly_equal("of last events", made, painted, quantum(processor))
     assert torch.equal(values(images.holding(images.values().cpu().numpy())), made), "what is judged can be handed on"
-    one_by_one = [values(EventImages((picture,), "painted")) for picture in images.pixels]
+    # Copies: what comes to lie at the same address is written to the same place.
+    one_by_one = [values(EventImages((picture,), "painted")).clone() for picture in images.pixels]
     assert torch.equal(torch.cat(one_by_one), painted)
 
 
