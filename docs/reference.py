@@ -29,6 +29,8 @@ from evbench.verdict.statistics import Interval
 PROFILES = Path(__file__).parent.parent / "profiles"
 GRADES = {"pass": "preserved", "warn": "nearly preserved", "fail": "not preserved", None: "not compared"}
 
+UNBROKEN = '<span style="white-space: nowrap">'
+"""In front of what must stay on one line."""
 OF_ALL = ("NOT_VERIFIED",)
 """Flags that each of them has, as no runs.jsonl is kept."""
 
@@ -54,7 +56,8 @@ class Recorded:
     def row(self) -> str:
         """Of a table."""
         flags = [f"[{flag}](troubleshooting.md#{anchor(flag)})" for flag in self.flags if flag not in OF_ALL]
-        cells = (f"[{self.where}]({self.link})", f"`{self.instead_of}`", "<br>".join(self.gains), self.outputs, ", ".join(flags) or "none")
+        gains = "<br>".join(f"{UNBROKEN}{gain}</span>" for gain in self.gains)
+        cells = (f"[{self.where}]({self.link})", f"`{self.instead_of}`", gains, self.outputs, ", ".join(flags) or "none")
         return f"| {' | '.join(cells)} |"
 
 
@@ -80,7 +83,7 @@ def _of_choice(part: Part, name: str, choice: Choice, found: list[Recorded]) -> 
     yield ""
     has = [variant.name for variant in VARIANTS.values() if variant[part.name] == name]
     models = [title for title, model in MODELS.items() if part.name in model.parts and model.has(part.name, name)]
-    yield f"- **In**: {', '.join(f'`{one}`' for one in has) or 'no named variant'}; models {', '.join(models)}"
+    yield f"- **In**: {', '.join(f'`{one}`' for one in has) or 'no named variant'}; model{'s' * (len(models) > 1)} {', '.join(models)}"
     if choice.kinds:
         yield f"- **For**: {' and '.join(KINDS[kind].title for kind in choice.kinds)} only"
     if choice.needs:

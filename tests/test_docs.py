@@ -24,6 +24,7 @@ from docs import reference
 from docs.links import ROOT, site_path
 from evbench import results
 from evbench.pipelines.registry import PARTS
+from evbench.session.outputs import MOST_LOST, MOST_SAMPLES
 from evbench.variants.named import VARIANTS
 from evbench.verdict.judgement import Verdict
 from tests.pages import PAGES, sentences
@@ -181,7 +182,7 @@ def test_gains_are_those_of_the_recorded_ladders() -> None:
         for choice, ratio, interval in said:
             section = reference.choices().partition(f"\n### {choice}\n")[2].partition("\n### ")[0]
             rows = [row for row in section.splitlines() if f"(../{report.relative_to(ROOT)})" in row]
-            assert [row for row in rows if f"end-to-end {ratio}, {interval}<br>" in row], (report, choice)
+            assert [row for row in rows if f">end-to-end {ratio}, {interval}</span>" in row], (report, choice)
 
 
 def test_a_choice_without_a_recording_says_so() -> None:
@@ -193,6 +194,20 @@ def test_terms_of_the_glossary_are_in_the_order_of_the_alphabet() -> None:
     terms = re.findall(r"^- \*\*(.+?)\*\*", PAGES["docs/glossary.md"], re.MULTILINE)
     assert len(terms) > 30
     assert terms == sorted(terms, key=str.lower)
+
+
+def test_the_page_on_reports_goes_through_the_sections_of_one_in_their_order() -> None:
+    sections = re.findall(r"<h2[^>]*>([^<]+)</h2>", written(results.read(SHOWN)))
+    told = re.findall(r"\*\*([^*]+)\*\*", PAGES["docs/reading-a-report.md"])
+    begin = told.index("How fast")
+    assert [section.lower() for section in sections if section != "Before you rely on it"] == [name.lower() for name in told[begin:]]
+    assert "Before you rely on it" in told[:begin]
+
+
+def test_numbers_on_many_samples_are_those_of_the_code() -> None:
+    text = sentences("docs/many-samples.md")
+    assert f"At each stage {MOST_SAMPLES} samples are compared" in text
+    assert f"no more than {MOST_LOST:.0%} of what is right".replace("%", " %") in text
 
 
 # The picture.

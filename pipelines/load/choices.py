@@ -92,7 +92,7 @@ RENDER = Part(
                 Evidence("load", "loop over events", RENDERING + r"loop$", "never"),
                 Evidence("load", "rendering on the GPU", ON_GPU, "never"),
             ),
-            risk="which event of a pixel is the last one must stay so: event images may differ in no pixel",
+            risk="each pixel must show its last event, though all are painted at once: event images may differ in no pixel",
         ),
         "triton": Choice(
             "the events copied to the GPU as they are; there an atomic maximum finds each pixel's last event. Event images are painted by "
@@ -108,8 +108,7 @@ RENDER = Part(
                 Evidence("load", "rendering on the host", RENDERING + r"(loop|vectorised)$", "never"),
             ),
             needs=("NVIDIA GPU", "Triton"),
-            risk="which event of a pixel is the last one must stay so, also where threads run in any order: event images may differ in no "
-            "pixel",
+            risk="each pixel must show its last event, in whatever order threads run: event images may differ in no pixel",
         ),
     },
     kinds=("events",),
