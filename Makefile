@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup compare test test-quick test-all browser lint format prune lock
+.PHONY: help setup compare test test-quick test-all browser lint format docs prune lock
 
 help:
 	@echo "make compare      compare the baseline with the optimized variant on the sample that evbench carries"
@@ -12,6 +12,7 @@ help:
 	@echo "make test-all     run the tests, and the long simulations"
 	@echo "make lint         ruff, format check, mypy"
 	@echo "make format       format the code"
+	@echo "make docs         build the documentation into site/"
 	@echo "make prune        remove from profiles/ what is not kept of recorded runs"
 
 setup: .venv/installed
@@ -46,15 +47,20 @@ browser:
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy --scripts-are-modules evbench tests profiles/prune
+	$(BIN)/mypy --scripts-are-modules evbench tests docs profiles/prune
 
 format: setup
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# The variable: mkdocs-material warns of a later mkdocs, which the pinned versions keep out.
+docs: setup
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+	@echo "open site/index.html, or for its search: $(BIN)/python -m mkdocs serve"
 
 prune:
 	profiles/prune --apply
 
 # Needs uv. Keeps the versions that are pinned already; add --upgrade-package NAME==VERSION to move one.
 lock:
-	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --no-header --no-annotate --output-file requirements.lock
+	uv pip compile pyproject.toml --extra dev --extra docs --universal --python-version 3.11 --no-header --no-annotate --output-file requirements.lock

@@ -78,6 +78,8 @@ class Choice:
     conflicts: tuple[Conflict, ...] = ()
     hidden: bool = False
     """Of the reference only: users are not offered it."""
+    risk: str = ""
+    """What can go wrong with it, or gets worse. Empty of what others are measured against."""
 
     def takes(self, kind: str) -> bool:
         return not self.kinds or kind in self.kinds

@@ -34,6 +34,7 @@ from evbench.worker.kept_rows import KeptRows
 from evbench.worker.limits import shape_of
 from tests.auto_models import MADE, saved
 from tests.checkpoints import change_config
+from tests.pages import PAGES
 from tests.scene_files import small_clip
 
 OPTIMIZED = "baseline+decode=threaded+attention=eager+generate=static-generate"
@@ -85,8 +86,8 @@ def test_the_stages_give_the_tokens_of_transformers_own_generate(architecture: s
     assert work.prompt_tokens == len(inputs.prompt())
 
 
-def test_the_readme_tells_what_is_shown_here() -> None:
-    text = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+def test_the_documentation_tells_what_is_shown_here() -> None:
+    text = PAGES["docs/any-model.md"]
     told = dict(re.findall(r"^\| `(\w+)` \| `get_(\w+)_features` \|", text, re.MULTILINE))
     assert set(told) == set(SHOWN) == set(MADE)
     for architecture, modality in told.items():

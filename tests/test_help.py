@@ -13,14 +13,15 @@ import pytest
 import typer.main
 from typer.testing import CliRunner
 
+from docs.reference import command_names, find
 from evbench.api.option import name_of
 from evbench.api.options import Options
 from evbench.cli import acceptance, compare_models, limits, trace
-from evbench.cli.main import COMMANDS, SCENES, make_app
+from evbench.cli.main import COMMANDS, make_app
 from evbench.cli.options import SessionOptions
 
 SLOW_TO_IMPORT = {"numpy", "av", "PIL", "torch", "transformers", "evbench.session", "evbench.inputs"}
-NAMES = [*COMMANDS, *(f"scenes {name}" for name in SCENES)]
+NAMES = command_names()
 SHARED = {name_of(field.name) for group in (Options, SessionOptions) for field in dataclasses.fields(group)}
 NOT_TAKEN = {
     "compare": set[str](),
@@ -45,13 +46,6 @@ def told(*arguments: str, columns: int = 80) -> list[str]:
     done = CliRunner().invoke(make_app(), arguments, env={"COLUMNS": str(columns), "TERM": "dumb", "NO_COLOR": "1"})
     assert done.exit_code == 0, done.output
     return [line.rstrip() for line in done.output.splitlines()]
-
-
-def find(name: str) -> Any:
-    command: Any = typer.main.get_command(make_app())
-    for part in name.split():
-        command = command.commands[part]
-    return command.loaded()
 
 
 def examples_of(name: str) -> list[str]:

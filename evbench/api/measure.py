@@ -45,7 +45,7 @@ def compare(
 ) -> Result:
     """Run two variants in turn on the same work, and write the result, its verdict, a report and the traces into a folder.
 
-    Example:
+    Examples:
         >>> import evbench
         >>> result = evbench.compare("baseline", "optimized", preset="tiny", blocks=6, folder=Path("out"))  # doctest: +SKIP
         >>> evbench.judge(result).verdict  # doctest: +SKIP
@@ -96,7 +96,7 @@ def run(
 ) -> Result:
     """Run one variant. The result, or its folder, can be one side of a later `compare`.
 
-    Example:
+    Examples:
         >>> import evbench
         >>> first = evbench.run("baseline", preset="tiny", folder=Path("first"))  # doctest: +SKIP
         >>> evbench.compare(first, "optimized", preset="tiny")  # doctest: +SKIP

@@ -182,15 +182,24 @@ def write_derived(folder: Path) -> tuple[Rung, ...]:
     Raises:
         UserError: the ladder or a result cannot be read.
     """
+    derived = derive(folder)
+    _write_report(derived, folder)
+    return derived.rungs
+
+
+def derive(folder: Path) -> Ladder:
+    """A ladder, judged again from the results of its comparisons where these are there.
+
+    Raises:
+        UserError: the ladder or a result cannot be read.
+    """
     written = read(folder)
     steps = [rung.step for rung in written.rungs]
     outcomes = {rung.step.folder: rung.outcome for rung in written.rungs if rung.outcome is not None}
     for step in steps:
         if step.folder == step.name in outcomes and (folder / step.folder / "result.json").exists():
             outcomes[step.folder] = _outcome(steps, step, read_verified(folder / step.folder))
-    rungs = ladder.account(steps, outcomes)
-    _write_report(dataclasses.replace(written, rungs=rungs), folder)
-    return rungs
+    return dataclasses.replace(written, rungs=ladder.account(steps, outcomes))
 
 
 def read(folder: Path) -> Ladder:

@@ -74,6 +74,7 @@ ATTENTION = Part(
                 ),
                 Evidence("generate", "scaled_dot_product_attention", r"op:aten::_?scaled_dot_product", "never"),
             ),
+            risk="the matrix of scores is held whole in memory; torch.compile may put the fused form in its place, which is NOT_ACTIVE",
         ),
         "sdpa": Choice(
             "torch.nn.functional.scaled_dot_product_attention, the default of transformers",
@@ -93,6 +94,7 @@ ATTENTION = Part(
                 Evidence("generate", "attention written out", EAGER_FORWARD, "never"),
                 Evidence("generate", "attention written out in a compiled graph", r"(op|kernel):triton_\w*softmax", "never"),
             ),
+            risk="torch picks the kernel by shape and type; on a GPU it is not repeatable bit by bit (NOT_REPEATABLE)",
         ),
         "sdpa-flash": Choice(
             "torch's FlashAttention 2, as torch is built with it",
@@ -100,6 +102,7 @@ ATTENTION = Part(
             flash(r"aten::_scaled_dot_product_flash_attention", r"pytorch_flash::"),
             needs=("NVIDIA GPU",),
             conflicts=(NO_MASK,),
+            risk="sums in another order than where attention is written out",
         ),
         "flash2": Choice(
             "FlashAttention 2 of the package flash-attn",
@@ -107,6 +110,7 @@ ATTENTION = Part(
             flash(r"evbench::flash2", r"(?<!pytorch_)flash::flash_fwd"),
             needs=("NVIDIA GPU", "flash-attn"),
             conflicts=(NO_MASK,),
+            risk="sums in another order than where attention is written out; a package to keep in step with torch and CUDA",
         ),
         "flash3": Choice(
             "FlashAttention 3, for Hopper, of a package with the module flash_attn_interface",
@@ -114,6 +118,7 @@ ATTENTION = Part(
             flash(r"evbench::flash3", r"FlashAttnFwdSm90"),
             needs=("NVIDIA GPU", "FlashAttention 3"),
             conflicts=(NO_MASK,),
+            risk="sums in another order than where attention is written out; a package to keep in step with torch and CUDA",
         ),
         "flash4": Choice(
             "FlashAttention 4 of the package flash-attn-4",
@@ -121,6 +126,7 @@ ATTENTION = Part(
             flash(r"evbench::flash4", r"flash_attn.*[Ss]m90"),
             needs=("NVIDIA GPU", "flash-attn-4"),
             conflicts=(NO_MASK,),
+            risk="sums in another order than where attention is written out; a package to keep in step with torch and CUDA",
         ),
     },
 )  # fmt: skip

@@ -41,6 +41,7 @@ GENERATE = Part(
                 Evidence("generate", "compiled graph", COMPILED, "each step"),
             ),
             needs=("NVIDIA GPU", "C++ compiler"),
+            risk="compiling makes start-up longer; what happens inside the graph that transformers compiles cannot be seen",
         ),
         "static-generate": Choice(
             "transformers' generate with its cache of fixed size, nothing compiled",
@@ -51,6 +52,7 @@ GENERATE = Part(
                 Evidence("generate", "writes to a growing cache", GROWING, "never"),
                 Evidence("generate", "compiled graph", COMPILED, "never"),
             ),
+            risk="each step reads the cache at its full size, through a mask",
         ),
         "static": Choice(
             "prefill and a decode loop of evbench over a cache of fixed size",
@@ -63,6 +65,8 @@ GENERATE = Part(
                 Evidence("generate", "call of transformers' generate", TRANSFORMERS, "never"),
                 Evidence("generate", "compiled graph", COMPILED, "never"),
             ),
+            risk="each step reads the cache at its full size, through a mask; a slot that is not written or a position that is off are "
+            "planted as faults",
         ),
         "static-compile": Choice(
             "the loop of static, its decode step compiled with torch.compile",
@@ -76,6 +80,7 @@ GENERATE = Part(
                 Evidence("generate", "call of transformers' generate", TRANSFORMERS, "never"),
             ),
             needs=("C++ compiler",),
+            risk="as static; and compiling makes start-up longer",
         ),
         "graph": Choice(
             "a decode step of fused Triton kernels, attention among them, replayed as a CUDA graph without waiting for a token; or with "
@@ -102,6 +107,8 @@ GENERATE = Part(
                 Evidence("generate", "writes to a cache of transformers with fixed size", FIXED, "never"),
             ),
             needs=("NVIDIA GPU", "Triton"),
+            risk="kernels of its own in the place of a library's; stale logits, a cache that is lost and a position that is off are "
+            "planted as faults",
         ),
         "at-once": Choice(
             "prompt and answer in one pass without a cache",
@@ -138,6 +145,7 @@ PREFILL = Part(
                     "it fills the cache of generate=graph",
                 ),
             ),
+            risk="compiling and capturing make start-up longer",
         ),
     },
 )
@@ -160,6 +168,8 @@ def _prompt_lookup(gamma: int) -> Choice:
                 "drafts are verified over the cache of generate=static or graph",
             ),
         ),
+        risk="what is drafted and not accepted was computed for nothing; a draft that is believed, and a cache that is cut back wrongly, "
+        "are planted as faults",
     )
 
 

@@ -42,6 +42,8 @@ DECODE = Part(
                 ),
                 Evidence("load", "images read in a pool's threads", r"pool:evbench\.pipelines\.load\.png\._read$", "each frame", IMAGES),
             ),
+            risk="takes all cores, so it gains least where other work holds them; decoders with threads can lose or reorder frames: their "
+            "indices and times are compared",
         ),
         "dali": Choice(
             "NVIDIA DALI: a clip on the GPU's video decoder, of H.264 without the frames that are neither asked for nor referred to; event "
@@ -58,6 +60,8 @@ DECODE = Part(
                 Evidence("load", "images read with PIL", r"(function|pool):evbench\.pipelines\.load\.png\._read$", "never", IMAGES),
             ),
             needs=("NVIDIA GPU", "NVIDIA DALI"),
+            risk="its colours differ from FFmpeg's by more than two 8-bit levels in few pixels (OUTPUT_NEARLY); takes memory of the GPU; "
+            "what it cannot decode is refused",
         ),
     },
     kinds=("video", "event-images"),
@@ -88,6 +92,7 @@ RENDER = Part(
                 Evidence("load", "loop over events", RENDERING + r"loop$", "never"),
                 Evidence("load", "rendering on the GPU", ON_GPU, "never"),
             ),
+            risk="each pixel must show its last event, though all are painted at once: event images may differ in no pixel",
         ),
         "triton": Choice(
             "the events copied to the GPU as they are; there an atomic maximum finds each pixel's last event. Event images are painted by "
@@ -103,6 +108,7 @@ RENDER = Part(
                 Evidence("load", "rendering on the host", RENDERING + r"(loop|vectorised)$", "never"),
             ),
             needs=("NVIDIA GPU", "Triton"),
+            risk="each pixel must show its last event, in whatever order threads run: event images may differ in no pixel",
         ),
     },
     kinds=("events",),
@@ -135,6 +141,7 @@ PREFETCH = Part(
                 Evidence(STREAM, "load of several samples in one call", rf"(function|pool):{LOAD_MANY}", "never"),
                 Evidence(STREAM, "load in the main thread", rf"function:{LOAD}", "never"),
             ),
+            risk="samples that are loaded ahead take memory, and cores from the other stages",
         ),
         "batched": Choice(
             "of several samples in a row: loaded in a thread ahead of the other stages, up to eight by one call of the decoder",
@@ -151,6 +158,7 @@ PREFETCH = Part(
             conflicts=(
                 Conflict("decode", ("plain", "threaded"), "that decoder takes one file at a time, and decode=dali several"),
             ),
+            risk="up to eight clips are in the GPU's memory at once",
         ),
     },
 )  # fmt: skip

@@ -29,6 +29,7 @@ PREPROCESS = Part(
                 Evidence("preprocess", "call of direct preprocessing", DIRECT, "never"),
             ),
             needs=("NVIDIA GPU",),
+            risk="resized by another kernel than on the CPU, which may round otherwise",
         ),
         "direct": Choice(
             "the processor's resize, crop and normalisation on the decoder's memory, on the model's device; the prompt's visual "
@@ -40,6 +41,8 @@ PREPROCESS = Part(
                 Evidence("preprocess", "resize on the GPU", r"kernel:.*upsample_gen2d_aa", devices=GPU),
                 Evidence("preprocess", "call of transformers' processor", PROCESSOR, "never"),
             ),
+            risk="code of its own in the place of transformers': another mean, filter or order of colours would be hard to see, and is "
+            "planted as a fault",
         ),
         "dali": Choice(
             "resized, cropped and normalised by an NVIDIA DALI pipeline; the question is tokenized once and kept",
@@ -55,6 +58,7 @@ PREPROCESS = Part(
                 Evidence("preprocess", "call of transformers' processor", PROCESSOR, "never"),
             ),
             needs=("NVIDIA GPU", "NVIDIA DALI"),
+            risk="filters of another library; and the time of tokenizing is in the first run only",
         ),
         "triton": Choice(
             "one Triton kernel from the frames' bytes, or with render=triton from each pixel's last event, to the model's input, another "
@@ -79,6 +83,7 @@ PREPROCESS = Part(
                 Evidence("preprocess", "call of transformers' processor", PROCESSOR, "never"),
             ),
             needs=("NVIDIA GPU", "Triton"),
+            risk="code of its own in the place of transformers'; and the time of tokenizing is in the first run only",
         ),
         "exact": Choice(
             "in double precision, with no rounding between the steps",

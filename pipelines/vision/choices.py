@@ -39,6 +39,7 @@ VISION = Part(
                 Evidence("vision", "compiled graph", COMPILED, "never"),
                 Evidence("vision", "replay of a CUDA graph", REPLAY, "never"),
             ),
+            risk="all images are in memory at once, and products of a batch may be summed in another order",
         ),
         "compile": Choice(
             "all images at once through the layers that are used, as one torch.compile graph",
@@ -52,6 +53,7 @@ VISION = Part(
                 Evidence("vision", "replay of a CUDA graph", REPLAY, "never"),
             ),
             needs=("C++ compiler",),
+            risk="compiling makes start-up longer, and what the compiler fuses is rounded otherwise",
         ),
         "graph": Choice(
             "all images at once through the layers that are used, with query, key and value as one matrix, each layer compiled, all of it "
@@ -63,6 +65,8 @@ VISION = Part(
                 Evidence("vision", "kernels of vision=fused", TOWER_KERNELS, "never"),
             ),
             needs=("NVIDIA GPU", "C++ compiler"),
+            risk="compiling and capturing make start-up longer; a graph that is not fed anew would answer the sample before, and is "
+            "planted as a fault",
         ),
         "fused": Choice(
             "like graph without a compiler: what stands between the matrix products is done by Triton kernels of evbench, among them one "
@@ -79,6 +83,8 @@ VISION = Part(
                 ),
             ),
             needs=("NVIDIA GPU", "Triton"),
+            risk="kernels of its own in the place of a library's; a graph that is not fed anew would answer the sample before, and is "
+            "planted as a fault",
         ),
     },
 )  # fmt: skip
@@ -109,6 +115,7 @@ POOLING = Part(
                 Evidence("vision", "projector and adaptor on tokens", POOLING_LAST + r"tokens$", "never"),
                 Evidence("vision", "pooling of finished features", POOLING_LAST + r"pooled$", "never"),
             ),
+            risk="rounded otherwise, as two affine layers are one matrix",
         ),
     },
 )
