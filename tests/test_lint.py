@@ -522,7 +522,7 @@ def test_a_result_without_warm_up_is_a_mistake(tmp_path: Path) -> None:
 
 
 def test_recorded_results_have_the_mistakes_of_their_flags() -> None:
-    for folder, flags in (("cpu/video-llava-small", set()), ("h200/eventgpt-7b", {"NOT_STEADY"}), ("h200/rival-7b", {"ORDER_SENSITIVE"})):
+    for folder, flags in (("cpu/video-llava-small", set()), ("h200/eventgpt-7b", {"NOT_STEADY"}), ("h200/ready-made-7b", set())):
         found = examine(ROOT / "profiles" / folder)
         assert {finding.where for finding in found if finding.kind == "mistake"} == flags
         assert exit_code(found) == (6 if flags else 0)

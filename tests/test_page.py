@@ -27,7 +27,7 @@ from tests.examples import CLIP, PRESERVED, make_check, make_result, make_sessio
 from tests.test_results import PROFILES
 
 HOSTILE = "</svg></style></title><script>alert(1)</script><img src=x onerror=alert(1)>\"' onload='x' & $\\frac{1}{0}$ \x1b[31m\u202e"
-RECORDED = ("h200/video-llava-7b", "h200/eventgpt-7b", "h200/rival-7b", "cpu/video-llava-small")
+RECORDED = ("h200/video-llava-7b", "h200/eventgpt-7b", "h200/ready-made-7b", "cpu/video-llava-small")
 
 
 def written(result: Result) -> str:
