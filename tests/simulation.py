@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -98,6 +98,8 @@ class SimulatedMachine:
     remembers: dict[Side, dict[str, float]] = field(default_factory=dict)
     """Timing -> by which factor it is faster on input that the side has seen."""
     checked: list[tuple[Side, CacheCheckRequest]] = field(default_factory=list)
+    gathering: list[tuple[str, Side]] = field(default_factory=list)
+    """When evidence of the choices was begun, and when it was there."""
     messages: list[str] = field(default_factory=list)
     order: list[tuple[Side, str, int, bool]] = field(default_factory=list)
     """(side, kind, sample, stage synchronization) of each run; of a throughput run, its length in the place of the sample."""
@@ -232,8 +234,14 @@ class SimulatedWorker:
         self.machine.checked.append((self.side, request))
         return CacheCheck(tuple(self.machine.cache_pair(self.side) for _ in range(request.pairs)), True)
 
-    def activations(self) -> tuple[Activation, ...]:
-        return (*(Activation(part, choice, True, "simulated") for part, choice in parse("baseline").choices().items()), GREEDY)
+    def gather_activations(self) -> Callable[[], tuple[Activation, ...]]:
+        self.machine.gathering.append(("begun", self.side))
+
+        def gathered() -> tuple[Activation, ...]:
+            self.machine.gathering.append(("ended", self.side))
+            return (*(Activation(part, choice, True, "simulated") for part, choice in parse("baseline").choices().items()), GREEDY)
+
+        return gathered
 
     def capture_outputs(self, sample: int, file: Path, baseline: CapturedOutputs | None = None, isolated: bool = False) -> CapturedOutputs:
         raise AssertionError("outputs are not simulated")

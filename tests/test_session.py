@@ -149,6 +149,23 @@ def test_answers_in_a_row_are_compared_like_others() -> None:
     assert answers == {"baseline": {0: {(1, 2, 3)}, 1: {(1, 2, 3)}}, "optimized": {0: {(1, 2, 3)}, 1: {(1, 2, 3), (1, 2, 9)}}}
 
 
+BEGUN_FIRST = [("begun", "baseline"), ("begun", "optimized"), ("ended", "baseline"), ("ended", "optimized")]
+ONE_BY_ONE = [("begun", "baseline"), ("ended", "baseline"), ("begun", "optimized"), ("ended", "optimized")]
+
+
+@pytest.mark.parametrize(
+    ("device", "order", "expected"),
+    [("cuda", "interleaved", BEGUN_FIRST), ("cpu", "interleaved", ONE_BY_ONE), ("cuda", "reload", ONE_BY_ONE)],
+)
+def test_evidence_of_both_sides_is_gathered_at_once_on_a_gpu_where_both_live(device: str, order: str, expected: list[object]) -> None:
+    machine = SimulatedMachine(1, QUIET)
+    config = configure(machine, MemoryJournal(header(plan(blocks=6, order=order))))
+    workloads: dict[str, Workload] = dict.fromkeys(SIDES, dataclasses.replace(simulated_workload(), device=device))
+    journal = dataclasses.replace(config.journal.header, workloads=workloads)
+    run_session(dataclasses.replace(config, journal=MemoryJournal(journal), energy=False), Path(), None, lambda untimed: None)
+    assert machine.gathering == expected
+
+
 @pytest.mark.parametrize(("device", "wanted", "measured"), [("cuda", True, True), ("cuda", False, False), ("cpu", True, False)])
 def test_energy_is_measured_on_a_gpu_where_it_is_wanted(device: str, wanted: bool, measured: bool) -> None:
     machine, request = SimulatedMachine(1, QUIET), header(plan())

@@ -81,15 +81,22 @@ class _Activations:
         self._config, self._workers = config, workers
         self.found: dict[Side, tuple[Activation, ...]] = {}
 
-    def gather(self, side: Side) -> None:
-        worker = self._workers.worker(side)
-        self._config.report(f"{side}: check that its choices are active")
-        self.found[side] = worker.activations()
+    def gather(self, *sides: Side) -> None:
+        """Of several sides at the same time: both workers have to be alive."""
+        waiting = {}
+        for side in sides:
+            worker = self._workers.worker(side)
+            self._config.report(f"{side}: check that its choices are active")
+            waiting[side] = worker.gather_activations()
+        self.found |= {side: gathered() for side, gathered in waiting.items()}
 
     def gather_all(self) -> None:
-        """Of the sides that are left."""
-        for side in self._config.sides:
-            if side not in self.found:
+        """Of the sides that are left. On a GPU at the same time, since most of it is the host's work; on a CPU they would share its cores."""
+        left = [side for side in self._config.sides if side not in self.found]
+        if self._workers.room and all(self._config.workload(side).device == "cuda" for side in left):
+            self.gather(*left)
+        else:
+            for side in left:
                 self.gather(side)
 
 

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from multiprocessing.connection import Pipe
 from pathlib import Path
 from types import TracebackType
@@ -108,7 +109,13 @@ class Worker:
         return self._ask(LimitsRequest())
 
     def activations(self) -> tuple[Activation, ...]:
-        return self._ask(ActivationRequest()).activations
+        return self.gather_activations()()
+
+    def gather_activations(self) -> Callable[[], tuple[Activation, ...]]:
+        """Begin; what is returned waits for them, and has to be called before anything else is asked."""
+        request = ActivationRequest()
+        self._send(request)
+        return lambda: self._receive(request).activations
 
     def energy(self, seconds: float, idle_watts: float | None) -> Energy | None:
         return self._ask(EnergyRequest(seconds, idle_watts)).energy
