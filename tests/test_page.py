@@ -197,7 +197,7 @@ def test_runs_are_in_time_order_and_steps_are_of_the_runs_that_count() -> None:
 
 def test_a_share_of_the_floor_is_its_time_over_the_median() -> None:
     judgement = judge(results.read(PROFILES / "h200/video-llava-7b"))
-    share = timings.floor_shares(judgement)["tpot"]["optimized"]
+    share = judgement.floor_shares()["tpot"]["optimized"]
     assert share == pytest.approx(3.6550e-3 / 3.95e-3, rel=1e-3)
     rows = {row[0]: row[1:] for row in timings.floors(judgement).rows}
     assert rows["tpot"] == (
