@@ -246,8 +246,8 @@ def test_the_page_is_opened_or_its_address_is_told(
         ("out", "out/result.json", "does not end in .html or .htm"),
         ("out", "none/a.html", "there is no folder"),
         ("out", "out/a.html", "is a folder"),
-        ("ladder", "a.html", "has a ladder.json and no HTML report"),
-        ("ladder", None, "has a ladder.json and no HTML report"),
+        ("ladder", "a.html", "has a ladder.json; give the folder of one, or leave it out"),
+        ("ladder", None, "has a ladder.json; give the folder of one, or leave it out"),
     ],
 )
 def test_a_page_that_cannot_be_is_refused_before_anything_is_written(name: str, html: str | None, refusal: str, tmp_path: Path) -> None:
