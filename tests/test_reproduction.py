@@ -11,6 +11,7 @@ from pathlib import Path
 from statistics import median
 
 import pytest
+from rich.console import Console
 
 import evbench
 from evbench import results
@@ -23,13 +24,14 @@ from evbench.inputs import sample
 from evbench.inputs.workload import sha256_of
 from evbench.report import files
 from evbench.report import reproduction as report
+from evbench.report.render import to_rich
 from evbench.results import STAGES, Machine, Outputs, Plan, Rates, Result, SideResult
 from evbench.session.compare import JudgedResult
 from evbench.session.request import ComparisonRequest
 from evbench.verdict.judge import judge
 from evbench.verdict.judgement import Verdict
-from evbench.verdict.reproduction import Outcome, Reproduction, keeps_the_gain, ratio_of, reproduce
-from evbench.verdict.statistics import Interval
+from evbench.verdict.reproduction import Outcome, Reproduction, keeps_the_gain, reproduce
+from evbench.verdict.statistics import Interval, combined
 from tests import test_snapshot
 from tests.command import refused
 from tests.examples import MACHINE, PRESERVED, make_check, make_result, make_session, make_side, scaled
@@ -60,7 +62,7 @@ def on(result: Result, machine: Machine) -> Result:
 
 
 def test_the_interval_of_two_speedups_adds_distances_as_squares() -> None:
-    found = ratio_of(interval(2.0, 2.0 / 1.3, 2.0 * 1.1), interval(1.0, 1.0 / 1.2, 1.0 * 1.4))
+    found = combined([(interval(1.0, 1.0 / 1.2, 1.0 * 1.4), 1.0), (interval(2.0, 2.0 / 1.3, 2.0 * 1.1), -1.0)])
     assert found.ratio == pytest.approx(0.5)
     assert found.low == pytest.approx(0.5 / 1.2283, rel=1e-3), "exp of the root of log(1.2) and log(1.1) squared"
     assert found.high == pytest.approx(0.5 * 1.5336, rel=1e-3), "the upper arm of the one, the lower of the other"
@@ -175,6 +177,16 @@ def test_shares_are_of_the_floors_of_each_machine() -> None:
     *_, shares = report.tables(found, judge(recorded), judge(again))
     assert [row[0] for row in shares.rows] == list(found.recorded_shares) != []
     assert len(shares.rows[0]) == len(shares.columns) == 5 and shares.rows[0][1].endswith("%")
+    assert "of its machine's limit the optimized side reached 0.0" in report.headline(found)
+
+
+@pytest.mark.parametrize("noise", [QUIET, Noise(0.3)])
+def test_no_cell_is_cut_at_80_columns(noise: Noise) -> None:
+    recorded, again = measured(1, 1.5), measured(2, 1.5, noise)
+    console = Console(width=80)
+    for table in report.tables(held(recorded, again), judge(recorded), judge(again)):
+        shown = "".join(segment.text for line in console.render_lines(to_rich(table, numbers=True)) for segment in line)
+        assert all(cell in shown for row in (table.columns, *table.rows) for cell in row)
 
 
 def test_tokens_that_are_others_are_counted_by_sample() -> None:

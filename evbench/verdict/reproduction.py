@@ -1,9 +1,7 @@
 """A recorded comparison and the same one measured again -> whether it was reproduced. Pure.
 
-Two speedups are compared by the difference of their logarithms. Its interval follows from theirs: the distances from estimate to bound add
-up as squares (MOVER: Zou and Donner, Construction of confidence limits about effect measures, Statistics in Medicine 27, 2008), so that
-intervals that are not symmetric, and those over invocations, stay what they are. As in a report, end-to-end has an interval of its own,
-and those of the stages are simultaneous.
+Two speedups are compared by the difference of their logarithms, whose interval follows from theirs. As in a report, end-to-end has an
+interval of its own, and those of the stages are simultaneous.
 
 Reproduced is more than "no difference was found", which any noisy machine would say. The same has to be claimed again, and of a gain more
 than half has to be there with confidence.
@@ -19,9 +17,9 @@ from statistics import NormalDist
 
 from evbench.machine.machine import HARDWARE, machine_differences
 from evbench.results import Result, Side
-from evbench.verdict.claims import claim
-from evbench.verdict.judgement import CLAIMED, EXIT_CODES, MIN_CLAIM, UNCLEAR, UNMET, Judgement, Timing, Verdict
-from evbench.verdict.statistics import POWER, Interval
+from evbench.verdict.claims import claim, joint_threshold
+from evbench.verdict.judgement import CLAIMED, EXIT_CODES, UNCLEAR, UNMET, Judgement, Timing, Verdict
+from evbench.verdict.statistics import POWER, Interval, combined
 
 KEPT = 0.5
 """Share of the recorded gain, as a logarithm, that has to be there again."""
@@ -133,20 +131,11 @@ def reproduce(recorded: tuple[Result, Judgement], again: tuple[Result, Judgement
     )
 
 
-def ratio_of(recorded: Interval, again: Interval) -> Interval:
-    """Of two speedups that were measured independently of each other, with its interval."""
-    low = math.hypot(math.log(again.ratio / again.low), math.log(recorded.high / recorded.ratio))
-    high = math.hypot(math.log(again.high / again.ratio), math.log(recorded.ratio / recorded.low))
-    ratio = again.ratio / recorded.ratio
-    return Interval(ratio, ratio * math.exp(-low), ratio * math.exp(high), min(recorded.confidence, again.confidence))
-
-
 def keeps_the_gain(recorded: Interval, again: Interval) -> bool:
     """Whether more than KEPT of a recorded gain, or loss, is there again, with the confidence of the two intervals."""
     if recorded.ratio < 1:
         return keeps_the_gain(_turned(recorded), _turned(again))
-    left = math.log(again.ratio) - KEPT * math.log(recorded.ratio)
-    return left > math.hypot(math.log(again.ratio / again.low), KEPT * math.log(recorded.high / recorded.ratio))
+    return combined([(again, 1.0), (recorded, -KEPT)]).low > 1
 
 
 def _turned(interval: Interval) -> Interval:
@@ -156,9 +145,8 @@ def _turned(interval: Interval) -> Interval:
 def _change(recorded: Timing, again: Timing) -> Change | None:
     if recorded.interval is None or again.interval is None:
         return None
-    ratio = ratio_of(recorded.interval, again.interval)
-    floors = [timing.claim_threshold if timing.claim_threshold > MIN_CLAIM else 0.0 for timing in (recorded, again)]
-    threshold = max(MIN_CLAIM, math.hypot(*floors))
+    ratio = combined([(again.interval, 1.0), (recorded.interval, -1.0)])
+    threshold = joint_threshold(recorded.claim_threshold, again.claim_threshold)
     return Change(
         name=recorded.name,
         recorded=recorded.interval,
@@ -179,9 +167,9 @@ def _detectable(ratio: Interval, threshold: float) -> float:
 
 
 def _outcome(then: Judgement, now: Judgement, changes: tuple[Change, ...], hardware: list[str]) -> tuple[Outcome, list[str]]:
-    refused = [f"the comparison is {now.verdict} now: {reason}" for reason in now.reasons]
     if now.verdict is Verdict.INVALID:
-        return Outcome.INVALID, refused
+        return Outcome.INVALID, [f"the comparison is invalid here, and says nothing of the recorded one: {'; '.join(now.reasons)}"]
+    refused = [f"the comparison is {now.verdict} now: {reason}" for reason in now.reasons]
     if now.verdict is Verdict.OUTPUT_DIFFERS:
         return Outcome.NOT_REPRODUCED, refused
     if hardware:

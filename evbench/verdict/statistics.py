@@ -56,6 +56,26 @@ class Interval:
         return not self.low <= 1 <= self.high
 
 
+def combined(terms: Sequence[tuple[Interval, float]]) -> Interval:
+    """Product of powers of ratios that were measured independently of each other, with its interval.
+
+    The distances from estimate to bound add up as squares (MOVER: Zou and Donner, Construction of confidence limits about effect measures,
+    Statistics in Medicine 27, 2008), so that intervals that are not symmetric, and those over invocations, stay what they are.
+
+    Args:
+        terms: (ratio with its interval, power), one at least. All of one confidence, which the result has too.
+    """
+    location = math.fsum(power * math.log(one.ratio) for one, power in terms)
+    below, above = [], []
+    for one, power in terms:
+        arms = math.log(one.ratio / one.low), math.log(one.high / one.ratio)
+        down, up = arms if power > 0 else arms[::-1]
+        below.append(abs(power) * down)
+        above.append(abs(power) * up)
+    low, high = location - math.hypot(*below), location + math.hypot(*above)
+    return Interval(math.exp(location), math.exp(low), math.exp(high), min(one.confidence for one, _ in terms))
+
+
 def level_of_each(family: int) -> float:
     """How often each of so many intervals may miss the truth, for all of them to contain it in 95 of 100 cases (Bonferroni).
 
