@@ -13,6 +13,7 @@ import pytest
 
 from evbench import results
 from evbench.api.options import Options
+from evbench.cli.config import KEYS
 from evbench.cli.main import main
 from evbench.inputs import sample
 from evbench.results import Result
@@ -150,9 +151,11 @@ def test_a_file_is_not_read_unless_it_is_named(
 
 
 def test_every_option_of_a_comparison_can_be_given(team: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    for name in [field.name.replace("_", "-") for field in fields(Options)] + ["target", "allow", "require-speedup"]:
+    assert set(KEYS) >= {"baseline", "optimized", "target", "allow", "fail-if", "require-speedup", "blocks", "weights", "modules"}
+    assert {key.replace("-", "_") for key in KEYS[6:]} <= {field.name for field in fields(Options)}
+    for name in KEYS:
         (team / "all.toml").write_text(f"{name} = 2000-01-01")
-        told = refused("compare --config all.toml --baseline baseline --optimized optimized", monkeypatch, capsys)
+        told = refused("compare --config all.toml", monkeypatch, capsys)
         assert told.startswith(f"evbench: all.toml: {name} "), told
 
 

@@ -16,6 +16,7 @@ from rich.console import Console
 import evbench
 from evbench import results
 from evbench.api import verify as api
+from evbench.api.schemas import SCHEMAS
 from evbench.api.verify import verify
 from evbench.cli.console import MOST_LINES
 from evbench.cli.main import main
@@ -35,6 +36,7 @@ from evbench.verdict.statistics import Interval, combined
 from tests import test_snapshot
 from tests.command import refused
 from tests.examples import MACHINE, PRESERVED, make_check, make_result, make_session, make_side, scaled
+from tests.schema_check import faults
 from tests.simulation import PLAN, Noise, SimulatedMachine, simulate
 from tests.test_results import EARLIER, PROFILES
 
@@ -266,6 +268,8 @@ def test_the_same_comparison_is_asked_for(tmp_path: Path, requests: list[Compari
     assert found.reproduction.outcome is Outcome.REPRODUCED
     assert {"reproduction.json", "reproduction.md", "result.json", "report.html"} <= {path.name for path in (tmp_path / "again").iterdir()}
     stored = json.loads((tmp_path / "again" / "reproduction.json").read_text())
+    assert not list(faults(SCHEMAS["reproduction"](), stored))
+    assert list(faults(SCHEMAS["reproduction"](), stored | {"outcome": "LIKELY"})), "no other word"
     assert (stored["outcome"], stored["recorded_session"]) == ("REPRODUCED", recorded.sessions[0].started)
     assert "**REPRODUCED: end-to-end speedup 1.50x recorded, 1.50x now" in (tmp_path / "again" / "reproduction.md").read_text()
 
@@ -346,6 +350,12 @@ def apart(result: Result) -> Result:
     return replace(result, sessions=(*result.sessions, later), optimized=replace(result.optimized, session=later.started))
 
 
+def of_two_models(result: Result) -> Result:
+    assert result.optimized is not None
+    workload = replace(result.baseline.workload, new_tokens=4)
+    return replace(result, optimized=replace(result.optimized, workload=workload))
+
+
 def without_a_choice(result: Result) -> Result:
     choices = {part: choice for part, choice in result.baseline.choices.items() if part not in ("render", "prefill")}
     activations = tuple(found for found in result.baseline.activations if found.part in (*choices, "decoding"))
@@ -359,6 +369,11 @@ def without_a_choice(result: Result) -> Result:
         (apart, "were measured apart, and nothing is claimed of them"),
         (lambda result: replace(result, outputs=None), "claims nothing that could be reproduced: INCONCLUSIVE"),
         (on_a_gpu, "the result was measured on a GPU, and no NVIDIA driver or GPU is found here; verify it on a machine with a GPU"),
+        (of_two_models, "did not have the same work, and nothing is claimed of them; give another result"),
+        (
+            lambda result: replace(result, command="evbench selftest --plant vision:2%"),
+            "is of a self-test, and does not hold what it",
+        ),
         (without_a_choice, "of the result names no choice for render, prefill"),
     ],
 )

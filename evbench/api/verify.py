@@ -26,6 +26,9 @@ from evbench.verdict.judge import judge
 from evbench.verdict.judgement import Judgement
 from evbench.verdict.reproduction import Reproduction, is_reproducible, reproduce
 
+SELFTEST = "evbench selftest"
+"""How the command of a result begins whose sides are one variant, one of them perhaps made slower."""
+
 
 @dataclass(frozen=True)
 class Verified:
@@ -92,6 +95,10 @@ def read_comparison(path: Path) -> JudgedResult:
     judgement = judge(result)
     if result.optimized is None:
         raise UserError(f"{path} is of one variant, {result.baseline.variant}, and claims no speedup; give the result of a comparison")
+    if result.command.startswith(SELFTEST):
+        raise UserError(f"{path} is of a self-test, and does not hold what it planted; run this again: {result.command}")
+    if result.baseline.workload != result.optimized.workload:
+        raise UserError(f"the two sides of {path} did not have the same work, and nothing is claimed of them; give another result")
     if len(result.sessions) > 1:
         raise UserError(f"the sides of {path} were measured apart, and nothing is claimed of them; give the result of one session")
     if not is_reproducible(judgement):

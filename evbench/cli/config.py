@@ -23,6 +23,12 @@ from evbench.variants.named import VARIANTS
 FROM_FILE = "DEFAULT_MAP"
 """Of a parameter: that its value is from the file. Otherwise it was typed, or nobody gave it."""
 SIDES = ("baseline", "optimized")
+KEYS = (
+    *SIDES, "fail-if", "require-speedup", "allow", "target", "model", "preset", "weights", "video", "events", "event-window", "event-limit",
+    "event-size", "data", "raw-events", "limit", "frame-policy", "prompt", "new-tokens", "stop-at-end", "device", "dtype", "seed", "blocks",
+    "invocations", "precision", "max-time", "warmup", "order", "cold-files", "cold-compile", "throughput", "trace-tokens", "modules",
+)  # fmt: skip
+"""What a file may give. An option that names code to be run must not be here: files come from others."""
 OF_ONE_SESSION = {field.name.replace("_", "-"): "of one session" for field in fields(SessionOptions) if field.name != "target"}
 OPTION = "--config"
 
@@ -62,13 +68,13 @@ def told_by_file(context: typer.Context, file: Path | None) -> str:
 
 
 def _known(context: typer.Context) -> dict[str, tuple[Any, Option]]:
-    """Key -> type and declaration, of all options that the command takes, but for those of one session."""
+    """Key -> type and declaration, of those of KEYS that the command takes."""
     declared = {name: hint for group in GROUPS.values() for name, hint in get_type_hints(group, include_extras=True).items()}
     found = {}
     for parameter in inspect.signature(context.command.callback, eval_str=True).parameters.values():  # type: ignore[arg-type]
         kind, *said = get_args(parameter.annotation) or (parameter.annotation,)
         key = parameter.name.replace("_", "-")
-        if said and key not in (*OF_ONE_SESSION, "config"):
+        if said and key in KEYS:
             option = get_args(declared[parameter.name])[1] if parameter.name in declared else Option("")
             found[key] = kind, option
     return found

@@ -58,10 +58,15 @@ def _candidates(stored: str, name: str, given: Sequence[Path]) -> Iterator[Path]
             yield path
         elif path.is_dir():
             yield from (one for one in sorted(path.rglob("*")) if one.name == name and _is_sample(one))
-    places = [Path(stored).expanduser() if stored.startswith("~/") else Path(stored)]
+    places = [_place(stored)]
     if stored.startswith(f"{PACKAGE.name}/"):
         places.append(PACKAGE.parent / stored)
     yield from filter(_is_sample, places)
+
+
+def _place(stored: str) -> Path:
+    """Where a path lay, as it stands in a result."""
+    return Path(stored).expanduser() if stored.startswith("~/") else Path(stored)
 
 
 def _is_sample(path: Path) -> bool:
@@ -75,7 +80,7 @@ def _checkpoint(workload: Workload, given: Path | None) -> str | None:
         if given is not None:
             raise UserError(f"--weights {given}: the result is of the preset {workload.preset}, which has its own; leave it out")
         return None
-    folder = Path(workload.weights).expanduser() if given is None else given
+    folder = _place(workload.weights) if given is None else given
     if not folder.is_dir():
         raise UserError(f"the checkpoint {workload.weights} of the result is not here; give its folder by --weights")
     require_checkpoint(folder, workload.model)
