@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import sys
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from evbench.api.schemas import SCHEMAS
 from evbench.api.verify import verify
 from evbench.cli.console import MOST_LINES
 from evbench.cli.main import main
+from evbench.encoding import to_json
 from evbench.errors import UserError
 from evbench.inputs import sample
 from evbench.inputs.workload import sha256_of
@@ -69,6 +71,20 @@ def test_the_interval_of_two_speedups_adds_distances_as_squares() -> None:
     assert found.low == pytest.approx(0.5 / 1.2283, rel=1e-3), "exp of the root of log(1.2) and log(1.1) squared"
     assert found.high == pytest.approx(0.5 * 1.5336, rel=1e-3), "the upper arm of the one, the lower of the other"
     assert found.confidence == 0.95
+
+
+def test_intervals_that_say_nothing_are_combined_into_one_that_says_nothing() -> None:
+    nothing = interval(1.0, 0.0, 1e308)
+    found = combined([(nothing, 1.0), (nothing, -1.0)])
+    assert found.ratio == 1.0 and 0 < found.low < 1e-300 and 1e300 < found.high < math.inf
+    again = make_result(scaled(make_side(), 0.5))
+    judged = judge(again)
+    wide = replace(
+        judged, end_to_end=replace(judged.end_to_end, interval=nothing, claim=Verdict.INCONCLUSIVE), verdict=Verdict.INCONCLUSIVE
+    )
+    reproduction = reproduce((again, judged), (again, wide))
+    assert reproduction.outcome is Outcome.INCONCLUSIVE and math.isfinite(reproduction.changes[0].detectable)
+    assert to_json(reproduction)
 
 
 @pytest.mark.parametrize(
@@ -405,6 +421,7 @@ def test_an_edited_result_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyP
         ("--input .", "--input . holds no input of the result; leave it out, or give evbench/data/scene.mp4"),
         ("--weights .", "--weights .: the result is of the preset tiny, which has its own; leave it out"),
         ("--allow core", "unknown --allow 'core'; did you mean 'cores'?"),
+        ("--allow ''", "unknown --allow ''; there is cpu"),
         ("--resume", "--resume goes on with the session in --out"),
         ("--blocks 6", "evbench verify takes no --blocks; leave it out"),
     ],

@@ -74,7 +74,7 @@ def verify(
             here; or as `compare`.
         evbench.worker.client.WorkerDied: as `compare`.
     """
-    if unknown := next((name for name in allow if name not in HARDWARE), None):
+    if (unknown := next((name for name in allow if name not in HARDWARE), None)) is not None:
         raise UserError(f"unknown --allow {unknown!r}; {nearest(unknown, HARDWARE)}")
     if resume and folder is None:
         raise UserError("--resume goes on with the session in --out, which is not given; give its folder")

@@ -19,7 +19,7 @@ from evbench.machine.machine import HARDWARE, machine_differences
 from evbench.results import Result, Side
 from evbench.verdict.claims import claim, joint_threshold
 from evbench.verdict.judgement import CLAIMED, EXIT_CODES, UNCLEAR, UNMET, Judgement, Timing, Verdict
-from evbench.verdict.statistics import POWER, Interval, combined
+from evbench.verdict.statistics import FARTHEST, POWER, Interval, combined
 
 KEPT = 0.5
 """Share of the recorded gain, as a logarithm, that has to be there again."""
@@ -163,7 +163,7 @@ def _detectable(ratio: Interval, threshold: float) -> float:
     arm = max(math.log(ratio.high / ratio.ratio), math.log(ratio.ratio / ratio.low))
     normal = NormalDist()
     on_top = normal.inv_cdf(POWER) / normal.inv_cdf((1 + ratio.confidence) / 2)
-    return math.expm1(math.log1p(threshold) + arm * (1 + on_top))
+    return math.expm1(min(math.log1p(threshold) + arm * (1 + on_top), FARTHEST))
 
 
 def _outcome(then: Judgement, now: Judgement, changes: tuple[Change, ...], hardware: list[str]) -> tuple[Outcome, list[str]]:

@@ -24,6 +24,8 @@ LEVEL = 0.05
 POWER = 0.8
 POWER_OF_TWO = 0.87
 """Of each of two intervals that both have to see an effect, for POWER together (simulated)."""
+FARTHEST = 700.0
+"""Logarithm beyond which a ratio is no float any more."""
 MAX_SCORE = 3.0
 """Reach of the bootstrap's interval in that of Student's."""
 DRAWS = 10_000
@@ -65,15 +67,21 @@ def combined(terms: Sequence[tuple[Interval, float]]) -> Interval:
     Args:
         terms: (ratio with its interval, power), one at least. All of one confidence, which the result has too.
     """
-    location = math.fsum(power * math.log(one.ratio) for one, power in terms)
+    location = math.fsum(power * _log(one.ratio) for one, power in terms)
     below, above = [], []
     for one, power in terms:
-        arms = math.log(one.ratio / one.low), math.log(one.high / one.ratio)
+        arms = _log(one.ratio) - _log(one.low), _log(one.high) - _log(one.ratio)
         down, up = arms if power > 0 else arms[::-1]
         below.append(abs(power) * down)
         above.append(abs(power) * up)
-    low, high = location - math.hypot(*below), location + math.hypot(*above)
-    return Interval(math.exp(location), math.exp(low), math.exp(high), min(one.confidence for one, _ in terms))
+    bounds = location, location - math.hypot(*below), location + math.hypot(*above)
+    ratio, low, high = (math.exp(min(max(bound, -FARTHEST), FARTHEST)) for bound in bounds)
+    return Interval(ratio, low, high, min(one.confidence for one, _ in terms))
+
+
+def _log(ratio: float) -> float:
+    """Of what may be too small for a float."""
+    return math.log(ratio) if ratio > 0 else -FARTHEST
 
 
 def level_of_each(family: int) -> float:
