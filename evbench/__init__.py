@@ -16,16 +16,18 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from evbench.api.measure import compare, run
+    from evbench.api.verify import verify
     from evbench.choices import Variant
     from evbench.results import Result, read
     from evbench.verdict.judge import judge
 
 __version__ = "0.1.0"
-__all__ = ["Result", "Variant", "compare", "judge", "read", "run"]
+__all__ = ["Result", "Variant", "compare", "judge", "read", "run", "verify"]
 
 _MODULES = {
     "compare": "evbench.api.measure",
     "run": "evbench.api.measure",
+    "verify": "evbench.api.verify",
     "read": "evbench.results",
     "Result": "evbench.results",
     "Variant": "evbench.choices",

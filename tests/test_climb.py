@@ -25,6 +25,7 @@ from evbench.session.journal_state import JournalHeader
 from evbench.session.progress import ProgressListener
 from evbench.session.request import ComparisonRequest
 from evbench.variants.named import parse
+from evbench.verdict import interactions
 from evbench.verdict import ladder as verdict_ladder
 from evbench.verdict.judge import judge
 from evbench.verdict.judgement import Verdict
@@ -93,13 +94,15 @@ def simulated(monkeypatch: pytest.MonkeyPatch) -> SimulatedComparisons:
     return made
 
 
-def asked_for(folder: Path, resume: bool = False, upper: str = "fast-pixels", leave_one_out: bool = True) -> ladder.LadderRequest:
+def asked_for(
+    folder: Path, resume: bool = False, upper: str = "fast-pixels", leave_one_out: bool = True, combined: tuple[str, ...] = ()
+) -> ladder.LadderRequest:
     numbers = count()
     lower, top = parse("baseline"), parse(upper)
     return ladder.LadderRequest(
         lower=lower,
         upper=top,
-        steps=verdict_ladder.plan(lower, top, "video-llava", "video", leave_one_out),
+        steps=verdict_ladder.plan(lower, top, "video-llava", "video", leave_one_out, combined),
         workload=simulated_workload(),
         plan=replace(PLAN, trace_tokens=0),
         noise_floors={},
@@ -156,6 +159,19 @@ def test_the_file_has_for_each_rung_what_a_program_may_ask(simulated: SimulatedC
     interval = first["outcome"]["end_to_end"]["interval"]
     assert 1.2 < interval["low"] < interval["high"] < 1.3
     assert set(first["outcome"]["stages"]) == {"load"}
+
+
+def test_combined_choices_are_compared_too_and_those_of_the_ladder_once(simulated: SimulatedComparisons, tmp_path: Path) -> None:
+    simulated.faster |= {"with-preprocess": 1.2, "whole": 1.25 * 1.2 * 0.9}
+    rungs = ladder.climb(asked_for(tmp_path / "out", combined=("decode", "preprocess")), Messages())
+    assert [name for name, _ in simulated.requests] == [*NAMES, "with-preprocess"], "decode alone is the first rung, both are the whole"
+    (pair,) = interactions.pairs(rungs)
+    assert pair.differs and pair.ratio.ratio == pytest.approx(0.9, rel=0.01)
+    simulated.requests = []
+    assert ladder.climb(asked_for(tmp_path / "out", resume=True, combined=("decode", "preprocess")), Messages()) == rungs
+    assert simulated.requests == []
+    assert ladder.read(tmp_path / "out").rungs == rungs
+    assert "decode=threaded and preprocess=direct: both together have 0.90x" in (tmp_path / "out" / "ladder.md").read_text(encoding="utf-8")
 
 
 def test_an_interrupted_ladder_keeps_what_ended_and_goes_on(simulated: SimulatedComparisons, tmp_path: Path) -> None:

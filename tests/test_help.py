@@ -7,6 +7,7 @@ import re
 import shlex
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ import typer.main
 from typer.testing import CliRunner
 
 from docs.reference import command_names, find
+from evbench.api import config_file
 from evbench.api.option import name_of
 from evbench.api.options import Options
 from evbench.cli import acceptance, compare_models, limits, trace
@@ -54,7 +56,11 @@ def examples_of(name: str) -> list[str]:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_each_command_has_examples_that_stand_whole_at_80_columns_and_can_be_copied(name: str) -> None:
+def test_each_command_has_examples_that_stand_whole_at_80_columns_and_can_be_copied(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / config_file.NAME).write_text('baseline = "baseline"\noptimized = "optimized"\n')  # it is read as the line is parsed
     found = examples_of(name)
     assert found == find(name).epilog.splitlines()[1:], "none is cut or folded"
     assert any(example.startswith(f"evbench {name}") for example in found)

@@ -241,7 +241,7 @@ def test_what_is_claimed_before_the_end_is_claimed_at_the_end() -> None:
 
 def test_a_shared_comparison_stands_in_both_tables() -> None:
     steps = made("baseline", "fast-pixels")
-    up, without = tables(account(steps, dict.fromkeys({step.folder for step in steps}, FASTER)))
+    up, without, *_ = tables(account(steps, dict.fromkeys({step.folder for step in steps}, FASTER)))
     assert [row[1] for row in up.rows if row[0]] == ["decode=threaded", "preprocess=direct"]
     assert [row[0] for row in without.rows if row[0]] == ["decode=threaded", "preprocess=direct"]
     assert {row[-1] for row in (*up.rows, *without.rows) if row[-2]} == {"FASTER"}

@@ -197,7 +197,7 @@ def test_runs_are_in_time_order_and_steps_are_of_the_runs_that_count() -> None:
 
 def test_a_share_of_the_floor_is_its_time_over_the_median() -> None:
     judgement = judge(results.read(PROFILES / "h200/video-llava-7b"))
-    share = timings.floor_shares(judgement)["tpot"]["optimized"]
+    share = judgement.floor_shares()["tpot"]["optimized"]
     assert share == pytest.approx(3.40e-3 / 3.66e-3, rel=2e-3)
     rows = {row[0]: row[1:] for row in timings.floors(judgement).rows}
     assert rows["tpot"] == (
@@ -246,8 +246,8 @@ def test_the_page_is_opened_or_its_address_is_told(
         ("out", "out/result.json", "does not end in .html or .htm"),
         ("out", "none/a.html", "there is no folder"),
         ("out", "out/a.html", "is a folder"),
-        ("ladder", "a.html", "has a ladder.json and no HTML report"),
-        ("ladder", None, "has a ladder.json and no HTML report"),
+        ("ladder", "a.html", "has a ladder.json; give the folder of one, or leave it out"),
+        ("ladder", None, "has a ladder.json; give the folder of one, or leave it out"),
     ],
 )
 def test_a_page_that_cannot_be_is_refused_before_anything_is_written(name: str, html: str | None, refusal: str, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from evbench import results
 from evbench.report import comparison
 from evbench.results import STAGES, Side
 from evbench.traces import chrome
+from evbench.traces.former_tracks import redrawn
 from evbench.traces.merge import TraceSide, merge
 from evbench.traces.timeline import Timeline
 from evbench.verdict.judge import judge
@@ -104,6 +105,16 @@ def arrows(events: list[chrome.Event]) -> int:
 
 def test_tracks_of_a_single_trace_are_pinned_once_by_name(view: Callable[[Path], Viewer], recorded_here: dict[Side, Path]) -> None:
     require_pinned(view(recorded_here["baseline"]), ["stages", "completeness"])
+
+
+def test_tracks_of_a_trace_from_before_are_pinned_once_by_name(view: Callable[[Path], Viewer], tmp_path: Path) -> None:
+    """Its stages stood on a thread called `evbench stages 9999999`."""
+    file = H200 / "video-llava-7b" / "trace-optimized.json.gz"
+    chrome.write(redrawn(chrome.read(file), file), tmp_path / "redrawn.json.gz")
+    viewer = view(tmp_path / "redrawn.json.gz")
+    require_pinned(viewer, ["stages", "completeness"])
+    assert viewer.rows("select name, value from stats where severity in ('error', 'data_loss') and value > 0") == []
+    assert viewer.value("select count(*) from thread where name glob 'evbench*'") == 0
 
 
 @pytest.mark.parametrize(("kind", "pinned"), [("as_it_ran", BOTH), ("aligned", ["ruler", *BOTH])])

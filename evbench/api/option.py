@@ -16,6 +16,7 @@ KINDS: dict[Any, tuple[tuple[type, ...], str]] = {
     str: ((str,), "text; give one"),
     Path: ((Path,), "Path; give one"),
     list[Path]: ((list, tuple), "list of Paths; give one"),
+    list[str]: ((list, tuple), "list of texts; give one"),
 }
 """Type of an option -> what a value may be, and how it is said that one is not."""
 
@@ -58,8 +59,9 @@ class Option:
         if wrong or (isinstance(value, float) and not math.isfinite(value)):
             raise UserError(f"{name} {value!r} is no {is_not}")
         for one in value if isinstance(value, list | tuple) else ():
-            if not isinstance(one, Path):
-                raise UserError(f"{name} {one!r} is no {KINDS[Path][1]}")
+            (inner,) = get_args(kinds[0])
+            if not isinstance(one, inner):
+                raise UserError(f"{name} {one!r} is no {KINDS[inner][1]}")
         if isinstance(value, int | float) and not self._holds(value):
             raise UserError(f"{name} {value} is out of range; give {self.range}")
 

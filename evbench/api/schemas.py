@@ -9,6 +9,7 @@ from evbench.external_table import ExternalTable
 from evbench.json_schema import Schema, schema_of
 from evbench.results import FORMAT, Result
 from evbench.verdict.judgement import Judgement
+from evbench.verdict.reproduction import Reproduction
 
 
 def _result() -> Schema:
@@ -22,6 +23,7 @@ def _result() -> Schema:
 SCHEMAS: dict[str, Callable[[], Schema]] = {
     "result": _result,
     "verdict": lambda: schema_of(Judgement),
+    "reproduction": lambda: schema_of(Reproduction),
     "external": lambda: schema_of(ExternalTable),
 }
-"""Name -> schema: of `result.json`, `verdict.json`, and a table of stage times from elsewhere."""
+"""Name -> schema: of `result.json`, `verdict.json`, `reproduction.json`, and a table of stage times from elsewhere."""

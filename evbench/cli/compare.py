@@ -10,9 +10,10 @@ import evbench
 from evbench.api.folder import now
 from evbench.api.measure import read_side
 from evbench.api.options import Keywords, Options
+from evbench.cli.config import Config, told_by_file
 from evbench.cli.idle_options import refuse_idle
 from evbench.cli.options import SessionOptions, with_options
-from evbench.cli.output_folder import command_line, how_to_resume, output_folder
+from evbench.cli.output_folder import how_to_resume, output_folder
 from evbench.cli.report_session import report_session, runs_in
 from evbench.cli.working import working
 from evbench.results import Result
@@ -22,6 +23,8 @@ from evbench.verdict.judgement import Judgement
 @with_options()
 def compare_command(
     *,
+    context: typer.Context,
+    config: Config = None,
     baseline: Annotated[
         str,
         typer.Option(
@@ -58,7 +61,9 @@ def compare_command(
         evbench compare --baseline baseline --optimized baseline+attention=eager
         evbench compare --baseline baseline --optimized optimized --model eventgpt
         evbench compare --baseline first --optimized second --allow torch
+        evbench compare --config evbench.toml --blocks 24
     """
+    command = told_by_file(context, config)
     sides = read_side(baseline), read_side(optimized)
     earlier = [side for side in sides if isinstance(side, Result)]
     if len(earlier) == 2:
@@ -81,7 +86,7 @@ def compare_command(
             allow=allow or (),
             resume=session.resume,
             wait=session.wait,
-            command=command_line(),
+            command=command,
             on_progress=progress,
             on_judgement=judgements.append,
             **(options.keywords() if measured else Keywords()),

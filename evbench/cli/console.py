@@ -65,5 +65,10 @@ def print_line(text: str) -> None:
     screen.print(plain(text), soft_wrap=True)
 
 
+def print_note(text: str) -> None:
+    """One sentence beside what is printed."""
+    errors.print(plain(f"evbench: {text}"), soft_wrap=True)
+
+
 def print_error(message: str) -> None:
     errors.print(plain(f"evbench: {message}", "red"), soft_wrap=True)

@@ -14,7 +14,9 @@ from evbench.cli.console import print_line, print_lines, screen
 from evbench.cli.options import SessionOptions, with_options
 from evbench.cli.output_folder import command_line, how_to_resume, output_folder
 from evbench.cli.working import working
+from evbench.errors import UserError, nearest
 from evbench.machine import machine, noise_floors
+from evbench.pipelines.registry import PARTS
 from evbench.report import ladder as report_ladder
 from evbench.report.render import to_rich
 from evbench.results import Side
@@ -30,6 +32,13 @@ def ladder_command(
     lower: Annotated[str, typer.Option("--from", help="The lowest rung: a variant, or one with changed choices.")] = "baseline",
     upper: Annotated[str, typer.Option("--to", help="The highest rung, given in one of these ways.")] = "optimized",
     leave_one_out: Annotated[bool, typer.Option(help="Compare the highest rung with itself less each choice, too.")] = True,
+    interactions: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PARTS",
+            help="Also measure combinations of 2 to 5 choices, such as decode,vision: which gains depend on each other?",
+        ),
+    ] = None,
     options: Options,
     session: SessionOptions,
 ) -> None:
@@ -41,10 +50,11 @@ def ladder_command(
     Examples:
         evbench ladder --from baseline --to optimized --preset tiny
         evbench ladder --from baseline --to optimized --no-leave-one-out --blocks 8
+        evbench ladder --interactions decode,generate --no-leave-one-out
     """
     sides: dict[Side, Variant] = {"baseline": parse(lower), "optimized": parse(upper)}
     workload = options.workload()
-    steps = ladder.plan(sides["baseline"], sides["optimized"], workload.model, workload.kind, leave_one_out)
+    steps = ladder.plan(sides["baseline"], sides["optimized"], workload.model, workload.kind, leave_one_out, _parts(interactions))
     plan = plan_for(options, sides, workload)
     for variant in (side for step in steps for side in (step.baseline, step.optimized)):
         require(variant, workload.model, workload.kind, workload.device)
@@ -73,5 +83,15 @@ def ladder_command(
             print_line(note)
     code = ladder.exit_code(rungs)
     written = f"Written to {folder}: {session_ladder.REPORT}, {session_ladder.RAW}, and a folder for each comparison"
-    print_lines((report_ladder.whole_sentence(rungs), *report_ladder.sentences(rungs)), [written, report_ladder.exit_reason(rungs, code)])
+    together = filter(None, [report_ladder.together_sentence(rungs)])
+    told = (report_ladder.whole_sentence(rungs), *report_ladder.sentences(rungs), *together, *report_ladder.pair_sentences(rungs))
+    print_lines(told, [written, report_ladder.exit_reason(rungs, code)])
     raise typer.Exit(code)
+
+
+def _parts(text: str | None) -> tuple[str, ...]:
+    """`decode,vision` -> its parts. Raises UserError for one that does not exist."""
+    asked = () if text is None else tuple(part.strip() for part in text.split(","))
+    if (unknown := next((part for part in asked if part not in PARTS), None)) is not None:
+        raise UserError(f"--interactions {text!r}: unknown part {unknown!r}; {nearest(unknown, list(PARTS))}")
+    return asked

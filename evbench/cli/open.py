@@ -15,6 +15,7 @@ from evbench.cli.trace_files import traces_in
 from evbench.errors import UserError
 from evbench.session.merged_traces import merge_folder
 from evbench.traces import chrome, serve
+from evbench.traces.former_tracks import redrawn
 
 
 def open_command(
@@ -54,8 +55,9 @@ def _show(file: Path, offline: bool) -> None:
     """Serve the trace until it was fetched."""
     content = chrome.stored(file)
     text = chrome.unpacked(content, file)
-    chrome.parse(text, file)
-    share = serve.share(file.name, content, offline)
+    trace = chrome.parse(text, file)
+    drawn = redrawn(trace, file)
+    share = serve.share(file.name, content if drawn is trace else chrome.packed(drawn), offline)
     server = serve.listen(share, serve.PORT)
     if len(text) > chrome.MUCH:
         print_line(f"{len(text) / 2**20:.0f} MiB unpacked are much for a browser. {chrome.how_to_open(file)}")

@@ -40,7 +40,7 @@ GROUPS = {"options": Options, "session": SessionOptions}
 
 
 def with_options(*, but: Collection[str] = ()) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command the fields of GROUPS as options on the command line, and call it with these dataclasses.
+    """Give a command the fields of those of GROUPS that it takes as options on the command line, and call it with these dataclasses.
 
     Args:
         but: fields that it does not take. They have their defaults.
@@ -49,12 +49,13 @@ def with_options(*, but: Collection[str] = ()) -> Callable[[Callable[..., None]]
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         hints = get_type_hints(command, include_extras=True)
         own = [parameter.replace(annotation=hints[name]) for name, parameter in signature(command).parameters.items() if name not in GROUPS]
-        fields = {name: _parameters(group, but) for name, group in GROUPS.items()}
+        groups = {name: group for name, group in GROUPS.items() if name in hints}
+        fields = {name: _parameters(group, but) for name, group in groups.items()}
 
         @wraps(command)
         def with_fields(**values: Any) -> None:
-            groups = {name: group(**{field.name: values.pop(field.name) for field in fields[name]}) for name, group in GROUPS.items()}
-            command(**values, **groups)
+            made = {name: group(**{field.name: values.pop(field.name) for field in fields[name]}) for name, group in groups.items()}
+            command(**values, **made)
 
         parameters = [*own, *(parameter for group in fields.values() for parameter in group)]
         with_fields.__signature__ = Signature(parameters)  # type: ignore[attr-defined]

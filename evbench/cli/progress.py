@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from evbench.cli.console import errors
+from evbench.cli.console import errors, print_note
 from evbench.report.render import plain
 
 
@@ -77,7 +77,7 @@ class ProgressLines:
             errors.print(plain(text), soft_wrap=True)
 
     def message(self, text: str, /) -> None:
-        errors.print(plain(f"evbench: {text}"), soft_wrap=True)
+        print_note(text)
 
 
 class ProgressBar(ProgressLines):

@@ -10,8 +10,9 @@ from typing import Annotated
 import typer
 
 from evbench.cli.console import print_lines
+from evbench.encoding import write_whole
 from evbench.errors import UserError
-from evbench.report import files
+from evbench.report import files, pull_request, runs_csv
 from evbench.report import ladder as report_ladder
 from evbench.report.render import printable
 from evbench.report.summary import LONGEST_HEADLINE, shorten, summarize
@@ -24,8 +25,6 @@ from evbench.verdict.judge import judge
 RESULT = "result.json"
 RECORDED = (RESULT, ladder.RAW, models.RAW)
 """Files that hold what was measured."""
-PAGES = (".html", ".htm")
-"""Endings of an HTML report."""
 
 
 def report_command(
@@ -35,6 +34,13 @@ def report_command(
     html: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Write the HTML report to this file. Default: report.html in the folder."),
+    ] = None,
+    csv: Annotated[
+        Path | None,
+        typer.Option("--csv", metavar="FILE", help="Write all runs to this file: a row for each run and stage, units in the header."),
+    ] = None,
+    markdown: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write a short table for a pull request to this file: verdict, times, outputs.")
     ] = None,
     show: Annotated[bool, typer.Option("--open", help="Show the HTML report in the browser of this machine.")] = False,
 ) -> None:
@@ -46,13 +52,13 @@ def report_command(
         evbench report out
         evbench report out --open
         evbench report out --html out.html
+        evbench report out --csv runs.csv --markdown pull-request.md
     """
-    folder = folder_of(folder)
-    require_page(folder, html, show)
-    written = write_report(folder, html)
+    folder, exports = folder_of(folder), Exports(html, csv, markdown)
+    require_exports(folder, exports, show)
+    written = write_report(folder, exports)
     ending = [f"Written to {folder}: {', '.join(written.files)}"]
-    if html is not None:
-        ending.append(f"Written to {html}")
+    ending += [f"Written to {file}" for file in exports.files().values()]
     if show:
         ending += _show(folder / files.PAGE if html is None else html)
     if written.unverified:
@@ -69,20 +75,52 @@ def folder_of(path: Path) -> Path:
     raise UserError(f"{path} is no folder of a comparison; give one that holds {', '.join(RECORDED[:-1])} or {RECORDED[-1]}")
 
 
-def require_page(folder: Path, html: Path | None, show: bool) -> None:
-    """Refuse a file that the HTML report cannot be, and a folder that has none. Raises UserError."""
-    if html is None and not show:
-        return
-    if raw := next((name for name in RECORDED[1:] if (folder / name).exists()), None):
-        raise UserError(f"{folder} has a {raw} and no HTML report; leave out --html and --open, or give the folder of one comparison")
-    if html is None:
-        return
-    if html.suffix not in PAGES:
-        raise UserError(f"--html {html} does not end in {' or '.join(PAGES)}; other files are not replaced by a report")
-    if not html.parent.is_dir():
-        raise UserError(f"--html {html}: there is no folder {html.parent}; make it, or give another file")
-    if html.is_dir():
-        raise UserError(f"--html {html} is a folder; give a file in it")
+@dataclass(frozen=True)
+class Exports:
+    """Files that are written besides those of the folder. None for those that are not asked for."""
+
+    html: Path | None = None
+    """In the place of `report.html` in the folder."""
+    csv: Path | None = None
+    markdown: Path | None = None
+
+    def files(self) -> dict[str, Path]:
+        """Option -> the file."""
+        given = {"--html": self.html, "--csv": self.csv, "--markdown": self.markdown}
+        return {option: file for option, file in given.items() if file is not None}
+
+
+ENDINGS = {"--html": (".html", ".htm"), "--csv": (".csv",), "--markdown": (".md",)}
+FIRST_LINES = {"--csv": runs_csv.HEADER, "--markdown": pull_request.MARK}
+"""Of what evbench writes there: a file that begins otherwise is somebody else's."""
+
+
+def require_exports(folder: Path, exports: Exports, show: bool) -> None:
+    """Refuse files that cannot be, and a folder that has none of them. Raises UserError."""
+    given = exports.files()
+    asked = [*given, *(["--open"] if show else [])]
+    if asked and (raw := next((name for name in RECORDED[1:] if (folder / name).exists()), None)):
+        raise UserError(
+            f"{' and '.join(asked)} can be had of one comparison, and {folder} has a {raw}; give the folder of one, or leave it out"
+        )
+    for option, file in given.items():
+        _require_file(option, file)
+
+
+def _require_file(option: str, file: Path) -> None:
+    if file.suffix not in ENDINGS[option]:
+        raise UserError(f"{option} {file} does not end in {' or '.join(ENDINGS[option])}; other files are not replaced by a report")
+    if not file.parent.is_dir():
+        raise UserError(f"{option} {file}: there is no folder {file.parent}; make it, or give another file")
+    if file.is_dir():
+        raise UserError(f"{option} {file} is a folder; give a file in it")
+    if option in FIRST_LINES and file.exists() and not _begins_with(file, FIRST_LINES[option]):
+        raise UserError(f"{option} {file} was not written by this option, and is not replaced; remove it, or give another file")
+
+
+def _begins_with(file: Path, line: str) -> bool:
+    with file.open("rb") as opened:
+        return opened.read(len(line.encode())) == line.encode()
 
 
 def _show(page: Path) -> list[str]:
@@ -103,15 +141,16 @@ class Written:
     """Why what was measured could not be held against its journal. Empty if it was."""
 
 
-def write_report(folder: Path, html: Path | None = None) -> Written:
+def write_report(folder: Path, exports: Exports | None = None) -> Written:
     """Derive them again.
 
     Args:
-        html: where the HTML report of a comparison is written. None for the folder.
+        exports: what else is written of a comparison.
 
     Raises:
         UserError: there is no result in the folder, it cannot be read, or it contradicts its journal; or nothing can be written there.
     """
+    exports = exports or Exports()
     try:
         if (folder / ladder.RAW).exists():
             return Written((report_ladder.whole_sentence(ladder.write_derived(folder)),), (ladder.REPORT,))
@@ -125,11 +164,15 @@ def write_report(folder: Path, html: Path | None = None) -> Written:
             raise UserError(f"{folder} has no result.json, ladder.json or models.json; give the folder of a comparison")
         result = read_verified(folder)
         judgement = judge(result)
-        report = files.write(result, judgement, folder, html)
-        names = (*((files.PAGE,) if html is None else ()), files.REPORT, files.JUDGED)
+        report = files.write(result, judgement, folder, exports.html)
+        if exports.csv is not None:
+            write_whole(exports.csv, runs_csv.to_csv(result))
+        if exports.markdown is not None:
+            write_whole(exports.markdown, pull_request.to_pull_request(result, judgement, report))
+        names = (*((files.PAGE,) if exports.html is None else ()), files.REPORT, files.JUDGED)
         return Written(summarize(result, judgement, report).headlines, names, _unverified(result))
     except OSError as error:
-        place = folder if html is None else f"{folder} or {html}"
+        place = " or ".join(map(str, (folder, *exports.files().values())))
         raise UserError(f"cannot write to {place} ({error.strerror}); make it writable, or report a copy of it") from error
 
 

@@ -14,7 +14,11 @@ from evbench.errors import UserError, nearest
 
 def schema_command(
     name: Annotated[
-        str, typer.Argument(help="result: of result.json. verdict: of verdict.json of two variants. external: of a table for evbench lint.")
+        str,
+        typer.Argument(
+            help="result: of result.json. verdict: of verdict.json of two variants. reproduction: of what evbench verify writes. "
+            "external: of a table for evbench lint."
+        ),
     ],
 ) -> None:
     """Print the JSON schema of a file, as this version of evbench writes it or reads it.

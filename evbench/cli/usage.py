@@ -84,7 +84,16 @@ def _line(error: Any) -> str:
         message = " ".join(error.format_message().split()).rstrip(".")
     else:
         message = _unknown_option(command, name, error.possibilities)
+    if type(error).__name__ == "MissingParameter" and any("--config" in parameter.opts for parameter in error.ctx.command.params):
+        message += _file_that_is_here()
     return f"{message}{' ' if message.endswith('?') else '. '}See: {command} --help"
+
+
+def _file_that_is_here() -> str:
+    """A configuration file is not read unless it is named: a folder of somebody else's would change what a command does."""
+    from evbench.api.config_file import NAME
+
+    return f"; {NAME} is here, and --config {NAME} reads it" if Path(NAME).is_file() else ""
 
 
 def _unknown_option(command: str, name: str, possibilities: Sequence[str]) -> str:

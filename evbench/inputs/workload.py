@@ -138,10 +138,15 @@ def _preset(model: str, preset: str | None, weights: Path | None) -> str | None:
         return preset or known[0]
     if preset is not None:
         raise UserError("--preset and --weights exclude each other: a preset has weights of its own; give one of them")
+    require_checkpoint(weights, model)
+    return None
+
+
+def require_checkpoint(weights: Path, model: str) -> None:
+    """Raises UserError if a folder is no checkpoint of such a model."""
     config = folder.read_config(weights, model, MODELS[model])
     require_sizes(weights / "config.json", config, folder.parameter_count(weights))
     folder.require_tokenizer(weights)
-    return None
 
 
 def _paths(model: str, given: Mapping[str, Sequence[Path]], data: Path | None, limit: int | None, raw_events: bool) -> list[Path]:
@@ -214,7 +219,7 @@ def _samples(
     if differing := next((place for place, count in enumerate(counts) if count != counts[0]), None):
         raise UserError(f"{paths[differing]} holds {counts[differing]} event images and {paths[0]} {counts[0]}; give samples of one kind")
     samples = [
-        Sample(_short(path), _sha256(path), found.height, found.width, caption, found.streams)
+        Sample(_short(path), sha256_of(path), found.height, found.width, caption, found.streams)
         for path, caption, found in zip(paths, captions, probed, strict=True)
     ]
     return tuple(samples), counts[0]
@@ -232,7 +237,7 @@ def _short(path: Path) -> str:
     return str(whole.relative_to(here)) if whole.is_relative_to(here) else str(path)
 
 
-def _sha256(path: Path) -> str:
+def sha256_of(path: Path) -> str:
     """Of the file, or of the folder's event images in order."""
     digest = hashlib.sha256()
     for file in [path] if path.is_file() else png.find(path):

@@ -24,6 +24,8 @@ NOT_KNOWN = 2**40
 """Bytes of memory, where the system does not tell: no limit then."""
 MEANT = {"gpu": "cuda", "nvidia": "cuda", "host": "cpu", "none": "cpu"}
 """Other names of a device, which are not spelled like it."""
+HARDWARE = ("cpu", "cores", "gpu", "power-limit", "clocks")
+"""Of the properties that `machine_differences` names, those of the machine itself. The others are of what is installed on it."""
 PACKAGES = (
     "evbench",
     "torch",

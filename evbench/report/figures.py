@@ -14,7 +14,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from evbench.report.drawing import ADDED, INK, MUTED, OPTIMIZED, PAPER, SAVED, colour, sheet, to_svg
 from evbench.report.markup import Markup, element
 from evbench.report.summary import memory_kind, memory_of_stages
-from evbench.report.timings import floor_shares, shown_interval
+from evbench.report.timings import shown_interval
 from evbench.report.units import format_bytes, format_claimed, format_ratio, format_seconds, unit_of
 from evbench.results import Result, Side
 from evbench.verdict.judgement import CLAIMED, Judgement, Timing
@@ -123,7 +123,7 @@ def memory(judgement: Judgement) -> Markup | None:
 
 def floors(judgement: Judgement) -> Markup | None:
     """How much of each time is physically needed."""
-    shares = {name: found for name, found in floor_shares(judgement).items() if found}
+    shares = {name: found for name, found in judgement.floor_shares().items() if found}
     if not shares:
         return None
     bars = {name: {side: Bar(share, f"{share:.1%}") for side, share in found.items()} for name, found in shares.items()}

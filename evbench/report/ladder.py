@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from evbench.report.render import Table, file_of, markdown_table, printable
 from evbench.report.timings import CLAIMS
-from evbench.report.units import NOT_MEASURED, format_claimed, format_ratios, format_seconds
+from evbench.report.units import NOT_MEASURED, format_claimed, format_ratio, format_ratios, format_seconds, format_signed
 from evbench.results import Plan, Workload
+from evbench.verdict.interactions import dependences, pairs, together
 from evbench.verdict.judgement import CLAIMED, MIN_CLAIM, Verdict
 from evbench.verdict.ladder import CORRECTED, Kind, Rung, RungOutcome, RungTiming, Step, choices
 
@@ -72,8 +73,85 @@ def _speedup(timing: RungTiming | None, claim: Verdict | None) -> str:
     return f"speedup {format_claimed(interval.ratio, claim in CLAIMED)}, 95% CI {format_ratios(interval.low, interval.high)}"
 
 
+def together_sentence(rungs: Sequence[Rung]) -> str:
+    """Whether the gains of all choices multiply to that of the whole. Empty if that was not measured."""
+    found = together(rungs)
+    if found is None:
+        return ""
+    verdict = "gains do not multiply" if found.differs else "no difference from gains that multiply is found"
+    expected, measured = found.expected, found.measured
+    return (
+        f"Together: {verdict}: those of {len(found.choices)} choices, each added last, have the product {format_ratio(expected.ratio)}, "
+        f"95% CI {format_ratios(expected.low, expected.high)}; the whole is {format_ratio(measured.ratio)}, which is "
+        f"{format_ratios(found.ratio.low, found.ratio.high)} of it. Seconds saved are in ladder.md."
+    )
+
+
+def pair_sentences(rungs: Sequence[Rung]) -> tuple[str, ...]:
+    """Those pairs of choices whose gains depend on each other; or that none was found. Empty if none were combined."""
+    found = pairs(rungs)
+    if not found:
+        return ()
+    told = [
+        f"{pair.choices[0]} and {pair.choices[1]}: both together have {format_ratio(pair.ratio.ratio)} the product of their speedups, "
+        f"95% CI {format_ratios(pair.ratio.low, pair.ratio.high)}."
+        for pair in found
+        if pair.differs
+    ]
+    return tuple(map(printable, told or ["Of the choices that were combined, no two are found whose gains depend on each other."]))
+
+
+def interactions(rungs: Sequence[Rung]) -> Table:
+    """For each choice, its gain when it was added and when it came last. Without rows if no choice was measured twice."""
+    rows = []
+    for found in dependences(rungs):
+        gains = (cell for timing in (found.early, found.last) for cell in (_interval(timing), _saved(timing)))
+        verdict = "another gain last" if found.differs else "no difference found"
+        rows.append((found.choice, *gains, format_ratios(found.ratio.low, found.ratio.high), verdict))
+    columns = ("choice", "added early", "saved", "added last", "saved", "last / early", "verdict")
+    return Table("Interactions: speedup of each choice when it was added, and when it came last; 95% CIs", columns, tuple(rows))
+
+
+def combinations(rungs: Sequence[Rung]) -> tuple[Table, ...]:
+    """Of choices that were combined: each combination against none, and what follows for each pair."""
+    ended = [rung for rung in rungs if rung.step.kind == "subset"]
+    if not ended:
+        return ()
+    rows = []
+    for rung in ended:
+        preserved = NOT_MEASURED if rung.outcome is None or rung.outcome.preserved is None else rung.outcome.preserved
+        told = "not run yet" if rung.outcome is None else str(rung.claim or "COULD NOT BE RUN")
+        names = ", ".join(f"{part}={rung.step.optimized.choices()[part]}" for part in rung.step.parts)
+        rows.append((names, *_cells(rung.end_to_end, rung.claim), preserved, told))
+    columns = ("choices", *COLUMNS[2:])
+    found = [Table(f"Combinations: {ended[0].step.baseline.name} against itself with some of the choices", columns, tuple(rows))]
+    of_pairs = tuple(
+        (
+            " and ".join(pair.choices),
+            format_ratio(pair.ratio.ratio),
+            format_ratios(pair.ratio.low, pair.ratio.high),
+            NOT_MEASURED if pair.saved is None else format_signed(pair.saved),
+            "gains depend" if pair.differs else "no dependence found",
+        )
+        for pair in pairs(rungs)
+    )
+    title = "Interactions of two choices: speedup of both over the product of their speedups; seconds that both save beyond the sum"
+    return (*found, *([Table(title, ("pair", "ratio", "95% CI", "saved beyond", "verdict"), of_pairs)] if of_pairs else []))
+
+
+def _interval(timing: RungTiming) -> str:
+    return "-" if timing.interval is None else format_ratios(timing.interval.low, timing.interval.high)
+
+
+def _saved(timing: RungTiming) -> str:
+    """Difference of the medians."""
+    if timing.baseline_seconds is None or timing.optimized_seconds is None:
+        return NOT_MEASURED
+    return format_signed(timing.baseline_seconds - timing.optimized_seconds)
+
+
 def tables(rungs: Sequence[Rung]) -> tuple[Table, ...]:
-    """Going up, and leaving one out if that was requested."""
+    """Going up; leaving one out if that was requested; and what follows from both."""
     up = [rung for rung in rungs if rung.step.kind == "rung"]
     without = [rung for rung in rungs if rung.step.kind == "without"]
     found = [
@@ -86,7 +164,8 @@ def tables(rungs: Sequence[Rung]) -> tuple[Table, ...]:
     if without:
         title = f"Leaving one out: {without[0].step.optimized.name} against itself without one choice"
         found.append(Table(title, COLUMNS, tuple(row for rung in without for _, row in _rows(rung))))
-    return tuple(found)
+        found += [table for table in [interactions(rungs)] if table.rows]
+    return (*found, *combinations(rungs))
 
 
 def _rows(rung: Rung) -> Sequence[tuple[bool, tuple[str, ...]]]:
@@ -126,6 +205,12 @@ def notes(rungs: Sequence[Rung]) -> tuple[str, ...]:
         "of 100 ladders. Those of the stages are simultaneous within their comparison. Each claim follows from its interval, and a "
         "speedup in brackets is not claimed.",
     ]
+    if dependences(rungs) or together(rungs) is not None or pairs(rungs):
+        found.append(
+            "Interactions: gains that do not multiply need not be of code that interferes. A choice that saves the same seconds saves a "
+            "larger share of what the others have left, so gains of choices in different stages, each added last, multiply to more than "
+            "the whole, and those of two together are more than the product. Seconds are differences of medians, without an interval."
+        )
     found += [f"{step.name}: {step.remark}." for step in steps if step.remark]
     found += [f"{step.name} is identical to {step.folder}, and was not run again." for step in steps if step.folder != step.name]
     invalid = dict.fromkeys(rung.step.folder for rung in rungs if rung.claim is Verdict.INVALID)
@@ -155,7 +240,8 @@ def to_markdown(rungs: Sequence[Rung], workload: Workload, plan: Plan, created: 
     invocations = f" over {plan.invocations} invocations (process restarts)" if several else ""
     each = f"planned for each comparison: at least {plan.blocks} blocks{invocations}"
     lines = ["# Ladder", "", f"{created}, `{command}`: {model}; {each}", ""]
-    lines += [f"**{whole_sentence(rungs)}**", "", *(f"- {sentence}" for sentence in sentences(rungs)), ""]
+    told = [*sentences(rungs), *filter(None, [together_sentence(rungs)]), *pair_sentences(rungs)]
+    lines += [f"**{whole_sentence(rungs)}**", "", *(f"- {sentence}" for sentence in told), ""]
     for table in tables(rungs):
         lines += [f"## {table.title}", "", *markdown_table(table), ""]
     lines += ["## Notes", "", *(f"- {note}" for note in notes(rungs)), ""]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from evbench.report import metrics
 from evbench.report.render import TOO_FEW, Table, printable
 from evbench.report.units import NOT_MEASURED, format_claimed, format_range, format_ratios, format_seconds, format_signed
-from evbench.results import Result, Side
+from evbench.results import Result
 from evbench.verdict.demands import DemandOutcome
 from evbench.verdict.difference import Difference
 from evbench.verdict.judgement import CLAIMED, Judgement, Timing, Verdict
@@ -87,18 +87,9 @@ def difference(judgement: Judgement, parts: Difference) -> Table:
     return Table("Where the difference comes from: means, baseline less optimized", ("", "saved", "share"), tuple(rows), DIFFERENCE)
 
 
-def floor_shares(judgement: Judgement) -> dict[str, dict[Side, float]]:
-    """Timing -> of each side that was timed, its physical floor over its median: 1 is as fast as this machine can be."""
-    known = {timing.name: timing.sides for timing in judgement.timings() if judgement.floors.get(timing.name)}
-    return {
-        name: {side: judgement.floors[name] / found.median for side, found in sides.items() if found is not None}
-        for name, sides in known.items()
-    }
-
-
 def floors(judgement: Judgement) -> Table:
     """Of each timing that has a floor: the floor, and of each side its median and the share of it that the floor is."""
-    medians, shares = {timing.name: timing.sides for timing in judgement.timings()}, floor_shares(judgement)
+    medians, shares = {timing.name: timing.sides for timing in judgement.timings()}, judgement.floor_shares()
     sides = judgement.end_to_end.sides
     rows = []
     for name, found in shares.items():

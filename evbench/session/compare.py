@@ -110,7 +110,7 @@ def _measure(request: ComparisonRequest, here: Machine, listener: ProgressListen
             start=start,
             watch=watch,
             listener=listener,
-            fingerprint=request.earlier.fingerprint(),
+            fingerprint=request.fingerprint(),
             energy=request.energy,
             idle_watts=idle_watts,
         )

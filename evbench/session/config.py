@@ -47,7 +47,7 @@ class SessionConfig:
     watch: Watch
     listener: ProgressListener
     fingerprint: str = ""
-    """Of the weights of an earlier result that will be the other side. Empty if there is none."""
+    """Of the weights of an earlier result: of the other side, or of the same comparison that is measured again. Empty if there is none."""
     energy: bool = True
     """Whether energy is measured, where there is a counter."""
     idle_watts: float | None = None

@@ -9,6 +9,7 @@ from evbench.errors import UserError
 from evbench.report import comparison
 from evbench.results import Result, Side
 from evbench.traces import chrome
+from evbench.traces.former_tracks import redrawn
 from evbench.traces.merge import TraceSide, merge
 from evbench.traces.timeline import Timeline
 from evbench.verdict.judge import judge
@@ -57,5 +58,5 @@ def _sides(result: Result, folder: Path) -> dict[Side, TraceSide]:
     if gone := [file.name for file in files.values() if not file.is_file()]:
         names = " and ".join(measured.variant for measured in variants.values())
         raise UserError(f"{folder} does not hold {' and '.join(gone)} any more; record {names} again by evbench trace")
-    read = {side: chrome.read(file) for side, file in files.items()}
+    read = {side: redrawn(chrome.read(file), file) for side, file in files.items()}
     return {side: TraceSide(read[side], Timeline(read[side].events, files[side]), result.variants()[side].variant) for side in files}

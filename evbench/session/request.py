@@ -51,6 +51,12 @@ class ComparisonRequest:
     delays: Mapping[Side, Delay] = field(default_factory=dict)
     energy: bool = True
     """Whether energy is measured, where there is a counter."""
+    recorded_fingerprint: str = ""
+    """Of the weights of a recorded result that is measured again. Empty if none is."""
+
+    def fingerprint(self) -> str:
+        """Of the weights that both sides must have. Empty if any will do."""
+        return self.earlier.fingerprint() or self.recorded_fingerprint
 
     def device(self) -> str:
         """That the workers use."""

@@ -8,6 +8,9 @@ from collections.abc import Iterable
 from evbench.errors import UserError
 from evbench.results import Workload
 
+HASH = 12
+"""Characters of a hash that are shown."""
+
 
 def require_same_workload(ours: Workload, theirs: Workload) -> None:
     """Raises UserError, naming the fields and both values, if the two workloads differ in more than where files lie."""
@@ -17,7 +20,7 @@ def require_same_workload(ours: Workload, theirs: Workload) -> None:
 
 
 def _without_paths(workload: Workload) -> dict[str, object]:
-    plain = dataclasses.asdict(workload) | {"samples": [sample.sha256[:12] for sample in workload.samples]}
+    plain = dataclasses.asdict(workload) | {"samples": [sample.sha256[:HASH] for sample in workload.samples]}
     del plain["weights"]
     return plain
 
@@ -27,4 +30,13 @@ def require_same_weights(fingerprints: Iterable[str]) -> None:
     if len(set(filter(None, fingerprints))) > 1:
         raise UserError(
             "the two sides ran different weights; measure both with the same --weights, or on the same machine with the same --seed"
+        )
+
+
+def require_weights_of(earlier: str, here: str) -> None:
+    """Raises UserError if the fingerprint here is not that of an earlier result. Empty: there is none."""
+    if earlier and earlier != here:
+        raise UserError(
+            f"the weights here are not those of the earlier result: fingerprint {here[:HASH]}, there {earlier[:HASH]}; use the same "
+            "--weights and --seed, and if they are of a preset, the same version of evbench and torch"
         )

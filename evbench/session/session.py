@@ -91,7 +91,7 @@ class _Activations:
         self.found |= {side: gathered() for side, gathered in waiting.items()}
 
     def gather_all(self) -> None:
-        """Of the sides that are left. On a GPU at the same time, since most of it is the host's work; on a CPU they would share its cores."""
+        """Of the sides that are left. At once on a GPU, where most of it is the host's work; on a CPU they would share its cores."""
         left = [side for side in self._config.sides if side not in self.found]
         if self._workers.room and all(self._config.workload(side).device == "cuda" for side in left):
             self.gather(*left)

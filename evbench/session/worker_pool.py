@@ -8,7 +8,7 @@ from types import TracebackType
 
 from evbench.results import Side
 from evbench.session.config import SessionConfig, SessionWorker
-from evbench.session.same_work import require_same_weights
+from evbench.session.same_work import require_same_weights, require_weights_of
 
 Failed = tuple[type[BaseException] | None, BaseException | None, TracebackType | None]
 """What a context manager is given when it is left."""
@@ -39,7 +39,7 @@ class WorkerPool:
         return worker
 
     def start(self, sides: Sequence[Side]) -> None:
-        """Start the workers of these sides. Raises UserError if the weights of one are not those of the other side.
+        """Start the workers of these sides. Raises UserError if the weights of one are not those of the other, or of an earlier result.
 
         They import their libraries at the same time, on a core each, which takes longer than anything else here.
         """
@@ -56,7 +56,8 @@ class WorkerPool:
         model = config.workload(side).model
         alike = [other for other in config.variants if config.workload(other).model == model]
         builds = [build for other in alike for build in config.journal.state.builds.get(other, [])]
-        require_same_weights([build.weights_fingerprint for build in builds] + [config.fingerprint])
+        require_same_weights(build.weights_fingerprint for build in builds)
+        require_weights_of(config.fingerprint, builds[-1].weights_fingerprint)
 
     def end_all(self) -> None:
         self._end((None, None, None))

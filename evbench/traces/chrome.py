@@ -100,10 +100,15 @@ def _without_collection() -> Iterator[None]:
 
 
 def write(trace: Trace, file: Path) -> None:
-    """Packed, and without what torch.profiler says of the machine: its name, folders of its user, temporary ones. Raises OSError."""
+    """Raises OSError."""
+    write_whole(file, packed(trace))
+
+
+def packed(trace: Trace) -> bytes:
+    """As a file holds it: without what torch.profiler says of the machine, its name, folders of its user, temporary ones."""
     header = {name: value for name, value in trace.header.items() if name not in OF_THE_HOST}
     text = json.dumps(header | {"traceEvents": trace.events}, allow_nan=False)
-    write_whole(file, gzip.compress(without_places(text).encode(), compresslevel=6, mtime=0))
+    return gzip.compress(without_places(text).encode(), compresslevel=6, mtime=0)
 
 
 def slices(events: Sequence[Event]) -> list[Event]:
@@ -140,8 +145,8 @@ def unpacked(content: bytes, file: Path) -> bytes:
         return content
     most = _most_unpacked(len(content))
     try:
-        with gzip.GzipFile(fileobj=io.BytesIO(content)) as packed:
-            text = _at_most(packed, most, file)
+        with gzip.GzipFile(fileobj=io.BytesIO(content)) as opened:
+            text = _at_most(opened, most, file)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise UserError(f"{file} is cut off or damaged ({_first_line(error)}); record it again") from None
     if len(text) > most:

@@ -94,3 +94,26 @@ def parse(text: str) -> Variant:
     if (reason := conflict(variant)) is not None:
         raise UserError(f"{text}: {reason}; choose another of the two. See: evbench variants")
     return variant
+
+
+def recorded(name: str, choices: Mapping[str, str]) -> Variant:
+    """The variant of a recorded result, with the choices that were measured, whatever that name means by now.
+
+    Args:
+        choices: part -> choice. Parts that came later than the result have the choice that all named variants have.
+
+    Raises:
+        UserError: a part or choice is not known any more, one is missing, or two cannot be together.
+    """
+    chosen = SAME | dict(choices)
+    if missing := [part for part in PARTS if part not in chosen]:
+        raise UserError(f"{name} of the result names no choice for {', '.join(missing)}; measure again with this version")
+    for part, choice in chosen.items():
+        if part not in PARTS or choice not in PARTS[part].choices:
+            raise UserError(
+                f"{name} of the result has {part}={choice}, which this version does not offer; verify it with that of the result"
+            )
+    variant = Variant(name, tuple((part, chosen[part]) for part in PARTS))
+    if (reason := conflict(variant)) is not None:
+        raise UserError(f"{name} of the result: {reason}; verify it with the version that measured it")
+    return variant

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 
 from evbench.results import Block, Side, SideResult
@@ -34,6 +35,15 @@ def claim(interval: Interval, threshold: float) -> Verdict:
         return Verdict.SLOWER
     # A noise floor keeps from claiming a difference; it does not make two times the same.
     return Verdict.SAME if interval.low >= 1 - MIN_CLAIM and interval.high <= 1 + MIN_CLAIM else Verdict.INCONCLUSIVE
+
+
+def joint_threshold(*thresholds: float, power: float = 1.0) -> float:
+    """The smallest relative difference to claim of a product of ratios that each have such a threshold: noise floors add up as squares.
+
+    Args:
+        power: of each ratio in the product.
+    """
+    return max(MIN_CLAIM, abs(power) * math.hypot(*(threshold for threshold in thresholds if threshold > MIN_CLAIM)))
 
 
 def timing_of_runs(

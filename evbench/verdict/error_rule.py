@@ -13,8 +13,8 @@ attention that is written out rounds its probabilities, and a fused one does not
 ROW = {"float32": 4.0, "bfloat16": 6.0}
 """Factor for one row: of thousands, some are by chance as far away (2.8 and 4.6 seen)."""
 ELEMENT = 10.0
-"""Factor for the max abs error in a row: means and products that are exchanged came to 3.2, attention that is written out once to 6.3, where
-the baseline's largest error in the row was small by chance; planted faults to hundreds."""
+"""Factor for the max abs error in a row: means and products that are exchanged came to 3.2, attention that is written out once to 6.3,
+where the baseline's largest error in the row was small by chance; planted faults to hundreds."""
 TOLERANCES = {"float32": 1e-5, "bfloat16": 1e-3}
 """Added to each, relative to the RMS of the reference: where the baseline has no error at all, last bits are allowed."""
 RULES = ("RMS error", "RMS error, worst row", "max abs error")

@@ -126,3 +126,11 @@ class Judgement:
     def timings(self) -> tuple[Timing, ...]:
         """All of them."""
         return (self.end_to_end, *self.stages, *self.tokens, *(() if self.throughput is None else (self.throughput,)))
+
+    def floor_shares(self) -> dict[str, dict[Side, float]]:
+        """Timing -> of each side that was timed, its physical floor over its median: 1 is as fast as this machine can be."""
+        known = {timing.name: timing.sides for timing in self.timings() if self.floors.get(timing.name)}
+        return {
+            name: {side: self.floors[name] / found.median for side, found in sides.items() if found is not None}
+            for name, sides in known.items()
+        }

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Literal
 
 from evbench.choices import STREAM, Variant
-from evbench.errors import UserError
+from evbench.errors import UserError, nearest
 from evbench.pipelines.registry import KINDS, PARTS
 from evbench.results import STAGES, Grade, Side
 from evbench.variants.named import change, conflict, effective
-from evbench.verdict.judgement import CLAIMED, Judgement, Timing, Verdict
+from evbench.verdict.judgement import CLAIMED, MIN_CLAIM, Judgement, Timing, Verdict
 from evbench.verdict.statistics import Interval
 
-Kind = Literal["rung", "whole", "without"]
-"""The rung below against this one; the lowest against the top; the top with one choice taken back against the top."""
+Kind = Literal["rung", "whole", "without", "subset"]
+"""The rung below against this one; the lowest against the top; the top with one choice taken back against the top; the lowest against
+itself with some of the choices."""
+FEWEST_FACTORS, MOST_FACTORS = 2, 5
+"""Choices that are combined with each other. Of five half of the combinations are enough, 15 beside none; more take too long."""
 CORRECTED: tuple[Kind, ...] = ("rung", "without")
 """Kinds of which there is one for each choice: their intervals are simultaneous."""
 
@@ -58,6 +63,8 @@ class RungTiming:
     """Of the speedup. None if nothing may be claimed."""
     claim: Verdict | None
     """Of this comparison alone."""
+    claim_threshold: float = MIN_CLAIM
+    """No smaller difference is claimed. Older ladders do not tell it."""
 
 
 @dataclass(frozen=True)
@@ -102,14 +109,17 @@ class Rung:
 # What is compared.
 
 
-def plan(lower: Variant, upper: Variant, model: str, kind: str, leave_one_out: bool) -> tuple[Step, ...]:
+def plan(lower: Variant, upper: Variant, model: str, kind: str, leave_one_out: bool, combined: Sequence[str] = ()) -> tuple[Step, ...]:
     """In the order in which it is run. Of either side, no two choices may exclude each other.
 
     A part that has no effect on such input is no rung. Samples are looked at one by one, where `prefetch` has none: the upper side has the
     lower one's.
 
+    Args:
+        combined: parts whose choices are also combined with each other, without those of the other parts.
+
     Raises:
-        UserError: both have the same choices of what has an effect.
+        UserError: both have the same choices of what has an effect; or choices cannot be combined as asked.
     """
     idle = {name: lower[name] for name, part in PARTS.items() if part.stages == (STREAM,) and lower[name] != upper[name]}
     upper = change(upper, idle) if idle else upper
@@ -123,7 +133,46 @@ def plan(lower: Variant, upper: Variant, model: str, kind: str, leave_one_out: b
     steps.append(_step("whole", "whole", tuple(parts), lower, upper, ""))
     if leave_one_out:
         steps += [_leave_out(part, lower, upper, [other for other in parts if other != part]) for part in parts]
+    if combined:
+        steps += _combined(lower, upper, parts, combined)
     return _once(steps, model, kind)
+
+
+def _combined(lower: Variant, upper: Variant, parts: Sequence[str], asked: Sequence[str]) -> list[Step]:
+    """All combinations of them, of five those of an even number: interactions of two are told apart from those of fewer than three.
+
+    Raises:
+        UserError.
+    """
+    for part in asked:
+        if part not in parts:
+            raise UserError(f"--interactions {part}: both sides have the same choice of it, or it has no effect; {nearest(part, parts)}")
+        if asked.count(part) > 1:
+            raise UserError(f"--interactions names {part} twice; name it once")
+    factors = _factors(lower, upper, asked)
+    if not FEWEST_FACTORS <= len(factors) <= MOST_FACTORS:
+        named = f"{len(factors)} choices that can be taken one by one ({', '.join(' with '.join(factor) for factor in factors)})"
+        raise UserError(f"--interactions has {named}; name {FEWEST_FACTORS} to {MOST_FACTORS}")
+    sizes = range(1, len(factors) + 1) if len(factors) < MOST_FACTORS else range(2, len(factors) + 1, 2)
+    steps = []
+    for some in itertools.chain.from_iterable(combinations(factors, size) for size in sizes):
+        chosen = tuple(part for factor in some for part in factor)
+        if (reason := conflict(_with(lower, upper, chosen))) is not None:
+            raise UserError(f"--interactions cannot combine {' and '.join(chosen)} alone: {reason}; leave one of them out")
+        steps.append(_step("subset", f"with-{'-'.join(chosen)}", chosen, lower, _with(lower, upper, chosen), ""))
+    return steps
+
+
+def _factors(lower: Variant, upper: Variant, asked: Sequence[str]) -> list[tuple[str, ...]]:
+    """Each part by itself, but for those that cannot be without others of them: these are one."""
+    factors: list[tuple[str, ...]] = []
+    for part in asked:
+        others = [other for other in asked if other != part]
+        sets = itertools.chain.from_iterable(combinations(others, size) for size in range(len(asked)))
+        needed = next((some for some in sets if conflict(_with(lower, upper, [part, *some])) is None), ())
+        joined = {part, *needed, *(one for factor in factors if {part, *needed} & set(factor) for one in factor)}
+        factors = [factor for factor in factors if not joined & set(factor)] + [tuple(one for one in asked if one in joined)]
+    return sorted(factors, key=lambda factor: asked.index(factor[0]))
 
 
 def _going_up(lower: Variant, upper: Variant, parts: Sequence[str]) -> list[Step]:
@@ -179,9 +228,19 @@ def _once(steps: Sequence[Step], model: str, kind: str) -> tuple[Step, ...]:
     return tuple(made)
 
 
+def factors(steps: Sequence[Step]) -> tuple[tuple[str, ...], ...]:
+    """Parts that were combined with each other. Those of which none was ever without the others are one."""
+    subsets = [step.parts for step in steps if step.kind == "subset"]
+    found: dict[tuple[bool, ...], list[str]] = {}
+    for part in dict.fromkeys(part for some in subsets for part in some):
+        found.setdefault(tuple(part in some for some in subsets), []).append(part)
+    return tuple(map(tuple, found.values()))
+
+
 def choices(steps: Sequence[Step]) -> int:
-    """Number of choices whose intervals are simultaneous: going up, or left out if these are more."""
-    return max(sum(step.kind == kind for step in steps) for kind in CORRECTED)
+    """Number of intervals that are simultaneous: of choices going up, left out, or of pairs that were combined, whichever are more."""
+    of_choices = (sum(step.kind == kind for step in steps) for kind in CORRECTED)
+    return max(*of_choices, math.comb(len(factors(steps)), 2))
 
 
 # Outcomes.
@@ -220,7 +279,8 @@ def _rung_timing(timing: Timing, shown: bool) -> RungTiming:
         found = timing.sides.get(side)
         return None if found is None else found.median
 
-    return RungTiming(median("baseline"), median("optimized"), timing.interval if shown else None, timing.claim if shown else None)
+    interval, claim = (timing.interval, timing.claim) if shown else (None, None)
+    return RungTiming(median("baseline"), median("optimized"), interval, claim, timing.claim_threshold)
 
 
 def account(steps: Sequence[Step], outcomes: Mapping[str, RungOutcome]) -> tuple[Rung, ...]:

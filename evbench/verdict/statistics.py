@@ -24,6 +24,8 @@ LEVEL = 0.05
 POWER = 0.8
 POWER_OF_TWO = 0.87
 """Of each of two intervals that both have to see an effect, for POWER together (simulated)."""
+FARTHEST = 700.0
+"""Logarithm beyond which a ratio is no float any more."""
 MAX_SCORE = 3.0
 """Reach of the bootstrap's interval in that of Student's."""
 DRAWS = 10_000
@@ -54,6 +56,32 @@ class Interval:
     def excludes_1(self) -> bool:
         """Whether it shows a difference."""
         return not self.low <= 1 <= self.high
+
+
+def combined(terms: Sequence[tuple[Interval, float]]) -> Interval:
+    """Product of powers of ratios that were measured independently of each other, with its interval.
+
+    The distances from estimate to bound add up as squares (MOVER: Zou and Donner, Construction of confidence limits about effect measures,
+    Statistics in Medicine 27, 2008), so that intervals that are not symmetric, and those over invocations, stay what they are.
+
+    Args:
+        terms: (ratio with its interval, power), one at least. All of one confidence, which the result has too.
+    """
+    location = math.fsum(power * _log(one.ratio) for one, power in terms)
+    below, above = [], []
+    for one, power in terms:
+        arms = _log(one.ratio) - _log(one.low), _log(one.high) - _log(one.ratio)
+        down, up = arms if power > 0 else arms[::-1]
+        below.append(abs(power) * down)
+        above.append(abs(power) * up)
+    bounds = location, location - math.hypot(*below), location + math.hypot(*above)
+    ratio, low, high = (math.exp(min(max(bound, -FARTHEST), FARTHEST)) for bound in bounds)
+    return Interval(ratio, low, high, min(one.confidence for one, _ in terms))
+
+
+def _log(ratio: float) -> float:
+    """Of what may be too small for a float."""
+    return math.log(ratio) if ratio > 0 else -FARTHEST
 
 
 def level_of_each(family: int) -> float:
