@@ -16,12 +16,15 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from evbench.api.measure import compare, run
-    from evbench.choices import Variant
-    from evbench.results import Result, read
+    from evbench.choices import Conflict, Evidence, Variant
+    from evbench.errors import UserError
+    from evbench.plugin import choice
+    from evbench.results import Result, Work, read
+    from evbench.stages import Generation
     from evbench.verdict.judge import judge
 
 __version__ = "0.1.0"
-__all__ = ["Result", "Variant", "compare", "judge", "read", "run"]
+__all__ = ["Conflict", "Evidence", "Generation", "Result", "UserError", "Variant", "Work", "choice", "compare", "judge", "read", "run"]
 
 _MODULES = {
     "compare": "evbench.api.measure",
@@ -30,6 +33,12 @@ _MODULES = {
     "Result": "evbench.results",
     "Variant": "evbench.choices",
     "judge": "evbench.verdict.judge",
+    "choice": "evbench.plugin",
+    "Conflict": "evbench.choices",
+    "Evidence": "evbench.choices",
+    "Generation": "evbench.stages",
+    "UserError": "evbench.errors",
+    "Work": "evbench.results",
 }
 """Name -> the module that defines it."""
 

@@ -6,9 +6,10 @@ as "module:name".
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
-from evbench.choices import Evidence, Part
+from evbench.choices import Choice, Evidence, Part, PluginFile
 from evbench.errors import UserError
 from evbench.models import InputKind, Model, Preset, Unsupported
 from evbench.pipelines.checkpoints.presets import text_config, vision_config
@@ -178,9 +179,34 @@ def parts_with_effect(model: str, kind: str) -> dict[str, Part]:
     return {name: part for name, part in PARTS.items() if name in MODELS[model].parts and part.has_effect(kind)}
 
 
+def has(model: str, part: str, choice: str) -> bool:
+    """Whether a model has a choice of a part that it has. One of a plug-in, if it has the one that this changes."""
+    return MODELS[model].has(part, PARTS[part].entries[choice].over or choice)
+
+
+def built_in(choices: Mapping[str, str]) -> dict[str, str]:
+    """Part -> choice, each one of a plug-in as the choice of evbench that it changes."""
+    return {part: PARTS[part].entries[choice].over or choice for part, choice in choices.items()}
+
+
+def plug_in(file: PluginFile, added: Mapping[str, Mapping[str, Choice]]) -> None:
+    """Add the choices of a file to the parts, in the place of those that it had before.
+
+    Args:
+        added: part -> name -> choice.
+    """
+    for name, part in PARTS.items():
+        kept = {choice: entry for choice, entry in part.entries.items() if entry.plugin is None or entry.plugin.path != file.path}
+        PARTS[name] = replace(part, entries={**kept, **added.get(name, {})})
+
+
 def evidence_of(model: str, part: str, choice: str) -> tuple[Evidence, ...]:
     """What a run of the model shows if a choice was really used."""
-    return (*PARTS[part].entries[choice].evidence, *MODELS[model].evidence.get(part, {}).get(choice, ()))
+    entry, of_model = PARTS[part].entries[choice], MODELS[model].evidence.get(part, {})
+    if entry.plugin is None:
+        return (*entry.evidence, *of_model.get(choice, ()))
+    # What the model asks of other stages holds whatever does this one.
+    return (*entry.evidence, *(one for one in of_model.get(entry.over, ()) if one.stage not in PARTS[part].stages))
 
 
 def all_evidence() -> tuple[Evidence, ...]:

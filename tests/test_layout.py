@@ -17,7 +17,7 @@ RANKS = (
     {"pipelines/load", "pipelines/preprocess", "pipelines/vision", "pipelines/generate"},
     {"pipelines"},  # a file for each model, and their registry
     {"variants", "scenes", "traces"},
-    {"verdict"},
+    {"plugins", "verdict"},
     {"report", "worker"},
     {"inputs", "session"},
     {"api"},
@@ -28,7 +28,7 @@ RANKS = (
 """From the ground up. A folder imports from those below it, and from itself."""
 RANK = {folder: rank for rank, folders in enumerate(RANKS) for folder in folders}
 
-LIGHT = {"evbench", "machine", "api", "variants", "traces", "verdict", "report", "inputs", "session", "doctor", "lint", "cli"}
+LIGHT = {"evbench", "machine", "api", "variants", "plugins", "traces", "verdict", "report", "inputs", "session", "doctor", "lint", "cli"}
 """Folders that the parent process imports: no command waits for torch before it has work for it, and only workers hold a CUDA context."""
 HEAVY = {"torch", "transformers", "torchvision"}
 

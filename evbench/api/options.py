@@ -41,6 +41,14 @@ class Options:
         Option("small: trained (default). 7b: the same, grown to full size. tiny, 7b-random: random.", group=MODEL),
     ] = None
     weights: Annotated[Path | None, Option("A local Hugging Face checkpoint folder, instead of a preset.", group=MODEL)] = None
+    plugin: Annotated[
+        list[Path] | None,
+        Option(
+            "A Python file with choices of your own, or the name of an installed one (entry point evbench.plugins); can be given several "
+            "times. See docs/your-own.md.",
+            group=MODEL,
+        ),
+    ] = None
     video: Annotated[
         list[Path] | None,
         Option("A video file for video-llava; can be given several times. Default: a scene that evbench carries.", group=INPUT),
@@ -213,6 +221,7 @@ class Keywords(TypedDict, total=False):
     model: str
     preset: str | None
     weights: Path | None
+    plugin: list[Path] | None
     video: list[Path] | None
     events: list[Path] | None
     event_window: str | None

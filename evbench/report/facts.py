@@ -31,9 +31,10 @@ def facts(result: Result, judgement: Judgement) -> dict[str, str]:
     }
     if "optimized" not in variants:
         found["Variant"] = ", ".join(f"{part}={choice}{_no_effect(part, workload)}" for part, choice in measured.choices.items())
-        return found
+        return found | _plugins(variants)
     optimized = variants["optimized"]
     found["Difference"] = _difference(measured, optimized)
+    found |= _plugins(variants)
     different = judgement.unequal_work
     found["Same work"] = "NO: " + "; ".join(different) if different else "yes: frames, frame sizes, prompt and new tokens, dtype"
     found["Active"] = _active(judgement)
@@ -89,6 +90,16 @@ def _difference(baseline: SideResult, optimized: SideResult) -> str:
     pairs = [(part, baseline.choices.get(part, "unknown"), optimized.choices.get(part, "unknown")) for part in parts]
     changed = [f"{part} {one} -> {other}{_no_effect(part, baseline.workload)}" for part, one, other in pairs if one != other]
     return "; ".join(changed) or "none: the same variant on both sides"
+
+
+def _plugins(variants: Mapping[Side, SideResult]) -> dict[str, str]:
+    """Files of somebody else's, each once."""
+    used = {
+        f"{', '.join(f'{part}={choice}' for part, choice in plugin.choices.items())} of {plugin.file} (SHA-256 {plugin.sha256[:12]})"
+        for measured in variants.values()
+        for plugin in measured.plugins
+    }
+    return {"Plug-ins": "; ".join(sorted(used))} if used else {}
 
 
 def _no_effect(part: str, workload: Workload) -> str:

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from evbench import results_upgrade
 from evbench.choices import Variant
 from evbench.errors import UserError, nearest
-from evbench.pipelines.registry import PARTS, parts_with_effect
+from evbench.pipelines.registry import PARTS, built_in, parts_with_effect
+from evbench.results import Plugin
 
 SAME = {"draft": "none"}
 """Part -> choice of all variants that have names."""
@@ -48,10 +49,11 @@ def effective(variant: Variant, model: str, kind: str) -> dict[str, str]:
 def conflict(variant: Variant) -> str | None:
     """Why two of its choices cannot be together, and which. None if all can."""
     choices = variant.choices()
+    counted = built_in(choices)
     for part, choice in choices.items():
         for found in PARTS[part].entries[choice].conflicts:
             other = choices[found.part]
-            if other in found.choices:
+            if other in found.choices or counted[found.part] in found.choices:
                 return f"{part}={choice} cannot be with {found.part}={other}, because {found.reason}"
     return None
 
@@ -61,7 +63,17 @@ def change(variant: Variant, choices: Mapping[str, str]) -> Variant:
     known, *before = variant.name.split("+")
     kept = [one for one in before if one.partition("=")[0] not in choices]
     name = "+".join([known, *kept, *(f"{part}={choice}" for part, choice in choices.items())])
-    return Variant(name, tuple((variant.choices() | dict(choices)).items()))
+    chosen = variant.choices() | dict(choices)
+    files = (PARTS[part].entries[choice].plugin for part, choice in chosen.items())
+    return Variant(name, tuple(chosen.items()), tuple(dict.fromkeys(file for file in files if file is not None)))
+
+
+def used_plugins(variant: Variant) -> tuple[Plugin, ...]:
+    """What a result says of the files that some of its choices are of."""
+    chosen = {part: PARTS[part].entries[choice].plugin for part, choice in variant.selection}
+    return tuple(
+        Plugin(file.name, file.sha256, {part: variant[part] for part, of in chosen.items() if of == file}) for file in variant.plugins
+    )
 
 
 def parse(text: str) -> Variant:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from evbench.choices import Variant
 from evbench.errors import UserError
 from evbench.machine.needs import NEEDS
-from evbench.pipelines.registry import KINDS, MODELS, PARTS, parts_with_effect
+from evbench.pipelines.registry import KINDS, MODELS, PARTS, has, parts_with_effect
 from evbench.variants.named import change, effective
 
 
@@ -31,11 +31,11 @@ def unusable_choices(model: str, device: str) -> dict[tuple[str, str], str]:
 
 def _obstacle(model: str, part: str, name: str, kind: str, device: str) -> str | None:
     choice = PARTS[part].entries[name]
-    if not MODELS[model].has(part, name):
+    if not has(model, part, name):
         return f"cannot be used with --model {model}"
     if not choice.takes(kind):
         return f"is for {' and '.join(KINDS[kind].title for kind in choice.kinds)} only"
-    return next((str(lack) for need in choice.needs if (lack := NEEDS[need](device))), None)
+    return next((str(lack) for need in choice.needs if (lack := NEEDS[need](device))), choice.lacks.get(device))
 
 
 def in_words(variant: Variant, found: dict[str, str]) -> str:

@@ -11,6 +11,8 @@ import torch
 
 from evbench.errors import UserError
 from evbench.pipelines.build import build
+from evbench.plugins.apply import apply, without
+from evbench.plugins.use import enter
 from evbench.results import Build
 from evbench.worker import mutants
 from evbench.worker.compile_counts import cached_files
@@ -38,7 +40,10 @@ def build_pipeline(request: BuildRequest, start: float) -> tuple[Any, Build]:
         # Else a GPU multiplies float32 matrices with ten bits of mantissa.
         torch.set_float32_matmul_precision("highest")
         torch.backends.cudnn.allow_tf32 = False
-    pipeline = build(request.variant, workload, request.dtype)
+    for file in request.variant.plugins:
+        enter(file)
+    pipeline = build(without(request.variant), workload, request.dtype)
+    apply(request.variant, pipeline)
     synchronize()
     seconds = time.perf_counter() - start
     built = Build(seconds, pipeline.parameters, pipeline.weights_fingerprint, torch.get_num_threads(), _libraries(), cached)
