@@ -18,13 +18,17 @@ if TYPE_CHECKING:
     from evbench.api.measure import compare, run
     from evbench.choices import Conflict, Evidence, Variant
     from evbench.errors import UserError
+    from evbench.pipelines.clips import frames_of
     from evbench.plugin import choice
-    from evbench.results import Result, Work, read
+    from evbench.results import Result, Work, Workload, read
     from evbench.stages import Generation
     from evbench.verdict.judge import judge
 
 __version__ = "0.1.0"
-__all__ = ["Conflict", "Evidence", "Generation", "Result", "UserError", "Variant", "Work", "choice", "compare", "judge", "read", "run"]
+__all__ = [
+    "Conflict", "Evidence", "Generation", "Result", "UserError", "Variant", "Work", "Workload", "choice", "compare", "frames_of", "judge",
+    "read", "run",
+]  # fmt: skip
 
 _MODULES = {
     "compare": "evbench.api.measure",
@@ -39,6 +43,8 @@ _MODULES = {
     "Generation": "evbench.stages",
     "UserError": "evbench.errors",
     "Work": "evbench.results",
+    "Workload": "evbench.results",
+    "frames_of": "evbench.pipelines.clips",
 }
 """Name -> the module that defines it."""
 

@@ -42,6 +42,8 @@ class PluginFile:
     """The name that it is imported under, and that its functions have in evidence."""
     sha256: str
     """Of its content. Files that it imports are not part of it."""
+    pipeline: str = ""
+    """A class in it that is used as a pipeline. Empty: its choices are used."""
 
     @property
     def name(self) -> str:
@@ -108,6 +110,20 @@ class Choice:
 
     def takes(self, kind: str) -> bool:
         return not self.kinds or kind in self.kinds
+
+
+@dataclass(frozen=True)
+class OwnPipeline(Choice):
+    """A variant of a pipeline of somebody else's: all stages."""
+
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Arguments of its class."""
+    reference: str = ""
+    """What its outputs are compared with: a type that it is built in anew, or another of its variants. Empty: nothing."""
+    compares_with: str = ""
+    """The model of evbench that it stands in for, or "any". Empty: a model of its own."""
+    unseen: tuple[str, ...] = ()
+    """Stages whose output cannot be seen."""
 
 
 @dataclass(frozen=True)

@@ -566,7 +566,9 @@ class Plugin:
     """Its name, without a folder."""
     sha256: str
     choices: dict[str, str]
-    """Part -> choice, of those that are of it."""
+    """Part -> choice, of those that are of it. The part `pipeline` is all stages."""
+    unseen: tuple[str, ...] = ()
+    """Stages whose output cannot be seen, of a pipeline of its own."""
 
     def __post_init__(self) -> None:
         if not self.file or "/" in self.file:

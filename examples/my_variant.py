@@ -23,7 +23,7 @@ VARIANTS = {"fused-norms": "baseline+vision=fused-norms"}
 @triton.jit
 def norm_kernel(
     x, weight, bias, y, count, width, epsilon, CENTRED: tl.constexpr, BIAS: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr
-):  # type: ignore[no-untyped-def]
+):
     """ROWS rows of [count, width]: LayerNorm if CENTRED, else RMSNorm, in float32."""
     row, column = tl.program_id(0) * ROWS + tl.arange(0, ROWS)[:, None], tl.arange(0, BLOCK)[None, :]
     of_width = column < width
@@ -45,7 +45,7 @@ class FusedNorm(nn.Module):
         super().__init__()
         self.weight, self.bias = norm.weight, getattr(norm, "bias", None)
         self.centred = isinstance(norm, nn.LayerNorm)
-        self.epsilon = float(norm.eps if self.centred else norm.variance_epsilon)  # type: ignore[arg-type]
+        self.epsilon = float(norm.eps if self.centred else norm.variance_epsilon)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """x: [..., width]."""
@@ -76,7 +76,7 @@ def runs_triton(device: str) -> str | None:
         evbench.Evidence("vision", "its kernel", r"kernel:norm_kernel", "each layer", devices=("cuda",)),
     ],
 )
-def fused_norms(pipeline) -> None:  # type: ignore[no-untyped-def]
+def fused_norms(pipeline) -> None:
     """Called once, with the pipeline as evbench has built it: it changes the tower in place."""
     found = 0
     for module in list(pipeline.tower.modules()):

@@ -13,8 +13,7 @@ from typing import Annotated, Any, get_args, get_type_hints
 import typer
 
 from evbench.api.option import Option, name_of
-from evbench.api.options import Options
-from evbench.plugins.use import use
+from evbench.api.options import Options, use_given
 
 SESSION = "Session"
 """A group of options, in the help of a command."""
@@ -55,7 +54,7 @@ def with_options(*, but: Collection[str] = ()) -> Callable[[Callable[..., None]]
         @wraps(command)
         def with_fields(**values: Any) -> None:
             groups = {name: group(**{field.name: values.pop(field.name) for field in fields[name]}) for name, group in GROUPS.items()}
-            use(groups["options"].plugin or ())
+            use_given(groups["options"])
             command(**values, **groups)
 
         parameters = [*own, *(parameter for group in fields.values() for parameter in group)]

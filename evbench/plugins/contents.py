@@ -11,8 +11,9 @@ from typing import Any, get_args
 from evbench.choices import STREAM, Choice, Count, Evidence, PluginFile
 from evbench.errors import UserError, nearest
 from evbench.machine.needs import NEEDS
-from evbench.pipelines.registry import KINDS, PARTS
+from evbench.pipelines.registry import KINDS, OWN, PARTS
 from evbench.plugin import DECLARED, VARIANTS, DeclaredChoice
+from evbench.plugins.own import own_variants
 from evbench.results import STAGES
 
 NAME = re.compile(r"[a-z0-9][a-z0-9.-]*")
@@ -27,12 +28,17 @@ class Contents:
     choices: Mapping[str, Mapping[str, Choice]]
     """Part -> name -> choice."""
     variants: Mapping[str, str]
-    """Name -> `baseline+part=choice`."""
+    """Name -> `baseline+part=choice`. Of a pipeline: name -> nothing, and it is the choice of this name."""
 
 
 def contents_of(module: ModuleType, file: PluginFile) -> Contents:
     """Raises UserError for the first thing in it that cannot be, naming its place and what to do."""
     choices: dict[str, dict[str, Choice]] = {}
+    if file.pipeline:
+        own = own_variants(module, file, lambda evidence: _wrong_evidence(evidence, STAGES))
+        if wrong := next((name for name in own if not NAME.fullmatch(str(name))), None):
+            raise _fault(file, f"{file.pipeline}.variants has the name {wrong!r}; give one of small letters, digits and -")
+        return Contents({OWN: own}, dict.fromkeys(own, ""))
     for made in vars(module).values():
         declared = getattr(made, DECLARED, None)
         if not isinstance(declared, DeclaredChoice) or getattr(made, "__module__", None) != module.__name__:
@@ -62,7 +68,7 @@ def _choice(made: Any, declared: DeclaredChoice, file: PluginFile) -> Choice:
     def fault(what: str) -> UserError:
         return _fault(file, f"{name}: {what}")
 
-    if declared.part not in PARTS:
+    if declared.part not in PARTS or declared.part == OWN:
         raise fault(f"unknown part {declared.part!r}; {nearest(declared.part, list(PARTS))}")
     part = PARTS[declared.part]
     if part.stages == (STREAM,):

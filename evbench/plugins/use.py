@@ -6,15 +6,17 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from multiprocessing.connection import Pipe
 from pathlib import Path
 
-from evbench.choices import PluginFile, Variant
+from evbench.choices import OwnPipeline, PluginFile, Variant
 from evbench.errors import UserError
-from evbench.pipelines.registry import PARTS, plug_in
+from evbench.pipelines.registry import ANY, DEFAULT_MODEL, OWN, OWN_MODEL, PARTS, plug_in
 from evbench.plugins.contents import Contents, contents_of
 from evbench.plugins.files import find
 from evbench.plugins.module import module_of
+from evbench.plugins.own import split_place
 from evbench.variants.named import VARIANTS, parse
 
 _IN_USE: dict[PluginFile, tuple[str, ...]] = {}
@@ -31,6 +33,30 @@ def use(given: Sequence[Path]) -> None:
         file = find(path)
         if file not in _IN_USE:
             _add(file, _asked(file))
+
+
+def use_pipeline(place: str) -> PluginFile:
+    """Make the variants of a class known, `mine.py:MyPipeline`. Raises UserError."""
+    given, name = split_place(place)
+    file = replace(find(given), pipeline=name)
+    if file not in _IN_USE:
+        _add(file, _asked(file))
+    return file
+
+
+def model_of_pipeline(place: str, model: str) -> str:
+    """The model of the workload of a class, `mine.py:MyPipeline`: one of its own, or the one of evbench that it stands in for.
+
+    Raises:
+        UserError: another model is asked for.
+    """
+    file = use_pipeline(place)
+    (against,) = {entry.compares_with for entry in PARTS[OWN].entries.values() if isinstance(entry, OwnPipeline) and entry.plugin == file}
+    if against and against not in (ANY, model):
+        raise UserError(f"--pipeline {place} stands in for --model {against}, not for {model}; give --model {against}")
+    if not against and model != DEFAULT_MODEL:
+        raise UserError(f"--pipeline {place} is a model of its own: --model {model} would have no effect; leave it out")
+    return model if against else OWN_MODEL
 
 
 def require_used(given: Sequence[Path], variants: Iterable[Variant]) -> None:
@@ -78,11 +104,13 @@ def _add(file: PluginFile, contents: Contents) -> None:
 
 
 def _taken(part: str, name: str, file: PluginFile) -> bool:
-    entry = PARTS[part].entries.get(name)
+    entry = PARTS[part].entries.get(name) if part in PARTS else None  # the part of pipelines is there while one is in use
     return entry is not None and (entry.plugin is None or entry.plugin.path != file.path)
 
 
 def _named(file: PluginFile, name: str, text: str) -> Variant:
+    if file.pipeline:
+        return Variant(name, ((OWN, name),), (file,))
     try:
         variant = parse(text)
     except UserError as error:

@@ -98,7 +98,9 @@ def _measure(request: ComparisonRequest, here: Machine, listener: ProgressListen
             return _worker(side, request, environment, pids)
 
         def reference(fingerprint: str) -> Reference:
-            return reference_for(request.workloads["baseline"], request.plan, fingerprint, here, request.folder)
+            return reference_for(
+                request.workloads["baseline"], request.plan, fingerprint, here, request.folder, request.variants.get("baseline")
+            )
 
         def result_so_far(untimed: Untimed) -> Result:
             opened.require_kept()

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from evbench.choices import Variant
+from evbench.choices import OwnPipeline, Variant
 from evbench.errors import UserError
 from evbench.machine.needs import NEEDS
-from evbench.pipelines.registry import KINDS, MODELS, PARTS, has, parts_with_effect
+from evbench.pipelines.registry import ANY, KINDS, MODELS, OWN, OWN_MODEL, PARTS, has, parts_with_effect
 from evbench.variants.named import change, effective
 
 
 def obstacles(variant: Variant, model: str, kind: str, device: str) -> dict[str, str]:
     """Why `variant` cannot run on this machine with such a model and input: part -> reason. A choice without effect is no obstacle."""
     found = {}
+    if model == OWN_MODEL and OWN not in variant.choices():
+        return {next(iter(variant.choices())): "is of evbench, and --pipeline of a model of its own: name one of its variants"}
     for part, name in effective(variant, model, kind).items():
         if reason := _obstacle(model, part, name, kind, device):
             found[part] = reason
@@ -31,7 +33,11 @@ def unusable_choices(model: str, device: str) -> dict[tuple[str, str], str]:
 
 def _obstacle(model: str, part: str, name: str, kind: str, device: str) -> str | None:
     choice = PARTS[part].entries[name]
-    if not has(model, part, name):
+    if isinstance(choice, OwnPipeline):
+        if model != (choice.compares_with or OWN_MODEL) and not (choice.compares_with == ANY and model in MODELS):
+            instead = f"--model {choice.compares_with}" if choice.compares_with else "no model of evbench: both sides are its variants"
+            return f"is for {instead}"
+    elif not has(model, part, name):
         return f"cannot be used with --model {model}"
     if not choice.takes(kind):
         return f"is for {' and '.join(KINDS[kind].title for kind in choice.kinds)} only"
@@ -50,6 +56,10 @@ def require(variant: Variant, model: str, kind: str, device: str) -> None:
     """Raises UserError if `variant` cannot run here, naming the change that can. Nothing is replaced by something else."""
     if not (found := obstacles(variant, model, kind, device)):
         return
+    if model == OWN_MODEL or OWN in found:
+        raise UserError(
+            f"{variant.name} cannot run here: {in_words(variant, found) or f'--model {model} is of another pipeline'}; give another"
+        )
     runnable = {part: [name for name in PARTS[part].choices if _obstacle(model, part, name, kind, device) is None] for part in found}
     cure = change(variant, {part: names[-1] for part, names in runnable.items()})
     raise UserError(f"{variant.name} cannot run here: {in_words(variant, found)}. Or choose another: {cure.name}")

@@ -35,7 +35,7 @@ from evbench.pipelines.registry import PARTS, all_evidence, built_in, evidence_o
 from evbench.results import DECODING, STAGES, Activation, cycled
 from evbench.stages import Pipeline, run_stages
 from evbench.traces.timeline import PREFIX
-from evbench.variants.named import effective
+from evbench.variants.named import effective, used_plugins
 from evbench.worker.measure import Instruments
 from evbench.worker.profile import Ranges, record
 from evbench.worker.throughput import run_back_to_back
@@ -252,6 +252,9 @@ def prove(variant: Variant, model: str, kind: str, device: str, observed: Observ
 
     activations = [activation(part, choice) for part, choice in effective(variant, model, kind).items()]
     counted = built_in(variant.choices())
+    hidden = [stage for plugin in used_plugins(variant) for stage in plugin.unseen]
+    if "generate" in hidden:  # and so how its tokens are chosen
+        return tuple(activations)
     greedy = [evidence for evidence in GREEDY if applies(evidence, counted, kind, device)]
     return (
         *(found if found.active else with_likeness(found) for found in activations),
