@@ -58,8 +58,7 @@ def refusal(result: Result, apart: bool) -> tuple[list[str], Verdict | None]:
     if different := _unequal_outputs(result.outputs):
         return different, Verdict.OUTPUT_DIFFERS
     if result.outputs.reference is None:
-        own = OWN in result.baseline.choices
-        why = "the pipeline names none" if own else "no reference of higher precision fits here"
+        why = "the pipeline names none" if is_own(result.baseline) else "no reference of higher precision fits here"
         return [f"REFERENCE_MISSING: {why} to compare outputs with"], Verdict.INCONCLUSIVE
     return [], None
 
@@ -77,6 +76,11 @@ def unseen(result: Result) -> list[str]:
     logits = any("generate" in stages for stages in hidden.values())
     more = "nor whether its tokens are drawn at random; tokens were compared" if logits else "tokens and the other stages were compared"
     return [f"UNSEEN: {', and '.join(told)} side cannot be seen, {more}"]
+
+
+def is_own(measured: SideResult) -> bool:
+    """Whether a side is a pipeline of somebody else's."""
+    return OWN in measured.choices
 
 
 def disturbed_too_often(sessions: Iterable[Session]) -> list[str]:
@@ -153,7 +157,7 @@ def unequal_work(sides: Mapping[Side, SideResult]) -> list[str]:
     expected: dict[int, Work] = {}
     for sample, work in sides["baseline"].work():
         expected.setdefault(sample, work)
-    untold = any(OWN in measured.choices for measured in sides.values())
+    untold = any(map(is_own, sides.values()))
     done = [(expected[sample], work) for measured in sides.values() for sample, work in measured.work() if sample in expected]
     return next((found for ours, theirs in done if (found := work_differences(ours, theirs, untold))), [])
 
