@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -130,3 +131,23 @@ def test_the_folders_at_the_top_are_packages_of_evbench() -> None:
     for name in ("kernels", "pipelines"):
         assert (ROOT / "evbench" / name).resolve() == ROOT / name
         assert not (ROOT / name / "__init__.py").exists(), "would shadow the package `kernels` that transformers imports"
+
+
+TOP = {
+    "evbench", "examples", "kernels", "pipelines", "tests", "profiles", "docs", "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE",
+    "Makefile", "pyproject.toml", "requirements.lock",
+}  # fmt: skip
+
+
+def test_nothing_else_stands_at_the_top() -> None:
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False)
+    if tracked.returncode != 0:
+        pytest.skip("no git checkout")
+    assert {name.split("/")[0] for name in tracked.stdout.splitlines() if not name.startswith(".")} <= TOP
+
+
+def test_examples_import_what_users_may_import() -> None:
+    examples = sorted((ROOT / "examples").glob("*.py"))
+    assert examples
+    for path in examples:
+        assert not imported(path), f"{path.name} imports from inside of evbench"

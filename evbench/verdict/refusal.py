@@ -66,16 +66,18 @@ def refusal(result: Result, apart: bool) -> tuple[list[str], Verdict | None]:
 def unseen(result: Result) -> list[str]:
     """What of the sides cannot be seen, and so not compared."""
     hidden = {side: [stage for plugin in measured.plugins for stage in plugin.unseen] for side, measured in result.variants().items()}
-    told = [
-        f"{' and '.join('logits' if stage == 'generate' else stage for stage in stages)} of the {side}"
-        for side, stages in hidden.items()
-        if stages
-    ]
+    told = [f"{_listed(stages)} of the {side}" for side, stages in hidden.items() if stages]
     if not told:
         return []
     logits = any("generate" in stages for stages in hidden.values())
     more = "nor whether its tokens are drawn at random; tokens were compared" if logits else "tokens and the other stages were compared"
     return [f"UNSEEN: {', and '.join(told)} side cannot be seen, {more}"]
+
+
+def _listed(stages: Sequence[str]) -> str:
+    """preprocess, vision and logits."""
+    *first, last = ["logits" if stage == "generate" else stage for stage in stages]
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def is_own(measured: SideResult) -> bool:
