@@ -26,6 +26,7 @@ from evbench.session.reference_worker import reference_for
 from evbench.stages import Sampler, run_stages
 from evbench.variants.named import parse
 from evbench.variants.obstacles import require
+from evbench.verdict import ladder
 from evbench.verdict.judge import judge
 from evbench.verdict.judgement import Verdict
 from evbench.worker.build import build_pipeline
@@ -219,10 +220,14 @@ def test_variants_of_it_and_of_evbench_do_not_mix_unless_it_stands_in(tmp_path: 
     place = toy(tmp_path)
     with pytest.raises(UserError, match="is a model of its own: --model auto would have no effect"):
         model_of_pipeline(place, "auto")
-    with pytest.raises(UserError, match=r"baseline cannot run here: .* name one of its variants"):
+    with pytest.raises(
+        UserError, match=r"baseline is of evbench, and the pipeline is a model of its own; name one of its variants \(toy\)"
+    ):
         require(parse("baseline"), OWN_MODEL, "video", "cpu")
-    with pytest.raises(UserError, match=r"toy cannot run here: .* both sides are its variants"):
+    with pytest.raises(UserError, match=r"toy cannot run here: it is a model of its own"):
         require(parse("toy"), "video-llava", "video", "cpu")
+    with pytest.raises(UserError, match="toy is a pipeline of its own, which has no parts to climb by"):
+        ladder.plan(parse("toy"), parse("toy"), OWN_MODEL, "video", True)
     with pytest.raises(UserError, match="of which no choice can be changed"):
         parse("toy+vision=eager")
     with pytest.raises(UserError, match=r"write it such as mine\.py:MyPipeline"):

@@ -10,14 +10,22 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
 import evbench
 from evbench.lint.read import read_table
 from evbench.pipelines.build import build
+from evbench.plugins.use import use
 from evbench.stages import run_stages
 from evbench.variants.named import parse
+from evbench.variants.obstacles import require
+from evbench.worker.build import build_pipeline
+from evbench.worker.evidence import gather, prove
+from evbench.worker.instruments import instruments
+from evbench.worker.messages import BuildRequest
 from tests.auto_models import saved
 from tests.openai_server import serving
 from tests.plugin_files import nothing_left
@@ -135,3 +143,21 @@ def test_external_results(tmp_path: Path) -> None:
     second = [word if word != "folder-of-an-earlier-run" else "out" for word in command("table.json#before")]
     code, said = run(*second, "--out", "again", cwd=tmp_path)
     assert code == 4 and "nothing is claimed" in said and (tmp_path / "again" / "side-by-side.md").exists(), said
+
+
+@pytest.mark.parametrize("architecture", ["llava_onevision", "qwen2_5_vl", "internvl", ""])
+def test_my_variant_fits_the_tower_of_any_model(architecture: str) -> None:
+    use([ROOT / "examples" / "my_variant.py"])
+    workload = asked("auto", weights=saved(architecture)) if architecture else asked("video-llava", preset="tiny")
+    variant, path = parse("fused-norms"), Path(workload.samples[0].path)
+    require(variant, workload.model, "video", "cpu")
+    outputs = []
+    for one in (variant, parse("baseline")):
+        found: dict[str, Any] = {}
+        pipeline, _ = build_pipeline(BuildRequest(one, workload), 0.0)
+        run_stages(pipeline, path, 2, observe=found.__setitem__)
+        outputs.append(found["vision"].values())
+    assert torch.allclose(*outputs, rtol=1e-3, atol=1e-4) and not torch.equal(*outputs)
+    evidence = gather(build_pipeline(BuildRequest(variant, workload), 0.0)[0], "off", [path], 2, instruments("cpu"))
+    (vision,) = [one for one in prove(variant, workload.model, "video", "cpu", evidence) if one.part == "vision"]
+    assert vision.active and "my_variant.FusedNorm.forward" in vision.evidence, vision

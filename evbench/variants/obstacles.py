@@ -12,8 +12,6 @@ from evbench.variants.named import change, effective
 def obstacles(variant: Variant, model: str, kind: str, device: str) -> dict[str, str]:
     """Why `variant` cannot run on this machine with such a model and input: part -> reason. A choice without effect is no obstacle."""
     found = {}
-    if model == OWN_MODEL and OWN not in variant.choices():
-        return {next(iter(variant.choices())): "is of evbench, and --pipeline of a model of its own: name one of its variants"}
     for part, name in effective(variant, model, kind).items():
         if reason := _obstacle(model, part, name, kind, device):
             found[part] = reason
@@ -35,8 +33,11 @@ def _obstacle(model: str, part: str, name: str, kind: str, device: str) -> str |
     choice = PARTS[part].entries[name]
     if isinstance(choice, OwnPipeline):
         if model != (choice.compares_with or OWN_MODEL) and not (choice.compares_with == ANY and model in MODELS):
-            instead = f"--model {choice.compares_with}" if choice.compares_with else "no model of evbench: both sides are its variants"
-            return f"is for {instead}"
+            return (
+                f"stands in for --model {choice.compares_with}"
+                if choice.compares_with
+                else "is a model of its own, and no variant of another"
+            )
     elif not has(model, part, name):
         return f"cannot be used with --model {model}"
     if not choice.takes(kind):
@@ -54,12 +55,13 @@ def in_words(variant: Variant, found: dict[str, str]) -> str:
 
 def require(variant: Variant, model: str, kind: str, device: str) -> None:
     """Raises UserError if `variant` cannot run here, naming the change that can. Nothing is replaced by something else."""
+    if model == OWN_MODEL and OWN not in variant.choices():
+        own = ", ".join(PARTS[OWN].entries) if OWN in PARTS else "none is in use"
+        raise UserError(f"{variant.name} is of evbench, and the pipeline is a model of its own; name one of its variants ({own})")
     if not (found := obstacles(variant, model, kind, device)):
         return
-    if model == OWN_MODEL or OWN in found:
-        raise UserError(
-            f"{variant.name} cannot run here: {in_words(variant, found) or f'--model {model} is of another pipeline'}; give another"
-        )
+    if OWN in found:
+        raise UserError(f"{variant.name} cannot run here: it {found[OWN]}; give another variant, or another --model")
     runnable = {part: [name for name in PARTS[part].choices if _obstacle(model, part, name, kind, device) is None] for part in found}
     cure = change(variant, {part: names[-1] for part, names in runnable.items()})
     raise UserError(f"{variant.name} cannot run here: {in_words(variant, found)}. Or choose another: {cure.name}")

@@ -275,7 +275,8 @@ def _replaced(choices: Mapping[str, str]) -> dict[tuple[str, str], str]:
 
 def applies(evidence: Evidence, choices: Mapping[str, str], kind: str, device: str) -> bool:
     """Whether it is looked for in a run of these choices (part -> choice) with such input."""
-    chosen = all(choices[part] in among for part, among in evidence.where.items())
+    # A pipeline of somebody else's has no other parts.
+    chosen = all(choices.get(part) in among for part, among in evidence.where.items())
     return chosen and (not evidence.kinds or kind in evidence.kinds) and device in evidence.devices
 
 
@@ -295,7 +296,7 @@ def _activation(part: str, choice: str, expected: Sequence[Evidence], choices: M
 
 def is_inside(evidence: Evidence, choices: Mapping[str, str]) -> bool:
     """Whether with these choices (part -> choice) it is inside a graph that may not show it."""
-    return any(choices[part] in among for part, among in evidence.inside.items())
+    return any(choices.get(part) in among for part, among in evidence.inside.items())
 
 
 def unmet(evidence: Evidence, observed: Observed) -> str | None:
