@@ -49,14 +49,15 @@ def recorded(tmp_path: Path) -> str:
 def test_both_sides_stand_beside_each_other_without_a_claim(tmp_path: Path, recorded: str) -> None:
     given = written(tmp_path, row(new_tokens=2, runs=200, statistic="median", tokens=[[5, 6]]), source="a paper")
     code, said = shown("--baseline", given, "--optimized", recorded, "--out", str(tmp_path / "out"))
-    assert code == 4 and "theirs of table.json (median of 200)" in said and "baseline of evbench (median of 10)" in said
+    report = (tmp_path / "out" / "side-by-side.md").read_text(encoding="utf-8")
+    assert code == 4 and "theirs of table.json (median of 200) | baseline of evbench (median of 10)" in report
     lines = {line.split()[0]: line.split()[1:] for line in said.splitlines() if line.strip()}
     assert lines["load"][:2] == ["0.7", "s"] and lines["end-to-end"][:2] == ["3.32", "s"]
     assert lines["upload"] == ["5", "ms", "-"], "a stage that evbench does not have"
-    assert "tokens: identical, all 2" in said and "a paper" in said
-    assert "exit 4: INCONCLUSIVE: the sides were measured by different scripts, and not in turn: nothing is claimed" in said
+    whole = " ".join(said.split())
+    assert "tokens: identical, all 2" in whole and "a paper" in whole
+    assert "exit 4: INCONCLUSIVE: the sides were measured by different scripts, and not in turn: nothing is claimed" in whole
     assert "x" not in lines["generate"], "no ratio"
-    report = (tmp_path / "out" / "side-by-side.md").read_text(encoding="utf-8")
     assert "| load | 0.7 s |" in report and "nothing is claimed" in report and str(tmp_path) not in report
 
 
