@@ -50,14 +50,15 @@ def test_both_sides_stand_beside_each_other_without_a_claim(tmp_path: Path, reco
     given = written(tmp_path, row(new_tokens=2, runs=200, statistic="median", tokens=[[5, 6]]), source="a paper")
     code, said = shown("--baseline", given, "--optimized", recorded, "--out", str(tmp_path / "out"))
     report = (tmp_path / "out" / "side-by-side.md").read_text(encoding="utf-8")
-    assert code == 4 and "theirs of table.json (median of 200) | baseline of evbench (median of 10)" in report
-    lines = {line.split()[0]: line.split()[1:] for line in said.splitlines() if line.strip()}
-    assert lines["load"][:2] == ["0.7", "s"] and lines["end-to-end"][:2] == ["3.32", "s"]
-    assert lines["upload"] == ["5", "ms", "-"], "a stage that evbench does not have"
+    assert code == 4 and "theirs of table.json | baseline of evbench" in report
+    rows = dict(line.strip("| ").split(" | ", 1) for line in report.splitlines() if line.startswith("| "))
+    assert rows["load"].startswith("0.7 s |") and rows["end-to-end"].startswith("3.32 s |")
+    assert rows["times"] == "median of 200 | median of 10"
+    assert rows["upload"] == "5 ms | -", "a stage that evbench does not have"
     whole = " ".join(said.split())
     assert "tokens: identical, all 2" in whole and "a paper" in whole
     assert "exit 4: INCONCLUSIVE: the sides were measured by different scripts, and not in turn: nothing is claimed" in whole
-    assert "x" not in lines["generate"], "no ratio"
+    assert "x" not in rows["generate"], "no ratio"
     assert "| load | 0.7 s |" in report and "nothing is claimed" in report and str(tmp_path) not in report
 
 
@@ -67,9 +68,9 @@ def test_times_of_evbench_are_of_the_statistic_of_the_table(tmp_path: Path) -> N
     result = make_result(baseline=slow)
     mean, median = (of_result_side(result, slow, statistic) for statistic in ("mean", "median"))
     assert mean.texts["end-to-end"] != median.texts["end-to-end"] == "400 ms"
-    assert "of 10)" in mean.title and mean.new_tokens == "2"
+    assert mean.of == "mean of 10" and mean.new_tokens == "2"
     plain = of_table_side(written(tmp_path, row()), "baseline")
-    assert plain.statistic == "mean" and "taken for the mean" in plain.title
+    assert plain.statistic == "mean" and "taken for the mean" in plain.of
     assert table(plain, mean).rows[-1] == ("new tokens", "-", "2")
 
 
@@ -92,7 +93,7 @@ def test_a_side_of_several_is_named_and_single_runs_are_averaged(tmp_path: Path)
     with pytest.raises(UserError, match=r"has no side 'c'; "):
         of_table_side(f"{given}#c", "optimized")
     found = of_table_side(f"{given}#b", "baseline")
-    assert found.texts["end-to-end"] == "2.00 s on average" and "(mean of 2)" in found.title
+    assert found.texts["end-to-end"] == "2.00 s on average" and found.of == "mean of 2"
 
 
 def test_mistakes_that_lint_finds_are_told(tmp_path: Path) -> None:

@@ -141,7 +141,7 @@ def test_external_results(tmp_path: Path) -> None:
     line = [word if word != "optimized" else "baseline" for word in command("--baseline table.json --optimized optimized")]
     code, said = run(*line, "--preset", "tiny", *FEW, "--out", "out", cwd=tmp_path, TMPDIR=str(tmp_path))
     assert code == 4 and "tokens: DIFFERENT from token" in said, said
-    assert "before of table.json (median of 200)" in (tmp_path / "out" / "side-by-side.md").read_text(encoding="utf-8")
+    assert "median of 200 | median of" in (tmp_path / "out" / "side-by-side.md").read_text(encoding="utf-8")
     second = [word if word != "folder-of-an-earlier-run" else "out" for word in command("table.json#before")]
     code, said = run(*second, "--out", "again", cwd=tmp_path)
     assert code == 4 and "nothing is claimed" in said and (tmp_path / "again" / "side-by-side.md").exists(), said

@@ -33,6 +33,8 @@ class Column:
     """One side."""
 
     title: str
+    of: str
+    """What its times are: `median of 200`."""
     texts: Mapping[str, str]
     """Name of a time -> it, with its unit."""
     statistic: Statistic
@@ -87,7 +89,8 @@ def _of_figures(found: Figures, path: Path, notes: tuple[str, ...]) -> Column:
     runs = len(found.rows) if len(found.rows) > 1 else row.runs
     texts = {NAMES.get(name, name): found.texts[name] for name in found.times}
     return Column(
-        title=f"{found.name} of {path.name} ({statistic}{f' of {runs:,}' if runs else ''}{told})",
+        title=f"{found.name} of {path.name}",
+        of=f"{statistic}{f' of {runs:,}' if runs else ''}{told}",
         texts=texts,
         statistic=statistic,
         new_tokens="" if found.new_tokens is None else f"{found.new_tokens.value:,.15g}",
@@ -106,7 +109,8 @@ def of_result_side(result: Result, measured: SideResult, statistic: Statistic) -
     by_sample = measured.tokens_by_sample()
     lengths = {len(tokens) for answers in by_sample.values() for tokens in answers}
     return Column(
-        title=f"{measured.variant} of evbench ({statistic} of {len(runs) // 2})",
+        title=f"{measured.variant} of evbench",
+        of=f"{statistic} of {len(runs) // 2}",
         texts=texts,
         statistic=statistic,
         new_tokens=" to ".join(f"{length:,}" for length in sorted({min(lengths), max(lengths)})),
@@ -120,7 +124,7 @@ def table(ours: Column, theirs: Column) -> Table:
     names = [*(name for name in ORDER if name in {**ours.texts, **theirs.texts})]
     names += [name for name in {**ours.texts, **theirs.texts} if name not in names]
     rows = [(printable(name), *(printable(column.texts.get(name, "-")) for column in (ours, theirs))) for name in names]
-    rows.append(("new tokens", ours.new_tokens or "-", theirs.new_tokens or "-"))
+    rows += [("times", ours.of, theirs.of), ("new tokens", ours.new_tokens or "-", theirs.new_tokens or "-")]
     return Table("Side by side", ("", printable(ours.title), printable(theirs.title)), tuple(rows))
 
 
