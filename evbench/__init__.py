@@ -17,12 +17,19 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from evbench.api.measure import compare, run
     from evbench.api.verify import verify
-    from evbench.choices import Variant
-    from evbench.results import Result, read
+    from evbench.choices import Conflict, Evidence, Variant
+    from evbench.errors import UserError
+    from evbench.pipelines.clips import frames_of
+    from evbench.plugin import choice
+    from evbench.results import Result, Work, Workload, read
+    from evbench.stages import Generation
     from evbench.verdict.judge import judge
 
 __version__ = "0.1.0"
-__all__ = ["Result", "Variant", "compare", "judge", "read", "run", "verify"]
+__all__ = [
+    "Conflict", "Evidence", "Generation", "Result", "UserError", "Variant", "Work", "Workload", "choice", "compare", "frames_of", "judge",
+    "read", "run", "verify",
+]  # fmt: skip
 
 _MODULES = {
     "compare": "evbench.api.measure",
@@ -32,6 +39,14 @@ _MODULES = {
     "Result": "evbench.results",
     "Variant": "evbench.choices",
     "judge": "evbench.verdict.judge",
+    "choice": "evbench.plugin",
+    "Conflict": "evbench.choices",
+    "Evidence": "evbench.choices",
+    "Generation": "evbench.stages",
+    "UserError": "evbench.errors",
+    "Work": "evbench.results",
+    "Workload": "evbench.results",
+    "frames_of": "evbench.pipelines.clips",
 }
 """Name -> the module that defines it."""
 

@@ -7,6 +7,7 @@ does it, and what a run must show if it was really used. Nothing here imports th
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -29,6 +30,25 @@ of the tower; for each sample of a throughput run."""
 STREAM = "stream"
 """In the place of a stage: a throughput run, all stages of it."""
 GPU = ("cuda",)
+
+
+@dataclass(frozen=True)
+class PluginFile:
+    """A Python file of somebody else's, of which a variant uses something: see docs/your-own.md."""
+
+    path: str
+    """Where it lies on this machine. It stands in no result."""
+    module: str
+    """The name that it is imported under, and that its functions have in evidence."""
+    sha256: str
+    """Of its content. Files that it imports are not part of it."""
+    pipeline: str = ""
+    """A class in it that is used as a pipeline. Empty: its choices are used."""
+
+    @property
+    def name(self) -> str:
+        """Without its folder."""
+        return os.path.basename(self.path)
 
 
 @dataclass(frozen=True)
@@ -80,9 +100,32 @@ class Choice:
     """Of the reference only: users are not offered it."""
     risk: str = ""
     """What can go wrong with it, or gets worse. Empty of what others are measured against."""
+    plugin: PluginFile | None = None
+    """The file that it is of. None if it is of evbench; the three fields that follow are then empty."""
+    over: str = ""
+    """The choice of evbench with which the pipeline is built before this one changes it. Where choices of other parts ask for this part's,
+    it counts as that one."""
+    replaces: tuple[str, ...] = ()
+    """Other parts whose work it does itself in its stages: there their evidence is not looked for."""
+    lacks: Mapping[str, str] = field(default_factory=dict)
+    """Device -> why it cannot be used on it here, as its file says."""
 
     def takes(self, kind: str) -> bool:
         return not self.kinds or kind in self.kinds
+
+
+@dataclass(frozen=True)
+class OwnPipeline(Choice):
+    """A variant of a pipeline of somebody else's: all stages."""
+
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Arguments of its class."""
+    reference: str = ""
+    """What its outputs are compared with: a type that it is built in anew, or another of its variants. Empty: nothing."""
+    compares_with: str = ""
+    """The model of evbench that it stands in for, or "any". Empty: a model of its own."""
+    unseen: tuple[str, ...] = ()
+    """Stages whose output cannot be seen."""
 
 
 @dataclass(frozen=True)
@@ -118,6 +161,8 @@ class Variant:
     name: str
     selection: tuple[tuple[str, str], ...]
     """(part, choice), in the order of the pipeline."""
+    plugins: tuple[PluginFile, ...] = ()
+    """Files that some of these choices are of: a worker imports them before it builds the pipeline."""
 
     def choices(self) -> dict[str, str]:
         """Part -> choice, in the order of the pipeline."""

@@ -76,6 +76,8 @@ class Row:
     """Of drafted tokens, 0 to 1, where this side drafts for its baseline."""
     draft_tokens: int | None = None
     """In a block."""
+    tokens: tuple[tuple[int, ...], ...] = ()
+    """Ids of the new tokens, of each sample in order. Empty if they are not told."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,8 @@ class ExternalTable:
     rows: tuple[Row, ...]
     source: str = ""
     """Where it was published. Empty if that is not told."""
+    version: Literal[1] = 1
+    """Of this format. Fields are only added to it; where one would change its meaning, the number is raised."""
 
 
 def time_name(column: str) -> tuple[str, float] | None:

@@ -559,6 +559,23 @@ class Session:
 
 
 @dataclass(frozen=True)
+class Plugin:
+    """A Python file of somebody else's that a side used something of."""
+
+    file: str
+    """Its name, without a folder."""
+    sha256: str
+    choices: dict[str, str]
+    """Part -> choice, of those that are of it. The part `pipeline` is all stages."""
+    unseen: tuple[str, ...] = ()
+    """Stages whose output cannot be seen, of a pipeline of its own."""
+
+    def __post_init__(self) -> None:
+        if not self.file or "/" in self.file:
+            raise ValueError(f"{self.file!r} is no name of a file")
+
+
+@dataclass(frozen=True)
 class SideResult:
     """Everything measured of one variant."""
 
@@ -583,6 +600,8 @@ class SideResult:
     """Why the runs of an earlier result could not be held against their journal. Empty if they were, or were measured with this result."""
     cache_check: CacheCheck | None = None
     """None if it was not made, as `Session.limits`."""
+    plugins: tuple[Plugin, ...] = ()
+    """Files that some of its choices are of. Empty if all are of evbench."""
 
     def __post_init__(self) -> None:
         if not self.timed():

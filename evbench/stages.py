@@ -84,6 +84,11 @@ class Sampler:
             self.kept[position] = logits.flatten(0, -2).clone()
         return self.forced[position] if self.forced is not None and position < len(self.forced) else None
 
+    def passed(self) -> None:
+        """In the place of a call, for a token whose logits cannot be seen."""
+        self._position += 1
+        self._mark()
+
 
 class Stages(Protocol[Loaded, Inputs, Features]):
     """Four methods, each of which takes what the one before returned, and says what it did.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from evbench.choices import Variant
 from evbench.pipelines.load.decoders import decoder
@@ -34,3 +35,16 @@ class Clips:
 def _work(frames: Frames) -> Work:
     height, width = frames.pixels.shape[1:3]
     return Work(frame_indices=frames.indices, frame_seconds=frames.seconds, frame_height=height, frame_width=width, decoder=frames.decoder)
+
+
+def frames_of(path: Path, workload: Workload) -> tuple[Any, Work]:
+    """The frames that evbench picks of a clip, decoded as the baseline does: for `load` of a pipeline of one's own.
+
+    Returns:
+        [frames, height, width, 3] uint8, and which they are.
+
+    Raises:
+        UserError: the clip cannot be decoded.
+    """
+    frames = decoder("plain")(path, workload.frames, workload.frame_policy)
+    return frames.values(), _work(frames)

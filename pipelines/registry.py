@@ -6,9 +6,10 @@ as "module:name".
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
-from evbench.choices import Evidence, Part
+from evbench.choices import Choice, Evidence, Part, PluginFile
 from evbench.errors import UserError
 from evbench.models import InputKind, Model, Preset, Unsupported
 from evbench.pipelines.checkpoints.presets import text_config, vision_config
@@ -17,6 +18,7 @@ from evbench.pipelines.generate.choices import DRAFT, GENERATE, GREEDY, PREFILL
 from evbench.pipelines.load.choices import DECODE, PREFETCH, RENDER
 from evbench.pipelines.preprocess.choices import PREPROCESS, PROCESSOR
 from evbench.pipelines.vision.choices import POOLING, VISION
+from evbench.results import STAGES
 
 PIPELINE = (DECODE, RENDER, PREPROCESS, ATTENTION, VISION, POOLING, GENERATE, PREFILL, DRAFT, PREFETCH)
 PARTS: dict[str, Part] = {part.name: part for part in PIPELINE}
@@ -162,9 +164,33 @@ AUTO = Model(
 )
 
 MODELS: dict[str, Model] = {"video-llava": VIDEO_LLAVA, "eventgpt": EVENTGPT, "auto": AUTO}
+OWN = "pipeline"
+"""The part of a variant that is a pipeline of somebody else's. It is in PARTS while such a file is in use."""
+OWN_MODEL = "own"
+"""In the place of a model, in workloads of pipelines that stand in for no model of evbench. It is in no list of models."""
+ANY = "any"
+"""In the place of a model that a pipeline of somebody else's stands in for: each."""
+MODEL_OF_ITS_OWN = Model(
+    title="a pipeline of its own",
+    pipeline="",
+    kinds=("video",),
+    frames=VIDEO_FRAMES,
+    parts=(),
+    model_type=None,
+    presets={},
+)
 DEFAULT_MODEL = next(iter(MODELS))
 SHIPPED: dict[str, Model] = {name: model for name, model in MODELS.items() if model.preset_names()}
 """Those that run without a checkpoint folder."""
+
+
+def model_of(name: str) -> Model:
+    """Raises UserError if there is no such model, as a result of another version may have it."""
+    if name == OWN_MODEL:
+        return MODEL_OF_ITS_OWN
+    if name not in MODELS:
+        raise UserError(f"unknown model {name!r}; this evbench knows {', '.join(MODELS)}")
+    return MODELS[name]
 
 
 def parts_with_effect(model: str, kind: str) -> dict[str, Part]:
@@ -173,14 +199,41 @@ def parts_with_effect(model: str, kind: str) -> dict[str, Part]:
     Raises:
         UserError: there is no such model, as a result of another version may have it.
     """
-    if model not in MODELS:
-        raise UserError(f"unknown model {model!r}; this evbench knows {', '.join(MODELS)}")
-    return {name: part for name, part in PARTS.items() if name in MODELS[model].parts and part.has_effect(kind)}
+    parts = model_of(model).parts
+    return {name: part for name, part in PARTS.items() if name in parts and part.has_effect(kind)}
+
+
+def has(model: str, part: str, choice: str) -> bool:
+    """Whether a model has a choice of a part that it has. One of a plug-in, if it has the one that this changes."""
+    return model_of(model).has(part, PARTS[part].entries[choice].over or choice)
+
+
+def built_in(choices: Mapping[str, str]) -> dict[str, str]:
+    """Part -> choice, each one of a plug-in as the choice of evbench that it changes."""
+    return {part: PARTS[part].entries[choice].over or choice for part, choice in choices.items()}
+
+
+def plug_in(file: PluginFile, added: Mapping[str, Mapping[str, Choice]]) -> None:
+    """Add the choices of a file to the parts, in the place of those that it had before.
+
+    Args:
+        added: part -> name -> choice.
+    """
+    PARTS.setdefault(OWN, Part(OWN, STAGES, {}))
+    for name, part in PARTS.items():
+        kept = {choice: entry for choice, entry in part.entries.items() if entry.plugin is None or entry.plugin.path != file.path}
+        PARTS[name] = replace(part, entries={**kept, **added.get(name, {})})
+    if not PARTS[OWN].entries:
+        del PARTS[OWN]
 
 
 def evidence_of(model: str, part: str, choice: str) -> tuple[Evidence, ...]:
     """What a run of the model shows if a choice was really used."""
-    return (*PARTS[part].entries[choice].evidence, *MODELS[model].evidence.get(part, {}).get(choice, ()))
+    entry, of_model = PARTS[part].entries[choice], model_of(model).evidence.get(part, {})
+    if entry.plugin is None:
+        return (*entry.evidence, *of_model.get(choice, ()))
+    # What the model asks of other stages holds whatever does this one.
+    return (*entry.evidence, *(one for one in of_model.get(entry.over, ()) if one.stage not in PARTS[part].stages))
 
 
 def all_evidence() -> tuple[Evidence, ...]:

@@ -12,7 +12,7 @@ from pathlib import Path
 import evbench
 from evbench.models import Preset
 from evbench.pipelines.checkpoints import folder
-from evbench.pipelines.registry import MODELS
+from evbench.pipelines.registry import MODELS, OWN_MODEL
 from evbench.results import Workload
 
 DATA = Path(evbench.__file__).parent / "data"
@@ -39,7 +39,9 @@ def trained_folder(model: str, size: Preset) -> Path | None:
 
 
 def parameter_count(workload: Workload) -> int:
-    """Of the whole model, without loading it. Raises UserError if its folder is damaged."""
+    """Of the whole model, without loading it. 0 of a pipeline of somebody else's. Raises UserError if its folder is damaged."""
+    if workload.model == OWN_MODEL:
+        return 0
     if workload.weights is not None:
         return folder.parameter_count(Path(workload.weights))
     return parameter_count_of_preset(workload.model, str(workload.preset))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ RANKS = (
     {"pipelines/load", "pipelines/preprocess", "pipelines/vision", "pipelines/generate"},
     {"pipelines"},  # a file for each model, and their registry
     {"variants", "scenes", "traces"},
-    {"verdict"},
+    {"plugins", "verdict"},
     {"report", "worker"},
     {"inputs", "session"},
     {"api"},
@@ -28,7 +29,7 @@ RANKS = (
 """From the ground up. A folder imports from those below it, and from itself."""
 RANK = {folder: rank for rank, folders in enumerate(RANKS) for folder in folders}
 
-LIGHT = {"evbench", "machine", "api", "variants", "traces", "verdict", "report", "inputs", "session", "doctor", "lint", "cli"}
+LIGHT = {"evbench", "machine", "api", "variants", "plugins", "traces", "verdict", "report", "inputs", "session", "doctor", "lint", "cli"}
 """Folders that the parent process imports: no command waits for torch before it has work for it, and only workers hold a CUDA context."""
 HEAVY = {"torch", "transformers", "torchvision"}
 
@@ -130,3 +131,24 @@ def test_the_folders_at_the_top_are_packages_of_evbench() -> None:
     for name in ("kernels", "pipelines"):
         assert (ROOT / "evbench" / name).resolve() == ROOT / name
         assert not (ROOT / name / "__init__.py").exists(), "would shadow the package `kernels` that transformers imports"
+
+
+TOP = {
+    "evbench", "examples", "kernels", "pipelines", "tests", "profiles", "docs", "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE",
+    "mkdocs.yml",
+    "Makefile", "pyproject.toml", "requirements.lock",
+}  # fmt: skip
+
+
+def test_nothing_else_stands_at_the_top() -> None:
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False)
+    if tracked.returncode != 0:
+        pytest.skip("no git checkout")
+    assert {name.split("/")[0] for name in tracked.stdout.splitlines() if not name.startswith(".")} <= TOP
+
+
+def test_examples_import_what_users_may_import() -> None:
+    examples = sorted((ROOT / "examples").glob("*.py"))
+    assert examples
+    for path in examples:
+        assert not imported(path), f"{path.name} imports from inside of evbench"

@@ -396,7 +396,7 @@ def test_what_is_not_of_the_format_is_named() -> None:
 ROW = '{"name": "a", "times": {"load_s": %s}}'
 WRONG: dict[str, str] = {
     "": "Expecting value",
-    "[]": "the table is [], where an object with the fields rows, source is expected",
+    "[]": "the table is [], where an object with the fields rows, source, version is expected",
     '{"rows": []}': "it has 0 rows; give 1 to 10,000",
     '{"rows": {}}': "the table.rows is {}, where a list is expected",
     '{"rows": [1]}': "the table.rows[0] is 1, where an object",

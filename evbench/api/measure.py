@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Unpack
 
 from evbench.api.folder import default_folder, now
-from evbench.api.options import OF_WORKLOAD, Keywords, Options, read
+from evbench.api.options import OF_WORKLOAD, Keywords, Options, read, use_given
 from evbench.choices import Variant
 from evbench.errors import UserError
 from evbench.machine import machine, noise_floors
+from evbench.plugins.use import require_used
 from evbench.results import ALLOW_CACHED, Plan, Result, Rules, Side, Workload
 from evbench.session.compare import carry_out
 from evbench.session.progress import ProgressListener, SilentListener
@@ -75,6 +76,7 @@ def compare(
         evbench.errors.UserError: an option, the input, the weights or the folder cannot be used, or another evbench holds the device.
         evbench.worker.client.WorkerDied: a worker crashed. What ran before is in the folder; go on with `resume=True`.
     """
+    use_given(read(options))
     sides: dict[Side, Variant | Result] = {"baseline": read_side(baseline), "optimized": read_side(optimized)}
     rules = Rules({}, _texts(fail_if), _texts(target), require_speedup, _texts(allow))
     request = _request(sides, workload, options, rules, folder, command, resume, wait)
@@ -112,6 +114,7 @@ def run(
         evbench.errors.UserError: as `compare`.
         evbench.worker.client.WorkerDied: as `compare`.
     """
+    use_given(read(options))
     chosen = parse(variant) if isinstance(variant, str) else variant
     request = _request({"baseline": chosen}, workload, options, Rules({}, (), _texts(target), False, ()), folder, command, resume, wait)
     return _carry_out(request, on_progress, on_judgement)
@@ -132,7 +135,8 @@ def read_side(given: Measured) -> Variant | Result:
 
 
 def plan_for(options: Options, variants: Mapping[Side, Variant], workload: Workload) -> Plan:
-    """Raises UserError if a variant cannot run here, or the workers do not fit into memory."""
+    """Raises UserError if a variant cannot run here, a plug-in is given for nothing, or the workers do not fit into memory."""
+    require_used(options.plugin or (), variants.values())
     for variant in variants.values():
         require(variant, workload.model, workload.kind, workload.device)
     return options.plan([workload] * len(variants))

@@ -13,6 +13,7 @@ from evbench.api.option import Option, name_of
 from evbench.errors import UserError, nearest
 from evbench.inputs import workload as workloads
 from evbench.pipelines.registry import DEFAULT_MODEL, MODELS
+from evbench.plugins.use import model_of_pipeline, use, use_pipeline
 from evbench.results import Plan, RunOrder, Workload
 from evbench.session import memory_fit
 
@@ -41,6 +42,18 @@ class Options:
         Option("small: trained (default). 7b: the same, grown to full size. tiny, 7b-random: random.", group=MODEL),
     ] = None
     weights: Annotated[Path | None, Option("A local Hugging Face checkpoint folder, instead of a preset.", group=MODEL)] = None
+    plugin: Annotated[
+        list[Path] | None,
+        Option(
+            "A Python file with choices of your own, or the name of an installed one (entry point evbench.plugins); can be given several "
+            "times. See docs/your-own.md.",
+            group=MODEL,
+        ),
+    ] = None
+    pipeline: Annotated[
+        str | None,
+        Option("A class of your own with the four stages, such as mine.py:MyPipeline, whose variants are compared.", group=MODEL),
+    ] = None
     video: Annotated[
         list[Path] | None,
         Option("A video file for video-llava; can be given several times. Default: a scene that evbench carries.", group=INPUT),
@@ -148,7 +161,7 @@ class Options:
             reason = f"--frame-policy is of the frames of a video, and --model {self.model} takes none"
             raise UserError(f"{reason}: it would have no effect; leave it out")
         return workloads.describe(
-            model=self.model,
+            model=self.model if self.pipeline is None else model_of_pipeline(self.pipeline, self.model),
             preset=self.preset,
             weights=self.weights,
             videos=self.video or (),
@@ -213,6 +226,8 @@ class Keywords(TypedDict, total=False):
     model: str
     preset: str | None
     weights: Path | None
+    plugin: list[Path] | None
+    pipeline: str | None
     video: list[Path] | None
     events: list[Path] | None
     event_window: str | None
@@ -264,6 +279,13 @@ def read(keywords: Keywords) -> Options:
         if name not in known:
             raise UserError(f"unknown option {name!r}; {nearest(name, known)}")
     return Options(**keywords)
+
+
+def use_given(options: Options) -> None:
+    """Make what files of somebody else's hold known, before variants are named. Raises UserError."""
+    use(options.plugin or ())
+    if options.pipeline is not None:
+        use_pipeline(options.pipeline)
 
 
 def percent(option: str, text: str) -> float:

@@ -29,9 +29,9 @@ from evbench.variants.obstacles import require
 from evbench.verdict.speculation import acceptance, forced, prompt_lookup, replay, similarity
 
 NOT_TAKEN = (
-    "model", "weights", "video", "events", "raw_events", "stop_at_end", "throughput", "trace_tokens", "modules", "target", "blocks",
-    "invocations", "precision", "max_time", "warmup", "order", "cold_files", "cold_compile", "resume", "details",
-    "event_window", "event_limit", "event_size",
+    "model", "weights", "plugin", "pipeline", "video", "events", "raw_events", "stop_at_end", "throughput", "trace_tokens",
+    "modules", "target", "blocks", "invocations", "precision", "max_time", "warmup", "order", "cold_files", "cold_compile",
+    "resume", "details", "event_window", "event_limit", "event_size",
 )  # fmt: skip
 """Shared options that this command does not take: it times nothing, and has its models and the scenes of --data."""
 SMALL, LOOKUP = "small", "prompt-lookup"

@@ -10,12 +10,14 @@ import evbench
 from evbench.api.folder import now
 from evbench.api.measure import read_side
 from evbench.api.options import Keywords, Options
+from evbench.cli.beside import show_beside
 from evbench.cli.config import Config, told_by_file
 from evbench.cli.idle_options import refuse_idle
 from evbench.cli.options import SessionOptions, with_options
 from evbench.cli.output_folder import how_to_resume, output_folder
 from evbench.cli.report_session import report_session, runs_in
 from evbench.cli.working import working
+from evbench.lint.beside import is_table
 from evbench.results import Result
 from evbench.verdict.judgement import Judgement
 
@@ -29,7 +31,7 @@ def compare_command(
         str,
         typer.Option(
             help="A variant (see evbench variants), one with changed choices (baseline+attention=eager), "
-            "or the folder or result.json of an earlier run."
+            "the folder or result.json of an earlier run, or a table of another script (table.json#side; docs/external-table.md)."
         ),
     ],
     optimized: Annotated[str, typer.Option(help="The other side, given in one of these ways.")],
@@ -62,8 +64,13 @@ def compare_command(
         evbench compare --baseline baseline --optimized optimized --model eventgpt
         evbench compare --baseline first --optimized second --allow torch
         evbench compare --config evbench.toml --blocks 24
+        evbench compare --plugin mine.py --baseline baseline --optimized mine
+        evbench compare --baseline table.json#before --optimized optimized
     """
     command = told_by_file(context, config)
+    if is_table(baseline) or is_table(optimized):
+        demanded = {"--fail-if": fail_if, "--require-speedup": require_speedup, "--allow": allow}
+        show_beside({"baseline": baseline, "optimized": optimized}, [name for name, value in demanded.items() if value], options, session)
     sides = read_side(baseline), read_side(optimized)
     earlier = [side for side in sides if isinstance(side, Result)]
     if len(earlier) == 2:

@@ -29,7 +29,8 @@ from evbench.variants.obstacles import require
 from evbench.verdict.models import SIDES
 
 NOT_TAKEN = (
-    "model", "weights", "video", "events", "raw_events", "stop_at_end", "throughput", "trace_tokens", "modules", "target",
+    "model", "weights", "plugin", "pipeline", "video", "events", "raw_events", "stop_at_end", "throughput", "trace_tokens",
+    "modules", "target",
 )  # fmt: skip
 """Shared options that this command does not take: it has two models, the input from --data, and both lengths."""
 

@@ -13,7 +13,7 @@ from typing import Annotated, Any, get_args, get_type_hints
 import typer
 
 from evbench.api.option import Option, name_of
-from evbench.api.options import Options
+from evbench.api.options import Options, use_given
 
 SESSION = "Session"
 """A group of options, in the help of a command."""
@@ -55,6 +55,8 @@ def with_options(*, but: Collection[str] = ()) -> Callable[[Callable[..., None]]
         @wraps(command)
         def with_fields(**values: Any) -> None:
             made = {name: group(**{field.name: values.pop(field.name) for field in fields[name]}) for name, group in groups.items()}
+            if "options" in made:
+                use_given(made["options"])
             command(**values, **made)
 
         parameters = [*own, *(parameter for group in fields.values() for parameter in group)]

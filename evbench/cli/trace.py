@@ -14,6 +14,7 @@ from evbench.cli.options import SessionOptions, with_options
 from evbench.cli.output_folder import output_folder
 from evbench.cli.working import working
 from evbench.errors import UserError
+from evbench.plugins.use import require_used
 from evbench.report import traces
 from evbench.report.notes import trace_length
 from evbench.report.render import to_rich
@@ -50,6 +51,7 @@ def trace_command(
     if options.trace_tokens == 0:
         raise UserError("--trace-tokens 0 is no trace; give 1 at least")
     chosen, workload = parse(variant), options.workload()
+    require_used(options.plugin or (), [chosen])
     require(chosen, workload.model, workload.kind, workload.device)
     folder = output_folder(session, now(), f"{workload.model}-trace")
     tokens = min(options.trace_tokens, workload.new_tokens)

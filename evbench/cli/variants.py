@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -10,6 +11,7 @@ from evbench.cli.console import print_line, screen
 from evbench.inputs import workload
 from evbench.machine import machine
 from evbench.pipelines.registry import DEFAULT_MODEL, MODELS
+from evbench.plugins.use import use
 from evbench.report.render import pairs, plain
 from evbench.report.variants import MARK, Summary, meanings, summarize_variants
 from evbench.variants.named import VARIANTS
@@ -19,6 +21,9 @@ from evbench.variants.obstacles import obstacles, unusable_choices
 def variants_command(
     model: Annotated[str, typer.Option(help=f"{' or '.join(MODELS)}.")] = DEFAULT_MODEL,
     device: Annotated[str, typer.Option(help="cuda, cpu, or auto: the GPU if there is one.")] = "auto",
+    plugin: Annotated[
+        list[Path] | None, typer.Option(help="Also list what this file, or installed plug-in, holds; can be given several times.")
+    ] = None,
     details: Annotated[bool, typer.Option("--details", help="Also tell what each choice means and needs.")] = False,
 ) -> None:
     """List the variants of a model, the parts of its pipeline with their choices, and what of it runs on this machine.
@@ -29,6 +34,7 @@ def variants_command(
         evbench variants --model eventgpt --device cpu
     """
     workload.require_model(model)
+    use(plugin or ())
     chosen = machine.choose_device(device)
     kinds = MODELS[model].kinds
     missing = [name for name, variant in VARIANTS.items() if any(obstacles(variant, model, kind, chosen) for kind in kinds)]

@@ -17,7 +17,7 @@ from evbench.pipelines.checkpoints import folder
 from evbench.pipelines.checkpoints.sizes import require_sizes
 from evbench.pipelines.load import png, video
 from evbench.pipelines.load.samples import Probed
-from evbench.pipelines.registry import KINDS, MODELS
+from evbench.pipelines.registry import KINDS, MODELS, OWN_MODEL, model_of
 from evbench.pipelines.weights import DATA
 from evbench.results import EventWindow, InputKind, Sample, Workload
 from evbench.scenes.captions import QUESTIONS
@@ -62,11 +62,11 @@ def describe(
 ) -> Workload:
     """Raises UserError if the options contradict each other, or the input cannot be used."""
     require_model(model)
-    entry = MODELS[model]
+    entry = model_of(model)
     if frame_policy not in video.POLICIES:
         raise UserError(f"unknown --frame-policy {frame_policy!r}; {nearest(frame_policy, list(video.POLICIES))}")
     preset = _preset(model, preset, weights)
-    trained = preset not in entry.presets or entry.grown_from(preset) is not None
+    trained = model != OWN_MODEL and (preset not in entry.presets or entry.grown_from(preset) is not None)
     if trained and seed is not None:
         option = f"--weights {weights}" if weights is not None else f"--preset {preset}"
         raise UserError(f"--seed is of random weights, and {option} has trained ones: it would have no effect; leave it out")
@@ -117,20 +117,26 @@ def _unknown_dtype(asked: str, known: Sequence[str]) -> str:
 
 def require_model(model: str, option: str = "--model") -> None:
     """Raises UserError for an unknown model."""
-    if model not in MODELS:
+    if model not in MODELS and model != OWN_MODEL:
         raise UserError(f"unknown {option} {model!r}; {nearest(model, list(MODELS))}")
 
 
 def shipped(model: str) -> tuple[str, list[Path]]:
     """The option for samples of a model, and two of them that ship with evbench, the default first."""
-    kind = KINDS[MODELS[model].kinds[0]]
+    kind = KINDS[model_of(model).kinds[0]]
     return kind.option, [DATA / name for name in kind.samples]
 
 
 def _preset(model: str, preset: str | None, weights: Path | None) -> str | None:
     """None for a checkpoint folder, which is looked at. Raises UserError if it is of another model, or there is no such preset."""
+    if model == OWN_MODEL:
+        if preset is not None:
+            raise UserError("--preset is of the models of evbench, and --pipeline of another; leave it out")
+        if weights is not None and not weights.exists():
+            raise UserError(f"--weights {weights} does not exist; give a file or folder that the pipeline reads")
+        return None
     if weights is None:
-        known = MODELS[model].preset_names()
+        known = model_of(model).preset_names()
         if not known:
             raise UserError(f"--model {model} has no preset of its own; give --weights and a local Hugging Face checkpoint folder")
         if preset is not None and preset not in known:
@@ -144,14 +150,14 @@ def _preset(model: str, preset: str | None, weights: Path | None) -> str | None:
 
 def require_checkpoint(weights: Path, model: str) -> None:
     """Raises UserError if a folder is no checkpoint of such a model."""
-    config = folder.read_config(weights, model, MODELS[model])
+    config = folder.read_config(weights, model, model_of(model))
     require_sizes(weights / "config.json", config, folder.parameter_count(weights))
     folder.require_tokenizer(weights)
 
 
 def _paths(model: str, given: Mapping[str, Sequence[Path]], data: Path | None, limit: int | None, raw_events: bool) -> list[Path]:
     """The files or folders that the options name. `given`: by option."""
-    kinds = MODELS[model].kinds
+    kinds = model_of(model).kinds
     options = [KINDS[kind].option for kind in kinds]
     option = options[0]
     if other := next((name for name, paths in given.items() if paths and name not in options), None):
@@ -177,7 +183,7 @@ def _kind(paths: Sequence[Path], model: str) -> InputKind:
     Raises:
         UserError: they are of several kinds.
     """
-    kinds = MODELS[model].kinds
+    kinds = model_of(model).kinds
     found = [next((kind for kind in reversed(kinds) if resolve(KINDS[kind].recognise)(path)), kinds[0]) for path in paths]
     if other := next((place for place, kind in enumerate(found) if kind != found[0]), None):
         held = [f"{paths[place]} holds {KINDS[found[place]].title}" for place in (0, other)]

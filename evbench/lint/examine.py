@@ -24,7 +24,7 @@ def examine(path: Path) -> tuple[Finding, ...]:
         UserError: it is neither, or cannot be read.
         OSError: there is no such file.
     """
-    found = own.findings(path) if _is_result(path) else of_table(read_table(path, _content(path)))
+    found = own.findings(path) if is_result(path) else of_table(read_table(path, content_of(path)))
     return tuple(sorted(found, key=lambda finding: ORDER.index(finding.kind)))
 
 
@@ -40,8 +40,8 @@ def _of_source(table: ExternalTable) -> list[Finding]:
     return [] if table.source else [Finding("not told", "the table", "source", "", "")]
 
 
-def _is_result(path: Path) -> bool:
-    """A folder, what is called so, or what looks like one inside."""
+def is_result(path: Path) -> bool:
+    """Whether it is one of evbench: a folder, what is called so, or what looks like one inside. Raises UserError if it is no file."""
     if path.is_dir() or path.name == RESULT:
         file = path / RESULT if path.is_dir() else path
         if path.is_dir() and not file.exists():
@@ -50,7 +50,7 @@ def _is_result(path: Path) -> bool:
         if file.stat().st_size > MOST_RESULT_BYTES:
             raise UserError(f"{file} has more than {MOST_RESULT_BYTES // 2**20} MiB, as no result has; give the folder of a comparison")
         return True
-    content = _content(path)
+    content = content_of(path)
     if path.suffix.lower() == ".csv" or b'"sessions"' not in content:
         return False
     try:
@@ -60,7 +60,7 @@ def _is_result(path: Path) -> bool:
     return isinstance(parsed, dict) and parsed.keys() >= {"sessions", "baseline"}
 
 
-def _content(path: Path) -> bytes:
+def content_of(path: Path) -> bytes:
     """Raises UserError if it is no file or too large, and OSError."""
     _require_file(path)
     with path.open("rb") as opened:

@@ -224,6 +224,8 @@ def _require_sides(found: ReadTable) -> None:
                 raise ValueError(f"{place}, {column} is {number}, which has too few digits; write it out")
         if len({column.rpartition("_")[0] for column in row.times}) < len(row.times):
             raise ValueError(f"{place} gives one time in two units; give one of them")
+        if any(token < 0 for answer in row.tokens for token in answer):
+            raise ValueError(f"{place} has a token id below 0; give the ids of the tokenizer")
         if row.baseline is not None and row.baseline not in names:
             raise ValueError(f"{place} has the baseline {row.baseline!r}, and no row is called so")
 

@@ -6,13 +6,15 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from evbench.choices import STREAM
-from evbench.pipelines.registry import KINDS, MODELS, PARTS
+from evbench.pipelines.registry import KINDS, OWN, OWN_MODEL, PARTS, model_of
 from evbench.report import units
 from evbench.report.units import format_seconds
 from evbench.results import Build, Machine, Plan, Result, Side, SideResult, Work, Workload
 from evbench.verdict.context import BlockCounts
 from evbench.verdict.judgement import Judgement
 
+COMPARED = ("frame_indices", "frame_seconds", "pixel_shape", "visual_tokens", "prompt_tokens", "new_tokens", "dtype")
+"""Fields of Work that a report tells of."""
 LETTERS = "A the baseline, B the optimized side"
 
 
@@ -22,28 +24,39 @@ def facts(result: Result, judgement: Judgement) -> dict[str, str]:
     measured, session = result.baseline, result.session(result.baseline)
     workload, work, build = measured.workload, measured.runs[0].work, measured.builds[0]
     found = {
-        "Model": f"{model_size(workload)}, {build.parameters / 1e6:,.1f} million parameters, {work.dtype} on {workload.device}",
+        "Model": f"{model_size(workload)}, {_parameters(build)}, {work.dtype or workload.dtype} on {workload.device}",
         "Input": _input(measured),
-        "Tokens": f"{work.prompt_tokens} in the prompt, {work.visual_tokens} of them visual; {work.new_tokens} new, "
+        "Tokens": f"{_told(work.prompt_tokens)} in the prompt, {_told(work.visual_tokens)} of them visual; {work.new_tokens} new, "
         + ("fewer if the output ends before" if workload.stop_at_end else "a fixed number"),
         "Machine": _machine(session.machine, build),
         "Order": _order(session.plan, judgement.blocks),
     }
     if "optimized" not in variants:
         found["Variant"] = ", ".join(f"{part}={choice}{_no_effect(part, workload)}" for part, choice in measured.choices.items())
-        return found
+        return found | _plugins(variants)
     optimized = variants["optimized"]
     found["Difference"] = _difference(measured, optimized)
+    found |= _plugins(variants)
     different = judgement.unequal_work
-    found["Same work"] = "NO: " + "; ".join(different) if different else "yes: frames, frame sizes, prompt and new tokens, dtype"
+    found["Same work"] = "NO: " + "; ".join(different) if different else _same_work(measured, optimized)
     found["Active"] = _active(judgement)
     if optimized.session != measured.session:
         found |= _measured_apart(result, judgement, variants)
     return found
 
 
+def _parameters(build: Build) -> str:
+    return f"{build.parameters / 1e6:,.1f} million parameters" if build.parameters else "parameters that it does not tell"
+
+
+def _told(number: int | None) -> str:
+    return "an unknown number" if number is None else str(number)
+
+
 def model_size(workload: Workload) -> str:
     """Model, and where its weights come from."""
+    if workload.model == OWN_MODEL:
+        return "a pipeline of its own" + (f", weights of {workload.weights}" if workload.weights else "")
     size = f"preset {workload.preset}" if workload.preset else f"weights of {workload.weights}"
     return f"{workload.model}, {size}{_weights(workload)}"
 
@@ -52,7 +65,7 @@ def _weights(workload: Workload) -> str:
     """What they are, if they are not stored ones."""
     if workload.seed is not None:
         return f", random weights of seed {workload.seed}"
-    origin = MODELS[workload.model].grown_from(workload.preset)
+    origin = model_of(workload.model).grown_from(workload.preset)
     return f", grown from the trained {origin}" if origin is not None else ""
 
 
@@ -85,19 +98,41 @@ def _order(plan: Plan, blocks: BlockCounts) -> str:
 
 
 def _difference(baseline: SideResult, optimized: SideResult) -> str:
+    if OWN in baseline.choices or OWN in optimized.choices:
+        return " -> ".join(measured.choices.get(OWN, f"{measured.variant} of evbench") for measured in (baseline, optimized))
     parts = list(baseline.choices | optimized.choices)
     pairs = [(part, baseline.choices.get(part, "unknown"), optimized.choices.get(part, "unknown")) for part in parts]
     changed = [f"{part} {one} -> {other}{_no_effect(part, baseline.workload)}" for part, one, other in pairs if one != other]
     return "; ".join(changed) or "none: the same variant on both sides"
 
 
+def _same_work(baseline: SideResult, optimized: SideResult) -> str:
+    """What was compared of it. A pipeline of somebody else's need not tell all."""
+    if OWN not in baseline.choices and OWN not in optimized.choices:
+        return "yes: frames, frame sizes, prompt and new tokens, dtype"
+    ours, theirs = baseline.runs[0].work, optimized.runs[0].work
+    told = [name for name in COMPARED if None not in (getattr(ours, name), getattr(theirs, name))]
+    untold = [name for name in COMPARED if name not in told]
+    return f"as far as both sides tell: {', '.join(told)}" + (f"; not told: {', '.join(untold)}" if untold else "")
+
+
+def _plugins(variants: Mapping[Side, SideResult]) -> dict[str, str]:
+    """Files of somebody else's, each once."""
+    used = {
+        f"{', '.join(f'{part}={choice}' for part, choice in plugin.choices.items())} of {plugin.file} (SHA-256 {plugin.sha256[:12]})"
+        for measured in variants.values()
+        for plugin in measured.plugins
+    }
+    return {"Plug-ins": "; ".join(sorted(used))} if used else {}
+
+
 def _no_effect(part: str, workload: Workload) -> str:
     """In brackets, where a choice has no effect."""
-    if part not in PARTS:  # a stored result may have a part that is no longer known
+    if part not in PARTS or part == OWN:  # a stored result may have a part that is no longer known
         return ""
     if not PARTS[part].has_effect(workload.kind):
         return f" (no effect on {KINDS[workload.kind].title})"
-    if part not in MODELS[workload.model].parts:
+    if part not in model_of(workload.model).parts:
         return f" (no effect on {workload.model})"
     return " (in throughput runs only)" if PARTS[part].stages == (STREAM,) else ""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from evbench.pipelines.registry import MODELS
+from evbench.pipelines.registry import model_of
 from evbench.report.render import printable
 from evbench.report.units import format_number, format_ratio, format_seconds
 from evbench.results import STAGES, Result, Side, Trace, Workload
@@ -41,7 +41,7 @@ def _weights(workload: Workload) -> list[str]:
     """What made weights can show."""
     if workload.seed is not None:
         return ["Random weights: the text means nothing. It shows whether both variants compute the same output."]
-    if (origin := MODELS[workload.model].grown_from(workload.preset)) is None:
+    if (origin := model_of(workload.model).grown_from(workload.preset)) is None:
         return []
     return [
         f"Grown weights: trained as the preset {origin}, and made larger without changing what they compute. So work, memory, rounding and "

@@ -15,6 +15,7 @@ from evbench.results import STAGES, Result, Side
 from evbench.verdict.blocks import TPOT, TTFT
 from evbench.verdict.judgement import Judgement
 from evbench.verdict.metrics import MEMORY, STARTUP, Metric
+from evbench.verdict.refusal import unseen
 from evbench.verdict.statistics import Distribution
 
 LONGEST, LONGEST_HEADLINE = 150, 300
@@ -66,7 +67,7 @@ def _changed(report: Report) -> str:
 
 def _work(result: Result, judgement: Judgement) -> str:
     workload, blocks = result.baseline.workload, judgement.blocks
-    of = workload.preset or workload.weights
+    of = workload.preset or workload.weights or "a pipeline of its own"
     invocations = f"{blocks.invocations} invocation{'' if blocks.invocations == 1 else 's'}"
     return f"{of}, {workload.dtype} on {workload.device}; {blocks.counted} blocks over {invocations}"
 
@@ -97,6 +98,9 @@ def _preserved(result: Result, judgement: Judgement) -> str:
     checks = result.outputs.checks
     beyond = [summary.check for summary in judgement.checks if summary.closest_of is None]
     against = f"against {result.outputs.reference}" if result.outputs.reference else "without a reference"
+    if hidden := unseen(result):
+        word = "differ" if judgement.preserved == "fail" else "not all seen"
+        return f"{word}, {len(checks) - len(beyond)} of {len(checks)} checks pass {against} ({hidden[0].partition(':')[0]}: see above)"
     if not beyond:
         return f"preserved, {len(checks)} checks pass {against}"
     word = "NOT preserved" if judgement.preserved == "fail" else "nearly preserved"

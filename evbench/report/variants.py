@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from evbench.choices import Choice
-from evbench.pipelines.registry import KINDS, MODELS, PARTS, parts_with_effect
+from evbench.pipelines.registry import KINDS, MODELS, PARTS, has, parts_with_effect
 from evbench.variants.named import VARIANTS
 
 Unusable = Mapping[tuple[str, str], str]
@@ -22,7 +22,7 @@ def choices_of(model: str) -> dict[str, dict[str, Choice]]:
     kinds = MODELS[model].kinds
     done = {name for kind in kinds for name in parts_with_effect(model, kind)}
     return {
-        name: {choice: entry for choice, entry in part.choices.items() if MODELS[model].has(name, choice) and any(map(entry.takes, kinds))}
+        name: {choice: entry for choice, entry in part.choices.items() if has(model, name, choice) and any(map(entry.takes, kinds))}
         for name, part in PARTS.items()
         if name in done
     }
@@ -75,7 +75,7 @@ def _marked(name: str, unusable: bool) -> str:
 def meanings(model: str) -> dict[str, str]:
     """`part=choice` -> what it means, the input that it is for, and what it needs."""
     return {
-        f"{part}={name}": "; ".join(filter(None, (choice.meaning, _kinds(model, part, choice), _needs(choice))))
+        f"{part}={name}": "; ".join(filter(None, (choice.meaning, _kinds(model, part, choice), _needs(choice), _origin(choice))))
         for part, found in choices_of(model).items()
         for name, choice in found.items()
     }
@@ -90,3 +90,7 @@ def _kinds(model: str, part: str, choice: Choice) -> str:
 
 def _needs(choice: Choice) -> str:
     return f"needs {', '.join(choice.needs)}" if choice.needs else ""
+
+
+def _origin(choice: Choice) -> str:
+    return f"of {choice.plugin.name}, over {choice.over}" if choice.plugin is not None else ""

@@ -17,7 +17,7 @@ from evbench.report import files as report_files
 from evbench.results import FORMAT, Machine, Outputs, Plan, Result, Session, Side, SideResult
 from evbench.session import journal
 from evbench.session.config import SessionConfig, SessionWorker
-from evbench.session.journal_state import JournalHeader
+from evbench.session.journal_state import JournalHeader, hashes
 from evbench.session.progress import ProgressListener
 from evbench.session.reference_outputs import Reference
 from evbench.session.reference_worker import reference_for
@@ -25,6 +25,7 @@ from evbench.session.request import ComparisonRequest
 from evbench.session.session import run_session
 from evbench.session.session_folder import GO_ON, TRY_AGAIN, make_folder, require_unused, writing
 from evbench.session.side_results import Untimed, session_of, side_results
+from evbench.variants.named import used_plugins
 from evbench.verdict.judge import judge
 from evbench.verdict.judgement import Judgement
 from evbench.worker.client import Worker
@@ -97,7 +98,9 @@ def _measure(request: ComparisonRequest, here: Machine, listener: ProgressListen
             return _worker(side, request, environment, pids)
 
         def reference(fingerprint: str) -> Reference:
-            return reference_for(request.workloads["baseline"], request.plan, fingerprint, here, request.folder)
+            return reference_for(
+                request.workloads["baseline"], request.plan, fingerprint, here, request.folder, request.variants.get("baseline")
+            )
 
         def result_so_far(untimed: Untimed) -> Result:
             opened.require_kept()
@@ -128,6 +131,7 @@ def _header(request: ComparisonRequest, here: Machine, remarks: tuple[str, ...])
         workloads={side: short_workload(workload) for side, workload in request.workloads.items()},
         choices={side: {"name": variant.name, **variant.choices()} for side, variant in request.variants.items()},
         remarks=remarks,
+        plugins={side: hashes(used) for side, variant in request.variants.items() if (used := used_plugins(variant))},
     )
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from evbench.results import Block, Build, Machine, Plan, Run, Side, ThroughputRun, Workload
+from evbench.results import Block, Build, Machine, Plan, Plugin, Run, Side, ThroughputRun, Workload
 from evbench.session.schedule import BLOCKED_RUNS
 
 
@@ -25,6 +26,13 @@ class JournalHeader:
     """Side -> the choices of its variant."""
     remarks: tuple[str, ...]
     """What was noticed of the machine before the first run."""
+    plugins: dict[str, dict[str, str]] = field(default_factory=dict)
+    """Side -> file that some of its choices are of -> its SHA-256."""
+
+
+def hashes(used: Iterable[Plugin]) -> dict[str, str]:
+    """File -> SHA-256, as a header has them for a side."""
+    return {plugin.file: plugin.sha256 for plugin in used}
 
 
 @dataclass

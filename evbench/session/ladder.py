@@ -16,11 +16,12 @@ from evbench.places import short_workload, without_places
 from evbench.report import ladder as report_ladder
 from evbench.results import Plan, Result, Rules, Side, Workload
 from evbench.session import compare, journal
-from evbench.session.journal_state import JournalHeader
+from evbench.session.journal_state import JournalHeader, hashes
 from evbench.session.progress import NamedListener, ProgressListener
 from evbench.session.request import ComparisonRequest, EarlierResults
 from evbench.session.session_folder import HEADER, make_folder, writing
 from evbench.session.verification import read_verified
+from evbench.variants.named import used_plugins
 from evbench.verdict import ladder
 from evbench.verdict.judge import judge
 from evbench.verdict.ladder import Rung, RungOutcome, Step
@@ -100,9 +101,9 @@ def _start(request: LadderRequest) -> tuple[JournalHeader, dict[str, RungOutcome
 
 def _header(request: LadderRequest, sides: dict[str, Variant], here: results.Machine) -> JournalHeader:
     choices = {name: {"name": variant.name, **variant.choices()} for name, variant in sides.items()}
-    return JournalHeader(
-        results.FORMAT, request.now(), here, request.plan, 0, dict.fromkeys(sides, short_workload(request.workload)), choices, ()
-    )
+    workloads = dict.fromkeys(sides, short_workload(request.workload))
+    plugins = {name: hashes(used) for name, variant in sides.items() if (used := used_plugins(variant))}
+    return JournalHeader(results.FORMAT, request.now(), here, request.plan, 0, workloads, choices, (), plugins)
 
 
 def _ended(request: LadderRequest, step: Step, here: results.Machine) -> RungOutcome | None:
@@ -120,7 +121,10 @@ def _ended(request: LadderRequest, step: Step, here: results.Machine) -> RungOut
         side: {"name": measured.variant, **measured.choices} for side, measured in result.variants().items()
     }
     workloads: dict[str, Workload] = {side: measured.workload for side, measured in result.variants().items()}
-    before = JournalHeader(result.format, session.started, session.machine, session.plan, 0, workloads, choices, ())
+    plugins: dict[str, dict[str, str]] = {
+        side: hashes(measured.plugins) for side, measured in result.variants().items() if measured.plugins
+    }
+    before = JournalHeader(result.format, session.started, session.machine, session.plan, 0, workloads, choices, (), plugins)
     sides: dict[str, Variant] = {"baseline": step.baseline, "optimized": step.optimized}
     try:
         journal.require_same(before, _header(request, sides, here))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from evbench.errors import UserError
 from evbench.pipelines.load.video import POLICIES
-from evbench.pipelines.registry import KINDS, MODELS, PARTS
+from evbench.pipelines.registry import KINDS, MODELS, OWN, OWN_MODEL, PARTS, model_of
 from evbench.results import DECODING, LETTERS, Result, Session, SideResult, Workload
 from evbench.session.memory_fit import BYTES_PER_VALUE
 from evbench.session.schedule import PATTERNS
@@ -49,19 +49,27 @@ def _of_side(side: str, measured: SideResult) -> Iterator[str]:
     yield from _of_workload(f"{side}.workload", measured.workload)
     if not measured.variant.isprintable():
         yield f"{side}.variant is {measured.variant!r}, and no variant has such characters in its name"
+    plugged = [(part, choice) for plugin in measured.plugins for part, choice in plugin.choices.items()]
     for part, choice in measured.choices.items():
-        yield from _of_choice(f"{side}.choices", f"{side}.choices.{part}", part, choice)
+        if (part, choice) not in plugged:
+            yield from _of_choice(f"{side}.choices", f"{side}.choices.{part}", part, choice)
+    for part, choice in plugged:
+        yield from _unknown(f"{side}.plugins", "part", [part], (*PARTS, OWN))
+        if measured.choices.get(part) != choice:
+            yield f"{side}.plugins names {part}={choice}, and {side}.choices has not chosen it"
     for number, found in enumerate(measured.activations):
         place = f"{side}.activations[{number}]"
         if found.part != DECODING:
-            yield from _of_choice(f"{place}.part", f"{place}.choice", found.part, found.choice)
+            if (found.part, found.choice) not in plugged:
+                yield from _of_choice(f"{place}.part", f"{place}.choice", found.part, found.choice)
             if found.choice != measured.choices.get(found.part):
                 yield f"{place} is of {found.part}={found.choice}, and {side}.choices has not chosen it"
 
 
 def _of_workload(place: str, workload: Workload) -> Iterator[str]:
-    yield from _unknown(f"{place}.model", "model", [workload.model], MODELS)
-    model = MODELS[workload.model]
+    if workload.model != OWN_MODEL:
+        yield from _unknown(f"{place}.model", "model", [workload.model], MODELS)
+    model = model_of(workload.model)
     yield from _unknown(f"{place}.kind", f"kind of input of {workload.model}", [workload.kind], model.kinds)
     if workload.preset is not None:
         yield from _unknown(f"{place}.preset", f"preset of {workload.model}", [workload.preset], model.preset_names())

@@ -6,30 +6,46 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from evbench.choices import OwnPipeline, Variant
+from evbench.pipelines.registry import OWN, PARTS
 from evbench.results import Machine, Plan, Workload
 from evbench.session import references
 from evbench.session.memory_fit import reference_dtype
 from evbench.session.reference_outputs import Reference
-from evbench.variants.named import REFERENCE
+from evbench.variants.named import REFERENCE, VARIANTS
 from evbench.worker.capture_outputs import CapturedOutputs
 from evbench.worker.client import Worker
 from evbench.worker.messages import BuildRequest
 
 
-def reference_for(workload: Workload, plan: Plan, fingerprint: str, here: Machine, folder: Path) -> Reference:
+def reference_for(
+    workload: Workload, plan: Plan, fingerprint: str, here: Machine, folder: Path, baseline: Variant | None = None
+) -> Reference:
     """What both sides are compared with. Its worker logs into the folder.
 
     Args:
         fingerprint: of the weights of both sides.
+        baseline: a pipeline of somebody else's names its own reference, or has none. None for variants of evbench.
     """
-    dtype = reference_dtype(plan.order, workload)
+    variant, dtype, computed = REFERENCE, reference_dtype(plan.order, workload), ""
+    if baseline is not None and OWN in baseline.choices():
+        variant, dtype, computed = _own_reference(baseline)
 
     @contextmanager
     def start() -> Iterator[_Building]:
-        with Worker(BuildRequest(REFERENCE, workload, dtype=dtype), folder / "worker-reference.log") as worker:
+        with Worker(BuildRequest(variant, workload, dtype=dtype), folder / "worker-reference.log") as worker:
             yield _Building(worker)
 
-    return Reference(dtype, references.identity(fingerprint, dtype, workload.device, here.packages), start)
+    return Reference(computed or dtype, references.identity(fingerprint, dtype, workload.device, here.packages, variant), start)
+
+
+def _own_reference(baseline: Variant) -> tuple[Variant, str | None, str]:
+    """The variant that is run as reference, the type that it is built in anew, and what it is called. Two of them None and empty: none."""
+    entry = PARTS[OWN].entries[baseline[OWN]]
+    assert isinstance(entry, OwnPipeline)
+    if entry.reference in VARIANTS:
+        return VARIANTS[entry.reference], None, f"the variant {entry.reference}"
+    return baseline, entry.reference or None, ""
 
 
 class _Building:

@@ -49,7 +49,7 @@ def identity(fingerprint: str, dtype: str | None, device: str, packages: Mapping
         variant: its choices.
     """
     versions = {name: packages.get(name) for name in ("torch", "torchvision", "transformers")}
-    return json.dumps([fingerprint, dtype, device, versions, variant.choices(), code_identity()])
+    return json.dumps([fingerprint, dtype, device, versions, variant.choices(), [file.sha256 for file in variant.plugins], code_identity()])
 
 
 def code_identity() -> str:

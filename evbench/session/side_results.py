@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from evbench.results import Activation, CacheCheck, Energy, Limits, Outputs, Session, Side, SideResult, Trace
 from evbench.session.config import SessionConfig
+from evbench.variants.named import used_plugins
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ def side_results(config: SessionConfig, untimed: Untimed) -> dict[Side, SideResu
             energy=untimed.energies.get(side),
             activations=untimed.activations.get(side, ()),
             cache_check=untimed.cache_checks.get(side),
+            plugins=used_plugins(variant),
         )
         for side, variant in config.variants.items()
     }

@@ -14,7 +14,7 @@ from evbench.encoding import to_json
 from evbench.errors import UserError
 from evbench.results import FORMAT, Result, Session, Side, SideResult
 from evbench.session import journal
-from evbench.session.journal_state import JournalHeader, JournalState
+from evbench.session.journal_state import JournalHeader, JournalState, hashes
 from evbench.session.possible import require_possible
 from evbench.session.session_folder import HEADER, RUNS
 
@@ -70,6 +70,8 @@ def _differences(header: JournalHeader, state: JournalState, session: Session, m
     choices = {"name": measured.variant, **measured.choices}
     if asked != (session.machine, session.plan, session.seed, session.remarks, choices, measured.workload):
         yield f"result.json names another plan, machine, workload or variant of the {side} than {HEADER}"
+    if header.plugins.get(side, {}) != hashes(measured.plugins):
+        yield f"result.json names other plug-ins of the {side} than {HEADER}"
     yield from _of_rows("block", session.blocks, state.blocks, whole=True)
     # Behind the blocks, workers may have been started again after the result was first written.
     yield from _of_rows(f"{side}: build", measured.builds, state.builds.get(side, []))

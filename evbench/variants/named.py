@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from evbench import results_upgrade
-from evbench.choices import Variant
+from evbench.choices import OwnPipeline, Variant
 from evbench.errors import UserError, nearest
-from evbench.pipelines.registry import PARTS, parts_with_effect
+from evbench.pipelines.registry import OWN, PARTS, built_in, parts_with_effect
+from evbench.results import Plugin
 
 SAME = {"draft": "none"}
 """Part -> choice of all variants that have names."""
@@ -42,16 +43,17 @@ REFERENCE = _named("reference", "plain", "vectorised", "exact", "eager", "eager"
 def effective(variant: Variant, model: str, kind: str) -> dict[str, str]:
     """Part -> choice, of the parts that such a model does with such input."""
     choices = variant.choices()
-    return {part: choices[part] for part in parts_with_effect(model, kind)}
+    return {part: choices[part] for part in (*parts_with_effect(model, kind), OWN) if part in choices}
 
 
 def conflict(variant: Variant) -> str | None:
     """Why two of its choices cannot be together, and which. None if all can."""
     choices = variant.choices()
+    counted = built_in(choices)
     for part, choice in choices.items():
         for found in PARTS[part].entries[choice].conflicts:
             other = choices[found.part]
-            if other in found.choices:
+            if other in found.choices or counted[found.part] in found.choices:
                 return f"{part}={choice} cannot be with {found.part}={other}, because {found.reason}"
     return None
 
@@ -61,7 +63,20 @@ def change(variant: Variant, choices: Mapping[str, str]) -> Variant:
     known, *before = variant.name.split("+")
     kept = [one for one in before if one.partition("=")[0] not in choices]
     name = "+".join([known, *kept, *(f"{part}={choice}" for part, choice in choices.items())])
-    return Variant(name, tuple((variant.choices() | dict(choices)).items()))
+    chosen = variant.choices() | dict(choices)
+    files = (PARTS[part].entries[choice].plugin for part, choice in chosen.items())
+    return Variant(name, tuple(chosen.items()), tuple(dict.fromkeys(file for file in files if file is not None)))
+
+
+def used_plugins(variant: Variant) -> tuple[Plugin, ...]:
+    """What a result says of the files that some of its choices are of."""
+    chosen = {part: PARTS[part].entries[choice].plugin for part, choice in variant.selection}
+    own = PARTS[OWN].entries[variant[OWN]] if OWN in chosen else None
+    unseen = own.unseen if isinstance(own, OwnPipeline) else ()
+    return tuple(
+        Plugin(file.name, file.sha256, {part: variant[part] for part, of in chosen.items() if of == file}, unseen)
+        for file in variant.plugins
+    )
 
 
 def parse(text: str) -> Variant:
@@ -75,6 +90,8 @@ def parse(text: str) -> Variant:
     if name not in VARIANTS:
         raise UserError(f"unknown variant {name!r}; {nearest(name, list(VARIANTS))} See: evbench variants")
     variant = VARIANTS[name]
+    if changes and OWN in variant.choices():
+        raise UserError(f"{name} is a pipeline of its own, of which no choice can be changed: give {name} alone")
     given = [changed.partition("=")[0] for changed in changes]
     if twice := [part for part in given if given.count(part) > 1]:
         raise UserError(f"{twice[0]} is given twice in {text!r}; give it once")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from evbench.choices import Variant
+from evbench.choices import OwnPipeline, Variant
 from evbench.errors import UserError
 from evbench.machine.needs import NEEDS
-from evbench.pipelines.registry import KINDS, MODELS, PARTS, parts_with_effect
+from evbench.pipelines.registry import ANY, KINDS, MODELS, OWN, OWN_MODEL, PARTS, has, parts_with_effect
 from evbench.variants.named import change, effective
 
 
@@ -31,11 +31,18 @@ def unusable_choices(model: str, device: str) -> dict[tuple[str, str], str]:
 
 def _obstacle(model: str, part: str, name: str, kind: str, device: str) -> str | None:
     choice = PARTS[part].entries[name]
-    if not MODELS[model].has(part, name):
+    if isinstance(choice, OwnPipeline):
+        if model != (choice.compares_with or OWN_MODEL) and not (choice.compares_with == ANY and model in MODELS):
+            return (
+                f"stands in for --model {choice.compares_with}"
+                if choice.compares_with
+                else "is a model of its own, and no variant of another"
+            )
+    elif not has(model, part, name):
         return f"cannot be used with --model {model}"
     if not choice.takes(kind):
         return f"is for {' and '.join(KINDS[kind].title for kind in choice.kinds)} only"
-    return next((str(lack) for need in choice.needs if (lack := NEEDS[need](device))), None)
+    return next((str(lack) for need in choice.needs if (lack := NEEDS[need](device))), choice.lacks.get(device))
 
 
 def in_words(variant: Variant, found: dict[str, str]) -> str:
@@ -48,8 +55,13 @@ def in_words(variant: Variant, found: dict[str, str]) -> str:
 
 def require(variant: Variant, model: str, kind: str, device: str) -> None:
     """Raises UserError if `variant` cannot run here, naming the change that can. Nothing is replaced by something else."""
+    if model == OWN_MODEL and OWN not in variant.choices():
+        own = ", ".join(PARTS[OWN].entries) if OWN in PARTS else "none is in use"
+        raise UserError(f"{variant.name} is of evbench, and the pipeline is a model of its own; name one of its variants ({own})")
     if not (found := obstacles(variant, model, kind, device)):
         return
+    if OWN in found:
+        raise UserError(f"{variant.name} cannot run here: it {found[OWN]}; give another variant, or another --model")
     runnable = {part: [name for name in PARTS[part].choices if _obstacle(model, part, name, kind, device) is None] for part in found}
     cure = change(variant, {part: names[-1] for part, names in runnable.items()})
     raise UserError(f"{variant.name} cannot run here: {in_words(variant, found)}. Or choose another: {cure.name}")

@@ -11,7 +11,7 @@ from typing import Literal
 
 from evbench.choices import STREAM, Variant
 from evbench.errors import UserError, nearest
-from evbench.pipelines.registry import KINDS, PARTS
+from evbench.pipelines.registry import KINDS, OWN, PARTS
 from evbench.results import STAGES, Grade, Side
 from evbench.variants.named import change, conflict, effective
 from evbench.verdict.judgement import CLAIMED, MIN_CLAIM, Judgement, Timing, Verdict
@@ -121,6 +121,8 @@ def plan(lower: Variant, upper: Variant, model: str, kind: str, leave_one_out: b
     Raises:
         UserError: both have the same choices of what has an effect; or choices cannot be combined as asked.
     """
+    if own := next((side.name for side in (lower, upper) if OWN in side.choices()), ""):
+        raise UserError(f"{own} is a pipeline of its own, which has no parts to climb by; compare two of its variants instead")
     idle = {name: lower[name] for name, part in PARTS.items() if part.stages == (STREAM,) and lower[name] != upper[name]}
     upper = change(upper, idle) if idle else upper
     parts = [part for part, choice in effective(lower, model, kind).items() if upper[part] != choice]

@@ -119,6 +119,11 @@ def _divergence(mode: Mode, sides: SampleOutputs, tokens: tuple[int, ...], side:
     location, detail = f"position {first}", f"tokens {expected[first]} and {tokens[first]}"
     if sides.reference is None:
         return Finding("generate", mode, "tokens", "fail", 1.0, 0.0, location, f"{detail}; no reference to measure the logprob gap by")
+    if "generate" not in sides.baseline.arrays or "generate" not in side.arrays:  # of a pipeline that cannot show its logits
+        exact = _log_softmax(plain(sides.reference["generate"][first : first + 1]))[0]
+        gap = abs(float(exact[expected[first]] - exact[tokens[first]]))
+        shown = f"{detail}, logprob gap {gap:.3g} nats under the reference, the logits of one side not seen"
+        return Finding("generate", mode, "tokens", "warn" if gap <= NEARLY_TIE else "fail", gap, NEAR_TIE, location, shown)
     parted = slice(first, first + 1)
     ours, theirs, whole = (_log_softmax(plain(of["generate"][parted])) for of in (sides.baseline.arrays, side.arrays, sides.reference))
     pair = (np.array([values[first]]) for values in (expected, tokens))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 
-from evbench.pipelines.registry import PARTS, parts_with_effect
+from evbench.pipelines.registry import OWN, PARTS, parts_with_effect
 from evbench.results import DECODING, STAGES, Activation, Check, Outputs, Result, Session, Side, SideResult, Work
 from evbench.verdict import caches, floors
 from evbench.verdict.blocks import too_disturbed
@@ -17,11 +17,15 @@ HOW = ("decoder", "attention")
 """Fields in which two variants may differ: they describe how the work was done, not what was done."""
 
 
-def work_differences(ours: Work, theirs: Work) -> list[str]:
-    """Fields in which two runs did not do the same, with both values."""
+def work_differences(ours: Work, theirs: Work, untold: bool = False) -> list[str]:
+    """Fields in which two runs did not do the same, with both values.
+
+    Args:
+        untold: whether what one of them does not tell is left out, as a pipeline of somebody else's need not tell all.
+    """
     names = [field.name for field in dataclasses.fields(Work) if field.name not in HOW]
     pairs = [(name, getattr(ours, name), getattr(theirs, name)) for name in names]
-    return [f"{name} {one} and {other}" for name, one, other in pairs if one != other]
+    return [f"{name} {one} and {other}" for name, one, other in pairs if one != other and not (untold and None in (one, other))]
 
 
 def refusal(result: Result, apart: bool) -> tuple[list[str], Verdict | None]:
@@ -46,13 +50,39 @@ def refusal(result: Result, apart: bool) -> tuple[list[str], Verdict | None]:
         return [
             "the sides are of different sessions, where drift looks like a difference; run both in one comparison"
         ], Verdict.INCONCLUSIVE
+    if result.outputs is not None and (hidden := unseen(result)):
+        differing = _unequal_outputs(result.outputs)
+        return (differing, Verdict.OUTPUT_DIFFERS) if differing else (hidden, Verdict.INCONCLUSIVE)
     if result.outputs is None or not is_compared(result):
         return ["outputs were not compared, or not all of them"], Verdict.INCONCLUSIVE
     if different := _unequal_outputs(result.outputs):
         return different, Verdict.OUTPUT_DIFFERS
     if result.outputs.reference is None:
-        return ["REFERENCE_MISSING: no reference of higher precision fits here to compare outputs with"], Verdict.INCONCLUSIVE
+        why = "the pipeline names none" if is_own(result.baseline) else "no reference of higher precision fits here"
+        return [f"REFERENCE_MISSING: {why} to compare outputs with"], Verdict.INCONCLUSIVE
     return [], None
+
+
+def unseen(result: Result) -> list[str]:
+    """What of the sides cannot be seen, and so not compared."""
+    hidden = {side: [stage for plugin in measured.plugins for stage in plugin.unseen] for side, measured in result.variants().items()}
+    told = [f"{_listed(stages)} of the {side}" for side, stages in hidden.items() if stages]
+    if not told:
+        return []
+    logits = any("generate" in stages for stages in hidden.values())
+    more = "nor whether its tokens are drawn at random; tokens were compared" if logits else "tokens and the other stages were compared"
+    return [f"UNSEEN: {', and '.join(told)} side cannot be seen, {more}"]
+
+
+def _listed(stages: Sequence[str]) -> str:
+    """preprocess, vision and logits."""
+    *first, last = ["logits" if stage == "generate" else stage for stage in stages]
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def is_own(measured: SideResult) -> bool:
+    """Whether a side is a pipeline of somebody else's."""
+    return OWN in measured.choices
 
 
 def disturbed_too_often(sessions: Iterable[Session]) -> list[str]:
@@ -80,7 +110,7 @@ def is_compared(result: Result) -> bool:
 def _effective(measured: SideResult) -> list[str]:
     """Parts that have an effect on the kind of input. One that is no longer known counts as effective."""
     effect = parts_with_effect(measured.workload.model, measured.workload.kind)
-    return [part for part in measured.choices if part in effect or part not in PARTS]
+    return [part for part in measured.choices if part in effect or part not in PARTS or part == OWN]
 
 
 def not_active(sides: Mapping[Side, SideResult]) -> list[tuple[Side, Activation]]:
@@ -129,8 +159,9 @@ def unequal_work(sides: Mapping[Side, SideResult]) -> list[str]:
     expected: dict[int, Work] = {}
     for sample, work in sides["baseline"].work():
         expected.setdefault(sample, work)
+    untold = any(map(is_own, sides.values()))
     done = [(expected[sample], work) for measured in sides.values() for sample, work in measured.work() if sample in expected]
-    return next((found for ours, theirs in done if (found := work_differences(ours, theirs))), [])
+    return next((found for ours, theirs in done if (found := work_differences(ours, theirs, untold))), [])
 
 
 def _unequal_tokens(sides: Mapping[Side, SideResult]) -> list[str]:

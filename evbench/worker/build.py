@@ -11,6 +11,10 @@ import torch
 
 from evbench.errors import UserError
 from evbench.pipelines.build import build
+from evbench.pipelines.registry import OWN
+from evbench.plugins.apply import apply, without
+from evbench.plugins.own import build_own
+from evbench.plugins.use import enter
 from evbench.results import Build
 from evbench.worker import mutants
 from evbench.worker.compile_counts import cached_files
@@ -38,7 +42,9 @@ def build_pipeline(request: BuildRequest, start: float) -> tuple[Any, Build]:
         # Else a GPU multiplies float32 matrices with ten bits of mantissa.
         torch.set_float32_matmul_precision("highest")
         torch.backends.cudnn.allow_tf32 = False
-    pipeline = build(request.variant, workload, request.dtype)
+    for file in request.variant.plugins:
+        enter(file)
+    pipeline = _pipeline(request)
     synchronize()
     seconds = time.perf_counter() - start
     built = Build(seconds, pipeline.parameters, pipeline.weights_fingerprint, torch.get_num_threads(), _libraries(), cached)
@@ -47,6 +53,14 @@ def build_pipeline(request: BuildRequest, start: float) -> tuple[Any, Build]:
     if request.mutant is not None:
         mutants.MUTANTS[request.mutant].plant(pipeline, [Path(sample.path) for sample in workload.samples])
     return pipeline, built
+
+
+def _pipeline(request: BuildRequest) -> Any:
+    if (own := request.variant.choices().get(OWN)) is not None:
+        return build_own(own, request.workload, request.dtype)
+    pipeline = build(without(request.variant), request.workload, request.dtype)
+    apply(request.variant, pipeline)
+    return pipeline
 
 
 def _libraries() -> dict[str, str | None]:

@@ -83,7 +83,33 @@ def capture_outputs(
             arrays[ISOLATED + stage] = _with_deviation(arrays[ISOLATED + stage], judged[stage], again[stage], arrays[stage])
     _require_axes(pipeline.axes, {stage: values for stage, values in arrays.items() if stage in pipeline.axes})
     _write(file, arrays)
-    return CapturedOutputs(file, work, inputs.prompt(), answer, pipeline.quantum, pipeline.axes)
+    return CapturedOutputs(file, work, inputs.prompt(), answer, pipeline.quantum, dict(pipeline.axes))
+
+
+def capture_visible(
+    pipeline: Pipeline[StageOutput, Prompted, StageOutput],
+    path: Path,
+    new_tokens: int,
+    file: Path,
+    baseline: CapturedOutputs | None,
+    kept: KeptRows,
+) -> CapturedOutputs:
+    """As `capture_outputs`, end-to-end, where one of the sides cannot show the output of each stage: of those that this one can."""
+    outputs: dict[str, Any] = {}
+    sampler = Sampler(keep=range(new_tokens))
+    answer, work = run_stages(pipeline, path, new_tokens, sampler=sampler, observe=outputs.__setitem__)
+    arrays = {stage: with_rows(values, ()) for stage, output in outputs.items() if (values := output.values()) is not None}
+    if baseline is not None:
+        arrays = {stage: with_rows(values, kept.rows(path, stage)) for stage, values in arrays.items()}
+    if sampler.kept:
+        followed = answer.tokens if baseline is None else baseline.answer.tokens
+        same = answer.tokens == followed
+        logits = _in_order(sampler, len(followed)) if same else teacher_forced_logits(pipeline, outputs["vision"], followed)
+        arrays["generate"] = with_logits(logits, followed, () if baseline is None else kept.logits(path))
+    axes = {stage: names for stage, names in pipeline.axes.items() if stage in arrays}
+    _require_axes(axes, arrays)
+    _write(file, arrays)
+    return CapturedOutputs(file, work, outputs["preprocess"].prompt(), answer, pipeline.quantum, axes)
 
 
 def capture_reference(

@@ -155,7 +155,7 @@ class Worker:
         except (EOFError, OSError) as error:
             raise self._death() from error
         if isinstance(reply, Failure):
-            raise WorkerGaveUp(reply.message)
+            raise WorkerGaveUp(f"{reply.message} (its traceback is in {self._log})" if reply.logged else reply.message)
         assert isinstance(reply, reply_type(request)), reply
         return reply
 

@@ -31,11 +31,11 @@ from typing import Any
 from evbench.choices import STREAM, Evidence, Variant
 from evbench.pipelines.generate.choices import GREEDY
 from evbench.pipelines.load.choices import GENERATE, LOAD, LOAD_MANY, PREFETCH
-from evbench.pipelines.registry import PARTS, all_evidence, evidence_of
+from evbench.pipelines.registry import PARTS, all_evidence, built_in, evidence_of
 from evbench.results import DECODING, STAGES, Activation, cycled
 from evbench.stages import Pipeline, run_stages
 from evbench.traces.timeline import PREFIX
-from evbench.variants.named import effective
+from evbench.variants.named import effective, used_plugins
 from evbench.worker.measure import Instruments
 from evbench.worker.profile import Ranges, record
 from evbench.worker.throughput import run_back_to_back
@@ -131,6 +131,7 @@ class Calls:
         self._entered: dict[tuple[str, int, str, CodeType], int] = {}  # keyed by thread: none loses another's counts
         self._others: dict[str, Counter[str]] = {}
         self._order: list[tuple[str, str]] = []  # loads entered and answers left: event and name
+        self._inside: Counter[tuple[int, re.Pattern[str]]] = Counter()  # keyed by thread: a stage of a plug-in may call the one it replaces
         self._decoders: list[Any] = []  # as long as they are kept, their threads live
 
     def __enter__(self) -> Calls:
@@ -174,15 +175,20 @@ class Calls:
             return
         stage, module, code = self._stage, frame.f_globals.get("__name__", "?"), frame.f_code
         if event == "call":
-            key = stage, threading.get_ident(), module, code
-            self._entered[key] = self._entered.get(key, 0) + 1
+            entered = stage, threading.get_ident(), module, code
+            self._entered[entered] = self._entered.get(entered, 0) + 1
         if not module.startswith("evbench.pipelines."):
             return
         name = f"{module}.{code.co_qualname}"
-        if event == "call" and LOADS.match(name):
-            self._order.append((stage, name))
-        elif event == "return" and ANSWERS.match(name):
-            self._order.append((stage, ""))
+        for pattern in (LOADS, ANSWERS):
+            if not pattern.match(name):
+                continue
+            key = threading.get_ident(), pattern
+            self._inside[key] += 1 if event == "call" else -1
+            if event == "call" and pattern is LOADS and self._inside[key] == 1:
+                self._order.append((stage, name))
+            elif event == "return" and pattern is ANSWERS and self._inside[key] == 0:
+                self._order.append((stage, ""))
 
     def names(self) -> dict[str, Counter[str]]:
         found = {stage: Counter(others) for stage, others in self._others.items()}
@@ -231,8 +237,12 @@ def prove(variant: Variant, model: str, kind: str, device: str, observed: Observ
 
     def activation(part: str, choice: str) -> Activation:
         choices = variant.choices() | {part: choice}
-        expected = [evidence for evidence in evidence_of(model, part, choice) if applies(evidence, choices, kind, device)]
-        return _activation(part, choice, expected, choices, observed)
+        replaced, counted = _replaced(choices), built_in(choices)
+        found = [evidence for evidence in evidence_of(model, part, choice) if applies(evidence, counted, kind, device)]
+        expected = [evidence for evidence in found if (part, evidence.stage) not in replaced]
+        if found and not expected:
+            return Activation(part, choice, True, f"not looked for: {replaced[part, found[0].stage]} says that it does the work of {part}")
+        return _activation(part, choice, expected, counted, observed)
 
     def with_likeness(found: Activation) -> Activation:
         """With the other choices that the run shows instead, if it does."""
@@ -241,16 +251,32 @@ def prove(variant: Variant, model: str, kind: str, device: str, observed: Observ
         return replace(found, evidence="; ".join([found.evidence, *(f"it ran as {found.part}={name} does" for name in instead)]))
 
     activations = [activation(part, choice) for part, choice in effective(variant, model, kind).items()]
-    greedy = [evidence for evidence in GREEDY if applies(evidence, variant.choices(), kind, device)]
+    counted = built_in(variant.choices())
+    hidden = [stage for plugin in used_plugins(variant) for stage in plugin.unseen]
+    if "generate" in hidden:  # and so how its tokens are chosen
+        return tuple(activations)
+    greedy = [evidence for evidence in GREEDY if applies(evidence, counted, kind, device)]
     return (
         *(found if found.active else with_likeness(found) for found in activations),
-        _activation(DECODING, "greedy", greedy, variant.choices(), observed),
+        _activation(DECODING, "greedy", greedy, counted, observed),
     )
+
+
+def _replaced(choices: Mapping[str, str]) -> dict[tuple[str, str], str]:
+    """(part, stage) -> the choice of a plug-in, of another part, that says that it does the work of this part in this stage."""
+    entries = {part: PARTS[part].entries[choice] for part, choice in choices.items()}
+    return {
+        (other, stage): f"{part}={choices[part]}"
+        for part, entry in entries.items()
+        for other in entry.replaces
+        for stage in PARTS[part].stages
+    }
 
 
 def applies(evidence: Evidence, choices: Mapping[str, str], kind: str, device: str) -> bool:
     """Whether it is looked for in a run of these choices (part -> choice) with such input."""
-    chosen = all(choices[part] in among for part, among in evidence.where.items())
+    # A pipeline of somebody else's has no other parts.
+    chosen = all(choices.get(part) in among for part, among in evidence.where.items())
     return chosen and (not evidence.kinds or kind in evidence.kinds) and device in evidence.devices
 
 
@@ -270,7 +296,7 @@ def _activation(part: str, choice: str, expected: Sequence[Evidence], choices: M
 
 def is_inside(evidence: Evidence, choices: Mapping[str, str]) -> bool:
     """Whether with these choices (part -> choice) it is inside a graph that may not show it."""
-    return any(choices[part] in among for part, among in evidence.inside.items())
+    return any(choices.get(part) in among for part, among in evidence.inside.items())
 
 
 def unmet(evidence: Evidence, observed: Observed) -> str | None:

@@ -10,11 +10,12 @@ from typing import Any
 
 from evbench.choices import Variant
 from evbench.machine import gpu
-from evbench.results import CacheCheck, Limits, Run, ThroughputRun, Workload, cycled
+from evbench.pipelines.load.choices import PREFETCH
+from evbench.results import STAGES, CacheCheck, Limits, Run, ThroughputRun, Workload, cycled
 from evbench.stages import Sampler, run_stages
 from evbench.traces.chrome import TooLarge
 from evbench.worker.cache_check import check_cache
-from evbench.worker.capture_outputs import CapturedOutputs, capture_outputs, capture_reference
+from evbench.worker.capture_outputs import CapturedOutputs, capture_outputs, capture_reference, capture_visible
 from evbench.worker.energy import spend
 from evbench.worker.evidence import gather, prove
 from evbench.worker.kept_rows import KeptRows
@@ -66,6 +67,11 @@ class WorkerState:
         return [Path(sample.path) for sample in self.workload.samples]
 
     @property
+    def prefetch(self) -> str:
+        """A pipeline of somebody else's has none."""
+        return self.variant.choices().get(PREFETCH.name, "off")
+
+    @property
     def few_tokens(self) -> int:
         """Of a short answer. Loops size their graphs and caches by the longest answer so far, so that nothing is made anew for it."""
         return min(SHORT_ANSWER, self.workload.new_tokens)
@@ -84,12 +90,12 @@ def _throughput_run(state: WorkerState, request: ThroughputRequest) -> Throughpu
         for path in state.paths:
             drop_from_page_cache(path)
     row = [state.paths[sample] for sample in cycled(request.samples, len(state.paths))]
-    new_tokens, prefetch = state.workload.new_tokens, state.variant["prefetch"]
+    new_tokens, prefetch = state.workload.new_tokens, state.prefetch
     return measure_throughput(state.pipeline, prefetch, row, new_tokens, request.turn, request.block, state.instruments, state.kept)
 
 
 def _activations(state: WorkerState, request: ActivationRequest) -> ActivationReply:
-    evidence = gather(state.pipeline, state.variant["prefetch"], state.paths, state.few_tokens, state.instruments)
+    evidence = gather(state.pipeline, state.prefetch, state.paths, state.few_tokens, state.instruments)
     return ActivationReply(prove(state.variant, state.workload.model, state.workload.kind, state.workload.device, evidence))
 
 
@@ -121,6 +127,8 @@ def _profile(state: WorkerState, request: ProfileRequest) -> ProfileReply:
 
 def _capture(state: WorkerState, request: CaptureRequest) -> CapturedOutputs:
     path, new_tokens = state.paths[request.sample], state.workload.new_tokens
+    if getattr(state.pipeline, "unseen", ()) or (request.baseline is not None and set(request.baseline.axes) != set(STAGES)):
+        return capture_visible(state.pipeline, path, new_tokens, request.file, request.baseline, state.kept)
     return capture_outputs(state.pipeline, path, new_tokens, request.file, request.baseline, request.isolated, state.kept)
 
 

@@ -72,7 +72,9 @@ class KeptRows:
         """Keep what a run left that has ended and was timed."""
         read = _input(run.path)
         for stage, output in run.outputs.items():
-            row = self._row(output.values())
+            if (values := output.values()) is None:
+                continue  # of a pipeline that cannot show it
+            row = self._row(values)
             self._rows.add(read, (stage, row), row.values.nbytes)
         for position, logits in run.sampler.kept.items():
             if position < len(answer.tokens):  # a loop may run further than its answer

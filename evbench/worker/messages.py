@@ -37,6 +37,8 @@ class Failure:
     """In place of any reply: an error that the user can mend and only the worker could see. The worker has ended."""
 
     message: str
+    logged: bool = False
+    """Whether the log of the worker has its traceback."""
 
 
 @dataclass(frozen=True)

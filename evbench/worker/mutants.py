@@ -17,7 +17,7 @@ import numpy as np
 from evbench.choices import Variant
 from evbench.pipelines.compute.choices import UNDRAFTED
 from evbench.pipelines.generate.choices import DRAFTED
-from evbench.pipelines.registry import KINDS, MODELS
+from evbench.pipelines.registry import KINDS, MODELS, built_in
 from evbench.results import STAGES, Delay, Workload
 from evbench.stages import Stages
 from evbench.worker import cache_faults, draft_faults, graph_faults, input_faults, model_faults, watched_faults
@@ -83,8 +83,9 @@ class Mutant:
             return f"smaller than the rounding of {workload.dtype}"
         if self.dtypes_if_grown and workload.dtype not in self.dtypes_if_grown and model.grown_from(workload.preset) is not None:
             return f"smaller than the rounding of {workload.dtype} where weights are grown"
+        counted = built_in(variant.choices())
         for part, choices in self.choices.items():
-            if variant[part] not in choices:
+            if counted[part] not in choices:
                 return f"needs {part}={' or '.join(choices)}"
         return None
 

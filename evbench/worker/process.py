@@ -15,6 +15,7 @@ from multiprocessing.connection import Connection
 
 from evbench.errors import UserError
 from evbench.parent_death import end_with
+from evbench.plugins.faults import Blaming, PluginFault
 from evbench.worker.messages import BuildRequest, Failure
 
 
@@ -25,9 +26,12 @@ def serve(connection: Connection) -> None:
     import torch
 
     try:
-        _serve(connection, request)
+        with Blaming(request.variant.plugins):
+            _serve(connection, request)
     except EOFError:
         return
+    except PluginFault as error:
+        connection.send(Failure(str(error), logged=True))
     except UserError as error:
         connection.send(Failure(str(error)))
     except OSError as error:  # a full disk, an input that went away
