@@ -16,7 +16,7 @@ from evbench.errors import UserError
 from evbench.pipelines.checkpoints import checkpoint
 from evbench.pipelines.compute import attention
 from evbench.pipelines.generate.choices import DRAFT
-from evbench.pipelines.generate.drafts import Answer, Asked
+from evbench.pipelines.generate.drafts import Answer, Asked, Prompted
 from evbench.pipelines.generate.language import LanguageModel
 from evbench.pipelines.preprocess.pixels import quantum
 from evbench.pipelines.preprocess.preprocessors import Tokenized, preprocessor
@@ -36,13 +36,11 @@ class Features(Asked, Protocol):
     def holding(self, values: torch.Tensor, /) -> Self: ...
 
 
-class Inputs(Protocol):
+class Inputs(Prompted, Protocol):
     """What preprocessing returns."""
 
     @property
     def pixels(self) -> torch.Tensor: ...
-
-    def prompt(self) -> tuple[int, ...]: ...
 
     def values(self) -> torch.Tensor: ...
 
@@ -113,8 +111,8 @@ class ClipLlama(ABC):
         attention.require(variant["attention"], checkpoint.heads(*self._configs), workload.device, getattr(torch, workload.dtype))
         self._encode = encoder(network.vision, variant)
         end_token = network.tokenizer.eos_token_id
-        self._language = LanguageModel(network.language, network.decoder, network.head, end_token, workload.stop_at_end)
-        self._answer: Answer = DRAFT.implementation(variant["draft"])(self._language, variant)
+        self.language = LanguageModel(network.language, network.decoder, network.head, end_token, workload.stop_at_end)
+        self._answer: Answer = DRAFT.implementation(variant["draft"])(self, variant, workload)
 
     @torch.inference_mode()
     def preprocess(self, loaded: Any, /) -> tuple[Any, Work]:
@@ -123,7 +121,7 @@ class ClipLlama(ABC):
         if self.context is not None and prompt > self.context:
             limit = f"the prompt has {prompt} tokens and {type(self).__name__} takes {self.context}"
             raise UserError(f"{limit}; give a shorter --prompt")
-        self._language.require_room(prompt, self._workload.new_tokens)
+        self.language.require_room(prompt, self._workload.new_tokens)
         return inputs, Work(pixel_shape=tuple(inputs.pixels.shape), prompt_tokens=prompt)
 
     @torch.inference_mode()
@@ -137,7 +135,7 @@ class ClipLlama(ABC):
         embeddings = self.embeddings(features)
         tokens = self._answer(features, embeddings, new_tokens, sampler)
         text = self.tokenizer.decode(tokens, skip_special_tokens=True)
-        work = Work(prompt_tokens=embeddings.shape[1], new_tokens=len(tokens), stop=self._language.stop_reason(tokens))
+        work = Work(prompt_tokens=embeddings.shape[1], new_tokens=len(tokens), stop=self.language.stop_reason(tokens))
         return Generation(tuple(tokens), text), work
 
     @abstractmethod

@@ -97,7 +97,7 @@ class Inputs:
         return tuple(torch.cat([self.before, self.after], dim=1)[0].tolist())
 
     def features(self, visual: torch.Tensor) -> Features:
-        return Features(visual, self.before, self.after)
+        return Features(visual, self)
 
 
 @dataclass(frozen=True)
@@ -106,17 +106,14 @@ class Features:
 
     visual: torch.Tensor
     """[1, images + 577, hidden]."""
-    before: torch.Tensor
-    after: torch.Tensor
+    inputs: Inputs
+    """That they are of."""
 
     def values(self) -> torch.Tensor:
         return self.visual[0]
 
     def holding(self, values: torch.Tensor) -> Features:
         return dataclasses.replace(self, visual=values[None])
-
-    def question(self) -> tuple[int, ...]:
-        return tuple(torch.cat([self.before, self.after], dim=1)[0].tolist())
 
 
 class EventGPT(ClipLlama):
@@ -163,8 +160,8 @@ class EventGPT(ClipLlama):
 
     def embeddings(self, features: Features) -> torch.Tensor:
         """The question with the event features in its middle: [1, prompt, hidden]."""
-        embed = self.decoder.get_input_embeddings()
-        return torch.cat([embed(features.before), features.visual, embed(features.after)], dim=1)
+        embed, inputs = self.decoder.get_input_embeddings(), features.inputs
+        return torch.cat([embed(inputs.before), features.visual, embed(inputs.after)], dim=1)
 
 
 def loader(variant: Variant, workload: Workload) -> Callable[[Path], tuple[Images, Work]]:

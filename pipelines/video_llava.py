@@ -56,7 +56,7 @@ class Inputs:
         return tuple(self.tokens[0].tolist())
 
     def features(self, visual: torch.Tensor) -> Features:
-        return Features(visual, self.tokens)
+        return Features(visual, self)
 
 
 @dataclass(frozen=True)
@@ -65,17 +65,14 @@ class Features:
 
     visual: torch.Tensor
     """[frames, 257, hidden]: projected; the class token of each frame is kept."""
-    tokens: torch.Tensor
-    """[1, prompt]."""
+    inputs: Inputs
+    """That they are of."""
 
     def values(self) -> torch.Tensor:
         return self.visual
 
     def holding(self, values: torch.Tensor) -> Features:
         return dataclasses.replace(self, visual=values)
-
-    def question(self) -> tuple[int, ...]:
-        return tuple(self.tokens[0].tolist())
 
 
 class VideoLlava(Clips, ClipLlama):
@@ -112,8 +109,9 @@ class VideoLlava(Clips, ClipLlama):
 
     def embeddings(self, features: Features) -> torch.Tensor:
         """Text embeddings with the visual features in the places of `<video>`: [1, prompt, hidden]."""
-        embedded = self.model.get_input_embeddings()(features.tokens)
-        places = (features.tokens == self.model.config.video_token_id).unsqueeze(-1)
+        tokens = features.inputs.tokens
+        embedded = self.model.get_input_embeddings()(tokens)
+        places = (tokens == self.model.config.video_token_id).unsqueeze(-1)
         return torch.as_tensor(embedded.masked_scatter(places, features.visual.to(embedded.dtype)))
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import pytest
 import torch
@@ -15,6 +17,7 @@ from evbench.pipelines.compute import cuda_graph
 from evbench.pipelines.generate import llama, targets
 from evbench.pipelines.generate.language import LanguageModel
 from evbench.pipelines.generate.lookup import PromptLookup
+from evbench.pipelines.generate.model_drafter import ModelDrafter
 from evbench.pipelines.generate.speculative import Propose, SpeculativeLoop
 from evbench.pipelines.generate.targets import TARGETS
 from evbench.stages import Sampler
@@ -203,6 +206,55 @@ def test_more_positions_than_the_model_has_are_refused() -> None:
     loop = speculative(language(), 4, "graph")
     with pytest.raises(UserError, match="positions, and the model has"):
         loop(prompt(31), 5000, Sampler(), nothing(()))
+
+
+class Smaller:
+    """A language model that drafts: its features are the prompt itself."""
+
+    def __init__(self, seed: int) -> None:
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            self.language = language()
+            for weight in self.language.whole.parameters():  # near to the target, so that some of its drafts are right
+                weight.data.add_(torch.randn_like(weight) * weight.std() * 0.1 * seed)
+        self.tokenizer: object = None
+
+    def vision(self, inputs: torch.Tensor) -> tuple[torch.Tensor, None]:
+        return inputs, None
+
+    def embeddings(self, features: torch.Tensor) -> torch.Tensor:
+        return features
+
+
+@loops
+@pytest.mark.parametrize("seed", [0, 1, 2])
+@torch.inference_mode()
+def test_another_model_drafts_what_it_would_say_itself_whatever_was_accepted_before(seed: int, generate: str) -> None:
+    model, smaller = language(), Smaller(seed)
+    expected = by("static", model)(prompt(31), WHOLE, Sampler())
+    drafter = ModelDrafter(smaller, TARGETS[generate](smaller.language, parse(f"baseline+generate={generate}"), 0))
+    found = Counter[bool]()
+
+    def watched(propose: Propose, answer: Sequence[int], count: int) -> list[int]:
+        drafts = list(propose(answer, count))
+        logits = smaller.language.logits_at_once(prompt(31), [*answer, *drafts[:-1]])
+        assert drafts == [int(row.argmax()) for row in logits][-count:], "with a cache as with none"
+        found.update(one == other for one, other in zip(drafts, expected[len(answer) :], strict=False))
+        return drafts
+
+    for gamma in (1, 4):
+        propose = partial(watched, drafter.begin(prompt(31), WHOLE))
+        assert speculative(model, gamma, generate)(prompt(31), WHOLE, Sampler(), propose) == expected
+    assert found[True] > 0
+    assert (found[False] > 0) == (seed > 0), "the same model is always right"
+
+
+@torch.inference_mode()
+def test_a_token_that_the_drafting_model_has_no_row_for_is_no_fault() -> None:
+    smaller = Smaller(0)
+    propose = ModelDrafter(smaller, TARGETS["static"](smaller.language, parse("baseline"), 0)).begin(prompt(31), WHOLE)
+    assert len(propose([5, 10**6], 3)) == 3
+    assert len(propose([5, 10**6, 7], 2)) == 2
 
 
 def test_what_followed_the_last_time_is_found_as_the_text_grows() -> None:

@@ -9,7 +9,7 @@ TRANSFORMERS = r"function:transformers\.[\w.]+\.GenerationMixin\.generate$"
 GROWING = r"function:transformers\.cache_utils\.DynamicLayer\.update$"
 FIXED = r"function:transformers\.cache_utils\.StaticLayer\.update$"
 LANGUAGE_MODEL = r"function:transformers\.[\w.]+\.LlamaModel\.forward$"
-GAMMA = {"lookup-2": 2, "lookup-4": 4, "lookup-8": 8}
+GAMMA = {f"{drafter}-{gamma}": gamma for drafter in ("lookup", "small") for gamma in (2, 4, 8)}
 """Choice of `draft` -> drafted tokens in a pass, at most."""
 DRAFTED = {"draft": tuple(GAMMA)}
 """Where a pass verifies several tokens."""
@@ -151,15 +151,30 @@ PREFILL = Part(
 )
 
 
-def _prompt_lookup(gamma: int) -> Choice:
-    return Choice(
-        f"speculative decoding: {gamma} tokens at most are drafted, by what followed where the last tokens of prompt and answer stood "
-        "before, and verified in one pass",
+DRAFTERS = {
+    "lookup": (
+        "by what followed where the last tokens of prompt and answer stood before",
         "evbench.pipelines.generate.drafts:prompt_lookup",
+        Evidence("generate", "search for the last tokens", r"function:evbench\.pipelines\.generate\.lookup\.PromptLookup\.__call__$"),
+    ),
+    "small": (
+        "by the small model of the same name, which sees the same pixels",
+        "evbench.pipelines.generate.drafts:small",
+        Evidence("generate", "drafts of the small model", r"range:draft$"),
+    ),
+}
+"""Who drafts -> how, its implementation, and the evidence that it did."""
+
+
+def _drafted(drafter: str, gamma: int) -> Choice:
+    how, implementation, evidence = DRAFTERS[drafter]
+    return Choice(
+        f"speculative decoding: {gamma} tokens at most are drafted, {how}, and verified in one pass",
+        implementation,
         (
             Evidence("generate", "call of the loop that verifies drafts", VERIFIED),
             Evidence("generate", "passes over drafts", rf"range:verify {gamma} drafts at most$"),
-            Evidence("generate", "search for the last tokens", r"function:evbench\.pipelines\.generate\.lookup\.PromptLookup\.__call__$"),
+            evidence,
         ),
         conflicts=(
             Conflict(
@@ -185,7 +200,7 @@ DRAFT = Part(
                 Evidence("generate", "call of the loop that verifies drafts", VERIFIED, "never"),
             ),
         ),
-        **{name: _prompt_lookup(gamma) for name, gamma in GAMMA.items()},
+        **{name: _drafted(name.partition("-")[0], gamma) for name, gamma in GAMMA.items()},
     },
 )
 

@@ -2,25 +2,40 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+import dataclasses
+from typing import Any, Protocol
 
 import torch
 
 from evbench.choices import Variant
+from evbench.errors import UserError
 from evbench.pipelines.generate.choices import GAMMA
 from evbench.pipelines.generate.language import LanguageModel
 from evbench.pipelines.generate.lookup import PromptLookup
 from evbench.pipelines.generate.loops import generator
+from evbench.pipelines.generate.model_drafter import DraftingModel, ModelDrafter
 from evbench.pipelines.generate.speculative import SpeculativeLoop
 from evbench.pipelines.generate.targets import TARGETS
+from evbench.results import Workload
 from evbench.stages import Sampler
+
+SMALL = "small"
+"""Preset of the model that drafts."""
+
+
+class Prompted(Protocol):
+    """What preprocessing made of a sample."""
+
+    def prompt(self) -> tuple[int, ...]:
+        """Token ids of the question."""
 
 
 class Asked(Protocol):
     """What the language model gets of a sample."""
 
-    def question(self) -> tuple[int, ...]:
-        """Token ids of the prompt."""
+    @property
+    def inputs(self) -> Any:
+        """Prompted: what the features are of."""
 
 
 class Answer(Protocol):
@@ -30,17 +45,51 @@ class Answer(Protocol):
         """The prompt's embeddings, [1, prompt, hidden] -> the new tokens, which the sampler chose."""
 
 
-def none(language: LanguageModel, variant: Variant) -> Answer:
-    loop = generator(language, variant)
+class Answering(Protocol):
+    """The model whose answer it is."""
+
+    language: LanguageModel
+    tokenizer: Any
+
+
+def none(model: Answering, variant: Variant, workload: Workload) -> Answer:
+    loop = generator(model.language, variant)
     return lambda asked, *given: loop(*given)
 
 
-def prompt_lookup(language: LanguageModel, variant: Variant) -> Answer:
+def prompt_lookup(model: Answering, variant: Variant, workload: Workload) -> Answer:
     """By n-grams over the prompt and the answer so far."""
-    gamma = GAMMA[variant["draft"]]
-    loop = SpeculativeLoop(language, TARGETS[variant["generate"]](language, variant, gamma), gamma)
+    loop = _loop(model, variant)
 
     def answer(asked: Asked, embeddings: torch.Tensor, new_tokens: int, sampler: Sampler, /) -> list[int]:
-        return loop(embeddings, new_tokens, sampler, PromptLookup(asked.question()))
+        return loop(embeddings, new_tokens, sampler, PromptLookup(asked.inputs.prompt()))
 
     return answer
+
+
+def small(model: Answering, variant: Variant, workload: Workload) -> Answer:
+    """By the small model of the same name, from the same pixels. Raises UserError if its vocabulary is another one."""
+    loop, drafting = _loop(model, variant), drafting_model(variant, workload)
+    if drafting.tokenizer.get_vocab() != model.tokenizer.get_vocab():
+        cure = "use --preset 7b, or draft=lookup-4"
+        raise UserError(f"draft={variant['draft']}: the preset {SMALL} has another vocabulary than this model; {cure}")
+    drafter = ModelDrafter(drafting, TARGETS[variant["generate"]](drafting.language, variant, 0))
+
+    def answer(asked: Asked, embeddings: torch.Tensor, new_tokens: int, sampler: Sampler, /) -> list[int]:
+        return loop(embeddings, new_tokens, sampler, drafter.begin(asked.inputs, new_tokens))
+
+    return answer
+
+
+def drafting_model(variant: Variant, workload: Workload) -> DraftingModel:
+    """The small model, each stage as the variant chooses it."""
+    from evbench.pipelines.build import build
+
+    alone = Variant(variant.name, tuple((variant.choices() | {"draft": "none"}).items()), variant.plugins)
+    drafting: Any = build(alone, dataclasses.replace(workload, preset=SMALL, weights=None, seed=None))
+    return drafting  # type: ignore[no-any-return]
+
+
+def _loop(model: Answering, variant: Variant) -> SpeculativeLoop:
+    gamma = GAMMA[variant["draft"]]
+    return SpeculativeLoop(model.language, TARGETS[variant["generate"]](model.language, variant, gamma), gamma)
