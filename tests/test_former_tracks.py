@@ -19,8 +19,7 @@ from evbench.traces.overview import CATEGORY
 from evbench.traces.timeline import Timeline
 from tests.traces import stages
 
-RECORDED = Path(__file__).parent.parent / "profiles" / "h200" / "video-llava-7b"
-FILE = RECORDED / "trace-optimized.json.gz"
+FILE = Path(__file__).parent / "recorded" / "former-trace-optimized.json.gz"
 NUMBERS = {former_tracks.STAGES, former_tracks.COMPLETENESS}
 
 

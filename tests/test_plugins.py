@@ -149,13 +149,17 @@ def test_what_a_choice_needs_and_conflicts_with_is_that_of_the_one_it_changes_an
                 needs=["C++ compiler", lambda device: f"not on {device}" if device == "cpu" else None],
                 evidence=[Evidence("generate", "call", "function:x")])
 def mine(pipeline): ...
+
+@evbench.choice("generate", meaning="x", over="static-compile", evidence=[Evidence("generate", "call", "function:x")])
+def other(pipeline): ...
 """
     use([written(tmp_path, body)])
     entry = PARTS["generate"].entries["mine"]
     assert entry.needs == ("NVIDIA GPU", "Triton", "C++ compiler") and entry.lacks == {"cpu": "not on cpu (says mine.py)"}
     assert without(parse("baseline+generate=mine"))["generate"] == "graph"
     with pytest.raises(UserError, match="because drafts are verified over the cache of generate=static"):
-        parse("baseline+generate=mine+draft=lookup-2")
+        parse("baseline+generate=other+draft=lookup-2")
+    assert parse("baseline+generate=mine+draft=lookup-2")["draft"] == "lookup-2"
 
 
 CHOICE = '@evbench.choice("vision", meaning="m", evidence=[Evidence("vision", "w", "function:x")])\ndef mine(pipeline): ...\n'

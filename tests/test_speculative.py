@@ -218,6 +218,7 @@ class Smaller:
             for weight in self.language.whole.parameters():  # near to the target, so that some of its drafts are right
                 weight.data.add_(torch.randn_like(weight) * weight.std() * 0.1 * seed)
         self.tokenizer: object = None
+        self.image_processor: object = None
 
     def vision(self, inputs: torch.Tensor) -> tuple[torch.Tensor, None]:
         return inputs, None

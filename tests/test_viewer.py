@@ -109,7 +109,7 @@ def test_tracks_of_a_single_trace_are_pinned_once_by_name(view: Callable[[Path],
 
 def test_tracks_of_a_trace_from_before_are_pinned_once_by_name(view: Callable[[Path], Viewer], tmp_path: Path) -> None:
     """Its stages stood on a thread called `evbench stages 9999999`."""
-    file = H200 / "video-llava-7b" / "trace-optimized.json.gz"
+    file = ROOT / "tests" / "recorded" / "former-trace-optimized.json.gz"
     chrome.write(redrawn(chrome.read(file), file), tmp_path / "redrawn.json.gz")
     viewer = view(tmp_path / "redrawn.json.gz")
     require_pinned(viewer, ["stages", "completeness"])

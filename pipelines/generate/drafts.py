@@ -50,6 +50,7 @@ class Answering(Protocol):
 
     language: LanguageModel
     tokenizer: Any
+    image_processor: Any
 
 
 def none(model: Answering, variant: Variant, workload: Workload) -> Answer:
@@ -70,9 +71,13 @@ def prompt_lookup(model: Answering, variant: Variant, workload: Workload) -> Ans
 def small(model: Answering, variant: Variant, workload: Workload) -> Answer:
     """By the small model of the same name, from the same pixels. Raises UserError if its vocabulary is another one."""
     loop, drafting = _loop(model, variant), drafting_model(variant, workload)
-    if drafting.tokenizer.get_vocab() != model.tokenizer.get_vocab():
-        cure = "use --preset 7b, or draft=lookup-4"
-        raise UserError(f"draft={variant['draft']}: the preset {SMALL} has another vocabulary than this model; {cure}")
+    for what, (ours, theirs) in {
+        "vocabulary": (drafting.tokenizer.get_vocab(), model.tokenizer.get_vocab()),
+        "size of images": (dict(drafting.image_processor.crop_size), dict(model.image_processor.crop_size)),
+    }.items():
+        if ours != theirs:
+            cure = "use --preset 7b, or draft=lookup-4"
+            raise UserError(f"draft={variant['draft']}: the preset {SMALL} has another {what} than this model; {cure}")
     drafter = ModelDrafter(drafting, TARGETS[variant["generate"]](drafting.language, variant, 0))
 
     def answer(asked: Asked, embeddings: torch.Tensor, new_tokens: int, sampler: Sampler, /) -> list[int]:

@@ -18,6 +18,7 @@ class DraftingModel(Protocol):
 
     language: LanguageModel
     tokenizer: Any
+    image_processor: Any
 
     def vision(self, inputs: Any, /) -> tuple[Any, Any]:
         """What preprocessing made -> features, and what was done."""
