@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -73,6 +74,8 @@ def test_open_serves_it_redrawn(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
 
 @pytest.mark.slow
 def test_both_sides_are_merged_without_these_threads(tmp_path: Path) -> None:
-    events = chrome.read(merge_folder(RECORDED, tmp_path, aligned=True)).events
+    for side in ("baseline", "optimized"):
+        shutil.copy(FILE, tmp_path / f"trace-{side}.json.gz")
+    events = chrome.read(merge_folder(tmp_path, tmp_path, aligned=True)).events
     assert not NUMBERS & {event.get("tid") for event in events}
     assert not [event for event in events if event["ph"] == "M" and str(event["args"].get("name")).startswith("evbench ")]
