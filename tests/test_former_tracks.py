@@ -74,6 +74,8 @@ def test_open_serves_it_redrawn(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
 
 @pytest.mark.slow
 def test_both_sides_are_merged_without_these_threads(tmp_path: Path) -> None:
+    recorded = Path(__file__).parent.parent / "profiles" / "h200" / "video-llava-7b" / "result.json"
+    shutil.copy(recorded, tmp_path)
     for side in ("baseline", "optimized"):
         shutil.copy(FILE, tmp_path / f"trace-{side}.json.gz")
     events = chrome.read(merge_folder(tmp_path, tmp_path, aligned=True)).events
