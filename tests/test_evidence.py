@@ -96,7 +96,7 @@ def input_of(kind: str) -> Path:
 def observed(variant: str, kind: str, path: Path | None = None) -> Observed:
     path = path or input_of(kind)
     with pytest.MonkeyPatch.context() as patch:  # the target drafts for itself: no other has its vocabulary
-        patch.setattr(drafts, "drafting_model", lambda drafted, asked: build(change(drafted, {"draft": "none"}), asked))
+        patch.setattr(drafts, "drafting_model", lambda model, drafted, asked: build(change(drafted, {"draft": "none"}), asked))
         pipeline = build(parse(variant), workload(kind))
     return gather(pipeline, parse(variant)["prefetch"], [path], NEW_TOKENS, USING)
 

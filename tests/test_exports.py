@@ -162,7 +162,7 @@ def test_files_that_cannot_be_are_refused_before_anything_is_written(
     assert Path("mine.md").read_text() == Path("out/report.md").read_text() == "# Mine\n"
 
 
-@pytest.mark.parametrize(("folder", "raw"), [("cpu/models", "models.json"), ("h200/video-llava-small/ladder", "ladder.json")])
+@pytest.mark.parametrize(("folder", "raw"), [("cpu/models", "models.json"), ("h200/video-llava-7b/ladder", "ladder.json")])
 def test_of_several_comparisons_there_is_no_export(folder: str, raw: str, tmp_path: Path) -> None:
     shutil.copy(PROFILES / folder / raw, tmp_path)
     with pytest.raises(UserError, match=rf"--csv can be had of one comparison, and {tmp_path} has a {raw}; give the folder of one"):

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import doctest
+import gzip
 import json
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,9 @@ from evbench.verdict.judge import judge
 from tests.examples import make_result, make_run, make_side, make_throughput_run, make_trace, with_throughput_runs
 
 PROFILES = Path(__file__).parent.parent / "profiles"
-EARLIER = PROFILES / "h200" / "video-llava-small" / "ladder" / "whole"
+RECORDED = Path(__file__).parent / "recorded"
+EARLIER = RECORDED / "former"
+"""A comparison of the format before."""
 """A comparison of the format before."""
 
 
@@ -45,7 +48,7 @@ def test_every_recorded_result_is_read_and_survives_its_file(tmp_path: Path, pat
 
 
 def test_a_result_of_the_format_before_is_read_with_the_names_of_today(tmp_path: Path) -> None:
-    recorded = json.loads((PROFILES / "h200" / "load-in-batches" / "result.json").read_text(encoding="utf-8"))
+    recorded = json.loads(gzip.decompress((RECORDED / "former-throughput.json.gz").read_bytes()))
     assert recorded["format"] == 7
     recorded["rules"] |= {
         "smallest": {"total": 0.02, "first token": 0.03},

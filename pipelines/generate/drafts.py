@@ -70,7 +70,7 @@ def prompt_lookup(model: Answering, variant: Variant, workload: Workload) -> Ans
 
 def small(model: Answering, variant: Variant, workload: Workload) -> Answer:
     """By the small model of the same name, from the same pixels. Raises UserError if its vocabulary is another one."""
-    loop, drafting = _loop(model, variant), drafting_model(variant, workload)
+    loop, drafting = _loop(model, variant), drafting_model(model, variant, workload)
     for what, (ours, theirs) in {
         "vocabulary": (drafting.tokenizer.get_vocab(), model.tokenizer.get_vocab()),
         "size of images": (dict(drafting.image_processor.crop_size), dict(model.image_processor.crop_size)),
@@ -86,13 +86,12 @@ def small(model: Answering, variant: Variant, workload: Workload) -> Answer:
     return answer
 
 
-def drafting_model(variant: Variant, workload: Workload) -> DraftingModel:
-    """The small model, each stage as the variant chooses it."""
-    from evbench.pipelines.build import build
-
+def drafting_model(model: Answering, variant: Variant, workload: Workload) -> DraftingModel:
+    """The small model of the same kind, each stage as the variant chooses it."""
     alone = Variant(variant.name, tuple((variant.choices() | {"draft": "none"}).items()), variant.plugins)
-    drafting: Any = build(alone, dataclasses.replace(workload, preset=SMALL, weights=None, seed=None))
-    return drafting  # type: ignore[no-any-return]
+    make: Any = type(model)
+    drafting: DraftingModel = make(alone, dataclasses.replace(workload, preset=SMALL, weights=None, seed=None))
+    return drafting
 
 
 def _loop(model: Answering, variant: Variant) -> SpeculativeLoop:
