@@ -69,7 +69,7 @@ def _what_is_left(ranks: int, folder: Path) -> str:
     ended = samples_ended(folder, ranks)
     if not ended:
         return "nothing had been measured"
-    return f"the {ended} blocks of runs that ended are in {folder}. {how_to_resume(folder)}"
+    return f"what had ended, {ended} block{'s' * (ended != 1)} of runs, is in {folder}. {how_to_resume(folder)}"
 
 
 @dataclass(frozen=True)

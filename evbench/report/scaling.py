@@ -39,8 +39,10 @@ def _speed(session: RankedSession, scale: Scaling) -> str:
     ranks = f"{session.ranks} rank{'s' * (session.ranks > 1)}"
     together = f"{ranks}: {scale.samples_per_second:.3g} samples/s, {format_ratio(scale.speedup)} of rank 0 alone"
     loss = scale.whole
-    lost = f"{loss.waiting:.1%} waiting for rank {scale.slowest}, {loss.loading:.1%} loading, {loss.running:.1%} in slower stages"
-    return f"{together} ({scale.alone_samples_per_second:.3g}); efficiency {loss.efficiency:.1%}, lost: {lost}"
+    lost = (
+        f"{_share(loss.waiting)} waiting for rank {scale.slowest}, {_share(loss.loading)} loading, {_share(loss.running)} in slower stages"
+    )
+    return f"{together} ({scale.alone_samples_per_second:.3g}); efficiency {_share(loss.efficiency)}, lost: {lost}"
 
 
 def table(session: RankedSession) -> Table:
@@ -74,7 +76,11 @@ def _pass(samples: int, seconds: float) -> tuple[str, str, str]:
 
 
 def _loss(loss: Loss) -> tuple[str, str, str, str]:
-    return f"{loss.efficiency:.1%}", f"{loss.waiting:.1%}", f"{loss.loading:.1%}", f"{loss.running:.1%}"
+    return _share(loss.efficiency), _share(loss.waiting), _share(loss.loading), _share(loss.running)
+
+
+def _share(value: float) -> str:
+    return f"{round(value, 3) + 0.0:.1%}"  # no minus in front of nothing
 
 
 def _samples(count: int) -> str:
