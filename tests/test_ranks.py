@@ -79,9 +79,11 @@ def ranks_of(process: int) -> dict[int, int]:
     return found
 
 
-def wait_until(done: Callable[[], bool], what: str) -> None:
+def wait_until(done: Callable[[], bool], what: str, running: subprocess.Popen[str] | None = None) -> None:
+    """Fails at once if the command that is waited for has ended."""
     deadline = time.monotonic() + 240
     while not done():
+        assert running is None or running.poll() is None, f"it ended before {what} came"
         assert time.monotonic() < deadline, f"{what} did not come"
         time.sleep(0.05)
 
@@ -129,7 +131,7 @@ def test_a_rank_that_is_killed_is_named_and_what_ended_is_kept(tmp_path: Path) -
     asked = command(place_clips(tmp_path), "--gpus 2 --out out")
     out = tmp_path / "out"
     with interruptible(asked, tmp_path) as running:
-        wait_until(lambda: bool(blocks(out, 0)) and bool(blocks(out, 1)), "a block of each rank")
+        wait_until(lambda: bool(blocks(out, 0)) and bool(blocks(out, 1)), "a block of each rank", running)
         started = descendants(running.pid)
         os.kill(ranks_of(running.pid)[1], signal.SIGKILL)
         _, said = running.communicate(timeout=120)
@@ -160,7 +162,7 @@ def test_a_rank_that_is_killed_is_named_and_what_ended_is_kept(tmp_path: Path) -
 def test_ctrl_c_ends_all_ranks_with_one_line(times: int, tmp_path: Path) -> None:
     out = tmp_path / "out"
     with interruptible(command(place_clips(tmp_path), "--gpus 2 --out out"), tmp_path) as running:
-        wait_until(lambda: bool(blocks(out, 0)), "a block")
+        wait_until(lambda: bool(blocks(out, 0)), "a block", running)
         started = descendants(running.pid)
         for _ in range(times):
             running.send_signal(signal.SIGINT)
@@ -176,7 +178,7 @@ def test_ctrl_c_ends_all_ranks_with_one_line(times: int, tmp_path: Path) -> None
 def test_ranks_end_with_their_launcher(tmp_path: Path) -> None:
     out = tmp_path / "out"
     with interruptible(command(place_clips(tmp_path), "--gpus 2 --out out"), tmp_path) as running:
-        wait_until(lambda: (out / "rank-0" / "runs.jsonl").exists(), "the first run")
+        wait_until(lambda: (out / "rank-0" / "runs.jsonl").exists(), "the first run", running)
         started = descendants(running.pid)
         assert len(started) >= 4, "two ranks, and a worker of each"
         running.kill()

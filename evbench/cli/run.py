@@ -9,7 +9,7 @@ import typer
 import evbench
 from evbench.api.folder import now
 from evbench.api.measure import request_to_run
-from evbench.api.options import MEASURING, Options
+from evbench.api.options import Options
 from evbench.cli.options import SessionOptions, with_options
 from evbench.cli.output_folder import command_line, how_to_resume, output_folder
 from evbench.cli.ranks import launch_ranks, run_as_rank
@@ -33,7 +33,6 @@ def run_command(
         typer.Option(
             min=1,
             help="Spread the samples over so many GPUs of this machine, one rank on each; with --device cpu over so many processes.",
-            rich_help_panel=MEASURING,
         ),
     ] = None,
     options: Options,
