@@ -15,7 +15,7 @@ from evbench import results
 from evbench.distributed.beside import descendants
 from evbench.distributed.group import Place, launched_place
 from evbench.distributed.merge import Asked, RankPart, merge
-from evbench.distributed.rank import samples_ended
+from evbench.distributed.rank import blocks_ended
 from evbench.distributed.shards import plan_of, require_enough, shards, workload_of
 from evbench.errors import UserError
 from evbench.report import scaling as report
@@ -26,7 +26,9 @@ from evbench.session.verification import read_verified
 from evbench.variants.named import parse
 from evbench.verdict.scaling import FORMAT, Pass, RankedSession, RankShare, scaling
 from tests.command import refused
+from tests.scene_files import small_clip
 from tests.simulation import MACHINE, PLAN, Noise, SimulatedMachine, header, run_simulated, simulated_workload
+from tests.test_worker import small
 
 SAMPLES = 5
 ALONE: tuple[Side, ...] = ("baseline",)
@@ -55,6 +57,23 @@ def test_more_ranks_than_samples_are_refused() -> None:
         require_enough(2, 4)
     with pytest.raises(UserError, match="2 ranks are more than 1 sample: "):
         require_enough(1, 2)
+
+
+# Samples that cannot be used.
+
+
+def test_samples_that_cannot_be_used_are_left_out_only_where_that_is_asked_for(tmp_path: Path) -> None:
+    (tmp_path / "bad.mp4").write_bytes(b"no video")
+    clips = [small_clip(0), tmp_path / "bad.mp4", small_clip(1)]
+    with pytest.raises(UserError, match=r"bad.mp4 is damaged or no video"):
+        small("video-llava", videos=clips)
+    left_out: list[LeftOut] = []
+    found = small("video-llava", videos=clips, left_out=left_out)
+    assert [Path(sample.path).name for sample in found.samples] == ["0.mp4", "1.mp4"]
+    assert [Path(one.path).name for one in left_out] == ["bad.mp4"]
+    assert "is damaged or no video" in left_out[0].reason
+    with pytest.raises(UserError, match=r"none of 1 samples can be used; the first: .*bad.mp4"):
+        small("video-llava", videos=clips[1:2], left_out=[])
 
 
 # Places.
@@ -122,7 +141,7 @@ def timed(runs: Sequence[Run]) -> list[tuple[int, float, tuple[int, ...]]]:
 def test_one_result_has_the_runs_of_all_ranks_sample_by_sample(ranks: int, interrupted: bool, tmp_path: Path) -> None:
     each = shards(SAMPLES, ranks)
     parts = [part(tmp_path / f"rank-{rank}", shard, rank, interrupted) for rank, shard in enumerate(each)]
-    assert samples_ended(tmp_path, ranks) == 2 * SAMPLES
+    assert blocks_ended(tmp_path, ranks) == 2 * SAMPLES
     whole = tmp_path / "whole"
     whole.mkdir()
     merged = merge(ASKED, parts, whole)

@@ -21,7 +21,7 @@ from evbench.cli.progress import show_progress
 from evbench.cli.report_session import report_session
 from evbench.distributed.group import LAUNCHED, Place, RankLost, process_group, wait_to_be_ended
 from evbench.distributed.launch import RUN, launch
-from evbench.distributed.rank import RankedResult, not_enough_gpus, run_rank, samples_ended, use_local_gpu
+from evbench.distributed.rank import RankedResult, blocks_ended, not_enough_gpus, run_rank, use_local_gpu
 from evbench.errors import UserError
 from evbench.machine import gpu
 from evbench.parent_death import end_with
@@ -66,7 +66,7 @@ def launch_ranks(ranks: int, device: str, folder: Path, given: bool) -> NoReturn
 
 
 def _what_is_left(ranks: int, folder: Path) -> str:
-    ended = samples_ended(folder, ranks)
+    ended = blocks_ended(folder, ranks)
     if not ended:
         return "nothing had been measured"
     return f"what had ended, {ended} block{'s' * (ended != 1)} of runs, is in {folder}. {how_to_resume(folder)}"

@@ -99,7 +99,7 @@ def folder_of(folder: Path, rank: int) -> Path:
     return folder / f"rank-{rank}"
 
 
-def samples_ended(folder: Path, ranks: int) -> int:
+def blocks_ended(folder: Path, ranks: int) -> int:
     """How many blocks of all ranks have ended, by what is in the folder of an interrupted session. Raises UserError if it is damaged."""
     each = [folder_of(folder, rank) for rank in range(ranks)]
     return sum(len(journal.read(place).blocks) for place in each if (place / HEADER).is_file())
