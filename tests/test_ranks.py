@@ -151,6 +151,9 @@ def test_a_rank_that_is_killed_is_named_and_what_ended_is_kept(tmp_path: Path) -
     found = read_verified(out)
     assert set(timed(found.baseline.runs)) == set(range(CLIPS))
     assert len(found.sessions[0].blocks) == len({block.number for block in found.sessions[0].blocks})
+    other = evbench(f"{asked.replace('--new-tokens 5', '--new-tokens 6')} --resume", tmp_path)
+    assert other.returncode == 2
+    assert other.stderr.count("the session was begun with something else: workloads.baseline.new_tokens 5 and 6") == 1
     again = evbench(f"{asked.replace('--gpus 2', '--gpus 3')} --resume", tmp_path)
     assert (again.returncode, again.stderr.splitlines()[-1]) == (
         2,

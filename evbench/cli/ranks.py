@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -32,6 +33,7 @@ from evbench.worker.client import WorkerDied, how_it_ended
 
 WRONG = 2
 """Exit code of a user's mistake."""
+SPEAK_SECONDS = 2.0
 SAID = (WRONG, FAULT, INTERRUPTED)
 """Exit codes of a rank that has said itself why it ended."""
 
@@ -120,12 +122,21 @@ def run_as_rank(
     except UserError as error:
         if place.rank == 0:
             raise
+        _let_rank_0_speak()
         raise UserError(f"rank {place.rank}: {error}") from error
     if result is None:
         raise typer.Exit()
     assert folder is not None
     said = [*report.facts(result.ranks), f"Each rank's part: {folder / 'ranks.md'}, and one folder for each rank"]
     report_session(result.judged.result, result.judged.judgement, folder, measured=True, details=details, said=said)
+
+
+def _let_rank_0_speak() -> None:
+    """What is wrong on every rank is said once: the end of rank 0 ends this one."""
+    try:
+        time.sleep(SPEAK_SECONDS)
+    except KeyboardInterrupt:
+        raise typer.Exit(INTERRUPTED) from None
 
 
 def _measured(
