@@ -33,7 +33,8 @@ from evbench.worker.client import WorkerDied, how_it_ended
 
 WRONG = 2
 """Exit code of a user's mistake."""
-SPEAK_SECONDS = 2.0
+SPEAK_SECONDS = 10.0
+"""How long another rank waits before it says what is wrong: rank 0 takes some seconds to end, with torch in it."""
 SAID = (WRONG, FAULT, INTERRUPTED)
 """Exit codes of a rank that has said itself why it ended."""
 
