@@ -203,6 +203,14 @@ class Sample:
     """Video streams of a clip's file, previews and covers among them. The clip is the one that FFmpeg chooses."""
 
 
+@dataclass(frozen=True)
+class LeftOut:
+    """An input that cannot be used, and that a run over many went on without."""
+
+    path: str
+    reason: str
+
+
 InputKind = Literal["video", "event-images", "events"]
 """What a sample is: a clip, a folder of event images, or a file of raw events."""
 PictureSize = Literal["own", "sensor"]

@@ -18,7 +18,7 @@ from evbench.machine.conditions import Both, CpuWatch, Findings, GpuWatch
 
 QUIET = Findings((), ())
 TICK = os.sysconf("SC_CLK_TCK")
-WORKER = 4242
+WORKER, OTHER_RANK = 4242, 4343
 USER, SYSTEM, IDLE, WAITING, STOLEN, GUEST = 0, 2, 3, 4, 7, 8
 """Columns of a core in /proc/stat."""
 
@@ -82,6 +82,17 @@ def test_work_of_other_processes_is_a_disturbance(column: int, kernel: Kernel) -
     kernel.now += 10
     kernel.spend(0, column, 6)
     assert watch.end() == Findings(("other processes used 30% of the CPU",), ())
+
+
+def test_work_of_the_same_command_on_other_devices_is_none(kernel: Kernel) -> None:
+    watch = CpuWatch(lambda: [WORKER], True, lambda: [WORKER, OTHER_RANK])
+    kernel.used[OTHER_RANK] = [0.0] * 4
+    kernel.write()
+    watch.begin()
+    kernel.now += 10
+    kernel.use(OTHER_RANK, 3, 0, 3, 0)
+    kernel.spend(0, USER, 6)
+    assert watch.end() == QUIET
 
 
 def test_beside_a_gpu_it_is_only_remarked(kernel: Kernel) -> None:

@@ -140,7 +140,7 @@ def carry_out(folder: Path, plan: Plan, resume: bool, moments: Moments) -> None:
     replaced: list[tuple[Any, str, Any]] = [
         (compare, "_worker", start),
         (machine, "read", lambda device: MACHINE),
-        (conditions, "watch", lambda device, pids: (simulated, (), None)),
+        (conditions, "watch", lambda device, pids, beside: (simulated, (), None)),
         (compare, "reference_for", lambda *unused: Reference(None, "", _no_reference)),
         (outputs, "compare", compare_outputs),
         (Journal, "_write", write_line),

@@ -22,14 +22,29 @@ RANKS = (
     {"report", "worker"},
     {"inputs", "session"},
     {"api"},
-    {"doctor", "lint"},
+    {"doctor", "lint", "distributed"},
     {"cli"},
     {"microbenchmarks", "training"},
 )
 """From the ground up. A folder imports from those below it, and from itself."""
 RANK = {folder: rank for rank, folders in enumerate(RANKS) for folder in folders}
 
-LIGHT = {"evbench", "machine", "api", "variants", "plugins", "traces", "verdict", "report", "inputs", "session", "doctor", "lint", "cli"}
+LIGHT = {
+    "evbench",
+    "machine",
+    "api",
+    "variants",
+    "plugins",
+    "traces",
+    "verdict",
+    "report",
+    "inputs",
+    "session",
+    "doctor",
+    "lint",
+    "distributed",
+    "cli",
+}
 """Folders that the parent process imports: no command waits for torch before it has work for it, and only workers hold a CUDA context."""
 HEAVY = {"torch", "transformers", "torchvision"}
 
@@ -43,7 +58,8 @@ SOURCES = sorted(
 MODULES = {
     path.relative_to(ROOT).with_suffix("").as_posix().removeprefix("evbench/"): path
     for path in SOURCES
-    if path != ROOT / "evbench" / "__init__.py"  # names what users may import, each from where it is, and imports nothing by itself
+    # One names what users may import, each from where it is, and imports nothing by itself; the other is the command.
+    if path not in (ROOT / "evbench" / "__init__.py", ROOT / "evbench" / "__main__.py")
 }
 """Name, such as `worker/client` or `pipelines/load/video` -> file."""
 

@@ -100,3 +100,27 @@ def test_the_gpu_described_is_the_one_that_is_visible(visible: str, asked: str |
     monkeypatch.setattr(pynvml, "nvmlDeviceGetHandleByIndex", lambda index: f"index {index}")
     monkeypatch.setattr(pynvml, "nvmlDeviceGetHandleByUUID", lambda uuid: f"uuid {uuid}")
     assert gpu.first_visible() == asked
+
+
+@pytest.mark.parametrize(
+    ("named", "found"),
+    [(None, ["GPU-0", "GPU-1"]), ("1,0", ["GPU-1", "GPU-0"]), ("GPU-1", ["GPU-1"]), ("0,7,1", ["GPU-0"]), ("", []), ("-1", [])],
+)
+def test_all_visible_gpus_are_told_by_names_that_no_order_changes(
+    named: str | None, found: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of two. What stands behind one that is not there is not seen, as CUDA has it."""
+
+    def handle(index: int) -> str:
+        if index > 1:
+            raise pynvml.NVMLError(pynvml.NVML_ERROR_INVALID_ARGUMENT)
+        return f"GPU-{index}"
+
+    if named is None:
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    else:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", named)
+    replaced = {"Init": lambda: None, "DeviceGetCount": lambda: 2, "DeviceGetHandleByIndex": handle}
+    for name, function in (replaced | {"DeviceGetHandleByUUID": str, "DeviceGetUUID": str}).items():
+        monkeypatch.setattr(pynvml, f"nvml{name}", function)
+    assert gpu.visible() == found

@@ -12,7 +12,7 @@ from evbench.choices import Variant
 from evbench.errors import UserError
 from evbench.machine import machine, noise_floors
 from evbench.plugins.use import require_used
-from evbench.results import ALLOW_CACHED, Plan, Result, Rules, Side, Workload
+from evbench.results import ALLOW_CACHED, LeftOut, Plan, Result, Rules, Side, Workload
 from evbench.session.compare import carry_out
 from evbench.session.progress import ProgressListener, SilentListener
 from evbench.session.request import ComparisonRequest, EarlierResults, earlier_results
@@ -114,10 +114,30 @@ def run(
         evbench.errors.UserError: as `compare`.
         evbench.worker.client.WorkerDied: as `compare`.
     """
+    request = request_to_run(variant, workload, folder, target, resume, wait, command, options)
+    return _carry_out(request, on_progress, on_judgement)
+
+
+def request_to_run(
+    variant: Variant | str,
+    workload: Workload | None,
+    folder: Path | str | None,
+    target: Sequence[str] | str,
+    resume: bool,
+    wait: bool,
+    command: str,
+    options: Keywords,
+    left_out: list[LeftOut] | None = None,
+) -> ComparisonRequest:
+    """What `run` measures. Raises UserError as it does.
+
+    Args:
+        left_out: takes the inputs that cannot be used, and that the workload of the options then goes without.
+    """
     use_given(read(options))
     chosen = parse(variant) if isinstance(variant, str) else variant
-    request = _request({"baseline": chosen}, workload, options, Rules({}, (), _texts(target), False, ()), folder, command, resume, wait)
-    return _carry_out(request, on_progress, on_judgement)
+    rules = Rules({}, (), _texts(target), False, ())
+    return _request({"baseline": chosen}, workload, options, rules, folder, command, resume, wait, left_out)
 
 
 def read_side(given: Measured) -> Variant | Result:
@@ -151,6 +171,7 @@ def _request(
     command: str,
     resume: bool,
     wait: bool,
+    left_out: list[LeftOut] | None = None,
 ) -> ComparisonRequest:
     variants = {side: measured for side, measured in sides.items() if isinstance(measured, Variant)}
     found = {side: measured for side, measured in sides.items() if isinstance(measured, Result)}
@@ -162,7 +183,7 @@ def _request(
     )
     if resume and folder is None:
         raise UserError("--resume goes on with the session in --out, which is not given; give its folder")
-    work, plan, floors = _work(variants, before, workload, keywords)
+    work, plan, floors = _work(variants, before, workload, keywords, left_out)
     demands.read(rules.targets, rules.fail_if, work.model)
     started = now()
     return ComparisonRequest(
@@ -180,7 +201,11 @@ def _request(
 
 
 def _work(
-    variants: Mapping[Side, Variant], before: EarlierResults, workload: Workload | None, keywords: Keywords
+    variants: Mapping[Side, Variant],
+    before: EarlierResults,
+    workload: Workload | None,
+    keywords: Keywords,
+    left_out: list[LeftOut] | None,
 ) -> tuple[Workload, Plan, dict[str, float]]:
     """The workload, the plan, and the noise floors of such work on this machine."""
     if workload is not None and (idle := [name for name in keywords if name in OF_WORKLOAD]):
@@ -190,7 +215,7 @@ def _work(
             raise UserError(f"both sides are earlier results, nothing is run: {', '.join(keywords) or 'the workload'} would have no effect")
         return before.sides["baseline"].workload, before.sessions[0].plan, before.noise_floors
     options = read(keywords)
-    work = options.workload() if workload is None else workload
+    work = options.workload(left_out) if workload is None else workload
     for measured in before.sides.values():
         require_same_workload(measured.workload, work)
     plan = plan_for(options, variants, work)

@@ -14,7 +14,7 @@ from evbench.errors import UserError, nearest
 from evbench.inputs import workload as workloads
 from evbench.pipelines.registry import DEFAULT_MODEL, MODELS
 from evbench.plugins.use import model_of_pipeline, use, use_pipeline
-from evbench.results import Plan, RunOrder, Workload
+from evbench.results import LeftOut, Plan, RunOrder, Workload
 from evbench.session import memory_fit
 
 BLOCKS: dict[RunOrder, int] = {"interleaved": 12, "reload": 6}
@@ -154,8 +154,12 @@ class Options:
         for name, (kind, option) in _declared().items():
             option.require(name_of(name), kind, getattr(self, name))
 
-    def workload(self) -> Workload:
-        """Raises UserError if the options contradict each other, have no effect, or the input cannot be used."""
+    def workload(self, left_out: list[LeftOut] | None = None) -> Workload:
+        """Raises UserError if the options contradict each other, have no effect, or the input cannot be used.
+
+        Args:
+            left_out: takes the inputs that cannot be used, as `evbench.inputs.workload.describe` has it.
+        """
         model = MODELS.get(self.model)
         if model is not None and "video" not in model.kinds and self.frame_policy != FRAME_POLICY:
             reason = f"--frame-policy is of the frames of a video, and --model {self.model} takes none"
@@ -179,6 +183,7 @@ class Options:
             event_window=self.event_window,
             event_limit=self.event_limit,
             event_size=self.event_size,
+            left_out=left_out,
         )
 
     def plan(self, workloads: Sequence[Workload]) -> Plan:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -22,12 +23,15 @@ def runs_in(folder: Path) -> str:
     return f"the runs that ended are in {folder / RUNS}" if (folder / RUNS).exists() else ""
 
 
-def report_session(result: Result, judgement: Judgement, folder: Path, *, measured: bool, details: bool) -> NoReturn:
+def report_session(
+    result: Result, judgement: Judgement, folder: Path, *, measured: bool, details: bool, said: Sequence[str] = ()
+) -> NoReturn:
     """Print the summary and the files, and exit with the code of the judgement.
 
     Args:
         measured: whether anything was run, and has left its raw runs.
         details: whether to print the whole report above it.
+        said: lines between the summary and the files.
     """
     report = comparison.describe(result, judgement)
     if details:
@@ -35,5 +39,5 @@ def report_session(result: Result, judgement: Judgement, folder: Path, *, measur
     traces = [side.trace.file for side in result.variants().values() if side.trace is not None]
     files = ["report.html", "report.md", "verdict.json", "result.json", *([RUNS] if measured else []), *traces]
     ending = [f"To see both traces on one timeline: evbench open {shlex.quote(str(folder))}"] if len(traces) > 1 else []
-    print_summary(summarize(result, judgement, report), [*ending, f"Written to {folder}: {', '.join(files)}"])
+    print_summary(summarize(result, judgement, report), [*said, *ending, f"Written to {folder}: {', '.join(files)}"])
     raise typer.Exit(judgement.exit_code)

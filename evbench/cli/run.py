@@ -8,11 +8,17 @@ import typer
 
 import evbench
 from evbench.api.folder import now
+from evbench.api.measure import request_to_run
 from evbench.api.options import Options
 from evbench.cli.options import SessionOptions, with_options
 from evbench.cli.output_folder import command_line, how_to_resume, output_folder
+from evbench.cli.ranks import launch_ranks, run_as_rank
 from evbench.cli.report_session import report_session, runs_in
 from evbench.cli.working import working
+from evbench.distributed.group import launched_place
+from evbench.results import LeftOut
+from evbench.session.request import ComparisonRequest
+from evbench.variants.named import parse
 from evbench.verdict.judgement import Judgement
 
 
@@ -22,6 +28,13 @@ def run_command(
     variant: Annotated[
         str, typer.Argument(help="A variant (see evbench variants), or one with changed choices (baseline+attention=eager).")
     ],
+    gpus: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Spread the samples over so many GPUs of this machine, one rank on each; with --device cpu over so many processes.",
+        ),
+    ] = None,
     options: Options,
     session: SessionOptions,
 ) -> None:
@@ -32,8 +45,18 @@ def run_command(
     Examples:
         evbench run baseline --out first
         evbench run optimized --preset tiny --target 'video-llava.generate<2.5s'
+        evbench run optimized --data street --gpus 8 --out all
     """
+    if (place := launched_place()) is not None:
+
+        def make_request(left_out: list[LeftOut]) -> ComparisonRequest:
+            target, resume, wait = session.target or (), session.resume, session.wait
+            return request_to_run(variant, None, session.out, target, resume, wait, command_line(), options.keywords(), left_out)
+
+        run_as_rank(place, gpus, options.device, parse(variant), session.out, session.wait, make_request, session.details)
     folder = output_folder(session, now(), options.model)
+    if gpus is not None:
+        launch_ranks(gpus, options.device, folder, given=session.out is not None)
     judgements: list[Judgement] = []
     with working(lambda: runs_in(folder), lambda: how_to_resume(folder) if runs_in(folder) else "") as progress:
         result = evbench.run(

@@ -19,7 +19,7 @@ from evbench.pipelines.load import png, video
 from evbench.pipelines.load.samples import Probed
 from evbench.pipelines.registry import KINDS, MODELS, OWN_MODEL, model_of
 from evbench.pipelines.weights import DATA
-from evbench.results import EventWindow, InputKind, Sample, Workload
+from evbench.results import EventWindow, InputKind, LeftOut, Sample, Workload
 from evbench.scenes.captions import QUESTIONS
 from evbench.scenes.captions import describe as describe_scene
 from evbench.scenes.index import INPUTS, caption, raw_events_of, read_index
@@ -59,8 +59,16 @@ def describe(
     event_window: str | None = None,
     event_limit: str | None = None,
     event_size: str | None = None,
+    left_out: list[LeftOut] | None = None,
 ) -> Workload:
-    """Raises UserError if the options contradict each other, or the input cannot be used."""
+    """What the options ask for.
+
+    Args:
+        left_out: takes the inputs that cannot be used, which the workload then goes without. None: the first of them is refused.
+
+    Raises:
+        UserError: the options contradict each other, or the input cannot be used; with `left_out` none of it.
+    """
     require_model(model)
     entry = model_of(model)
     if frame_policy not in video.POLICIES:
@@ -80,7 +88,7 @@ def describe(
     kind = _kind(paths, model)
     window = _window(paths, kind, event_window, event_limit, event_size)
     captions = _captions(paths, data, KINDS[kind].colours, prompt)
-    samples, frames = _samples(paths, captions, kind, entry.frames, frame_policy, window)
+    samples, frames = _samples(paths, captions, kind, entry.frames, frame_policy, window, left_out)
     chosen = choose_device(device)
     return Workload(
         model=model,
@@ -216,19 +224,35 @@ def _captions(paths: Sequence[Path], data: Path | None, colours: bool, prompt: s
 
 
 def _samples(
-    paths: Sequence[Path], captions: Sequence[str | None], kind: str, frames: int | None, policy: str, window: EventWindow | None
+    paths: Sequence[Path],
+    captions: Sequence[str | None],
+    kind: str,
+    frames: int | None,
+    policy: str,
+    window: EventWindow | None,
+    left_out: list[LeftOut] | None,
 ) -> tuple[tuple[Sample, ...], int]:
     """The inputs, and the number of frames or event images that the model gets of each."""
     probe = resolve(KINDS[kind].probe)
-    probed: list[Probed] = [probe(path, frames, policy, window) for path in paths]
-    counts = [found.images for found in probed]
-    if differing := next((place for place, count in enumerate(counts) if count != counts[0]), None):
-        raise UserError(f"{paths[differing]} holds {counts[differing]} event images and {paths[0]} {counts[0]}; give samples of one kind")
-    samples = [
-        Sample(_short(path), sha256_of(path), found.height, found.width, caption, found.streams)
-        for path, caption, found in zip(paths, captions, probed, strict=True)
-    ]
-    return tuple(samples), counts[0]
+    usable: list[tuple[Path, str | None, Probed]] = []
+    for path, expected in zip(paths, captions, strict=True):
+        try:
+            usable.append((path, expected, probe(path, frames, policy, window)))
+        except UserError as error:
+            if left_out is None:
+                raise
+            left_out.append(LeftOut(_short(path), str(error)))
+    if not usable:
+        assert left_out, "each of several samples is usable or left out"
+        raise UserError(f"none of {len(left_out)} samples can be used; the first: {left_out[0].reason}")
+    first, _, alike = usable[0]
+    if differing := next(((path, found) for path, _, found in usable if found.images != alike.images), None):
+        path, found = differing
+        raise UserError(f"{path} holds {found.images} event images and {first} {alike.images}; give samples of one kind")
+    samples = (
+        Sample(_short(path), sha256_of(path), found.height, found.width, expected, found.streams) for path, expected, found in usable
+    )
+    return tuple(samples), alike.images
 
 
 def _short(path: Path) -> str:

@@ -60,6 +60,8 @@ class CpuWatch:
     """The workers. The time of this process is not counted as foreign either."""
     disturbs: bool
     """Whether it is a reason to run a block again. Where a GPU is measured it is only remarked."""
+    beside: Callable[[], Sequence[int]] = tuple
+    """Processes of the same command that measure on other devices: not foreign either."""
     _start: tuple[float, float, float] | None = None
 
     def warmed(self) -> None: ...
@@ -85,7 +87,7 @@ class CpuWatch:
         tick = os.sysconf("SC_CLK_TCK")
         try:
             lines = Path("/proc/stat").read_text(encoding="ascii").splitlines()
-            evbench_time = sum(_process_ticks(pid) for pid in (os.getpid(), *self.pids()))
+            evbench_time = sum(_process_ticks(pid) for pid in {os.getpid(), *self.pids(), *self.beside()})
         except OSError:
             return None  # no Linux, or a worker that has just ended
         cores = {f"cpu{core}" for core in os.sched_getaffinity(0)}
@@ -178,15 +180,22 @@ class Both:
         )
 
 
-def watch(device: str, pids: Callable[[], Sequence[int]]) -> tuple[Watch, tuple[str, ...], float | None]:
-    """The watch for a device, created before the first worker; what it sees already; and the watts that an idle GPU draws."""
+def watch(
+    device: str, pids: Callable[[], Sequence[int]], beside: Callable[[], Sequence[int]] = tuple
+) -> tuple[Watch, tuple[str, ...], float | None]:
+    """The watch for a device, created before the first worker; what it sees already; and the watts that an idle GPU draws.
+
+    Args:
+        pids: the workers on it.
+        beside: processes of the same command that measure on other devices.
+    """
     handle = gpu.first_visible() if device == "cuda" else None
     if handle is None:
-        return CpuWatch(pids, disturbs=True), (), None
+        return CpuWatch(pids, True, beside), (), None
     on_gpu = GpuWatch(handle, lambda: len(pids()))
     remarks = [f"other processes that had the GPU open before the first run: {on_gpu.foreign()}"] if on_gpu.foreign() else []
     rates = gpu.query(pynvml.nvmlDeviceGetUtilizationRates, handle)
     if rates is not None and rates.gpu:
         remarks.append(f"the GPU was busy for {rates.gpu} % of the last second before the first run")
     milliwatts = gpu.query(pynvml.nvmlDeviceGetPowerUsage, handle)
-    return Both((on_gpu, CpuWatch(pids, disturbs=False))), tuple(remarks), None if milliwatts is None else milliwatts / 1e3
+    return Both((on_gpu, CpuWatch(pids, False, beside))), tuple(remarks), None if milliwatts is None else milliwatts / 1e3

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,7 +72,7 @@ def measure(request: ComparisonRequest, listener: ProgressListener, checkpoint: 
             for session in request.earlier.sessions:
                 machine.require_same(session.machine, here, request.rules.allowed)
             with exclusive_device(request.device(), request.wait, listener):
-                result = _measure(request, here, listener, checkpoint)
+                result = measure_held(request, here, listener, checkpoint)
         checkpoint(result)
         return result
 
@@ -87,9 +87,20 @@ def exclusive_device(device: str, wait: bool, listener: ProgressListener) -> Abs
     return exclusive(gpu.identity() if device == "cuda" else "cpu", wait, listener.message)
 
 
-def _measure(request: ComparisonRequest, here: Machine, listener: ProgressListener, checkpoint: Callable[[Result], None]) -> Result:
+def measure_held(
+    request: ComparisonRequest,
+    here: Machine,
+    listener: ProgressListener,
+    checkpoint: Callable[[Result], None],
+    beside: Callable[[], Sequence[int]] = tuple,
+) -> Result:
+    """Run the session of a request on a device that the caller holds. Raises as `carry_out`.
+
+    Args:
+        beside: process numbers of what measures beside this, as a part of the same command: it is no disturbance.
+    """
     pids: dict[Side, int] = {}
-    watch, remarks, idle_watts = conditions.watch(request.device(), lambda: list(pids.values()))
+    watch, remarks, idle_watts = conditions.watch(request.device(), lambda: list(pids.values()), beside)
     header = _header(request, here, remarks)
     open_journal = journal.resume if request.resume else journal.create
     with open_journal(request.folder, header) as opened, _compile_cache(request.plan) as environment:

@@ -12,10 +12,12 @@ from pathlib import Path
 from evbench.errors import UserError, not_made
 
 HEADER, RUNS = "session.json", "runs.jsonl"
+RANKS = "ranks.json"
+"""Of a session whose samples are spread over ranks, each with a session of its own in a folder of this one."""
 MODELS = "comparison of models"
 PROTECTED = {
-    "result.json": "session", "report.md": "session", "report.html": "session", "ladder.json": "ladder", "models.json": MODELS,
-    "models.md": MODELS,
+    RANKS: "session", "result.json": "session", "report.md": "session", "report.html": "session", "ladder.json": "ladder",
+    "models.json": MODELS, "models.md": MODELS,
 }  # fmt: skip
 """Name of a file -> what a folder that has it holds, and no other session may overwrite."""
 LEFT_BEHIND = (HEADER, RUNS, "worker.log", "worker-*.log", "*.part")

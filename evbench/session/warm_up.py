@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from evbench.results import STAGES, Run, Side
+from evbench.results import STAGES, Run, Side, Workload
 from evbench.session.config import SessionConfig, SessionWorker
 from evbench.session.recorder import RunRecorder
 from evbench.session.worker_pool import WorkerPool
@@ -56,7 +56,7 @@ class WarmWorkers:
         synchronization, as in blocks.
         """
         self._say_raised()
-        for sample in self._samples_of_each_shape(sides):
+        for sample in first_of_each_shape(*(self._config.workload(side) for side in sides)):
             runs: dict[Side, list[Run]] = {side: [] for side in sides}
             waiting = list(sides)
             while waiting:
@@ -70,12 +70,6 @@ class WarmWorkers:
             self._config.report(f"{side}: warm-up of throughput runs")
             self._recorder.throughput_run(side, None)
             self._config.watch.warmed()
-
-    def _samples_of_each_shape(self, sides: tuple[Side, ...]) -> list[int]:
-        shapes: dict[tuple[tuple[int, int], ...], int] = {}
-        for index, inputs in enumerate(zip(*(self._config.workload(side).samples for side in sides), strict=True)):
-            shapes.setdefault(tuple((sample.height, sample.width) for sample in inputs), index)
-        return list(shapes.values())
 
     def _is_done(self, side: Side, runs: list[Run]) -> bool:
         """Whether a warm-up is steady, or abandoned because it takes too long."""
@@ -115,6 +109,14 @@ class WarmWorkers:
             message += f"; {blocks} blocks detect a difference of {whole:.1%} end-to-end in 80 of 100 comparisons{alike}"
             message += f", and of {stage:.1%} in a stage that varies as much"
         config.listener.message(message)
+
+
+def first_of_each_shape(*workloads: Workload) -> list[int]:
+    """The first sample of each shape of input, of workloads of the same scenes."""
+    shapes: dict[tuple[tuple[int, int], ...], int] = {}
+    for index, inputs in enumerate(zip(*(workload.samples for workload in workloads), strict=True)):
+        shapes.setdefault(tuple((sample.height, sample.width) for sample in inputs), index)
+    return list(shapes.values())
 
 
 def unsteady_reasons(runs: list[Run]) -> list[str]:

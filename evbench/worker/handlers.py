@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from evbench.choices import Variant
+from evbench.errors import UserError
 from evbench.machine import gpu
 from evbench.pipelines.load.choices import PREFETCH
 from evbench.results import STAGES, CacheCheck, Limits, Run, ThroughputRun, Workload, cycled
@@ -29,6 +30,8 @@ from evbench.worker.messages import (
     EnergyReply,
     EnergyRequest,
     LimitsRequest,
+    LoadCheck,
+    LoadCheckRequest,
     ProfileReply,
     ProfileRequest,
     ReferenceReply,
@@ -138,6 +141,18 @@ def _reference(state: WorkerState, request: ReferenceRequest) -> ReferenceReply:
     return ReferenceReply()
 
 
+def _load_check(state: WorkerState, request: LoadCheckRequest) -> LoadCheck:
+    reasons: dict[int, str] = {}
+    for sample, path in enumerate(state.paths):
+        try:
+            state.pipeline.load(path)
+        except UserError as error:
+            reasons[sample] = str(error)
+        except OSError as error:
+            reasons[sample] = f"{path}: {error.strerror}"
+    return LoadCheck(reasons)
+
+
 def _say(state: WorkerState, request: SayRequest) -> Said:
     count = state.workload.new_tokens if request.forced is None else len(request.forced)
     sampler, prompt = Sampler(request.forced, keep=() if request.forced is None else range(count)), list[int]()
@@ -165,6 +180,7 @@ HANDLERS: Mapping[type[Request[Any]], Callable[[WorkerState, Any], object]] = {
     LimitsRequest: _limits,
     ActivationRequest: _activations,
     EnergyRequest: _energy,
+    LoadCheckRequest: _load_check,
     ProfileRequest: _profile,
     CaptureRequest: _capture,
     ReferenceRequest: _reference,

@@ -1,0 +1,117 @@
+"""What several ranks did together: how fast all of them were, against one alone, and where the rest is lost."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from evbench.results import LeftOut
+
+FORMAT = 1
+"""Of ranks.json."""
+
+
+@dataclass(frozen=True)
+class Pass:
+    """Samples back to back on one rank, once. Times in seconds."""
+
+    samples: int
+    seconds: float
+    """From the start of the first load to the end of the last generate."""
+    load_wait_seconds: float
+    """For which the stages waited for samples to be loaded."""
+
+
+@dataclass(frozen=True)
+class RankShare:
+    """One rank, its samples, and its pass over them while all ranks ran."""
+
+    rank: int
+    node: int
+    """Number of its machine."""
+    samples: tuple[int, ...]
+    """Indices into the samples of the result."""
+    together: Pass
+    differing: int
+    """Samples whose tokens in this pass are not those of their timed runs."""
+    compiled: bool
+    """Whether something was compiled or captured in the pass, which makes it slower than it need be."""
+
+
+@dataclass(frozen=True)
+class RankedSession:
+    """Content of `ranks.json`."""
+
+    format: int
+    evbench: str
+    """Version that wrote this."""
+    ranks: int
+    left_out: tuple[LeftOut, ...] = ()
+    """Samples that could not be used."""
+    alone: Pass | None = None
+    """Of rank 0 while the others waited, over samples of its own. None until it was measured."""
+    seconds: float | None = None
+    """Of the pass of all ranks: from when all were ready to when the last had ended. None until it was measured."""
+    shares: tuple[RankShare, ...] = ()
+
+
+@dataclass(frozen=True)
+class Loss:
+    """Parts of the time of the pass, of one rank or on average over all: with the efficiency they sum up to 1."""
+
+    efficiency: float
+    """Samples that were run, against those that this rank had run if it had been as fast as rank 0 alone all the time."""
+    waiting: float
+    """Ended, while the slowest rank still ran."""
+    loading: float
+    """Longer waits for samples to be loaded than alone. Negative for shorter ones."""
+    running: float
+    """All other stages: slower than alone. Negative for faster ones."""
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """Derived from a session of ranks."""
+
+    samples_per_second: float
+    """Of all ranks together."""
+    alone_samples_per_second: float
+    speedup: float
+    """Of all ranks against one alone."""
+    whole: Loss
+    by_rank: tuple[Loss, ...]
+    slowest: int
+    """The rank that ended last."""
+
+
+def scaling(session: RankedSession) -> Scaling | None:
+    """None until the passes were measured."""
+    if session.alone is None or session.seconds is None:
+        return None
+    losses = tuple(_loss(share.together, session.alone, session.seconds) for share in session.shares)
+    together = sum(share.together.samples for share in session.shares) / session.seconds
+    alone = session.alone.samples / session.alone.seconds
+    return Scaling(
+        samples_per_second=together,
+        alone_samples_per_second=alone,
+        speedup=together / alone,
+        whole=Loss(*(sum(values) / len(losses) for values in zip(*map(_values, losses), strict=True))),
+        by_rank=losses,
+        slowest=max(session.shares, key=lambda share: share.together.seconds).rank,
+    )
+
+
+def _loss(together: Pass, alone: Pass, seconds: float) -> Loss:
+    """Of one rank, in a pass of all that took so many seconds."""
+    share = together.samples / alone.samples
+    slower = together.seconds - share * alone.seconds
+    loading = together.load_wait_seconds - share * alone.load_wait_seconds
+    return Loss(
+        efficiency=share * alone.seconds / seconds,
+        waiting=1 - together.seconds / seconds,
+        loading=loading / seconds,
+        running=(slower - loading) / seconds,
+    )
+
+
+def _values(loss: Loss) -> tuple[float, float, float, float]:
+    return loss.efficiency, loss.waiting, loss.loading, loss.running
