@@ -13,7 +13,7 @@ from evbench.api.option import Option, name_of
 from evbench.errors import UserError, nearest
 from evbench.inputs import workload as workloads
 from evbench.pipelines.registry import DEFAULT_MODEL, MODELS
-from evbench.plugins.use import model_of_pipeline, use, use_pipeline
+from evbench.plugins.use import model_of_pipeline, require_another_file, use, use_pipeline
 from evbench.results import Plan, RunOrder, Workload
 from evbench.session import memory_fit
 
@@ -283,6 +283,8 @@ def read(keywords: Keywords) -> Options:
 
 def use_given(options: Options) -> None:
     """Make what files of somebody else's hold known, before variants are named. Raises UserError."""
+    if options.pipeline is not None:
+        require_another_file(options.pipeline, options.plugin or ())
     use(options.plugin or ())
     if options.pipeline is not None:
         use_pipeline(options.pipeline)

@@ -48,7 +48,7 @@ def judge(result: Result, comparisons: int = 1) -> Judgement:
     refused, verdict = refusal(result, apart)
     comparable = len(sides) == 2 and verdict not in (Verdict.INVALID, Verdict.OUTPUT_DIFFERS) and not apart
     # Of a pipeline of somebody else's without a reference, or with stages that cannot be seen, the two times stand side by side.
-    comparable = comparable and not (refused and any(is_own(measured) for measured in sides.values()))
+    comparable = comparable and not refused
 
     timing = timing_of_runs(sides, counted, result.rules.noise_floors, comparable=comparable, comparisons=comparisons)
     end_to_end = timing(END_TO_END)
