@@ -45,7 +45,7 @@ def use_pipeline(place: str) -> PluginFile:
 
 
 def require_another_file(place: str, given: Sequence[Path]) -> None:
-    """Raises UserError if the file of a class, `mine.py:MyPipeline`, is also one that choices are taken from: one would replace the other."""
+    """Raises UserError if choices are taken from the file of a class, `mine.py:MyPipeline`: one would replace the other."""
     path = find(split_place(place)[0]).path
     if both := next((one for one in given if find(one).path == path), None):
         advice = "leave --plugin out, or put its choices into a file of their own"
