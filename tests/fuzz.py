@@ -241,6 +241,7 @@ def main() -> int:
 
 def child(names: str, folder: str, examples: str, seconds: str, first_seed: str) -> None:
     """Print what was found of each kind as a line of JSON. What evbench prints is of no interest."""
+    tempfile.gettempdir()  # tries where files can be written, the first time
     sys.addaudithook(WATCH)
     for name in json.loads(names):
         most = max(4, round(int(examples) * TARGETS[name].share))

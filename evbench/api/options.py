@@ -14,7 +14,7 @@ from evbench.errors import UserError, nearest
 from evbench.inputs import workload as workloads
 from evbench.pipelines.registry import DEFAULT_MODEL, MODELS
 from evbench.plugins.use import model_of_pipeline, require_another_file, use, use_pipeline
-from evbench.results import Plan, RunOrder, Workload
+from evbench.results import DEADLINE, Plan, RunOrder, Workload
 from evbench.session import memory_fit
 
 BLOCKS: dict[RunOrder, int] = {"interleaved": 12, "reload": 6}
@@ -147,6 +147,10 @@ class Options:
             group=MEASURING,
         ),
     ] = 0
+    deadline: Annotated[
+        float,
+        Option("End a worker that gives no answer for so many seconds, as one whose decoder hangs.", min=1, max=10**6, group=MEASURING),
+    ] = DEADLINE
     trace_tokens: Annotated[int, Option("Tokens to generate in the run that is traced. 0: no trace.", min=0, group=TRACE)] = 16
     modules: Annotated[bool, Option("Add a range for each module of the model to the traces.", flag=True, group=TRACE)] = False
 
@@ -202,6 +206,7 @@ class Options:
             cold_files=self.cold_files,
             cold_compile=self.cold_compile,
             throughput=self.throughput,
+            deadline_seconds=float(self.deadline),
         )
 
     def _refuse_idle(self) -> None:
@@ -252,6 +257,7 @@ class Keywords(TypedDict, total=False):
     cold_files: bool
     cold_compile: bool
     throughput: int
+    deadline: float
     trace_tokens: int
     modules: bool
 

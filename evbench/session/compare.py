@@ -139,7 +139,7 @@ def _header(request: ComparisonRequest, here: Machine, remarks: tuple[str, ...])
 def _worker(side: Side, request: ComparisonRequest, environment: dict[str, str], pids: dict[Side, int]) -> Iterator[Worker]:
     log = request.folder / f"worker-{side}.log"
     build = BuildRequest(request.variants[side], request.workloads[side], request.delays.get(side))
-    with Worker(build, log, environment) as worker:
+    with Worker(build, log, environment, request.plan.deadline_seconds) as worker:
         pids[side] = worker.pid
         try:
             yield worker

@@ -133,8 +133,9 @@ def resume(folder: Path, header: JournalHeader) -> Iterator[Journal]:
 def require_same(before: JournalHeader, now: JournalHeader) -> None:
     """Raises UserError, naming what differs and both values."""
     one, other = (_flat("", json.loads(to_json(header))) for header in (before, now))
-    ignored = ("started", "seed", "remarks")
-    names = [name for name in {**one, **other} if name.split(".")[0] not in ignored and one.get(name) != other.get(name)]
+    ignored = ("started", "seed", "remarks", "plan.deadline_seconds")
+    changed = [name for name in {**one, **other} if one.get(name) != other.get(name)]
+    names = [name for name in changed if name not in ignored and name.split(".")[0] not in ignored]
     if names:
         differences = "; ".join(f"{name} {one.get(name)!r} and {other.get(name)!r}" for name in names[:4])
         raise UserError(f"--resume: the session was begun with something else: {differences}. Give the same options, on the same machine")

@@ -5,6 +5,7 @@ A request names the type of its reply: `TimedRunRequest(Request[Run])` is answer
 
 from __future__ import annotations
 
+import signal
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar, get_args
@@ -15,6 +16,8 @@ from evbench.worker.capture_outputs import CapturedOutputs
 from evbench.worker.measure import RunPosition
 
 Reply = TypeVar("Reply")
+TELL = signal.SIGUSR1
+"""Sent to a worker that hangs: it writes into its log where each of its threads is."""
 
 
 class Request(Generic[Reply]):
