@@ -580,6 +580,16 @@ class Plugin:
 
 
 @dataclass(frozen=True)
+class FailedSample:
+    """A sample that a side could not use. It is left out on both sides, and is not in their workloads."""
+
+    number: int
+    """Among all samples that were given, from 0."""
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class SideResult:
     """Everything measured of one variant."""
 
@@ -606,6 +616,8 @@ class SideResult:
     """None if it was not made, as `Session.limits`."""
     plugins: tuple[Plugin, ...] = ()
     """Files that some of its choices are of. Empty if all are of evbench."""
+    failed: tuple[FailedSample, ...] = ()
+    """Samples that it could not use."""
 
     def __post_init__(self) -> None:
         if not self.timed():

@@ -141,8 +141,8 @@ def test_a_disk_that_fills_up_in_a_session_leaves_whole_lines_and_the_session_go
     assert read(tmp_path / "out").sessions[0].blocks[: len(kept.blocks)] == tuple(kept.blocks)
 
 
-FULL = "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000)); from evbench.cli.main import main; main()"
-"""The command where no file can be larger than 20,000 bytes."""
+FULL = "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000)); from evbench.cli.main import main; main()"
+"""The command where no file can be larger than 10,000 bytes."""
 
 
 @pytest.mark.parametrize("options", ["", "--html page.html", "--csv runs.csv"])

@@ -80,7 +80,7 @@ def describe(
     kind = _kind(paths, model)
     window = _window(paths, kind, event_window, event_limit, event_size)
     captions = _captions(paths, data, KINDS[kind].colours, prompt)
-    samples, frames = _samples(paths, captions, kind, entry.frames, frame_policy, window)
+    samples, frames = _samples(paths, captions, kind, entry.frames, frame_policy, window, damaged=data is not None)
     chosen = choose_device(device)
     return Workload(
         model=model,
@@ -216,19 +216,37 @@ def _captions(paths: Sequence[Path], data: Path | None, colours: bool, prompt: s
 
 
 def _samples(
-    paths: Sequence[Path], captions: Sequence[str | None], kind: str, frames: int | None, policy: str, window: EventWindow | None
+    paths: Sequence[Path],
+    captions: Sequence[str | None],
+    kind: str,
+    frames: int | None,
+    policy: str,
+    window: EventWindow | None,
+    damaged: bool,
 ) -> tuple[tuple[Sample, ...], int]:
-    """The inputs, and the number of frames or event images that the model gets of each."""
+    """The inputs, and the number of frames or event images that the model gets of each.
+
+    Args:
+        damaged: whether some may be damaged, as in a large set. They are of no size; the worker of each side says what is wrong with them.
+    """
     probe = resolve(KINDS[kind].probe)
-    probed: list[Probed] = [probe(path, frames, policy, window) for path in paths]
-    counts = [found.images for found in probed]
-    if differing := next((place for place, count in enumerate(counts) if count != counts[0]), None):
-        raise UserError(f"{paths[differing]} holds {counts[differing]} event images and {paths[0]} {counts[0]}; give samples of one kind")
-    samples = [
-        Sample(_short(path), sha256_of(path), found.height, found.width, caption, found.streams)
-        for path, caption, found in zip(paths, captions, probed, strict=True)
-    ]
-    return tuple(samples), counts[0]
+    probed: dict[Path, Probed] = {}
+    for path in paths:
+        try:
+            probed[path] = probe(path, frames, policy, window)
+        except UserError:
+            if not damaged or not path.exists() or (path == paths[-1] and not probed):
+                raise
+    count = next(iter(probed.values())).images
+    if differing := next((path for path, found in probed.items() if found.images != count), None):
+        first = next(iter(probed))
+        raise UserError(f"{differing} holds {probed[differing].images} event images and {first} {count}; give samples of one kind")
+    samples = []
+    for path, said in zip(paths, captions, strict=True):
+        found = probed.get(path)
+        size, streams = ((0, 0), 1) if found is None else ((found.height, found.width), found.streams)
+        samples.append(Sample(_short(path), "" if found is None else sha256_of(path), *size, said, streams))
+    return tuple(samples), count
 
 
 def _short(path: Path) -> str:

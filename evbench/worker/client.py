@@ -35,6 +35,7 @@ from evbench.worker.messages import (
     ThroughputRequest,
     TimedRunRequest,
     TraceSpec,
+    TryRequest,
     VocabularyRequest,
     reply_type,
 )
@@ -108,6 +109,10 @@ class Worker:
 
     def throughput_run(self, request: ThroughputRequest) -> ThroughputRun:
         return self._ask(request)
+
+    def refusal(self, sample: int) -> str:
+        """Why a sample cannot be used. Empty if it can."""
+        return self._ask(TryRequest(sample)).refusal
 
     def cache_check(self, request: CacheCheckRequest) -> CacheCheck:
         return self._ask(request)

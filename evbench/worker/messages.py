@@ -81,6 +81,21 @@ class ThroughputRequest(Request[ThroughputRun]):
 
 
 @dataclass(frozen=True)
+class TryReply:
+    """What was found."""
+
+    refusal: str
+    """Why the sample cannot be used. Empty if it can."""
+
+
+@dataclass(frozen=True)
+class TryRequest(Request[TryReply]):
+    """Load and preprocess one sample, untimed, to see whether it can be used."""
+
+    sample: int
+
+
+@dataclass(frozen=True)
 class EnergyReply:
     """Energy of repeated runs. None if this GPU has no counter."""
 
