@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import ctypes
+import itertools
+import json
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -13,10 +16,15 @@ from pathlib import Path
 
 import pytest
 
-from evbench.results import read
+from evbench.errors import UserError
+from evbench.results import FORMAT, read
 from evbench.session import journal
+from evbench.verdict.judge import judge
+from evbench.verdict.judgement import Verdict
+from evbench.worker.instruments import instruments
 from tests.command import evbench, interruptible, is_running, wait_for, workers
 from tests.plugin_files import written
+from tests.simulation import Noise, SimulatedMachine, simulate
 from tests.test_profiles import ROOT
 
 pytestmark = pytest.mark.slow
@@ -188,12 +196,52 @@ def test_a_folder_that_is_read_only_is_told_in_one_line(asked: str, tmp_path: Pa
     assert [path.name for path in kept.iterdir()] == ["result.json"] and not list((tmp_path / "empty").iterdir())
 
 
+# Clocks.
+
+
+def test_a_wall_clock_that_jumps_changes_no_time_and_no_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Back by a day, forward by a year: at each reading another time. What is measured is measured by the monotonic clock."""
+    usual = simulate(SimulatedMachine(1, Noise(), faster=1.5))
+    jumps = itertools.cycle((1e9, 2e9, 0.0))
+    monkeypatch.setattr(time, "time", lambda: next(jumps))
+    monkeypatch.setattr(time, "time_ns", lambda: int(next(jumps) * 1e9))
+    assert simulate(SimulatedMachine(1, Noise(), faster=1.5)) == usual and judge(usual).verdict is Verdict.FASTER
+    using = instruments("cpu")
+    begun = using.clock()
+    assert 0 <= using.clock() - begun < 60e9
+
+
+WALL_CLOCK = re.compile(r"\btime\.time(_ns)?\(|datetime\.(datetime\.)?(now|utcnow|today)\b")
+READS_IT = {"evbench/api/folder.py", "evbench/cli/progress.py", "evbench/traces/counters.py"}
+"""Files that may: they name a session, show when a line was printed, and place counters in a trace whose times are of this clock."""
+
+
+def test_nothing_is_measured_by_a_clock_that_can_jump() -> None:
+    files = [path for top in ("evbench", "pipelines", "kernels") for path in (ROOT / top).rglob("*.py")]
+    found = {path.resolve().relative_to(ROOT).as_posix() for path in files if WALL_CLOCK.search(path.read_text(encoding="utf-8"))}
+    assert found == READS_IT
+
+
+# Formats.
+
+
+@pytest.mark.parametrize(("change", "told"), [(1, "reads up to format 8|has format 9"), (-5, "format 3")])
+def test_a_result_of_a_newer_format_or_a_much_older_one_is_refused_by_name(change: int, told: str, tmp_path: Path) -> None:
+    content = json.loads((EARLIER / "result.json").read_text(encoding="utf-8"))
+    content["format"] = FORMAT + change
+    content.pop("digest", None)
+    (tmp_path / "result.json").write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(UserError, match=told) as caught:
+        read(tmp_path)
+    assert str(tmp_path) in str(caught.value) and "\n" not in str(caught.value)
+
+
 # Ctrl-C.
 
 
 @pytest.mark.parametrize("apart", [0.0, 0.01, 0.1, 0.5])
 def test_ctrl_c_twice_ends_in_one_line_and_leaves_no_process(apart: float, asked: str, tmp_path: Path) -> None:
-    with interruptible(asked.replace("--blocks 2", "--blocks 5000"), tmp_path) as running:
+    with interruptible(asked.replace("--blocks 2", "--blocks 120"), tmp_path) as running:
         wait_for(tmp_path / "out" / "runs.jsonl", '"block": {', 2)
         started = workers(running)
         assert len(started) == 2
