@@ -20,6 +20,15 @@ def first_line(error: BaseException) -> str:
     return next((line.strip()[:160] for line in str(error).splitlines() if line.strip()), "no reason given")
 
 
+CPU_ALLOCATOR = "DefaultCPUAllocator: "
+"""In torch's message where the system gives it no memory, which is a plain RuntimeError."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Of Python, of torch on a GPU, or of torch on a CPU. Torch need not be imported for it."""
+    return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or CPU_ALLOCATOR in str(error)
+
+
 def nearest(word: str, words: Sequence[str]) -> str:
     """For a UserError about an unknown word: `did you mean ...?` if a known one is close, else the list of all."""
     close = difflib.get_close_matches(word, words, n=1, cutoff=0.5)

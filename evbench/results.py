@@ -21,6 +21,8 @@ of events. 8: names of the field."""
 STAGES = ("load", "preprocess", "vision", "generate")
 SHORTEST, LONGEST = 1e-9, 1e9
 """Seconds of a whole run: what a clock may find, so that ratios of them are numbers."""
+DEADLINE = 3600.0
+"""Seconds that a worker may take for one answer, if nothing else is asked for: no build and no run takes as long."""
 Kind = Literal["first", "warmup", "timed", "blocked"]
 """The first call; warm-up; runs in blocks, which count; the blocked-order confirmation: all runs of one side, then all of the other."""
 Side = Literal["baseline", "optimized"]
@@ -528,6 +530,8 @@ class Plan:
     """Whether the workers start with an empty compile cache."""
     throughput: int
     """Samples in each throughput run. 0 for none."""
+    deadline_seconds: float = DEADLINE
+    """A worker that does not answer a request for so long is ended. The default in results of evbench before this was done."""
 
 
 @dataclass(frozen=True)
@@ -584,6 +588,16 @@ class Plugin:
 
 
 @dataclass(frozen=True)
+class FailedSample:
+    """A sample that a side could not use. It is left out on both sides, and is not in their workloads."""
+
+    number: int
+    """Among all samples that were given, from 0."""
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class SideResult:
     """Everything measured of one variant."""
 
@@ -610,6 +624,8 @@ class SideResult:
     """None if it was not made, as `Session.limits`."""
     plugins: tuple[Plugin, ...] = ()
     """Files that some of its choices are of. Empty if all are of evbench."""
+    failed: tuple[FailedSample, ...] = ()
+    """Samples that it could not use."""
 
     def __post_init__(self) -> None:
         if not self.timed():

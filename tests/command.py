@@ -24,13 +24,14 @@ def evbench(arguments: str, folder: Path, **environment: str) -> subprocess.Comp
 
 
 @contextmanager
-def interruptible(arguments: str, folder: Path) -> Iterator[subprocess.Popen[str]]:
+def interruptible(arguments: str, folder: Path, **environment: str) -> Iterator[subprocess.Popen[str]]:
     """The command, running; it heeds Ctrl-C as on a terminal. Killed at the end if it still runs."""
     command = [sys.executable, "-m", "evbench.cli.main", *shlex.split(arguments)]
     # A shell that starts this test in the background has told its children to ignore the signal.
     heed = partial(signal.signal, signal.SIGINT, signal.default_int_handler)
     pipe = subprocess.PIPE
-    with subprocess.Popen(command, cwd=folder, stdout=pipe, stderr=pipe, text=True, preexec_fn=heed) as running:
+    environ = os.environ | environment
+    with subprocess.Popen(command, cwd=folder, env=environ, stdout=pipe, stderr=pipe, text=True, preexec_fn=heed) as running:
         try:
             yield running
         finally:

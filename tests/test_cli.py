@@ -87,6 +87,7 @@ def test_results_of_other_machines_are_compared_only_if_allowed_by_name(
     assert "--allow cpu --allow torch" in told
     refused(f"{asked} --allow cpu", monkeypatch, capsys)
     assert "unknown --allow 'cup'; did you mean 'cpu'?" in refused(f"{asked} --allow cup", monkeypatch, capsys)
+    assert "unknown --allow ''; there is " in refused(f"{asked} --allow cpu --allow torch --allow ''", monkeypatch, capsys)
     allowed = evbench(f"{asked} --allow cpu --allow torch", tmp_path)
     assert allowed.returncode == 4
     report = (tmp_path / "out" / "report.md").read_text(encoding="utf-8")

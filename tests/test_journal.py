@@ -198,7 +198,8 @@ def test_what_is_no_session_is_refused(tmp_path: Path) -> None:
     for content, told in (
         ("{", "is damaged"),
         ("[]", "another version"),
-        ('{"format": 1}', "another version"),
+        ('{"format": 1}', f"has format 1, and this evbench goes on with format {FORMAT}: it is of another version"),
+        ('{"format": 99}', "has format 99, and this evbench goes on with"),
         (f'{{"format": {FORMAT}}}', "is damaged"),
     ):
         (tmp_path / HEADER).write_text(content)

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from evbench.api.options import Options, use_given
 from evbench.choices import OwnPipeline
 from evbench.errors import UserError
 from evbench.inputs import workload as workloads
@@ -232,6 +233,8 @@ def test_variants_of_it_and_of_evbench_do_not_mix_unless_it_stands_in(tmp_path: 
         parse("toy+vision=eager")
     with pytest.raises(UserError, match=r"write it such as mine\.py:MyPipeline"):
         use_pipeline("mine.py")
+    with pytest.raises(UserError, match=r"--plugin .*/mine\.py and --pipeline .*/mine\.py:Toy name one file, .*; leave --plugin out"):
+        use_given(Options(plugin=[tmp_path / "mine.py"], pipeline=place))
     with pytest.raises(UserError, match="--preset is of the models of evbench"):
         asked(preset="tiny")
     sys.modules.pop("mine", None)

@@ -183,6 +183,7 @@ BAD = {
     CHOICE.replace('meaning="m"', 'meaning="m", name="My Choice"'): "a choice has a name of small letters",
     CHOICE + "VARIANTS = ['mine']": "VARIANTS is no dictionary of texts",
     CHOICE + "VARIANTS = {'a b': 'baseline'}": "VARIANTS has the name 'a b'",
+    CHOICE + "VARIANTS = {'': 'baseline'}": "VARIANTS has the name ''; give one of small letters",
     CHOICE + "VARIANTS = {'optimized': 'baseline'}": "there is a variant called optimized already; give it another name",
     CHOICE + "VARIANTS = {'mine': 'baseline+vision=my'}": "its variant mine: unknown choice 'my' for vision",
     CHOICE.replace("evidence=", "proof="): "TypeError: choice() got an unexpected keyword argument 'proof'",

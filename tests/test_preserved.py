@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from evbench.report.render import to_markdown
+from evbench.report.timings import latency, tokens
 from evbench.results import Activation, Outputs, Result
 from evbench.verdict.error_rule import OWN_ERROR
 from evbench.verdict.judge import judge
@@ -85,6 +86,9 @@ def test_without_a_reference_no_speedup_is_claimed() -> None:
     assert "REFERENCE_MISSING" in judged.flags
     assert judged.verdict == Verdict.INCONCLUSIVE
     assert "REFERENCE_MISSING" not in judge(faster()).flags
+    assert all(timing.claim is None and timing.interval is None for timing in judged.timings())
+    assert not any("faster" in row or "slower" in row for table in (latency(judged), tokens(judged)) for row in table.rows)
+    assert any("faster" in row for row in latency(judge(faster())).rows)
 
 
 @pytest.mark.parametrize("left_out", range(len(PRESERVED.checks)))

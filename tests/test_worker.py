@@ -55,7 +55,7 @@ class WorkerInThread(Worker):
     """Replies as a process does, without the time that one takes to begin: for what it does with requests."""
 
     def __init__(self, build: BuildRequest) -> None:
-        self._build = build
+        self._build, self._deadline = build, 100.0
         self._connection, child = Pipe()
         self._thread = threading.Thread(target=serve, args=(child,))
         self._thread.start()

@@ -13,8 +13,8 @@ from evbench.api.option import Option, name_of
 from evbench.errors import UserError, nearest
 from evbench.inputs import workload as workloads
 from evbench.pipelines.registry import DEFAULT_MODEL, MODELS
-from evbench.plugins.use import model_of_pipeline, use, use_pipeline
-from evbench.results import LeftOut, Plan, RunOrder, Workload
+from evbench.plugins.use import model_of_pipeline, require_another_file, use, use_pipeline
+from evbench.results import DEADLINE, LeftOut, Plan, RunOrder, Workload
 from evbench.session import memory_fit
 
 BLOCKS: dict[RunOrder, int] = {"interleaved": 12, "reload": 6}
@@ -147,6 +147,10 @@ class Options:
             group=MEASURING,
         ),
     ] = 0
+    deadline: Annotated[
+        float,
+        Option("End a worker that gives no answer for so many seconds, as one whose decoder hangs.", min=1, max=10**6, group=MEASURING),
+    ] = DEADLINE
     trace_tokens: Annotated[int, Option("Tokens to generate in the run that is traced. 0: no trace.", min=0, group=TRACE)] = 16
     modules: Annotated[bool, Option("Add a range for each module of the model to the traces.", flag=True, group=TRACE)] = False
 
@@ -207,6 +211,7 @@ class Options:
             cold_files=self.cold_files,
             cold_compile=self.cold_compile,
             throughput=self.throughput,
+            deadline_seconds=float(self.deadline),
         )
 
     def _refuse_idle(self) -> None:
@@ -257,6 +262,7 @@ class Keywords(TypedDict, total=False):
     cold_files: bool
     cold_compile: bool
     throughput: int
+    deadline: float
     trace_tokens: int
     modules: bool
 
@@ -288,6 +294,8 @@ def read(keywords: Keywords) -> Options:
 
 def use_given(options: Options) -> None:
     """Make what files of somebody else's hold known, before variants are named. Raises UserError."""
+    if options.pipeline is not None:
+        require_another_file(options.pipeline, options.plugin or ())
     use(options.plugin or ())
     if options.pipeline is not None:
         use_pipeline(options.pipeline)

@@ -82,7 +82,7 @@ def acceptance_command(
     saved = f"answers that there are stand in {folder / RAW}"
     with working(lambda: saved if kept else "nothing was answered yet") as progress, writing(folder, TRY_AGAIN):
         make_folder(folder, resumable=False)
-        found = answers(speaker, drafter, folder, session.wait, progress, keep)
+        found = answers(speaker, drafter, folder, session.wait, progress, keep, options.deadline)
     if not any(len(answer.tokens) >= FEWEST_TOKENS for answer in found):
         raise UserError(
             f"no answer has {FEWEST_TOKENS} tokens, so nothing is drafted; ask another --prompt ({folder / RAW} has the answers)"

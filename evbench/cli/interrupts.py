@@ -34,6 +34,12 @@ def ended_as_by_ctrl_c() -> Iterator[None]:
             signal.signal(number, signal.SIG_DFL)
 
 
+def ignore_further() -> None:
+    """From here on Ctrl-C does nothing: all is told and released, and one more would only change the exit code of the process."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
 class Interruptible(TyperGroup):
     """Commands that end with a line also where Ctrl-C comes before or after their work, such as while input is probed."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from evbench.cli.console import print_error
-from evbench.cli.interrupts import FAULT, ended_as_by_ctrl_c
+from evbench.cli.interrupts import FAULT, INTERRUPTED, ended_as_by_ctrl_c, ignore_further
 from evbench.cli.later import add_later
 from evbench.cli.streams import all_is_printed, open_streams
 from evbench.cli.usage import Commands
@@ -69,6 +69,8 @@ def main() -> None:
         with ended_as_by_ctrl_c():
             make_app()()
     except SystemExit as ended:
+        if ended.code == INTERRUPTED:
+            ignore_further()
         # Any other code says already that something is not as wished, and a verdict is in the folder, too.
         if not ended.code and not all_is_printed():
             raise SystemExit(FAULT) from None

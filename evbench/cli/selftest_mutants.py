@@ -30,7 +30,7 @@ from evbench.session.session_folder import TRY_AGAIN, make_folder, writing
 from evbench.variants.obstacles import obstacles, require
 from evbench.verdict.mutation import MutantOutcome
 
-USED = (*OF_WORKLOAD, "plugin", "order", "out", "wait")
+USED = (*OF_WORKLOAD, "plugin", "order", "deadline", "out", "wait")
 """Shared options that have an effect on outputs, and on where they are looked at."""
 
 

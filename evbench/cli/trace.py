@@ -59,7 +59,7 @@ def trace_command(
     if spec.file.exists():
         raise UserError(f"{spec.file} exists; give another --out, or remove it")
     with working(lambda: "nothing was recorded") as progress:
-        trace = record_trace(chosen, workload, spec, session.wait, progress)
+        trace = record_trace(chosen, workload, spec, session.wait, progress, options.deadline)
     sections = {chosen.name: trace.sections}
     for table in (traces.where_the_time_went(sections), traces.families(sections)):
         screen.print(to_rich(table, numbers=True))

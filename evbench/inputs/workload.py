@@ -88,7 +88,7 @@ def describe(
     kind = _kind(paths, model)
     window = _window(paths, kind, event_window, event_limit, event_size)
     captions = _captions(paths, data, KINDS[kind].colours, prompt)
-    samples, frames = _samples(paths, captions, kind, entry.frames, frame_policy, window, left_out)
+    samples, frames = _samples(paths, captions, kind, entry.frames, frame_policy, window, left_out, damaged=data is not None)
     chosen = choose_device(device)
     return Workload(
         model=model,
@@ -231,28 +231,38 @@ def _samples(
     policy: str,
     window: EventWindow | None,
     left_out: list[LeftOut] | None,
+    damaged: bool,
 ) -> tuple[tuple[Sample, ...], int]:
-    """The inputs, and the number of frames or event images that the model gets of each."""
+    """The inputs, and the number of frames or event images that the model gets of each.
+
+    Args:
+        damaged: whether some may be damaged, as in a large set. They are of no size; the worker of each side says what is wrong with them.
+    """
     probe = resolve(KINDS[kind].probe)
-    usable: list[tuple[Path, str | None, Probed]] = []
-    for path, expected in zip(paths, captions, strict=True):
+    probed: dict[Path, Probed] = {}
+    for path in paths:
         try:
-            usable.append((path, expected, probe(path, frames, policy, window)))
+            probed[path] = probe(path, frames, policy, window)
         except UserError as error:
-            if left_out is None:
+            if left_out is not None:
+                left_out.append(LeftOut(_short(path), str(error)))
+            elif not damaged or not path.exists() or (path == paths[-1] and not probed):
                 raise
-            left_out.append(LeftOut(_short(path), str(error)))
-    if not usable:
+    if not probed:
         assert left_out, "each of several samples is usable or left out"
         raise UserError(f"none of {len(left_out)} samples can be used; the first: {left_out[0].reason}")
-    first, _, alike = usable[0]
-    if differing := next(((path, found) for path, _, found in usable if found.images != alike.images), None):
-        path, found = differing
-        raise UserError(f"{path} holds {found.images} event images and {first} {alike.images}; give samples of one kind")
-    samples = (
-        Sample(_short(path), sha256_of(path), found.height, found.width, expected, found.streams) for path, expected, found in usable
-    )
-    return tuple(samples), alike.images
+    count = next(iter(probed.values())).images
+    if differing := next((path for path, found in probed.items() if found.images != count), None):
+        first = next(iter(probed))
+        raise UserError(f"{differing} holds {probed[differing].images} event images and {first} {count}; give samples of one kind")
+    samples = []
+    for path, said in zip(paths, captions, strict=True):
+        found = probed.get(path)
+        if found is None and left_out is not None:
+            continue
+        size, streams = ((0, 0), 1) if found is None else ((found.height, found.width), found.streams)
+        samples.append(Sample(_short(path), "" if found is None else sha256_of(path), *size, said, streams))
+    return tuple(samples), count
 
 
 def _short(path: Path) -> str:

@@ -14,6 +14,7 @@ from evbench.verdict.judgement import Judgement, Verdict
 
 KINDS: dict[str, Kind] = {
     "ONE_INVOCATION": "not told", "NOT_VERIFIED": "not told", "NOT_PRECISE": "not told", "REFERENCE_MISSING": "not told",
+    "FAILED_SAMPLES": "note",
     "NOT_REPEATABLE": "note", "OUTPUT_NEARLY": "note",
 }  # fmt: skip
 """Flags that are no mistake of the measurement. Each other one is."""

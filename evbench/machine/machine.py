@@ -96,7 +96,7 @@ def _source() -> str | None:
 def require_same(ours: Machine, theirs: Machine, allowed: Sequence[str]) -> None:
     """Raises UserError if two results come from machines or versions that differ in what was not allowed by name."""
     known = [*names(ours), *names(theirs), ALLOW_CACHED]
-    if unknown := next((name for name in allowed if name not in known), None):
+    if (unknown := next((name for name in allowed if name not in known), None)) is not None:
         raise UserError(f"unknown --allow {unknown!r}; {nearest(unknown, list(dict.fromkeys(known)))}")
     found = machine_differences(ours, theirs)
     if refused := {name: values for name, values in found.items() if name not in allowed}:

@@ -36,7 +36,7 @@ def contents_of(module: ModuleType, file: PluginFile) -> Contents:
     choices: dict[str, dict[str, Choice]] = {}
     if file.pipeline:
         own = own_variants(module, file, lambda evidence: _wrong_evidence(evidence, STAGES))
-        if wrong := next((name for name in own if not NAME.fullmatch(str(name))), None):
+        if (wrong := next((name for name in own if not NAME.fullmatch(str(name))), None)) is not None:
             raise _fault(file, f"{file.pipeline}.variants has the name {wrong!r}; give one of small letters, digits and -")
         return Contents({OWN: own}, dict.fromkeys(own, ""))
     for made in vars(module).values():
@@ -51,7 +51,7 @@ def contents_of(module: ModuleType, file: PluginFile) -> Contents:
     variants = getattr(module, VARIANTS, {})
     if not isinstance(variants, dict) or not all(isinstance(text, str) for pair in variants.items() for text in pair):
         raise _fault(file, f'{VARIANTS} is no dictionary of texts; write it such as {{"mine": "baseline+vision=my-choice"}}')
-    if wrong := next((name for name in variants if not NAME.fullmatch(name)), None):
+    if (wrong := next((name for name in variants if not NAME.fullmatch(name)), None)) is not None:
         raise _fault(file, f"{VARIANTS} has the name {wrong!r}; give one of small letters, digits and -")
     if not choices and not variants:
         raise _fault(file, "it holds no choice; put @evbench.choice in front of a function or class, see docs/your-own.md")

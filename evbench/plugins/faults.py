@@ -8,10 +8,7 @@ from pathlib import Path
 from types import TracebackType
 
 from evbench.choices import PluginFile
-from evbench.errors import UserError, first_line
-
-NO_MEMORY = "OutOfMemoryError"
-"""Of torch: the variant's, whoever asked for the last byte."""
+from evbench.errors import UserError, first_line, is_out_of_memory
 
 
 class PluginFault(UserError):
@@ -20,7 +17,8 @@ class PluginFault(UserError):
 
 class Blaming:
     """A context manager. Whatever is raised in it, and passed through one of these files, is printed with its traceback, and raised anew
-    as a PluginFault of one line that names the file and the line in it. A UserError is left as it is."""
+    as a PluginFault of one line that names the file and the line in it. A UserError is left as it is, and so is a lack of memory: that is
+    the variant's, whoever asked for the last byte."""
 
     def __init__(self, files: Sequence[PluginFile]) -> None:
         self._files = {file.path: file for file in files}
@@ -28,7 +26,7 @@ class Blaming:
     def __enter__(self) -> None: ...
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if not isinstance(error, Exception | SystemExit) or isinstance(error, UserError) or type(error).__name__ == NO_MEMORY:
+        if not isinstance(error, Exception | SystemExit) or isinstance(error, UserError) or is_out_of_memory(error):
             return
         if (place := self._place(error)) is None:
             return

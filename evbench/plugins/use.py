@@ -44,6 +44,14 @@ def use_pipeline(place: str) -> PluginFile:
     return file
 
 
+def require_another_file(place: str, given: Sequence[Path]) -> None:
+    """Raises UserError if choices are taken from the file of a class, `mine.py:MyPipeline`: one would replace the other."""
+    path = find(split_place(place)[0]).path
+    if both := next((one for one in given if find(one).path == path), None):
+        advice = "leave --plugin out, or put its choices into a file of their own"
+        raise UserError(f"--plugin {both} and --pipeline {place} name one file, which is used as either; {advice}")
+
+
 def model_of_pipeline(place: str, model: str) -> str:
     """The model of the workload of a class, `mine.py:MyPipeline`: one of its own, or the one of evbench that it stands in for.
 

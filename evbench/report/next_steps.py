@@ -5,12 +5,13 @@ from __future__ import annotations
 from evbench.results import ALLOW_CACHED, Result
 from evbench.verdict.blocks import too_disturbed
 from evbench.verdict.judgement import CLAIMED, MIN_CLAIM, Judgement, Verdict
-from evbench.verdict.refusal import is_compared
+from evbench.verdict.refusal import is_compared, unevenly_failed
 from evbench.verdict.statistics import FEWEST_BLOCKS
 
 MOST = 3
 """Number of sentences that are given."""
 OF_FLAGS = {
+    "FAILED_SAMPLES": "Some samples could not be used: give whole ones in their place, or choose variants that read all of them.",
     "NOT_STEADY": "The warm-up did not become steady: give a higher --warmup, or end other programs on this machine.",
     "ONE_INVOCATION": "Other processes of the same variants may differ: give --invocations 4.",
     "NOT_PRECISE": "The interval is wider than --precision asks for: give a higher --max-time.",
@@ -79,6 +80,8 @@ def _is_of_its_session(result: Result) -> bool:
 def _of_inconclusive(result: Result, judgement: Judgement) -> list[str]:
     interval, blocks = judgement.end_to_end.interval, judgement.blocks.counted
     if len({measured.session for measured in result.variants().values()}) > 1:
+        return []  # the flag says it
+    if unevenly_failed(result.variants()):
         return []  # the flag says it
     if result.outputs is None or not is_compared(result):
         return [GO_ON if _is_of_its_session(result) else COMPARE_VARIANTS]

@@ -9,7 +9,7 @@ from pathlib import Path
 from evbench.choices import Variant
 from evbench.errors import UserError
 from evbench.places import short_workload
-from evbench.results import Workload
+from evbench.results import DEADLINE, Workload
 from evbench.session.compare import exclusive_device
 from evbench.session.progress import ProgressListener
 from evbench.worker.client import Worker
@@ -67,10 +67,19 @@ Keep = Callable[[list[Answer]], None]
 """Called with all answers as soon as there is more in them."""
 
 
-def answers(target: Speaker, drafter: Speaker | None, folder: Path, wait: bool, listener: ProgressListener, keep: Keep) -> list[Answer]:
+def answers(
+    target: Speaker,
+    drafter: Speaker | None,
+    folder: Path,
+    wait: bool,
+    listener: ProgressListener,
+    keep: Keep,
+    deadline: float = DEADLINE,
+) -> list[Answer]:
     """Of each sample, one model after the other. Workers log into the folder.
 
     Args:
+        deadline: seconds that a worker may take for one answer.
         drafter: its samples are the same scenes in the same order. None for a drafter that is no model.
 
     Raises:
@@ -81,7 +90,7 @@ def answers(target: Speaker, drafter: Speaker | None, folder: Path, wait: bool, 
     count = len(target.workload.samples)
     with exclusive_device(target.workload.device, wait, listener):
         listener.step("target: start the worker, build the model", 0, count)
-        with Worker(BuildRequest(target.variant, target.workload), folder / "worker-target.log") as worker:
+        with Worker(BuildRequest(target.variant, target.workload), folder / "worker-target.log", deadline=deadline) as worker:
             worker.built()
             words = worker.vocabulary() if drafter is not None else ()
             for sample, described in enumerate(target.workload.samples):
@@ -91,7 +100,7 @@ def answers(target: Speaker, drafter: Speaker | None, folder: Path, wait: bool, 
                 keep(found)
         if drafter is not None:
             listener.step("drafter: start the worker, build the model", 0, count)
-            with Worker(BuildRequest(drafter.variant, drafter.workload), folder / "worker-drafter.log") as worker:
+            with Worker(BuildRequest(drafter.variant, drafter.workload), folder / "worker-drafter.log", deadline=deadline) as worker:
                 worker.built()
                 shared = require_one_vocabulary(words, worker.vocabulary())
                 for sample, answer in enumerate(found):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -15,7 +16,7 @@ from evbench.machine.lock import exclusive
 from evbench.places import short_workload
 from evbench.report import files as report_files
 from evbench.results import FORMAT, Machine, Outputs, Plan, Result, Session, Side, SideResult
-from evbench.session import journal
+from evbench.session import failed_samples, journal
 from evbench.session.config import SessionConfig, SessionWorker
 from evbench.session.journal_state import JournalHeader, hashes
 from evbench.session.progress import ProgressListener
@@ -99,9 +100,10 @@ def measure_held(
     Args:
         beside: process numbers of what measures beside this, as a part of the same command: it is no disturbance.
     """
+    request, failed = _without_failed(request, listener)
     pids: dict[Side, int] = {}
     watch, remarks, idle_watts = conditions.watch(request.device(), lambda: list(pids.values()), beside)
-    header = _header(request, here, remarks)
+    header = _header(request, here, remarks, failed)
     open_journal = journal.resume if request.resume else journal.create
     with open_journal(request.folder, header) as opened, _compile_cache(request.plan) as environment:
 
@@ -132,7 +134,21 @@ def measure_held(
         return result_so_far(run_session(config, request.folder, comparing, lambda untimed: checkpoint(result_so_far(untimed))))
 
 
-def _header(request: ComparisonRequest, here: Machine, remarks: tuple[str, ...]) -> JournalHeader:
+def _without_failed(request: ComparisonRequest, listener: ProgressListener) -> tuple[ComparisonRequest, failed_samples.Failed]:
+    """The request without samples that a side cannot use, and what these are. A session that is resumed knows them from before."""
+    if request.resume:
+        found: failed_samples.Failed = journal.read_header(request.folder).failed
+    elif any(len(workload.samples) > 1 for workload in request.workloads.values()):
+        make_folder(request.folder)
+        found = failed_samples.find(request.workloads, lambda side: _worker(side, request, {}, {}), listener)
+    else:
+        found = {}
+    left = failed_samples.without(request.workloads, found)
+    before, now = (next(iter(workloads.values())).samples for workloads in (request.workloads, left))
+    return dataclasses.replace(request, workloads=left, plan=failed_samples.plan_of(request.plan, before, now)), found
+
+
+def _header(request: ComparisonRequest, here: Machine, remarks: tuple[str, ...], failed: failed_samples.Failed) -> JournalHeader:
     return JournalHeader(
         format=FORMAT,
         started=request.created,
@@ -143,6 +159,7 @@ def _header(request: ComparisonRequest, here: Machine, remarks: tuple[str, ...])
         choices={side: {"name": variant.name, **variant.choices()} for side, variant in request.variants.items()},
         remarks=remarks,
         plugins={side: hashes(used) for side, variant in request.variants.items() if (used := used_plugins(variant))},
+        failed=dict(failed),
     )
 
 
@@ -150,7 +167,7 @@ def _header(request: ComparisonRequest, here: Machine, remarks: tuple[str, ...])
 def _worker(side: Side, request: ComparisonRequest, environment: dict[str, str], pids: dict[Side, int]) -> Iterator[Worker]:
     log = request.folder / f"worker-{side}.log"
     build = BuildRequest(request.variants[side], request.workloads[side], request.delays.get(side))
-    with Worker(build, log, environment) as worker:
+    with Worker(build, log, environment, request.plan.deadline_seconds) as worker:
         pids[side] = worker.pid
         try:
             yield worker

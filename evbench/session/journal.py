@@ -133,8 +133,9 @@ def resume(folder: Path, header: JournalHeader) -> Iterator[Journal]:
 def require_same(before: JournalHeader, now: JournalHeader) -> None:
     """Raises UserError, naming what differs and both values."""
     one, other = (_flat("", json.loads(to_json(header))) for header in (before, now))
-    ignored = ("started", "seed", "remarks")
-    names = [name for name in {**one, **other} if name.split(".")[0] not in ignored and one.get(name) != other.get(name)]
+    ignored = ("started", "seed", "remarks", "plan.deadline_seconds")
+    changed = [name for name in {**one, **other} if one.get(name) != other.get(name)]
+    names = [name for name in changed if name not in ignored and name.split(".")[0] not in ignored]
     if names:
         differences = "; ".join(f"{name} {one.get(name)!r} and {other.get(name)!r}" for name in names[:4])
         raise UserError(f"--resume: the session was begun with something else: {differences}. Give the same options, on the same machine")
@@ -175,8 +176,9 @@ def decode_stored(kind: type[Stored], content: dict[str, Any], known: int, file:
     Raises:
         UserError: it is damaged, or of another version.
     """
-    if content.get("format") != known:
-        raise UserError(f"{file} is of another version of evbench; begin anew with another --out")
+    if (found := content.get("format")) != known:
+        version = f"{file} has format {str(found)[:20]}, and this evbench goes on with format {known}"
+        raise UserError(f"{version}: it is of another version of evbench; begin anew with another --out")
     try:
         return from_json(kind, content, what)
     except ValueError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from evbench.results import Block, Build, Machine, Plan, Plugin, Run, Side, ThroughputRun, Workload
+from evbench.results import Block, Build, FailedSample, Machine, Plan, Plugin, Run, Side, ThroughputRun, Workload
 from evbench.session.schedule import BLOCKED_RUNS
 
 
@@ -28,6 +28,8 @@ class JournalHeader:
     """What was noticed of the machine before the first run."""
     plugins: dict[str, dict[str, str]] = field(default_factory=dict)
     """Side -> file that some of its choices are of -> its SHA-256."""
+    failed: dict[str, tuple[FailedSample, ...]] = field(default_factory=dict)
+    """Side -> samples that it could not use, and that the workloads are without. No side: all of them can be used."""
 
 
 def hashes(used: Iterable[Plugin]) -> dict[str, str]:

@@ -43,7 +43,8 @@ def laboratory(workload: Workload, plan: Plan, folder: Path, wait: bool, listene
     def start(variant: Variant, mutant: str | None, sharing: int) -> Iterator[Worker]:
         log = logs.get()  # of a worker that has ended
         try:
-            with Worker(BuildRequest(variant, workload, mutant=mutant), log, share_of_cores(sharing)) as worker, live.holding(worker):
+            build, deadline = BuildRequest(variant, workload, mutant=mutant), plan.deadline_seconds
+            with Worker(build, log, share_of_cores(sharing), deadline) as worker, live.holding(worker):
                 fingerprints.append(worker.built().weights_fingerprint)
                 yield worker
         finally:

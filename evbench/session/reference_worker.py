@@ -33,7 +33,8 @@ def reference_for(
 
     @contextmanager
     def start() -> Iterator[_Building]:
-        with Worker(BuildRequest(variant, workload, dtype=dtype), folder / "worker-reference.log") as worker:
+        build, log = BuildRequest(variant, workload, dtype=dtype), folder / "worker-reference.log"
+        with Worker(build, log, deadline=plan.deadline_seconds) as worker:
             yield _Building(worker)
 
     return Reference(computed or dtype, references.identity(fingerprint, dtype, workload.device, here.packages, variant), start)

@@ -45,6 +45,7 @@ def side_results(config: SessionConfig, untimed: Untimed) -> dict[Side, SideResu
             activations=untimed.activations.get(side, ()),
             cache_check=untimed.cache_checks.get(side),
             plugins=used_plugins(variant),
+            failed=header.failed.get(side, ()),
         )
         for side, variant in config.variants.items()
     }

@@ -72,6 +72,8 @@ def _differences(header: JournalHeader, state: JournalState, session: Session, m
         yield f"result.json names another plan, machine, workload or variant of the {side} than {HEADER}"
     if header.plugins.get(side, {}) != hashes(measured.plugins):
         yield f"result.json names other plug-ins of the {side} than {HEADER}"
+    if header.failed.get(side, ()) != measured.failed:
+        yield f"result.json names other samples than {HEADER} that the {side} could not use"
     yield from _of_rows("block", session.blocks, state.blocks, whole=True)
     # Behind the blocks, workers may have been started again after the result was first written.
     yield from _of_rows(f"{side}: build", measured.builds, state.builds.get(side, []))

@@ -48,7 +48,7 @@ def main(
 ) -> None:
     """Ask questions about every scene, and score the answers."""
     require_model(model)
-    if unknown := next((name for name in register or () if name not in QUESTIONS), None):
+    if (unknown := next((name for name in register or () if name not in QUESTIONS), None)) is not None:
         raise UserError(f"unknown --register {unknown!r}; {nearest(unknown, list(QUESTIONS))}")
     device = choose_device(device)
     dtype = choose_dtype(dtype, device)

@@ -10,7 +10,7 @@ from evbench.results import Result, Session, Side, SideResult
 from evbench.verdict import caches, floors
 from evbench.verdict.blocks import log_seconds
 from evbench.verdict.judgement import Timing
-from evbench.verdict.refusal import in_words, not_active
+from evbench.verdict.refusal import failed, in_words, not_active
 from evbench.verdict.statistics import LEVEL, Interval
 from evbench.verdict.student import student_quantile
 
@@ -31,6 +31,8 @@ def flags_of(result: Result, end_to_end: Timing, ratio_of_medians: float | None,
 
 def _of_session(sides: Mapping[Side, SideResult], sessions: Mapping[Side, Session], *, comparable: bool) -> dict[str, str]:
     flags = {}
+    if left_out := failed(sides):
+        flags["FAILED_SAMPLES"] = left_out
     if unsteady := [f"{side}: {reason}" for side, measured in sides.items() for reason in dict.fromkeys(measured.unsteady)]:
         flags["NOT_STEADY"] = f"the warm-up reached its limit before it was steady: {'; '.join(unsteady)}"
     if any(session.plan.order == "reload" for session in sessions.values()) and len(sides) == 2:

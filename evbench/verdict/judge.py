@@ -22,7 +22,7 @@ from evbench.verdict.findings import worst
 from evbench.verdict.flags import flags_of
 from evbench.verdict.judgement import EXIT_CODES, UNCLEAR, UNMET, Judgement, Timing, Verdict
 from evbench.verdict.metrics import STAGE_SYNC_OVERHEAD, STARTUP, Metric
-from evbench.verdict.refusal import is_own, not_active, refusal, unequal_work
+from evbench.verdict.refusal import not_active, refusal, unequal_work
 from evbench.verdict.statistics import BreakEven
 
 OVERLAP = 0.03
@@ -47,8 +47,8 @@ def judge(result: Result, comparisons: int = 1) -> Judgement:
     counted = {side: counted_blocks(session) for side, session in sessions.items()}
     refused, verdict = refusal(result, apart)
     comparable = len(sides) == 2 and verdict not in (Verdict.INVALID, Verdict.OUTPUT_DIFFERS) and not apart
-    # Of a pipeline of somebody else's without a reference, or with stages that cannot be seen, the two times stand side by side.
-    comparable = comparable and not (refused and any(is_own(measured) for measured in sides.values()))
+    # Also without a reference, or with stages that cannot be seen or were not compared: the two times stand side by side.
+    comparable = comparable and not refused
 
     timing = timing_of_runs(sides, counted, result.rules.noise_floors, comparable=comparable, comparisons=comparisons)
     end_to_end = timing(END_TO_END)

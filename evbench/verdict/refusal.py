@@ -53,6 +53,8 @@ def refusal(result: Result, apart: bool) -> tuple[list[str], Verdict | None]:
     if result.outputs is not None and (hidden := unseen(result)):
         differing = _unequal_outputs(result.outputs)
         return (differing, Verdict.OUTPUT_DIFFERS) if differing else (hidden, Verdict.INCONCLUSIVE)
+    if uneven := unevenly_failed(sides):
+        return [f"FAILED_SAMPLES: {uneven}"], Verdict.INCONCLUSIVE
     if result.outputs is None or not is_compared(result):
         return ["outputs were not compared, or not all of them"], Verdict.INCONCLUSIVE
     if different := _unequal_outputs(result.outputs):
@@ -61,6 +63,24 @@ def refusal(result: Result, apart: bool) -> tuple[list[str], Verdict | None]:
         why = "the pipeline names none" if is_own(result.baseline) else "no reference of higher precision fits here"
         return [f"REFERENCE_MISSING: {why} to compare outputs with"], Verdict.INCONCLUSIVE
     return [], None
+
+
+def failed(sides: Mapping[Side, SideResult]) -> str:
+    """Samples that a side could not use, in words. Empty if there are none."""
+    given = {side: len(measured.workload.samples) + len(_failed_numbers(sides)) for side, measured in sides.items()}
+    told = [f"{len(measured.failed)} of {given[side]} samples of the {side} side" for side, measured in sides.items()]
+    first = next((one for measured in sides.values() for one in measured.failed), None)
+    return "" if first is None else f"{' and '.join(told)} could not be used, and are left out on both; the first: {first.reason}"
+
+
+def unevenly_failed(sides: Mapping[Side, SideResult]) -> str:
+    """As `failed`, if it is not the same samples on every side: who leaves out what is hard may look faster."""
+    every = _failed_numbers(sides)
+    return failed(sides) if any({one.number for one in measured.failed} != every for measured in sides.values()) else ""
+
+
+def _failed_numbers(sides: Mapping[Side, SideResult]) -> set[int]:
+    return {one.number for measured in sides.values() for one in measured.failed}
 
 
 def unseen(result: Result) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import signal
 import subprocess
@@ -13,10 +14,11 @@ from types import TracebackType
 
 from evbench.errors import UserError
 from evbench.machine import lock
-from evbench.results import Activation, Build, CacheCheck, Energy, Limits, Run, ThroughputRun, Trace
+from evbench.results import DEADLINE, Activation, Build, CacheCheck, Energy, Limits, Run, ThroughputRun, Trace
 from evbench.traces.chrome import TooLarge
 from evbench.worker.capture_outputs import CapturedOutputs
 from evbench.worker.messages import (
+    TELL,
     ActivationRequest,
     BuildRequest,
     CacheCheckRequest,
@@ -35,6 +37,7 @@ from evbench.worker.messages import (
     ThroughputRequest,
     TimedRunRequest,
     TraceSpec,
+    TryRequest,
     VocabularyRequest,
     reply_type,
 )
@@ -43,10 +46,12 @@ CRASHES = (signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.
 """Signals that a process sends to itself, after it may have said why."""
 EXIT_SECONDS = 10
 """How long a worker may take to end by itself, before it is killed."""
+TELLING_SECONDS = 1.0
+"""How long one that hangs may take to write into its log where."""
 
 
 class WorkerDied(Exception):
-    """A worker ended without a reply. The message names its log."""
+    """A worker ended without a reply, or gave none until its deadline and was ended. The message names its log."""
 
 
 class WorkerGaveUp(UserError):
@@ -57,10 +62,13 @@ class Worker:
     """The parent's end of one worker process. A context manager: leaving it ends the process.
 
     Every method raises WorkerGaveUp if the worker replies with a Failure, and WorkerDied if it ends without a reply.
+
+    Args:
+        deadline: seconds, by the monotonic clock, after which a worker that has not replied is ended.
     """
 
-    def __init__(self, build: BuildRequest, log: Path, environment: dict[str, str] | None = None) -> None:
-        self._build, self._log = build, log
+    def __init__(self, build: BuildRequest, log: Path, environment: dict[str, str] | None = None, deadline: float = DEADLINE) -> None:
+        self._build, self._log, self._deadline = build, log, deadline
         self._log_before = log.stat().st_size if log.exists() else 0
         self._connection, child = Pipe()
         shared = (child.fileno(), *lock.held())
@@ -103,6 +111,10 @@ class Worker:
 
     def throughput_run(self, request: ThroughputRequest) -> ThroughputRun:
         return self._ask(request)
+
+    def refusal(self, sample: int) -> str:
+        """Why a sample cannot be used. Empty if it can."""
+        return self._ask(TryRequest(sample)).refusal
 
     def cache_check(self, request: CacheCheckRequest) -> CacheCheck:
         return self._ask(request)
@@ -156,6 +168,8 @@ class Worker:
 
     def _receive(self, request: Request[Reply]) -> Reply:
         try:
+            if not self._connection.poll(self._deadline):
+                raise self._hung(request)
             reply = self._connection.recv()
         except (EOFError, OSError) as error:
             raise self._death() from error
@@ -163,6 +177,15 @@ class Worker:
             raise WorkerGaveUp(f"{reply.message} (its traceback is in {self._log})" if reply.logged else reply.message)
         assert isinstance(reply, reply_type(request)), reply
         return reply
+
+    def _hung(self, request: Request[Reply]) -> WorkerDied:
+        """End the process, which writes first what it is at into its log: the signal is `evbench.worker.process.TELL`."""
+        self._process.send_signal(TELL)
+        self._end(TELLING_SECONDS)
+        asked = (inspect.getdoc(type(request)) or "").partition("\n")[0].rstrip(".")
+        name, place = self._build.variant.name, f"what it was at is in {self._log}"
+        took = f"did not answer for {self._deadline:,.0f} s and was ended; it was to: {asked} ({place})"
+        return WorkerDied(f"the worker of {name} {took}. If it may take longer, give a higher --deadline")
 
     def _end(self, seconds: float) -> int:
         """Wait for the process to end by itself, then kill it. Returns its exit code."""

@@ -12,6 +12,7 @@ from evbench.choices import Variant
 from evbench.errors import UserError
 from evbench.machine import gpu
 from evbench.pipelines.load.choices import PREFETCH
+from evbench.plugins.faults import PluginFault
 from evbench.results import STAGES, CacheCheck, Limits, Run, ThroughputRun, Workload, cycled
 from evbench.stages import Sampler, run_stages
 from evbench.traces.chrome import TooLarge
@@ -41,6 +42,8 @@ from evbench.worker.messages import (
     SayRequest,
     ThroughputRequest,
     TimedRunRequest,
+    TryReply,
+    TryRequest,
     Vocabulary,
     VocabularyRequest,
 )
@@ -95,6 +98,17 @@ def _throughput_run(state: WorkerState, request: ThroughputRequest) -> Throughpu
     row = [state.paths[sample] for sample in cycled(request.samples, len(state.paths))]
     new_tokens, prefetch = state.workload.new_tokens, state.prefetch
     return measure_throughput(state.pipeline, prefetch, row, new_tokens, request.turn, request.block, state.instruments, state.kept)
+
+
+def _try(state: WorkerState, request: TryRequest) -> TryReply:
+    try:
+        loaded, _ = state.pipeline.load(state.paths[request.sample])
+        state.pipeline.preprocess(loaded)
+    except PluginFault:
+        raise
+    except UserError as error:
+        return TryReply(str(error))
+    return TryReply("")
 
 
 def _activations(state: WorkerState, request: ActivationRequest) -> ActivationReply:
@@ -176,6 +190,7 @@ def _vocabulary(state: WorkerState, request: VocabularyRequest) -> Vocabulary:
 HANDLERS: Mapping[type[Request[Any]], Callable[[WorkerState, Any], object]] = {
     TimedRunRequest: _timed_run,
     ThroughputRequest: _throughput_run,
+    TryRequest: _try,
     CacheCheckRequest: _cache_check,
     LimitsRequest: _limits,
     ActivationRequest: _activations,

@@ -5,6 +5,7 @@ A request names the type of its reply: `TimedRunRequest(Request[Run])` is answer
 
 from __future__ import annotations
 
+import signal
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar, get_args
@@ -15,6 +16,8 @@ from evbench.worker.capture_outputs import CapturedOutputs
 from evbench.worker.measure import RunPosition
 
 Reply = TypeVar("Reply")
+TELL = signal.SIGUSR1
+"""Sent to a worker that hangs: it writes into its log where each of its threads is."""
 
 
 class Request(Generic[Reply]):
@@ -75,6 +78,21 @@ class ThroughputRequest(Request[ThroughputRun]):
     samples: int
     cold_files: bool
     """Whether all inputs are dropped from the page cache first."""
+
+
+@dataclass(frozen=True)
+class TryReply:
+    """What was found."""
+
+    refusal: str
+    """Why the sample cannot be used. Empty if it can."""
+
+
+@dataclass(frozen=True)
+class TryRequest(Request[TryReply]):
+    """Load and preprocess one sample, untimed, to see whether it can be used."""
+
+    sample: int
 
 
 @dataclass(frozen=True)

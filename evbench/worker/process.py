@@ -6,6 +6,7 @@ A process of its own gives each variant its own allocator, compile caches and me
 
 from __future__ import annotations
 
+import faulthandler
 import gc
 import os
 import sys
@@ -13,10 +14,10 @@ import time
 import traceback
 from multiprocessing.connection import Connection
 
-from evbench.errors import UserError
+from evbench.errors import UserError, is_out_of_memory
 from evbench.parent_death import end_with
 from evbench.plugins.faults import Blaming, PluginFault
-from evbench.worker.messages import BuildRequest, Failure
+from evbench.worker.messages import TELL, BuildRequest, Failure
 
 
 def serve(connection: Connection) -> None:
@@ -37,8 +38,13 @@ def serve(connection: Connection) -> None:
     except OSError as error:  # a full disk, an input that went away
         traceback.print_exc()
         connection.send(Failure(f"{request.variant.name}: {error.filename or 'file system'}: {error.strerror}; mend that and run again"))
-    except torch.OutOfMemoryError:
-        connection.send(Failure(f"{request.variant.name}: out of GPU memory; use a smaller --preset, or a GPU with more"))
+    except (MemoryError, RuntimeError) as error:  # torch's lack of GPU memory is a RuntimeError, too
+        if not is_out_of_memory(error):
+            raise
+        traceback.print_exc()
+        where, more = ("GPU memory", "a GPU") if isinstance(error, torch.OutOfMemoryError) else ("memory", "a machine")
+        told = f"{request.variant.name}: out of {where}; use a smaller --preset, or {more} with more"
+        connection.send(Failure(told, logged=True))
 
 
 def _serve(connection: Connection, request: BuildRequest) -> None:
@@ -59,6 +65,7 @@ def _serve(connection: Connection, request: BuildRequest) -> None:
 
 def main(parent: int, connection: int, *locks: int) -> None:
     """Serve a parent, given its process number, and descriptors of the pipe and of locks, which are held until this process ends."""
+    faulthandler.register(TELL)
     end_with(parent)  # without it a worker would notice only between two requests
     for file in locks:
         os.set_inheritable(file, False)  # what this process starts does not hold them
