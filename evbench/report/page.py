@@ -14,7 +14,7 @@ from evbench.report.markup import Child, Markup, element, folded, items, joined,
 from evbench.report.metrics import PEAK_MEMORY
 from evbench.report.notes import made_weights
 from evbench.report.plain_words import in_plain_words, what_was_measured
-from evbench.report.render import Report, Table, without_empty_columns
+from evbench.report.render import Report, Table, says_something, without_empty_columns
 from evbench.report.summary import outputs_and_cost
 from evbench.report.traces import TRACED
 from evbench.results import Result
@@ -98,7 +98,7 @@ def _sections(result: Result, judgement: Judgement, report: Report) -> dict[str,
     def of(*names: str) -> list[Markup]:
         taken = [found for name in names for found in left if found.name == name]
         left[:] = [found for found in left if found not in taken]
-        return [_table(found) for found in taken]
+        return [_table(found) for found in taken if says_something(found)]
 
     found: dict[str, list[Markup]] = {
         "How fast": [*_drawn(figures.speedups(judgement), figures.times(judgement)), *of(timings.LATENCY)],
@@ -112,7 +112,7 @@ def _sections(result: Result, judgement: Judgement, report: Report) -> dict[str,
         "What was generated": [said.side_by_side(result, judgement)],
     }
     return found | {
-        "More measurements": [_table(one) for one in left],
+        "More measurements": [_table(one) for one in left if says_something(one)],
         "Notes": [items(*(note for note in report.notes[len(judgement.flags) :] if note not in made_weights(result.baseline.workload)))],
         "Environment": [pairs(report.facts), *_rows(_packages(result)), *_rows(_samples(result))],
         "How to reproduce it": _reproduce(result),
