@@ -63,4 +63,4 @@ prune:
 
 # Needs uv. Keeps the versions that are pinned already; add --upgrade-package NAME==VERSION to move one.
 lock:
-	uv pip compile pyproject.toml --extra dev --extra docs --universal --python-version 3.11 --no-header --no-annotate --output-file requirements.lock
+	uv pip compile pyproject.toml --extra gpu --extra dev --extra docs --universal --python-version 3.11 --no-header --no-annotate --output-file requirements.lock

@@ -20,7 +20,7 @@ from rich.console import Console
 from evbench.cli import console, report_session
 from evbench.report import ladder as report_ladder
 from evbench.report import models as report_models
-from evbench.report.render import Table, without_empty_columns
+from evbench.report.render import Table, to_rich, without_empty_columns
 from evbench.results import Activation, Result, SideResult
 from evbench.session import ladder, models
 from evbench.verdict import ladder as ladder_verdict
@@ -175,6 +175,42 @@ def test_a_column_that_says_nothing_is_left_out() -> None:
     some = dataclasses.replace(table, rows=(*table.rows, ("generate", "3", "5.00 s", "")))
     assert without_empty_columns(some).columns == ("", "one", "p90")
     assert without_empty_columns(dataclasses.replace(table, rows=())) == dataclasses.replace(table, rows=())
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 140])
+def test_a_table_is_whole_at_any_width(width: int) -> None:
+    """Where columns do not fit beside each other, rows are sentences."""
+    rows = tuple((f"{number}", "an-optimized-variant", f"{number}00 ms", "1.50x - 1.60x", "closest of 9") for number in range(3))
+    table = Table("Times", ("", "variant", "median of all runs", "95% CI", "rule"), rows)
+    file = io.StringIO()
+    Console(file=file, width=width).print(to_rich(table, numbers=True))
+    lines = file.getvalue().splitlines()
+    assert max(map(len, lines)) <= width
+    words = " ".join(" ".join(lines).split())
+    assert all(" ".join(row[2:4]) in words if width > 60 else row[2] in words for row in rows)
+    assert words.count("an-optimized-variant") == 3
+    assert ("median of all runs 100 ms; 95% CI" in words) is (width <= 60)
+
+
+def test_where_nothing_was_timed_no_table_of_times_is_shown() -> None:
+    whole = disturbed()
+    (session,) = whole.sessions
+    none = tuple(dataclasses.replace(block, disturbances=("busy",)) for block in session.blocks)
+    result = dataclasses.replace(whole, sessions=(dataclasses.replace(session, blocks=none),))
+    assert "Median times" in printed(whole)
+    assert "Median times" not in printed(result)
+
+
+def test_a_terminal_breaks_sentences_between_words_and_commands_never(monkeypatch: pytest.MonkeyPatch) -> None:
+    command = "Next: evbench compare --baseline baseline --optimized optimized --out another-folder"
+    for terminal, lines in (
+        (True, ["a sentence of more words", "than fit", command]),
+        (False, ["a sentence of more words than fit", command]),
+    ):
+        file = io.StringIO()
+        monkeypatch.setattr(console, "screen", Console(file=file, width=26, force_terminal=terminal, no_color=True))
+        console.print_lines(["a sentence of more words than fit"], [command])
+        assert [line.rstrip() for line in file.getvalue().splitlines()] == lines
 
 
 def test_text_that_both_sides_generate_is_shown_once() -> None:

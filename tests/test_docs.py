@@ -24,6 +24,7 @@ from docs import reference
 from docs.links import ROOT, site_path
 from evbench import results
 from evbench.pipelines.registry import PARTS
+from evbench.report import explained
 from evbench.session.outputs import MOST_LOST, MOST_SAMPLES
 from evbench.variants.named import VARIANTS
 from evbench.verdict.judgement import Verdict
@@ -132,6 +133,7 @@ def test_every_flag_has_its_entry_and_every_entry_its_flag() -> None:
     entries = re.findall(r"^### (\S+)\n\n(.+)$", section[1], re.MULTILINE)
     assert len(flags()) >= 14
     assert sorted(flags()) == [name for name, _ in entries], "in the order of the alphabet"
+    assert sorted(flags()) == list(explained.FLAGS), "a page says of each what follows from it"
 
 
 def test_every_verdict_that_claims_nothing_has_its_entry() -> None:
@@ -200,6 +202,7 @@ def test_the_page_on_reports_goes_through_the_sections_of_one_in_their_order() -
     sections = re.findall(r"<h2[^>]*>([^<]+)</h2>", written(results.read(SHOWN)))
     told = re.findall(r"\*\*([^*]+)\*\*", PAGES["docs/reading-a-report.md"])
     begin = told.index("How fast")
+    assert set(explained.SECTIONS) <= set(sections), "none is explained that there is not"
     assert [section.lower() for section in sections if section != "Before you rely on it"] == [name.lower() for name in told[begin:]]
     assert "Before you rely on it" in told[:begin]
 

@@ -16,7 +16,7 @@ import pytest
 from evbench import results
 from evbench.cli import report as report_command
 from evbench.errors import UserError
-from evbench.report import comparison, page, raw_runs, timings
+from evbench.report import comparison, explained, page, raw_runs, timings
 from evbench.report.render import without_empty_columns
 from evbench.report.said import first_difference, marked
 from evbench.results import Activation, Result, Side
@@ -126,6 +126,37 @@ def test_every_number_of_the_report_stands_in_it(folder: str) -> None:
     assert {*report.notes, *report.facts.values(), report.headline} <= set(shown)
     for rows in (raw_runs.runs(result).rows, raw_runs.steps(result).rows):
         assert {cell for row in rows for cell in row} - {"-"} <= set(shown)
+
+
+def test_a_page_alone_tells_on_what_it_was_measured_what_was_changed_and_what_its_words_mean() -> None:
+    result = results.read(PROFILES / "h200/video-llava-7b")
+    shown = Elements(written(result)).shown
+    text = " ".join(shown)
+    head = text[: text.index("Skip to the report") + 3000]
+    assert "run in two ways on NVIDIA H200; measured on 2026-11-30." in head
+    assert "Grown weights: trained as the preset small" in head
+    assert text.count("Grown weights: ") == 1
+    assert explained.FLAGS["ONE_INVOCATION"] in shown
+    assert "triton: one Triton kernel from the frames' bytes" in text
+    assert "loop -> triton (no effect on a video)" in shown
+    assert "render: " not in text
+    assert "event by event in Python" not in text, "what has no effect is not explained"
+    for word in ("prefill", "TTFT", "TPOT", "median", "confidence interval (CI)"):
+        assert text.index(word) < text.index("Latency: median of each stage"), word
+
+
+def test_variants_of_equal_choices_and_choices_that_are_gone_are_told_as_they_are() -> None:
+    """The first by the sentence of the report."""
+    result = test_snapshot.result()
+    assert result.optimized is not None
+    equal = dataclasses.replace(result, optimized=dataclasses.replace(result.optimized, choices=result.baseline.choices))
+    assert "none: the same variant on both sides" in Elements(written(equal)).shown
+    gone = result.baseline.choices | {"decode": "none of today", "a part of then": "one"}
+    former = dataclasses.replace(result, optimized=dataclasses.replace(result.optimized, choices=gone))
+    shown = Elements(written(former)).shown
+    assert f"{result.baseline.choices['decode']} -> none of today" in shown
+    assert "unknown -> one" in shown
+    assert "What was changed" not in Elements(written(dataclasses.replace(result, optimized=None, outputs=None))).shown
 
 
 @pytest.mark.parametrize("make", [*test_console.CASES.values(), test_snapshot.result])

@@ -13,6 +13,7 @@ import pytest
 from docs.links import ROOT
 from docs.reference import anchor, command_names, find
 from evbench import results
+from evbench.cli import completion
 from tests.pages import LINK, PAGES, links, sentences, shell_lines
 from tests.test_console import printed
 
@@ -179,7 +180,7 @@ def test_every_command_exists_and_takes_these_options(page: str, tmp_path: Path,
 
 def require_command(line: str, arguments: list[str]) -> None:
     """Raises what typer raises for an option that there is not."""
-    if arguments in (["--help"], ["--version"]):
+    if arguments in (["--help"], ["--version"], *([option] for option in completion.OPTIONS)):
         return
     name = next(name for size in (2, 1) if (name := " ".join(arguments[:size])) in command_names())
     command = find(name)
@@ -189,7 +190,7 @@ def require_command(line: str, arguments: list[str]) -> None:
 @pytest.mark.parametrize("page", PAGES)
 def test_every_option_and_command_in_a_sentence_exists(page: str) -> None:
     options = {option for name in command_names() for one in find(name).params for option in (*one.opts, *one.secondary_opts)}
-    options |= {"--help", "--version", "--depth"}  # --depth: of git clone
+    options |= {"--help", "--version", *completion.OPTIONS, "--depth"}  # --depth: of git clone
     for code in re.findall(r"`([^`]+)`", sentences(page)):
         assert not [option for option in re.findall(r"(?<!\S)--[a-z][\w-]*", code) if option not in options], code
         if found := re.match(r"evbench ([a-z][\w-]*(?: [a-z][\w-]*)?)", code):

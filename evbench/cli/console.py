@@ -52,16 +52,24 @@ def print_lines(lines: Sequence[str], ending: Sequence[str], left_out_text: str 
     while shown and _height([*lines[:shown], left_out_text, *ending]) > MOST_LINES:
         shown -= 1
     left_out = [left_out_text.format(len(lines) - shown)] if shown < len(lines) else []
-    for line in (*lines[:shown], *left_out, *ending):
+    for line in (*lines[:shown], *left_out):
+        print_sentence(line)
+    for line in ending:
         print_line(line)
 
 
 def _height(lines: Sequence[str]) -> int:
-    """Lines of the terminal that they take."""
-    return sum(max(1, -(-len(line) // screen.width)) for line in lines)
+    """Lines of the terminal that they take, if each is broken between words."""
+    return sum(max(1, len(plain(line).wrap(screen, screen.width))) for line in lines)
+
+
+def print_sentence(text: str) -> None:
+    """What is to be read: a terminal has it broken between words, a file or pipe on one line."""
+    screen.print(plain(text), soft_wrap=not screen.is_terminal)
 
 
 def print_line(text: str) -> None:
+    """What may be copied, such as a command: always one line, however wide the terminal is."""
     screen.print(plain(text), soft_wrap=True)
 
 

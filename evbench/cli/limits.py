@@ -9,7 +9,7 @@ import typer
 
 from evbench.api.options import Options
 from evbench.choices import resolve
-from evbench.cli.console import print_line, screen
+from evbench.cli.console import print_line, print_sentence, screen
 from evbench.cli.options import SessionOptions, with_options
 from evbench.cli.working import working
 from evbench.encoding import to_json
@@ -66,11 +66,11 @@ def limits_command(
     if as_json:
         print_line(to_json(found, indent=1))
         return
-    print_line(printable(report.subject(found)))
+    print_sentence(printable(report.subject(found)))
     screen.print(to_rich(report.stages(found), numbers=True))
     if found.ceilings is not None:
         screen.print(to_rich(report.ceilings(found.ceilings), numbers=True))
-        print_line(report.HOW)
+        print_sentence(report.HOW)
 
 
 def _measure(device: str) -> Ceilings:

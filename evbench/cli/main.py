@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from evbench.cli.completion import CompletedCommands
 from evbench.cli.console import print_error
 from evbench.cli.interrupts import FAULT, INTERRUPTED, ended_as_by_ctrl_c, ignore_further
 from evbench.cli.later import add_later
@@ -43,10 +44,9 @@ OF_MODELS = {"list": "evbench.cli.models_list:models_list_command", "grow": "evb
 def make_app() -> typer.Typer:
     """The command line with all its commands."""
     app = typer.Typer(
-        cls=Commands,
+        cls=CompletedCommands,
         help="Is an optimized video-language model really faster, and are its outputs preserved?",
         no_args_is_help=True,
-        add_completion=False,
         pretty_exceptions_enable=False,
         rich_markup_mode="rich",
     )

@@ -32,7 +32,7 @@ def facts(result: Result, judgement: Judgement) -> dict[str, str]:
         "Order": _order(session.plan, judgement.blocks),
     }
     if "optimized" not in variants:
-        found["Variant"] = ", ".join(f"{part}={choice}{_no_effect(part, workload)}" for part, choice in measured.choices.items())
+        found["Variant"] = ", ".join(f"{part}={choice}{no_effect(part, workload)}" for part, choice in measured.choices.items())
         return found | _plugins(variants)
     optimized = variants["optimized"]
     found["Difference"] = _difference(measured, optimized)
@@ -100,10 +100,19 @@ def _order(plan: Plan, blocks: BlockCounts) -> str:
 def _difference(baseline: SideResult, optimized: SideResult) -> str:
     if OWN in baseline.choices or OWN in optimized.choices:
         return " -> ".join(measured.choices.get(OWN, f"{measured.variant} of evbench") for measured in (baseline, optimized))
-    parts = list(baseline.choices | optimized.choices)
-    pairs = [(part, baseline.choices.get(part, "unknown"), optimized.choices.get(part, "unknown")) for part in parts]
-    changed = [f"{part} {one} -> {other}{_no_effect(part, baseline.workload)}" for part, one, other in pairs if one != other]
+    changed = [
+        f"{part} {one} -> {other}{no_effect(part, baseline.workload)}" for part, (one, other) in changes(baseline, optimized).items()
+    ]
     return "; ".join(changed) or "none: the same variant on both sides"
+
+
+def changes(baseline: SideResult, optimized: SideResult) -> dict[str, tuple[str, str]]:
+    """Part -> the choices of both sides, where they differ."""
+    pairs = {
+        part: (baseline.choices.get(part, "unknown"), optimized.choices.get(part, "unknown"))
+        for part in baseline.choices | optimized.choices
+    }
+    return {part: (one, other) for part, (one, other) in pairs.items() if one != other}
 
 
 def _same_work(baseline: SideResult, optimized: SideResult) -> str:
@@ -126,8 +135,8 @@ def _plugins(variants: Mapping[Side, SideResult]) -> dict[str, str]:
     return {"Plug-ins": "; ".join(sorted(used))} if used else {}
 
 
-def _no_effect(part: str, workload: Workload) -> str:
-    """In brackets, where a choice has no effect."""
+def no_effect(part: str, workload: Workload) -> str:
+    """In brackets, where a choice has no effect, or not in all runs. Empty elsewhere."""
     if part not in PARTS or part == OWN:  # a stored result may have a part that is no longer known
         return ""
     if not PARTS[part].has_effect(workload.kind):

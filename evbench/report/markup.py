@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from evbench.report.render import TEXT_COLUMNS, Table, printable
@@ -42,12 +43,12 @@ def joined(*parts: Markup) -> Markup:
     return Markup("\n".join(part.text for part in parts))
 
 
-def items(texts: tuple[str, ...]) -> Markup:
+def items(*texts: Child) -> Markup:
     """A list."""
     return element("ul", *(element("li", text) for text in texts))
 
 
-def pairs(texts: dict[str, str]) -> Markup:
+def pairs(texts: Mapping[str, Child]) -> Markup:
     """Names, each with its text."""
     return element("dl", *(element("div", element("dt", name), element("dd", text)) for name, text in texts.items()))
 

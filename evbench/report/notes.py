@@ -33,12 +33,12 @@ def notes(result: Result, judgement: Judgement) -> tuple[str, ...]:
         rows = "; before a throughput run all inputs" if judgement.throughput is not None else ""
         found.append(f"The input was dropped from the page cache before each run{rows}.")
     found += _traces(result)
-    found += _weights(result.baseline.workload)
+    found += made_weights(result.baseline.workload)
     return tuple(map(printable, found))
 
 
-def _weights(workload: Workload) -> list[str]:
-    """What made weights can show."""
+def made_weights(workload: Workload) -> list[str]:
+    """What weights that are not stored ones can show. Empty for stored ones."""
     if workload.seed is not None:
         return ["Random weights: the text means nothing. It shows whether both variants compute the same output."]
     if (origin := model_of(workload.model).grown_from(workload.preset)) is None:

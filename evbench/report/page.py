@@ -6,11 +6,15 @@ import base64
 import hashlib
 from importlib import resources
 
-from evbench.report import drawing, figures, outputs, raw_runs, said, timings
+from evbench.choices import Choice
+from evbench.pipelines.registry import OWN, PARTS
+from evbench.report import drawing, explained, figures, outputs, raw_runs, said, timings
+from evbench.report.facts import changes, no_effect
 from evbench.report.markup import Child, Markup, element, folded, items, joined, pairs, table
 from evbench.report.metrics import PEAK_MEMORY
-from evbench.report.plain_words import in_plain_words
-from evbench.report.render import Report, Table, without_empty_columns
+from evbench.report.notes import made_weights
+from evbench.report.plain_words import in_plain_words, what_was_measured
+from evbench.report.render import Report, Table, says_something, without_empty_columns
 from evbench.report.summary import outputs_and_cost
 from evbench.report.traces import TRACED
 from evbench.results import Result
@@ -58,7 +62,8 @@ def _metadata(title: str) -> Markup:
 
 
 def _section(name: str, heading: str, parts: list[Markup]) -> Markup:
-    return element("section", element("h2", heading, id=name), joined(*parts), aria_labelledby=name)
+    told = (element("p", text, class_="told") for text in explained.SECTIONS.get(heading, ()))
+    return element("section", element("h2", heading, id=name), joined(*told, *parts), aria_labelledby=name)
 
 
 def _head(result: Result, judgement: Judgement, report: Report) -> Markup:
@@ -67,14 +72,23 @@ def _head(result: Result, judgement: Judgement, report: Report) -> Markup:
     word = "MEASURED" if judgement.verdict is None else judgement.verdict.value.replace("_", " ")
     lines = [element("p", text, class_="quiet") for text in (report.headline, report.second_headline) if text]
     told = element("p", in_plain_words(judgement), class_="plain")
-    flags = [element("h2", "Before you rely on it"), items(report.notes[: len(judgement.flags)])]
+    cautions = _cautions(result, judgement, report)
     return element(
         "header",
         element("h1", report.title),
+        element("p", what_was_measured(result), class_="quiet"),
         element("div", element("p", word, class_="word"), told, *lines, class_=f"verdict {kind}".strip()),
         pairs(outputs_and_cost(result, judgement)),
-        *(flags if judgement.flags else ()),
+        element("p", explained.OF_THE_HEAD, class_="quiet"),
+        *((element("h2", "Before you rely on it"), items(*cautions)) if cautions else ()),
     )
+
+
+def _cautions(result: Result, judgement: Judgement, report: Report) -> list[Markup]:
+    """Flags, which are the first notes of a report, each with what follows from it; and what made weights do not show."""
+    told = zip(judgement.flags, report.notes, strict=False)
+    flags = [joined(element("span", note), element("span", explained.FLAGS[name])) for name, note in told]
+    return flags + [element("span", note) for note in made_weights(result.baseline.workload)]
 
 
 def _sections(result: Result, judgement: Judgement, report: Report) -> dict[str, list[Markup]]:
@@ -84,24 +98,42 @@ def _sections(result: Result, judgement: Judgement, report: Report) -> dict[str,
     def of(*names: str) -> list[Markup]:
         taken = [found for name in names for found in left if found.name == name]
         left[:] = [found for found in left if found not in taken]
-        return [_table(found) for found in taken]
+        return [_table(found) for found in taken if says_something(found)]
 
     found: dict[str, list[Markup]] = {
         "How fast": [*_drawn(figures.speedups(judgement), figures.times(judgement)), *of(timings.LATENCY)],
+        "What was changed": _changes(result, report),
         "Where the difference comes from": [*_drawn(figures.waterfall(result, judgement), *of(timings.DIFFERENCE)), *of(TRACED)],
         "Time per token": [*_drawn(figures.tokens(result)), *of(timings.TOKENS), *_rows(raw_runs.steps(result))],
         "Memory": [*_drawn(figures.memory(judgement)), *of(PEAK_MEMORY)],
         "All runs": [*_drawn(figures.runs(result)), *of(timings.DISTRIBUTIONS), *_rows(raw_runs.runs(result))],
-        "Physical floors": _drawn(figures.floors(judgement), *of(timings.FLOORS)),
+        "Physical floors": [*_drawn(figures.floors(judgement)), *of(timings.FLOORS)],
         "Output checks": [*_grades(judgement), *of(outputs.CHECKS, outputs.ALL_CHECKS, outputs.ACTIVATIONS)],
         "What was generated": [said.side_by_side(result, judgement)],
     }
     return found | {
-        "More measurements": [_table(one) for one in left],
-        "Notes": [items(report.notes[len(judgement.flags) :])],
+        "More measurements": [_table(one) for one in left if says_something(one)],
+        "Notes": [items(*(note for note in report.notes[len(judgement.flags) :] if note not in made_weights(result.baseline.workload)))],
         "Environment": [pairs(report.facts), *_rows(_packages(result)), *_rows(_samples(result))],
         "How to reproduce it": _reproduce(result),
     }
+
+
+def _changes(result: Result, report: Report) -> list[Markup]:
+    """Of each part in which the sides differ, what both do. Empty for one side."""
+    if result.optimized is None:
+        return []
+    workload, different = result.baseline.workload, changes(result.baseline, result.optimized)
+    if not different or OWN in different:
+        return [element("p", report.facts["Difference"])]
+    return [pairs({part: _change(part, one, other, no_effect(part, workload)) for part, (one, other) in different.items()})]
+
+
+def _change(part: str, one: str, other: str, effect: str) -> Markup:
+    """The two choices, and what each means where that is known: a stored result may have some that are gone."""
+    entries: dict[str, Choice] = dict(PARTS[part].entries) if part in PARTS and not effect.startswith(" (no effect") else {}
+    meanings = (element("p", f"{choice}: {entries[choice].meaning}.", class_="quiet") for choice in (one, other) if choice in entries)
+    return joined(element("p", f"{one} -> {other}{effect}"), *meanings)
 
 
 def _drawn(*found: Markup | None) -> list[Markup]:
@@ -137,7 +169,7 @@ def _packages(result: Result) -> Table:
     """Of the machine of each session."""
     sides = {side: result.session(measured).machine.packages for side, measured in result.variants().items()}
     names = dict.fromkeys(name for packages in sides.values() for name in packages)
-    rows = tuple((name, *(packages.get(name) or "-" for packages in sides.values())) for name in names)
+    rows = tuple((name, *(packages.get(name) or "not installed" for packages in sides.values())) for name in names)
     return Table("Packages", ("", *sides), rows)
 
 

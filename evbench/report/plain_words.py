@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from evbench.report.facts import model_size
 from evbench.report.units import format_ratio, format_ratios, format_seconds
-from evbench.results import Grade
+from evbench.results import Grade, Result
 from evbench.verdict.judgement import MIN_CLAIM, Judgement, Verdict
 
 OUTPUTS: dict[Grade | None, str] = {
@@ -12,6 +13,15 @@ OUTPUTS: dict[Grade | None, str] = {
     "fail": "Its outputs are not preserved.",
     None: "Outputs were not compared.",
 }
+
+
+def what_was_measured(result: Result) -> str:
+    """The model, the machine and the day."""
+    workload = result.baseline.workload
+    machines = (result.session(measured).machine for measured in result.variants().values())
+    names = dict.fromkeys(machine.gpu.name if machine.gpu is not None else machine.cpu for machine in machines)
+    ways = "run in two ways" if result.optimized is not None else "run in one way"
+    return f"{model_size(workload)}, in {workload.dtype}, {ways} on {' and '.join(names)}; measured on {result.created[:10]}."
 
 
 def in_plain_words(judgement: Judgement) -> str:

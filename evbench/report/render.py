@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from rich import box
-from rich.console import Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType
 from rich.table import Table as RichTable
 from rich.text import Text
 
@@ -102,19 +102,48 @@ class Summary:
 def to_summary(summary: Summary) -> RenderableType:
     """The end of a session for a terminal, but for what is done next and the exit code."""
     headlines = [plain(headline, "bold") for headline in summary.headlines]
-    return Group(*headlines, plain(summary.subject, "dim"), to_rich(summary.table, numbers=True), pairs(summary.texts | summary.said))
+    times = [to_rich(summary.table, numbers=True)] if says_something(summary.table) else []
+    return Group(*headlines, plain(summary.subject, "dim"), *times, pairs(summary.texts | summary.said))
 
 
-def to_rich(table: Table, *, numbers: bool) -> RichTable:
+def to_rich(table: Table, *, numbers: bool) -> RenderableType:
     """A table for a terminal, without columns that say nothing; columns of numbers are aligned to the right."""
-    table = without_empty_columns(table)
-    rich = RichTable(title=plain(table.title), title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
-    for index, column in enumerate(table.columns):
-        is_number = numbers and index > 0 and column and column not in TEXT_COLUMNS
-        rich.add_column(plain(column), justify="right" if is_number else "left", no_wrap=bool(is_number or index == 0), overflow="fold")
-    for row in table.rows:
-        rich.add_row(*map(plain, row))
-    return rich
+    return _Fitted(without_empty_columns(table), numbers)
+
+
+@dataclass(frozen=True)
+class _Fitted:
+    """A table where it fits into the terminal, and elsewhere each row as a sentence: a name or a number is never cut."""
+
+    table: Table
+    numbers: bool
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
+        columns = self._in_columns()
+        fits = columns.__rich_measure__(console, options).minimum <= options.max_width
+        yield columns if fits else Group(plain(self.table.title, "bold"), pairs_of(self._sentences()), "")
+
+    def _in_columns(self) -> RichTable:
+        rich = RichTable(title=plain(self.table.title), title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
+        for index, column in enumerate(self.table.columns):
+            is_number = self.numbers and index > 0 and column and column not in TEXT_COLUMNS
+            # Where there is too little room, words of a header stand below each other.
+            whole = max((len(row[index]) for row in self.table.rows), default=0) if is_number or index == 0 else None
+            no_wrap = whole is not None and whole >= len(column)
+            rich.add_column(plain(column), justify="right" if is_number else "left", no_wrap=no_wrap, min_width=whole, overflow="fold")
+        for row in self.table.rows:
+            rich.add_row(*map(plain, row))
+        return rich
+
+    def _sentences(self) -> Iterator[tuple[str, str]]:
+        _, *columns = self.table.columns
+        for name, *cells in self.table.rows:
+            yield name, "; ".join(f"{column} {cell}".strip() for column, cell in zip(columns, cells, strict=True) if cell)
+
+
+def says_something(table: Table) -> bool:
+    """Whether more than the names of its rows is known."""
+    return len(without_empty_columns(table).columns) > 1
 
 
 def without_empty_columns(table: Table) -> Table:
@@ -130,10 +159,15 @@ def without_empty_columns(table: Table) -> Table:
 
 def pairs(texts: dict[str, str]) -> RichTable:
     """Names, and a text beside each, for a terminal. The lines of a long text begin at the same column."""
+    return pairs_of(texts.items())
+
+
+def pairs_of(texts: Iterable[tuple[str, str]]) -> RichTable:
+    """As `pairs`, of names that may stand there twice."""
     grid = RichTable.grid(padding=(0, 2))
     for _ in range(2):
         grid.add_column(overflow="fold")  # a name that is cut could not be copied
-    for name, text in texts.items():
+    for name, text in texts:
         grid.add_row(plain(name, "bold"), plain(text))
     return grid
 
