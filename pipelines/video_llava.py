@@ -1,4 +1,4 @@
-"""Video-LLaVA, the Hugging Face port: eight frames of a clip and a question in, an answer out.
+"""Video-LLaVA, the Hugging Face port: frames of a clip, eight by default, and a question in, an answer out.
 
 The port differs from the original network: it has no temporal attention between frames (PKU-YuanGroup/Video-LLaVA issue 223).
 """

@@ -48,6 +48,7 @@ def describe(
     events_folders: Sequence[Path],
     data: Path | None,
     limit: int | None,
+    frames: int | None = None,
     frame_policy: str,
     prompt: str,
     new_tokens: int,
@@ -60,7 +61,11 @@ def describe(
     event_limit: str | None = None,
     event_size: str | None = None,
 ) -> Workload:
-    """Raises UserError if the options contradict each other, or the input cannot be used."""
+    """Raises UserError if the options contradict each other, or the input cannot be used.
+
+    Args:
+        frames: of a video, for a model that takes videos. None: as many as the model's entry has.
+    """
     require_model(model)
     entry = model_of(model)
     if frame_policy not in video.POLICIES:
@@ -80,14 +85,14 @@ def describe(
     kind = _kind(paths, model)
     window = _window(paths, kind, event_window, event_limit, event_size)
     captions = _captions(paths, data, KINDS[kind].colours, prompt)
-    samples, frames = _samples(paths, captions, kind, entry.frames, frame_policy, window)
+    samples, images = _samples(paths, captions, kind, frames or entry.frames, frame_policy, window)
     chosen = choose_device(device)
     return Workload(
         model=model,
         preset=preset,
         weights=_short(weights) if weights is not None else None,
         samples=samples,
-        frames=frames,
+        frames=images,
         frame_policy=frame_policy if KINDS[kind].policies else "all",
         prompt=prompt,
         new_tokens=new_tokens,

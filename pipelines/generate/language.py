@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from evbench.errors import UserError
+from evbench.results import Workload
 
 
 @dataclass(frozen=True)
@@ -26,13 +27,14 @@ class LanguageModel:
     stop_at_end: bool
     """Whether the end token ends an answer. If not, it is a token like others, and every answer has the asked length."""
 
-    def require_room(self, prompt_tokens: int, new_tokens: int) -> None:
+    def require_room(self, prompt_tokens: int, workload: Workload) -> None:
         """Raises UserError if prompt and answer are longer than the model allows."""
         limit = self.decoder.config.max_position_embeddings
-        if prompt_tokens + new_tokens > limit:
+        if prompt_tokens + workload.new_tokens > limit:
+            frames = ", fewer --frames" if workload.kind == "video" else ""
             raise UserError(
-                f"the prompt has {prompt_tokens} tokens, with {new_tokens} new ones more than the model's {limit}; "
-                "give a shorter --prompt or fewer --new-tokens"
+                f"the prompt has {prompt_tokens} tokens, with {workload.new_tokens} new ones more than the model's {limit}; "
+                f"give a shorter --prompt{frames} or fewer --new-tokens"
             )
 
     def next_logits(self, embeddings: torch.Tensor, positions: torch.Tensor, cache: Any) -> torch.Tensor:
