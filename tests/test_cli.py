@@ -142,7 +142,7 @@ def test_variants_in_detail_say_what_each_choice_means(tmp_path: Path) -> None:
         (f"{COMPARE} --preset huge", "there is small, tiny, 7b, 7b-random."),
         (f"{COMPARE} --frame-policy exclusive", "did you mean 'inclusive'?"),
         (f"{COMPARE} --model eventgpt --frame-policy stride", "--model eventgpt takes event images: it would have no effect; leave it out"),
-        (f"{COMPARE} --model eventgpt --frames 4", "--frames is of the frames of a video, and --model eventgpt takes event images: it would"),
+        (f"{COMPARE} --model eventgpt --frames 4", "--frames is of the frames of a video, and --model eventgpt takes event images"),
         (f"{COMPARE} --frames 0", "--frames 0 is out of range; give 1 to 1,024"),
         (f"{COMPARE} --frames many", "--frames 'many' is no whole number; give one"),
         (f"{COMPARE} --frames 500", "scene.mp4 has 20 frames and the model is given 500; give a longer clip, or fewer --frames"),

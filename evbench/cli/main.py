@@ -17,6 +17,7 @@ COMMANDS = {
     "compare": "evbench.cli.compare:compare_command",
     "run": "evbench.cli.run:run_command",
     "ladder": "evbench.cli.ladder:ladder_command",
+    "sweep": "evbench.cli.sweep:sweep_command",
     "compare-models": "evbench.cli.compare_models:compare_models_command",
     "acceptance": "evbench.cli.acceptance:acceptance_command",
     "selftest": "evbench.cli.selftest:selftest_command",

@@ -14,22 +14,24 @@ from evbench.encoding import write_whole
 from evbench.errors import UserError
 from evbench.report import files, pull_request, runs_csv
 from evbench.report import ladder as report_ladder
+from evbench.report import sweep as report_sweep
 from evbench.report.render import printable
 from evbench.report.summary import LONGEST_HEADLINE, shorten, summarize
 from evbench.results import Result
-from evbench.session import ladder, models
+from evbench.session import ladder, models, sweep
 from evbench.session.verification import read_verified, verify
 from evbench.traces.serve import open_browser
 from evbench.verdict.judge import judge
 
 RESULT = "result.json"
-RECORDED = (RESULT, ladder.RAW, models.RAW)
+RECORDED = (RESULT, ladder.RAW, sweep.RAW, models.RAW)
 """Files that hold what was measured."""
 
 
 def report_command(
     folder: Annotated[
-        Path, typer.Argument(help="Folder of a comparison, a run, a ladder, or a comparison of two models; or the result.json in it.")
+        Path,
+        typer.Argument(help="Folder of a comparison, a run, a ladder, a sweep, or a comparison of two models; or the result.json in it."),
     ],
     html: Annotated[
         Path | None,
@@ -154,6 +156,8 @@ def write_report(folder: Path, exports: Exports | None = None) -> Written:
     try:
         if (folder / ladder.RAW).exists():
             return Written((report_ladder.whole_sentence(ladder.write_derived(folder)),), (ladder.REPORT,))
+        if (folder / sweep.RAW).exists():
+            return Written((report_sweep.headline(sweep.write_derived(folder)),), (sweep.REPORT, sweep.PAGE))
         if (folder / models.RAW).exists():
             found = models.read(folder)
             sessions = {length: verify(result, folder / length) for length, result in found.sessions.items()}
@@ -161,7 +165,7 @@ def write_report(folder: Path, exports: Exports | None = None) -> Written:
             headlines = tuple(filter(None, (report.headline, report.second_headline)))
             return Written(headlines, (models.JUDGED, models.REPORT), "; ".join(filter(None, map(_unverified, sessions.values()))))
         if not (folder / RESULT).exists():
-            raise UserError(f"{folder} has no result.json, ladder.json or models.json; give the folder of a comparison")
+            raise UserError(f"{folder} has no {', '.join(RECORDED[:-1])} or {RECORDED[-1]}; give the folder of a comparison")
         result = read_verified(folder)
         judgement = judge(result)
         report = files.write(result, judgement, folder, exports.html)

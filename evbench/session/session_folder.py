@@ -14,8 +14,8 @@ from evbench.errors import UserError, not_made
 HEADER, RUNS = "session.json", "runs.jsonl"
 MODELS = "comparison of models"
 PROTECTED = {
-    "result.json": "session", "report.md": "session", "report.html": "session", "ladder.json": "ladder", "models.json": MODELS,
-    "models.md": MODELS,
+    "result.json": "session", "report.md": "session", "report.html": "session", "ladder.json": "ladder", "sweep.json": "sweep",
+    "models.json": MODELS, "models.md": MODELS,
 }  # fmt: skip
 """Name of a file -> what a folder that has it holds, and no other session may overwrite."""
 LEFT_BEHIND = (HEADER, RUNS, "worker.log", "worker-*.log", "*.part")
