@@ -241,6 +241,7 @@ def test_the_report_tells_slopes_points_and_speedups(simulated: SimulatedPoints,
     assert "**fast-pixels against baseline over frames=4,8,12 and new-tokens=16,32: 6 of 6 points measured**" in text
     assert "- baseline, vision over frames at new-tokens=16: 10" in text or "- baseline, vision over frames at new-tokens=16: 9.9" in text
     assert " ms a frame (95% CI " in text and " whatever the number" in text
+    assert "baseline, load over frames at new-tokens=16: no growth found (95% CI -" in text
     for heading in ("Over frames: ", "Over new-tokens: ", "Points: median end-to-end time", "Median times", "Notes"):
         assert f"## {heading}" in text
     rows = [line for line in text.splitlines() if line.startswith("| frames=4, new-tokens=16 |")]

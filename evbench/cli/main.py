@@ -26,6 +26,7 @@ COMMANDS = {
     "open": "evbench.cli.open:open_command",
     "merge": "evbench.cli.merge:merge_command",
     "report": "evbench.cli.report:report_command",
+    "history": "evbench.cli.history:history_command",
     "verify": "evbench.cli.verify:verify_command",
     "lint": "evbench.cli.lint:lint_command",
     "schema": "evbench.cli.schema:schema_command",

@@ -100,10 +100,12 @@ def _name(curve: Curve, account: Account) -> str:
 
 def _growth(curve: Curve) -> str:
     line, unit = curve.line, UNITS[curve.axis]
-    slope = (
-        f"{format_signed(line.slope.value)} a {unit}{_bounds(line.slope)}, and {format_signed(line.intercept.value)} whatever the number"
-    )
-    return "; ".join(filter(None, [slope, floor_in_words(curve)]))
+    slope, rest = line.slope, format_signed(line.intercept.value)
+    if slope.low is not None and slope.high is not None and slope.low <= 0 <= slope.high:
+        grows = f"no growth found (95% CI {format_signed(slope.low)} to {format_signed(slope.high)} a {unit}), around {rest}"
+    else:
+        grows = f"{format_signed(slope.value)} a {unit}{_bounds(slope)}, and {rest} whatever the number"
+    return "; ".join(filter(None, [grows, floor_in_words(curve)]))
 
 
 def _bounds(found: Bounded) -> str:

@@ -73,5 +73,5 @@ def _panel(axes: Axes, name: str, curves: Sequence[Curve]) -> None:
             axes.plot(curve.amounts, [floor / size for floor in curve.floors], ":", color=MUTED, linewidth=1.2)
     axes.set_title(name, loc="left", fontsize=12, color=INK)
     axes.set_ylabel(f"time, {unit}")
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, 1.12 * axes.get_ylim()[1])
     axes.grid(axis="y")
