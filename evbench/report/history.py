@@ -7,12 +7,13 @@ from dataclasses import dataclass
 
 from evbench.report.render import Table, file_of, markdown_table, printable
 from evbench.report.units import NOT_MEASURED, format_ratio, format_ratios, format_seconds
-from evbench.verdict.blocks import END_TO_END
 from evbench.verdict.demands import DemandOutcome
 from evbench.verdict.history import Entry, Series, Step, steps
 
 MARK = "<!-- evbench history --markdown -->"
 """First line of the file: by it evbench finds what it may replace."""
+FEWEST = 3
+"""Results of a series in which a step can be."""
 COMMIT = 10
 """Characters of a commit that are shown."""
 
@@ -37,10 +38,10 @@ def name(series: Series) -> str:
 
 
 def headline(account: Account) -> str:
-    results = sum(len(series.entries) for series in account.series)
+    entries = sum(len(series.entries) for series in account.series)
     count = sum(len(steps(series, timing)) for series in account.series for timing in series.timings())
     left_out = f"; {len(account.left_out)} left out (--details says why)" if account.left_out else ""
-    return f"{_number(len(account.series), 'series')} of {_number(results, 'results')}, {_number(count, 'steps')}{left_out}"
+    return f"{_number(len(account.series), 'series')} with {_number(entries, 'times')} of a variant, {_number(count, 'steps')}{left_out}"
 
 
 def _number(count: int, things: str) -> str:
@@ -48,27 +49,28 @@ def _number(count: int, things: str) -> str:
 
 
 def sentences(account: Account) -> tuple[str, ...]:
-    """Each step, end-to-end ones first, and each series in which none was found."""
-    told = []
+    """Of each series what changed at each step; then those in which none was found."""
+    changed, same = [], []
     for series in account.series:
-        found = [(timing, step) for timing in series.timings() for step in steps(series, timing)]
-        told += [f"{name(series)}: {timing} {step_in_words(step)}" for timing, step in sorted(found, key=lambda one: one[0] != END_TO_END)]
-        if not found:
-            why = "one result: nothing to compare it with" if len(series.entries) == 1 else f"no step in {len(series.entries)} results"
-            told.append(f"{name(series)}: {why}")
-    return tuple(map(printable, told))
+        found: dict[int, list[tuple[str, Step]]] = {}
+        for timing in series.timings():
+            for step in steps(series, timing):
+                found.setdefault(series.entries.index(step.after), []).append((timing, step))
+        for place in sorted(found):
+            told = "; ".join(f"{timing} {step_in_words(step)}" for timing, step in found[place])
+            changed.append(f"{name(series)}: from {_moment(series.entries[place])} on: {told}")
+        if not found and len(series.entries) >= FEWEST:
+            same.append(f"{name(series)}: no step in {len(series.entries)} results")
+    few = sum(len(series.entries) < FEWEST for series in account.series)
+    short = [f"{few} series have fewer than {FEWEST} results, which are too few for a step"] if few else []
+    return tuple(map(printable, (*changed, *same, *short)))
 
 
 def step_in_words(step: Step) -> str:
     interval = step.interval
-    slower = interval.ratio < 1
-    ratio, low, high = (
-        (1 / interval.ratio, 1 / interval.high, 1 / interval.low) if slower else (interval.ratio, interval.low, interval.high)
-    )
-    what = "slower" if slower else "faster"
-    return (
-        f"is {format_ratio(ratio)} {what} from {_moment(step.after)} on, 95% CI {format_ratios(low, high)} (before: {_moment(step.before)})"
-    )
+    if interval.ratio >= 1:
+        return f"{format_ratio(interval.ratio)} faster ({format_ratios(interval.low, interval.high)})"
+    return f"{format_ratio(1 / interval.ratio)} slower ({format_ratios(1 / interval.high, 1 / interval.low)})"
 
 
 def _moment(entry: Entry) -> str:

@@ -144,7 +144,9 @@ def steps(series: Series, timing: str) -> tuple[Step, ...]:
         # A split was found beside times of other levels; what is told of it is of the level before and the one behind.
         bounds = [0, *places, len(times)]
         levels = [times[start:end] for start, end in itertools.pairwise(bounds)]
-        intervals = [between(before, behind, level) for before, behind in itertools.pairwise(levels)]
+        intervals = [
+            between(*pair, level, [*levels[:place], *levels[place + 2 :]]) for place, pair in enumerate(itertools.pairwise(levels))
+        ]
         doubtful = [(_clearness(interval), place) for place, interval in zip(places, intervals, strict=True) if not _is_step(interval)]
         if not doubtful:
             break
@@ -174,25 +176,28 @@ def _clearness(interval: Interval | None) -> float:
     return abs(math.log(interval.ratio)) / max(math.log(interval.high / interval.low) / 2, 1e-9)
 
 
-def between(before: Sequence[TimedOnce], behind: Sequence[TimedOnce], level: float = LEVEL) -> Interval | None:
-    """Ratio of the times before to those behind. None if nothing tells how much such times vary.
+def between(
+    before: Sequence[TimedOnce], behind: Sequence[TimedOnce], level: float = LEVEL, others: Sequence[Sequence[TimedOnce]] = ()
+) -> Interval | None:
+    """Ratio of the times before to those behind. None of one result before and one behind: nothing tells how much such times vary.
 
-    No narrower than by how much results differ from each other (Student's, one variance for both parts), nor than by their own intervals.
+    No narrower than by how much results differ from each other (Student's, one variance for all parts), nor than by their own intervals,
+    where these are known.
+
+    Args:
+        others: parts of the series at other levels, which tell of the variance, too.
     """
-    ours, theirs = ([log_seconds(one.seconds) for one in part] for part in (before, behind))
-    difference = statistics.fmean(ours) - statistics.fmean(theirs)
-    reaches = []
-    if (freedom := len(ours) + len(theirs) - 2) > 0:
-        squares = sum((one - statistics.fmean(part)) ** 2 for part in (ours, theirs) for one in part)
-        error = math.sqrt(squares / freedom * (1 / len(ours) + 1 / len(theirs)))
-        reaches.append(student_quantile(1 - level / 2, freedom) * error)
-    own = [(one.reach, len(part)) for part in (before, behind) for one in part]
-    if all(reach is not None for reach, _ in own):
-        wider = student_quantile(1 - level / 2, MANY) / student_quantile(1 - LEVEL / 2, MANY)
-        reaches.append(wider * math.hypot(*((reach or 0.0) / count for reach, count in own)))
-    if not reaches:
+    parts = [[log_seconds(one.seconds) for one in part] for part in (before, behind, *others)]
+    freedom = sum(map(len, parts)) - len(parts)
+    if freedom < 1:
         return None
-    reach = max(reaches)
+    difference = statistics.fmean(parts[0]) - statistics.fmean(parts[1])
+    variance = sum((one - statistics.fmean(part)) ** 2 for part in parts for one in part) / freedom
+    reach = student_quantile(1 - level / 2, freedom) * math.sqrt(variance * (1 / len(before) + 1 / len(behind)))
+    own = [(one.reach, len(part)) for part in (before, behind) for one in part]
+    if all(one is not None for one, _ in own):
+        wider = student_quantile(1 - level / 2, MANY) / student_quantile(1 - LEVEL / 2, MANY)
+        reach = max(reach, wider * math.hypot(*((one or 0.0) / count for one, count in own)))
     ratio, low, high = (math.exp(min(max(bound, -FARTHEST), FARTHEST)) for bound in (difference, difference - reach, difference + reach))
     return Interval(ratio, low, high, 1 - level)
 
