@@ -8,6 +8,9 @@ from typing import Any
 
 from evbench.choices import Evidence
 
+VIDEO_FRAMES = 8
+"""That a model gets of a video, if no other number is asked for."""
+
 
 @dataclass(frozen=True)
 class InputKind:
@@ -67,7 +70,7 @@ class Model:
     kinds: tuple[str, ...]
     """Of input that it takes. The first is the default."""
     frames: int | None
-    """How many it gets of a video. None: as many images as a sample has."""
+    """How many it gets of a video, if no other number is asked for. None: as many images as a sample has."""
     parts: tuple[str, ...]
     """Names of those that it has."""
     model_type: str | None

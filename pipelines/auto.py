@@ -175,7 +175,7 @@ class Auto(Clips):
     def preprocess(self, loaded: Frames, /) -> tuple[Inputs, Work]:
         inputs: Inputs = self._preprocess(loaded, self._workload.prompt)
         prompt = inputs.fields["input_ids"].shape[1]
-        self._language.require_room(prompt, self._workload.new_tokens)
+        self._language.require_room(prompt, self._workload)
         return inputs, Work(pixel_shape=tuple(inputs.pixels.shape), prompt_tokens=prompt)
 
     @torch.inference_mode()
@@ -261,6 +261,8 @@ def question(processor: Any, prompt: str) -> str:
 
 def metadata(frames: Frames) -> VideoMetadata:
     """What processors ask of a video: those that put times into the prompt compute them of indices and rate."""
+    if len(frames) == 1:
+        raise UserError("the processor asks for the rate of the frames, and --frames 1 has none; give 2 or more")
     seconds = frames.seconds[-1] - frames.seconds[0]
     if seconds <= 0:
         raise UserError("all frames of the clip are of one time, and the processor asks for their rate; give a longer clip")

@@ -121,7 +121,7 @@ class ClipLlama(ABC):
         if self.context is not None and prompt > self.context:
             limit = f"the prompt has {prompt} tokens and {type(self).__name__} takes {self.context}"
             raise UserError(f"{limit}; give a shorter --prompt")
-        self.language.require_room(prompt, self._workload.new_tokens)
+        self.language.require_room(prompt, self._workload)
         return inputs, Work(pixel_shape=tuple(inputs.pixels.shape), prompt_tokens=prompt)
 
     @torch.inference_mode()

@@ -33,6 +33,7 @@ from evbench.pipelines.checkpoints.renamed import load_renamed
 from evbench.pipelines.checkpoints.sizes import require_sizes
 from evbench.pipelines.clip_llama import ClipLlama, Network, converted
 from evbench.pipelines.compute import attention
+from evbench.pipelines.generate.language import require_room
 from evbench.pipelines.load import event_files
 from evbench.pipelines.load.decoders import reader, renderer
 from evbench.pipelines.load.event_images import Images
@@ -243,15 +244,17 @@ def prompt_halves(tokenizer: Any, prompt: str) -> tuple[list[int], list[int]]:
 def planned(workload: Workload) -> tuple[NetworkShape, Work]:
     """The shape of the network and what a run does, by the configs and the tokenizer alone: no weights are read or made.
 
-    Raises UserError if the checkpoint folder is damaged.
+    Raises UserError if the checkpoint folder is damaged, or prompt and answer are too long for the model.
     """
     vision, text, tokenizer = _described(workload)
     shape = network_shape(vision, text, vision.num_hidden_layers, getattr(torch, workload.dtype).itemsize)
     visual = workload.frames + shape.vision_tokens
+    prompt = visual + sum(map(len, prompt_halves(tokenizer, workload.prompt)))
+    require_room(text.max_position_embeddings, prompt, workload)
     return shape, Work(
         pixel_shape=(workload.frames, 3, vision.image_size, vision.image_size),
         visual_tokens=visual,
-        prompt_tokens=visual + sum(map(len, prompt_halves(tokenizer, workload.prompt))),
+        prompt_tokens=prompt,
         new_tokens=workload.new_tokens,
         dtype=workload.dtype,
     )

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from evbench.choices import Choice, Evidence, Part, PluginFile
 from evbench.errors import UserError
-from evbench.models import InputKind, Model, Preset, Unsupported
+from evbench.models import VIDEO_FRAMES, InputKind, Model, Preset, Unsupported
 from evbench.pipelines.checkpoints.presets import text_config, vision_config
 from evbench.pipelines.compute.choices import ATTENDED, ATTENTION, LAYER
 from evbench.pipelines.generate.choices import DRAFT, GENERATE, GREEDY, PREFILL
@@ -57,8 +57,6 @@ KINDS: dict[str, InputKind] = {
     ),
 }
 """Kinds of input (`evbench.results.Workload.kind`)."""
-
-VIDEO_FRAMES = 8
 
 TEXT_7B = {"hidden": 4096, "layers": 32, "heads": 32, "intermediate": 11008}
 VISION_7B = {"hidden": 1024, "layers": 24, "heads": 16, "intermediate": 4096}

@@ -1,4 +1,4 @@
-"""Video-LLaVA, the Hugging Face port: eight frames of a clip and a question in, an answer out.
+"""Video-LLaVA, the Hugging Face port: frames of a clip, eight by default, and a question in, an answer out.
 
 The port differs from the original network: it has no temporal attention between frames (PKU-YuanGroup/Video-LLaVA issue 223).
 """
@@ -32,6 +32,7 @@ from evbench.pipelines.checkpoints.network_shape import network_shape
 from evbench.pipelines.clip_llama import ClipLlama, Network, converted
 from evbench.pipelines.clips import Clips
 from evbench.pipelines.compute import attention
+from evbench.pipelines.generate.language import require_room
 from evbench.pipelines.load.video import Frames
 from evbench.pipelines.registry import VIDEO_LLAVA
 from evbench.results import NetworkShape, Work, Workload
@@ -185,12 +186,13 @@ class Vision:
 def planned(workload: Workload) -> tuple[NetworkShape, Work]:
     """The shape of the network and what a run does, by the configs and the tokenizer alone: no weights are read or made.
 
-    Raises UserError if the checkpoint folder is damaged.
+    Raises UserError if the checkpoint folder is damaged, or prompt and answer are too long for the model.
     """
     config, processor = _described(workload)
     vision, weight_bytes = config.vision_config, getattr(torch, workload.dtype).itemsize
     shape = network_shape(vision, config.text_config, used_layers(config), weight_bytes)
     tokens = Preprocessing(processor, dataclasses.replace(workload, device="cpu")).tokens(workload.prompt, workload.frames)
+    require_room(config.text_config.max_position_embeddings, tokens.shape[1], workload)
     return shape, Work(
         pixel_shape=(1, workload.frames, 3, vision.image_size, vision.image_size),
         visual_tokens=workload.frames * shape.vision_tokens,

@@ -42,10 +42,10 @@ NEW_TOKENS = 8
 architectures = pytest.mark.parametrize("architecture", MADE)
 
 
-def asked(folder: Path) -> Workload:
+def asked(folder: Path, frames: int | None = None) -> Workload:
     """As the command line describes it, in the parent process."""
     return workloads.describe(
-        model="auto", preset=None, weights=folder, videos=[small_clip(0)], events_folders=(), data=None, limit=None,
+        model="auto", preset=None, weights=folder, videos=[small_clip(0)], events_folders=(), data=None, limit=None, frames=frames,
         frame_policy="inclusive", prompt="What is it?", new_tokens=NEW_TOKENS, stop_at_end=False, device="cpu", seed=None,
     )  # fmt: skip
 
@@ -84,6 +84,26 @@ def test_the_stages_give_the_tokens_of_transformers_own_generate(architecture: s
     visual = getattr(model.config, f"{auto.PIXELS[inputs.name]}_token_id")
     assert work.visual_tokens == inputs.prompt().count(visual), "one place in the prompt for each"
     assert work.prompt_tokens == len(inputs.prompt())
+
+
+@architectures
+def test_models_take_other_numbers_of_frames(architecture: str) -> None:
+    """Also an odd one, where two frames are joined to one patch."""
+    shapes = set()
+    for frames in (2, 5, 12):
+        pipeline = build(parse("baseline"), asked(saved(architecture), frames))
+        answer, work = run_stages(pipeline, small_clip(0), NEW_TOKENS)
+        assert len(work.frame_indices or ()) == frames and len(answer.tokens) == NEW_TOKENS
+        inputs, _ = pipeline.preprocess(pipeline.load(small_clip(0))[0])
+        visual = getattr(pipeline.model.config, f"{auto.PIXELS[inputs.name]}_token_id")
+        assert work.visual_tokens == inputs.prompt().count(visual)
+        shapes.add(work.pixel_shape)
+    assert len(shapes) == 3, "each number makes other pixel values"
+
+
+def test_a_rate_of_one_frame_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="the processor asks for the rate of the frames, and --frames 1 has none; give 2 or more"):
+        build(parse("baseline"), asked(saved("qwen2_5_vl"), 1))
 
 
 def test_the_documentation_tells_what_is_shown_here() -> None:

@@ -46,6 +46,7 @@ def test_a_floor_is_of_one_machine_and_one_kind_of_work() -> None:
     assert noise_floors.find(dataclasses.replace(MACHINE, cores=4), TINY) is None
     assert noise_floors.find(dataclasses.replace(MACHINE, packages={"torch": "3.0"}), TINY) is None
     assert noise_floors.find(MACHINE, dataclasses.replace(TINY, new_tokens=9)) is None
+    assert noise_floors.find(MACHINE, dataclasses.replace(TINY, frames=4)) is None
     assert noise_floors.find(dataclasses.replace(MACHINE, source="def"), TINY) == floor(), "it is the same machine"
     assert noise_floors.find(MACHINE, dataclasses.replace(TINY, prompt="Who?")) == floor(), "it is the same kind of work"
 
@@ -55,6 +56,7 @@ def test_a_machine_and_its_work_are_named() -> None:
     assert WITH_GPU.gpu is not None
     assert noise_floors.place(WITH_GPU) == f"Fast CPU, 8 cores, Fast GPU, driver {WITH_GPU.gpu.driver}, torch 2.14"
     assert noise_floors.work(TINY) == f"video-llava tiny on cpu, {TINY.new_tokens} new tokens"
+    assert noise_floors.work(dataclasses.replace(TINY, frames=4)) == f"{noise_floors.work(TINY)}, 4 frames"
     assert noise_floors.work(ON_GPU) == f"video-llava /weights on cuda, {ON_GPU.new_tokens} new tokens"
 
 

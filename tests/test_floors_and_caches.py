@@ -19,6 +19,7 @@ from evbench.verdict.judge import judge
 from evbench.verdict.judgement import Verdict
 from evbench.worker.instruments import instruments
 from evbench.worker.limits import measure_limits
+from tests import simulation
 from tests.examples import described, make_result, make_run, make_session, make_side, scaled
 from tests.simulation import PLAN, MemoryJournal, Noise, SimulatedMachine, SimulatedWorker, header, run_simulated, simulate
 from tests.test_judge import in_blocks
@@ -216,8 +217,13 @@ def test_one_side_alone_and_a_stored_pair_survive_without_a_check() -> None:
     result = run_simulated(machine, MemoryJournal(header(dataclasses.replace(PLAN, blocks=6))), ("baseline",))
     assert machine.checked == []
     assert result.baseline.cache_check is None
-    assert result.sessions[0].limits is None
     assert judge(result).verdict is None
+
+
+def test_one_side_alone_has_floors() -> None:
+    result = run_simulated(SimulatedMachine(1, QUIET), MemoryJournal(header(dataclasses.replace(PLAN, blocks=6))), ("baseline",))
+    assert result.sessions[0].limits == simulation.LIMITS
+    assert judge(result).floors == floors.of_result(result) != {}
 
 
 def test_a_check_survives_its_file(tmp_path: Any) -> None:

@@ -69,7 +69,7 @@ def test_a_recorded_ladder_is_reported_from_the_results_of_its_comparisons(tmp_p
 
 
 def test_a_folder_without_a_result_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"has no result\.json, ladder\.json or models\.json"):
+    with pytest.raises(UserError, match=r"has no result\.json, ladder\.json, sweep\.json or models\.json"):
         write_report(tmp_path)
 
 
@@ -108,5 +108,7 @@ def test_a_folder_is_meant_also_by_its_result(name: str, tmp_path: Path, capsys:
 @pytest.mark.parametrize("name", ["none", "report.md", "none/result.json"])
 def test_what_is_no_folder_of_a_comparison_is_refused(name: str, tmp_path: Path) -> None:
     (tmp_path / "report.md").touch()
-    with pytest.raises(UserError, match=r"is no folder of a comparison; give one that holds result\.json, ladder\.json or models\.json"):
+    with pytest.raises(
+        UserError, match=r"is no folder of a comparison; give one that holds result\.json, ladder\.json, sweep\.json or models\.json"
+    ):
         report_command(tmp_path / name)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from evbench.errors import UserError
 from evbench.pipelines.checkpoints.checkpoint import fingerprint
 from evbench.pipelines.load.video import decode_plain
-from evbench.pipelines.video_llava import Features, VideoLlava, Vision
+from evbench.pipelines.video_llava import Features, VideoLlava, Vision, planned
 from evbench.pipelines.vision.encoders import batched
 from evbench.stages import Sampler, run_stages
 from evbench.variants.named import parse
@@ -69,6 +70,29 @@ def test_work_is_counted(baseline: VideoLlava) -> None:
     assert (work.new_tokens, work.stop) == (NEW_TOKENS, "length")
     assert (work.frame_height, work.frame_width) == (240, 320)
     assert work.attention == "sdpa (vision), sdpa (text)"
+
+
+@pytest.mark.parametrize("frames", [1, 3, 12])
+@pytest.mark.parametrize("change", ["generate=dynamic", "decode=threaded+preprocess=direct+vision=batched+generate=static"])
+def test_other_numbers_of_frames_do_the_work_that_was_planned(frames: int, change: str) -> None:
+    workload = replace(tiny_video_llava(new_tokens=NEW_TOKENS), frames=frames)
+    pipeline = VideoLlava(parse(f"baseline+{change}"), workload)
+    answer, work = run_stages(pipeline, small_clip(0), NEW_TOKENS)
+    fused, _ = run_stages(VideoLlava(parse("baseline"), workload), small_clip(0), NEW_TOKENS)
+    assert answer == fused
+    assert (len(work.frame_indices or ()), work.pixel_shape, work.visual_tokens) == (frames, (1, frames, 3, 224, 224), frames * 257)
+    _, expected = planned(workload)
+    assert (expected.pixel_shape, expected.visual_tokens, expected.prompt_tokens) == (
+        work.pixel_shape,
+        work.visual_tokens,
+        work.prompt_tokens,
+    )
+
+
+def test_frames_that_do_not_fit_into_the_context_are_refused_in_one_line() -> None:
+    pipeline = VideoLlava(parse("baseline"), replace(tiny_video_llava(new_tokens=NEW_TOKENS), frames=16))
+    with pytest.raises(UserError, match=r"prompt has 41\d\d tokens, with 24 new ones more than the model's 4096; .*, fewer --frames or"):
+        pipeline.preprocess(pipeline.load(small_clip(0))[0])
 
 
 def test_direct_preprocessing_makes_the_same_tensors(baseline: VideoLlava) -> None:

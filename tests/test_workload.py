@@ -159,6 +159,13 @@ def test_the_report_tells_the_window_and_the_limit(window: EventWindow | None, t
     assert described(make_result(baseline=replace(side, runs=runs))).facts["Input"] == told
 
 
+def test_another_number_of_frames_is_other_work() -> None:
+    asked = small(model="video-llava")
+    assert (asked.frames, small(model="video-llava", frames=4).frames) == (8, 4)
+    with pytest.raises(UserError, match="not the same work: frames 8 and 4"):
+        same_work.require_same_workload(asked, small(model="video-llava", frames=4))
+
+
 def test_a_noise_floor_of_images_is_none_of_raw_events(events: Path) -> None:
     images, stream = noise_floors.work(small()), noise_floors.work(raw(events, event_limit="none"))
     assert stream == f"{images}, of raw events"

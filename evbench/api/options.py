@@ -12,7 +12,7 @@ from typing import Annotated, Any, TypedDict, cast, get_args, get_type_hints
 from evbench.api.option import Option, name_of
 from evbench.errors import UserError, nearest
 from evbench.inputs import workload as workloads
-from evbench.pipelines.registry import DEFAULT_MODEL, MODELS
+from evbench.pipelines.registry import DEFAULT_MODEL, KINDS, MODELS
 from evbench.plugins.use import model_of_pipeline, require_another_file, use, use_pipeline
 from evbench.results import DEADLINE, LeftOut, Plan, RunOrder, Workload
 from evbench.session import memory_fit
@@ -22,6 +22,8 @@ INVOCATIONS = 4
 MAX_SECONDS = 600.0
 WARMUP_SECONDS = 120.0
 FRAME_POLICY = "inclusive"
+OF_VIDEO: dict[str, object] = {"frames": None, "frame_policy": FRAME_POLICY}
+"""Options of the frames of a video -> their defaults."""
 FORMER_OPTIONS = {"starts": "invocations"}
 """Options that were renamed -> what they are called now."""
 MODEL, INPUT, MEASURING, TRACE = "Model", "Input", "Measuring", "Trace"
@@ -89,8 +91,12 @@ class Options:
         bool, Option("Use the raw events of the scenes in --data, not their event images. For eventgpt.", flag=True, group=INPUT)
     ] = False
     limit: Annotated[int | None, Option("Use only this many scenes of --data, from the first.", min=1, group=INPUT)] = None
+    frames: Annotated[int | None, Option("Frames of a video that the model gets. Default: 8.", min=1, max=1024, group=INPUT)] = None
     frame_policy: Annotated[
-        str, Option("inclusive: evenly spaced, first and last frame included. stride: every n/8-th frame, never the last.", group=INPUT)
+        str,
+        Option(
+            "inclusive: evenly spaced, first and last frame included. stride: every n/frames-th of n frames, never the last.", group=INPUT
+        ),
     ] = FRAME_POLICY
     prompt: Annotated[
         str,
@@ -164,10 +170,7 @@ class Options:
         Args:
             left_out: takes the inputs that cannot be used, as `evbench.inputs.workload.describe` has it.
         """
-        model = MODELS.get(self.model)
-        if model is not None and "video" not in model.kinds and self.frame_policy != FRAME_POLICY:
-            reason = f"--frame-policy is of the frames of a video, and --model {self.model} takes none"
-            raise UserError(f"{reason}: it would have no effect; leave it out")
+        self._refuse_frames_of_no_video()
         return workloads.describe(
             model=self.model if self.pipeline is None else model_of_pipeline(self.pipeline, self.model),
             preset=self.preset,
@@ -176,6 +179,7 @@ class Options:
             events_folders=self.events or (),
             data=self.data,
             limit=self.limit,
+            frames=self.frames,
             frame_policy=self.frame_policy,
             prompt=self.prompt,
             new_tokens=self.new_tokens,
@@ -214,6 +218,13 @@ class Options:
             deadline_seconds=float(self.deadline),
         )
 
+    def _refuse_frames_of_no_video(self) -> None:
+        model = MODELS.get(self.model)
+        given = [name for name in OF_VIDEO if getattr(self, name) != OF_VIDEO[name]]
+        if model is not None and "video" not in model.kinds and given:
+            reason = f"{name_of(given[0])} is of the frames of a video, and --model {self.model} takes {KINDS[model.kinds[0]].title}"
+            raise UserError(f"{reason}: it would have no effect; leave it out")
+
     def _refuse_idle(self) -> None:
         idle = {
             "--max-time is of the blocks that --precision adds, which is not given": self.max_time is not None and self.precision is None,
@@ -246,6 +257,7 @@ class Keywords(TypedDict, total=False):
     data: Path | None
     raw_events: bool
     limit: int | None
+    frames: int | None
     frame_policy: str
     prompt: str
     new_tokens: int
@@ -269,7 +281,7 @@ class Keywords(TypedDict, total=False):
 
 OF_WORKLOAD = (
     "model", "preset", "weights", "video", "events", "event_window", "event_limit", "event_size", "data", "raw_events", "limit",
-    "frame_policy", "prompt", "new_tokens", "stop_at_end", "device", "dtype", "seed",
+    "frames", "frame_policy", "prompt", "new_tokens", "stop_at_end", "device", "dtype", "seed",
 )  # fmt: skip
 """Options that describe the workload. All others are of the plan."""
 

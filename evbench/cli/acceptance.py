@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from evbench import __version__
 from evbench.api.folder import now
-from evbench.api.options import FRAME_POLICY, Options
+from evbench.api.options import OF_VIDEO, Options
 from evbench.cli.console import print_line, screen
 from evbench.cli.options import SessionOptions, with_options
 from evbench.cli.output_folder import command_line, output_folder
@@ -127,5 +127,5 @@ def _drafter(draft: str, target: str, variant: str | None, options: Options) -> 
 
 def _workload(options: Options, model: str, preset: str | None) -> Workload:
     """Of one of the models. Its answers may end by themselves."""
-    policy = FRAME_POLICY if "events" in MODELS[model].kinds else options.frame_policy
-    return dataclasses.replace(options, model=model, preset=preset, stop_at_end=True, frame_policy=policy).workload()
+    of_model: dict[str, Any] = OF_VIDEO if "events" in MODELS[model].kinds else {}
+    return dataclasses.replace(options, model=model, preset=preset, stop_at_end=True, **of_model).workload()

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from evbench.api.folder import now
-from evbench.api.options import FRAME_POLICY, Options
+from evbench.api.options import OF_VIDEO, Options
 from evbench.choices import Variant
 from evbench.cli.console import print_summary, screen
 from evbench.cli.idle_options import EVENT_OPTIONS, refuse_replaced
@@ -96,7 +96,7 @@ def compare_models_command(
 
 def _workload(options: Options, model: str, weights: Path | None) -> Workload:
     """Of one of the models, with the options that it has."""
-    of_events = {"raw_events": True, "event_limit": options.event_limit or "none", "frame_policy": FRAME_POLICY}
+    of_events = {"raw_events": True, "event_limit": options.event_limit or "none", **OF_VIDEO}
     of_model: dict[str, Any] = of_events if "events" in MODELS[model].kinds else dict.fromkeys(EVENT_OPTIONS)
     preset = None if weights is not None else options.preset
     return dataclasses.replace(options, model=model, weights=weights, preset=preset, **of_model).workload()

@@ -9,7 +9,7 @@ import typer
 
 from evbench.cli.console import print_line, screen
 from evbench.inputs import decoders
-from evbench.pipelines.registry import VIDEO_FRAMES
+from evbench.models import VIDEO_FRAMES
 from evbench.report.render import printable, to_rich
 
 

@@ -8,14 +8,13 @@ from typing import Annotated
 import typer
 
 from evbench.api.options import Options
-from evbench.choices import resolve
 from evbench.cli.console import print_line, print_sentence, screen
 from evbench.cli.options import SessionOptions, with_options
+from evbench.cli.planned import planned
 from evbench.cli.working import working
 from evbench.encoding import to_json
 from evbench.errors import UserError
 from evbench.machine import machine
-from evbench.pipelines.registry import MODELS
 from evbench.report import limits as report
 from evbench.report.render import printable, to_rich
 from evbench.results import Ceilings
@@ -50,14 +49,11 @@ def limits_command(
     if not (session.wait or measure):
         raise UserError("--no-wait is of a measurement, and --measure is not given: it would have no effect; leave it out")
     workload = options.workload()
-    place = MODELS[workload.model].planned
-    if not place:
-        raise UserError(f"--model {workload.model} does not tell the shape of its network from its configuration; give another")
     with working(str) as progress:
-        from transformers.utils import logging  # takes seconds to import
-
-        logging.set_verbosity_error()
-        network, work = resolve(place)(workload)
+        told = planned(workload)
+        if told is None:
+            raise UserError(f"--model {workload.model} does not tell the shape of its network from its configuration; give another")
+        network, work = told
         here, ceilings = None, None
         if measure:
             with exclusive_device(workload.device, session.wait, progress):

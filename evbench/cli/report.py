@@ -10,26 +10,30 @@ from typing import Annotated
 import typer
 
 from evbench.cli.console import print_lines
+from evbench.cli.exports import require_file
 from evbench.encoding import write_whole
 from evbench.errors import UserError
 from evbench.report import files, pull_request, runs_csv
+from evbench.report import junit as junit_xml
 from evbench.report import ladder as report_ladder
+from evbench.report import sweep as report_sweep
 from evbench.report.render import printable
 from evbench.report.summary import LONGEST_HEADLINE, shorten, summarize
 from evbench.results import Result
-from evbench.session import ladder, models
+from evbench.session import ladder, models, sweep
 from evbench.session.verification import read_verified, verify
 from evbench.traces.serve import open_browser
 from evbench.verdict.judge import judge
 
 RESULT = "result.json"
-RECORDED = (RESULT, ladder.RAW, models.RAW)
+RECORDED = (RESULT, ladder.RAW, sweep.RAW, models.RAW)
 """Files that hold what was measured."""
 
 
 def report_command(
     folder: Annotated[
-        Path, typer.Argument(help="Folder of a comparison, a run, a ladder, or a comparison of two models; or the result.json in it.")
+        Path,
+        typer.Argument(help="Folder of a comparison, a run, a ladder, a sweep, or a comparison of two models; or the result.json in it."),
     ],
     html: Annotated[
         Path | None,
@@ -42,6 +46,9 @@ def report_command(
     markdown: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write a short table for a pull request to this file: verdict, times, outputs.")
     ] = None,
+    junit: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write JUnit XML to this file: the verdict, each demand, outputs of each stage.")
+    ] = None,
     show: Annotated[bool, typer.Option("--open", help="Show the HTML report in the browser of this machine.")] = False,
 ) -> None:
     """Tell the verdict of a recorded folder, also of an earlier version, and write its report again. The result stays as it is.
@@ -53,8 +60,9 @@ def report_command(
         evbench report out --open
         evbench report out --html out.html
         evbench report out --csv runs.csv --markdown pull-request.md
+        evbench report out --junit evbench.xml
     """
-    folder, exports = folder_of(folder), Exports(html, csv, markdown)
+    folder, exports = folder_of(folder), Exports(html, csv, markdown, junit)
     require_exports(folder, exports, show)
     written = write_report(folder, exports)
     ending = [f"Written to {folder}: {', '.join(written.files)}"]
@@ -83,15 +91,15 @@ class Exports:
     """In the place of `report.html` in the folder."""
     csv: Path | None = None
     markdown: Path | None = None
+    junit: Path | None = None
 
     def files(self) -> dict[str, Path]:
         """Option -> the file."""
-        given = {"--html": self.html, "--csv": self.csv, "--markdown": self.markdown}
+        given = {"--html": self.html, "--csv": self.csv, "--markdown": self.markdown, "--junit": self.junit}
         return {option: file for option, file in given.items() if file is not None}
 
 
-ENDINGS = {"--html": (".html", ".htm"), "--csv": (".csv",), "--markdown": (".md",)}
-FIRST_LINES = {"--csv": runs_csv.HEADER, "--markdown": pull_request.MARK}
+FIRST_LINES = {"--csv": runs_csv.HEADER, "--markdown": pull_request.MARK, "--junit": junit_xml.MARK}
 """Of what evbench writes there: a file that begins otherwise is somebody else's."""
 
 
@@ -104,23 +112,7 @@ def require_exports(folder: Path, exports: Exports, show: bool) -> None:
             f"{' and '.join(asked)} can be had of one comparison, and {folder} has a {raw}; give the folder of one, or leave it out"
         )
     for option, file in given.items():
-        _require_file(option, file)
-
-
-def _require_file(option: str, file: Path) -> None:
-    if file.suffix not in ENDINGS[option]:
-        raise UserError(f"{option} {file} does not end in {' or '.join(ENDINGS[option])}; other files are not replaced by a report")
-    if not file.parent.is_dir():
-        raise UserError(f"{option} {file}: there is no folder {file.parent}; make it, or give another file")
-    if file.is_dir():
-        raise UserError(f"{option} {file} is a folder; give a file in it")
-    if option in FIRST_LINES and file.exists() and not _begins_with(file, FIRST_LINES[option]):
-        raise UserError(f"{option} {file} was not written by this option, and is not replaced; remove it, or give another file")
-
-
-def _begins_with(file: Path, line: str) -> bool:
-    with file.open("rb") as opened:
-        return opened.read(len(line.encode())) == line.encode()
+        require_file(option, file, FIRST_LINES.get(option))
 
 
 def _show(page: Path) -> list[str]:
@@ -154,6 +146,8 @@ def write_report(folder: Path, exports: Exports | None = None) -> Written:
     try:
         if (folder / ladder.RAW).exists():
             return Written((report_ladder.whole_sentence(ladder.write_derived(folder)),), (ladder.REPORT,))
+        if (folder / sweep.RAW).exists():
+            return Written((report_sweep.headline(sweep.write_derived(folder)),), (sweep.REPORT, sweep.PAGE))
         if (folder / models.RAW).exists():
             found = models.read(folder)
             sessions = {length: verify(result, folder / length) for length, result in found.sessions.items()}
@@ -161,7 +155,7 @@ def write_report(folder: Path, exports: Exports | None = None) -> Written:
             headlines = tuple(filter(None, (report.headline, report.second_headline)))
             return Written(headlines, (models.JUDGED, models.REPORT), "; ".join(filter(None, map(_unverified, sessions.values()))))
         if not (folder / RESULT).exists():
-            raise UserError(f"{folder} has no result.json, ladder.json or models.json; give the folder of a comparison")
+            raise UserError(f"{folder} has no {', '.join(RECORDED[:-1])} or {RECORDED[-1]}; give the folder of a comparison")
         result = read_verified(folder)
         judgement = judge(result)
         report = files.write(result, judgement, folder, exports.html)
@@ -169,6 +163,8 @@ def write_report(folder: Path, exports: Exports | None = None) -> Written:
             write_whole(exports.csv, runs_csv.to_csv(result))
         if exports.markdown is not None:
             write_whole(exports.markdown, pull_request.to_pull_request(result, judgement, report))
+        if exports.junit is not None:
+            write_whole(exports.junit, junit_xml.to_junit(result, judgement))
         names = (*((files.PAGE,) if exports.html is None else ()), files.REPORT, files.JUDGED)
         return Written(summarize(result, judgement, report).headlines, names, _unverified(result))
     except OSError as error:

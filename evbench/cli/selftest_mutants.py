@@ -48,6 +48,8 @@ def try_mutants(variant: Variant, options: Options, session: SessionOptions, pla
             f"--mutants plants faults into parts that evbench knows, and of --model {options.model} it knows none; leave it out"
         )
     workload = _two_samples(options)
+    if workload.kind == "video" and workload.frames == 1:
+        raise UserError("--mutants also plants faults in the order of frames, and --frames 1 has none; give 2 or more")
     require(variant, workload.model, workload.kind, workload.device)
     plan, started = options.plan([workload]), now()
     folder = output_folder(session, started, f"{workload.model}-mutants")

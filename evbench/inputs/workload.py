@@ -48,6 +48,7 @@ def describe(
     events_folders: Sequence[Path],
     data: Path | None,
     limit: int | None,
+    frames: int | None = None,
     frame_policy: str,
     prompt: str,
     new_tokens: int,
@@ -64,6 +65,7 @@ def describe(
     """What the options ask for.
 
     Args:
+        frames: of a video, for a model that takes videos. None: as many as the model's entry has.
         left_out: takes the inputs that cannot be used, which the workload then goes without. None: the first of them is refused.
 
     Raises:
@@ -88,14 +90,14 @@ def describe(
     kind = _kind(paths, model)
     window = _window(paths, kind, event_window, event_limit, event_size)
     captions = _captions(paths, data, KINDS[kind].colours, prompt)
-    samples, frames = _samples(paths, captions, kind, entry.frames, frame_policy, window, left_out, damaged=data is not None)
+    samples, images = _samples(paths, captions, kind, frames or entry.frames, frame_policy, window, left_out, damaged=data is not None)
     chosen = choose_device(device)
     return Workload(
         model=model,
         preset=preset,
         weights=_short(weights) if weights is not None else None,
         samples=samples,
-        frames=frames,
+        frames=images,
         frame_policy=frame_policy if KINDS[kind].policies else "all",
         prompt=prompt,
         new_tokens=new_tokens,

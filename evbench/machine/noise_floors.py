@@ -11,6 +11,7 @@ from pathlib import Path
 from evbench import results_upgrade
 from evbench.encoding import from_json, write_whole
 from evbench.errors import UserError
+from evbench.models import VIDEO_FRAMES
 from evbench.results import Machine, Workload
 
 
@@ -23,7 +24,7 @@ class Floor:
     machine: str
     """CPU, cores, GPU, driver and torch."""
     work: str
-    """Model, weights, device, new tokens, samples, and whether these are raw events."""
+    """Model, weights, device, new tokens, samples, whether these are raw events, and of videos the frames if they are not 8."""
     smallest: dict[str, float]
     """The total and each stage -> the difference that 95 of 100 comparisons with itself stay below, relative."""
 
@@ -42,7 +43,9 @@ def place(machine: Machine) -> str:
 def work(workload: Workload) -> str:
     samples = f", {len(workload.samples)} samples" if len(workload.samples) > 1 else ""
     raw = ", of raw events" if workload.kind == "events" else ""
-    return f"{workload.model} {workload.preset or workload.weights} on {workload.device}, {workload.new_tokens} new tokens{samples}{raw}"
+    frames = f", {workload.frames} frames" if workload.kind == "video" and workload.frames != VIDEO_FRAMES else ""
+    weights = workload.preset or workload.weights
+    return f"{workload.model} {weights} on {workload.device}, {workload.new_tokens} new tokens{samples}{frames}{raw}"
 
 
 def find(machine: Machine, workload: Workload) -> Floor | None:

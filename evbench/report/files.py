@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 
 from evbench.encoding import to_json, write_whole
 from evbench.report.comparison import describe
+from evbench.report.matplotlib_hints import without_hints
 from evbench.report.render import Report, to_markdown
 from evbench.results import Result
 from evbench.verdict.judgement import Judgement
@@ -28,13 +28,7 @@ def write(result: Result, judgement: Judgement, folder: Path, page: Path | None 
 
 
 def _drawn(result: Result, judgement: Judgement, report: Report) -> str:
-    """The page. What matplotlib says of its own caches and folders is not for who reads a verdict."""
-    log = logging.getLogger("matplotlib")
-    level = log.level
-    log.setLevel(logging.ERROR)
-    try:
+    with without_hints():
         from evbench.report.page import to_html  # matplotlib takes half a second, of each command that imported it
 
         return to_html(result, judgement, report)
-    finally:
-        log.setLevel(level)

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-from importlib import resources
-
 from evbench.choices import Choice
 from evbench.pipelines.registry import OWN, PARTS
 from evbench.report import drawing, explained, figures, outputs, raw_runs, said, timings
+from evbench.report.document import document
 from evbench.report.facts import changes, no_effect
 from evbench.report.markup import Child, Markup, element, folded, items, joined, pairs, table
 from evbench.report.metrics import PEAK_MEMORY
@@ -33,37 +30,7 @@ def to_html(result: Result, judgement: Judgement, report: Report) -> str:
     """The whole page. `report`: of the same result."""
     with drawing.style():
         sections = {heading: parts for heading, parts in _sections(result, judgement, report).items() if parts}
-    names = {heading: heading.lower().replace(" ", "-").replace(",", "") for heading in sections}
-    links = (element("li", element("a", heading, href=f"#{name}")) for heading, name in names.items())
-    body = element(
-        "body",
-        element("a", "Skip to the report", class_="skip", href="#report"),
-        _head(result, judgement, report),
-        element("nav", element("ul", *links), aria_label="Sections"),
-        element("main", *(_section(names[heading], heading, parts) for heading, parts in sections.items()), id="report"),
-        element("footer", element("p", f"Written by evbench {result.evbench}. Nothing in this file is loaded from elsewhere.")),
-    )
-    return f'<!DOCTYPE html>\n<html lang="en">\n{_metadata(report.title).text}\n{body.text}\n</html>\n'
-
-
-def _metadata(title: str) -> Markup:
-    sheet = resources.files("evbench.report").joinpath("page.css").read_text(encoding="utf-8")
-    digest = base64.b64encode(hashlib.sha256(sheet.encode()).digest()).decode()
-    policy = f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
-    return element(
-        "head",
-        element("meta", charset="utf-8"),
-        element("meta", http_equiv="Content-Security-Policy", content=policy),
-        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        element("meta", name="color-scheme", content="light dark"),
-        element("title", title),
-        Markup(f"<style>{sheet}</style>"),
-    )
-
-
-def _section(name: str, heading: str, parts: list[Markup]) -> Markup:
-    told = (element("p", text, class_="told") for text in explained.SECTIONS.get(heading, ()))
-    return element("section", element("h2", heading, id=name), joined(*told, *parts), aria_labelledby=name)
+    return document(report.title, _head(result, judgement, report), sections, result.evbench)
 
 
 def _head(result: Result, judgement: Judgement, report: Report) -> Markup:

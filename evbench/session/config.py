@@ -75,7 +75,12 @@ class SessionConfig:
     @property
     def compares_variants(self) -> bool:
         """Whether this session measures two variants of one model, of which something may be claimed."""
-        return len(self.sides) == 2 and len({self.workload(side).model for side in self.sides}) == 1
+        return len(self.sides) == 2 and self.is_of_one_model
+
+    @property
+    def is_of_one_model(self) -> bool:
+        """Whether there is one network, whose physical floors are those of each side."""
+        return len({self.workload(side).model for side in self.sides}) == 1
 
     def workload(self, side: Side) -> Workload:
         return self.journal.header.workloads[side]

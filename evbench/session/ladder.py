@@ -10,18 +10,17 @@ from pathlib import Path
 from evbench import __version__, results, results_upgrade
 from evbench.choices import Variant
 from evbench.encoding import to_json, write_whole
-from evbench.errors import UserError
 from evbench.machine import machine
-from evbench.places import short_workload, without_places
+from evbench.places import without_places
 from evbench.report import ladder as report_ladder
 from evbench.results import Plan, Result, Rules, Side, Workload
 from evbench.session import compare, journal
-from evbench.session.journal_state import JournalHeader, hashes
+from evbench.session.ended import ended_result, request_header
+from evbench.session.journal_state import JournalHeader
 from evbench.session.progress import NamedListener, ProgressListener
 from evbench.session.request import ComparisonRequest, EarlierResults
 from evbench.session.session_folder import HEADER, make_folder, writing
 from evbench.session.verification import read_verified
-from evbench.variants.named import used_plugins
 from evbench.verdict import ladder
 from evbench.verdict.judge import judge
 from evbench.verdict.ladder import Rung, RungOutcome, Step
@@ -86,8 +85,8 @@ def climb(request: LadderRequest, listener: ProgressListener) -> tuple[Rung, ...
 
 def _start(request: LadderRequest) -> tuple[JournalHeader, dict[str, RungOutcome]]:
     """The header, and the outcomes of comparisons that an interrupted ladder has ended, by folder."""
-    sides = {"from": request.lower, "to": request.upper}
-    header = _header(request, sides, machine.read(request.workload.device))
+    sides: dict[str, Variant] = {"from": request.lower, "to": request.upper}
+    header = request_header(request.now(), machine.read(request.workload.device), request.plan, sides, request.workload)
     if not request.resume:
         make_folder(request.folder)
         return header, {}
@@ -99,38 +98,16 @@ def _start(request: LadderRequest) -> tuple[JournalHeader, dict[str, RungOutcome
     return before.header, {name: outcome for name, outcome in known.items() if outcome is not None}
 
 
-def _header(request: LadderRequest, sides: dict[str, Variant], here: results.Machine) -> JournalHeader:
-    choices = {name: {"name": variant.name, **variant.choices()} for name, variant in sides.items()}
-    workloads = dict.fromkeys(sides, short_workload(request.workload))
-    plugins = {name: hashes(used) for name, variant in sides.items() if (used := used_plugins(variant))}
-    return JournalHeader(results.FORMAT, request.now(), here, request.plan, 0, workloads, choices, (), plugins)
-
-
 def _ended(request: LadderRequest, step: Step, here: results.Machine) -> RungOutcome | None:
     """Outcome of a comparison that an interrupted ladder has ended. None if its folder is gone: it is run again.
 
     Raises:
         UserError: the folder holds another one.
     """
-    folder = request.folder / step.folder
-    if not (folder / "result.json").exists():
-        return None
-    result = read_verified(folder)
-    session = result.session(result.baseline)
-    choices: dict[str, dict[str, str]] = {
-        side: {"name": measured.variant, **measured.choices} for side, measured in result.variants().items()
-    }
-    workloads: dict[str, Workload] = {side: measured.workload for side, measured in result.variants().items()}
-    plugins: dict[str, dict[str, str]] = {
-        side: hashes(measured.plugins) for side, measured in result.variants().items() if measured.plugins
-    }
-    before = JournalHeader(result.format, session.started, session.machine, session.plan, 0, workloads, choices, (), plugins)
     sides: dict[str, Variant] = {"baseline": step.baseline, "optimized": step.optimized}
-    try:
-        journal.require_same(before, _header(request, sides, here))
-    except UserError as error:
-        raise UserError(f"{folder}: {error}") from error
-    return _outcome(request.steps, step, result)
+    asked = request_header(request.now(), here, request.plan, sides, request.workload)
+    result = ended_result(request.folder / step.folder, asked)
+    return None if result is None else _outcome(request.steps, step, result)
 
 
 def _outcome(steps: Sequence[Step], step: Step, result: Result) -> RungOutcome:

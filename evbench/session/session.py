@@ -46,11 +46,11 @@ def run_session(
         checkpoint(Untimed())
         limits, cache_checks, activations = None, {}, _Activations(config, workers)
         for side in config.sides:
+            if limits is None and config.is_of_one_model:
+                config.report("rates of this machine")
+                limits = workers.worker(side).limits()
             if config.compares_variants:
                 worker = workers.worker(side)
-                if limits is None:
-                    config.report("rates of this machine")
-                    limits = worker.limits()
                 config.report(f"{side}: seen against unseen input")
                 cache_checks[side] = caches.check(worker, config.journal.header.seed)
             if not workers.room:  # else there is time while the reference is built

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from transformers import CLIPVisionConfig, LlamaConfig
 
+from evbench.models import VIDEO_FRAMES
 from evbench.pipelines import eventgpt, video_llava
 from evbench.pipelines.checkpoints import checkpoint
 from evbench.pipelines.checkpoints.presets import text_config, vision_config
@@ -17,7 +18,6 @@ from evbench.pipelines.load.event_images import SLICES
 from evbench.pipelines.load.video import POLICIES
 from evbench.pipelines.preprocess.image_processor import image_processor
 from evbench.pipelines.preprocess.pixels import Recipe, pixel_values
-from evbench.pipelines.registry import VIDEO_FRAMES
 from evbench.pipelines.vision.pooling import pool
 from evbench.scenes.dataset import FRAMES_PER_SECOND
 from evbench.training import batches

@@ -10,6 +10,17 @@ import torch
 from torch import nn
 
 from evbench.errors import UserError
+from evbench.results import Workload
+
+
+def require_room(positions: int, prompt_tokens: int, workload: Workload) -> None:
+    """Raises UserError if prompt and answer are longer than the positions of a model."""
+    if prompt_tokens + workload.new_tokens > positions:
+        frames = ", fewer --frames" if workload.kind == "video" else ""
+        raise UserError(
+            f"the prompt has {prompt_tokens} tokens, with {workload.new_tokens} new ones more than the model's {positions}; "
+            f"give a shorter --prompt{frames} or fewer --new-tokens"
+        )
 
 
 @dataclass(frozen=True)
@@ -26,14 +37,9 @@ class LanguageModel:
     stop_at_end: bool
     """Whether the end token ends an answer. If not, it is a token like others, and every answer has the asked length."""
 
-    def require_room(self, prompt_tokens: int, new_tokens: int) -> None:
+    def require_room(self, prompt_tokens: int, workload: Workload) -> None:
         """Raises UserError if prompt and answer are longer than the model allows."""
-        limit = self.decoder.config.max_position_embeddings
-        if prompt_tokens + new_tokens > limit:
-            raise UserError(
-                f"the prompt has {prompt_tokens} tokens, with {new_tokens} new ones more than the model's {limit}; "
-                "give a shorter --prompt or fewer --new-tokens"
-            )
+        require_room(self.decoder.config.max_position_embeddings, prompt_tokens, workload)
 
     def next_logits(self, embeddings: torch.Tensor, positions: torch.Tensor, cache: Any) -> torch.Tensor:
         """[batch, length, hidden], their positions [1, length] -> logits after the last, [batch, 1, vocabulary]. Adds to the cache."""

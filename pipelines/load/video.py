@@ -134,7 +134,7 @@ class Clip:
     def choose(self, path: Path, count: int, policy: str) -> list[int]:
         """Indices of the frames that the model gets. Raises UserError if there are too few, or they are too large."""
         if len(self.seconds) < count:
-            raise UserError(f"{path} has {len(self.seconds)} frames and the model is given {count}; give a longer clip")
+            raise UserError(f"{path} has {len(self.seconds)} frames and the model is given {count}; give a longer clip, or fewer --frames")
         if (size := 3 * count * self.height * self.width) > MOST_BYTES:
             pictures = f"{count} frames of {self.width}x{self.height} pixels take {size / 2**30:.1f} GiB, more than {MOST_BYTES // 2**30}"
             raise UserError(f"{path}: {pictures}; give fewer, or a smaller clip")

@@ -1,0 +1,76 @@
+"""`evbench history`."""
+
+from __future__ import annotations
+
+import datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from evbench.cli.console import print_line, print_lines, screen
+from evbench.cli.exports import require_file
+from evbench.encoding import write_whole
+from evbench.errors import UserError
+from evbench.report import history as report
+from evbench.report.matplotlib_hints import without_hints
+from evbench.report.render import printable, to_rich
+from evbench.session import history as session_history
+from evbench.verdict import demands, history
+
+
+def history_command(
+    folder: Annotated[Path, typer.Argument(help="A folder that holds folders of results, at any depth.")],
+    fail_if: Annotated[
+        list[str] | None,
+        typer.Option(help="slower:2%, or for one stage vision.slower:5%; can be given several times. Exit code 3 if a variant became so."),
+    ] = None,
+    since: Annotated[str | None, typer.Option(metavar="DATE", help="Look at results from this day on only, such as 2026-01-31.")] = None,
+    html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write tables and figures to this file.")] = None,
+    markdown: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the tables to this file.")] = None,
+    details: Annotated[bool, typer.Option("--details", help="Print the tables, too.")] = False,
+) -> None:
+    """Tell how the times of each variant changed from result to result on one machine, and where in a step.
+
+    Exit codes: 0, 3 a variant became slower than --fail-if allows, 4 that is undecided; 2 wrong input, 1 a fault of evbench.
+
+    Examples:
+        evbench history profiles
+        evbench history profiles --html history.html --markdown history.md
+        evbench history nightly --since 2026-01-31 --fail-if slower:3%
+    """
+    asked = demands.read((), fail_if or (), "")
+    for option, file, mark in (("--html", html, None), ("--markdown", markdown, report.MARK)):
+        if file is not None:
+            require_file(option, file, mark)
+    found = session_history.read(folder, "" if since is None else _date(since))
+    outcomes = {
+        demand.text: [outcome for series in found.series if (outcome := history.decide(series, demand)) is not None] for demand in asked
+    }
+    account = report.Account(found.series, found.left_out, outcomes)
+    written = []
+    if markdown is not None:
+        written.append(markdown)
+        write_whole(markdown, report.to_markdown(account, folder.name))
+    if html is not None:
+        with without_hints():
+            from evbench.report.history_page import page  # matplotlib takes half a second
+
+            written.append(html)
+            write_whole(html, page(account, folder.name))
+    if details:
+        for table in report.tables(account):
+            screen.print(to_rich(table, numbers=True))
+        for note in report.notes(account):
+            print_line(note)
+    code = history.exit_code(outcomes)
+    told = (report.headline(account), *report.sentences(account))
+    print_lines(told, [*(f"Written to {printable(str(file))}" for file in written), report.exit_reason(account, code)])
+    raise typer.Exit(code)
+
+
+def _date(text: str) -> str:
+    try:
+        return datetime.date.fromisoformat(text).isoformat()
+    except ValueError:
+        raise UserError(f"--since {text!r} is no date; write it such as 2026-01-31") from None
