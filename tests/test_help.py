@@ -38,10 +38,8 @@ NOT_TAKEN = {
 }
 """Command -> options that it shares with none."""
 WITHOUT = {
-    ("trace", "Measuring"),
-    ("sweep", "Trace"),
-    ("compare-models", "Trace"),
-    *((name, panel) for name in ("acceptance", "limits") for panel in ("Trace", "Measuring")),
+    *((name, "Trace") for name in ("sweep", "compare-models", "acceptance")),
+    *(("limits", panel) for panel in ("Trace", "Measuring")),
 }
 """Commands and groups of which they have no option."""
 
