@@ -37,9 +37,9 @@ NOT_TAKEN = {
 }
 """Command -> options that it shares with none."""
 WITHOUT = {
-    ("trace", "Measuring"),
     ("compare-models", "Trace"),
-    *((name, panel) for name in ("acceptance", "limits") for panel in ("Trace", "Measuring")),
+    ("acceptance", "Trace"),
+    *(("limits", panel) for panel in ("Trace", "Measuring")),
 }
 """Commands and groups of which they have no option."""
 
