@@ -183,7 +183,7 @@ def run(names: Sequence[str], folder: Path, examples: int, seconds: float, first
 
     Args:
         examples: of each kind; of one whose examples take long, its share of them.
-        seconds: of each kind, from its first example. A round that has begun is ended.
+        seconds: of each kind, whole files being made included. A round that has begun is ended.
     """
     folder.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "tests.fuzz", "--child", json.dumps(names), str(folder), str(examples), str(seconds), str(first_seed)]

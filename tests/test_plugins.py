@@ -170,6 +170,7 @@ BAD = {
     "import sys; sys.exit()": "it ends the process (SystemExit)",
     "import os; os._exit(3)": "ended the process that imported it (code 3): it wrote nothing; mend it",
     CHOICE.replace('"vision", m', '"visions", m'): "vision" + "s=mine: unknown part 'visions'; did you mean 'vision'?",
+    CHOICE.replace('"vision", m', '"a\\nb", m'): "a b=mine: unknown part 'a\\nb'; there is",
     CHOICE.replace("def mine", "def eager"): "vision=eager: evbench has a choice of this name; give another by name=",
     CHOICE.replace("function:x", "function:("): "is no regular expression",
     CHOICE.replace('"function:x"', '"function:x", "never"'): "nothing would show that it was used",

@@ -59,7 +59,7 @@ def contents_of(module: ModuleType, file: PluginFile) -> Contents:
 
 
 def _fault(file: PluginFile, what: str) -> UserError:
-    return UserError(f"the plug-in {file.name}: {what}")
+    return UserError(f"the plug-in {file.name}: {' '.join(what.split())}")  # a name in it may have lines
 
 
 def _choice(made: Any, declared: DeclaredChoice, file: PluginFile) -> Choice:
