@@ -136,7 +136,7 @@ def test_the_folders_at_the_top_are_packages_of_evbench() -> None:
 TOP = {
     "evbench", "examples", "kernels", "pipelines", "tests", "profiles", "docs", "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE",
     "mkdocs.yml",
-    "Makefile", "pyproject.toml", "requirements.lock",
+    "Makefile", "MANIFEST.in", "pyproject.toml", "requirements.lock",
 }  # fmt: skip
 
 
