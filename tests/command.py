@@ -70,7 +70,7 @@ def refused(arguments: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
     with pytest.raises(SystemExit) as caught:
         main()
     output = capsys.readouterr()
-    assert caught.value.code == 2
+    assert caught.value.code == 2, output
     assert output.out == ""
     (line,) = output.err.splitlines()
     return line

@@ -60,7 +60,7 @@ def test_frames_are_decoded_in_threads_on_one_core_too(cores: int, monkeypatch: 
 
 def test_decoders_return_equal_bytes_on_the_sample() -> None:
     plain, threaded = (decode(sample.CLIP, 8, "inclusive") for decode in DECODERS)
-    assert plain == threaded.__class__(plain.pixels, threaded.indices, threaded.seconds, threaded.decoder)
+    assert (plain.indices, plain.seconds, plain.decoder) == (threaded.indices, threaded.seconds, threaded.decoder)
     assert np.array_equal(plain.pixels, threaded.pixels)
     assert plain.pixels.shape == (8, 1080, 1440, 3)
 
