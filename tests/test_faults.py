@@ -114,7 +114,7 @@ def test_a_worker_that_hangs_is_ended_at_the_deadline_and_its_log_says_where(ask
     assert evbench(f"{asked} --deadline 60 --resume", tmp_path).returncode in (4, 6), "another deadline is no other request"
 
 
-@pytest.mark.parametrize("what", ["memory", "array"])
+@pytest.mark.parametrize("what", ["memory", pytest.param("array", marks=pytest.mark.long)])
 def test_a_variant_for_which_there_is_no_memory_is_named_and_nothing_is_claimed(what: str, asked: str, tmp_path: Path) -> None:
     """Of the other, what was measured is kept."""
     done = evbench(asked, tmp_path, FAULT=f"other:vision:9:{what}")
@@ -153,7 +153,9 @@ FULL = "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (10_000,
 """The command where no file can be larger than 10,000 bytes."""
 
 
-@pytest.mark.parametrize("options", ["", "--html page.html", "--csv runs.csv"])
+@pytest.mark.parametrize(
+    "options", ["", *(pytest.param(option, marks=pytest.mark.long) for option in ("--html page.html", "--csv runs.csv"))]
+)
 def test_a_full_disk_is_told_by_a_report_and_what_was_there_stays_whole(options: str, tmp_path: Path) -> None:
     for name in ("result.json", "report.md", "verdict.json"):
         (tmp_path / name).write_bytes((EARLIER / name).read_bytes() if name == "result.json" else b"as it was")
@@ -239,7 +241,10 @@ def test_a_result_of_a_newer_format_or_a_much_older_one_is_refused_by_name(chang
 # Ctrl-C.
 
 
-@pytest.mark.parametrize("apart", [0.0, 0.01, 0.1, 0.5])
+LATER = [pytest.param(seconds, marks=pytest.mark.long) for seconds in (0.01, 0.1)]
+
+
+@pytest.mark.parametrize("apart", [0.0, *LATER, 0.5])
 def test_ctrl_c_twice_ends_in_one_line_and_leaves_no_process(apart: float, asked: str, tmp_path: Path) -> None:
     with interruptible(asked.replace("--blocks 2", "--blocks 120"), tmp_path) as running:
         wait_for(tmp_path / "out" / "runs.jsonl", '"block": {', 2)

@@ -161,6 +161,7 @@ def test_a_rank_that_is_killed_is_named_and_what_ended_is_kept(tmp_path: Path) -
     )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("times", [1, 2])
 def test_ctrl_c_ends_all_ranks_with_one_line(times: int, tmp_path: Path) -> None:
     out = tmp_path / "out"
@@ -178,6 +179,7 @@ def test_ctrl_c_ends_all_ranks_with_one_line(times: int, tmp_path: Path) -> None
     assert sum(len(journal.read(out / f"rank-{rank}").blocks) for rank in (0, 1)) >= 1
 
 
+@pytest.mark.long
 def test_ranks_end_with_their_launcher(tmp_path: Path) -> None:
     out = tmp_path / "out"
     with interruptible(command(place_clips(tmp_path), "--gpus 2 --out out"), tmp_path) as running:
@@ -188,6 +190,7 @@ def test_ranks_end_with_their_launcher(tmp_path: Path) -> None:
         wait_until(lambda: not any(map(is_running, started)), "the end of all that it has started")
 
 
+@pytest.mark.long
 def test_torchs_launcher_starts_the_ranks_too(tmp_path: Path) -> None:
     """As on several machines; on one that has fewer samples than ranks it says so once."""
     asked = command(place_clips(tmp_path)[:1], "--out out").split()
@@ -213,6 +216,7 @@ sys.exit(max(node.wait() for node in nodes))
 SCONTROL = '#!/bin/sh\n[ "$*" = "show hostnames here-[1-2]" ] || exit 1\necho localhost\necho localhost\n'
 
 
+@pytest.mark.long
 def test_the_job_for_slurm_starts_launchers_on_two_machines_and_goes_on(tmp_path: Path) -> None:
     """Both of them this one, and Slurm's commands replaced."""
     for name, text in {"srun": SRUN, "scontrol": SCONTROL}.items():
