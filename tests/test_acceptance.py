@@ -26,7 +26,7 @@ class Simulated:
 
     asked: list[tuple[str, SayRequest]]
 
-    def __init__(self, build: BuildRequest, log: Path) -> None:
+    def __init__(self, build: BuildRequest, log: Path, deadline: float) -> None:
         self.model = build.workload.model
 
     def __enter__(self) -> Simulated:

@@ -293,7 +293,7 @@ def test_two_models_have_a_summary_too(folder: str) -> None:
 
 
 def test_a_ladder_of_many_choices_takes_no_more_than_forty_lines() -> None:
-    rungs = ladder.read(PROFILES / "h200" / "video-llava-small" / "ladder").rungs
+    rungs = ladder.read(PROFILES / "h200" / "video-llava-7b" / "ladder").rungs
     sentences = (report_ladder.whole_sentence(rungs), *report_ladder.sentences(rungs))
     reason = report_ladder.exit_reason(rungs, ladder_verdict.exit_code(rungs))
     text = on_a_screen(lambda: console.print_lines(sentences, ["Written to out", reason]))

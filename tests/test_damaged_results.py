@@ -24,9 +24,8 @@ from evbench.results import Energy
 from tests.command import refused
 from tests.examples import make_trace
 from tests.simulation import PLAN, Noise, SimulatedMachine, simulate
-from tests.test_results import PROFILES
 
-RECORDED = PROFILES / "h200" / "eventgpt-7b" / "ladder" / "5-pooling-first" / "result.json"
+RECORDED = Path(__file__).parent / "recorded" / "former" / "result.json"
 HOSTILE: tuple[Any, ...] = (
     None, True, False, 0, 1, -1, 7, 10**30, 0.0, 1e308, 5e-324, -0.5, "", "x", "baseline", "[/b]", "\x1b[31m", [], [0], {}, {"x": 1},
 )  # fmt: skip

@@ -18,6 +18,7 @@ from evbench.verdict import findings
 from evbench.verdict.equivalence import compare_sample
 from evbench.verdict.error_rule import ELEMENT, ROW, WHOLE
 from evbench.verdict.findings import Finding, SampleOutputs, SideOutputs, distance, first_divergence, merge, worst
+from evbench.verdict.logit_rules import cosine_distance
 
 Arrays = dict[str, npt.NDArray[Any]]
 QUANTUM = 0.015
@@ -384,3 +385,10 @@ def test_last_bits_are_rounded_as_torch_rounds_them(dtype: str) -> None:
     values = np.random.default_rng(0).normal(scale=100, size=1000)
     expected = torch.from_numpy(values).to(torch.float32).to(getattr(torch, dtype)).double().numpy()
     assert (_rounded(values, dtype) == expected).all()
+
+
+def test_rows_of_zeros_are_equal_and_one_alone_is_not() -> None:
+    zeros, other = np.zeros((2, 3)), np.array([[0.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
+    axes = ("token", "feature")
+    assert cosine_distance("vision", axes, "end-to-end", zeros, zeros.copy()).value == 0
+    assert cosine_distance("vision", axes, "end-to-end", zeros, other).grade == "fail"

@@ -164,7 +164,8 @@ def test_a_comparison_of_a_set_with_a_damaged_clip_goes_on_with_the_others(
     failed = {side: [one.number for one in measured.failed] for side, measured in result.variants().items()}
     assert failed == {"baseline": [] if uneven else [2], "optimized": [2]}
     assert [len(measured.workload.samples) for measured in result.variants().values()] == [3, 3]
-    assert [block.sample for block in result.sessions[0].blocks][:3] == [0, 1, 2]
+    order = [block.sample for block in result.sessions[0].blocks]  # one that was disturbed is run again
+    assert list(dict.fromkeys(order)) == [0, 1, 2]
     assert "1 of 4 samples cannot be used and are left out" in done.stderr
     assert "FAILED_SAMPLES" in (tmp_path / "out" / "report.md").read_text()
     if uneven:

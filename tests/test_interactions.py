@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -13,16 +12,14 @@ import pytest
 from evbench.choices import Conflict
 from evbench.report import ladder as report
 from evbench.report.ladder import to_markdown
-from evbench.session import ladder as session_ladder
 from evbench.variants.named import conflict, parse
 from evbench.verdict.interactions import dependences, pairs, together
 from evbench.verdict.judgement import MIN_CLAIM, Verdict
 from evbench.verdict.ladder import Rung, RungOutcome, RungTiming, Step, account, choices, factors, plan
-from evbench.verdict.statistics import Interval, combined
+from evbench.verdict.statistics import Interval
 from tests.command import refused
 from tests.conflicts import Conflicts, only
 from tests.simulation import PLAN, simulated_workload
-from tests.test_results import PROFILES
 
 GAINS = {"decode": 1.5, "preprocess": 1.2, "vision": 1.1, "generate": 2.0}
 """Of `optimized` on a video: part -> its speedup."""
@@ -228,18 +225,3 @@ def test_the_report_tells_pairs_and_is_read_again(tmp_path: Path) -> None:
     assert "| decode=threaded and generate=static-compile | 0.80x |" in text
     none = climbed(steps("decode", "generate"), multiplied)
     assert report.pair_sentences(none) == ("Of the choices that were combined, no two are found whose gains depend on each other.",)
-
-
-def test_a_recorded_ladder_says_it_without_a_further_run(tmp_path: Path) -> None:
-    recorded = PROFILES / "h200" / "video-llava-small" / "ladder"
-    shutil.copytree(recorded, tmp_path / "ladder")
-    rungs = session_ladder.write_derived(tmp_path / "ladder")
-    whole = together(rungs)
-    assert whole is not None and whole.differs
-    assert combined([(whole.expected, 1.0), (whole.ratio, 1.0)]).ratio == pytest.approx(whole.measured.ratio)
-    (decode, *_) = dependences(rungs)
-    assert decode.differs and decode.choice == "decode=dali"
-    early, last = (timing.baseline_seconds - timing.optimized_seconds for timing in (decode.early, decode.last))  # type: ignore[operator]
-    assert 0.5 < last / early < 1.5, "it saves about the same seconds, which are a larger share last"
-    text = (tmp_path / "ladder" / "ladder.md").read_text(encoding="utf-8")
-    assert report.together_sentence(rungs) in text and "| decode=dali | 1.12x - 2.03x | 105 ms | 2.59x - 4.09x | 87.4 ms |" in text

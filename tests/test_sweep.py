@@ -340,7 +340,7 @@ def test_the_report_is_written_again_from_the_results(simulated: SimulatedPoints
     [
         ("{", "sweep.json is damaged"),
         ("[]", "sweep.json is of another version of evbench"),
-        ('{"format": 99}', "sweep.json is of another version of evbench"),
+        ('{"format": 99}', "sweep.json has format 99, and this evbench goes on with format 1"),
         ('{"format": 1}', "sweep.json is damaged"),
     ],
 )

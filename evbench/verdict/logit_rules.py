@@ -25,7 +25,9 @@ may be is for the error rule to say; a single token that is wrong is far beyond 
 
 def cosine_distance(stage: str, axes: Axes, mode: Mode, expected: Array, actual: Array) -> Finding:
     lengths = np.linalg.norm(expected, axis=-1) * np.linalg.norm(actual, axis=-1)
-    apart = 1 - (expected * actual).sum(axis=-1) / np.where(lengths > 0, lengths, 1)
+    # Rows of zeros have no direction: two of them are equal, and one alone is as far off as can be told.
+    equal = (expected == actual).all(axis=-1)
+    apart = np.where(equal, 0.0, 1 - (expected * actual).sum(axis=-1) / np.where(lengths > 0, lengths, 1))
     worst = np.unravel_index(int(apart.argmax()), apart.shape)
     value = max(0.0, float(apart[worst]))
     grade: Grade = "pass" if value <= SIMILAR else "warn" if value <= ALIKE else "fail"
