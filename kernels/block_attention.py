@@ -20,7 +20,7 @@ import triton
 import triton.language as tl
 from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
 
-from evbench.kernels.decode_attention import LEAST_ROWS, LOG2_E, LOWEST, merged, updated
+from evbench.kernels.decode_attention import LEAST_ROWS, LOG2_E, LOWEST, merged, split_slots, updated
 from evbench.kernels.dependent_launch import launch_options
 from evbench.kernels.registration import register
 
@@ -129,7 +129,7 @@ class BlockAttention:
         if size & (size - 1) or size < 16:
             raise ValueError(f"the size of a head must be a power of two from 16 on, not {size}")
         self._query, self._cache = (batch, count, heads, size), (batch, key_heads, capacity, size)
-        splits = math.ceil(capacity / _split_slots(batch * key_heads, capacity))
+        splits = math.ceil(capacity / split_slots(batch * key_heads, capacity, SLOTS, PROGRAMS))
         self._partial = torch.empty((batch * heads * count, splits, size + 2), dtype=torch.float32, device=device)
         self._arrived = torch.zeros(batch * key_heads, dtype=torch.int32, device=device)
 
@@ -149,11 +149,6 @@ class BlockAttention:
             found = ", ".join(f"{tuple(tensor.shape)} {tensor.stride()}" for tensor in tensors)
             raise ValueError(f"query, keys and values must be contiguous and of the shapes {shapes}, not {found}")
         return torch.as_tensor(_operator(*tensors, position, self._partial, self._arrived))
-
-
-def _split_slots(planes: int, capacity: int) -> int:
-    """Slots that a program reads, if so many key heads of all samples are to be shared out."""
-    return SLOTS * math.ceil(math.ceil(capacity / SLOTS) / max(1, PROGRAMS // planes))
 
 
 def _launch(
@@ -184,7 +179,7 @@ def _launch(
         SIZE=size,
         SLOTS=SLOTS,
         STAGES=STAGES,
-        SPLIT_SLOTS=_split_slots(batch * key_heads, capacity),
+        SPLIT_SLOTS=split_slots(batch * key_heads, capacity, SLOTS, PROGRAMS),
         SPLITS=splits,
         SPLITS_POWER=triton.next_power_of_2(splits),
         num_warps=WARPS,

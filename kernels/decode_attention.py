@@ -191,7 +191,7 @@ class DecodeAttention:
             raise ValueError(f"the size of a head must be a power of two from 16 on, not {size}")
         self._heads = heads
         self._projected, self._cache = (batch, (heads + 2 * key_heads) * size), (batch, key_heads, capacity, size)
-        splits = math.ceil(capacity / _split_slots(batch * key_heads, capacity))
+        splits = math.ceil(capacity / split_slots(batch * key_heads, capacity))
         self._partial = torch.empty((batch * heads, splits, size + 2), dtype=torch.float32, device=device)
         self._arrived = torch.zeros(batch * key_heads, dtype=torch.int32, device=device)
 
@@ -224,9 +224,14 @@ class DecodeAttention:
         return torch.as_tensor(_operator(*tensors, position, self._partial, self._arrived, self._heads))
 
 
-def _split_slots(planes: int, capacity: int) -> int:
-    """Slots that a program reads, if so many key heads of all samples are to be shared out."""
-    return SLOTS * math.ceil(math.ceil(capacity / SLOTS) / max(1, PROGRAMS // planes))
+def split_slots(planes: int, capacity: int, slots: int = SLOTS, programs: int = PROGRAMS) -> int:
+    """Slots that a program reads, if so many key heads of all samples are to be shared out.
+
+    Args:
+        slots: that it reads at a time.
+        programs: at most, if one for each key head is fewer.
+    """
+    return slots * math.ceil(math.ceil(capacity / slots) / max(1, programs // planes))
 
 
 def _launch(
@@ -261,7 +266,7 @@ def _launch(
         SIZE=size,
         SLOTS=SLOTS,
         STAGES=STAGES,
-        SPLIT_SLOTS=_split_slots(batch * key_heads, capacity),
+        SPLIT_SLOTS=split_slots(batch * key_heads, capacity),
         SPLITS=splits,
         SPLITS_POWER=triton.next_power_of_2(splits),
         num_warps=WARPS,

@@ -51,7 +51,7 @@ def normed() -> Any:
 
 def of_some_tokens() -> Any:
     count, capacity, at = 5, 2183, block_attention
-    split = at._split_slots(32, capacity)
+    split = decode_attention.split_slots(32, capacity, at.SLOTS, at.PROGRAMS)
     splits = math.ceil(capacity / split)
     constants = {"COUNT": count, "HEADS": 32, "KEY_HEADS": 32, "ROWS": 16, "SIZE": 128, "SPLIT_SLOTS": split, "DEPENDENT": True}
     constants |= {"SLOTS": at.SLOTS, "STAGES": at.STAGES, "SPLITS": splits, "SPLITS_POWER": triton.next_power_of_2(splits)}
@@ -60,7 +60,7 @@ def of_some_tokens() -> Any:
 
 
 def attention() -> Any:
-    split = decode_attention._split_slots(32, 2178)
+    split = decode_attention.split_slots(32, 2178)
     constants = {"HEADS": 32, "KEY_HEADS": 32, "ROWS": 16, "SIZE": 128, "SPLIT_SLOTS": split, "DEPENDENT": True}
     constants |= {"SLOTS": decode_attention.SLOTS, "STAGES": decode_attention.STAGES, "SPLITS": 23, "SPLITS_POWER": 32}
     types = {"capacity": "i32", "scale": "fp32", "position_ptr": "*i64", "arrived_ptr": "*i32"}
