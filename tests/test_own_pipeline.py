@@ -38,9 +38,8 @@ from evbench.worker.kept_rows import KeptRows
 from evbench.worker.messages import BuildRequest
 from tests.examples import make_check, make_result, make_side
 from tests.openai_server import serving
-from tests.plugin_files import nothing_left, written
+from tests.plugin_files import EXAMPLES, nothing_left, written
 
-EXAMPLES = Path(__file__).parent.parent / "examples"
 CAPTIONER = f"{EXAMPLES / 'my_pipeline.py'}:Captioner"
 ENGINE = f"{EXAMPLES / 'my_engine.py'}:Engine"
 TOY = """

@@ -23,7 +23,9 @@ PASSES = "samples back to back"
 def run_passes(
     ranks: Ranks, variant: Variant, workload: Workload, log: Path, cold_files: bool, listener: ProgressListener
 ) -> tuple[Pass | None, float, ThroughputRun]:
-    """What rank 0 did alone, None on the others; seconds from when all were ready to when all had ended; and what this rank did then.
+    """What rank 0 did alone, None on the others; the seconds of the pass of all ranks; and what this rank did in it.
+
+    The seconds are from when this rank heard that all were ready to when it heard that all had ended.
 
     Args:
         workload: of this rank.

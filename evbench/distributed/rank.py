@@ -243,7 +243,7 @@ def _finish(asked: Asked, left_out: tuple[LeftOut, ...], every: list[_Measured],
         ranks=len(every),
         left_out=left_out,
         alone=every[0].alone,
-        seconds=every[0].seconds,
+        seconds=max(one.seconds for one in every),  # each hears a little later than the first that all are ready
         shares=tuple(one.share for one in every),
     )
     results.write(result, folder / RESULT)
