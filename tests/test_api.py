@@ -207,7 +207,7 @@ def test_folders_are_given_as_texts_or_paths(tmp_path: Path) -> None:
         ({"baseline": None}, "None is no side of a comparison; give the name of a variant"),
         ({"block": 6}, "unknown option 'block'; did you mean 'blocks'?"),
         ({"starts": 6}, "unknown option 'starts'; it is now called invocations"),
-        ({"blocks": 0}, "--blocks 0 is out of range; give 1 to 100,000"),
+        ({"blocks": 0}, "--blocks 0 is out of range; give 1 to 10,000"),
         ({"blocks": 2.0}, "--blocks 2.0 is no whole number; give one"),
         ({"blocks": "6"}, "--blocks '6' is no whole number; give one"),
         ({"blocks": True}, "--blocks True is no whole number; give one"),

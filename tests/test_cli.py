@@ -195,7 +195,7 @@ def test_variants_in_detail_say_what_each_choice_means(tmp_path: Path) -> None:
         (f"{COMPARE} --allow bananas", "--allow bananas is of the machines of earlier results, and none is given: it would have no effect"),
         (f"{COMPARE} --prompt ''", "--prompt '' asks nothing; give a question"),
         (f"{COMPARE} --prompt '  '", "asks nothing"),
-        (f"{COMPARE} --blocks 0", "--blocks 0 is out of range; give 1 to 100,000"),
+        (f"{COMPARE} --blocks 0", "--blocks 0 is out of range; give 1 to 10,000"),
         (f"{COMPARE} --new-tokens 1025", "--new-tokens 1025 is out of range; give 1 to 1,024"),
         (f"{COMPARE} --throughput 1001", "--throughput 1001 is out of range; give 0 to 1,000"),
         (f"{COMPARE} --seed -1", "--seed -1 is out of range"),

@@ -176,7 +176,7 @@ def test_every_option_of_a_comparison_can_be_given(team: Path, monkeypatch: pyte
         ('blocks = "3"', "blocks '3' is no whole number; give one"),
         ("blocks = 3.0", "blocks 3.0 is no whole number; give one"),
         ("blocks = true", "blocks True is no whole number; give one"),
-        ("blocks = 0", "blocks 0 is out of range; give 1 to 100,000"),
+        ("blocks = 0", "blocks 0 is out of range; give 1 to 10,000"),
         ("blocks = 1979-05-27", "is no whole number; give one"),
         ("max-time = nan", "max-time nan is no number; give one"),
         ("baseline = 3", "baseline 3 is no text; give one"),

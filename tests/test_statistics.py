@@ -272,6 +272,22 @@ def test_the_smallest_effect_of_a_stage() -> None:
     assert minimum_detectable_effect(0.01, 10, family=4) == pytest.approx(by_hand, rel=1e-3)
 
 
+@pytest.mark.parametrize("level", [0.05, 0.0125])
+def test_rank_sums_of_many_blocks_are_as_those_that_are_counted(level: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Both cache by the number of blocks, so each number is asked for in one way only.
+    normal = estimate({0: list(np.linspace(-1, 2, 301))}, level)
+    monkeypatch.setattr("evbench.verdict.statistics.MOST_EXACT", 1000)
+    counted = estimate({0: list(np.linspace(-1, 2, 300))}, level)
+    assert normal is not None and counted is not None
+    assert math.log(normal.ratio) == pytest.approx(0.5)
+    assert normal.half_width == pytest.approx(counted.half_width, rel=0.01)
+
+
+def test_the_smallest_effect_of_as_many_blocks_as_can_be_asked_for() -> None:
+    by_hand = math.exp((1.960 + 0.8416) * 0.01 / math.sqrt(10_000 * 3 / math.pi)) - 1
+    assert minimum_detectable_effect(0.01, 10_000) == pytest.approx(by_hand, rel=1e-3)
+
+
 @pytest.mark.parametrize("blocks", range(FEWEST_BLOCKS))
 def test_fewer_than_six_blocks_see_nothing(blocks: int) -> None:
     assert minimum_detectable_effect(0.01, blocks) is None

@@ -114,7 +114,7 @@ class Options:
     blocks: Annotated[
         int | None,
         Option(
-            "Blocks ABBA or BAAB, of 8 runs. Default: 12, or one for each sample if there are more.", min=1, max=100_000, group=MEASURING
+            "Blocks ABBA or BAAB, of 8 runs. Default: 12, or one for each sample if there are more.", min=1, max=10_000, group=MEASURING
         ),
     ] = None
     invocations: Annotated[

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from evbench.results import Energy as EnergyReading
 from evbench.results import Result, Session
+from evbench.verdict.reasons import counted
 
 MAX_ENERGY_ERROR = 0.15
 """Between the GPU's energy counter and its power readings (as ml-energy/zeus checks)."""
@@ -47,11 +48,11 @@ class Energy:
 
 
 def block_counts(session: Session) -> BlockCounts:
-    counted = [block for block in session.blocks if not block.disturbances]
+    used = [block for block in session.blocks if not block.disturbances]
     return BlockCounts(
-        len(counted),
-        len(session.blocks) - len(counted),
-        len({block.invocation for block in counted}),
+        len(used),
+        len(session.blocks) - len(used),
+        len({block.invocation for block in used}),
         tuple(sorted({block.order for block in session.blocks})),
     )
 
@@ -74,10 +75,6 @@ def energy(reading: EnergyReading) -> Energy:
 
 def observations(result: Result) -> tuple[str, ...]:
     """Before the first run, and during the blocks with their number."""
-    counts: dict[str, int] = {}
-    for session in result.sessions:
-        for block in session.blocks:
-            for observed in block.remarks + block.disturbances:
-                counts[observed] = counts.get(observed, 0) + 1
     before = [remark for session in result.sessions for remark in session.remarks]
-    return (*before, *(f"{observed} in {count} blocks" for observed, count in counts.items()))
+    counts = counted(seen for session in result.sessions for block in session.blocks for seen in block.remarks + block.disturbances)
+    return (*before, *(f"{seen} in {count} blocks" for seen, count in counts.items()))

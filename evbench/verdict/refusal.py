@@ -12,6 +12,7 @@ from evbench.verdict.blocks import too_disturbed
 from evbench.verdict.error_rule import OWN_ERROR
 from evbench.verdict.findings import first_divergence
 from evbench.verdict.judgement import Verdict
+from evbench.verdict.reasons import counted
 
 HOW = ("decoder", "attention")
 """Fields in which two variants may differ: they describe how the work was done, not what was done."""
@@ -111,7 +112,7 @@ def disturbed_too_often(sessions: Iterable[Session]) -> list[str]:
     for session in sessions:
         if too_disturbed(session):
             disturbed = [block for block in session.blocks if block.disturbances]
-            causes = ", ".join(dict.fromkeys(cause for block in disturbed for cause in block.disturbances))
+            causes = ", ".join(counted(cause for block in disturbed for cause in block.disturbances))
             found.append(f"{len(disturbed)} of {len(session.blocks)} blocks were disturbed: {causes}")
     return found
 

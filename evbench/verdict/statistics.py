@@ -33,6 +33,8 @@ FEWEST_BLOCKS = 6
 """With five, even blocks that all agree happen by chance once in 16 times."""
 FEWEST_SAMPLES = 6
 """With fewer, resampling means nothing; Student's interval, wide as it is for so few, is used alone."""
+MOST_EXACT = 200
+"""Blocks of which every sum of ranks is counted. Of more, the sums are as good as normal, and counting takes minutes."""
 _WILCOXON_EFFICIENCY = 3 / math.pi
 """Of the signed-rank interval against Student's, for normal noise (Lehmann, Nonparametrics, 1975)."""
 
@@ -139,7 +141,24 @@ def _signed_rank(differences: Values, level: float) -> Interval:
 @cache
 def _left_out(count: int, level: float) -> int:
     """How many Walsh averages of so many blocks the interval leaves out at either end. Negative if even all of them miss too often."""
+    if count > MOST_EXACT:
+        middle, spread = _normal_rank_sum(count)
+        return math.floor(middle + statistics.NormalDist().inv_cdf(level / 2) * spread - 0.5)
     return int(np.searchsorted(np.cumsum(_rank_sums(count)), level / 2, side="right")) - 1
+
+
+def _reached(count: int, level: float) -> float:
+    """How often the interval that leaves out so many misses the truth: rarely as often as it may, since rank sums come in steps."""
+    left_out = _left_out(count, level)
+    if count > MOST_EXACT:
+        middle, spread = _normal_rank_sum(count)
+        return 2 * statistics.NormalDist().cdf((left_out + 0.5 - middle) / spread)
+    return 2 * float(np.cumsum(_rank_sums(count))[left_out])
+
+
+def _normal_rank_sum(count: int) -> tuple[float, float]:
+    """Mean and standard deviation of the sum of the positive ranks, if signs are tossed (Lehmann, section 3.1)."""
+    return count * (count + 1) / 4, math.sqrt(count * (count + 1) * (2 * count + 1) / 24)
 
 
 def has_signed_rank(blocks: int, level: float) -> bool:
@@ -219,9 +238,7 @@ def minimum_detectable_effect(variation: float, blocks: int, samples: int = 1, i
     level, error = level_of_each(family), variation / math.sqrt(blocks)
     units = [(blocks if samples == 1 else samples, level, error)]
     if samples == 1 and has_signed_rank(blocks, level):
-        # Rank sums of few blocks come in steps: the interval misses the truth more rarely than it may, and is as much wider.
-        reached = 2 * float(np.cumsum(_rank_sums(blocks))[_left_out(blocks, level)])
-        units = [(blocks, reached, error / math.sqrt(_WILCOXON_EFFICIENCY))]
+        units = [(blocks, _reached(blocks, level), error / math.sqrt(_WILCOXON_EFFICIENCY))]
     units += [(invocations, level, error)] if invocations > 1 else []
     power = POWER if len(units) == 1 else POWER_OF_TWO
     reaches = [(student_quantile(1 - missed / 2, n - 1) + student_quantile(power, n - 1)) * error for n, missed, error in units]
