@@ -47,7 +47,7 @@ browser:
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy --scripts-are-modules evbench tests docs profiles/prune
+	$(BIN)/mypy --scripts-are-modules evbench tests docs examples profiles/prune
 
 format: setup
 	$(BIN)/ruff check --fix .

@@ -26,7 +26,7 @@ URL = os.environ.get("ENGINE_URL", "http://127.0.0.1:8000/v1")
 class Engine:
     """A server with OpenAI's interface on this machine."""
 
-    variants = {"engine": {}}
+    variants: dict[str, dict[str, str]] = {"engine": {}}
     evidence = {"engine": [evbench.Evidence("generate", "request to the server", r"function:my_engine\.Engine\.stream$")]}
     compares_with = "any"
     """It stands in for whatever --model says, so that the other side can be a variant of evbench."""

@@ -61,10 +61,12 @@ class Captioner:
         return self.encode_all(pixels) if self.together else torch.cat([self.encode(frame[None]) for frame in pixels])
 
     def encode(self, frame: torch.Tensor) -> torch.Tensor:
-        return self.model.layers(self.model.patches(frame).flatten(2).mT)
+        features: torch.Tensor = self.model.layers(self.model.patches(frame).flatten(2).mT)
+        return features
 
     def encode_all(self, frames: torch.Tensor) -> torch.Tensor:
-        return self.model.layers(self.model.patches(frames).flatten(2).mT)
+        features: torch.Tensor = self.model.layers(self.model.patches(frames).flatten(2).mT)
+        return features
 
     def generate(self, features: torch.Tensor, new_tokens: int, choose: Any) -> tuple[list[int], str]:
         """-> tokens and text. `choose` takes the logits of each token and returns the token."""

@@ -8,6 +8,7 @@ On a GPU the kernel is compiled. Without one Triton's interpreter can run it, sl
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import torch
 import triton
@@ -41,7 +42,7 @@ def norm_kernel(
 class FusedNorm(nn.Module):
     """In the place of a LayerNorm, or of what transformers calls RMSNorm."""
 
-    def __init__(self, norm: nn.Module) -> None:
+    def __init__(self, norm: Any) -> None:
         super().__init__()
         self.weight, self.bias = norm.weight, getattr(norm, "bias", None)
         self.centred = isinstance(norm, nn.LayerNorm)
@@ -76,7 +77,7 @@ def runs_triton(device: str) -> str | None:
         evbench.Evidence("vision", "its kernel", r"kernel:norm_kernel", "each layer", devices=("cuda",)),
     ],
 )
-def fused_norms(pipeline) -> None:
+def fused_norms(pipeline: Any) -> None:
     """Called once, with the pipeline as evbench has built it: it changes the tower in place."""
     found = 0
     for module in list(pipeline.tower.modules()):
