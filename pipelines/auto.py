@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -32,6 +32,7 @@ from evbench.pipelines.load.video import Frames
 from evbench.pipelines.preprocess.pixels import quantum
 from evbench.pipelines.preprocess.preprocessors import processor as by_processor
 from evbench.pipelines.preprocess.preprocessors import processor_gpu
+from evbench.pipelines.vision.encoders import compile_tower
 from evbench.results import Work, Workload
 from evbench.stages import Generation, Sampler
 
@@ -42,6 +43,8 @@ FEATURES = ("pooler_output", "deepstack_features")
 of earlier layers, for the first layers of the language model."""
 PREPROCESSORS = {"processor": by_processor, "processor-gpu": processor_gpu, "exact": by_processor}
 """No processor computes in double precision. The reference takes its values as they are, before they are rounded to the model's type."""
+TOWERS: Mapping[str, Callable[[Any], None]] = {"eager": lambda tower: None, "compile-tower": compile_tower}
+"""Choice of `vision` -> what is done to the tower."""
 PROVEN_TOKENS = 8
 """At most, of the two answers that are compared when a folder is loaded."""
 NEAR_TIE = 0.125
@@ -160,6 +163,7 @@ class Auto(Clips):
         self.tower, self.decoder = self.model.get_encoder("video"), self.model.get_decoder()
         self.image_processor, self.tokenizer = processor.video_processor, processor.tokenizer
         config = self.model.config
+        TOWERS[variant["vision"]](self.tower)
         self._configs = config.vision_config, config.get_text_config()
         with checkpoint.loading(folder):
             self.used_layers = checkpoint.used_layers(config)

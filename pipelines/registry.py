@@ -132,6 +132,8 @@ EVENTGPT = Model(
 
 ENCODER = r"function:transformers\.[\w.]+\.get_(video|image)_features$"
 
+ENCODED_ONCE = Evidence("generate", "call of transformers' encoder", ENCODER, "never")
+
 SHOWN = ("internvl", "llava_next_video", "llava_onevision", "qwen2_5_vl", "qwen3_vl", "smolvlm", "video_llama_3")
 """model_type of those that tests run with --model auto, at small random size."""
 
@@ -147,7 +149,7 @@ AUTO = Model(
     choices={
         "preprocess": ("processor", "processor-gpu"),
         "attention": ("eager", "sdpa"),
-        "vision": ("eager",),
+        "vision": ("eager", "compile-tower"),
         "generate": ("dynamic", "transformers-static", "static-generate"),
     },
     evidence={
@@ -155,8 +157,9 @@ AUTO = Model(
             "eager": (
                 Evidence("vision", "call of transformers' encoder", ENCODER),
                 Evidence("vision", "attention", ATTENDED, "each layer"),
-                Evidence("generate", "call of transformers' encoder", ENCODER, "never"),
+                ENCODED_ONCE,
             ),
+            "compile-tower": (Evidence("vision", "call of transformers' encoder", ENCODER), ENCODED_ONCE),
         },
     },
 )

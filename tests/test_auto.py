@@ -130,13 +130,24 @@ def test_what_stages_hand_over_can_be_replaced(architecture: str) -> None:
     assert torch.equal(pipeline.vision(inputs.holding(inputs.values()))[0].values(), features.values())
 
 
+COMPILED = "baseline+vision=compile-tower"
+"""In one graph for some architectures, in up to 24 for others."""
+
+
 @pytest.mark.slow
-@architectures
-def test_each_choice_is_proven_and_outputs_are_those_of_the_reference(architecture: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("architecture", "variants"),
+    [
+        *((architecture, ("baseline", OPTIMIZED)) for architecture in MADE),
+        ("internvl", (COMPILED,)),
+        *(pytest.param(architecture, (COMPILED,), marks=pytest.mark.long) for architecture in MADE if architecture != "internvl"),
+    ],
+)
+def test_each_choice_is_proven_and_outputs_are_those_of_the_reference(architecture: str, variants: tuple[str, ...], tmp_path: Path) -> None:
     """The baseline and itself, and the choices that every model has, judged as a session judges them."""
     workload, path = asked(saved(architecture)), small_clip(0)
     [expected] = expected_outputs(workload, [path], tmp_path)
-    for text in ("baseline", OPTIMIZED):
+    for text in variants:
         variant, pipeline = parse(text), made(saved(architecture), text)
         found = prove(variant, "auto", "video", "cpu", gather(pipeline, variant["prefetch"], [path], NEW_TOKENS, instruments("cpu")))
         assert {proof.part for proof in found} == {*effective(variant, "auto", "video"), "decoding"}
@@ -302,7 +313,7 @@ def test_choices_that_know_the_layers_of_a_model_are_refused_by_name() -> None:
         require(parse("optimized"), "auto", "video", "cpu")
     assert str(caught.value) == (
         "optimized cannot run here: preprocess=direct and vision=compile and generate=static-compile cannot be used with --model auto. "
-        "Or choose another: optimized+preprocess=processor+vision=eager+generate=static-generate"
+        "Or choose another: optimized+preprocess=processor+vision=compile-tower+generate=static-generate"
     )
     for part, names in MODELS["auto"].choices.items():
         assert MODELS["auto"].has(part, parse("baseline")[part]) and names

@@ -191,6 +191,18 @@ def test_what_watches_a_run_is_gone_after_it() -> None:
     assert (sys.getprofile(), threading.getprofile(), av.open) == before
 
 
+def test_code_whose_constants_have_no_hash_is_counted() -> None:
+    """As torch.compile makes it where a graph ends."""
+
+    def resumed() -> None: ...
+
+    resumed.__code__ = resumed.__code__.replace(co_consts=(None, {}))
+    with evidence.Calls() as calls, calls.during("vision"):
+        resumed()
+        resumed()
+    assert [times for name, times in calls.names()["vision"].items() if name.endswith(".resumed")] == [2]
+
+
 def plain_in_place_of_threaded(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(video, "decode_threaded", video.decode_plain)
     patch.setattr(png, "read_threaded", png.read_plain)

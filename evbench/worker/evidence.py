@@ -128,7 +128,10 @@ class Calls:
     def __init__(self) -> None:
         self._main = threading.get_ident()
         self._stage: str | None = None
-        self._entered: dict[tuple[str, int, str, CodeType], int] = {}  # keyed by thread: none loses another's counts
+        self._entered: dict[
+            tuple[str, int, str, int], int
+        ] = {}  # keyed by thread, so that none loses another's counts, and by id of the code
+        self._codes: dict[int, CodeType] = {}  # code that torch.compile has made may hold constants that have no hash
         self._others: dict[str, Counter[str]] = {}
         self._order: list[tuple[str, str]] = []  # loads entered and answers left: event and name
         self._inside: Counter[tuple[int, re.Pattern[str]]] = Counter()  # keyed by thread: a stage of a plug-in may call the one it replaces
@@ -175,7 +178,8 @@ class Calls:
             return
         stage, module, code = self._stage, frame.f_globals.get("__name__", "?"), frame.f_code
         if event == "call":
-            entered = stage, threading.get_ident(), module, code
+            entered = stage, threading.get_ident(), module, id(code)
+            self._codes[id(code)] = code
             self._entered[entered] = self._entered.get(entered, 0) + 1
         if not module.startswith("evbench.pipelines."):
             return
@@ -193,7 +197,7 @@ class Calls:
     def names(self) -> dict[str, Counter[str]]:
         found = {stage: Counter(others) for stage, others in self._others.items()}
         for (stage, thread, module, code), times in self._entered.items():
-            found[stage][f"{'function' if thread == self._main else 'pool'}:{module}.{code.co_qualname}"] += times
+            found[stage][f"{'function' if thread == self._main else 'pool'}:{module}.{self._codes[code].co_qualname}"] += times
         for stage, others in found.items():
             others.update(f"early:{name}" for name in early_loads([name for where, name in self._order if where == stage]))
         return found

@@ -21,8 +21,8 @@ FUSED_KERNEL = r"kernel:.*(flash_fwd|fmha|sdpa)"
 WRITTEN_OUT = r"(op:aten::(_softmax|bmm|baddbmm)$|(op|kernel):triton_\w*softmax|function:.*\.eager_attention_forward$)"
 EAGER_FORWARD = r"function:.*\.eager_attention_forward$"
 
-TOWER_SEEN = {"vision": ("eager", "batched", "compile")}
-TOWER_ATTENTION = {"vision": ("eager", "batched", "compile", "graph")}
+TOWER_SEEN = {"vision": ("eager", "batched", "compile", "compile-tower")}
+TOWER_ATTENTION = {"vision": (*TOWER_SEEN["vision"], "graph")}
 """Where attention in the tower is the variant's choice."""
 PREFILL_SEEN = {"prefill": ("eager",)}
 UNDRAFTED = {"draft": ("none",)}

@@ -30,6 +30,20 @@ VISION = Part(
                 Evidence("vision", "replay of a CUDA graph", REPLAY, "never"),
             ),
         ),
+        "compile-tower": Choice(
+            "the tower as published, compiled with torch.compile in its place: as many graphs as the compiler needs",
+            "evbench.pipelines.vision.encoders:compiled_tower",
+            (
+                Evidence("vision", "compiled graph", COMPILED),
+                Evidence("vision", "code of the compiler", INDUCTOR),
+                Evidence("vision", "Triton kernels of the compiler", TRITON, devices=GPU),
+                Evidence("vision", "call with all images at once", BATCHED, "never"),
+                Evidence("vision", "replay of a CUDA graph", REPLAY, "never"),
+            ),
+            needs=("C++ compiler",),
+            risk="compiling makes start-up longer, and again for each shape of input; what the compiler fuses is rounded otherwise, and "
+            "what it cannot follow runs as published",
+        ),
         "batched": Choice(
             "all images at once through the layers that are used",
             "evbench.pipelines.vision.encoders:batched",

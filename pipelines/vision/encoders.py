@@ -63,6 +63,17 @@ def compiled(model: VisionModel, variant: Variant) -> Encode:
     return torch.compile(batched(model, variant), fullgraph=True, dynamic=False)
 
 
+def compiled_tower(model: VisionModel, variant: Variant) -> Encode:
+    """As published, the tower compiled in its place."""
+    compile_tower(model.tower)
+    return model.published
+
+
+def compile_tower(tower: Any) -> None:
+    """In place, as users of transformers do it. Where the compiler cannot follow, a graph ends, and the next one begins behind it."""
+    tower.compile()
+
+
 def graph(model: VisionModel, variant: Variant) -> Encode:
     """Fused projections, each layer compiled, all of it captured as a CUDA graph."""
     return _replayed(model, torch_steps(model.tower, attention.attend(variant["attention"])), kernels=False)
