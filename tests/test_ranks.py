@@ -127,6 +127,7 @@ def test_two_ranks_have_one_result_as_of_one_device_and_go_on_without_corrupt_sa
     assert beside.returncode in (0, 3, 4, 6), beside.stderr
 
 
+@pytest.mark.long
 def test_a_rank_that_is_killed_is_named_and_what_ended_is_kept(tmp_path: Path) -> None:
     asked = command(place_clips(tmp_path), "--gpus 2 --out out")
     out = tmp_path / "out"
