@@ -31,5 +31,6 @@ def check(worker: CacheSource, seed: int, sample: int = 0) -> CacheCheck:
         if not suspected(found):
             break
         more = worker.cache_check(CacheCheckRequest(sample, seed * ROUNDS + further, PAIRS))
-        found = CacheCheck(found.pairs + more.pairs, found.other_bytes and more.other_bytes)
+        unchanged = {stage: max(share, more.unchanged.get(stage, 0.0)) for stage, share in found.unchanged.items()}
+        found = CacheCheck(found.pairs + more.pairs, found.other_bytes and more.other_bytes, unchanged)
     return found
