@@ -16,7 +16,7 @@ from evbench.errors import UserError
 from evbench.inputs import sample
 from evbench.pipelines.build import build
 from evbench.pipelines.load import event_files, png, video
-from evbench.results import STAGES, CacheCheck, CachePair, Workload
+from evbench.results import STAGES, CacheCheck, CachePair, CompileCounts, Run, Workload
 from evbench.session import caches
 from evbench.session.mutation import planted
 from evbench.variants.named import parse
@@ -191,6 +191,34 @@ def test_a_pair_without_times_is_no_pair() -> None:
     for seen, unseen in (({}, {}), ({"load": 0.1}, {"vision": 0.1}), ({"load": 0.0}, {"load": 0.1})):
         with pytest.raises(ValueError, match="pair"):
             CachePair(seen, unseen)
+
+
+def run(sample: int, seconds: float, kind: Any = "timed") -> Run:
+    nothing: Any = None
+    return Run(
+        kind=kind,
+        turn=0,
+        sample=sample,
+        block=0 if kind == "timed" else None,
+        seconds=seconds,
+        stages=None,
+        prefill_seconds=None,
+        decode_step_seconds=None,
+        compile_counts=CompileCounts(0, 0, 0, 0),
+        reserved=None,
+        work=nothing,
+        tokens=(),
+        text="",
+    )
+
+
+def test_of_several_samples_the_one_is_looked_at_with_which_a_side_is_furthest_ahead() -> None:
+    """A cache may hold some of them only, as those with long prompts."""
+    baseline = [run(sample, seconds) for sample, seconds in [(0, 1.0), (1, 2.0), (2, 4.0), (0, 1.1), (2, 4.2), (3, 9.0)]]
+    optimized = [run(0, 0.9), run(1, 1.9), run(2, 1.0), run(1, 0.01, "warmup")]
+    assert caches.most_ahead(optimized, baseline) == 2
+    assert caches.most_ahead(baseline, optimized) == 1
+    assert caches.most_ahead([run(0, 1.0)], [run(0, 2.0)]) == 0
 
 
 # Measured.
