@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
@@ -14,6 +15,7 @@ import pytest
 from evbench import results
 from evbench.cli.console import MOST_LINES
 from evbench.cli.main import main
+from evbench.machine.lock import exclusive
 from evbench.pipelines.load import video
 from evbench.pipelines.registry import MODELS, SHIPPED
 from evbench.report.variants import choices_of
@@ -291,6 +293,15 @@ def test_a_broken_clip_is_refused_before_anything_is_made(
     assert told in line
     assert str(path) in line
     assert not (tmp_path / "out").exists()
+
+
+def test_a_session_that_is_not_there_is_refused_before_the_device_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with exclusive("cpu", wait=False, report=lambda text: None):
+        line = refused(f"{COMPARE} --resume --out none", monkeypatch, capsys)
+    assert "cannot read none/session.json" in line
 
 
 def test_a_folder_that_cannot_be_written_is_refused(
