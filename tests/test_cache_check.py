@@ -56,11 +56,11 @@ def test_an_unseen_video_has_other_bytes_and_the_same_frames(tmp_path: Path, nam
     copies = [copy_sample(path, tmp_path / str(number), number) for number in (1, 2)]
     assert [other for _, other in copies] == [True, True]
     contents = {copy.read_bytes() for copy, _ in copies} | {path.read_bytes()}
-    assert len(contents) == 3
+    assert len(contents) == len({path.name, *(copy.name for copy, _ in copies)}) == 3
     for decode in (video.decode_plain, video.decode_threaded):
         expected = decode(path, 8, "inclusive")
         for copy, _ in copies:
-            assert copy.name == path.name
+            assert copy.suffix == path.suffix
             found = decode(copy, 8, "inclusive")
             assert np.array_equal(found.values(), expected.values())
             assert (found.indices, found.seconds) == (expected.indices, expected.seconds)
@@ -99,6 +99,7 @@ def test_of_other_formats_the_copy_is_another_file_of_the_same_bytes_and_that_is
 def test_the_copy_that_is_seen_has_the_same_bytes(tmp_path: Path) -> None:
     copy, other = copy_sample(sample.CLIP, tmp_path / "seen", None)
     assert not other
+    assert copy.name == sample.CLIP.name
     assert copy.read_bytes() == sample.CLIP.read_bytes()
 
 
@@ -412,3 +413,21 @@ def test_what_cannot_be_loaded_or_seen_is_not_judged() -> None:
 
     pipelines: list[Any] = [Blind(), Unseen()]
     assert [cache_check._loaded(one, sample.CLIP) for one in pipelines] == [{}, {}]
+
+
+def test_frames_that_are_kept_by_the_name_of_their_file_are_found(make_clip: MakeClip, using: Instruments) -> None:
+    """Copies lie in another folder, and a cache by name alone would take each for the one before."""
+    path = make_clip(width=320, height=240)
+    pipeline, calls = build(parse("baseline"), workload("video")), list[str]()
+    right, kept = pipeline.load, dict[str, Any]()
+
+    def load(path: Path) -> Any:
+        if path.name not in kept:
+            calls.append(path.name)
+            kept[path.name] = right(path)
+        return kept[path.name]
+
+    pipeline.load = load
+    found = check_cache(pipeline, path, 2, 1, 2, using)
+    assert len(calls) == 3, "what is seen, and two that are not"
+    assert all(pair.seen["load"] * 10 < pair.unseen["load"] for pair in found.pairs)

@@ -48,9 +48,8 @@ def check_cache(
             return _run(pipeline, copy, pixels, new_tokens, using)
 
         run(seen, None)  # the first of a pair may be the unseen run, and must not be the first of all
-        for number, unseen_first in enumerate(orders):
-            fresh = seed * pairs + number
-            unseen, changed = copy_sample(path, folder / f"unseen-{number}", fresh)
+        for fresh, unseen_first in enumerate(orders, seed * pairs):
+            unseen, changed = copy_sample(path, folder / f"unseen-{fresh}", fresh)
             other_bytes &= changed
             first = run(unseen, fresh) if unseen_first else None
             run(seen, None)
