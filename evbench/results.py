@@ -441,6 +441,9 @@ class CacheCheck:
     pairs: tuple[CachePair, ...]
     other_bytes: bool
     """Whether the unseen file had other bytes. If not, it was another file of the same bytes."""
+    unchanged: dict[str, float] = field(default_factory=dict)
+    """Stage -> share of the rows of its output that were bit for bit the same on other input, in the pair with most of them; of `load`, for
+    another sample. Without stages whose output cannot be seen, or that had no other input."""
 
 
 @dataclass(frozen=True)

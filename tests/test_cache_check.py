@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +12,16 @@ import numpy.typing as npt
 import pytest
 import torch
 
+from evbench.errors import UserError
 from evbench.inputs import sample
 from evbench.pipelines.build import build
 from evbench.pipelines.load import event_files, png, video
-from evbench.results import STAGES, CacheCheck, CachePair, Workload
+from evbench.results import STAGES, CacheCheck, CachePair, CompileCounts, Run, Workload
 from evbench.session import caches
 from evbench.session.mutation import planted
 from evbench.variants.named import parse
 from evbench.verdict.caches import MIN_RATIO, examine, suspected
+from evbench.verdict.ignored_input import MOST_MORE
 from evbench.worker import cache_check, handlers
 from evbench.worker.cache_check import check_cache
 from evbench.worker.handlers import WorkerState
@@ -35,6 +38,7 @@ from tests.test_mutants import NEW_TOKENS, PATHS, UNCOMPILED, workload
 FITTING = [case.name for case in planted(parse(UNCOMPILED), workload("video"))]
 CACHES = [name for name in FITTING if MUTANTS[name].of_time]
 EVENTS = ("event-images", "events")
+FRAMES = workload("video").frames
 KEPT = {"load": {"load"}, "vision": {"vision"}, "generate": {"generate", "prefill"}}
 """Stage of a fault of time -> the timings in which it shows."""
 
@@ -52,11 +56,11 @@ def test_an_unseen_video_has_other_bytes_and_the_same_frames(tmp_path: Path, nam
     copies = [copy_sample(path, tmp_path / str(number), number) for number in (1, 2)]
     assert [other for _, other in copies] == [True, True]
     contents = {copy.read_bytes() for copy, _ in copies} | {path.read_bytes()}
-    assert len(contents) == 3
+    assert len(contents) == len({path.name, *(copy.name for copy, _ in copies)}) == 3
     for decode in (video.decode_plain, video.decode_threaded):
         expected = decode(path, 8, "inclusive")
         for copy, _ in copies:
-            assert copy.name == path.name
+            assert copy.suffix == path.suffix
             found = decode(copy, 8, "inclusive")
             assert np.array_equal(found.values(), expected.values())
             assert (found.indices, found.seconds) == (expected.indices, expected.seconds)
@@ -95,6 +99,7 @@ def test_of_other_formats_the_copy_is_another_file_of_the_same_bytes_and_that_is
 def test_the_copy_that_is_seen_has_the_same_bytes(tmp_path: Path) -> None:
     copy, other = copy_sample(sample.CLIP, tmp_path / "seen", None)
     assert not other
+    assert copy.name == sample.CLIP.name
     assert copy.read_bytes() == sample.CLIP.read_bytes()
 
 
@@ -127,9 +132,9 @@ def test_a_pair_is_three_runs_in_one_of_two_orders(monkeypatch: pytest.MonkeyPat
     """The seen run right behind another of the same input; the unseen one in front of both, or behind."""
     runs: list[int | None] = []
 
-    def run(pipeline: object, path: Path, pixels: int | None, new_tokens: int, using: object) -> dict[str, float]:
+    def run(pipeline: object, path: Path, pixels: int | None, new_tokens: int, using: object) -> cache_check._Ran:
         runs.append(pixels)
-        return {"load": 1.0 if pixels is None else 2.0}
+        return cache_check._Ran({"load": 1.0 if pixels is None else 2.0}, {})
 
     monkeypatch.setattr(cache_check, "_run", run)
     anything: Any = None
@@ -187,6 +192,34 @@ def test_a_pair_without_times_is_no_pair() -> None:
     for seen, unseen in (({}, {}), ({"load": 0.1}, {"vision": 0.1}), ({"load": 0.0}, {"load": 0.1})):
         with pytest.raises(ValueError, match="pair"):
             CachePair(seen, unseen)
+
+
+def run(sample: int, seconds: float, kind: Any = "timed") -> Run:
+    nothing: Any = None
+    return Run(
+        kind=kind,
+        turn=0,
+        sample=sample,
+        block=0 if kind == "timed" else None,
+        seconds=seconds,
+        stages=None,
+        prefill_seconds=None,
+        decode_step_seconds=None,
+        compile_counts=CompileCounts(0, 0, 0, 0),
+        reserved=None,
+        work=nothing,
+        tokens=(),
+        text="",
+    )
+
+
+def test_of_several_samples_the_one_is_looked_at_with_which_a_side_is_furthest_ahead() -> None:
+    """A cache may hold some of them only, as those with long prompts."""
+    baseline = [run(sample, seconds) for sample, seconds in [(0, 1.0), (1, 2.0), (2, 4.0), (0, 1.1), (2, 4.2), (3, 9.0)]]
+    optimized = [run(0, 0.9), run(1, 1.9), run(2, 1.0), run(1, 0.01, "warmup")]
+    assert caches.most_ahead(optimized, baseline) == 2
+    assert caches.most_ahead(baseline, optimized) == 1
+    assert caches.most_ahead([run(0, 1.0)], [run(0, 2.0)]) == 0
 
 
 # Measured.
@@ -251,3 +284,150 @@ def test_unseen_input_is_other_input_from_the_first_visual_token_on(kind: Any) -
     seen, unseen = (pipeline.vision(inputs)[0].values().flatten(0, -2).to(torch.bfloat16) for inputs in (ours, theirs))
     assert (seen != unseen).any(dim=-1).float().mean() > 0.99
     assert not torch.equal(seen[0], unseen[0])
+
+
+# Outputs.
+
+
+def load_kept(pipeline: Any) -> None:
+    right, kept = pipeline.load, list[Any]()
+
+    def load(path: Path) -> Any:
+        kept[:] = kept or [right(path)]
+        return kept[0]
+
+    pipeline.load = load
+
+
+def buffer_not_filled_again(stage: str) -> Callable[[Any], None]:
+    """As a captured graph whose input is not copied: all of the work, on what came first."""
+
+    def plant(pipeline: Any) -> None:
+        right, kept = getattr(pipeline, stage), list[Any]()
+
+        def stale(given: Any, *others: Any) -> Any:
+            kept[:] = kept or [given]
+            return right(kept[0], *others)
+
+        setattr(pipeline, stage, stale)
+
+    return plant
+
+
+def answer_before(pipeline: Any) -> None:
+    """What would be computed beside the next sample: each call returns what belongs to the call before."""
+    right, kept = pipeline.vision, list[Any]()
+
+    def vision(inputs: Any) -> Any:
+        kept.append(right(inputs))
+        return kept.pop(0) if len(kept) > 1 else kept[0]
+
+    pipeline.vision = vision
+
+
+def one_frame_before(pipeline: Any) -> None:
+    right, kept = pipeline.preprocess, list[Any]()
+
+    def preprocess(loaded: Any) -> Any:
+        inputs, work = right(loaded)
+        values = inputs.values().clone()
+        kept[:] = kept or [values[..., :1, :, :, :].clone()]
+        values[..., :1, :, :, :] = kept[0]
+        return inputs.holding(values), work
+
+    pipeline.preprocess = preprocess
+
+
+@pytest.fixture
+def unchanged(make_clip: MakeClip, using: Instruments) -> Callable[[Callable[[Any], None] | None], CacheCheck]:
+    path = make_clip(width=320, height=240)
+
+    def check(plant: Callable[[Any], None] | None) -> CacheCheck:
+        pipeline = build(parse("baseline"), workload("video"))
+        if plant is not None:
+            plant(pipeline)
+        return check_cache(pipeline, path, 2, 1, 2, using, sample.OTHER_CLIP)
+
+    return check
+
+
+@pytest.mark.parametrize(
+    ("plant", "stage", "share"),
+    [
+        (load_kept, "load", 1.0),
+        (buffer_not_filled_again("preprocess"), "preprocess", 1.0),
+        (buffer_not_filled_again("vision"), "vision", 1.0),
+        (buffer_not_filled_again("generate"), "generate", 1.0),
+        (answer_before, "vision", 1.0),
+        (one_frame_before, "preprocess", 1 / FRAMES),
+    ],
+)
+def test_a_stage_that_does_not_follow_its_input_is_found(
+    unchanged: Callable[[Callable[[Any], None] | None], CacheCheck], plant: Callable[[Any], None], stage: str, share: float
+) -> None:
+    """Its outputs for the sample of the session are right, and so are its times."""
+    found = unchanged(plant).unchanged
+    assert found[stage] == pytest.approx(share)
+    before = STAGES[: STAGES.index(stage)]
+    assert all(found[one] < MOST_MORE for one in before)
+
+
+@pytest.mark.parametrize("variant", ["baseline", UNCOMPILED])
+def test_stages_that_follow_their_input_leave_hardly_a_row_as_it_was(variant: str, make_clip: MakeClip, using: Instruments) -> None:
+    path = make_clip(width=320, height=240)
+    found = check_cache(build(parse(variant), workload("video")), path, 2, 1, 2, using, sample.OTHER_CLIP).unchanged
+    assert list(found) == ["preprocess", "vision", "generate", "load"]
+    assert max(found.values()) < MOST_MORE / 2
+
+
+def test_the_other_sample_is_of_the_workload_or_carried_by_evbench_and_never_the_same(tmp_path: Path) -> None:
+    nothing: Any = None
+
+    def other(kind: Any, *paths: Path) -> Path | None:
+        work = workload(kind)
+        samples = tuple(dataclasses.replace(work.samples[0], path=str(path)) for path in paths)
+        state = WorkerState(nothing, parse("baseline"), dataclasses.replace(work, samples=samples), nothing, nothing)
+        return handlers._other_sample(state, paths[0])
+
+    link = tmp_path / "link.mp4"
+    link.symlink_to(sample.CLIP)
+    assert other("video", sample.CLIP) == sample.OTHER_CLIP
+    assert other("video", link) == sample.OTHER_CLIP
+    assert other("video", sample.OTHER_CLIP) == sample.CLIP
+    assert other("video", sample.CLIP, link, sample.OTHER_CLIP) == sample.OTHER_CLIP
+    assert other("event-images", sample.EVENTS) == sample.OTHER_EVENTS
+    assert other("events", raw_events.stored()) is None
+
+
+def test_what_cannot_be_loaded_or_seen_is_not_judged() -> None:
+    class Blind:
+        def load(self, path: Path) -> Any:
+            raise UserError("only my own files")
+
+    class Unseen:
+        def load(self, path: Path) -> Any:
+            return self, None
+
+        def values(self) -> None:
+            return None
+
+    pipelines: list[Any] = [Blind(), Unseen()]
+    assert [cache_check._loaded(one, sample.CLIP) for one in pipelines] == [{}, {}]
+
+
+def test_frames_that_are_kept_by_the_name_of_their_file_are_found(make_clip: MakeClip, using: Instruments) -> None:
+    """Copies lie in another folder, and a cache by name alone would take each for the one before."""
+    path = make_clip(width=320, height=240)
+    pipeline, calls = build(parse("baseline"), workload("video")), list[str]()
+    right, kept = pipeline.load, dict[str, Any]()
+
+    def load(path: Path) -> Any:
+        if path.name not in kept:
+            calls.append(path.name)
+            kept[path.name] = right(path)
+        return kept[path.name]
+
+    pipeline.load = load
+    found = check_cache(pipeline, path, 2, 1, 2, using)
+    assert len(calls) == 3, "what is seen, and two that are not"
+    assert all(pair.seen["load"] * 10 < pair.unseen["load"] for pair in found.pairs)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
@@ -14,6 +15,7 @@ import pytest
 from evbench import results
 from evbench.cli.console import MOST_LINES
 from evbench.cli.main import main
+from evbench.machine.lock import exclusive
 from evbench.pipelines.load import video
 from evbench.pipelines.registry import MODELS, SHIPPED
 from evbench.report.variants import choices_of
@@ -201,6 +203,9 @@ def test_variants_in_detail_say_what_each_choice_means(tmp_path: Path) -> None:
         (f"{COMPARE} --seed -1", "--seed -1 is out of range"),
         (f"{COMPARE} --blocks some", "--blocks 'some' is no whole number; give one. See: evbench compare --help"),
         (f"{COMPARE} --max-time some", "--max-time 'some' is no number; give one. See: evbench compare --help"),
+        ("scenes make street --count 0", "--count 0 is out of range; give 1 to 100,000. See: evbench scenes make --help"),
+        ("scenes make street --seconds nan", "--seconds nan is out of range; give 0.5 to 2"),
+        ("frames clip.mp4 --count 10001", "--count 10001 is out of range; give 1 to 10,000"),
         ("selftest --plant vision:banana", "--plant 'vision:banana' does not name a stage and a share"),
         ("selftest --plant vision:-2%", "--plant 'vision:-2%' does not name"),
         ("report ''", "FOLDER '' is an empty path; give that of a file or folder"),
@@ -288,6 +293,15 @@ def test_a_broken_clip_is_refused_before_anything_is_made(
     assert told in line
     assert str(path) in line
     assert not (tmp_path / "out").exists()
+
+
+def test_a_session_that_is_not_there_is_refused_before_the_device_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with exclusive("cpu", wait=False, report=lambda text: None):
+        line = refused(f"{COMPARE} --resume --out none", monkeypatch, capsys)
+    assert "cannot read none/session.json" in line
 
 
 def test_a_folder_that_cannot_be_written_is_refused(

@@ -18,7 +18,7 @@ from evbench.machine.conditions import Both, CpuWatch, Findings, GpuWatch
 
 QUIET = Findings((), ())
 TICK = os.sysconf("SC_CLK_TCK")
-WORKER, OTHER_RANK = 4242, 4343
+WORKER, SECOND, OTHER_RANK = 4242, 4244, 4343
 USER, SYSTEM, IDLE, WAITING, STOLEN, GUEST = 0, 2, 3, 4, 7, 8
 """Columns of a core in /proc/stat."""
 
@@ -93,6 +93,49 @@ def test_work_of_the_same_command_on_other_devices_is_none(kernel: Kernel) -> No
     kernel.use(OTHER_RANK, 3, 0, 3, 0)
     kernel.spend(0, USER, 6)
     assert watch.end() == QUIET
+
+
+def block(kernel: Kernel, idle: float, disturbs: bool = True) -> Findings:
+    """Four runs of ten seconds of two workers in turn, each of which uses both cores for half of the time; the second one goes on."""
+    kernel.used[SECOND] = [0.0] * 4
+    kernel.write()
+    watch = CpuWatch(lambda: [WORKER, SECOND], disturbs)
+    watch.begin()
+    for timed in (WORKER, SECOND, SECOND, WORKER):
+        kernel.now += 10
+        kernel.use(timed, 10, 0, 0, 0)
+        kernel.spend(0, USER, 10)
+        if timed == WORKER:
+            kernel.use(SECOND, idle, 0, 0, 0)
+            kernel.spend(2, USER, idle)
+        watch.look()
+    return watch.end()
+
+
+def test_a_worker_that_goes_on_while_the_other_one_is_timed_is_a_disturbance(kernel: Kernel) -> None:
+    assert block(kernel, 8) == Findings(("a worker used 20% of the CPU while the other one was timed",), ())
+
+
+def test_a_worker_that_uses_more_than_the_one_that_is_timed_is_a_disturbance(kernel: Kernel) -> None:
+    (told,) = block(kernel, 16).disturbances
+    assert told.startswith("a worker used 25% of the CPU")
+
+
+def test_what_a_worker_does_in_its_own_turn_disturbs_nobody(kernel: Kernel) -> None:
+    assert block(kernel, 2) == QUIET, "5 %, as of threads that wait a moment for more work"
+    assert block(kernel, 8, disturbs=False) == Findings((), ("a worker used 20% of the CPU while the other one was timed",))
+
+
+def test_a_worker_that_is_started_anew_within_a_block_is_no_idle_one(kernel: Kernel) -> None:
+    alive = [WORKER]
+    watch = CpuWatch(lambda: alive, disturbs=True)
+    watch.begin()
+    kernel.used[SECOND] = [30.0, 0.0, 0.0, 0.0]
+    kernel.write()
+    alive[:] = [SECOND]
+    kernel.now += 10
+    watch.look()
+    assert watch._idle == 0
 
 
 def test_beside_a_gpu_it_is_only_remarked(kernel: Kernel) -> None:

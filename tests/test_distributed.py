@@ -255,7 +255,7 @@ def test_it_is_told_in_sentences_and_a_table() -> None:
     ("arguments", "told"),
     [
         ("run baseline --gpus 99", "99 ranks need as many GPUs, and this machine shows"),
-        ("run baseline --gpus 0", "Invalid value for '--gpus': Input should be greater than or equal to 1"),
+        ("run baseline --gpus 0", "--gpus 0 is out of range; give 1 or more. See: evbench run --help"),
         ("run baseline --gpus 2 --resume", "--resume goes on with the session in --out, which is not given"),
     ],
 )

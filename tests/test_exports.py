@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 import shutil
 import statistics
 from dataclasses import replace
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from evbench import results
-from evbench.cli.report import Exports, report_command, write_report
+from evbench.cli.report import Exports, report_command, require_exports, write_report
 from evbench.errors import UserError
 from evbench.report import pull_request, runs_csv
 from evbench.report.comparison import describe
@@ -131,7 +132,9 @@ def test_files_are_written_beside_the_report_and_written_again(tmp_path: Path) -
     shutil.copy(RECORDED / "result.json", tmp_path)
     exports = Exports(csv=tmp_path / "runs.csv", markdown=tmp_path / "pr.md")
     for _ in range(2):
+        require_exports(tmp_path, exports, show=False)
         assert write_report(tmp_path, exports).files == ("report.html", "report.md", "verdict.json")
+    require_exports(tmp_path, Exports(html=tmp_path / "report.html"), show=False)
     assert (tmp_path / "runs.csv").read_bytes().startswith(runs_csv.HEADER.encode() + b"\r\n")
     assert (tmp_path / "pr.md").read_text(encoding="utf-8").startswith(pull_request.MARK)
 
@@ -145,6 +148,8 @@ def test_files_are_written_beside_the_report_and_written_again(tmp_path: Path) -
         ("--csv folder.csv", "--csv folder.csv is a folder; give a file in it"),
         ("--markdown mine.md", "--markdown mine.md was not written by this option, and is not replaced; remove it, or give another file"),
         ("--csv mine.csv", "--csv mine.csv was not written by this option"),
+        ("--html mine.html", "--html mine.html was not written by this option, and is not replaced; remove it, or give another file"),
+        ("--csv pipe.csv", "--csv pipe.csv is a pipe or device; give a file"),
         ("--markdown out/report.md", "was not written by this option"),
         ("--csv ''", "--csv '' is an empty path"),
     ],
@@ -156,10 +161,11 @@ def test_files_that_cannot_be_are_refused_before_anything_is_written(
     Path("out").mkdir()
     shutil.copy(RECORDED / "result.json", "out")
     Path("folder.csv").mkdir()
-    for name in ("mine.md", "mine.csv", "out/report.md"):
+    os.mkfifo("pipe.csv")
+    for name in ("mine.md", "mine.csv", "mine.html", "out/report.md"):
         Path(name).write_text("# Mine\n")
     assert reason in refused(f"report out {options}", monkeypatch, capsys)
-    assert Path("mine.md").read_text() == Path("out/report.md").read_text() == "# Mine\n"
+    assert Path("mine.html").read_text() == Path("mine.md").read_text() == Path("out/report.md").read_text() == "# Mine\n"
 
 
 @pytest.mark.parametrize(("folder", "raw"), [("cpu/models", "models.json"), ("h200/video-llava-7b/ladder", "ladder.json")])

@@ -175,6 +175,30 @@ def test_a_side_that_is_faster_on_what_it_has_seen_claims_nothing(side: Any, tim
     assert "CACHED" in allowed.flags, "it is told all the same"
 
 
+UNCHANGED = {"preprocess": 0.0, "vision": 0.002, "generate": 0.0, "load": 0.0}
+
+
+@pytest.mark.parametrize("side", ["baseline", "optimized"])
+@pytest.mark.parametrize(("stage", "share"), [("load", 1.0), ("vision", 1.0), ("preprocess", 0.125)])
+def test_a_side_whose_outputs_do_not_follow_its_input_is_invalid(side: Any, stage: str, share: float) -> None:
+    result = simulate(SimulatedMachine(1, QUIET, faster=1.5), dataclasses.replace(PLAN, blocks=6))
+
+    def checked(measured: Any, unchanged: dict[str, float]) -> Any:
+        return dataclasses.replace(measured, cache_check=dataclasses.replace(measured.cache_check, unchanged=unchanged))
+
+    sides = {one: checked(measured, UNCHANGED) for one, measured in result.variants().items()}
+    assert judge(dataclasses.replace(result, **sides)).verdict == Verdict.FASTER
+    later = {"vision": 1.0} if stage == "preprocess" else {}
+    both = sides | {side: checked(sides[side], UNCHANGED | {stage: share} | later)}
+    judged = judge(dataclasses.replace(result, **both))
+    assert judged.verdict == Verdict.INVALID
+    (reason,) = judged.reasons
+    assert reason.startswith(f"INPUT_IGNORED: {side}: given other input, {stage} leaves {share:.0%} of its output as it was")
+    assert "INPUT_IGNORED" in judged.flags
+    same = {one: checked(measured, UNCHANGED | {stage: share}) for one, measured in sides.items()}
+    assert judge(dataclasses.replace(result, **same)).verdict == Verdict.FASTER, "input that looks alike to both"
+
+
 def test_noise_is_not_taken_for_a_cache() -> None:
     """In 500 sessions of two sides, on a machine with a scatter of 5 % and outliers of half as much again."""
     noise = Noise(variation=0.05)

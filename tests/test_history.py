@@ -241,6 +241,7 @@ def test_the_gate_is_met_by_what_became_faster_and_a_stage_has_its_own(
         ("empty --fail-if faster", "--fail-if 'faster' cannot be read; write slower:2%"),
         ("empty --since yesterday", "--since 'yesterday' is no date; write it such as 2026-01-31"),
         ("empty --html h.txt", "--html h.txt does not end in .html or .htm"),
+        ("empty --html mine.html", "--html mine.html was not written by this option, and is not replaced"),
         ("empty --markdown mine.md", "--markdown mine.md was not written by this option, and is not replaced"),
         ("empty --markdown none/h.md", "there is no folder none; make it, or give another file"),
     ],
@@ -250,5 +251,6 @@ def test_bad_input_is_refused_in_one_line(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()
-    (tmp_path / "mine.md").write_text("# Mine\n")
+    for name in ("mine.md", "mine.html"):
+        (tmp_path / name).write_text("# Mine\n")
     assert told in refused(f"history {arguments}", monkeypatch, capsys)

@@ -64,6 +64,13 @@ def test_startup_and_compile_time_is_what_the_runs_take_longer_than_steady_ones(
     assert found["startup-and-compile"] == pytest.approx(1.5 + 3.6 + 0.4)
 
 
+def test_startup_and_compile_time_is_never_less_than_the_build() -> None:
+    """Where steady runs took longer than those before them, on a machine that became busy."""
+    quick = (make_run("first", seconds=0.05), make_run("warmup", seconds=0.01))
+    found = values(dataclasses.replace(make_side(), runs=(*quick, *make_side().runs[1:])))
+    assert found["startup-and-compile"] == found["build"] == 1.5
+
+
 def test_the_overhead_of_stage_synchronization() -> None:
     run = make_run()
     runs = [dataclasses.replace(one, block=block) for block in range(10) for one in (run, without_stage_sync(run, 0.32))]

@@ -107,6 +107,15 @@ def test_the_sheet_shows_the_scenes(folder: Path, tmp_path: Path) -> None:
     first = video.decode_plain(folder / entries(folder)[0]["mp4_data"], 3, "inclusive").pixels[0]
     corner = np.array(Image.fromarray(np.asarray(first)).resize((300, 225), Image.Resampling.LANCZOS))
     assert np.array_equal(sheet[8:233, 8:308], corner)
+    again = evbench(f"scenes show '{folder}' --out sheet.png --count 1", tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert Image.open(tmp_path / "sheet.png").height < len(sheet)
+    Image.new("RGB", (8, 8)).save(tmp_path / "holiday.png")
+    before = (tmp_path / "holiday.png").read_bytes()
+    refused = evbench(f"scenes show '{folder}' --out holiday.png", tmp_path)
+    assert refused.returncode == 2
+    assert "--out holiday.png was not written by this command, and is not replaced; remove it, or give another --out" in refused.stderr
+    assert (tmp_path / "holiday.png").read_bytes() == before
 
 
 @pytest.mark.slow

@@ -355,6 +355,9 @@ def test_what_the_blocks_can_see_is_said_before_they_are_run() -> None:
     (message,) = machine.messages
     assert message.startswith("warm-up runs vary by 0.")
     assert "10 blocks detect a difference of 0." in message and "end-to-end in 80 of 100 comparisons, and of 0." in message
+    machine = SimulatedMachine(1, Noise(variation=3.0, drift=0, first_slot=0, outliers=0))
+    simulate(machine, plan(blocks=6))
+    assert machine.messages[0].endswith(", and of more than 1,000% in a stage that varies as much")
     machine = SimulatedMachine(1, QUIET)
     simulate(machine, plan(blocks=3))
     assert machine.messages[0] == "--blocks 3 are too few for any interval; give 6 at least"

@@ -13,7 +13,7 @@ from evbench.cli.console import print_lines
 from evbench.cli.exports import require_file
 from evbench.encoding import write_whole
 from evbench.errors import UserError
-from evbench.report import files, pull_request, runs_csv
+from evbench.report import document, files, pull_request, runs_csv
 from evbench.report import junit as junit_xml
 from evbench.report import ladder as report_ladder
 from evbench.report import sweep as report_sweep
@@ -99,7 +99,7 @@ class Exports:
         return {option: file for option, file in given.items() if file is not None}
 
 
-FIRST_LINES = {"--csv": runs_csv.HEADER, "--markdown": pull_request.MARK, "--junit": junit_xml.MARK}
+FIRST_LINES = {"--html": document.MARK, "--csv": runs_csv.HEADER, "--markdown": pull_request.MARK, "--junit": junit_xml.MARK}
 """Of what evbench writes there: a file that begins otherwise is somebody else's."""
 
 
@@ -112,7 +112,7 @@ def require_exports(folder: Path, exports: Exports, show: bool) -> None:
             f"{' and '.join(asked)} can be had of one comparison, and {folder} has a {raw}; give the folder of one, or leave it out"
         )
     for option, file in given.items():
-        require_file(option, file, FIRST_LINES.get(option))
+        require_file(option, file, FIRST_LINES[option])
 
 
 def _show(page: Path) -> list[str]:

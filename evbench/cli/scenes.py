@@ -59,9 +59,11 @@ def scenes_show_command(
 
     if out.suffix.lower() != ".png":
         raise UserError(f"--out {out} is no PNG; give a name that ends in .png")
+    if out.exists() and not out.is_dir() and not sheet.is_sheet(out):
+        raise UserError(f"--out {out} was not written by this command, and is not replaced; remove it, or give another --out")
     picture = sheet.draw_sheet(folder, index.read_index(folder)[:count])
     try:
-        picture.save(out)
+        sheet.save_sheet(picture, out)
     except OSError as error:
         raise UserError(f"cannot write {out} ({error.strerror}); give another --out") from error
     print_line(f"Written to {out}")

@@ -80,6 +80,8 @@ def _line(error: Any) -> str:
     name: str | None = getattr(error, "option_name", None)
     if (kind := _number_kind(error)) is not None:
         message = f"{_typed_name(error.param)} {kind}"
+    elif (given := _range_of(error)) is not None:
+        message = f"{_typed_name(error.param)} {given}"
     elif name is None or not hasattr(error, "possibilities"):
         message = " ".join(error.format_message().split()).rstrip(".")
     else:
@@ -116,9 +118,30 @@ def _typed_name(parameter: Any) -> str:
     return next((name for name in parameter.opts if name.startswith("--")), str(parameter.metavar or parameter.name).upper())
 
 
+def _range_of(error: Any) -> str | None:
+    """What a value should have been, if it is a number out of its range. Said as by `evbench.api.option.Option`."""
+    said = re.fullmatch(r"(?P<value>\S+) is not in the range .*", str(getattr(error, "message", "")))  # typer before 0.29
+    value = said["value"] if said is not None else None
+    for one in _validations(error):
+        if one["type"] in ("greater_than_equal", "less_than_equal"):
+            value = one["input"]
+    if value is None:
+        return None
+    annotations = inspect.signature(error.ctx.command.callback, eval_str=True).parameters
+    _, option = get_args(annotations[error.param.name].annotation)
+    allowed = f"{option.min:,} or more" if option.max is None else f"{option.min:,} to {option.max:,}"
+    return f"{value} is out of range; give {allowed}"
+
+
+def _validations(error: Any) -> list[Any]:
+    """What pydantic says of a value, from which typer has it."""
+    found: list[Any] = getattr(error.__cause__, "errors", list)()
+    return found
+
+
 def _number_kind(error: Any) -> str | None:
     """What a value should have been, if it is a number that cannot be read."""
-    found: list[Any] = getattr(error.__cause__, "errors", list)()
+    found = _validations(error)
     if found:
         name, value = str(found[0]["type"]), repr(found[0]["input"])
     else:  # typer before 0.29, which says it in words alone

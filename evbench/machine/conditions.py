@@ -6,6 +6,7 @@ import os
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,6 +19,8 @@ LEAST_CLOCK = 0.75
 """Share of the clock seen in the warm-up (NVIDIA/nvbench:nvbench/detail/measure_cold.cu has 0.75 of the default clock)."""
 MOST_FOREIGN_CPU = 0.25
 """Share of this process's cores that others may use."""
+MOST_IDLE_CPU = 0.05
+"""Share of these cores that workers may use while another one is timed. Less than of others, as it slows down one side only."""
 THROTTLED = {
     pynvml.nvmlClocksThrottleReasonHwThermalSlowdown: "thermal slowdown by the hardware",
     pynvml.nvmlClocksThrottleReasonSwThermalSlowdown: "thermal slowdown by the driver",
@@ -54,7 +57,10 @@ class Watch(Protocol):
 
 @dataclass
 class CpuWatch:
-    """CPU time that processes other than evbench used, on the cores that evbench may use (Linux; proc(5))."""
+    """CPU time that processes other than evbench used, on the cores that evbench may use (Linux; proc(5)).
+
+    And what workers used when it was not their turn: a thread that goes on behind the answer of its own side slows the other side down.
+    """
 
     pids: Callable[[], Sequence[int]]
     """The workers. The time of this process is not counted as foreign either."""
@@ -63,24 +69,44 @@ class CpuWatch:
     beside: Callable[[], Sequence[int]] = tuple
     """Processes of the same command that measure on other devices: not foreign either."""
     _start: tuple[float, float, float] | None = None
+    _workers: dict[int, int] = field(default_factory=dict)
+    """Worker -> its clock ticks when the run before had ended."""
+    _idle: int = 0
+    """Clock ticks of workers that had no run, in this block."""
 
     def warmed(self) -> None: ...
 
     def begin(self) -> None:
-        self._start = self._read()
+        self._start, self._workers, self._idle = self._read(), self._worker_ticks(), 0
 
-    def look(self) -> None: ...
+    def look(self) -> None:
+        # One worker has a run at a time. If another one used more, that of the run is the least that can be said of it.
+        now = self._worker_ticks()
+        used = sorted(ticks - self._workers[pid] for pid, ticks in now.items() if pid in self._workers)
+        self._idle += sum(used[:-1])
+        self._workers = now
 
     def end(self) -> Findings:
         end = self._read()
         if self._start is None or end is None:
             return Findings((), ())
         wall, busy, evbench_time = (after - before for before, after in zip(self._start, end, strict=True))
-        share = max(0.0, busy - evbench_time) / (wall * len(os.sched_getaffinity(0)))
-        if share <= MOST_FOREIGN_CPU:
-            return Findings((), ())
-        busy_cpu = f"other processes used {share:.0%} of the CPU"
-        return Findings((busy_cpu,), ()) if self.disturbs else Findings((), (busy_cpu,))
+        whole = wall * len(os.sched_getaffinity(0))
+        share, idle = max(0.0, busy - evbench_time) / whole, self._idle / os.sysconf("SC_CLK_TCK") / whole
+        found = []
+        if share > MOST_FOREIGN_CPU:
+            found.append(f"other processes used {share:.0%} of the CPU")
+        if idle > MOST_IDLE_CPU:
+            found.append(f"a worker used {idle:.0%} of the CPU while the other one was timed")
+        return Findings(tuple(found), ()) if self.disturbs else Findings((), tuple(found))
+
+    def _worker_ticks(self) -> dict[int, int]:
+        """Without those that have just ended. Empty where the system does not tell."""
+        found = {}
+        for pid in self.pids():
+            with suppress(OSError):
+                found[pid] = _process_ticks(pid)
+        return found
 
     def _read(self) -> tuple[float, float, float] | None:
         """Seconds: of the clock, of work on these cores, of evbench's processes."""

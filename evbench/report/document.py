@@ -10,6 +10,10 @@ from importlib import resources
 from evbench.report import explained
 from evbench.report.markup import Markup, element, joined
 
+BEGINNING = '<!DOCTYPE html>\n<html lang="en">\n'
+MARK = f'{BEGINNING}<head><meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="default-src'
+"""What every page of evbench begins with, and hardly one of somebody else's."""
+
 
 def document(title: str, head: Markup, sections: Mapping[str, Sequence[Markup]], version: str) -> str:
     """The whole page.
@@ -29,7 +33,7 @@ def document(title: str, head: Markup, sections: Mapping[str, Sequence[Markup]],
         element("main", *(_section(names[heading], heading, parts) for heading, parts in sections.items()), id="report"),
         element("footer", element("p", f"Written by evbench {version}. Nothing in this file is loaded from elsewhere.")),
     )
-    return f'<!DOCTYPE html>\n<html lang="en">\n{_metadata(title).text}\n{body.text}\n</html>\n'
+    return f"{BEGINNING}{_metadata(title).text}\n{body.text}\n</html>\n"
 
 
 def _metadata(title: str) -> Markup:

@@ -56,6 +56,8 @@ def _of_invalid(result: Result, judgement: Judgement) -> list[str]:
         found.append(f"Leave out {judgement.inactive[0]}, or see 'Activation evidence' in report.md for what a run must show, and did not.")
     if any(reason.startswith("CACHED") for reason in judgement.reasons):
         found.append(f"Turn the cache off; with --allow {ALLOW_CACHED} times with it are claimed.")
+    if "INPUT_IGNORED" in judgement.flags:
+        found.append("Look for a buffer that is not filled again, or a result that is kept; --data with several scenes shows whose it is.")
     if "IMPOSSIBLE" in judgement.flags:
         found.append("A stage cannot have done its work in that time: look in its trace at what it left out.")
     return found or ["report.md says what a valid result is missing."]

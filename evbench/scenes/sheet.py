@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont, ImageOps
+from PIL.PngImagePlugin import PngInfo
 
 from evbench.pipelines.load.png import read_plain
 from evbench.pipelines.load.video import decode_plain
@@ -15,6 +16,9 @@ CELL = (300, 225)
 MARGIN, LINE, LETTERS = 8, 19, 215
 FRAMES = 3
 EVENT_IMAGES = (0, -1)
+SOFTWARE = "evbench scenes show"
+BEGINNING = 256
+"""Bytes of a file in which a text that is put into it stands."""
 
 
 def draw_sheet(folder: Path, entries: list[dict[str, Any]]) -> Image.Image:
@@ -31,6 +35,21 @@ def draw_sheet(folder: Path, entries: list[dict[str, Any]]) -> Image.Image:
         sheet.paste(band, (0, top))
         top += band.height
     return sheet
+
+
+def save_sheet(sheet: Image.Image, file: Path) -> None:
+    """As a PNG that says what wrote it. Raises OSError."""
+    said = PngInfo()
+    said.add_text("Software", SOFTWARE)
+    sheet.save(file, pnginfo=said)
+
+
+def is_sheet(file: Path) -> bool:
+    """Whether it was written by `save_sheet`, and may be replaced."""
+    if not file.is_file():
+        return False
+    with file.open("rb") as opened:
+        return f"Software\0{SOFTWARE}".encode() in opened.read(BEGINNING)
 
 
 def _band(folder: Path, entry: dict[str, Any], width: int) -> Image.Image:

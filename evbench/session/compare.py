@@ -67,8 +67,11 @@ def measure(request: ComparisonRequest, listener: ProgressListener, checkpoint: 
             make_folder(request.folder, resumable=False)
             result = _result(request, request.earlier.sides, request.earlier.sessions, request.earlier.outputs)
         else:
-            if not request.resume:
-                require_unused(request.folder)  # before waiting for another evbench
+            # Before waiting for another evbench, which may take hours.
+            if request.resume:
+                journal.read_header(request.folder)
+            else:
+                require_unused(request.folder)
             here = machine.read(request.device())
             for session in request.earlier.sessions:
                 machine.require_same(session.machine, here, request.rules.allowed)

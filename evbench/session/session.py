@@ -52,7 +52,9 @@ def run_session(
             if config.compares_variants:
                 worker = workers.worker(side)
                 config.report(f"{side}: seen against unseen input")
-                cache_checks[side] = caches.check(worker, config.journal.header.seed)
+                (other,) = (one for one in config.sides if one != side)
+                ahead = caches.most_ahead(config.journal.state.runs[side], config.journal.state.runs[other])
+                cache_checks[side] = caches.check(worker, config.journal.header.seed, ahead)
             if not workers.room:  # else there is time while the reference is built
                 activations.gather(side)
         untimed = Untimed(limits, cache_checks)

@@ -16,6 +16,8 @@ QUIET_RUNS = 3
 MOST_COMPILING = 60
 """Runs of a warm-up that goes on because something is still compiled or captured."""
 COMPILING = "something was still compiled or captured"
+MOST_TOLD = 10.0
+"""Difference beyond which none is told, as a share."""
 
 
 class WarmWorkers:
@@ -106,9 +108,14 @@ class WarmWorkers:
         message = f"warm-up runs vary by {cv:.1%}"
         if whole is not None and stage is not None:
             alike = ", if samples are alike" if config.samples > 1 else ""
-            message += f"; {blocks} blocks detect a difference of {whole:.1%} end-to-end in 80 of 100 comparisons{alike}"
-            message += f", and of {stage:.1%} in a stage that varies as much"
+            message += f"; {blocks} blocks detect a difference of {_difference(whole)} end-to-end in 80 of 100 comparisons{alike}"
+            message += f", and of {_difference(stage)} in a stage that varies as much"
         config.listener.message(message)
+
+
+def _difference(share: float) -> str:
+    """On a machine that does much else, warm-up runs vary so that a figure would mean nothing."""
+    return f"{share:.1%}" if share < MOST_TOLD else f"more than {MOST_TOLD:,.0%}"
 
 
 def first_of_each_shape(*workloads: Workload) -> list[int]:

@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Mapping
 
 from evbench.results import Result, Session, Side, SideResult
-from evbench.verdict import caches, floors
+from evbench.verdict import caches, floors, ignored_input
 from evbench.verdict.blocks import log_seconds
 from evbench.verdict.judgement import Timing
 from evbench.verdict.refusal import failed, in_words, not_active
@@ -26,6 +26,8 @@ def flags_of(result: Result, end_to_end: Timing, ratio_of_medians: float | None,
         flags["IMPOSSIBLE"] = "; ".join(impossible)
     if cached := caches.cached(sides):
         flags["CACHED"] = "; ".join(cached)
+    if ignored := ignored_input.ignored(sides):
+        flags["INPUT_IGNORED"] = "; ".join(ignored)
     return flags | _of_outputs(result)
 
 

@@ -124,7 +124,8 @@ def _warmup(given: CountedRuns) -> list[Run]:
 def _startup_and_compile(given: CountedRuns) -> Value:
     """Build, first call and warm-up of the first worker, less the steady time of its runs.
 
-    Later invocations find in the compile cache what the first one compiled.
+    Later invocations find in the compile cache what the first one compiled. On a machine that became slower meanwhile these runs may have
+    taken less than steady ones: then nothing is known of what they took longer, and the build alone is told.
     """
     steady = values(given.runs, synchronized_seconds)
     if not steady:
@@ -132,7 +133,8 @@ def _startup_and_compile(given: CountedRuns) -> Value:
     usual = statistics.fmean(steady)
     runs = sorted((run for run in given.side.runs if run.kind in ("first", "warmup")), key=lambda run: run.turn)
     second = next((index for index, run in enumerate(runs) if run.kind == "first" and index), len(runs))
-    return given.side.builds[0].seconds + math.fsum(run.seconds - usual for run in runs[:second])
+    longer = math.fsum(run.seconds - usual for run in runs[:second])
+    return given.side.builds[0].seconds + max(0.0, longer)
 
 
 def _stage_sync_overhead(given: CountedRuns) -> Value:

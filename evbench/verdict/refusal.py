@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from evbench.pipelines.registry import OWN, PARTS, parts_with_effect
 from evbench.results import DECODING, STAGES, Activation, Check, Outputs, Result, Session, Side, SideResult, Work
-from evbench.verdict import caches, floors
+from evbench.verdict import caches, floors, ignored_input
 from evbench.verdict.blocks import too_disturbed
 from evbench.verdict.error_rule import OWN_ERROR
 from evbench.verdict.findings import first_divergence
@@ -42,6 +42,7 @@ def refusal(result: Result, apart: bool) -> tuple[list[str], Verdict | None]:
     if impossible := floors.impossible(result):
         invalid.append(f"IMPOSSIBLE: {'; '.join(impossible)}")
     invalid += caches.refused(result)
+    invalid += ignored_input.refused(result)
     if invalid:
         return invalid, Verdict.INVALID
     different = _unequal_tokens(sides)

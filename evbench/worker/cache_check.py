@@ -1,14 +1,20 @@
-"""Pairs of runs on input that the worker has seen and on input that it has not: whether something is remembered across runs."""
+"""Pairs of runs on input that the worker has seen and on input that it has not: whether something is remembered across runs.
+
+What is remembered shows in times, or in outputs that stay the same when the input does not.
+"""
 
 from __future__ import annotations
 
 import random
 import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from evbench.errors import UserError
 from evbench.results import CacheCheck, CachePair
 from evbench.stages import Pipeline, Sampler, run_loaded
 from evbench.worker.measure import Instruments, Stopwatch
@@ -17,7 +23,9 @@ from evbench.worker.unseen import copy_sample, other_pixels
 PREFILL = "prefill"
 
 
-def check_cache(pipeline: Pipeline[Any, Any, Any], path: Path, new_tokens: int, seed: int, pairs: int, using: Instruments) -> CacheCheck:
+def check_cache(
+    pipeline: Pipeline[Any, Any, Any], path: Path, new_tokens: int, seed: int, pairs: int, using: Instruments, other: Path | None = None
+) -> CacheCheck:
     """Run the sample in pairs, each stage timed: three runs a pair, and one before the first.
 
     Before a seen run the same input is run once untimed: a cache may hold no more than the last. Each unseen run has a file of its own, and
@@ -26,35 +34,49 @@ def check_cache(pipeline: Pipeline[Any, Any, Any], path: Path, new_tokens: int, 
 
     Args:
         seed: another for each call, or what is unseen would have been seen.
+        other: a sample whose frames are others, which is loaded after all runs. None if there is none.
     """
     draw = random.Random(seed)
     orders = [number % 2 == 0 for number in range(pairs)]
     draw.shuffle(orders)
-    found, other_bytes = [], True
+    found, other_bytes, unchanged = [], True, dict[str, float]()
     with tempfile.TemporaryDirectory(prefix="evbench-cache-check-") as name:
         folder = Path(name)
         seen, _ = copy_sample(path, folder / "seen", None)
 
-        def run(copy: Path, pixels: int | None) -> dict[str, float]:
+        def run(copy: Path, pixels: int | None) -> _Ran:
             return _run(pipeline, copy, pixels, new_tokens, using)
 
         run(seen, None)  # the first of a pair may be the unseen run, and must not be the first of all
-        for number, unseen_first in enumerate(orders):
-            fresh = seed * pairs + number
-            unseen, other = copy_sample(path, folder / f"unseen-{number}", fresh)
-            other_bytes &= other
+        for fresh, unseen_first in enumerate(orders, seed * pairs):
+            unseen, changed = copy_sample(path, folder / f"unseen-{fresh}", fresh)
+            other_bytes &= changed
             first = run(unseen, fresh) if unseen_first else None
             run(seen, None)
             known = run(seen, None)
-            found.append(CachePair(known, first or run(unseen, fresh)))
+            new = first or run(unseen, fresh)
+            found.append(CachePair(known.seconds, new.seconds))
+            for stage, share in _unchanged(known.outputs, new.outputs).items():
+                unchanged[stage] = max(share, unchanged.get(stage, 0.0))
             for file in unseen.iterdir() if unseen.is_dir() else [unseen]:
                 file.unlink()  # raw events are large
-    return CacheCheck(tuple(found), other_bytes)
+        if other is not None:
+            unchanged |= _unchanged(_loaded(pipeline, seen), _loaded(pipeline, other))
+    return CacheCheck(tuple(found), other_bytes, unchanged)
 
 
-def _run(pipeline: Pipeline[Any, Any, Any], path: Path, pixels: int | None, new_tokens: int, using: Instruments) -> dict[str, float]:
-    """Seconds of each stage, of `generate` for each new token, and of the prefill.
+@dataclass(frozen=True)
+class _Ran:
+    """A run."""
 
+    seconds: dict[str, float]
+    """Of each stage, of `generate` for each new token, and of the prefill."""
+    outputs: Mapping[str, Any]
+    """Stage -> its output on the host, of `generate` the logits of the first token. Without `load`, and what cannot be seen."""
+
+
+def _run(pipeline: Pipeline[Any, Any, Any], path: Path, pixels: int | None, new_tokens: int, using: Instruments) -> _Ran:
+    """
     Args:
         pixels: seed of the changed images. None to leave them as they are.
     """
@@ -65,8 +87,40 @@ def _run(pipeline: Pipeline[Any, Any, Any], path: Path, pixels: int | None, new_
     changed = other_pixels(values, pixels or 0)  # also where it is not needed, and copied: so that the processor's caches are left alike
     given = values if pixels is None else changed
     held = loaded.holding(given.copy() if isinstance(given, np.ndarray) else given.clone())
-    answer, _ = run_loaded(pipeline, (held, loading), new_tokens, watch, Sampler(mark=watch.mark))
+    outputs, sampler = dict[str, Any](), Sampler(keep={0}, mark=watch.mark)
+    answer, _ = run_loaded(pipeline, (held, loading), new_tokens, watch, sampler, outputs.__setitem__)
     prefill, *_ = watch.steps()
     seconds = watch.seconds | {PREFILL: prefill}
     seconds["generate"] /= max(1, len(answer.tokens))
-    return seconds
+    shown = {stage: output.values() for stage, output in outputs.items()} | {"generate": sampler.kept.get(0)}
+    return _Ran(seconds, {stage: _on_host(values) for stage, values in shown.items() if values is not None})
+
+
+def _loaded(pipeline: Pipeline[Any, Any, Any], path: Path) -> dict[str, Any]:
+    """The output of `load`. Empty if it cannot be seen, or the pipeline takes no such sample."""
+    try:
+        values = pipeline.load(path)[0].values()
+    except UserError:
+        return {}
+    return {} if values is None else {"load": _on_host(values)}
+
+
+def _on_host(values: Any) -> Any:
+    """A copy: a stage may write its next output into the same tensor."""
+    import torch
+
+    return torch.as_tensor(values).detach().to("cpu", copy=True)
+
+
+def _unchanged(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, float]:
+    """Stage -> share of equal rows, of the stages that both have. Rows are of the first axis that is longer than 1: frames, tokens."""
+    return {stage: _equal_rows(ours[stage], theirs[stage]) for stage in ours if stage in theirs}
+
+
+def _equal_rows(ours: Any, theirs: Any) -> float:
+    if ours.shape != theirs.shape or not ours.numel():
+        return 0.0
+    while ours.ndim > 1 and len(ours) == 1:
+        ours, theirs = ours[0], theirs[0]
+    equal = ours == theirs
+    return float(equal.all() if equal.ndim < 2 else equal.flatten(1).all(dim=1).float().mean())

@@ -12,6 +12,8 @@ from evbench.choices import Variant
 from evbench.errors import UserError
 from evbench.machine import gpu
 from evbench.pipelines.load.choices import PREFETCH
+from evbench.pipelines.registry import KINDS
+from evbench.pipelines.weights import DATA
 from evbench.plugins.faults import PluginFault
 from evbench.results import STAGES, CacheCheck, Limits, Run, ThroughputRun, Workload, cycled
 from evbench.stages import Sampler, run_stages
@@ -117,7 +119,15 @@ def _activations(state: WorkerState, request: ActivationRequest) -> ActivationRe
 
 
 def _cache_check(state: WorkerState, request: CacheCheckRequest) -> CacheCheck:
-    return check_cache(state.pipeline, state.paths[request.sample], state.few_tokens, request.seed, request.pairs, state.instruments)
+    path = state.paths[request.sample]
+    return check_cache(state.pipeline, path, state.few_tokens, request.seed, request.pairs, state.instruments, _other_sample(state, path))
+
+
+def _other_sample(state: WorkerState, path: Path) -> Path | None:
+    """One with other frames: of the workload, or one that evbench carries. It carries no file of raw events."""
+    kind = KINDS[state.workload.kind]
+    shipped = [] if kind.windowed else [DATA / name for name in kind.samples]
+    return next((one for one in [*state.paths, *shipped] if not one.samefile(path)), None)
 
 
 def _limits(state: WorkerState, request: LimitsRequest) -> Limits:

@@ -24,7 +24,7 @@ def copy_sample(path: Path, folder: Path, number: int | None) -> tuple[Path, boo
     Args:
         path: a file, or a folder of event images.
         folder: where the copy goes. It must not be there yet.
-        number: makes the bytes other than those of any other number. None for the same bytes.
+        number: makes the bytes and the name other than those of any other number: a cache may go by either. None for the same ones.
     """
     folder.mkdir()
     if path.is_dir():
@@ -32,7 +32,7 @@ def copy_sample(path: Path, folder: Path, number: int | None) -> tuple[Path, boo
             shutil.copyfile(file, folder / file.name)
         files, copy = png.find(folder), folder
     else:
-        copy = folder / path.name
+        copy = folder / (path.name if number is None else f"{number}{path.suffix}")
         shutil.copyfile(path, copy)
         files = [copy]
     return copy, number is not None and all([_with_other_bytes(file, number) for file in files])
