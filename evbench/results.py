@@ -203,6 +203,8 @@ class Sample:
     """The expected output. None where it is unknown."""
     streams: int = 1
     """Video streams of a clip's file, previews and covers among them. The clip is the one that FFmpeg chooses."""
+    sequence: str | None = None
+    """The recording that it is a window of. None: it is independent of all other samples."""
 
 
 @dataclass(frozen=True)

@@ -121,7 +121,7 @@ def test_on_this_machine_drafts_are_counted(scenes: Path) -> None:
     assert "Drafter: eventgpt, small, float32 on cpu, variant baseline" in done.stdout
     assert "2 answers with 24 tokens; intervals need 6" in done.stdout
     assert all(len(row["tokens"]) == len(row["predicted"]) == 12 for row in rows)
-    found = acceptance([replay(row["tokens"], forced(row["predicted"]), 3) for row in rows], 3)
+    found = acceptance([replay(row["tokens"], forced(row["predicted"]), 3) for row in rows], 3, range(len(rows)))
     report = (scenes / "out" / "acceptance.md").read_text()
     assert found.accepted is not None
     assert f"| 3 | {found.passes} | {found.accepted.value:.1%} | - | {found.tokens_per_pass.value:.2f} | - |" in report

@@ -26,6 +26,7 @@ from evbench.session.acceptance import FORMAT, Answer, Answers, Speaker, answers
 from evbench.session.session_folder import TRY_AGAIN, make_folder, writing
 from evbench.variants.named import parse
 from evbench.variants.obstacles import require
+from evbench.verdict.clusters import clusters
 from evbench.verdict.speculation import acceptance, forced, prompt_lookup, replay, similarity
 
 NOT_TAKEN = (
@@ -92,13 +93,14 @@ def acceptance_command(
 
 def _tell(found: Answers, gamma: int, folder: Path, started: str) -> None:
     drafts = [(a.tokens, prompt_lookup(a.prompt, a.tokens) if found.drafter is None else forced(a.predicted)) for a in found.answers]
-    lengths = [acceptance([replay(tokens, propose, size) for tokens, propose in drafts], size) for size in range(1, gamma + 1)]
+    of = clusters(found.target.workload.samples)
+    lengths = [acceptance([replay(tokens, propose, size) for tokens, propose in drafts], size, of) for size in range(1, gamma + 1)]
     speakers = [report.described("Target", found.target.workload, found.target.variant.name)]
     alike = None
     if found.drafter is not None:
         speakers.append(report.described("Drafter", found.drafter.workload, found.drafter.variant.name))
         alike = sum(similarity(answer.tokens, answer.own) for answer in found.answers) / len(found.answers)
-    told = [*speakers, *report.facts(len(found.answers), sum(len(answer.tokens) for answer in found.answers), alike)]
+    told = [*speakers, *report.facts(of, sum(len(answer.tokens) for answer in found.answers), alike)]
     tables = [report.table(lengths), report.by_place(lengths[-1])]
     title = f"{found.draft} drafts for {found.target.workload.model}"
     write_whole(folder / REPORT, report.to_markdown(title, tables, told, started, found.command))

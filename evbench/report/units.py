@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from evbench.results import EventWindow
+from collections.abc import Sequence
+
+from evbench.results import EventWindow, Sample
+from evbench.verdict.clusters import clusters, one_sequence
 
 NOT_MEASURED = "n/a"
 
@@ -131,3 +134,16 @@ def format_window(window: EventWindow) -> str:
 
 def _milliseconds(microseconds: int) -> str:
     return f"{microseconds / 1000:.15g} ms"
+
+
+def format_samples(samples: Sequence[Sample]) -> str:
+    """Several, and how many of them are independent: an interval is over these.
+
+    >>> one, other = (Sample("a.mp4", "", 4, 6, sequence=name) for name in ("a", "b"))
+    >>> format_samples([one, one, other]), format_samples([one, one])
+    ('2 sequences with 3 samples', '2 samples, all of one sequence: it covers no other')
+    """
+    count, independent = len(samples), len(set(clusters(samples)))
+    if one_sequence(samples):
+        return f"{count} samples, all of one sequence: it covers no other"
+    return f"{count} samples" if independent == count else f"{independent} sequences with {count} samples"

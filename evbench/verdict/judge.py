@@ -138,7 +138,8 @@ def _demands(result: Result, counted: Counted, timings: Mapping[str, Timing]) ->
         if demand.seconds is None:
             return demands.decide_slower(demand, timings[demand.timing].interval, timings[demand.timing].claim_threshold)
         timed = timed_runs(measured, counted[side], TIMED[demand.timing])
-        return demands.decide_target(demand, [seconds for _, seconds in timed], interval_of_median(timed, counted[side]))
+        around = interval_of_median(timed, counted[side], measured.workload.samples)
+        return demands.decide_target(demand, [seconds for _, seconds in timed], around)
 
     return tuple(decide(demand) for demand in demands.read(rules.targets, rules.fail_if, result.baseline.workload.model))
 
