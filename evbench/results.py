@@ -207,14 +207,6 @@ class Sample:
     """The recording that it is a window of. None: it is independent of all other samples."""
 
 
-@dataclass(frozen=True)
-class LeftOut:
-    """An input that cannot be used, and that a run over many went on without."""
-
-    path: str
-    reason: str
-
-
 InputKind = Literal["video", "event-images", "events"]
 """What a sample is: a clip, a folder of event images, or a file of raw events."""
 PictureSize = Literal["own", "sensor"]

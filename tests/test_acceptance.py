@@ -90,10 +90,10 @@ def test_two_vocabularies_must_agree_on_what_they_share() -> None:
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        ("--draft eventgpt", "give --data, a folder that `evbench scenes make` has made"),
+        ("--draft eventgpt", "give --data a folder that `evbench scenes make` has made, or a list in JSON"),
         ("--draft video-llava --data none", "unknown --draft 'video-llava'; there is eventgpt, small, prompt-lookup"),
         ("--draft smal --data none", "did you mean 'small'?"),
-        ("--draft eventgpt --data none", "none/dataset.json"),
+        ("--draft eventgpt --data none", "--data none: no such folder"),
         ("--draft eventgpt --data none --blocks 6", "evbench acceptance takes no --blocks; leave it out"),
         ("--draft eventgpt --data none --event-window 0:50ms", "evbench acceptance takes no --event-window; leave it out"),
         ("--draft eventgpt --data none --gamma 0", "--gamma"),

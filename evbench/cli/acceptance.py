@@ -18,6 +18,7 @@ from evbench.cli.working import working
 from evbench.encoding import to_json, write_whole
 from evbench.errors import UserError, nearest
 from evbench.inputs import workload
+from evbench.inputs.listing import require_list
 from evbench.pipelines.registry import MODELS, SHIPPED
 from evbench.report import acceptance as report
 from evbench.report.render import to_rich
@@ -63,8 +64,7 @@ def acceptance_command(
         evbench acceptance --target video-llava --draft prompt-lookup --data set
     """
     workload.require_model(target, "--target")
-    if options.data is None:
-        raise UserError("acceptance asks both about the same scenes: give --data, a folder that `evbench scenes make` has made")
+    require_list(options.data, "acceptance")
     if options.new_tokens < FEWEST_TOKENS:
         raise UserError(f"--new-tokens {options.new_tokens} leaves nothing to draft; give {FEWEST_TOKENS} at least")
     variant, drafter = parse(target_variant), _drafter(draft, target, draft_variant, options)
