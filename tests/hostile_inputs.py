@@ -277,9 +277,6 @@ def open_journal(folder: Path) -> None:
 
 
 def open_scenes(folder: Path) -> None:
-    for entry in read_index(folder):
-        for question in QUESTIONS.values():
-            caption(entry, True, question)
     for named in _named_by_scenes():
         for name in (named["mp4_data"], named["event_data"], *named["event_image"]):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -287,6 +284,9 @@ def open_scenes(folder: Path) -> None:
     for kind in listing.PARTS:
         for one in listing.read(folder, kind, colours=True, prompt="What?", selection=Selection()):
             assert one.path.resolve().is_relative_to(folder.resolve()), f"{one.path} is elsewhere"
+    for entry in read_index(folder):
+        for question in QUESTIONS.values():
+            caption(entry, True, question)
 
 
 def open_table(folder: Path) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from evbench.results import STAGES, Block, Run, Sample, Session, Side, SideResult, ThroughputRun
 from evbench.verdict.clusters import clusters
 from evbench.verdict.statistics import (
+    FEWEST_BLOCKS,
     Interval,
     estimate,
     level_of_each,
@@ -229,6 +230,28 @@ def interval_of_median(
         if around is not None and len(medians) > 1:
             middle, reach = mean_and_reach(medians)
             around = min(around[0], middle - reach), max(around[1], middle + reach)
+    return around
+
+
+def interval_of_mean(
+    timed: Sequence[tuple[Run, float]], counted: Mapping[int, Block], samples: Sequence[Sample]
+) -> tuple[float, float] | None:
+    """Low and high bound of the 95% CI, over clusters of samples or the blocks of one, and no narrower than over invocations. None if there
+    are too few blocks of one sample, or one cluster."""
+    several, around = len({run.sample for run, _ in timed}) > 1, None
+    if not several and len({run.block for run, _ in timed}) < FEWEST_BLOCKS:
+        return None
+    cluster = cluster_of(counted, samples) if several else lambda number: number
+    for unit in (cluster, lambda number: counted[number].invocation):
+        groups: dict[int, list[float]] = {}
+        for run, seconds in timed:
+            if run.block is not None:
+                groups.setdefault(unit(run.block), []).append(seconds)
+        means = [statistics.fmean(values) for values in groups.values()]
+        if len(means) > 1:
+            middle, reach = mean_and_reach(means)
+            bounds = middle - reach, middle + reach
+            around = bounds if around is None else (min(around[0], bounds[0]), max(around[1], bounds[1]))
     return around
 
 
