@@ -265,7 +265,7 @@ def test_the_statements_are_told_in_short_and_in_whole() -> None:
             f"{COMMAND} --data none --preset tiny --baseline-weights a --optimized-weights b",
             "--baseline-weights and --optimized-weights replace it: --preset would have no effect; leave it out",
         ),
-        (f"{COMMAND} --data none --preset tiny --baseline-weights a", "a: no such folder"),
+        (f"{COMMAND} --data none --preset tiny --baseline-weights a", "--data none: no such folder"),
         (f"{COMMAND} --data none --frame-policy stride", "--data none: no such folder"),
     ],
 )

@@ -64,7 +64,6 @@ def acceptance_command(
         evbench acceptance --target video-llava --draft prompt-lookup --data set
     """
     workload.require_model(target, "--target")
-    require_list(options.data, "acceptance")
     if options.new_tokens < FEWEST_TOKENS:
         raise UserError(f"--new-tokens {options.new_tokens} leaves nothing to draft; give {FEWEST_TOKENS} at least")
     variant, drafter = parse(target_variant), _drafter(draft, target, draft_variant, options)
@@ -128,6 +127,7 @@ def _drafter(draft: str, target: str, variant: str | None, options: Options) -> 
 
 
 def _workload(options: Options, model: str, preset: str | None) -> Workload:
-    """Of one of the models. Its answers may end by themselves."""
+    """Of one of the models. Its answers may end by themselves. Raises UserError if it cannot have the other's samples."""
+    require_list(options.data, "acceptance")
     of_model: dict[str, Any] = OF_VIDEO if "events" in MODELS[model].kinds else {}
     return dataclasses.replace(options, model=model, preset=preset, stop_at_end=True, **of_model).workload()
