@@ -203,14 +203,8 @@ class Sample:
     """The expected output. None where it is unknown."""
     streams: int = 1
     """Video streams of a clip's file, previews and covers among them. The clip is the one that FFmpeg chooses."""
-
-
-@dataclass(frozen=True)
-class LeftOut:
-    """An input that cannot be used, and that a run over many went on without."""
-
-    path: str
-    reason: str
+    sequence: str | None = None
+    """The recording that it is a window of. None: it is independent of all other samples."""
 
 
 InputKind = Literal["video", "event-images", "events"]

@@ -23,7 +23,9 @@ from evbench.cli.config import KEYS
 from evbench.cli.main import main
 from evbench.encoding import to_json
 from evbench.errors import UserError
+from evbench.inputs import listing
 from evbench.inputs import workload as workloads
+from evbench.inputs.listing import Selection
 from evbench.lint import beside
 from evbench.lint.examine import examine
 from evbench.pipelines.checkpoints import folder as checkpoints
@@ -34,7 +36,7 @@ from evbench.report.comparison import describe
 from evbench.report.render import to_markdown
 from evbench.results import EventWindow
 from evbench.scenes.captions import QUESTIONS
-from evbench.scenes.index import caption, raw_events_of, read_index
+from evbench.scenes.index import caption, read_index
 from evbench.session import compare, journal
 from evbench.traces import breakdown, chrome, completeness
 from evbench.traces.former_tracks import redrawn
@@ -275,11 +277,16 @@ def open_journal(folder: Path) -> None:
 
 
 def open_scenes(folder: Path) -> None:
+    for named in _named_by_scenes():
+        for name in (named["mp4_data"], named["event_data"], *named["event_image"]):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).touch()
+    for kind in listing.PARTS:
+        for one in listing.read(folder, kind, colours=True, prompt="What?", selection=Selection()):
+            assert one.path.resolve().is_relative_to(folder.resolve()), f"{one.path} is elsewhere"
     for entry in read_index(folder):
         for question in QUESTIONS.values():
             caption(entry, True, question)
-        path = folder / raw_events_of(entry, folder)
-        assert path.resolve().is_relative_to(folder.resolve()), f"{path} is elsewhere"
 
 
 def open_table(folder: Path) -> None:
@@ -419,14 +426,22 @@ def _journal() -> list[Files]:
 def _scenes() -> list[Files]:
     turns = [{"from": "human" if place % 2 == 0 else "gpt", "value": text} for place, text in enumerate(_said())]
     entries = [
+        {"id": f"{number:06}", "split": "test", **named, "conversations": turns, "event_conversations": turns}
+        for number, named in enumerate(_named_by_scenes())
+    ]
+    return [{"dataset.json": json.dumps(entries).encode()}]
+
+
+def _named_by_scenes() -> list[dict[str, Any]]:
+    """Key -> files, of two scenes."""
+    return [
         {
-            "id": f"{number:06}", "mp4_data": f"mp4/{number}.mp4", "event_data": f"events/{number}.npz",
-            "event_image": [f"event_images/{number}/{place}.png" for place in range(5)], "conversations": turns,
-            "event_conversations": turns,
+            "mp4_data": f"mp4/{number}.mp4",
+            "event_data": f"events/{number}.npz",
+            "event_image": [f"event_images/{number}/{place}.png" for place in range(5)],
         }
         for number in range(2)
-    ]  # fmt: skip
-    return [{"dataset.json": json.dumps(entries).encode()}]
+    ]
 
 
 def _said() -> list[str]:

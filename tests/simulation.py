@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -73,6 +73,8 @@ class Noise:
     """The same of each stage by itself."""
     samples: float = 0.0
     """Standard deviation, between samples, of how much faster the optimized side is."""
+    sequences: float = 0.0
+    """The same between sequences, of whose samples all have it."""
 
 
 @dataclass
@@ -83,6 +85,8 @@ class SimulatedMachine:
     noise: Noise = field(default_factory=Noise)
     faster: float = 1.0
     """True ratio of baseline and optimized side."""
+    sequence_of: Mapping[int, str] = field(default_factory=dict)
+    """Sample -> the sequence that it is a window of."""
     slower_stages: dict[str, float] = field(default_factory=dict)
     """Stage of the optimized side -> by which factor it takes longer."""
     disturbed: tuple[int, ...] = ()
@@ -112,6 +116,7 @@ class SimulatedMachine:
         self._blocks = -1
         self._in_block = 0
         self._of_sample: dict[int, float] = {}
+        self._of_sequence: dict[str, float] = {}
         self._of_process: dict[tuple[Side, str], float] = {}
 
     @contextmanager
@@ -207,6 +212,10 @@ class SimulatedMachine:
             return noise
         if sample not in self._of_sample:
             self._of_sample[sample] = math.exp(self._random.gauss(0, self.noise.samples))
+            if (sequence := self.sequence_of.get(sample)) is not None:
+                if sequence not in self._of_sequence:
+                    self._of_sequence[sequence] = math.exp(self._random.gauss(0, self.noise.sequences))
+                self._of_sample[sample] *= self._of_sequence[sequence]
         return noise * self._of_sample[sample] * self.slower_stages.get(stage, 1.0) / self.faster
 
 

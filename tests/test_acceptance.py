@@ -90,10 +90,10 @@ def test_two_vocabularies_must_agree_on_what_they_share() -> None:
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        ("--draft eventgpt", "give --data, a folder that `evbench scenes make` has made"),
+        ("--draft eventgpt", "give --data a folder that `evbench scenes make` has made, or a list in JSON"),
         ("--draft video-llava --data none", "unknown --draft 'video-llava'; there is eventgpt, small, prompt-lookup"),
         ("--draft smal --data none", "did you mean 'small'?"),
-        ("--draft eventgpt --data none", "none/dataset.json"),
+        ("--draft eventgpt --data none", "--data none: no such folder"),
         ("--draft eventgpt --data none --blocks 6", "evbench acceptance takes no --blocks; leave it out"),
         ("--draft eventgpt --data none --event-window 0:50ms", "evbench acceptance takes no --event-window; leave it out"),
         ("--draft eventgpt --data none --gamma 0", "--gamma"),
@@ -121,7 +121,7 @@ def test_on_this_machine_drafts_are_counted(scenes: Path) -> None:
     assert "Drafter: eventgpt, small, float32 on cpu, variant baseline" in done.stdout
     assert "2 answers with 24 tokens; intervals need 6" in done.stdout
     assert all(len(row["tokens"]) == len(row["predicted"]) == 12 for row in rows)
-    found = acceptance([replay(row["tokens"], forced(row["predicted"]), 3) for row in rows], 3)
+    found = acceptance([replay(row["tokens"], forced(row["predicted"]), 3) for row in rows], 3, range(len(rows)))
     report = (scenes / "out" / "acceptance.md").read_text()
     assert found.accepted is not None
     assert f"| 3 | {found.passes} | {found.accepted.value:.1%} | - | {found.tokens_per_pass.value:.2f} | - |" in report

@@ -45,7 +45,7 @@ architectures = pytest.mark.parametrize("architecture", MADE)
 def asked(folder: Path, frames: int | None = None) -> Workload:
     """As the command line describes it, in the parent process."""
     return workloads.describe(
-        model="auto", preset=None, weights=folder, videos=[small_clip(0)], events_folders=(), data=None, limit=None, frames=frames,
+        model="auto", preset=None, weights=folder, videos=[small_clip(0)], events_folders=(), data=None, frames=frames,
         frame_policy="inclusive", prompt="What is it?", new_tokens=NEW_TOKENS, stop_at_end=False, device="cpu", seed=None,
     )  # fmt: skip
 
@@ -351,7 +351,7 @@ def test_a_model_with_a_pipeline_of_its_own_is_taken_too(tmp_path: Path) -> None
 
 def _own(folder: Path) -> dict[str, Any]:
     return dict(
-        model="video-llava", preset=None, weights=folder, videos=[small_clip(0)], events_folders=(), data=None, limit=None,
+        model="video-llava", preset=None, weights=folder, videos=[small_clip(0)], events_folders=(), data=None, 
         frame_policy="inclusive", prompt="What is it?", new_tokens=NEW_TOKENS, stop_at_end=False, device="cpu", seed=None,
     )  # fmt: skip
 

@@ -1,11 +1,17 @@
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from evbench.errors import UserError
-from evbench.results import STAGES
-from evbench.verdict.demands import NAMES, Demand, decide_slower, decide_target, read
+from evbench.report import timings
+from evbench.report.exit_reason import exit_reason
+from evbench.results import STAGES, FailedSample, Result
+from evbench.verdict.demands import NAMES, Demand, DemandOutcome, decide_slower, decide_target, read
+from evbench.verdict.judge import judge
 from evbench.verdict.statistics import Interval, median_interval
+from tests.simulation import PLAN, Noise, SimulatedMachine, simulate
 
 MODEL = "video-llava"
 
@@ -138,7 +144,7 @@ def test_a_target_is_met_if_the_whole_interval_is_below_it_and_missed_if_none_of
     outcome = decide_target(target(seconds), SIX, median_interval(SIX))
     assert outcome.met is met
     assert outcome.measured == pytest.approx(1.25)
-    assert (outcome.low, outcome.high, outcome.is_time, outcome.text) == (1.0, 1.5, True, "text")
+    assert (outcome.low, outcome.high, outcome.unit, outcome.text) == (1.0, 1.5, "seconds", "text")
 
 
 @pytest.mark.parametrize(("values", "measured"), [([], None), ([0.1], 0.1), ([0.1, 0.3, 0.2, 0.5, 0.4], 0.3)])
@@ -155,7 +161,7 @@ def test_too_few_values_decide_no_target(values: list[float], measured: float | 
 def test_slower_by_two_per_cent_is_judged_by_the_whole_interval(low: float, high: float, met: bool | None) -> None:
     outcome = decide_slower(slower(0.02), interval(low, high), 0.01)
     assert outcome.met is met
-    assert (outcome.low, outcome.high, outcome.is_time) == (low, high, False)
+    assert (outcome.low, outcome.high, outcome.unit) == (low, high, "ratio")
     assert outcome.measured == pytest.approx((low + high) / 2)
 
 
@@ -167,3 +173,96 @@ def test_half_as_fast_is_slower_by_a_hundred_per_cent() -> None:
 def test_without_an_interval_nothing_is_decided() -> None:
     outcome = decide_slower(slower(0.02), None, 0.01)
     assert (outcome.measured, outcome.low, outcome.high, outcome.met) == (None, None, None, None)
+
+
+# The targets of a set: so many samples in a time, in a memory, all of them.
+
+
+@pytest.mark.parametrize(
+    ("text", "demand"),
+    [
+        ("video-llava.200-samples<15min", Demand("video-llava.200-samples<15min", "200-samples", 900.0, None, samples=200)),
+        ("video-llava.1-samples<90s", Demand("video-llava.1-samples<90s", "1-samples", 90.0, None, samples=1)),
+        ("video-llava.memory<24GiB", Demand("video-llava.memory<24GiB", "memory", None, None, most=24 * 2.0**30)),
+        ("video-llava.memory < 0.5 GB", Demand("video-llava.memory < 0.5 GB", "memory", None, None, most=5e8)),
+        ("video-llava.failed-samples<1", Demand("video-llava.failed-samples<1", "failed-samples", None, None, most=1.0)),
+        ("video-llava.end-to-end<1min", Demand("video-llava.end-to-end<1min", "end-to-end", 60.0, None)),
+    ],
+)
+def test_targets_of_a_set_are_read(text: str, demand: Demand) -> None:
+    assert read([text], [], MODEL) == [demand]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "video-llava.0-samples<15min", "video-llava.samples<15min", "video-llava.200-samples<15", "video-llava.200-samples<15GiB",
+        "video-llava.99999999999-samples<1s", "video-llava.memory<24", "video-llava.memory<24s", "video-llava.memory<0GiB",
+        "video-llava.failed-samples<1s", "video-llava.failed-samples<0", "video-llava.failed-samples<", "video-llava.memory<24gib",
+        "video-llava.end-to-end<3GiB", f"video-llava.end-to-end<{'9' * 400}s",
+    ],
+)  # fmt: skip
+def test_targets_of_a_set_that_cannot_be_read_are_refused(text: str) -> None:
+    with pytest.raises(UserError, match=r"cannot be read; .* or MODEL.200-samples<15min, MODEL.memory<24GiB, MODEL.failed-samples<1\."):
+        read([text], [], MODEL)
+
+
+def demanded(result: Result, *targets: str) -> list[DemandOutcome]:
+    rules = dataclasses.replace(result.rules, targets=tuple(f"{MODEL}.{target}" for target in targets))
+    return list(judge(dataclasses.replace(result, rules=rules)).demands)
+
+
+def test_so_many_samples_take_the_start_and_the_mean_of_each() -> None:
+    """Of the simulated machine each sample takes 0.63 s, and a start 1 s; the optimized side is twice as fast."""
+    machine = SimulatedMachine(3, Noise(variation=0.001, drift=0, first_slot=0, outliers=0), faster=2.0)
+    result = simulate(machine, PLAN, 10)
+    assert result.optimized is not None
+    (met, missed, unclear) = demanded(result, "200-samples<70s", "200-samples<60s", "200-samples<64s")
+    assert (met.met, missed.met) == (True, False)
+    assert met.measured == pytest.approx(1 + 200 * 0.63 / 2, rel=0.01)
+    assert met.measured is not None and met.low is not None and met.high is not None and met.low < met.measured < met.high
+    assert (
+        unclear.low is not None
+        and unclear.high is not None
+        and unclear.met is ((unclear.high < 64) or (None if unclear.low < 64 else False))
+    )
+    alone = dataclasses.replace(result, optimized=None, outputs=None)
+    (whole,) = demanded(alone, "200-samples<15min")
+    assert whole.met is True and whole.measured == pytest.approx(1 + 200 * 0.63, rel=0.01)
+
+
+def test_the_interval_of_several_samples_is_over_sequences() -> None:
+    machine = SimulatedMachine(3, Noise(samples=0.3), faster=1.0)
+    result = simulate(machine, PLAN, 12)
+    assert result.optimized is not None
+    streets = tuple(dataclasses.replace(one, sequence=str(number // 4)) for number, one in enumerate(result.optimized.workload.samples))
+    workload = dataclasses.replace(result.optimized.workload, samples=streets)
+    windows = dataclasses.replace(result, optimized=dataclasses.replace(result.optimized, workload=workload))
+    (ours,), (theirs,) = demanded(windows, "200-samples<15min"), demanded(result, "200-samples<15min")
+    assert ours.high is not None and ours.low is not None and theirs.high is not None and theirs.low is not None
+    assert ours.high - ours.low > theirs.high - theirs.low
+
+
+def test_of_one_sample_too_few_blocks_decide_nothing() -> None:
+    few = simulate(SimulatedMachine(1), dataclasses.replace(PLAN, blocks=5))
+    (outcome,) = demanded(few, "200-samples<15min")
+    assert outcome.met is None and outcome.low is None and outcome.measured is not None
+    (enough,) = demanded(simulate(SimulatedMachine(1)), "200-samples<15min")
+    assert enough.met is True
+
+
+def test_memory_and_failed_samples_are_counted() -> None:
+    result = simulate(SimulatedMachine(1), PLAN, 4)
+    assert result.optimized is not None
+    (fits, too_much, none_failed) = demanded(result, "memory<1GiB", "memory<0.0000000001GiB", "failed-samples<1")
+    assert (fits.met, too_much.met, none_failed.met) == (True, False, True)
+    assert (fits.measured, fits.unit, none_failed.measured, none_failed.unit) == (1.0, "bytes", 0.0, "count")
+    side = dataclasses.replace(result.optimized, failed=(FailedSample(4, "4.mp4", "4.mp4 is cut off"),))
+    lost = dataclasses.replace(result, optimized=side, baseline=dataclasses.replace(result.baseline, failed=side.failed))
+    (missed,) = demanded(lost, "failed-samples<1")
+    assert missed.met is False and missed.measured == 1
+    rules = dataclasses.replace(lost.rules, targets=(f"{MODEL}.failed-samples<1", f"{MODEL}.memory<24GiB"))
+    judged = judge(dataclasses.replace(lost, rules=rules))
+    assert exit_reason(dataclasses.replace(lost, rules=rules), judged) == "exit 3: failed-samples 1, target below 1"
+    rows = timings.demands(judged).rows
+    assert rows == (("video-llava.failed-samples<1", "1", "-", "NO"), ("video-llava.memory<24GiB", "0.00 MiB", "-", "yes"))

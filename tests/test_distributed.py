@@ -19,16 +19,14 @@ from evbench.distributed.rank import blocks_ended
 from evbench.distributed.shards import plan_of, require_enough, shards, workload_of
 from evbench.errors import UserError
 from evbench.report import scaling as report
-from evbench.results import LeftOut, Machine, Rules, Run, Side
+from evbench.results import FailedSample, Machine, Rules, Run, Side
 from evbench.session import journal
 from evbench.session.session_folder import RUNS
 from evbench.session.verification import read_verified
 from evbench.variants.named import parse
 from evbench.verdict.scaling import FORMAT, Pass, RankedSession, RankShare, scaling
 from tests.command import refused
-from tests.scene_files import small_clip
 from tests.simulation import MACHINE, PLAN, Noise, SimulatedMachine, header, run_simulated, simulated_workload
-from tests.test_worker import small
 
 SAMPLES = 5
 ALONE: tuple[Side, ...] = ("baseline",)
@@ -57,23 +55,6 @@ def test_more_ranks_than_samples_are_refused() -> None:
         require_enough(2, 4)
     with pytest.raises(UserError, match="2 ranks are more than 1 sample: "):
         require_enough(1, 2)
-
-
-# Samples that cannot be used.
-
-
-def test_samples_that_cannot_be_used_are_left_out_only_where_that_is_asked_for(tmp_path: Path) -> None:
-    (tmp_path / "bad.mp4").write_bytes(b"no video")
-    clips = [small_clip(0), tmp_path / "bad.mp4", small_clip(1)]
-    with pytest.raises(UserError, match=r"bad.mp4 is damaged or no video"):
-        small("video-llava", videos=clips)
-    left_out: list[LeftOut] = []
-    found = small("video-llava", videos=clips, left_out=left_out)
-    assert [Path(sample.path).name for sample in found.samples] == ["0.mp4", "1.mp4"]
-    assert [Path(one.path).name for one in left_out] == ["bad.mp4"]
-    assert "is damaged or no video" in left_out[0].reason
-    with pytest.raises(UserError, match=r"none of 1 samples can be used; the first: .*bad.mp4"):
-        small("video-llava", videos=clips[1:2], left_out=[])
 
 
 # Places.
@@ -144,7 +125,7 @@ def test_one_result_has_the_runs_of_all_ranks_sample_by_sample(ranks: int, inter
     assert blocks_ended(tmp_path, ranks) == 2 * SAMPLES
     whole = tmp_path / "whole"
     whole.mkdir()
-    merged = merge(ASKED, parts, whole)
+    merged = merge(ASKED, (), parts, whole)
     results.write(merged, whole / "result.json")
     found = read_verified(whole)
     assert not found.baseline.unverified, "its journal says the same"
@@ -169,10 +150,10 @@ def test_ranks_of_other_weights_or_machines_are_refused(tmp_path: Path) -> None:
     one, other = shards(SAMPLES, 2)
     first = part(tmp_path / "first", one, 0)
     with pytest.raises(UserError, match="different weights"):
-        merge(ASKED, [first, part(tmp_path / "second", other, 1, weights="cd")], tmp_path)
+        merge(ASKED, (), [first, part(tmp_path / "second", other, 1, weights="cd")], tmp_path)
     elsewhere = part(tmp_path / "third", other, 1, machine=dataclasses.replace(MACHINE, packages={"torch": "2.15"}))
     with pytest.raises(UserError, match=r"rank 1 runs on another machine or version than rank 0 \(torch: 2.14 and 2.15\)"):
-        merge(ASKED, [first, elsewhere], tmp_path)
+        merge(ASKED, (), [first, elsewhere], tmp_path)
     assert not (tmp_path / RUNS).exists()
 
 
@@ -181,7 +162,7 @@ def test_a_choice_that_one_rank_did_not_have_active_is_told(tmp_path: Path) -> N
     seen = parts[1].result.baseline
     idle = (dataclasses.replace(seen.activations[0], active=False, evidence="not seen"), *seen.activations[1:])
     changed = dataclasses.replace(parts[1].result, baseline=dataclasses.replace(seen, activations=idle))
-    found = merge(ASKED, [parts[0], dataclasses.replace(parts[1], result=changed)], tmp_path).baseline.activations
+    found = merge(ASKED, (), [parts[0], dataclasses.replace(parts[1], result=changed)], tmp_path).baseline.activations
     assert [(one.active, one.evidence) for one in found][:2] == [(False, "rank 1: not seen"), (True, "simulated")]
 
 
@@ -231,9 +212,9 @@ def test_a_session_that_has_not_ended_has_no_speed() -> None:
 
 
 def test_it_is_told_in_sentences_and_a_table() -> None:
-    lost = tuple(LeftOut(f"{name}.mp4", f"{name}.mp4 is cut off") for name in "abcd")
+    lost = tuple(FailedSample(number, f"{name}.mp4", f"{name}.mp4 is cut off") for number, name in enumerate("abcd"))
     shares = (dataclasses.replace(SESSION.shares[0], differing=1), dataclasses.replace(SESSION.shares[1], compiled=True))
-    session = dataclasses.replace(SESSION, left_out=lost, shares=shares)
+    session = dataclasses.replace(SESSION, failed=lost, shares=shares)
     left_out, speed, differing, compiled = report.facts(session)
     assert left_out == "4 of 11 samples cannot be used and are left out: a.mp4 is cut off; b.mp4 is cut off; c.mp4 is cut off; and 1 more"
     assert speed == (

@@ -122,7 +122,7 @@ def test_a_side_has_no_failed_samples_unless_it_says_so() -> None:
 def test_a_damaged_clip_in_a_set_is_no_reason_to_refuse_the_set(tmp_path: Path) -> None:
     folder = make_scenes(tmp_path / "set", 1, 3, 0.5, 64, 48)
     clips = sorted((folder / "mp4").iterdir())
-    asked = {"model": "video-llava", "preset": "tiny", "weights": None, "events_folders": (), "limit": None, "frame_policy": "inclusive",
+    asked = {"model": "video-llava", "preset": "tiny", "weights": None, "events_folders": (), "frame_policy": "inclusive",
              "prompt": "What?", "new_tokens": 2, "stop_at_end": False, "device": "cpu", "seed": None}  # fmt: skip
     whole = workloads.describe(**asked, videos=(), data=folder)  # type: ignore[arg-type]
     clips[0].write_bytes(clips[0].read_bytes()[:700])

@@ -42,7 +42,7 @@ def folder(model: str, tmp_path: Path) -> Path:
 def asked(model: str, folder: Path) -> Workload:
     """As the command line describes it, in the parent process."""
     return workloads.describe(
-        model=model, preset=None, weights=folder, videos=(), events_folders=(), data=None, limit=None, frame_policy="inclusive",
+        model=model, preset=None, weights=folder, videos=(), events_folders=(), data=None, frame_policy="inclusive",
         prompt="What is it?", new_tokens=4, stop_at_end=False, device="cpu", seed=None,
     )  # fmt: skip
 

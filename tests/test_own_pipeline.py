@@ -69,7 +69,7 @@ def alone() -> Iterator[None]:
 def asked(model: str = OWN_MODEL, new_tokens: int = 4, **given: Any) -> Workload:
     return workloads.describe(
         **{
-            "model": model, "preset": None, "weights": None, "videos": (), "events_folders": (), "data": None, "limit": None,
+            "model": model, "preset": None, "weights": None, "videos": (), "events_folders": (), "data": None, 
             "frame_policy": "inclusive", "prompt": "What is it?", "new_tokens": new_tokens, "stop_at_end": False, "device": "cpu",
             "seed": None,
         } | given

@@ -81,7 +81,7 @@ def alone() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def tiny() -> Workload:
     return workloads.describe(
-        model="video-llava", preset="tiny", weights=None, videos=(), events_folders=(), data=None, limit=None, frame_policy="inclusive",
+        model="video-llava", preset="tiny", weights=None, videos=(), events_folders=(), data=None, frame_policy="inclusive",
         prompt="What is it?", new_tokens=4, stop_at_end=False, device="cpu", seed=None,
     )  # fmt: skip
 

@@ -5,13 +5,18 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import doctest
+import io
 import re
+import statistics
 from dataclasses import dataclass, field
 
 import pytest
+from rich.console import Console
 
 from evbench.cli import progress
-from evbench.cli.progress import ProgressLines, TimeLeft
+from evbench.cli.progress import BarWithMedians, ProgressBar, ProgressLines, TimeLeft
+from evbench.report.units import format_seconds
+from evbench.session.live_medians import LiveMedians
 from tests.simulation import PLAN, MemoryJournal, Noise, SimulatedMachine, configure, finished, header
 
 
@@ -30,7 +35,7 @@ def test_a_block_that_is_run_again_is_one_more_of_all(disturbed: tuple[int, ...]
     machine = Steps(1, Noise(), disturbed=disturbed)
     result = finished(configure(machine, MemoryJournal(header(PLAN))))
     assert all(done <= of for _, done, of in machine.steps)
-    assert all(done < of for activity, done, of in machine.steps if activity == "timed runs")
+    assert all(done < of for activity, done, of in machine.steps if activity.startswith("timed runs"))
     assert machine.steps[-1][1:] == (total, total)
     assert len(result.sessions[0].blocks) == total
 
@@ -40,8 +45,8 @@ def test_blocks_that_are_added_are_counted_before_they_are_run() -> None:
     result = finished(configure(machine, MemoryJournal(header(dataclasses.replace(PLAN, precision=0.004)))))
     blocks = len(result.sessions[0].blocks)
     assert blocks > 11
-    assert all(done < of <= blocks for activity, done, of in machine.steps if activity == "timed runs")
-    assert next(of for activity, done, of in machine.steps if activity == "timed runs" and done == 10) > 11
+    assert all(done < of <= blocks for activity, done, of in machine.steps if activity.startswith("timed runs"))
+    assert next(of for activity, done, of in machine.steps if activity.startswith("timed runs") and done == 10) > 11
 
 
 def test_the_time_left_is_that_of_the_steps_before_without_what_came_before_the_first() -> None:
@@ -83,6 +88,48 @@ def test_in_a_pipe_each_tenth_has_a_line_with_its_time(capsys: pytest.CaptureFix
     assert told[-2:] == ["12:00:10 [18/20] timed runs, about 21 s left", "12:00:11 [20/20] timed runs"]
     assert len(told) == 12
     assert all(re.fullmatch(r"\d\d:\d\d:\d\d \[\d+/20\] [\w ,-]+", line) for line in told)
+
+
+def test_medians_of_the_runs_so_far_are_told_of_each_side_and_stage() -> None:
+    machine = Steps(1, Noise(variation=0, drift=0, first_slot=0, outliers=0), faster=2.0)
+    finished(configure(machine, MemoryJournal(header(PLAN))))
+    told = [activity for activity, _, _ in machine.steps if activity.startswith("timed runs")]
+    assert told[0] == "timed runs", "before the first there are none"
+    assert told[-1] == (
+        "timed runs; medians: baseline 630 ms (load 100 ms, preprocess 50.0 ms, vision 80.0 ms, generate 400 ms), "
+        "optimized 315 ms (load 50.0 ms, preprocess 25.0 ms, vision 40.0 ms, generate 200 ms)"
+    )
+
+
+def test_live_medians_are_those_of_all_runs_also_of_an_earlier_session() -> None:
+    whole = finished(configure(SimulatedMachine(4, Noise()), MemoryJournal(header(PLAN)))).baseline
+    timed = whole.timed()
+    live = LiveMedians({"baseline": [run for run in whole.runs if run not in timed[5:]]})
+    live.add("baseline", timed[5:])
+    end_to_end = statistics.median(run.seconds for run in timed if run.stages is None)
+    load = statistics.median(run.stages["load"].seconds for run in timed if run.stages is not None)
+    assert live.in_words().startswith(f"; medians: baseline {format_seconds(end_to_end)} (load {format_seconds(load)}, preprocess ")
+    assert LiveMedians({}).in_words() == ""
+
+
+def test_medians_stand_behind_the_time_left_and_make_no_line_of_their_own(capsys: pytest.CaptureFixture[str]) -> None:
+    seconds = iter(range(0, 1000, 10))
+    lines = ProgressLines(TimeLeft(lambda: next(seconds)), lambda: datetime.datetime(2026, 1, 1, 12))
+    for block in range(20):
+        lines.step(f"timed runs; medians: baseline {block} ms" if block else "timed runs", block, 20)
+    told = capsys.readouterr().err.splitlines()
+    assert len(told) == 10 and told[0] == "12:00:00 [0/20] timed runs"
+    assert told[1] == "12:00:00 [2/20] timed runs, about 3 min left; medians: baseline 2 ms"
+
+
+def test_on_a_terminal_medians_stand_under_the_bar() -> None:
+    with BarWithMedians("{task.description}", console=Console(file=io.StringIO())) as bar:
+        progress_bar = ProgressBar(bar)
+        progress_bar.step("timed runs; medians: baseline 483 ms (load 79.7 ms)", 3, 20)
+        shown = Console(file=io.StringIO(), width=200)
+        shown.print(bar.get_renderable())
+        assert isinstance(shown.file, io.StringIO)
+        assert [line.strip() for line in shown.file.getvalue().splitlines()] == ["timed runs", "medians: baseline 483 ms (load 79.7 ms)"]
 
 
 def test_the_examples_in_docstrings_hold() -> None:

@@ -94,11 +94,13 @@ def blocks(folder: Path, rank: int) -> list[str]:
 
 
 def test_two_ranks_have_one_result_as_of_one_device_and_go_on_without_corrupt_samples(tmp_path: Path) -> None:
-    names = place_clips(tmp_path)
-    one = evbench(command(names, "--out one"), tmp_path)
+    clips = tmp_path / "clips"
+    clips.mkdir()
+    place_clips(clips)
+    one = evbench(command([], "--data clips --out one"), tmp_path)
     assert one.returncode == 0, one.stderr
-    bad = damage(tmp_path)
-    two = evbench(command([names[0], *bad, *names[1:]], "--gpus 2 --out two"), tmp_path)
+    bad = [f"clips/{name}" for name in damage(clips)]
+    two = evbench(command([], "--data clips --gpus 2 --out two"), tmp_path)
     assert two.returncode == 0, two.stderr
     assert "Traceback" not in two.stdout + two.stderr
     alone, spread = read_verified(tmp_path / "one"), read_verified(tmp_path / "two")
@@ -111,7 +113,9 @@ def test_two_ranks_have_one_result_as_of_one_device_and_go_on_without_corrupt_sa
     assert spread.baseline.builds[0].weights_fingerprint == alone.baseline.builds[0].weights_fingerprint
 
     ranks = json.loads((tmp_path / "two" / "ranks.json").read_text())
-    assert sorted(left["path"] for left in ranks["left_out"]) == sorted(bad)
+    assert sorted(one["path"] for one in ranks["failed"]) == sorted(bad)
+    assert [one.number for one in spread.baseline.failed] == [one["number"] for one in ranks["failed"]]
+    assert "FAILED_SAMPLES" in (tmp_path / "two" / "report.md").read_text()
     assert [share["samples"] for share in ranks["shares"]] == [[0, 2], [1, 3]]
     assert all(share["differing"] == 0 for share in ranks["shares"])
     assert ranks["alone"]["samples"] == 2

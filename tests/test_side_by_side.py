@@ -251,8 +251,8 @@ def test_the_statements_are_told_in_short_and_in_whole() -> None:
             "compare-models --baseline video-lava --optimized eventgpt --data set",
             "unknown --baseline 'video-lava'; did you mean 'video-llava'?",
         ),
-        (COMMAND, "give --data, a folder that `evbench scenes make` has made"),
-        (f"{COMMAND} --data none", "none/dataset.json"),
+        (COMMAND, "give --data a folder that `evbench scenes make` has made, or a list in JSON"),
+        (f"{COMMAND} --data none", "--data none: no such folder"),
         (f"{COMMAND} --data none --video a.mp4", "evbench compare-models takes no --video; leave it out"),
         (f"{COMMAND} --data none --stop-at-end", "evbench compare-models takes no --stop-at-end; leave it out"),
         (f"{COMMAND} --data none --throughput 4", "evbench compare-models takes no --throughput; leave it out"),
@@ -265,8 +265,8 @@ def test_the_statements_are_told_in_short_and_in_whole() -> None:
             f"{COMMAND} --data none --preset tiny --baseline-weights a --optimized-weights b",
             "--baseline-weights and --optimized-weights replace it: --preset would have no effect; leave it out",
         ),
-        (f"{COMMAND} --data none --preset tiny --baseline-weights a", "a: no such folder"),
-        (f"{COMMAND} --data none --frame-policy stride", "none/dataset.json"),
+        (f"{COMMAND} --data none --preset tiny --baseline-weights a", "--data none: no such folder"),
+        (f"{COMMAND} --data none --frame-policy stride", "--data none: no such folder"),
     ],
 )
 def test_a_mistake_is_told_in_one_line(

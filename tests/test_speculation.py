@@ -103,24 +103,24 @@ def test_prompt_lookup_proposes_what_followed_the_last_time() -> None:
 def test_an_acceptance_is_of_all_answers_with_samples_as_units() -> None:
     rows = [[True, True, False, True], [False] * 4, [True] * 4]
     replays = [replay([1] * 5, forced([0, *(int(same) for same in row)]), 2) for row in rows]
-    found = acceptance(replays * 2, 2)
-    assert acceptance(replays, 2).tokens_per_pass.interval is None, "of three"
+    found = acceptance(replays * 2, 2, range(2 * len(replays)))
+    assert acceptance(replays, 2, range(len(replays))).tokens_per_pass.interval is None, "of three"
     passes, accepted = [one.passes for one in replays], [one.accepted for one in replays]
     assert passes == [2, 4, 2]
     assert accepted == [2, 0, 2]
     assert found.tokens_per_pass.value == 12 / 8
     assert found.accepted_length.value == 4 / 8
     assert found.accepted is not None and found.accepted.value == 4 / sum(one.drafted for one in replays)
-    silent = acceptance([replay([1, 2, 3], lambda position, count: (), 2)] * 2, 2)
+    silent = acceptance([replay([1, 2, 3], lambda position, count: (), 2)] * 2, 2, (0, 1))
     assert (silent.accepted, silent.tokens_per_pass.value, silent.accepted_at) == (None, 1, (None, None))
     assert found.tokens_per_pass.interval is not None
     low, high = found.tokens_per_pass.interval
     assert 1 <= low < 1.5 < high <= 3
     assert (found.passes, found.drafted) == (16, 2 * sum(one.drafted for one in replays))
     assert found.accepted_at[0] == sum(one.accepted_at[0] for one in replays) / sum(one.tried_at[0] for one in replays)
-    assert acceptance([replay([1], forced([1]), 2), *replays], 2).tokens_per_pass.value == 12 / 8
+    assert acceptance([replay([1], forced([1]), 2), *replays], 2, range(1 + len(replays))).tokens_per_pass.value == 12 / 8
     with pytest.raises(ValueError, match="a ratio to nothing"):
-        acceptance([replay([1], forced([1]), 2)], 2)
+        acceptance([replay([1], forced([1]), 2)], 2, (0,))
 
 
 def test_the_interval_of_a_ratio_holds_the_truth_as_often_as_it_says() -> None:
@@ -132,12 +132,12 @@ def test_the_interval_of_a_ratio_holds_the_truth_as_often_as_it_says() -> None:
             sum(random_source.random() < share for _ in range(size))
             for size, share in ((n, random_source.uniform(0.2, 0.8)) for n in below)
         ]
-        found = ratio(above, below, (0, 1)).interval
+        found = ratio(above, below, (0, 1), range(25)).interval
         assert found is not None
         covered += found[0] <= 0.5 <= found[1]
     assert 0.92 < covered / 600 < 0.98
-    assert ratio([1.0] * 5, [2.0] * 5, (0, 1)).interval is None
-    assert ratio([0.0, 9.0] * 3, [9.0] * 6, (0, 1)).interval == (0, 1), "no farther than is possible"
+    assert ratio([1.0] * 5, [2.0] * 5, (0, 1), range(5)).interval is None
+    assert ratio([0.0, 9.0] * 3, [9.0] * 6, (0, 1), range(6)).interval == (0, 1), "no farther than is possible"
 
 
 def test_position_wise_similarity_is_no_acceptance_rate() -> None:

@@ -36,7 +36,6 @@ def small(model: str = "eventgpt", **changes: Any) -> Workload:
         "videos": (),
         "events_folders": (),
         "data": None,
-        "limit": None,
         "frame_policy": "inclusive",
         "prompt": "What?",
         "new_tokens": 4,

@@ -97,7 +97,7 @@ def test_options_without_effect_are_refused(events: Path) -> None:
         ),
         ("eventgpt", {"event_limit": "none"}, "--event-limit is for raw events"),
         ("video-llava", {"event_size": "own"}, "--event-size is for raw events, and .*scene.mp4 has none"),
-        ("eventgpt", {"events_folders": [events], "raw_events": True}, "--raw-events is of the scenes in --data"),
+        ("eventgpt", {"events_folders": [events], "raw_events": True}, "--raw-events is of the samples in --data"),
     ):
         with pytest.raises(UserError, match=told):
             small(model=model, **options)
@@ -123,9 +123,12 @@ def test_the_raw_events_of_scenes_are_taken_with_their_captions(tmp_path: Path) 
     assert [(Path(one.path).name, one.caption) for one in asked.samples] == [("one.npz", "A street.")]
 
 
-@pytest.mark.parametrize("place", [None, 5, "../one.npz", "/one.npz"])
-def test_scenes_without_raw_events_are_refused(place: Any, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="one has no event_data; make the scenes again, or leave out --raw-events"):
+@pytest.mark.parametrize(
+    ("place", "told"),
+    [(None, r"entry 0 \(one\) has no event_data"), (5, "is not a file"), ("../one.npz", "without"), ("/one.npz", "below")],
+)
+def test_scenes_without_raw_events_are_refused(place: Any, told: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=told):
         small(data=scenes(tmp_path, event_data=place), raw_events=True)
 
 

@@ -12,7 +12,7 @@ from evbench.choices import Variant
 from evbench.errors import UserError
 from evbench.machine import machine, noise_floors
 from evbench.plugins.use import require_used
-from evbench.results import ALLOW_CACHED, LeftOut, Plan, Result, Rules, Side, Workload
+from evbench.results import ALLOW_CACHED, Plan, Result, Rules, Side, Workload
 from evbench.session.compare import carry_out
 from evbench.session.progress import ProgressListener, SilentListener
 from evbench.session.request import ComparisonRequest, EarlierResults, earlier_results
@@ -127,17 +127,12 @@ def request_to_run(
     wait: bool,
     command: str,
     options: Keywords,
-    left_out: list[LeftOut] | None = None,
 ) -> ComparisonRequest:
-    """What `run` measures. Raises UserError as it does.
-
-    Args:
-        left_out: takes the inputs that cannot be used, and that the workload of the options then goes without.
-    """
+    """What `run` measures. Raises UserError as it does."""
     use_given(read(options))
     chosen = parse(variant) if isinstance(variant, str) else variant
     rules = Rules({}, (), _texts(target), False, ())
-    return _request({"baseline": chosen}, workload, options, rules, folder, command, resume, wait, left_out)
+    return _request({"baseline": chosen}, workload, options, rules, folder, command, resume, wait)
 
 
 def read_side(given: Measured) -> Variant | Result:
@@ -171,7 +166,6 @@ def _request(
     command: str,
     resume: bool,
     wait: bool,
-    left_out: list[LeftOut] | None = None,
 ) -> ComparisonRequest:
     variants = {side: measured for side, measured in sides.items() if isinstance(measured, Variant)}
     found = {side: measured for side, measured in sides.items() if isinstance(measured, Result)}
@@ -183,7 +177,7 @@ def _request(
     )
     if resume and folder is None:
         raise UserError("--resume goes on with the session in --out, which is not given; give its folder")
-    work, plan, floors = _work(variants, before, workload, keywords, left_out)
+    work, plan, floors = _work(variants, before, workload, keywords)
     demands.read(rules.targets, rules.fail_if, work.model)
     started = now()
     return ComparisonRequest(
@@ -205,7 +199,6 @@ def _work(
     before: EarlierResults,
     workload: Workload | None,
     keywords: Keywords,
-    left_out: list[LeftOut] | None,
 ) -> tuple[Workload, Plan, dict[str, float]]:
     """The workload, the plan, and the noise floors of such work on this machine."""
     if workload is not None and (idle := [name for name in keywords if name in OF_WORKLOAD]):
@@ -215,7 +208,7 @@ def _work(
             raise UserError(f"both sides are earlier results, nothing is run: {', '.join(keywords) or 'the workload'} would have no effect")
         return before.sides["baseline"].workload, before.sessions[0].plan, before.noise_floors
     options = read(keywords)
-    work = options.workload(left_out) if workload is None else workload
+    work = options.workload() if workload is None else workload
     for measured in before.sides.values():
         require_same_workload(measured.workload, work)
     plan = plan_for(options, variants, work)

@@ -12,9 +12,10 @@ from typing import Annotated, Any, TypedDict, cast, get_args, get_type_hints
 from evbench.api.option import Option, name_of
 from evbench.errors import UserError, nearest
 from evbench.inputs import workload as workloads
+from evbench.inputs.listing import Selection
 from evbench.pipelines.registry import DEFAULT_MODEL, KINDS, MODELS
 from evbench.plugins.use import model_of_pipeline, require_another_file, use, use_pipeline
-from evbench.results import DEADLINE, LeftOut, Plan, RunOrder, Workload
+from evbench.results import DEADLINE, Plan, RunOrder, Workload
 from evbench.session import memory_fit
 
 BLOCKS: dict[RunOrder, int] = {"interleaved": 12, "reload": 6}
@@ -24,7 +25,7 @@ WARMUP_SECONDS = 120.0
 FRAME_POLICY = "inclusive"
 OF_VIDEO: dict[str, object] = {"frames": None, "frame_policy": FRAME_POLICY}
 """Options of the frames of a video -> their defaults."""
-FORMER_OPTIONS = {"starts": "invocations"}
+FORMER_OPTIONS = {"starts": "invocations", "limit": "samples"}
 """Options that were renamed -> what they are called now."""
 MODEL, INPUT, MEASURING, TRACE = "Model", "Input", "Measuring", "Trace"
 """Groups of options, in the help of a command."""
@@ -85,12 +86,25 @@ class Options:
         ),
     ] = None
     data: Annotated[
-        Path | None, Option("All scenes of a folder that evbench scenes make has written, instead of --video or --events.", group=INPUT)
+        Path | None,
+        Option(
+            "All samples of a folder, instead of --video or --events: scenes of evbench scenes make, clips, event files, or what a list in "
+            "JSON names. See docs/many-samples.md.",
+            group=INPUT,
+        ),
     ] = None
     raw_events: Annotated[
-        bool, Option("Use the raw events of the scenes in --data, not their event images. For eventgpt.", flag=True, group=INPUT)
+        bool, Option("Use the raw events of the samples in --data, not their event images. For eventgpt.", flag=True, group=INPUT)
     ] = False
-    limit: Annotated[int | None, Option("Use only this many scenes of --data, from the first.", min=1, group=INPUT)] = None
+    split: Annotated[str | None, Option("Use only the samples of --data whose split this is in its list, such as test.", group=INPUT)] = (
+        None
+    )
+    samples: Annotated[
+        int | None, Option("Use only this many samples of --data: the first, or by --shuffle-seed a choice by chance.", min=1, group=INPUT)
+    ] = None
+    shuffle_seed: Annotated[
+        int | None, Option("Seed of the choice of --samples: the same one chooses the same again.", min=0, max=2**63 - 1, group=INPUT)
+    ] = None
     frames: Annotated[int | None, Option("Frames of a video that the model gets. Default: 8.", min=1, max=1024, group=INPUT)] = None
     frame_policy: Annotated[
         str,
@@ -164,12 +178,8 @@ class Options:
         for name, (kind, option) in _declared().items():
             option.require(name_of(name), kind, getattr(self, name))
 
-    def workload(self, left_out: list[LeftOut] | None = None) -> Workload:
-        """Raises UserError if the options contradict each other, have no effect, or the input cannot be used.
-
-        Args:
-            left_out: takes the inputs that cannot be used, as `evbench.inputs.workload.describe` has it.
-        """
+    def workload(self) -> Workload:
+        """Raises UserError if the options contradict each other, have no effect, or the input cannot be used."""
         self._refuse_frames_of_no_video()
         return workloads.describe(
             model=self.model if self.pipeline is None else model_of_pipeline(self.pipeline, self.model),
@@ -178,7 +188,7 @@ class Options:
             videos=self.video or (),
             events_folders=self.events or (),
             data=self.data,
-            limit=self.limit,
+            selection=Selection(self.split, self.samples, self.shuffle_seed),
             frames=self.frames,
             frame_policy=self.frame_policy,
             prompt=self.prompt,
@@ -191,7 +201,6 @@ class Options:
             event_window=self.event_window,
             event_limit=self.event_limit,
             event_size=self.event_size,
-            left_out=left_out,
         )
 
     def plan(self, workloads: Sequence[Workload]) -> Plan:
@@ -256,7 +265,9 @@ class Keywords(TypedDict, total=False):
     event_size: str | None
     data: Path | None
     raw_events: bool
-    limit: int | None
+    split: str | None
+    samples: int | None
+    shuffle_seed: int | None
     frames: int | None
     frame_policy: str
     prompt: str
@@ -280,8 +291,8 @@ class Keywords(TypedDict, total=False):
 
 
 OF_WORKLOAD = (
-    "model", "preset", "weights", "video", "events", "event_window", "event_limit", "event_size", "data", "raw_events", "limit",
-    "frames", "frame_policy", "prompt", "new_tokens", "stop_at_end", "device", "dtype", "seed",
+    "model", "preset", "weights", "video", "events", "event_window", "event_limit", "event_size", "data", "raw_events", "split",
+    "samples", "shuffle_seed", "frames", "frame_policy", "prompt", "new_tokens", "stop_at_end", "device", "dtype", "seed",
 )  # fmt: skip
 """Options that describe the workload. All others are of the plan."""
 

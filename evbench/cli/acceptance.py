@@ -18,6 +18,7 @@ from evbench.cli.working import working
 from evbench.encoding import to_json, write_whole
 from evbench.errors import UserError, nearest
 from evbench.inputs import workload
+from evbench.inputs.listing import require_list
 from evbench.pipelines.registry import MODELS, SHIPPED
 from evbench.report import acceptance as report
 from evbench.report.render import to_rich
@@ -26,6 +27,7 @@ from evbench.session.acceptance import FORMAT, Answer, Answers, Speaker, answers
 from evbench.session.session_folder import TRY_AGAIN, make_folder, writing
 from evbench.variants.named import parse
 from evbench.variants.obstacles import require
+from evbench.verdict.clusters import clusters
 from evbench.verdict.speculation import acceptance, forced, prompt_lookup, replay, similarity
 
 NOT_TAKEN = (
@@ -62,8 +64,6 @@ def acceptance_command(
         evbench acceptance --target video-llava --draft prompt-lookup --data set
     """
     workload.require_model(target, "--target")
-    if options.data is None:
-        raise UserError("acceptance asks both about the same scenes: give --data, a folder that `evbench scenes make` has made")
     if options.new_tokens < FEWEST_TOKENS:
         raise UserError(f"--new-tokens {options.new_tokens} leaves nothing to draft; give {FEWEST_TOKENS} at least")
     variant, drafter = parse(target_variant), _drafter(draft, target, draft_variant, options)
@@ -92,13 +92,14 @@ def acceptance_command(
 
 def _tell(found: Answers, gamma: int, folder: Path, started: str) -> None:
     drafts = [(a.tokens, prompt_lookup(a.prompt, a.tokens) if found.drafter is None else forced(a.predicted)) for a in found.answers]
-    lengths = [acceptance([replay(tokens, propose, size) for tokens, propose in drafts], size) for size in range(1, gamma + 1)]
+    of = clusters(found.target.workload.samples)
+    lengths = [acceptance([replay(tokens, propose, size) for tokens, propose in drafts], size, of) for size in range(1, gamma + 1)]
     speakers = [report.described("Target", found.target.workload, found.target.variant.name)]
     alike = None
     if found.drafter is not None:
         speakers.append(report.described("Drafter", found.drafter.workload, found.drafter.variant.name))
         alike = sum(similarity(answer.tokens, answer.own) for answer in found.answers) / len(found.answers)
-    told = [*speakers, *report.facts(len(found.answers), sum(len(answer.tokens) for answer in found.answers), alike)]
+    told = [*speakers, *report.facts(of, sum(len(answer.tokens) for answer in found.answers), alike)]
     tables = [report.table(lengths), report.by_place(lengths[-1])]
     title = f"{found.draft} drafts for {found.target.workload.model}"
     write_whole(folder / REPORT, report.to_markdown(title, tables, told, started, found.command))
@@ -126,6 +127,7 @@ def _drafter(draft: str, target: str, variant: str | None, options: Options) -> 
 
 
 def _workload(options: Options, model: str, preset: str | None) -> Workload:
-    """Of one of the models. Its answers may end by themselves."""
+    """Of one of the models. Its answers may end by themselves. Raises UserError if it cannot have the other's samples."""
+    require_list(options.data, "acceptance")
     of_model: dict[str, Any] = OF_VIDEO if "events" in MODELS[model].kinds else {}
     return dataclasses.replace(options, model=model, preset=preset, stop_at_end=True, **of_model).workload()

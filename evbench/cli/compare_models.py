@@ -18,6 +18,7 @@ from evbench.cli.output_folder import command_line, how_to_resume, output_folder
 from evbench.cli.working import working
 from evbench.errors import UserError
 from evbench.inputs import workload
+from evbench.inputs.listing import require_list
 from evbench.pipelines.registry import MODELS
 from evbench.report import models as report_models
 from evbench.report.models_context import file_names
@@ -61,8 +62,6 @@ def compare_models_command(
         evbench scenes make set --count 10
         evbench compare-models --baseline video-llava --optimized eventgpt --data set
     """
-    if options.data is None:
-        raise UserError("compare-models gives both models the same scenes: give --data, a folder that `evbench scenes make` has made")
     if baseline == optimized:
         raise UserError(f"--baseline and --optimized are both {baseline}: give two models; evbench compare compares variants of one")
     refuse_replaced("--variant", variant, {"--baseline-variant": baseline_variant, "--optimized-variant": optimized_variant})
@@ -95,7 +94,8 @@ def compare_models_command(
 
 
 def _workload(options: Options, model: str, weights: Path | None) -> Workload:
-    """Of one of the models, with the options that it has."""
+    """Of one of the models, with the options that it has. Raises UserError if it cannot have the other's samples."""
+    require_list(options.data, "compare-models")
     of_events = {"raw_events": True, "event_limit": options.event_limit or "none", **OF_VIDEO}
     of_model: dict[str, Any] = of_events if "events" in MODELS[model].kinds else dict.fromkeys(EVENT_OPTIONS)
     preset = None if weights is not None else options.preset

@@ -25,9 +25,9 @@ FROM_FILE = "DEFAULT_MAP"
 SIDES = ("baseline", "optimized")
 KEYS = (
     *SIDES, "fail-if", "require-speedup", "allow", "target", "model", "preset", "weights", "video", "events", "event-window", "event-limit",
-    "event-size", "data", "raw-events", "limit", "frame-policy", "prompt", "new-tokens", "stop-at-end", "device", "dtype", "seed", "blocks",
-    "invocations", "precision", "max-time", "warmup", "order", "cold-files", "cold-compile", "throughput", "deadline", "trace-tokens",
-    "modules",
+    "event-size", "data", "raw-events", "split", "samples", "shuffle-seed", "frames", "frame-policy", "prompt", "new-tokens", "stop-at-end",
+    "device", "dtype", "seed", "blocks", "invocations", "precision", "max-time", "warmup", "order", "cold-files", "cold-compile",
+    "throughput", "deadline", "trace-tokens", "modules",
 )  # fmt: skip
 """What a file may give. An option that names code to be run must not be here: files come from others."""
 OF_ONE_SESSION = {field.name.replace("_", "-"): "of one session" for field in fields(SessionOptions) if field.name != "target"}

@@ -22,8 +22,8 @@ from evbench.session.compare import exclusive_device
 
 NOT_TAKEN = (
     "blocks", "invocations", "precision", "max_time", "warmup", "order", "cold_files", "cold_compile", "throughput", "trace_tokens",
-    "modules", "target", "out", "resume", "details", "video", "data", "raw_events", "limit", "frame_policy", "event_size", "seed",
-    "stop_at_end", "plugin", "pipeline", "deadline",
+    "modules", "target", "out", "resume", "details", "video", "data", "raw_events", "split", "samples", "shuffle_seed", "frame_policy",
+    "event_size", "seed", "stop_at_end", "plugin", "pipeline", "deadline",
 )  # fmt: skip
 """Shared options that this command does not take: it runs no model, and of an input only the number of images counts."""
 

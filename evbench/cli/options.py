@@ -26,7 +26,9 @@ class SessionOptions:
     target: Annotated[
         list[str] | None,
         Option(
-            "A time to reach, such as 'video-llava.generate<2.5s'; can be given several times. Exit code 3 if one is missed.", group=SESSION
+            "A time to reach, such as 'video-llava.generate<2.5s', or in its place 200-samples<15min, memory<24GiB or failed-samples<1; "
+            "can be given several times. Exit code 3 if one is missed.",
+            group=SESSION,
         ),
     ] = None
     out: Annotated[Path | None, Option("Folder for results, report and traces. Default: profiles/<time>-<model>.", group=SESSION)] = None

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import datetime
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
+from rich.console import RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.text import Text
 
 from evbench.cli.console import errors, print_note
 from evbench.report.render import plain
+from evbench.session.progress import MEDIANS
 
 
 class TimeLeft:
@@ -57,7 +60,7 @@ def in_words(seconds: float | None) -> str:
 
 def _kind(activity: str) -> str:
     """What all runs of one kind have in common: "baseline: warm-up, run 3" is a warm-up."""
-    return activity.partition(", run ")[0]
+    return activity.partition(MEDIANS)[0].partition(", run ")[0]
 
 
 class ProgressLines:
@@ -73,23 +76,37 @@ class ProgressLines:
         left = in_words(self._left.step(kind, done, total))
         if (kind, 10 * done // total) not in self._printed:
             self._printed.add((kind, 10 * done // total))
-            text = f"{self._now():%H:%M:%S} [{done}/{total}] {kind}{left and f', {left}'}"
+            _, between, medians = activity.partition(MEDIANS)
+            text = f"{self._now():%H:%M:%S} [{done}/{total}] {kind}{left and f', {left}'}{between}{medians}"
             errors.print(plain(text), soft_wrap=True)
 
     def message(self, text: str, /) -> None:
         print_note(text)
 
 
+class BarWithMedians(Progress):
+    """A live bar, and under it the medians of the runs so far."""
+
+    medians = ""
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        yield from super().get_renderables()
+        if self.medians:
+            yield Text(f"  {self.medians}", style="dim")
+
+
 class ProgressBar(ProgressLines):
     """Progress on a terminal: a live bar."""
 
-    def __init__(self, bar: Progress) -> None:
+    def __init__(self, bar: BarWithMedians) -> None:
         super().__init__()
         self._bar, self._task = bar, bar.add_task("", total=None, left="")
 
     def step(self, activity: str, done: int, total: int, /) -> None:
         left = in_words(self._left.step(_kind(activity), done, total))
-        self._bar.update(self._task, description=activity, completed=done, total=total, left=left)
+        name, _, medians = activity.partition(MEDIANS)
+        self._bar.medians = medians and f"medians: {medians}"
+        self._bar.update(self._task, description=name, completed=done, total=total, left=left)
 
 
 @contextmanager
@@ -100,5 +117,5 @@ def show_progress() -> Iterator[ProgressLines]:
         return
     text = TextColumn("{task.description}", markup=False)
     columns = (SpinnerColumn(), text, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.fields[left]}"))
-    with Progress(*columns, console=errors, transient=True) as bar:
+    with BarWithMedians(*columns, console=errors, transient=True) as bar:
         yield ProgressBar(bar)

@@ -27,7 +27,6 @@ from evbench.errors import UserError
 from evbench.machine import gpu
 from evbench.parent_death import end_with
 from evbench.report import scaling as report
-from evbench.results import LeftOut
 from evbench.session.request import ComparisonRequest
 from evbench.worker.client import WorkerDied, how_it_ended
 
@@ -94,7 +93,7 @@ def run_as_rank(
     variant: Variant,
     folder: Path | None,
     wait: bool,
-    make_request: Callable[[list[LeftOut]], ComparisonRequest],
+    make_request: Callable[[], ComparisonRequest],
     details: bool,
 ) -> NoReturn:
     """Be one of the ranks, and exit: rank 0 with the code of its judgement.
@@ -147,7 +146,7 @@ def _measured(
     variant: Variant,
     folder: Path | None,
     wait: bool,
-    make_request: Callable[[list[LeftOut]], ComparisonRequest],
+    make_request: Callable[[], ComparisonRequest],
 ) -> RankedResult | None:
     if folder is None:
         raise UserError("several ranks write into one folder; name it by --out")

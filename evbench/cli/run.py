@@ -16,7 +16,6 @@ from evbench.cli.ranks import launch_ranks, run_as_rank
 from evbench.cli.report_session import report_session, runs_in
 from evbench.cli.working import working
 from evbench.distributed.group import launched_place
-from evbench.results import LeftOut
 from evbench.session.request import ComparisonRequest
 from evbench.variants.named import parse
 from evbench.verdict.judgement import Judgement
@@ -49,9 +48,9 @@ def run_command(
     """
     if (place := launched_place()) is not None:
 
-        def make_request(left_out: list[LeftOut]) -> ComparisonRequest:
+        def make_request() -> ComparisonRequest:
             target, resume, wait = session.target or (), session.resume, session.wait
-            return request_to_run(variant, None, session.out, target, resume, wait, command_line(), options.keywords(), left_out)
+            return request_to_run(variant, None, session.out, target, resume, wait, command_line(), options.keywords())
 
         run_as_rank(place, gpus, options.device, parse(variant), session.out, session.wait, make_request, session.details)
     folder = output_folder(session, now(), options.model)

@@ -14,7 +14,7 @@ from evbench.encoding import to_json, write_whole
 from evbench.errors import UserError
 from evbench.machine.machine import machine_differences
 from evbench.places import short_workload
-from evbench.results import FORMAT, Activation, Energy, Machine, Plan, Result, Rules, Session, SideResult, Workload
+from evbench.results import FORMAT, Activation, Energy, FailedSample, Machine, Plan, Result, Rules, Session, SideResult, Workload
 from evbench.session.journal_replay import replay
 from evbench.session.journal_state import JournalHeader, JournalState
 from evbench.session.same_work import require_same_weights
@@ -47,13 +47,14 @@ class RankPart:
     result: Result
 
 
-def merge(asked: Asked, parts: Sequence[RankPart], folder: Path) -> Result:
+def merge(asked: Asked, failed: tuple[FailedSample, ...], parts: Sequence[RankPart], folder: Path) -> Result:
     """Write `session.json` and `runs.jsonl` of the whole into the folder, and return its result.
 
     Runs are numbered anew, rank after rank: these ran at the same time. Invocations are counted over all ranks, each of which has started
     workers of its own.
 
     Args:
+        failed: samples that could not be used, and that are none of the whole.
         parts: of each rank, by rank.
 
     Raises:
@@ -71,6 +72,7 @@ def merge(asked: Asked, parts: Sequence[RankPart], folder: Path) -> Result:
         plan=asked.plan,
         workloads={"baseline": short_workload(asked.workload)},
         remarks=(*filter(None, [ranks]), *remarks),
+        failed={"baseline": failed} if failed else {},
     )
     lines, state = [], JournalState()
     for part in parts:
@@ -132,6 +134,7 @@ def _side(header: JournalHeader, state: JournalState, sides: Sequence[SideResult
         runs=tuple(state.runs["baseline"]),
         energy=_energy([side.energy for side in sides]),
         activations=_activations([side.activations for side in sides]),
+        failed=header.failed.get("baseline", ()),
     )
 
 

@@ -18,14 +18,14 @@ from evbench.distributed.beside import descendants
 from evbench.distributed.group import Ranks
 from evbench.distributed.merge import Asked, RankPart, merge, require_same_machines
 from evbench.distributed.passes import run_passes, share_of
-from evbench.distributed.shards import per_sample, plan_of, require_enough, shards, workload_of
+from evbench.distributed.shards import plan_of, require_enough, shards, workload_of
 from evbench.encoding import from_json, to_json, write_whole
 from evbench.errors import UserError
 from evbench.machine import gpu, machine
 from evbench.report import files as report_files
 from evbench.report import scaling as report
-from evbench.results import LeftOut, Machine, Result, Rules
-from evbench.session import journal
+from evbench.results import FailedSample, Machine, Result, Rules
+from evbench.session import failed_samples, journal
 from evbench.session.compare import JudgedResult, exclusive_device, measure_held
 from evbench.session.journal_state import JournalHeader
 from evbench.session.progress import ProgressListener
@@ -55,7 +55,6 @@ class _Begun:
 
     asked: Asked
     resume: bool
-    left_out: tuple[LeftOut, ...]
 
 
 @dataclass(frozen=True)
@@ -63,8 +62,8 @@ class _Ready:
     """What each rank tells all others before it begins."""
 
     machine: Machine
-    unusable: dict[str, str]
-    """Index into the samples of the whole -> why it cannot be loaded."""
+    failed: tuple[FailedSample, ...]
+    """Of its samples, numbered as those of the whole."""
 
 
 @dataclass(frozen=True)
@@ -110,13 +109,13 @@ def run_rank(
     variant: Variant,
     folder: Path,
     wait: bool,
-    make_request: Callable[[list[LeftOut]], ComparisonRequest],
+    make_request: Callable[[], ComparisonRequest],
     listener: ProgressListener,
 ) -> RankedResult | None:
     """Measure the samples of this rank, and on rank 0 write what all have measured. Every rank calls this.
 
     Args:
-        make_request: called on rank 0 alone; takes a list for what cannot be used.
+        make_request: called on rank 0 alone.
 
     Returns:
         The whole on rank 0, None on the others.
@@ -135,7 +134,7 @@ def _run_rank(
     variant: Variant,
     folder: Path,
     wait: bool,
-    make_request: Callable[[list[LeftOut]], ComparisonRequest],
+    make_request: Callable[[], ComparisonRequest],
     listener: ProgressListener,
 ) -> RankedResult | None:
     place = ranks.place
@@ -145,7 +144,7 @@ def _run_rank(
     holds = device == "cuda" or place.local_rank == 0
     with exclusive_device(device, wait, listener) if holds else nullcontext():
         ranks.meet()  # none begins before all hold what they measure on
-        asked, left_out = _without_unusable(ranks, variant, begun, folder, listener)
+        asked, failed = _without_failed(ranks, variant, begun, folder, listener)
         shard = shards(len(asked.workload.samples), place.ranks)[place.rank]
         own = _request(begun, asked, variant, shard, ranks, folder, wait)
         launcher = os.getppid()
@@ -153,7 +152,7 @@ def _run_rank(
         def checkpoint(result: Result) -> None:
             results.write(result, own.folder / RESULT)
 
-        result = measure_held(own, machine.read(device), listener, checkpoint, lambda: descendants(launcher))
+        result = measure_held(own, machine.read(device), listener, checkpoint, lambda: descendants(launcher), tried=True)
         checkpoint(result)
         alone, seconds, run = run_passes(
             ranks, variant, own.workloads["baseline"], own.folder / "worker-passes.log", asked.plan.cold_files, listener
@@ -161,13 +160,12 @@ def _run_rank(
     header, runs = journal.read_header(own.folder), (own.folder / RUNS).read_text(encoding="utf-8")
     measured = _Measured(header, runs, result, alone, seconds, share_of(ranks, shard, run, result.baseline))
     every = [_decoded(_Measured, text) for text in ranks.gather(to_json(measured))]
-    return _finish(asked, left_out, every, folder) if place.rank == 0 else None
+    return _finish(asked, failed, every, folder) if place.rank == 0 else None
 
 
-def _begin(folder: Path, ranks: int, make_request: Callable[[list[LeftOut]], ComparisonRequest]) -> _Begun:
+def _begin(folder: Path, ranks: int, make_request: Callable[[], ComparisonRequest]) -> _Begun:
     """On rank 0. Raises UserError if there is nothing to begin."""
-    left_out: list[LeftOut] = []
-    request = make_request(left_out)
+    request = make_request()
     workload = request.workloads["baseline"]
     _refuse_idle(request)
     require_enough(len(workload.samples), ranks)
@@ -177,8 +175,8 @@ def _begin(folder: Path, ranks: int, make_request: Callable[[list[LeftOut]], Com
             raise UserError(f"--resume: {folder} was begun with {before.ranks} ranks, and these are {ranks}; start so many again")
     else:
         make_folder(folder)
-        _write(RankedSession(FORMAT, __version__, ranks, tuple(left_out)), folder)
-    return _Begun(Asked(workload, request.plan, request.rules, request.created, request.command), request.resume, tuple(left_out))
+        _write(RankedSession(FORMAT, __version__, ranks), folder)
+    return _Begun(Asked(workload, request.plan, request.rules, request.created, request.command), request.resume)
 
 
 def _refuse_idle(request: ComparisonRequest) -> None:
@@ -188,29 +186,28 @@ def _refuse_idle(request: ComparisonRequest) -> None:
         raise UserError("--precision is of one session, and each rank has one of its own; leave it out, and give more --blocks")
 
 
-def _without_unusable(
+def _without_failed(
     ranks: Ranks, variant: Variant, begun: _Begun, folder: Path, listener: ProgressListener
-) -> tuple[Asked, tuple[LeftOut, ...]]:
-    """The samples that can be loaded, and those that cannot: each rank tries its part. Raises UserError if the ranks cannot go on."""
+) -> tuple[Asked, tuple[FailedSample, ...]]:
+    """The samples that can be used, and those that cannot: each rank tries its part. Raises UserError if the ranks cannot go on."""
     place, workload = ranks.place, begun.asked.workload
     shard = shards(len(workload.samples), place.ranks)[place.rank]
-    listener.step("load each sample once", 0, 1)
     own = folder_of(folder, place.rank)
     own.mkdir(parents=True, exist_ok=True)
-    with Worker(BuildRequest(variant, workload_of(workload, shard)), own / "worker-load.log") as worker:
-        worker.built()
-        found = worker.load_check().reasons
-    ready = _Ready(machine.read(workload.device), {str(shard[sample]): reason for sample, reason in found.items()})
+    part = workload_of(workload, shard)
+    with Worker(BuildRequest(variant, part), own / "worker-load.log", deadline=begun.asked.plan.deadline_seconds) as worker:
+        found = failed_samples.try_each(worker, part, "baseline", listener)
+    ready = _Ready(machine.read(workload.device), tuple(dataclasses.replace(one, number=shard[one.number]) for one in found))
     every = [_decoded(_Ready, text) for text in ranks.gather(to_json(ready))]
     require_same_machines([one.machine for one in every])
-    unusable = {int(sample): reason for one in every for sample, reason in one.unusable.items()}
-    if not unusable:
-        return begun.asked, begun.left_out
-    usable = [sample for sample in range(len(workload.samples)) if sample not in unusable]
+    failed = tuple(sorted((one for ready in every for one in ready.failed), key=lambda one: one.number))
+    numbers = {one.number for one in failed}
+    usable = [sample for sample in range(len(workload.samples)) if sample not in numbers]
+    if failed and not usable:
+        raise UserError(f"no sample can be used; the first: {failed[0].reason}")
     require_enough(len(usable), place.ranks)
-    left_out = (*begun.left_out, *(LeftOut(workload.samples[sample].path, unusable[sample]) for sample in sorted(unusable)))
-    plan = dataclasses.replace(begun.asked.plan, blocks=min(begun.asked.plan.blocks, per_sample(begun.asked.plan, workload) * len(usable)))
-    return dataclasses.replace(begun.asked, workload=workload_of(workload, usable), plan=plan), left_out
+    plan = failed_samples.plan_of(begun.asked.plan, workload.samples, usable)
+    return dataclasses.replace(begun.asked, workload=workload_of(workload, usable), plan=plan), failed
 
 
 def _request(
@@ -232,16 +229,16 @@ def _request(
     )
 
 
-def _finish(asked: Asked, left_out: tuple[LeftOut, ...], every: list[_Measured], folder: Path) -> RankedResult:
+def _finish(asked: Asked, failed: tuple[FailedSample, ...], every: list[_Measured], folder: Path) -> RankedResult:
     """On rank 0: one result, its verdict and reports. Raises as `merge`."""
-    result = merge(asked, [RankPart(one.share.samples, one.header, one.runs, one.result) for one in every], folder)
+    result = merge(asked, failed, [RankPart(one.share.samples, one.header, one.runs, one.result) for one in every], folder)
     if (trace := result.baseline.trace) is not None:
         shutil.copyfile(folder_of(folder, 0) / trace.file, folder / trace.file)
     ranked = RankedSession(
         format=FORMAT,
         evbench=__version__,
         ranks=len(every),
-        left_out=left_out,
+        failed=failed,
         alone=every[0].alone,
         seconds=max(one.seconds for one in every),  # each hears a little later than the first that all are ready
         shares=tuple(one.share for one in every),

@@ -58,6 +58,7 @@ def _candidates(stored: str, name: str, given: Sequence[Path]) -> Iterator[Path]
             yield path
         elif path.is_dir():
             yield from (one for one in sorted(path.rglob("*")) if one.name == name and _is_sample(one))
+            yield from (one.with_name(name) for one in sorted(path.rglob("*_0.png")) if one.name == f"{name}_0.png")
     places = [_place(stored)]
     if stored.startswith(f"{PACKAGE.name}/"):
         places.append(PACKAGE.parent / stored)
@@ -70,8 +71,8 @@ def _place(stored: str) -> Path:
 
 
 def _is_sample(path: Path) -> bool:
-    """A file, or a folder of event images."""
-    return path.is_file() or (path.is_dir() and any(map(png.is_png, path.iterdir())))
+    """A file, a folder of event images, or what the names of event images begin with."""
+    return path.is_file() or (any(map(png.is_png, path.iterdir())) if path.is_dir() else bool(png.numbered(path)))
 
 
 def _checkpoint(workload: Workload, given: Path | None) -> str | None:

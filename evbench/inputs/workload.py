@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,7 +12,8 @@ from evbench.choices import resolve
 from evbench.encoding import is_text
 from evbench.errors import UserError, nearest
 from evbench.inputs import event_window as windows
-from evbench.inputs import sample
+from evbench.inputs import listing, sample
+from evbench.inputs.listing import EVERYTHING, Listed, Selection
 from evbench.machine.machine import choose_device
 from evbench.pipelines.checkpoints import folder
 from evbench.pipelines.checkpoints.sizes import require_sizes
@@ -19,10 +21,9 @@ from evbench.pipelines.load import png, video
 from evbench.pipelines.load.samples import Probed
 from evbench.pipelines.registry import KINDS, MODELS, OWN_MODEL, model_of
 from evbench.pipelines.weights import DATA
-from evbench.results import EventWindow, InputKind, LeftOut, Sample, Workload
+from evbench.results import EventWindow, InputKind, Sample, Workload
 from evbench.scenes.captions import QUESTIONS
 from evbench.scenes.captions import describe as describe_scene
-from evbench.scenes.index import INPUTS, caption, raw_events_of, read_index
 from evbench.scenes.world import imagine
 
 QUESTION = QUESTIONS["concise"]
@@ -47,7 +48,7 @@ def describe(
     videos: Sequence[Path],
     events_folders: Sequence[Path],
     data: Path | None,
-    limit: int | None,
+    selection: Selection = EVERYTHING,
     frames: int | None = None,
     frame_policy: str,
     prompt: str,
@@ -60,16 +61,15 @@ def describe(
     event_window: str | None = None,
     event_limit: str | None = None,
     event_size: str | None = None,
-    left_out: list[LeftOut] | None = None,
 ) -> Workload:
     """What the options ask for.
 
     Args:
+        selection: of the samples of `data`.
         frames: of a video, for a model that takes videos. None: as many as the model's entry has.
-        left_out: takes the inputs that cannot be used, which the workload then goes without. None: the first of them is refused.
 
     Raises:
-        UserError: the options contradict each other, or the input cannot be used; with `left_out` none of it.
+        UserError: the options contradict each other, or the input cannot be used; of `data`, none of it.
     """
     require_model(model)
     entry = model_of(model)
@@ -86,11 +86,11 @@ def describe(
         raise UserError(f"--prompt {prompt!r} asks nothing; give a question, or leave it out for the one that the small models know")
     if found := [placeholder for placeholder in PLACEHOLDERS if placeholder in prompt]:
         raise UserError(f"--prompt {prompt!r} contains a placeholder for pictures, {found[0]}; leave it out, it is put in front")
-    paths = _paths(model, {"--video": videos, "--events": events_folders}, data, limit, raw_events)
+    listed = _listed(model, {"--video": videos, "--events": events_folders}, data, selection, raw_events, prompt)
+    paths = [one.path for one in listed]
     kind = _kind(paths, model)
     window = _window(paths, kind, event_window, event_limit, event_size)
-    captions = _captions(paths, data, KINDS[kind].colours, prompt)
-    samples, images = _samples(paths, captions, kind, frames or entry.frames, frame_policy, window, left_out, damaged=data is not None)
+    samples, images = _samples(listed, kind, frames or entry.frames, frame_policy, window, damaged=data is not None)
     chosen = choose_device(device)
     return Workload(
         model=model,
@@ -165,7 +165,9 @@ def require_checkpoint(weights: Path, model: str) -> None:
     folder.require_tokenizer(weights)
 
 
-def _paths(model: str, given: Mapping[str, Sequence[Path]], data: Path | None, limit: int | None, raw_events: bool) -> list[Path]:
+def _listed(
+    model: str, given: Mapping[str, Sequence[Path]], data: Path | None, selection: Selection, raw_events: bool, prompt: str
+) -> list[Listed]:
     """The files or folders that the options name. `given`: by option."""
     kinds = model_of(model).kinds
     options = [KINDS[kind].option for kind in kinds]
@@ -177,14 +179,15 @@ def _paths(model: str, given: Mapping[str, Sequence[Path]], data: Path | None, l
     named = [path for name in dict.fromkeys(options) for path in given.get(name, ())]
     if data is None:
         if raw_events:
-            raise UserError("--raw-events is of the scenes in --data, which is not given; leave it out, or give files by --events")
-        if limit is not None:
-            raise UserError("--limit is of the scenes in --data, which is not given: it would have no effect; leave it out")
-        return named or shipped(model)[1][:1]
+            raise UserError("--raw-events is of the samples in --data, which is not given; leave it out, or give files by --events")
+        if idle := next((name for name, value in dataclasses.asdict(selection).items() if value is not None), None):
+            option = f"--{idle.replace('_', '-')}"
+            raise UserError(f"{option} is of the samples in --data, which is not given: it would have no effect; leave it out")
+        return [Listed(path, None, caption=_caption(path, KINDS[kinds[0]].colours, prompt)) for path in named or shipped(model)[1][:1]]
     if named:
         raise UserError(f"{option} and --data exclude each other; give one of them")
-    entries = read_index(data)[:limit]
-    return [data / (raw_events_of(entry, data) if raw_events else INPUTS[kinds[0]](entry)) for entry in entries]
+    kind = "events" if raw_events else kinds[0]
+    return listing.read(data, kind, colours=KINDS[kind].colours, prompt=prompt, selection=selection)
 
 
 def _kind(paths: Sequence[Path], model: str) -> InputKind:
@@ -212,27 +215,20 @@ def _window(paths: Sequence[Path], kind: str, window: str | None, limit: str | N
     return None
 
 
-def _captions(paths: Sequence[Path], data: Path | None, colours: bool, prompt: str) -> list[str | None]:
-    """What should be answered to each. Known of scenes, for the questions that they come with."""
-    if data is not None:
-        return [caption(entry, colours, prompt) for entry, _ in zip(read_index(data), paths, strict=False)]
+def _caption(path: Path, colours: bool, prompt: str) -> str | None:
+    """What should be answered. Known of scenes that evbench carries, for the questions that they come with."""
     register = next((register for register, question in QUESTIONS.items() if question == prompt), None)
-    if register is None:
-        return [None] * len(paths)
-    return [
-        describe_scene(imagine(sample.SEED, sample.SHIPPED[path]), register, colours=colours) if path in sample.SHIPPED else None
-        for path in paths
-    ]
+    if register is None or path not in sample.SHIPPED:
+        return None
+    return describe_scene(imagine(sample.SEED, sample.SHIPPED[path]), register, colours=colours)
 
 
 def _samples(
-    paths: Sequence[Path],
-    captions: Sequence[str | None],
+    listed: Sequence[Listed],
     kind: str,
     frames: int | None,
     policy: str,
     window: EventWindow | None,
-    left_out: list[LeftOut] | None,
     damaged: bool,
 ) -> tuple[tuple[Sample, ...], int]:
     """The inputs, and the number of frames or event images that the model gets of each.
@@ -242,28 +238,22 @@ def _samples(
     """
     probe = resolve(KINDS[kind].probe)
     probed: dict[Path, Probed] = {}
-    for path in paths:
+    for one in listed:
         try:
-            probed[path] = probe(path, frames, policy, window)
-        except UserError as error:
-            if left_out is not None:
-                left_out.append(LeftOut(_short(path), str(error)))
-            elif not damaged or not path.exists() or (path == paths[-1] and not probed):
+            probed[one.path] = probe(one.path, frames, policy, window)
+        except UserError:
+            if not damaged or (one is listed[-1] and not probed):
                 raise
-    if not probed:
-        assert left_out, "each of several samples is usable or left out"
-        raise UserError(f"none of {len(left_out)} samples can be used; the first: {left_out[0].reason}")
     count = next(iter(probed.values())).images
     if differing := next((path for path, found in probed.items() if found.images != count), None):
         first = next(iter(probed))
         raise UserError(f"{differing} holds {probed[differing].images} event images and {first} {count}; give samples of one kind")
     samples = []
-    for path, said in zip(paths, captions, strict=True):
-        found = probed.get(path)
-        if found is None and left_out is not None:
-            continue
+    for one in listed:
+        found = probed.get(one.path)
         size, streams = ((0, 0), 1) if found is None else ((found.height, found.width), found.streams)
-        samples.append(Sample(_short(path), "" if found is None else sha256_of(path), *size, said, streams))
+        digest = "" if found is None else sha256_of(one.path)
+        samples.append(Sample(_short(one.path), digest, *size, one.caption, streams, one.sequence))
     return tuple(samples), count
 
 

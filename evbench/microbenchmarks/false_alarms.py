@@ -22,6 +22,7 @@ from evbench.choices import Variant
 from evbench.cli.script import require_writable, run, write_json
 from evbench.errors import UserError
 from evbench.inputs import workload as inputs
+from evbench.inputs.listing import Selection
 from evbench.pipelines.registry import KINDS, MODELS
 from evbench.results import Grade, Workload
 from evbench.scenes.captions import QUESTIONS
@@ -218,8 +219,9 @@ def main(
         )
         variants[kind] = [case.variant for case in cases if not set(skip or []) & _chosen(case.variant)]
         options: dict[str, Any] = {
-            "model": model, "preset": "tiny", "weights": None, "videos": (), "events_folders": (), "data": data, "limit": scenes,
-            "frame_policy": "inclusive", "prompt": QUESTIONS["concise"], "new_tokens": new_tokens, "stop_at_end": False, "device": device,
+            "model": model, "preset": "tiny", "weights": None, "videos": (), "events_folders": (), "data": data,
+            "selection": Selection(samples=scenes), "frame_policy": "inclusive", "prompt": QUESTIONS["concise"],
+            "new_tokens": new_tokens, "stop_at_end": False, "device": device,
             "raw_events": kind == "events", "event_window": WINDOW if kind == "events" else None,
         }  # fmt: skip
         workloads += [inputs.describe(**options, seed=seed, dtype=one) for one in dtype or ["float32"] for seed in range(weights)]

@@ -37,10 +37,17 @@ def described(role: str, workload: Workload, variant: str) -> str:
     return f"{role}: {workload.model}, {workload.preset or workload.weights}, {workload.dtype} on {workload.device}, variant {variant}"
 
 
-def facts(answers: int, tokens: int, similarity: float | None) -> list[str]:
-    """similarity: None where the drafter is no model."""
+def facts(clusters: Sequence[int], tokens: int, similarity: float | None) -> list[str]:
+    """
+    Args:
+        clusters: of the sample of each answer.
+        similarity: None where the drafter is no model.
+    """
+    answers, independent = len(clusters), len(set(clusters))
     found = [f"{answers} answer{'s' * (answers != 1)} with {tokens:,} tokens"]
-    if answers < FEWEST_SAMPLES:
+    if independent < answers:
+        found[0] += f", to {independent} sequences, over which the intervals are"
+    if independent < FEWEST_SAMPLES:
         found[0] += f"; intervals need {FEWEST_SAMPLES}"
     if similarity is None:
         sizes = f"the last {MOST_LOOKUP} tokens, or fewer down to {LEAST_LOOKUP},"

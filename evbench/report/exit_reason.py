@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from evbench.report.units import NOT_MEASURED, format_range, format_ratio, format_ratios, format_seconds
+from evbench.report.units import NOT_MEASURED, format_demanded, format_range, format_ratio, format_ratios, format_seconds
 from evbench.results import Result
 from evbench.verdict import demands
 from evbench.verdict.demands import Demand, DemandOutcome
@@ -37,6 +37,9 @@ def _reason(result: Result, judgement: Judgement) -> str:
 
 def _demand(asked: Demand, outcome: DemandOutcome) -> str:
     """What was measured, and what was asked for; with the interval where that does not decide."""
+    if asked.most is not None:
+        measured = NOT_MEASURED if outcome.measured is None else format_demanded(outcome.measured, outcome.unit)
+        return f"{asked.timing} {measured}, target below {format_demanded(asked.most, outcome.unit)}"
     if asked.seconds is not None:
         measured = NOT_MEASURED if outcome.measured is None else format_seconds(outcome.measured)
         if outcome.met is None and outcome.low is not None and outcome.high is not None:

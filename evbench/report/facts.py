@@ -8,7 +8,7 @@ from pathlib import Path
 from evbench.choices import STREAM
 from evbench.pipelines.registry import KINDS, OWN, OWN_MODEL, PARTS, model_of
 from evbench.report import units
-from evbench.report.units import format_seconds
+from evbench.report.units import format_samples, format_seconds
 from evbench.results import Build, Machine, Plan, Result, Side, SideResult, Work, Workload
 from evbench.verdict.context import BlockCounts
 from evbench.verdict.judgement import Judgement
@@ -74,7 +74,7 @@ def _input(measured: SideResult) -> str:
     window = f"{units.format_window(measured.workload.window)}, " if measured.workload.window is not None else ""
     several = f"{samples[0].streams} video streams in the file, of which FFmpeg's choice, " if samples[0].streams > 1 else ""
     text = f"{Path(samples[0].path).name}, {several}{window}{_frames(work, measured.workload.frame_policy)}"
-    return text if len(samples) == 1 else f"{len(samples)} samples; the first: {text}"
+    return text if len(samples) == 1 else f"{format_samples(samples)}; the first: {text}"
 
 
 def _frames(work: Work, policy: str) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from xml.etree import ElementTree
 
 from evbench.report.render import printable
-from evbench.report.units import format_ratios, format_seconds
+from evbench.report.units import format_demanded, format_ratios, format_seconds
 from evbench.results import Result
 from evbench.verdict.demands import DemandOutcome
 from evbench.verdict.judgement import EXIT_CODES, Judgement, Verdict
@@ -74,8 +74,12 @@ def _demand(outcome: DemandOutcome) -> Case:
         return Case(outcome.text, "")
     bounds = "no interval"
     if outcome.low is not None and outcome.high is not None:
-        times = f"{format_seconds(outcome.low)} - {format_seconds(outcome.high)}"
-        bounds = f"95% CI {times if outcome.is_time else format_ratios(outcome.low, outcome.high)}"
+        if outcome.unit == "seconds":
+            bounds = f"95% CI {format_seconds(outcome.low)} - {format_seconds(outcome.high)}"
+        elif outcome.unit == "ratio":
+            bounds = f"95% CI {format_ratios(outcome.low, outcome.high)}"
+        else:
+            bounds = format_demanded(outcome.low, outcome.unit)
     told, kind = ("undecided", "UNCLEAR") if outcome.met is None else ("not met", "UNMET")
     return Case(outcome.text, f"{told}: {bounds}", kind)
 

@@ -12,9 +12,11 @@ from evbench.report.expressions import Known
 from evbench.report.facts import LETTERS, model_size, versions
 from evbench.report.published import read_page
 from evbench.report.render import printable
+from evbench.report.units import format_samples
 from evbench.results import Result, Side, SideResult
 from evbench.variants.named import VARIANTS
 from evbench.verdict.blocks import MOST_DISTURBED, too_disturbed
+from evbench.verdict.clusters import clusters
 from evbench.verdict.models import ModelsJudgement
 
 EQUAL, OWN = "equal-length", "own-length"
@@ -101,9 +103,11 @@ def texts(results: Mapping[str, Result], judgements: Mapping[str, ModelsJudgemen
 
 
 def notes(results: Mapping[str, Result], judgements: Mapping[str, ModelsJudgement], names: Names) -> list[str]:
+    samples = next(iter(results.values())).baseline.workload.samples
+    over = "the scenes" if len(set(clusters(samples))) == len(samples) else format_samples(samples)
     found = [
         f"Two models, not two variants of one: nothing is FASTER here, and no output is preserved. A ratio is {names['baseline']} over "
-        f"{names['optimized']}, with the 95% CI over the scenes; where it includes 1, no difference was found, and the ratio stands in "
+        f"{names['optimized']}, with the 95% CI over {over}; where it includes 1, no difference was found, and the ratio stands in "
         "brackets. Within each table the intervals of one kind (stages, tokens, peaks of memory) are simultaneous.",
         "Captions of an event camera have neither colours nor the time of day: each model is compared with its own captions.",
         "TPOT is the mean decode step, without prefill.",

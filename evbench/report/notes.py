@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from evbench.pipelines.registry import model_of
 from evbench.report.render import printable
-from evbench.report.units import format_number, format_ratio, format_seconds
-from evbench.results import STAGES, Result, Side, Trace, Workload
+from evbench.report.units import format_number, format_ratio, format_samples, format_seconds
+from evbench.results import STAGES, Result, Sample, Side, Trace, Workload
 from evbench.results import Energy as EnergyReading
 from evbench.traces.completeness import stamp
 from evbench.verdict.context import Clock, Energy
@@ -83,8 +85,8 @@ def _claims(result: Result, judgement: Judgement) -> list[str]:
         "Intervals of the stages are simultaneous: all of them contain the truth in 95 of 100 sessions. So are those of TTFT, prefill and "
         "TPOT. Each claim follows from its interval, and a speedup in brackets is not claimed.",
     ]
-    samples = len(result.baseline.workload.samples)
-    if samples == 1 and not has_signed_rank(judgement.blocks.counted, level_of_each(len(STAGES))):
+    samples = result.baseline.workload.samples
+    if len(samples) == 1 and not has_signed_rank(judgement.blocks.counted, level_of_each(len(STAGES))):
         found.append(
             "Stages: geometric mean, 95% CIs by Student's distribution, as so few blocks have no signed-rank interval for all of them."
         )
@@ -94,18 +96,18 @@ def _claims(result: Result, judgement: Judgement) -> list[str]:
             text += f" Ratio of medians {format_ratio(judgement.ratio_of_medians)}, ratio of sums {format_ratio(judgement.ratio_of_sums)}."
         found.append(text)
     if judgement.throughput is not None and judgement.throughput.interval is not None:
-        of = "" if samples == 1 else " Each throughput run has the same samples: the interval does not cover other samples."
+        of = "" if len(samples) == 1 else " Each throughput run has the same samples: the interval does not cover other samples."
         width = f"{judgement.throughput.interval.half_width:.1%}"
-        found.append(f"Throughput: {_method(judgement, 1)}; half-width {width}.{of}")
+        found.append(f"Throughput: {_method(judgement, samples[:1])}; half-width {width}.{of}")
     return found
 
 
-def _method(judgement: Judgement, samples: int) -> str:
+def _method(judgement: Judgement, samples: Sequence[Sample]) -> str:
     """Estimator and interval."""
-    if samples == 1:
+    if len(samples) == 1:
         estimator, interval = "Hodges-Lehmann", "Wilcoxon signed-rank 95% CI over blocks"
     else:
-        estimator, interval = "geometric mean", f"95% CI over {samples} samples"
+        estimator, interval = "geometric mean", f"95% CI over {format_samples(samples)}"
     invocations = judgement.blocks.invocations
     return f"{estimator}, {interval}" + ("" if invocations == 1 else f", or over {invocations} invocations if that is wider")
 

@@ -21,11 +21,11 @@ NOTES = (
 def facts(session: RankedSession) -> list[str]:
     """What is to be known first, a sentence each."""
     found = []
-    if session.left_out:
-        total = len(session.left_out) + sum(len(share.samples) for share in session.shares)
-        named = "; ".join(one.reason for one in session.left_out[:SHOWN])
-        more = f"; and {len(session.left_out) - SHOWN} more" if len(session.left_out) > SHOWN else ""
-        found.append(f"{len(session.left_out)} of {total:,} samples cannot be used and are left out: {named}{more}")
+    if session.failed:
+        total = len(session.failed) + sum(len(share.samples) for share in session.shares)
+        named = "; ".join(one.reason for one in session.failed[:SHOWN])
+        more = f"; and {len(session.failed) - SHOWN} more" if len(session.failed) > SHOWN else ""
+        found.append(f"{len(session.failed)} of {total:,} samples cannot be used and are left out: {named}{more}")
     if (scale := scaling(session)) is not None:
         found.append(_speed(session, scale))
     if differing := sum(share.differing for share in session.shares):
@@ -66,8 +66,8 @@ def to_markdown(session: RankedSession, created: str, command: str) -> str:
     """The file `ranks.md`."""
     lines = [f"# {session.ranks} ranks", "", f"{created}, `{command}`", "", *(f"- {fact}" for fact in facts(session)), ""]
     lines += ["## Ranks", "", *markdown_table(table(session)), ""]
-    if session.left_out:
-        lines += ["## Samples that are left out", "", *(f"- {one.path}: {one.reason}" for one in session.left_out), ""]
+    if session.failed:
+        lines += ["## Samples that are left out", "", *(f"- {one.path}: {one.reason}" for one in session.failed), ""]
     return file_of([*lines, "## Notes", "", *(f"- {note}" for note in NOTES), ""])
 
 

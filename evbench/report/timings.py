@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from evbench.report import metrics
 from evbench.report.render import TOO_FEW, Table, printable
-from evbench.report.units import NOT_MEASURED, format_claimed, format_range, format_ratios, format_seconds, format_signed
+from evbench.report.units import NOT_MEASURED, format_claimed, format_demanded, format_range, format_ratios, format_seconds, format_signed
 from evbench.results import Result
 from evbench.verdict.demands import DemandOutcome
 from evbench.verdict.difference import Difference
@@ -108,8 +108,10 @@ def _demand(outcome: DemandOutcome) -> tuple[str, str, str]:
     met = {True: "yes", False: "NO", None: "unclear"}[outcome.met]
     if outcome.low is None or outcome.high is None or outcome.measured is None:
         return NOT_MEASURED, "-", met
-    if outcome.is_time:
+    if outcome.unit == "seconds":
         return format_seconds(outcome.measured), format_range(outcome.low, outcome.high), met
+    if outcome.unit != "ratio":
+        return format_demanded(outcome.measured, outcome.unit), "-", met
     return format_claimed(outcome.measured, outcome.met is False), format_ratios(outcome.low, outcome.high), met
 
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from evbench.results import EventWindow
+from collections.abc import Sequence
+
+from evbench.results import EventWindow, Sample
+from evbench.verdict.clusters import clusters, one_sequence
+from evbench.verdict.demands import Unit
 
 NOT_MEASURED = "n/a"
 
@@ -131,3 +135,25 @@ def format_window(window: EventWindow) -> str:
 
 def _milliseconds(microseconds: int) -> str:
     return f"{microseconds / 1000:.15g} ms"
+
+
+def format_demanded(value: float, unit: Unit) -> str:
+    """What a demand is of, but a ratio.
+
+    >>> format_demanded(3.5, "seconds"), format_demanded(24 * 2**30, "bytes"), format_demanded(1.0, "count")
+    ('3.50 s', '24.0 GiB', '1')
+    """
+    return format_seconds(value) if unit == "seconds" else format_bytes(round(value)) if unit == "bytes" else f"{value:g}"
+
+
+def format_samples(samples: Sequence[Sample]) -> str:
+    """Several, and how many of them are independent: an interval is over these.
+
+    >>> one, other = (Sample("a.mp4", "", 4, 6, sequence=name) for name in ("a", "b"))
+    >>> format_samples([one, one, other]), format_samples([one, one])
+    ('2 sequences with 3 samples', '2 samples, all of one sequence: it covers no other')
+    """
+    count, independent = len(samples), len(set(clusters(samples)))
+    if one_sequence(samples):
+        return f"{count} samples, all of one sequence: it covers no other"
+    return f"{count} samples" if independent == count else f"{independent} sequences with {count} samples"

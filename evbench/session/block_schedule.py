@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 
 from evbench.session.config import SessionConfig
 from evbench.session.side_results import Untimed, session_of, side_results
@@ -15,9 +16,13 @@ MOST_GROWTH = 4.0
 """Of the number of blocks at once: the first widths are rough."""
 
 
-def too_few_blocks(blocks: int, samples: int, precision: float | None) -> str:
-    """In words, if so many planned blocks have no interval, whatever is measured. Empty if they have."""
-    if samples > 1 or precision is not None or blocks >= FEWEST_BLOCKS:
+def too_few_blocks(blocks: int, clusters: int, precision: float | None) -> str:
+    """In words, if so many planned blocks have no interval, whatever is measured. Empty if they have.
+
+    Args:
+        clusters: how many samples are independent of each other.
+    """
+    if clusters > 1 or precision is not None or blocks >= FEWEST_BLOCKS:
         return ""
     return f"--blocks {blocks} are too few for any interval; give {FEWEST_BLOCKS} at least"
 
@@ -34,12 +39,12 @@ class BlockSchedule:
         """The sample with the fewest blocks that count. None if there are enough blocks."""
         blocks, samples, planned = self._config.journal.state.blocks, self._config.samples, self._config.planned_blocks
         redo = self._config.redone or not any(block.disturbances for block in blocks)
-        counted = [block.sample for block in blocks if not (redo and block.disturbances)]
-        fewest = min(range(samples), key=lambda sample: (counted.count(sample), sample))
+        counted = Counter(block.sample for block in blocks if not (redo and block.disturbances))
+        fewest = min(range(samples), key=lambda sample: (counted[sample], sample))
         # Also of those that something disturbed, every sample has its share.
-        if counted.count(fewest) * samples < planned or (redo and len(counted) % samples):
+        if counted[fewest] * samples < planned or (redo and counted.total() % samples):
             return fewest
-        return fewest if redo and self._is_too_wide(len(counted)) else None
+        return fewest if redo and self._is_too_wide(counted.total()) else None
 
     def _is_too_wide(self, counted: int) -> bool:
         config, precision = self._config, self._config.plan.precision

@@ -5,6 +5,7 @@ from __future__ import annotations
 from evbench.results import Block, Run, ThroughputRun
 from evbench.session.block_schedule import BlockSchedule
 from evbench.session.config import SessionConfig
+from evbench.session.live_medians import LiveMedians
 from evbench.session.recorder import RunRecorder
 from evbench.session.schedule import BLOCKED_RUNS, block_runs, pattern
 from evbench.session.warm_up import WarmWorkers
@@ -19,6 +20,7 @@ class BlockRunner:
         self._invocation = max((block.invocation for block in config.journal.state.blocks), default=-1)
         self._in_invocation = 0
         """Blocks of this invocation that count."""
+        self._medians = LiveMedians(config.journal.state.runs)
 
     def run_all(self) -> None:
         schedule = BlockSchedule(self._config)
@@ -49,12 +51,13 @@ class BlockRunner:
         compiled = False
         for side, stage_sync in block_runs(letters, throughput=bool(plan.throughput)):
             self._workers.worker(side)
-            config.report("throughput runs" if stage_sync is None else "timed runs", wanted)
+            config.report(("throughput runs" if stage_sync is None else "timed runs") + self._medians.in_words(), wanted)
             run: Run | ThroughputRun
             if stage_sync is None:
                 run = self._recorder.throughput_run(side, number)
             else:
                 run = self._recorder.timed_run(side, "timed", sample, number, stage_sync=stage_sync)
+                self._medians.add(side, [run])
             compiled |= bool(run.compile_counts)
             watch.look()
         found = watch.end()

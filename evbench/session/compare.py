@@ -97,13 +97,16 @@ def measure_held(
     listener: ProgressListener,
     checkpoint: Callable[[Result], None],
     beside: Callable[[], Sequence[int]] = tuple,
+    *,
+    tried: bool = False,
 ) -> Result:
     """Run the session of a request on a device that the caller holds. Raises as `carry_out`.
 
     Args:
         beside: process numbers of what measures beside this, as a part of the same command: it is no disturbance.
+        tried: whether every sample was tried already, and the request is without those that cannot be used.
     """
-    request, failed = _without_failed(request, listener)
+    request, failed = (request, {}) if tried else _without_failed(request, listener)
     pids: dict[Side, int] = {}
     watch, remarks, idle_watts = conditions.watch(request.device(), lambda: list(pids.values()), beside)
     header = _header(request, here, remarks, failed)

@@ -15,6 +15,7 @@ from evbench.session.journal import Journal
 from evbench.session.outputs import OutputSource
 from evbench.session.progress import ProgressListener
 from evbench.verdict.blocks import MOST_DISTURBED
+from evbench.verdict.clusters import clusters
 from evbench.worker.messages import ThroughputRequest, TimedRunRequest, TraceSpec
 
 
@@ -66,6 +67,11 @@ class SessionConfig:
         """How many each workload has."""
         (count,) = {len(self.workload(side).samples) for side in self.variants}
         return count
+
+    @property
+    def clusters(self) -> int:
+        """How many of the samples are independent of each other."""
+        return len(set(clusters(self.workload(self.sides[0]).samples)))
 
     @property
     def planned_blocks(self) -> int:

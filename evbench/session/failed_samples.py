@@ -38,20 +38,29 @@ def find(workloads: Mapping[Side, Workload], start: Callable[[Side], AbstractCon
         samples = workload.samples
         if len(samples) < 2:
             return {}
-        refused: list[FailedSample] = []
         listener.step(f"{side}: start a worker that tries the samples", 0, len(samples))
         with start(side) as worker:
-            worker.built()
-            for number, sample in enumerate(samples):
-                listener.step(f"{side}: try the samples", number, len(samples))
-                if reason := worker.refusal(number):
-                    refused.append(FailedSample(number, short_path(sample.path), reason))
-        if refused:
-            found[side] = tuple(refused)
-            listener.message(f"{side}: {len(refused)} of {len(samples)} samples cannot be used and are left out; {refused[0].reason}")
+            if refused := try_each(worker, workload, side, listener):
+                found[side] = refused
+                listener.message(f"{side}: {len(refused)} of {len(samples)} samples cannot be used and are left out; {refused[0].reason}")
     if len(_numbers(found)) == max((len(workload.samples) for workload in workloads.values()), default=0) > 0:
         raise UserError(f"no sample can be used by all sides; the first: {next(iter(found.values()))[0].reason}")
     return found
+
+
+def try_each(worker: Trier, workload: Workload, who: str, listener: ProgressListener) -> tuple[FailedSample, ...]:
+    """Have one worker load every sample once. Returns those that it could not use.
+
+    Args:
+        who: of whom progress is told.
+    """
+    worker.built()
+    refused = []
+    for number, sample in enumerate(workload.samples):
+        listener.step(f"{who}: try the samples", number, len(workload.samples))
+        if reason := worker.refusal(number):
+            refused.append(FailedSample(number, short_path(sample.path), reason))
+    return tuple(refused)
 
 
 def without(workloads: Mapping[Side, Workload], failed: Failed) -> dict[Side, Workload]:

@@ -15,6 +15,7 @@ from safetensors.numpy import load_file
 from evbench.results import Check, Grade, Outputs, Sample, Side, Workload
 from evbench.session.reference_outputs import Reference, ReferenceOutputs, Room
 from evbench.verdict.captions import right_share
+from evbench.verdict.clusters import cluster_means
 from evbench.verdict.equivalence import compare_sample
 from evbench.verdict.findings import Finding, SampleOutputs, SideOutputs, merge
 from evbench.verdict.statistics import mean_and_reach
@@ -87,11 +88,13 @@ def task_score(compared: Mapping[int, Compared], samples: Sequence[Sample]) -> t
         for sample, one in compared.items()
         if (caption := samples[sample].caption) is not None
     }
-    usual = sum(ours for ours, _ in scores.values()) / max(1, len(scores))
+    ours_right = cluster_means({sample: ours for sample, (ours, _) in scores.items()}, samples)
+    usual = sum(ours_right) / max(1, len(ours_right))
     if usual == 0:
         return ()
     lost = {sample: ours - theirs for sample, (ours, theirs) in scores.items()}
-    mean, reach = mean_and_reach(list(lost.values())) if len(lost) > 1 else (next(iter(lost.values())), 0.0)
+    means = cluster_means(lost, samples)
+    mean, reach = mean_and_reach(means) if len(means) > 1 else (means[0], 0.0)
     figure = max(0.0, (mean + reach) / usual)
     detail = f"{usual:.1%} of the captions is right; {-mean / usual:+.1%} on the optimized side"
     if len(lost) == 1 and mean:

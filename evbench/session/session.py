@@ -35,7 +35,7 @@ def run_session(
         checkpoint: called before outputs are compared and before traces are recorded, because what fails there must not cost what
             was measured.
     """
-    if len(config.sides) == 2 and (few := too_few_blocks(config.plan.blocks, config.samples, config.plan.precision)):
+    if len(config.sides) == 2 and (few := too_few_blocks(config.plan.blocks, config.clusters, config.plan.precision)):
         config.listener.message(few)
     with WorkerPool(config) as pool:
         recorder = RunRecorder(config, pool)

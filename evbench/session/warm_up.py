@@ -104,7 +104,7 @@ class WarmWorkers:
             return
         cv, blocks = max(known), config.planned_blocks
         invocations = blocks if config.plan.order == "reload" else min(config.plan.invocations, blocks)
-        whole, stage = (minimum_detectable_effect(cv, blocks, config.samples, invocations, family) for family in (1, len(STAGES)))
+        whole, stage = (minimum_detectable_effect(cv, blocks, config.clusters, invocations, family) for family in (1, len(STAGES)))
         message = f"warm-up runs vary by {cv:.1%}"
         if whole is not None and stage is not None:
             alike = ", if samples are alike" if config.samples > 1 else ""

@@ -6,8 +6,10 @@ import math
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from evbench.results import STAGES, Block, Run, Session, Side, SideResult, ThroughputRun
+from evbench.results import STAGES, Block, Run, Sample, Session, Side, SideResult, ThroughputRun
+from evbench.verdict.clusters import clusters
 from evbench.verdict.statistics import (
+    FEWEST_BLOCKS,
     Interval,
     estimate,
     level_of_each,
@@ -170,23 +172,30 @@ def interval_between(sides: Mapping[Side, SideResult], counted: Mapping[int, Blo
     Args:
         family: number of simultaneous intervals of which this is one.
     """
-    return interval_of(paired(sides, counted, value, log_ratio), counted, lambda number: counted[number].sample, family)
+    cluster = cluster_of(counted, sides["baseline"].workload.samples)
+    return interval_of(paired(sides, counted, value, log_ratio), counted, cluster, family)
+
+
+def cluster_of(counted: Mapping[int, Block], samples: Sequence[Sample]) -> Callable[[int], int]:
+    """Number of a block -> the cluster of its sample."""
+    found = clusters(samples)
+    return lambda number: found[counted[number].sample]
 
 
 def interval_of(
-    log_ratios: Mapping[int, float], counted: Mapping[int, Block], sample: Callable[[int], int], family: int = 1
+    log_ratios: Mapping[int, float], counted: Mapping[int, Block], cluster: Callable[[int], int], family: int = 1
 ) -> Interval | None:
-    """Over blocks of samples and over invocations, the wider of the two.
+    """Over blocks of clusters of samples and over invocations, the wider of the two.
 
     Args:
         log_ratios: number of a block -> its log-ratio.
-        sample: number of a block -> its sample.
+        cluster: number of a block -> the cluster of its sample.
         family: number of simultaneous intervals of which this is one.
     """
     if not log_ratios:
         return None
     level = level_of_each(family)
-    interval = estimate(grouped(log_ratios, sample), level)
+    interval = estimate(grouped(log_ratios, cluster), level)
     return interval and over_invocations(interval, grouped(log_ratios, lambda number: counted[number].invocation), level)
 
 
@@ -197,7 +206,7 @@ def half_width(session: Session, sides: Mapping[Side, SideResult]) -> float | No
         interval = interval_between(sides, counted, end_to_end_seconds)
         return None if interval is None else interval.half_width
     timed = timed_runs(sides["baseline"], counted, end_to_end_seconds)
-    around = interval_of_median(timed, counted)
+    around = interval_of_median(timed, counted, sides["baseline"].workload.samples)
     return None if around is None else (around[1] - around[0]) / 2 / statistics.median(seconds for _, seconds in timed)
 
 
@@ -206,18 +215,43 @@ def timed_runs(measured: SideResult, counted: Mapping[int, Block], value: RunVal
     return [(run, found) for run in counted_runs(measured, counted) if (found := value(run)) is not None]
 
 
-def interval_of_median(timed: Sequence[tuple[Run, float]], counted: Mapping[int, Block]) -> tuple[float, float] | None:
-    """Low and high bound of the 95% CI. No narrower than over invocations, and over samples, because runs of one resemble each other."""
+def interval_of_median(
+    timed: Sequence[tuple[Run, float]], counted: Mapping[int, Block], samples: Sequence[Sample]
+) -> tuple[float, float] | None:
+    """Low and high bound of the 95% CI. No narrower than over invocations, and over clusters of samples, because runs of one resemble each
+    other."""
     around = median_interval([seconds for _, seconds in timed])
-    for unit in ("invocation", "sample"):
+    for unit in (lambda number: counted[number].invocation, cluster_of(counted, samples)):
         groups: dict[int, list[float]] = {}
         for run, seconds in timed:
             if run.block is not None:
-                groups.setdefault(getattr(counted[run.block], unit), []).append(seconds)
+                groups.setdefault(unit(run.block), []).append(seconds)
         medians = [statistics.median(values) for values in groups.values()]
         if around is not None and len(medians) > 1:
             middle, reach = mean_and_reach(medians)
             around = min(around[0], middle - reach), max(around[1], middle + reach)
+    return around
+
+
+def interval_of_mean(
+    timed: Sequence[tuple[Run, float]], counted: Mapping[int, Block], samples: Sequence[Sample]
+) -> tuple[float, float] | None:
+    """Low and high bound of the 95% CI, over clusters of samples or the blocks of one, and no narrower than over invocations. None if there
+    are too few blocks of one sample, or one cluster."""
+    several, around = len({run.sample for run, _ in timed}) > 1, None
+    if not several and len({run.block for run, _ in timed}) < FEWEST_BLOCKS:
+        return None
+    cluster = cluster_of(counted, samples) if several else lambda number: number
+    for unit in (cluster, lambda number: counted[number].invocation):
+        groups: dict[int, list[float]] = {}
+        for run, seconds in timed:
+            if run.block is not None:
+                groups.setdefault(unit(run.block), []).append(seconds)
+        means = [statistics.fmean(values) for values in groups.values()]
+        if len(means) > 1:
+            middle, reach = mean_and_reach(means)
+            bounds = middle - reach, middle + reach
+            around = bounds if around is None else (min(around[0], bounds[0]), max(around[1], bounds[1]))
     return around
 
 

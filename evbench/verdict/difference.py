@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from evbench.results import STAGES, Block, Side, SideResult
-from evbench.verdict.blocks import counted_runs, end_to_end_seconds, grouped, mean, paired, stage_seconds, tpot_seconds, values
+from evbench.verdict.blocks import cluster_of, counted_runs, end_to_end_seconds, grouped, mean, paired, stage_seconds, tpot_seconds, values
 from evbench.verdict.statistics import BreakEven, break_even
 
 NEW_TOKENS = "number of new tokens"
@@ -68,4 +68,4 @@ def paid_back(sides: Mapping[Side, SideResult], counted: Mapping[int, Block], ex
     if extra > 0 and not faster:
         return BreakEven(None, None, None)
     gains = paired(sides, counted, end_to_end_seconds, lambda ours, theirs: statistics.fmean(ours) - statistics.fmean(theirs))
-    return break_even(extra, grouped(gains, lambda number: counted[number].sample))
+    return break_even(extra, grouped(gains, cluster_of(counted, sides["baseline"].workload.samples)))

@@ -97,7 +97,7 @@ def entry(result: Result, measured: SideResult, place: str) -> Entry:
     for name, value in TIMED.items():
         if timed := timed_runs(measured, counted, value):
             middle = statistics.median(seconds for _, seconds in timed)
-            around = interval_of_median(timed, counted)
+            around = interval_of_median(timed, counted, measured.workload.samples)
             timings[name] = TimedOnce(middle, None if around is None else _reach(middle, *around))
     return Entry(measured.session, place, session.machine.source or "", timings)
 

@@ -12,6 +12,8 @@ from evbench.verdict.blocks import (
     TIMED,
     TOKEN_TIMINGS,
     counted_blocks,
+    end_to_end_seconds,
+    interval_of_mean,
     interval_of_median,
     timed_runs,
 )
@@ -62,7 +64,7 @@ def judge(result: Result, comparisons: int = 1) -> Judgement:
     different_work = unequal_work(sides) if len(sides) == 2 else []
     measured_metrics = metrics.evaluate(sides, counted)
     ratio_of_medians = _ratio_of_medians(end_to_end) if comparable else None
-    outcomes = _demands(result, counted, {timing.name: timing for timing in (end_to_end, *stages, *token_timings)})
+    outcomes = _demands(result, counted, measured_metrics, {timing.name: timing for timing in (end_to_end, *stages, *token_timings)})
     inactive = not_active(sides)
     checks = () if result.outputs is None else result.outputs.checks
     decomposable = comparable or (len(sides) == 2 and not apart and _differs_in_length_only(different_work))
@@ -129,16 +131,33 @@ def _overlapping(overhead: Metric | None) -> tuple[Side, ...]:
 # Demands.
 
 
-def _demands(result: Result, counted: Counted, timings: Mapping[str, Timing]) -> tuple[DemandOutcome, ...]:
+def _demands(
+    result: Result, counted: Counted, measured_metrics: Mapping[str, Metric], timings: Mapping[str, Timing]
+) -> tuple[DemandOutcome, ...]:
     rules = result.rules
     side: Side = "optimized" if result.optimized is not None else "baseline"
     measured: SideResult = result.variants()[side]
 
+    def metric(name: str) -> float | None:
+        value = measured_metrics[name].sides[side] if name in measured_metrics else None
+        return value if isinstance(value, float) else None
+
     def decide(demand: Demand) -> DemandOutcome:
+        if demand.timing == demands.FAILED_SAMPLES:
+            return demands.decide_most(demand, float(len(measured.failed)))
+        if demand.timing == demands.MEMORY:
+            kind = "device" if measured.workload.device == "cuda" else "process"
+            peaks = [peak for stage in STAGES if (peak := metric(f"{kind}-memory-{stage}")) is not None]
+            return demands.decide_most(demand, max(peaks, default=None))
+        if demand.samples is not None:
+            timed = timed_runs(measured, counted[side], end_to_end_seconds)
+            mean = interval_of_mean(timed, counted[side], measured.workload.samples)
+            return demands.decide_several(demand, metric(STARTUP), [seconds for _, seconds in timed], mean)
         if demand.seconds is None:
             return demands.decide_slower(demand, timings[demand.timing].interval, timings[demand.timing].claim_threshold)
         timed = timed_runs(measured, counted[side], TIMED[demand.timing])
-        return demands.decide_target(demand, [seconds for _, seconds in timed], interval_of_median(timed, counted[side]))
+        around = interval_of_median(timed, counted[side], measured.workload.samples)
+        return demands.decide_target(demand, [seconds for _, seconds in timed], around)
 
     return tuple(decide(demand) for demand in demands.read(rules.targets, rules.fail_if, result.baseline.workload.model))
 

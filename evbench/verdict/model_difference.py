@@ -6,8 +6,9 @@ import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from evbench.results import STAGES, Run
+from evbench.results import STAGES, Run, Sample
 from evbench.verdict.blocks import end_to_end_seconds, mean, prefill_seconds, stage_seconds
+from evbench.verdict.clusters import clusters
 from evbench.verdict.difference import NEW_TOKENS, OVERLAP_AND_SYNC
 from evbench.verdict.statistics import mean_and_reach
 
@@ -20,7 +21,7 @@ class DecompositionPart:
 
     name: str
     seconds: float
-    """Baseline less the other model: the mean over the scenes."""
+    """Baseline less the other model: the mean over the scenes, or over their clusters."""
     low: float | None
     """Of the 95% CI over the scenes, or over the blocks of one scene. None for a single one."""
     high: float | None
@@ -43,9 +44,11 @@ Parts = Callable[[Sequence[Run], Sequence[Run]], tuple[dict[str, float], float]]
 """Runs of both models, of one scene or block -> the parts of their difference, and the total."""
 
 
-def decompose(ours: Sequence[Run], theirs: Sequence[Run], parts_of: Parts, *, claimable: bool) -> Decomposition | None:
-    """Over the scenes; of a single one over its blocks. None if no block counts."""
-    one, other = _by_unit(ours), _by_unit(theirs)
+def decompose(
+    ours: Sequence[Run], theirs: Sequence[Run], samples: Sequence[Sample], parts_of: Parts, *, claimable: bool
+) -> Decomposition | None:
+    """Over the scenes, or their clusters; of a single one over its blocks. None if no block counts."""
+    one, other = _by_unit(ours, samples), _by_unit(theirs, samples)
     found = [parts_of(one[unit], other[unit]) for unit in sorted(one.keys() & other.keys())]
     if not found:
         return None
@@ -59,12 +62,13 @@ def decompose(ours: Sequence[Run], theirs: Sequence[Run], parts_of: Parts, *, cl
     )
 
 
-def _by_unit(runs: Sequence[Run]) -> dict[int, list[Run]]:
-    several = len({run.sample for run in runs}) > 1
+def _by_unit(runs: Sequence[Run], samples: Sequence[Sample]) -> dict[int, list[Run]]:
+    cluster = clusters(samples)
+    several = len({cluster[run.sample] for run in runs}) > 1
     found: dict[int, list[Run]] = {}
     for run in runs:
         if run.block is not None:
-            found.setdefault(run.sample if several else run.block, []).append(run)
+            found.setdefault(cluster[run.sample] if several else run.block, []).append(run)
     return found
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from evbench.results import Block, InputKind, Run, SideResult, Work
 from evbench.verdict.blocks import RunValue, counted_runs, tpot_seconds
 from evbench.verdict.captions import right_share
+from evbench.verdict.clusters import cluster_means, clusters
 from evbench.verdict.statistics import Interval, estimate, mean_and_reach
 
 
@@ -19,7 +20,7 @@ class Score:
 
     share: float
     low: float | None
-    """Of the 95% CI over the scenes. None for a single one."""
+    """Of the 95% CI over the scenes, or over their clusters. None for a single one."""
     high: float | None
     exact: int
     """Captions that are exactly right in every run."""
@@ -55,8 +56,8 @@ def describe_side(measured: SideResult, counted: Mapping[int, Block]) -> ModelSi
         work=timed[0].work,
         score=_score(measured, timed),
         cut_off=statistics.fmean(run.work.stop == "length" for run in timed),
-        generate_per_token_over_tpot=_ratio(runs, _generate_per_token, tpot_seconds),
-        tpot_over_prompt_token=_ratio(runs, tpot_seconds, _prefill_per_token),
+        generate_per_token_over_tpot=_ratio(measured, runs, _generate_per_token, tpot_seconds),
+        tpot_over_prompt_token=_ratio(measured, runs, tpot_seconds, _prefill_per_token),
     )
 
 
@@ -69,14 +70,14 @@ def _prefill_per_token(run: Run) -> float | None:
     return run.prefill_seconds / prompt if run.prefill_seconds is not None and prompt else None
 
 
-def _ratio(runs: Sequence[Run], numerator: RunValue, denominator: RunValue) -> Interval | None:
+def _ratio(measured: SideResult, runs: Sequence[Run], numerator: RunValue, denominator: RunValue) -> Interval | None:
     """Of two quantities of the same run."""
-    several = len({run.sample for run in runs}) > 1
+    cluster = clusters(measured.workload.samples)
     found: dict[int, list[float]] = {}
     for run in runs:
         ours, theirs = numerator(run), denominator(run)
         if ours and theirs:
-            found.setdefault(run.sample if several else 0, []).append(math.log(ours) - math.log(theirs))
+            found.setdefault(cluster[run.sample], []).append(math.log(ours) - math.log(theirs))
     return estimate(found) if found else None
 
 
@@ -84,12 +85,14 @@ def _score(measured: SideResult, runs: Iterable[Run]) -> Score | None:
     texts: dict[int, list[str]] = {}
     for run in runs:
         texts.setdefault(run.sample, []).append(run.text)
-    known = [(sample.caption, texts[index]) for index, sample in enumerate(measured.workload.samples) if sample.caption and index in texts]
+    samples = measured.workload.samples
+    known = {index: (sample.caption, texts[index]) for index, sample in enumerate(samples) if sample.caption and index in texts}
     if not known:
         return None
-    shares = [statistics.fmean(right_share(caption, text) for text in some) for caption, some in known]
-    exact = sum(set(some) == {caption} for caption, some in known)
+    right = {index: statistics.fmean(right_share(caption, text) for text in some) for index, (caption, some) in known.items()}
+    exact = sum(set(some) == {caption} for caption, some in known.values())
+    shares = cluster_means(right, samples)
     if len(shares) == 1:
-        return Score(shares[0], None, None, exact, 1)
+        return Score(shares[0], None, None, exact, len(known))
     mean, reach = mean_and_reach(shares)
-    return Score(mean, max(0.0, mean - reach), min(1.0, mean + reach), exact, len(shares))
+    return Score(mean, max(0.0, mean - reach), min(1.0, mean + reach), exact, len(known))

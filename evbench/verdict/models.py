@@ -93,6 +93,7 @@ def judge_models(result: Result) -> ModelsJudgement:
 
     kinds = MEMORY_KINDS[result.baseline.workload.device]
     ours, theirs = (counted_runs(sides[side], counted) for side in SIDES)
+    samples = result.baseline.workload.samples
     return ModelsJudgement(
         sides={side: describe_side(measured, counted) for side, measured in sides.items()},
         invalid=invalid,
@@ -102,8 +103,8 @@ def judge_models(result: Result) -> ModelsJudgement:
         token_timings=compare_all("seconds", TOKEN_TIMINGS),
         token_counts=compare_all("tokens", TOKEN_COUNTS),
         memory={kind: compare_all("bytes", {stage: _peak(stage, kind) for stage in STAGES}) for kind in kinds},
-        difference=decompose(ours, theirs, by_stages, claimable=not invalid),
-        generate_difference=decompose(ours, theirs, inside_generate, claimable=not invalid),
+        difference=decompose(ours, theirs, samples, by_stages, claimable=not invalid),
+        generate_difference=decompose(ours, theirs, samples, inside_generate, claimable=not invalid),
         different_outputs={side: sum(len(set(tokens)) > 1 for tokens in one.tokens_by_sample().values()) for side, one in sides.items()},
     )
 

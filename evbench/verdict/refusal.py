@@ -72,7 +72,8 @@ def failed(sides: Mapping[Side, SideResult]) -> str:
     given = {side: len(measured.workload.samples) + len(_failed_numbers(sides)) for side, measured in sides.items()}
     told = [f"{len(measured.failed)} of {given[side]} samples of the {side} side" for side, measured in sides.items()]
     first = next((one for measured in sides.values() for one in measured.failed), None)
-    return "" if first is None else f"{' and '.join(told)} could not be used, and are left out on both; the first: {first.reason}"
+    both = " on both" if len(sides) == 2 else ""
+    return "" if first is None else f"{' and '.join(told)} could not be used, and are left out{both}; the first: {first.reason}"
 
 
 def unevenly_failed(sides: Mapping[Side, SideResult]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from evbench.results import LeftOut
+from evbench.results import FailedSample
 
 FORMAT = 1
 """Of ranks.json."""
@@ -45,8 +45,8 @@ class RankedSession:
     evbench: str
     """Version that wrote this."""
     ranks: int
-    left_out: tuple[LeftOut, ...] = ()
-    """Samples that could not be used."""
+    failed: tuple[FailedSample, ...] = ()
+    """Samples that could not be used, and are left out."""
     alone: Pass | None = None
     """Of rank 0 while the others waited, over samples of its own. None until it was measured."""
     seconds: float | None = None

@@ -84,18 +84,20 @@ FEWEST_SAMPLES = 6
 
 @dataclass(frozen=True)
 class Estimate:
-    """A ratio of sums over samples, with its 95 % interval. Samples are its units: the tokens of an answer are not independent."""
+    """A ratio of sums over samples, with its 95 % interval. Its units are samples, or clusters of them: the tokens of an answer are not
+    independent, nor are the answers to windows of one sequence."""
 
     value: float
     interval: tuple[float, float] | None
-    """None where there are fewer than FEWEST_SAMPLES."""
+    """None where there are fewer than FEWEST_SAMPLES, or clusters."""
 
 
-def ratio(above: Sequence[float], below: Sequence[float], possible: tuple[float, float]) -> Estimate:
-    """Sum of `above` to sum of `below`, one of each for a sample; the interval by Student's distribution of what each adds (the delta
-    method), as far as it is possible.
+def ratio(above: Sequence[float], below: Sequence[float], possible: tuple[float, float], clusters: Sequence[int]) -> Estimate:
+    """Sum of `above` to sum of `below`, one of each for a sample; the interval by Student's distribution of what each cluster adds (the
+    delta method), as far as it is possible.
 
     Args:
+        clusters: of each sample, as `evbench.verdict.clusters.clusters` has them.
         possible: the least and the largest value that there can be.
 
     Raises:
@@ -104,11 +106,13 @@ def ratio(above: Sequence[float], below: Sequence[float], possible: tuple[float,
     whole = sum(below)
     if not whole:
         raise ValueError("a ratio to nothing")
-    value, count = sum(above) / whole, len(below)
+    value, left = sum(above) / whole, dict.fromkeys(clusters, 0.0)
+    for one, other, cluster in zip(above, below, clusters, strict=True):
+        left[cluster] += one - value * other
+    count = len(left)
     if count < FEWEST_SAMPLES:
         return Estimate(value, None)
-    left = [one - value * other for one, other in zip(above, below, strict=True)]
-    error = math.sqrt(sum(part * part for part in left) * count / (count - 1)) / whole
+    error = math.sqrt(sum(part * part for part in left.values()) * count / (count - 1)) / whole
     reach = student_quantile(1 - LEVEL / 2, count - 1) * error
     return Estimate(value, (max(possible[0], value - reach), min(possible[1], value + reach)))
 
@@ -131,8 +135,12 @@ class Acceptance:
     """Of each place in a block: of the drafts there, all in front of which were accepted, the share that is accepted. None: no such."""
 
 
-def acceptance(replays: Sequence[Replay], gamma: int) -> Acceptance:
-    """Raises ValueError if there is no pass."""
+def acceptance(replays: Sequence[Replay], gamma: int, clusters: Sequence[int]) -> Acceptance:
+    """Of one answer for each sample. Raises ValueError if there is no pass.
+
+    Args:
+        clusters: of each sample, as `ratio` takes them.
+    """
     passes, drafted, accepted, tokens = (
         [float(getattr(one, name)) for one in replays] for name in ("passes", "drafted", "accepted", "tokens")
     )
@@ -141,9 +149,9 @@ def acceptance(replays: Sequence[Replay], gamma: int) -> Acceptance:
         gamma,
         passes=round(sum(passes)),
         drafted=round(sum(drafted)),
-        accepted=ratio(accepted, drafted, (0, 1)) if any(drafted) else None,
-        accepted_length=ratio(accepted, passes, (0, gamma)),
-        tokens_per_pass=ratio(tokens, passes, (1, gamma + 1)),
+        accepted=ratio(accepted, drafted, (0, 1), clusters) if any(drafted) else None,
+        accepted_length=ratio(accepted, passes, (0, gamma), clusters),
+        tokens_per_pass=ratio(tokens, passes, (1, gamma + 1), clusters),
         accepted_at=tuple(accepted_there / tried if tried else None for accepted_there, tried in at),
     )
 

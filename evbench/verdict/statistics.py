@@ -95,10 +95,11 @@ def level_of_each(family: int) -> float:
 
 
 def estimate(differences: Mapping[int, Sequence[float]], level: float = LEVEL) -> Interval | None:
-    """From the blocks of each sample. None if there are too few for any interval.
+    """From the blocks of each sample, or of each cluster of samples. None if there are too few for any interval.
 
     One sample: each block counts. Several: each sample does, because blocks of one sample resemble each other, and an interval from
-    all blocks together would cover the truth in some 70 of 100 cases instead of 95.
+    all blocks together would cover the truth in some 70 of 100 cases instead of 95. Of samples that are not independent each cluster
+    counts in the same way, whatever the number of its samples.
 
     Args:
         level: how often the interval may miss the truth.
@@ -230,7 +231,7 @@ def minimum_detectable_effect(variation: float, blocks: int, samples: int = 1, i
 
     Args:
         variation: coefficient of variation of single runs. The difference of a block, of two runs against two, varies as much.
-        samples, invocations: over which the blocks are spread. The interval is never narrower than over either.
+        samples, invocations: over which the blocks are spread, of samples the clusters. The interval is never narrower than over either.
         family: number of simultaneous intervals of which this is one.
     """
     if samples == 1 and blocks < FEWEST_BLOCKS:
@@ -330,7 +331,7 @@ class BreakEven:
 def break_even(extra: float, gains: Mapping[int, Sequence[float]]) -> BreakEven:
     """`extra` seconds of startup and compile time against the seconds saved by each sample, in blocks of each sample.
 
-    The interval of the gain is a percentile bootstrap over blocks, or over samples if there are several.
+    The interval of the gain is a percentile bootstrap over blocks, or over samples or their clusters if there are several.
     """
     if extra <= 0:
         return BreakEven(0, 0, 0)

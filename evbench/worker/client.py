@@ -26,8 +26,6 @@ from evbench.worker.messages import (
     EnergyRequest,
     Failure,
     LimitsRequest,
-    LoadCheck,
-    LoadCheckRequest,
     ProfileRequest,
     ReferenceRequest,
     Reply,
@@ -139,9 +137,6 @@ class Worker:
 
     def capture_reference(self, sample: int, file: Path, baseline: CapturedOutputs) -> None:
         self._ask(ReferenceRequest(sample, file, baseline))
-
-    def load_check(self) -> LoadCheck:
-        return self._ask(LoadCheckRequest())
 
     def say(self, request: SayRequest) -> Said:
         return self._ask(request)

@@ -11,6 +11,7 @@ from typing import Any
 from evbench.choices import Variant
 from evbench.errors import UserError
 from evbench.machine import gpu
+from evbench.pipelines.load import png
 from evbench.pipelines.load.choices import PREFETCH
 from evbench.pipelines.registry import KINDS
 from evbench.pipelines.weights import DATA
@@ -33,8 +34,6 @@ from evbench.worker.messages import (
     EnergyReply,
     EnergyRequest,
     LimitsRequest,
-    LoadCheck,
-    LoadCheckRequest,
     ProfileReply,
     ProfileRequest,
     ReferenceReply,
@@ -110,6 +109,8 @@ def _try(state: WorkerState, request: TryRequest) -> TryReply:
         raise
     except UserError as error:
         return TryReply(str(error))
+    except OSError as error:
+        return TryReply(f"{state.paths[request.sample]}: {error.strerror}")
     return TryReply("")
 
 
@@ -165,18 +166,6 @@ def _reference(state: WorkerState, request: ReferenceRequest) -> ReferenceReply:
     return ReferenceReply()
 
 
-def _load_check(state: WorkerState, request: LoadCheckRequest) -> LoadCheck:
-    reasons: dict[int, str] = {}
-    for sample, path in enumerate(state.paths):
-        try:
-            state.pipeline.load(path)
-        except UserError as error:
-            reasons[sample] = str(error)
-        except OSError as error:
-            reasons[sample] = f"{path}: {error.strerror}"
-    return LoadCheck(reasons)
-
-
 def _say(state: WorkerState, request: SayRequest) -> Said:
     count = state.workload.new_tokens if request.forced is None else len(request.forced)
     sampler, prompt = Sampler(request.forced, keep=() if request.forced is None else range(count)), list[int]()
@@ -205,7 +194,6 @@ HANDLERS: Mapping[type[Request[Any]], Callable[[WorkerState, Any], object]] = {
     LimitsRequest: _limits,
     ActivationRequest: _activations,
     EnergyRequest: _energy,
-    LoadCheckRequest: _load_check,
     ProfileRequest: _profile,
     CaptureRequest: _capture,
     ReferenceRequest: _reference,
@@ -217,6 +205,6 @@ HANDLERS: Mapping[type[Request[Any]], Callable[[WorkerState, Any], object]] = {
 
 def drop_from_page_cache(path: Path) -> None:
     """Of the operating system, so that the next read is from the disk. Files that are mapped or dirty may stay (posix_fadvise(2))."""
-    for file in [path] if path.is_file() else path.iterdir():
+    for file in [path] if path.is_file() else png.find(path):
         with file.open("rb") as opened:
             os.posix_fadvise(opened.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)

@@ -199,19 +199,6 @@ class ReferenceRequest(Request[ReferenceReply]):
 
 
 @dataclass(frozen=True)
-class LoadCheck:
-    """Which samples cannot be loaded."""
-
-    reasons: dict[int, str]
-    """Sample -> why not."""
-
-
-@dataclass(frozen=True)
-class LoadCheckRequest(Request[LoadCheck]):
-    """Load each sample once, untimed: what a container promises is known only when it is decoded."""
-
-
-@dataclass(frozen=True)
 class Said:
     """An answer, and what the model says at each place of it."""
 

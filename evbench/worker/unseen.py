@@ -22,12 +22,12 @@ def copy_sample(path: Path, folder: Path, number: int | None) -> tuple[Path, boo
     """A copy of a sample in a new folder, and whether it has other bytes, in places that decide nothing.
 
     Args:
-        path: a file, or a folder of event images.
+        path: a file, or event images.
         folder: where the copy goes. It must not be there yet.
         number: makes the bytes and the name other than those of any other number: a cache may go by either. None for the same ones.
     """
     folder.mkdir()
-    if path.is_dir():
+    if not path.is_file():
         for file in png.find(path):
             shutil.copyfile(file, folder / file.name)
         files, copy = png.find(folder), folder

@@ -7,6 +7,7 @@ import re
 import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import takewhile
 from pathlib import Path
 from typing import BinaryIO
 
@@ -35,19 +36,29 @@ Reader = Callable[[Path], EventImages]
 
 
 def find(path: Path) -> list[Path]:
-    """The PNG files of a folder in the order of their names, or the one PNG that `path` is.
+    """The PNG files of a folder in the order of their names; the one PNG that `path` is; or those numbered ones that `path` begins.
 
     Raises:
         UserError: there is none.
     """
-    if not path.exists():
+    if path.exists():
+        files = [path] if path.is_file() else sorted(filter(is_png, path.iterdir()), key=natural_order)
+    elif not (files := numbered(path)):
         raise UserError(f"{path}: no such file or folder; give a folder of event images (PNG)")
-    files = [path] if path.is_file() else sorted(filter(is_png, path.iterdir()), key=_natural)
     if not files:
         raise UserError(f"{path} holds no PNG; give a folder of event images (PNG), named in order of time")
     if len(files) > LIMIT:
         raise UserError(f"{path} holds {len(files)} PNGs; give the event images of one sample, five as a rule")
     return files
+
+
+def numbered(path: Path) -> list[Path]:
+    """`street/000000_0.png`, `street/000000_1.png` and so on, of `street/000000`: where one folder has the event images of many samples.
+
+    They are looked for one by one, up to the first that is not there: such a folder may be too large to be listed in a timed run.
+    """
+    named = (path.with_name(f"{path.name}_{number}.png") for number in range(LIMIT + 1))
+    return list(takewhile(Path.is_file, named)) if path.name else []
 
 
 def probe(path: Path) -> tuple[int, int, int]:
@@ -208,7 +219,7 @@ def is_png(file: Path) -> bool:
     return not file.is_dir() and file.suffix.lower() == ".png" and not file.name.startswith(".")  # macOS leaves ._1.png next to 1.png
 
 
-def _natural(file: Path) -> list[tuple[int, str]]:
+def natural_order(file: Path) -> list[tuple[int, str]]:
     """Sort `event_2.png` before `event_10.png`: numbers by value, the text between them by letters."""
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"([0-9]+)", file.name)]
 
