@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from evbench.choices import GPU, Choice, Conflict, Evidence, Part
 from evbench.pipelines.compute.choices import COMPILED, INDUCTOR, REPLAY, REPLAYED, TRITON, UNDRAFTED
 
@@ -201,6 +203,61 @@ DRAFT = Part(
             ),
         ),
         **{name: _drafted(name.partition("-")[0], gamma) for name, gamma in GAMMA.items()},
+    },
+)
+
+MATRICES = 7
+"""In a layer: queries, keys, values, output; gate, up, down."""
+PRODUCT = r"function:evbench\.pipelines\.generate\.quantized\.QuantizedLinear\.forward$"
+FULL_PRODUCT = r"(op:aten::(linear|addmm|mm)|kernel:matvecs?_kernel)$"
+EAGER_STEPS: Mapping[str, tuple[str, ...]] = {"generate": ("dynamic", "static-generate", "static"), **UNDRAFTED}
+COMPILED_STEPS: Mapping[str, tuple[str, ...]] = {"generate": ("transformers-static", "static-compile"), **UNDRAFTED}
+"""Choices of other parts: each product of a step is a call, or inside of a graph that does not show it."""
+
+
+def _quantized(name: str, stored: str) -> Choice:
+    return Choice(
+        f"weights in the language model's layers as {stored}, rounded, with a scale for each row; embedding, norms, head and activations "
+        "keep their type. Lossy: outputs are not preserved",
+        f"evbench.pipelines.generate.quantized:{name}",
+        (
+            Evidence("generate", "products with quantized weights", PRODUCT, "each layer and token", times=MATRICES, where=EAGER_STEPS),
+            Evidence("generate", "products with quantized weights", PRODUCT, "each layer", times=MATRICES, where=COMPILED_STEPS),
+            Evidence("generate", "products with quantized weights", PRODUCT, "each layer", times=MATRICES, where=DRAFTED),
+        ),
+        conflicts=(Conflict("generate", ("graph",), "its kernels take no quantized weights"),),
+        risk="outputs change: how much is measured, and depends on the weights; it is slower where all weights are made whole before each "
+        "product; scales of another row, a layer that is not quantized, one that adds nothing, and four bits are planted as faults",
+        loses_as=f"{name}-dequantized",
+        layer_weight_bytes=1.0,
+    )
+
+
+def _dequantized(name: str) -> Choice:
+    return Choice(
+        f"weights rounded as by {name}, in the type of the reference",
+        f"evbench.pipelines.generate.quantized:{name}_dequantized",
+        (),
+        hidden=True,
+    )
+
+
+QUANTIZATION = Part(
+    "quantization",
+    ("generate",),
+    {
+        "none": Choice(
+            "weights of the language model as they are",
+            "evbench.pipelines.generate.quantized:none",
+            (
+                Evidence("generate", "products with weights that are not quantized", FULL_PRODUCT),
+                Evidence("generate", "products with quantized weights", PRODUCT, "never"),
+            ),
+        ),
+        "int8": _quantized("int8", "integers of eight bits"),
+        "fp8": _quantized("fp8", "float8_e4m3fn"),
+        "int8-dequantized": _dequantized("int8"),
+        "fp8-dequantized": _dequantized("fp8"),
     },
 )
 
