@@ -335,6 +335,18 @@ def test_a_fault_of_graphs_is_caught_where_it_is(bench: Bench, name: str, prefil
     assert caught(bench, f"optimized+vision=graph+generate=graph+prefill={prefill}", name)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("prefill", ["eager", "compile"])
+@pytest.mark.parametrize("name", ["", *OF_QUANTIZATION[:3], "stale logits", "honest when judged"])
+def test_a_fault_of_quantized_graphs_is_caught(quantized_bench: tuple[Bench, str], name: str, prefill: str, uncaptured: None) -> None:
+    bench, choice = quantized_bench
+    if choice != "int8":
+        return  # graphs know no other
+    variant = f"optimized+vision=batched+generate=graph+prefill={prefill}+quantization=int8"
+    blamed = first_divergence(merge(bench.compare(variant, MUTANTS[name] if name else None)))
+    assert (blamed.stage if blamed else "") == ("generate" if name else "")
+
+
 def test_a_prefix_that_is_kept_is_filled_once(uncaptured: None, monkeypatch: pytest.MonkeyPatch) -> None:
     calls, right, path = [0], FusedLlama.prefill, PATHS["event-images"][0]
 

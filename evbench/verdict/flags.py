@@ -83,9 +83,7 @@ def _of_outputs(result: Result) -> dict[str, str]:
     flags = {}
     if losing := {side: found for side, measured in result.variants().items() if (found := choices_of(measured))}:
         told = " and ".join(f"the {side} side has {', '.join(found)}" for side, found in losing.items())
-        flags["LOSSY_BY_DESIGN"] = (
-            f"{told}, which changes outputs by design: that is judged apart from what is computed wrongly, and measured"
-        )
+        flags["LOSSY_BY_DESIGN"] = f"{told}, which changes outputs by design: judged apart from what is computed wrongly, and measured"
     if inactive := not_active(result.variants()):
         flags["NOT_ACTIVE"] = "; ".join(f"{side}: {found.part}={found.choice}, {found.evidence}" for side, found in inactive)
     if result.outputs is None:

@@ -96,7 +96,9 @@ ANY_LOOP = {"generate": ("static", "static-compile", "graph")} | UNDRAFTED
 GRAPH = {"generate": ("graph",)} | UNDRAFTED
 FULL = {"quantization": ("none",)}
 """Weights are in their own type, and a change of them is in whatever computes with them."""
-QUANTIZED = {"quantization": ("int8", "fp8")}
+QUANTIZED: dict[str, tuple[str, ...]] = {"quantization": ("int8", "fp8")}
+MODULES: dict[str, tuple[str, ...]] = {"generate": ("dynamic", "transformers-static", "static-generate", "static", "static-compile")}
+"""Whatever computes with the modules of transformers, and not with matrices that were made of theirs."""
 
 MUTANTS: dict[str, Mutant] = {
     "frame + 1": Mutant("each frame is the one after the right one", "load", input_faults.next_frame, ("video",)),
@@ -182,7 +184,7 @@ MUTANTS: dict[str, Mutant] = {
         "one near the middle keeps its weights, where all are said to be quantized",
         "generate",
         quantization_faults.layer_not_quantized,
-        choices=QUANTIZED,
+        choices=QUANTIZED | MODULES,
         dtypes=("float32",),
     ),
     "one token less": Mutant("than asked for", "generate", model_faults.one_token_less),

@@ -19,7 +19,8 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.functional import linear
+
+from evbench.kernels.matvec import Quantized, product
 
 LARGEST = {torch.int8: 127.0, torch.float8_e4m3fn: 448.0}
 """Magnitude of the largest value. -128 is not used, so that positive and negative weights are rounded alike."""
@@ -35,7 +36,7 @@ def quantize(weight: torch.Tensor, dtype: torch.dtype) -> tuple[torch.Tensor, to
 
 
 class QuantizedLinear(nn.Module):
-    """In the place of a linear layer. It holds no weights but these values."""
+    """In the place of a linear layer. It holds no weights but these values. Each type has a subclass, so that a run shows which it is."""
 
     def __init__(self, full: nn.Linear, dtype: torch.dtype) -> None:
         super().__init__()
@@ -47,11 +48,28 @@ class QuantizedLinear(nn.Module):
         self.values: torch.Tensor
         self.scales: torch.Tensor
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """[..., columns] -> [..., rows] in the type of x, which holds each of the values exactly."""
-        # The product with a scale is in float32: in bfloat16 a scale would be off by as much in the whole row.
-        y = (linear(x, self.values.to(x.dtype)) * self.scales).to(x.dtype)
+    @property
+    def matrix(self) -> Quantized:
+        return Quantized(self.values, self.scales)
+
+    def _product(self, x: torch.Tensor) -> torch.Tensor:
+        y = product(x, self.matrix)
         return y if self.bias is None else y + self.bias
+
+
+class Int8Linear(QuantizedLinear):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """[..., columns] -> [..., rows]."""
+        return self._product(x)
+
+
+class Float8Linear(QuantizedLinear):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """[..., columns] -> [..., rows]."""
+        return self._product(x)
+
+
+LINEAR: dict[torch.dtype, type[QuantizedLinear]] = {torch.int8: Int8Linear, torch.float8_e4m3fn: Float8Linear}
 
 
 def matrices(decoder: Any) -> Iterator[tuple[nn.Module, str, nn.Linear]]:
@@ -64,7 +82,7 @@ def matrices(decoder: Any) -> Iterator[tuple[nn.Module, str, nn.Linear]]:
 
 def _quantized(decoder: Any, dtype: torch.dtype) -> None:
     for parent, name, full in matrices(decoder):
-        setattr(parent, name, QuantizedLinear(full, dtype))
+        setattr(parent, name, LINEAR[dtype](full, dtype))
 
 
 @torch.no_grad()
