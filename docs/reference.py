@@ -27,7 +27,7 @@ from evbench.verdict.ladder import Rung, RungTiming
 from evbench.verdict.statistics import Interval
 
 PROFILES = Path(__file__).parent.parent / "profiles"
-GRADES = {"pass": "preserved", "warn": "nearly preserved", "fail": "not preserved", None: "not compared"}
+GRADES = {"pass": "preserved", "warn": "nearly preserved", "fail": "not preserved", "lossy": "lossy", None: "not compared"}
 
 UNBROKEN = '<span style="white-space: nowrap">'
 """In front of what must stay on one line."""

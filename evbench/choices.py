@@ -65,6 +65,8 @@ class Evidence:
     kinds: tuple[str, ...] = ()
     """Kinds of input with which it is looked for. Empty: all."""
     devices: tuple[str, ...] = ("cpu", "cuda")
+    times: int = 1
+    """How often in each of what `count` names."""
     where: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Part -> choices: looked for only with these choices of other parts. A CUDA graph, for one, shows kernels and no operations."""
     inside: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -100,6 +102,12 @@ class Choice:
     """Of the reference only: users are not offered it."""
     risk: str = ""
     """What can go wrong with it, or gets worse. Empty of what others are measured against."""
+    loses_as: str = ""
+    """Of one that changes outputs by design (lossy): the hidden choice of the same part with which the reference loses the same. Empty: it
+    preserves outputs."""
+    layer_weight_bytes: float | None = None
+    """Bytes of one weight in the language model's layers, as it stores them, with a float32 for each row beside them. None: those of the
+    type that the workload computes in, and nothing beside them."""
     plugin: PluginFile | None = None
     """The file that it is of. None if it is of evbench; the three fields that follow are then empty."""
     over: str = ""

@@ -696,6 +696,38 @@ class Check:
 
 
 @dataclass(frozen=True)
+class SampleLoss:
+    """How far the next-token distributions of each side are from those of the reference with nothing lossy, after each of the baseline's
+    tokens."""
+
+    sample: int
+    positions: int
+    """Tokens that were predicted."""
+    divergence: dict[Side, float]
+    """KL divergence of the side from the reference, in nats, the mean over the positions."""
+    same_top1: dict[Side, int]
+    """Positions at which the most likely token is the reference's."""
+
+    def __post_init__(self) -> None:
+        if self.positions < 1 or any(not 0 <= count <= self.positions for count in self.same_top1.values()):
+            raise ValueError(f"of {self.positions} positions, {self.same_top1} cannot be the same")
+
+
+@dataclass(frozen=True)
+class Loss:
+    """Of a comparison in which a side has choices that change outputs by design."""
+
+    choices: dict[Side, dict[str, str]]
+    """Sides that have such choices: part -> choice."""
+    samples: tuple[SampleLoss, ...]
+    """Of those that were compared. Empty without a reference."""
+
+    def __post_init__(self) -> None:
+        if not any(self.choices.values()):
+            raise ValueError("without a choice that loses something there is no loss")
+
+
+@dataclass(frozen=True)
 class Outputs:
     """Outputs of the optimized side compared with the baseline's."""
 
@@ -704,10 +736,16 @@ class Outputs:
     samples: tuple[int, ...]
     """Indices of those whose stages were compared."""
     checks: tuple[Check, ...]
+    """With a loss, of outputs less what the reference loses with the same choices."""
+    loss: Loss | None = None
+    """None if no side has a lossy choice."""
 
 
 ALLOW_CACHED = "cached"
 """For `--allow`: to claim also where a side is faster on input that it has seen."""
+ALLOW_LOSSY = "lossy"
+"""For `--allow`: the exit code is of the times also where outputs are lossy by design. The verdict stays LOSSY."""
+ALLOWED_CLAIMS = (ALLOW_CACHED, ALLOW_LOSSY)
 
 
 @dataclass(frozen=True)
@@ -720,7 +758,7 @@ class Rules:
     targets: tuple[str, ...]
     require_speedup: bool
     allowed: tuple[str, ...]
-    """Differences between the machines of the two sides that were allowed by name; and ALLOW_CACHED."""
+    """Differences between the machines of the two sides that were allowed by name; and ALLOWED_CLAIMS."""
 
 
 @dataclass(frozen=True)

@@ -4,14 +4,16 @@
     norm:      x[v, c] is  x[v, c] * gain[c] / sqrt(mean over c of x[v, c]^2 + epsilon)          RMSNorm in front
     gated:     y[v, r] is  silu(y[v, r]) * y[v, r + rows / 2]                                    gate and up in one matrix (SwiGLU)
     residual:  y[v, r] + residual[v, r]
+    quantized: weight[r, c] is  values[r, c] * scales[r], of eight bits and float32
 
-    x: [vectors, columns];  weight: [rows, columns];  gain: [columns];  y, residual: [vectors, outputs]
+    x: [vectors, columns];  weight, values: [rows, columns];  scales: [rows];  gain: [columns];  y, residual: [vectors, outputs]
     outputs is rows, or half of them if gated.
 
 Of one vector, each program loads some whole rows of the weights into registers, if it can before the kernel in front of it has ended, and
 then all of x, which stays in the cache. The norm needs no pass of its own: its factor is a number for the vector, and is summed up beside
 the products. Of several, their products with what was loaded would take longer than loading it: they are made on the tensor cores, some
-columns after the others, of vectors that a kernel of its own has normalized. Sums are in float32.
+columns after the others, of vectors that a kernel of its own has normalized. Sums are in float32. Quantized weights are read as they are
+stored: the scale of a row is a factor of its sum, and is multiplied once.
 
 Source: Zhang and Sennrich 2019, arXiv 1910.07467 (RMSNorm); Shazeer 2020, arXiv 2002.05202 (SwiGLU).
 """
@@ -51,6 +53,44 @@ def matvec_kernel(
     PARTS: tl.constexpr,  # of WIDTH columns each
     DEPENDENT: tl.constexpr,
 ):
+    _matvec(
+        x_ptr, weight_ptr, weight_ptr, gain_ptr, residual_ptr, y_ptr, epsilon, columns, outputs,
+        NORM, GATED, RESIDUAL, False, ROWS, WIDTH, PARTS, DEPENDENT,
+    )  # fmt: skip
+
+
+@triton.jit
+def quantized_matvec_kernel(
+    x_ptr,  # [columns]
+    weight_ptr,  # [rows, columns] int8
+    scale_ptr,  # [rows] float32
+    gain_ptr,  # [columns]
+    residual_ptr,  # [outputs]
+    y_ptr,  # [outputs]
+    epsilon,
+    columns,
+    outputs,
+    NORM: tl.constexpr,
+    GATED: tl.constexpr,
+    RESIDUAL: tl.constexpr,
+    ROWS: tl.constexpr,
+    WIDTH: tl.constexpr,
+    PARTS: tl.constexpr,
+    DEPENDENT: tl.constexpr,
+):
+    """By a name of its own, so that a trace shows which of the two it is."""
+    _matvec(
+        x_ptr, weight_ptr, scale_ptr, gain_ptr, residual_ptr, y_ptr, epsilon, columns, outputs,
+        NORM, GATED, RESIDUAL, True, ROWS, WIDTH, PARTS, DEPENDENT,
+    )  # fmt: skip
+
+
+@triton.jit
+def _matvec(
+    x_ptr, weight_ptr, scale_ptr, gain_ptr, residual_ptr, y_ptr, epsilon, columns, outputs,
+    NORM: tl.constexpr, GATED: tl.constexpr, RESIDUAL: tl.constexpr, QUANTIZED: tl.constexpr,
+    ROWS: tl.constexpr, WIDTH: tl.constexpr, PARTS: tl.constexpr, DEPENDENT: tl.constexpr,
+):  # fmt: skip
     if DEPENDENT:
         gdc_launch_dependents()
     row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)[:, None]  # [ROWS, 1]
@@ -70,6 +110,7 @@ def matvec_kernel(
             ups += (tl.load(up_ptr + column, mask=mask, other=0.0, eviction_policy="evict_first"),)  # type: ignore[assignment]
         if NORM:
             gains += (tl.load(gain_ptr + column, mask=column < columns, other=0.0),)  # type: ignore[assignment]
+    scale, up_scale = _scales(scale_ptr, row, row_mask, outputs, QUANTIZED, GATED)
     if DEPENDENT:
         gdc_wait()  # x and the residual are written by kernels in front of this one
     acc = tl.zeros([ROWS, WIDTH], tl.float32)
@@ -90,7 +131,21 @@ def matvec_kernel(
         rstd = tl.rsqrt(tl.sum(square_acc, axis=1, keep_dims=True) / columns + epsilon)
         y *= rstd
         up *= rstd
+    if QUANTIZED:
+        y *= scale
+        up *= up_scale
     _finish(y, up, row, row_mask, residual_ptr, y_ptr, GATED, RESIDUAL)
+
+
+@triton.jit
+def _scales(scale_ptr, row, mask, outputs, QUANTIZED: tl.constexpr, GATED: tl.constexpr):
+    """Of the rows, [rows, 1], and if gated, of those that the gate is for."""
+    scale, up_scale = 1.0, 1.0
+    if QUANTIZED:
+        scale = tl.load(scale_ptr + row, mask=mask, other=0.0)
+        if GATED:
+            up_scale = tl.load(scale_ptr + outputs + row, mask=mask, other=0.0)
+    return scale, up_scale
 
 
 @triton.jit
@@ -142,6 +197,42 @@ def matvecs_kernel(
     STAGES: tl.constexpr,
     DEPENDENT: tl.constexpr,
 ):
+    _matvecs(
+        x_ptr, weight_ptr, weight_ptr, residual_ptr, y_ptr, columns, outputs,
+        VECTORS, GATED, RESIDUAL, False, MOST, ROWS, COLUMNS, STAGES, DEPENDENT,
+    )  # fmt: skip
+
+
+@triton.jit
+def quantized_matvecs_kernel(
+    x_ptr,  # [VECTORS, columns]
+    weight_ptr,  # [rows, columns] int8
+    scale_ptr,  # [rows] float32
+    residual_ptr,  # [VECTORS, outputs]
+    y_ptr,  # [VECTORS, outputs]
+    columns,
+    outputs,
+    VECTORS: tl.constexpr,
+    GATED: tl.constexpr,
+    RESIDUAL: tl.constexpr,
+    MOST: tl.constexpr,
+    ROWS: tl.constexpr,
+    COLUMNS: tl.constexpr,
+    STAGES: tl.constexpr,
+    DEPENDENT: tl.constexpr,
+):
+    _matvecs(
+        x_ptr, weight_ptr, scale_ptr, residual_ptr, y_ptr, columns, outputs,
+        VECTORS, GATED, RESIDUAL, True, MOST, ROWS, COLUMNS, STAGES, DEPENDENT,
+    )  # fmt: skip
+
+
+@triton.jit
+def _matvecs(
+    x_ptr, weight_ptr, scale_ptr, residual_ptr, y_ptr, columns, outputs,
+    VECTORS: tl.constexpr, GATED: tl.constexpr, RESIDUAL: tl.constexpr, QUANTIZED: tl.constexpr,
+    MOST: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, STAGES: tl.constexpr, DEPENDENT: tl.constexpr,
+):  # fmt: skip
     if DEPENDENT:
         gdc_launch_dependents()
         gdc_wait()
@@ -159,10 +250,18 @@ def matvecs_kernel(
         mask = row_mask & column_mask
         # Weights are used once in a step: they need not stay in the cache.
         weights = tl.load(row_ptr + column, mask=mask, other=0.0, eviction_policy="evict_first")  # [ROWS, COLUMNS]
-        acc = tl.dot(weights, x, acc, input_precision="ieee")
+        if QUANTIZED:
+            weights = weights.to(tl.float32)  # each is a number of x's type; the interpreter knows no other way from int8 to bfloat16
+        acc = tl.dot(weights.to(x.dtype), x, acc, input_precision="ieee")
         if GATED:
             weights = tl.load(up_ptr + column, mask=mask, other=0.0, eviction_policy="evict_first")
-            up_acc = tl.dot(weights, x, up_acc, input_precision="ieee")
+            if QUANTIZED:
+                weights = weights.to(tl.float32)
+            up_acc = tl.dot(weights.to(x.dtype), x, up_acc, input_precision="ieee")
+    if QUANTIZED:
+        scale, up_scale = _scales(scale_ptr, row[:, None], row_mask, outputs, QUANTIZED, GATED)
+        acc *= scale
+        up_acc *= up_scale
     offsets = vector[None, :] * outputs + row[:, None]  # [ROWS, MOST]
     mask = row_mask & (vector < VECTORS)[None, :]
     _finish(acc, up_acc, offsets, mask, residual_ptr, y_ptr, GATED, RESIDUAL)
@@ -177,14 +276,35 @@ class Norm:
     epsilon: float
 
 
+@dataclass(frozen=True)
+class Quantized:
+    """A matrix of eight bits, with a scale for each row."""
+
+    values: torch.Tensor
+    """[rows, columns] int8."""
+    scales: torch.Tensor
+    """[rows] float32."""
+
+    @property
+    def nbytes(self) -> int:
+        return self.values.nbytes + self.scales.nbytes
+
+    def __getitem__(self, rows: slice) -> Quantized:
+        """Some of its rows, in the same memory."""
+        return Quantized(self.values[rows], self.scales[rows])
+
+
+Matrix = torch.Tensor | Quantized
+
+
 def matvec(
-    x: torch.Tensor, weight: torch.Tensor, norm: Norm | None = None, gated: bool = False, residual: torch.Tensor | None = None
+    x: torch.Tensor, weight: Matrix, norm: Norm | None = None, gated: bool = False, residual: torch.Tensor | None = None
 ) -> torch.Tensor:
     """[vectors, outputs] in the type of x; outputs are rows, or half of them if gated.
 
     Args:
         x: [vectors, columns], at most MOST_INPUTS vectors, contiguous.
-        weight: [rows, columns], contiguous; if gated, rows of the gate, then as many of what it is for.
+        weight: [rows, columns], contiguous; if gated, rows of the gate, then as many of what it is for. Of the type of x, or quantized.
         norm: of the vectors, in front.
         residual: [vectors, outputs], contiguous, added behind.
 
@@ -192,7 +312,10 @@ def matvec(
         ValueError: it is not so.
     """
     vectors, columns = x.shape
+    weight, scales = (weight.values, weight.scales) if isinstance(weight, Quantized) else (weight, None)
     rows = weight.shape[0]
+    if scales is not None and not (scales.shape == (rows,) and scales.is_contiguous() and scales.dtype == torch.float32):
+        raise ValueError(f"scales must be contiguous float32 {(rows,)}, not {scales.dtype} {tuple(scales.shape)} {scales.stride()}")
     if not (x.is_contiguous() and weight.is_contiguous() and weight.shape[1] == columns) or (gated and rows % 2):
         raise ValueError(f"matvec takes contiguous [vectors, columns] and [rows, columns], not {x.shape} and {weight.shape}")
     if vectors > MOST_INPUTS:
@@ -203,7 +326,7 @@ def matvec(
     if norm is not None and not (norm.gain.shape == (columns,) and norm.gain.is_contiguous()):
         raise ValueError(f"the gain of a norm must be contiguous {(columns,)}, not {tuple(norm.gain.shape)} {norm.gain.stride()}")
     gain, epsilon = (None, 0.0) if norm is None else (norm.gain, norm.epsilon)
-    return torch.as_tensor(_operator(x, weight, gain, epsilon, gated, residual))
+    return torch.as_tensor(_operator(x, weight, scales, gain, epsilon, gated, residual))
 
 
 @dataclass(frozen=True)
@@ -213,11 +336,8 @@ class Config:
     rows: int
     """Of the weights, a power of two."""
     warps: int
-
-    @property
-    def width(self) -> int:
-        """Columns of a part: 16 bytes of bfloat16 for each thread."""
-        return 256 * self.warps
+    width: int
+    """Columns of a part: 16 bytes for each thread, of weights in bfloat16 or in eight bits."""
 
 
 PROGRAM_WEIGHTS = 24_576
@@ -234,53 +354,84 @@ SEVERAL = {
 """Of a program for several vectors, by whether they are gated: among the fastest of those tried on an H200."""
 
 
-def _config(columns: int, gated: bool) -> Config:
-    """For one vector, chosen so that the matrices of a 7B model are read fastest on an H200."""
+def _config(columns: int, gated: bool, quantized: bool = False) -> Config:
+    """For one vector, chosen so that the matrices of a 7B model are read fastest on an H200: those that are not quantized."""
     rows = max(1, PROGRAM_WEIGHTS // (columns * (2 if gated else 1)))
     rows = min(MOST_ROWS, 1 << (rows.bit_length() - 1))
     weights = rows * columns * (2 if gated else 1)
-    return Config(rows, max(1, min(MOST_WARPS, triton.next_power_of_2(math.ceil(weights / WARP_WEIGHTS)))))
+    warps = max(1, min(MOST_WARPS, triton.next_power_of_2(math.ceil(weights / WARP_WEIGHTS))))
+    return Config(rows, warps, (512 if quantized else 256) * warps)
 
 
 def _launch(
-    x: torch.Tensor, weight: torch.Tensor, gain: torch.Tensor | None, epsilon: float, gated: bool, residual: torch.Tensor | None
+    x: torch.Tensor,
+    weight: torch.Tensor,
+    scales: torch.Tensor | None,
+    gain: torch.Tensor | None,
+    epsilon: float,
+    gated: bool,
+    residual: torch.Tensor | None,
 ) -> torch.Tensor:
-    y = _fake(x, weight, gain, epsilon, gated, residual)
+    y = _fake(x, weight, scales, gain, epsilon, gated, residual)
     (vectors, columns), outputs, device = x.shape, y.shape[1], launch_options(x.device)
     # In the place of what there is none of, something that is not read.
     added = x if residual is None else residual
     options = {"GATED": gated, "RESIDUAL": residual is not None, **device}
     if vectors == 1:
-        config = _config(columns, gated)
+        config = _config(columns, gated, scales is not None)
         shape = {"ROWS": config.rows, "WIDTH": config.width, "PARTS": math.ceil(columns / config.width), "num_warps": config.warps}
-        given = x, weight, x if gain is None else gain, added, y, epsilon, columns, outputs
-        matvec_kernel[(math.ceil(outputs / config.rows),)](*given, NORM=gain is not None, **shape, **options)
+        given = x if gain is None else gain, added, y, epsilon, columns, outputs
+        grid, options = (math.ceil(outputs / config.rows),), options | shape | {"NORM": gain is not None}
+        if scales is None:
+            matvec_kernel[grid](x, weight, *given, **options)
+        else:
+            quantized_matvec_kernel[grid](x, weight, scales, *given, **options)
         return y
     if gain is not None:
         normed = torch.empty_like(x)
         normed_kernel[(vectors,)](x, gain, normed, epsilon, columns, BLOCK=triton.next_power_of_2(columns), num_warps=NORM_WARPS, **device)
         x = normed
     programs, most = math.ceil(outputs / SEVERAL[gated]["ROWS"]), 8 if vectors <= 8 else MOST_INPUTS
-    matvecs_kernel[(programs,)](x, weight, added, y, columns, outputs, VECTORS=vectors, MOST=most, **SEVERAL[gated], **options)
+    options |= {"VECTORS": vectors, "MOST": most, **SEVERAL[gated]}
+    if scales is None:
+        matvecs_kernel[(programs,)](x, weight, added, y, columns, outputs, **options)
+    else:
+        quantized_matvecs_kernel[(programs,)](x, weight, scales, added, y, columns, outputs, **options)
     return y
 
 
 def _fake(
-    x: torch.Tensor, weight: torch.Tensor, gain: torch.Tensor | None, epsilon: float, gated: bool, residual: torch.Tensor | None
+    x: torch.Tensor,
+    weight: torch.Tensor,
+    scales: torch.Tensor | None,
+    gain: torch.Tensor | None,
+    epsilon: float,
+    gated: bool,
+    residual: torch.Tensor | None,
 ) -> torch.Tensor:
     return x.new_empty((x.shape[0], weight.shape[0] // 2 if gated else weight.shape[0]))
 
 
-_operator = register("matvec(Tensor x, Tensor weight, Tensor? gain, float epsilon, bool gated, Tensor? residual) -> Tensor", _launch, _fake)
+_operator = register(
+    "matvec(Tensor x, Tensor weight, Tensor? scales, Tensor? gain, float epsilon, bool gated, Tensor? residual) -> Tensor", _launch, _fake
+)
+
+
+def product(x: torch.Tensor, weight: Matrix) -> torch.Tensor:
+    """[..., columns] -> [..., rows] in PyTorch, in the type of x, which holds each quantized value exactly."""
+    if isinstance(weight, Quantized):
+        # The product with a scale is in float32 at least: in bfloat16 a scale would be off by as much in the whole row.
+        return (torch.nn.functional.linear(x, weight.values.to(x.dtype)) * weight.scales).to(x.dtype)
+    return torch.nn.functional.linear(x, weight)
 
 
 def reference(
-    x: torch.Tensor, weight: torch.Tensor, norm: Norm | None = None, gated: bool = False, residual: torch.Tensor | None = None
+    x: torch.Tensor, weight: Matrix, norm: Norm | None = None, gated: bool = False, residual: torch.Tensor | None = None
 ) -> torch.Tensor:
     """Reference of `matvec` in PyTorch, in the type of x."""
     if norm is not None:
         x = torch.nn.functional.rms_norm(x, x.shape[-1:], norm.gain, norm.epsilon)
-    y = x @ weight.T
+    y = product(x, weight)
     if gated:
         gate, up = y.chunk(2, dim=-1)
         y = torch.nn.functional.silu(gate) * up

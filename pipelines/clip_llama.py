@@ -15,7 +15,7 @@ from evbench.choices import Variant
 from evbench.errors import UserError
 from evbench.pipelines.checkpoints import checkpoint
 from evbench.pipelines.compute import attention
-from evbench.pipelines.generate.choices import DRAFT
+from evbench.pipelines.generate.choices import DRAFT, QUANTIZATION
 from evbench.pipelines.generate.drafts import Answer, Asked, Prompted
 from evbench.pipelines.generate.language import LanguageModel
 from evbench.pipelines.preprocess.pixels import quantum
@@ -106,22 +106,23 @@ class ClipLlama(ABC):
         self.tower_layers, self.decoder_layers = (int(config.num_hidden_layers) for config in self._configs)
         self.image_processor = network.preprocessing.image_processor
         self.quantum = quantum(self.image_processor)
-        self._workload, self.tokenizer = workload, network.tokenizer
+        self.workload, self.tokenizer = workload, network.tokenizer
         self._preprocess = preprocessor(network.preprocessing, variant, workload)
         attention.require(variant["attention"], checkpoint.heads(*self._configs), workload.device, getattr(torch, workload.dtype))
         self._encode = encoder(network.vision, variant)
+        QUANTIZATION.implementation(variant["quantization"])(network.decoder)
         end_token = network.tokenizer.eos_token_id
         self.language = LanguageModel(network.language, network.decoder, network.head, end_token, workload.stop_at_end)
         self._answer: Answer = DRAFT.implementation(variant["draft"])(self, variant, workload)
 
     @torch.inference_mode()
     def preprocess(self, loaded: Any, /) -> tuple[Any, Work]:
-        inputs: Inputs = self._preprocess(loaded, self._workload.prompt)
+        inputs: Inputs = self._preprocess(loaded, self.workload.prompt)
         prompt = self.prompt_tokens(inputs)
         if self.context is not None and prompt > self.context:
             limit = f"the prompt has {prompt} tokens and {type(self).__name__} takes {self.context}"
             raise UserError(f"{limit}; give a shorter --prompt")
-        self.language.require_room(prompt, self._workload)
+        self.language.require_room(prompt, self.workload)
         return inputs, Work(pixel_shape=tuple(inputs.pixels.shape), prompt_tokens=prompt)
 
     @torch.inference_mode()

@@ -14,13 +14,13 @@ from evbench.errors import UserError
 from evbench.models import VIDEO_FRAMES, InputKind, Model, Preset, Unsupported
 from evbench.pipelines.checkpoints.presets import text_config, vision_config
 from evbench.pipelines.compute.choices import ATTENDED, ATTENTION, LAYER
-from evbench.pipelines.generate.choices import DRAFT, GENERATE, GREEDY, PREFILL
+from evbench.pipelines.generate.choices import DRAFT, GENERATE, GREEDY, PREFILL, QUANTIZATION
 from evbench.pipelines.load.choices import DECODE, PREFETCH, RENDER
 from evbench.pipelines.preprocess.choices import PREPROCESS, PROCESSOR
 from evbench.pipelines.vision.choices import POOLING, VISION
 from evbench.results import STAGES
 
-PIPELINE = (DECODE, RENDER, PREPROCESS, ATTENTION, VISION, POOLING, GENERATE, PREFILL, DRAFT, PREFETCH)
+PIPELINE = (DECODE, RENDER, PREPROCESS, ATTENTION, VISION, POOLING, GENERATE, PREFILL, DRAFT, QUANTIZATION, PREFETCH)
 PARTS: dict[str, Part] = {part.name: part for part in PIPELINE}
 """In the order of the pipeline."""
 
@@ -73,7 +73,7 @@ VIDEO_LLAVA = Model(
     pipeline="evbench.pipelines.video_llava:VideoLlava",
     kinds=("video",),
     frames=VIDEO_FRAMES,
-    parts=("decode", "preprocess", "attention", "vision", "generate", "prefill", "draft", "prefetch"),
+    parts=("decode", "preprocess", "attention", "vision", "generate", "prefill", "draft", "quantization", "prefetch"),
     model_type="video_llava",
     trained={"small": "small-video-llava"},
     write_grown="evbench.pipelines.video_llava:write_grown",
@@ -101,7 +101,7 @@ EVENTGPT = Model(
     pipeline="evbench.pipelines.eventgpt:EventGPT",
     kinds=("event-images", "events"),
     frames=None,
-    parts=("decode", "render", "preprocess", "attention", "vision", "pooling", "generate", "prefill", "draft", "prefetch"),
+    parts=("decode", "render", "preprocess", "attention", "vision", "pooling", "generate", "prefill", "draft", "quantization", "prefetch"),
     model_type="EventChat_llama",
     trained={"small": "small-eventgpt"},
     write_grown="evbench.pipelines.eventgpt:write_grown",
@@ -207,6 +207,29 @@ def parts_with_effect(model: str, kind: str) -> dict[str, Part]:
 def has(model: str, part: str, choice: str) -> bool:
     """Whether a model has a choice of a part that it has. One of a plug-in, if it has the one that this changes."""
     return model_of(model).has(part, PARTS[part].entries[choice].over or choice)
+
+
+def lossy(choices: Mapping[str, str]) -> dict[str, str]:
+    """Part -> choice, of those that change outputs by design. One of a plug-in does if the one that it changes does."""
+    found = {}
+    for part, choice in choices.items():
+        entries = PARTS[part].entries if part in PARTS else {}
+        entry = entries.get(choice)
+        if entry is not None and entries[entry.over or choice].loses_as:
+            found[part] = choice
+    return found
+
+
+def loses_as(choices: Mapping[str, str]) -> dict[str, str]:
+    """Part -> hidden choice with which a reference loses the same as these choices. Empty if they lose nothing."""
+    entries = {part: PARTS[part].entries[built_in({part: choice})[part]] for part, choice in lossy(choices).items()}
+    return {part: entry.loses_as for part, entry in entries.items()}
+
+
+def layer_weight_bytes(choices: Mapping[str, str]) -> float | None:
+    """Of a weight in the language model's layers, if these choices quantize it. None if they do not."""
+    entries = (PARTS[part].entries[choice] for part, choice in built_in(lossy(choices)).items())
+    return min((entry.layer_weight_bytes for entry in entries if entry.layer_weight_bytes is not None), default=None)
 
 
 def built_in(choices: Mapping[str, str]) -> dict[str, str]:

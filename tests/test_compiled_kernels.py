@@ -44,6 +44,21 @@ def several(outputs: int, columns: int, normal: bool, gated: bool) -> Any:
     return compiled(matvec.matvecs_kernel, constants, {"columns": "i32", "outputs": "i32"}, matvec.SEVERAL[gated]["num_warps"])
 
 
+def quantized(outputs: int, columns: int, normal: bool, gated: bool) -> Any:
+    config = matvec._config(columns, gated, quantized=True)
+    constants: dict[str, Any] = {"NORM": normal, "GATED": gated, "RESIDUAL": not normal, "DEPENDENT": True}
+    constants |= {"ROWS": config.rows, "WIDTH": config.width, "PARTS": math.ceil(columns / config.width)}
+    types = {"columns": "i32", "outputs": "i32", "epsilon": "fp32", "weight_ptr": "*i8", "scale_ptr": "*fp32"}
+    return compiled(matvec.quantized_matvec_kernel, constants, types, config.warps)
+
+
+def several_quantized(outputs: int, columns: int, normal: bool, gated: bool) -> Any:
+    shape = {name: value for name, value in matvec.SEVERAL[gated].items() if name != "num_warps"}
+    constants = {"VECTORS": 4, "MOST": 8, "GATED": gated, "RESIDUAL": not normal, "DEPENDENT": True, **shape}
+    types = {"columns": "i32", "outputs": "i32", "weight_ptr": "*i8", "scale_ptr": "*fp32"}
+    return compiled(matvec.quantized_matvecs_kernel, constants, types, matvec.SEVERAL[gated]["num_warps"])
+
+
 def normed() -> Any:
     constants = {"BLOCK": 4096, "DEPENDENT": True}
     return compiled(matvec.normed_kernel, constants, {"columns": "i32", "epsilon": "fp32"}, matvec.NORM_WARPS)
@@ -85,6 +100,10 @@ def main() -> None:
     for shape in MATRICES:
         require_read_ahead(of_a_layer(*shape).asm["ptx"], whole=True)
         assert "mma" in several(*shape).asm["ptx"]
+        few = quantized(*shape)
+        require_read_ahead(few.asm["ptx"], whole=True)
+        assert few.name == "quantized_matvec_kernel", "as evidence looks for it"
+        assert "mma" in several_quantized(*shape).asm["ptx"]
     require_read_ahead(attention().asm["ptx"], whole=False)
     require_read_ahead(of_some_tokens().asm["ptx"], whole=False)
     assert all("griddepcontrol.wait" in kernel.asm["ptx"] for kernel in (normed(), *of_a_token()))

@@ -28,7 +28,7 @@ from evbench.choices import STREAM, Count, Evidence, Variant
 from evbench.inputs import sample
 from evbench.pipelines import eventgpt, video_llava
 from evbench.pipelines.build import build
-from evbench.pipelines.generate import drafts, loops
+from evbench.pipelines.generate import drafts, loops, quantized
 from evbench.pipelines.generate.choices import GAMMA, GREEDY
 from evbench.pipelines.generate.fixed_cache import FixedCache
 from evbench.pipelines.load import event_images, png, prefetch, video
@@ -57,6 +57,8 @@ PLAIN = (
     "baseline+decode=threaded+render=vectorised+preprocess=direct+attention=eager+vision=batched+pooling=first+generate=static+prefetch=on",
     "baseline+generate=static-generate",
     *(f"baseline+generate=static+draft={draft}" for draft in GAMMA),
+    "baseline+quantization=int8",
+    "baseline+generate=static+draft=lookup-4+quantization=fp8",
 )
 COMPILED = ("optimized", "static-cache+generate=dynamic+pooling=first")
 GPU_ONLY = (("video", "optimized-gpu"), ("video", "optimized-gpu+vision=graph"), ("events", "optimized-gpu"))
@@ -298,6 +300,19 @@ def pooled_as(choice: str, other: str) -> Callable[[pytest.MonkeyPatch], None]:
     return lambda patch: patch.setattr(pooling, f"Pooling{choice.title()}", getattr(pooling, f"Pooling{other.title()}"))
 
 
+def full_weights_in_place_of(choice: str) -> Callable[[pytest.MonkeyPatch], None]:
+    return lambda patch: patch.setattr(quantized, choice, quantized.none)
+
+
+def all_but_one_matrix(patch: pytest.MonkeyPatch) -> None:
+    right = quantized.matrices
+    patch.setattr(quantized, "matrices", lambda decoder: list(right(decoder))[1:])
+
+
+def quantized_in_silence(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(quantized, "none", quantized.int8)
+
+
 REPLACED: dict[str, tuple[Callable[[pytest.MonkeyPatch], None], str, str, str]] = {
     "threaded decoding by plain": (plain_in_place_of_threaded, "decode", "threaded", "load: no call of threaded decoding"),
     "direct preprocessing by the processor": (
@@ -335,6 +350,9 @@ REPLACED: dict[str, tuple[Callable[[pytest.MonkeyPatch], None], str, str, str]] 
         "stream: no load before the answer to the sample before",
     ),
     "prefetch off by on": (loaded_ahead, "prefetch", "off", "; it ran as prefetch=on does"),
+    "int8 by full weights": (full_weights_in_place_of("int8"), "quantization", "int8", "generate: no products with quantized weights"),
+    "int8 but for one matrix": (all_but_one_matrix, "quantization", "int8", "expected (each layer and token)"),
+    "full weights by int8": (quantized_in_silence, "quantization", "none", "generate: products with quantized weights: "),
     "the fixed cache by a growing one": (growing_cache_in_the_loop, "generate", "static", "generate: no writes to a cache of fixed size"),
 }
 """What is replaced in silence: how, the part, the choice that is named, and what has to be told."""

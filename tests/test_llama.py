@@ -15,7 +15,7 @@ from evbench.kernels.decode_attention import DecodeAttention
 from evbench.pipelines.checkpoints.checkpoint import fingerprint, seeded
 from evbench.pipelines.compute import cuda_graph
 from evbench.pipelines.compute.attention import attend
-from evbench.pipelines.generate import graph_loop, llama
+from evbench.pipelines.generate import graph_loop, llama, quantized
 from evbench.pipelines.generate.graph_loop import STRIDE, GraphLoop, compiled_prefill, eager_prefill
 from evbench.pipelines.generate.language import LanguageModel
 from evbench.pipelines.generate.llama import FusedLlama
@@ -35,7 +35,7 @@ PREFILLS: dict[str, Callable[[LanguageModel, FusedLlama], Any]] = {
     "compile": compiled_prefill,
 }
 prefills = pytest.mark.parametrize("prefill", ["eager", pytest.param("compile", marks=pytest.mark.long)])
-GROUPED = {"num_key_value_heads": 2}
+GROUPED: dict[str, Any] = {"num_key_value_heads": 2}
 
 
 class ReferenceAttention(DecodeAttention):
@@ -186,6 +186,43 @@ def test_steps_of_the_real_kernels_for_a_few_tokens() -> None:
     for position in range(2):
         made = fused.step(tokens, torch.tensor([position], device=DEVICE), kv_cache, attention)
         assert torch.allclose(made, expected[:, position], atol=1e-4)
+
+
+@pytest.mark.parametrize("prefill", ["eager", "compile"])
+@torch.inference_mode()
+def test_quantized_weights_are_computed_with_as_their_modules_do(prefill: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if DEVICE == "cpu":
+        monkeypatch.setattr(torch, "compile", lambda function, **_: function)
+    model = language(**GROUPED)
+    full = dynamic(language(**GROUPED), parse("baseline"))
+    quantized.int8(model.decoder)
+    usual = dynamic(model, parse("baseline"))
+    answer = usual(prompt(31), 12, Sampler())
+    expected, lossless = (forced_logits(generate, prompt(31), answer) for generate in (usual, full))
+    ours = loop(model, prefill)
+    found = forced_logits(ours, prompt(31), answer)
+    assert torch.allclose(found, expected, atol=1e-4)
+    assert not torch.allclose(found, lossless, atol=1e-3)
+    assert torch.equal(forced_logits(usual, prompt(31), answer), expected), "fusing leaves the modules as they were"
+    attention = model.decoder.layers[0].self_attn
+    for held in ("values", "scales"):
+        query, key = (getattr(module, held) for module in (attention.q_proj, attention.k_proj))
+        assert key.data_ptr() == query.data_ptr() + query.nbytes, "one matrix, held once"
+    assert isinstance(ours._llama.layers[0].down, matvec.Quantized)
+
+
+@pytest.mark.slow
+@pytest.mark.kernels
+@torch.inference_mode()
+def test_steps_of_the_real_kernels_with_quantized_weights() -> None:
+    model = language(num_hidden_layers=1)
+    quantized.int8(model.decoder)
+    fused = FusedLlama(model.decoder, model.head, attend("sdpa"))
+    tokens = torch.tensor([[3], [7]], device=DEVICE)
+    for batch in (1, 2):  # of each kernel
+        kv_cache, attention = fused.new_kv_cache(batch, 8), DecodeAttention(batch, 4, 4, 16, 8, DEVICE)
+        made = fused.step(tokens[:batch], torch.tensor([0], device=DEVICE), kv_cache, attention)
+        assert torch.allclose(made, model.whole(input_ids=tokens[:batch]).logits[:, 0], atol=1e-4)
 
 
 @pytest.mark.parametrize(

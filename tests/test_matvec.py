@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from evbench.kernels.matvec import MOST_INPUTS, Norm, matvec, reference
+from evbench.kernels.matvec import MOST_INPUTS, Norm, Quantized, matvec, reference
 from evbench.pipelines.compute.cuda_graph import captured
+from evbench.pipelines.generate.quantized import quantize
 from tests.devices import DEVICE
 from tests.operators import require_operator
 
@@ -50,6 +51,43 @@ def require_equal(shape: tuple[int, int, int], normal: bool, gated: bool, added:
 @pytest.mark.parametrize("shape", SHAPES)
 def test_the_kernel_equals_its_reference(shape: tuple[int, int, int], normal: bool, gated: bool, added: bool) -> None:
     require_equal(shape, normal, gated, added, torch.float32)
+
+
+def quantized(weight: torch.Tensor) -> Quantized:
+    return Quantized(*quantize(weight, torch.int8))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("added", [False, True], ids=["", "residual"])
+@pytest.mark.parametrize("gated", [False, True], ids=["", "gated"])
+@pytest.mark.parametrize("normal", [False, True], ids=["", "norm"])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_quantized_weights_are_multiplied_as_if_they_were_made_whole(
+    shape: tuple[int, int, int], normal: bool, gated: bool, added: bool, dtype: torch.dtype
+) -> None:
+    """Rows of very different sizes: a scale of another row would be far off."""
+    count, results, columns = shape
+    inputs, weight, gain = made(count, 2 * results if gated else results, columns, dtype)
+    few = quantized(weight.float() * torch.logspace(-1, 1, len(weight), device=DEVICE)[:, None])
+    residual = torch.randn(count, results, generator=torch.Generator().manual_seed(1)).to(DEVICE, dtype) if added else None
+    norm, exact_norm = (Norm(gain, 1e-5), Norm(gain.double(), 1e-5)) if normal else (None, None)
+    ours = matvec(inputs, few, norm, gated, residual)
+    assert (ours.shape, ours.dtype) == ((count, results), dtype)
+    whole = few.values.double() * few.scales.double()[:, None]
+    exact = reference(inputs.double(), whole, exact_norm, gated, None if residual is None else residual.double())
+    assert (ours.double() - exact).square().mean().sqrt() < ERROR[dtype] * exact.square().mean().sqrt()
+    by_torch = reference(inputs, few, norm, gated, residual)
+    assert (by_torch.double() - exact).square().mean().sqrt() < 3 * ERROR[dtype] * exact.square().mean().sqrt()
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("count", [1, 2, 4, 8])
+@pytest.mark.parametrize(("rows", "columns", "normal", "gated", "added"), [
+    (12288, 4096, True, False, False), (4096, 4096, False, False, True), (11008, 4096, True, True, False),
+    (4096, 11008, False, False, True),
+])  # fmt: skip
+def test_the_shapes_of_the_large_model_quantized(count: int, rows: int, columns: int, normal: bool, gated: bool, added: bool) -> None:
+    test_quantized_weights_are_multiplied_as_if_they_were_made_whole((count, rows, columns), normal, gated, added, torch.bfloat16)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -102,6 +140,11 @@ def test_what_does_not_fit_is_refused() -> None:
         matvec(inputs, weight, residual=torch.zeros(2, 7, device=DEVICE))
     with pytest.raises(ValueError, match=r"the gain of a norm must be contiguous \(64,\)"):
         matvec(inputs, weight, Norm(torch.zeros(63, device=DEVICE), 1e-5))
+    few = quantized(weight)
+    with pytest.raises(ValueError, match=r"scales must be contiguous float32 \(8,\), not torch.float32 \(7,\)"):
+        matvec(inputs, Quantized(few.values, few.scales[:7]))
+    with pytest.raises(ValueError, match=r"scales must be contiguous float32 \(8,\), not torch.float64"):
+        matvec(inputs, Quantized(few.values, few.scales.double()))
 
 
 @pytest.mark.parametrize("whole", [False, True], ids=["bare", "with everything"])
@@ -113,3 +156,9 @@ def test_the_operator_tells_what_it_does_without_running(whole: bool) -> None:
     require_operator(
         "matvec", lambda x, weight, gain, residual: matvec(x, weight, Norm(gain, 1e-5), True, residual), x, weight, gain, residual
     )
+
+
+def test_the_operator_tells_the_same_of_quantized_weights() -> None:
+    x, weight, _ = made(2, 6, 40, torch.float16)
+    few = quantized(weight)
+    require_operator("matvec", lambda x, values, scales: matvec(x, Quantized(values, scales)), x, few.values, few.scales)

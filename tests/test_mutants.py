@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -29,15 +29,18 @@ from evbench.pipelines.generate.loops import StaticLoop
 from evbench.pipelines.generate.speculative import SpeculativeLoop
 from evbench.pipelines.load import event_files
 from evbench.pipelines.load.video import Frames
+from evbench.pipelines.registry import loses_as
 from evbench.pipelines.vision.clip import FusedClip
 from evbench.report.mutation import to_markdown
 from evbench.results import InputKind, Sample, Workload
 from evbench.scenes.captions import QUESTIONS
 from evbench.session import outputs
 from evbench.session.mutation import left_out, planted
-from evbench.session.outputs import compare_with
+from evbench.session.outputs import compare_with, outputs_of
 from evbench.stages import Sampler, run_stages
 from evbench.variants.named import VARIANTS, parse
+from evbench.verdict import loss
+from evbench.verdict.equivalence import compare_sample
 from evbench.verdict.findings import Finding, first_divergence, merge, worst
 from evbench.verdict.mutation import Idle, MutantOutcome, weighed
 from evbench.verdict.refusal import work_differences
@@ -83,11 +86,17 @@ def workload(kind: InputKind, trained: bool = False) -> Workload:
 class Bench:
     """Samples of one kind: the baseline's outputs and the reference's, made once."""
 
-    def __init__(self, workload: Workload, folder: Path, paths: Sequence[Path] | None = None) -> None:
-        """`paths`: those of PATHS if it is None."""
+    def __init__(
+        self, workload: Workload, folder: Path, paths: Sequence[Path] | None = None, losing: Mapping[str, str] | None = None
+    ) -> None:
+        """
+        Args:
+            paths: those of PATHS if it is None.
+            losing: for variants with these lossy choices, those of the reference that loses the same.
+        """
         self.workload, self.kind, self.folder = workload, workload.kind, folder
         self.paths = paths or PATHS[workload.kind]
-        self.expected = expected_outputs(workload, self.paths, folder)
+        self.expected = expected_outputs(workload, self.paths, folder, losing)
         self.using = instruments(workload.device)
 
     def compare(self, variant: str, mutant: Mutant | None = None) -> dict[int, list[Finding]]:
@@ -105,7 +114,9 @@ class Bench:
                 for turn in range(2)
             ]
             captured = capture_outputs(pipeline, path, NEW_TOKENS, file, expected.baseline, True, kept)
-            found[number] = compare_with(expected, captured, self.workload.dtype, answers=[run.tokens for run in runs])
+            seen = outputs_of(expected, captured, answers=[run.tokens for run in runs])
+            found[number] = compare_sample(seen, self.workload.dtype)
+            self.lost = loss.measure(number, seen)
         return found
 
 
@@ -188,6 +199,56 @@ def test_a_fault_of_drafts_is_caught(bench: Bench, name: str) -> None:
     assert blamed.stage == "generate"
 
 
+QUANTIZED = ("int8", "fp8")
+KINDS_OF_QUANTIZED = [pytest.param((kind, choice), id=f"{kind}-{choice}") for kind in KINDS for choice in QUANTIZED]
+
+
+@pytest.fixture(scope="module", params=KINDS_OF_QUANTIZED)
+def quantized_bench(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Bench, str]:
+    kind, choice = request.param
+    losing = loses_as(parse(f"baseline+quantization={choice}").choices())
+    return Bench(workload(kind), tmp_path_factory.mktemp("outputs"), losing=losing), choice
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("base", ["baseline", UNCOMPILED, "baseline+generate=static-generate", DRAFTED])
+def test_what_is_quantized_passes_less_what_that_loses(quantized_bench: tuple[Bench, str], base: str) -> None:
+    bench, choice = quantized_bench
+    assert worst(merge(bench.compare(f"{base}+quantization={choice}"))) == "pass"
+    assert bench.lost is not None
+    own, other = bench.lost.divergence["baseline"], bench.lost.divergence["optimized"]
+    assert other > 1e6 * abs(own), "and it loses more than rounding does"
+
+
+@pytest.mark.slow
+def test_what_is_quantized_fails_as_it_is(quantized_bench: tuple[Bench, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Held against the reference with nothing lossy, and against that of the other choice, nothing but its own passes."""
+    bench, choice = quantized_bench
+    other = next(one for one in QUANTIZED if one != choice)
+    for wrong in (f"{UNCOMPILED}+quantization={other}", UNCOMPILED):
+        blamed = first_divergence(merge(bench.compare(wrong)))
+        assert blamed is not None, wrong
+        assert blamed.stage == "generate"
+    monkeypatch.setattr(bench, "expected", [replace(one, lossy={}) for one in bench.expected])
+    blamed = first_divergence(merge(bench.compare(f"{UNCOMPILED}+quantization={choice}")))
+    assert blamed is not None
+    assert blamed.stage == "generate"
+
+
+OF_QUANTIZATION = ("scales of the next row", "quantized layer left out", "four bits called eight", "layer not quantized")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [*OF_QUANTIZATION, "another path when forced", "honest when profiled", "honest when judged"])
+def test_a_fault_in_what_is_quantized_is_caught(quantized_bench: tuple[Bench, str], name: str) -> None:
+    bench, choice = quantized_bench
+    variant = f"{UNCOMPILED}+quantization={choice}"
+    assert MUTANTS[name].obstacle(parse(variant), bench.workload) is None
+    blamed = first_divergence(merge(bench.compare(variant, MUTANTS[name])))
+    assert blamed is not None, "nothing caught it"
+    assert blamed.stage == "generate"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("prefetch", ["off", "on"])
 def test_a_fault_of_throughput_runs_alone_is_caught(bench: Bench, prefetch: str) -> None:
@@ -206,7 +267,7 @@ def test_a_fault_of_throughput_runs_alone_is_caught(bench: Bench, prefetch: str)
     assert [row.before for row in kept.logits(path)].count(()) >= 8
     assert kept.rows(path, "vision") == [], "outputs of other stages are not held on to"
     captured = capture_outputs(pipeline, path, NEW_TOKENS, bench.folder / "subject", expected.baseline, True, kept)
-    blamed = first_divergence(merge({0: compare_with(expected, captured, "float32", answers=run.tokens)}))
+    blamed = first_divergence(merge({0: compare_with(expected, captured, "float32", run.tokens)}))
     assert blamed is not None
     assert blamed.stage == "generate", "the first that these runs leave anything of"
 
@@ -274,6 +335,18 @@ def test_a_fault_of_graphs_is_caught_where_it_is(bench: Bench, name: str, prefil
     assert caught(bench, f"optimized+vision=graph+generate=graph+prefill={prefill}", name)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("prefill", ["eager", "compile"])
+@pytest.mark.parametrize("name", ["", *OF_QUANTIZATION[:3], "stale logits", "honest when judged"])
+def test_a_fault_of_quantized_graphs_is_caught(quantized_bench: tuple[Bench, str], name: str, prefill: str, uncaptured: None) -> None:
+    bench, choice = quantized_bench
+    if choice != "int8":
+        return  # graphs know no other
+    variant = f"optimized+vision=batched+generate=graph+prefill={prefill}+quantization=int8"
+    blamed = first_divergence(merge(bench.compare(variant, MUTANTS[name] if name else None)))
+    assert (blamed.stage if blamed else "") == ("generate" if name else "")
+
+
 def test_a_prefix_that_is_kept_is_filled_once(uncaptured: None, monkeypatch: pytest.MonkeyPatch) -> None:
     calls, right, path = [0], FusedLlama.prefill, PATHS["event-images"][0]
 
@@ -315,7 +388,7 @@ OF_GRAPHS = {
 OF_LOOPS = {"causal mask off by one", "rotary offset + 1", "cache slot not written", "sampled", "prefix kept"}
 OF_DRAFTS = {name for name, mutant in MUTANTS.items() if mutant.choices == choices.DRAFTED}
 LEFT_OUT = {
-    name: OF_DRAFTS | others
+    name: OF_DRAFTS | {*OF_QUANTIZATION} | others
     for name, others in {
         "baseline": {"feature layer -1"} | OF_LOOPS | OF_GRAPHS,
         "fast-decode": {"feature layer -1"} | OF_LOOPS | OF_GRAPHS,
@@ -346,6 +419,10 @@ def test_what_is_not_planted_is_told_with_its_reason() -> None:
     assert told["causal mask off by one"] == "needs prefill=eager"
     assert told["polarity swapped"] == "needs raw events"
     assert "one head scaled by 1.01" not in told
+    assert told["scales of the next row"] == "needs quantization=int8 or fp8"
+    of_quantized = left_out(parse("baseline+quantization=int8"), workload("video"))
+    assert of_quantized["one head scaled by 1.01"] == "needs quantization=none"
+    assert not {*OF_QUANTIZATION} & set(of_quantized)
     assert left_out(parse("baseline"), workload("events"))["class token dropped"] == "needs a model with class token"
     rounded = replace(workload("events"), dtype="bfloat16")
     assert left_out(parse("baseline"), rounded)["one head scaled by 1.01"] == "smaller than the rounding of bfloat16"

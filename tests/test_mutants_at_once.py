@@ -50,7 +50,7 @@ class Simulated:
         self.beside: dict[str, tuple[int, int]] = {}
         """Case -> how many others were looked at when its times were, and how many workers lived."""
         self.laboratory = Laboratory(
-            workload("video"), self.start, self.ended.set, lambda: Reference(None, "", self.none), self.report, at_once
+            workload("video"), self.start, self.ended.set, lambda losing: Reference(None, "", self.none), self.report, at_once
         )
 
     @contextmanager
@@ -91,7 +91,7 @@ class Simulated:
 def simulated_trials(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
     monkeypatch.setattr(mutation, "_judge", lambda case, subject, *rest: subject.judge(case, *rest))
     monkeypatch.setattr(mutation, "_outcome", lambda case, subject, *rest: subject.outcome(case, *rest))
-    monkeypatch.setattr(outputs, "expect", lambda *unused: {})
+    monkeypatch.setattr(outputs, "expect", lambda *unused, lossy: {})
 
 
 @pytest.mark.parametrize("at_once", [1, 3])

@@ -21,7 +21,7 @@ from evbench.pipelines.own import Own
 from evbench.pipelines.registry import OWN, OWN_MODEL, PARTS
 from evbench.plugins.use import forget_all, model_of_pipeline, use_pipeline
 from evbench.results import Outputs, Plugin, Work, Workload
-from evbench.session.outputs import compare_with
+from evbench.session.outputs import Expected, compare_with
 from evbench.session.possible import require_possible
 from evbench.session.reference_worker import reference_for
 from evbench.stages import Sampler, run_stages
@@ -31,7 +31,7 @@ from evbench.verdict import ladder
 from evbench.verdict.judge import judge
 from evbench.verdict.judgement import Verdict
 from evbench.worker.build import build_pipeline
-from evbench.worker.capture_outputs import CapturedOutputs, capture_outputs, capture_reference, capture_visible
+from evbench.worker.capture_outputs import capture_outputs, capture_reference, capture_visible
 from evbench.worker.evidence import gather, prove
 from evbench.worker.instruments import instruments
 from evbench.worker.kept_rows import KeptRows
@@ -111,18 +111,12 @@ def test_outputs_are_compared_with_the_class_built_anew_in_float64(tmp_path: Pat
     theirs = capture_outputs(optimized, path, 4, tmp_path / "c", ours, True, kept)
     capture_reference(exact, path, tmp_path / "d", ours, "float64")
 
-    @dataclasses.dataclass(frozen=True)
-    class Expected:
-        baseline: CapturedOutputs
-        again: CapturedOutputs
-        reference: Path | None
-
-    found = compare_with(Expected(ours, again, tmp_path / "d"), theirs, "float32")  # type: ignore[arg-type]
+    found = compare_with(Expected(ours, again, tmp_path / "d"), theirs, "float32")
     assert {one.grade for one in found} == {"pass"} and {one.mode for one in found} == {"baseline-repeat", "end-to-end", "stage-isolated"}
     with torch.no_grad():
         optimized.model.head.bias[0] += 0.1
     wrong = capture_outputs(optimized, path, 4, tmp_path / "e", ours, True, kept)
-    failed = {one.stage for one in compare_with(Expected(ours, again, tmp_path / "d"), wrong, "float32") if one.grade == "fail"}  # type: ignore[arg-type]
+    failed = {one.stage for one in compare_with(Expected(ours, again, tmp_path / "d"), wrong, "float32") if one.grade == "fail"}
     assert failed == {"generate"}
 
 

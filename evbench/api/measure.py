@@ -12,7 +12,7 @@ from evbench.choices import Variant
 from evbench.errors import UserError
 from evbench.machine import machine, noise_floors
 from evbench.plugins.use import require_used
-from evbench.results import ALLOW_CACHED, Plan, Result, Rules, Side, Workload
+from evbench.results import ALLOWED_CLAIMS, Plan, Result, Rules, Side, Workload
 from evbench.session.compare import carry_out
 from evbench.session.progress import ProgressListener, SilentListener
 from evbench.session.request import ComparisonRequest, EarlierResults, earlier_results
@@ -60,8 +60,8 @@ def compare(
         fail_if: demands such as "slower:2%" or "vision.slower:5%", for the exit code.
         target: demands such as "video-llava.generate<2.5s", for the exit code.
         require_speedup: whether being equally fast is not enough, for the exit code.
-        allow: names of differences between the machines of two results that may be, such as "torch"; and "cached", to claim also
-            where a side is faster on input that it has seen.
+        allow: names of differences between the machines of two results that may be, such as "torch"; "cached", to claim also
+            where a side is faster on input that it has seen; and "lossy", for the exit code of the times where a side is lossy by design.
         resume: whether to go on with the interrupted session in `folder`, of an equal call.
         wait: whether to wait for another evbench on the same device, or to be refused.
         command: what the report names as the origin of the result.
@@ -169,9 +169,11 @@ def _request(
 ) -> ComparisonRequest:
     variants = {side: measured for side, measured in sides.items() if isinstance(measured, Variant)}
     found = {side: measured for side, measured in sides.items() if isinstance(measured, Result)}
-    if set(rules.allowed) - {ALLOW_CACHED} and not found:
-        what = f"--allow {min(set(rules.allowed) - {ALLOW_CACHED})} is of the machines of earlier results, and none is given"
-        raise UserError(f"{what}: it would have no effect; leave it out (without earlier results there is --allow {ALLOW_CACHED})")
+    if (of_machines := set(rules.allowed) - {*ALLOWED_CLAIMS}) and not found:
+        what = f"--allow {min(of_machines)} is of the machines of earlier results, and none is given"
+        raise UserError(
+            f"{what}: it would have no effect; leave it out (without earlier results there is --allow {' and '.join(ALLOWED_CLAIMS)})"
+        )
     before = earlier_results(
         {side: (result, result.variants().get(side, result.baseline)) for side, result in found.items()}, rules.allowed
     )

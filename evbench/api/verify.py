@@ -13,7 +13,7 @@ from evbench.inputs.recorded import workload_here
 from evbench.machine import machine, noise_floors
 from evbench.machine.machine import HARDWARE
 from evbench.report import reproduction as report
-from evbench.results import ALLOW_CACHED, Plan, Result, Rules, SideResult, Workload
+from evbench.results import ALLOWED_CLAIMS, Plan, Result, Rules, SideResult, Workload
 from evbench.session import memory_fit
 from evbench.session.compare import JudgedResult, carry_out
 from evbench.session.progress import ProgressListener, SilentListener
@@ -162,4 +162,4 @@ def _plan(before: Result, workload: Workload) -> Plan:
 
 def _rules(before: Result, floors: dict[str, float]) -> Rules:
     """With the noise floors of this machine, and without demands: what is asked here is whether the result is reproduced."""
-    return Rules(floors, (), (), False, tuple(name for name in before.rules.allowed if name == ALLOW_CACHED))
+    return Rules(floors, (), (), False, tuple(name for name in before.rules.allowed if name in ALLOWED_CLAIMS))

@@ -45,8 +45,8 @@ def compare_command(
     allow: Annotated[
         list[str] | None,
         typer.Option(
-            help="Allow a difference between the machines of two results, such as torch or driver; or cached: a side that is faster on "
-            "input that it has seen. Can be given several times."
+            help="Allow a difference between the machines of two results, such as torch or driver; cached: a side that is faster on "
+            "input that it has seen; or lossy: the exit code of the times where a side is lossy by design. Can be given several times."
         ),
     ] = None,
     options: Options,
@@ -55,13 +55,14 @@ def compare_command(
     """Run two variants in turn on the same work, and report the speedup with its confidence interval.
 
     Leaves a folder with result.json, the raw runs, verdict.json, report.html, report.md and one trace per variant. Exit codes: 0 faster or
-    the same, 3 slower or a demand not met, 4 inconclusive, 5 the outputs differ, 6 invalid; 2 wrong input, 1 a fault of evbench.
+    the same, 3 slower or a demand not met, 4 inconclusive, 5 the outputs differ, 6 invalid, 7 lossy; 2 wrong input, 1 a fault of evbench.
 
     Examples:
         evbench compare --baseline baseline --optimized optimized
         evbench compare --baseline baseline --optimized optimized --video clip.mp4
         evbench compare --baseline baseline --optimized baseline+attention=eager
         evbench compare --baseline baseline --optimized optimized --model eventgpt
+        evbench compare --baseline optimized --optimized optimized+quantization=int8
         evbench compare --baseline first --optimized second --allow torch
         evbench compare --config evbench.toml --blocks 24
         evbench compare --plugin mine.py --baseline baseline --optimized mine

@@ -13,8 +13,9 @@ from evbench.cli.options import SessionOptions, with_options
 from evbench.cli.planned import planned
 from evbench.cli.working import working
 from evbench.encoding import to_json
-from evbench.errors import UserError
+from evbench.errors import UserError, nearest
 from evbench.machine import machine
+from evbench.pipelines.registry import PARTS
 from evbench.report import limits as report
 from evbench.report.render import printable, to_rich
 from evbench.results import Ceilings
@@ -32,6 +33,9 @@ NOT_TAKEN = (
 def limits_command(
     *,
     measure: Annotated[bool, typer.Option("--measure", help="Measure what the device can do, and give the floor of each stage.")] = False,
+    quantization: Annotated[
+        str, typer.Option(help="How weights in the language model's layers are stored: a choice of the part of this name.")
+    ] = "none",
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON instead.")] = False,
     options: Options,
     session: SessionOptions,
@@ -45,7 +49,10 @@ def limits_command(
         evbench limits
         evbench limits --model eventgpt --preset 7b --dtype bfloat16
         evbench limits --measure --json
+        evbench limits --preset 7b --dtype bfloat16 --quantization int8
     """
+    if quantization not in (offered := PARTS["quantization"].choices):
+        raise UserError(f"unknown --quantization {quantization!r}; {nearest(quantization, list(offered))} See: evbench variants")
     if not (session.wait or measure):
         raise UserError("--no-wait is of a measurement, and --measure is not given: it would have no effect; leave it out")
     workload = options.workload()
@@ -58,7 +65,7 @@ def limits_command(
         if measure:
             with exclusive_device(workload.device, session.wait, progress):
                 here, ceilings = machine.read(workload.device), _measure(workload.device)
-    found = report.physical_limits(workload, network, work, here, ceilings)
+    found = report.physical_limits(workload, network, work, here, ceilings, quantization)
     if as_json:
         print_line(to_json(found, indent=1))
         return

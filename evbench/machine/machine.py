@@ -17,7 +17,7 @@ import evbench
 from evbench.errors import UserError, nearest
 from evbench.machine import cores
 from evbench.machine import gpu as nvml
-from evbench.results import ALLOW_CACHED, Gpu, Machine
+from evbench.results import ALLOWED_CLAIMS, Gpu, Machine
 
 DEVICES = ("auto", "cuda", "cpu")
 NOT_KNOWN = 2**40
@@ -95,7 +95,7 @@ def _source() -> str | None:
 
 def require_same(ours: Machine, theirs: Machine, allowed: Sequence[str]) -> None:
     """Raises UserError if two results come from machines or versions that differ in what was not allowed by name."""
-    known = [*names(ours), *names(theirs), ALLOW_CACHED]
+    known = [*names(ours), *names(theirs), *ALLOWED_CLAIMS]
     if (unknown := next((name for name in allowed if name not in known), None)) is not None:
         raise UserError(f"unknown --allow {unknown!r}; {nearest(unknown, list(dict.fromkeys(known)))}")
     found = machine_differences(ours, theirs)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -27,7 +27,7 @@ from evbench.pipelines.registry import KINDS, MODELS
 from evbench.results import Grade, Workload
 from evbench.scenes.captions import QUESTIONS
 from evbench.session import mutation
-from evbench.variants.named import REFERENCE, parse
+from evbench.variants.named import REFERENCE, change, parse
 from evbench.variants.obstacles import obstacles
 from evbench.verdict.error_rule import RULES
 from evbench.verdict.findings import GRADES, Finding, distance
@@ -131,21 +131,28 @@ def chance_beyond(margins: Sequence[float]) -> float:
     return count / len(logs) * math.exp(start / scale) if scale > 0 else 0.0
 
 
-def expected_outputs(workload: Workload, paths: Sequence[Path], folder: Path) -> list[Expected]:
-    """What the outputs of another variant are compared with, for each path. Their files are in the folder."""
+def expected_outputs(workload: Workload, paths: Sequence[Path], folder: Path, losing: Mapping[str, str] | None = None) -> list[Expected]:
+    """What the outputs of another variant are compared with, for each path. Their files are in the folder.
+
+    Args:
+        losing: of a lossy variant: part -> hidden choice with which a second reference loses the same.
+    """
     from evbench.pipelines.build import build
     from evbench.session.outputs import Expected
     from evbench.worker.capture_outputs import capture_outputs, capture_reference
     from evbench.worker.kept_rows import KeptRows
 
     baseline, reference = build(parse("baseline"), workload), build(REFERENCE, workload, "float64")
+    lossy = None if losing is None else build(change(REFERENCE, losing), workload, "float64")
     expected = []
     for number, path in enumerate(paths):
-        exact = folder / f"{number}-reference"
+        exact, lost = folder / f"{number}-reference", folder / f"{number}-lossy-reference"
         ours = capture_outputs(baseline, path, workload.new_tokens, folder / f"{number}-baseline", None, False, KeptRows())
         again = capture_outputs(baseline, path, workload.new_tokens, folder / f"{number}-again", ours, False, KeptRows())
         capture_reference(reference, path, exact, ours, "float64")
-        expected.append(Expected(ours, again, exact))
+        if lossy is not None:
+            capture_reference(lossy, path, lost, ours, "float64")
+        expected.append(Expected(ours, again, exact, {} if lossy is None else {"optimized": lost}))
     return expected
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from evbench.report import metrics, outputs, timings
+from evbench.report import loss, metrics, outputs, timings
 from evbench.report import traces as trace_tables
 from evbench.report.facts import facts
 from evbench.report.notes import notes
@@ -43,6 +43,8 @@ def _tables(result: Result, judgement: Judgement, traced: dict[str, Sequence[Sec
     tables = [timings.latency(judgement)]
     if judgement.throughput is not None:
         tables.append(timings.throughput(result, judgement, judgement.throughput))
+    if judgement.loss is not None:
+        tables.append(loss.table(judgement.loss))
     if result.outputs is not None:
         tables.append(outputs.closest_checks(result.outputs, judgement.checks))
     tables.append(timings.tokens(judgement))
@@ -72,6 +74,8 @@ def _headline(judgement: Judgement) -> str:
     interval = judgement.end_to_end.interval
     if interval is None or judgement.reasons:
         return f"{judgement.verdict}: {'; '.join(judgement.reasons)}"
+    if judgement.loss is not None and judgement.claim is not None:
+        return f"LOSSY, {loss.claim(judgement.claim, interval, 'end-to-end ')}; {loss.in_short(judgement.loss)}"
     return f"{judgement.verdict}: {claim(judgement.verdict, interval, judgement.end_to_end.claim_threshold, 'end-to-end ')}"
 
 
@@ -93,6 +97,8 @@ def _second_headline(result: Result, judgement: Judgement) -> str:
     lengths = dict.fromkeys(str(run.samples) for measured in result.variants().values() for run in measured.timed_throughput_runs())
     title = f"Throughput, {' and '.join(lengths)} samples back to back"
     if timing.interval is not None and timing.claim is not None:
+        if judgement.loss is not None:
+            return f"{title}: LOSSY, {loss.claim(timing.claim, timing.interval, '')}"
         return f"{title}: {timing.claim}: {claim(timing.claim, timing.interval, timing.claim_threshold, '')}"
     if judgement.reasons:
         return f"{title}: nothing is claimed either"

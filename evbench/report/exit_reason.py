@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from evbench.report.units import NOT_MEASURED, format_demanded, format_range, format_ratio, format_ratios, format_seconds
-from evbench.results import Result
+from evbench.results import ALLOW_LOSSY, Result
 from evbench.verdict import demands
 from evbench.verdict.demands import Demand, DemandOutcome
 from evbench.verdict.judgement import UNCLEAR, UNMET, Judgement, Verdict
@@ -18,7 +18,7 @@ def exit_reason(result: Result, judgement: Judgement) -> str:
 
 
 def _reason(result: Result, judgement: Judgement) -> str:
-    verdict, rules = judgement.verdict, result.rules
+    verdict, rules, before = judgement.verdict, result.rules, ""
     if verdict not in (Verdict.OUTPUT_DIFFERS, Verdict.INVALID):
         asked = demands.read(rules.targets, rules.fail_if, result.baseline.workload.model)
         for code, met in ((UNMET, False), (UNCLEAR, None)):
@@ -28,11 +28,15 @@ def _reason(result: Result, judgement: Judgement) -> str:
                 return "; ".join([*found[:MOST], *more])
     if verdict is None:
         return "measured" + (", each target is met" if judgement.demands else "")
+    if verdict is Verdict.LOSSY:
+        if ALLOW_LOSSY not in rules.allowed:
+            return f"{verdict}: outputs are not preserved, by design; --allow {ALLOW_LOSSY} makes it the code of the times"
+        verdict, before = judgement.claim, f"LOSSY, which --allow {ALLOW_LOSSY} takes, and "
     if rules.require_speedup and verdict is Verdict.SAME:
-        return f"{verdict}, and --require-speedup asks for more"
+        return f"{before}{verdict}, and --require-speedup asks for more"
     if rules.fail_if and judgement.exit_code == 0 and verdict not in (Verdict.FASTER, Verdict.SAME):
-        return f"{verdict}, and each --fail-if allows it"
-    return str(verdict) + (", each demand is met" if judgement.demands and judgement.exit_code == 0 else "")
+        return f"{before}{verdict}, and each --fail-if allows it"
+    return f"{before}{verdict}" + (", each demand is met" if judgement.demands and judgement.exit_code == 0 else "")
 
 
 def _demand(asked: Demand, outcome: DemandOutcome) -> str:

@@ -54,6 +54,7 @@ FLAGS = {
     "FAILED_SAMPLES": "So the figures are of the samples that both sides could use; where not the same failed on both, nothing is claimed.",
     "IMPOSSIBLE": "So part of the work was not done within the time that was taken, and nothing is claimed.",
     "INPUT_IGNORED": "So its outputs are right for one input only, and what was timed may be less than the work; nothing is claimed.",
+    "LOSSY_BY_DESIGN": "So it answers other questions than how fast the same can be computed: read what is lost beside what is gained.",
     "MEASURED_APART": "So a machine that had changed in between would look like a speedup, and nothing is claimed.",
     "MULTIMODAL": "So the speedup holds on average, and single runs are clearly faster or slower than it says: look at all runs below.",
     "NOT_ACTIVE": "So what was timed is perhaps not the way of computing that the variant names.",

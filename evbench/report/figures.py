@@ -165,7 +165,7 @@ def waterfall(result: Result, judgement: Judgement) -> Markup | None:
     told = "; ".join(f"{part.name} {format_seconds(abs(part.seconds))} {'saved' if part.seconds > 0 else 'added'}" for part in parts)
     label = f"From {format_seconds(before)} to {format_seconds(after)}: {told}"
     caption = f"From the baseline's mean time to the optimized one: {format_seconds(abs(total.seconds))} in all, by part."
-    if judgement.verdict not in CLAIMED:
+    if judgement.claim not in CLAIMED:
         caption += " No difference is claimed: these may be noise."
     return _figure(figure, "waterfall", label, caption)
 

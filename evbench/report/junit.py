@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 
 from evbench.report.render import printable
 from evbench.report.units import format_demanded, format_ratios, format_seconds
-from evbench.results import Result
+from evbench.results import ALLOW_LOSSY, Result
 from evbench.verdict.demands import DemandOutcome
 from evbench.verdict.judgement import EXIT_CODES, Judgement, Verdict
 
@@ -58,15 +58,17 @@ def _verdict(result: Result, judgement: Judgement) -> Case:
     verdict = judgement.verdict
     if verdict is None:
         return Case("measured", "")
+    if verdict is Verdict.LOSSY and ALLOW_LOSSY in result.rules.allowed and judgement.claim is not None:
+        verdict = judgement.claim
     code = EXIT_CODES[verdict]
-    if verdict not in (Verdict.OUTPUT_DIFFERS, Verdict.INVALID):
+    if verdict not in (Verdict.OUTPUT_DIFFERS, Verdict.INVALID, Verdict.LOSSY):
         if result.rules.require_speedup and verdict is Verdict.SAME:
             return Case("verdict", "SAME, and --require-speedup was given", verdict)
         if result.rules.fail_if and not result.rules.require_speedup:
             code = 0
     interval = judgement.end_to_end.interval
     speedup = [] if interval is None else [f"end-to-end speedup 95% CI {format_ratios(interval.low, interval.high)}"]
-    return Case("verdict", f"{verdict}: {'; '.join(judgement.reasons or speedup)}" if code else "", verdict)
+    return Case("verdict", f"{judgement.verdict}: {'; '.join(judgement.reasons or speedup)}" if code else "", str(judgement.verdict))
 
 
 def _demand(outcome: DemandOutcome) -> Case:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from evbench.pipelines.registry import layer_weight_bytes
 from evbench.report.render import Table
 from evbench.report.units import format_number, format_scaled, format_seconds
 from evbench.results import Ceilings, Machine, NetworkShape, Work, Workload
@@ -22,6 +23,8 @@ class PhysicalLimits:
     workload: Workload
     network: NetworkShape
     work: Work
+    quantization: str
+    """Choice of the part `quantization`: how weights in the language model's layers are stored."""
     costs: dict[str, Cost]
     """Of `vision`, `prefill` and `tpot`, the last of the decode step in the middle of the answer."""
     machine: Machine | None
@@ -32,11 +35,16 @@ class PhysicalLimits:
 
 
 def physical_limits(
-    workload: Workload, network: NetworkShape, work: Work, machine: Machine | None = None, ceilings: Ceilings | None = None
+    workload: Workload,
+    network: NetworkShape,
+    work: Work,
+    machine: Machine | None = None,
+    ceilings: Ceilings | None = None,
+    quantization: str = "none",
 ) -> PhysicalLimits:
-    found = costs.of_work(network, work)
+    found = costs.of_work(network, work, layer_weight_bytes({"quantization": quantization}))
     floors = None if ceilings is None else {name: cost.seconds(ceilings.rates()) for name, cost in found.items()}
-    return PhysicalLimits(workload, network, work, found, machine, ceilings, floors)
+    return PhysicalLimits(workload, network, work, quantization, found, machine, ceilings, floors)
 
 
 def subject(limits: PhysicalLimits) -> str:
@@ -44,9 +52,10 @@ def subject(limits: PhysicalLimits) -> str:
     workload, work = limits.workload, limits.work
     assert work.pixel_shape and work.prompt_tokens and work.new_tokens
     images, position = math.prod(work.pixel_shape[:-3]), work.prompt_tokens + work.new_tokens / 2
+    stored = "" if limits.quantization == "none" else f", layers of the language model in {limits.quantization}"
     return (
-        f"{workload.model}, {workload.preset or workload.weights}, in {workload.dtype}: {images} images, {work.visual_tokens:,} visual "
-        f"tokens, a prompt of {work.prompt_tokens:,} tokens; decode step at position {position:,.0f}, in the middle of "
+        f"{workload.model}, {workload.preset or workload.weights}, in {workload.dtype}{stored}: {images} images, {work.visual_tokens:,} "
+        f"visual tokens, a prompt of {work.prompt_tokens:,} tokens; decode step at position {position:,.0f}, in the middle of "
         f"{work.new_tokens:,} new tokens"
     )
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from evbench.results import ALLOW_CACHED, Result
+from evbench.results import ALLOW_CACHED, ALLOW_LOSSY, Result
 from evbench.verdict.blocks import too_disturbed
 from evbench.verdict.judgement import CLAIMED, MIN_CLAIM, Judgement, Verdict
 from evbench.verdict.refusal import is_compared, unevenly_failed
 from evbench.verdict.statistics import FEWEST_BLOCKS
 
+FEW_CAPTIONS = 100
+"""Below it, the interval of a share reaches further than 4 % to one side at least."""
 MOST = 3
 """Number of sentences that are given."""
 OF_FLAGS = {
@@ -37,11 +39,13 @@ def next_steps(result: Result, judgement: Judgement) -> tuple[str, ...]:
             found += _of_other_outputs(result, judgement)
         case Verdict.INCONCLUSIVE:
             found += _of_inconclusive(result, judgement)
+        case Verdict.LOSSY:
+            found += _of_lossy(result, judgement)
         case Verdict.SLOWER:
             found.append("Where the difference comes from is in report.md, stage by stage.")
     if judgement.verdict is not Verdict.INVALID:
         found += [step for flag, step in OF_FLAGS.items() if flag in judgement.flags]
-    if judgement.verdict in (*CLAIMED, Verdict.SAME) and judgement.end_to_end.name not in result.rules.noise_floors:
+    if judgement.claim in (*CLAIMED, Verdict.SAME) and judgement.end_to_end.name not in result.rules.noise_floors:
         found.append("The noise floor of this machine is not known: evbench selftest measures it.")
     return tuple(dict.fromkeys(found))[:MOST]
 
@@ -61,6 +65,17 @@ def _of_invalid(result: Result, judgement: Judgement) -> list[str]:
     if "IMPOSSIBLE" in judgement.flags:
         found.append("A stage cannot have done its work in that time: look in its trace at what it left out.")
     return found or ["report.md says what a valid result is missing."]
+
+
+def _of_lossy(result: Result, judgement: Judgement) -> list[str]:
+    found = []
+    if judgement.loss is not None and not judgement.loss.exact:
+        found.append("A task score needs captions that are known: evbench scenes make DIR draws such scenes, and --data DIR takes them.")
+    elif judgement.loss is not None and judgement.loss.captions < FEW_CAPTIONS:
+        found.append(f"Of {judgement.loss.captions} captions the score has a wide interval: give --data with more scenes.")
+    if ALLOW_LOSSY not in result.rules.allowed:
+        found.append(f"If that loss is acceptable: with --allow {ALLOW_LOSSY} the exit code is that of the times.")
+    return found
 
 
 def _of_other_outputs(result: Result, judgement: Judgement) -> list[str]:

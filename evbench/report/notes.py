@@ -92,7 +92,7 @@ def _claims(result: Result, judgement: Judgement) -> list[str]:
         )
     if judgement.end_to_end.interval is not None:
         text = f"End-to-end: {_method(judgement, samples)}; half-width {judgement.end_to_end.interval.half_width:.1%}."
-        if judgement.verdict in CLAIMED and judgement.ratio_of_medians is not None and judgement.ratio_of_sums is not None:
+        if judgement.claim in CLAIMED and judgement.ratio_of_medians is not None and judgement.ratio_of_sums is not None:
             text += f" Ratio of medians {format_ratio(judgement.ratio_of_medians)}, ratio of sums {format_ratio(judgement.ratio_of_sums)}."
         found.append(text)
     if judgement.throughput is not None and judgement.throughput.interval is not None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from evbench.report.facts import model_size
 from evbench.report.units import format_ratio, format_ratios, format_seconds
-from evbench.results import Grade, Result
-from evbench.verdict.judgement import MIN_CLAIM, Judgement, Verdict
+from evbench.results import Result
+from evbench.verdict.judgement import MIN_CLAIM, Judgement, Preserved, Verdict
 
-OUTPUTS: dict[Grade | None, str] = {
+OUTPUTS: dict[Preserved | None, str] = {
     "pass": "Its outputs are preserved.",
     "warn": "Its outputs are nearly preserved: some values differ by more than expected, but by too little to call the outputs different.",
     "fail": "Its outputs are not preserved.",
+    "lossy": "Its outputs are not preserved, by design: how much is lost stands below.",
     None: "Outputs were not compared.",
 }
 
@@ -35,17 +36,18 @@ def in_plain_words(judgement: Judgement) -> str:
     if judgement.verdict is Verdict.INVALID:
         return f"The two sides cannot be compared, so nothing is claimed: {because}."
     interval = timing.interval
-    if interval is None or judgement.verdict is Verdict.INCONCLUSIVE:
+    if interval is None or judgement.claim is Verdict.INCONCLUSIVE:
         open_question = "It is open which side is faster: the interval allows both, or too small a difference."
-        return f"No difference is claimed: {because}." if because else open_question
+        lossy = f" {OUTPUTS['lossy']}" if judgement.preserved == "lossy" else ""
+        return (f"No difference is claimed: {because}." if because else open_question) + lossy
     between = format_ratios(interval.low, interval.high).replace(" - ", " and ")
     sure = f"With 95 % confidence the true ratio is between {between}."
     times = f"from file to text: {medians.get('optimized')} for one sample, where the baseline takes {medians.get('baseline')}"
-    if judgement.verdict is Verdict.SAME:
+    if judgement.claim is Verdict.SAME:
         return f"Both sides are equally fast, within {MIN_CLAIM:.0%}, {times}. {sure} {OUTPUTS[judgement.preserved]}"
     how = (
         f"{format_ratio(interval.ratio)} as fast"
-        if judgement.verdict is Verdict.FASTER
+        if judgement.claim is Verdict.FASTER
         else f"slower, {format_ratio(interval.ratio)} as fast"
     )
     quotient = judgement.ratio_of_medians

@@ -131,7 +131,9 @@ def _detectable(changes: Sequence[Change]) -> str:
 
 
 def _grade(judgement: Judgement) -> str:
-    return {None: "not compared", "pass": "preserved", "warn": "nearly preserved", "fail": "NOT preserved"}[judgement.preserved]
+    return {None: "not compared", "pass": "preserved", "warn": "nearly preserved", "fail": "NOT preserved", "lossy": "lossy"}[
+        judgement.preserved
+    ]
 
 
 def _differing(what: str, values: dict[str, str]) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from evbench.report import notes, outputs, timings
+from evbench.report import loss, notes, outputs, timings
 from evbench.report.exit_reason import exit_reason
 from evbench.report.metrics import format_value
 from evbench.report.next_steps import next_steps
@@ -83,7 +83,8 @@ def _times(judgement: Judgement) -> Table:
 def _outputs(result: Result, judgement: Judgement) -> dict[str, str]:
     """Whether they are preserved. Empty for one side."""
     tokens = outputs.texts(result, judgement).get(TOKENS)
-    return {} if tokens is None else {"Outputs": f"{_preserved(result, judgement)}; tokens {tokens}"}
+    told = {} if tokens is None else {"Outputs": f"{_preserved(result, judgement)}; tokens {tokens}"}
+    return told if judgement.loss is None else told | {"Loss": loss.in_short(judgement.loss)}
 
 
 def _said(result: Result, judgement: Judgement) -> dict[str, str]:
@@ -101,6 +102,12 @@ def _preserved(result: Result, judgement: Judgement) -> str:
     if hidden := unseen(result):
         word = "differ" if judgement.preserved == "fail" else "not all seen"
         return f"{word}, {len(checks) - len(beyond)} of {len(checks)} checks pass {against} ({hidden[0].partition(':')[0]}: see above)"
+    if judgement.loss is not None:
+        chosen = ", ".join(dict.fromkeys(choice for choices in judgement.loss.choices.values() for choice in choices))
+        if judgement.preserved == "lossy":
+            return f"LOSSY by {chosen}, {len(checks) - len(beyond)} of {len(checks)} checks pass less that loss"
+        word = "not judged" if judgement.preserved is None else f"NOT as {chosen} alone makes them"
+        return f"{word}, {len(beyond)} of {len(checks)} checks {against} do not pass"
     if not beyond:
         return f"preserved, {len(checks)} checks pass {against}"
     word = "NOT preserved" if judgement.preserved == "fail" else "nearly preserved"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from evbench.report import metrics
+from evbench.report.loss import concerns
 from evbench.report.render import TOO_FEW, Table, printable
 from evbench.report.units import NOT_MEASURED, format_claimed, format_demanded, format_range, format_ratios, format_seconds, format_signed
 from evbench.results import Result
@@ -32,7 +33,8 @@ def row(timing: Timing, judgement: Judgement) -> tuple[str, ...]:
     if interval is None or timing.claim is None:
         return (*cells, "-", "-", "")
     ratio = format_claimed(interval.ratio, timing.claim in CLAIMED)
-    return (*cells, ratio, format_ratios(interval.low, interval.high), CLAIMS[timing.claim])
+    found = CLAIMS[timing.claim]
+    return (*cells, ratio, format_ratios(interval.low, interval.high), f"LOSSY, {found}" if concerns(timing, judgement) else found)
 
 
 def shown_interval(timing: Timing, judgement: Judgement) -> Interval | None:
@@ -82,7 +84,7 @@ def distributions(judgement: Judgement) -> Table:
 
 def difference(judgement: Judgement, parts: Difference) -> Table:
     # Shares of a difference that is not claimed would be shares of noise.
-    claimed = judgement.verdict in CLAIMED
+    claimed = judgement.claim in CLAIMED
     rows = [(part.name, format_signed(part.seconds), f"{part.share:.1%}" if claimed else "-") for part in (*parts.parts, parts.total)]
     return Table("Where the difference comes from: means, baseline less optimized", ("", "saved", "share"), tuple(rows), DIFFERENCE)
 
@@ -94,9 +96,17 @@ def floors(judgement: Judgement) -> Table:
     rows = []
     for name, found in shares.items():
         cells = (cell for side in sides for cell in (_median(medians[name][side]), f"{found[side]:.2%}" if side in found else NOT_MEASURED))
-        rows.append((name, format_seconds(judgement.floors[name]), *cells))
+        rows.append((name, _floor(name, judgement), *cells))
     header = ("", "floor", *(cell for side in sides for cell in (side, f"{side}: share")))
     return Table("Distance to the limit: medians, and the physical floor on this machine as a share of them", header, tuple(rows), FLOORS)
+
+
+def _floor(name: str, judgement: Judgement) -> str:
+    """With that of a side whose weights are quantized, where that is another."""
+    full = format_seconds(judgement.floors[name])
+    others = {side: format_seconds(found[name]) for side, found in judgement.quantized_floors.items()}
+    told = [f"{side} {seconds}" for side, seconds in others.items() if seconds != full]
+    return f"{full} ({', '.join(told)})" if told else full
 
 
 def demands(judgement: Judgement) -> Table:

@@ -20,10 +20,9 @@ from evbench.session import failed_samples, journal
 from evbench.session.config import SessionConfig, SessionWorker
 from evbench.session.journal_state import JournalHeader, hashes
 from evbench.session.progress import ProgressListener
-from evbench.session.reference_outputs import Reference
-from evbench.session.reference_worker import reference_for
+from evbench.session.reference_worker import lossy_references, reference_for
 from evbench.session.request import ComparisonRequest
-from evbench.session.session import run_session
+from evbench.session.session import References, run_session
 from evbench.session.session_folder import GO_ON, TRY_AGAIN, make_folder, require_unused, writing
 from evbench.session.side_results import Untimed, session_of, side_results
 from evbench.variants.named import used_plugins
@@ -116,10 +115,10 @@ def measure_held(
         def start(side: Side) -> AbstractContextManager[SessionWorker]:
             return _worker(side, request, environment, pids)
 
-        def reference(fingerprint: str) -> Reference:
-            return reference_for(
-                request.workloads["baseline"], request.plan, fingerprint, here, request.folder, request.variants.get("baseline")
-            )
+        def references(fingerprint: str) -> References:
+            common = request.workloads["baseline"], request.plan, fingerprint, here, request.folder
+            exact = reference_for(*common, request.variants.get("baseline"))
+            return References(exact, lossy_references(request.variants, lambda losing: reference_for(*common, losing=losing)))
 
         def result_so_far(untimed: Untimed) -> Result:
             opened.require_kept()
@@ -136,7 +135,7 @@ def measure_held(
             energy=request.energy,
             idle_watts=idle_watts,
         )
-        comparing = reference if request.is_of_one_model() else None
+        comparing = references if request.is_of_one_model() else None
         return result_so_far(run_session(config, request.folder, comparing, lambda untimed: checkpoint(result_so_far(untimed))))
 
 

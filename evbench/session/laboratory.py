@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -50,8 +50,8 @@ def laboratory(workload: Workload, plan: Plan, folder: Path, wait: bool, listene
         finally:
             logs.put(log)
 
-    def reference() -> Reference:
-        return reference_for(workload, plan, fingerprints[-1], here, folder)
+    def reference(losing: Mapping[str, str]) -> Reference:
+        return reference_for(workload, plan, fingerprints[-1], here, folder, losing=losing)
 
     with exclusive_device(workload.device, wait, listener):
         yield Laboratory(workload, start, live.end, reference, listener.step, at_once)

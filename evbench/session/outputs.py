@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -12,12 +12,13 @@ import numpy as np
 import numpy.typing as npt
 from safetensors.numpy import load_file
 
-from evbench.results import Check, Grade, Outputs, Sample, Side, Workload
+from evbench.results import Check, Grade, Loss, Outputs, Sample, SampleLoss, Side, Workload
 from evbench.session.reference_outputs import Reference, ReferenceOutputs, Room
+from evbench.verdict import loss
 from evbench.verdict.captions import right_share
 from evbench.verdict.clusters import cluster_means
 from evbench.verdict.equivalence import compare_sample
-from evbench.verdict.findings import Finding, SampleOutputs, SideOutputs, merge
+from evbench.verdict.findings import Finding, SampleOutputs, SideOutputs, merge, plain
 from evbench.verdict.statistics import mean_and_reach
 from evbench.worker.capture_outputs import CapturedOutputs
 
@@ -50,22 +51,42 @@ def nothing() -> None:
     """To do meanwhile."""
 
 
+@dataclass(frozen=True)
+class LossyReference:
+    """Of a side with choices that change outputs by design."""
+
+    choices: Mapping[str, str]
+    """Part -> lossy choice."""
+    reference: Reference
+    """It loses the same as they do."""
+
+
 def compare(
-    workers: OutputWorkers, reference: Reference, answers: Answers, workload: Workload, meanwhile: Callable[[], None] = nothing
+    workers: OutputWorkers,
+    reference: Reference,
+    answers: Answers,
+    workload: Workload,
+    meanwhile: Callable[[], None] = nothing,
+    lossy: Mapping[Side, LossyReference] | None = None,
 ) -> Outputs:
     """All output checks of two sides, over the samples that `choose` picks. Their arrays are on disk for as long as they are needed.
 
     Args:
         meanwhile: called once, while the reference is built, if it is built beside the workers. May use them.
+        lossy: of the sides that have such choices.
     """
+    lossy = lossy or {}
     chosen = choose(answers)
     compared: dict[int, Compared] = {}
     with ReferenceOutputs(reference, workers) as exact:
         for start in range(0, len(chosen), AT_ONCE):
             samples, left_to_do = chosen[start : start + AT_ONCE], nothing if start else meanwhile
             with tempfile.TemporaryDirectory(prefix="evbench-outputs-") as folder:
-                compared |= _compare_some(workers, exact, samples, answers, workload.dtype, Path(folder), left_to_do)
+                compared |= _compare_some(workers, exact, samples, answers, workload.dtype, Path(folder), left_to_do, lossy)
     checks = merge({sample: one.found for sample, one in compared.items()})
+    if lossy:
+        found = tuple(one.loss for one in compared.values() if one.loss is not None)
+        return Outputs(reference.dtype, tuple(chosen), checks, Loss({side: dict(one.choices) for side, one in lossy.items()}, found))
     return Outputs(reference.dtype, tuple(chosen), checks + task_score(compared, workload.samples))
 
 
@@ -76,6 +97,8 @@ class Compared:
     found: list[Finding]
     texts: tuple[str, str]
     """Answer of the baseline, and of the optimized side."""
+    loss: SampleLoss | None = None
+    """None if no side is lossy."""
 
 
 def task_score(compared: Mapping[int, Compared], samples: Sequence[Sample]) -> tuple[Check, ...]:
@@ -122,16 +145,19 @@ def _compare_some(
     dtype: str,
     folder: Path,
     meanwhile: Callable[[], None],
+    lossy: Mapping[Side, LossyReference],
 ) -> dict[int, Compared]:
-    expected = expect(workers, exact, samples, folder, meanwhile)
+    references = {side: one.reference for side, one in lossy.items()}
+    expected = expect(workers, exact, samples, folder, meanwhile, references)
     workers.report("outputs of the optimized side")
     optimized = workers.worker("optimized")
     compared = {}
     for sample in samples:
         ours = expected[sample].baseline
         theirs = optimized.capture_outputs(sample, folder / f"{sample}-optimized", ours, isolated=True)
-        found = compare_with(expected[sample], theirs, dtype, answers["baseline"][sample], answers["optimized"][sample])
-        compared[sample] = Compared(found, (ours.answer.text, theirs.answer.text))
+        sides = outputs_of(expected[sample], theirs, answers["baseline"][sample], answers["optimized"][sample])
+        lost = loss.measure(sample, sides) if lossy else None
+        compared[sample] = Compared(compare_sample(sides, dtype), (ours.answer.text, theirs.answer.text), lost)
     return compared
 
 
@@ -142,39 +168,69 @@ class Expected:
     baseline: CapturedOutputs
     again: CapturedOutputs
     reference: Path | None
+    lossy: Mapping[Side, Path] = field(default_factory=dict)
+    """Of sides with lossy choices: outputs of the reference that loses the same."""
 
 
 def expect(
-    workers: OutputWorkers, exact: ReferenceOutputs, samples: Sequence[int], folder: Path, meanwhile: Callable[[], None] = nothing
+    workers: OutputWorkers,
+    exact: ReferenceOutputs,
+    samples: Sequence[int],
+    folder: Path,
+    meanwhile: Callable[[], None] = nothing,
+    lossy: Mapping[Side, Reference] | None = None,
 ) -> dict[int, Expected]:
-    """Sample -> outputs of the baseline, of its repeat, and of the reference. Their files are in the folder."""
+    """Sample -> outputs of the baseline, of its repeat, and of the references. Their files are in the folder.
+
+    Args:
+        lossy: of sides with lossy choices, the reference that loses the same.
+    """
     workers.report("outputs of the baseline, twice")
     baseline = workers.worker("baseline")
     ours = {sample: baseline.capture_outputs(sample, folder / f"{sample}-baseline") for sample in samples}
     exact.prepare(ours)
     again = {sample: baseline.capture_outputs(sample, folder / f"{sample}-again", ours[sample]) for sample in samples}
     meanwhile()
-    files = exact.files(ours, folder)
-    return {sample: Expected(ours[sample], again[sample], files.get(sample)) for sample in samples}
+    files, of_sides = exact.files(ours, folder), dict[Side, dict[int, Path]]()
+    for side, reference in (lossy or {}).items():
+        exact.end()  # there need not be room for two references
+        own = folder / f"reference-of-{side}"
+        own.mkdir()
+        with ReferenceOutputs(reference, workers) as losing:
+            losing.prepare(ours)
+            of_sides[side] = losing.files(ours, own)
+    return {
+        sample: Expected(
+            ours[sample], again[sample], files.get(sample), {side: found[sample] for side, found in of_sides.items() if sample in found}
+        )
+        for sample in samples
+    }
 
 
-def compare_with(
+def compare_with(expected: Expected, optimized: CapturedOutputs, dtype: str, answers: Collection[tuple[int, ...]] = ()) -> list[Finding]:
+    """All findings of one sample of another side than the baseline, of which `answers` are tokens of timed runs."""
+    return compare_sample(outputs_of(expected, optimized, answers=answers), dtype)
+
+
+def outputs_of(
     expected: Expected,
     optimized: CapturedOutputs,
-    dtype: str,
     usual: Collection[tuple[int, ...]] = (),
     answers: Collection[tuple[int, ...]] = (),
-) -> list[Finding]:
-    """One sample of the other side.
+) -> SampleOutputs:
+    """One sample, with the outputs of the other side.
 
     Args:
         usual: tokens of timed runs of the baseline.
         answers: tokens of timed runs of the other side.
     """
     exact = None if expected.reference is None else load_file(expected.reference)
-    return compare_sample(
-        SampleOutputs(_side_outputs(expected.baseline), _side_outputs(expected.again), _side_outputs(optimized), exact, answers, usual),
-        dtype,
+    lost: dict[Side, dict[str, npt.NDArray[np.floating]]] = {}
+    if exact is not None:
+        for side, file in expected.lossy.items():
+            lost[side] = {name: plain(values) - plain(exact[name]) for name, values in load_file(file).items()}
+    return SampleOutputs(
+        _side_outputs(expected.baseline), _side_outputs(expected.again), _side_outputs(optimized), exact, answers, usual, lost
     )
 
 

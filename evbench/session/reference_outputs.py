@@ -88,7 +88,7 @@ class ReferenceOutputs:
             for sample in missing:
                 source.capture_reference(sample, files[sample], baseline[sample])
             if not self._where.room:
-                self._end()
+                self.end()
         for sample in names.keys() - set(missing):  # before anything is stored, which may remove them
             references.copy(names[sample], files[sample])
         for sample in missing:
@@ -105,6 +105,7 @@ class ReferenceOutputs:
             self._source = self._live.enter_context(self._reference.start())
         return self._source
 
-    def _end(self) -> None:
+    def end(self) -> None:
+        """End its worker, if there is one. It is started again where outputs are missing later."""
         self._source = None
         self._live.close()

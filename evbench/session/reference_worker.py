@@ -2,32 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 from evbench.choices import OwnPipeline, Variant
-from evbench.pipelines.registry import OWN, PARTS
-from evbench.results import Machine, Plan, Workload
+from evbench.pipelines.registry import OWN, PARTS, loses_as, lossy
+from evbench.results import Machine, Plan, Side, Workload
 from evbench.session import references
 from evbench.session.memory_fit import reference_dtype
+from evbench.session.outputs import LossyReference
 from evbench.session.reference_outputs import Reference
-from evbench.variants.named import REFERENCE, VARIANTS
+from evbench.variants.named import REFERENCE, VARIANTS, change
 from evbench.worker.capture_outputs import CapturedOutputs
 from evbench.worker.client import Worker
 from evbench.worker.messages import BuildRequest
 
 
 def reference_for(
-    workload: Workload, plan: Plan, fingerprint: str, here: Machine, folder: Path, baseline: Variant | None = None
+    workload: Workload,
+    plan: Plan,
+    fingerprint: str,
+    here: Machine,
+    folder: Path,
+    baseline: Variant | None = None,
+    losing: Mapping[str, str] | None = None,
 ) -> Reference:
     """What both sides are compared with. Its worker logs into the folder.
 
     Args:
         fingerprint: of the weights of both sides.
         baseline: a pipeline of somebody else's names its own reference, or has none. None for variants of evbench.
+        losing: part -> hidden choice with which it loses what a side loses by design.
     """
-    variant, dtype, computed = REFERENCE, reference_dtype(plan.order, workload), ""
+    variant, dtype, computed = change(REFERENCE, losing or {}), reference_dtype(plan.order, workload), ""
     if baseline is not None and OWN in baseline.choices():
         variant, dtype, computed = _own_reference(baseline)
 
@@ -38,6 +46,16 @@ def reference_for(
             yield _Building(worker)
 
     return Reference(computed or dtype, references.identity(fingerprint, dtype, workload.device, here.packages, variant), start)
+
+
+def lossy_references(variants: Mapping[Side, Variant], make: Callable[[Mapping[str, str]], Reference]) -> dict[Side, LossyReference]:
+    """Of the sides that have lossy choices.
+
+    Args:
+        make: part -> hidden choice -> the reference that has it.
+    """
+    chosen = {side: variant.choices() for side, variant in variants.items()}
+    return {side: LossyReference(found, make(loses_as(choices))) for side, choices in chosen.items() if (found := lossy(choices))}
 
 
 def _own_reference(baseline: Variant) -> tuple[Variant, str | None, str]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from evbench.results import Activation, Energy, Side, Trace
@@ -11,6 +12,7 @@ from evbench.session import caches, outputs
 from evbench.session.block_schedule import too_few_blocks
 from evbench.session.blocks import BlockRunner
 from evbench.session.config import SessionConfig
+from evbench.session.outputs import LossyReference
 from evbench.session.recorder import RunRecorder
 from evbench.session.reference_outputs import Reference
 from evbench.session.side_results import Untimed, side_results
@@ -19,18 +21,28 @@ from evbench.session.worker_pool import WorkerPool
 from evbench.traces import chrome
 from evbench.worker.messages import TraceSpec
 
+
+@dataclass(frozen=True)
+class References:
+    """What outputs are compared with."""
+
+    exact: Reference
+    lossy: Mapping[Side, LossyReference]
+    """Of sides with lossy choices, beside it."""
+
+
 ENERGY_SECONDS = 4.0
 """For which samples are repeated while the GPU's energy counter runs."""
 
 
 def run_session(
-    config: SessionConfig, folder: Path, reference: Callable[[str], Reference] | None, checkpoint: Callable[[Untimed], None]
+    config: SessionConfig, folder: Path, references: Callable[[str], References] | None, checkpoint: Callable[[Untimed], None]
 ) -> Untimed:
     """Run blocks, then all that is untimed. The timed runs are in the journal.
 
     Args:
         folder: for the traces.
-        reference: fingerprint of the weights -> what outputs are compared with. None if outputs are not compared: one side alone,
+        references: fingerprint of the weights -> what outputs are compared with. None if outputs are not compared: one side alone,
             or two models.
         checkpoint: called before outputs are compared and before traces are recorded, because what fails there must not cost what
             was measured.
@@ -58,10 +70,11 @@ def run_session(
             if not workers.room:  # else there is time while the reference is built
                 activations.gather(side)
         untimed = Untimed(limits, cache_checks)
-        if reference is not None and len(config.sides) == 2:
+        if references is not None and len(config.sides) == 2:
             answers = {side: measured.tokens_by_sample() for side, measured in side_results(config, untimed).items()}
-            target = reference(_fingerprint(config))
-            compared = outputs.compare(workers, target, answers, config.workload("baseline"), activations.gather_all)
+            target = references(_fingerprint(config))
+            workload = config.workload("baseline")
+            compared = outputs.compare(workers, target.exact, answers, workload, activations.gather_all, target.lossy)
             untimed = dataclasses.replace(untimed, activations=activations.found, outputs=compared)
             checkpoint(untimed)
         activations.gather_all()

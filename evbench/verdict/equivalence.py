@@ -4,11 +4,16 @@ The error rule is relative to the error that the baseline itself has against a r
 whole (as in pytorch/pytorch:torch/_dynamo/utils.py, `same`) catches small faults that are everywhere, that of each row (a frame, a token, a
 position) one bad row among good ones, and the maximum (as in Dao-AILab/flash-attention:hopper/test_flash_attn.py) a few bad elements. The
 thresholds lie between planted faults and equal computations; profiles/cpu/mutants records how far each is away.
+
+Of a side with lossy choices there is a second reference, which loses the same: exactly, in higher precision. What that one differs by from
+the first is taken off the side's outputs, and what is left is judged as that of any other side. So a lossy computation has to be as exact
+as any other; how much it loses is measured by itself (`evbench.verdict.loss`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -21,13 +26,31 @@ from evbench.verdict.pixel_rules import compare_frames, max_difference, mean_shi
 
 def compare_sample(sides: SampleOutputs, dtype: str) -> list[Finding]:
     """All findings of one sample, in the order of modes and stages."""
-    found = _same_input(sides)
-    found += _stages("baseline-repeat", sides.baseline, sides.repeat, sides, dtype)
-    found += _stages("end-to-end", sides.baseline, sides.optimized, sides, dtype)
-    found += _stages("stage-isolated", sides.baseline, sides.optimized, sides, dtype)
+    found, level = _same_input(sides), _without_loss(sides)
+    found += _stages("baseline-repeat", level.baseline, level.repeat, level, dtype)
+    found += _stages("end-to-end", level.baseline, level.optimized, level, dtype)
+    found += _stages("stage-isolated", level.baseline, level.optimized, level, dtype)
     found += compare_tokens("baseline-repeat", sides, {sides.repeat.tokens, *sides.baseline_tokens}, sides.repeat)
     found += compare_tokens("end-to-end", sides, {sides.optimized.tokens, *sides.optimized_tokens}, sides.optimized)
     return sorted(found, key=lambda finding: (MODES.index(finding.mode), STAGES.index(finding.stage)))
+
+
+def _without_loss(sides: SampleOutputs) -> SampleOutputs:
+    """With the outputs of each side less what its lossy choices lose."""
+    ours, theirs = sides.lost.get("baseline", {}), sides.lost.get("optimized", {})
+    return replace(sides, baseline=_less(sides.baseline, ours), repeat=_less(sides.repeat, ours), optimized=_less(sides.optimized, theirs))
+
+
+def _less(side: SideOutputs, lost: Mapping[str, Array]) -> SideOutputs:
+    def of(name: str) -> Array | None:
+        return lost.get(_in_reference(name))
+
+    # Of another shape they are as they were, which a check of shapes tells.
+    level = {
+        name: plain(values) - loss if (loss := of(name)) is not None and loss.shape == values.shape else values
+        for name, values in side.arrays.items()
+    }
+    return replace(side, arrays=level)
 
 
 # Inputs of the model.
@@ -124,9 +147,12 @@ def _rules_of_stage(stage: str, mode: Mode, ours: SideOutputs, expected: Array, 
 def _reference(sides: SampleOutputs, stage: str, mode: Mode) -> Array | None:
     if sides.reference is None:
         return None
-    # The frames that preprocessing is given are the baseline's in both.
-    name = ISOLATED + stage if mode == "stage-isolated" and stage != "preprocess" else stage
-    return plain(sides.reference[name])
+    return plain(sides.reference[_in_reference(ISOLATED + stage if mode == "stage-isolated" else stage)])
+
+
+def _in_reference(name: str) -> str:
+    """What the outputs of a stage are called there: the frames that preprocessing is given are the baseline's in both modes."""
+    return "preprocess" if name == ISOLATED + "preprocess" else name
 
 
 def _finite(stage: str, axes: Axes, mode: Mode, expected: Array, actual: Array) -> Finding:

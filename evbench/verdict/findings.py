@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
-from evbench.results import STAGES, Check, Grade, Mode, Work
+from evbench.results import STAGES, Check, Grade, Mode, Side, Work
 
 Array = npt.NDArray[np.floating]
 Axes = tuple[str, ...]
@@ -44,6 +44,8 @@ class SampleOutputs:
     """Tokens of all timed runs of the optimized side."""
     baseline_tokens: Collection[tuple[int, ...]]
     """Those of the baseline."""
+    lost: Mapping[Side, Mapping[str, Array]] = field(default_factory=dict)
+    """Of sides with lossy choices: the outputs of a reference that loses the same, less those of the reference."""
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from evbench.results import Result, Session, Side, SideResult
 from evbench.verdict import caches, floors, ignored_input
 from evbench.verdict.blocks import log_seconds
 from evbench.verdict.judgement import Timing
+from evbench.verdict.loss import choices_of
 from evbench.verdict.refusal import failed, in_words, not_active
 from evbench.verdict.statistics import LEVEL, Interval
 from evbench.verdict.student import student_quantile
@@ -82,6 +83,9 @@ def _blocked_ratio(sides: Mapping[Side, SideResult], interval: Interval) -> floa
 
 def _of_outputs(result: Result) -> dict[str, str]:
     flags = {}
+    if losing := {side: found for side, measured in result.variants().items() if (found := choices_of(measured))}:
+        told = " and ".join(f"the {side} side has {', '.join(found)}" for side, found in losing.items())
+        flags["LOSSY_BY_DESIGN"] = f"{told}, which changes outputs by design: judged apart from what is computed wrongly, and measured"
     if inactive := not_active(result.variants()):
         flags["NOT_ACTIVE"] = "; ".join(f"{side}: {found.part}={found.choice}, {found.evidence}" for side, found in inactive)
     if result.outputs is None:

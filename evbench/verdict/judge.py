@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from evbench.machine.machine import machine_differences
-from evbench.results import STAGES, Block, Result, Side, SideResult
-from evbench.verdict import caches, context, demands, difference, floors, metrics, tokens
+from evbench.results import ALLOW_LOSSY, STAGES, Block, Outputs, Result, Side, SideResult
+from evbench.verdict import caches, context, demands, difference, floors, loss, metrics, tokens
 from evbench.verdict.blocks import (
     END_TO_END,
     TIMED,
@@ -22,7 +22,7 @@ from evbench.verdict.claims import throughput, timing_of_runs
 from evbench.verdict.demands import Demand, DemandOutcome
 from evbench.verdict.findings import worst
 from evbench.verdict.flags import flags_of
-from evbench.verdict.judgement import EXIT_CODES, UNCLEAR, UNMET, Judgement, Timing, Verdict
+from evbench.verdict.judgement import EXIT_CODES, UNCLEAR, UNMET, Judgement, Preserved, Timing, Verdict
 from evbench.verdict.metrics import STAGE_SYNC_OVERHEAD, STARTUP, Metric
 from evbench.verdict.refusal import not_active, refusal, unequal_work
 from evbench.verdict.statistics import BreakEven
@@ -56,9 +56,10 @@ def judge(result: Result, comparisons: int = 1) -> Judgement:
     end_to_end = timing(END_TO_END)
     stages = tuple(timing(stage) for stage in STAGES)
     token_timings = tuple(timing(name) for name in TOKEN_TIMINGS)
-    reasons = list(refused)
+    reasons, lost = list(refused), loss.summarize(result)
     if comparable and verdict is None:
-        verdict = end_to_end.claim or Verdict.INCONCLUSIVE
+        claimed = end_to_end.claim or Verdict.INCONCLUSIVE
+        verdict = Verdict.LOSSY if lost is not None and end_to_end.claim is not None else claimed
         if end_to_end.interval is None:
             reasons = [TOO_FEW_BLOCKS]
     different_work = unequal_work(sides) if len(sides) == 2 else []
@@ -71,9 +72,10 @@ def judge(result: Result, comparisons: int = 1) -> Judgement:
     return Judgement(
         verdict=verdict,
         reasons=tuple(reasons),
-        preserved=None if result.outputs is None else worst(checks),
+        preserved=_preserved(result.outputs, lossy=lost is not None),
+        loss=lost,
         flags=flags_of(result, end_to_end, ratio_of_medians, comparable=comparable),
-        exit_code=_exit_code(verdict, result, outcomes),
+        exit_code=_exit_code(verdict, end_to_end.claim, result, outcomes),
         end_to_end=end_to_end,
         stages=stages,
         tokens=token_timings,
@@ -81,7 +83,7 @@ def judge(result: Result, comparisons: int = 1) -> Judgement:
         ratio_of_medians=ratio_of_medians,
         ratio_of_sums=difference.ratio_of_sums(sides, counted["baseline"]) if comparable else None,
         difference=difference.decompose(sides, counted["baseline"]) if decomposable else None,
-        break_even=_break_even(sides, counted["baseline"], measured_metrics.get(STARTUP), faster=verdict is Verdict.FASTER)
+        break_even=_break_even(sides, counted["baseline"], measured_metrics.get(STARTUP), faster=end_to_end.claim is Verdict.FASTER)
         if comparable and end_to_end.interval is not None
         else None,
         metrics=measured_metrics,
@@ -100,8 +102,17 @@ def judge(result: Result, comparisons: int = 1) -> Judgement:
         clocks=context.clocks(result.sessions),
         seen_unseen=caches.examined(sides),
         floors=floors.of_result(result),
+        quantized_floors=floors.of_quantized(result),
         observations=context.observations(result),
     )
+
+
+def _preserved(outputs: Outputs | None, *, lossy: bool) -> Preserved | None:
+    """Without a reference that loses the same, nothing tells whether a lossy side does more than lose."""
+    if outputs is None or (lossy and not loss.is_measured(outputs)):
+        return None
+    found = worst(outputs.checks)
+    return "lossy" if lossy and found != "fail" else found
 
 
 def _differs_in_length_only(different_work: Sequence[str]) -> bool:
@@ -162,7 +173,8 @@ def _demands(
     return tuple(decide(demand) for demand in demands.read(rules.targets, rules.fail_if, result.baseline.workload.model))
 
 
-def _exit_code(verdict: Verdict | None, result: Result, outcomes: Sequence[DemandOutcome]) -> int:
+def _exit_code(verdict: Verdict | None, claim: Verdict | None, result: Result, outcomes: Sequence[DemandOutcome]) -> int:
+    """Args: claim: what the times show end-to-end, which decides of a lossy comparison where that is allowed."""
     if verdict in (Verdict.OUTPUT_DIFFERS, Verdict.INVALID):
         return EXIT_CODES[verdict]
     if any(outcome.met is False for outcome in outcomes):
@@ -171,6 +183,10 @@ def _exit_code(verdict: Verdict | None, result: Result, outcomes: Sequence[Deman
         return UNCLEAR
     if verdict is None:
         return 0
+    if verdict is Verdict.LOSSY:
+        if ALLOW_LOSSY not in result.rules.allowed:
+            return EXIT_CODES[verdict]
+        verdict = claim or Verdict.INCONCLUSIVE
     if result.rules.require_speedup and verdict is Verdict.SAME:
         return UNMET
     # With --fail-if the user decides which slowdown is a failure: a smaller one is none.

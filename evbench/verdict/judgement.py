@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Literal
 
 from evbench.results import Grade, Side
 from evbench.verdict.caches import SeenUnseen
@@ -11,6 +12,7 @@ from evbench.verdict.checks import CheckSummary
 from evbench.verdict.context import BlockCounts, Clock, Energy
 from evbench.verdict.demands import DemandOutcome
 from evbench.verdict.difference import Difference
+from evbench.verdict.loss import LossSummary
 from evbench.verdict.metrics import Metric
 from evbench.verdict.statistics import BreakEven, Distribution, Interval
 from evbench.verdict.tokens import TokenComparison
@@ -28,8 +30,12 @@ class Verdict(StrEnum):
     INCONCLUSIVE = "INCONCLUSIVE"
     OUTPUT_DIFFERS = "OUTPUT_DIFFERS"
     INVALID = "INVALID"
+    LOSSY = "LOSSY"
+    """... changes outputs by design, no more than that, and its times may be compared: what they show is `Judgement.claim`."""
 
 
+Preserved = Literal["pass", "warn", "fail", "lossy"]
+"""Whether outputs are preserved. A side that changes them by design is never said to."""
 CLAIMED = (Verdict.FASTER, Verdict.SLOWER)
 """Those that claim a difference."""
 EXIT_CODES = {
@@ -39,6 +45,7 @@ EXIT_CODES = {
     Verdict.INCONCLUSIVE: 4,
     Verdict.OUTPUT_DIFFERS: 5,
     Verdict.INVALID: 6,
+    Verdict.LOSSY: 7,
 }
 UNMET, UNCLEAR = 3, 4
 """Exit codes of a demand."""
@@ -70,8 +77,9 @@ class Judgement:
     """None for one variant alone."""
     reasons: tuple[str, ...]
     """Of a verdict other than FASTER, SAME and SLOWER."""
-    preserved: Grade | None
-    """Equivalence of the outputs: the worst grade of all checks. None if they were not compared."""
+    preserved: Preserved | None
+    """Equivalence of the outputs: the worst grade of all checks; lossy where a side changes them by design, and no check fails that it does
+    just that. None if they were not compared."""
     flags: dict[str, str]
     """Name -> what a reader has to know before believing a number."""
     exit_code: int
@@ -122,6 +130,15 @@ class Judgement:
     not measured."""
     observations: tuple[str, ...]
     """Of the machine, before and during the runs."""
+    loss: LossSummary | None = None
+    """What is lost. None if no side is lossy."""
+    quantized_floors: dict[Side, dict[str, float]] = field(default_factory=dict)
+    """In the place of `floors`, of sides whose weights are quantized: they read fewer bytes."""
+
+    @property
+    def claim(self) -> Verdict | None:
+        """What the times show end-to-end: the verdict, but of a lossy comparison FASTER, SAME, SLOWER or INCONCLUSIVE."""
+        return self.end_to_end.claim if self.verdict is Verdict.LOSSY else self.verdict
 
     def timings(self) -> tuple[Timing, ...]:
         """All of them."""
@@ -130,7 +147,11 @@ class Judgement:
     def floor_shares(self) -> dict[str, dict[Side, float]]:
         """Timing -> of each side that was timed, its physical floor over its median: 1 is as fast as this machine can be."""
         known = {timing.name: timing.sides for timing in self.timings() if self.floors.get(timing.name)}
+
+        def share(name: str, side: Side, median: float) -> float:
+            return self.quantized_floors.get(side, self.floors)[name] / median
+
         return {
-            name: {side: self.floors[name] / found.median for side, found in sides.items() if found is not None}
+            name: {side: share(name, side, found.median) for side, found in sides.items() if found is not None}
             for name, sides in known.items()
         }

@@ -11,10 +11,10 @@ from typing import Literal
 
 from evbench.choices import STREAM, Variant
 from evbench.errors import UserError, nearest
-from evbench.pipelines.registry import KINDS, OWN, PARTS
-from evbench.results import STAGES, Grade, Side
+from evbench.pipelines.registry import KINDS, OWN, PARTS, lossy
+from evbench.results import STAGES, Side
 from evbench.variants.named import change, conflict, effective
-from evbench.verdict.judgement import CLAIMED, MIN_CLAIM, Judgement, Timing, Verdict
+from evbench.verdict.judgement import CLAIMED, MIN_CLAIM, Judgement, Preserved, Timing, Verdict
 from evbench.verdict.statistics import Interval
 
 Kind = Literal["rung", "whole", "without", "subset"]
@@ -75,7 +75,7 @@ class RungOutcome:
     """Of this comparison alone. None if it could not be run."""
     reasons: tuple[str, ...]
     """Of a verdict other than FASTER, SAME and SLOWER; or why it could not be run."""
-    preserved: Grade | None
+    preserved: Preserved | None
     """Equivalence of the outputs: the worst grade. None if they were not compared."""
     end_to_end: RungTiming | None
     """With the interval of this comparison alone. None if it could not be run."""
@@ -123,6 +123,12 @@ def plan(lower: Variant, upper: Variant, model: str, kind: str, leave_one_out: b
     """
     if own := next((side.name for side in (lower, upper) if OWN in side.choices()), ""):
         raise UserError(f"{own} is a pipeline of its own, which has no parts to climb by; compare two of its variants instead")
+    if losing := {**lossy(lower.choices()), **lossy(upper.choices())}:
+        part, choice = next(iter(losing.items()))
+        compare = f"evbench compare --baseline {lower.name} --optimized {upper.name}"
+        raise UserError(
+            f"a ladder is of choices that preserve outputs, and {part}={choice} is lossy by design; compare it instead: {compare}"
+        )
     idle = {name: lower[name] for name, part in PARTS.items() if part.stages == (STREAM,) and lower[name] != upper[name]}
     upper = change(upper, idle) if idle else upper
     parts = [part for part, choice in effective(lower, model, kind).items() if upper[part] != choice]

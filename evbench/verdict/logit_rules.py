@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from evbench.results import Grade, Mode
+from evbench.results import Grade, Mode, Side
 from evbench.verdict.findings import GRADES, Array, Axes, Finding, SampleOutputs, SideOutputs, locate, plain
 
 SIMILAR, ALIKE = 0.001, 0.01
@@ -37,11 +37,7 @@ def cosine_distance(stage: str, axes: Axes, mode: Mode, expected: Array, actual:
 def compare_logits(axes: Axes, mode: Mode, expected: Array, actual: Array, reference: Array) -> list[Finding]:
     # [positions, vocabulary]
     exact, ours, theirs = map(_log_softmax, (reference, expected, actual))
-
-    def divergence(other: Array) -> Array:
-        return np.asarray((np.exp(exact) * (exact - other)).sum(axis=-1))
-
-    own, other = divergence(ours), divergence(theirs)
+    own, other = (_divergence_of(exact, of_side) for of_side in (ours, theirs))
     threshold = MOST_DIVERGENCE + 2 * float(own.mean())
     value = float(other.mean())
     grade: Grade = "pass" if value <= threshold else "warn" if value <= 10 * threshold else "fail"
@@ -60,6 +56,15 @@ def compare_logits(axes: Axes, mode: Mode, expected: Array, actual: Array, refer
         *found,
         Finding("generate", mode, "top-1 logprob gap (nats)", grade, largest, NEAR_TIE, locate(axes, (int(gaps.argmax()),)), detail),
     ]
+
+
+def divergence(reference: Array, logits: Array) -> Array:
+    """KL divergence of next-token distributions from those of the reference, in nats: [positions, vocabulary] -> [positions]."""
+    return _divergence_of(_log_softmax(reference), _log_softmax(logits))
+
+
+def _divergence_of(exact: Array, other: Array) -> Array:
+    return np.asarray((np.exp(exact) * (exact - other)).sum(axis=-1))
 
 
 def explained(ours: Array, theirs: Array, exact: Array, one: npt.NDArray[np.int64], another: npt.NDArray[np.int64]) -> Array:
@@ -121,6 +126,8 @@ def _divergence(mode: Mode, sides: SampleOutputs, tokens: tuple[int, ...], side:
     location, detail = f"position {first}", f"tokens {expected[first]} and {tokens[first]}"
     if sides.reference is None:
         return Finding("generate", mode, "tokens", "fail", 1.0, 0.0, location, f"{detail}; no reference to measure the logprob gap by")
+    if sides.lost:
+        return _each_by_its_own(mode, sides, side, first, (expected[first], tokens[first]), detail)
     if "generate" not in sides.baseline.arrays or "generate" not in side.arrays:  # of a pipeline that cannot show its logits
         exact = _log_softmax(plain(sides.reference["generate"][first : first + 1]))[0]
         gap = abs(float(exact[expected[first]] - exact[tokens[first]]))
@@ -142,6 +149,30 @@ def _divergence(mode: Mode, sides: SampleOutputs, tokens: tuple[int, ...], side:
     # After a tie the tokens belong to two different outputs: only the teacher-forced logits compare further.
     grade: Grade = "warn" if gap <= most else "fail"
     return Finding("generate", mode, "tokens", grade, gap, NEAR_TIE, location, f"{detail}, logprob gap {gap:.3g} nats under the reference")
+
+
+def _each_by_its_own(mode: Mode, sides: SampleOutputs, side: SideOutputs, position: int, tokens: tuple[int, int], detail: str) -> Finding:
+    """With lossy choices two tokens may differ anywhere, but each has to be what the reference that loses the same would take, or nearly.
+
+    Args:
+        side: which the second of the tokens is of; the first is the baseline's.
+    """
+    assert sides.reference is not None
+    owners: tuple[tuple[Side, SideOutputs], ...] = (
+        ("baseline", sides.baseline),
+        ("baseline" if mode == "baseline-repeat" else "optimized", side),
+    )
+    short, most = [], []
+    for (name, outputs), token in zip(owners, tokens, strict=True):
+        logits = plain(sides.reference["generate"]) + sides.lost.get(name, {}).get("generate", 0.0)
+        exact, own = (_log_softmax(values[position : position + 1]) for values in (logits, plain(outputs.arrays["generate"])))
+        best = int(exact[0].argmax())
+        short.append(float(exact[0, best] - exact[0, token]))
+        most.append(float(explained(own, own, exact, np.array([best]), np.array([token]))[0]))
+    worst = max(range(2), key=lambda number: short[number] / most[number])
+    grade: Grade = "pass" if max(short) <= NEAR_TIE else "warn" if short[worst] <= most[worst] else "fail"
+    told = f"{detail}, {short[0]:.3g} and {short[1]:.3g} nats below what a reference takes that loses the same as the side"
+    return Finding("generate", mode, "tokens", grade, short[worst], NEAR_TIE, f"position {position}", told)
 
 
 def _shortfall(logits: Array, tokens: Sequence[int]) -> float:

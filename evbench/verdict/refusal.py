@@ -12,6 +12,7 @@ from evbench.verdict.blocks import too_disturbed
 from evbench.verdict.error_rule import OWN_ERROR
 from evbench.verdict.findings import first_divergence
 from evbench.verdict.judgement import Verdict
+from evbench.verdict.loss import is_lossy
 from evbench.verdict.reasons import counted
 
 HOW = ("decoder", "attention")
@@ -45,7 +46,8 @@ def refusal(result: Result, apart: bool) -> tuple[list[str], Verdict | None]:
     invalid += ignored_input.refused(result)
     if invalid:
         return invalid, Verdict.INVALID
-    different = _unequal_tokens(sides)
+    # Lossy sides may generate other tokens, which say nothing until outputs are held against a reference that loses the same.
+    different = [] if is_lossy(result) else _unequal_tokens(sides)
     if different and (apart or result.outputs is None or not _near_ties(result.outputs)):
         return different, Verdict.OUTPUT_DIFFERS
     if apart:
@@ -59,6 +61,10 @@ def refusal(result: Result, apart: bool) -> tuple[list[str], Verdict | None]:
         return [f"FAILED_SAMPLES: {uneven}"], Verdict.INCONCLUSIVE
     if result.outputs is None or not is_compared(result):
         return ["outputs were not compared, or not all of them"], Verdict.INCONCLUSIVE
+    if is_lossy(result) and not (result.outputs.reference and result.outputs.loss and result.outputs.loss.samples):
+        return [
+            "REFERENCE_MISSING: nothing of higher precision fits here to tell what is lost by design from a fault"
+        ], Verdict.INCONCLUSIVE
     if different := _unequal_outputs(result.outputs):
         return different, Verdict.OUTPUT_DIFFERS
     if result.outputs.reference is None:

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from evbench.errors import UserError, nearest
-from evbench.results import Grade, Result, Side
-from evbench.verdict.judgement import Judgement, Verdict
+from evbench.results import Result, Side
+from evbench.verdict.judgement import Judgement, Preserved, Verdict
 from evbench.verdict.lines import Line, fit
 from evbench.verdict.refusal import disturbed_too_often
 from evbench.verdict.statistics import Interval
@@ -69,7 +69,7 @@ class PointOutcome:
     """Why its times are no part of a line. Empty if they are."""
     reasons: tuple[str, ...]
     """Of a verdict other than FASTER, SAME and SLOWER."""
-    preserved: Grade | None
+    preserved: Preserved | None
     timings: dict[str, PointTiming]
     """In the order of a report, end-to-end first."""
 
@@ -184,7 +184,9 @@ def outcome(result: Result, judgement: Judgement) -> PointOutcome:
         medians: dict[Side, float] = {side: found.median for side, found in timing.sides.items() if found is not None}
         interval, claim = (timing.interval, timing.claim) if shown else (None, None)
         if medians:
-            timings[timing.name] = PointTiming(medians, judgement.floors.get(timing.name) or None, interval, claim)
+            # One floor for both sides: there is none where a side reads quantized weights.
+            floor = None if judgement.quantized_floors else judgement.floors.get(timing.name) or None
+            timings[timing.name] = PointTiming(medians, floor, interval, claim)
     return PointOutcome(judgement.verdict, "", tuple(left_out), judgement.reasons, judgement.preserved, timings)
 
 

@@ -344,4 +344,4 @@ def _least(evidence: Evidence, observed: Observed) -> int:
     }[evidence.count]
     stack = "tower" if evidence.count == "each layer, used or not" else evidence.stage
     layers = observed.layers[stack] if evidence.count.startswith("each layer") else 1
-    return max(1, layers * times)
+    return max(1, layers * times * evidence.times)

@@ -21,8 +21,9 @@ ENOUGH = 0.01
 @torch.inference_mode()
 def adding(layers: Sequence[Any], added: Added) -> list[int]:
     """Numbers of the layers that add something, for random inputs."""
-    weight = layers[0].self_attn.q_proj.weight
-    inputs = torch.randn(COUNT, weight.shape[1], generator=torch.Generator().manual_seed(0)).to(weight)
+    # Of a quantized layer, the first parameter is that of a norm: it has the type of activations, as all weights of others do.
+    width, parameter = layers[0].self_attn.q_proj.in_features, next(layers[0].parameters())
+    inputs = torch.randn(COUNT, width, generator=torch.Generator().manual_seed(0)).to(parameter)
     norms = [float(added(layer, inputs).float().norm()) for layer in layers]
     return [number for number, norm in enumerate(norms) if norm > ENOUGH * max(norms)]
 

@@ -20,7 +20,7 @@ from evbench.pipelines.generate.choices import DRAFTED
 from evbench.pipelines.registry import KINDS, MODELS, built_in
 from evbench.results import STAGES, Delay, Workload
 from evbench.stages import Stages
-from evbench.worker import cache_faults, draft_faults, graph_faults, input_faults, model_faults, watched_faults
+from evbench.worker import cache_faults, draft_faults, graph_faults, input_faults, model_faults, quantization_faults, watched_faults
 from evbench.worker.planting import Plant
 
 
@@ -94,6 +94,11 @@ LOOPS = {"generate": ("static", "static-compile")} | UNDRAFTED
 """The decode loop over the modules of transformers."""
 ANY_LOOP = {"generate": ("static", "static-compile", "graph")} | UNDRAFTED
 GRAPH = {"generate": ("graph",)} | UNDRAFTED
+FULL = {"quantization": ("none",)}
+"""Weights are in their own type, and a change of them is in whatever computes with them."""
+QUANTIZED: dict[str, tuple[str, ...]] = {"quantization": ("int8", "fp8")}
+MODULES: dict[str, tuple[str, ...]] = {"generate": ("dynamic", "transformers-static", "static-generate", "static", "static-compile")}
+"""Whatever computes with the modules of transformers, and not with matrices that were made of theirs."""
 
 MUTANTS: dict[str, Mutant] = {
     "frame + 1": Mutant("each frame is the one after the right one", "load", input_faults.next_frame, ("video",)),
@@ -160,11 +165,27 @@ MUTANTS: dict[str, Mutant] = {
     "first draft not verified": Mutant("those behind it are", "generate", draft_faults.first_draft_not_verified, choices=DRAFTED),
     "cache cut back too little": Mutant("by one draft that was not accepted", "generate", draft_faults.cut_back_one_less, choices=DRAFTED),
     "cache cut back too far": Mutant("by one draft that was accepted", "generate", draft_faults.cut_back_one_more, choices=DRAFTED),
-    "one head scaled by 1.01": Mutant("in a layer near the middle", "generate", model_faults.head_scaled(1.01), dtypes=("float32",)),
-    "one head left out": Mutant("of a layer near the middle", "generate", model_faults.head_scaled(0.0)),
-    "attention scale wrong": Mutant("of the whole width, in one layer", "generate", model_faults.scale_wrong),
+    "one head scaled by 1.01": Mutant(
+        "in a layer near the middle", "generate", model_faults.head_scaled(1.01), choices=FULL, dtypes=("float32",)
+    ),
+    "one head left out": Mutant("of a layer near the middle", "generate", model_faults.head_scaled(0.0), choices=FULL),
+    "attention scale wrong": Mutant("of the whole width, in one layer", "generate", model_faults.scale_wrong, choices=FULL),
     "float8 called float": Mutant(
-        "weights of the language model rounded to eight bits", "generate", model_faults.eight_bits, dtypes_if_grown=("float32",)
+        "weights of the language model rounded to eight bits",
+        "generate",
+        model_faults.eight_bits,
+        choices=FULL,
+        dtypes_if_grown=("float32",),
+    ),
+    "scales of the next row": Mutant("in one quantized matrix", "generate", quantization_faults.scales_of_the_next_row, choices=QUANTIZED),
+    "quantized layer left out": Mutant("one near the middle", "generate", quantization_faults.layer_left_out, choices=QUANTIZED),
+    "four bits called eight": Mutant("in all quantized matrices", "generate", quantization_faults.four_bits, choices=QUANTIZED),
+    "layer not quantized": Mutant(
+        "one near the middle keeps its weights, where all are said to be quantized",
+        "generate",
+        quantization_faults.layer_not_quantized,
+        choices=QUANTIZED | MODULES,
+        dtypes=("float32",),
     ),
     "one token less": Mutant("than asked for", "generate", model_faults.one_token_less),
     "sampled": Mutant("for greedy", "generate", model_faults.sampled, choices=LOOPS),

@@ -78,7 +78,8 @@ def _judged() -> bool:
 def _mlp_left_out(pipeline: AnyPipeline, when: Callable[[Sampler], bool]) -> None:
     """Of the layer of the language model nearest to the middle, for the whole of those calls of `generate`."""
     layers, right = pipeline.decoder.layers, pipeline.generate
-    leave_out = switch(list(layers[nearest_to_the_middle(layers, mlp_output)].mlp.down_proj.parameters()))
+    product = layers[nearest_to_the_middle(layers, mlp_output)].mlp.down_proj
+    leave_out = switch([*product.parameters(), *product.buffers()])  # a quantized one has buffers
 
     def generate(features: Any, new_tokens: int, sampler: Sampler) -> Any:
         leave_out(when(sampler))

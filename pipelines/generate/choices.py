@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from evbench.choices import GPU, Choice, Conflict, Evidence, Part
+from collections.abc import Mapping
+
+from evbench.choices import GPU, Choice, Conflict, Count, Evidence, Part
 from evbench.pipelines.compute.choices import COMPILED, INDUCTOR, REPLAY, REPLAYED, TRITON, UNDRAFTED
 
 TRANSFORMERS = r"function:transformers\.[\w.]+\.GenerationMixin\.generate$"
@@ -92,13 +94,19 @@ GENERATE = Part(
                     r"function:evbench\.pipelines\.generate\.graph_loop\.GraphLoop\.__call__$", where=UNDRAFTED,
                 ),
                 Evidence("generate", "replay of a CUDA graph", REPLAY, "each step", where=UNDRAFTED),
-                Evidence("generate", "matrix times vector in one kernel", r"kernel:matvec_kernel", "each layer and step", where=UNDRAFTED),
+                Evidence(
+                    "generate", "matrix times vector in one kernel",
+                    r"kernel:(quantized_)?matvec_kernel", "each layer and step", where=UNDRAFTED,
+                ),
                 Evidence(
                     "generate", "attention over the cache in one kernel",
                     r"kernel:decode_attention_kernel", "each layer and step", where=UNDRAFTED,
                 ),
                 Evidence("generate", "replay of a CUDA graph", REPLAY, where=DRAFTED),
-                Evidence("generate", "matrix times some vectors in one kernel", r"kernel:matvecs_kernel", "each layer", where=DRAFTED),
+                Evidence(
+                    "generate", "matrix times some vectors in one kernel",
+                    r"kernel:(quantized_)?matvecs_kernel", "each layer", where=DRAFTED,
+                ),
                 Evidence(
                     "generate", "attention of some tokens over the cache in one kernel",
                     r"kernel:block_attention_kernel", "each layer", where=DRAFTED,
@@ -201,6 +209,72 @@ DRAFT = Part(
             ),
         ),
         **{name: _drafted(name.partition("-")[0], gamma) for name, gamma in GAMMA.items()},
+    },
+)
+
+MATRICES, KERNELS = 7, 4
+"""Products in a layer: of queries, keys, values, output; gate, up, down. And in as many kernels, of those that are one matrix together."""
+FULL_PRODUCT = r"(op:aten::(linear|addmm|mm)|kernel:matvecs?_kernel)$"
+EAGER_STEPS: Mapping[str, tuple[str, ...]] = {"generate": ("dynamic", "static-generate", "static"), **UNDRAFTED}
+COMPILED_STEPS: Mapping[str, tuple[str, ...]] = {"generate": ("transformers-static", "static-compile")}
+CAPTURED_STEPS: Mapping[str, tuple[str, ...]] = {"generate": ("graph",), **UNDRAFTED}
+"""Choices of other parts: each product of a step is a call; or inside of a graph that does not show it; or in a kernel with others."""
+
+
+def _product(of: str) -> str:
+    """Names of products with weights of a type."""
+    return rf"(function:evbench\.pipelines\.generate\.quantized\.{of}Linear\.forward|kernel:quantized_matvecs?_kernel)$"
+
+
+def _quantized(name: str, stored: str, module: str, *conflicts: Conflict) -> Choice:
+    def evidence(count: Count, times: int, where: Mapping[str, tuple[str, ...]]) -> Evidence:
+        return Evidence("generate", f"products with weights in {name}", _product(module), count, times=times, where=where)
+
+    return Choice(
+        f"weights in the language model's layers as {stored}, rounded, with a scale for each row; embedding, norms, head and activations "
+        "keep their type. Lossy: outputs are not preserved",
+        f"evbench.pipelines.generate.quantized:{name}",
+        (
+            evidence("each layer", KERNELS, {}),
+            evidence("each layer and token", MATRICES, EAGER_STEPS),
+            evidence("each layer", MATRICES, COMPILED_STEPS),
+            evidence("each layer and step", KERNELS, CAPTURED_STEPS),
+        ),
+        conflicts=conflicts,
+        risk="outputs change: how much is measured, and depends on the weights; it is slower where all weights are made whole before each "
+        "product; scales of another row, a layer that is not quantized, one that adds nothing, and four bits are planted as faults",
+        loses_as=f"{name}-dequantized",
+        layer_weight_bytes=1.0,
+    )
+
+
+def _dequantized(name: str) -> Choice:
+    return Choice(
+        f"weights rounded as by {name}, in the type of the reference",
+        f"evbench.pipelines.generate.quantized:{name}_dequantized",
+        (),
+        hidden=True,
+    )
+
+
+QUANTIZATION = Part(
+    "quantization",
+    ("generate",),
+    {
+        "none": Choice(
+            "weights of the language model as they are",
+            "evbench.pipelines.generate.quantized:none",
+            (
+                Evidence("generate", "products with weights that are not quantized", FULL_PRODUCT),
+                Evidence("generate", "products with quantized weights", _product("(Int8|Float8)"), "never"),
+            ),
+        ),
+        "int8": _quantized("int8", "integers of eight bits", "Int8"),
+        "fp8": _quantized(
+            "fp8", "float8_e4m3fn", "Float8", Conflict("generate", ("graph",), "its kernels take no quantized weights but int8")
+        ),
+        "int8-dequantized": _dequantized("int8"),
+        "fp8-dequantized": _dequantized("fp8"),
     },
 )
 

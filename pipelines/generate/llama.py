@@ -1,6 +1,7 @@
 """A LLaMA-shaped decoder with fewer and larger operations, over the weights of transformers' module.
 
-query, key and value are one matrix, and so are gate and up: the module's weights become views of them, so that nothing is held twice.
+query, key and value are one matrix, and so are gate and up: the module's weights become views of them, so that nothing is held twice. Where
+a module's weights are quantized, so are these.
 """
 
 from __future__ import annotations
@@ -16,10 +17,11 @@ from torch.nn.functional import embedding, linear, rms_norm, silu
 from evbench.errors import UserError
 from evbench.kernels.block_attention import BlockAttention
 from evbench.kernels.decode_attention import DecodeAttention
-from evbench.kernels.matvec import Norm, matvec
+from evbench.kernels.matvec import Matrix, Norm, Quantized, matvec, product
 from evbench.kernels.rotated_heads import rotated, rotated_heads
 from evbench.kernels.token_embedding import token_embedding
 from evbench.pipelines.compute.attention import Attend
+from evbench.pipelines.generate.quantized import QuantizedLinear
 
 KVCache = Sequence[tuple[torch.Tensor, torch.Tensor]]
 """For each layer keys and values, [batch, key heads, capacity, size]."""
@@ -37,12 +39,12 @@ class Layer:
     """Weights of one layer, each [outputs, inputs]."""
 
     before_attention: torch.Tensor
-    projections: torch.Tensor
+    projections: Matrix
     """Rows of the queries, then of the keys, then of the values."""
-    output: torch.Tensor
+    output: Matrix
     before_mlp: torch.Tensor
-    gate_up: torch.Tensor
-    down: torch.Tensor
+    gate_up: Matrix
+    down: Matrix
 
 
 class FusedLlama:
@@ -118,16 +120,16 @@ class FusedLlama:
         if only_last:
             # Keys and values of all positions, for the steps; a query of the last.
             rows = self.heads * self.size
-            rotated_heads(linear(normed, layer.projections[rows:]), keys, values, cosine, sine)
-            query = rotated(self._heads(linear(normed[:, -1:], layer.projections[:rows])), cosine[-1:, None], sine[-1:, None])
+            rotated_heads(product(normed, layer.projections[rows:]), keys, values, cosine, sine)
+            query = rotated(self._heads(product(normed[:, -1:], layer.projections[:rows])), cosine[-1:, None], sine[-1:, None])
             hidden = hidden[:, -1:]
         else:
-            query = rotated_heads(linear(normed, layer.projections), keys, values, cosine, sine)
+            query = rotated_heads(product(normed, layer.projections), keys, values, cosine, sine)
         key, value = keys[:, :, :length].transpose(1, 2), values[:, :, :length].transpose(1, 2)
         mixed = self._attend(query, key, value, not only_last, self.size**-0.5)
-        hidden = hidden + linear(mixed.flatten(2), layer.output)
-        gate, up = linear(self._normed(hidden, layer.before_mlp), layer.gate_up).chunk(2, dim=-1)
-        return hidden, linear(silu(gate) * up, layer.down)
+        hidden = hidden + product(mixed.flatten(2), layer.output)
+        gate, up = product(self._normed(hidden, layer.before_mlp), layer.gate_up).chunk(2, dim=-1)
+        return hidden, product(silu(gate) * up, layer.down)
 
     def _heads(self, projected: torch.Tensor) -> torch.Tensor:
         """[batch, length, heads * size] -> [batch, length, heads, size]."""
@@ -193,16 +195,28 @@ def _fused(layer: Any) -> Layer:
     return Layer(
         before_attention=layer.input_layernorm.weight.detach(),
         projections=_stacked(attention.q_proj, attention.k_proj, attention.v_proj),
-        output=attention.o_proj.weight.detach(),
+        output=_matrix(attention.o_proj),
         before_mlp=layer.post_attention_layernorm.weight.detach(),
         gate_up=_stacked(mlp.gate_proj, mlp.up_proj),
-        down=mlp.down_proj.weight.detach(),
+        down=_matrix(mlp.down_proj),
     )
 
 
-def _stacked(*modules: nn.Linear) -> torch.Tensor:
+def _matrix(module: Any) -> Matrix:
+    """The weights of a linear layer, in the memory of the module."""
+    return module.matrix if isinstance(module, QuantizedLinear) else torch.as_tensor(module.weight.detach())
+
+
+def _stacked(*modules: Any) -> Matrix:
     """Their weights as one matrix, of which the weights in the modules become views."""
-    whole = torch.cat([module.weight.detach() for module in modules])
-    for module, rows in zip(modules, torch.split(whole, [module.out_features for module in modules]), strict=True):
-        module.weight.data = rows
-    return whole
+    found, rows = [_matrix(module) for module in modules], [module.out_features for module in modules]
+    quantized = [one for one in found if isinstance(one, Quantized)]
+    if not quantized:
+        whole = torch.cat([module.weight.detach() for module in modules])
+        for module, part in zip(modules, torch.split(whole, rows), strict=True):
+            module.weight.data = part
+        return whole
+    both = Quantized(torch.cat([one.values for one in quantized]), torch.cat([one.scales for one in quantized]))
+    for module, values, scales in zip(modules, torch.split(both.values, rows), torch.split(both.scales, rows), strict=True):
+        module.values, module.scales = values, scales
+    return both
