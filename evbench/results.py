@@ -836,10 +836,20 @@ def require_consistent(result: Result) -> None:
                 raise ValueError(f"block {number} has no runs with and without stage synchronization of each side")
 
 
+SESSION = "session.json"
+"""Of a folder: what its session was begun with."""
+
+
 def write(result: Result, path: Path) -> None:
     """Whole or not at all, with a digest of its content."""
     content = digest.sealed(dataclasses.asdict(result))
     write_whole(path, json.dumps(content, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def require_ended(folder: Path) -> None:
+    """Raises UserError for the folder of a session that was begun and has left no result so far."""
+    if (folder / SESSION).is_file() and not (folder / "result.json").exists():
+        raise UserError(f"{folder} holds a session that has not ended; give the command that began it, with --out {folder} --resume")
 
 
 def read(path: Path | str) -> Result:
@@ -849,6 +859,7 @@ def read(path: Path | str) -> Result:
         UserError: there is none, it is not JSON, not a result, was changed after it was written, or is of a format that cannot be read.
     """
     path = Path(path)
+    require_ended(path)
     file = path / "result.json" if path.is_dir() else path
     try:
         content = json.loads(file.read_text(encoding="utf-8"))

@@ -418,7 +418,8 @@ def test_what_cannot_be_loaded_or_seen_is_not_judged() -> None:
 def test_frames_that_are_kept_by_the_name_of_their_file_are_found(make_clip: MakeClip, using: Instruments) -> None:
     """Copies lie in another folder, and a cache by name alone would take each for the one before."""
     path = make_clip(width=320, height=240)
-    pipeline, calls = build(parse("baseline"), workload("video")), list[str]()
+    pipeline: Any = build(parse("baseline"), workload("video"))
+    calls = list[str]()
     right, kept = pipeline.load, dict[str, Any]()
 
     def load(path: Path) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -219,7 +220,7 @@ def test_what_cannot_be_read_is_refused_in_one_line(name: str, told: str, decode
 OTHERS = {
     "a.gif": ("is a GIF, and videos in mov, mp4, ", "encode it again: ffmpeg -i a.gif new.mp4"),
     "a.jpg": ("is a picture (JPEG), and videos in ", "encode it again"),
-    "a.webp": ("is damaged or no video", "give a video that plays"),
+    "a.webp": ("is of another format, and videos in mov, mp4, ", "encode it again"),
 }
 
 
@@ -233,3 +234,19 @@ def test_pictures_are_not_told_to_be_damaged(name: str, tmp_path: Path) -> None:
     with pytest.raises(UserError) as caught:
         probe(tmp_path / name)
     assert all(part in str(caught.value) for part in OTHERS[name])
+
+
+@pytest.mark.parametrize(("container", "codec"), [("nut", "ffv1"), ("ivf", "libvpx"), ("m4v", "mpeg4")])
+def test_whole_clips_in_containers_that_are_not_taken_are_not_told_to_be_damaged(container: str, codec: str, tmp_path: Path) -> None:
+    path = tmp_path / "clip.mp4"  # its name does not decide
+    with av.open(str(path), "w", format=container) as made:
+        stream: Any = made.add_stream(codec, rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for number in range(10):
+            picture = av.VideoFrame.from_ndarray(np.full((48, 64, 3), 20 * number, np.uint8), format="rgb24")
+            made.mux(stream.encode(picture))
+        made.mux(stream.encode())
+    with pytest.raises(UserError) as caught:
+        probe(path)
+    assert f"{path} is of another format, and videos in mov, mp4, " in str(caught.value)
+    assert str(caught.value).endswith("are taken; encode it again: ffmpeg -i clip.mp4 new.mp4")

@@ -231,3 +231,16 @@ def test_a_journal_is_closed_with_its_block(tmp_path: Path) -> None:
     assert isinstance(written, Journal)
     with pytest.raises(ValueError, match="closed file"):
         written.mark_resumed()
+
+
+def test_a_session_of_another_state_of_evbench_is_told_as_that() -> None:
+    before = header(PLAN)
+    now = dataclasses.replace(before, machine=dataclasses.replace(before.machine, source="0123456789ab"))
+    with pytest.raises(UserError) as caught:
+        journal.require_same(before, now)
+    assert str(caught.value).endswith(
+        " and '0123456789ab'. evbench itself has changed since: go on with that one, or begin anew with another --out"
+    )
+    elsewhere = dataclasses.replace(now, plan=dataclasses.replace(PLAN, blocks=99))
+    with pytest.raises(UserError, match="Give the same options, on the same machine"):
+        journal.require_same(before, elsewhere)

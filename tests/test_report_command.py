@@ -13,6 +13,7 @@ from evbench.cli.report import Written, report_command, write_report
 from evbench.errors import UserError
 from evbench.results import FORMAT
 from evbench.session.verification import ALONE
+from tests.command import refused
 from tests.test_results import EARLIER, PROFILES
 
 
@@ -105,9 +106,29 @@ def test_a_folder_is_meant_also_by_its_result(name: str, tmp_path: Path, capsys:
     ]
 
 
-@pytest.mark.parametrize("name", ["none", "report.md", "none/result.json"])
-def test_what_is_no_folder_of_a_comparison_is_refused(name: str, tmp_path: Path) -> None:
-    (tmp_path / "report.md").touch()
+@pytest.mark.parametrize("name", ["none", "none/result.json"])
+def test_what_is_not_there_is_refused(name: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=f"{name}: no such file or folder; give the folder of a comparison"):
+        report_command(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    "command", ["report cut", "lint cut", "merge cut", "verify cut", "compare --baseline cut --optimized optimized --device cpu"]
+)
+def test_a_session_that_has_not_ended_is_told_as_that(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("cut").mkdir()
+    for name in ("session.json", "runs.jsonl"):
+        (Path("cut") / name).write_text("{}\n")
+    line = refused(command, monkeypatch, capsys)
+    assert line == "evbench: cut holds a session that has not ended; give the command that began it, with --out cut --resume"
+
+
+def test_what_is_no_folder_of_a_comparison_is_refused(tmp_path: Path) -> None:
+    name = "report.md"
+    (tmp_path / name).touch()
     with pytest.raises(
         UserError, match=r"is no folder of a comparison; give one that holds result\.json, ladder\.json, sweep\.json or models\.json"
     ):

@@ -19,7 +19,7 @@ from evbench.report import ladder as report_ladder
 from evbench.report import sweep as report_sweep
 from evbench.report.render import printable
 from evbench.report.summary import LONGEST_HEADLINE, shorten, summarize
-from evbench.results import Result
+from evbench.results import Result, require_ended
 from evbench.session import ladder, models, sweep
 from evbench.session.verification import read_verified, verify
 from evbench.traces.serve import open_browser
@@ -80,6 +80,8 @@ def folder_of(path: Path) -> Path:
         return path
     if path.name in RECORDED and path.exists():
         return path.parent
+    if not path.exists():
+        raise UserError(f"{path}: no such file or folder; give the folder of a comparison")
     raise UserError(f"{path} is no folder of a comparison; give one that holds {', '.join(RECORDED[:-1])} or {RECORDED[-1]}")
 
 
@@ -154,6 +156,7 @@ def write_report(folder: Path, exports: Exports | None = None) -> Written:
             report = models.write_derived(dataclasses.replace(found, sessions=sessions), folder)
             headlines = tuple(filter(None, (report.headline, report.second_headline)))
             return Written(headlines, (models.JUDGED, models.REPORT), "; ".join(filter(None, map(_unverified, sessions.values()))))
+        require_ended(folder)
         if not (folder / RESULT).exists():
             raise UserError(f"{folder} has no {', '.join(RECORDED[:-1])} or {RECORDED[-1]}; give the folder of a comparison")
         result = read_verified(folder)

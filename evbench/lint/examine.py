@@ -10,6 +10,7 @@ from evbench.lint import arithmetic, claims, own, protocol
 from evbench.lint.figures import of_rows, of_sides
 from evbench.lint.finding import Finding
 from evbench.lint.read import MOST_BYTES, ReadTable, parse_json, read_table
+from evbench.results import require_ended
 
 RESULT = "result.json"
 MOST_RESULT_BYTES = 64 * 2**20
@@ -44,6 +45,7 @@ def is_result(path: Path) -> bool:
     """Whether it is one of evbench: a folder, what is called so, or what looks like one inside. Raises UserError if it is no file."""
     if path.is_dir() or path.name == RESULT:
         file = path / RESULT if path.is_dir() else path
+        require_ended(path)
         if path.is_dir() and not file.exists():
             raise UserError(f"{path} has no {RESULT}; give the folder of a comparison or run, or a table of stage times")
         _require_file(file)

@@ -138,7 +138,10 @@ def require_same(before: JournalHeader, now: JournalHeader) -> None:
     names = [name for name in changed if name not in ignored and name.split(".")[0] not in ignored]
     if names:
         differences = "; ".join(f"{name} {one.get(name)!r} and {other.get(name)!r}" for name in names[:4])
-        raise UserError(f"--resume: the session was begun with something else: {differences}. Give the same options, on the same machine")
+        advice = "Give the same options, on the same machine"
+        if names == ["machine.source"]:
+            advice = "evbench itself has changed since: go on with that one, or begin anew with another --out"
+        raise UserError(f"--resume: the session was begun with something else: {differences}. {advice}")
 
 
 def _flat(place: str, value: Any) -> dict[str, Any]:

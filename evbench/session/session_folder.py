@@ -10,8 +10,9 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from evbench.errors import UserError, not_made
+from evbench.results import SESSION
 
-HEADER, RUNS = "session.json", "runs.jsonl"
+HEADER, RUNS = SESSION, "runs.jsonl"
 RANKS = "ranks.json"
 """Of a session whose samples are spread over ranks, each with a session of its own in a folder of this one."""
 MODELS = "comparison of models"

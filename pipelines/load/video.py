@@ -160,10 +160,12 @@ def opened(path: Path, **options: str) -> Iterator[InputContainer]:
         raise UserError(f"{path} is a folder or device; give a video file, such as an MP4")
     if path.stat().st_size == 0:
         raise UserError(f"{path} is empty; give a video, such as an MP4")
+    is_open = False
     try:
         # "file:" keeps a colon in the name from being read as a protocol.
         limits = {"format_whitelist": CONTAINERS, "protocol_whitelist": "file"}
         with av.open(f"file:{path}", options=limits | options) as container:
+            is_open = True
             if not container.streams.video:
                 raise UserError(f"{path} has no video stream, only {stream_kinds(container)}; give a video, such as an MP4")
             yield container
@@ -171,7 +173,9 @@ def opened(path: Path, **options: str) -> Iterator[InputContainer]:
         renewed = f"ffmpeg -i {path.name} -map_metadata -1 -c copy new.mp4"
         raise UserError(f"{path} has metadata that is not UTF-8; write it anew without: {renewed}") from error
     except av.error.FFmpegError as error:
-        if (kind := other_kind(path)) is not None:
+        # FFmpeg says "invalid argument" where it knows the format, and may not read it.
+        unlisted = "of another format" if isinstance(error, av.error.ArgumentError) and not is_open else None
+        if (kind := other_kind(path) or unlisted) is not None:
             raise UserError(f"{path} is {kind}, and videos in {CONTAINERS.replace(',', ', ')} are taken; {encode_again(path)}") from error
         raise UserError(f"{path} is damaged or no video ({error.strerror}); give a video that plays, such as an MP4") from error
 
