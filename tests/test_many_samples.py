@@ -21,8 +21,9 @@ from tests.checkpoints import least
 from tests.scene_files import small_clip
 
 STREETS, WINDOWS = 11, 100
-MOST_GROWTH = 8e3
-"""Bytes for each sample: a run that is kept for the result takes some thousand, and a frame that is not let go 200,000 and more."""
+MOST_GROWTH = 50e3
+"""Bytes for each sample, of four runs. Runs are kept for the result, and in the worker rows of their logits, up to 64 MiB of them. A single
+frame that was not let go would take 230,000."""
 
 
 def resident(process: int) -> int:
