@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from evbench import results
 from evbench.api.options import Options
 from evbench.cli import compare_models
 from evbench.errors import UserError
@@ -19,7 +20,8 @@ from evbench.inputs.recorded import workload_here
 from evbench.pipelines.load import png
 from evbench.results import Workload
 from evbench.scenes import index as scenes
-from tests.command import refused
+from tests.checkpoints import least_model
+from tests.command import evbench, refused
 from tests.event_examples import make_events, save_npy, save_npz
 from tests.scene_files import make_scenes, small_clip
 from tests.test_worker import small
@@ -325,6 +327,17 @@ def test_options_without_data_are_refused(
     options: str, told: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert told in refused(f"run baseline --preset tiny {options}", monkeypatch, capsys)
+
+
+@pytest.mark.slow
+def test_event_images_that_share_a_folder_are_measured(origin: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    asked = f"compare {least_model('eventgpt')} --baseline baseline --optimized baseline+decode=threaded --data '{origin}' --samples 2"
+    done = evbench(f"{asked} --blocks 2 --invocations 1 --warmup 5 --new-tokens 2 --trace-tokens 0 --cold-files --out out", tmp_path)
+    assert "Traceback" not in done.stderr and (tmp_path / "out" / "report.md").exists(), done.stderr
+    result = results.read(tmp_path / "out")
+    assert result.outputs is not None and {check.grade for check in result.outputs.checks} == {"pass"}
+    assert [Path(sample.path).name for sample in result.baseline.workload.samples] == ["000000", "000001"]
 
 
 def test_two_models_get_the_same_windows(origin: Path) -> None:

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 from evbench.results import EventWindow, Sample
 from evbench.verdict.clusters import clusters, one_sequence
-from evbench.verdict.demands import Unit
 
 NOT_MEASURED = "n/a"
 
@@ -137,8 +136,8 @@ def _milliseconds(microseconds: int) -> str:
     return f"{microseconds / 1000:.15g} ms"
 
 
-def format_demanded(value: float, unit: Unit) -> str:
-    """What a demand is of, but a ratio.
+def format_demanded(value: float, unit: str) -> str:
+    """What a demand is of, but a ratio: `evbench.verdict.demands.Unit`.
 
     >>> format_demanded(3.5, "seconds"), format_demanded(24 * 2**30, "bytes"), format_demanded(1.0, "count")
     ('3.50 s', '24.0 GiB', '1')

@@ -16,12 +16,13 @@ from transformers.modeling_outputs import BaseModelOutputWithPast
 
 from evbench.pipelines.generate.graph_loop import DecodeState
 from evbench.pipelines.generate.llama import KVCache
+from evbench.pipelines.load import png
 from evbench.worker.planting import AnyPipeline, replace_stages
 
 
 def frames_kept(pipeline: AnyPipeline, paths: Sequence[Path]) -> None:
     def key(path: Path) -> tuple[Path, int, int]:
-        found = path.stat()
+        found = png.stat(path)
         return path, found.st_ino, found.st_mtime_ns
 
     replace_stages(pipeline, load=_kept(pipeline.load, key))

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from evbench.pipelines.load import png
 from evbench.stages import Generation, Mark, Sampler, unmarked
 
 MOST_IN_ROW = 32 * 2**20
@@ -151,5 +152,5 @@ def with_logits(logits: Any, followed: Sequence[int], rows: Iterable[LogitsRow])
 
 
 def _input(path: Path) -> Input:
-    found = path.stat()
+    found = png.stat(path)
     return str(path), found.st_mtime_ns, found.st_size

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import re
 import zlib
 from collections.abc import Callable, Iterator
@@ -59,6 +60,11 @@ def numbered(path: Path) -> list[Path]:
     """
     named = (path.with_name(f"{path.name}_{number}.png") for number in range(LIMIT + 1))
     return list(takewhile(Path.is_file, named)) if path.name else []
+
+
+def stat(path: Path) -> os.stat_result:
+    """Of a sample of any kind: of its file or folder, or of the first of the numbered event images that it begins."""
+    return (path if path.exists() else find(path)[0]).stat()
 
 
 def probe(path: Path) -> tuple[int, int, int]:
