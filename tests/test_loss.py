@@ -26,6 +26,7 @@ from evbench.verdict.judge import judge
 from evbench.verdict.judgement import Judgement, Verdict
 from evbench.verdict.logit_rules import divergence
 from evbench.verdict.loss import Estimate, _difference, measure
+from evbench.verdict.reproduction import Outcome, reproduce
 from tests.examples import PRESERVED, described, make_check, make_result, make_run, make_session, make_side, scaled, without_stage_sync
 from tests.simulation import LIMITS
 from tests.test_equivalence import Arrays, exact, failing, graded, rounded, seen, with_swapped
@@ -202,6 +203,13 @@ def test_a_result_keeps_what_was_measured(tmp_path: Path) -> None:
         dataclasses.replace(SAMPLE, same_top1={"baseline": 73, "optimized": 0})
     with pytest.raises(ValueError, match="there is no loss"):
         Loss({}, ())
+
+
+def test_a_lossy_comparison_is_reproduced_with_what_its_times_show() -> None:
+    recorded, slower = compared(), compared(2.0)
+    again = [reproduce((recorded, judge(recorded)), (now, judge(now))) for now in (recorded, slower)]
+    assert [found.outcome for found in again] == [Outcome.REPRODUCED, Outcome.NOT_REPRODUCED]
+    assert again[0].recorded_claim is Verdict.LOSSY
 
 
 def test_a_side_that_reads_fewer_bytes_has_floors_of_its_own() -> None:
