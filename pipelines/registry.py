@@ -209,26 +209,25 @@ def has(model: str, part: str, choice: str) -> bool:
     return model_of(model).has(part, PARTS[part].entries[choice].over or choice)
 
 
-def lossy(choices: Mapping[str, str]) -> dict[str, str]:
-    """Part -> choice, of those that change outputs by design. One of a plug-in does if the one that it changes does."""
+def lossy(choices: Mapping[str, str], model: str) -> dict[str, str]:
+    """Part -> choice, of those that change outputs of such a model by design. One of a plug-in does if the one that it changes does."""
     found = {}
     for part, choice in choices.items():
-        entries = PARTS[part].entries if part in PARTS else {}
+        entries = PARTS[part].entries if part in PARTS and part in model_of(model).parts else {}
         entry = entries.get(choice)
         if entry is not None and entries[entry.over or choice].loses_as:
             found[part] = choice
     return found
 
 
-def loses_as(choices: Mapping[str, str]) -> dict[str, str]:
+def loses_as(choices: Mapping[str, str], model: str) -> dict[str, str]:
     """Part -> hidden choice with which a reference loses the same as these choices. Empty if they lose nothing."""
-    entries = {part: PARTS[part].entries[built_in({part: choice})[part]] for part, choice in lossy(choices).items()}
-    return {part: entry.loses_as for part, entry in entries.items()}
+    return {part: PARTS[part].entries[choice].loses_as for part, choice in built_in(lossy(choices, model)).items()}
 
 
-def layer_weight_bytes(choices: Mapping[str, str]) -> float | None:
+def layer_weight_bytes(choices: Mapping[str, str], model: str) -> float | None:
     """Of a weight in the language model's layers, if these choices quantize it. None if they do not."""
-    entries = (PARTS[part].entries[choice] for part, choice in built_in(lossy(choices)).items())
+    entries = (PARTS[part].entries[choice] for part, choice in built_in(lossy(choices, model)).items())
     return min((entry.layer_weight_bytes for entry in entries if entry.layer_weight_bytes is not None), default=None)
 
 

@@ -350,7 +350,7 @@ REPLACED: dict[str, tuple[Callable[[pytest.MonkeyPatch], None], str, str, str]] 
         "stream: no load before the answer to the sample before",
     ),
     "prefetch off by on": (loaded_ahead, "prefetch", "off", "; it ran as prefetch=on does"),
-    "int8 by full weights": (full_weights_in_place_of("int8"), "quantization", "int8", "generate: no products with quantized weights"),
+    "int8 by full weights": (full_weights_in_place_of("int8"), "quantization", "int8", "generate: no products with weights in int8"),
     "int8 but for one matrix": (all_but_one_matrix, "quantization", "int8", "expected (each layer and token)"),
     "full weights by int8": (quantized_in_silence, "quantization", "none", "generate: products with quantized weights: "),
     "the fixed cache by a growing one": (growing_cache_in_the_loop, "generate", "static", "generate: no writes to a cache of fixed size"),

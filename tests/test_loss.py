@@ -26,7 +26,9 @@ from evbench.verdict.judge import judge
 from evbench.verdict.judgement import Judgement, Verdict
 from evbench.verdict.logit_rules import divergence
 from evbench.verdict.loss import Estimate, _difference, measure
-from tests.examples import PRESERVED, described, make_check, make_result, make_run, make_side, scaled, without_stage_sync
+from evbench.verdict.reproduction import Outcome, reproduce
+from tests.examples import PRESERVED, described, make_check, make_result, make_run, make_session, make_side, scaled, without_stage_sync
+from tests.simulation import LIMITS
 from tests.test_equivalence import Arrays, exact, failing, graded, rounded, seen, with_swapped
 
 CHOSEN: dict[Side, dict[str, str]] = {"optimized": {"quantization": "int8"}}
@@ -201,6 +203,36 @@ def test_a_result_keeps_what_was_measured(tmp_path: Path) -> None:
         dataclasses.replace(SAMPLE, same_top1={"baseline": 73, "optimized": 0})
     with pytest.raises(ValueError, match="there is no loss"):
         Loss({}, ())
+
+
+def test_a_lossy_comparison_is_reproduced_with_what_its_times_show() -> None:
+    recorded, slower = compared(), compared(2.0)
+    again = [reproduce((recorded, judge(recorded)), (now, judge(now))) for now in (recorded, slower)]
+    assert [found.outcome for found in again] == [Outcome.REPRODUCED, Outcome.NOT_REPRODUCED]
+    assert again[0].recorded_claim is Verdict.LOSSY
+
+
+def test_a_side_that_reads_fewer_bytes_has_floors_of_its_own() -> None:
+    session = dataclasses.replace(make_session(), limits=LIMITS)
+    result = compared(sessions=(session,))
+    sides = (
+        dataclasses.replace(
+            side, runs=tuple(dataclasses.replace(run, work=dataclasses.replace(run.work, prompt_tokens=9)) for run in side.runs)
+        )
+        for side in result.variants().values()
+    )
+    baseline, optimized = sides
+    judged = judge(dataclasses.replace(result, baseline=baseline, optimized=optimized))
+    # Two layers of 10,240 weights in 288 rows; a head of 32 x 384 in float32; keys and values of 10 positions.
+    eight_bits, full = 2 * (10_240 + 4 * 288), 2 * 4 * 10_240
+    rest = 4 * (32 * 384 + 10 * 128)
+    assert judged.floors["tpot"] == pytest.approx((full + rest) / LIMITS.rates.read)
+    assert list(judged.quantized_floors) == ["optimized"]
+    assert judged.quantized_floors["optimized"]["tpot"] == pytest.approx((eight_bits + rest) / LIMITS.rates.read)
+    shares = judged.floor_shares()["tpot"]
+    medians = {side: found.median for timing in judged.tokens if timing.name == "tpot" for side, found in timing.sides.items() if found}
+    assert shares["baseline"] == pytest.approx(judged.floors["tpot"] / medians["baseline"])
+    assert shares["optimized"] == pytest.approx(judged.quantized_floors["optimized"]["tpot"] / medians["optimized"])
 
 
 def test_a_ladder_refuses_what_is_lossy_and_says_what_to_do() -> None:

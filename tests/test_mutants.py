@@ -206,7 +206,7 @@ KINDS_OF_QUANTIZED = [pytest.param((kind, choice), id=f"{kind}-{choice}") for ki
 @pytest.fixture(scope="module", params=KINDS_OF_QUANTIZED)
 def quantized_bench(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Bench, str]:
     kind, choice = request.param
-    losing = loses_as(parse(f"baseline+quantization={choice}").choices())
+    losing = loses_as(parse(f"baseline+quantization={choice}").choices(), workload(kind).model)
     return Bench(workload(kind), tmp_path_factory.mktemp("outputs"), losing=losing), choice
 
 

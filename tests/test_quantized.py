@@ -11,8 +11,8 @@ from torch import nn
 from transformers import LlamaConfig, LlamaModel
 
 from evbench.pipelines.generate.choices import MATRICES, QUANTIZATION
-from evbench.pipelines.generate.quantized import LARGEST, QuantizedLinear, matrices, quantize
-from evbench.pipelines.registry import PARTS, loses_as, lossy
+from evbench.pipelines.generate.quantized import LARGEST, LINEAR, QuantizedLinear, matrices, quantize
+from evbench.pipelines.registry import PARTS, layer_weight_bytes, loses_as, lossy
 from evbench.variants.named import parse
 
 TYPES = list(LARGEST)
@@ -81,7 +81,7 @@ def test_weights_that_were_converted_are_quantized_to_the_same(stored: torch.dty
 @torch.no_grad()
 def test_a_product_is_that_with_the_weights_made_whole(stored: torch.dtype, dtype: torch.dtype, tolerance: float, biased: bool) -> None:
     full = nn.Linear(51, 37, bias=biased)
-    layer = QuantizedLinear(full, stored)
+    layer = LINEAR[stored](full, stored)
     if biased:
         layer.bias = nn.Parameter(full.bias.detach().to(dtype))
     x = torch.randn(2, 5, 51, generator=torch.Generator().manual_seed(1)).to(dtype)
@@ -127,14 +127,17 @@ def test_the_baseline_and_all_named_variants_keep_their_weights() -> None:
     before = copy.deepcopy(model.state_dict())
     QUANTIZATION.implementation("none")(model)
     assert all(torch.equal(values, before[key]) for key, values in model.state_dict().items())
-    assert lossy(parse("optimized-h100").choices()) == {}
+    assert lossy(parse("optimized-h100").choices(), "video-llava") == {}
 
 
 def test_which_choices_lose_something_and_how_a_reference_does() -> None:
     chosen = parse("static-cache+quantization=fp8").choices()
-    assert lossy(chosen) == {"quantization": "fp8"}
-    assert loses_as(chosen) == {"quantization": "fp8-dequantized"}
-    assert lossy({"no such part": "x", "quantization": "gone"}) == {}, "of a result of another version"
+    for model in ("video-llava", "eventgpt"):
+        assert lossy(chosen, model) == {"quantization": "fp8"}
+        assert loses_as(chosen, model) == {"quantization": "fp8-dequantized"}
+        assert layer_weight_bytes(chosen, model) == 1.0
+    assert lossy(chosen, "auto") == {}, "there it has no effect"
+    assert lossy({"no such part": "x", "quantization": "gone"}, "eventgpt") == {}, "of a result of another version"
     for part in PARTS.values():
         for entry in part.entries.values():
             if entry.loses_as:

@@ -42,7 +42,7 @@ def physical_limits(
     ceilings: Ceilings | None = None,
     quantization: str = "none",
 ) -> PhysicalLimits:
-    found = costs.of_work(network, work, layer_weight_bytes({"quantization": quantization}))
+    found = costs.of_work(network, work, layer_weight_bytes({"quantization": quantization}, workload.model))
     floors = None if ceilings is None else {name: cost.seconds(ceilings.rates()) for name, cost in found.items()}
     return PhysicalLimits(workload, network, work, quantization, found, machine, ceilings, floors)
 

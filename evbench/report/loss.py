@@ -60,7 +60,7 @@ def table(loss: LossSummary) -> Table:
         ("captions exactly right", *_row(loss.exact, _percent)),
         ("captions that the optimized side loses", "", NOT_MEASURED if loss.exact_lost is None else _percent(loss.exact_lost)),
     ]
-    samples = f"{loss.samples} sample{'' if loss.samples == 1 else 's'}, {loss.positions:,} positions; {loss.captions} known captions"
+    samples = f"{_count(loss.samples, 'sample')}, {loss.positions:,} positions; {_count(loss.captions, 'known caption')}"
     chosen = " and ".join(f"{', '.join(choices)} of the {side}" for side, choices in loss.choices.items())
     title = f"What is lost by {chosen} side, against the reference with nothing lossy: {samples}; with 95 % intervals over samples"
     return Table(title, ("", "baseline", "optimized"), tuple(rows), LOST)
@@ -69,6 +69,10 @@ def table(loss: LossSummary) -> Table:
 def _row(found: dict[Side, Estimate], words: Callable[[Estimate], str]) -> tuple[str, str]:
     ours, theirs = (words(found[side]) if side in found else NOT_MEASURED for side in ("baseline", "optimized"))
     return ours, theirs
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def _nats(found: Estimate) -> str:

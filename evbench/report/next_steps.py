@@ -72,7 +72,7 @@ def _of_lossy(result: Result, judgement: Judgement) -> list[str]:
     if judgement.loss is not None and not judgement.loss.exact:
         found.append("A task score needs captions that are known: evbench scenes make DIR draws such scenes, and --data DIR takes them.")
     elif judgement.loss is not None and judgement.loss.captions < FEW_CAPTIONS:
-        found.append(f"Of {judgement.loss.captions} captions the score has a wide interval: give --data with more scenes.")
+        found.append(f"Scores of few captions have a wide interval, here of {judgement.loss.captions}: give --data with more scenes.")
     if ALLOW_LOSSY not in result.rules.allowed:
         found.append(f"If that loss is acceptable: with --allow {ALLOW_LOSSY} the exit code is that of the times.")
     return found

@@ -118,7 +118,9 @@ def measure_held(
         def references(fingerprint: str) -> References:
             common = request.workloads["baseline"], request.plan, fingerprint, here, request.folder
             exact = reference_for(*common, request.variants.get("baseline"))
-            return References(exact, lossy_references(request.variants, lambda losing: reference_for(*common, losing=losing)))
+            return References(
+                exact, lossy_references(request.variants, common[0].model, lambda losing: reference_for(*common, losing=losing))
+            )
 
         def result_so_far(untimed: Untimed) -> Result:
             opened.require_kept()

@@ -107,7 +107,7 @@ def try_all(every: Sequence[Case], laboratory: Laboratory) -> Generator[tuple[in
         workers.worker("baseline")
         with ReferenceOutputs(laboratory.reference({}), workers) as exact:
             # All cases with lossy choices have those of the one variant that is tried.
-            losing = next((found for case in every if (found := loses_as(case.variant.choices()))), None)
+            losing = next((found for case in every if (found := loses_as(case.variant.choices(), laboratory.workload.model))), None)
             references: dict[Side, Reference] = {} if losing is None else {"optimized": laboratory.reference(losing)}
             expected = outputs.expect(workers, exact, samples, folder, lossy=references)
         trial = _Trial(laboratory, expected, folder, len(every))
@@ -167,7 +167,7 @@ class _Trial:
             self._laboratory.report(case.name, self._ended, self._total)
         subject = live.enter_context(self._laboratory.start(case.variant, case.mutant, sharing))
         with tempfile.TemporaryDirectory(dir=self._folder) as own:
-            return subject, _judge(case, subject, self._expected, Path(own), self._laboratory.workload.dtype)
+            return subject, _judge(case, subject, self._expected, Path(own), self._laboratory.workload)
 
     def _ended_with(self, case: Case, subject: Subject, judged: _Judged) -> MutantOutcome:
         outcome = _outcome(case, subject, judged)
@@ -207,15 +207,15 @@ class _Judged:
     blamed: Check | None
 
 
-def _judge(case: Case, subject: Subject, expected: Mapping[int, outputs.Expected], folder: Path, dtype: str) -> _Judged:
+def _judge(case: Case, subject: Subject, expected: Mapping[int, outputs.Expected], folder: Path, workload: Workload) -> _Judged:
     found, caught = {}, list[str]()
     for sample in range(case.samples):
         # As in a block: what timed runs leave is judged too.
         asked = [TimedRunRequest(RunPosition("timed", turn, sample, None), bool(turn), cold_file=False) for turn in range(2)]
         answers = [subject.timed_run(request).tokens for request in asked]
         captured = subject.capture_outputs(sample, folder / "subject", expected[sample].baseline, isolated=True)
-        known = expected[sample] if lossy(case.variant.choices()) else replace(expected[sample], lossy={})
-        found[sample] = outputs.compare_with(known, captured, dtype, answers)
+        known = expected[sample] if lossy(case.variant.choices(), workload.model) else replace(expected[sample], lossy={})
+        found[sample] = outputs.compare_with(known, captured, workload.dtype, answers)
         if different := work_differences(known.baseline.work, captured.work):
             caught.append(f"same work: {'; '.join(different)}")
     checks = merge(found)

@@ -48,14 +48,18 @@ def reference_for(
     return Reference(computed or dtype, references.identity(fingerprint, dtype, workload.device, here.packages, variant), start)
 
 
-def lossy_references(variants: Mapping[Side, Variant], make: Callable[[Mapping[str, str]], Reference]) -> dict[Side, LossyReference]:
+def lossy_references(
+    variants: Mapping[Side, Variant], model: str, make: Callable[[Mapping[str, str]], Reference]
+) -> dict[Side, LossyReference]:
     """Of the sides that have lossy choices.
 
     Args:
         make: part -> hidden choice -> the reference that has it.
     """
     chosen = {side: variant.choices() for side, variant in variants.items()}
-    return {side: LossyReference(found, make(loses_as(choices))) for side, choices in chosen.items() if (found := lossy(choices))}
+    return {
+        side: LossyReference(found, make(loses_as(choices, model))) for side, choices in chosen.items() if (found := lossy(choices, model))
+    }
 
 
 def _own_reference(baseline: Variant) -> tuple[Variant, str | None, str]:

@@ -52,7 +52,8 @@ def of_result(result: Result, layer_weight_bytes: float | None = None) -> dict[s
 
 def of_quantized(result: Result) -> dict[Side, dict[str, float]]:
     """Of the sides whose weights are quantized, in the place of those."""
-    stored = {side: layer_weight_bytes(measured.choices) for side, measured in result.variants().items()}
+    sides = result.variants()
+    stored = {side: layer_weight_bytes(measured.choices, measured.workload.model) for side, measured in sides.items()}
     return {side: of_result(result, found) for side, found in stored.items() if found is not None}
 
 

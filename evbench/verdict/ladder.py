@@ -123,7 +123,7 @@ def plan(lower: Variant, upper: Variant, model: str, kind: str, leave_one_out: b
     """
     if own := next((side.name for side in (lower, upper) if OWN in side.choices()), ""):
         raise UserError(f"{own} is a pipeline of its own, which has no parts to climb by; compare two of its variants instead")
-    if losing := {**lossy(lower.choices()), **lossy(upper.choices())}:
+    if losing := {**lossy(lower.choices(), model), **lossy(upper.choices(), model)}:
         part, choice = next(iter(losing.items()))
         compare = f"evbench compare --baseline {lower.name} --optimized {upper.name}"
         raise UserError(

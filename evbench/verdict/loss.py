@@ -76,7 +76,8 @@ class LossSummary:
 
 
 def choices_of(measured: SideResult) -> tuple[str, ...]:
-    return tuple(f"{part}={choice}" for part, choice in lossy(measured.choices).items())
+    """Its lossy choices, such as `quantization=int8`."""
+    return tuple(f"{part}={choice}" for part, choice in lossy(measured.choices, measured.workload.model).items())
 
 
 def is_lossy(result: Result) -> bool:
@@ -99,7 +100,7 @@ def summarize(result: Result) -> LossSummary | None:
     samples = () if loss is None else loss.samples
     right = {side: _exactly_right(measured) for side, measured in sides.items()}
     known = [sample for sample in right["baseline"] if sample in right["optimized"]]
-    chosen = {side: lossy(measured.choices) for side, measured in sides.items()} if loss is None else loss.choices
+    chosen = {side: lossy(measured.choices, measured.workload.model) for side, measured in sides.items()} if loss is None else loss.choices
     parts = dict.fromkeys(part for some in chosen.values() for part in some if part in PARTS)
     return LossSummary(
         choices={side: tuple(f"{part}={choice}" for part, choice in some.items()) for side, some in chosen.items() if some},

@@ -93,7 +93,7 @@ class Reproduction:
 
 def is_reproducible(judged: Judgement) -> bool:
     """Whether a comparison claims something that could be reproduced."""
-    return judged.verdict in (*CLAIMED, Verdict.SAME) and judged.end_to_end.interval is not None
+    return judged.claim in (*CLAIMED, Verdict.SAME) and judged.end_to_end.interval is not None
 
 
 def reproduce(recorded: tuple[Result, Judgement], again: tuple[Result, Judgement], alike: Collection[str] = ()) -> Reproduction:
@@ -178,13 +178,17 @@ def _outcome(then: Judgement, now: Judgement, changes: tuple[Change, ...], hardw
         return Outcome.INCONCLUSIVE, refused
     if different := [change.name for change in changes if change.differs]:
         return Outcome.NOT_REPRODUCED, [f"another speedup of {', '.join(different)}"]
-    if now.verdict is Verdict.INCONCLUSIVE:
+    if now.claim is Verdict.INCONCLUSIVE:
         return Outcome.INCONCLUSIVE, ["end-to-end, the interval shows neither a difference nor that there is none"]
-    if now.verdict is not then.verdict:
-        return Outcome.NOT_REPRODUCED, [f"{then.verdict} was recorded, and it is {now.verdict} now"]
-    if then.verdict in CLAIMED and not keeps_the_gain(then.end_to_end.interval, now.end_to_end.interval):
-        return Outcome.INCONCLUSIVE, [f"{now.verdict} again, but more than {1 - KEPT:.0%} of the recorded difference may be gone"]
+    if (now.verdict, now.claim) != (then.verdict, then.claim):
+        return Outcome.NOT_REPRODUCED, [f"{_named(then)} was recorded, and it is {_named(now)} now"]
+    if then.claim in CLAIMED and not keeps_the_gain(then.end_to_end.interval, now.end_to_end.interval):
+        return Outcome.INCONCLUSIVE, [f"{_named(now)} again, but more than {1 - KEPT:.0%} of the recorded difference may be gone"]
     return Outcome.REPRODUCED, []
+
+
+def _named(judged: Judgement) -> str:
+    return f"LOSSY and {judged.claim}" if judged.verdict is Verdict.LOSSY else str(judged.verdict)
 
 
 def _exit_code(outcome: Outcome, now: Judgement) -> int:
