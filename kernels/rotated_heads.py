@@ -153,6 +153,6 @@ def reference(
 
 
 def rotated(vectors: torch.Tensor, cosine: torch.Tensor, sine: torch.Tensor) -> torch.Tensor:
-    """The rotation alone, in float32, in the type of the vectors: [..., size], with cosine and sine [..., size / 2]."""
-    first, second = vectors.float().chunk(2, dim=-1)
+    """The rotation alone, in float32 at least, in the type of the vectors: [..., size], with cosine and sine [..., size / 2] float32."""
+    first, second = vectors.chunk(2, dim=-1)
     return torch.cat([first * cosine - second * sine, second * cosine + first * sine], dim=-1).to(vectors.dtype)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, Self
 
@@ -13,9 +14,11 @@ from torch import nn
 
 from evbench.choices import Variant
 from evbench.errors import UserError
+from evbench.pipelines import draft_heads
 from evbench.pipelines.checkpoints import checkpoint
 from evbench.pipelines.compute import attention
 from evbench.pipelines.generate.choices import DRAFT, QUANTIZATION
+from evbench.pipelines.generate.draft_head import DraftHead, drafts_along
 from evbench.pipelines.generate.drafts import Answer, Asked, Prompted
 from evbench.pipelines.generate.language import LanguageModel
 from evbench.pipelines.preprocess.pixels import quantum
@@ -114,6 +117,16 @@ class ClipLlama(ABC):
         end_token = network.tokenizer.eos_token_id
         self.language = LanguageModel(network.language, network.decoder, network.head, end_token, workload.stop_at_end)
         self._answer: Answer = DRAFT.implementation(variant["draft"])(self, variant, workload)
+
+    @functools.cached_property
+    def draft_head(self) -> DraftHead:
+        """The head that drafts for the language model. Raises UserError if there is none for its weights."""
+        return draft_heads.of(self.workload, self._configs[1])
+
+    @torch.inference_mode()
+    def drafts_along(self, features: Any, answer: Sequence[int], count: int) -> list[list[int]]:
+        """Behind each token of an answer, how its head would go on: so many tokens. Raises UserError if there is no head."""
+        return drafts_along(self.language, self.draft_head, self.embeddings(features), answer, count)
 
     @torch.inference_mode()
     def preprocess(self, loaded: Any, /) -> tuple[Any, Work]:

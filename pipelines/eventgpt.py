@@ -23,7 +23,7 @@ from evbench.choices import Variant
 from evbench.errors import UserError
 from evbench.kernels.gelu_means import gelu_means
 from evbench.models import Preset
-from evbench.pipelines import weights
+from evbench.pipelines import draft_heads, weights
 from evbench.pipelines.checkpoints import checkpoint, presets
 from evbench.pipelines.checkpoints.event_chat import parameter_name, released_name, tower_parameter_name
 from evbench.pipelines.checkpoints.folder import SHARD_SIZE, parameter_count, read_config
@@ -311,6 +311,7 @@ def write_grown(trained: Path, size: Preset, folder: Path, device: str, dtype: s
     """Write a grown network as a checkpoint folder in the layout of the released one."""
     model, _, tokenizer = _grown(trained, size, "sdpa", device, getattr(torch, dtype), seed)
     save(model, tokenizer, folder)
+    draft_heads.write_grown(trained, folder, model.language.config, device, getattr(torch, dtype), seed)
 
 
 def save(model: EventGPTModel, tokenizer: Any, folder: Path) -> None:

@@ -23,7 +23,7 @@ from transformers import (
 from evbench.choices import Variant
 from evbench.errors import UserError
 from evbench.models import Preset
-from evbench.pipelines import weights
+from evbench.pipelines import draft_heads, weights
 from evbench.pipelines.checkpoints import checkpoint, presets
 from evbench.pipelines.checkpoints.checkpoint import used_layers
 from evbench.pipelines.checkpoints.folder import SHARD_SIZE, read_config, require_usual_names, weight_files
@@ -267,6 +267,7 @@ def write_grown(trained: Path, size: Preset, folder: Path, device: str, dtype: s
     """Write a grown network as a checkpoint folder in the layout of the hub."""
     model, processor = _grown(trained, size, "sdpa", device, getattr(torch, dtype), seed)
     save(model, processor, folder)
+    draft_heads.write_grown(trained, folder, model.config.text_config, device, getattr(torch, dtype), seed)
 
 
 def save(model: Any, processor: Any, folder: Path) -> None:

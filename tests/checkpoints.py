@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import shutil
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 import torch
 
+from evbench.pipelines.generate.draft_head import FILE, DraftHead, save
 from evbench.pipelines.video_llava import VideoLlava
 from evbench.results import Workload
 from evbench.scenes.words import make_tokenizer
@@ -34,6 +36,15 @@ def least(model: str) -> Path:
             weights.mul_(8 if weights.ndim > 1 else 1)  # else it answers one token for ever, whatever it sees
         learner.head.weight.mul_(8)  # and each next token would be nearly a tie
     learner.save(folder := Path(_FOLDER.name) / model)
+    return folder
+
+
+@functools.cache
+def with_head(model: str) -> Path:
+    """The same weights, and a head beside them that drafts at random."""
+    folder: Path = shutil.copytree(least(model), Path(_FOLDER.name) / f"{model}-with-head")
+    learner = learners.new(model, make_tokenizer(), LEAST, "cpu", 0, compiled=False)
+    save(DraftHead(learner.llama.config), folder / FILE)
     return folder
 
 

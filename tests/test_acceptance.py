@@ -13,7 +13,7 @@ from evbench.errors import UserError
 from evbench.session import acceptance as session
 from evbench.session.acceptance import Answer, Speaker, answers, require_one_vocabulary
 from evbench.variants.named import parse
-from evbench.verdict.speculation import acceptance, forced, replay
+from evbench.verdict.speculation import acceptance, blocks, forced, replay
 from evbench.worker.messages import BuildRequest, Said, SayRequest
 from tests.command import evbench, refused
 from tests.test_mutants import workload
@@ -91,13 +91,17 @@ def test_two_vocabularies_must_agree_on_what_they_share() -> None:
     ("options", "told"),
     [
         ("--draft eventgpt", "give --data a folder that `evbench scenes make` has made, or a list in JSON"),
-        ("--draft video-llava --data none", "unknown --draft 'video-llava'; there is eventgpt, small, prompt-lookup"),
+        ("--draft video-llava --data none", "unknown --draft 'video-llava'; there is eventgpt, small, prompt-lookup, head"),
         ("--draft smal --data none", "did you mean 'small'?"),
         ("--draft eventgpt --data none", "--data none: no such folder"),
         ("--draft eventgpt --data none --blocks 6", "evbench acceptance takes no --blocks; leave it out"),
         ("--draft eventgpt --data none --event-window 0:50ms", "evbench acceptance takes no --event-window; leave it out"),
         ("--draft eventgpt --data none --gamma 0", "--gamma"),
         ("--draft eventgpt --data none --new-tokens 2", "--new-tokens 2 leaves nothing to draft; give 3 at least"),
+        (
+            "--draft head --data none --draft-variant baseline",
+            "--draft head is no model: --draft-variant would have no effect; leave it out",
+        ),
         ("--draft prompt-lookup --data none --draft-variant baseline", "is no model: --draft-variant would have no effect; leave it out"),
         ("--draft eventgpt --data none --target-variant nosuch", "unknown variant 'nosuch'"),
     ],
@@ -130,6 +134,18 @@ def test_on_this_machine_drafts_are_counted(scenes: Path) -> None:
     assert [row["tokens"] for row in json.loads((scenes / "lookup" / "acceptance.json").read_text())["answers"]] == [
         row["tokens"] for row in rows
     ]
+    head = evbench(f"{COMMAND} --draft head --data set --new-tokens 12 --gamma 2 --device cpu --out head", scenes)
+    assert head.returncode == 0, head.stderr
+    assert "Drafted is what a head of one layer says" in head.stdout
+    by_head = json.loads((scenes / "head" / "acceptance.json").read_text())["answers"]
+    assert [row["tokens"] for row in by_head] == [row["tokens"] for row in rows]
+    assert all([len(block) for block in row["drafts"]] == [2] * 12 and not row["prompt"] for row in by_head)
+    counted = acceptance([replay(row["tokens"], blocks(row["drafts"]), 2) for row in by_head], 2, range(len(by_head)))
+    assert f"| {counted.tokens_per_pass.value:.2f} |" in (scenes / "head" / "acceptance.md").read_text()
+    assert counted.tokens_per_pass.value > 2
+    none = evbench(f"{COMMAND} --draft head --data set --preset tiny --device cpu --out none", scenes)
+    assert none.returncode == 2
+    assert "the random weights of --preset tiny have no head that drafts for them" in none.stderr
     itself = evbench(f"{COMMAND} --draft small --data set --device cpu --out itself", scenes)
     assert itself.returncode == 2
     assert "is the target itself" in itself.stderr

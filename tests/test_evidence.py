@@ -44,7 +44,7 @@ from evbench.worker import evidence
 from evbench.worker.evidence import Observed, applies, gather, met, prove, trace_names, unmet
 from evbench.worker.instruments import instruments
 from tests import raw_events
-from tests.checkpoints import LEAST, least
+from tests.checkpoints import LEAST, with_head
 from tests.conftest import MakeClip
 from tests.examples import CLIP, NOWHERE, kinds_with
 from tests.scene_files import small_clip
@@ -76,7 +76,7 @@ def workload(kind: str) -> Workload:
     asked: Any = (
         MODEL_OF[kind],
         None,
-        str(least(MODEL_OF[kind])),
+        str(with_head(MODEL_OF[kind])),
         (shown[0],),
         shown[1],
         shown[2],

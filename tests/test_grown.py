@@ -11,8 +11,10 @@ import torch
 from transformers import CLIPVisionConfig, LlamaConfig
 
 from evbench.pipelines import eventgpt, video_llava
-from evbench.pipelines.checkpoints.grown import RULES, grow, layers_in
+from evbench.pipelines.checkpoints.grown import RULES, grow, grow_draft_head, layers_in
 from evbench.pipelines.checkpoints.presets import text_config, vision_config
+from evbench.pipelines.generate.draft_head import DraftHead, DraftState
+from evbench.pipelines.generate.language import LanguageModel
 
 SPECIALS = {"<image>": 46, "<video>": 47}
 SMALL = (
@@ -149,9 +151,48 @@ def test_a_shape_that_it_cannot_have_is_refused(of: str, changes: dict[str, int]
         )  # fmt: skip
 
 
+def draft_head(text: dict[str, Any]) -> DraftHead:
+    torch.manual_seed(text["hidden_size"])
+    made = DraftHead(LlamaConfig(**text))
+    for parameter in made.parameters():
+        parameter.add_(torch.randn_like(parameter) * 0.3)
+    return made
+
+
+def drafting(made: Any, head: DraftHead) -> DraftState:
+    language = LanguageModel(made.language, made.language.model, made.language.lm_head, 2, stop_at_end=False)
+    return DraftState(language, head, 4, 20, captured=False)
+
+
+def test_a_grown_head_drafts_what_the_small_one_does() -> None:
+    small, large = both("eventgpt")
+    head, larger_head = draft_head(SMALL[0]), draft_head(LARGE[0])
+    before = larger_head.state_dict()["self_attn.q_proj.weight"].clone()
+    grow_draft_head(head, larger_head, text=LlamaConfig(**SMALL[0]), larger_text=LlamaConfig(**LARGE[0]), seed=3)
+    assert not torch.equal(larger_head.state_dict()["self_attn.q_proj.weight"], before)
+    states, copies = (drafting(small, head), drafting(large, larger_head)), torch.arange(128) % 32
+    found = set()
+    for place, rows in ((0, 1), (1, 3), (4, 5), (9, 2)):
+        hidden, tokens = torch.randn(rows, 32), torch.randint(0, 50, (rows,))
+        for state, given in zip(states, (hidden, hidden[:, copies]), strict=True):
+            state.feed(given, tokens.tolist(), place)
+            state.draft()
+        assert torch.equal(states[0].drafts, states[1].drafts)
+        found.update(states[0].drafts.tolist())
+        drafted, larger = (
+            state._layer(given[None], tokens, torch.arange(place, place + rows))
+            for state, given in zip(states, (hidden, hidden[:, copies]), strict=True)
+        )
+        assert (larger - drafted[..., copies]).abs().max() < 1e-12 * drafted.abs().max()
+    assert len(found) > 5, "a constant draft would prove nothing"
+    for name, parameter in larger_head.named_parameters():
+        assert parameter.ndim < 2 or len({tuple(row) for row in parameter.tolist()}) == len(parameter), name
+
+
 def test_each_rule_is_needed() -> None:
     from evbench.pipelines.checkpoints.grown import _axes, _network
 
     names = {name for model in ("video-llava", "eventgpt") for name, _ in network(model, *SMALL).named_parameters()}
+    names |= {name for name, _ in draft_head(SMALL[0]).named_parameters()}
     used = {_axes(name, _network(name)) for name in names}
     assert used == {axes for _, axes in RULES}

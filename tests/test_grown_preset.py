@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,6 +19,7 @@ from evbench.inputs import sample
 from evbench.models import Preset
 from evbench.pipelines.build import build
 from evbench.pipelines.checkpoints.presets import text_config, vision_config
+from evbench.pipelines.generate.targets import StaticTarget
 from evbench.pipelines.registry import MODELS, SHIPPED
 from evbench.pipelines.weights import trained
 from evbench.results import InputKind, Sample, Workload
@@ -73,6 +74,27 @@ def test_it_says_what_the_small_one_says(model: str) -> None:
     assert said == tokens(workload(model, "small"))
 
 
+def passes(asked: Workload, monkeypatch: pytest.MonkeyPatch) -> tuple[list[int], tuple[int, ...]]:
+    """Tokens fed in each pass that verifies drafts of the head, and the answer."""
+    found, verify = list[int](), StaticTarget.verify
+
+    def counted(target: StaticTarget, fed: Sequence[int], place: int) -> torch.Tensor:
+        found.append(len(fed))
+        return verify(target, fed, place)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(StaticTarget, "verify", counted)
+        return found, tokens(asked, "baseline+generate=static+draft=head-4")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", list(SHIPPED))
+def test_a_head_is_grown_with_it(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = passes(workload(model, "larger"), monkeypatch)
+    assert found == passes(workload(model, "small"), monkeypatch)
+    assert len(found[1]) > 2 * len(found[0]), "most of its drafts are accepted"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("model", list(SHIPPED))
 def test_it_is_written_as_a_checkpoint_folder(model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -85,6 +107,7 @@ def test_it_is_written_as_a_checkpoint_folder(model: str, tmp_path: Path, monkey
     index = json.loads((folder / "model.safetensors.index.json").read_text())
     assert len(set(index["weight_map"].values())) > 1, "in shards"
     assert tokens(workload(model, None, folder)) == tokens(workload(model, "small"))
+    assert passes(workload(model, None, folder), monkeypatch) == passes(workload(model, "small"), monkeypatch), "with its head"
 
 
 @pytest.mark.slow

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import pytest
+import torch
 
 from evbench.pipelines.build import build
+from evbench.pipelines.generate.draft_head import FILE
+from evbench.pipelines.generate.targets import StaticTarget
 from evbench.pipelines.load.video import Frames, inclusive
 from evbench.pipelines.registry import KINDS, SHIPPED
 from evbench.pipelines.weights import trained
@@ -49,6 +53,32 @@ def workload(model: str, register: Register, *, stop_at_end: bool = False, devic
 @pytest.mark.parametrize("model", list(SHIPPED))
 def test_a_checkpoint_is_small(model: str) -> None:
     assert (trained(model)["small"] / "model.safetensors").stat().st_size <= 12_000_000
+
+
+@pytest.mark.parametrize("model", list(SHIPPED))
+def test_a_head_that_drafts_is_smaller(model: str) -> None:
+    assert (trained(model)["small"] / FILE).stat().st_size <= 2_000_000
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", list(SHIPPED))
+def test_most_of_what_the_head_drafts_about_a_held_out_scene_is_accepted(
+    model: str, scenes: tuple[Path, list[dict[str, Any]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder, (entry,)), passes, verify = scenes, list[int](), StaticTarget.verify
+
+    def counted(target: StaticTarget, fed: Sequence[int], position: int) -> torch.Tensor:
+        passes.append(len(fed))
+        return verify(target, fed, position)
+
+    monkeypatch.setattr(StaticTarget, "verify", counted)
+    asked, file = workload(model, "concise", stop_at_end=True), folder / INPUTS[kind_of(model)](entry)
+    alone, drafted = (
+        run_stages(build(parse(f"baseline+generate=static+draft={draft}"), asked), file, asked.new_tokens)[0].tokens
+        for draft in ("none", "head-4")
+    )
+    assert alone == drafted
+    assert len(alone) - 1 >= 2.5 * len(passes) > 0, "tokens of a pass"
 
 
 @pytest.mark.slow

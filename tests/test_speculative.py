@@ -15,6 +15,7 @@ from evbench.kernels import block_attention, matvec, rotated_heads
 from evbench.kernels.block_attention import BlockAttention
 from evbench.pipelines.compute import cuda_graph
 from evbench.pipelines.generate import llama, targets
+from evbench.pipelines.generate.draft_head import DraftHead, HeadDrafter, drafts_along
 from evbench.pipelines.generate.language import LanguageModel
 from evbench.pipelines.generate.lookup import PromptLookup
 from evbench.pipelines.generate.model_drafter import ModelDrafter
@@ -176,13 +177,13 @@ def test_right_drafts_save_passes_and_wrong_ones_save_none(generate: str) -> Non
     model, passes = language(), list[int]()
     answer = by("static", model)(prompt(31), WHOLE, Sampler())
     loop = speculative(model, 4, generate)
-    verify = loop._target.verify
+    verify = loop.target.verify
 
     def counted(fed: Sequence[int], position: int) -> torch.Tensor:
         passes.append(len(fed))
         return verify(fed, position)
 
-    loop._target.verify = counted  # type: ignore[method-assign]
+    loop.target.verify = counted  # type: ignore[method-assign]
     found = {}
     for drafter in (right, wrong, nothing):
         passes.clear()
@@ -256,6 +257,57 @@ def test_a_token_that_the_drafting_model_has_no_row_for_is_no_fault() -> None:
     propose = ModelDrafter(smaller, TARGETS["static"](smaller.language, parse("baseline"), 0)).begin(prompt(31), WHOLE)
     assert len(propose([5, 10**6], 3)) == 3
     assert len(propose([5, 10**6, 7], 2)) == 2
+
+
+def draft_head(model: LanguageModel, seed: int) -> DraftHead:
+    """Of random weights."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        head = DraftHead(model.decoder.config).to(DEVICE)
+    for weight in head.parameters():
+        weight.data.mul_(3 if weight.ndim > 1 else 1)
+    return head.requires_grad_(False)
+
+
+@loops
+@pytest.mark.parametrize("seed", [1, 2, 3])
+@torch.inference_mode()
+def test_a_head_drafts_what_it_would_without_a_cache_whatever_was_accepted_before(seed: int, generate: str) -> None:
+    model = language()
+    found, lengths = set[int](), set[int]()
+
+    def watched(drafter: HeadDrafter, asked: torch.Tensor, others: Propose, so_far: Sequence[int], count: int) -> list[int]:
+        drafts = drafter(so_far, count)
+        assert drafts == drafts_along(model, drafter._head, asked, so_far, WHOLE)[-1][:count]
+        found.update(drafts)
+        lengths.add(len(so_far))
+        return list(others(so_far, count))  # some of them right: rows are added one by one, and many at once
+
+    for gamma in (1, 4):
+        loop = speculative(model, gamma, generate)
+        drafter = HeadDrafter(model, draft_head(model, seed), loop.target, gamma, captured=generate == "graph")
+        for length, tokens in ((31, WHOLE), (7, 9), (40, 2)):
+            asked = prompt(length, seed)
+            answer = by("static", model)(asked, tokens, Sampler())
+            drafter.begin(tokens)
+            propose = partial(watched, drafter, asked, at_random(answer))
+            assert loop(asked, tokens, Sampler(), propose) == answer
+            drafter.begin(tokens)
+            assert loop(asked, tokens, Sampler(), drafter) == answer, "and lossless with its own drafts"
+            assert loop(asked, 1, Sampler(), drafter) == answer[:1]
+    assert len(found) > 10, "a constant draft would prove nothing"
+    assert len(lengths) < WHOLE, "of several rows"
+
+
+@torch.inference_mode()
+def test_a_head_that_missed_a_pass_is_a_fault() -> None:
+    model = language()
+    loop = speculative(model, 4)
+    drafter = HeadDrafter(model, draft_head(model, 1), loop.target, 4, captured=False)
+    drafter.begin(WHOLE)
+    loop(prompt(31), 1, Sampler(), drafter)
+    with pytest.raises(ValueError, match="2 tokens have been added, and the last pass says 1 at most"):
+        drafter([5, 6], 4)
 
 
 def test_what_followed_the_last_time_is_found_as_the_text_grows() -> None:

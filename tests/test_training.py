@@ -16,6 +16,7 @@ import torch
 from evbench.errors import UserError
 from evbench.inputs import sample
 from evbench.pipelines.build import build
+from evbench.pipelines.generate.draft_head import DraftHead, DraftState
 from evbench.pipelines.load import video
 from evbench.pipelines.load.event_images import vectorised
 from evbench.pipelines.load.event_stream import EventStream
@@ -28,7 +29,7 @@ from evbench.scenes.captions import QUESTIONS, describe
 from evbench.scenes.words import make_tokenizer
 from evbench.scenes.world import KINDS, ROWS, imagine
 from evbench.stages import Sampler, run_stages
-from evbench.training import batches, evaluate, fit, learners
+from evbench.training import answers, batches, draft_head, evaluate, fit, learners
 from evbench.training.batches import ANSWER_TOKENS, TRAITS, Studio
 from evbench.training.fit import Course
 from evbench.variants.named import parse
@@ -108,6 +109,63 @@ def test_the_network_sees_while_it_learns_what_the_pipeline_sees(model: str, tok
     assert logits[0].argmax(-1).tolist() == list(answer.tokens)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("model", [pytest.param(model, marks=pytest.mark.long if number else ()) for number, model in enumerate(SHIPPED)])
+def test_a_head_learns_to_draft_what_the_model_says(model: str, tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batches, "EVENT_STEPS", 8)
+    learner = reduced(model, tokenizer)
+    learner.model.eval().requires_grad_(False)
+    learner.head.weight.mul_(20)  # else each next token would be nearly a tie
+    batch = batches.make(tokenizer, [imagine(9, 0), imagine(9, 1)], colours=learner.colours)
+    said = list(answers.answers(learner, batch))
+    assert [one.register for one in said] == list(QUESTIONS)
+    for one in said:
+        assert one.tokens.shape == (2, ANSWER_TOKENS[one.register])
+        assert one.hidden.shape == (*one.tokens.shape, 32)
+        assert bool((one.known >= answers.ROUNDS - 1).all())
+        logits = learner.head(one.hidden.float())
+        for row, tokens, known in zip(logits.argmax(-1), one.tokens, one.known, strict=True):
+            assert torch.equal(row[:known], tokens[:known])
+    head = draft_head.beginning(learner)
+    before = draft_head._loss(learner, head, said[0]).item()
+    told = list(draft_head.fit(learner, head, said, Course(30, 3600, 1e-2), 0))
+    assert len(told) == 15, "an epoch has two steps"
+    assert draft_head._loss(learner, head, said[0]).item() < before - 1
+
+
+def test_what_a_head_is_trained_on_is_what_it_drafts(tokenizer: Any) -> None:
+    """Along an answer, in a pass over all of it, and with its cache block by block."""
+    learner = reduced("video-llava", tokenizer)
+    learner.model.eval().requires_grad_(False)
+    head, count = draft_head.beginning(learner).requires_grad_(False), 12
+    random = torch.Generator().manual_seed(1)
+    tokens, hidden = torch.randint(3, 200, (1, count), generator=random), torch.randn(1, count, 32, generator=random)
+    said = answers.Answers("concise", tokens, hidden.half(), torch.tensor([count]))
+    along = draft_head.drafted(learner, head, said)
+    state = DraftState(draft_head._language(learner), head, draft_head.BLOCK, 40, captured=False)
+    for place in range(count - draft_head.BLOCK):
+        state.feed(said.hidden[0, place : place + 1].float(), tokens[0, place : place + 1].tolist(), place)
+        drafted = state._layer(state._hidden, state._tokens, place + torch.arange(5))[:, :1]
+        assert torch.allclose(drafted[0], along[0][0, place : place + 1], atol=1e-5)
+        for depth in range(1, draft_head.BLOCK):  # behind its own drafts, as if each was the token that is said
+            drafted = state._layer(drafted, tokens[0, place + depth : place + depth + 1], torch.tensor([place + depth]))
+            assert torch.allclose(drafted[0], along[depth][0, place + depth : place + depth + 1], atol=1e-5)
+
+
+def test_drafts_are_accepted_as_far_as_they_are_the_answer(tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    learner = reduced("video-llava", tokenizer)
+    tokens = torch.tensor([[5, 6, 7, 8, 9, 10, fit.END, fit.END]])
+    said = answers.Answers("concise", tokens, torch.zeros(1, 8, 32), torch.tensor([8]))
+    assert said.ends().tolist() == [7]
+    right = torch.nn.functional.one_hot(tokens[:, 1:], 208).float()
+    wrong_at_third = [right, right, right.roll(1, 2), right]
+    learner.head = torch.nn.Identity()
+    monkeypatch.setattr(draft_head, "drafted", lambda *_: wrong_at_third)
+    found = draft_head.accepted(learner, DraftHead(learner.llama.config), [said])
+    assert (found.passes, found.drafted, found.accepted_at) == (2, 6, (1.0, 1.0, 0.0, None))
+    assert found.tokens_per_pass.value == 3
+
+
 def test_frames_drawn_for_training_are_those_of_the_stored_clip() -> None:
     """But for what imitates the codec, which is at most a few levels."""
     indices = video.inclusive(20, 8)
@@ -185,7 +243,7 @@ def test_the_rate_rises_and_falls() -> None:
 
 
 def test_no_scene_that_a_user_can_make_was_trained_on() -> None:
-    from evbench.training.__main__ import HELD_OUT_FIRST, HELD_OUT_SERIES, TRAINING_FIRST, TRAINING_SERIES
+    from evbench.training.batches import HELD_OUT_FIRST, HELD_OUT_SERIES, TRAINING_FIRST, TRAINING_SERIES
 
     def places(seed: int, first: int, count: int) -> set[tuple[float, ...]]:
         return {tuple(actor.x for actor in imagine(seed, index).actors) for index in range(first, first + count)}
@@ -240,6 +298,8 @@ def train(out: Path, **options: Any) -> None:
         ("evbench.training.evaluate video-llava set out --against nothing", "--against nothing holds no answers"),
         ("evbench.training.evaluate video-llava set out --dtype half", "--dtype half is float16"),
         ("evbench.training.evaluate bogus set out", "unknown --model 'bogus'"),
+        ("evbench.training.draft_head bogus out", "unknown --model 'bogus'"),
+        ("evbench.training.draft_head video-llava nothing --device cpu", "nothing: no such folder"),
         ("evbench.training.evaluate video-llava nothing out", "give a folder that `evbench scenes make` has made"),
     ],
 )

@@ -28,7 +28,7 @@ from evbench.session.session_folder import TRY_AGAIN, make_folder, writing
 from evbench.variants.named import parse
 from evbench.variants.obstacles import require
 from evbench.verdict.clusters import clusters
-from evbench.verdict.speculation import acceptance, forced, prompt_lookup, replay, similarity
+from evbench.verdict.speculation import Propose, acceptance, blocks, forced, prompt_lookup, replay, similarity
 
 NOT_TAKEN = (
     "model", "weights", "plugin", "pipeline", "video", "events", "raw_events", "stop_at_end", "throughput", "trace_tokens",
@@ -36,7 +36,7 @@ NOT_TAKEN = (
     "resume", "details", "event_window", "event_limit", "event_size",
 )  # fmt: skip
 """Shared options that this command does not take: it times nothing, and has its models and the scenes of --data."""
-SMALL, LOOKUP = "small", "prompt-lookup"
+SMALL, LOOKUP, HEAD = "small", "prompt-lookup", "head"
 RAW, REPORT = "acceptance.json", "acceptance.md"
 FEWEST_TOKENS = 3
 """Of an answer: the first is the prefill's, and the last that of a pass."""
@@ -46,7 +46,7 @@ FEWEST_TOKENS = 3
 def acceptance_command(
     *,
     target: Annotated[str, typer.Option(help=f"The model whose answers they are: {' or '.join(SHIPPED)}.")],
-    draft: Annotated[str, typer.Option(help=f"The drafter: the other model, {SMALL} (the target's), or {LOOKUP}.")],
+    draft: Annotated[str, typer.Option(help=f"The drafter: the other model, {SMALL} or {HEAD} (the target's), or {LOOKUP}.")],
     gamma: Annotated[int, typer.Option(min=1, max=16, help="Drafted tokens in a block: from 1 to so many.")] = 8,
     target_variant: Annotated[str, typer.Option(help="Of the target.")] = "baseline",
     draft_variant: Annotated[str | None, typer.Option(help="Of a drafter that is a model. Default: baseline.")] = None,
@@ -62,6 +62,7 @@ def acceptance_command(
         evbench scenes make set --count 10
         evbench acceptance --target video-llava --draft eventgpt --data set
         evbench acceptance --target video-llava --draft prompt-lookup --data set
+        evbench acceptance --target video-llava --draft head --data set
     """
     workload.require_model(target, "--target")
     if options.new_tokens < FEWEST_TOKENS:
@@ -82,7 +83,8 @@ def acceptance_command(
     saved = f"answers that there are stand in {folder / RAW}"
     with working(lambda: saved if kept else "nothing was answered yet") as progress, writing(folder, TRY_AGAIN):
         make_folder(folder, resumable=False)
-        found = answers(speaker, drafter, folder, session.wait, progress, keep, options.deadline)
+        by_head = gamma if draft == HEAD else 0
+        found = answers(speaker, drafter, folder, session.wait, progress, keep, options.deadline, by_head)
     if not any(len(answer.tokens) >= FEWEST_TOKENS for answer in found):
         raise UserError(
             f"no answer has {FEWEST_TOKENS} tokens, so nothing is drafted; ask another --prompt ({folder / RAW} has the answers)"
@@ -91,7 +93,7 @@ def acceptance_command(
 
 
 def _tell(found: Answers, gamma: int, folder: Path, started: str) -> None:
-    drafts = [(a.tokens, prompt_lookup(a.prompt, a.tokens) if found.drafter is None else forced(a.predicted)) for a in found.answers]
+    drafts = [(answer.tokens, _proposed(found, answer)) for answer in found.answers]
     of = clusters(found.target.workload.samples)
     lengths = [acceptance([replay(tokens, propose, size) for tokens, propose in drafts], size, of) for size in range(1, gamma + 1)]
     speakers = [report.described("Target", found.target.workload, found.target.variant.name)]
@@ -99,7 +101,8 @@ def _tell(found: Answers, gamma: int, folder: Path, started: str) -> None:
     if found.drafter is not None:
         speakers.append(report.described("Drafter", found.drafter.workload, found.drafter.variant.name))
         alike = sum(similarity(answer.tokens, answer.own) for answer in found.answers) / len(found.answers)
-    told = [*speakers, *report.facts(of, sum(len(answer.tokens) for answer in found.answers), alike)]
+    tokens = sum(len(answer.tokens) for answer in found.answers)
+    told = [*speakers, *report.facts(of, tokens, alike, found.draft == HEAD)]
     tables = [report.table(lengths), report.by_place(lengths[-1])]
     title = f"{found.draft} drafts for {found.target.workload.model}"
     write_whole(folder / REPORT, report.to_markdown(title, tables, told, started, found.command))
@@ -109,14 +112,20 @@ def _tell(found: Answers, gamma: int, folder: Path, started: str) -> None:
     print_line(f"Written to {folder}: {REPORT}, {RAW}")
 
 
+def _proposed(found: Answers, answer: Answer) -> Propose:
+    if found.draft == HEAD:
+        return blocks(answer.drafts)
+    return prompt_lookup(answer.prompt, answer.tokens) if found.drafter is None else forced(answer.predicted)
+
+
 def _drafter(draft: str, target: str, variant: str | None, options: Options) -> Speaker | None:
     """None for one that is no model."""
     others = [name for name in SHIPPED if name != target]
-    if draft not in (*others, SMALL, LOOKUP):
-        raise UserError(f"unknown --draft {draft!r}; {nearest(draft, [*others, SMALL, LOOKUP])}")
-    if draft == LOOKUP:
+    if draft not in (*others, SMALL, LOOKUP, HEAD):
+        raise UserError(f"unknown --draft {draft!r}; {nearest(draft, [*others, SMALL, LOOKUP, HEAD])}")
+    if draft in (LOOKUP, HEAD):
         if variant is not None:
-            raise UserError(f"--draft {LOOKUP} is no model: --draft-variant would have no effect; leave it out")
+            raise UserError(f"--draft {draft} is no model: --draft-variant would have no effect; leave it out")
         return None
     if draft == SMALL and options.preset in (None, SMALL):
         raise UserError(

@@ -37,11 +37,12 @@ def described(role: str, workload: Workload, variant: str) -> str:
     return f"{role}: {workload.model}, {workload.preset or workload.weights}, {workload.dtype} on {workload.device}, variant {variant}"
 
 
-def facts(clusters: Sequence[int], tokens: int, similarity: float | None) -> list[str]:
+def facts(clusters: Sequence[int], tokens: int, similarity: float | None, by_head: bool = False) -> list[str]:
     """
     Args:
         clusters: of the sample of each answer.
         similarity: None where the drafter is no model.
+        by_head: whether it is the target's own head.
     """
     answers, independent = len(clusters), len(set(clusters))
     found = [f"{answers} answer{'s' * (answers != 1)} with {tokens:,} tokens"]
@@ -49,6 +50,8 @@ def facts(clusters: Sequence[int], tokens: int, similarity: float | None) -> lis
         found[0] += f", to {independent} sequences, over which the intervals are"
     if independent < FEWEST_SAMPLES:
         found[0] += f"; intervals need {FEWEST_SAMPLES}"
+    if by_head:
+        return [*found, "Drafted is what a head of one layer says over the target's own last hidden states, behind each token of an answer"]
     if similarity is None:
         sizes = f"the last {MOST_LOOKUP} tokens, or fewer down to {LEAST_LOOKUP},"
         return [*found, f"Drafted is what followed where {sizes} stood the last time before, in the question or the answer"]

@@ -33,6 +33,8 @@ class Answer:
     """What the drafter says at each place of it. Empty if the drafter is no model."""
     own: tuple[int, ...] = ()
     """The drafter's greedy answer, decoded by itself."""
+    drafts: tuple[tuple[int, ...], ...] = ()
+    """Behind each token of it, what the target's own head drafts. Empty if that is not the drafter."""
 
 
 @dataclass(frozen=True)
@@ -75,15 +77,17 @@ def answers(
     listener: ProgressListener,
     keep: Keep,
     deadline: float = DEADLINE,
+    by_head: int = 0,
 ) -> list[Answer]:
     """Of each sample, one model after the other. Workers log into the folder.
 
     Args:
         deadline: seconds that a worker may take for one answer.
         drafter: its samples are the same scenes in the same order. None for a drafter that is no model.
+        by_head: tokens that the target's own head drafts behind each token; 0 if that is not the drafter.
 
     Raises:
-        UserError: a token of both vocabularies has two ids, or a model cannot be run.
+        UserError: a token of both vocabularies has two ids, a model cannot be run, or the target has no head that drafts.
         WorkerDied: a worker crashed.
     """
     found: list[Answer] = []
@@ -95,8 +99,9 @@ def answers(
             words = worker.vocabulary() if drafter is not None else ()
             for sample, described in enumerate(target.workload.samples):
                 listener.step("answers of the target", sample, count)
-                said = worker.say(SayRequest(sample))
-                found.append(Answer(Path(described.path).name, said.prompt if drafter is None else (), said.tokens))
+                said = worker.say(SayRequest(sample, drafts=by_head))
+                looked_at = said.prompt if drafter is None and not by_head else ()
+                found.append(Answer(Path(described.path).name, looked_at, said.tokens, drafts=said.drafts))
                 keep(found)
         if drafter is not None:
             listener.step("drafter: start the worker, build the model", 0, count)

@@ -17,14 +17,10 @@ from evbench.inputs.workload import require_model
 from evbench.machine.machine import choose_device
 from evbench.scenes.words import make_tokenizer
 from evbench.training import batches, fit, learners
+from evbench.training.batches import HELD_OUT_FIRST, HELD_OUT_SERIES, TRAINING_FIRST, TRAINING_SERIES
 from evbench.training.fit import Course
 
 LOG = "log.jsonl"
-TRAINING_SERIES, TRAINING_FIRST = 2**32, 1
-"""The scenes to train on: of a series that `evbench scenes make` refuses. Not from scene 0 on: NumPy pads its seeds with zeros, so that
-(2**32, 0) and (0, 1) are one seed."""
-HELD_OUT_SERIES, HELD_OUT_FIRST = 0, 2
-"""The scenes to score at the end. The checkpoints that ship were trained from scene 0 on, and so have seen scene 1 of this one."""
 
 
 def main(

@@ -25,6 +25,11 @@ EVENT_SCENES = 8
 """Scenes that are drawn at once with so many sub-frames: a kernel over more than 2^31 values takes minutes to compile."""
 ANSWER_TOKENS: dict[Register, int] = {"concise": 72, "verbose": 128}
 """Holds the longest caption and its end token."""
+TRAINING_SERIES, TRAINING_FIRST = 2**32, 1
+"""The scenes to train on: of a series that `evbench scenes make` refuses. Not from scene 0 on: NumPy pads its seeds with zeros, so that
+(2**32, 0) and (0, 1) are one seed."""
+HELD_OUT_SERIES, HELD_OUT_FIRST = 0, 2
+"""The scenes to score at the end. The checkpoints that ship were trained from scene 0 on, and so have seen scene 1 of this one."""
 TRAITS = {"kind": len(KINDS) + 1, "colour": len(COLOURS) + 1, "row": len(ROWS) + 1, "faces": 3, "fast": 3}
 """What a patch shows -> number of classes; 0 is none. An auxiliary loss of the vision towers."""
 
@@ -135,7 +140,9 @@ def patch_traits(batch: Batch, moments: torch.Tensor, edge: int) -> torch.Tensor
 class Studio:
     """Draws frames and event images like those that the two models preprocess."""
 
-    def __init__(self, device: str, seed: int, *, compiled: bool) -> None:
+    def __init__(self, device: str, seed: int, *, compiled: bool, event_steps: int | None = None) -> None:
+        """`event_steps`: sub-frames that the event camera sees. None: EVENT_STEPS."""
+        self._event_steps = EVENT_STEPS if event_steps is None else event_steps
         self._random = torch.Generator(device).manual_seed(seed)
         self._blend = torch.compile(blend_shapes, dynamic=False) if compiled else blend_shapes
         self._fire = torch.compile(_fire, dynamic=False) if compiled else _fire
@@ -168,16 +175,17 @@ class Studio:
         height, width, device = event_camera.HEIGHT, event_camera.WIDTH, packed.start.device
         up, down = (self._thresholds(len(packed.start), height, width) for _ in range(2))
         noise = torch.where(packed.dusk > 0, event_camera.NOISE[True], event_camera.NOISE[False])[:, None, None]
-        times = torch.arange(EVENT_STEPS + 1, device=device) * (SECONDS / EVENT_STEPS)
+        steps = self._event_steps
+        times = torch.arange(steps + 1, device=device) * (SECONDS / steps)
         parts = packed.split(EVENT_SCENES)
         drawn = torch.cat([draw(part, times, SECONDS, height, width, self._blend) for part in parts])[:, 0]
         levels = event_camera.response(drawn)  # [scenes, steps + 1, height, width]
         begin = torch.rand(levels[:, 0].shape, generator=self._random, device=device) - 0.5
         reference = levels[:, 0] + begin * torch.minimum(up, down)
         signs, counts = [], []
-        for step in range(1, EVENT_STEPS + 1):
+        for step in range(1, steps + 1):
             chance = torch.rand(reference.shape, generator=self._random, device=device)
-            reference, sign, count = self._fire(levels[:, step], reference, up, down, chance, noise * (SECONDS / EVENT_STEPS))
+            reference, sign, count = self._fire(levels[:, step], reference, up, down, chance, noise * (SECONDS / steps))
             signs.append(sign)
             counts.append(count)
         return _last_wins(torch.stack(signs, 1), torch.stack(counts, 1))

@@ -175,11 +175,21 @@ SIZES: dict[str, dict[str, dict[str, Any]]] = {
 Video-LLaVA carries two towers, and uses the last layer of neither."""
 
 
-def new(model: str, tokenizer: Any, sizes: dict[str, dict[str, Any]], device: str, seed: int, *, compiled: bool) -> Learner:
-    """A network with random weights."""
+def new(
+    model: str,
+    tokenizer: Any,
+    sizes: dict[str, dict[str, Any]],
+    device: str,
+    seed: int,
+    *,
+    compiled: bool,
+    event_steps: int | None = None,
+) -> Learner:
+    """A network with random weights. `event_steps`: of its studio."""
     torch.manual_seed(seed)
     text, vision = text_config(len(tokenizer), **sizes["text"], spread=SPREAD), vision_config(**sizes["vision"])
-    learner = LEARNERS[model](tokenizer, text, vision, Studio(device, seed, compiled=compiled), device)
+    studio = Studio(device, seed, compiled=compiled, event_steps=event_steps)
+    learner = LEARNERS[model](tokenizer, text, vision, studio, device)
     for layer in learner.layers() if compiled else ():
         layer.compile(dynamic=False)
     return learner

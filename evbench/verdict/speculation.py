@@ -78,6 +78,11 @@ def prompt_lookup(prompt: Sequence[int], answer: Sequence[int]) -> Propose:
     return lambda position, count: lookup(answer[:position], count)
 
 
+def blocks(drafts: Sequence[Sequence[int]]) -> Propose:
+    """Drafts that are known: `drafts[t]` is how they go on behind the answer's token t."""
+    return lambda position, count: drafts[position - 1][:count]
+
+
 FEWEST_SAMPLES = 6
 """For an interval: of fewer, what they differ by says next to nothing of others."""
 

@@ -74,10 +74,10 @@ def _prefill_kept(prefill: Callable[[torch.Tensor], torch.Tensor], kv_cache: KVC
         key, length = _digest(embeddings), embeddings.shape[1]
         if key not in stored:
             stored[key] = prefill(embeddings), [tensor[:, :, :length].clone() for tensor in slots]
-        logits, prefixes = stored[key]
+        hidden, prefixes = stored[key]
         for tensor, prefix in zip(slots, prefixes, strict=True):
             tensor[:, :, :length] = prefix
-        return logits
+        return hidden
 
     return kept
 

@@ -50,7 +50,7 @@ def _kept(more: int) -> Plant:
 
         def position(loop: Any, prompt: int, tokens: Sequence[int]) -> int:
             place = right(loop, prompt, tokens)
-            has_room = place + more + loop._gamma < _slots(loop._target)
+            has_room = place + more + loop.gamma < _slots(loop.target)
             return place + more if len(tokens) > 1 and has_room else place
 
         SpeculativeLoop._position = position  # type: ignore[method-assign, assignment]

@@ -169,14 +169,19 @@ def _reference(state: WorkerState, request: ReferenceRequest) -> ReferenceReply:
 def _say(state: WorkerState, request: SayRequest) -> Said:
     count = state.workload.new_tokens if request.forced is None else len(request.forced)
     sampler, prompt = Sampler(request.forced, keep=() if request.forced is None else range(count)), list[int]()
+    pipeline: Any = state.pipeline
+    features: list[Any] = []
 
     def observe(stage: str, output: Any) -> None:
         if stage == "preprocess":
             prompt.extend(output.prompt())
+        elif stage == "vision":
+            features.append(output)
 
     answer, _ = run_stages(state.pipeline, state.paths[request.sample], count, sampler=sampler, observe=observe)
     if request.forced is None:
-        return Said(tuple(prompt), answer.tokens, answer.tokens)
+        drafts = pipeline.drafts_along(*features, answer.tokens, request.drafts) if request.drafts else ()
+        return Said(tuple(prompt), answer.tokens, answer.tokens, tuple(map(tuple, drafts)))
     predicted = (int(sampler.kept[place][0, : request.words].argmax()) for place in range(count))
     return Said(tuple(prompt), request.forced, tuple(predicted))
 

@@ -208,6 +208,8 @@ class Said:
     """The answer that was fed: the one that was asked for, or the model's own."""
     predicted: tuple[int, ...]
     """The most likely token after the prompt and the answer's tokens before it, one for each place."""
+    drafts: tuple[tuple[int, ...], ...] = ()
+    """Behind each token, how a head that drafts for the model would go on, if that was asked for."""
 
 
 @dataclass(frozen=True)
@@ -219,6 +221,8 @@ class SayRequest(Request[Said]):
     """Teacher forcing: the answer to be fed. None for greedy decoding."""
     words: int | None = None
     """Only the first so many of the vocabulary can be predicted. None: all."""
+    drafts: int = 0
+    """Tokens that the model's head is to draft behind each token. It must have one if this is not 0."""
 
 
 @dataclass(frozen=True)

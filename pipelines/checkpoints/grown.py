@@ -57,6 +57,9 @@ RULES: tuple[tuple[str, tuple[Axis, ...]], ...] = tuple(
         (r"mlp\.(gate|up)_proj\.weight", "text-units text/read"),
         (r"mlp\.down_proj\.weight", "text text-units/read"),
         (r"(input_layernorm|post_attention_layernorm|language_model\.norm|language\.model\.norm)\.weight", "text"),
+        # A head that drafts for it (evbench.pipelines.generate.draft_head), whose other weights are named as a layer's.
+        (r"(from_hidden|from_token)\.weight", "text text/read"),
+        (r"token_norm\.weight", "text"),
         # The vision tower (transformers' CLIPVisionModel).
         (r"embeddings\.class_embedding", "tower"),
         (r"embeddings\.patch_embedding\.weight", "tower"),
@@ -127,7 +130,7 @@ def grow(
         for name, parameter in large.named_parameters():
             network = _network(name)
             source = _source(name, at[network])
-            random = torch.Generator(parameter.device).manual_seed(zlib.crc32(f"{seed} {name}".encode()))
+            random = _random(name, parameter, seed)
             if source is None:
                 _insert(name, parameter, random)
             else:
@@ -135,6 +138,24 @@ def grow(
             if name.endswith("embed_tokens.weight"):
                 unused = parameter[text.vocab_size :]
                 unused.normal_(0.0, float(trained[name].std()), generator=random)
+
+
+def grow_draft_head(small: nn.Module, large: nn.Module, *, text: Any, larger_text: Any, seed: int) -> None:
+    """Fill the parameters of a head that drafts for the larger language model, so that it drafts what the small one's does.
+
+    Args:
+        small: trained; in float32, on the same device.
+        large: its parameters are overwritten.
+        text, larger_text: configurations of the two language models.
+        seed: of the shares.
+
+    Raises:
+        ValueError: a width is no multiple, or a size of heads is another.
+    """
+    maps, trained = _widths(TEXT, text, larger_text), dict(small.named_parameters())
+    with torch.no_grad():
+        for name, parameter in large.named_parameters():
+            _fill(parameter, trained[name], _axes(name, TEXT), maps, _random(name, parameter, seed))
 
 
 def layers_in(small: int, large: int, unused: int = 0) -> list[int]:
@@ -151,6 +172,10 @@ def layers_in(small: int, large: int, unused: int = 0) -> list[int]:
     used, places = small - unused, large - unused
     spread = [round(number * (places - 1) / (used - 1)) for number in range(used)] if used > 1 else [places - 1]
     return [*spread, *range(places, large)]
+
+
+def _random(name: str, parameter: torch.Tensor, seed: int) -> torch.Generator:
+    return torch.Generator(parameter.device).manual_seed(zlib.crc32(f"{seed} {name}".encode()))
 
 
 def _network(name: str) -> str:
@@ -182,21 +207,28 @@ def _maps(text: Any, vision: Any, larger_text: Any, larger_vision: Any, never: i
     """Name of an axis -> for each place of the large network, the place of the small one that it copies."""
     maps = {"positions": torch.arange((vision.image_size // vision.patch_size) ** 2 + 1)}
     for network, small, large in ((TEXT, text, larger_text), (TOWER, vision, larger_vision)):
-        size, larger_size = (_head_size(config) for config in (small, large))
-        if size != larger_size:
-            raise ValueError(f"{network}: heads of {size} cannot become heads of {larger_size}")
-        if any(getattr(one, "num_key_value_heads", one.num_attention_heads) != one.num_attention_heads for one in (small, large)):
-            raise ValueError(f"{network}: keys have fewer heads than queries")
+        maps |= _widths(network, small, large)
         if large.num_hidden_layers > small.num_hidden_layers and (large.num_attention_heads % 2 or large.intermediate_size % 2):
             raise ValueError(f"{network}: an inserted layer needs heads and hidden units in pairs")
-        maps[network] = _replicated(small.hidden_size, large.hidden_size, f"{network}: hidden size")
-        heads = _replicated(small.num_attention_heads, large.num_attention_heads, f"{network}: heads")
-        maps[f"{network}-heads"] = (heads[:, None] * size + torch.arange(size)).flatten()
-        maps[f"{network}-units"] = torch.arange(large.intermediate_size) % small.intermediate_size
     maps["projector"] = torch.arange(larger_text.hidden_size) % text.hidden_size
     maps["vocabulary"] = torch.arange(larger_text.vocab_size)
     maps["vocabulary"][text.vocab_size :] = never
     return maps
+
+
+def _widths(network: str, small: Any, large: Any) -> dict[str, torch.Tensor]:
+    """The same for the axes that a layer of the network has."""
+    size, larger_size = (_head_size(config) for config in (small, large))
+    if size != larger_size:
+        raise ValueError(f"{network}: heads of {size} cannot become heads of {larger_size}")
+    if any(getattr(one, "num_key_value_heads", one.num_attention_heads) != one.num_attention_heads for one in (small, large)):
+        raise ValueError(f"{network}: keys have fewer heads than queries")
+    heads = _replicated(small.num_attention_heads, large.num_attention_heads, f"{network}: heads")
+    return {
+        network: _replicated(small.hidden_size, large.hidden_size, f"{network}: hidden size"),
+        f"{network}-heads": (heads[:, None] * size + torch.arange(size)).flatten(),
+        f"{network}-units": torch.arange(large.intermediate_size) % small.intermediate_size,
+    }
 
 
 def _head_size(config: Any) -> int:

@@ -11,7 +11,7 @@ TRANSFORMERS = r"function:transformers\.[\w.]+\.GenerationMixin\.generate$"
 GROWING = r"function:transformers\.cache_utils\.DynamicLayer\.update$"
 FIXED = r"function:transformers\.cache_utils\.StaticLayer\.update$"
 LANGUAGE_MODEL = r"function:transformers\.[\w.]+\.LlamaModel\.forward$"
-GAMMA = {"lookup-2": 2, "lookup-4": 4, "lookup-8": 8, "small-4": 4}
+GAMMA = {"lookup-2": 2, "lookup-4": 4, "lookup-8": 8, "small-4": 4, "head-4": 4}
 """Choice of `draft` -> drafted tokens in a pass, at most."""
 DRAFTED = {"draft": tuple(GAMMA)}
 """Where a pass verifies several tokens."""
@@ -169,6 +169,11 @@ DRAFTERS = {
         "by the small model of the same name, which sees the same pixels",
         "evbench.pipelines.generate.drafts:small",
         Evidence("generate", "drafts of the small model", r"range:draft$"),
+    ),
+    "head": (
+        "by a head of one layer over the model's own last hidden states",
+        "evbench.pipelines.generate.drafts:head",
+        Evidence("generate", "drafts of the head", r"function:evbench\.pipelines\.generate\.draft_head\.HeadDrafter\.__call__$"),
     ),
 }
 """Who drafts -> how, its implementation, and the evidence that it did."""

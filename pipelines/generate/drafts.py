@@ -10,6 +10,7 @@ import torch
 from evbench.choices import Variant
 from evbench.errors import UserError
 from evbench.pipelines.generate.choices import GAMMA
+from evbench.pipelines.generate.draft_head import DraftHead, HeadDrafter
 from evbench.pipelines.generate.language import LanguageModel
 from evbench.pipelines.generate.lookup import PromptLookup
 from evbench.pipelines.generate.loops import generator
@@ -52,6 +53,10 @@ class Answering(Protocol):
     tokenizer: Any
     image_processor: Any
 
+    @property
+    def draft_head(self) -> DraftHead:
+        """The head that drafts for its weights. Raises UserError if there is none."""
+
 
 def none(model: Answering, variant: Variant, workload: Workload) -> Answer:
     loop = generator(model.language, variant)
@@ -82,6 +87,19 @@ def small(model: Answering, variant: Variant, workload: Workload) -> Answer:
 
     def answer(asked: Asked, embeddings: torch.Tensor, new_tokens: int, sampler: Sampler, /) -> list[int]:
         return loop(embeddings, new_tokens, sampler, drafter.begin(asked.inputs, new_tokens))
+
+    return answer
+
+
+def head(model: Answering, variant: Variant, workload: Workload) -> Answer:
+    """By a head over the model's own last hidden states. Raises UserError if there is none for its weights."""
+    loop = _loop(model, variant)
+    captured = variant["generate"] == "graph"
+    drafter = HeadDrafter(model.language, model.draft_head, loop.target, loop.gamma, captured=captured)
+
+    def answer(asked: Asked, embeddings: torch.Tensor, new_tokens: int, sampler: Sampler, /) -> list[int]:
+        drafter.begin(new_tokens)
+        return loop(embeddings, new_tokens, sampler, drafter)
 
     return answer
 

@@ -16,7 +16,7 @@ from evbench.pipelines.generate.llama import FusedLlama, KVCache
 from evbench.stages import Sampler
 
 Prefill = Callable[[KVCache], Callable[[torch.Tensor], torch.Tensor]]
-"""KV cache -> a function that fills it: prompt [batch, length, hidden] -> logits after its last position, [batch, vocabulary]."""
+"""KV cache -> a function that fills it: prompt [batch, length, hidden] -> what the head reads of its last position, [batch, hidden]."""
 STRIDE = 16
 """Steps between two checks for the end of text. A check waits for the GPU; what ran too far is cut off."""
 
@@ -27,10 +27,10 @@ def eager_prefill(language: LanguageModel, llama: FusedLlama) -> Prefill:
     def fill(kv_cache: KVCache, embeddings: torch.Tensor) -> torch.Tensor:
         positions = torch.arange(embeddings.shape[1], device=embeddings.device)[None]
         grown = DynamicCache(config=language.decoder.config)
-        logits = language.next_logits(embeddings, positions, grown)
+        hidden = language.hidden(embeddings, positions, grown)
         for (keys, values), layer in zip(kv_cache, grown.layers, strict=True):
             keys[:, :, : embeddings.shape[1]], values[:, :, : embeddings.shape[1]] = layer.keys, layer.values
-        return logits[:, 0]
+        return hidden[:, -1]
 
     return lambda kv_cache: lambda embeddings: fill(kv_cache, embeddings)
 
@@ -56,7 +56,7 @@ class GraphLoop:
         """[batch, prompt, hidden] -> the new tokens of each."""
         prompt = embeddings.shape[1]
         state = self._state_for(embeddings, new_tokens)
-        logits = state.prefill(embeddings)
+        logits = self._llama.logits(state.prefill(embeddings))
         state.reset(prompt, logits)
         state.force(prompt, sampler(logits))
         count = 1

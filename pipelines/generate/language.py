@@ -41,10 +41,14 @@ class LanguageModel:
         """Raises UserError if prompt and answer are longer than the model allows."""
         require_room(self.decoder.config.max_position_embeddings, prompt_tokens, workload)
 
+    def hidden(self, embeddings: torch.Tensor, positions: torch.Tensor, cache: Any) -> torch.Tensor:
+        """[batch, length, hidden], their positions [1, length] -> what the head reads of each, of this shape. Adds to the cache."""
+        found = self.decoder(inputs_embeds=embeddings, position_ids=positions, past_key_values=cache, use_cache=True)
+        return torch.as_tensor(found.last_hidden_state)
+
     def next_logits(self, embeddings: torch.Tensor, positions: torch.Tensor, cache: Any) -> torch.Tensor:
         """[batch, length, hidden], their positions [1, length] -> logits after the last, [batch, 1, vocabulary]. Adds to the cache."""
-        hidden = self.decoder(inputs_embeds=embeddings, position_ids=positions, past_key_values=cache, use_cache=True)
-        return torch.as_tensor(self.head(hidden.last_hidden_state[:, -1:]))
+        return torch.as_tensor(self.head(self.hidden(embeddings, positions, cache)[:, -1:]))
 
     def inputs(self, prompt: Any) -> Mapping[str, Any]:
         """What transformers' generate gets of a prompt: here of its embeddings, [1, prompt, hidden]."""

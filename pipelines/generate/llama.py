@@ -91,13 +91,17 @@ class FusedLlama:
     def prefill(
         self, embeddings: torch.Tensor, kv_cache: KVCache, run_layer: Callable[..., tuple[torch.Tensor, torch.Tensor]] | None = None
     ) -> torch.Tensor:
-        """[batch, length, hidden] -> logits after the last position, [batch, vocabulary]. Fills the first slots of the cache."""
+        """[batch, length, hidden] -> what the head reads of the last position, [batch, hidden]. Fills the first slots of the cache."""
         run_layer, length = run_layer or self._prefill_layer, embeddings.shape[1]
         hidden, residual = embeddings, torch.zeros_like(embeddings)
         cosine, sine = self.cosine[:length], self.sine[:length]
         for number, (layer, (keys, values)) in enumerate(zip(self.layers, kv_cache, strict=True)):
             hidden, residual = run_layer(hidden, residual, layer, keys, values, cosine, sine, only_last=number == len(self.layers) - 1)
-        return linear(rms_norm((hidden + residual)[:, 0], self.norm.shape, self.norm, self.epsilon), self.head)
+        return self._normed((hidden + residual)[:, 0], self.norm)
+
+    def logits(self, hidden: torch.Tensor) -> torch.Tensor:
+        """What the head reads, [..., hidden] -> logits, [..., vocabulary]."""
+        return linear(hidden, self.head)
 
     def _prefill_layer(
         self,
@@ -165,8 +169,10 @@ class FusedLlama:
         position: torch.Tensor,  # [1] int64
         kv_cache: KVCache,
         attention: BlockAttention,
-    ) -> torch.Tensor:
-        """Logits after each token, of which the first stands at the position: [count, vocabulary]. Writes their keys and values."""
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Of each token, of which the first stands at the position, the logits behind it, [count, vocabulary], and what the head reads
+        of it, [count, hidden]. Writes their keys and values.
+        """
         hidden = embedding(tokens[0], self.embedding)
         for layer, (keys, values) in zip(self.layers, kv_cache, strict=True):
             projected = matvec(hidden, layer.projections, Norm(layer.before_attention, self.epsilon))
@@ -175,7 +181,7 @@ class FusedLlama:
             hidden = matvec(mixed[0].flatten(1), layer.output, residual=hidden)
             gated = matvec(hidden, layer.gate_up, Norm(layer.before_mlp, self.epsilon), gated=True)
             hidden = matvec(gated, layer.down, residual=hidden)
-        return matvec(hidden, self.head, Norm(self.norm, self.epsilon))
+        return matvec(hidden, self.head, Norm(self.norm, self.epsilon)), self._normed(hidden, self.norm)
 
 
 def _require_known(decoder: Any, head: nn.Module) -> None:

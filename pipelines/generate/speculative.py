@@ -22,6 +22,10 @@ Propose = Callable[[Sequence[int], int], Sequence[int]]
 class Target(Protocol):
     """The model that verifies drafts, with its KV cache: see evbench.pipelines.generate.targets."""
 
+    hidden: torch.Tensor
+    """What the language model's head read in the last call, [rows, hidden], until the next one: behind a prefill a row, of the prompt's
+    last position; behind a pass one for each token that was fed."""
+
     def prefill(self, embeddings: torch.Tensor, new_tokens: int, /) -> torch.Tensor:
         """The prompt, [1, prompt, hidden], in front of so many tokens -> logits behind it, [1, 1, vocabulary]."""
 
@@ -40,18 +44,18 @@ class SpeculativeLoop:
 
     def __init__(self, language: LanguageModel, target: Target, gamma: int) -> None:
         """`gamma`: drafted tokens in a pass, at most."""
-        self._language, self._target, self._gamma = language, target, gamma
+        self._language, self.target, self.gamma = language, target, gamma
 
     def __call__(self, embeddings: torch.Tensor, new_tokens: int, sampler: Sampler, propose: Propose) -> list[int]:
         """[1, prompt, hidden] -> the new tokens, which the sampler chose."""
         prompt = embeddings.shape[1]
-        tokens = self._chosen((), self._target.prefill(embeddings, new_tokens), sampler)
+        tokens = self._chosen((), self.target.prefill(embeddings, new_tokens), sampler)
         while len(tokens) < new_tokens and not self._language.ends(tokens[-1]):
             # A pass gives one token more than it accepts: no more are drafted than are left less one.
-            most = min(self._gamma, new_tokens - len(tokens) - 1)
+            most = min(self.gamma, new_tokens - len(tokens) - 1)
             drafts = list(propose(tokens, most))[:most] if most else []
-            with record_function(f"verify {self._gamma} drafts at most"):
-                logits = self._target.verify([tokens[-1], *drafts], self._position(prompt, tokens))
+            with record_function(f"verify {self.gamma} drafts at most"):
+                logits = self.target.verify([tokens[-1], *drafts], self._position(prompt, tokens))
             tokens += self._chosen(drafts, logits, sampler)
         return tokens
 

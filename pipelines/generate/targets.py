@@ -26,13 +26,14 @@ class StaticTarget:
     def __init__(self, language: LanguageModel) -> None:
         self._language, self._fixed = language, FixedCache(language)
         self._cache: StaticCache | None = None
+        self.hidden = torch.empty(0)
 
     def prefill(self, embeddings: torch.Tensor, new_tokens: int, /) -> torch.Tensor:
         prompt = embeddings.shape[1]
         grown = DynamicCache(config=self._language.decoder.config)
-        logits = self._language.next_logits(embeddings, torch.arange(prompt, device=embeddings.device)[None], grown)
+        hidden = self._language.hidden(embeddings, torch.arange(prompt, device=embeddings.device)[None], grown)
         self._cache = self._fixed.filled(grown, prompt + new_tokens)
-        return logits
+        return self._said(hidden[:, -1:])
 
     def verify(self, fed: Sequence[int], position: int, /) -> torch.Tensor:
         assert self._cache is not None, "behind a prefill"
@@ -41,8 +42,11 @@ class StaticTarget:
         decoder = self._language.decoder
         embeddings = decoder.get_input_embeddings()(torch.tensor([fed], device=decoder.device))
         positions = torch.arange(position, position + len(fed), device=decoder.device)[None]
-        hidden = decoder(inputs_embeds=embeddings, position_ids=positions, past_key_values=self._cache, use_cache=True)
-        return torch.as_tensor(self._language.head(hidden.last_hidden_state))
+        return self._said(self._language.hidden(embeddings, positions, self._cache))
+
+    def _said(self, hidden: torch.Tensor) -> torch.Tensor:
+        self.hidden = hidden[0]
+        return torch.as_tensor(self._language.head(hidden))
 
 
 class GraphTarget:
@@ -55,17 +59,20 @@ class GraphTarget:
     def __init__(self, llama: FusedLlama, prefill: Prefill, gamma: int) -> None:
         self._llama, self._prefill, self._count = llama, prefill, gamma + 1
         self._state: VerifyState | None = None
+        self.hidden = torch.empty(0)
 
     def prefill(self, embeddings: torch.Tensor, new_tokens: int, /) -> torch.Tensor:
         capacity = embeddings.shape[1] + new_tokens + self._count  # the last pass may be of one token, and none
         if self._state is None or self._state.capacity < capacity:
             self._state = VerifyState(self._llama, self._prefill, self._count, capacity)
-        return self._state.prefill(embeddings)[:, None]
+        self.hidden = self._state.prefill(embeddings)
+        return self._llama.logits(self.hidden)[:, None]
 
     def verify(self, fed: Sequence[int], position: int, /) -> torch.Tensor:
         assert self._state is not None, "behind a prefill"
         self._state.feed([*fed, *[0] * (self._count - len(fed))], position)
         self._state.replay()
+        self.hidden = self._state.hidden[: len(fed)]
         return self._state.logits[None, : len(fed)]
 
 
@@ -85,6 +92,8 @@ class VerifyState:
         self._position = torch.zeros(1, dtype=torch.long, device=device)
         self.logits = llama.head.new_zeros((count, llama.head.shape[0]))
         """After each token of the last pass."""
+        self.hidden = llama.head.new_zeros((count, llama.head.shape[1]))
+        """What the head read then."""
         self.prefill = prefill(self._kv_cache)
         self.replay = cuda_graph.captured(self._pass)
 
@@ -94,7 +103,9 @@ class VerifyState:
         self._position.fill_(position)
 
     def _pass(self) -> None:
-        self.logits.copy_(self._llama.verify(self._fed, self._position, self._kv_cache, self._attention))
+        logits, hidden = self._llama.verify(self._fed, self._position, self._kv_cache, self._attention)
+        self.logits.copy_(logits)
+        self.hidden.copy_(hidden)
 
 
 def static(language: LanguageModel, variant: Variant, gamma: int) -> Target:
