@@ -180,6 +180,49 @@ def test_a_worker_whose_parent_is_gone_already_ends_at_once(tmp_path: Path) -> N
     assert (done.returncode, done.stdout, done.stderr) == (1, "", "")
 
 
+FORKS = """
+import os, threading, time
+from evbench.parent_death import end_forked_with_this
+end_forked_with_this()
+
+def fork():
+    child = os.fork()
+    if child == 0:
+        if os.fork() == 0:
+            time.sleep(60)
+        time.sleep(60)
+    print(child, flush=True)
+
+fork()
+other = threading.Thread(target=fork)
+other.start()
+other.join()
+print("forked", flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a process with its parent")
+def test_what_a_worker_forked_ends_with_it(folder: Path) -> None:
+    """Else a plug-in's processes hold the lock of the device, which they have open, for ever."""
+    with exclusive("cpu", False, silent):
+        descriptors = [int(name) for name in os.listdir("/proc/self/fd") if os.path.realpath(f"/proc/self/fd/{name}").endswith(".lock")]
+        worker = subprocess.Popen([sys.executable, "-c", FORKS], stdout=subprocess.PIPE, text=True, pass_fds=descriptors)
+        assert worker.stdout is not None
+        child, of_thread = int(worker.stdout.readline()), int(worker.stdout.readline())
+        assert worker.stdout.readline() == "forked\n"
+        assert is_running(child) and is_running(of_thread), "and not with the thread that forked it"
+    try:
+        assert not is_free()
+        worker.kill()
+        worker.wait()
+        killed = time.monotonic()
+        while is_running(child):
+            assert time.monotonic() < killed + 5
+    finally:
+        os.kill(of_thread, signal.SIGKILL)
+
+
 def test_devices_do_not_exclude_each_other() -> None:
     with exclusive("cpu", False, silent):
         assert is_free("GPU-1")

@@ -15,7 +15,7 @@ import traceback
 from multiprocessing.connection import Connection
 
 from evbench.errors import UserError, is_out_of_memory
-from evbench.parent_death import end_with
+from evbench.parent_death import end_forked_with_this, end_with
 from evbench.plugins.faults import Blaming, PluginFault
 from evbench.worker.messages import TELL, BuildRequest, Failure
 
@@ -67,6 +67,7 @@ def main(parent: int, connection: int, *locks: int) -> None:
     """Serve a parent, given its process number, and descriptors of the pipe and of locks, which are held until this process ends."""
     faulthandler.register(TELL)
     end_with(parent)  # without it a worker would notice only between two requests
+    end_forked_with_this()
     for file in locks:
         os.set_inheritable(file, False)  # what this process starts does not hold them
     serve(Connection(connection))
