@@ -44,7 +44,7 @@ class Simulated:
     def say(self, request: SayRequest) -> Said:
         Simulated.asked.append((self.model, request))
         own = (3, 1, 2) if self.model == "video-llava" else (1, 2, 1)
-        return Said((7, 8), request.forced or own, own)
+        return Said((7, 8), request.forced or own, own, ((5,) * request.drafts,) * 3 if request.drafts else ())
 
 
 @pytest.fixture
@@ -79,6 +79,12 @@ def test_a_drafter_that_is_no_model_is_not_started(simulated: None, tmp_path: Pa
     found = answers(speaker("video", 1), None, tmp_path, True, Quiet(), lambda so_far: None)
     assert (found[0].prompt, found[0].tokens, found[0].predicted) == ((7, 8), (3, 1, 2), ())
     assert {model for model, _ in Simulated.asked} == {"video-llava"}
+
+
+def test_a_head_of_the_target_is_asked_with_its_answers(simulated: None, tmp_path: Path) -> None:
+    found = answers(speaker("video", 1), None, tmp_path, True, Quiet(), lambda so_far: None, by_head=2)
+    assert (found[0].prompt, found[0].tokens, found[0].drafts) == ((), (3, 1, 2), ((5, 5),) * 3), "the prompt is nothing to it"
+    assert Simulated.asked == [("video-llava", SayRequest(0, drafts=2))]
 
 
 def test_two_vocabularies_must_agree_on_what_they_share() -> None:

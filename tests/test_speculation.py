@@ -11,6 +11,7 @@ import pytest
 from evbench.verdict.speculation import (
     Replay,
     acceptance,
+    blocks,
     break_even,
     expected_tokens,
     forced,
@@ -170,3 +171,12 @@ def test_a_speedup_needs_drafts_that_cost_less_than_they_give() -> None:
     assert speedup(expected_tokens(alpha, 4), 4, 0.05, 1.2) == pytest.approx(1)
     assert break_even(1, 1.0, 1.1) is None, "two tokens for 2.1 steps, at the most"
     assert break_even(4, 0.0, 1.0) == pytest.approx(0, abs=1e-9)
+
+
+def test_blocks_that_are_known_are_those_behind_the_newest_token() -> None:
+    answer, drafts = [3, 1, 4, 1, 5, 9], [[1, 4], [9, 9], [1, 5], [5, 9], [9, 9], [0, 0]]
+    propose = blocks(drafts)
+    assert propose(1, 2) == [1, 4]
+    assert propose(3, 1) == [1]
+    found = replay(answer, propose, 2)
+    assert (found.passes, found.drafted, found.accepted) == (2, 3, 3), "1 4, and the pass says 1; then 5, and it says 9"
