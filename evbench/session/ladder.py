@@ -11,20 +11,17 @@ from evbench import __version__, results, results_upgrade
 from evbench.choices import Variant
 from evbench.encoding import to_json, write_whole
 from evbench.machine import machine
-from evbench.places import without_places
 from evbench.report import ladder as report_ladder
-from evbench.results import Plan, Result, Rules, Side, Workload
-from evbench.session import compare, journal
-from evbench.session.ended import ended_result, request_header
+from evbench.results import Plan, Result, Side, Workload
+from evbench.session import journal
 from evbench.session.journal_state import JournalHeader
-from evbench.session.progress import NamedListener, ProgressListener
-from evbench.session.request import ComparisonRequest, EarlierResults
-from evbench.session.session_folder import HEADER, make_folder, writing
+from evbench.session.progress import ProgressListener
+from evbench.session.session_folder import make_folder, writing
+from evbench.session.several import carry_out_one, ended_result, request_header
 from evbench.session.verification import read_verified
 from evbench.verdict import ladder
 from evbench.verdict.judge import judge
 from evbench.verdict.ladder import Rung, RungOutcome, Step
-from evbench.worker.client import WorkerDied, WorkerGaveUp
 
 FORMAT = 3
 """Of ladder.json. Raised whenever a file written before could no longer be read. 2: the header is called so. 3: intervals among choices."""
@@ -116,27 +113,9 @@ def _outcome(steps: Sequence[Step], step: Step, result: Result) -> RungOutcome:
 
 def _carry_out(request: LadderRequest, step: Step, listener: ProgressListener) -> RungOutcome:
     """Outcome of one comparison. If a worker fails, the outcome says so, and the other comparisons are run."""
-    folder = request.folder / step.folder
     sides: dict[Side, Variant] = {"baseline": step.baseline, "optimized": step.optimized}
-    rules = Rules(request.noise_floors, (), (), False, ())
-    comparison = ComparisonRequest(
-        variants=sides,
-        earlier=EarlierResults(),
-        workloads=dict.fromkeys(sides, request.workload),
-        plan=request.plan,
-        rules=rules,
-        folder=folder,
-        created=request.now(),
-        command=request.command,
-        resume=request.resume and (folder / HEADER).exists(),
-        wait=request.wait,
-        energy=False,  # a ladder does not report it
-    )
-    try:
-        judged = compare.carry_out(comparison, NamedListener(step.folder, listener))
-    except (WorkerDied, WorkerGaveUp) as error:
-        return ladder.failed(without_places(str(error)))
-    return _outcome(request.steps, step, judged.result)
+    found = carry_out_one(request, step.folder, sides, request.workload, request.noise_floors, listener)
+    return ladder.failed(found) if isinstance(found, str) else _outcome(request.steps, step, found)
 
 
 def _write(request: LadderRequest, header: JournalHeader, outcomes: dict[str, RungOutcome]) -> tuple[Rung, ...]:

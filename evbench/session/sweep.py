@@ -12,21 +12,18 @@ from evbench.choices import Variant
 from evbench.encoding import to_json, write_whole
 from evbench.errors import UserError
 from evbench.machine import machine
-from evbench.places import without_places
 from evbench.report import sweep as report
 from evbench.report.matplotlib_hints import without_hints
-from evbench.results import Machine, Plan, Result, Rules, Side, Workload
-from evbench.session import compare, journal
-from evbench.session.ended import RESULT, ended_result, request_header
+from evbench.results import Machine, Plan, Result, Side, Workload
+from evbench.session import journal
 from evbench.session.journal_state import JournalHeader
-from evbench.session.progress import NamedListener, ProgressListener
-from evbench.session.request import ComparisonRequest, EarlierResults
-from evbench.session.session_folder import HEADER, make_folder, writing
+from evbench.session.progress import ProgressListener
+from evbench.session.session_folder import make_folder, writing
+from evbench.session.several import RESULT, carry_out_one, ended_result, request_header
 from evbench.session.verification import read_verified
 from evbench.verdict import sweep
 from evbench.verdict.judge import judge
 from evbench.verdict.sweep import Axis, MeasuredPoint, Point, PointOutcome
-from evbench.worker.client import WorkerDied, WorkerGaveUp
 
 FORMAT = 1
 """Of sweep.json. Raised whenever a file written before could no longer be read."""
@@ -119,25 +116,9 @@ def _outcome(result: Result, points: int) -> PointOutcome:
 
 def _measure(request: SweepRequest, point: Point, listener: ProgressListener) -> PointOutcome:
     """Outcome of one point. If a worker fails, the outcome says so, and the other points are run."""
-    folder = request.folder / point.folder
-    comparison = ComparisonRequest(
-        variants=request.variants,
-        earlier=EarlierResults(),
-        workloads=dict.fromkeys(request.variants, request.workloads[point.folder]),
-        plan=request.plan,
-        rules=Rules(request.noise_floors[point.folder], (), (), False, ()),
-        folder=folder,
-        created=request.now(),
-        command=request.command,
-        resume=request.resume and (folder / HEADER).exists(),
-        wait=request.wait,
-        energy=False,  # a sweep does not report it
-    )
-    try:
-        judged = compare.carry_out(comparison, NamedListener(point.folder, listener))
-    except (WorkerDied, WorkerGaveUp) as error:
-        return sweep.failed(without_places(str(error)))
-    return _outcome(judged.result, len(request.workloads))
+    workload, floors = request.workloads[point.folder], request.noise_floors[point.folder]
+    found = carry_out_one(request, point.folder, request.variants, workload, floors, listener)
+    return sweep.failed(found) if isinstance(found, str) else _outcome(found, len(request.workloads))
 
 
 def _write(request: SweepRequest, header: JournalHeader, outcomes: Mapping[str, PointOutcome]) -> Sweep:
