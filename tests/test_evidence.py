@@ -60,7 +60,7 @@ PLAIN = (
     "baseline+quantization=int8",
     "baseline+generate=static+draft=lookup-4+quantization=fp8",
 )
-COMPILED = ("optimized", "static-cache+generate=dynamic+pooling=first")
+COMPILED = ("optimized", "static-cache+generate=dynamic+pooling=first", "baseline+vision=compile-tower")
 GPU_ONLY = (("video", "optimized-gpu"), ("video", "optimized-gpu+vision=graph"), ("events", "optimized-gpu"))
 slow = pytest.mark.slow
 Logits = tuple[torch.Tensor, torch.Tensor]

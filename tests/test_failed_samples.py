@@ -138,7 +138,7 @@ def test_a_damaged_clip_in_a_set_is_no_reason_to_refuse_the_set(tmp_path: Path) 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("uneven", [False, True])
+@pytest.mark.parametrize("uneven", [pytest.param(False, marks=pytest.mark.long), True])
 def test_a_comparison_of_a_set_with_a_damaged_clip_goes_on_with_the_others(
     uneven: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -81,12 +81,12 @@ def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return f"{ASKED} --blocks 2 --invocations 2 --out out"
 
 
-FURTHER = [("build", 1), ("preprocess", 6), ("generate", 12), ("load", 24)]
+FURTHER = [("build", 1), ("load", 1), ("preprocess", 6), ("generate", 12), ("load", 24)]
 
 
 @pytest.mark.parametrize(
     ("stage", "call"),
-    [("load", 1), ("vision", 9), ("generate", 30), *(pytest.param(*one, marks=pytest.mark.long) for one in FURTHER)],
+    [("vision", 9), ("generate", 30), *(pytest.param(*one, marks=pytest.mark.long) for one in FURTHER)],
 )
 def test_a_worker_that_is_killed_in_a_stage_is_named_and_the_session_goes_on(stage: str, call: int, asked: str, tmp_path: Path) -> None:
     """While it builds, in its first call, in the warm-up, in blocks, and behind them."""

@@ -90,7 +90,7 @@ def test_the_decoders_that_run_here_are_the_default() -> None:
         ("frames three-frames.mp4", "three-frames.mp4 has 3 frames and the model is given 8; give a longer clip, or fewer --frames"),
         ("frames two-sizes.webm", "two-sizes.webm: frame 40 is of 255x191 pixels and the clip of 256x192; encode it again"),
         ("frames open-gop-cut.mp4", "open-gop-cut.mp4: frame 0 at 0.000 s does not come out of the decoder"),
-        ("frames torture.json", "torture.json is damaged or no video"),
+        ("frames torture.json", "torture.json is of another format, and videos in mov, mp4, matroska, webm"),
         ("frames constant.mp4 --frame-policy strides", "unknown --frame-policy 'strides'; did you mean 'stride'?"),
         ("frames constant.mp4 --decoder plian", "unknown --decoder 'plian'; did you mean 'plain'?"),
     ],

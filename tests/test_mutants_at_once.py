@@ -199,7 +199,7 @@ def children(pid: int) -> list[int]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("killed", [False, True])
+@pytest.mark.parametrize("killed", [pytest.param(False, marks=pytest.mark.long), True])
 def test_the_command_keeps_what_has_ended_and_leaves_no_process(tmp_path: Path, killed: bool) -> None:
     with two_at_once(tmp_path) as running:
         kept = tmp_path / "out" / "mutants.json"

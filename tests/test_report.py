@@ -205,7 +205,7 @@ def test_variants_are_summarized_by_what_they_change() -> None:
     assert list(summary.variants) == [f"{name}*" if name == "optimized-gpu" else name for name in VARIANTS]
     assert summary.variants["baseline"].startswith("decode=plain preprocess=processor ")
     assert summary.variants["fast-pixels"] == "decode=threaded preprocess=direct"
-    assert summary.parts["vision"] == "eager, batched, compile, graph*, fused*"
+    assert summary.parts["vision"] == "eager, compile-tower, batched, compile, graph*, fused*"
     assert summary.reasons == ("needs it: decode dali; vision fused", "needs that: vision graph")
 
 

@@ -375,7 +375,7 @@ def test_the_command_tells_curves_and_ends_with_the_reason(
     assert json.loads((tmp_path / "out" / "sweep.json").read_text())["axes"] == [{"name": "frames", "values": [4, 8, 12]}]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_sweep_on_this_machine(tmp_path: Path) -> None:
     options = f"--blocks 2 --invocations 1 --warmup 1 {least_model('video-llava')} --out out"
     done = evbench(f"sweep --over frames=2,8 --over new-tokens=2,6 --variant baseline {options}", tmp_path)

@@ -128,7 +128,7 @@ def _other_sample(state: WorkerState, path: Path) -> Path | None:
     """One with other frames: of the workload, or one that evbench carries. It carries no file of raw events."""
     kind = KINDS[state.workload.kind]
     shipped = [] if kind.windowed else [DATA / name for name in kind.samples]
-    return next((one for one in [*state.paths, *shipped] if not one.samefile(path)), None)
+    return next((one for one in [*state.paths, *shipped] if not os.path.samestat(png.stat(one), png.stat(path))), None)
 
 
 def _limits(state: WorkerState, request: LimitsRequest) -> Limits:
