@@ -176,6 +176,7 @@ def test_variants_in_detail_say_what_each_choice_means(tmp_path: Path) -> None:
         (f"{COMPARE} --prompt 'look at <video>'", "contains a placeholder for pictures"),
         (f"{COMPARE} --video {'x' * 300}.mp4", "File name too long"),
         ("compare --baseline none/result.json --optimized optimized", "cannot read result none/result.json"),
+        ("compare --baseline table.csv --optimized optimized", "cannot read result table.csv"),
         (f"{COMPARE} --precision 1", "--precision '1' is no share between 0 and 100 %"),
         (f"{COMPARE} --order abba", "unknown --order 'abba'"),
         (f"{COMPARE} --target generate", "--target 'generate' cannot be read"),

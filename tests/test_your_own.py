@@ -122,15 +122,16 @@ def test_my_engine(tmp_path: Path) -> None:
         assert re.search(r"ttft +[\d.]+ \w+ +[\d.]+ \w+\s*$", said, re.MULTILINE), "both times, and no ratio"
 
 
-@pytest.mark.slow
 def test_the_smallest_file_of_the_page_works(tmp_path: Path) -> None:
     (code,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
     (tmp_path / "mine.py").write_text(code, encoding="utf-8")
-    sides = ("--plugin", "mine.py", "--baseline", "baseline", "--optimized", "mine", "--preset", "tiny")
-    ended, said = run("compare", *sides, *FEW, "--out", "out", cwd=tmp_path, TMPDIR=str(tmp_path))
-    assert ended in (0, 3, 4, 6), said
-    optimized = side(tmp_path / "out")
-    assert {found["part"]: found["active"] for found in optimized["activations"]}["vision"] is True, optimized["activations"]  # type: ignore[attr-defined]
+    use([tmp_path / "mine.py"])
+    workload, variant = asked("video-llava", preset="tiny"), parse("mine")
+    require(variant, "video-llava", "video", "cpu")
+    pipeline, _ = build_pipeline(BuildRequest(variant, workload), 0.0)
+    found = prove(variant, "video-llava", "video", "cpu", gather(pipeline, "off", [Path(workload.samples[0].path)], 2, instruments("cpu")))
+    assert all(one.active for one in found), found
+    assert [one.choice for one in found if one.part == "vision"] == [variant["vision"]]
 
 
 @pytest.mark.slow

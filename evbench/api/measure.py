@@ -143,7 +143,7 @@ def read_side(given: Measured) -> Variant | Result:
         return read_verified(given)
     if not isinstance(given, str):
         raise UserError(f"{given!r} is no side of a comparison; give the name of a variant, a Variant, a Result, or the folder of one")
-    names_file = bool(given) and (Path(given).exists() or "/" in given or given.endswith(".json"))
+    names_file = bool(given) and (Path(given).exists() or "/" in given or given.endswith((".json", ".csv")))
     if given.partition("+")[0] in VARIANTS or not names_file:
         return parse(given)
     return read_verified(Path(given))
