@@ -13,6 +13,8 @@ from evbench import digest, results_upgrade
 from evbench.encoding import from_json, write_whole
 from evbench.errors import UserError
 
+RESULT = "result.json"
+"""File of a `Result` in the folder of its session."""
 FORMAT = 8
 """Raised whenever fields change. `evbench.results_upgrade` reads the format before. 1: first. 2: blocks, runs without synchronized stages,
 several samples. 3: outputs compared, activation of choices. 4: throughput runs. 5: traces in numbers. 6: windows of raw events. 7: number
@@ -848,7 +850,7 @@ def write(result: Result, path: Path) -> None:
 
 def require_ended(folder: Path) -> None:
     """Raises UserError for the folder of a session that was begun and has left no result so far."""
-    if (folder / SESSION).is_file() and not (folder / "result.json").exists():
+    if (folder / SESSION).is_file() and not (folder / RESULT).exists():
         raise UserError(f"{folder} holds a session that has not ended; give the command that began it, with --out {folder} --resume")
 
 
@@ -860,7 +862,7 @@ def read(path: Path | str) -> Result:
     """
     path = Path(path)
     require_ended(path)
-    file = path / "result.json" if path.is_dir() else path
+    file = path / RESULT if path.is_dir() else path
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
     except OSError as error:

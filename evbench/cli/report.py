@@ -19,13 +19,12 @@ from evbench.report import ladder as report_ladder
 from evbench.report import sweep as report_sweep
 from evbench.report.render import printable
 from evbench.report.summary import LONGEST_HEADLINE, shorten, summarize
-from evbench.results import Result, require_ended
+from evbench.results import RESULT, Result, require_ended
 from evbench.session import ladder, models, sweep
 from evbench.session.verification import read_verified, verify
 from evbench.traces.serve import open_browser
 from evbench.verdict.judge import judge
 
-RESULT = "result.json"
 RECORDED = (RESULT, ladder.RAW, sweep.RAW, models.RAW)
 """Files that hold what was measured."""
 

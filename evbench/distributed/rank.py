@@ -24,7 +24,7 @@ from evbench.errors import UserError
 from evbench.machine import gpu, machine
 from evbench.report import files as report_files
 from evbench.report import scaling as report
-from evbench.results import FailedSample, Machine, Result, Rules
+from evbench.results import RESULT, FailedSample, Machine, Result, Rules
 from evbench.session import failed_samples, journal
 from evbench.session.compare import JudgedResult, exclusive_device, measure_held
 from evbench.session.journal_state import JournalHeader
@@ -38,7 +38,6 @@ from evbench.worker.messages import BuildRequest
 
 Told = TypeVar("Told")
 RANKS_REPORT = "ranks.md"
-RESULT = "result.json"
 
 
 @dataclass(frozen=True)

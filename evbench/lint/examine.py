@@ -10,9 +10,8 @@ from evbench.lint import arithmetic, claims, own, protocol
 from evbench.lint.figures import of_rows, of_sides
 from evbench.lint.finding import Finding
 from evbench.lint.read import MOST_BYTES, ReadTable, parse_json, read_table
-from evbench.results import require_ended
+from evbench.results import RESULT, require_ended
 
-RESULT = "result.json"
 MOST_RESULT_BYTES = 64 * 2**20
 """Of a result: some ten thousands of runs."""
 ORDER = ("mistake", "not told", "note")

@@ -50,7 +50,7 @@ def carry_out(request: ComparisonRequest, listener: ProgressListener) -> JudgedR
     """
 
     def checkpoint(result: Result) -> None:
-        results.write(result, request.folder / "result.json")
+        results.write(result, request.folder / results.RESULT)
 
     with writing(request.folder, _advice(request)):
         result = measure(request, listener, checkpoint)

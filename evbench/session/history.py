@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from evbench.errors import UserError
-from evbench.session.several import RESULT
+from evbench.results import RESULT
 from evbench.session.verification import read_verified
 from evbench.verdict import history
 from evbench.verdict.history import Series

@@ -12,7 +12,7 @@ from evbench.choices import Variant
 from evbench.encoding import to_json, write_whole
 from evbench.machine import machine
 from evbench.report import ladder as report_ladder
-from evbench.results import Plan, Result, Side, Workload
+from evbench.results import RESULT, Plan, Result, Side, Workload
 from evbench.session import journal
 from evbench.session.journal_state import JournalHeader
 from evbench.session.progress import ProgressListener
@@ -157,7 +157,7 @@ def derive(folder: Path) -> Ladder:
     steps = [rung.step for rung in written.rungs]
     outcomes = {rung.step.folder: rung.outcome for rung in written.rungs if rung.outcome is not None}
     for step in steps:
-        if step.folder == step.name in outcomes and (folder / step.folder / "result.json").exists():
+        if step.folder == step.name in outcomes and (folder / step.folder / RESULT).exists():
             outcomes[step.folder] = _outcome(steps, step, read_verified(folder / step.folder))
     return dataclasses.replace(written, rungs=ladder.account(steps, outcomes))
 

@@ -10,7 +10,7 @@ from evbench import results
 from evbench.choices import Variant
 from evbench.errors import UserError
 from evbench.places import short_workload, without_places
-from evbench.results import Machine, Plan, Result, Rules, Side, Workload
+from evbench.results import RESULT, Machine, Plan, Result, Rules, Side, Workload
 from evbench.session import compare, journal
 from evbench.session.journal_state import JournalHeader, hashes
 from evbench.session.progress import NamedListener, ProgressListener
@@ -19,8 +19,6 @@ from evbench.session.session_folder import HEADER
 from evbench.session.verification import read_verified
 from evbench.variants.named import used_plugins
 from evbench.worker.client import WorkerDied, WorkerGaveUp
-
-RESULT = "result.json"
 
 
 class Several(Protocol):

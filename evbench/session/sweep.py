@@ -14,12 +14,12 @@ from evbench.errors import UserError
 from evbench.machine import machine
 from evbench.report import sweep as report
 from evbench.report.matplotlib_hints import without_hints
-from evbench.results import Machine, Plan, Result, Side, Workload
+from evbench.results import RESULT, Machine, Plan, Result, Side, Workload
 from evbench.session import journal
 from evbench.session.journal_state import JournalHeader
 from evbench.session.progress import ProgressListener
 from evbench.session.session_folder import make_folder, writing
-from evbench.session.several import RESULT, carry_out_one, ended_result, request_header
+from evbench.session.several import carry_out_one, ended_result, request_header
 from evbench.session.verification import read_verified
 from evbench.verdict import sweep
 from evbench.verdict.judge import judge
