@@ -55,7 +55,7 @@ def matvec_kernel(
 ):
     _matvec(
         x_ptr, weight_ptr, weight_ptr, gain_ptr, residual_ptr, y_ptr, epsilon, columns, outputs,
-        NORM, GATED, RESIDUAL, False, ROWS, WIDTH, PARTS, DEPENDENT,
+        NORM, GATED, RESIDUAL, False, ROWS, WIDTH, PARTS, 1, DEPENDENT,
     )  # fmt: skip
 
 
@@ -76,12 +76,13 @@ def quantized_matvec_kernel(
     ROWS: tl.constexpr,
     WIDTH: tl.constexpr,
     PARTS: tl.constexpr,
+    UNIT: tl.constexpr,  # a divisor of columns, VALUES at most
     DEPENDENT: tl.constexpr,
 ):
     """By a name of its own, so that a trace shows which of the two it is."""
     _matvec(
         x_ptr, weight_ptr, scale_ptr, gain_ptr, residual_ptr, y_ptr, epsilon, columns, outputs,
-        NORM, GATED, RESIDUAL, True, ROWS, WIDTH, PARTS, DEPENDENT,
+        NORM, GATED, RESIDUAL, True, ROWS, WIDTH, PARTS, UNIT, DEPENDENT,
     )  # fmt: skip
 
 
@@ -89,7 +90,7 @@ def quantized_matvec_kernel(
 def _matvec(
     x_ptr, weight_ptr, scale_ptr, gain_ptr, residual_ptr, y_ptr, epsilon, columns, outputs,
     NORM: tl.constexpr, GATED: tl.constexpr, RESIDUAL: tl.constexpr, QUANTIZED: tl.constexpr,
-    ROWS: tl.constexpr, WIDTH: tl.constexpr, PARTS: tl.constexpr, DEPENDENT: tl.constexpr,
+    ROWS: tl.constexpr, WIDTH: tl.constexpr, PARTS: tl.constexpr, UNIT: tl.constexpr, DEPENDENT: tl.constexpr,
 ):  # fmt: skip
     if DEPENDENT:
         gdc_launch_dependents()
@@ -97,6 +98,10 @@ def _matvec(
     row_mask = row < outputs
     row_ptr = weight_ptr + row.to(tl.int64) * columns
     up_ptr = weight_ptr + (outputs + row).to(tl.int64) * columns
+    if QUANTIZED:
+        # The compiler would take 16 values of eight bits, and 8 of x, into one thread at a time, and sums from thread to thread in between.
+        row_ptr = tl.multiple_of(row_ptr, [UNIT, UNIT])
+        up_ptr = tl.multiple_of(up_ptr, [UNIT, UNIT])
     # All that this program needs of the weights, [ROWS, WIDTH] for each part, and of the gain, [1, WIDTH].
     weights = ()
     ups = ()
@@ -337,14 +342,16 @@ class Config:
     """Of the weights, a power of two."""
     warps: int
     width: int
-    """Columns of a part: 16 bytes for each thread, of weights in bfloat16 or in eight bits."""
+    """Columns of a part: VALUES for each thread."""
 
 
+VALUES = 8
+"""That a thread reads at a time: 16 bytes in bfloat16."""
 PROGRAM_WEIGHTS = 24_576
 """That a program loads at most, where that is more than a row."""
 WARP_WEIGHTS = 4096
 """For a warp: 64 registers of each thread, in bfloat16."""
-MOST_ROWS, MOST_WARPS = 16, 8
+MOST_ROWS, MOST_WARPS, WARP_THREADS = 16, 8, 32
 NORM_WARPS = 8
 """Of a program that normalizes one of several vectors."""
 SEVERAL = {
@@ -354,13 +361,13 @@ SEVERAL = {
 """Of a program for several vectors, by whether they are gated: among the fastest of those tried on an H200."""
 
 
-def _config(columns: int, gated: bool, quantized: bool = False) -> Config:
+def _config(columns: int, gated: bool) -> Config:
     """For one vector, chosen so that the matrices of a 7B model are read fastest on an H200: those that are not quantized."""
     rows = max(1, PROGRAM_WEIGHTS // (columns * (2 if gated else 1)))
     rows = min(MOST_ROWS, 1 << (rows.bit_length() - 1))
     weights = rows * columns * (2 if gated else 1)
     warps = max(1, min(MOST_WARPS, triton.next_power_of_2(math.ceil(weights / WARP_WEIGHTS))))
-    return Config(rows, warps, (512 if quantized else 256) * warps)
+    return Config(rows, warps, VALUES * WARP_THREADS * warps)
 
 
 def _launch(
@@ -378,14 +385,14 @@ def _launch(
     added = x if residual is None else residual
     options = {"GATED": gated, "RESIDUAL": residual is not None, **device}
     if vectors == 1:
-        config = _config(columns, gated, scales is not None)
+        config = _config(columns, gated)
         shape = {"ROWS": config.rows, "WIDTH": config.width, "PARTS": math.ceil(columns / config.width), "num_warps": config.warps}
         given = x if gain is None else gain, added, y, epsilon, columns, outputs
         grid, options = (math.ceil(outputs / config.rows),), options | shape | {"NORM": gain is not None}
         if scales is None:
             matvec_kernel[grid](x, weight, *given, **options)
         else:
-            quantized_matvec_kernel[grid](x, weight, scales, *given, **options)
+            quantized_matvec_kernel[grid](x, weight, scales, *given, UNIT=math.gcd(columns, VALUES), **options)
         return y
     if gain is not None:
         normed = torch.empty_like(x)

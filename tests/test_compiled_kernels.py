@@ -45,9 +45,9 @@ def several(outputs: int, columns: int, normal: bool, gated: bool) -> Any:
 
 
 def quantized(outputs: int, columns: int, normal: bool, gated: bool) -> Any:
-    config = matvec._config(columns, gated, quantized=True)
+    config = matvec._config(columns, gated)
     constants: dict[str, Any] = {"NORM": normal, "GATED": gated, "RESIDUAL": not normal, "DEPENDENT": True}
-    constants |= {"ROWS": config.rows, "WIDTH": config.width, "PARTS": math.ceil(columns / config.width)}
+    constants |= {"ROWS": config.rows, "WIDTH": config.width, "PARTS": math.ceil(columns / config.width), "UNIT": matvec.VALUES}
     types = {"columns": "i32", "outputs": "i32", "epsilon": "fp32", "weight_ptr": "*i8", "scale_ptr": "*fp32"}
     return compiled(matvec.quantized_matvec_kernel, constants, types, config.warps)
 
@@ -101,7 +101,8 @@ def main() -> None:
         require_read_ahead(of_a_layer(*shape).asm["ptx"], whole=True)
         assert "mma" in several(*shape).asm["ptx"]
         few = quantized(*shape)
-        require_read_ahead(few.asm["ptx"], whole=True)
+        require_read_ahead(few.asm["ptx"], whole=True, wide=".v2.b32")
+        assert "convert_layout" not in few.asm["ttgir"].partition("tt.reduce")[0], "sums stay in their thread until all is summed up"
         assert few.name == "quantized_matvec_kernel", "as evidence looks for it"
         assert "mma" in several_quantized(*shape).asm["ptx"]
     require_read_ahead(attention().asm["ptx"], whole=False)
@@ -110,8 +111,8 @@ def main() -> None:
     assert ".v4.b32" in of_a_prompt().asm["ptx"], "16 bytes at a time"
 
 
-def require_read_ahead(code: str, *, whole: bool) -> None:
-    """The next kernel may start at once, and what no kernel in front writes is loaded before the wait: 16 bytes at a time.
+def require_read_ahead(code: str, *, whole: bool, wide: str = ".v4.b32") -> None:
+    """The next kernel may start at once, and what no kernel in front writes is loaded before the wait: 16 bytes at a time, or as `wide` says.
 
     `whole`: of the weights, nothing is loaded behind it.
     """
@@ -119,7 +120,7 @@ def require_read_ahead(code: str, *, whole: bool) -> None:
     assert wait
     assert "griddepcontrol.launch_dependents" in ahead
     assert ahead.count("ld.global") > 1
-    assert ".v4.b32" in ahead
+    assert wide in ahead
     assert not (whole and "evict_first" in behind)
 
 
