@@ -15,8 +15,6 @@ from evbench.machine import cores
 THREADS = "OMP_NUM_THREADS"
 RUN = "evbench"
 """Name of such a launch, which the ranks find in their environment."""
-ENDING_SECONDS = 30
-"""How long ranks may take to end when one has failed, or the user has interrupted, before they are killed."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +28,7 @@ class Failed:
 
 def launch(ranks: int, arguments: Sequence[str]) -> Failed | None:
     """Run `evbench` with these arguments in so many ranks, and wait for all of them. The first that fails ends the others.
+    They have 30 seconds for that, as has each on an interrupt, before they are killed: the launcher's own limit.
 
     Each has its part of the cores, unless OMP_NUM_THREADS is set.
 
@@ -55,7 +54,6 @@ def launch(ranks: int, arguments: Sequence[str]) -> Failed | None:
             local_addr="localhost",
             max_restarts=0,
             logs_specs=DefaultLogsSpecs(log_dir=scratch),
-            shutdown_timeout=ENDING_SECONDS,
         )
         try:
             elastic_launch(config, sys.executable)("-m", "evbench", *arguments)
