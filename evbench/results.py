@@ -866,9 +866,9 @@ def read(path: Path | str) -> Result:
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
-        raise UserError(f"cannot read result {file}: {error.strerror}; give the folder or result.json of an earlier run") from error
+        raise UserError(f"cannot read result {file}: {error.strerror}; give the folder or {RESULT} of an earlier run") from error
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{file} is not JSON: {error}; give the folder or result.json of an earlier run") from error
+        raise UserError(f"{file} is not JSON: {error}; give the folder or {RESULT} of an earlier run") from error
     plain = digest.unsealed(content, str(file))
     try:
         result = from_json(Result, results_upgrade.result(plain, FORMAT, str(file)), "result")

@@ -15,8 +15,8 @@ import torch
 from evbench.errors import UserError
 from evbench.inputs import sample
 from evbench.pipelines.build import build
-from evbench.pipelines.load import event_files, png, video
-from evbench.results import STAGES, CacheCheck, CachePair, CompileCounts, Run, Workload
+from evbench.pipelines.load import event_files, event_images, png, video
+from evbench.results import STAGES, CacheCheck, CachePair, CompileCounts, EventWindow, Run, Workload
 from evbench.session import caches
 from evbench.session.mutation import planted
 from evbench.variants.named import parse
@@ -29,7 +29,7 @@ from evbench.worker.instruments import instruments
 from evbench.worker.measure import Instruments
 from evbench.worker.messages import ActivationRequest, CacheCheckRequest
 from evbench.worker.mutants import MUTANTS
-from evbench.worker.unseen import copy_sample, other_pixels
+from evbench.worker.unseen import copy_sample, other_pixels, reversed_events
 from tests import raw_events
 from tests.conftest import MakeClip
 from tests.h264 import write
@@ -85,6 +85,19 @@ def test_unseen_raw_events_have_other_bytes_and_the_same_events(tmp_path: Path) 
     ours, theirs = (event_files.read(path, raw_events.WINDOW) for path in (raw_events.stored(), copy))
     for name in ("x", "y", "t", "p"):
         assert np.array_equal(getattr(ours, name), getattr(theirs, name))
+
+
+@pytest.mark.parametrize("window", [raw_events.WINDOW, dataclasses.replace(raw_events.WINDOW, start=10_000, length=20_000)])
+def test_reversed_events_make_images_of_the_same_sizes_without_a_common_pixel_that_is_no_ground(
+    window: EventWindow, tmp_path: Path
+) -> None:
+    reversed_events(raw_events.stored(), window, tmp_path / "reversed.npz")
+    ours, theirs = (event_files.read(path, window) for path in (raw_events.stored(), tmp_path / "reversed.npz"))
+    for name in ("x", "y", "t", "sensor"):
+        assert np.array_equal(getattr(ours, name), getattr(theirs, name))
+    for image, other in zip(*(event_images.loop(stream, "own").pixels for stream in (ours, theirs)), strict=True):
+        ground = (image == event_images.GROUND).all(axis=-1)
+        assert np.array_equal((image == other).all(axis=-1), ground) and not ground.all()
 
 
 def test_of_other_formats_the_copy_is_another_file_of_the_same_bytes_and_that_is_told(tmp_path: Path) -> None:
@@ -387,7 +400,7 @@ def test_the_other_sample_is_of_the_workload_or_carried_by_evbench_and_never_the
         work = workload(kind)
         samples = tuple(dataclasses.replace(work.samples[0], path=str(path)) for path in paths)
         state = WorkerState(nothing, parse("baseline"), dataclasses.replace(work, samples=samples), nothing, nothing)
-        return handlers._other_sample(state, paths[0])
+        return handlers._other_sample(state, paths[0], tmp_path)
 
     link = tmp_path / "link.mp4"
     link.symlink_to(sample.CLIP)
@@ -396,7 +409,21 @@ def test_the_other_sample_is_of_the_workload_or_carried_by_evbench_and_never_the
     assert other("video", sample.OTHER_CLIP) == sample.CLIP
     assert other("video", sample.CLIP, link, sample.OTHER_CLIP) == sample.OTHER_CLIP
     assert other("event-images", sample.EVENTS) == sample.OTHER_EVENTS
-    assert other("events", raw_events.stored()) is None
+    again = tmp_path / "again.npz"
+    again.write_bytes(raw_events.stored().read_bytes())
+    assert other("events", raw_events.stored(), again) == again
+    assert other("events", raw_events.stored()) == tmp_path / "reversed.npz"
+
+
+@pytest.mark.parametrize(("plant", "share"), [(load_kept, 1.0), (lambda pipeline: None, 0.0)], ids=["stale", "right"])
+def test_of_a_single_file_of_raw_events_a_load_that_does_not_follow_it_is_found(plant: Callable[[Any], None], share: float) -> None:
+    asked = workload("events")
+    asked = dataclasses.replace(asked, samples=(dataclasses.replace(asked.samples[0], path=str(raw_events.stored())),), new_tokens=2)
+    pipeline = build(parse("baseline"), asked)
+    plant(pipeline)
+    nothing: Any = None
+    state = WorkerState(pipeline, parse("baseline"), asked, instruments("cpu"), nothing)
+    assert handlers._cache_check(state, CacheCheckRequest(0, 1, 2)).unchanged["load"] == share
 
 
 def test_what_cannot_be_loaded_or_seen_is_not_judged() -> None:

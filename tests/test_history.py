@@ -13,6 +13,7 @@ import pytest
 
 from evbench import results
 from evbench.cli.main import main
+from evbench.cli.report import write_report
 from evbench.report import history as report
 from evbench.results import Result
 from evbench.session import history as session_history
@@ -216,6 +217,18 @@ def test_the_command_tells_steps_and_writes_table_and_figure(
     assert text.startswith(report.MARK) and "## Steps" in text and "| 2026-01-04T00:00Z | run-4 | abc | 600 ms (step) |" in text
     page = (tmp_path / "h.html").read_text(encoding="utf-8")
     assert page.count("<svg") == 2 and "<script" not in page and "0.67x" in page
+
+
+def test_a_page_of_the_other_command_is_not_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_report(history_of(tmp_path / "nightly", 1.0) / "run-1")
+    assert ended("history nightly --html h.html", monkeypatch, capsys)[0] == 0
+    before = {file: Path(file).read_bytes() for file in ("h.html", "nightly/run-1/report.html")}
+    for arguments in ("history nightly --html nightly/run-1/report.html", "report nightly/run-1 --html h.html"):
+        assert "was not written by this option, and is not replaced" in refused(arguments, monkeypatch, capsys)
+    assert before == {file: Path(file).read_bytes() for file in before}
 
 
 def test_the_gate_is_met_by_what_became_faster_and_a_stage_has_its_own(

@@ -21,8 +21,9 @@ from evbench.inputs import workload as workloads
 from evbench.pipelines.build import build
 from evbench.pipelines.registry import PARTS
 from evbench.plugins import files
+from evbench.plugins import use as module
 from evbench.plugins.apply import apply, without
-from evbench.plugins.use import enter, forget_all, require_used, use
+from evbench.plugins.use import enter, forget_all, require_used, use, use_pipeline
 from evbench.results import Workload
 from evbench.session.journal import require_same
 from evbench.session.journal_state import JournalHeader, hashes
@@ -198,6 +199,20 @@ def test_a_bad_file_is_one_line_and_exit_code_2(tmp_path: Path, body: str) -> No
         use([path])
     assert BAD[body] in str(caught.value) and "\n" not in str(caught.value) and "mine.py" in str(caught.value)
     assert "wrapped" not in VARIANTS and all(entry.plugin is None for part in PARTS.values() for entry in part.entries.values())
+
+
+def test_one_whose_import_does_not_end_is_refused_after_a_while(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "SECONDS", 1.0)
+    path = written(tmp_path, "while True:\n    pass")
+    with pytest.raises(UserError, match=r"^the plug-in mine\.py was not imported after 1 s; mend it, or move .* into its functions$"):
+        use([path])
+    with pytest.raises(UserError, match=r"^the plug-in mine\.py was not imported after 1 s"):
+        use_pipeline(f"{path}:Mine")
+
+
+def test_a_thread_that_does_not_end_keeps_nobody_waiting(tmp_path: Path) -> None:
+    use([written(tmp_path, CHOICE + "import threading\nthreading.Thread(target=threading.Event().wait).start()")])
+    assert parse("baseline+vision=mine")["vision"] == "mine"
 
 
 def test_what_is_no_plug_in_is_refused(tmp_path: Path) -> None:

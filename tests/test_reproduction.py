@@ -36,6 +36,7 @@ from evbench.verdict.judgement import Verdict
 from evbench.verdict.reproduction import Outcome, Reproduction, keeps_the_gain, reproduce
 from evbench.verdict.statistics import Interval, combined
 from tests import test_snapshot
+from tests.checkpoints import least
 from tests.command import refused
 from tests.examples import MACHINE, PRESERVED, make_check, make_result, make_session, make_side, scaled
 from tests.schema_check import faults
@@ -440,7 +441,7 @@ def test_a_real_comparison_is_measured_again_with_the_same_weights(tmp_path: Pat
     """Its recorded gain is made up, as a variant against itself has none; and so is that nothing disturbed it."""
     monkeypatch.chdir(tmp_path)
     first = evbench.compare(
-        "baseline", "baseline", model="eventgpt", preset="tiny", device="cpu", new_tokens=2, blocks=6, invocations=1, warmup=5,
+        "baseline", "baseline", model="eventgpt", weights=least("eventgpt"), device="cpu", new_tokens=2, blocks=6, invocations=1, warmup=5,
         trace_tokens=0, folder="first",
     )  # fmt: skip
     assert first.optimized is not None
@@ -449,7 +450,7 @@ def test_a_real_comparison_is_measured_again_with_the_same_weights(tmp_path: Pat
     faster = replace(first, optimized=scaled(first.optimized, 0.3), sessions=(session,))
     (tmp_path / "claimed").mkdir()
     results.write(faster, tmp_path / "claimed" / "result.json")
-    found = verify("claimed", folder="again")
+    found = verify("claimed", folder="again", weights=least("eventgpt"))
     assert found.reproduction.recorded_claim is Verdict.FASTER
     outcome = found.reproduction.outcome
     assert outcome is (Outcome.INVALID if found.again.judgement.verdict is Verdict.INVALID else Outcome.NOT_REPRODUCED)
@@ -460,4 +461,4 @@ def test_a_real_comparison_is_measured_again_with_the_same_weights(tmp_path: Pat
     other = replace(faster, baseline=replace(faster.baseline, builds=builds))
     results.write(other, tmp_path / "claimed" / "result.json")
     with pytest.raises(UserError, match=r"the weights here are not those of the earlier result: fingerprint .*, there of other wei; use"):
-        verify("claimed", folder="third")
+        verify("claimed", folder="third", weights=least("eventgpt"))

@@ -20,8 +20,9 @@ from evbench.cli.working import working
 from evbench.encoding import write_whole
 from evbench.errors import UserError
 from evbench.lint.beside import NO_CLAIM, Column, is_table, of_result_side, of_table_side, table, to_markdown, tokens_compared
+from evbench.report import files
 from evbench.report.render import printable, to_rich
-from evbench.results import Result, Side
+from evbench.results import RESULT, Result, Side
 from evbench.session.session_folder import make_folder, writing
 from evbench.verdict.judgement import EXIT_CODES, Verdict
 
@@ -86,7 +87,8 @@ def _tell(ours: Column, theirs: Column, folder: Path, *, measured: bool) -> NoRe
         if not measured:
             make_folder(folder, resumable=False)
         write_whole(folder / REPORT, to_markdown(shown, [*lines, NO_CLAIM], now(), command_line()))
-    print_line(f"Written to {folder}: {REPORT}{', result.json, report.md, report.html of the side that was run' if measured else ''}")
+    of_side = f", {RESULT}, {files.REPORT}, {files.PAGE} of the side that was run" if measured else ""
+    print_line(f"Written to {folder}: {REPORT}{of_side}")
     code = EXIT_CODES[Verdict.INCONCLUSIVE]
     print_line(f"exit {code}: {Verdict.INCONCLUSIVE}: {NO_CLAIM}")
     raise typer.Exit(code)

@@ -12,7 +12,6 @@ from evbench.cli.console import print_line, print_lines, screen
 from evbench.cli.exports import require_file
 from evbench.encoding import write_whole
 from evbench.errors import UserError
-from evbench.report import document
 from evbench.report import history as report
 from evbench.report.matplotlib_hints import without_hints
 from evbench.report.render import printable, to_rich
@@ -41,7 +40,7 @@ def history_command(
         evbench history nightly --since 2026-01-31 --fail-if slower:3%
     """
     asked = demands.read((), fail_if or (), "")
-    for option, file, mark in (("--html", html, document.MARK), ("--markdown", markdown, report.MARK)):
+    for option, file, mark in (("--html", html, report.PAGE_MARK), ("--markdown", markdown, report.MARK)):
         if file is not None:
             require_file(option, file, mark)
     found = session_history.read(folder, "" if since is None else _date(since))

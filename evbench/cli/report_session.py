@@ -11,9 +11,10 @@ import typer
 
 from evbench.cli.console import print_summary, screen
 from evbench.report import comparison
+from evbench.report.files import JUDGED, PAGE, REPORT
 from evbench.report.render import to_console
 from evbench.report.summary import summarize
-from evbench.results import Result
+from evbench.results import RESULT, Result
 from evbench.session.session_folder import RUNS
 from evbench.verdict.judgement import Judgement
 
@@ -37,7 +38,7 @@ def report_session(
     if details:
         screen.print(to_console(report))
     traces = [side.trace.file for side in result.variants().values() if side.trace is not None]
-    files = ["report.html", "report.md", "verdict.json", "result.json", *([RUNS] if measured else []), *traces]
+    files = [PAGE, REPORT, JUDGED, RESULT, *([RUNS] if measured else []), *traces]
     ending = [f"To see both traces on one timeline: evbench open {shlex.quote(str(folder))}"] if len(traces) > 1 else []
     print_summary(summarize(result, judgement, report), [*said, *ending, f"Written to {folder}: {', '.join(files)}"])
     raise typer.Exit(judgement.exit_code)

@@ -21,11 +21,13 @@ from evbench.encoding import write_whole
 from evbench.errors import UserError
 from evbench.machine import noise_floors
 from evbench.report import selftest as report_selftest
+from evbench.report.files import JUDGED, PAGE, REPORT
 from evbench.report.render import printable, to_rich
-from evbench.results import STAGES, Delay, Result, Rules, Side
+from evbench.results import RESULT, STAGES, Delay, Result, Rules, Side
 from evbench.session import compare
 from evbench.session.block_schedule import too_few_blocks
 from evbench.session.request import ComparisonRequest, EarlierResults
+from evbench.session.session_folder import RUNS
 from evbench.variants.named import parse
 from evbench.verdict import selftest
 
@@ -79,7 +81,7 @@ def selftest_command(
     write_whole(folder / "selftest.md", report_selftest.to_markdown(table, passed, reason, request.created, request.command))
     if delay is None:
         _store(request, judged.result, test, repetitions)
-    print_line(f"Written to {folder}: selftest.md, report.html, report.md, verdict.json, result.json, runs.jsonl")
+    print_line(f"Written to {folder}: selftest.md, {PAGE}, {REPORT}, {JUDGED}, {RESULT}, {RUNS}")
     print_line(f"exit {0 if passed else 6}: {'Passed' if passed else 'FAILED'}: {printable(reason)}")
     raise typer.Exit(0 if passed else 6)
 

@@ -14,9 +14,11 @@ from evbench.cli.options import SessionOptions, with_options
 from evbench.cli.output_folder import command_line, how_to_resume, output_folder
 from evbench.cli.report_session import runs_in
 from evbench.cli.working import working
+from evbench.report import files
 from evbench.report import reproduction as report
 from evbench.report.render import plain, printable, to_rich
 from evbench.report.summary import LONGEST_HEADLINE, shorten
+from evbench.results import RESULT
 
 
 @with_options(but=("target", "details"))
@@ -63,7 +65,7 @@ def verify_command(
     screen.print(plain(printable(shorten(report.headline(found.reproduction), LONGEST_HEADLINE)), "bold"))
     for table in report.tables(found.reproduction, *judged):
         screen.print(to_rich(table, numbers=True))
-    files = f"{report.REPORT}, {report.JUDGED}, and of the comparison report.html, report.md, verdict.json, result.json"
-    ending = [f"Written to {folder}: {files}", report.exit_reason(found.reproduction)]
+    written = f"{report.REPORT}, {report.JUDGED}, and of the comparison {files.PAGE}, {files.REPORT}, {files.JUDGED}, {RESULT}"
+    ending = [f"Written to {folder}: {written}", report.exit_reason(found.reproduction)]
     print_lines([shorten(note, LONGEST_HEADLINE) for note in report.notes(found.reproduction, *judged)], ending)
     raise typer.Exit(found.reproduction.exit_code)

@@ -19,6 +19,8 @@ from evbench.plugins.module import module_of
 from evbench.plugins.own import split_place
 from evbench.variants.named import VARIANTS, parse
 
+SECONDS = 120.0
+"""That a file may take to be imported: torch, which most of them import, may have to be read from a slow disk."""
 _IN_USE: dict[PluginFile, tuple[str, ...]] = {}
 """File -> names of its variants."""
 
@@ -133,20 +135,25 @@ def _forget(file: PluginFile) -> None:
 
 
 def _asked(file: PluginFile) -> Contents:
-    """What it holds, by a process of its own."""
+    """What it holds, by a process of its own. Raises UserError if it has a fault, ends that process, or is not imported after SECONDS."""
     connection, child = Pipe()
     command = [sys.executable, "-m", "evbench.plugins.process", str(os.getpid()), str(child.fileno())]
     process = subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, pass_fds=(child.fileno(),)
     )
     child.close()
+    late = f"the plug-in {file.name} was not imported after {SECONDS:.0f} s"
+    answer: Contents | str | None = f"{late}; mend it, or move what takes so long from its top level into its functions"
     try:
         connection.send(file)
-        answer = connection.recv()
+        if connection.poll(SECONDS):
+            answer = connection.recv()
     except (EOFError, OSError):
         answer = None
     finally:
         connection.close()
+        if answer is not None:  # nothing more is asked of it, and a thread that it has begun may go on for ever
+            process.kill()
         _, said = process.communicate()
     if isinstance(answer, Contents):
         return answer

@@ -12,7 +12,7 @@ from evbench.report.markup import Markup, element, joined
 
 BEGINNING = '<!DOCTYPE html>\n<html lang="en">\n'
 MARK = f'{BEGINNING}<head><meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="default-src'
-"""What every page of evbench begins with, and hardly one of somebody else's."""
+"""What the report of a comparison begins with, and hardly a page of somebody else's."""
 
 
 def document(title: str, head: Markup, sections: Mapping[str, Sequence[Markup]], version: str) -> str:

@@ -10,8 +10,8 @@ from evbench.report.units import NOT_MEASURED, format_ratio, format_ratios, form
 from evbench.verdict.demands import DemandOutcome
 from evbench.verdict.history import Entry, Series, Step, steps
 
-MARK = "<!-- evbench history --markdown -->"
-"""First line of the file: by it evbench finds what it may replace."""
+MARK, PAGE_MARK = "<!-- evbench history --markdown -->", "<!-- evbench history --html -->"
+"""First lines of the files: by them evbench finds what it may replace."""
 FEWEST = 3
 """Results of a series in which a step can be."""
 COMMIT = 10

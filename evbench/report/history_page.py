@@ -25,7 +25,7 @@ MOST_DATES = 5
 
 
 def page(account: history.Account, folder: str) -> str:
-    """The whole page. A series of one result has no figure."""
+    """The whole page, behind a mark that no other page begins with. A series of one result has no figure."""
     with style():
         drawn = [_figure(series, number) for number, series in enumerate(account.series) if len(series.entries) > 1]
     sections = {
@@ -34,7 +34,7 @@ def page(account: history.Account, folder: str) -> str:
         "Notes": [items(*history.notes(account))],
     }
     head = element("header", element("h1", "History"), element("p", f"{folder}: {history.headline(account)}"))
-    return document("History", head, sections, __version__)
+    return f"{history.PAGE_MARK}\n{document('History', head, sections, __version__)}"
 
 
 def _figure(series: Series, number: int) -> Markup:

@@ -7,7 +7,7 @@ from pathlib import Path
 from evbench import results
 from evbench.errors import UserError
 from evbench.report import comparison
-from evbench.results import Result, Side
+from evbench.results import RESULT, Result, Side
 from evbench.traces import chrome
 from evbench.traces.former_tracks import redrawn
 from evbench.traces.merge import TraceSide, merge
@@ -30,7 +30,7 @@ def merge_folder(source: Path, target: Path, *, aligned: bool) -> Path:
         UserError: the folder holds no comparison, or not the traces of both sides.
         OSError: a file cannot be read or written.
     """
-    if not (source / "result.json").exists():
+    if not (source / RESULT).exists():
         _refuse_other(source)
     result = results.read(source)
     merged = merge(_sides(result, source), comparison.of_stages(judge(result)), aligned)
@@ -44,7 +44,7 @@ def _refuse_other(folder: Path) -> None:
     if (folder / "models.json").exists():
         raise UserError(f"{folder} is a comparison of models, which records no traces; record one by evbench trace")
     if (folder / "ladder.json").exists():
-        rungs = sorted(file.parent.name for file in folder.glob("*/result.json"))
+        rungs = sorted(file.parent.name for file in folder.glob(f"*/{RESULT}"))
         raise UserError(f"{folder} is a ladder; give the folder of one of its comparisons: {', '.join(rungs) or 'none has ended'}")
 
 

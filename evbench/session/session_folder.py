@@ -10,14 +10,14 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from evbench.errors import UserError, not_made
-from evbench.results import SESSION
+from evbench.results import RESULT, SESSION
 
 HEADER, RUNS = SESSION, "runs.jsonl"
 RANKS = "ranks.json"
 """Of a session whose samples are spread over ranks, each with a session of its own in a folder of this one."""
 MODELS = "comparison of models"
 PROTECTED = {
-    RANKS: "session", "result.json": "session", "report.md": "session", "report.html": "session", "ladder.json": "ladder",
+    RANKS: "session", RESULT: "session", "report.md": "session", "report.html": "session", "ladder.json": "ladder",
     "sweep.json": "sweep",
     "models.json": MODELS, "models.md": MODELS,
 }  # fmt: skip

@@ -12,7 +12,7 @@ from typing import Any
 from evbench import results
 from evbench.encoding import to_json
 from evbench.errors import UserError
-from evbench.results import FORMAT, Result, Session, Side, SideResult
+from evbench.results import FORMAT, RESULT, Result, Session, Side, SideResult
 from evbench.session import journal
 from evbench.session.journal_state import JournalHeader, JournalState, hashes
 from evbench.session.possible import require_possible
@@ -64,16 +64,16 @@ def _what_is_missing(folder: Path, measured: SideResult) -> str:
 def _differences(header: JournalHeader, state: JournalState, session: Session, measured: SideResult, side: Side) -> Iterator[str]:
     """What the result says and what its journal says, in words. None if they agree."""
     if side not in header.workloads:
-        yield f"result.json has the side {side}, and {HEADER} has not"
+        yield f"{RESULT} has the side {side}, and {HEADER} has not"
         return
     asked = (header.machine, header.plan, header.seed, header.remarks, header.choices.get(side), header.workloads[side])
     choices = {"name": measured.variant, **measured.choices}
     if asked != (session.machine, session.plan, session.seed, session.remarks, choices, measured.workload):
-        yield f"result.json names another plan, machine, workload or variant of the {side} than {HEADER}"
+        yield f"{RESULT} names another plan, machine, workload or variant of the {side} than {HEADER}"
     if header.plugins.get(side, {}) != hashes(measured.plugins):
-        yield f"result.json names other plug-ins of the {side} than {HEADER}"
+        yield f"{RESULT} names other plug-ins of the {side} than {HEADER}"
     if header.failed.get(side, ()) != measured.failed:
-        yield f"result.json names other samples than {HEADER} that the {side} could not use"
+        yield f"{RESULT} names other samples than {HEADER} that the {side} could not use"
     yield from _of_rows("block", session.blocks, state.blocks, whole=True)
     # Behind the blocks, workers may have been started again after the result was first written.
     yield from _of_rows(f"{side}: build", measured.builds, state.builds.get(side, []))
@@ -82,13 +82,13 @@ def _differences(header: JournalHeader, state: JournalState, session: Session, m
     yield from _of_rows(f"{side}: throughput run", measured.throughput_runs, state.throughput_runs.get(side, []))
     counted = [run for run in state.runs.get(side, []) if run.kind in ("timed", "blocked")]
     if (found := sum(run.kind in ("timed", "blocked") for run in measured.runs)) != len(counted):
-        yield f"{side}: result.json has {found} runs that count, and {RUNS} has {len(counted)}"
+        yield f"{side}: {RESULT} has {found} runs that count, and {RUNS} has {len(counted)}"
 
 
 def _of_rows(what: str, ours: Sequence[Any], theirs: Sequence[Any], *, whole: bool = False) -> Iterator[str]:
     """The first of the result's rows that is not the journal's. It may have fewer of them, unless they are to be `whole`."""
     if len(ours) > len(theirs) or (whole and len(ours) < len(theirs)):
-        yield f"{what}s: result.json has {len(ours)}, and {RUNS} has {len(theirs)}"
+        yield f"{what}s: {RESULT} has {len(ours)}, and {RUNS} has {len(theirs)}"
     for number, (one, other) in enumerate(zip(ours, theirs, strict=False)):
         if one != other:
             yield f"{what} {number}: {_difference(one, other)}"
@@ -98,10 +98,10 @@ def _of_rows(what: str, ours: Sequence[Any], theirs: Sequence[Any], *, whole: bo
 def _difference(one: Any, other: Any) -> str:
     """The first field that differs, with the value of the result and that of the journal."""
     if isinstance(one, str):
-        return f"{one!r} in result.json, and {other!r} in {RUNS}"
+        return f"{one!r} in {RESULT}, and {other!r} in {RUNS}"
     ours, theirs = (dict(_leaves("", json.loads(to_json(row)))) for row in (one, other))
     name = next(name for name in itertools.chain(ours, theirs) if ours.get(name) != theirs.get(name))
-    return f"{name} is {ours.get(name)!r} in result.json, and {theirs.get(name)!r} in {RUNS}"
+    return f"{name} is {ours.get(name)!r} in {RESULT}, and {theirs.get(name)!r} in {RUNS}"
 
 
 def _leaves(place: str, value: Any) -> Iterator[tuple[str, Any]]:

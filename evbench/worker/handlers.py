@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from evbench.errors import UserError
 from evbench.machine import gpu
 from evbench.pipelines.load import png
 from evbench.pipelines.load.choices import PREFETCH
-from evbench.pipelines.registry import KINDS
+from evbench.pipelines.registry import KINDS, OWN
 from evbench.pipelines.weights import DATA
 from evbench.plugins.faults import PluginFault
 from evbench.results import STAGES, CacheCheck, Limits, Run, ThroughputRun, Workload, cycled
@@ -50,6 +51,7 @@ from evbench.worker.messages import (
 )
 from evbench.worker.profile import profile
 from evbench.worker.throughput import measure_throughput
+from evbench.worker.unseen import reversed_events
 
 REFERENCE_DTYPE = {"float32": "float64", "bfloat16": "float32"}
 """Type of the workload -> type in which the reference's outputs are stored: so much finer that it adds nothing to the error."""
@@ -121,14 +123,21 @@ def _activations(state: WorkerState, request: ActivationRequest) -> ActivationRe
 
 def _cache_check(state: WorkerState, request: CacheCheckRequest) -> CacheCheck:
     path = state.paths[request.sample]
-    return check_cache(state.pipeline, path, state.few_tokens, request.seed, request.pairs, state.instruments, _other_sample(state, path))
+    with tempfile.TemporaryDirectory(prefix="evbench-other-sample-") as folder:
+        other = _other_sample(state, path, Path(folder))
+        return check_cache(state.pipeline, path, state.few_tokens, request.seed, request.pairs, state.instruments, other)
 
 
-def _other_sample(state: WorkerState, path: Path) -> Path | None:
-    """One with other frames: of the workload, or one that evbench carries. It carries no file of raw events."""
-    kind = KINDS[state.workload.kind]
-    shipped = [] if kind.windowed else [DATA / name for name in kind.samples]
-    return next((one for one in [*state.paths, *shipped] if not os.path.samestat(png.stat(one), png.stat(path))), None)
+def _other_sample(state: WorkerState, path: Path, folder: Path) -> Path | None:
+    """One with other frames: of the workload, or one that evbench carries. It carries no raw events: of these, the same ones with the other
+    polarity are written into a folder. None for a pipeline of somebody else's, which may read no file but of the format of its own."""
+    window = state.workload.window
+    shipped = [] if window is not None else [DATA / name for name in KINDS[state.workload.kind].samples]
+    found = next((one for one in [*state.paths, *shipped] if not os.path.samestat(png.stat(one), png.stat(path))), None)
+    if found is not None or window is None or OWN in state.variant.choices():
+        return found
+    reversed_events(path, window, folder / "reversed.npz")
+    return folder / "reversed.npz"
 
 
 def _limits(state: WorkerState, request: LimitsRequest) -> Limits:

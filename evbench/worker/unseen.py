@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from evbench.pipelines.load import png
+from evbench.pipelines.load import event_files, png
 from evbench.pipelines.load.event_images import PALETTE
+from evbench.results import EventWindow
 
 SHARE = 64
 """One pixel of so many gets another colour: few enough for the images to stay alike, and everywhere, so that no crop is without."""
@@ -77,6 +78,26 @@ _CHANGES: tuple[tuple[int, bytes, Callable[[Path, bytes], None]], ...] = (
     (0, b"PK\3\4", _set_zip_comment),
 )
 """Place and bytes at the beginning of a file -> how it is changed. MP4 and MOV, Matroska and WebM, PNG, .npz."""
+
+
+def reversed_events(path: Path, window: EventWindow, file: Path) -> None:
+    """Write the events of a window into a .npz, each with the other polarity: as many, at the same places and times, of other colours.
+
+    Args:
+        path: a file of raw events.
+        window: it has the same events in the new file.
+        file: where they are written.
+
+    Raises:
+        UserError: they cannot be read.
+    """
+    stream = event_files.read(path, window)
+    # A window begins so long after the first event of its file. Where it leaves that one out, another takes its place.
+    order = np.arange(-1 if window.start else 0, len(stream.t)).clip(0)
+    times = stream.t[order]
+    times[0] -= window.start
+    sensor: dict[str, Any] = {} if stream.sensor is None else dict(zip(("height", "width"), stream.sensor, strict=True))
+    np.savez(file, x=stream.x[order], y=stream.y[order], t=times, p=1 - stream.p[order], **sensor)
 
 
 def other_pixels(values: Any, seed: int) -> Any:
