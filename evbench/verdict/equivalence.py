@@ -103,7 +103,7 @@ def _stages(mode: Mode, ours: SideOutputs, theirs: SideOutputs, sides: SampleOut
         name = ISOLATED + stage if mode == "stage-isolated" else stage
         if stage not in ours.arrays or name not in theirs.arrays:
             continue  # of a pipeline that cannot show it
-        expected, actual = plain(ours.arrays[stage]), plain(theirs.arrays[name])
+        expected, actual = _of_baseline(ours, stage, mode), plain(theirs.arrays[name])
         if expected.shape != actual.shape:
             found.append(Finding(stage, mode, "shape", "fail", 1.0, 0.0, "", f"{list(expected.shape)} and {list(actual.shape)}"))
             continue
@@ -124,7 +124,7 @@ def _stages(mode: Mode, ours: SideOutputs, theirs: SideOutputs, sides: SampleOut
 
 def _errors(stage: str, mode: Mode, sides: SampleOutputs, expected: Array, actual: Array, reference: Array, dtype: str) -> list[Finding]:
     """Errors against the reference, relative to the error of the baseline and its repeat."""
-    repeat = plain(sides.repeat.arrays[stage])
+    repeat = _of_baseline(sides.repeat, stage, mode)
     # The repeat is compared with the error of the first run alone: by thresholds that include its own error it would always pass.
     if mode == "baseline-repeat" or repeat.shape != expected.shape:
         repeat = expected
@@ -142,6 +142,11 @@ def _rules_of_stage(stage: str, mode: Mode, ours: SideOutputs, expected: Array, 
     if stage == "generate" and reference is not None:
         return compare_logits(axes, mode, expected, actual, reference)
     return [cosine_distance(stage, axes, mode, expected, actual)]
+
+
+def _of_baseline(side: SideOutputs, stage: str, mode: Mode) -> Array:
+    """Its output of the same input as another side's has: end-to-end, or of a stage that was run by itself, if it was."""
+    return plain(side.arrays.get(ISOLATED + stage, side.arrays[stage]) if mode == "stage-isolated" else side.arrays[stage])
 
 
 def _reference(sides: SampleOutputs, stage: str, mode: Mode) -> Array | None:

@@ -21,7 +21,7 @@ class SideOutputs:
     """Outputs of one side for one sample."""
 
     arrays: Mapping[str, npt.NDArray[np.generic]]
-    """By stage; of a stage that ran on the baseline's input, under `stage-isolated/`."""
+    """By stage; of a stage that ran by itself on what sides hand over of the baseline's input, under `stage-isolated/`."""
     work: Work
     prompt: tuple[int, ...]
     tokens: tuple[int, ...]

@@ -45,9 +45,12 @@ def capture_outputs(
 
     Args:
         baseline: outputs of the baseline, whose tokens the logits follow. None for the baseline itself, which follows its own.
-        isolated: whether each stage is also run by itself on the baseline's input.
+        isolated: whether each stage is also run by itself on the baseline's input. Where not, preprocessing is run again on the frames as
+            other sides will get them.
         kept: what timed runs left.
     """
+    import torch
+
     outputs: dict[str, Any] = {}
     sampler = Sampler(keep=range(new_tokens))
     answer, work = run_stages(pipeline, path, new_tokens, sampler=sampler, observe=outputs.__setitem__)
@@ -81,6 +84,10 @@ def capture_outputs(
         again["generate"] = with_logits(judged["generate"], followed, _logits_rows(sampler, answer_again))
         for stage in ("preprocess", "vision", "generate"):
             arrays[ISOLATED + stage] = _with_deviation(arrays[ISOLATED + stage], judged[stage], again[stage], arrays[stage])
+    if not isolated:
+        # Frames are handed over in 8 bits, and between two stages there may be more: decode=dali leaves it to preprocessing to repair colours.
+        handed = torch.as_tensor(loaded.values()).cpu()
+        arrays[ISOLATED + "preprocess"] = pipeline.preprocess(_fed(loaded, handed))[0].values()
     _require_axes(pipeline.axes, {stage: values for stage, values in arrays.items() if stage in pipeline.axes})
     _write(file, arrays)
     return CapturedOutputs(file, work, inputs.prompt(), answer, pipeline.quantum, dict(pipeline.axes))
