@@ -108,6 +108,8 @@ class Choice:
     layer_weight_bytes: float | None = None
     """Bytes of one weight in the language model's layers, as it stores them, with a float32 for each row beside them. None: those of the
     type that the workload computes in, and nothing beside them."""
+    tokens_per_pass: int = 1
+    """Of the language model, at most: more where drafts are verified."""
     plugin: PluginFile | None = None
     """The file that it is of. None if it is of evbench; the three fields that follow are then empty."""
     over: str = ""

@@ -231,6 +231,11 @@ def layer_weight_bytes(choices: Mapping[str, str], model: str) -> float | None:
     return min((entry.layer_weight_bytes for entry in entries if entry.layer_weight_bytes is not None), default=None)
 
 
+def tokens_per_pass(choices: Mapping[str, str]) -> int:
+    """Of the language model, at most, with these choices."""
+    return max(PARTS[part].entries[choice].tokens_per_pass for part, choice in built_in(choices).items())
+
+
 def built_in(choices: Mapping[str, str]) -> dict[str, str]:
     """Part -> choice, each one of a plug-in as the choice of evbench that it changes."""
     return {part: PARTS[part].entries[choice].over or choice for part, choice in choices.items()}

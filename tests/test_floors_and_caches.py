@@ -53,6 +53,19 @@ def test_floors_of_each_timing_add_up() -> None:
     assert "load" not in floors.floors(Limits(H200, EVENTGPT_7B), work, video=False), "event images may be of several sizes"
 
 
+def test_a_side_that_drafts_has_the_floor_of_the_fewest_passes() -> None:
+    result = of_a_machine(0.5, LIMITS, dataclasses.replace(WORK, new_tokens=72))
+    assert result.optimized is not None
+    drafting = dataclasses.replace(result.optimized, choices={**result.optimized.choices, "draft": "head-4"})
+    judged = judge(dataclasses.replace(result, optimized=drafting))
+    assert list(judged.side_floors) == ["optimized"]
+    one, some = judged.floors, judged.side_floors["optimized"]
+    assert one["generate"] == pytest.approx(one["prefill"] + 71 * one[TPOT])
+    assert some["generate"] == pytest.approx(one["prefill"] + 15 * one[TPOT]), "71 tokens in passes of five"
+    assert some[TPOT] == pytest.approx(one[TPOT] * 15 / 71)
+    assert some["prefill"] == one["prefill"]
+
+
 def of_a_machine(factor: float, limits: Limits | None, work: Work, **changes: Any) -> Result:
     """The baseline takes ten times its floor in all; the optimized side `factor` times that."""
     run = dataclasses.replace(make_run(), work=work)

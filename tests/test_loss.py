@@ -227,12 +227,12 @@ def test_a_side_that_reads_fewer_bytes_has_floors_of_its_own() -> None:
     eight_bits, full = 2 * (10_240 + 4 * 288), 2 * 4 * 10_240
     rest = 4 * (32 * 384 + 10 * 128)
     assert judged.floors["tpot"] == pytest.approx((full + rest) / LIMITS.rates.read)
-    assert list(judged.quantized_floors) == ["optimized"]
-    assert judged.quantized_floors["optimized"]["tpot"] == pytest.approx((eight_bits + rest) / LIMITS.rates.read)
+    assert list(judged.side_floors) == ["optimized"]
+    assert judged.side_floors["optimized"]["tpot"] == pytest.approx((eight_bits + rest) / LIMITS.rates.read)
     shares = judged.floor_shares()["tpot"]
     medians = {side: found.median for timing in judged.tokens if timing.name == "tpot" for side, found in timing.sides.items() if found}
     assert shares["baseline"] == pytest.approx(judged.floors["tpot"] / medians["baseline"])
-    assert shares["optimized"] == pytest.approx(judged.quantized_floors["optimized"]["tpot"] / medians["optimized"])
+    assert shares["optimized"] == pytest.approx(judged.side_floors["optimized"]["tpot"] / medians["optimized"])
 
 
 def test_a_ladder_refuses_what_is_lossy_and_says_what_to_do() -> None:

@@ -2,8 +2,9 @@
 
 What no variant can do without is counted in `evbench.verdict.costs`. A time below a MARGIN of what that takes is impossible. The margin is
 wide on purpose. Rates of large products and copies are reached by nobody all the time, so honest variants stay above the floor itself; but
-clocks rise, and several tokens may be checked in one pass. What stays below a tenth has not done the work. A side whose weights are
-quantized has floors of its own, of the bytes that it reads.
+clocks rise, and a choice of somebody else's may check several tokens in one pass. What stays below a tenth has not done the work. A side
+has floors of its own if its weights are quantized, of the bytes that it reads, and if tokens are drafted, as if every draft were accepted
+and cost nothing.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import math
 import statistics
 from collections.abc import Mapping
 
-from evbench.pipelines.registry import layer_weight_bytes
+from evbench.pipelines.registry import layer_weight_bytes, tokens_per_pass
 from evbench.results import STAGES, Block, Limits, Result, Side, SideResult, Work
 from evbench.verdict import costs
 from evbench.verdict.blocks import END_TO_END, PREFILL, TIMED, TPOT, TTFT, counted_blocks, counted_runs, values
@@ -20,12 +21,13 @@ from evbench.verdict.blocks import END_TO_END, PREFILL, TIMED, TPOT, TTFT, count
 MARGIN = 0.1
 
 
-def floors(limits: Limits, work: Work, video: bool, layer_weight_bytes: float | None = None) -> dict[str, float]:
+def floors(limits: Limits, work: Work, video: bool, layer_weight_bytes: float | None = None, tokens_per_pass: int = 1) -> dict[str, float]:
     """Name of a timing -> seconds. Only those whose work is known.
 
     Args:
         video: whether frames of one size were decoded, each of which has to be written, and the middle of which has to be read.
         layer_weight_bytes: of a quantized weight in the language model's layers. None if none is.
+        tokens_per_pass: that a pass of the language model gives at most.
     """
     rates, network = limits.rates, limits.network
     found: dict[str, float] = {}
@@ -36,33 +38,39 @@ def floors(limits: Limits, work: Work, video: bool, layer_weight_bytes: float | 
     if network is not None:
         found |= {name: cost.seconds(rates) for name, cost in costs.of_work(network, work, layer_weight_bytes).items()}
     if TPOT in found and work.new_tokens:
-        found["generate"] = found[PREFILL] + (work.new_tokens - 1) * found[TPOT]
+        passes = math.ceil((work.new_tokens - 1) / tokens_per_pass)
+        found["generate"] = found[PREFILL] + passes * found[TPOT]
+        found[TPOT] *= passes / max(1, work.new_tokens - 1)
     found[TTFT] = math.fsum(found.get(name, 0.0) for name in (*STAGES[:-1], PREFILL))
     found[END_TO_END] = math.fsum(found.get(stage, 0.0) for stage in STAGES)
     return found
 
 
-def of_result(result: Result, layer_weight_bytes: float | None = None) -> dict[str, float]:
+def of_result(result: Result, layer_weight_bytes: float | None = None, tokens_per_pass: int = 1) -> dict[str, float]:
     """Of the first run of the baseline. Empty if the rates of the machine were not measured."""
     limits = result.session(result.baseline).limits
     if limits is None:
         return {}
-    return floors(limits, result.baseline.timed()[0].work, result.baseline.workload.kind == "video", layer_weight_bytes)
+    measured = result.baseline
+    return floors(limits, measured.timed()[0].work, measured.workload.kind == "video", layer_weight_bytes, tokens_per_pass)
 
 
-def of_quantized(result: Result) -> dict[Side, dict[str, float]]:
-    """Of the sides whose weights are quantized, in the place of those."""
-    sides = result.variants()
-    stored = {side: layer_weight_bytes(measured.choices, measured.workload.model) for side, measured in sides.items()}
-    return {side: of_result(result, found) for side, found in stored.items() if found is not None}
+def of_sides(result: Result) -> dict[Side, dict[str, float]]:
+    """Of the sides whose weights are quantized or whose tokens are drafted, in the place of those."""
+    found = {}
+    for side, measured in result.variants().items():
+        stored, tokens = layer_weight_bytes(measured.choices, measured.workload.model), tokens_per_pass(measured.choices)
+        if stored is not None or tokens > 1:
+            found[side] = of_result(result, stored, tokens)
+    return found
 
 
 def impossible(result: Result) -> list[str]:
     """Timings of each side whose median is below MARGIN of the floor, in words."""
-    of_full, of_sides = of_result(result), of_quantized(result)
+    of_full, own = of_result(result), of_sides(result)
     found = []
     for side, measured in result.variants().items():
-        known = of_sides.get(side, of_full)
+        known = own.get(side, of_full)
         medians = _medians(measured, counted_blocks(result.session(measured)))
         elsewhere = _elsewhere(measured)
         below = [name for name, floor in known.items() if name not in elsewhere and medians.get(name, math.inf) < MARGIN * floor]

@@ -102,7 +102,7 @@ def judge(result: Result, comparisons: int = 1) -> Judgement:
         clocks=context.clocks(result.sessions),
         seen_unseen=caches.examined(sides),
         floors=floors.of_result(result),
-        quantized_floors=floors.of_quantized(result),
+        side_floors=floors.of_sides(result),
         observations=context.observations(result),
     )
 

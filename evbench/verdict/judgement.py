@@ -132,8 +132,8 @@ class Judgement:
     """Of the machine, before and during the runs."""
     loss: LossSummary | None = None
     """What is lost. None if no side is lossy."""
-    quantized_floors: dict[Side, dict[str, float]] = field(default_factory=dict)
-    """In the place of `floors`, of sides whose weights are quantized: they read fewer bytes."""
+    side_floors: dict[Side, dict[str, float]] = field(default_factory=dict)
+    """In the place of `floors`, of sides whose weights are quantized, or whose tokens are drafted: they read fewer bytes."""
 
     @property
     def claim(self) -> Verdict | None:
@@ -149,7 +149,7 @@ class Judgement:
         known = {timing.name: timing.sides for timing in self.timings() if self.floors.get(timing.name)}
 
         def share(name: str, side: Side, median: float) -> float:
-            return self.quantized_floors.get(side, self.floors)[name] / median
+            return self.side_floors.get(side, self.floors)[name] / median
 
         return {
             name: {side: share(name, side, found.median) for side, found in sides.items() if found is not None}

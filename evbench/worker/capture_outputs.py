@@ -85,7 +85,7 @@ def capture_outputs(
         for stage in ("preprocess", "vision", "generate"):
             arrays[ISOLATED + stage] = _with_deviation(arrays[ISOLATED + stage], judged[stage], again[stage], arrays[stage])
     if not isolated:
-        # Frames are handed over in 8 bits, and between two stages there may be more: decode=dali leaves it to preprocessing to repair colours.
+        # Frames are handed over in 8 bits. Between two stages there may be more: decode=dali leaves it to the next one to repair colours.
         handed = torch.as_tensor(loaded.values()).cpu()
         arrays[ISOLATED + "preprocess"] = pipeline.preprocess(_fed(loaded, handed))[0].values()
     _require_axes(pipeline.axes, {stage: values for stage, values in arrays.items() if stage in pipeline.axes})

@@ -198,6 +198,7 @@ def _drafted(drafter: str, gamma: int) -> Choice:
         ),
         risk="what is drafted and not accepted was computed for nothing; a draft that is believed, and a cache that is cut back wrongly, "
         "are planted as faults",
+        tokens_per_pass=gamma + 1,
     )
 
 
