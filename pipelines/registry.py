@@ -232,8 +232,9 @@ def layer_weight_bytes(choices: Mapping[str, str], model: str) -> float | None:
 
 
 def tokens_per_pass(choices: Mapping[str, str]) -> int:
-    """Of the language model, at most, with these choices."""
-    return max(PARTS[part].entries[choice].tokens_per_pass for part, choice in built_in(choices).items())
+    """Of the language model, at most, with these choices, of which some may be known no more."""
+    known = {part: choice for part, choice in choices.items() if part in PARTS and choice in PARTS[part].entries}
+    return max((PARTS[part].entries[choice].tokens_per_pass for part, choice in built_in(known).items()), default=1)
 
 
 def built_in(choices: Mapping[str, str]) -> dict[str, str]:

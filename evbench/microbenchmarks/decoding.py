@@ -1,4 +1,4 @@
-"""How long a decode step takes for one prompt and for a batch, against its bandwidth bound: reading the weights and the KV cache once.
+"""How long a decode step takes for one prompt and for a batch, against its physical floor: reading the weights and the KV cache once.
 
     python -m evbench.microbenchmarks.decoding --preset 7b --batch 1 --batch 4 --gamma 4
 
@@ -9,6 +9,7 @@ verifies so many drafts, with what the host does between two of them; all drafts
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -22,7 +23,6 @@ import typer
 from evbench.cli.script import require_writable, run, write_json
 from evbench.errors import UserError, nearest
 from evbench.machine import machine as this_machine
-from evbench.microbenchmarks.rendering import copy_rate
 from evbench.pipelines.registry import MODELS
 from evbench.report.units import format_seconds
 from evbench.results import Machine
@@ -53,7 +53,7 @@ class Steps:
     """Median of a step, which gives each prompt a token."""
     tokens_per_second: float
     least_seconds: float
-    """Bandwidth bound: reading the weights, and the KV cache of all prompts half-way through their answers, once."""
+    """Physical floor: reading the weights, and the KV cache of all prompts half-way through their answers, once."""
     as_alone: tuple[int, ...]
     """Of each prompt: tokens before the first that differs from those it gets alone."""
 
@@ -84,8 +84,8 @@ class Decoding:
     """Of the matrices that a step reads: layers and head."""
     cache_bytes: int
     """Of one position of one prompt."""
-    copied_bytes_per_second: float
-    """Bandwidth of a copy of 1 GiB inside the device's memory, read and written counted each."""
+    read_bytes_per_second: float
+    """At most, as `evbench limits --measure` measures it."""
     steps: tuple[Steps, ...]
     passes: tuple[Passes, ...] = ()
 
@@ -100,7 +100,7 @@ def measure(
     """Time the decode steps of batches.
 
     Args:
-        least_seconds: Number of prompts, the first of all -> bandwidth bound of their step.
+        least_seconds: Number of prompts, the first of all -> physical floor of their step.
     """
     alone = [loop.generate_batch(prompt[None], new_tokens, Sampler())[0] for prompt in prompts]
     found = []
@@ -204,6 +204,8 @@ def main(
     """Time the decode step of generate=graph for small batches, on a GPU."""
     import torch
 
+    from evbench.worker.limits import measure_ceilings
+
     require_writable(out)
     this_machine.choose_device("cuda")
     batches = sorted(set(batch or (1, 2, 4, 8)))
@@ -211,19 +213,20 @@ def main(
         loop, llama, speculative = build(model, preset, sorted(set(gamma or ())))
         prompts = torch.randn((max(batches), prompt, llama.head.shape[1]), device="cuda", dtype=llama.head.dtype)
         prompts *= llama.embedding.float().std()
-        rate, weights, cache = copy_rate(torch.cuda.synchronize), weight_bytes(llama), cache_bytes(llama)
+        rate = measure_ceilings("cuda", time.perf_counter_ns, torch.cuda.synchronize).read
+        weights, cache = weight_bytes(llama), cache_bytes(llama)
         positions = prompt + new_tokens // 2
         least = {size: (weights + size * positions * cache) / rate for size in batches}
         steps = measure(loop, prompts, new_tokens, least, CudaStream())
         one = next((step.seconds for step in steps if step.batch == 1), math.nan)
         passes = measure_passes(loop, speculative, prompts[:1], new_tokens, one, CudaStream())
     found = Decoding(this_machine.read("cuda"), preset, prompt, new_tokens, weights, cache, rate, steps, passes)
-    typer.echo(f"{preset}, {prompt} tokens in each prompt, {new_tokens} new; copies run at {rate / 1e12:.2f} TB/s")
+    typer.echo(f"{preset}, {prompt} tokens in each prompt, {new_tokens} new; read at {rate / 1e12:.2f} TB/s")
     for step in steps:
         alone = f"{sum(same == new_tokens for same in step.as_alone)} of {step.batch} answers as alone"
         times = f"{format_seconds(step.seconds)} a step, {step.tokens_per_second:.0f} tokens/s"
-        bound = f"bandwidth bound {format_seconds(step.least_seconds)}, {step.least_seconds / step.seconds:.0%} of it"
-        typer.echo(f"  batch {step.batch}: {times}; {bound}; {alone}")
+        floor = f"physical floor {format_seconds(step.least_seconds)}, {step.least_seconds / step.seconds:.0%} of it"
+        typer.echo(f"  batch {step.batch}: {times}; {floor}; {alone}")
     for over in passes:
         alone = f"{over.as_alone} of {new_tokens} tokens as alone"
         typer.echo(f"  {over.gamma} drafts: {format_seconds(over.seconds)} a pass, {over.steps:.2f} steps; {alone}")
