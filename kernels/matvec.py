@@ -55,7 +55,7 @@ def matvec_kernel(
 ):
     _matvec(
         x_ptr, weight_ptr, weight_ptr, gain_ptr, residual_ptr, y_ptr, epsilon, columns, outputs,
-        NORM, GATED, RESIDUAL, False, ROWS, WIDTH, PARTS, 1, DEPENDENT,
+        NORM, GATED, RESIDUAL, False, ROWS, WIDTH, PARTS, 0, DEPENDENT,
     )  # fmt: skip
 
 
@@ -98,10 +98,6 @@ def _matvec(
     row_mask = row < outputs
     row_ptr = weight_ptr + row.to(tl.int64) * columns
     up_ptr = weight_ptr + (outputs + row).to(tl.int64) * columns
-    if QUANTIZED:
-        # The compiler would take 16 values of eight bits, and 8 of x, into one thread at a time, and sums from thread to thread in between.
-        row_ptr = tl.multiple_of(row_ptr, [UNIT, UNIT])
-        up_ptr = tl.multiple_of(up_ptr, [UNIT, UNIT])
     # All that this program needs of the weights, [ROWS, WIDTH] for each part, and of the gain, [1, WIDTH].
     weights = ()
     ups = ()
@@ -110,9 +106,9 @@ def _matvec(
         column = part * WIDTH + tl.arange(0, WIDTH)[None, :]
         mask = row_mask & (column < columns)
         # Weights are used once in a step: they need not stay in the cache.
-        weights += (tl.load(row_ptr + column, mask=mask, other=0.0, eviction_policy="evict_first"),)  # type: ignore[assignment]
+        weights += (tl.load(_places(row_ptr, column, UNIT), mask=mask, other=0.0, eviction_policy="evict_first"),)  # type: ignore[assignment]
         if GATED:
-            ups += (tl.load(up_ptr + column, mask=mask, other=0.0, eviction_policy="evict_first"),)  # type: ignore[assignment]
+            ups += (tl.load(_places(up_ptr, column, UNIT), mask=mask, other=0.0, eviction_policy="evict_first"),)  # type: ignore[assignment]
         if NORM:
             gains += (tl.load(gain_ptr + column, mask=column < columns, other=0.0),)  # type: ignore[assignment]
     scale, up_scale = _scales(scale_ptr, row, row_mask, outputs, QUANTIZED, GATED)
@@ -140,6 +136,15 @@ def _matvec(
         y *= scale
         up *= up_scale
     _finish(y, up, row, row_mask, residual_ptr, y_ptr, GATED, RESIDUAL)
+
+
+@triton.jit
+def _places(row_ptr, column, UNIT: tl.constexpr):
+    """Of weights, [rows, columns]. The compiler would take 16 values of eight bits, and 8 of x, into a thread at a time, and sums from
+    thread to thread in between. UNIT: as many at a time; 0: as the compiler has it."""
+    if UNIT:
+        return tl.multiple_of(row_ptr + column, [UNIT, UNIT])
+    return row_ptr + column
 
 
 @triton.jit

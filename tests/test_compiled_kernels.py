@@ -98,6 +98,7 @@ def of_a_prompt() -> Any:
 
 
 def main() -> None:
+    quantized(5120, 13_824, False, False)  # a row for each program, as in a model of 13B
     for shape in MATRICES:
         require_read_ahead(of_a_layer(*shape).asm["ptx"], whole=True)
         assert "mma" in several(*shape).asm["ptx"]
