@@ -119,6 +119,28 @@ class CompileCounts:
 
 
 @dataclass(frozen=True)
+class Drafting:
+    """Speculative decoding of one answer."""
+
+    passes: int
+    """Of the language model over drafts, the prefill not counted."""
+    drafted: int
+    """Tokens, in all passes."""
+    accepted: int
+    """Of these."""
+    draft_seconds: float
+    """On the stream, all passes: from the token in front of a pass until its drafts are there."""
+    verify_seconds: float
+    """From there to the first token of the pass."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.accepted <= self.drafted or self.passes < 1:
+            raise ValueError(f"{self.accepted} of {self.drafted} drafts cannot be accepted in {self.passes} passes")
+        for seconds in (self.draft_seconds, self.verify_seconds):
+            _require_time(seconds)
+
+
+@dataclass(frozen=True)
 class Run:
     """One sample through all four stages of one variant."""
 
@@ -143,6 +165,8 @@ class Run:
     work: Work
     tokens: tuple[int, ...]
     text: str
+    drafting: Drafting | None = None
+    """None where nothing was drafted, and without stage synchronization."""
 
     def __post_init__(self) -> None:
         _require_time(self.seconds, SHORTEST)

@@ -49,8 +49,16 @@ Mark = Callable[[], None]
 """Called when the first token's logits are there, and after each decode step. Waits for nothing."""
 
 
+Drafted = Callable[[int], None]
+"""Called with the number of drafts when they are there, in front of the pass that verifies them. Waits for nothing."""
+
+
 def unmarked() -> None:
     """For a run in which single tokens are not timed."""
+
+
+def uncounted(drafts: int, /) -> None:
+    """For a run in which drafts are not counted."""
 
 
 class Sampler:
@@ -59,14 +67,17 @@ class Sampler:
     Timed runs and runs that are judged differ in nothing else, so that the same code, graphs and buffers are at work in both.
     """
 
-    def __init__(self, forced: Sequence[int] | None = None, keep: Container[int] = (), mark: Mark = unmarked) -> None:
+    def __init__(
+        self, forced: Sequence[int] | None = None, keep: Container[int] = (), mark: Mark = unmarked, drafted: Drafted = uncounted
+    ) -> None:
         """
         Args:
             forced: teacher forcing: the tokens to be fed, whatever is the most likely. None for greedy decoding.
             keep: positions, counted from the first new token, whose logits are copied.
             mark: called with each token.
+            drafted: called in front of each pass over drafts.
         """
-        self.forced = forced
+        self.forced, self.drafted = forced, drafted
         self.kept: dict[int, Any] = {}
         """Position -> its logits, a tensor [batch, vocabulary]."""
         self._keep, self._mark, self._position = keep, mark, 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from evbench.report import loss, metrics, outputs, timings
+from evbench.report import drafting, loss, metrics, outputs, timings
 from evbench.report import traces as trace_tables
 from evbench.report.facts import facts
 from evbench.report.notes import notes
@@ -47,7 +47,7 @@ def _tables(result: Result, judgement: Judgement, traced: dict[str, Sequence[Sec
         tables.append(loss.table(judgement.loss))
     if result.outputs is not None:
         tables.append(outputs.closest_checks(result.outputs, judgement.checks))
-    tables.append(timings.tokens(judgement))
+    tables += [timings.tokens(judgement), drafting.table(judgement)]
     if judgement.unequal_work:
         title = "By unit of work, because the two sides did different work: medians"
         tables.append(metrics.table(metrics.PER_UNIT_OF_WORK, title, judgement))

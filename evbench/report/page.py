@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from evbench.choices import Choice
 from evbench.pipelines.registry import OWN, PARTS
-from evbench.report import drawing, explained, figures, loss, outputs, raw_runs, said, timings
+from evbench.report import drafting, drawing, explained, figures, loss, outputs, raw_runs, said, timings
 from evbench.report.document import document
 from evbench.report.facts import changes, no_effect
 from evbench.report.markup import Child, Markup, element, folded, items, joined, pairs, table
@@ -72,7 +72,7 @@ def _sections(result: Result, judgement: Judgement, report: Report) -> dict[str,
         "What is lost": of(loss.LOST),
         "What was changed": _changes(result, report),
         "Where the difference comes from": [*_drawn(figures.waterfall(result, judgement), *of(timings.DIFFERENCE)), *of(TRACED)],
-        "Time per token": [*_drawn(figures.tokens(result)), *of(timings.TOKENS), *_rows(raw_runs.steps(result))],
+        "Time per token": [*_drawn(figures.tokens(result)), *of(timings.TOKENS, drafting.DRAFTING), *_rows(raw_runs.steps(result))],
         "Memory": [*_drawn(figures.memory(judgement)), *of(PEAK_MEMORY)],
         "All runs": [*_drawn(figures.runs(result)), *of(timings.DISTRIBUTIONS), *_rows(raw_runs.runs(result))],
         "Physical floors": [*_drawn(figures.floors(judgement)), *of(timings.FLOORS)],

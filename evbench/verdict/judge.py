@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from evbench.machine.machine import machine_differences
 from evbench.results import ALLOW_LOSSY, STAGES, Block, Outputs, Result, Side, SideResult
-from evbench.verdict import caches, context, demands, difference, floors, loss, metrics, tokens
+from evbench.verdict import caches, context, demands, difference, drafting, floors, loss, metrics, tokens
 from evbench.verdict.blocks import (
     END_TO_END,
     TIMED,
@@ -104,6 +104,7 @@ def judge(result: Result, comparisons: int = 1) -> Judgement:
         floors=floors.of_result(result),
         side_floors=floors.of_sides(result),
         observations=context.observations(result),
+        drafting=drafting.of_sides(sides, counted),
     )
 
 

@@ -12,6 +12,7 @@ from evbench.verdict.checks import CheckSummary
 from evbench.verdict.context import BlockCounts, Clock, Energy
 from evbench.verdict.demands import DemandOutcome
 from evbench.verdict.difference import Difference
+from evbench.verdict.drafting import DraftedDecoding
 from evbench.verdict.loss import LossSummary
 from evbench.verdict.metrics import Metric
 from evbench.verdict.statistics import BreakEven, Distribution, Interval
@@ -132,6 +133,8 @@ class Judgement:
     """Of the machine, before and during the runs."""
     loss: LossSummary | None = None
     """What is lost. None if no side is lossy."""
+    drafting: dict[Side, DraftedDecoding] = field(default_factory=dict)
+    """Of sides that draft."""
     side_floors: dict[Side, dict[str, float]] = field(default_factory=dict)
     """In the place of `floors`, of sides whose weights are quantized, or whose tokens are drafted: they read fewer bytes."""
 

@@ -9,7 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
-from evbench.results import CompileCounts, Kind, Memory, Run, StageRun
+from evbench.results import CompileCounts, Drafting, Kind, Memory, Run, StageRun
 from evbench.stages import Stages, run_stages
 from evbench.worker.compile_counts import since
 from evbench.worker.kept_rows import KeptRows
@@ -99,6 +99,8 @@ class Stopwatch:
     """Stage on the stream -> its first and last moment."""
     marks: list[Any] = field(default_factory=list)
     """A moment for each token, when its logits are there."""
+    drafts: list[tuple[int, int, Any]] = field(default_factory=list)
+    """For each pass over drafts: tokens in front of it, how many are drafted, and the moment when they are there."""
 
     @contextmanager
     def __call__(self, stage: str) -> Iterator[None]:
@@ -116,6 +118,22 @@ class Stopwatch:
 
     def mark(self) -> None:
         self.marks.append(self.instruments.stream.moment())
+
+    def drafted(self, count: int) -> None:
+        self.drafts.append((len(self.marks), count, self.instruments.stream.moment()))
+
+    def drafting(self) -> Drafting | None:
+        """To be asked when the run has ended. None if nothing was drafted."""
+        if not self.drafts:
+            return None
+        seconds, passes = self.instruments.stream.seconds, len(self.drafts)
+        return Drafting(
+            passes,
+            drafted=sum(count for _, count, _ in self.drafts),
+            accepted=len(self.marks) - self.drafts[0][0] - passes,  # a pass gives one token more than it accepts
+            draft_seconds=sum(seconds(self.marks[before - 1], there) for before, _, there in self.drafts),
+            verify_seconds=sum(seconds(there, self.marks[before]) for before, _, there in self.drafts),
+        )
 
     def stages(self) -> dict[str, StageRun]:
         stream = self.instruments.stream
@@ -155,14 +173,14 @@ def measure(
         kept: where the run leaves rows of its outputs, when the clock has stopped.
     """
     before = using.prepared()
-    stages = prefill = steps = None
+    stages = prefill = steps = drafting = None
     if stage_sync:
         watch = Stopwatch(using)
-        watched = kept.watch(path, new_tokens, watch.mark)
+        watched = kept.watch(path, new_tokens, watch.mark, watch.drafted)
         answer, work = run_stages(pipeline, path, new_tokens, watch, watched.sampler, watched.observe)
         stages, seconds = watch.stages(), sum(watch.seconds.values())
         prefill, *rest = watch.steps()
-        steps = tuple(rest)
+        steps, drafting = tuple(rest), watch.drafting()
     else:
         watched = kept.watch(path, new_tokens)
         using.synchronize()
@@ -184,6 +202,7 @@ def measure(
         work=work,
         tokens=answer.tokens,
         text=answer.text,
+        drafting=drafting,
     )
     watched.ended(answer)
     return run

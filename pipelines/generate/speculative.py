@@ -53,10 +53,14 @@ class SpeculativeLoop:
         while len(tokens) < new_tokens and not self._language.ends(tokens[-1]):
             # A pass gives one token more than it accepts: no more are drafted than are left less one.
             most = min(self.gamma, new_tokens - len(tokens) - 1)
-            drafts = list(propose(tokens, most))[:most] if most else []
+            with record_function("draft"):
+                drafts = list(propose(tokens, most))[:most] if most else []
+            sampler.drafted(len(drafts))
             with record_function(f"verify {self.gamma} drafts at most"):
                 logits = self.target.verify([tokens[-1], *drafts], self._position(prompt, tokens))
-            tokens += self._chosen(drafts, logits, sampler)
+            found = self._chosen(drafts, logits, sampler)
+            with record_function(f"accepted {len(found) - 1} of {len(drafts)} drafts"):  # an empty range: a trace shows the name
+                tokens += found
         return tokens
 
     def _position(self, prompt: int, tokens: Sequence[int]) -> int:
