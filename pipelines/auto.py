@@ -1,14 +1,15 @@
 """Any video-language model of transformers, over the interface that its models have in common.
 
-The processor makes pixel values and prompt tokens, `get_video_features` (or `get_image_features`, where a video is a row of images) makes
-visual features, and `generate` takes them as `mm_encoder_outputs`: it puts them among the embeddings of the prompt, and counts positions,
-as the model's own code does. transformers itself divides the work so: huggingface/transformers:src/transformers/generation/utils.py,
-`_prepare_multimodal_encoder_kwargs_for_generation`.
+The processor makes pixel values and prompt tokens, and `get_video_features` (or `get_image_features`, where a video is a row of images)
+visual features. `generate` gets the pixel values, and where the model asks for their features it is given those that are there: it puts
+them among the embeddings of the prompt, and counts positions, as its own code does. Later versions of transformers divide the work so by
+themselves (huggingface/transformers:src/transformers/generation/utils.py, `_prepare_multimodal_encoder_kwargs_for_generation`).
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -77,9 +78,15 @@ class Inputs:
     def prompt(self) -> tuple[int, ...]:
         return tuple(self.fields["input_ids"][0].tolist())
 
-    def given(self) -> Mapping[str, Any]:
-        """To `generate`, which then encodes the pixels by itself."""
+    @property
+    def given(self) -> Mapping[str, torch.Tensor]:
+        """To `generate`, which encodes the pixels by itself."""
         return self.fields
+
+    @property
+    def encoded(self) -> ModelOutput | None:
+        """Nothing yet."""
+        return None
 
 
 @dataclass(frozen=True)
@@ -99,10 +106,15 @@ class Features:
         fields = {name: replaced(field, left) for name, field in self.output.items()}
         return dataclasses.replace(self, output=type(self.output)(**fields))
 
-    def given(self) -> Mapping[str, Any]:
-        """To `generate`, which then encodes nothing."""
-        rest = {name: field for name, field in self.inputs.fields.items() if name != self.inputs.name}
-        return {**rest, "mm_encoder_outputs": {PIXELS[self.inputs.name]: self.output}}
+    @property
+    def given(self) -> Mapping[str, torch.Tensor]:
+        """To `generate`, which asks for the features of the pixels."""
+        return self.inputs.fields
+
+    @property
+    def encoded(self) -> ModelOutput:
+        """What it is given then."""
+        return self.output
 
 
 def tensors(nested: Any) -> list[torch.Tensor]:
@@ -119,14 +131,35 @@ def replaced(nested: Any, values: Iterator[torch.Tensor]) -> Any:
     return type(nested)([replaced(part, values) for part in nested])
 
 
+class HandedOver:
+    """In the place of a model's encoder, whenever the model calls it: gives what has been encoded, once, and encodes where nothing has."""
+
+    def __init__(self, model: Any, modality: str) -> None:
+        """Raises UserError if it has no such encoder."""
+        self.encode = encoder(model, modality)
+        self.output: ModelOutput | None = None
+        functools.update_wrapper(self, self.encode)  # transformers reads from its signature which fields are the encoder's
+        setattr(model.base_model, self.encode.__name__, self)
+
+    def __call__(self, *given: Any, **named: Any) -> Any:
+        output, self.output = self.output, None
+        return self.encode(*given, **named) if output is None else output
+
+
+@dataclass(frozen=True)
 class AutoLanguage(LanguageModel):
     """A language model that gets token ids, and what the encoder made or will make: `Features` or `Inputs`."""
 
+    encoders: Mapping[str, HandedOver]
+    """Modality -> the encoder that the model calls."""
+
     def inputs(self, prompt: Inputs | Features) -> Mapping[str, Any]:
-        return prompt.given()
+        for one in self.encoders.values():
+            one.output = prompt.encoded
+        return prompt.given
 
     def logits_at_once(self, prompt: Inputs | Features, fed: Sequence[int]) -> torch.Tensor:
-        given = dict(prompt.given())
+        given = dict(self.inputs(prompt))
         shape = given["input_ids"].shape
         behind = {"input_ids": list(fed), "attention_mask": [1] * len(fed)}
         for name, field in given.items():
@@ -171,7 +204,9 @@ class Auto(Clips):
             self.quantum = quantum(self.image_processor)
         self._preprocess = PREPROCESSORS[variant["preprocess"]](Preprocessing(processor, self._workload), self._workload)
         head = self.model.get_output_embeddings()
-        self._language = AutoLanguage(self.model, self.decoder, head, self.tokenizer.eos_token_id, workload.stop_at_end)
+        self._encoders: dict[str, HandedOver] = {}
+        end = self.tokenizer.eos_token_id
+        self._language = AutoLanguage(self.model, self.decoder, head, end, workload.stop_at_end, self._encoders)
         self._generate = generator(self._language, variant)
         self._require_split(folder)
 
@@ -184,7 +219,7 @@ class Auto(Clips):
 
     @torch.inference_mode()
     def vision(self, inputs: Inputs, /) -> tuple[Features, Work]:
-        encode = encoder(self.model, PIXELS[inputs.name])
+        encode = self._encoder(PIXELS[inputs.name])
         taken = inspect.signature(encode).parameters
         output = encode(**{name: field for name, field in inputs.fields.items() if name in taken}, return_dict=True)
         kept = {name: output[name] for name in FEATURES if output.get(name) is not None}
@@ -195,6 +230,12 @@ class Auto(Clips):
         tokens = sum(part.shape[:-1].numel() for part in of_last)
         names = checkpoint.dtype_name(of_last[0].dtype), checkpoint.attention_name(*self._configs)
         return features, Work(visual_tokens=tokens, dtype=names[0], attention=names[1])
+
+    def _encoder(self, modality: str) -> Callable[..., Any]:
+        """Raises UserError if the model has none."""
+        if modality not in self._encoders:
+            self._encoders[modality] = HandedOver(self.model, modality)
+        return self._encoders[modality].encode
 
     @torch.inference_mode()
     def generate(self, features: Features, new_tokens: int, sampler: Sampler, /) -> tuple[Generation, Work]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -52,8 +51,8 @@ def lack(config: Any) -> str:
     found = MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING[config]
     if "video" not in found.input_modalities and config.model_type not in VIDEO_PROCESSOR_MAPPING_NAMES:
         return "video among its input_modalities, and no video processor"
-    if "mm_encoder_outputs" not in inspect.signature(found.forward).parameters:
-        return "mm_encoder_outputs, by which visual features that are computed apart are handed over"
+    if not any(hasattr(found, f"get_{modality}_features") for modality in ("video", "image")):
+        return "get_video_features or get_image_features, which is its vision stage"
     return "" if "vision_config" in config.sub_configs else "vision_config, which says what its vision stage is"
 
 
