@@ -18,6 +18,7 @@ from typing import Any, ClassVar
 
 import torch
 from jinja2 import TemplateError
+from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.utils import ModelOutput
 from transformers.video_utils import VideoMetadata
 
@@ -221,11 +222,16 @@ class Auto(Clips):
     def vision(self, inputs: Inputs, /) -> tuple[Features, Work]:
         encode = self._encoder(PIXELS[inputs.name])
         taken = inspect.signature(encode).parameters
-        output = encode(**{name: field for name, field in inputs.fields.items() if name in taken}, return_dict=True)
-        kept = {name: output[name] for name in FEATURES if output.get(name) is not None}
+        # Some models call the pixel values of a video there as those of an image.
+        renamed = {} if inputs.name in taken else {inputs.name: "pixel_values"}
+        given = {renamed.get(name, name): field for name, field in inputs.fields.items()}
+        output = encode(**{name: field for name, field in given.items() if name in taken}, return_dict=True)
+        # Some put them into an output that has no such field, as an attribute.
+        kept = {name: field for name in FEATURES if (field := getattr(output, name, None)) is not None}
         if FEATURES[0] not in kept:
             raise lacking(type(self.model), f"{FEATURES[0]} in what {encode.__name__} returns ({', '.join(output)})")
-        features = Features(type(output)(**kept), inputs)
+        has_field = FEATURES[0] in (field.name for field in dataclasses.fields(output))
+        features = Features((type(output) if has_field else BaseModelOutputWithPooling)(**kept), inputs)
         of_last = tensors(kept[FEATURES[0]])
         tokens = sum(part.shape[:-1].numel() for part in of_last)
         names = checkpoint.dtype_name(of_last[0].dtype), checkpoint.attention_name(*self._configs)
