@@ -128,14 +128,17 @@ class Drafting:
     """Tokens, in all passes."""
     accepted: int
     """Of these."""
+    rejecting: int
+    """Passes in which a draft was not accepted: of those behind it nothing is known."""
     draft_seconds: float
-    """On the stream, all passes: from the token in front of a pass until its drafts are there."""
+    """On the stream, all passes: from the token in front of a pass until its drafts are there, the host's part included."""
     verify_seconds: float
-    """From there to the first token of the pass."""
+    """On the stream, all passes: from there until the model has gone over them."""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.accepted <= self.drafted or self.passes < 1:
-            raise ValueError(f"{self.accepted} of {self.drafted} drafts cannot be accepted in {self.passes} passes")
+        if not (0 <= self.accepted <= self.drafted - self.rejecting and 0 <= self.rejecting <= self.passes and self.passes > 0):
+            told = f"{self.accepted} of {self.drafted} drafts cannot be accepted in {self.passes} passes"
+            raise ValueError(f"{told}, of which {self.rejecting} rejected one")
         for seconds in (self.draft_seconds, self.verify_seconds):
             _require_time(seconds)
 

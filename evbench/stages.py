@@ -49,16 +49,21 @@ Mark = Callable[[], None]
 """Called when the first token's logits are there, and after each decode step. Waits for nothing."""
 
 
-Drafted = Callable[[int], None]
-"""Called with the number of drafts when they are there, in front of the pass that verifies them. Waits for nothing."""
-
-
 def unmarked() -> None:
     """For a run in which single tokens are not timed."""
 
 
-def uncounted(drafts: int, /) -> None:
-    """For a run in which drafts are not counted."""
+class Passes:
+    """Is told of each pass over drafts by the loop that verifies them. This one does not look. Waits for nothing."""
+
+    def drafted(self, count: int) -> None:
+        """So many drafts are there."""
+
+    def verified(self) -> None:
+        """The pass over them has been launched."""
+
+    def accepted(self, count: int) -> None:
+        """So many of them are what the model says itself."""
 
 
 class Sampler:
@@ -68,16 +73,16 @@ class Sampler:
     """
 
     def __init__(
-        self, forced: Sequence[int] | None = None, keep: Container[int] = (), mark: Mark = unmarked, drafted: Drafted = uncounted
+        self, forced: Sequence[int] | None = None, keep: Container[int] = (), mark: Mark = unmarked, passes: Passes | None = None
     ) -> None:
         """
         Args:
             forced: teacher forcing: the tokens to be fed, whatever is the most likely. None for greedy decoding.
             keep: positions, counted from the first new token, whose logits are copied.
             mark: called with each token.
-            drafted: called in front of each pass over drafts.
+            passes: told of each pass over drafts.
         """
-        self.forced, self.drafted = forced, drafted
+        self.forced, self.passes = forced, passes or Passes()
         self.kept: dict[int, Any] = {}
         """Position -> its logits, a tensor [batch, vocabulary]."""
         self._keep, self._mark, self._position = keep, mark, 0

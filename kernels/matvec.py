@@ -143,7 +143,7 @@ def _places(row_ptr, column, UNIT: tl.constexpr):
     """Of weights, [rows, columns]. The compiler would take 16 values of eight bits, and 8 of x, into a thread at a time, and sums from
     thread to thread in between. UNIT: as many at a time; 0: as the compiler has it."""
     if UNIT:
-        return tl.multiple_of(row_ptr + column, [UNIT, UNIT])
+        return tl.multiple_of(row_ptr + column, [1, UNIT])
     return row_ptr + column
 
 

@@ -226,12 +226,14 @@ class Auto(Clips):
         renamed = {} if inputs.name in taken else {inputs.name: "pixel_values"}
         given = {renamed.get(name, name): field for name, field in inputs.fields.items()}
         output = encode(**{name: field for name, field in given.items() if name in taken}, return_dict=True)
+        if not isinstance(output, ModelOutput):
+            raise lacking(type(self.model), f"ModelOutput that {encode.__name__} returns, but a {type(output).__name__}")
         # Some put them into an output that has no such field, as an attribute.
         kept = {name: field for name in FEATURES if (field := getattr(output, name, None)) is not None}
         if FEATURES[0] not in kept:
             raise lacking(type(self.model), f"{FEATURES[0]} in what {encode.__name__} returns ({', '.join(output)})")
-        has_field = FEATURES[0] in (field.name for field in dataclasses.fields(output))
-        features = Features((type(output) if has_field else BaseModelOutputWithPooling)(**kept), inputs)
+        has_fields = kept.keys() <= {field.name for field in dataclasses.fields(output)}
+        features = Features((type(output) if has_fields else BaseModelOutputWithPooling)(**kept), inputs)
         of_last = tensors(kept[FEATURES[0]])
         tokens = sum(part.shape[:-1].numel() for part in of_last)
         names = checkpoint.dtype_name(of_last[0].dtype), checkpoint.attention_name(*self._configs)
@@ -260,6 +262,9 @@ class Auto(Clips):
             tokens = min(PROVEN_TOKENS, self._workload.new_tokens)
             split, whole, other = Sampler(keep={0}), Sampler(keep=range(tokens)), Sampler(keep={0})
             apart = self._generate(features, tokens, split)
+            if any(one.output is not None for one in self._encoders.values()):
+                encode = next(iter(self._encoders.values())).encode.__name__
+                raise lacking(type(self.model), f"call of {encode} in its forward, by which visual features are handed over")
             fused = self._generate(inputs, tokens, whole)
             self._generate(features.holding(-features.values()), 1, other)
         name = type(self.model).__name__

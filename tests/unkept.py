@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from evbench.stages import Drafted, Generation, Mark, Sampler, uncounted, unmarked
+from evbench.stages import Generation, Mark, Passes, Sampler, unmarked
 from evbench.worker.kept_rows import KeptRows, WatchedRun
 
 
 class Unkept(KeptRows):
-    def watch(self, path: Path, new_tokens: int, mark: Mark = unmarked, drafted: Drafted = uncounted) -> WatchedRun:
-        return WatchedRun(self, path, Sampler(mark=mark, drafted=drafted))
+    def watch(self, path: Path, new_tokens: int, mark: Mark = unmarked, passes: Passes | None = None) -> WatchedRun:
+        return WatchedRun(self, path, Sampler(mark=mark, passes=passes))
 
     def add(self, run: WatchedRun, answer: Generation) -> None: ...

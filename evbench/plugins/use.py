@@ -21,6 +21,8 @@ from evbench.variants.named import VARIANTS, parse
 
 SECONDS = 120.0
 """That a file may take to be imported: torch, which most of them import, may have to be read from a slow disk."""
+ENDING_SECONDS = 10.0
+"""That its process may take to end."""
 _IN_USE: dict[PluginFile, tuple[str, ...]] = {}
 """File -> names of its variants."""
 
@@ -134,6 +136,16 @@ def _forget(file: PluginFile) -> None:
     plug_in(file, {})
 
 
+def _last_words(process: subprocess.Popen[bytes]) -> bytes:
+    """What it wrote, once it has ended. If it does not, or what it has begun holds its output open, nothing."""
+    for _ in range(2):
+        try:
+            return process.communicate(timeout=ENDING_SECONDS)[1]
+        except subprocess.TimeoutExpired:
+            process.kill()
+    return b""
+
+
 def _asked(file: PluginFile) -> Contents:
     """What it holds, by a process of its own. Raises UserError if it has a fault, ends that process, or is not imported after SECONDS."""
     connection, child = Pipe()
@@ -154,7 +166,7 @@ def _asked(file: PluginFile) -> Contents:
         connection.close()
         if answer is not None:  # nothing more is asked of it, and a thread that it has begun may go on for ever
             process.kill()
-        _, said = process.communicate()
+        said = _last_words(process)
     if isinstance(answer, Contents):
         return answer
     if isinstance(answer, str):

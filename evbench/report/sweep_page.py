@@ -18,6 +18,8 @@ from evbench.verdict.sweep import Axis, Curve
 
 PANEL = 1.7
 """Inches of height of the panel of one timing."""
+MARK = "<!-- evbench sweep -->"
+"""In front of the page, so that it is not taken for the report of a comparison."""
 MARKS: dict[Side, str] = {"baseline": "o", "optimized": "^"}
 
 
@@ -37,7 +39,7 @@ def page(account: sweep.Account, version: str) -> str:
         "How to reproduce it": [element("pre", element("code", account.command))],
     }
     head = element("header", element("h1", "Sweep"), element("p", sweep.headline(account)), element("p", account.started, class_="quiet"))
-    return document("Sweep", head, sections, version)
+    return f"{MARK}\n{document('Sweep', head, sections, version)}"
 
 
 def _figure(axis: Axis, account: sweep.Account) -> Markup | None:

@@ -40,7 +40,7 @@ def floors(limits: Limits, work: Work, video: bool, layer_weight_bytes: float | 
     if TPOT in found and work.new_tokens:
         passes = math.ceil((work.new_tokens - 1) / tokens_per_pass)
         found["generate"] = found[PREFILL] + passes * found[TPOT]
-        found[TPOT] *= passes / max(1, work.new_tokens - 1)
+        found[TPOT] *= passes / (work.new_tokens - 1) if passes else 1
     found[TTFT] = math.fsum(found.get(name, 0.0) for name in (*STAGES[:-1], PREFILL))
     found[END_TO_END] = math.fsum(found.get(stage, 0.0) for stage in STAGES)
     return found

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from evbench.pipelines.registry import tokens_per_pass
 from evbench.results import STAGES, Block, Memory, Run, Side, SideResult, ThroughputRun, Work
 from evbench.verdict import context
 from evbench.verdict.blocks import (
@@ -81,8 +82,10 @@ def _over_throughput_runs(value: Callable[[ThroughputRun], float]) -> Callable[[
 
 
 def _decode_step(given: CountedRuns) -> Value:
-    """None of runs with drafts: most of their tokens come with the token before them."""
-    return distribution([seconds for run in given.runs if run.drafting is None for seconds in run.decode_step_seconds or ()])
+    """None where tokens are drafted: most of them come with the token before them."""
+    if tokens_per_pass(given.side.choices) > 1:
+        return None
+    return distribution([seconds for run in given.runs for seconds in run.decode_step_seconds or ()])
 
 
 def _gpu_stream(stage: str) -> RunValue:

@@ -43,7 +43,8 @@ def runs_in_order(result: Result) -> tuple[PlacedRun, ...]:
 
 
 def decode_steps(result: Result) -> dict[Side, tuple[Distribution, ...]]:
-    """Side -> seconds of each decode step over its counted runs, the first step first. Sides without a decode step are left out."""
+    """Side -> seconds behind the token before, of each token over its counted runs, the first behind the prefill first. With drafts most
+    come with the token before them. Sides without such a token are left out."""
     found: dict[Side, tuple[Distribution, ...]] = {}
     for side, measured in result.variants().items():
         runs = counted_runs(measured, counted_blocks(result.session(measured)))

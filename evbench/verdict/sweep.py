@@ -184,8 +184,9 @@ def outcome(result: Result, judgement: Judgement) -> PointOutcome:
         medians: dict[Side, float] = {side: found.median for side, found in timing.sides.items() if found is not None}
         interval, claim = (timing.interval, timing.claim) if shown else (None, None)
         if medians:
-            # One floor for both sides: there is none where a side has its own.
-            floor = None if judgement.side_floors else judgement.floors.get(timing.name) or None
+            # One floor for both sides: there is none where a side has another.
+            known = {found.get(timing.name) for found in (judgement.floors, *judgement.side_floors.values())}
+            floor = known.pop() or None if len(known) == 1 else None
             timings[timing.name] = PointTiming(medians, floor, interval, claim)
     return PointOutcome(judgement.verdict, "", tuple(left_out), judgement.reasons, judgement.preserved, timings)
 

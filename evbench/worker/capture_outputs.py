@@ -49,7 +49,6 @@ def capture_outputs(
             other sides will get them.
         kept: what timed runs left.
     """
-    import torch
 
     outputs: dict[str, Any] = {}
     sampler = Sampler(keep=range(new_tokens))
@@ -57,6 +56,8 @@ def capture_outputs(
     loaded, inputs, features = outputs.values()
     arrays = {stage: output.values() for stage, output in outputs.items()}
     if baseline is None:
+        # Copies: preprocessing, which runs once more below, may write into the same tensor.
+        arrays = {stage: with_rows(values, ()) for stage, values in arrays.items()}
         followed = answer.tokens
         arrays["generate"] = _in_order(sampler, len(followed))
     else:
@@ -86,7 +87,7 @@ def capture_outputs(
             arrays[ISOLATED + stage] = _with_deviation(arrays[ISOLATED + stage], judged[stage], again[stage], arrays[stage])
     if not isolated:
         # Frames are handed over in 8 bits. Between two stages there may be more: decode=dali leaves it to the next one to repair colours.
-        handed = torch.as_tensor(loaded.values()).cpu()
+        handed = arrays["load"]
         arrays[ISOLATED + "preprocess"] = pipeline.preprocess(_fed(loaded, handed))[0].values()
     _require_axes(pipeline.axes, {stage: values for stage, values in arrays.items() if stage in pipeline.axes})
     _write(file, arrays)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from evbench.pipelines.load import png
-from evbench.stages import Drafted, Generation, Mark, Sampler, uncounted, unmarked
+from evbench.stages import Generation, Mark, Passes, Sampler, unmarked
 
 MOST_IN_ROW = 32 * 2**20
 """Bytes: a frame, the features of a frame. Where one has more, a part of it."""
@@ -64,10 +64,10 @@ class KeptRows:
         """Of the answers to the input that is there now."""
         return self._logits.of(_input(path))
 
-    def watch(self, path: Path, new_tokens: int, mark: Mark = unmarked, drafted: Drafted = uncounted) -> WatchedRun:
+    def watch(self, path: Path, new_tokens: int, mark: Mark = unmarked, passes: Passes | None = None) -> WatchedRun:
         """For a run that is about to start."""
         # The first token's, of the prefill, can always be compared; those of a step only if the tokens in front of it are equal.
-        return WatchedRun(self, path, Sampler(keep={0, self._draw.randrange(new_tokens)}, mark=mark, drafted=drafted))
+        return WatchedRun(self, path, Sampler(keep={0, self._draw.randrange(new_tokens)}, mark=mark, passes=passes))
 
     def add(self, run: WatchedRun, answer: Generation) -> None:
         """Keep what a run left that has ended and was timed."""

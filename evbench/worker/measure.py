@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 from evbench.results import CompileCounts, Drafting, Kind, Memory, Run, StageRun
-from evbench.stages import Stages, run_stages
+from evbench.stages import Passes, Stages, run_stages
 from evbench.worker.compile_counts import since
 from evbench.worker.kept_rows import KeptRows
 
@@ -99,8 +99,10 @@ class Stopwatch:
     """Stage on the stream -> its first and last moment."""
     marks: list[Any] = field(default_factory=list)
     """A moment for each token, when its logits are there."""
-    drafts: list[tuple[int, int, Any]] = field(default_factory=list)
-    """For each pass over drafts: tokens in front of it, how many are drafted, and the moment when they are there."""
+    passes: TimedPasses = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.passes = TimedPasses(self)
 
     @contextmanager
     def __call__(self, stage: str) -> Iterator[None]:
@@ -119,22 +121,6 @@ class Stopwatch:
     def mark(self) -> None:
         self.marks.append(self.instruments.stream.moment())
 
-    def drafted(self, count: int) -> None:
-        self.drafts.append((len(self.marks), count, self.instruments.stream.moment()))
-
-    def drafting(self) -> Drafting | None:
-        """To be asked when the run has ended. None if nothing was drafted."""
-        if not self.drafts:
-            return None
-        seconds, passes = self.instruments.stream.seconds, len(self.drafts)
-        return Drafting(
-            passes,
-            drafted=sum(count for _, count, _ in self.drafts),
-            accepted=len(self.marks) - self.drafts[0][0] - passes,  # a pass gives one token more than it accepts
-            draft_seconds=sum(seconds(self.marks[before - 1], there) for before, _, there in self.drafts),
-            verify_seconds=sum(seconds(there, self.marks[before]) for before, _, there in self.drafts),
-        )
-
     def stages(self) -> dict[str, StageRun]:
         stream = self.instruments.stream
         spans = {stage: stream.seconds(*span) for stage, span in self.spans.items()} if stream.on_gpu else {}
@@ -144,6 +130,40 @@ class Stopwatch:
         """Seconds of the prefill, then of each decode step."""
         moments = [self.spans["generate"][0], *self.marks]
         return tuple(self.instruments.stream.seconds(before, after) for before, after in pairwise(moments))
+
+
+@dataclass
+class TimedPasses(Passes):
+    """Moments on the stream, and how many drafts there were."""
+
+    watch: Stopwatch
+    moments: list[tuple[Any, Any, Any]] = field(default_factory=list)
+    """Of each pass: its last token in front, when its drafts were there, and when the model had gone over them."""
+    counts: list[tuple[int, int]] = field(default_factory=list)
+    """Of each pass: drafted, and accepted."""
+
+    def drafted(self, count: int) -> None:
+        self._before, self._there, self._drafted = self.watch.marks[-1], self.watch.instruments.stream.moment(), count
+
+    def verified(self) -> None:
+        self.moments.append((self._before, self._there, self.watch.instruments.stream.moment()))
+
+    def accepted(self, count: int) -> None:
+        self.counts.append((self._drafted, count))
+
+    def read(self) -> Drafting | None:
+        """To be asked when the run has ended. None if nothing was drafted."""
+        if not self.counts:
+            return None
+        seconds = self.watch.instruments.stream.seconds
+        return Drafting(
+            passes=len(self.counts),
+            drafted=sum(drafted for drafted, _ in self.counts),
+            accepted=sum(accepted for _, accepted in self.counts),
+            rejecting=sum(accepted < drafted for drafted, accepted in self.counts),
+            draft_seconds=sum(seconds(before, there) for before, there, _ in self.moments),
+            verify_seconds=sum(seconds(there, over) for _, there, over in self.moments),
+        )
 
 
 @dataclass(frozen=True)
@@ -176,11 +196,11 @@ def measure(
     stages = prefill = steps = drafting = None
     if stage_sync:
         watch = Stopwatch(using)
-        watched = kept.watch(path, new_tokens, watch.mark, watch.drafted)
+        watched = kept.watch(path, new_tokens, watch.mark, watch.passes)
         answer, work = run_stages(pipeline, path, new_tokens, watch, watched.sampler, watched.observe)
         stages, seconds = watch.stages(), sum(watch.seconds.values())
         prefill, *rest = watch.steps()
-        steps, drafting = tuple(rest), watch.drafting()
+        steps, drafting = tuple(rest), watch.passes.read()
     else:
         watched = kept.watch(path, new_tokens)
         using.synchronize()

@@ -168,7 +168,7 @@ DRAFTERS = {
     "small": (
         "by the small model of the same name, which sees the same pixels",
         "evbench.pipelines.generate.drafts:small",
-        Evidence("generate", "drafts of the small model", r"range:draft$"),
+        Evidence("generate", "drafts of the small model", r"range:draft of the small model$"),
     ),
     "head": (
         "by a head of one layer over the model's own last hidden states",

@@ -44,7 +44,7 @@ class ModelDrafter:
         prompt, held = embeddings.shape[1], list[int]()  # held: tokens behind the prompt whose keys and values the cache has
 
         def propose(answer: Sequence[int], count: int) -> list[int]:
-            with record_function("draft"):
+            with record_function("draft of the small model"):
                 kept = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(held, answer, strict=False)))
                 del held[min(kept, len(answer) - 1) :]  # the newest is fed in any case, for what is behind it
                 for token in answer[len(held) :]:

@@ -7,6 +7,7 @@ accepted if it is that one.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import takewhile
 from typing import Protocol
 
 import torch
@@ -55,11 +56,14 @@ class SpeculativeLoop:
             most = min(self.gamma, new_tokens - len(tokens) - 1)
             with record_function("draft"):
                 drafts = list(propose(tokens, most))[:most] if most else []
-            sampler.drafted(len(drafts))
+            sampler.passes.drafted(len(drafts))
             with record_function(f"verify {self.gamma} drafts at most"):
                 logits = self.target.verify([tokens[-1], *drafts], self._position(prompt, tokens))
+            sampler.passes.verified()
             found = self._chosen(drafts, logits, sampler)
-            with record_function(f"accepted {len(found) - 1} of {len(drafts)} drafts"):  # an empty range: a trace shows the name
+            accepted = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(found, drafts, strict=False)))
+            sampler.passes.accepted(accepted)
+            with record_function(f"accepted {accepted} of {len(drafts)} drafts"):  # an empty range: a trace shows the name
                 tokens += found
         return tokens
 
