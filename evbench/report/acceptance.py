@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from evbench.pipelines.generate.lookup import LEAST_LOOKUP, MOST_LOOKUP
 from evbench.report.render import Table, file_of, markdown_table
 from evbench.results import Workload
-from evbench.verdict.speculation import FEWEST_SAMPLES, Acceptance, Estimate
+from evbench.verdict.speculation import FEWEST_SAMPLES, Acceptance, RatioEstimate
 
 NOTES = (
     "Drafts are replayed along the target's own greedy answers, which speculative decoding leaves as they are; nothing was decoded so. The "
@@ -68,11 +68,11 @@ def to_markdown(title: str, tables: Sequence[Table], facts: Sequence[str], creat
     return file_of([*lines, *(f"- {fact}" for fact in (*facts, *NOTES)), ""])
 
 
-def _share(found: Estimate | None) -> tuple[str, str]:
+def _share(found: RatioEstimate | None) -> tuple[str, str]:
     if found is None:
         return "-", "-"
     return f"{found.value:.1%}", "-" if found.interval is None else f"{found.interval[0]:.1%} - {found.interval[1]:.1%}"
 
 
-def _number(found: Estimate) -> tuple[str, str]:
+def _number(found: RatioEstimate) -> tuple[str, str]:
     return f"{found.value:.2f}", "-" if found.interval is None else f"{found.interval[0]:.2f} - {found.interval[1]:.2f}"

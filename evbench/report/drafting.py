@@ -6,7 +6,7 @@ from evbench.report.render import Table
 from evbench.report.units import NOT_MEASURED, format_seconds
 from evbench.verdict.drafting import DraftedDecoding, Expectation
 from evbench.verdict.judgement import Judgement
-from evbench.verdict.speculation import Estimate
+from evbench.verdict.speculation import RatioEstimate
 
 DRAFTING = "drafting"
 """Name of the table."""
@@ -42,6 +42,6 @@ def _expected(found: Expectation) -> dict[str, str]:
     }
 
 
-def _estimate(found: Estimate, number: str) -> str:
+def _estimate(found: RatioEstimate, number: str) -> str:
     told = number.format(found.value)
     return told if found.interval is None else f"{told} ({' - '.join(number.format(edge) for edge in found.interval)})"

@@ -16,7 +16,7 @@ from evbench.results import Block, Run, Side, SideResult
 from evbench.verdict import speculation
 from evbench.verdict.blocks import counted_runs
 from evbench.verdict.clusters import clusters
-from evbench.verdict.speculation import Estimate
+from evbench.verdict.speculation import RatioEstimate
 
 
 @dataclass(frozen=True)
@@ -37,9 +37,9 @@ class Expectation:
 class DraftedDecoding:
     """Of one side, over its timed runs with synchronized stages."""
 
-    tokens_per_pass: Estimate
+    tokens_per_pass: RatioEstimate
     """Of the language model, the prefill not counted."""
-    acceptance: Estimate | None
+    acceptance: RatioEstimate | None
     """Accepted drafts, of those in front of which all were accepted. None: nothing was drafted."""
     expected_tokens: float
     """For each pass, by the formula."""

@@ -88,7 +88,7 @@ FEWEST_SAMPLES = 6
 
 
 @dataclass(frozen=True)
-class Estimate:
+class RatioEstimate:
     """A ratio of sums over samples, with its 95 % interval. Its units are samples, or clusters of them: the tokens of an answer are not
     independent, nor are the answers to windows of one sequence."""
 
@@ -97,7 +97,7 @@ class Estimate:
     """None where there are fewer than FEWEST_SAMPLES, or clusters."""
 
 
-def ratio(above: Sequence[float], below: Sequence[float], possible: tuple[float, float], clusters: Sequence[int]) -> Estimate:
+def ratio(above: Sequence[float], below: Sequence[float], possible: tuple[float, float], clusters: Sequence[int]) -> RatioEstimate:
     """Sum of `above` to sum of `below`, one of each for a sample; the interval by Student's distribution of what each cluster adds (the
     delta method), as far as it is possible.
 
@@ -116,10 +116,10 @@ def ratio(above: Sequence[float], below: Sequence[float], possible: tuple[float,
         left[cluster] += one - value * other
     count = len(left)
     if count < FEWEST_SAMPLES:
-        return Estimate(value, None)
+        return RatioEstimate(value, None)
     error = math.sqrt(sum(part * part for part in left.values()) * count / (count - 1)) / whole
     reach = student_quantile(1 - LEVEL / 2, count - 1) * error
-    return Estimate(value, (max(possible[0], value - reach), min(possible[1], value + reach)))
+    return RatioEstimate(value, (max(possible[0], value - reach), min(possible[1], value + reach)))
 
 
 @dataclass(frozen=True)
@@ -130,11 +130,11 @@ class Acceptance:
     passes: int
     """Of the target."""
     drafted: int
-    accepted: Estimate | None
+    accepted: RatioEstimate | None
     """Drafted tokens that are accepted, of those that are drafted. None: there are none."""
-    accepted_length: Estimate
+    accepted_length: RatioEstimate
     """Accepted tokens for each pass of the target."""
-    tokens_per_pass: Estimate
+    tokens_per_pass: RatioEstimate
     """The same and the token that the pass itself gives: how many times fewer passes an answer takes."""
     accepted_at: tuple[float | None, ...]
     """Of each place in a block: of the drafts there, all in front of which were accepted, the share that is accepted. None: no such."""
