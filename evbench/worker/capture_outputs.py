@@ -49,15 +49,13 @@ def capture_outputs(
             other sides will get them.
         kept: what timed runs left.
     """
-
     outputs: dict[str, Any] = {}
     sampler = Sampler(keep=range(new_tokens))
     answer, work = run_stages(pipeline, path, new_tokens, sampler=sampler, observe=outputs.__setitem__)
     loaded, inputs, features = outputs.values()
-    arrays = {stage: output.values() for stage, output in outputs.items()}
+    # Copies: stages, which run once more below, may write into the same tensors.
+    arrays = {stage: with_rows(output.values(), ()) for stage, output in outputs.items()}
     if baseline is None:
-        # Copies: preprocessing, which runs once more below, may write into the same tensor.
-        arrays = {stage: with_rows(values, ()) for stage, values in arrays.items()}
         followed = answer.tokens
         arrays["generate"] = _in_order(sampler, len(followed))
     else:
@@ -65,7 +63,6 @@ def capture_outputs(
         chosen = _logits_rows(sampler, answer)
         # Where the tokens part, logits behind the baseline's tokens need a run that is forced to take these.
         forced = _in_order(sampler, len(followed)) if answer.tokens == followed else teacher_forced_logits(pipeline, features, followed)
-        arrays = {stage: with_rows(values, ()) for stage, values in arrays.items()}
         arrays["generate"] = with_logits(forced, followed, chosen)
         judged = dict(arrays)
         arrays = {stage: with_rows(values, kept.rows(path, stage)) for stage, values in arrays.items()}
@@ -87,8 +84,7 @@ def capture_outputs(
             arrays[ISOLATED + stage] = _with_deviation(arrays[ISOLATED + stage], judged[stage], again[stage], arrays[stage])
     if not isolated:
         # Frames are handed over in 8 bits. Between two stages there may be more: decode=dali leaves it to the next one to repair colours.
-        handed = arrays["load"]
-        arrays[ISOLATED + "preprocess"] = pipeline.preprocess(_fed(loaded, handed))[0].values()
+        arrays[ISOLATED + "preprocess"] = pipeline.preprocess(_fed(loaded, arrays["load"]))[0].values()
     _require_axes(pipeline.axes, {stage: values for stage, values in arrays.items() if stage in pipeline.axes})
     _write(file, arrays)
     return CapturedOutputs(file, work, inputs.prompt(), answer, pipeline.quantum, dict(pipeline.axes))

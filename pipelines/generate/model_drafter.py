@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import takewhile
 from typing import Any, Protocol
 
 import torch
 from torch.profiler import record_function
 
 from evbench.pipelines.generate.language import LanguageModel
-from evbench.pipelines.generate.speculative import Propose, Target
+from evbench.pipelines.generate.speculative import Propose, Target, common
 
 
 class DraftingModel(Protocol):
@@ -45,8 +44,7 @@ class ModelDrafter:
 
         def propose(answer: Sequence[int], count: int) -> list[int]:
             with record_function("draft of the small model"):
-                kept = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(held, answer, strict=False)))
-                del held[min(kept, len(answer) - 1) :]  # the newest is fed in any case, for what is behind it
+                del held[min(common(held, answer), len(answer) - 1) :]  # the newest is fed in any case, for what is behind it
                 for token in answer[len(held) :]:
                     likeliest = self._fed(token, prompt, held)
                 drafts = [likeliest]

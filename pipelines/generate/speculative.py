@@ -20,6 +20,11 @@ Propose = Callable[[Sequence[int], int], Sequence[int]]
 """(all tokens of the answer so far, count) -> how it may go on, `count` tokens at most."""
 
 
+def common(one: Sequence[int], other: Sequence[int]) -> int:
+    """How many tokens both begin with."""
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
+
+
 class Target(Protocol):
     """The model that verifies drafts, with its KV cache: see evbench.pipelines.generate.targets."""
 
@@ -61,7 +66,7 @@ class SpeculativeLoop:
                 logits = self.target.verify([tokens[-1], *drafts], self._position(prompt, tokens))
             sampler.passes.verified()
             found = self._chosen(drafts, logits, sampler)
-            accepted = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(found, drafts, strict=False)))
+            accepted = common(found, drafts)
             sampler.passes.accepted(accepted)
             with record_function(f"accepted {accepted} of {len(drafts)} drafts"):  # an empty range: a trace shows the name
                 tokens += found
