@@ -89,6 +89,8 @@ class Work:
     dtype: str | None = None
     attention: str | None = None
     """Attention implementation that the model reports."""
+    encoded_in: Literal["generate"] | None = None
+    """The stage that encodes the pictures, where that is not `vision`: the two are measured as one."""
 
     def merged(self, other: Work) -> Work:
         """Both accounts as one. Raises ValueError if they contradict each other."""
