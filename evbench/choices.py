@@ -110,6 +110,8 @@ class Choice:
     type that the workload computes in, and nothing beside them."""
     tokens_per_pass: int = 1
     """Of the language model, at most: more where drafts are verified."""
+    drafter: str = ""
+    """Name of another model of evbench that drafts, from what lies beside a sample. Empty: none does."""
     plugin: PluginFile | None = None
     """The file that it is of. None if it is of evbench; the three fields that follow are then empty."""
     over: str = ""

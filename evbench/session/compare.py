@@ -8,17 +8,20 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from evbench import __version__, results
 from evbench.machine import conditions, gpu, machine
 from evbench.machine.lock import exclusive
+from evbench.pipelines import weights
 from evbench.places import short_workload
 from evbench.report import files as report_files
 from evbench.results import FORMAT, Machine, Outputs, Plan, Result, Session, Side, SideResult
 from evbench.session import failed_samples, journal
 from evbench.session.config import SessionConfig, SessionWorker
 from evbench.session.journal_state import JournalHeader, hashes
+from evbench.session.memory_fit import parameters_of_drafter
 from evbench.session.progress import ProgressListener
 from evbench.session.reference_worker import lossy_references, reference_for
 from evbench.session.request import ComparisonRequest
@@ -117,10 +120,10 @@ def measure_held(
 
         def references(fingerprint: str) -> References:
             common = request.workloads["baseline"], request.plan, fingerprint, here, request.folder
-            exact = reference_for(*common, request.variants.get("baseline"))
-            return References(
-                exact, lossy_references(request.variants, common[0].model, lambda losing: reference_for(*common, losing=losing))
-            )
+            asked = (weights.drafting(variant.choices(), request.workloads[side]) for side, variant in request.variants.items())
+            make = partial(reference_for, *common, drafting=sum(map(parameters_of_drafter, asked)))
+            exact = make(request.variants.get("baseline"))
+            return References(exact, lossy_references(request.variants, common[0].model, lambda losing: make(losing=losing)))
 
         def result_so_far(untimed: Untimed) -> Result:
             opened.require_kept()

@@ -11,7 +11,7 @@ TRANSFORMERS = r"function:transformers\.[\w.]+\.GenerationMixin\.generate$"
 GROWING = r"function:transformers\.cache_utils\.DynamicLayer\.update$"
 FIXED = r"function:transformers\.cache_utils\.StaticLayer\.update$"
 LANGUAGE_MODEL = r"function:transformers\.[\w.]+\.LlamaModel\.forward$"
-GAMMA = {"lookup-2": 2, "lookup-4": 4, "lookup-8": 8, "small-4": 4, "head-4": 4}
+GAMMA = {"lookup-2": 2, "lookup-4": 4, "lookup-8": 8, "small-4": 4, "eventgpt-4": 4, "head-4": 4}
 """Choice of `draft` -> drafted tokens in a pass, at most."""
 DRAFTED = {"draft": tuple(GAMMA)}
 """Where a pass verifies several tokens."""
@@ -163,20 +163,32 @@ DRAFTERS = {
     "lookup": (
         "by what followed where the last tokens of prompt and answer stood before",
         "evbench.pipelines.generate.drafts:prompt_lookup",
-        Evidence("generate", "search for the last tokens", r"function:evbench\.pipelines\.generate\.lookup\.PromptLookup\.__call__$"),
+        (Evidence("generate", "search for the last tokens", r"function:evbench\.pipelines\.generate\.lookup\.PromptLookup\.__call__$"),),
     ),
     "small": (
         "by the small model of the same name, which sees the same pixels",
         "evbench.pipelines.generate.drafts:small",
-        Evidence("generate", "drafts of the small model", r"range:draft of the small model$"),
+        (Evidence("generate", "drafts of the small model", r"range:draft of the small model$"),),
+    ),
+    "eventgpt": (
+        "by EventGPT of the same preset, which sees the events of the same moment",
+        "evbench.pipelines.event_drafts:eventgpt",
+        (
+            Evidence("load", "event images read for EventGPT", r"function:evbench\.pipelines\.eventgpt\.EventGPT\.event_images$"),
+            Evidence("preprocess", "pixel values made for EventGPT", r"range:preprocess for EventGPT$"),
+            Evidence("vision", "features made for EventGPT", r"range:vision of EventGPT$"),
+            Evidence("generate", "drafts of EventGPT", r"range:draft of EventGPT$"),
+        ),
     ),
     "head": (
         "by a head of one layer over the model's own last hidden states",
         "evbench.pipelines.generate.drafts:head",
-        Evidence("generate", "drafts of the head", r"function:evbench\.pipelines\.generate\.draft_head\.HeadDrafter\.__call__$"),
+        (Evidence("generate", "drafts of the head", r"function:evbench\.pipelines\.generate\.draft_head\.HeadDrafter\.__call__$"),),
     ),
 }
 """Who drafts -> how, its implementation, and the evidence that it did."""
+OTHER_MODELS = {"eventgpt": ("video",)}
+"""Of these, other models -> kinds of input beside which there is what they see."""
 
 
 def _drafted(drafter: str, gamma: int) -> Choice:
@@ -187,8 +199,9 @@ def _drafted(drafter: str, gamma: int) -> Choice:
         (
             Evidence("generate", "call of the loop that verifies drafts", VERIFIED),
             Evidence("generate", "passes over drafts", rf"range:verify {gamma} drafts at most$"),
-            evidence,
+            *evidence,
         ),
+        kinds=OTHER_MODELS.get(drafter, ()),
         conflicts=(
             Conflict(
                 "generate",
@@ -199,6 +212,7 @@ def _drafted(drafter: str, gamma: int) -> Choice:
         risk="what is drafted and not accepted was computed for nothing; a draft that is believed, and a cache that is cut back wrongly, "
         "are planted as faults",
         tokens_per_pass=gamma + 1,
+        drafter=drafter if drafter in OTHER_MODELS else "",
     )
 
 
