@@ -193,6 +193,7 @@ OTHER_MODELS = {"eventgpt": ("video",)}
 
 def _drafted(drafter: str, gamma: int) -> Choice:
     how, implementation, evidence = DRAFTERS[drafter]
+    other = drafter in OTHER_MODELS
     return Choice(
         f"speculative decoding: {gamma} tokens at most are drafted, {how}, and verified in one pass",
         implementation,
@@ -210,9 +211,9 @@ def _drafted(drafter: str, gamma: int) -> Choice:
             ),
         ),
         risk="what is drafted and not accepted was computed for nothing; a draft that is believed, and a cache that is cut back wrongly, "
-        "are planted as faults",
+        f"are planted as faults{'; takes the memory of both models, and loads, encodes and prefills twice' if other else ''}",
         tokens_per_pass=gamma + 1,
-        drafter=drafter if drafter in OTHER_MODELS else "",
+        drafter=drafter if other else "",
     )
 
 
