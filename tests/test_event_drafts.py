@@ -18,7 +18,7 @@ from evbench.machine import machine as this_machine
 from evbench.pipelines import event_drafts, weights
 from evbench.pipelines.build import build
 from evbench.pipelines.eventgpt import EventGPT
-from evbench.pipelines.generate.speculative import Propose
+from evbench.pipelines.generate.speculative import Propose, SpeculativeLoop
 from evbench.pipelines.load import beside, png
 from evbench.pipelines.registry import MODELS
 from evbench.results import Sample, Workload
@@ -28,10 +28,13 @@ from evbench.stages import Sampler, run_stages
 from evbench.variants.named import parse
 from evbench.variants.obstacles import require
 from evbench.verdict import ladder
+from evbench.verdict.findings import first_divergence, merge, worst
 from evbench.worker import handlers
 from evbench.worker.cache_check import check_cache
 from evbench.worker.instruments import instruments
+from evbench.worker.mutants import MUTANTS
 from evbench.worker.unseen import copy_sample
+from tests import test_mutants
 from tests.checkpoints import least, tiny_video_llava, with_head
 from tests.command import refused
 from tests.scene_files import make_scenes, small_clip
@@ -389,3 +392,21 @@ def test_a_ladder_tells_of_each_stage_that_it_works_in() -> None:
     assert step.stages() == ("load", "preprocess", "vision", "generate")
     (lookup,) = ladder.plan(PLAIN, parse(f"{PLAIN.name}+draft=lookup-4"), "video-llava", "video", leave_one_out=False)[:1]
     assert lookup.stages() == ("generate",)
+
+
+# What is judged.
+
+
+@pytest.mark.slow
+def test_outputs_pass_and_each_fault_of_drafts_is_found(tmp_path: Path) -> None:
+    clips = test_mutants.PATHS["video"]
+    samples = tuple(Sample(str(clip), "", 240, 320) for clip in clips)
+    work = dataclasses.replace(test_mutants.workload("video"), weights=str(with_head("video-llava")), samples=samples)
+    bench = test_mutants.Bench(work, tmp_path)
+    assert worst(merge(bench.compare(DRAFTING.name))) == "pass"
+    for name in test_mutants.OF_DRAFTS:
+        with pytest.MonkeyPatch.context() as patch:  # a fault changes the class
+            for method in ("_chosen", "_position"):
+                patch.setattr(SpeculativeLoop, method, getattr(SpeculativeLoop, method))
+            blamed = first_divergence(merge(bench.compare(DRAFTING.name, MUTANTS[name])))
+        assert blamed is not None and blamed.stage == "generate", name
