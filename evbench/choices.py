@@ -112,6 +112,8 @@ class Choice:
     """Of the language model, at most: more where drafts are verified."""
     drafter: str = ""
     """Name of another model of evbench that drafts, from what lies beside a sample. Empty: none does."""
+    drafter_preset: str = ""
+    """Of that model. Empty: that of the target."""
     plugin: PluginFile | None = None
     """The file that it is of. None if it is of evbench; the three fields that follow are then empty."""
     over: str = ""

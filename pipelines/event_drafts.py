@@ -24,14 +24,23 @@ from evbench.pipelines.load.beside import events_of
 from evbench.results import Work, Workload
 from evbench.stages import Sampler
 
-NAME = "EventGPT"
-
 
 def eventgpt(model: Any, variant: Variant, workload: Workload) -> Answer:
-    """By EventGPT of the same preset, each stage as the variant chooses it. Takes the place of the model's first three stages.
+    """By EventGPT of the same preset: see `_drafted`."""
+    return _drafted(model, variant, workload, "EventGPT")
+
+
+def small_eventgpt(model: Any, variant: Variant, workload: Workload) -> Answer:
+    """By EventGPT at its preset `small`: see `_drafted`."""
+    return _drafted(model, variant, workload, "the small EventGPT")
+
+
+def _drafted(model: Any, variant: Variant, workload: Workload, name: str) -> Answer:
+    """Each stage of the drafting model as the variant chooses it. Takes the place of the target's first three stages.
 
     Args:
-        model: a pipeline of Video-LLaVA. What its stages return has a field `beside`.
+        model: the target, a pipeline of Video-LLaVA. What its stages return has a field `beside`.
+        name: of the drafting model in traces.
 
     Raises:
         UserError: its vocabulary is another one, there is no checkpoint of it, or a sample has no event images beside it.
@@ -39,8 +48,8 @@ def eventgpt(model: Any, variant: Variant, workload: Workload) -> Answer:
     drafting = drafting_model(variant, workload)
     placeholders = model.model.config.image_token_id, model.model.config.video_token_id  # no answer has them, nor what may follow them
     shared = require_one_vocabulary(words(model.tokenizer)[: min(placeholders)], words(drafting.tokenizer))
-    loop, drafter = speculative_loop(model, variant), model_drafter(drafting, variant, shared, NAME)
-    stages = Beside(model, drafting)
+    loop, drafter = speculative_loop(model, variant), model_drafter(drafting, variant, shared, name)
+    stages = Beside(model, drafting, name)
     model.load, model.preprocess, model.vision = stages.load, stages.preprocess, stages.vision
     if model.load_many is not None:
         model.load_many = stages._load_many
@@ -52,7 +61,7 @@ def eventgpt(model: Any, variant: Variant, workload: Workload) -> Answer:
 
 
 def drafting_model(variant: Variant, workload: Workload) -> EventGPT:
-    """Raises UserError as `eventgpt` does."""
+    """Raises UserError as `_drafted` does."""
     asked = weights.drafting(variant.choices(), workload)
     assert asked is not None, "this choice of draft names a model"
     return EventGPT(alone(variant), asked)
@@ -64,9 +73,9 @@ class Beside:
     Methods have the names by which runs show that a sample is loaded: see evbench.pipelines.load.choices.
     """
 
-    def __init__(self, target: Any, drafting: EventGPT) -> None:
+    def __init__(self, target: Any, drafting: EventGPT, name: str) -> None:
         self._load, self._many, self._preprocess, self._vision = target.load, target.load_many, target.preprocess, target.vision
-        self._drafting = drafting
+        self._drafting, self._name = drafting, name
 
     def load(self, path: Path, /) -> tuple[Any, Work]:
         return self._with_events(path, self._load(path))
@@ -76,19 +85,19 @@ class Beside:
 
     def preprocess(self, loaded: Any, /) -> tuple[Any, Work]:
         inputs, work = self._preprocess(loaded)
-        with record_function(f"preprocess for {NAME}"):
+        with record_function(f"preprocess for {self._name}"):
             beside, _ = self._drafting.preprocess(made_beside(loaded))
         return dataclasses.replace(inputs, beside=beside), work
 
     def vision(self, inputs: Any, /) -> tuple[Any, Work]:
         features, work = self._vision(inputs)
-        with record_function(f"vision of {NAME}"):
+        with record_function(f"vision of {self._name}"):
             beside, _ = self._drafting.vision(made_beside(inputs))
         return dataclasses.replace(features, beside=beside), work
 
     def _with_events(self, path: Path, loaded: tuple[Any, Work]) -> tuple[Any, Work]:
         frames, work = loaded
-        with record_function(f"load for {NAME}"):
+        with record_function(f"load for {self._name}"):
             return dataclasses.replace(frames, beside=self._drafting.event_images(events_of(path))), work
 
 
@@ -99,5 +108,5 @@ def made_beside(output: Any) -> Any:
         UserError: nothing, as the stage is somebody else's.
     """
     if (found := getattr(output, "beside", None)) is None:
-        raise UserError(f"a stage of a plug-in makes nothing for {NAME}, which is to draft; leave the plug-in out, or use another draft")
+        raise UserError("a stage of a plug-in makes nothing for the model that drafts; leave the plug-in out, or use another draft")
     return found

@@ -42,7 +42,8 @@ def trained_folder(model: str, size: Preset) -> Path | None:
 
 
 def drafting(choices: Mapping[str, str], workload: Workload) -> Workload | None:
-    """The same as it is asked of another model that drafts: of the same preset, or in a folder of its name in that of the weights.
+    """The same as it is asked of another model that drafts: of the preset that the choice has, else that of the target, or with the weights
+    in a folder of its name in that of the target's.
 
     Args:
         choices: part -> choice.
@@ -54,12 +55,16 @@ def drafting(choices: Mapping[str, str], workload: Workload) -> Workload | None:
         UserError: a sample has none.
     """
     drafts = "draft" in model_of(workload.model).parts and "draft" in choices
-    if not drafts or not (name := PARTS["draft"].entries[built_in(choices)["draft"]].drafter):
+    if not drafts or not (chosen := PARTS["draft"].entries[built_in(choices)["draft"]]).drafter:
         return None
+    stored = None if workload.weights is None else str(Path(workload.weights) / chosen.drafter)
+    preset, folder, seed = (chosen.drafter_preset, None, None) if chosen.drafter_preset else (workload.preset, stored, workload.seed)
     return dataclasses.replace(
         workload,
-        model=name,
-        weights=None if workload.weights is None else str(Path(workload.weights) / name),
+        model=chosen.drafter,
+        preset=preset,
+        weights=folder,
+        seed=seed,
         samples=tuple(dataclasses.replace(one, path=str(beside.events_of(Path(one.path)))) for one in workload.samples),
         frame_policy="all",
         kind="event-images",

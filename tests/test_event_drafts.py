@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -15,9 +17,10 @@ from evbench.errors import UserError
 from evbench.inputs import drafter as checked
 from evbench.inputs import sample
 from evbench.machine import machine as this_machine
-from evbench.pipelines import event_drafts, weights
+from evbench.pipelines import weights
 from evbench.pipelines.build import build
 from evbench.pipelines.eventgpt import EventGPT
+from evbench.pipelines.generate import drafts
 from evbench.pipelines.generate.speculative import Propose, SpeculativeLoop
 from evbench.pipelines.load import beside, png
 from evbench.pipelines.registry import MODELS
@@ -40,6 +43,7 @@ from tests.command import refused
 from tests.scene_files import make_scenes, small_clip
 
 PLAIN, DRAFTING = parse("baseline+generate=static"), parse("baseline+generate=static+draft=eventgpt-4")
+SMALL_DRAFTING = parse("baseline+generate=static+draft=eventgpt-small-4")
 NEW_TOKENS = 16
 CLIPS = sample.CLIP, sample.OTHER_CLIP
 
@@ -77,7 +81,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, torch.Tensor]]:
 
 def test_the_answer_is_the_model_s_own_and_some_drafts_are_accepted_and_some_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where the drafting model is near to the target, so that its cache is cut back at every length."""
-    really, found = event_drafts.model_drafter, dict[str, list[tuple[int, int]]]()
+    really, found = drafts.model_drafter, dict[str, list[tuple[int, int]]]()
     passes: list[tuple[int, int]] = []
 
     class Near:
@@ -110,7 +114,7 @@ def test_the_answer_is_the_model_s_own_and_some_drafts_are_accepted_and_some_are
     expected, _ = run_stages(build(PLAIN, workload()), path, NEW_TOKENS)
     for name in ("itself", "right", "wrong", "some"):
         make = really if name == "itself" else lambda *given, name=name: Near(name, expected.tokens)
-        monkeypatch.setattr(event_drafts, "model_drafter", make)
+        monkeypatch.setattr("evbench.pipelines.event_drafts.model_drafter", make)
         passes.clear()
         answer, _ = run_stages(build(DRAFTING, workload()), path, NEW_TOKENS, sampler=Counting())
         assert answer == expected
@@ -194,7 +198,7 @@ def test_several_samples_in_one_call_of_the_decoder_have_their_own_events(
     found = pipeline.load_many(CLIPS)
     for (frames, work), events in zip(found, (sample.EVENTS, sample.OTHER_EVENTS), strict=True):
         assert work.frame_indices is not None and len(work.frame_indices) == 8
-        assert (frames.beside.values() == png.read_plain(events).values()).all()
+        assert np.array_equal(frames.beside.values(), png.read_plain(events).values())
 
 
 class Many:
@@ -212,7 +216,7 @@ class Many:
 def test_a_stage_of_a_plug_in_that_makes_nothing_for_it_is_told() -> None:
     pipeline = build(DRAFTING, workload())
     loaded, _ = pipeline.load(small_clip(0))
-    line = "a stage of a plug-in makes nothing for EventGPT, which is to draft; leave the plug-in out, or use another draft"
+    line = "a stage of a plug-in makes nothing for the model that drafts; leave the plug-in out, or use another draft"
     with pytest.raises(UserError) as refusal:
         pipeline.preprocess(dataclasses.replace(loaded, beside=None))
     assert str(refusal.value) == line
@@ -228,7 +232,7 @@ def test_a_copy_of_a_clip_has_a_copy_of_its_events_beside_it(tmp_path: Path) -> 
     before = png.find(sample.EVENTS)
     assert [file.name for file in png.find(events)] == [file.name for file in before]
     assert all(one.read_bytes() != file.read_bytes() for one, file in zip(png.find(events), before, strict=True))
-    assert (png.read_plain(events).values() == png.read_plain(sample.EVENTS).values()).all()
+    assert np.array_equal(png.read_plain(events).values(), png.read_plain(sample.EVENTS).values())
 
 
 def test_input_that_was_not_seen_has_other_events_too(asked: list[dict[str, torch.Tensor]]) -> None:
@@ -241,9 +245,7 @@ def test_input_that_was_not_seen_has_other_events_too(asked: list[dict[str, torc
 
 def test_a_cold_file_is_cold_with_its_events(monkeypatch: pytest.MonkeyPatch) -> None:
     dropped: list[str] = []
-    monkeypatch.setattr(
-        handlers.os, "posix_fadvise", lambda number, *given: dropped.append(Path(f"/proc/self/fd/{number}").readlink().name)
-    )
+    monkeypatch.setattr(os, "posix_fadvise", lambda number, *given: dropped.append(Path(f"/proc/self/fd/{number}").readlink().name))
     handlers.drop_from_page_cache(small_clip(0))
     assert dropped == ["0.mp4", *(file.name for file in png.find(sample.EVENTS))]
 
@@ -340,10 +342,23 @@ def test_another_vocabulary_is_refused(tmp_path: Path) -> None:
         build(DRAFTING, workload(weights=str(folder)))
 
 
+def test_the_small_one_drafts_for_a_target_of_any_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = checked.drafter(SMALL_DRAFTING, workload(preset="7b", weights=None))
+    assert found is not None and (found.model, found.preset, found.weights, found.seed) == ("eventgpt", "small", None, None)
+    assert checked.drafter(SMALL_DRAFTING, workload(preset="tiny", weights=None, seed=3)) == dataclasses.replace(
+        found, prompt="What is it?"
+    )
+    expected, _ = run_stages(build(PLAIN, workload()), small_clip(0), NEW_TOKENS)
+    answer, _ = run_stages(build(SMALL_DRAFTING, workload()), small_clip(0), NEW_TOKENS)
+    assert answer == expected, "here it is larger than the target, and a token of one is that of the other"
+    with pytest.raises(UserError, match="give two models of one vocabulary"):
+        build(SMALL_DRAFTING, workload(preset="tiny", weights=None, seed=0))
+
+
 def test_placeholders_of_pictures_are_never_drafted(monkeypatch: pytest.MonkeyPatch) -> None:
     """They, and all that may stand behind them, may be other tokens for the drafting model."""
     told: list[int] = []
-    monkeypatch.setattr(event_drafts, "model_drafter", lambda drafting, variant, words, name: told.append(words))
+    monkeypatch.setattr("evbench.pipelines.event_drafts.model_drafter", lambda drafting, variant, words, name: told.append(words))
     model: Any = build(DRAFTING, workload())
     build(DRAFTING, workload(preset="tiny", weights=None, seed=0))
     first = model.model.config.image_token_id

@@ -11,7 +11,7 @@ TRANSFORMERS = r"function:transformers\.[\w.]+\.GenerationMixin\.generate$"
 GROWING = r"function:transformers\.cache_utils\.DynamicLayer\.update$"
 FIXED = r"function:transformers\.cache_utils\.StaticLayer\.update$"
 LANGUAGE_MODEL = r"function:transformers\.[\w.]+\.LlamaModel\.forward$"
-GAMMA = {"lookup-2": 2, "lookup-4": 4, "lookup-8": 8, "small-4": 4, "eventgpt-4": 4, "head-4": 4}
+GAMMA = {"lookup-2": 2, "lookup-4": 4, "lookup-8": 8, "small-4": 4, "eventgpt-4": 4, "eventgpt-small-4": 4, "head-4": 4}
 """Choice of `draft` -> drafted tokens in a pass, at most."""
 DRAFTED = {"draft": tuple(GAMMA)}
 """Where a pass verifies several tokens."""
@@ -159,6 +159,15 @@ PREFILL = Part(
 )
 
 
+def _of_events(drafter: str) -> tuple[Evidence, ...]:
+    return (
+        Evidence("load", f"event images read for {drafter}", r"function:evbench\.pipelines\.eventgpt\.EventGPT\.event_images$"),
+        Evidence("preprocess", f"pixel values made for {drafter}", rf"range:preprocess for {drafter}$"),
+        Evidence("vision", f"features made for {drafter}", rf"range:vision of {drafter}$"),
+        Evidence("generate", f"drafts of {drafter}", rf"range:draft of {drafter}$"),
+    )
+
+
 DRAFTERS = {
     "lookup": (
         "by what followed where the last tokens of prompt and answer stood before",
@@ -173,12 +182,12 @@ DRAFTERS = {
     "eventgpt": (
         "by EventGPT of the same preset, which sees the events of the same moment",
         "evbench.pipelines.event_drafts:eventgpt",
-        (
-            Evidence("load", "event images read for EventGPT", r"function:evbench\.pipelines\.eventgpt\.EventGPT\.event_images$"),
-            Evidence("preprocess", "pixel values made for EventGPT", r"range:preprocess for EventGPT$"),
-            Evidence("vision", "features made for EventGPT", r"range:vision of EventGPT$"),
-            Evidence("generate", "drafts of EventGPT", r"range:draft of EventGPT$"),
-        ),
+        _of_events("EventGPT"),
+    ),
+    "eventgpt-small": (
+        "by the small EventGPT, which sees the events of the same moment",
+        "evbench.pipelines.event_drafts:small_eventgpt",
+        _of_events("the small EventGPT"),
     ),
     "head": (
         "by a head of one layer over the model's own last hidden states",
@@ -187,13 +196,13 @@ DRAFTERS = {
     ),
 }
 """Who drafts -> how, its implementation, and the evidence that it did."""
-OTHER_MODELS = {"eventgpt": ("video",)}
-"""Of these, other models -> kinds of input beside which there is what they see."""
+OTHER_MODELS = {"eventgpt": ("eventgpt", ""), "eventgpt-small": ("eventgpt", "small")}
+"""Of these, those that are another model, for clips -> its name and preset, empty where it is that of the target."""
 
 
 def _drafted(drafter: str, gamma: int) -> Choice:
     how, implementation, evidence = DRAFTERS[drafter]
-    other = drafter in OTHER_MODELS
+    other, preset = OTHER_MODELS.get(drafter, ("", ""))
     return Choice(
         f"speculative decoding: {gamma} tokens at most are drafted, {how}, and verified in one pass",
         implementation,
@@ -202,7 +211,7 @@ def _drafted(drafter: str, gamma: int) -> Choice:
             Evidence("generate", "passes over drafts", rf"range:verify {gamma} drafts at most$"),
             *evidence,
         ),
-        kinds=OTHER_MODELS.get(drafter, ()),
+        kinds=("video",) if other else (),
         conflicts=(
             Conflict(
                 "generate",
@@ -213,7 +222,8 @@ def _drafted(drafter: str, gamma: int) -> Choice:
         risk="what is drafted and not accepted was computed for nothing; a draft that is believed, and a cache that is cut back wrongly, "
         f"are planted as faults{'; takes the memory of both models, and loads, encodes and prefills twice' if other else ''}",
         tokens_per_pass=gamma + 1,
-        drafter=drafter if other else "",
+        drafter=other,
+        drafter_preset=preset,
     )
 
 
@@ -229,7 +239,7 @@ DRAFT = Part(
                 Evidence("generate", "call of the loop that verifies drafts", VERIFIED, "never"),
             ),
         ),
-        **{name: _drafted(name.partition("-")[0], gamma) for name, gamma in GAMMA.items()},
+        **{name: _drafted(name.rpartition("-")[0], gamma) for name, gamma in GAMMA.items()},
     },
 )
 
