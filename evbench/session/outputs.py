@@ -113,8 +113,8 @@ class Compared:
     found: list[Finding]
     texts: tuple[str, str]
     """Answer of the baseline, and of the optimized side."""
-    worst: WorstFrame | None
-    """Of its frames."""
+    worst: WorstFrame | None = None
+    """Of its frames, where some differ."""
     loss: SampleLoss | None = None
     """None if no side is lossy."""
 
