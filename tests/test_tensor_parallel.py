@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
 from evbench.errors import UserError
-from evbench.kernels import greedy_token, matvec, rotated_heads, token_embedding
+from evbench.kernels import greedy_token, matvec, rotated_heads, shared_sum, token_embedding
 from evbench.kernels.matvec import Matrix
+from evbench.machine import gpu
 from evbench.pipelines.compute import cuda_graph
 from evbench.pipelines.compute.attention import attend
 from evbench.pipelines.generate import graph_loop, llama, quantized, tensor_parallel
@@ -20,7 +22,10 @@ from evbench.pipelines.generate.language import LanguageModel
 from evbench.pipelines.generate.llama import FusedLlama, Sums
 from evbench.pipelines.generate.tensor_parallel import Divided, Group, ParallelState
 from evbench.stages import Sampler
+from evbench.variants.named import parse
 from evbench.worker.graph_faults import part_left_out
+from evbench.worker.handlers import HANDLERS
+from evbench.worker.messages import EnergyReply, EnergyRequest
 from tests import test_llama as small
 from tests.test_llama import forced_logits, language, prompt
 
@@ -202,6 +207,22 @@ def test_a_part_that_is_left_out_of_a_sum_changes_the_logits(monkeypatch: pytest
     assert not torch.allclose(found, expected, atol=1e-2)
 
 
+@pytest.mark.long
+@pytest.mark.kernels
+@torch.inference_mode()
+def test_the_compiler_takes_a_part_with_its_sums(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of one rank alone, which has all of it."""
+    monkeypatch.undo()
+    monkeypatch.setattr(small, "DEVICE", "cpu")
+    model = language(**small.GROUPED)
+    whole, embeddings = FusedLlama(model.decoder, model.head, attend("sdpa")), prompt(9)
+    host = torch.device("cpu")
+    sums = tensor_parallel.OverGpus(shared_sum.memories([host], embeddings.numel(), torch.float32)[0])
+    part = tensor_parallel.part_of(whole, 0, [host], sums)
+    found = part.compiled_prefill()(embeddings, part.new_kv_cache(1, 16))
+    assert torch.allclose(found, whole.prefill(embeddings, whole.new_kv_cache(1, 16)), atol=1e-4)
+
+
 @pytest.mark.parametrize(
     ("ranks", "changes", "told"),
     [
@@ -230,6 +251,12 @@ def test_gpus_that_cannot_reach_each_other_are_refused(monkeypatch: pytest.Monke
         Group([torch.device("cuda", 0), torch.device("cuda", 1)])
 
 
+def test_no_energy_of_one_gpu_is_told_of_a_variant_that_works_on_several(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu, "first_visible", lambda: "the first")
+    state: Any = SimpleNamespace(variant=parse("optimized-gpu+parallel=tensor-2"))
+    assert HANDLERS[EnergyRequest](state, EnergyRequest(1.0, None)) == EnergyReply(None)
+
+
 @torch.inference_mode()
 def test_what_fails_on_one_rank_is_raised() -> None:
     group = Group([torch.device("cpu")] * 2)
@@ -255,7 +282,7 @@ def test_two_gpus_give_the_tokens_and_logits_of_one(dtype: torch.dtype) -> None:
         answer = alone(embeddings, tokens, Sampler())
         expected, found = (forced_logits(loop, embeddings, answer) for loop in (alone, divided))
         scale = float(expected.float().abs().max())
-        assert torch.allclose(found.float(), expected.float(), atol=(1e-4 if dtype == torch.float32 else 3e-2) * scale)
+        assert torch.allclose(found.float(), expected.float(), atol=(1e-4 if dtype == torch.float32 else 5e-2) * scale)
         for _ in range(2):
             said = divided(embeddings, tokens, Sampler())
             assert said == answer or dtype == torch.bfloat16, "of equals, rounding decides"
