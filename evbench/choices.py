@@ -114,6 +114,8 @@ class Choice:
     """Name of another model of evbench that drafts, from what lies beside a sample. Empty: none does."""
     drafter_preset: str = ""
     """Of that model. Empty: that of the target."""
+    gpus: int = 1
+    """That the language model is divided over: the first ones of those that can be seen."""
     plugin: PluginFile | None = None
     """The file that it is of. None if it is of evbench; the three fields that follow are then empty."""
     over: str = ""

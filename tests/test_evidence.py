@@ -61,7 +61,15 @@ PLAIN = (
     "baseline+generate=static+draft=lookup-4+quantization=fp8",
 )
 COMPILED = ("optimized", "static-cache+generate=dynamic+pooling=first", "baseline+vision=compile-tower")
-GPU_ONLY = (("video", "optimized-gpu"), ("video", "optimized-gpu+vision=graph"), ("events", "optimized-gpu"))
+needs_two_gpus = pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")
+GPU_ONLY = (
+    ("video", "optimized-gpu"),
+    ("video", "optimized-gpu+vision=graph"),
+    ("events", "optimized-gpu"),
+    pytest.param(
+        "video", "optimized-gpu+parallel=tensor-2", marks=pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")
+    ),
+)
 slow = pytest.mark.slow
 Logits = tuple[torch.Tensor, torch.Tensor]
 """And the token that is taken."""
@@ -589,6 +597,33 @@ def test_the_kernels_of_the_tower_are_looked_for_in_the_place_of_the_variant_s(k
     changed = prove(parse("optimized-h100+vision=graph"), "video-llava", "video", "cuda", found)
     active = {proof.part: proof.active for proof in changed}
     assert (active["attention"], active["vision"]) == (FLASH3 in kernels, kernels == [OF_COMPILER, FLASH3])
+
+
+SUMS = {"kernel:all_reduce_kernel": 2 * 4 * (NEW_TOKENS - 1), "kernel:shared_sum_kernel": 2 * 4}
+"""Of one GPU, for four layers."""
+
+
+@pytest.mark.parametrize(
+    ("choice", "seen", "told"),
+    [
+        ("tensor-2", {name: 2 * count for name, count in SUMS.items()} | {"range:prefill over 2 GPUs": 1}, None),
+        ("tensor-2", SUMS | {"range:prefill over 2 GPUs": 1}, "32 x all_reduce_kernel, 64 expected (each layer and step)"),
+        (
+            "tensor-2",
+            {name: 4 * count for name, count in SUMS.items()} | {"range:prefill over 4 GPUs": 1},
+            "it ran as parallel=tensor-4 does",
+        ),
+        ("tensor-2", {}, "generate: no sum of a step in one kernel (looked for kernel:all_reduce_kernel); it ran as parallel=none does"),
+        ("none", {}, None),
+        ("none", SUMS, "sum of a step over several GPUs: 32 x all_reduce_kernel, which this choice does not do"),
+    ],
+)
+def test_all_gpus_have_to_sum_up_in_each_layer(choice: str, seen: dict[str, int], told: str | None) -> None:
+    found = Observed({"generate": {"op:aten::argmax": 1} | seen}, 8, NEW_TOKENS, layers=LAYERS)
+    activations = prove(parse(f"optimized-gpu+parallel={choice}"), "video-llava", "video", "cuda", found)
+    (proof,) = (proof for proof in activations if proof.part == "parallel")
+    assert proof.active == (told is None)
+    assert told is None or told in proof.evidence
 
 
 MAPS, PICTURES, PAINTED = "kernel:values_of_maps_kernel", "kernel:pixel_values_kernel", "kernel:paint_kernel"

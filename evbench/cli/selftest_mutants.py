@@ -60,7 +60,10 @@ def try_mutants(variant: Variant, options: Options, session: SessionOptions, pla
     ended: dict[int, MutantOutcome] = {}
     with working(lambda: f"{len(ended)} of {len(cases)} cases are in {folder / 'mutants.json'}") as progress, writing(folder, TRY_AGAIN):
         make_folder(folder, resumable=False)
-        with laboratory(workload, plan, folder, session.wait, progress) as opened, closing(mutation.try_all(cases, opened)) as trying:
+        with (
+            laboratory(variant, workload, plan, folder, session.wait, progress) as opened,
+            closing(mutation.try_all(cases, opened)) as trying,
+        ):
             for number, outcome in trying:
                 ended[number] = outcome
                 write_whole(folder / "mutants.json", report_mutation.to_json(_in_order(ended)))

@@ -15,7 +15,7 @@ from evbench.machine import gpu
 from evbench.pipelines.generate.vocabulary import words
 from evbench.pipelines.load import beside, png
 from evbench.pipelines.load.choices import PREFETCH
-from evbench.pipelines.registry import KINDS, OWN
+from evbench.pipelines.registry import KINDS, OWN, gpus
 from evbench.pipelines.weights import DATA
 from evbench.plugins.faults import PluginFault
 from evbench.results import STAGES, CacheCheck, Limits, Run, ThroughputRun, Workload, cycled
@@ -147,7 +147,7 @@ def _limits(state: WorkerState, request: LimitsRequest) -> Limits:
 
 def _energy(state: WorkerState, request: EnergyRequest) -> EnergyReply:
     handle = gpu.first_visible()
-    if handle is None:
+    if handle is None or gpus(state.variant.choices()) > 1:  # its counter would leave the others out
         return EnergyReply(None)
 
     def once() -> object:

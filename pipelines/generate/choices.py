@@ -309,6 +309,53 @@ QUANTIZATION = Part(
     },
 )
 
+ALL_REDUCE = r"kernel:all_reduce_kernel"
+SHARED_SUM = r"kernel:shared_sum_kernel"
+
+
+def _tensor(gpus: int) -> Choice:
+    return Choice(
+        f"tensor parallelism: each layer of the language model, and its head, divided over {gpus} GPUs of this host, which add up what "
+        "they have of it inside of their graphs",
+        f"evbench.pipelines.generate.tensor_parallel:tensor_{gpus}",
+        (
+            Evidence("generate", f"prefill over {gpus} GPUs", rf"range:prefill over {gpus} GPUs$"),
+            Evidence("generate", "shares of the sums over a prompt", SHARED_SUM, "each layer", times=2 * gpus),
+            Evidence("generate", "sum of a step in one kernel", ALL_REDUCE, "each layer and step", times=2 * gpus),
+        ),
+        needs=("NVIDIA GPU", "Triton", f"{gpus} GPUs"),
+        conflicts=(
+            Conflict(
+                "generate",
+                ("dynamic", "transformers-static", "static-generate", "static", "static-compile"),
+                "the matrices that are divided are those of generate=graph",
+            ),
+            Conflict("prefill", ("eager",), "transformers' layers are not divided"),
+            Conflict("draft", tuple(GAMMA), "passes over drafts are not divided"),
+        ),
+        risk="the first GPU keeps the whole model beside its part of it; compiling and capturing are repeated for each GPU; memory, clocks "
+        "and what disturbs are told of the first GPU alone, and energy of none; a part that is left out of a sum is planted as a fault",
+        gpus=gpus,
+    )
+
+
+PARALLEL = Part(
+    "parallel",
+    ("generate",),
+    {
+        "none": Choice(
+            "the language model on one GPU, or on the CPU",
+            "evbench.pipelines.generate.tensor_parallel:none",
+            (
+                Evidence("generate", "choice of the most likely token", r"op:aten::argmax$"),
+                Evidence("generate", "sum of a step over several GPUs", ALL_REDUCE, "never"),
+                Evidence("generate", "shares of the sums over a prompt", SHARED_SUM, "never"),
+            ),
+        ),
+        **{f"tensor-{gpus}": _tensor(gpus) for gpus in (2, 4, 8)},
+    },
+)
+
 RANDOM = r"op:aten::(multinomial|bernoulli|exponential|uniform|normal|random|rand|randn|randint|randperm)(_like|_)?$"
 GREEDY = (
     Evidence("generate", "choice of the most likely token", r"op:aten::argmax$"),
