@@ -15,10 +15,14 @@ from evbench.results import Ceilings, Limits, NetworkShape
 from evbench.stages import Pipeline
 from evbench.worker.measure import Instruments
 
-READ_BYTES = {"cpu": (2**20, 2**24), "cuda": (2**24, 2**28, 2**30)}
+READ_BYTES = {"cpu": (2**20, 2**24), "cuda": (2**24, 2**28, 2**30, 2**32)}
 """What is read. On a CPU the caches are fastest, and the weights of a small model stay there; on a GPU small reads wait for a launch."""
-EDGE = {"cpu": 768, "cuda": 4096}
+SHARE_OF_FREE = 4
+"""A GPU's memory has to have so many times as much free as is read."""
+EDGES = {"cpu": (768,), "cuda": (4096, 8192)}
 """Of the matrices that are multiplied: large enough for the rate to be the device's."""
+CALLS = {"cpu": 1, "cuda": 4}
+"""Between two synchronizations, which would else count as a part of the read."""
 DTYPES = (torch.float32, torch.bfloat16)
 """A variant may compute in either. On a CPU without instructions for it, bfloat16 is the slower one by far."""
 SECONDS = 0.1
@@ -46,29 +50,48 @@ def measure_ceilings(device: str, clock: Callable[[], int], synchronize: Callabl
         clock: in nanoseconds.
         synchronize: waits until the device is idle.
     """
-    best = partial(_best, clock=clock, synchronize=synchronize)
+    best = partial(_best, clock=clock, synchronize=synchronize, calls=CALLS[device])
     reads, copies = [], []
     for size in READ_BYTES[device]:
+        if device == "cuda" and torch.cuda.mem_get_info()[0] < SHARE_OF_FREE * size:
+            continue
         source = torch.ones(size // 4, dtype=torch.float32, device=device)
-        reads.append(size / best(source.sum))
+        reads.append(size / best(_sum(source)))
         copies.append(2 * size / best(partial(torch.empty_like(source).copy_, source)))
-    edge, products = EDGE[device], {}
+    products = {}
     for dtype in DTYPES:
-        left = torch.ones(edge, edge, dtype=dtype, device=device)
-        products[dtype_name(dtype)] = 2 * edge**3 / best(partial(torch.matmul, left, left))
+        rates = []
+        for edge in EDGES[device]:
+            left = torch.ones(edge, edge, dtype=dtype, device=device)
+            rates.append(2 * edge**3 / best(partial(torch.matmul, left, left)))
+        products[dtype_name(dtype)] = max(rates)
     return Ceilings(max(reads), max(copies), products)
 
 
-def _best(work: Callable[[], object], clock: Callable[[], int], synchronize: Callable[[], None]) -> float:
-    """Shortest time of a call in seconds, the first one left out."""
+def _sum(source: torch.Tensor) -> Callable[[], object]:
+    """Reads all of it, as fast as is known."""
+    if source.device.type == "cpu":
+        return source.sum
+    from evbench.kernels.block_sums import block_sums  # without a GPU nothing here needs Triton
+
+    return partial(block_sums, source)
+
+
+def _best(work: Callable[[], object], clock: Callable[[], int], synchronize: Callable[[], None], calls: int) -> float:
+    """Shortest time of a call in seconds, the first one left out.
+
+    Args:
+        calls: so many in a row, of which each is told as long as the others.
+    """
     work()
     synchronize()
     begin, best = clock(), float("inf")
     while True:
         start = clock()
-        work()
+        for _ in range(calls):
+            work()
         synchronize()
         end = clock()
-        best = min(best, max(1, end - start) / 1e9)
+        best = min(best, max(1, end - start) / 1e9 / calls)
         if (end - begin) / 1e9 > SECONDS:
             return best
