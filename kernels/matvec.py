@@ -62,7 +62,7 @@ def matvec_kernel(
 @triton.jit
 def quantized_matvec_kernel(
     x_ptr,  # [columns]
-    weight_ptr,  # [rows, columns] int8
+    weight_ptr,  # [rows, columns] int8 or float8_e4m3fn
     scale_ptr,  # [rows] float32
     gain_ptr,  # [columns]
     residual_ptr,  # [outputs]
@@ -216,7 +216,7 @@ def matvecs_kernel(
 @triton.jit
 def quantized_matvecs_kernel(
     x_ptr,  # [VECTORS, columns]
-    weight_ptr,  # [rows, columns] int8
+    weight_ptr,  # [rows, columns] int8 or float8_e4m3fn
     scale_ptr,  # [rows] float32
     residual_ptr,  # [VECTORS, outputs]
     y_ptr,  # [VECTORS, outputs]
@@ -261,7 +261,7 @@ def _matvecs(
         # Weights are used once in a step: they need not stay in the cache.
         weights = tl.load(row_ptr + column, mask=mask, other=0.0, eviction_policy="evict_first")  # [ROWS, COLUMNS]
         if QUANTIZED:
-            weights = weights.to(tl.float32)  # each is a number of x's type; the interpreter knows no other way from int8 to bfloat16
+            weights = weights.to(tl.float32)  # each is a number of x's type; the interpreter knows no other way from eight bits to bfloat16
         acc = tl.dot(weights.to(x.dtype), x, acc, input_precision="ieee")
         if GATED:
             weights = tl.load(up_ptr + column, mask=mask, other=0.0, eviction_policy="evict_first")
@@ -291,7 +291,7 @@ class Quantized:
     """A matrix of eight bits, with a scale for each row."""
 
     values: torch.Tensor
-    """[rows, columns] int8."""
+    """[rows, columns] int8 or float8_e4m3fn."""
     scales: torch.Tensor
     """[rows] float32."""
 

@@ -20,6 +20,7 @@ from evbench.kernels import all_reduce, block_attention, decode_attention, greed
 HOPPER = GPUTarget("cuda", 90, 32)
 MATRICES = [(12288, 4096, True, False), (4096, 4096, False, False), (11008, 4096, True, True), (4096, 11008, False, False)]
 """Outputs, columns, normal, gated: those of a layer of a 7B model."""
+EIGHT_BITS = ("*i8", "*fp8e4nv")
 
 
 def compiled(kernel: Any, constants: dict[str, Any], whole: dict[str, str], warps: int) -> Any:
@@ -45,18 +46,18 @@ def several(outputs: int, columns: int, normal: bool, gated: bool) -> Any:
     return compiled(matvec.matvecs_kernel, constants, {"columns": "i32", "outputs": "i32"}, matvec.SEVERAL[gated]["num_warps"])
 
 
-def quantized(outputs: int, columns: int, normal: bool, gated: bool) -> Any:
+def quantized(stored: str, outputs: int, columns: int, normal: bool, gated: bool) -> Any:
     config = matvec._config(columns, gated)
     constants: dict[str, Any] = {"NORM": normal, "GATED": gated, "RESIDUAL": not normal, "DEPENDENT": True}
     constants |= {"ROWS": config.rows, "WIDTH": config.width, "PARTS": math.ceil(columns / config.width), "UNIT": matvec.VALUES}
-    types = {"columns": "i32", "outputs": "i32", "epsilon": "fp32", "weight_ptr": "*i8", "scale_ptr": "*fp32"}
+    types = {"columns": "i32", "outputs": "i32", "epsilon": "fp32", "weight_ptr": stored, "scale_ptr": "*fp32"}
     return compiled(matvec.quantized_matvec_kernel, constants, types, config.warps)
 
 
-def several_quantized(outputs: int, columns: int, normal: bool, gated: bool) -> Any:
+def several_quantized(stored: str, outputs: int, columns: int, normal: bool, gated: bool) -> Any:
     shape = {name: value for name, value in matvec.SEVERAL[gated].items() if name != "num_warps"}
     constants = {"VECTORS": 4, "MOST": 8, "GATED": gated, "RESIDUAL": not normal, "DEPENDENT": True, **shape}
-    types = {"columns": "i32", "outputs": "i32", "weight_ptr": "*i8", "scale_ptr": "*fp32"}
+    types = {"columns": "i32", "outputs": "i32", "weight_ptr": stored, "scale_ptr": "*fp32"}
     return compiled(matvec.quantized_matvecs_kernel, constants, types, matvec.SEVERAL[gated]["num_warps"])
 
 
@@ -113,15 +114,17 @@ def of_several_gpus() -> Iterator[str]:
 
 
 def main() -> None:
-    quantized(5120, 13_824, False, False)  # a row for each program, as in a model of 13B
     for shape in MATRICES:
         require_read_ahead(of_a_layer(*shape).asm["ptx"], whole=True)
         assert "mma" in several(*shape).asm["ptx"]
-        few = quantized(*shape)
-        require_read_ahead(few.asm["ptx"], whole=True, wide=".v2.b32")
-        assert not re.search(r"convert_layout .*x\d{3,}x", few.asm["ttgir"]), "sums stay in their thread until all is summed up"
-        assert few.name == "quantized_matvec_kernel", "as evidence looks for it"
-        assert "mma" in several_quantized(*shape).asm["ptx"]
+    for stored in EIGHT_BITS:
+        quantized(stored, 5120, 13_824, False, False)  # a row for each program, as in a model of 13B
+        for shape in MATRICES:
+            few = quantized(stored, *shape)
+            require_read_ahead(few.asm["ptx"], whole=True, wide=".v2.b32")
+            assert not re.search(r"convert_layout .*x\d{3,}x", few.asm["ttgir"]), "sums stay in their thread until all is summed up"
+            assert few.name == "quantized_matvec_kernel", "as evidence looks for it"
+            assert "mma" in several_quantized(stored, *shape).asm["ptx"]
     require_read_ahead(attention().asm["ptx"], whole=False)
     require_read_ahead(of_some_tokens().asm["ptx"], whole=False)
     assert all("griddepcontrol.wait" in kernel.asm["ptx"] for kernel in (normed(), *of_a_token()))

@@ -11,6 +11,7 @@ from evbench.microbenchmarks import decoding
 from evbench.pipelines.compute import cuda_graph
 from evbench.pipelines.compute.attention import attend
 from evbench.pipelines.generate import graph_loop, llama, targets
+from evbench.pipelines.generate.choices import QUANTIZATION
 from evbench.pipelines.generate.speculative import SpeculativeLoop
 from evbench.worker.measure import HostStream
 from tests import test_llama as small
@@ -80,6 +81,20 @@ def test_what_a_step_reads_is_every_matrix_once_and_the_cache_of_each_position()
 def test_a_preset_with_trained_weights_is_refused_with_those_that_are_not() -> None:
     with pytest.raises(UserError, match=r"--preset 'small' has no random weights; give one of tiny, 7b, 7b-random"):
         decoding.build("video-llava", "small")
+
+
+def test_an_unknown_quantization_is_refused_with_those_that_are_known() -> None:
+    with pytest.raises(UserError, match=r"unknown --quantization 'fp4'; did you mean 'fp8'\?"):
+        decoding.build("video-llava", "tiny", quantization="fp4")
+
+
+def test_the_floor_of_quantized_weights_is_of_the_bytes_that_are_read() -> None:
+    full, few = small.language(), small.language()
+    QUANTIZATION.implementation("fp8")(few.decoder)
+    bytes_read = [decoding.weight_bytes(llama.FusedLlama(model.decoder, model.head, attend("sdpa"))) for model in (full, few)]
+    matrices = [weight for layer in full.decoder.layers for weight in layer.parameters() if weight.ndim == 2]
+    saved = sum(weight.nbytes - weight.numel() - 4 * len(weight) for weight in matrices)
+    assert bytes_read[0] - bytes_read[1] == saved
 
 
 def test_the_command_line_takes_as_many_prompts_as_the_kernel() -> None:

@@ -16,6 +16,7 @@ from evbench.pipelines.checkpoints.checkpoint import fingerprint, seeded
 from evbench.pipelines.compute import cuda_graph
 from evbench.pipelines.compute.attention import attend
 from evbench.pipelines.generate import graph_loop, llama, quantized
+from evbench.pipelines.generate.choices import QUANTIZATION
 from evbench.pipelines.generate.graph_loop import STRIDE, GraphLoop, compiled_prefill, eager_prefill, on_one_gpu
 from evbench.pipelines.generate.language import LanguageModel
 from evbench.pipelines.generate.llama import FusedLlama
@@ -189,13 +190,14 @@ def test_steps_of_the_real_kernels_for_a_few_tokens() -> None:
 
 
 @pytest.mark.parametrize("prefill", ["eager", "compile"])
+@pytest.mark.parametrize("choice", ["int8", "fp8"])
 @torch.inference_mode()
-def test_quantized_weights_are_computed_with_as_their_modules_do(prefill: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_quantized_weights_are_computed_with_as_their_modules_do(choice: str, prefill: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if DEVICE == "cpu":
         monkeypatch.setattr(torch, "compile", lambda function, **_: function)
     model = language(**GROUPED)
     full = dynamic(language(**GROUPED), parse("baseline"))
-    quantized.int8(model.decoder)
+    QUANTIZATION.implementation(choice)(model.decoder)
     usual = dynamic(model, parse("baseline"))
     answer = usual(prompt(31), 12, Sampler())
     expected, lossless = (forced_logits(generate, prompt(31), answer) for generate in (usual, full))
@@ -213,10 +215,11 @@ def test_quantized_weights_are_computed_with_as_their_modules_do(prefill: str, m
 
 @pytest.mark.slow
 @pytest.mark.kernels
+@pytest.mark.parametrize("choice", ["int8", "fp8"])
 @torch.inference_mode()
-def test_steps_of_the_real_kernels_with_quantized_weights() -> None:
+def test_steps_of_the_real_kernels_with_quantized_weights(choice: str) -> None:
     model = language(num_hidden_layers=1)
-    quantized.int8(model.decoder)
+    QUANTIZATION.implementation(choice)(model.decoder)
     fused = FusedLlama(model.decoder, model.head, attend("sdpa"))
     tokens = torch.tensor([[3], [7]], device=DEVICE)
     for batch in (1, 2):  # of each kernel
@@ -248,6 +251,16 @@ def test_a_text_model_whose_projections_have_biases_that_its_config_does_not_nam
     assert not hasattr(model.config, "attention_bias")
     with pytest.raises(UserError, match=r"knows text models of model_type llama and mistral, not 'qwen2'; use generate=static-compile"):
         FusedLlama(model.model, model.lm_head, attend("sdpa"))
+
+
+def test_float8_weights_are_refused_on_a_gpu_that_cannot_convert_them() -> None:
+    model = language()
+    QUANTIZATION.implementation("fp8")(model.decoder)
+    layers = FusedLlama(model.decoder, model.head, attend("sdpa")).layers
+    llama._require_multiplied(layers, (8, 9))
+    with pytest.raises(UserError, match=r"needs a GPU of compute capability 8\.9 or later, and this one has 8\.0; use quantization=int8"):
+        llama._require_multiplied(layers, (8, 0))
+    llama._require_multiplied(FusedLlama((other := language()).decoder, other.head, attend("sdpa")).layers, (8, 0))
 
 
 def test_a_bias_is_refused_by_its_name_whatever_the_config_says() -> None:

@@ -342,9 +342,7 @@ def test_a_fault_of_graphs_is_caught_where_it_is(bench: Bench, name: str, prefil
 @pytest.mark.parametrize("name", ["", *OF_QUANTIZATION[:3], "stale logits", "honest when judged"])
 def test_a_fault_of_quantized_graphs_is_caught(quantized_bench: tuple[Bench, str], name: str, prefill: str, uncaptured: None) -> None:
     bench, choice = quantized_bench
-    if choice != "int8":
-        return  # graphs know no other
-    variant = f"optimized+vision=batched+generate=graph+prefill={prefill}+quantization=int8"
+    variant = f"optimized+vision=batched+generate=graph+prefill={prefill}+quantization={choice}"
     blamed = first_divergence(merge(bench.compare(variant, MUTANTS[name] if name else None)))
     assert (blamed.stage if blamed else "") == ("generate" if name else "")
 

@@ -1,6 +1,7 @@
 """How long a decode step takes for one prompt and for a batch, against its physical floor: reading the weights and the KV cache once.
 
     python -m evbench.microbenchmarks.decoding --preset 7b --batch 1 --batch 4 --gamma 4
+    python -m evbench.microbenchmarks.decoding --preset 7b --batch 1 --quantization fp8
 
 All prompts differ. The tokens of each in a batch are compared with its tokens alone. With `--gamma` also how long a pass takes that
 verifies so many drafts, with what the host does between two of them; all drafts are wrong, so that each pass gives one token.
@@ -23,6 +24,7 @@ import typer
 from evbench.cli.script import require_writable, run, write_json
 from evbench.errors import UserError, nearest
 from evbench.machine import machine as this_machine
+from evbench.pipelines.generate.choices import QUANTIZATION
 from evbench.pipelines.registry import MODELS
 from evbench.report.units import format_seconds
 from evbench.results import Machine
@@ -88,6 +90,8 @@ class Decoding:
     """At most, as `evbench limits --measure` measures it."""
     steps: tuple[Steps, ...]
     passes: tuple[Passes, ...] = ()
+    quantization: str = "none"
+    """Choice of that part: how the weights of the layers are stored."""
 
 
 def measure(
@@ -161,11 +165,17 @@ def cache_bytes(llama: FusedLlama) -> int:
     return int(2 * len(llama.layers) * llama.key_heads * llama.size * llama.head.element_size())
 
 
-def build(name: str, preset: str, gammas: Sequence[int] = ()) -> tuple[GraphLoop, FusedLlama, dict[int, SpeculativeLoop]]:
+def build(
+    name: str, preset: str, gammas: Sequence[int] = (), quantization: str = "none"
+) -> tuple[GraphLoop, FusedLlama, dict[int, SpeculativeLoop]]:
     """Loops over the language model of a preset, with random weights, on the GPU.
 
+    Args:
+        gammas: of the loops that verify drafts.
+        quantization: choice of that part.
+
     Raises:
-        UserError: the model is unknown, or the preset is not of random weights.
+        UserError: the model or the choice is unknown, or the preset is not of random weights.
     """
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
@@ -183,8 +193,11 @@ def build(name: str, preset: str, gammas: Sequence[int] = ()) -> tuple[GraphLoop
     known = MODELS[name].presets
     if preset not in known:
         raise UserError(f"--preset {preset!r} has no random weights; give one of {', '.join(known)}")
+    if quantization not in (offered := QUANTIZATION.choices):
+        raise UserError(f"unknown --quantization {quantization!r}; {nearest(quantization, list(offered))}")
     with seeded(0, "cuda", torch.bfloat16):
         model = LlamaForCausalLM._from_config(LlamaConfig(**known[preset].text)).eval()
+    QUANTIZATION.implementation(quantization)(model.model)
     llama = FusedLlama(model.model, model.lm_head, attend("sdpa"))
     language = LanguageModel(model, model.model, model.lm_head, end_token=-1, stop_at_end=False)
     prefill = compiled_prefill(language, llama)
@@ -197,6 +210,7 @@ def main(
     preset: Annotated[str, typer.Option(help="Of that model.")] = "7b",
     batch: Annotated[list[int] | None, typer.Option(min=1, max=MOST, help="Prompts in a batch. May be given several times.")] = None,
     gamma: Annotated[list[int] | None, typer.Option(min=1, max=MOST - 1, help="Drafts in a pass. May be given several times.")] = None,
+    quantization: Annotated[str, typer.Option(help="How the weights of the layers are stored: none, int8 or fp8.")] = "none",
     prompt: Annotated[int, typer.Option(min=1, max=4096, help="Tokens of each prompt.")] = 2076,
     new_tokens: Annotated[int, typer.Option(min=3, max=1024, help="Tokens of each answer.")] = 102,
     out: Annotated[Path | None, typer.Option(help="File for the result, as JSON.")] = None,
@@ -210,7 +224,7 @@ def main(
     this_machine.choose_device("cuda")
     batches = sorted(set(batch or (1, 2, 4, 8)))
     with torch.inference_mode():
-        loop, llama, speculative = build(model, preset, sorted(set(gamma or ())))
+        loop, llama, speculative = build(model, preset, sorted(set(gamma or ())), quantization)
         prompts = torch.randn((max(batches), prompt, llama.head.shape[1]), device="cuda", dtype=llama.head.dtype)
         prompts *= llama.embedding.float().std()
         rate = measure_ceilings("cuda", time.perf_counter_ns, torch.cuda.synchronize).read
@@ -220,8 +234,9 @@ def main(
         steps = measure(loop, prompts, new_tokens, least, CudaStream())
         one = next((step.seconds for step in steps if step.batch == 1), math.nan)
         passes = measure_passes(loop, speculative, prompts[:1], new_tokens, one, CudaStream())
-    found = Decoding(this_machine.read("cuda"), preset, prompt, new_tokens, weights, cache, rate, steps, passes)
-    typer.echo(f"{preset}, {prompt} tokens in each prompt, {new_tokens} new; read at {rate / 1e12:.2f} TB/s")
+    here = this_machine.read("cuda")
+    found = Decoding(here, preset, prompt, new_tokens, weights, cache, rate, steps, passes, quantization)
+    typer.echo(f"{preset}, quantization={quantization}, {prompt} tokens in each prompt, {new_tokens} new; read at {rate / 1e12:.2f} TB/s")
     for step in steps:
         alone = f"{sum(same == new_tokens for same in step.as_alone)} of {step.batch} answers as alone"
         times = f"{format_seconds(step.seconds)} a step, {step.tokens_per_second:.0f} tokens/s"

@@ -257,7 +257,7 @@ def _product(of: str) -> str:
     return rf"(function:evbench\.pipelines\.generate\.quantized\.{of}Linear\.forward|kernel:quantized_matvecs?_kernel)$"
 
 
-def _quantized(name: str, stored: str, module: str, *conflicts: Conflict) -> Choice:
+def _quantized(name: str, stored: str, module: str) -> Choice:
     def evidence(count: Count, times: int, where: Mapping[str, tuple[str, ...]]) -> Evidence:
         return Evidence("generate", f"products with weights in {name}", _product(module), count, times=times, where=where)
 
@@ -271,7 +271,6 @@ def _quantized(name: str, stored: str, module: str, *conflicts: Conflict) -> Cho
             evidence("each layer", MATRICES, COMPILED_STEPS),
             evidence("each layer and step", KERNELS, CAPTURED_STEPS),
         ),
-        conflicts=conflicts,
         risk="outputs change: how much is measured, and depends on the weights; it is slower where all weights are made whole before each "
         "product; scales of another row, a layer that is not quantized, one that adds nothing, and four bits are planted as faults",
         loses_as=f"{name}-dequantized",
@@ -301,9 +300,7 @@ QUANTIZATION = Part(
             ),
         ),
         "int8": _quantized("int8", "integers of eight bits", "Int8"),
-        "fp8": _quantized(
-            "fp8", "float8_e4m3fn", "Float8", Conflict("generate", ("graph",), "its kernels take no quantized weights but int8")
-        ),
+        "fp8": _quantized("fp8", "float8_e4m3fn", "Float8"),
         "int8-dequantized": _dequantized("int8"),
         "fp8-dequantized": _dequantized("fp8"),
     },

@@ -32,6 +32,8 @@ KNOWN = ("llama", "mistral")
 not name, as Qwen2 has biases."""
 EXPECTED = {"hidden_act": "silu", "attention_bias": False, "mlp_bias": False, "sliding_window": None}
 """Fields of their configurations."""
+FLOAT8_CAPABILITY = (8, 9)
+"""The first with an instruction that converts float8_e4m3fn: Ada. Triton compiles none of it for earlier GPUs."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,7 @@ class FusedLlama:
             head: hidden state -> logits, without bias.
 
         Raises:
-            UserError: it is another kind of model, or has weights that are not used here.
+            UserError: it is another kind of model, has weights that are not used here, or of a type that the GPU does not multiply.
         """
         _require_known(decoder, head)
         config = decoder.config
@@ -100,6 +102,8 @@ class FusedLlama:
         self.embedding = decoder.embed_tokens.weight.detach()
         self.norm = decoder.norm.weight.detach()
         self.head = head.weight.detach()  # type: ignore[operator]
+        if self.head.is_cuda:
+            _require_multiplied(self.layers, torch.cuda.get_device_capability(self.head.device))
         positions = torch.arange(config.max_position_embeddings, device=self.head.device)[None]
         tables = decoder.rotary_emb(torch.empty(0, device=self.head.device), position_ids=positions)
         self.cosine, self.sine = (table[0, :, : self.size // 2].float().contiguous() for table in tables)
@@ -227,6 +231,15 @@ def _require_known(decoder: Any, head: nn.Module) -> None:
     modules = {"lm_head": head, **dict(decoder.layers.named_modules())}
     if biased := [name for name, module in modules.items() if getattr(module, "bias", None) is not None]:
         raise UserError(f"generate=graph does not know a language model with biases, and {biased[0]} has one; {cure}")
+
+
+def _require_multiplied(layers: Sequence[Layer], capability: tuple[int, int]) -> None:
+    """Raises UserError unless Triton compiles products with weights of this type for a GPU of this compute capability."""
+    down = layers[0].down
+    if isinstance(down, Quantized) and down.values.dtype is torch.float8_e4m3fn and capability < FLOAT8_CAPABILITY:
+        here, needed = (".".join(map(str, version)) for version in (capability, FLOAT8_CAPABILITY))
+        told = f"needs a GPU of compute capability {needed} or later, and this one has {here}"
+        raise UserError(f"quantization=fp8 with generate=graph {told}; use quantization=int8")
 
 
 def _fused(layer: Any) -> Layer:
