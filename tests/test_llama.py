@@ -15,7 +15,7 @@ from evbench.kernels.decode_attention import DecodeAttention
 from evbench.pipelines.checkpoints.checkpoint import fingerprint, seeded
 from evbench.pipelines.compute import cuda_graph
 from evbench.pipelines.compute.attention import attend
-from evbench.pipelines.generate import graph_loop, llama, quantized
+from evbench.pipelines.generate import graph_loop, llama
 from evbench.pipelines.generate.choices import QUANTIZATION
 from evbench.pipelines.generate.graph_loop import STRIDE, GraphLoop, compiled_prefill, eager_prefill, on_one_gpu
 from evbench.pipelines.generate.language import LanguageModel
