@@ -47,7 +47,7 @@ def found(refused: Mapping[Side, tuple[int, ...]], samples: int = 4) -> tuple[fa
         yield Tried(refused.get(side, ()))
 
     both: dict[Side, Workload] = {"baseline": simulated_workload(samples), "optimized": simulated_workload(samples)}
-    return failed_samples.find(both, start, machine), machine.messages
+    return failed_samples.find(both, start, machine, at_once=True), machine.messages
 
 
 def test_each_side_says_what_it_cannot_use_and_both_are_without_it() -> None:
@@ -59,6 +59,27 @@ def test_each_side_says_what_it_cannot_use_and_both_are_without_it() -> None:
     ]
     left = failed_samples.without({"baseline": simulated_workload(4), "optimized": simulated_workload(4)}, failed)
     assert [[sample.path for sample in one.samples] for one in left.values()] == [["0.mp4", "2.mp4"]] * 2
+
+
+@pytest.mark.parametrize(
+    ("at_once", "expected"),
+    [
+        (True, ["baseline begins", "optimized begins", "optimized ends", "baseline ends"]),
+        (False, ["baseline begins", "baseline ends", "optimized begins", "optimized ends"]),
+    ],
+)
+def test_workers_start_at_the_same_time_where_there_is_room_for_both(at_once: bool, expected: list[str]) -> None:
+    order: list[str] = []
+
+    @contextmanager
+    def start(side: Side) -> Iterator[Tried]:
+        order.append(f"{side} begins")
+        yield Tried(())
+        order.append(f"{side} ends")
+
+    both: dict[Side, Workload] = {"baseline": simulated_workload(4), "optimized": simulated_workload(4)}
+    assert failed_samples.find(both, start, SimulatedMachine(1), at_once=at_once) == {}
+    assert order == expected
 
 
 def test_where_all_can_be_used_nothing_changes_and_one_sample_is_not_tried() -> None:

@@ -162,7 +162,8 @@ def _without_failed(request: ComparisonRequest, listener: ProgressListener) -> t
         found: failed_samples.Failed = journal.read_header(request.folder).failed
     elif any(len(workload.samples) > 1 for workload in request.workloads.values()):
         make_folder(request.folder)
-        found = failed_samples.find(request.workloads, lambda side: _worker(side, request, {}, {}), listener)
+        at_once = request.plan.order == "interleaved"
+        found = failed_samples.find(request.workloads, lambda side: _worker(side, request, {}, {}), listener, at_once=at_once)
     else:
         found = {}
     left = failed_samples.without(request.workloads, found)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from typing import Protocol
 
 from evbench.errors import UserError
@@ -24,25 +24,36 @@ class Trier(Protocol):
     def refusal(self, sample: int) -> str: ...
 
 
-def find(workloads: Mapping[Side, Workload], start: Callable[[Side], AbstractContextManager[Trier]], listener: ProgressListener) -> Failed:
+def find(
+    workloads: Mapping[Side, Workload],
+    start: Callable[[Side], AbstractContextManager[Trier]],
+    listener: ProgressListener,
+    *,
+    at_once: bool,
+) -> Failed:
     """Have each side load every sample once, as it will in its runs. Of a single sample nothing is looked for: its first call does that.
 
     Args:
         start: starts the worker of a side; leaving the context ends it.
+        at_once: whether all workers fit into memory at the same time, so that they start at the same time.
 
     Raises:
         UserError: no sample is left that both sides can use.
     """
+    if any(len(workload.samples) < 2 for workload in workloads.values()):
+        return {}
     found: dict[str, tuple[FailedSample, ...]] = {}
-    for side, workload in workloads.items():
-        samples = workload.samples
-        if len(samples) < 2:
-            return {}
-        listener.step(f"{side}: start a worker that tries the samples", 0, len(samples))
-        with start(side) as worker:
-            if refused := try_each(worker, workload, side, listener):
-                found[side] = refused
-                listener.message(f"{side}: {len(refused)} of {len(samples)} samples cannot be used and are left out; {refused[0].reason}")
+    for sides in [tuple(workloads)] if at_once else [(side,) for side in workloads]:
+        with ExitStack() as live:
+            workers = {}
+            for side in sides:
+                listener.step(f"{side}: start a worker that tries the samples", 0, len(workloads[side].samples))
+                workers[side] = live.enter_context(start(side))
+            for side, worker in workers.items():
+                if refused := try_each(worker, workloads[side], side, listener):
+                    found[side] = refused
+                    told = f"{len(refused)} of {len(workloads[side].samples)} samples cannot be used and are left out; {refused[0].reason}"
+                    listener.message(f"{side}: {told}")
     if len(_numbers(found)) == max((len(workload.samples) for workload in workloads.values()), default=0) > 0:
         raise UserError(f"no sample can be used by all sides; the first: {next(iter(found.values()))[0].reason}")
     return found
