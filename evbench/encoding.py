@@ -18,6 +18,8 @@ from typing import Any, Literal, TypeVar
 Decoded = TypeVar("Decoded")
 LONGEST_SHOWN = 80
 """Characters of a wrong value that a message shows."""
+LARGEST = 2**64
+"""No whole number that evbench counts comes near. Of larger ones some have no float."""
 IN_JSON: dict[Any, str] = {
     tuple: "a list", dict: "an object", float: "a finite number", int: "a whole number", bool: "true or false", str: "text",
     Decimal: "a finite number",
@@ -45,6 +47,8 @@ def from_json(kind: type[Decoded], value: Any, location: str) -> Decoded:
 def _decode(kind: Any, value: Any, location: str) -> Any:
     """Build `kind` out of parsed JSON, strictly. Raises ValueError that names the location."""
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if isinstance(value, int) and abs(value) >= LARGEST:
+        raise ValueError(f"{location} is {_shortened(value)}, which is more than 64 bits hold")
     if dataclasses.is_dataclass(kind):
         hints, optional = field_types(typing.cast(Any, kind)), optional_fields(typing.cast(Any, kind))
         if not isinstance(value, dict):
