@@ -47,8 +47,6 @@ def from_json(kind: type[Decoded], value: Any, location: str) -> Decoded:
 def _decode(kind: Any, value: Any, location: str) -> Any:
     """Build `kind` out of parsed JSON, strictly. Raises ValueError that names the location."""
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if isinstance(value, int) and abs(value) >= LARGEST:
-        raise ValueError(f"{location} is {_shortened(value)}, which is more than 64 bits hold")
     if dataclasses.is_dataclass(kind):
         hints, optional = field_types(typing.cast(Any, kind)), optional_fields(typing.cast(Any, kind))
         if not isinstance(value, dict):
@@ -69,6 +67,8 @@ def _decode(kind: Any, value: Any, location: str) -> Any:
         return {key: _decode(arguments[1], item, f"{location}[{key!r}]") for key, item in value.items()}
     if origin is Literal and value in arguments:
         return value
+    if kind in (int, float, Decimal) and isinstance(value, int) and abs(value) >= LARGEST:
+        raise ValueError(f"{location} is {_shortened(value)}, which is more than 64 bits hold")
     if kind is float and isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
         return float(value)
     if kind is Decimal and isinstance(value, int | Decimal) and not isinstance(value, bool) and Decimal(value).is_finite():
