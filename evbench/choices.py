@@ -110,6 +110,12 @@ class Choice:
     type that the workload computes in, and nothing beside them."""
     tokens_per_pass: int = 1
     """Of the language model, at most: more where drafts are verified."""
+    drafter: str = ""
+    """Name of another model of evbench that drafts, from what lies beside a sample. Empty: none does."""
+    drafter_preset: str = ""
+    """Of that model. Empty: that of the target."""
+    gpus: int = 1
+    """That the language model is divided over: the first ones of those that can be seen."""
     plugin: PluginFile | None = None
     """The file that it is of. None if it is of evbench; the three fields that follow are then empty."""
     over: str = ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import datetime
 import json
@@ -20,6 +21,8 @@ FORMAT = 8
 several samples. 3: outputs compared, activation of choices. 4: throughput runs. 5: traces in numbers. 6: windows of raw events. 7: number
 of events. 8: names of the field."""
 
+PNG = b"\x89PNG\r\n\x1a\n"
+"""How a file of that kind begins (w3.org/TR/png-3, 5.2)."""
 STAGES = ("load", "preprocess", "vision", "generate")
 SHORTEST, LONGEST = 1e-9, 1e9
 """Seconds of a whole run: what a clock may find, so that ratios of them are numbers."""
@@ -89,6 +92,8 @@ class Work:
     dtype: str | None = None
     attention: str | None = None
     """Attention implementation that the model reports."""
+    encoded_in: Literal["generate"] | None = None
+    """The stage that encodes the pictures, where that is not `vision`: the two are measured as one."""
 
     def merged(self, other: Work) -> Work:
         """Both accounts as one. Raises ValueError if they contradict each other."""
@@ -757,6 +762,24 @@ class Loss:
 
 
 @dataclass(frozen=True)
+class WorstPicture:
+    """The frame or event image in which the sides differ most, of all samples that were compared."""
+
+    sample: int
+    frame: int
+    """Its place among those that the model got."""
+    levels: float
+    """The largest difference, in 8-bit levels."""
+    png: str
+    """Beside each other, about as large as the model sees them: the baseline's, that of the optimized side, and their difference
+    times eight. Base64."""
+
+    def __post_init__(self) -> None:
+        if not base64.b64decode(self.png, validate=True).startswith(PNG):
+            raise ValueError(f"the picture of frame {self.frame} is no PNG")
+
+
+@dataclass(frozen=True)
 class Outputs:
     """Outputs of the optimized side compared with the baseline's."""
 
@@ -768,6 +791,8 @@ class Outputs:
     """With a loss, of outputs less what the reference loses with the same choices."""
     loss: Loss | None = None
     """None if no side has a lossy choice."""
+    worst_picture: WorstPicture | None = None
+    """None where all are equal, or none was compared."""
 
 
 ALLOW_CACHED = "cached"

@@ -79,16 +79,6 @@ class Inputs:
     def prompt(self) -> tuple[int, ...]:
         return tuple(self.fields["input_ids"][0].tolist())
 
-    @property
-    def given(self) -> Mapping[str, torch.Tensor]:
-        """To `generate`, which encodes the pixels by itself."""
-        return self.fields
-
-    @property
-    def encoded(self) -> ModelOutput | None:
-        """Nothing yet."""
-        return None
-
 
 @dataclass(frozen=True)
 class Features:
@@ -116,6 +106,30 @@ class Features:
     def encoded(self) -> ModelOutput:
         """What it is given then."""
         return self.output
+
+
+@dataclass(frozen=True)
+class Unencoded:
+    """The input of a language model whose features cannot be computed apart: what preprocessing made."""
+
+    inputs: Inputs
+
+    def values(self) -> torch.Tensor:
+        """[frames or patches, their numbers]."""
+        return self.inputs.values().flatten(1)
+
+    def holding(self, values: torch.Tensor) -> Unencoded:
+        return Unencoded(self.inputs.holding(values))
+
+    @property
+    def given(self) -> Mapping[str, torch.Tensor]:
+        """To `generate`, which encodes the pixels by itself."""
+        return self.inputs.fields
+
+    @property
+    def encoded(self) -> ModelOutput | None:
+        """Nothing yet."""
+        return None
 
 
 def tensors(nested: Any) -> list[torch.Tensor]:
@@ -149,17 +163,17 @@ class HandedOver:
 
 @dataclass(frozen=True)
 class AutoLanguage(LanguageModel):
-    """A language model that gets token ids, and what the encoder made or will make: `Features` or `Inputs`."""
+    """A language model that gets token ids, and what the encoder made or will make."""
 
     encoders: Mapping[str, HandedOver]
     """Modality -> the encoder that the model calls."""
 
-    def inputs(self, prompt: Inputs | Features) -> Mapping[str, Any]:
+    def inputs(self, prompt: Features | Unencoded) -> Mapping[str, Any]:
         for one in self.encoders.values():
             one.output = prompt.encoded
         return prompt.given
 
-    def logits_at_once(self, prompt: Inputs | Features, fed: Sequence[int]) -> torch.Tensor:
+    def logits_at_once(self, prompt: Features | Unencoded, fed: Sequence[int]) -> torch.Tensor:
         given = dict(self.inputs(prompt))
         shape = given["input_ids"].shape
         behind = {"input_ids": list(fed), "attention_mask": [1] * len(fed)}
@@ -185,8 +199,8 @@ class Auto(Clips):
         """`dtype` to compute in another type than the workload's, with the same weights.
 
         Raises:
-            UserError: the folder is damaged, transformers lacks what the stages or choices need of such a model, or visual features that
-                are computed apart do not lead to the same tokens.
+            UserError: the folder is damaged, transformers lacks what the stages or choices need of such a model, or its answer does not
+                depend on the pictures.
         """
         super().__init__(variant, workload)
         assert workload.weights is not None
@@ -209,7 +223,8 @@ class Auto(Clips):
         end = self.tokenizer.eos_token_id
         self._language = AutoLanguage(self.model, self.decoder, head, end, workload.stop_at_end, self._encoders)
         self._generate = generator(self._language, variant)
-        self._require_split(folder)
+        with checkpoint.loading(folder):
+            self._apart = self._leads_to_the_same()
 
     @torch.inference_mode()
     def preprocess(self, loaded: Frames, /) -> tuple[Inputs, Work]:
@@ -219,7 +234,13 @@ class Auto(Clips):
         return inputs, Work(pixel_shape=tuple(inputs.pixels.shape), prompt_tokens=prompt)
 
     @torch.inference_mode()
-    def vision(self, inputs: Inputs, /) -> tuple[Features, Work]:
+    def vision(self, inputs: Inputs, /) -> tuple[Features | Unencoded, Work]:
+        if self._apart:
+            return self._encoded(inputs)
+        attention = checkpoint.attention_name(*self._configs)
+        return Unencoded(inputs), Work(encoded_in="generate", dtype=self._workload.dtype, attention=attention)
+
+    def _encoded(self, inputs: Inputs) -> tuple[Features, Work]:
         encode = self._encoder(PIXELS[inputs.name])
         taken = inspect.signature(encode).parameters
         # Some models call the pixel values of a video there as those of an image.
@@ -246,7 +267,7 @@ class Auto(Clips):
         return self._encoders[modality].encode
 
     @torch.inference_mode()
-    def generate(self, features: Features, new_tokens: int, sampler: Sampler, /) -> tuple[Generation, Work]:
+    def generate(self, features: Features | Unencoded, new_tokens: int, sampler: Sampler, /) -> tuple[Generation, Work]:
         tokens = self._generate(features, new_tokens, sampler)
         text = self.tokenizer.decode(tokens, skip_special_tokens=True)
         prompt = features.inputs.fields["input_ids"].shape[1]
@@ -254,28 +275,30 @@ class Auto(Clips):
         return Generation(tuple(tokens), text), work
 
     @torch.inference_mode()
-    def _require_split(self, folder: Path) -> None:
-        """Raises UserError unless features that are computed apart lead to the tokens of the model as a whole, and count for them."""
-        with checkpoint.loading(folder):
-            inputs, _ = self.preprocess(noise(self._workload))
-            features, _ = self.vision(inputs)
-            tokens = min(PROVEN_TOKENS, self._workload.new_tokens)
-            split, whole, other = Sampler(keep={0}), Sampler(keep=range(tokens)), Sampler(keep={0})
-            apart = self._generate(features, tokens, split)
-            if any(one.output is not None for one in self._encoders.values()):
-                encode = next(iter(self._encoders.values())).encode.__name__
-                raise lacking(type(self.model), f"call of {encode} in its forward, by which visual features are handed over")
-            fused = self._generate(inputs, tokens, whole)
-            self._generate(features.holding(-features.values()), 1, other)
-        name = type(self.model).__name__
+    def _leads_to_the_same(self) -> bool:
+        """Whether features that are computed apart lead to the tokens of the model as a whole, so that vision is a stage of its own.
+
+        Raises:
+            UserError: the answer is the same whatever the pictures are.
+        """
+        inputs, _ = self.preprocess(noise(self._workload))
+        features, whole = self._encoded(inputs)[0], Unencoded(inputs)
+        tokens = min(PROVEN_TOKENS, self._workload.new_tokens)
+        split, fused, other = Sampler(keep={0}), Sampler(keep=range(tokens)), Sampler(keep={0})
+        apart = self._generate(features, tokens, split)
+        taken = all(one.output is None for one in self._encoders.values())
+        for one in self._encoders.values():
+            one.output = None
+        together = self._generate(whole, tokens, fused)
         # One that ends earlier has ended with another token.
-        place = next((place for place, (one, both) in enumerate(zip(apart, fused, strict=False)) if one != both), None)
-        if place is not None and float(whole.kept[place][0, fused[place]] - whole.kept[place][0, apart[place]]) > NEAR_TIE:
-            reason = f"with visual features computed apart {name} answers otherwise from token {place} on, so vision is no stage of its own"
-            raise UserError(f"--weights {folder}: {reason}; --model auto cannot measure it")
-        if torch.equal(split.kept[0], other.kept[0]):
-            reason = f"{name} answers the same whatever the visual features are; use the processor and chat template of these weights"
-            raise UserError(f"--weights {folder}: {reason}")
+        place = next((place for place, (one, both) in enumerate(zip(apart, together, strict=False)) if one != both), None)
+        same = taken and (place is None or float(fused.kept[place][0, together[place]] - fused.kept[place][0, apart[place]]) <= NEAR_TIE)
+        seen = features if same else whole
+        self._generate(seen.holding(-seen.values()), 1, other)
+        if torch.equal((split if same else fused).kept[0], other.kept[0]):
+            reason = f"{type(self.model).__name__} answers the same whatever the visual features are"
+            raise UserError(f"--weights {self._workload.weights}: {reason}; use the processor and chat template of these weights")
+        return same
 
 
 class Preprocessing:

@@ -149,6 +149,10 @@ class EventGPT(ClipLlama):
         self.load_many: Callable[[Sequence[Path]], list[tuple[Images, Work]]] | None = None  # a sample is a call by itself
         super().__init__(variant, workload, counted, network)
 
+    def event_images(self, path: Path) -> Images:
+        """What `load` returns of a sample, for a stage of another model."""
+        return self._load(path)[0]
+
     def load(self, path: Path, /) -> tuple[Images, Work]:
         images, work = self._load(path)
         height, width = images.largest()

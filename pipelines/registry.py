@@ -14,13 +14,13 @@ from evbench.errors import UserError
 from evbench.models import VIDEO_FRAMES, InputKind, Model, Preset, Unsupported
 from evbench.pipelines.checkpoints.presets import text_config, vision_config
 from evbench.pipelines.compute.choices import ATTENDED, ATTENTION, LAYER
-from evbench.pipelines.generate.choices import DRAFT, GENERATE, GREEDY, PREFILL, QUANTIZATION
+from evbench.pipelines.generate.choices import DRAFT, GENERATE, GREEDY, PARALLEL, PREFILL, QUANTIZATION
 from evbench.pipelines.load.choices import DECODE, PREFETCH, RENDER
 from evbench.pipelines.preprocess.choices import PREPROCESS, PROCESSOR
 from evbench.pipelines.vision.choices import POOLING, VISION
 from evbench.results import STAGES
 
-PIPELINE = (DECODE, RENDER, PREPROCESS, ATTENTION, VISION, POOLING, GENERATE, PREFILL, DRAFT, QUANTIZATION, PREFETCH)
+PIPELINE = (DECODE, RENDER, PREPROCESS, ATTENTION, VISION, POOLING, GENERATE, PREFILL, DRAFT, QUANTIZATION, PARALLEL, PREFETCH)
 PARTS: dict[str, Part] = {part.name: part for part in PIPELINE}
 """In the order of the pipeline."""
 
@@ -73,7 +73,7 @@ VIDEO_LLAVA = Model(
     pipeline="evbench.pipelines.video_llava:VideoLlava",
     kinds=("video",),
     frames=VIDEO_FRAMES,
-    parts=("decode", "preprocess", "attention", "vision", "generate", "prefill", "draft", "quantization", "prefetch"),
+    parts=("decode", "preprocess", "attention", "vision", "generate", "prefill", "draft", "quantization", "parallel", "prefetch"),
     model_type="video_llava",
     trained={"small": "small-video-llava"},
     write_grown="evbench.pipelines.video_llava:write_grown",
@@ -101,7 +101,10 @@ EVENTGPT = Model(
     pipeline="evbench.pipelines.eventgpt:EventGPT",
     kinds=("event-images", "events"),
     frames=None,
-    parts=("decode", "render", "preprocess", "attention", "vision", "pooling", "generate", "prefill", "draft", "quantization", "prefetch"),
+    parts=(
+        "decode", "render", "preprocess", "attention", "vision", "pooling", "generate", "prefill", "draft", "quantization", "parallel",
+        "prefetch",
+    ),
     model_type="EventChat_llama",
     trained={"small": "small-eventgpt"},
     write_grown="evbench.pipelines.eventgpt:write_grown",
@@ -128,7 +131,7 @@ EVENTGPT = Model(
         },
     },
     traits=("vision tower",),
-)
+)  # fmt: skip
 
 ENCODER = r"function:transformers\.[\w.]+\.get_(video|image)_features$"
 
@@ -233,8 +236,16 @@ def layer_weight_bytes(choices: Mapping[str, str], model: str) -> float | None:
 
 def tokens_per_pass(choices: Mapping[str, str]) -> int:
     """Of the language model, at most, with these choices, of which some may be known no more."""
-    known = {part: choice for part, choice in choices.items() if part in PARTS and choice in PARTS[part].entries}
-    return max((PARTS[part].entries[choice].tokens_per_pass for part, choice in built_in(known).items()), default=1)
+    return max((PARTS[part].entries[choice].tokens_per_pass for part, choice in built_in(_known(choices)).items()), default=1)
+
+
+def gpus(choices: Mapping[str, str]) -> int:
+    """That a variant of these choices, of which some may be known no more, works on where it works on GPUs."""
+    return max((PARTS[part].entries[choice].gpus for part, choice in built_in(_known(choices)).items()), default=1)
+
+
+def _known(choices: Mapping[str, str]) -> dict[str, str]:
+    return {part: choice for part, choice in choices.items() if part in PARTS and choice in PARTS[part].entries}
 
 
 def built_in(choices: Mapping[str, str]) -> dict[str, str]:

@@ -46,6 +46,8 @@ class Inputs:
     """[1, frames, 3, 224, 224] in the model's dtype, on its device."""
     tokens: torch.Tensor
     """[1, prompt] int64; one `<video>` id for each visual token."""
+    beside: Any = None
+    """What was made for a drafting model of another kind of input in the same stage. None without one."""
 
     def values(self) -> torch.Tensor:
         return self.pixels[0]
@@ -68,6 +70,8 @@ class Features:
     """[frames, 257, hidden]: projected; the class token of each frame is kept."""
     inputs: Inputs
     """That they are of."""
+    beside: Any = None
+    """The features of a drafting model of another kind of input. None without one."""
 
     def values(self) -> torch.Tensor:
         return self.visual

@@ -7,12 +7,15 @@ bytes: `7b-random` has the same shapes, `tiny` as many visual tokens at a size t
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 
 import evbench
 from evbench.models import Preset
 from evbench.pipelines.checkpoints import folder
-from evbench.pipelines.registry import MODELS, OWN_MODEL
+from evbench.pipelines.load import beside
+from evbench.pipelines.registry import MODELS, OWN_MODEL, PARTS, built_in, model_of
 from evbench.results import Workload
 
 DATA = Path(evbench.__file__).parent / "data"
@@ -36,6 +39,36 @@ def preset(workload: Workload) -> Preset:
 def trained_folder(model: str, size: Preset) -> Path | None:
     """The checkpoint that a preset's weights are grown from. None if they are random."""
     return trained(model)[size.grown_from] if size.grown_from is not None else None
+
+
+def drafting(choices: Mapping[str, str], workload: Workload) -> Workload | None:
+    """The same as it is asked of another model that drafts: of the preset that the choice has, else that of the target, or with the weights
+    in a folder of its name in that of the target's.
+
+    Args:
+        choices: part -> choice.
+
+    Returns:
+        With the event images beside each sample in the place of it. None if no other model drafts.
+
+    Raises:
+        UserError: a sample has none.
+    """
+    drafts = "draft" in model_of(workload.model).parts and "draft" in choices
+    if not drafts or not (chosen := PARTS["draft"].entries[built_in(choices)["draft"]]).drafter:
+        return None
+    stored = None if workload.weights is None else str(Path(workload.weights) / chosen.drafter)
+    preset, folder, seed = (chosen.drafter_preset, None, None) if chosen.drafter_preset else (workload.preset, stored, workload.seed)
+    return dataclasses.replace(
+        workload,
+        model=chosen.drafter,
+        preset=preset,
+        weights=folder,
+        seed=seed,
+        samples=tuple(dataclasses.replace(one, path=str(beside.events_of(Path(one.path)))) for one in workload.samples),
+        frame_policy="all",
+        kind="event-images",
+    )
 
 
 def parameter_count(workload: Workload) -> int:

@@ -41,10 +41,12 @@ def least(model: str) -> Path:
 
 @functools.cache
 def with_head(model: str) -> Path:
-    """The same weights, and a head beside them that drafts at random."""
+    """The same weights, and beside them what drafts: a head, at random, and for clips the other model."""
     folder: Path = shutil.copytree(least(model), Path(_FOLDER.name) / f"{model}-with-head")
     learner = learners.new(model, make_tokenizer(), LEAST, "cpu", 0, compiled=False)
     save(DraftHead(learner.llama.config), folder / FILE)
+    if model == "video-llava":
+        (folder / "eventgpt").symlink_to(least("eventgpt"))
     return folder
 
 

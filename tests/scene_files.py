@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import functools
 import json
+import shutil
 import tempfile
 from pathlib import Path
 
+from evbench.inputs import sample
+from evbench.pipelines.load import beside
 from evbench.scenes import dataset
 from evbench.scenes.index import INDEX
 from evbench.scenes.world import imagine
@@ -25,6 +28,7 @@ def make_scenes(folder: Path, seed: int, count: int, seconds: float, width: int,
 
 @functools.cache
 def small_clip(number: int) -> Path:
-    """A clip of 320x240 of one second, as `evbench scenes make` writes it."""
+    """A clip of 320x240 of one second, as `evbench scenes make` writes it. Beside it are event images, of another scene."""
     dataset.write_clip(path := Path(_FOLDER.name) / f"{number}.mp4", imagine(12, number), 1.0, 320, 240)
+    shutil.copytree(sample.EVENTS if number % 2 == 0 else sample.OTHER_EVENTS, beside.places(path)[0])
     return path

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from evbench.errors import UserError
+from evbench.pipelines.generate.vocabulary import require_one_vocabulary
 from evbench.session import acceptance as session
-from evbench.session.acceptance import Answer, Speaker, answers, require_one_vocabulary
+from evbench.session.acceptance import Answer, Speaker, answers
 from evbench.variants.named import parse
 from evbench.verdict.speculation import acceptance, blocks, forced, replay
 from evbench.worker.messages import BuildRequest, Said, SayRequest

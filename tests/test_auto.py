@@ -167,11 +167,39 @@ def test_what_is_encoded_again_while_generating_is_no_vision_stage(monkeypatch: 
     assert vision.part == "vision" and "generate: call of transformers' encoder" in vision.evidence
 
 
-def test_features_that_lead_to_other_tokens_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(auto.Features, "encoded", property(lambda self: self.holding(self.values().flip(0)).output))
-    told = refusal(saved("qwen3_vl"))
-    assert re.search(r"computed apart Qwen3VLForConditionalGeneration answers otherwise from token \d on", told)
-    assert told.endswith("so vision is no stage of its own; --model auto cannot measure it")
+FLIPPED = property(lambda self: self.holding(self.values().flip(0)).output)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "of", "name", "instead"),
+    [
+        ("qwen3_vl", auto.Features, "encoded", FLIPPED),
+        ("llava_onevision", auto.HandedOver, "__call__", lambda self, **given: self.encode(**given)),
+    ],
+)
+def test_vision_is_part_of_generate_where_features_apart_lead_to_other_tokens(
+    architecture: str, of: type, name: str, instead: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are in another order here, or the model does not ask for them. All the rest is as with other models."""
+    folder, path = saved(architecture), small_clip(0)
+    expected, _ = run_stages(made(folder), path, NEW_TOKENS)
+    monkeypatch.setattr(of, name, instead)
+    pipeline = made(folder)
+    answer, work = run_stages(pipeline, path, NEW_TOKENS)
+    assert answer == expected
+    assert (work.encoded_in, work.visual_tokens, work.attention) == ("generate", None, "sdpa (vision), sdpa (text)")
+    found = prove(parse("baseline"), "auto", "video", "cpu", gather(pipeline, "off", [path], NEW_TOKENS, instruments("cpu")))
+    assert all(proof.active for proof in found), found
+    [vision] = [proof for proof in found if proof.part == "vision"]
+    assert "vision: call of transformers' encoder: " in vision.evidence
+    features = pipeline.vision(pipeline.preprocess(pipeline.load(path)[0])[0])[0]
+    assert features.values().ndim == len(pipeline.axes["vision"])
+    other = features.holding(-features.values())
+    assert torch.equal(other.values(), -features.values())
+    first, kept = Sampler(keep={0}), Sampler(keep={0})
+    pipeline.generate(features, 1, first)
+    pipeline.generate(other, 1, kept)
+    assert not torch.equal(first.kept[0], kept.kept[0])
 
 
 def test_features_that_change_nothing_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from evbench.kernels import block_attention, decode_attention, greedy_token, matvec, rotated_heads, token_embedding
+from evbench.kernels import all_reduce, block_attention, decode_attention, greedy_token, matvec, rotated_heads, shared_sum, token_embedding
 
 HOPPER = GPUTarget("cuda", 90, 32)
 MATRICES = [(12288, 4096, True, False), (4096, 4096, False, False), (11008, 4096, True, True), (4096, 11008, False, False)]
@@ -97,6 +97,21 @@ def of_a_prompt() -> Any:
     return compiled(rotated_heads.rotated_heads_kernel, constants, types, 4)
 
 
+def of_several_gpus() -> Iterator[str]:
+    """Of two: what sums up and what puts side by side in a step, what sums up a prompt, and what waits for the other there."""
+    types = dict.fromkeys(("words", "row", "exchange"), "i32") | dict.fromkeys(("x_ptr", "residual_ptr", "y_ptr", "turns_ptr"), "*i32")
+    types |= dict.fromkeys(("boxes_ptr", "box_ptr"), "*i64")
+    constants = {"RANK": 1, "RANKS": 2, "HALVES": True, "BLOCK": all_reduce.BLOCK, "DEPENDENT": True}
+    for gather in (False, True):
+        yield compiled(all_reduce.all_reduce_kernel, constants | {"GATHER": gather, "RESIDUAL": not gather}, types, all_reduce.WARPS).asm[
+            "ptx"
+        ]
+    types = dict.fromkeys(("parts_ptr", "sums_ptr"), "*i64") | dict.fromkeys(("first", "values"), "i32")
+    yield compiled(shared_sum.shared_sum_kernel, {"RANKS": 2, "BLOCK": shared_sum.BLOCK}, types, shared_sum.WARPS).asm["ptx"]
+    types = {"flags_ptr": "*i64", "own_ptr": "*i32", "turn_ptr": "*i32", "exchange": "i32"}
+    yield compiled(shared_sum.meeting_kernel, {"RANK": 1, "RANKS": 2}, types, 1).asm["ptx"]
+
+
 def main() -> None:
     quantized(5120, 13_824, False, False)  # a row for each program, as in a model of 13B
     for shape in MATRICES:
@@ -111,6 +126,14 @@ def main() -> None:
     require_read_ahead(of_some_tokens().asm["ptx"], whole=False)
     assert all("griddepcontrol.wait" in kernel.asm["ptx"] for kernel in (normed(), *of_a_token()))
     assert ".v4.b32" in of_a_prompt().asm["ptx"], "16 bytes at a time"
+    *of_a_step, of_many, meeting = of_several_gpus()
+    for code in of_a_step:
+        assert "griddepcontrol.wait" in code
+        sent, _, behind = code.partition("ld.volatile.global.v2.b64")
+        assert behind and "st.global.v2.b64" in sent, "words with their turns, in one store"
+        assert behind.count("bar.sync") > 0, "all threads have read the turn before it is counted"
+    assert "ld.global.cg.v4" in of_many and "st.global.v4" in of_many, "16 bytes at a time"
+    assert "sys.release" in meeting and "sys.acquire" in meeting
 
 
 def require_read_ahead(code: str, *, whole: bool, wide: str = ".v4.b32") -> None:

@@ -61,7 +61,15 @@ PLAIN = (
     "baseline+generate=static+draft=lookup-4+quantization=fp8",
 )
 COMPILED = ("optimized", "static-cache+generate=dynamic+pooling=first", "baseline+vision=compile-tower")
-GPU_ONLY = (("video", "optimized-gpu"), ("video", "optimized-gpu+vision=graph"), ("events", "optimized-gpu"))
+needs_two_gpus = pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")
+GPU_ONLY = (
+    ("video", "optimized-gpu"),
+    ("video", "optimized-gpu+vision=graph"),
+    ("events", "optimized-gpu"),
+    pytest.param(
+        "video", "optimized-gpu+parallel=tensor-2", marks=pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")
+    ),
+)
 slow = pytest.mark.slow
 Logits = tuple[torch.Tensor, torch.Tensor]
 """And the token that is taken."""
@@ -116,8 +124,13 @@ def inactive(variant: str, kind: str, found: Observed) -> dict[str, str]:
     return told_inactive(parse(variant), kind, found)
 
 
+def taken(variant: str, kind: str) -> bool:
+    """Whether each of its choices is for such input."""
+    return all(PARTS[part].entries[choice].takes(kind) for part, choice in effective(parse(variant), MODEL_OF[kind], kind).items())
+
+
 RUNS = [
-    *((variant, kind) for kind in KINDS for variant in PLAIN),
+    *((variant, kind) for kind in KINDS for variant in PLAIN if taken(variant, kind)),
     # Compiled, all kinds are alike, and of a whole session of one tests/test_real_sessions.py asks the same.
     *(pytest.param(variant, kind, marks=pytest.mark.long) for kind in KINDS for variant in COMPILED),
 ]
@@ -137,7 +150,8 @@ def test_every_choice_of_a_real_run_is_proven(variant: str, kind: str) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_variants_above_make_every_choice_there_is_without_a_gpu(kind: str) -> None:
-    made = {choice for variant in (*PLAIN, *COMPILED) for choice in effective(parse(variant), MODEL_OF[kind], kind).items()}
+    some = [variant for variant in (*PLAIN, *COMPILED) if taken(variant, kind)]
+    made = {choice for variant in some for choice in effective(parse(variant), MODEL_OF[kind], kind).items()}
     assert made == {
         (part, name)
         for part, found in parts_with_effect(MODEL_OF[kind], kind).items()
@@ -585,6 +599,33 @@ def test_the_kernels_of_the_tower_are_looked_for_in_the_place_of_the_variant_s(k
     assert (active["attention"], active["vision"]) == (FLASH3 in kernels, kernels == [OF_COMPILER, FLASH3])
 
 
+SUMS = {"kernel:all_reduce_kernel": 2 * 4 * (NEW_TOKENS - 1), "kernel:shared_sum_kernel": 2 * 4}
+"""Of one GPU, for four layers."""
+
+
+@pytest.mark.parametrize(
+    ("choice", "seen", "told"),
+    [
+        ("tensor-2", {name: 2 * count for name, count in SUMS.items()} | {"range:prefill over 2 GPUs": 1}, None),
+        ("tensor-2", SUMS | {"range:prefill over 2 GPUs": 1}, "32 x all_reduce_kernel, 64 expected (each layer and step)"),
+        (
+            "tensor-2",
+            {name: 4 * count for name, count in SUMS.items()} | {"range:prefill over 4 GPUs": 1},
+            "it ran as parallel=tensor-4 does",
+        ),
+        ("tensor-2", {}, "generate: no sum of a step in one kernel (looked for kernel:all_reduce_kernel); it ran as parallel=none does"),
+        ("none", {}, None),
+        ("none", SUMS, "sum of a step over several GPUs: 32 x all_reduce_kernel, which this choice does not do"),
+    ],
+)
+def test_all_gpus_have_to_sum_up_in_each_layer(choice: str, seen: dict[str, int], told: str | None) -> None:
+    found = Observed({"generate": {"op:aten::argmax": 1} | seen}, 8, NEW_TOKENS, layers=LAYERS)
+    activations = prove(parse(f"optimized-gpu+parallel={choice}"), "video-llava", "video", "cuda", found)
+    (proof,) = (proof for proof in activations if proof.part == "parallel")
+    assert proof.active == (told is None)
+    assert told is None or told in proof.evidence
+
+
 MAPS, PICTURES, PAINTED = "kernel:values_of_maps_kernel", "kernel:pixel_values_kernel", "kernel:paint_kernel"
 
 
@@ -764,7 +805,9 @@ def test_the_functions_of_dali_are_called_as_its_evidence_says() -> None:
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize(("kind", "variant"), [*((kind, variant) for kind in KINDS for variant in (*PLAIN, *COMPILED)), *GPU_ONLY])
+@pytest.mark.parametrize(
+    ("kind", "variant"), [*((kind, variant) for kind in KINDS for variant in (*PLAIN, *COMPILED) if taken(variant, kind)), *GPU_ONLY]
+)
 def test_every_choice_of_a_real_run_on_a_gpu_is_proven(kind: str, variant: str) -> None:
     asked = replace(workload(kind), device="cuda", dtype="bfloat16")
     path = input_of(kind)

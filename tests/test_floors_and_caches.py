@@ -66,6 +66,18 @@ def test_a_side_that_drafts_has_the_floor_of_the_fewest_passes() -> None:
     assert some["prefill"] == one["prefill"]
 
 
+def test_a_side_whose_language_model_is_divided_has_the_floor_of_so_many_gpus() -> None:
+    work = dataclasses.replace(WORK, pixel_shape=(1, 8, 3, 224, 224), visual_tokens=2056, new_tokens=72)
+    result = of_a_machine(0.5, LIMITS, work)
+    assert result.optimized is not None
+    divided = dataclasses.replace(result.optimized, choices={**result.optimized.choices, "parallel": "tensor-4"})
+    judged = judge(dataclasses.replace(result, optimized=divided))
+    assert list(judged.side_floors) == ["optimized"]
+    one, some = judged.floors, judged.side_floors["optimized"]
+    assert {name: one[name] / some[name] for name in ("vision", "prefill", TPOT)} == pytest.approx({"vision": 1, "prefill": 4, TPOT: 4})
+    assert some["generate"] == pytest.approx(one["generate"] / 4)
+
+
 def of_a_machine(factor: float, limits: Limits | None, work: Work, **changes: Any) -> Result:
     """The baseline takes ten times its floor in all; the optimized side `factor` times that."""
     run = dataclasses.replace(make_run(), work=work)

@@ -509,3 +509,18 @@ def test_rows_of_several_samples_are_repetitions_of_one_thing() -> None:
 def test_the_half_width_of_one_variant_is_that_of_its_median() -> None:
     assert half_width(make_session(), {"baseline": make_side()}) == 0
     assert half_width(make_session(2), {"baseline": make_side(*in_blocks(make_run(), blocks=2))}) is None
+
+
+def test_what_generate_encodes_has_no_stage_of_its_own() -> None:
+    as_one = [dataclasses.replace(run, work=dataclasses.replace(run.work, encoded_in="generate")) for run in make_side().runs]
+    side = make_side(*as_one)
+    judged = judge(make_result(scaled(side, 0.7), baseline=side))
+    assert judged.verdict is Verdict.FASTER
+    assert judged.flags["STAGES_AS_ONE"].startswith("with visual features computed apart this model answers otherwise, so on the baseline")
+    vision = next(timing for timing in judged.stages if timing.name == "vision")
+    assert vision.claim is None and vision.interval is None and not any(vision.sides.values())
+    assert judged.difference is not None
+    assert [part.name for part in judged.difference.parts] == ["load", "preprocess", "generate", OVERLAP_AND_SYNC]
+    assert sum(part.share for part in judged.difference.parts) == pytest.approx(1)
+    other = judge(make_result(make_side(), baseline=side))
+    assert other.verdict is Verdict.INVALID and "encoded_in generate and None" in other.reasons[0]

@@ -16,7 +16,7 @@ from evbench.pipelines.checkpoints.checkpoint import fingerprint, seeded
 from evbench.pipelines.compute import cuda_graph
 from evbench.pipelines.compute.attention import attend
 from evbench.pipelines.generate import graph_loop, llama, quantized
-from evbench.pipelines.generate.graph_loop import STRIDE, GraphLoop, compiled_prefill, eager_prefill
+from evbench.pipelines.generate.graph_loop import STRIDE, GraphLoop, compiled_prefill, eager_prefill, on_one_gpu
 from evbench.pipelines.generate.language import LanguageModel
 from evbench.pipelines.generate.llama import FusedLlama
 from evbench.pipelines.generate.loops import Generate, dynamic
@@ -64,7 +64,7 @@ def language(end_token: int = 2, stop_at_end: bool = False, **changes: Any) -> L
 
 def loop(model: LanguageModel, prefill: str) -> GraphLoop:
     fused = FusedLlama(model.decoder, model.head, attend("sdpa"))
-    return GraphLoop(model, fused, PREFILLS[prefill](model, fused))
+    return GraphLoop(model, fused, on_one_gpu(fused, PREFILLS[prefill](model, fused)))
 
 
 def forced_logits(generate: Generate, embeddings: torch.Tensor, tokens: list[int]) -> torch.Tensor:

@@ -14,8 +14,11 @@ from pathlib import Path
 import pytest
 
 from evbench.errors import UserError
-from evbench.machine import lock
+from evbench.machine import gpu, lock
 from evbench.machine.lock import exclusive
+from evbench.session.compare import exclusive_device
+from evbench.session.progress import SilentListener
+from evbench.variants.named import parse
 from tests.command import is_running
 
 pytestmark = pytest.mark.slow
@@ -101,6 +104,22 @@ def test_a_second_measurement_waits_says_so_once_and_goes_on(folder: Path, monke
 def test_nothing_is_said_where_nobody_else_measures(folder: Path) -> None:
     with exclusive("cpu", True, silent):
         assert (folder / "evbench-cpu.lock").read_text() == str(os.getpid())
+
+
+def test_all_gpus_that_a_variant_works_on_are_held_and_no_other(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu, "visible", lambda: ["GPU-3", "GPU-1", "GPU-2"])
+    variants = [parse(f"optimized-gpu{change}") for change in ("", "+parallel=tensor-2")]
+    for among, held in ((variants[:1], ["GPU-3"]), (variants, ["GPU-3", "GPU-1"])):
+        with exclusive_device("cuda", False, SilentListener(), among):
+            assert [name for name in gpu.visible() if not is_free(name)] == held
+        assert all(is_free(name) for name in gpu.visible())
+    with (
+        exclusive("GPU-1", False, silent),
+        pytest.raises(UserError, match="is measuring on this GPU"),
+        exclusive_device("cuda", False, SilentListener(), variants),
+    ):
+        pytest.fail("two measure at the same time")
+    assert is_free("GPU-3"), "what was held already is given back"
 
 
 def test_the_lock_of_a_holder_that_is_killed_is_free(folder: Path) -> None:

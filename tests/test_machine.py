@@ -40,6 +40,17 @@ def test_dali_without_a_gpu_is_named_with_the_cure() -> None:
     assert told.endswith(f"Or choose another: {cure}")
 
 
+def test_fewer_gpus_than_a_choice_works_on_are_told_with_a_choice_that_can(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu, "visible", lambda: ["GPU-1", "GPU-2"])
+    graph = "baseline+generate=graph+prefill=compile"
+    require(parse(f"{graph}+parallel=tensor-2"), "video-llava", "video", "cuda")
+    with pytest.raises(UserError) as caught:
+        require(parse(f"{graph}+parallel=tensor-8"), "video-llava", "video", "cuda")
+    told = str(caught.value)
+    assert "parallel=tensor-8 needs 8 GPUs, and this machine shows 2." in told
+    assert told.endswith("parallel=tensor-2")
+
+
 def test_a_missing_package_is_named_with_the_command_that_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert "pip install nvidia-dali-cuda130" in obstacles(parse("baseline+decode=dali"), "video-llava", "video", "cuda")["decode"]

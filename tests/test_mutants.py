@@ -22,7 +22,7 @@ from evbench.pipelines.build import build
 from evbench.pipelines.checkpoints.grown import layers_in
 from evbench.pipelines.compute import cuda_graph
 from evbench.pipelines.compute.cuda_graph import Replayed
-from evbench.pipelines.generate import choices, graph_loop, llama
+from evbench.pipelines.generate import choices, graph_loop, llama, tensor_parallel
 from evbench.pipelines.generate.graph_loop import DecodeState
 from evbench.pipelines.generate.llama import FusedLlama
 from evbench.pipelines.generate.loops import StaticLoop
@@ -59,6 +59,7 @@ from tests.examples import NOWHERE
 from tests.scene_files import small_clip
 from tests.test_grown import both
 from tests.test_llama import ReferenceAttention
+from tests.test_tensor_parallel import run_on_threads
 
 UNCOMPILED = "optimized+vision=batched+generate=static"
 DRAFTED = f"{UNCOMPILED}+draft=lookup-4"
@@ -120,7 +121,7 @@ class Bench:
         return found
 
 
-CHANGED: dict[type, tuple[str, ...]] = {
+CHANGED: dict[Any, tuple[str, ...]] = {
     Cache: ("update",),
     StaticLoop: ("_next",),
     SpeculativeLoop: ("_chosen", "_position"),
@@ -128,8 +129,9 @@ CHANGED: dict[type, tuple[str, ...]] = {
     FusedLlama: ("prefill", "step"),
     DecodeState: ("__init__", "reset", "_step"),
     Replayed: ("__call__",),
+    tensor_parallel: ("part_of",),
 }
-"""Methods that faults replace."""
+"""Methods and functions that faults replace."""
 KINDS: tuple[InputKind, ...] = ("video", "event-images")
 SMALLEST = [pytest.param((kind, False), id=kind) for kind in KINDS]
 TRAINED = [pytest.param((kind, True), marks=pytest.mark.long, id=f"{kind}-trained") for kind in KINDS]
@@ -362,6 +364,24 @@ def test_a_prefix_that_is_kept_is_filled_once(uncaptured: None, monkeypatch: pyt
     assert calls == [1]
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["", "one GPU's part left out", "stale logits", "one head left out"])
+def test_of_a_divided_model_a_fault_is_caught_and_without_one_outputs_pass(
+    bench: Bench, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With threads in the place of GPUs."""
+    run_on_threads(monkeypatch)
+    require_caught_if_planted(bench, "optimized+vision=graph+generate=graph+prefill=compile+parallel=tensor-2", name)
+
+
+def require_caught_if_planted(bench: Bench, variant: str, name: str) -> None:
+    """`name` is empty where nothing is."""
+    if name:
+        assert caught(bench, variant, name)
+    else:
+        assert worst(merge(bench.compare(variant))) != "fail"
+
+
 @pytest.fixture(scope="module", params=KINDS)
 def bench_on_gpu(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Bench:
     shipped = replace(workload(request.param), preset="tiny", weights=None, seed=0, device="cuda", dtype="bfloat16")
@@ -379,6 +399,13 @@ def test_on_the_gpu_a_fault_is_caught_in_what_is_captured(bench_on_gpu: Bench, n
     assert caught(bench_on_gpu, "optimized-gpu", name)
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")
+@pytest.mark.parametrize("name", ["", "one GPU's part left out", "stale logits", "cache slot before", "one head left out"])
+def test_over_two_gpus_a_fault_is_caught_and_without_one_outputs_pass(bench_on_gpu: Bench, name: str) -> None:
+    require_caught_if_planted(bench_on_gpu, "optimized-gpu+parallel=tensor-2", name)
+
+
 # Which faults are planted.
 
 OF_GRAPHS = {
@@ -387,8 +414,9 @@ OF_GRAPHS = {
 }  # fmt: skip
 OF_LOOPS = {"causal mask off by one", "rotary offset + 1", "cache slot not written", "sampled", "prefix kept"}
 OF_DRAFTS = {name for name, mutant in MUTANTS.items() if mutant.choices == choices.DRAFTED}
+OF_SEVERAL_GPUS = "one GPU's part left out"
 LEFT_OUT = {
-    name: OF_DRAFTS | {*OF_QUANTIZATION} | others
+    name: OF_DRAFTS | {*OF_QUANTIZATION, OF_SEVERAL_GPUS} | others
     for name, others in {
         "baseline": {"feature layer -1"} | OF_LOOPS | OF_GRAPHS,
         "fast-decode": {"feature layer -1"} | OF_LOOPS | OF_GRAPHS,

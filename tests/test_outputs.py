@@ -20,6 +20,7 @@ from evbench.session.outputs import choose
 from evbench.session.reference_outputs import Reference
 from evbench.stages import Generation
 from evbench.worker.capture_outputs import CapturedOutputs
+from evbench.worker.client import OutOfMemory
 from tests.simulation import simulated_workload
 
 TOKENS = (1, 2, 3)
@@ -42,20 +43,25 @@ class SimulatedWorkers:
     tokens: tuple[int, ...] = TOKENS
     requests: list[str] = field(default_factory=list)
     room: bool = False
+    crowded: bool = False
+    """Whether there is no memory for the reference as long as workers of the sides are there."""
 
     def worker(self, side: Side) -> _Worker:
         return _Worker(self, side)
 
     def free(self) -> None:
         self.requests.append("free")
+        self.crowded = False
 
     def report(self, activity: str) -> None: ...
 
     @contextmanager
     def reference(self) -> Iterator[_Worker]:
         self.requests.append("reference begins")
-        yield _Worker(self, "baseline")
-        self.requests.append("reference ends")
+        try:
+            yield _Worker(self, "baseline")
+        finally:
+            self.requests.append("reference ends")
 
 
 AXES = {
@@ -86,6 +92,8 @@ class _Worker:
 
     def capture_reference(self, sample: int, file: Path, baseline: CapturedOutputs) -> None:
         self.workers.requests.append(f"reference {sample}")
+        if self.workers.crowded:
+            raise OutOfMemory("reference: out of GPU memory")
         save_file(arrays(0.0), file)
 
 
@@ -122,6 +130,25 @@ def test_where_there_is_room_the_reference_is_built_beside_the_workers_and_once_
     order = workers.requests
     assert order.index("baseline 7") < order.index("reference begins") < order.index("baseline 0 given") < order.index("evidence")
     assert order.index("evidence") < order.index("reference 0") < order.index("optimized 0 given isolated")
+
+
+def test_a_reference_without_memory_beside_the_workers_is_run_alone() -> None:
+    """Its weights fit there, and what its input takes is not known before."""
+    workers = SimulatedWorkers(room=True, crowded=True)
+    found = compare(workers)
+    assert workers.requests[2:] == [
+        "reference begins", "baseline 0 given", "baseline 1 given", "reference 0", "reference ends",
+        "free", "reference begins", "reference 0", "reference 1", "reference ends",
+        "optimized 0 given isolated", "optimized 1 given isolated",
+    ]  # fmt: skip
+    assert found.reference == "float64"
+
+
+@pytest.mark.parametrize("room", [False, True])
+def test_a_reference_that_has_no_memory_alone_is_told(room: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(SimulatedWorkers, "free", lambda self: None)
+    with pytest.raises(OutOfMemory, match="out of GPU memory"):
+        compare(SimulatedWorkers(room=room, crowded=True))
 
 
 def test_a_reference_is_made_once_for_the_same_input() -> None:

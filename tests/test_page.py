@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
+import io
 import os
 import re
 import subprocess
@@ -11,7 +13,9 @@ from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from evbench import results
 from evbench.cli import report as report_command
@@ -20,13 +24,17 @@ from evbench.report import comparison, explained, page, raw_runs, timings
 from evbench.report.render import without_empty_columns
 from evbench.report.said import first_difference, marked
 from evbench.results import Activation, Result, Side
+from evbench.session.outputs import worst_picture
 from evbench.verdict.judge import judge
 from evbench.verdict.series import decode_steps, runs_in_order
+from evbench.verdict.worst_frame import WorstFrame, worst_frame
 from tests import test_console, test_snapshot
 from tests.examples import CLIP, PRESERVED, make_check, make_result, make_session, make_side, scaled
 from tests.test_results import PROFILES
 
 HOSTILE = "</svg></style></title><script>alert(1)</script><img src=x onerror=alert(1)>\"' onload='x' & $\\frac{1}{0}$ \x1b[31m\u202e"
+EMBEDDED = "data:image/png;base64,"
+PICTURE = worst_picture({0: WorstFrame(2, 9.4, (np.full((3, 4, 3), 9, np.uint8),) * 3)})
 RECORDED = ("h200/video-llava-7b", "h200/eventgpt-7b", "h200/ready-made-7b", "cpu/video-llava-small")
 
 
@@ -61,8 +69,10 @@ class Elements(HTMLParser):
 def require_self_contained(text: str) -> None:
     """No script, and nothing that a browser would load."""
     for tag, attributes in Elements(text).elements:
-        assert tag not in ("script", "img", "iframe", "link", "object", "embed", "base", "form", "image", "foreignobject"), tag
-        assert not [name for name in attributes if name.startswith("on") or name in ("src", "srcset", "style", "action")], attributes
+        assert tag not in ("script", "iframe", "link", "object", "embed", "base", "form", "image", "foreignobject"), tag
+        assert not [name for name in attributes if name.startswith("on") or name in ("srcset", "style", "action")], attributes
+        assert ("src" in attributes) == (tag == "img"), attributes
+        assert attributes.get("src", EMBEDDED).startswith(EMBEDDED), attributes
         assert attributes.get("href", "#").startswith("#"), attributes
     assert not re.findall(r"url\((?!#)", text)
     assert "@import" not in text
@@ -85,6 +95,7 @@ def hostile() -> Result:
     machine = dataclasses.replace(session.machine, cpu=HOSTILE, packages={HOSTILE: HOSTILE}, source=HOSTILE)
     session = dataclasses.replace(session, machine=machine, remarks=(HOSTILE,))
     outputs = dataclasses.replace(PRESERVED, checks=(*PRESERVED.checks, make_check(rule=HOSTILE, location=HOSTILE, detail=HOSTILE)))
+    outputs = dataclasses.replace(outputs, worst_picture=PICTURE)
     return dataclasses.replace(make_result(side("optimized"), side("baseline"), (session,), outputs), command=HOSTILE, evbench=HOSTILE)
 
 
@@ -93,7 +104,8 @@ def test_what_is_foreign_is_text_wherever_it_stands() -> None:
     require_self_contained(text)
     assert "\x1b" not in text
     assert "\u202e" not in text
-    harmless = written(make_result(scaled(make_side(variant="optimized"), 0.5)))
+    pictured = dataclasses.replace(PRESERVED, worst_picture=PICTURE)
+    harmless = written(make_result(scaled(make_side(variant="optimized"), 0.5), outputs=pictured))
     assert {tag for tag, _ in Elements(text).elements} <= {tag for tag, _ in Elements(harmless).elements} | {"mark", "span"}
     assert Elements(text).text.count("<script>alert(1)</script>") > 20, "it is shown letter for letter"
 
@@ -181,6 +193,27 @@ def test_one_side_alone_and_blocks_that_do_not_count_have_no_speedup() -> None:
         assert 'aria-label="Speedups' not in text
         assert 'aria-label="From ' not in text
         assert 'aria-label="Runs in time order' in text
+
+
+def test_the_frame_that_differs_most_is_shown_beside_the_baselines() -> None:
+    frames = np.zeros((2, 3, 300, 400, 3), np.uint8)
+    frames[1, 1, 40:44, 80:90, 0] = 12
+    assert worst_frame(frames[0], frames[0]) is None
+    found = {sample: worst for sample, pair in ((5, frames), (7, (frames[1] // 4, frames[0]))) if (worst := worst_frame(*pair))}
+    assert (found[5].frame, found[5].levels, found[5].pictures[2].max()) == (1, 12.0, 8 * 12)
+    picture = worst_picture(found)
+    assert picture is not None and (picture.sample, picture.frame, picture.levels) == (5, 1, 12.0)
+    drawn = np.asarray(Image.open(io.BytesIO(base64.b64decode(picture.png))))
+    assert drawn.shape == (300, 1200, 3)
+    assert drawn[41, 85].tolist() == [0, 0, 0] and drawn[41, 485].tolist() == [12, 0, 0] and drawn[41, 885].tolist() == [96, 0, 0]
+    text = written(make_result(scaled(make_side(), 0.5), outputs=dataclasses.replace(PRESERVED, worst_picture=picture)))
+    (shown,) = (attributes for tag, attributes in Elements(text).elements if tag == "img")
+    assert shown["src"] == EMBEDDED + picture.png
+    assert shown["alt"].startswith("Image 2, where what was loaded differs most, by 12.0 of 255 levels")
+    with pytest.raises(ValueError, match="no PNG"):
+        dataclasses.replace(picture, png=base64.b64encode(b"<svg onload=alert(1)>").decode())
+    with pytest.raises(ValueError):
+        dataclasses.replace(picture, png=picture.png + '" onerror="alert(1)')
 
 
 def test_every_figure_has_a_label_and_a_caption() -> None:

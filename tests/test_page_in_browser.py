@@ -12,7 +12,7 @@ import pytest
 
 from evbench import results
 from tests.perfetto import browser_path, chromium
-from tests.test_page import hostile, written
+from tests.test_page import EMBEDDED, hostile, written
 from tests.test_results import PROFILES
 
 pytestmark = [
@@ -58,8 +58,8 @@ STRUCTURE = """() => ({
     language: document.documentElement.lang,
     headings: [...document.querySelectorAll('h1, h2, h3')].map(one => Number(one.tagName[1])),
     landmarks: [...document.body.children].map(one => one.localName),
-    unnamed: [...document.querySelectorAll('svg, [role=region], nav')]
-        .filter(one => !one.getAttribute('aria-label')).map(one => one.outerHTML.slice(0, 80)),
+    unnamed: [...document.querySelectorAll('svg, [role=region], nav, img')]
+        .filter(one => !one.getAttribute(one.localName === 'img' ? 'alt' : 'aria-label')).map(one => one.outerHTML.slice(0, 80)),
     uncaptioned: [...document.querySelectorAll('table')].filter(one => !one.caption?.textContent).length,
     headless: [...document.querySelectorAll('tbody tr')].filter(one => one.cells[0].scope !== 'row').length,
     twice: [...document.querySelectorAll('[id]')].map(one => one.id).filter((id, place, all) => all.indexOf(id) !== place),
@@ -97,7 +97,7 @@ def opened(browser: Any, file: Path, width: int = 1280, scheme: str = "light") -
     page.on("console", lambda message: told.append(message.text))
     page.on("pageerror", lambda error: told.append(str(error)))
     page.on("dialog", lambda dialog: told.append(dialog.message))
-    page.on("request", lambda request: asked.append(request.url))
+    page.on("request", lambda request: None if request.url.startswith(EMBEDDED) else asked.append(request.url))
     try:
         page.goto(file.as_uri())
         yield page

@@ -218,11 +218,6 @@ class Smaller:
             self.language = language()
             for weight in self.language.whole.parameters():  # near to the target, so that some of its drafts are right
                 weight.data.add_(torch.randn_like(weight) * weight.std() * 0.1 * seed)
-        self.tokenizer: object = None
-        self.image_processor: object = None
-
-    def vision(self, inputs: torch.Tensor) -> tuple[torch.Tensor, None]:
-        return inputs, None
 
     def embeddings(self, features: torch.Tensor) -> torch.Tensor:
         return features
@@ -234,7 +229,7 @@ class Smaller:
 def test_another_model_drafts_what_it_would_say_itself_whatever_was_accepted_before(seed: int, generate: str) -> None:
     model, smaller = language(), Smaller(seed)
     expected = by("static", model)(prompt(31), WHOLE, Sampler())
-    drafter = ModelDrafter(smaller, TARGETS[generate](smaller.language, parse(f"baseline+generate={generate}"), 0))
+    drafter = ModelDrafter(smaller, TARGETS[generate](smaller.language, parse(f"baseline+generate={generate}"), 0), 384, "a model")
     found = Counter[bool]()
 
     def watched(propose: Propose, answer: Sequence[int], count: int) -> list[int]:
@@ -254,9 +249,31 @@ def test_another_model_drafts_what_it_would_say_itself_whatever_was_accepted_bef
 @torch.inference_mode()
 def test_a_token_that_the_drafting_model_has_no_row_for_is_no_fault() -> None:
     smaller = Smaller(0)
-    propose = ModelDrafter(smaller, TARGETS["static"](smaller.language, parse("baseline"), 0)).begin(prompt(31), WHOLE)
+    propose = ModelDrafter(smaller, TARGETS["static"](smaller.language, parse("baseline"), 0), 384, "a model").begin(prompt(31), WHOLE)
     assert len(propose([5, 10**6], 3)) == 3
     assert len(propose([5, 10**6, 7], 2)) == 2
+
+
+@loops
+@torch.inference_mode()
+def test_a_token_that_is_another_one_for_the_model_is_never_drafted(generate: str) -> None:
+    """And the likeliest of the others is."""
+    model, smaller, drafted = language(), Smaller(1), set[int]()
+    expected = by("static", model)(prompt(31), WHOLE, Sampler())
+    target = TARGETS[generate](smaller.language, parse(f"baseline+generate={generate}"), 0)
+    whole = ModelDrafter(smaller, target, 384, "a model").begin(prompt(31), WHOLE)
+    assert max(token for length in range(1, WHOLE - 4) for token in whole(expected[:length], 4)) >= 40, "else nothing would be tested"
+    propose = ModelDrafter(smaller, target, 40, "a model").begin(prompt(31), WHOLE)
+
+    def watched(answer: Sequence[int], count: int) -> list[int]:
+        drafts = list(propose(answer, count))
+        logits = smaller.language.logits_at_once(prompt(31), [*answer, *drafts[:-1]])
+        assert drafts == [int(row[0, :40].argmax()) for row in logits[-count:]]
+        drafted.update(drafts)
+        return drafts
+
+    assert speculative(model, 4, generate)(prompt(31), WHOLE, Sampler(), watched) == expected
+    assert len(drafted) > 1
 
 
 def draft_head(model: LanguageModel, seed: int) -> DraftHead:

@@ -10,6 +10,7 @@ from evbench.api.folder import default_folder, now
 from evbench.api.options import OF_WORKLOAD, Keywords, Options, read, use_given
 from evbench.choices import Variant
 from evbench.errors import UserError
+from evbench.inputs.drafter import drafter
 from evbench.machine import machine, noise_floors
 from evbench.plugins.use import require_used
 from evbench.results import ALLOWED_CLAIMS, Plan, Result, Rules, Side, Workload
@@ -150,11 +151,12 @@ def read_side(given: Measured) -> Variant | Result:
 
 
 def plan_for(options: Options, variants: Mapping[Side, Variant], workload: Workload) -> Plan:
-    """Raises UserError if a variant cannot run here, a plug-in is given for nothing, or the workers do not fit into memory."""
+    """Raises UserError if a variant cannot run here, a plug-in is given for nothing, or the workers do not fit into memory; or if a sample
+    lacks what another model that drafts is to see."""
     require_used(options.plugin or (), variants.values())
     for variant in variants.values():
         require(variant, workload.model, workload.kind, workload.device)
-    return options.plan([workload] * len(variants))
+    return options.plan([workload] * len(variants), [drafter(variant, workload) for variant in variants.values()])
 
 
 def _request(

@@ -203,14 +203,14 @@ class Options:
             event_size=self.event_size,
         )
 
-    def plan(self, workloads: Sequence[Workload]) -> Plan:
-        """The plan for one worker of each workload.
+    def plan(self, workloads: Sequence[Workload], drafters: Sequence[Workload | None] = ()) -> Plan:
+        """The plan for one worker of each workload. `drafters`: see evbench.session.memory_fit.choose_order.
 
         Raises:
             UserError: an option has no effect, or the workers do not fit into memory.
         """
         self._refuse_idle()
-        order = memory_fit.choose_order(self.order, workloads)
+        order = memory_fit.choose_order(self.order, workloads, drafters)
         return Plan(
             order=order,
             blocks=self.blocks or max(len(workloads[0].samples), BLOCKS[order]),

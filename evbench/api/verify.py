@@ -9,6 +9,7 @@ from pathlib import Path
 from evbench.api.folder import default_folder, now
 from evbench.choices import Variant
 from evbench.errors import UserError, nearest
+from evbench.inputs.drafter import drafter
 from evbench.inputs.recorded import workload_here
 from evbench.machine import machine, noise_floors
 from evbench.machine.machine import HARDWARE
@@ -133,7 +134,7 @@ def _request(
         variants=variants,
         earlier=EarlierResults(),
         workloads=dict.fromkeys(variants, workload),
-        plan=_plan(before, workload),
+        plan=_plan(before, workload, [drafter(variant, workload) for variant in variants.values()]),
         rules=_rules(before, floor.smallest if floor else {}),
         folder=Path(folder) if folder else default_folder(started, "verify"),
         created=started,
@@ -152,10 +153,10 @@ def _variant(measured: SideResult, workload: Workload) -> Variant:
     return variant
 
 
-def _plan(before: Result, workload: Workload) -> Plan:
+def _plan(before: Result, workload: Workload, drafters: Sequence[Workload | None]) -> Plan:
     """As recorded. Raises UserError if the workers do not fit into memory."""
     plan = before.sessions[0].plan
-    if memory_fit.choose_order("auto", [workload] * len(before.variants())) != plan.order == "interleaved":
+    if memory_fit.choose_order("auto", [workload] * len(before.variants()), drafters) != plan.order == "interleaved":
         raise UserError("the result had both workers in memory at the same time, and they do not fit here; verify it where there is more")
     return plan
 

@@ -18,6 +18,7 @@ from evbench.cli.output_folder import command_line, output_folder
 from evbench.cli.working import working
 from evbench.encoding import write_whole
 from evbench.errors import UserError
+from evbench.inputs.drafter import drafter
 from evbench.inputs.workload import shipped
 from evbench.pipelines.registry import MODELS
 from evbench.places import short_workload
@@ -51,7 +52,7 @@ def try_mutants(variant: Variant, options: Options, session: SessionOptions, pla
     if workload.kind == "video" and workload.frames == 1:
         raise UserError("--mutants also plants faults in the order of frames, and --frames 1 has none; give 2 or more")
     require(variant, workload.model, workload.kind, workload.device)
-    plan, started = options.plan([workload]), now()
+    plan, started = options.plan([workload], [drafter(variant, workload)]), now()
     folder = output_folder(session, started, f"{workload.model}-mutants")
     of = workload.model, workload.kind
     equal = mutation.equal_computations(variant, *of, lambda one: not obstacles(one, *of, workload.device))
@@ -59,7 +60,10 @@ def try_mutants(variant: Variant, options: Options, session: SessionOptions, pla
     ended: dict[int, MutantOutcome] = {}
     with working(lambda: f"{len(ended)} of {len(cases)} cases are in {folder / 'mutants.json'}") as progress, writing(folder, TRY_AGAIN):
         make_folder(folder, resumable=False)
-        with laboratory(workload, plan, folder, session.wait, progress) as opened, closing(mutation.try_all(cases, opened)) as trying:
+        with (
+            laboratory(variant, workload, plan, folder, session.wait, progress) as opened,
+            closing(mutation.try_all(cases, opened)) as trying,
+        ):
             for number, outcome in trying:
                 ended[number] = outcome
                 write_whole(folder / "mutants.json", report_mutation.to_json(_in_order(ended)))

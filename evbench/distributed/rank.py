@@ -141,7 +141,7 @@ def _run_rank(
     device = begun.asked.workload.device
     # On a CPU all ranks of a machine share the device, and one of them holds it for all.
     holds = device == "cuda" or place.local_rank == 0
-    with exclusive_device(device, wait, listener) if holds else nullcontext():
+    with exclusive_device(device, wait, listener, [variant]) if holds else nullcontext():
         neighbours = on_this_machine(ranks)  # none begins before all hold what they measure on
         asked, failed = _without_failed(ranks, variant, begun, folder, listener)
         shard = shards(len(asked.workload.samples), place.ranks)[place.rank]

@@ -72,7 +72,7 @@ def _place(stored: str) -> Path:
 
 def _is_sample(path: Path) -> bool:
     """A file, a folder of event images, or what the names of event images begin with."""
-    return path.is_file() or (any(map(png.is_png, path.iterdir())) if path.is_dir() else bool(png.numbered(path)))
+    return path.is_file() or png.holds_images(path)
 
 
 def _checkpoint(workload: Workload, given: Path | None) -> str | None:

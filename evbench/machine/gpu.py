@@ -52,8 +52,3 @@ def query(ask: Callable[..., Any], *arguments: Any) -> Any:
         return ask(*arguments)
     except pynvml.NVMLError:
         return None
-
-
-def identity() -> str:
-    """UUID of that GPU, which names it for every process of this machine. Call only where there is one."""
-    return str(pynvml.nvmlDeviceGetUUID(first_visible()))

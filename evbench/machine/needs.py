@@ -10,8 +10,10 @@ import shutil
 import sysconfig
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+from evbench.machine import gpu
 from evbench.machine.machine import version
 
 
@@ -30,6 +32,12 @@ class Lack:
 
 def _no_gpu(device: str) -> Lack | None:
     return None if device == "cuda" else Lack("an NVIDIA GPU, and the run is on the CPU")
+
+
+def _fewer_gpus(count: int, device: str) -> Lack | None:
+    if device == "cuda" and (found := len(gpu.visible())) < count:
+        return Lack(f"{count} GPUs, and this machine shows {found}")
+    return _no_gpu(device)
 
 
 def _no_dali(device: str) -> Lack | None:
@@ -82,6 +90,7 @@ def _no_flash4(device: str) -> Lack | None:
 
 NEEDS: dict[str, Callable[[str], Lack | None]] = {
     "NVIDIA GPU": _no_gpu,
+    **{f"{count} GPUs": partial(_fewer_gpus, count) for count in (2, 4, 8)},
     "NVIDIA DALI": _no_dali,
     "C++ compiler": _no_compiler,
     "Triton": _no_triton,

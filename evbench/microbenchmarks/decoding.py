@@ -172,7 +172,7 @@ def build(name: str, preset: str, gammas: Sequence[int] = ()) -> tuple[GraphLoop
 
     from evbench.pipelines.checkpoints.checkpoint import seeded
     from evbench.pipelines.compute.attention import attend
-    from evbench.pipelines.generate.graph_loop import GraphLoop, compiled_prefill
+    from evbench.pipelines.generate.graph_loop import GraphLoop, compiled_prefill, on_one_gpu
     from evbench.pipelines.generate.language import LanguageModel
     from evbench.pipelines.generate.llama import FusedLlama
     from evbench.pipelines.generate.speculative import SpeculativeLoop
@@ -189,7 +189,7 @@ def build(name: str, preset: str, gammas: Sequence[int] = ()) -> tuple[GraphLoop
     language = LanguageModel(model, model.model, model.lm_head, end_token=-1, stop_at_end=False)
     prefill = compiled_prefill(language, llama)
     speculative = {gamma: SpeculativeLoop(language, GraphTarget(llama, prefill, gamma), gamma) for gamma in gammas}
-    return GraphLoop(language, llama, prefill), llama, speculative
+    return GraphLoop(language, llama, on_one_gpu(llama, prefill)), llama, speculative
 
 
 def main(

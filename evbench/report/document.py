@@ -39,7 +39,7 @@ def document(title: str, head: Markup, sections: Mapping[str, Sequence[Markup]],
 def _metadata(title: str) -> Markup:
     sheet = resources.files("evbench.report").joinpath("page.css").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(sheet.encode()).digest()).decode()
-    policy = f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+    policy = f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
     return element(
         "head",
         element("meta", charset="utf-8"),

@@ -67,5 +67,6 @@ FLAGS = {
     "ORDER_SENSITIVE": "So in use, where one side runs alone, the speedup may be another one.",
     "OUTPUT_NEARLY": "So single values differ by more than rounding explains; whether that matters is for you to say.",
     "REFERENCE_MISSING": "So outputs are compared less closely, and no speedup is claimed.",
+    "STAGES_AS_ONE": "So what a change of the vision stage gives is part of what generate shows.",
 }
 """Flag -> what follows from it for the reader."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from evbench.report.render import TEXT_COLUMNS, Table, printable
 
-VOID = ("br", "meta")
+VOID = ("br", "img", "meta")
 """Elements without an end."""
 
 

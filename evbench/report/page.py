@@ -76,7 +76,7 @@ def _sections(result: Result, judgement: Judgement, report: Report) -> dict[str,
         "Memory": [*_drawn(figures.memory(judgement)), *of(PEAK_MEMORY)],
         "All runs": [*_drawn(figures.runs(result)), *of(timings.DISTRIBUTIONS), *_rows(raw_runs.runs(result))],
         "Physical floors": [*_drawn(figures.floors(judgement)), *of(timings.FLOORS)],
-        "Output checks": [*_grades(judgement), *of(outputs.CHECKS, outputs.ALL_CHECKS, outputs.ACTIVATIONS)],
+        "Output checks": [*_grades(judgement), *_worst_picture(result), *of(outputs.CHECKS, outputs.ALL_CHECKS, outputs.ACTIVATIONS)],
         "What was generated": [said.side_by_side(result, judgement)],
     }
     return found | {
@@ -124,6 +124,20 @@ def _grades(judgement: Judgement) -> list[Markup]:
     if not judgement.grades:
         return [element("p", "Outputs were not compared.")]
     return [pairs({stage: GRADES[grade] for stage, grade in judgement.grades.items()})]
+
+
+def _worst_picture(result: Result) -> list[Markup]:
+    """Of the frames, where some differ."""
+    found = None if result.outputs is None else result.outputs.worst_picture
+    if found is None:
+        return []
+    samples = len(result.baseline.workload.samples)
+    of = f" of sample {found.sample + 1}" if samples > 1 else ""
+    told = f"Image {found.frame + 1}{of}, where what was loaded differs most, by {found.levels:.1f} of 255 levels"
+    told += " at about the size that the model sees"
+    sides = "from the left the baseline's, that of the optimized side, and their difference times eight (black: equal)"
+    picture = element("img", src=f"data:image/png;base64,{found.png}", alt=f"{told}: {sides}")
+    return [element("figure", picture, element("figcaption", f"{told}: {sides}."), class_="wide")]
 
 
 GRADES = {

@@ -102,7 +102,7 @@ def floors(judgement: Judgement) -> Table:
 
 
 def _floor(name: str, judgement: Judgement) -> str:
-    """With that of a side whose weights are quantized, or whose tokens are drafted, where that is another."""
+    """With that of a side whose weights are quantized, whose tokens are drafted or whose model is divided, where that is another."""
     full = format_seconds(judgement.floors[name])
     others = {side: format_seconds(found[name]) for side, found in judgement.side_floors.items()}
     told = [f"{side} {seconds}" for side, seconds in others.items() if seconds != full]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from evbench.choices import Variant
-from evbench.errors import UserError
+from evbench.pipelines.generate.vocabulary import require_one_vocabulary
 from evbench.places import short_workload
 from evbench.results import DEADLINE, Workload
 from evbench.session.compare import exclusive_device
@@ -92,7 +92,7 @@ def answers(
     """
     found: list[Answer] = []
     count = len(target.workload.samples)
-    with exclusive_device(target.workload.device, wait, listener):
+    with exclusive_device(target.workload.device, wait, listener, [target.variant]):
         listener.step("target: start the worker, build the model", 0, count)
         with Worker(BuildRequest(target.variant, target.workload), folder / "worker-target.log", deadline=deadline) as worker:
             worker.built()
@@ -114,12 +114,3 @@ def answers(
                     found[sample] = replace(answer, predicted=predicted, own=worker.say(SayRequest(sample)).tokens)
                     keep(found)
     return found
-
-
-def require_one_vocabulary(target: tuple[str, ...], drafter: tuple[str, ...]) -> int:
-    """How many ids both have. Raises UserError if one of them is another token in each."""
-    shared = min(len(target), len(drafter))
-    for number, (one, other) in enumerate(zip(target, drafter, strict=False)):
-        if one != other:
-            raise UserError(f"token {number} is {one!r} for the target and {other!r} for the drafter; give two models of one vocabulary")
-    return shared

@@ -5,20 +5,25 @@ from __future__ import annotations
 import dataclasses
 import random
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from evbench import __version__, results
+from evbench.choices import Variant
 from evbench.machine import conditions, gpu, machine
 from evbench.machine.lock import exclusive
+from evbench.pipelines import weights
+from evbench.pipelines.registry import gpus
 from evbench.places import short_workload
 from evbench.report import files as report_files
 from evbench.results import FORMAT, Machine, Outputs, Plan, Result, Session, Side, SideResult
 from evbench.session import failed_samples, journal
 from evbench.session.config import SessionConfig, SessionWorker
 from evbench.session.journal_state import JournalHeader, hashes
+from evbench.session.memory_fit import parameters_of_drafter
 from evbench.session.progress import ProgressListener
 from evbench.session.reference_worker import lossy_references, reference_for
 from evbench.session.request import ComparisonRequest
@@ -74,7 +79,7 @@ def measure(request: ComparisonRequest, listener: ProgressListener, checkpoint: 
             here = machine.read(request.device())
             for session in request.earlier.sessions:
                 machine.require_same(session.machine, here, request.rules.allowed)
-            with exclusive_device(request.device(), request.wait, listener):
+            with exclusive_device(request.device(), request.wait, listener, request.variants.values()):
                 result = measure_held(request, here, listener, checkpoint)
         checkpoint(result)
         return result
@@ -85,9 +90,19 @@ def _advice(request: ComparisonRequest) -> str:
     return GO_ON if request.variants else TRY_AGAIN
 
 
-def exclusive_device(device: str, wait: bool, listener: ProgressListener) -> AbstractContextManager[None]:
-    """Keeps other evbench processes off the device (`cpu` or `cuda`). Raises UserError if one holds it and this one is not to wait."""
-    return exclusive(gpu.identity() if device == "cuda" else "cpu", wait, listener.message)
+@contextmanager
+def exclusive_device(device: str, wait: bool, listener: ProgressListener, variants: Iterable[Variant] = ()) -> Iterator[None]:
+    """Keeps other evbench processes off the device (`cpu` or `cuda`), and off all GPUs that some of these variants work on.
+
+    Raises UserError if one holds it and this one is not to wait.
+    """
+    count = max((gpus(variant.choices()) for variant in variants), default=1)
+    # In one order everywhere: else two that want the same two could wait for each other.
+    names = sorted(gpu.visible()[:count]) if device == "cuda" else ["cpu"]
+    with ExitStack() as held:
+        for name in names:
+            held.enter_context(exclusive(name, wait, listener.message))
+        yield
 
 
 def measure_held(
@@ -117,10 +132,10 @@ def measure_held(
 
         def references(fingerprint: str) -> References:
             common = request.workloads["baseline"], request.plan, fingerprint, here, request.folder
-            exact = reference_for(*common, request.variants.get("baseline"))
-            return References(
-                exact, lossy_references(request.variants, common[0].model, lambda losing: reference_for(*common, losing=losing))
-            )
+            asked = (weights.drafting(variant.choices(), request.workloads[side]) for side, variant in request.variants.items())
+            make = partial(reference_for, *common, drafting=sum(map(parameters_of_drafter, asked)))
+            exact = make(request.variants.get("baseline"))
+            return References(exact, lossy_references(request.variants, common[0].model, lambda losing: make(losing=losing)))
 
         def result_so_far(untimed: Untimed) -> Result:
             opened.require_kept()

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from evbench.choices import Variant
 from evbench.machine import cores, machine
+from evbench.pipelines.registry import gpus
 from evbench.results import Machine, Plan, Workload
 from evbench.session.compare import exclusive_device
 from evbench.session.memory_fit import fitting
@@ -29,10 +30,13 @@ THREADS = ("OMP_NUM_THREADS", "TORCHINDUCTOR_COMPILE_THREADS")
 
 
 @contextmanager
-def laboratory(workload: Workload, plan: Plan, folder: Path, wait: bool, listener: ProgressListener) -> Iterator[Laboratory]:
-    """What planted faults are tried with. Workers log into the folder. No other evbench uses the device meanwhile."""
+def laboratory(
+    variant: Variant, workload: Workload, plan: Plan, folder: Path, wait: bool, listener: ProgressListener
+) -> Iterator[Laboratory]:
+    """What faults are tried with that are planted into the variant. Workers log into the folder. No other evbench uses its devices."""
     here = machine.read(workload.device)
-    at_once = workers_at_once(workload, here)
+    # Of several workers on several GPUs each would wait for its turn on each of them.
+    at_once = workers_at_once(workload, here) if gpus(variant.choices()) == 1 else 1
     fingerprints: list[str] = []
     live = LiveWorkers()
     logs: queue.SimpleQueue[Path] = queue.SimpleQueue()
@@ -53,7 +57,7 @@ def laboratory(workload: Workload, plan: Plan, folder: Path, wait: bool, listene
     def reference(losing: Mapping[str, str]) -> Reference:
         return reference_for(workload, plan, fingerprints[-1], here, folder, losing=losing)
 
-    with exclusive_device(workload.device, wait, listener):
+    with exclusive_device(workload.device, wait, listener, [variant]):
         yield Laboratory(workload, start, live.end, reference, listener.step, at_once)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import zip_longest
 
 from evbench import results_upgrade
 from evbench.errors import UserError, nearest
@@ -17,12 +18,13 @@ ROOM_PER_WORKER = 3 * 2**29
 """Bytes besides the weights: libraries, activations, compiler. A worker of the small models has a peak of 1.1 GB."""
 
 
-def choose_order(option: str, workloads: Sequence[Workload]) -> RunOrder:
+def choose_order(option: str, workloads: Sequence[Workload], drafters: Sequence[Workload | None] = ()) -> RunOrder:
     """The order of runs: `auto` is interleaved if all workers fit into memory at the same time.
 
     Args:
         option: auto, interleaved or reload.
         workloads: of each worker.
+        drafters: of another model that drafts in each worker, None where none does. Empty: in none.
 
     Raises:
         UserError: the option is unknown, not even one worker fits, or they do not all fit where they have to.
@@ -30,7 +32,7 @@ def choose_order(option: str, workloads: Sequence[Workload]) -> RunOrder:
     if option not in ORDERS:
         now = results_upgrade.ORDERS.get(option.replace("-", " "))
         raise UserError(f"unknown --order {option!r}; {nearest(option, list(ORDERS)) if now is None else f'it is now called {now}'}")
-    counts = [parameter_count(workload) for workload in workloads]
+    counts = [parameter_count(one) + parameters_of_drafter(other) for one, other in zip_longest(workloads, drafters)]
     weights = [count * BYTES_PER_VALUE[workload.dtype] for count, workload in zip(counts, workloads, strict=True)]
     most = max(range(len(weights)), key=lambda worker: weights[worker])
     present, place = require_room(counts[most], workloads[most].dtype, workloads[0].device)
@@ -59,6 +61,11 @@ def require_room(parameters: int, dtype: str, device: str) -> tuple[int | None, 
     return present, place
 
 
+def parameters_of_drafter(drafter: Workload | None) -> int:
+    """Of another model that drafts in a worker. 0 if none does."""
+    return 0 if drafter is None else parameter_count(drafter)
+
+
 def fitting(workload: Workload, here: Machine) -> int | None:
     """How many workers fit into the memory of this machine at the same time. None if it is not known how much it has."""
     present = here.gpu.memory_bytes if here.gpu else here.memory_bytes
@@ -70,12 +77,16 @@ def _size(parameters: int, dtype: str) -> str:
     return f"{parameters / 1e9:.1f} billion {dtype} weights"
 
 
-def reference_dtype(order: RunOrder, workload: Workload) -> str | None:
-    """The finest type in which the reference fits next to the workers that are live then. None if it fits in none."""
+def reference_dtype(order: RunOrder, workload: Workload, drafting: int = 0) -> str | None:
+    """The finest type in which the reference fits next to the workers that are live then. None if it fits in none.
+
+    Args:
+        drafting: weights of the other models that draft in these workers.
+    """
     here = machine.read(workload.device)
     parameters = parameter_count(workload)
     present = here.gpu.memory_bytes if here.gpu else here.memory_bytes
-    workers = 0 if order == "reload" else 2 * (parameters * BYTES_PER_VALUE[workload.dtype] + ROOM_PER_WORKER)
+    workers = 0 if order == "reload" else (2 * parameters + drafting) * BYTES_PER_VALUE[workload.dtype] + 2 * ROOM_PER_WORKER
     for dtype in ("float64", "float32"):
         # It is built in the type of the workload first, so that random weights are the same.
         needed = parameters * (BYTES_PER_VALUE[dtype] + BYTES_PER_VALUE[workload.dtype]) + ROOM_PER_WORKER

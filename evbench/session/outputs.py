@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import tempfile
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,9 +12,10 @@ from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 from safetensors.numpy import load_file
 
-from evbench.results import Check, Grade, Loss, Outputs, Sample, SampleLoss, Side, Workload
+from evbench.results import Check, Grade, Loss, Outputs, Sample, SampleLoss, Side, Workload, WorstPicture
 from evbench.session.reference_outputs import Reference, ReferenceOutputs, Room
 from evbench.verdict import loss
 from evbench.verdict.captions import right_share
@@ -20,6 +23,7 @@ from evbench.verdict.clusters import cluster_means
 from evbench.verdict.equivalence import compare_sample
 from evbench.verdict.findings import Finding, SampleOutputs, SideOutputs, merge, plain
 from evbench.verdict.statistics import mean_and_reach
+from evbench.verdict.worst_frame import WorstFrame, worst_frame
 from evbench.worker.capture_outputs import CapturedOutputs
 
 MOST_SAMPLES = 32
@@ -84,10 +88,22 @@ def compare(
             with tempfile.TemporaryDirectory(prefix="evbench-outputs-") as folder:
                 compared |= _compare_some(workers, exact, samples, answers, workload.dtype, Path(folder), left_to_do, lossy)
     checks = merge({sample: one.found for sample, one in compared.items()})
+    picture = worst_picture({sample: one.worst for sample, one in compared.items() if one.worst is not None})
     if lossy:
         found = tuple(one.loss for one in compared.values() if one.loss is not None)
-        return Outputs(reference.dtype, tuple(chosen), checks, Loss({side: dict(one.choices) for side, one in lossy.items()}, found))
-    return Outputs(reference.dtype, tuple(chosen), checks + task_score(compared, workload.samples))
+        lost = Loss({side: dict(one.choices) for side, one in lossy.items()}, found)
+        return Outputs(reference.dtype, tuple(chosen), checks, lost, picture)
+    return Outputs(reference.dtype, tuple(chosen), checks + task_score(compared, workload.samples), worst_picture=picture)
+
+
+def worst_picture(found: Mapping[int, WorstFrame]) -> WorstPicture | None:
+    """Of the sample with the largest difference. None if no sample has any."""
+    if not found:
+        return None
+    sample = max(found, key=lambda sample: found[sample].levels)
+    worst, drawn = found[sample], io.BytesIO()
+    Image.fromarray(np.concatenate(worst.pictures, axis=1)).save(drawn, "png", optimize=True)
+    return WorstPicture(sample, worst.frame, worst.levels, base64.b64encode(drawn.getvalue()).decode("ascii"))
 
 
 @dataclass(frozen=True)
@@ -97,6 +113,8 @@ class Compared:
     found: list[Finding]
     texts: tuple[str, str]
     """Answer of the baseline, and of the optimized side."""
+    worst: WorstFrame | None = None
+    """Of its frames, where some differ."""
     loss: SampleLoss | None = None
     """None if no side is lossy."""
 
@@ -157,7 +175,8 @@ def _compare_some(
         theirs = optimized.capture_outputs(sample, folder / f"{sample}-optimized", ours, isolated=True)
         sides = outputs_of(expected[sample], theirs, answers["baseline"][sample], answers["optimized"][sample])
         lost = loss.measure(sample, sides) if lossy else None
-        compared[sample] = Compared(compare_sample(sides, dtype), (ours.answer.text, theirs.answer.text), lost)
+        worst = worst_frame(sides.baseline.arrays["load"], sides.optimized.arrays["load"])
+        compared[sample] = Compared(compare_sample(sides, dtype), (ours.answer.text, theirs.answer.text), worst, lost)
     return compared
 
 

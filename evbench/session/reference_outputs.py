@@ -10,6 +10,7 @@ from typing import Protocol
 
 from evbench.session import references
 from evbench.worker.capture_outputs import CapturedOutputs
+from evbench.worker.client import OutOfMemory
 
 
 class ReferenceSource(Protocol):
@@ -26,7 +27,7 @@ class Room(Protocol):
         """Whether it fits into memory beside the workers that are live."""
 
     def free(self) -> None:
-        """Make room in memory for one more worker, if not all fit at the same time."""
+        """Make room in memory for one more worker: end the others."""
 
     def report(self, activity: str) -> None:
         """Report what is done now."""
@@ -84,10 +85,19 @@ class ReferenceOutputs:
         if missing:
             if not self._where.room:
                 self._where.free()
-            source = self._started()
+            alone = not self._where.room
             for sample in missing:
-                source.capture_reference(sample, files[sample], baseline[sample])
-            if not self._where.room:
+                try:
+                    self._started().capture_reference(sample, files[sample], baseline[sample])
+                except OutOfMemory:
+                    # By its weights there was room beside the workers. What a long prompt takes besides is not known before.
+                    if alone:
+                        raise
+                    self.end()
+                    self._where.free()
+                    alone = True
+                    self._started().capture_reference(sample, files[sample], baseline[sample])
+            if alone:
                 self.end()
         for sample in names.keys() - set(missing):  # before anything is stored, which may remove them
             references.copy(names[sample], files[sample])

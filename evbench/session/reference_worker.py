@@ -27,6 +27,7 @@ def reference_for(
     folder: Path,
     baseline: Variant | None = None,
     losing: Mapping[str, str] | None = None,
+    drafting: int = 0,
 ) -> Reference:
     """What both sides are compared with. Its worker logs into the folder.
 
@@ -34,8 +35,9 @@ def reference_for(
         fingerprint: of the weights of both sides.
         baseline: a pipeline of somebody else's names its own reference, or has none. None for variants of evbench.
         losing: part -> hidden choice with which it loses what a side loses by design.
+        drafting: weights of the other models that draft in the workers of both sides.
     """
-    variant, dtype, computed = change(REFERENCE, losing or {}), reference_dtype(plan.order, workload), ""
+    variant, dtype, computed = change(REFERENCE, losing or {}), reference_dtype(plan.order, workload, drafting), ""
     if baseline is not None and OWN in baseline.choices():
         variant, dtype, computed = _own_reference(baseline)
 

@@ -25,7 +25,7 @@ def record_trace(
         WorkerDied: the worker crashed.
     """
     folder = spec.file.parent
-    with writing(folder, TRY_AGAIN), exclusive_device(workload.device, wait, listener):
+    with writing(folder, TRY_AGAIN), exclusive_device(workload.device, wait, listener, [variant]):
         make_folder(folder, resumable=False)
         listener.step("start the worker, build the model", 0, 1)
         with Worker(BuildRequest(variant, workload), folder / "worker.log", deadline=deadline) as worker:

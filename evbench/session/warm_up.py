@@ -46,9 +46,8 @@ class WarmWorkers:
         return self._config.plan.order != "reload"
 
     def free(self) -> None:
-        """Make room in memory for one more worker. Where only one fits, no worker of the session is left."""
-        if self._config.plan.order == "reload":
-            self._pool.end_all()
+        """Make room in memory for one more worker: no worker of the session is left."""
+        self._pool.end_all()
 
     def report(self, activity: str) -> None:
         self._config.report(activity)

@@ -6,7 +6,7 @@ import math
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from evbench.results import STAGES, Block, Run, Sample, Session, Side, SideResult, ThroughputRun
+from evbench.results import STAGES, Block, Run, Sample, Session, Side, SideResult, StageRun, ThroughputRun
 from evbench.verdict.clusters import clusters
 from evbench.verdict.statistics import (
     FEWEST_BLOCKS,
@@ -39,8 +39,13 @@ def synchronized_seconds(run: Run) -> float | None:
     return run.seconds if run.stages is not None else None
 
 
+def stage_run(run: Run, stage: str) -> StageRun | None:
+    """None without stage synchronization, and where another stage does its work."""
+    return None if run.stages is None or (stage == "vision" and run.work.encoded_in) else run.stages[stage]
+
+
 def stage_seconds(stage: str) -> RunValue:
-    return lambda run: run.stages[stage].seconds if run.stages is not None else None
+    return lambda run: None if (found := stage_run(run, stage)) is None else found.seconds
 
 
 def ttft_seconds(run: Run) -> float | None:

@@ -42,7 +42,9 @@ def decompose(sides: Mapping[Side, SideResult], counted: Mapping[int, Block]) ->
     ours, theirs = (counted_runs(measured, counted) for measured in sides.values())
     if not ours or not theirs:
         return None
-    parts = {stage: mean(ours, stage_seconds(stage)) - mean(theirs, stage_seconds(stage)) for stage in STAGES}
+    stages = {stage: stage_seconds(stage) for stage in STAGES}
+    apart = {stage: seconds for stage, seconds in stages.items() if values(ours, seconds) and values(theirs, seconds)}
+    parts = {stage: mean(ours, seconds) - mean(theirs, seconds) for stage, seconds in apart.items()}
     tokens = mean(ours, lambda run: len(run.tokens)) - mean(theirs, lambda run: len(run.tokens))
     if tokens and values(ours, tpot_seconds):
         # Tokens that only one side generated, at the baseline's TPOT: no gain of the optimization.

@@ -44,6 +44,11 @@ def _of_session(sides: Mapping[Side, SideResult], sessions: Mapping[Side, Sessio
         flags["ONE_INVOCATION"] = (
             "each worker process was started once: the interval covers these two processes, and others may differ; give --invocations"
         )
+    if as_one := [side for side, measured in sides.items() if any(run.work.encoded_in for run in measured.runs)]:
+        flags["STAGES_AS_ONE"] = (
+            f"with visual features computed apart this model answers otherwise, so on the {' and the '.join(as_one)} side generate encodes "
+            "the pictures: it, prefill and TTFT hold the time of vision, which is not measured by itself"
+        )
     if len({session.started for session in sessions.values()}) > 1:
         flags["MEASURED_APART"] = (
             f"the baseline from {sessions['baseline'].started}, the optimized side from {sessions['optimized'].started}"

@@ -20,6 +20,7 @@ from evbench.verdict.blocks import (
     counted_throughput_runs,
     end_to_end_seconds,
     prefill_seconds,
+    stage_run,
     stage_seconds,
     synchronized_seconds,
     values,
@@ -89,7 +90,7 @@ def _decode_step(given: CountedRuns) -> Value:
 
 
 def _gpu_stream(stage: str) -> RunValue:
-    return lambda run: run.stages[stage].stream_seconds if run.stages is not None else None
+    return lambda run: None if (found := stage_run(run, stage)) is None else found.stream_seconds
 
 
 def _per_unit(value: RunValue, count: Callable[[Work], int | None]) -> RunValue:

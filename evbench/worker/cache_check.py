@@ -5,7 +5,9 @@ What is remembered shows in times, or in outputs that stay the same when the inp
 
 from __future__ import annotations
 
+import dataclasses
 import random
+import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -58,8 +60,7 @@ def check_cache(
             found.append(CachePair(known.seconds, new.seconds))
             for stage, share in _unchanged(known.outputs, new.outputs).items():
                 unchanged[stage] = max(share, unchanged.get(stage, 0.0))
-            for file in unseen.iterdir() if unseen.is_dir() else [unseen]:
-                file.unlink()  # raw events are large
+            shutil.rmtree(folder / f"unseen-{fresh}")  # raw events are large
         if other is not None:
             unchanged |= _unchanged(_loaded(pipeline, seen), _loaded(pipeline, other))
     return CacheCheck(tuple(found), other_bytes, unchanged)
@@ -83,10 +84,9 @@ def _run(pipeline: Pipeline[Any, Any, Any], path: Path, pixels: int | None, new_
     watch = Stopwatch(using)
     with watch("load"):
         loaded, loading = pipeline.load(path)
-    values = loaded.values()
-    changed = other_pixels(values, pixels or 0)  # also where it is not needed, and copied: so that the processor's caches are left alike
-    given = values if pixels is None else changed
-    held = loaded.holding(given.copy() if isinstance(given, np.ndarray) else given.clone())
+    held = _holding(loaded, pixels)
+    if (beside := getattr(loaded, "beside", None)) is not None:  # for a model that drafts
+        held = dataclasses.replace(held, beside=_holding(beside, pixels))
     outputs, sampler = dict[str, Any](), Sampler(keep={0}, mark=watch.mark)
     answer, _ = run_loaded(pipeline, (held, loading), new_tokens, watch, sampler, outputs.__setitem__)
     prefill, *_ = watch.steps()
@@ -94,6 +94,14 @@ def _run(pipeline: Pipeline[Any, Any, Any], path: Path, pixels: int | None, new_
     seconds["generate"] /= max(1, len(answer.tokens))
     shown = {stage: output.values() for stage, output in outputs.items()} | {"generate": sampler.kept.get(0)}
     return _Ran(seconds, {stage: _on_host(values) for stage, values in shown.items() if values is not None})
+
+
+def _holding(loaded: Any, pixels: int | None) -> Any:
+    """A copy of what was loaded, changed or not."""
+    values = loaded.values()
+    changed = other_pixels(values, pixels or 0)  # also where it is not needed, and copied: so that the processor's caches are left alike
+    given = values if pixels is None else changed
+    return loaded.holding(given.copy() if isinstance(given, np.ndarray) else given.clone())
 
 
 def _loaded(pipeline: Pipeline[Any, Any, Any], path: Path) -> dict[str, Any]:

@@ -56,6 +56,10 @@ class WorkerGaveUp(UserError):
     """A worker replied with a Failure: this variant cannot be run on this input, or there is no memory for it."""
 
 
+class OutOfMemory(WorkerGaveUp):
+    """There was no memory for it."""
+
+
 class Worker:
     """The parent's end of one worker process. A context manager: leaving it ends the process.
 
@@ -169,7 +173,8 @@ class Worker:
         except (EOFError, OSError) as error:
             raise self._death() from error
         if isinstance(reply, Failure):
-            raise WorkerGaveUp(f"{reply.message} (its traceback is in {self._log})" if reply.logged else reply.message)
+            kind = OutOfMemory if reply.out_of_memory else WorkerGaveUp
+            raise kind(f"{reply.message} (its traceback is in {self._log})" if reply.logged else reply.message)
         assert isinstance(reply, reply_type(request)), reply
         return reply
 

@@ -46,6 +46,8 @@ LOADS, ANSWERS = re.compile(rf"{LOAD}|{LOAD_MANY}"), re.compile(GENERATE)
 """Functions whose order matters: entered, and left."""
 MORE_SAMPLES = 2
 """Of the throughput run, after those of its first load."""
+VISION = "vision"
+"""The stage that encodes the pictures, with most models."""
 LONGEST_NAME = 120
 """Letters. Names of templates take pages."""
 TASKS = Path("/proc/self/task")
@@ -66,11 +68,14 @@ class Observed:
     """That were generated: fewer than asked for where an answer may end early."""
     samples: int = 0
     """Of the throughput run."""
+    encoded_in: str = VISION
+    """The stage that encodes the pictures."""
     layers: Mapping[str, int] = field(kw_only=True)
     """vision, generate -> how many layers the model has there by its config: of the tower, those that its features need. tower -> all."""
 
     def matching(self, stage: str, pattern: str) -> dict[str, int]:
-        return {name: count for name, count in self.names.get(stage, {}).items() if re.match(pattern, name)}
+        found = self.names.get(self.encoded_in if stage == VISION else stage, {})
+        return {name: count for name, count in found.items() if re.match(pattern, name)}
 
 
 def gather(pipeline: Pipeline[Any, Any, Any], prefetch: str, paths: Sequence[Path], new_tokens: int, using: Instruments) -> Observed:
@@ -92,7 +97,8 @@ def gather(pipeline: Pipeline[Any, Any, Any], prefetch: str, paths: Sequence[Pat
     for stage, found in (calls.names() | calls_of_row.names()).items():
         names.setdefault(stage, Counter()).update(found)
     layers = {"vision": pipeline.used_layers, "tower": pipeline.tower_layers, "generate": pipeline.decoder_layers}
-    return Observed(looked_for(names), len(work.frame_indices or ()), len(answer.tokens), len(row), layers=layers)
+    frames, encoded_in = len(work.frame_indices or ()), work.encoded_in or VISION
+    return Observed(looked_for(names), frames, len(answer.tokens), len(row), encoded_in, layers=layers)
 
 
 def trace_names(trace: Iterable[dict[str, Any]]) -> Names:
@@ -243,6 +249,8 @@ def prove(variant: Variant, model: str, kind: str, device: str, observed: Observ
         choices = variant.choices() | {part: choice}
         replaced, counted = _replaced(choices), built_in(choices)
         found = [evidence for evidence in evidence_of(model, part, choice) if applies(evidence, counted, kind, device)]
+        if observed.encoded_in != VISION and PARTS[part].stages == (VISION,):  # what it does not do, the rest of that stage may do
+            found = [evidence for evidence in found if evidence.count != "never"]
         expected = [evidence for evidence in found if (part, evidence.stage) not in replaced]
         if found and not expected:
             return Activation(part, choice, True, f"not looked for: {replaced[part, found[0].stage]} says that it does the work of {part}")

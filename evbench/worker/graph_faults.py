@@ -11,9 +11,11 @@ from typing import Any
 
 import torch
 
+from evbench.kernels.matvec import Quantized
 from evbench.pipelines.compute.cuda_graph import Replayed
+from evbench.pipelines.generate import tensor_parallel
 from evbench.pipelines.generate.graph_loop import DecodeState
-from evbench.pipelines.generate.llama import FusedLlama
+from evbench.pipelines.generate.llama import FusedLlama, Sums
 from evbench.worker.layers import adding, attended
 from evbench.worker.planting import AnyPipeline
 
@@ -62,6 +64,20 @@ def stale_logits(pipeline: AnyPipeline, paths: Sequence[Path]) -> None:
         state.tokens.index_copy_(1, state._position, before.argmax(dim=-1, keepdim=True))
 
     DecodeState._step = step  # type: ignore[method-assign, assignment]
+
+
+def part_left_out(pipeline: AnyPipeline, paths: Sequence[Path]) -> None:
+    """Of the last GPU, in the sum behind the attention of the first layer whose attention matters."""
+    layer, right = adding(pipeline.decoder.layers, attended)[0], tensor_parallel.part_of
+
+    def part_of(llama: FusedLlama, rank: int, devices: Sequence[torch.device], sums: Sums) -> FusedLlama:
+        part = right(llama, rank, devices, sums)
+        if rank == len(devices) - 1:
+            output = part.layers[layer].output
+            (output.scales if isinstance(output, Quantized) else output).zero_()
+        return part
+
+    tensor_parallel.part_of = part_of
 
 
 def input_not_copied(pipeline: AnyPipeline, paths: Sequence[Path]) -> None:

@@ -12,9 +12,10 @@ from typing import Any
 from evbench.choices import Variant
 from evbench.errors import UserError
 from evbench.machine import gpu
-from evbench.pipelines.load import png
+from evbench.pipelines.generate.vocabulary import words
+from evbench.pipelines.load import beside, png
 from evbench.pipelines.load.choices import PREFETCH
-from evbench.pipelines.registry import KINDS, OWN
+from evbench.pipelines.registry import KINDS, OWN, gpus
 from evbench.pipelines.weights import DATA
 from evbench.plugins.faults import PluginFault
 from evbench.results import STAGES, CacheCheck, Limits, Run, ThroughputRun, Workload, cycled
@@ -146,7 +147,7 @@ def _limits(state: WorkerState, request: LimitsRequest) -> Limits:
 
 def _energy(state: WorkerState, request: EnergyRequest) -> EnergyReply:
     handle = gpu.first_visible()
-    if handle is None:
+    if handle is None or gpus(state.variant.choices()) > 1:  # its counter would leave the others out
         return EnergyReply(None)
 
     def once() -> object:
@@ -196,8 +197,7 @@ def _say(state: WorkerState, request: SayRequest) -> Said:
 
 
 def _vocabulary(state: WorkerState, request: VocabularyRequest) -> Vocabulary:
-    known = {number: word for word, number in state.pipeline.tokenizer.get_vocab().items()}
-    return Vocabulary(tuple(known.get(number, "") for number in range(max(known) + 1)))
+    return Vocabulary(words(state.pipeline.tokenizer))
 
 
 HANDLERS: Mapping[type[Request[Any]], Callable[[WorkerState, Any], object]] = {
@@ -218,7 +218,9 @@ HANDLERS: Mapping[type[Request[Any]], Callable[[WorkerState, Any], object]] = {
 
 
 def drop_from_page_cache(path: Path) -> None:
-    """Of the operating system, so that the next read is from the disk. Files that are mapped or dirty may stay (posix_fadvise(2))."""
-    for file in [path] if path.is_file() else png.find(path):
+    """Of the operating system, so that the next read is from the disk, with what lies beside it for a model that drafts. Files that are
+    mapped or dirty may stay (posix_fadvise(2))."""
+    events = beside.find(path) if path.is_file() else path
+    for file in [*([path] if path.is_file() else []), *([] if events is None else png.find(events))]:
         with file.open("rb") as opened:
             os.posix_fadvise(opened.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)

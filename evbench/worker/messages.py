@@ -42,6 +42,7 @@ class Failure:
     message: str
     logged: bool = False
     """Whether the log of the worker has its traceback."""
+    out_of_memory: bool = False
 
 
 @dataclass(frozen=True)

@@ -161,6 +161,9 @@ MUTANTS: dict[str, Mutant] = {
     "cache slot before": Mutant("each step writes over the token before it", "generate", graph_faults.position_before, choices=GRAPH),
     "cache of the prompt lost": Mutant("in one layer, after the prompt", "generate", graph_faults.cache_lost, choices=GRAPH),
     "stale logits": Mutant("each step hands out those of the step before", "generate", graph_faults.stale_logits, choices=GRAPH),
+    "one GPU's part left out": Mutant(
+        "of one sum over several", "generate", graph_faults.part_left_out, choices={"parallel": ("tensor-2", "tensor-4", "tensor-8")}
+    ),
     "every draft accepted": Mutant("without asking the model", "generate", draft_faults.every_draft_accepted, choices=DRAFTED),
     "first draft not verified": Mutant("those behind it are", "generate", draft_faults.first_draft_not_verified, choices=DRAFTED),
     "cache cut back too little": Mutant("by one draft that was not accepted", "generate", draft_faults.cut_back_one_less, choices=DRAFTED),
@@ -212,7 +215,11 @@ MUTANTS: dict[str, Mutant] = {
     "features kept": Mutant("for the pixel values that they came from", "vision", cache_faults.features_kept, of_time=True),
     "prefix kept": Mutant("keys and values of a prompt that was seen", "generate", cache_faults.prefix_kept, choices=LOOPS, of_time=True),
     "prefix kept for a graph": Mutant(
-        "keys and values of a prompt that was seen", "generate", cache_faults.captured_prefix_kept, choices=GRAPH, of_time=True
+        "keys and values of a prompt that was seen",
+        "generate",
+        cache_faults.captured_prefix_kept,
+        choices=GRAPH | {"parallel": ("none",)},  # several GPUs begin together: none can leave its prefill out
+        of_time=True,
     ),
     "math attention": Mutant(
         "scaled_dot_product_attention without its fused kernels",

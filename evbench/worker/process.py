@@ -44,7 +44,7 @@ def serve(connection: Connection) -> None:
         traceback.print_exc()
         where, more = ("GPU memory", "a GPU") if isinstance(error, torch.OutOfMemoryError) else ("memory", "a machine")
         told = f"{request.variant.name}: out of {where}; use a smaller --preset, or {more} with more"
-        connection.send(Failure(told, logged=True))
+        connection.send(Failure(told, logged=True, out_of_memory=True))
 
 
 def _serve(connection: Connection, request: BuildRequest) -> None:

@@ -152,17 +152,25 @@ def record(once: Callable[[], Returned], memory: bool = False) -> tuple[Returned
 
     activities = [ProfilerActivity.CPU] + ([ProfilerActivity.CUDA] if torch.cuda.is_available() else [])
     with torch.profiler.profile(activities=activities, profile_memory=memory) as profiler:
-        if torch.cuda.is_available():
+        for number in _gpus_in_use():
             # Each session after the first loses one kernel more at its start (pytorch/pytorch#192021): these may go.
-            spare = torch.zeros(1, device="cuda")
+            spare = torch.zeros(1, device=torch.device("cuda", number))
             for _ in range(FIRST_KERNELS):
                 spare += 1
-            torch.cuda.synchronize()
+            torch.cuda.synchronize(number)
         done = once()
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "trace.json"  # not packed: torch packs line by line, which takes longer than all else here
         profiler.export_chrome_trace(str(file))
         return done, chrome.read(file)
+
+
+def _gpus_in_use() -> list[int]:
+    """Numbers of the first one, and of the others that this process has memory on."""
+    import torch
+
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    return [number for number in range(count) if number == 0 or torch.cuda.memory_reserved(number)]
 
 
 def finish(

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from evbench.pipelines.load import event_files, png
+from evbench.pipelines.load import beside, event_files, png
 from evbench.pipelines.load.event_images import PALETTE
 from evbench.results import EventWindow
 
@@ -20,7 +20,8 @@ SHARE = 64
 
 
 def copy_sample(path: Path, folder: Path, number: int | None) -> tuple[Path, bool]:
-    """A copy of a sample in a new folder, and whether it has other bytes, in places that decide nothing.
+    """A copy of a sample in a new folder, and whether it has other bytes, in places that decide nothing. What lies beside a clip for a
+    model that drafts lies beside the copy, in a copy.
 
     Args:
         path: a file, or event images.
@@ -29,14 +30,20 @@ def copy_sample(path: Path, folder: Path, number: int | None) -> tuple[Path, boo
     """
     folder.mkdir()
     if not path.is_file():
-        for file in png.find(path):
-            shutil.copyfile(file, folder / file.name)
-        files, copy = png.find(folder), folder
+        copy, files = folder, _copy_images(path, folder)
     else:
         copy = folder / (path.name if number is None else f"{number}{path.suffix}")
         shutil.copyfile(path, copy)
         files = [copy]
+        if (events := beside.find(path)) is not None:
+            (its := beside.places(copy)[0]).mkdir()
+            files += _copy_images(events, its)
     return copy, number is not None and all([_with_other_bytes(file, number) for file in files])
+
+
+def _copy_images(path: Path, folder: Path) -> list[Path]:
+    """The copies of event images, in a folder that is there."""
+    return [Path(shutil.copyfile(file, folder / file.name)) for file in png.find(path)]
 
 
 def _with_other_bytes(file: Path, number: int) -> bool:

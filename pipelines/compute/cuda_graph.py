@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 
 import torch
 
@@ -22,9 +23,15 @@ def captured(work: Work) -> Work:
     torch.cuda.current_stream().wait_stream(warm_up_stream)
     graph = torch.cuda.CUDAGraph()
     # What other threads do with CUDA meanwhile, such as a decoder that prefetches, is no part of it and no error.
-    with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+    with torch.cuda.graph(graph, stream=_capture_stream(torch.cuda.current_device()), capture_error_mode="thread_local"):
         work()
     return graph.replay
+
+
+@cache
+def _capture_stream(device: int) -> torch.cuda.Stream:
+    """One for each GPU. torch has one for all, of the GPU that something was captured on first."""
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
 
 class Replayed:
@@ -36,13 +43,16 @@ class Replayed:
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """What the function returns for x, in new memory."""
-        shape = tuple(x.shape)
-        if shape not in self._known:
-            self._known[shape] = self._capture(x)
-        static_input, output, replay = self._known[shape]
+        self.prepare(x)
+        static_input, output, replay = self._known[tuple(x.shape)]
         static_input.copy_(x)
         replay()
         return output[0].clone()
+
+    def prepare(self, x: torch.Tensor) -> None:
+        """Capture it for the shape of x, unless that is known."""
+        if (shape := tuple(x.shape)) not in self._known:
+            self._known[shape] = self._capture(x)
 
     def _capture(self, x: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor], Work]:
         static_input, output = x.clone(), [x]

@@ -11,7 +11,7 @@ TRANSFORMERS = r"function:transformers\.[\w.]+\.GenerationMixin\.generate$"
 GROWING = r"function:transformers\.cache_utils\.DynamicLayer\.update$"
 FIXED = r"function:transformers\.cache_utils\.StaticLayer\.update$"
 LANGUAGE_MODEL = r"function:transformers\.[\w.]+\.LlamaModel\.forward$"
-GAMMA = {"lookup-2": 2, "lookup-4": 4, "lookup-8": 8, "small-4": 4, "head-4": 4}
+GAMMA = {"lookup-2": 2, "lookup-4": 4, "lookup-8": 8, "small-4": 4, "eventgpt-4": 4, "eventgpt-small-4": 4, "head-4": 4}
 """Choice of `draft` -> drafted tokens in a pass, at most."""
 DRAFTED = {"draft": tuple(GAMMA)}
 """Where a pass verifies several tokens."""
@@ -159,36 +159,59 @@ PREFILL = Part(
 )
 
 
+def _of_events(drafter: str) -> tuple[Evidence, ...]:
+    return (
+        Evidence("load", f"event images read for {drafter}", r"function:evbench\.pipelines\.eventgpt\.EventGPT\.event_images$"),
+        Evidence("preprocess", f"pixel values made for {drafter}", rf"range:preprocess for {drafter}$"),
+        Evidence("vision", f"features made for {drafter}", rf"range:vision of {drafter}$"),
+        Evidence("generate", f"drafts of {drafter}", rf"range:draft of {drafter}$"),
+    )
+
+
 DRAFTERS = {
     "lookup": (
         "by what followed where the last tokens of prompt and answer stood before",
         "evbench.pipelines.generate.drafts:prompt_lookup",
-        Evidence("generate", "search for the last tokens", r"function:evbench\.pipelines\.generate\.lookup\.PromptLookup\.__call__$"),
+        (Evidence("generate", "search for the last tokens", r"function:evbench\.pipelines\.generate\.lookup\.PromptLookup\.__call__$"),),
     ),
     "small": (
         "by the small model of the same name, which sees the same pixels",
         "evbench.pipelines.generate.drafts:small",
-        Evidence("generate", "drafts of the small model", r"range:draft of the small model$"),
+        (Evidence("generate", "drafts of the small model", r"range:draft of the small model$"),),
+    ),
+    "eventgpt": (
+        "by EventGPT of the same preset, which sees the events of the same moment",
+        "evbench.pipelines.event_drafts:eventgpt",
+        _of_events("EventGPT"),
+    ),
+    "eventgpt-small": (
+        "by the small EventGPT, which sees the events of the same moment",
+        "evbench.pipelines.event_drafts:small_eventgpt",
+        _of_events("the small EventGPT"),
     ),
     "head": (
         "by a head of one layer over the model's own last hidden states",
         "evbench.pipelines.generate.drafts:head",
-        Evidence("generate", "drafts of the head", r"function:evbench\.pipelines\.generate\.draft_head\.HeadDrafter\.__call__$"),
+        (Evidence("generate", "drafts of the head", r"function:evbench\.pipelines\.generate\.draft_head\.HeadDrafter\.__call__$"),),
     ),
 }
 """Who drafts -> how, its implementation, and the evidence that it did."""
+OTHER_MODELS = {"eventgpt": ("eventgpt", ""), "eventgpt-small": ("eventgpt", "small")}
+"""Of these, those that are another model, for clips -> its name and preset, empty where it is that of the target."""
 
 
 def _drafted(drafter: str, gamma: int) -> Choice:
     how, implementation, evidence = DRAFTERS[drafter]
+    other, preset = OTHER_MODELS.get(drafter, ("", ""))
     return Choice(
         f"speculative decoding: {gamma} tokens at most are drafted, {how}, and verified in one pass",
         implementation,
         (
             Evidence("generate", "call of the loop that verifies drafts", VERIFIED),
             Evidence("generate", "passes over drafts", rf"range:verify {gamma} drafts at most$"),
-            evidence,
+            *evidence,
         ),
+        kinds=("video",) if other else (),
         conflicts=(
             Conflict(
                 "generate",
@@ -197,8 +220,10 @@ def _drafted(drafter: str, gamma: int) -> Choice:
             ),
         ),
         risk="what is drafted and not accepted was computed for nothing; a draft that is believed, and a cache that is cut back wrongly, "
-        "are planted as faults",
+        f"are planted as faults{'; takes the memory of both models, and loads, encodes and prefills twice' if other else ''}",
         tokens_per_pass=gamma + 1,
+        drafter=other,
+        drafter_preset=preset,
     )
 
 
@@ -214,7 +239,7 @@ DRAFT = Part(
                 Evidence("generate", "call of the loop that verifies drafts", VERIFIED, "never"),
             ),
         ),
-        **{name: _drafted(name.partition("-")[0], gamma) for name, gamma in GAMMA.items()},
+        **{name: _drafted(name.rpartition("-")[0], gamma) for name, gamma in GAMMA.items()},
     },
 )
 
@@ -281,6 +306,53 @@ QUANTIZATION = Part(
         ),
         "int8-dequantized": _dequantized("int8"),
         "fp8-dequantized": _dequantized("fp8"),
+    },
+)
+
+ALL_REDUCE = r"kernel:all_reduce_kernel"
+SHARED_SUM = r"kernel:shared_sum_kernel"
+
+
+def _tensor(gpus: int) -> Choice:
+    return Choice(
+        f"tensor parallelism: each layer of the language model, and its head, divided over {gpus} GPUs of this host, which add up what "
+        "they have of it inside of their graphs",
+        f"evbench.pipelines.generate.tensor_parallel:tensor_{gpus}",
+        (
+            Evidence("generate", f"prefill over {gpus} GPUs", rf"range:prefill over {gpus} GPUs$"),
+            Evidence("generate", "shares of the sums over a prompt", SHARED_SUM, "each layer", times=2 * gpus),
+            Evidence("generate", "sum of a step in one kernel", ALL_REDUCE, "each layer and step", times=2 * gpus),
+        ),
+        needs=("NVIDIA GPU", "Triton", f"{gpus} GPUs"),
+        conflicts=(
+            Conflict(
+                "generate",
+                ("dynamic", "transformers-static", "static-generate", "static", "static-compile"),
+                "the matrices that are divided are those of generate=graph",
+            ),
+            Conflict("prefill", ("eager",), "transformers' layers are not divided"),
+            Conflict("draft", tuple(GAMMA), "passes over drafts are not divided"),
+        ),
+        risk="the first GPU keeps the whole model beside its part of it; compiling and capturing are repeated for each GPU; memory, clocks "
+        "and what disturbs are told of the first GPU alone, and energy of none; a part that is left out of a sum is planted as a fault",
+        gpus=gpus,
+    )
+
+
+PARALLEL = Part(
+    "parallel",
+    ("generate",),
+    {
+        "none": Choice(
+            "the language model on one GPU, or on the CPU",
+            "evbench.pipelines.generate.tensor_parallel:none",
+            (
+                Evidence("generate", "choice of the most likely token", r"op:aten::argmax$"),
+                Evidence("generate", "sum of a step over several GPUs", ALL_REDUCE, "never"),
+                Evidence("generate", "shares of the sums over a prompt", SHARED_SUM, "never"),
+            ),
+        ),
+        **{f"tensor-{gpus}": _tensor(gpus) for gpus in (2, 4, 8)},
     },
 )
 

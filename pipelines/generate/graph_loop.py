@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
+from typing import Protocol
 
 import torch
 from transformers import DynamicCache
@@ -17,6 +19,7 @@ from evbench.stages import Sampler
 
 Prefill = Callable[[KVCache], Callable[[torch.Tensor], torch.Tensor]]
 """KV cache -> a function that fills it: prompt [batch, length, hidden] -> what the head reads of its last position, [batch, hidden]."""
+MakePrefill = Callable[[LanguageModel, FusedLlama], Prefill]
 STRIDE = 16
 """Steps between two checks for the end of text. A check waits for the GPU; what ran too far is cut off."""
 
@@ -41,12 +44,45 @@ def compiled_prefill(language: LanguageModel, llama: FusedLlama) -> Prefill:
     return lambda kv_cache: cuda_graph.Replayed(lambda embeddings: prefill(embeddings, kv_cache))
 
 
+class State(Protocol):
+    """Memory for answers of a fixed number and length, and what works in it."""
+
+    batch: int
+    capacity: int
+    tokens: torch.Tensor
+    """[batch, capacity] int64, at the position that each has in the whole sequence."""
+    logits: torch.Tensor
+    """[batch, vocabulary], after the last step."""
+
+    @property
+    def prefill(self) -> Callable[[torch.Tensor], torch.Tensor]:
+        """Prompt [batch, length, hidden] -> what the head reads of its last position, [batch, hidden]."""
+
+    @property
+    def step(self) -> Callable[[], None]:
+        """From the token at the position to the logits behind it, and the next token."""
+
+    def reset(self, prompt: int, logits: torch.Tensor) -> None:
+        """The first token, from the logits after the prompt."""
+
+    def force(self, position: int, token: int | None) -> None:
+        """Write a token over the most likely one, where the next step reads it. None: it stays, and nothing is launched."""
+
+
+MakeState = Callable[[int, int], State]
+"""For so many prompts of one length, and so many positions."""
+
+
+def on_one_gpu(llama: FusedLlama, prefill: Prefill) -> MakeState:
+    return partial(DecodeState, llama, prefill)
+
+
 class GraphLoop:
     """Prefill, then replays. For one prompt, or several of one length."""
 
-    def __init__(self, language: LanguageModel, llama: FusedLlama, prefill: Prefill) -> None:
-        self._language, self._llama, self._prefill = language, llama, prefill
-        self._state: DecodeState | None = None
+    def __init__(self, language: LanguageModel, llama: FusedLlama, make_state: MakeState) -> None:
+        self._language, self._llama, self._make_state = language, llama, make_state
+        self._state: State | None = None
 
     def __call__(self, embeddings: torch.Tensor, new_tokens: int, sampler: Sampler) -> list[int]:
         (tokens,) = self.generate_batch(embeddings, new_tokens, sampler)
@@ -75,16 +111,16 @@ class GraphLoop:
             return tokens[: tokens.index(self._language.end_token) + 1]
         return tokens
 
-    def _state_for(self, embeddings: torch.Tensor, new_tokens: int) -> DecodeState:
+    def _state_for(self, embeddings: torch.Tensor, new_tokens: int) -> State:
         batch, capacity = embeddings.shape[0], embeddings.shape[1] + new_tokens
         if self._state is None or self._state.batch != batch or self._state.capacity < capacity:
             # Sized tightly: a longer request allocates a new one.
-            self._state = DecodeState(self._llama, self._prefill, batch, capacity)
+            self._state = self._make_state(batch, capacity)
         return self._state
 
 
 class DecodeState:
-    """Memory for answers of a fixed number and length, and the graph that works in it."""
+    """The state of one GPU, and the graph that works in it."""
 
     def __init__(self, llama: FusedLlama, prefill: Prefill, batch: int, capacity: int) -> None:
         if batch > MOST_INPUTS:
@@ -97,19 +133,15 @@ class DecodeState:
         self._attention = DecodeAttention(batch, llama.heads, llama.key_heads, llama.size, capacity, device)
         self._position = torch.zeros(1, dtype=torch.long, device=device)
         self.tokens = torch.zeros((batch, capacity), dtype=torch.long, device=device)
-        """At the position that each has in the whole sequence."""
-        self.logits = llama.head.new_zeros((batch, llama.head.shape[0]))
-        """After the last step."""
+        self.logits = llama.head.new_zeros((batch, llama.vocabulary))
         self.prefill = prefill(self._kv_cache)
         self.step = cuda_graph.captured(self._step)
 
     def reset(self, prompt: int, logits: torch.Tensor) -> None:
-        """The first token, from the logits after the prompt."""
         self.tokens[:, prompt] = logits.argmax(dim=-1)
         self._position.fill_(prompt)
 
     def force(self, position: int, token: int | None) -> None:
-        """Write a token over the most likely one, where the next step reads it. None: it stays, and nothing is launched."""
         if token is not None:
             self.tokens[:, position] = token
 

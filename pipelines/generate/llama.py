@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import nn
@@ -26,7 +26,7 @@ from evbench.pipelines.generate.quantized import QuantizedLinear
 KVCache = Sequence[tuple[torch.Tensor, torch.Tensor]]
 """For each layer keys and values, [batch, key heads, capacity, size]."""
 MOST_LENGTHS = 64
-"""Of prompts, in one process: each is compiled by itself, and torch refuses more than eight unless its limit is raised."""
+"""Of prompts, in one process: each is compiled by itself, for each GPU, and torch refuses more than eight unless its limit is raised."""
 KNOWN = ("llama", "mistral")
 """`model_type` of the text models whose layers are what is computed here. Others are refused: they may have weights that their config does
 not name, as Qwen2 has biases."""
@@ -45,6 +45,35 @@ class Layer:
     before_mlp: torch.Tensor
     gate_up: Matrix
     down: Matrix
+
+
+class Sums(Protocol):
+    """How products are summed up of which each of several GPUs has a part."""
+
+    def added(self, x: torch.Tensor, weight: Matrix, residual: torch.Tensor, place: int, /) -> torch.Tensor:
+        """Of a step: [vectors, columns], [rows, columns], [vectors, rows] -> the product and the residual, [vectors, rows].
+
+        `place`: number of the call in the step, from 0 on.
+        """
+
+    def gathered(self, logits: torch.Tensor, /) -> torch.Tensor:
+        """Of a step: [vectors, rows of the head] -> [vectors, vocabulary]."""
+
+    def of_prompt(self, product: torch.Tensor, /) -> torch.Tensor:
+        """[batch, length, hidden] -> the same of all."""
+
+
+class Alone:
+    """One GPU has all of it."""
+
+    def added(self, x: torch.Tensor, weight: Matrix, residual: torch.Tensor, place: int, /) -> torch.Tensor:
+        return matvec(x, weight, residual=residual)
+
+    def gathered(self, logits: torch.Tensor, /) -> torch.Tensor:
+        return logits
+
+    def of_prompt(self, product: torch.Tensor, /) -> torch.Tensor:
+        return product
 
 
 class FusedLlama:
@@ -75,6 +104,8 @@ class FusedLlama:
         tables = decoder.rotary_emb(torch.empty(0, device=self.head.device), position_ids=positions)
         self.cosine, self.sine = (table[0, :, : self.size // 2].float().contiguous() for table in tables)
         self._attend = attend
+        self.vocabulary, self.gpus = self.head.shape[0], 1
+        self.sums: Sums = Alone()
 
     def new_kv_cache(self, batch: int, capacity: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
         shape = (batch, self.key_heads, capacity, self.size)
@@ -85,7 +116,9 @@ class FusedLlama:
     def compiled_prefill(self) -> Callable[[torch.Tensor, KVCache], torch.Tensor]:
         """`prefill` with its layer compiled: once for all layers but the last, which has less to do."""
         layer = torch.compile(self._prefill_layer, fullgraph=True, dynamic=False)
-        torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, 2 * MOST_LENGTHS)
+        limits, most = torch._dynamo.config, 2 * MOST_LENGTHS * self.gpus
+        limits.recompile_limit = max(limits.recompile_limit, most)
+        limits.accumulated_recompile_limit = max(limits.accumulated_recompile_limit, most)
         return lambda embeddings, kv_cache: self.prefill(embeddings, kv_cache, layer)
 
     def prefill(
@@ -131,9 +164,9 @@ class FusedLlama:
             query = rotated_heads(product(normed, layer.projections), keys, values, cosine, sine)
         key, value = keys[:, :, :length].transpose(1, 2), values[:, :, :length].transpose(1, 2)
         mixed = self._attend(query, key, value, not only_last, self.size**-0.5)
-        hidden = hidden + product(mixed.flatten(2), layer.output)
+        hidden = hidden + self.sums.of_prompt(product(mixed.flatten(2), layer.output))
         gate, up = product(self._normed(hidden, layer.before_mlp), layer.gate_up).chunk(2, dim=-1)
-        return hidden, product(silu(gate) * up, layer.down)
+        return hidden, self.sums.of_prompt(product(silu(gate) * up, layer.down))
 
     def _heads(self, projected: torch.Tensor) -> torch.Tensor:
         """[batch, length, heads * size] -> [batch, length, heads, size]."""
@@ -153,13 +186,13 @@ class FusedLlama:
     ) -> torch.Tensor:
         """Logits after the token at the position, [batch, vocabulary]. Writes its keys and values into the slots there."""
         hidden = token_embedding(tokens, position, self.embedding)
-        for layer, (keys, values) in zip(self.layers, kv_cache, strict=True):
+        for number, (layer, (keys, values)) in enumerate(zip(self.layers, kv_cache, strict=True)):
             projected = matvec(hidden, layer.projections, Norm(layer.before_attention, self.epsilon))
             mixed = attention(projected, keys, values, self.cosine, self.sine, position)
-            hidden = matvec(mixed, layer.output, residual=hidden)
+            hidden = self.sums.added(mixed, layer.output, hidden, 2 * number)
             gated = matvec(hidden, layer.gate_up, Norm(layer.before_mlp, self.epsilon), gated=True)
-            hidden = matvec(gated, layer.down, residual=hidden)
-        return matvec(hidden, self.head, Norm(self.norm, self.epsilon))
+            hidden = self.sums.added(gated, layer.down, hidden, 2 * number + 1)
+        return self.sums.gathered(matvec(hidden, self.head, Norm(self.norm, self.epsilon)))
 
     # Some tokens at a time.
 

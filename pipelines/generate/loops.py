@@ -9,9 +9,9 @@ from transformers import DynamicCache, GenerationConfig, LogitsProcessor, Logits
 
 from evbench.choices import Variant
 from evbench.pipelines.compute.attention import attend
-from evbench.pipelines.generate.choices import GENERATE, PREFILL
+from evbench.pipelines.generate.choices import GENERATE, PARALLEL, PREFILL
 from evbench.pipelines.generate.fixed_cache import FixedCache
-from evbench.pipelines.generate.graph_loop import GraphLoop
+from evbench.pipelines.generate.graph_loop import GraphLoop, MakePrefill, MakeState
 from evbench.pipelines.generate.language import LanguageModel
 from evbench.pipelines.generate.llama import FusedLlama
 from evbench.stages import Sampler
@@ -158,7 +158,9 @@ def static_compile(language: LanguageModel, variant: Variant) -> Generate:
 
 def graph(language: LanguageModel, variant: Variant) -> Generate:
     llama = FusedLlama(language.decoder, language.head, attend(variant["attention"]))
-    return GraphLoop(language, llama, PREFILL.implementation(variant["prefill"])(language, llama))
+    prefill: MakePrefill = PREFILL.implementation(variant["prefill"])
+    make_state: MakeState = PARALLEL.implementation(variant["parallel"])(language, llama, prefill)
+    return GraphLoop(language, llama, make_state)
 
 
 def at_once(language: LanguageModel, variant: Variant) -> Generate:

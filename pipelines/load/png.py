@@ -62,6 +62,11 @@ def numbered(path: Path) -> list[Path]:
     return list(takewhile(Path.is_file, named)) if path.name else []
 
 
+def holds_images(path: Path) -> bool:
+    """Whether it is a folder of event images, or what the names of numbered ones begin with."""
+    return any(map(is_png, path.iterdir())) if path.is_dir() else bool(numbered(path))
+
+
 def stat(path: Path) -> os.stat_result:
     """Of a sample of any kind: of its file or folder, or of the first of the numbered event images that it begins."""
     return (path if path.exists() else find(path)[0]).stat()

@@ -72,6 +72,8 @@ class Frames:
     decoder: str
     repair: Affine | None = None
     """RGB of the pixels -> as PyAV converts it, where the decoder converts in another way. None: they are right."""
+    beside: Any = None
+    """What a drafting model of another kind of input was loaded in the same stage: see evbench.pipelines.event_drafts. None without one."""
 
     def __len__(self) -> int:
         return len(self.indices)
