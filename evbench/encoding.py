@@ -18,6 +18,8 @@ from typing import Any, Literal, TypeVar
 Decoded = TypeVar("Decoded")
 LONGEST_SHOWN = 80
 """Characters of a wrong value that a message shows."""
+LARGEST = 2**64
+"""No whole number that evbench counts comes near. Of larger ones some have no float."""
 IN_JSON: dict[Any, str] = {
     tuple: "a list", dict: "an object", float: "a finite number", int: "a whole number", bool: "true or false", str: "text",
     Decimal: "a finite number",
@@ -65,6 +67,8 @@ def _decode(kind: Any, value: Any, location: str) -> Any:
         return {key: _decode(arguments[1], item, f"{location}[{key!r}]") for key, item in value.items()}
     if origin is Literal and value in arguments:
         return value
+    if kind in (int, float, Decimal) and isinstance(value, int) and abs(value) >= LARGEST:
+        raise ValueError(f"{location} is {_shortened(value)}, which is more than 64 bits hold")
     if kind is float and isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
         return float(value)
     if kind is Decimal and isinstance(value, int | Decimal) and not isinstance(value, bool) and Decimal(value).is_finite():

@@ -16,6 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from hypothesis import strategies as st
 
 from evbench import results
@@ -389,6 +390,21 @@ def _events(ending: str) -> Callable[[], list[Files]]:
     return made
 
 
+def _words() -> list[Files]:
+    from tests import test_event_words as words
+    from tests.cases import CASES
+
+    every = [words.HIGH, words.LOW | 1, words.row(3), words.single(5), words.base(8), words.VECTOR12 | 0xFFF, words.VECTOR8 | 0xFF]
+    evt3 = words.write(_folder() / "a.raw", 3, np.array(every * 8))
+    return [{"a.raw": path.read_bytes()} for path in (evt3, CASES / "evt2_pre.raw")]
+
+
+def _dat() -> list[Files]:
+    from tests.test_event_words import dat
+
+    return [{"a.dat": dat([*range(0, 2000, 10)])}]
+
+
 def _images() -> list[Files]:
     from PIL import Image
 
@@ -493,6 +509,8 @@ TARGETS = {
     "npz": Target(_events(".npz"), zip_file, open_events),
     "npy": Target(_events(".npy"), edited, open_events),
     "HDF5": Target(_events(".h5"), edited, open_events),
+    "EVT": Target(_words, edited, open_events),
+    "DAT": Target(_dat, edited, open_events),
     "PNG": Target(_images, edited, open_images),
     "safetensors": Target(_checkpoint, edited, open_checkpoint, "model.safetensors"),
     "config of a checkpoint": Target(_checkpoint, json_file, open_checkpoint, "config.json"),

@@ -143,6 +143,8 @@ def each(name: str, rows: str, value: Any) -> Any:
 FAULTS: dict[str, tuple[tuple[str, str, Any], str]] = {
     "no time": (("seconds", "runs", 0.0), r"a time of 0\.0 s is impossible"),
     "all times at the end of numbers": (("seconds", "runs", 1e308), r"a time of 1e\+308 s is impossible"),
+    "a time without a float": (("seconds", "runs", 10**400), r"seconds is 10{79}\.\.\., which is more than 64 bits hold"),
+    "a count without a float": (("turn", "runs", -(10**400)), r"turn is -10{78}\.\.\., which is more than 64 bits hold"),
     "a step that takes for ever": (("decode_step_seconds", "runs", [1e300]), r"a time of 1e\+300 s is impossible"),
     "no run with synchronization": (("stages", "runs", None), "block 0 has no runs with and without stage synchronization"),
     "all runs of one block": (("block", "runs", 0), r"the first run of turn 0 is of block 0, and only timed runs are of one"),

@@ -15,7 +15,7 @@ from evbench import results
 from evbench.distributed.beside import descendants
 from evbench.distributed.group import Place, launched_place
 from evbench.distributed.merge import Asked, RankPart, merge
-from evbench.distributed.rank import blocks_ended
+from evbench.distributed.rank import blocks_ended, on_this_machine
 from evbench.distributed.shards import plan_of, require_enough, shards, workload_of
 from evbench.errors import UserError
 from evbench.report import scaling as report
@@ -82,6 +82,25 @@ def test_processes_of_processes_are_found() -> None:
             for process in descendants(parent.pid):
                 os.kill(process, 9)
     assert descendants(parent.pid) == []
+
+
+@dataclasses.dataclass(frozen=True)
+class Told:
+    """Ranks of which each has given a text already."""
+
+    place: Place
+    texts: list[str]
+
+    def gather(self, text: str) -> list[str]:
+        return [text if rank == self.place.rank else other for rank, other in enumerate(self.texts)]
+
+    def meet(self) -> None: ...
+
+
+def test_ranks_of_one_machine_know_of_each_other_whoever_has_started_them() -> None:
+    """They are no disturbance to each other. A process of the same number on another machine is none of them."""
+    others = ["[0, 7]", "", f"[1, {os.getpid()}]", "[1, 8]"]
+    assert on_this_machine(Told(Place(1, 4, 1, 0), others)) == [7, os.getpid()]
 
 
 # Sessions of ranks -> one.

@@ -9,12 +9,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 from evbench.errors import UserError
-from tests import fuzz
+from tests import fuzz, fuzz_coverage
 from tests.fuzz import Outcome, open_one, run, told
 from tests.hostile_inputs import TARGETS, Target, edited
 
@@ -114,3 +115,33 @@ def test_a_record_has_the_command_the_counts_and_the_faults() -> None:
     assert text.splitlines()[:2] == ["$ python -m tests.fuzz", f"evbench at abc, Python {sys.version.split()[0]}"]
     assert "1 faults\nnpz: KeyError: 'x'\n" in text and text.count("FAULT") == 1 and "103" in text
     assert told(found[:1], "", "").endswith("no fault\n")
+
+
+FOUND = """
+import sys
+from tests import fuzz_coverage, hostile_inputs, test_fuzz
+hostile_inputs.TARGETS["it"] = hostile_inputs.Target(lambda: [{"a": b"abc"}], hostile_inputs.edited, test_fuzz.breaks_at_a_z)
+fuzz_coverage.child("it", sys.argv[1], "20", "1")
+"""
+
+
+def breaks_at_a_z(folder: Path) -> None:
+    if (folder / "a").read_bytes()[:1] == b"z":
+        raise KeyError("z")
+
+
+@pytest.mark.skipif(find_spec("atheris") is None, reason="needs atheris, which nothing else of evbench does: python -m pip install atheris")
+def test_what_atheris_finds_is_a_fault_and_its_file_is_kept(tmp_path: Path) -> None:
+    (tmp_path / "reached").mkdir()
+    done = subprocess.run([sys.executable, "-c", FOUND, str(tmp_path)], cwd=fuzz.ROOT, capture_output=True, text=True, timeout=100)
+    assert done.returncode != 0 and "KeyError" in done.stdout + done.stderr, done.stderr
+    assert (tmp_path / "input" / "a").read_bytes()[:1] == b"z"
+
+
+def test_a_record_of_coverage_has_the_counts_and_the_faults() -> None:
+    rows = [("npy", 3000, 206, 247, ""), ("EVT", 5, 156, 156, "the process ended with code 77: KeyError")]
+    text = fuzz_coverage.told(rows, "python -m tests.fuzz_coverage", "abc")
+    assert re.search(r"^npy +3,000 +206 +247$", text, re.MULTILINE)
+    assert re.search(r"^EVT +5 +156 +156  FAULT$", text, re.MULTILINE) and "3,005" in text
+    assert text.endswith("1 faults\nEVT: the process ended with code 77: KeyError\n")
+    assert fuzz_coverage.told(rows[:1], "", "").endswith("no fault\n")

@@ -200,6 +200,7 @@ def test_what_is_no_session_is_refused(tmp_path: Path) -> None:
         ("[]", "another version"),
         ('{"format": 1}', f"has format 1, and this evbench goes on with format {FORMAT}: it is of another version"),
         ('{"format": 99}', "has format 99, and this evbench goes on with"),
+        ('{"format": "a\\nb"}', r"has format 'a\\nb', and this evbench goes on with"),
         (f'{{"format": {FORMAT}}}', "is damaged"),
     ):
         (tmp_path / HEADER).write_text(content)

@@ -173,6 +173,8 @@ def test_every_command_exists_and_takes_these_options(page: str, tmp_path: Path,
         elif program == "make":
             targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
             assert arguments[0] in targets, line
+        elif arguments[0].startswith("examples/"):
+            assert (ROOT / arguments[0]).is_file(), line
         else:
             assert arguments[0] == "-m"
             assert importlib.util.find_spec(arguments[1]) is not None, line

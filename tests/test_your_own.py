@@ -35,7 +35,7 @@ from tests.test_own_pipeline import asked
 
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs" / "your-own.md").read_text(encoding="utf-8")
-EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+EXAMPLES = sorted((ROOT / "examples").glob("my_*.py"))
 FEW = ["--blocks", "2", "--invocations", "1", "--warmup", "5", "--new-tokens", "4", "--trace-tokens", "0", "--device", "cpu"]
 
 

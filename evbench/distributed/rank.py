@@ -142,16 +142,18 @@ def _run_rank(
     # On a CPU all ranks of a machine share the device, and one of them holds it for all.
     holds = device == "cuda" or place.local_rank == 0
     with exclusive_device(device, wait, listener, [variant]) if holds else nullcontext():
-        ranks.meet()  # none begins before all hold what they measure on
+        neighbours = on_this_machine(ranks)  # none begins before all hold what they measure on
         asked, failed = _without_failed(ranks, variant, begun, folder, listener)
         shard = shards(len(asked.workload.samples), place.ranks)[place.rank]
         own = _request(begun, asked, variant, shard, ranks, folder, wait)
-        launcher = os.getppid()
+
+        def beside() -> list[int]:
+            return [process for rank in neighbours for process in (rank, *descendants(rank))]
 
         def checkpoint(result: Result) -> None:
             results.write(result, own.folder / RESULT)
 
-        result = measure_held(own, machine.read(device), listener, checkpoint, lambda: descendants(launcher), tried=True)
+        result = measure_held(own, machine.read(device), listener, checkpoint, beside, tried=True)
         checkpoint(result)
         alone, seconds, run = run_passes(
             ranks, variant, own.workloads["baseline"], own.folder / "worker-passes.log", asked.plan.cold_files, listener
@@ -160,6 +162,12 @@ def _run_rank(
     measured = _Measured(header, runs, result, alone, seconds, share_of(ranks, shard, run, result.baseline))
     every = [_decoded(_Measured, text) for text in ranks.gather(to_json(measured))]
     return _finish(asked, failed, every, folder) if place.rank == 0 else None
+
+
+def on_this_machine(ranks: Ranks) -> list[int]:
+    """Numbers of the processes of its ranks, this one's among them."""
+    every = [json.loads(text) for text in ranks.gather(json.dumps((ranks.place.node, os.getpid())))]
+    return [process for node, process in every if node == ranks.place.node]
 
 
 def _begin(folder: Path, ranks: int, make_request: Callable[[], ComparisonRequest]) -> _Begun:

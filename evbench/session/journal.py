@@ -180,7 +180,7 @@ def decode_stored(kind: type[Stored], content: dict[str, Any], known: int, file:
         UserError: it is damaged, or of another version.
     """
     if (found := content.get("format")) != known:
-        version = f"{file} has format {str(found)[:20]}, and this evbench goes on with format {known}"
+        version = f"{file} has format {repr(found)[:20]}, and this evbench goes on with format {known}"
         raise UserError(f"{version}: it is of another version of evbench; begin anew with another --out")
     try:
         return from_json(kind, content, what)
