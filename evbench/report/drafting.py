@@ -38,6 +38,7 @@ def _expected(found: Expectation) -> dict[str, str]:
         "decode step of the other side": format_seconds(found.step_seconds),
         "acceptance to break even": "never" if found.break_even is None else f"{found.break_even:.1%}",
         "speedup of decoding, expected": f"{found.speedup:.2f}x",
+        "the most that is expected": f"{found.best_speedup:.2f}x, with {found.best_gamma} in a pass",
         "speedup of decoding, measured": f"{found.measured:.2f}x",
     }
 

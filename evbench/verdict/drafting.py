@@ -29,6 +29,10 @@ class Expectation:
     """Probability of acceptance from which on they do. None: never."""
     speedup: float
     """By the formula."""
+    best_gamma: int
+    """Drafts in a pass, eight at most, of which the formula gives the most, if verification takes as long whatever their number."""
+    best_speedup: float
+    """With so many."""
     measured: float
     """Mean decode step over the mean time of a token with drafts."""
 
@@ -100,10 +104,13 @@ def _decoding(measured: SideResult, runs: Sequence[Run], others: Sequence[Run]) 
     if steps := [step for run in others if run.sample in of_samples for step in run.decode_step_seconds or ()]:
         step = math.fsum(steps) / len(steps)
         costs = draft / step / gamma, verify / step
+        best = speculation.best_gamma(alpha, *costs)
         expectation = Expectation(
             step,
             break_even=speculation.break_even(gamma, *costs),
             speedup=speculation.speedup(expected, gamma, *costs),
+            best_gamma=best,
+            best_speedup=speculation.speedup(speculation.expected_tokens(alpha, best), best, *costs),
             measured=step * sum(tokens) / seconds,
         )
     return DraftedDecoding(

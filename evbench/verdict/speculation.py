@@ -187,6 +187,17 @@ def speedup(tokens_per_pass: float, gamma: int, draft: float, verification: floa
     return tokens_per_pass / (gamma * draft + verification)
 
 
+MOST_DRAFTS = 8
+"""In a pass, of the numbers of them that are held against each other."""
+
+
+def best_gamma(alpha: float, draft: float, verification: float) -> int:
+    """The number of drafts in a pass, up to MOST_DRAFTS, with the highest speedup. Arguments are those of `speedup`: verification takes as
+    long whatever the number.
+    """
+    return max(range(1, MOST_DRAFTS + 1), key=lambda gamma: speedup(expected_tokens(alpha, gamma), gamma, draft, verification))
+
+
 def break_even(gamma: int, draft: float, verification: float) -> float | None:
     """The least alpha at which it is no slower. None: it always is, if everything is accepted too."""
     cost = gamma * draft + verification

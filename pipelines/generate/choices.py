@@ -11,7 +11,7 @@ TRANSFORMERS = r"function:transformers\.[\w.]+\.GenerationMixin\.generate$"
 GROWING = r"function:transformers\.cache_utils\.DynamicLayer\.update$"
 FIXED = r"function:transformers\.cache_utils\.StaticLayer\.update$"
 LANGUAGE_MODEL = r"function:transformers\.[\w.]+\.LlamaModel\.forward$"
-GAMMA = {"lookup-2": 2, "lookup-4": 4, "lookup-8": 8, "small-4": 4, "eventgpt-4": 4, "eventgpt-small-4": 4, "head-4": 4}
+GAMMA = {"lookup-2": 2, "lookup-4": 4, "lookup-8": 8, "small-4": 4, "eventgpt-4": 4, "eventgpt-small-4": 4, "head-4": 4, "head-8": 8}
 """Choice of `draft` -> drafted tokens in a pass, at most."""
 DRAFTED = {"draft": tuple(GAMMA)}
 """Where a pass verifies several tokens."""
