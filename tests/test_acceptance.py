@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from evbench.choices import Variant
 from evbench.errors import UserError
 from evbench.pipelines.generate.vocabulary import require_one_vocabulary
 from evbench.session import acceptance as session
@@ -74,6 +77,21 @@ def test_the_drafter_is_asked_along_the_answers_and_for_one_of_its_own(simulated
     assert Simulated.asked == of_target + of_drafter
     assert [len(so_far) for so_far in kept] == [1, 2, 2, 2], "nothing that was said is lost"
     assert [bool(answer.predicted) for answer in kept[2]] == [True, False]
+
+
+def test_the_devices_of_both_models_are_held(simulated: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A drafter that is divided works on more of them than the target."""
+    held: list[list[str]] = []
+
+    @contextmanager
+    def hold(device: str, wait: bool, listener: object, variants: Sequence[Variant]) -> Iterator[None]:
+        held.append([variant.name for variant in variants])
+        yield
+
+    monkeypatch.setattr(session, "exclusive_device", hold)
+    drafter = replace(speaker("event-images", 1), variant=parse("optimized-gpu+parallel=tensor-2"))
+    answers(speaker("video", 1), drafter, tmp_path, True, Quiet(), lambda so_far: None)
+    assert held == [["baseline", "optimized-gpu+parallel=tensor-2"]]
 
 
 def test_a_drafter_that_is_no_model_is_not_started(simulated: None, tmp_path: Path) -> None:

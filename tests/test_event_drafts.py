@@ -35,6 +35,7 @@ from evbench.verdict.findings import first_divergence, merge, worst
 from evbench.worker import handlers
 from evbench.worker.cache_check import check_cache
 from evbench.worker.instruments import instruments
+from evbench.worker.kept_rows import KeptRows
 from evbench.worker.mutants import MUTANTS
 from evbench.worker.unseen import copy_sample
 from tests import test_mutants
@@ -226,7 +227,7 @@ def test_a_stage_of_a_plug_in_that_makes_nothing_for_it_is_told() -> None:
 
 
 def test_a_copy_of_a_clip_has_a_copy_of_its_events_beside_it(tmp_path: Path) -> None:
-    copy, other = copy_sample(small_clip(0), tmp_path / "unseen", 7)
+    copy, other = copy_sample(small_clip(0), tmp_path / "unseen", 7, beside.find(small_clip(0)))
     events = beside.find(copy)
     assert other and events is not None and events.parent == copy.parent
     before = png.find(sample.EVENTS)
@@ -237,7 +238,7 @@ def test_a_copy_of_a_clip_has_a_copy_of_its_events_beside_it(tmp_path: Path) -> 
 
 def test_input_that_was_not_seen_has_other_events_too(asked: list[dict[str, torch.Tensor]]) -> None:
     pipeline = build(DRAFTING, workload())
-    check = check_cache(pipeline, small_clip(0), 3, 0, 2, instruments("cpu"), small_clip(1))
+    check = check_cache(pipeline, small_clip(0), 3, 0, 2, instruments("cpu"), small_clip(1), beside.find(small_clip(0)))
     assert check.other_bytes and len(check.pairs) == 2
     distinct = {stage: len({one[stage].numpy().tobytes() for one in asked if stage in one}) for stage in asked[0]}
     assert distinct == {"event_images": 2, "preprocess": 3, "vision": 3, "embeddings": 3}, "of the other sample events are loaded alone"
@@ -246,8 +247,24 @@ def test_input_that_was_not_seen_has_other_events_too(asked: list[dict[str, torc
 def test_a_cold_file_is_cold_with_its_events(monkeypatch: pytest.MonkeyPatch) -> None:
     dropped: list[str] = []
     monkeypatch.setattr(os, "posix_fadvise", lambda number, *given: dropped.append(Path(f"/proc/self/fd/{number}").readlink().name))
-    handlers.drop_from_page_cache(small_clip(0))
+    handlers.drop_from_page_cache(small_clip(0), beside.find(small_clip(0)))
     assert dropped == ["0.mp4", *(file.name for file in png.find(sample.EVENTS))]
+
+
+def test_without_drafts_what_lies_beside_a_clip_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As pictures that somebody has taken out of it, under its name."""
+    clip, beside_it = Path(shutil.copyfile(small_clip(0), tmp_path / "street.mp4")), tmp_path / "street"
+    beside_it.mkdir()
+    for number in range(png.LIMIT + 1):
+        (beside_it / f"{number}.png").touch()
+    read: list[str] = []
+    monkeypatch.setattr(os, "posix_fadvise", lambda number, *given: read.append(Path(f"/proc/self/fd/{number}").readlink().name))
+    of = {variant: handlers.WorkerState(None, variant, workload(clip), instruments("cpu"), KeptRows()) for variant in (PLAIN, DRAFTING)}
+    assert (of[PLAIN].events(0), of[DRAFTING].events(0)) == (None, beside_it)
+    handlers.drop_from_page_cache(clip, of[PLAIN].events(0))
+    assert read == ["street.mp4"]
+    copy, _ = copy_sample(clip, tmp_path / "seen", None, of[PLAIN].events(0))
+    assert list(copy.parent.iterdir()) == [copy]
 
 
 # Where it looks for them.

@@ -66,9 +66,7 @@ GPU_ONLY = (
     ("video", "optimized-gpu"),
     ("video", "optimized-gpu+vision=graph"),
     ("events", "optimized-gpu"),
-    pytest.param(
-        "video", "optimized-gpu+parallel=tensor-2", marks=pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")
-    ),
+    pytest.param("video", "optimized-gpu+parallel=tensor-2", marks=needs_two_gpus),
 )
 slow = pytest.mark.slow
 Logits = tuple[torch.Tensor, torch.Tensor]

@@ -7,6 +7,7 @@ import json
 import shutil
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import NoReturn
 
@@ -34,6 +35,24 @@ def told(arguments: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
     output = capsys.readouterr()
     assert (ended.value.code, output.err) == (0, "")
     return output.out
+
+
+def test_a_gpu_without_free_memory_is_measured_by_the_smallest_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch may have the memory for it in its pool. On the host here."""
+    ones, sizes = torch.ones, list[int]()
+
+    def on_host(*shape: int, dtype: torch.dtype, device: str) -> torch.Tensor:
+        sizes.append(shape[0])
+        return ones(*shape, dtype=dtype)
+
+    monkeypatch.setattr(torch, "ones", on_host)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (0, 2**30))
+    monkeypatch.setattr(limits, "READ_BYTES", {"cuda": (2**12, 2**14)})
+    monkeypatch.setattr(limits, "EDGES", {"cuda": (8,)})
+    monkeypatch.setattr(limits, "SECONDS", 0.0)
+    found = limits.measure_ceilings("cuda", time.perf_counter_ns, lambda: None)
+    assert sizes == [2**12 // 4, 8, 8]
+    assert found.read > 0
 
 
 @pytest.mark.parametrize(("model", "preset"), [(name, preset) for name, model in MODELS.items() for preset in model.preset_names()])

@@ -12,6 +12,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralFo
 from evbench.errors import UserError
 from evbench.kernels import decode_attention, matvec
 from evbench.kernels.decode_attention import DecodeAttention
+from evbench.kernels.matvec import Quantized
 from evbench.pipelines.checkpoints.checkpoint import fingerprint, seeded
 from evbench.pipelines.compute import cuda_graph
 from evbench.pipelines.compute.attention import attend
@@ -100,6 +101,24 @@ def test_the_loop_gives_the_tokens_and_logits_of_transformers(prefill: str, chan
     for (length, _), answer, logits in zip(asked, expected, followed, strict=True):
         assert torch.allclose(forced_logits(ours, prompt(length, length), answer), logits, atol=1e-4)
     assert len({token for answer in expected for token in answer}) > 8, "a constant answer would prove nothing"
+
+
+@pytest.mark.parametrize("quantization", ["none", "int8", "fp8"])
+@torch.inference_mode()
+def test_two_loops_over_one_model_have_its_weights_in_the_same_memory(quantization: str) -> None:
+    """A model that drafts has two."""
+    model = language(**GROUPED)
+    QUANTIZATION.implementation(quantization)(model.decoder)
+    layer = model.decoder.layers[1]
+    before = [getattr(layer.self_attn, name)(torch.eye(64, device=DEVICE)) for name in ("q_proj", "k_proj", "v_proj")]
+    one, other = (FusedLlama(model.decoder, model.head, attend("sdpa")).layers[1] for _ in range(2))
+    for name in ("projections", "gate_up"):
+        first, second = getattr(one, name), getattr(other, name)
+        pairs = [(first.values, second.values), (first.scales, second.scales)] if isinstance(first, Quantized) else [(first, second)]
+        for ours, theirs in pairs:
+            assert (ours.data_ptr(), ours.shape, ours.stride()) == (theirs.data_ptr(), theirs.shape, theirs.stride())
+    product = matvec.reference(torch.eye(64, device=DEVICE), other.projections)
+    assert torch.allclose(product, torch.cat(before, dim=1), atol=1e-5)
 
 
 @torch.inference_mode()

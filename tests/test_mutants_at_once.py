@@ -171,6 +171,10 @@ def test_as_many_workers_as_fit(usable: int, gibibytes: int | None, expected: in
     full_size = replace(workload("video"), preset="7b", weights=None, dtype="bfloat16")
     here = replace(MACHINE, cores=usable, gpu=None, memory_bytes=gibibytes and gibibytes * 2**30)
     assert workers_at_once(full_size, here) == expected
+    drafter = replace(full_size, model="eventgpt", kind="event-images")
+    assert gibibytes is None or workers_at_once(full_size, here, drafter) == max(
+        1, min(6, usable // 2, int(gibibytes / (1.5 + 13.72 + 13.16)))
+    )
 
 
 # Of the command.

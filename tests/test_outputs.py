@@ -105,8 +105,8 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 ANSWERS: outputs.Answers = {"baseline": {0: {TOKENS}, 1: {TOKENS}}, "optimized": {0: {TOKENS}, 1: {TOKENS}}}
 
 
-def compare(workers: SimulatedWorkers, dtype: str | None = "float64", answers: outputs.Answers = ANSWERS) -> Outputs:
-    return outputs.compare(workers, Reference(dtype, "weights", workers.reference), answers, simulated_workload(2))
+def compare(workers: SimulatedWorkers, dtype: str | None = "float64", answers: outputs.Answers = ANSWERS, samples: int = 2) -> Outputs:
+    return outputs.compare(workers, Reference(dtype, "weights", workers.reference), answers, simulated_workload(samples))
 
 
 def test_the_baseline_is_asked_twice_and_the_other_side_follows_it() -> None:
@@ -142,6 +142,16 @@ def test_a_reference_without_memory_beside_the_workers_is_run_alone() -> None:
         "optimized 0 given isolated", "optimized 1 given isolated",
     ]  # fmt: skip
     assert found.reference == "float64"
+
+
+def test_what_has_run_out_of_memory_once_is_not_tried_beside_the_workers_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("evbench.session.references.store", lambda name, file: None)  # all samples have the same outputs here
+    samples = range(outputs.AT_ONCE + 1)
+    workers = SimulatedWorkers(room=True, crowded=True)
+    compare(workers, answers={side: {sample: {TOKENS} for sample in samples} for side in ANSWERS}, samples=len(samples))
+    last = f"baseline {samples[-1]}"
+    behind = workers.requests[workers.requests.index(last) :]
+    assert behind[:3] == [last, f"{last} given", "free"], "the reference is not started before the workers have ended"
 
 
 @pytest.mark.parametrize("room", [False, True])

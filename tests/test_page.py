@@ -199,6 +199,7 @@ def test_the_frame_that_differs_most_is_shown_beside_the_baselines() -> None:
     frames = np.zeros((2, 3, 300, 400, 3), np.uint8)
     frames[1, 1, 40:44, 80:90, 0] = 12
     assert worst_frame(frames[0], frames[0]) is None
+    assert worst_frame(frames[0], np.where(frames[1] > 0, np.nan, 0)) is None, "NaN is no level, and no number of JSON"
     found = {sample: worst for sample, pair in ((5, frames), (7, (frames[1] // 4, frames[0]))) if (worst := worst_frame(*pair))}
     assert (found[5].frame, found[5].levels, found[5].pictures[2].max()) == (1, 12.0, 8 * 12)
     picture = worst_picture(found)

@@ -159,6 +159,23 @@ def test_what_is_said_of_drafts_stands_in_the_recording() -> None:
     assert f"{said[3]}%" in text
 
 
+# Choices.
+
+
+def test_the_table_of_choices_is_that_of_the_registry() -> None:
+    start = README.index("| part |")
+    lines = README[start : README.index("\n\n", start)].splitlines()[2:]
+    rows = {cells[0].split()[0]: cells[1:] for line in lines if (cells := [cell.strip() for cell in line.strip("|").split("|")])}
+    listed = {part: [[choice for choice in cell.split(", ") if choice] for cell in cells] for part, cells in rows.items()}
+    models = (("video-llava", "eventgpt"), ("auto",))
+
+    def known(part: str, names: tuple[str, ...]) -> list[str]:
+        has = [model for model in names if part in MODELS[model].parts]
+        return [name for name, entry in PARTS[part].choices.items() if any(MODELS[model].has(part, name) for model in has)]
+
+    assert listed == {part: [known(part, names) for names in models] for part in PARTS}
+
+
 # Commands and options.
 
 
@@ -217,17 +234,3 @@ if __name__ == "__main__":
     while left[0].startswith("    ") or not left[0].strip():
         left.pop(0)
     Path(ROOT / FIRST).write_text(f"{before}{SAYS}{block()}\n{''.join(left)}", encoding="utf-8")
-
-
-def test_the_table_of_choices_is_that_of_the_registry() -> None:
-    start = README.index("| part |")
-    lines = README[start : README.index("\n\n", start)].splitlines()[2:]
-    rows = {cells[0].split()[0]: cells[1:] for line in lines if (cells := [cell.strip() for cell in line.strip("|").split("|")])}
-    listed = {part: [[choice for choice in cell.split(", ") if choice] for cell in cells] for part, cells in rows.items()}
-    models = (("video-llava", "eventgpt"), ("auto",))
-
-    def known(part: str, names: tuple[str, ...]) -> list[str]:
-        has = [model for model in names if part in MODELS[model].parts]
-        return [name for name, entry in PARTS[part].choices.items() if any(MODELS[model].has(part, name) for model in has)]
-
-    assert listed == {part: [known(part, names) for names in models] for part in PARTS}

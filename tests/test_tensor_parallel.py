@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -153,10 +153,11 @@ def test_several_gpus_give_the_tokens_and_logits_of_one(ranks: int, changes: dic
     require_same(alone, divided, ASKED, 1e-4)
 
 
+@pytest.mark.parametrize("quantize", [quantized.int8, quantized.fp8])
 @torch.inference_mode()
-def test_quantized_weights_are_divided_with_their_scales() -> None:
+def test_quantized_weights_are_divided_with_their_scales(quantize: Callable[[Any], None]) -> None:
     model = language(**small.GROUPED)
-    quantized.int8(model.decoder)
+    quantize(model.decoder)
     alone, divided = loops(model, 2)
     require_same(alone, divided, ASKED[:2], 1e-4)
     part = state_of(divided)._states[1]._llama

@@ -92,7 +92,8 @@ def answers(
     """
     found: list[Answer] = []
     count = len(target.workload.samples)
-    with exclusive_device(target.workload.device, wait, listener, [target.variant]):
+    speakers = [target] if drafter is None else [target, drafter]
+    with exclusive_device(target.workload.device, wait, listener, [one.variant for one in speakers]):
         listener.step("target: start the worker, build the model", 0, count)
         with Worker(BuildRequest(target.variant, target.workload), folder / "worker-target.log", deadline=deadline) as worker:
             worker.built()

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from evbench.choices import Variant
 from evbench.machine import cores, machine
+from evbench.pipelines import weights
 from evbench.pipelines.registry import gpus
 from evbench.results import Machine, Plan, Workload
 from evbench.session.compare import exclusive_device
@@ -36,7 +37,8 @@ def laboratory(
     """What faults are tried with that are planted into the variant. Workers log into the folder. No other evbench uses its devices."""
     here = machine.read(workload.device)
     # Of several workers on several GPUs each would wait for its turn on each of them.
-    at_once = workers_at_once(workload, here) if gpus(variant.choices()) == 1 else 1
+    drafter = weights.drafting(variant.choices(), workload)
+    at_once = workers_at_once(workload, here, drafter) if gpus(variant.choices()) == 1 else 1
     fingerprints: list[str] = []
     live = LiveWorkers()
     logs: queue.SimpleQueue[Path] = queue.SimpleQueue()
@@ -61,9 +63,9 @@ def laboratory(
         yield Laboratory(workload, start, live.end, reference, listener.step, at_once)
 
 
-def workers_at_once(workload: Workload, here: Machine) -> int:
+def workers_at_once(workload: Workload, here: Machine, drafter: Workload | None = None) -> int:
     """As many as there are cores and memory for. One at least; and no more where it is not known how much memory there is."""
-    return max(1, min(MOST, here.cores // CORES, fitting(workload, here) or 1))
+    return max(1, min(MOST, here.cores // CORES, fitting(workload, here, drafter) or 1))
 
 
 def share_of_cores(workers: int) -> dict[str, str]:

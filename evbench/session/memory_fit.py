@@ -66,10 +66,14 @@ def parameters_of_drafter(drafter: Workload | None) -> int:
     return 0 if drafter is None else parameter_count(drafter)
 
 
-def fitting(workload: Workload, here: Machine) -> int | None:
-    """How many workers fit into the memory of this machine at the same time. None if it is not known how much it has."""
+def fitting(workload: Workload, here: Machine, drafter: Workload | None = None) -> int | None:
+    """How many workers fit into the memory of this machine at the same time. None if it is not known how much it has.
+
+    Args:
+        drafter: of another model that drafts in each.
+    """
     present = here.gpu.memory_bytes if here.gpu else here.memory_bytes
-    each = parameter_count(workload) * BYTES_PER_VALUE[workload.dtype] + ROOM_PER_WORKER
+    each = (parameter_count(workload) + parameters_of_drafter(drafter)) * BYTES_PER_VALUE[workload.dtype] + ROOM_PER_WORKER
     return None if present is None else present // each
 
 

@@ -52,6 +52,9 @@ class ReferenceOutputs:
         self._reference, self._where = reference, where
         self._live = ExitStack()
         self._source: ReferenceSource | None = None
+        self._too_large = False
+        """Whether it has run out of memory beside the workers: by its weights there was room, and what a long prompt takes besides is not
+        known before."""
         self._names: dict[int, str] = {}
         """Of the samples that are expected: in the cache. Naming one reads all of the baseline's outputs for it."""
 
@@ -70,7 +73,7 @@ class ReferenceOutputs:
         if self.dtype is None:
             return
         self._names = {sample: references.name(self._reference.identity, captured.file) for sample, captured in baseline.items()}
-        if self._where.room and self._missing():
+        if not self._alone and self._missing():
             self._started()
 
     def files(self, baseline: Mapping[int, CapturedOutputs], folder: Path) -> dict[int, Path]:
@@ -83,27 +86,30 @@ class ReferenceOutputs:
         files = {sample: folder / f"{sample}-reference" for sample in names}
         missing = self._missing()
         if missing:
-            if not self._where.room:
+            if self._alone:
                 self._where.free()
-            alone = not self._where.room
             for sample in missing:
                 try:
                     self._started().capture_reference(sample, files[sample], baseline[sample])
                 except OutOfMemory:
-                    # By its weights there was room beside the workers. What a long prompt takes besides is not known before.
-                    if alone:
+                    if self._alone:
                         raise
+                    self._too_large = True
                     self.end()
                     self._where.free()
-                    alone = True
                     self._started().capture_reference(sample, files[sample], baseline[sample])
-            if alone:
+            if self._alone:
                 self.end()
         for sample in names.keys() - set(missing):  # before anything is stored, which may remove them
             references.copy(names[sample], files[sample])
         for sample in missing:
             references.store(names[sample], files[sample])
         return files
+
+    @property
+    def _alone(self) -> bool:
+        """Whether it is run without the workers of the sides."""
+        return self._too_large or not self._where.room
 
     def _missing(self) -> list[int]:
         """Samples whose outputs are not in the cache."""

@@ -39,7 +39,7 @@ def worst_frame(baseline: npt.NDArray[np.generic], optimized: npt.NDArray[np.gen
         return None
     ours, theirs = at_model_size(baseline), at_model_size(optimized)
     difference = np.abs(ours - theirs)
-    if not difference.any():
+    if not difference.any() or not np.isfinite(difference).all():
         return None
     frame = int(difference.max(axis=(1, 2, 3)).argmax())
     pictures = ours[frame], theirs[frame], AMPLIFIED * difference[frame]

@@ -26,7 +26,14 @@ PREFILL = "prefill"
 
 
 def check_cache(
-    pipeline: Pipeline[Any, Any, Any], path: Path, new_tokens: int, seed: int, pairs: int, using: Instruments, other: Path | None = None
+    pipeline: Pipeline[Any, Any, Any],
+    path: Path,
+    new_tokens: int,
+    seed: int,
+    pairs: int,
+    using: Instruments,
+    other: Path | None = None,
+    events: Path | None = None,
 ) -> CacheCheck:
     """Run the sample in pairs, each stage timed: three runs a pair, and one before the first.
 
@@ -37,6 +44,7 @@ def check_cache(
     Args:
         seed: another for each call, or what is unseen would have been seen.
         other: a sample whose frames are others, which is loaded after all runs. None if there is none.
+        events: event images of the sample that a model that drafts sees.
     """
     draw = random.Random(seed)
     orders = [number % 2 == 0 for number in range(pairs)]
@@ -44,14 +52,14 @@ def check_cache(
     found, other_bytes, unchanged = [], True, dict[str, float]()
     with tempfile.TemporaryDirectory(prefix="evbench-cache-check-") as name:
         folder = Path(name)
-        seen, _ = copy_sample(path, folder / "seen", None)
+        seen, _ = copy_sample(path, folder / "seen", None, events)
 
         def run(copy: Path, pixels: int | None) -> _Ran:
             return _run(pipeline, copy, pixels, new_tokens, using)
 
         run(seen, None)  # the first of a pair may be the unseen run, and must not be the first of all
         for fresh, unseen_first in enumerate(orders, seed * pairs):
-            unseen, changed = copy_sample(path, folder / f"unseen-{fresh}", fresh)
+            unseen, changed = copy_sample(path, folder / f"unseen-{fresh}", fresh, events)
             other_bytes &= changed
             first = run(unseen, fresh) if unseen_first else None
             run(seen, None)

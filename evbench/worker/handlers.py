@@ -13,10 +13,10 @@ from evbench.choices import Variant
 from evbench.errors import UserError
 from evbench.machine import gpu
 from evbench.pipelines.generate.vocabulary import words
-from evbench.pipelines.load import beside, png
+from evbench.pipelines.load import png
 from evbench.pipelines.load.choices import PREFETCH
 from evbench.pipelines.registry import KINDS, OWN, gpus
-from evbench.pipelines.weights import DATA
+from evbench.pipelines.weights import DATA, drafting
 from evbench.plugins.faults import PluginFault
 from evbench.results import STAGES, CacheCheck, Limits, Run, ThroughputRun, Workload, cycled
 from evbench.stages import Sampler, run_stages
@@ -86,19 +86,25 @@ class WorkerState:
         """Of a short answer. Loops size their graphs and caches by the longest answer so far, so that nothing is made anew for it."""
         return min(SHORT_ANSWER, self.workload.new_tokens)
 
+    def events(self, sample: int) -> Path | None:
+        """What another model that drafts sees of a sample. None if none does: what else lies beside a clip is nobody's input."""
+        drafter = drafting(self.variant.choices(), self.workload)
+        return None if drafter is None else Path(drafter.samples[sample].path)
+
 
 def _timed_run(state: WorkerState, request: TimedRunRequest) -> Run:
-    path = state.paths[request.position.sample]
+    sample = request.position.sample
+    path = state.paths[sample]
     if request.cold_file:
-        drop_from_page_cache(path)
+        drop_from_page_cache(path, state.events(sample))
     new_tokens, using = state.workload.new_tokens, state.instruments
     return measure(state.pipeline, path, new_tokens, request.position, request.stage_sync, using, state.kept)
 
 
 def _throughput_run(state: WorkerState, request: ThroughputRequest) -> ThroughputRun:
     if request.cold_files:
-        for path in state.paths:
-            drop_from_page_cache(path)
+        for sample, path in enumerate(state.paths):
+            drop_from_page_cache(path, state.events(sample))
     row = [state.paths[sample] for sample in cycled(request.samples, len(state.paths))]
     new_tokens, prefetch = state.workload.new_tokens, state.prefetch
     return measure_throughput(state.pipeline, prefetch, row, new_tokens, request.turn, request.block, state.instruments, state.kept)
@@ -126,7 +132,8 @@ def _cache_check(state: WorkerState, request: CacheCheckRequest) -> CacheCheck:
     path = state.paths[request.sample]
     with tempfile.TemporaryDirectory(prefix="evbench-other-sample-") as folder:
         other = _other_sample(state, path, Path(folder))
-        return check_cache(state.pipeline, path, state.few_tokens, request.seed, request.pairs, state.instruments, other)
+        using, events = state.instruments, state.events(request.sample)
+        return check_cache(state.pipeline, path, state.few_tokens, request.seed, request.pairs, using, other, events)
 
 
 def _other_sample(state: WorkerState, path: Path, folder: Path) -> Path | None:
@@ -217,10 +224,13 @@ HANDLERS: Mapping[type[Request[Any]], Callable[[WorkerState, Any], object]] = {
 """Every request behind the first, which is a BuildRequest."""
 
 
-def drop_from_page_cache(path: Path) -> None:
-    """Of the operating system, so that the next read is from the disk, with what lies beside it for a model that drafts. Files that are
-    mapped or dirty may stay (posix_fadvise(2))."""
-    events = beside.find(path) if path.is_file() else path
-    for file in [*([path] if path.is_file() else []), *([] if events is None else png.find(events))]:
-        with file.open("rb") as opened:
-            os.posix_fadvise(opened.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+def drop_from_page_cache(path: Path, events: Path | None = None) -> None:
+    """Of the operating system, so that the next read is from the disk. Files that are mapped or dirty may stay (posix_fadvise(2)).
+
+    Args:
+        events: event images that a model that drafts sees.
+    """
+    for place in (path, *([] if events is None else [events])):
+        for file in [place] if place.is_file() else png.find(place):
+            with file.open("rb") as opened:
+                os.posix_fadvise(opened.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)

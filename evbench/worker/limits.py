@@ -18,7 +18,7 @@ from evbench.worker.measure import Instruments
 READ_BYTES = {"cpu": (2**20, 2**24), "cuda": (2**24, 2**28, 2**30, 2**32)}
 """What is read. On a CPU the caches are fastest, and the weights of a small model stay there; on a GPU small reads wait for a launch."""
 SHARE_OF_FREE = 4
-"""A GPU's memory has to have so many times as much free as is read."""
+"""A GPU's memory has to have so many times as much free as is read, but for the smallest."""
 EDGES = {"cpu": (768,), "cuda": (4096, 8192)}
 """Of the matrices that are multiplied: large enough for the rate to be the device's."""
 CALLS = {"cpu": 1, "cuda": 4}
@@ -51,9 +51,9 @@ def measure_ceilings(device: str, clock: Callable[[], int], synchronize: Callabl
         synchronize: waits until the device is idle.
     """
     best = partial(_best, clock=clock, synchronize=synchronize, calls=CALLS[device])
-    reads, copies = [], []
+    reads, copies = list[float](), list[float]()
     for size in READ_BYTES[device]:
-        if device == "cuda" and torch.cuda.mem_get_info()[0] < SHARE_OF_FREE * size:
+        if reads and device == "cuda" and torch.cuda.mem_get_info()[0] < SHARE_OF_FREE * size:
             continue
         source = torch.ones(size // 4, dtype=torch.float32, device=device)
         reads.append(size / best(_sum(source)))

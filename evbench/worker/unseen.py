@@ -19,14 +19,14 @@ SHARE = 64
 """One pixel of so many gets another colour: few enough for the images to stay alike, and everywhere, so that no crop is without."""
 
 
-def copy_sample(path: Path, folder: Path, number: int | None) -> tuple[Path, bool]:
-    """A copy of a sample in a new folder, and whether it has other bytes, in places that decide nothing. What lies beside a clip for a
-    model that drafts lies beside the copy, in a copy.
+def copy_sample(path: Path, folder: Path, number: int | None, events: Path | None = None) -> tuple[Path, bool]:
+    """A copy of a sample in a new folder, and whether it has other bytes, in places that decide nothing.
 
     Args:
         path: a file, or event images.
         folder: where the copy goes. It must not be there yet.
         number: makes the bytes and the name other than those of any other number: a cache may go by either. None for the same ones.
+        events: event images that a model that drafts sees: their copy lies beside that of the clip.
     """
     folder.mkdir()
     if not path.is_file():
@@ -35,7 +35,7 @@ def copy_sample(path: Path, folder: Path, number: int | None) -> tuple[Path, boo
         copy = folder / (path.name if number is None else f"{number}{path.suffix}")
         shutil.copyfile(path, copy)
         files = [copy]
-        if (events := beside.find(path)) is not None:
+        if events is not None:
             (its := beside.places(copy)[0]).mkdir()
             files += _copy_images(events, its)
     return copy, number is not None and all([_with_other_bytes(file, number) for file in files])

@@ -264,11 +264,22 @@ def _stacked(*modules: Any) -> Matrix:
     found, rows = [_matrix(module) for module in modules], [module.out_features for module in modules]
     quantized = [one for one in found if isinstance(one, Quantized)]
     if not quantized:
-        whole = torch.cat([module.weight.detach() for module in modules])
+        whole = _joined([module.weight.detach() for module in modules])
         for module, part in zip(modules, torch.split(whole, rows), strict=True):
             module.weight.data = part
         return whole
-    both = Quantized(torch.cat([one.values for one in quantized]), torch.cat([one.scales for one in quantized]))
+    both = Quantized(_joined([one.values for one in quantized]), _joined([one.scales for one in quantized]))
     for module, values, scales in zip(modules, torch.split(both.values, rows), torch.split(both.scales, rows), strict=True):
         module.values, module.scales = values, scales
     return both
+
+
+def _joined(parts: Sequence[torch.Tensor]) -> torch.Tensor:
+    """One below the other, contiguous. Where an earlier call has put them so in memory, it is that memory: a model that drafts has two
+    loops over its weights."""
+    first, place = parts[0], parts[0].data_ptr()
+    for part in parts:
+        if part.untyped_storage().data_ptr() != first.untyped_storage().data_ptr() or part.data_ptr() != place or not part.is_contiguous():
+            return torch.cat(list(parts))
+        place += part.nbytes
+    return first.as_strided((sum(part.shape[0] for part in parts), *first.shape[1:]), first.stride())
