@@ -12,6 +12,7 @@ from evbench.choices import Variant
 from evbench.errors import UserError
 from evbench.inputs.drafter import drafter
 from evbench.machine import machine, noise_floors
+from evbench.pipelines.registry import gpus
 from evbench.plugins.use import require_used
 from evbench.results import ALLOWED_CLAIMS, Plan, Result, Rules, Side, Workload
 from evbench.session.compare import carry_out
@@ -156,6 +157,10 @@ def plan_for(options: Options, variants: Mapping[Side, Variant], workload: Workl
     require_used(options.plugin or (), variants.values())
     for variant in variants.values():
         require(variant, workload.model, workload.kind, workload.device)
+    if options.throughput and (waiting := [one for one in variants.values() if gpus(one.choices()) > 1 and one["prefetch"] != "off"]):
+        # What loads the next sample waits for the first GPU, and may keep a graph from being launched that the others wait for.
+        reason = f"with --throughput, {waiting[0].name} would load samples beside a model that is divided over several GPUs"
+        raise UserError(f"{reason}; add +prefetch=off to it")
     return options.plan([workload] * len(variants), [drafter(variant, workload) for variant in variants.values()])
 
 

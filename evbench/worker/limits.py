@@ -15,8 +15,10 @@ from evbench.results import Ceilings, Limits, NetworkShape
 from evbench.stages import Pipeline
 from evbench.worker.measure import Instruments
 
-READ_BYTES = {"cpu": (2**20, 2**24), "cuda": (2**24, 2**28, 2**30, 2**32)}
+READ_BYTES = {"cpu": (2**20, 2**24), "cuda": (2**24, 2**28, 2**30, 2**31)}
 """What is read. On a CPU the caches are fastest, and the weights of a small model stay there; on a GPU small reads wait for a launch."""
+MOST_COPIED = 2**30
+"""What is larger is read only, so that no more memory stays with PyTorch."""
 SHARE_OF_FREE = 4
 """A GPU's memory has to have so many times as much free as is read, but for the smallest."""
 EDGES = {"cpu": (768,), "cuda": (4096, 8192)}
@@ -57,7 +59,8 @@ def measure_ceilings(device: str, clock: Callable[[], int], synchronize: Callabl
             continue
         source = torch.ones(size // 4, dtype=torch.float32, device=device)
         reads.append(size / best(_sum(source)))
-        copies.append(2 * size / best(partial(torch.empty_like(source).copy_, source)))
+        if size <= MOST_COPIED:
+            copies.append(2 * size / best(partial(torch.empty_like(source).copy_, source)))
     products = {}
     for dtype in DTYPES:
         rates = []
