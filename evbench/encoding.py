@@ -62,7 +62,10 @@ def _decode(kind: Any, value: Any, location: str) -> Any:
         (inner,) = (argument for argument in arguments if argument is not type(None))
         return _decode(inner, value, location)
     if origin is tuple and isinstance(value, list):
-        return tuple(_decode(arguments[0], item, f"{location}[{index}]") for index, item in enumerate(value))
+        kinds = arguments[:1] * len(value) if arguments[-1] is Ellipsis else arguments
+        if len(value) != len(kinds):
+            raise ValueError(f"{location} is {_shortened(value)}, where a list of {len(kinds)} is expected")
+        return tuple(_decode(kinds[index], item, f"{location}[{index}]") for index, item in enumerate(value))
     if origin is dict and isinstance(value, dict):
         return {key: _decode(arguments[1], item, f"{location}[{key!r}]") for key, item in value.items()}
     if origin is Literal and value in arguments:

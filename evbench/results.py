@@ -473,6 +473,10 @@ class CacheCheck:
     """Stage -> share of the rows of its output that were bit for bit the same on other input, in the pair with most of them; of `load`, for
     another sample. Without stages whose output cannot be seen, or that had no other input."""
 
+    def __post_init__(self) -> None:
+        if not self.pairs or any(pair.seen.keys() != self.pairs[0].seen.keys() for pair in self.pairs):
+            raise ValueError("the pairs of a side, one at least, have the same timings")
+
 
 @dataclass(frozen=True)
 class NetworkShape:

@@ -6,9 +6,11 @@ import json
 import shutil
 import signal
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -285,6 +287,38 @@ def test_a_verdict_that_there_is_not_is_told_with_its_place(simulated: Simulated
     file = tmp_path / "out" / "ladder.json"
     file.write_text(file.read_text(encoding="utf-8").replace('"claim": "FASTER"', '"claim": "FAST"'), encoding="utf-8")
     with pytest.raises(UserError, match=r"is damaged \(ladder\.rungs\[0\]\.outcome\.end_to_end\.claim is 'FAST', where FASTER or SAME "):
+        ladder.read(tmp_path / "out")
+
+
+def whole_gone(content: dict[str, Any]) -> None:
+    content["rungs"] = [rung for rung in content["rungs"] if rung["step"]["kind"] != "whole"]
+
+
+def part_gone(content: dict[str, Any]) -> None:
+    content["rungs"][0]["step"]["optimized"]["selection"][0][0] = "x"
+
+
+def choice_gone(content: dict[str, Any]) -> None:
+    del content["rungs"][0]["step"]["optimized"]["selection"][0][1]
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (whole_gone, "0 of its rungs are of the whole, where 1 is"),
+        (part_gone, "the sides of '1-decode-threaded' do not have the parts in which they are said to differ"),
+        (choice_gone, r"selection\[0\] is \['decode'\], where a list of 2 is expected"),
+    ],
+)
+def test_rungs_that_do_not_fit_together_are_told(
+    change: Callable[[dict[str, Any]], None], told: str, simulated: SimulatedComparisons, tmp_path: Path
+) -> None:
+    ladder.climb(asked_for(tmp_path / "out"), Messages())
+    file = tmp_path / "out" / "ladder.json"
+    content = json.loads(file.read_text(encoding="utf-8"))
+    change(content)
+    file.write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(UserError, match=told):
         ladder.read(tmp_path / "out")
 
 

@@ -165,6 +165,18 @@ def test_a_result_that_cannot_have_been_measured_is_refused(name: str, tmp_path:
         results.read(tmp_path)
 
 
+PAIR = {"seen": {"load": 0.1}, "unseen": {"load": 0.1}}
+
+
+@pytest.mark.parametrize("pairs", [[], [PAIR, {"seen": {"vision": 0.1}, "unseen": {"vision": 0.1}}]], ids=["none", "other timings"])
+def test_a_check_for_caches_whose_pairs_cannot_be_compared_is_refused(pairs: list[Any], tmp_path: Path) -> None:
+    content = made()
+    content["baseline"]["cache_check"]["pairs"] = pairs
+    (tmp_path / "result.json").write_text(json.dumps(content))
+    with pytest.raises(UserError, match=r"is not a result of evbench: .*the pairs of a side, one at least, have the same timings"):
+        results.read(tmp_path)
+
+
 def test_a_result_without_blocks_is_refused_on_both_sides_and_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

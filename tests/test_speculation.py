@@ -89,6 +89,13 @@ def test_drafts_that_are_all_wrong_or_all_right() -> None:
         replay(answer, lambda position, count: [1, 2], 1)
 
 
+def test_replays_of_one_answer_by_prompt_lookup_do_not_know_of_each_other() -> None:
+    prompt, answer = [1, 2, 3, 4, 5], [2, 3, 4, 9, 2, 3, 4, 9, 2, 7, 1, 2, 3, 9, 2]
+    propose = prompt_lookup(prompt, answer)
+    for gamma in (1, 2, 3, 4, 8, 2, 1):
+        assert replay(answer, propose, gamma) == replay(answer, prompt_lookup(prompt, answer), gamma)
+
+
 def test_prompt_lookup_proposes_what_followed_the_last_time() -> None:
     prompt, answer = [7, 1, 2, 3, 4, 9, 1, 2, 5], [1, 2, 3, 4, 1, 2, 3]
     propose = prompt_lookup(prompt, answer)

@@ -60,6 +60,13 @@ class Ladder:
     """The request, and where it was carried out. Its sides are called `from` and `to`."""
     rungs: tuple[Rung, ...]
 
+    def __post_init__(self) -> None:
+        if (whole := sum(rung.step.kind == "whole" for rung in self.rungs)) != 1:
+            raise ValueError(f"{whole} of its rungs are of the whole, where 1 is")
+        for step in (rung.step for rung in self.rungs):
+            if not step.parts or not set(step.parts) <= step.baseline.choices().keys() & step.optimized.choices().keys():
+                raise ValueError(f"the sides of {step.name!r} do not have the parts in which they are said to differ")
+
 
 def climb(request: LadderRequest, listener: ProgressListener) -> tuple[Rung, ...]:
     """Run each comparison that has not ended yet. The files are written after each of them.

@@ -73,9 +73,17 @@ def forced(predicted: Sequence[int]) -> Propose:
 
 
 def prompt_lookup(prompt: Sequence[int], answer: Sequence[int]) -> Propose:
-    """The text itself as the drafter. To be asked for one place of the answer after the other."""
-    lookup = PromptLookup(prompt)
-    return lambda position, count: lookup(answer[:position], count)
+    """The text itself as the drafter. Asked for a place in front of the one before, as by the next replay, it begins anew."""
+    lookup, last = PromptLookup(prompt), 0
+
+    def propose(position: int, count: int) -> Sequence[int]:
+        nonlocal lookup, last
+        if position < last:
+            lookup = PromptLookup(prompt)
+        last = position
+        return lookup(answer[:position], count)
+
+    return propose
 
 
 def blocks(drafts: Sequence[Sequence[int]]) -> Propose:
