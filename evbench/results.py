@@ -23,6 +23,8 @@ of events. 8: names of the field."""
 
 PNG = b"\x89PNG\r\n\x1a\n"
 """How a file of that kind begins (w3.org/TR/png-3, 5.2)."""
+PNG_END = b"IEND\xaeB`\x82"
+"""How it ends."""
 STAGES = ("load", "preprocess", "vision", "generate")
 SHORTEST, LONGEST = 1e-9, 1e9
 """Seconds of a whole run: what a clock may find, so that ratios of them are numbers."""
@@ -779,8 +781,9 @@ class WorstPicture:
     times eight. Base64."""
 
     def __post_init__(self) -> None:
-        if not base64.b64decode(self.png, validate=True).startswith(PNG):
-            raise ValueError(f"the picture of frame {self.frame} is no PNG")
+        picture = base64.b64decode(self.png, validate=True)
+        if not (picture.startswith(PNG) and picture.endswith(PNG_END)):
+            raise ValueError(f"the picture of frame {self.frame} is no whole PNG")
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from evbench.pipelines.checkpoints import checkpoint
 from evbench.pipelines.checkpoints.folder import parameter_count, read_config, require_usual_names, weight_files
 from evbench.pipelines.checkpoints.sizes import TIMES
 from evbench.pipelines.compute import attention
-from evbench.pipelines.registry import AUTO
+from evbench.pipelines.registry import AUTO, AUTO_NAME
 from evbench.results import Workload
 
 COMPILED_CACHES, CACHES = ("transformers-static",), ("static-generate",)
@@ -77,19 +77,23 @@ def model_class(model_type: str) -> Any:
     return found
 
 
-def require_choices(model: Any, variant: Variant) -> None:
-    """Raises UserError if transformers' flags say that the model cannot be run as the variant chooses."""
-    if variant["attention"] == "sdpa" and not model._supports_sdpa:
-        raise lacking(type(model), "scaled_dot_product_attention (_supports_sdpa), which attention=sdpa is", "use attention=eager")
-    needed = model if variant["generate"] in COMPILED_CACHES else model.get_decoder()
-    if variant["generate"] in (*COMPILED_CACHES, *CACHES) and not needed._can_compile_fullgraph:
-        what = f"cache of fixed size (_can_compile_fullgraph), which generate={variant['generate']} has"
-        raise lacking(type(needed), what, "use generate=dynamic")
+def lacks_choices(model: Any) -> dict[tuple[str, str], UserError]:
+    """(part, choice) -> what is to be raised, of those that transformers' flags say the model cannot be run with."""
+    found = {}
+    if not model._supports_sdpa:
+        what = "scaled_dot_product_attention (_supports_sdpa), which attention=sdpa is"
+        found["attention", "sdpa"] = lacking(type(model), what, "use attention=eager")
+    for choice in (*COMPILED_CACHES, *CACHES):
+        needed = model if choice in COMPILED_CACHES else model.get_decoder()
+        if not needed._can_compile_fullgraph:
+            what = f"cache of fixed size (_can_compile_fullgraph), which generate={choice} has"
+            found["generate", choice] = lacking(type(needed), what, "use generate=dynamic")
+    return found
 
 
-def from_folder(folder: Path, variant: Variant, workload: Workload) -> tuple[Any, Any]:
-    """The network of a checkpoint folder, and its processor. Raises UserError if the folder is damaged, or of a model that does not fit."""
-    model_type = read_config(folder, workload.model, AUTO)["model_type"]
+def without_weights(folder: Path) -> Any:
+    """The network of a checkpoint folder, by its config alone. Raises UserError if it is damaged, or of a model that does not fit."""
+    model_type = read_config(folder, AUTO_NAME, AUTO)["model_type"]
     require_usual_names(weight_files(folder))
     found = model_class(model_type)
     with checkpoint.loading(folder):
@@ -100,7 +104,15 @@ def from_folder(folder: Path, variant: Variant, workload: Workload) -> tuple[Any
     if asked > TIMES * stored:
         reason = f"{folder / 'config.json'} asks for {asked:,} weights, and the files beside it hold {stored:,}"
         raise UserError(f"{reason}; copy the config of these weights")
-    require_choices(empty, variant)
+    return empty
+
+
+def from_folder(folder: Path, variant: Variant, workload: Workload) -> tuple[Any, Any]:
+    """The network of a checkpoint folder, and its processor. Raises UserError if the folder is damaged, or of a model that does not fit."""
+    empty = without_weights(folder)
+    for (part, choice), lack_of in lacks_choices(empty).items():
+        if variant[part] == choice:
+            raise lack_of
     with checkpoint.loading(folder):
         processor = AutoProcessor.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     if getattr(processor, "video_processor", None) is None:
@@ -108,5 +120,5 @@ def from_folder(folder: Path, variant: Variant, workload: Workload) -> tuple[Any
     if not processor.chat_template:
         raise UserError(f"--weights {folder} has no chat template, which puts a question to the model; copy chat_template.jinja")
     implementation = attention.implementation(variant["attention"])
-    model = checkpoint.pretrained(found, folder, implementation, getattr(torch, workload.dtype))
+    model = checkpoint.pretrained(type(empty), folder, implementation, getattr(torch, workload.dtype))
     return model.eval().to(workload.device), processor

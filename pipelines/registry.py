@@ -140,6 +140,8 @@ ENCODED_ONCE = Evidence("generate", "call of transformers' encoder", ENCODER, "n
 SHOWN = ("internvl", "llava_next_video", "llava_onevision", "qwen2_5_vl", "qwen3_vl", "smolvlm", "video_llama_3")
 """model_type of those that tests run with --model auto, at small random size."""
 
+AUTO_NAME = "auto"
+"""Of the model that a checkpoint folder of transformers says itself."""
 AUTO = Model(
     title="a video-language model of transformers",
     pipeline="evbench.pipelines.auto:Auto",
@@ -167,7 +169,7 @@ AUTO = Model(
     },
 )
 
-MODELS: dict[str, Model] = {"video-llava": VIDEO_LLAVA, "eventgpt": EVENTGPT, "auto": AUTO}
+MODELS: dict[str, Model] = {"video-llava": VIDEO_LLAVA, "eventgpt": EVENTGPT, AUTO_NAME: AUTO}
 OWN = "pipeline"
 """The part of a variant that is a pipeline of somebody else's. It is in PARTS while such a file is in use."""
 OWN_MODEL = "own"

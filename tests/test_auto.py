@@ -324,10 +324,18 @@ def test_the_flags_of_transformers_decide_about_choices(monkeypatch: pytest.Monk
     told = refusal(saved("llava_onevision"), "baseline+generate=static-generate")
     assert "Qwen2Model has no cache of fixed size (_can_compile_fullgraph), which generate=static-generate has; use" in told
     monkeypatch.undo()
-    with pytest.raises(
-        UserError, match=r"VideoLlama3ForConditionalGeneration has no cache of fixed size .* generate=transformers-static has"
-    ):
-        interface.require_choices(made(saved("video_llama_3")).model, parse("baseline+generate=transformers-static"))
+    (lack,) = interface.lacks_choices(interface.without_weights(saved("video_llama_3"))).items()
+    told = r"VideoLlama3ForConditionalGeneration has no cache of fixed size .* generate=transformers-static has; use generate=dynamic"
+    assert lack[0] == ("generate", "transformers-static") and re.search(told, str(lack[1]))
+
+
+def test_variants_tells_what_the_model_of_a_folder_lacks() -> None:
+    told = CliRunner().invoke(make_app(), ["variants", "--model", "auto", "--device", "cpu", "--weights", str(saved("video_llama_3"))])
+    assert told.exit_code == 0, told.output
+    assert "generate    dynamic, transformers-static*, static-generate" in told.output
+    assert "has no cache of fixed size (_can_compile_fullgraph), which generate=transformers-static" in " ".join(told.output.split())
+    refused = CliRunner().invoke(make_app(), ["variants", "--weights", str(saved("video_llama_3"))])
+    assert "--weights is for --model auto: all weights of video-llava have the same choices; leave it out" in str(refused.exception)
 
 
 def test_choices_that_know_the_layers_of_a_model_are_refused_by_name() -> None:

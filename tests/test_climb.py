@@ -302,9 +302,14 @@ def choice_gone(content: dict[str, Any]) -> None:
     del content["rungs"][0]["step"]["optimized"]["selection"][0][1]
 
 
+def workloads_gone(content: dict[str, Any]) -> None:
+    content["header"]["workloads"] = {}
+
+
 @pytest.mark.parametrize(
     ("change", "told"),
     [
+        (workloads_gone, "its header has the workloads of no side, where that of from is"),
         (whole_gone, "0 of its rungs are of the whole, where 1 is"),
         (part_gone, "the sides of '1-decode-threaded' do not have the parts in which they are said to differ"),
         (choice_gone, r"selection\[0\] is \['decode'\], where a list of 2 is expected"),

@@ -67,7 +67,8 @@ def test_the_speedup_follows_from_tokens_per_pass_and_what_a_pass_takes() -> Non
     assert found.expectation.break_even == pytest.approx(speculation.break_even(4, 0.1, 1.4))
     assert found.expectation.measured == pytest.approx(4 / 2)
     gains = {gamma: (1 - 0.75 ** (gamma + 1)) / 0.25 / (gamma * 0.1 + 1.4) for gamma in range(1, 9)}
-    assert (found.expectation.best_gamma, found.expectation.best_speedup) == (6, pytest.approx(max(gains.values())))
+    assert found.expectation.best_gamma == 6
+    assert found.expectation.best_speedup == pytest.approx(max(gains.values()))
     cells = dict(shown.table(judged).rows)  # type: ignore[arg-type, var-annotated]
     assert (cells["tokens per pass"], cells["acceptance"], cells["drafts in a pass"]) == ("4.00", "75.0%", "4.00")
     assert cells["the most that is expected"] == f"{max(gains.values()):.2f}x, with 6 in a pass"

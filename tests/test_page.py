@@ -211,8 +211,9 @@ def test_the_frame_that_differs_most_is_shown_beside_the_baselines() -> None:
     (shown,) = (attributes for tag, attributes in Elements(text).elements if tag == "img")
     assert shown["src"] == EMBEDDED + picture.png
     assert shown["alt"].startswith("Image 2, where what was loaded differs most, by 12.0 of 255 levels")
-    with pytest.raises(ValueError, match="no PNG"):
-        dataclasses.replace(picture, png=base64.b64encode(b"<svg onload=alert(1)>").decode())
+    for other in (b"<svg onload=alert(1)>", b"\x89PNG\r\n\x1a\n", base64.b64decode(picture.png)[:-1]):
+        with pytest.raises(ValueError, match="no whole PNG"):
+            dataclasses.replace(picture, png=base64.b64encode(other).decode())
     with pytest.raises(ValueError):
         dataclasses.replace(picture, png=picture.png + '" onerror="alert(1)')
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any, cast
 
 import pytest
 import torch
@@ -14,7 +16,7 @@ from evbench.errors import UserError
 from evbench.kernels import block_attention, matvec, rotated_heads
 from evbench.kernels.block_attention import BlockAttention
 from evbench.pipelines.compute import cuda_graph
-from evbench.pipelines.generate import llama, targets
+from evbench.pipelines.generate import drafts, llama, targets
 from evbench.pipelines.generate.draft_head import DraftHead, HeadDrafter, drafts_along
 from evbench.pipelines.generate.language import LanguageModel
 from evbench.pipelines.generate.lookup import PromptLookup
@@ -25,6 +27,7 @@ from evbench.stages import Sampler
 from evbench.variants.named import parse
 from tests import test_generate
 from tests.devices import DEVICE
+from tests.simulation import simulated_workload
 from tests.test_generate import by, logits_of
 
 pytestmark = pytest.mark.device
@@ -334,3 +337,9 @@ def test_what_followed_the_last_time_is_found_as_the_text_grows() -> None:
     assert lookup([1, 2, 3], 4) == [4, 9, 1, 2], "1 2 3 goes before the later 2 3 and 3"
     assert lookup([1, 2, 3, 4, 1, 2, 3], 9) == [4, 1, 2, 3], "no more than there is"
     assert PromptLookup([])([], 4) == []
+
+
+def test_the_small_model_does_not_draft_for_itself() -> None:
+    alone, model = dataclasses.replace(simulated_workload(), preset="small"), cast(Any, None)
+    with pytest.raises(UserError, match="draft=small-4: at --preset small the target would draft for itself, and all would be accepted; "):
+        drafts.small(model, parse("baseline+generate=static+draft=small-4"), alone)

@@ -61,6 +61,8 @@ class Ladder:
     rungs: tuple[Rung, ...]
 
     def __post_init__(self) -> None:
+        if "from" not in self.header.workloads:
+            raise ValueError(f"its header has the workloads of {', '.join(self.header.workloads) or 'no side'}, where that of from is")
         if (whole := sum(rung.step.kind == "whole" for rung in self.rungs)) != 1:
             raise ValueError(f"{whole} of its rungs are of the whole, where 1 is")
         for step in (rung.step for rung in self.rungs):

@@ -68,6 +68,10 @@ class Sweep:
     points: tuple[MeasuredPoint, ...]
     """In the order of the axes, which is not that in which they were run."""
 
+    def __post_init__(self) -> None:
+        if "baseline" not in self.header.workloads:
+            raise ValueError(f"its header has the workloads of {', '.join(self.header.workloads) or 'no side'}, where that of baseline is")
+
 
 def carry_out(request: SweepRequest, listener: ProgressListener) -> Sweep:
     """Run each point that has not ended yet. The files are written after each of them.

@@ -6,7 +6,7 @@ from evbench.choices import OwnPipeline, Variant
 from evbench.errors import UserError
 from evbench.machine.needs import NEEDS
 from evbench.pipelines.registry import ANY, KINDS, MODELS, OWN, OWN_MODEL, PARTS, has, parts_with_effect
-from evbench.variants.named import change, effective
+from evbench.variants.named import change, conflict, effective
 
 
 def obstacles(variant: Variant, model: str, kind: str, device: str) -> dict[str, str]:
@@ -64,4 +64,5 @@ def require(variant: Variant, model: str, kind: str, device: str) -> None:
         raise UserError(f"{variant.name} cannot run here: it {found[OWN]}; give another variant, or another --model")
     runnable = {part: [name for name in PARTS[part].choices if _obstacle(model, part, name, kind, device) is None] for part in found}
     cure = change(variant, {part: names[-1] for part, names in runnable.items()})
-    raise UserError(f"{variant.name} cannot run here: {in_words(variant, found)}. Or choose another: {cure.name}")
+    advice = f"Or choose another: {cure.name}" if conflict(cure) is None else f"Choose another: evbench variants --model {model}"
+    raise UserError(f"{variant.name} cannot run here: {in_words(variant, found)}. {advice}")

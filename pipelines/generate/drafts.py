@@ -86,7 +86,10 @@ def prompt_lookup(model: Answering, variant: Variant, workload: Workload) -> Ans
 
 
 def small(model: Answering, variant: Variant, workload: Workload) -> Answer:
-    """By the small model of the same name, from the same pixels. Raises UserError if its vocabulary is another one."""
+    """By the small model of the same name, from the same pixels. Raises UserError if that is the model itself, or of another vocabulary."""
+    if workload.preset == SMALL:
+        reason = f"at --preset {SMALL} the target would draft for itself, and all would be accepted"
+        raise UserError(f"draft={variant['draft']}: {reason}; give --preset 7b, or another draft")
     loop, drafting = speculative_loop(model, variant), drafting_model(model, variant, workload)
     for what, (ours, theirs) in {
         "vocabulary": (drafting.tokenizer.get_vocab(), model.tokenizer.get_vocab()),
