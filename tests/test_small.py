@@ -24,6 +24,7 @@ from evbench.stages import Sampler, run_stages
 from evbench.training.batches import ANSWER_TOKENS
 from evbench.variants.named import parse
 from evbench.verdict.captions import score
+from tests import lossless
 from tests.examples import NOWHERE
 from tests.scene_files import make_scenes
 
@@ -158,3 +159,10 @@ def test_a_grey_video_shows_nothing_of_the_scene() -> None:
         texts.append(pipeline.generate(features, ANSWER_TOKENS["concise"], Sampler())[0].text)
     expected = describe(imagine(SEED, 0), "concise", colours=True)
     assert texts[0] == expected != texts[1]
+
+
+def test_drafts_change_no_answer_on_scenes_that_are_drawn_anew() -> None:
+    """`python -m tests.lossless` does the same on hundreds."""
+    differing, counted, said = lossless.compare(2, ("lookup-4", "head-8"))
+    assert differing == {"lookup-4": 0, "head-8": 0} and said == 2
+    assert all(0 < found.right < found.drafts for found in counted.values())
