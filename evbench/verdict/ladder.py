@@ -48,10 +48,10 @@ class Step:
 
     def stages(self) -> tuple[str, ...]:
         """Stages in which its parts are active."""
-        chosen = self.optimized.choices()
+        entries = [PARTS[part].entries[self.optimized[part]] for part in self.parts]
         concerned = {stage for part in self.parts for stage in PARTS[part].stages}
         # A model that drafts works in stages of others, too.
-        concerned |= {one.stage for part in self.parts for one in PARTS[part].entries[chosen[part]].evidence}
+        concerned |= {one.stage for entry in entries if entry.drafter for one in entry.evidence}
         return tuple(stage for stage in STAGES if stage in concerned)
 
 
