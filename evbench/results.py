@@ -227,6 +227,19 @@ def cycled(count: int, samples: int) -> list[int]:
 
 
 @dataclass(frozen=True)
+class ImagesBeside:
+    """The event images that lie beside a clip, where a side has another model draft from them."""
+
+    count: int
+    sha256: str
+    """Over all of them, in order."""
+
+    def __post_init__(self) -> None:
+        if self.count < 1:
+            raise ValueError(f"a model drafts from {self.count} event images")
+
+
+@dataclass(frozen=True)
 class Sample:
     """One input."""
 
@@ -241,6 +254,8 @@ class Sample:
     """Video streams of a clip's file, previews and covers among them. The clip is the one that FFmpeg chooses."""
     sequence: str | None = None
     """The recording that it is a window of. None: it is independent of all other samples."""
+    beside: ImagesBeside | None = None
+    """None where no side of the session drafts from any, and in results from before they were recorded."""
 
 
 InputKind = Literal["video", "event-images", "events"]

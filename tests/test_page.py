@@ -85,7 +85,7 @@ def hostile() -> Result:
     def side(variant: str) -> results.SideResult:
         made = scaled(make_side(variant=variant), 1.0 if variant == "baseline" else 0.5)
         runs = tuple(dataclasses.replace(run, text=f"{variant} {HOSTILE}") for run in made.runs)
-        sample = dataclasses.replace(CLIP, path=f"/tmp/{HOSTILE}", sha256=HOSTILE, caption=HOSTILE)
+        sample = dataclasses.replace(CLIP, path=f"/tmp/{HOSTILE}", sha256=HOSTILE, caption=HOSTILE, beside=results.ImagesBeside(5, HOSTILE))
         workload = dataclasses.replace(made.workload, samples=(sample,), weights=HOSTILE, preset=None)
         found = (Activation("decode", HOSTILE, True, HOSTILE),)
         choices = {"decode": HOSTILE, HOSTILE: HOSTILE}

@@ -10,7 +10,7 @@ from evbench.api.folder import default_folder, now
 from evbench.api.options import OF_WORKLOAD, Keywords, Options, read, use_given
 from evbench.choices import Variant
 from evbench.errors import UserError
-from evbench.inputs.drafter import drafter
+from evbench.inputs.drafter import drafter, seen_by
 from evbench.machine import machine, noise_floors
 from evbench.pipelines.registry import gpus
 from evbench.plugins.use import require_used
@@ -18,7 +18,7 @@ from evbench.results import ALLOWED_CLAIMS, Plan, Result, Rules, Side, Workload
 from evbench.session.compare import carry_out
 from evbench.session.progress import ProgressListener, SilentListener
 from evbench.session.request import ComparisonRequest, EarlierResults, earlier_results
-from evbench.session.same_work import require_same_workload
+from evbench.session.same_work import require_same_images, require_same_workload
 from evbench.session.verification import read_verified
 from evbench.variants.named import VARIANTS, parse
 from evbench.variants.obstacles import require
@@ -151,8 +151,10 @@ def read_side(given: Measured) -> Variant | Result:
     return read_verified(Path(given))
 
 
-def plan_for(options: Options, variants: Mapping[Side, Variant], workload: Workload) -> Plan:
-    """Raises UserError if a variant cannot run here, a plug-in is given for nothing, or the workers do not fit into memory; or if a sample
+def work_and_plan(options: Options, variants: Mapping[Side, Variant], workload: Workload) -> tuple[Workload, Plan]:
+    """The workload of all sides, with what a model that drafts sees beside it, and the plan by which they are measured.
+
+    Raises UserError if a variant cannot run here, a plug-in is given for nothing, or the workers do not fit into memory; or if a sample
     lacks what another model that drafts is to see."""
     require_used(options.plugin or (), variants.values())
     for variant in variants.values():
@@ -161,7 +163,8 @@ def plan_for(options: Options, variants: Mapping[Side, Variant], workload: Workl
         # What loads the next sample waits for the first GPU, and may keep a graph from being launched that the others wait for.
         reason = f"with --throughput, {waiting[0].name} would load samples beside a model that is divided over several GPUs"
         raise UserError(f"{reason}; add +prefetch=off to it")
-    return options.plan([workload] * len(variants), [drafter(variant, workload) for variant in variants.values()])
+    drafters = [drafter(variant, workload) for variant in variants.values()]
+    return seen_by(drafters, workload), options.plan([workload] * len(variants), drafters)
 
 
 def _request(
@@ -220,7 +223,9 @@ def _work(
     work = options.workload() if workload is None else workload
     for measured in before.sides.values():
         require_same_workload(measured.workload, work)
-    plan = plan_for(options, variants, work)
+    work, plan = work_and_plan(options, variants, work)
+    for measured in before.sides.values():
+        require_same_images(measured.workload, work)
     floor = noise_floors.find(machine.read(work.device), work)
     return work, plan, floor.smallest if floor else {}
 

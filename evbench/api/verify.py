@@ -9,7 +9,7 @@ from pathlib import Path
 from evbench.api.folder import default_folder, now
 from evbench.choices import Variant
 from evbench.errors import UserError, nearest
-from evbench.inputs.drafter import drafter
+from evbench.inputs.drafter import drafter, seen_by
 from evbench.inputs.recorded import workload_here
 from evbench.machine import machine, noise_floors
 from evbench.machine.machine import HARDWARE
@@ -98,10 +98,10 @@ def read_comparison(path: Path) -> JudgedResult:
         raise UserError(f"{path} is of one variant, {result.baseline.variant}, and claims no speedup; give the result of a comparison")
     if result.command.startswith(SELFTEST):
         raise UserError(f"{path} is of a self-test, and does not hold what it planted; run this again: {result.command}")
-    if result.baseline.workload != result.optimized.workload:
-        raise UserError(f"the two sides of {path} did not have the same work, and nothing is claimed of them; give another result")
     if len(result.sessions) > 1:
         raise UserError(f"the sides of {path} were measured apart, and nothing is claimed of them; give the result of one session")
+    if result.baseline.workload != result.optimized.workload:
+        raise UserError(f"the two sides of {path} did not have the same work, and nothing is claimed of them; give another result")
     if not is_reproducible(judgement):
         raise UserError(f"{path} claims nothing that could be reproduced: {_refused(judgement)}; give a result with a claim")
     return JudgedResult(result, judgement)
@@ -128,13 +128,14 @@ def _request(
 ) -> ComparisonRequest:
     workload = workload_here(before.baseline.workload, given, weights)
     variants = {side: _variant(measured, workload) for side, measured in before.variants().items()}
+    drafters = [drafter(variant, workload) for variant in variants.values()]
     floor = noise_floors.find(machine.read(workload.device), workload)
     started = now()
     return ComparisonRequest(
         variants=variants,
         earlier=EarlierResults(),
-        workloads=dict.fromkeys(variants, workload),
-        plan=_plan(before, workload, [drafter(variant, workload) for variant in variants.values()]),
+        workloads=dict.fromkeys(variants, seen_by(drafters, workload)),
+        plan=_plan(before, workload, drafters),
         rules=_rules(before, floor.smallest if floor else {}),
         folder=Path(folder) if folder else default_folder(started, "verify"),
         created=started,

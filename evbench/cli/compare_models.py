@@ -18,7 +18,7 @@ from evbench.cli.output_folder import command_line, how_to_resume, output_folder
 from evbench.cli.working import working
 from evbench.errors import UserError
 from evbench.inputs import workload
-from evbench.inputs.drafter import drafter
+from evbench.inputs.drafter import drafter, seen_by
 from evbench.inputs.listing import require_list
 from evbench.pipelines.registry import MODELS
 from evbench.report import models as report_models
@@ -78,8 +78,9 @@ def compare_models_command(
         workload.require_model(model, f"--{side}")
         workloads[side] = _workload(options, model, weights)
         require(variants[side], model, workloads[side].kind, workloads[side].device)
-    drafters = [drafter(variants[side], workloads[side]) for side in SIDES]
-    plan = dataclasses.replace(options.plan(list(workloads.values()), drafters), trace_tokens=0)
+    drafters = {side: drafter(variants[side], workloads[side]) for side in SIDES}
+    workloads = {side: seen_by([drafters[side]], workloads[side]) for side in SIDES}
+    plan = dataclasses.replace(options.plan(list(workloads.values()), list(drafters.values())), trace_tokens=0)
     folder = output_folder(session, now(), "models")
     request = models.ModelsRequest(variants, workloads, most_tokens, plan, folder, command_line(), session.resume, session.wait, now)
     with working(lambda: f"the runs that ended are in the folders in {folder}", lambda: how_to_resume(folder)) as progress:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from evbench.api.folder import now
-from evbench.api.measure import plan_for
+from evbench.api.measure import work_and_plan
 from evbench.api.options import Options
 from evbench.choices import Variant
 from evbench.cli.console import print_line, print_lines, screen
@@ -55,7 +55,7 @@ def ladder_command(
     sides: dict[Side, Variant] = {"baseline": parse(lower), "optimized": parse(upper)}
     workload = options.workload()
     steps = ladder.plan(sides["baseline"], sides["optimized"], workload.model, workload.kind, leave_one_out, _parts(interactions))
-    plan = plan_for(options, sides, workload)
+    workload, plan = work_and_plan(options, sides, workload)
     for variant in (side for step in steps for side in (step.baseline, step.optimized)):
         require(variant, workload.model, workload.kind, workload.device)
     floor = noise_floors.find(machine.read(workload.device), workload)

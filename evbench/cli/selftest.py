@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from evbench.api.folder import now
-from evbench.api.measure import plan_for
+from evbench.api.measure import work_and_plan
 from evbench.api.options import Options, share
 from evbench.choices import Variant
 from evbench.cli.console import print_line, screen
@@ -90,9 +90,8 @@ def _request(
     variant: Variant, options: Options, session: SessionOptions, repetitions: int, delay: Delay | None
 ) -> tuple[ComparisonRequest, int]:
     """One session that is as long as all comparisons, and the number of blocks of each comparison."""
-    workload = options.workload()
     sides: dict[Side, Variant] = {"baseline": variant, "optimized": variant}
-    plan = plan_for(options, sides, workload)
+    workload, plan = work_and_plan(options, sides, options.workload())
     if few := too_few_blocks(plan.blocks, 1, None):
         raise UserError(few)
     started = now()

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from evbench.api.folder import now
-from evbench.api.measure import plan_for
+from evbench.api.measure import work_and_plan
 from evbench.api.option import name_of
 from evbench.api.options import Options
 from evbench.choices import Variant
@@ -19,6 +19,7 @@ from evbench.cli.output_folder import command_line, how_to_resume, output_folder
 from evbench.cli.planned import planned
 from evbench.cli.working import working
 from evbench.errors import UserError
+from evbench.inputs.drafter import with_images
 from evbench.machine import machine, noise_floors
 from evbench.report import sweep as report
 from evbench.report.render import to_rich
@@ -62,8 +63,9 @@ def sweep_command(
     _refuse_given_twice(axes, options)
     points = sweep.points(axes)
     workloads = {point.folder: _options_at(point, options).workload() for point in points}
-    first = workloads[points[0].folder]
-    plan = dataclasses.replace(plan_for(options, variants, first), trace_tokens=0)
+    first, plan = work_and_plan(options, variants, workloads[points[0].folder])
+    workloads = {name: with_images(work, [sample.beside for sample in first.samples]) for name, work in workloads.items()}
+    plan = dataclasses.replace(plan, trace_tokens=0)
     here = machine.read(first.device)
     floors = {name: found.smallest if (found := noise_floors.find(here, work)) else {} for name, work in workloads.items()}
     folder = output_folder(session, now(), f"{first.model}-sweep")

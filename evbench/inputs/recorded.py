@@ -8,9 +8,10 @@ from pathlib import Path
 
 import evbench
 from evbench.errors import UserError
+from evbench.inputs.drafter import images_in
 from evbench.inputs.workload import require_checkpoint, sha256_of
 from evbench.machine.machine import find_gpu
-from evbench.pipelines.load import png
+from evbench.pipelines.load import beside, png
 from evbench.results import Sample, Workload
 
 PACKAGE = Path(evbench.__file__).parent
@@ -40,12 +41,19 @@ def workload_here(workload: Workload, given: Sequence[Path], weights: Path | Non
 
 
 def _find(sample: Sample, given: Sequence[Path]) -> Path:
-    """Raises UserError."""
-    name, others = Path(sample.path).name, []
+    """With the event images of the result beside it, if a model drafts from them. Raises UserError."""
+    name, others, without = Path(sample.path).name, [], []
     for path in _candidates(sample.path, name, given):
-        if sha256_of(path) == sample.sha256:
+        if sha256_of(path) != sample.sha256:
+            others.append(path)
+        elif sample.beside is None or ((found := beside.find(path)) is not None and images_in(found) == sample.beside):
             return path
-        others.append(path)
+        else:
+            without.append(path)
+    if without:
+        place = beside.find(without[0]) or beside.places(without[0])[0]
+        lacking = f"{place} does not hold the event images of the result, from which a model drafts"
+        raise UserError(f"{lacking}; put them there, or give the {name} that they lie beside by --input FILE or FOLDER")
     if others:
         raise UserError(f"{others[0]} is not the {name} of the result: its hash is another; give that one by --input FILE or FOLDER")
     raise UserError(f"the input {sample.path} of the result is not here; give it by --input FILE or FOLDER")

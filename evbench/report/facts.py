@@ -15,6 +15,8 @@ from evbench.verdict.judgement import Judgement
 
 COMPARED = ("frame_indices", "frame_seconds", "pixel_shape", "visual_tokens", "prompt_tokens", "new_tokens", "dtype")
 """Fields of Work that a report tells of."""
+HASH = 12
+"""Characters of a hash that are shown."""
 LETTERS = "A the baseline, B the optimized side"
 
 
@@ -25,7 +27,7 @@ def facts(result: Result, judgement: Judgement) -> dict[str, str]:
     workload, work, build = measured.workload, measured.runs[0].work, measured.builds[0]
     found = {
         "Model": f"{model_size(workload)}, {_parameters(build)}, {work.dtype or workload.dtype} on {workload.device}",
-        "Input": _input(measured),
+        "Input": _input(measured) + _beside(variants),
         "Tokens": f"{_told(work.prompt_tokens)} in the prompt, {_told(work.visual_tokens)} of them visual; {work.new_tokens} new, "
         + ("fewer if the output ends before" if workload.stop_at_end else "a fixed number"),
         "Machine": _machine(session.machine, build),
@@ -75,6 +77,14 @@ def _input(measured: SideResult) -> str:
     several = f"{samples[0].streams} video streams in the file, of which FFmpeg's choice, " if samples[0].streams > 1 else ""
     text = f"{Path(samples[0].path).name}, {several}{window}{_frames(work, measured.workload.frame_policy)}"
     return text if len(samples) == 1 else f"{format_samples(samples)}; the first: {text}"
+
+
+def _beside(variants: Mapping[Side, SideResult]) -> str:
+    """What another model drafts from. The sides may be of two sessions, of which one has it."""
+    images = next((beside for measured in variants.values() if (beside := measured.workload.samples[0].beside) is not None), None)
+    if images is None:
+        return ""
+    return f"; {images.count} event images beside it (SHA-256 {images.sha256[:HASH]}), from which another model drafts"
 
 
 def _frames(work: Work, policy: str) -> str:
@@ -128,7 +138,7 @@ def _same_work(baseline: SideResult, optimized: SideResult) -> str:
 def _plugins(variants: Mapping[Side, SideResult]) -> dict[str, str]:
     """Files of somebody else's, each once."""
     used = {
-        f"{', '.join(f'{part}={choice}' for part, choice in plugin.choices.items())} of {plugin.file} (SHA-256 {plugin.sha256[:12]})"
+        f"{', '.join(f'{part}={choice}' for part, choice in plugin.choices.items())} of {plugin.file} (SHA-256 {plugin.sha256[:HASH]})"
         for measured in variants.values()
         for plugin in measured.plugins
     }

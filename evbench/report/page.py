@@ -157,9 +157,14 @@ def _packages(result: Result) -> Table:
 
 def _samples(result: Result) -> Table:
     samples = result.baseline.workload.samples
-    rows = tuple((sample.path, f"{sample.width}x{sample.height}", sample.sha256[:HASH]) for sample in samples[:MOST_SAMPLES])
+    rows = [(sample.path, f"{sample.width}x{sample.height}", sample.sha256[:HASH]) for sample in samples[:MOST_SAMPLES]]
     more = f", the first {MOST_SAMPLES} of {len(samples)}" if len(samples) > MOST_SAMPLES else ""
-    return Table(f"Input{more}", ("", "size", "begin of its SHA-256"), rows)
+    columns = ("", "size", "begin of its SHA-256")
+    beside = [sample.beside for sample in samples if sample.beside is not None]
+    if len(beside) < len(samples):
+        return Table(f"Input{more}", columns, tuple(rows))
+    drafted = tuple((*row, f"{images.count}: {images.sha256[:HASH]}") for row, images in zip(rows, beside, strict=False))
+    return Table(f"Input{more}", (*columns, "event images beside it"), drafted)
 
 
 def _reproduce(result: Result) -> list[Markup]:

@@ -11,7 +11,7 @@ from evbench.choices import Variant
 from evbench.errors import UserError
 from evbench.machine import machine
 from evbench.results import Delay, Outputs, Plan, Result, Rules, Session, Side, SideResult, Workload
-from evbench.session.same_work import require_same_weights, require_same_workload
+from evbench.session.same_work import require_same_images, require_same_weights, require_same_workload
 
 
 @dataclass(frozen=True)
@@ -78,6 +78,7 @@ def earlier_results(found: Mapping[Side, tuple[Result, SideResult]], allowed: Se
     if len(sides) == 2:
         ours, theirs = sides.values()
         require_same_workload(ours.workload, theirs.workload)
+        require_same_images(ours.workload, theirs.workload)
         require_same_weights([measured.builds[0].weights_fingerprint for measured in sides.values()])
         machines = [session.machine for session in sessions.values()]
         machine.require_same(machines[0], machines[-1], allowed)

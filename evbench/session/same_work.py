@@ -25,6 +25,15 @@ def _without_paths(workload: Workload) -> dict[str, object]:
     return plain
 
 
+def require_same_images(ours: Workload, theirs: Workload) -> None:
+    """Raises UserError if models draft from other event images in one of the two. Where none are recorded, any will do."""
+    for one, other in zip(ours.samples, theirs.samples, strict=True):
+        if one.beside is not None and other.beside is not None and one.beside != other.beside:
+            found = " and ".join(f"{images.count} of hash {images.sha256[:HASH]}" for images in (one.beside, other.beside))
+            place = f"the event images beside {other.path}, from which a model drafts, are others: {found}"
+            raise UserError(f"not the same work: {place}. Measure with those of the earlier result")
+
+
 def require_same_weights(fingerprints: Iterable[str]) -> None:
     """Raises UserError if the fingerprints differ. An empty one is of a side that is not known yet."""
     if len(set(filter(None, fingerprints))) > 1:

@@ -112,7 +112,7 @@ def gather(found: Sequence[tuple[Result, Side, Entry]]) -> tuple[Series, ...]:
     seen: set[tuple[str, str, str, str]] = set()
     for result, side, one in sorted(found, key=lambda known: (known[2].started, known[2].place)):
         measured = result.variants()[side]
-        key = hardware(result.session(measured).machine), _work(measured.workload), measured.variant
+        key = hardware(result.session(measured).machine), _work(measured), measured.variant
         if (*key, one.started) not in seen:
             seen.add((*key, one.started))
             before = series.get(key) or Series(key[0], measured.variant, measured.workload)
@@ -120,10 +120,12 @@ def gather(found: Sequence[tuple[Result, Side, Entry]]) -> tuple[Series, ...]:
     return tuple(series[key] for key in sorted(series))
 
 
-def _work(workload: Workload) -> str:
+def _work(measured: SideResult) -> str:
     """Equal for equal work: all but where files lie."""
-    content = json.loads(to_json(workload))
-    content["samples"] = [sample.sha256 for sample in workload.samples]
+    content = json.loads(to_json(measured.workload))
+    if measured.choices.get("draft", "none") != "none":  # else event images beside the samples are for the other side alone
+        content["beside"] = [sample["beside"] for sample in content["samples"]]
+    content["samples"] = [sample.sha256 for sample in measured.workload.samples]
     return json.dumps(content, sort_keys=True)
 
 
