@@ -104,7 +104,7 @@ def test_a_session_does_not_go_on_with_other_images(clip: Path, tmp_path: Path) 
     with pytest.raises(Stopped):
         begin(PLAIN, DRAFTING, clip, tmp_path / "out")
     exchange(clip)
-    with pytest.raises(UserError, match=r"the session was begun with something else: workloads\.baseline\.samples .*'beside'"):
+    with pytest.raises(UserError, match=r"begun with something else: workloads\.baseline\.samples\.0\.beside\.sha256 '.*' and '"):
         begin(PLAIN, DRAFTING, clip, tmp_path / "out", resume=True)
     exchange(clip, sample.EVENTS)
     with pytest.raises(Stopped):
@@ -178,9 +178,9 @@ def test_a_side_that_names_none_is_compared_with_any(clip: Path) -> None:
 def test_the_history_of_a_side_that_drafts_is_of_the_same_images(clip: Path, tmp_path: Path) -> None:
     for day, images in ((1, IMAGES), (2, IMAGES), (3, OTHER_IMAGES)):
         session = make_session(started=f"2026-01-0{day}T00:00:00Z")
-        sides = (dataclasses.replace(measured(clip, images, variant), session=session.started) for variant in (DRAFTING, PLAIN))
+        drafted, plain = (dataclasses.replace(measured(clip, images, variant), session=session.started) for variant in (DRAFTING, PLAIN))
         (tmp_path / str(day)).mkdir()
-        results.write(make_result(*sides, sessions=(session,)), tmp_path / str(day) / "result.json")
+        results.write(make_result(drafted, plain, sessions=(session,)), tmp_path / str(day) / "result.json")
     found = sorted((one.variant, len(one.entries)) for one in history.read(tmp_path).series)
     assert found == [(PLAIN, 3), (DRAFTING, 1), (DRAFTING, 2)]
 

@@ -145,6 +145,8 @@ def require_same(before: JournalHeader, now: JournalHeader) -> None:
 
 
 def _flat(place: str, value: Any) -> dict[str, Any]:
+    if isinstance(value, list) and any(isinstance(one, dict) for one in value):  # such as the samples of a workload
+        value = {str(number): one for number, one in enumerate(value)}
     if not isinstance(value, dict):
         return {place: value}
     return {name: leaf for key, inner in value.items() for name, leaf in _flat(f"{place}.{key}" if place else key, inner).items()}
