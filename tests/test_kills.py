@@ -141,7 +141,7 @@ def carry_out(folder: Path, plan: Plan, resume: bool, moments: Moments) -> None:
         (compare, "_worker", start),
         (machine, "read", lambda device: MACHINE),
         (conditions, "watch", lambda device, pids, beside: (simulated, (), None)),
-        (compare, "reference_for", lambda *unused: Reference(None, "", _no_reference)),
+        (compare, "reference_for", lambda *unused, **named: Reference(None, "", _no_reference)),
         (outputs, "compare", compare_outputs),
         (Journal, "_write", write_line),
         (os, "replace", replace_file),
