@@ -287,8 +287,6 @@ class Auto(Clips):
         split, fused, other = Sampler(keep={0}), Sampler(keep=range(tokens)), Sampler(keep={0})
         apart = self._generate(features, tokens, split)
         taken = all(one.output is None for one in self._encoders.values())
-        for one in self._encoders.values():
-            one.output = None
         together = self._generate(whole, tokens, fused)
         # One that ends earlier has ended with another token.
         place = next((place for place, (one, both) in enumerate(zip(apart, together, strict=False)) if one != both), None)
