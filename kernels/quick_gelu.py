@@ -12,7 +12,9 @@ import math
 import torch
 import triton
 import triton.language as tl
+from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
 
+from evbench.kernels.dependent_launch import launch_options
 from evbench.kernels.registration import register
 
 BLOCK, WARPS = 2048, 4
@@ -24,7 +26,11 @@ def quick_gelu_kernel(
     x_ptr,  # [elements]
     elements,
     BLOCK: tl.constexpr,
+    DEPENDENT: tl.constexpr,
 ):
+    if DEPENDENT:
+        gdc_launch_dependents()
+        gdc_wait()
     offsets = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     mask = offsets < elements
     x = tl.load(x_ptr + offsets, mask=mask, other=0.0).to(tl.float32)  # x: [BLOCK]
@@ -47,7 +53,7 @@ def quick_gelu(x: torch.Tensor) -> torch.Tensor:
 
 
 def _launch(x: torch.Tensor) -> None:
-    quick_gelu_kernel[(math.ceil(x.numel() / BLOCK),)](x, x.numel(), BLOCK=BLOCK, num_warps=WARPS)
+    quick_gelu_kernel[(math.ceil(x.numel() / BLOCK),)](x, x.numel(), BLOCK=BLOCK, num_warps=WARPS, **launch_options(x.device))
 
 
 # It returns nothing: torch.compile cannot make an operator functional that returns what it wrote to.

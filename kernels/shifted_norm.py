@@ -17,7 +17,9 @@ from __future__ import annotations
 import torch
 import triton
 import triton.language as tl
+from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
 
+from evbench.kernels.dependent_launch import launch_options
 from evbench.kernels.registration import register
 
 
@@ -32,18 +34,24 @@ def shifted_norm_kernel(
     shift_rows,
     COLUMNS: tl.constexpr,
     BLOCK: tl.constexpr,  # power of two, COLUMNS or more
+    DEPENDENT: tl.constexpr,
 ):
+    if DEPENDENT:
+        gdc_launch_dependents()
     row = tl.program_id(0).to(tl.int64)
     columns = tl.arange(0, BLOCK)
     mask = columns < COLUMNS
-    # x, weight, bias, y: [BLOCK]
-    x = tl.load(x_ptr + row * COLUMNS + columns, mask=mask, other=0.0).to(tl.float32)
-    x += tl.load(shift_ptr + row % shift_rows * COLUMNS + columns, mask=mask, other=0.0).to(tl.float32)
+    # x, shift, weight, bias, y: [BLOCK]
+    # Ahead of the wait: no kernel writes these.
+    shift = tl.load(shift_ptr + row % shift_rows * COLUMNS + columns, mask=mask, other=0.0).to(tl.float32)
+    weight = tl.load(weight_ptr + columns, mask=mask, other=0.0).to(tl.float32)
+    bias = tl.load(bias_ptr + columns, mask=mask, other=0.0).to(tl.float32)
+    if DEPENDENT:
+        gdc_wait()
+    x = tl.load(x_ptr + row * COLUMNS + columns, mask=mask, other=0.0).to(tl.float32) + shift
     # Two passes over registers: with one, values far from zero would lose what tells them apart.
     centered = tl.where(mask, x - tl.sum(x, axis=0) / COLUMNS, 0.0)
     normalized = centered * (1.0 / tl.sqrt(tl.sum(centered * centered, axis=0) / COLUMNS + epsilon))
-    weight = tl.load(weight_ptr + columns, mask=mask, other=0.0).to(tl.float32)
-    bias = tl.load(bias_ptr + columns, mask=mask, other=0.0).to(tl.float32)
     tl.store(y_ptr + row * COLUMNS + columns, (normalized * weight + bias).to(y_ptr.dtype.element_ty), mask=mask)
 
 
@@ -72,7 +80,7 @@ def _launch(x: torch.Tensor, shift: torch.Tensor, weight: torch.Tensor, bias: to
     columns, y = x.shape[-1], torch.empty_like(x)
     shifted_norm_kernel[(x.numel() // columns,)](
         x, shift, weight, bias, y, epsilon, shift.numel() // columns,
-        COLUMNS=columns, BLOCK=triton.next_power_of_2(columns), num_warps=1,
+        COLUMNS=columns, BLOCK=triton.next_power_of_2(columns), num_warps=1, **launch_options(x.device),
     )  # fmt: skip
     return y
 

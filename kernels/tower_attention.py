@@ -21,7 +21,9 @@ from dataclasses import astuple, dataclass
 import torch
 import triton
 import triton.language as tl
+from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
 
+from evbench.kernels.dependent_launch import launch_options
 from evbench.kernels.registration import register
 
 NARROWEST = 16
@@ -140,7 +142,11 @@ def tower_attention_kernel(
     KEYS: tl.constexpr,
     KEYS_LEFT: tl.constexpr,  # likewise
     STAGES: tl.constexpr,
+    DEPENDENT: tl.constexpr,
 ):
+    if DEPENDENT:
+        gdc_launch_dependents()
+        gdc_wait()
     tile, head, image = tl.program_id(0), tl.program_id(1), tl.program_id(2).to(tl.int64)
     heads = tl.num_programs(1)
     queries_ptr += image * query_image_stride + head * query_head_stride
@@ -248,6 +254,7 @@ def _launch(queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, sca
         KEYS_LEFT=left_over(tokens, tiles.keys),
         STAGES=tiles.stages,
         num_warps=tiles.warps,
+        **launch_options(queries.device),
     )
     return y
 
