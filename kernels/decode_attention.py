@@ -29,12 +29,13 @@ from evbench.kernels.dependent_launch import launch_options
 from evbench.kernels.registration import register
 from evbench.kernels.rotated_heads import rotated
 
-PROGRAMS = 832
-"""At most, if one for each key head is fewer: about six for each multiprocessor of an H200, so that all run at the same time."""
+PROGRAMS = 896
+"""At most, if one for each key head is fewer: about seven for each multiprocessor of an H200, so that all run at the same time."""
 SLOTS = 16
 """Of the cache that a program reads at a time."""
-STAGES = 3
-"""Such steps that are on their way at the same time. This, and the number of programs and warps, was the fastest of those tried there."""
+STAGES = 2
+"""Such steps that are on their way at the same time. This, and the number of programs and warps, was the fastest of those tried there. With
+more, a multiprocessor would give so much of its memory to them that little is left for what the products have on its way."""
 WARPS = 1
 LEAST_ROWS = 16
 """Of a product on the tensor cores: heads that share their keys, and rows of zeros."""
