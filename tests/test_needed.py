@@ -14,7 +14,7 @@ from evbench.errors import UserError
 from evbench.inputs import torture
 from evbench.inputs.sample import CLIP
 from evbench.pipelines.load import dali
-from evbench.pipelines.load.dali import _request
+from evbench.pipelines.load.dali import decode_request
 from evbench.pipelines.load.needed import HEADERS, may_be_needed, needed, units
 from evbench.pipelines.load.streams import clip_stream, headers
 from evbench.pipelines.load.video import POLICIES, SKIM, describe, opened, probe
@@ -92,7 +92,7 @@ CODED = {
 @pytest.mark.parametrize("name", ["scene", *H264, *CODED])
 def test_wanted_frames_come_out_the_same_without_the_others(name: str, policy: str, torture_clips: Path, tmp_path: Path) -> None:
     path = encode(tmp_path / name, CODED[name]) if name in CODED else CLIP if name == "scene" else torture_clips / name
-    request = _request(path, min(8, len(probe(path).ticks)), policy)
+    request = decode_request(path, min(8, len(probe(path).ticks)), policy)
     whole, given = decoded(path), decoded(io.BytesIO(bytes(request.encoded)))
     assert len(given) <= len(whole)
     if name in CODED:
@@ -110,12 +110,12 @@ def test_a_stream_that_cannot_be_written_anew_is_given_whole(tmp_path: Path, mon
         raise av.InvalidDataError(1, "cannot be written")
 
     monkeypatch.setattr(dali, "rewritten", refuse)
-    request = _request(path, 8, "inclusive")
+    request = decode_request(path, 8, "inclusive")
     assert bytes(request.encoded) == path.read_bytes()
     assert tuple(request.positions) == request.indices
     cropped = encode(tmp_path / "cropped.mp4", "bframes=3", width=90, height=70)
     with pytest.raises(UserError, match=r"cropped\.mp4: FFmpeg cannot write its video alone and without the cropping.*use decode=threaded"):
-        _request(cropped, 8, "inclusive")
+        decode_request(cropped, 8, "inclusive")
 
 
 def test_of_the_sample_a_third_is_not_decoded() -> None:
