@@ -18,7 +18,7 @@ from evbench.inputs import decoders as inputs_decoders
 from evbench.inputs import torture
 from evbench.inputs.torture import change_box, inside, read_bar_code
 from evbench.pipelines.load import samples
-from evbench.pipelines.load.dali import _request
+from evbench.pipelines.load.dali import decode_request
 from evbench.pipelines.load.streams import STRICT, is_whole_avi
 from evbench.pipelines.load.video import POLICIES, Decoder, decode_plain, decode_threaded, probe
 from evbench.results import Sample
@@ -90,7 +90,7 @@ def test_the_clips_are_what_they_are_called(folder: Path) -> None:
 @pytest.mark.parametrize("name", [clip.name for clip in coded_clips.CLIPS])
 def test_what_dali_is_given_has_the_same_frames(name: str, folder: Path) -> None:
     """Decoded by FFmpeg: without a GPU there is no DALI."""
-    request = _request(folder / name, 8, "inclusive")
+    request = decode_request(folder / name, 8, "inclusive")
     with av.open(io.BytesIO(request.encoded.tobytes()), "r") as container:
         (stream,) = container.streams.video
         if stream.codec_context.name == "h264":
@@ -131,7 +131,7 @@ def test_a_cover_in_front_of_the_clip_is_not_taken_for_it(decoder: str, tmp_path
 
 def test_of_several_video_streams_dali_is_given_the_clip_alone() -> None:
     for name in ("two_preview1.mp4", "cover_last.mp4"):
-        request = _request(CASES / name, 8, "inclusive")
+        request = decode_request(CASES / name, 8, "inclusive")
         with av.open(io.BytesIO(request.encoded.tobytes()), "r") as container:
             (stream,) = container.streams.video
             assert len(container.streams) == 1
@@ -141,7 +141,7 @@ def test_of_several_video_streams_dali_is_given_the_clip_alone() -> None:
 
 def test_a_codec_that_cannot_be_given_to_dali_alone_is_refused() -> None:
     with pytest.raises(UserError, match=r"FFmpeg cannot write its video alone .*use decode=threaded"):
-        _request(CASES / "webm_pic_first.webm", 8, "inclusive")
+        decode_request(CASES / "webm_pic_first.webm", 8, "inclusive")
 
 
 @pytest.mark.parametrize(

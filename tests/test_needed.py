@@ -14,7 +14,7 @@ from evbench.errors import UserError
 from evbench.inputs import torture
 from evbench.inputs.sample import CLIP
 from evbench.pipelines.load import dali
-from evbench.pipelines.load.dali import _request
+from evbench.pipelines.load.dali import decode_request
 from evbench.pipelines.load.needed import HEADERS, may_be_needed, needed, units
 from evbench.pipelines.load.streams import clip_stream, headers
 from evbench.pipelines.load.video import POLICIES, SKIM, describe, opened, probe
@@ -62,6 +62,16 @@ def test_what_is_wanted_stays_and_what_cannot_be_told_too() -> None:
         assert needed(codec, known, packets, [0]) == packets
 
 
+def test_what_is_decoded_after_the_last_wanted_frame_is_not_needed() -> None:
+    """Whatever it is: no earlier frame refers to it."""
+    packets = [Coded(0, unit(5, 3)), Coded(4, unit(1, 2)), Coded(2, unit(1, 2)), Coded(1, unit(1, 0)), Coded(8, unit(7, 3) + unit(5, 3))]
+    assert needed("h264", AVCC, packets, [0]) == packets[:1]
+    assert needed("h264", AVCC, packets, [0, 4]) == packets[:2], "frame 2 is shown earlier, and decoded later"
+    assert needed("h264", AVCC, packets, [0, 1]) == packets[:4]
+    assert needed("h264", AVCC, packets, [8]) == [*packets[:3], packets[4]]
+    assert needed("hevc", AVCC, packets, [0]) == packets
+
+
 def decoded(file: Path | io.BytesIO) -> list[list[np.ndarray]]:
     """Of each frame its planes: [rows, columns]."""
     with av.open(file if isinstance(file, io.BytesIO) else str(file), "r") as container:
@@ -92,7 +102,7 @@ CODED = {
 @pytest.mark.parametrize("name", ["scene", *H264, *CODED])
 def test_wanted_frames_come_out_the_same_without_the_others(name: str, policy: str, torture_clips: Path, tmp_path: Path) -> None:
     path = encode(tmp_path / name, CODED[name]) if name in CODED else CLIP if name == "scene" else torture_clips / name
-    request = _request(path, min(8, len(probe(path).ticks)), policy)
+    request = decode_request(path, min(8, len(probe(path).ticks)), policy)
     whole, given = decoded(path), decoded(io.BytesIO(bytes(request.encoded)))
     assert len(given) <= len(whole)
     if name in CODED:
@@ -110,16 +120,16 @@ def test_a_stream_that_cannot_be_written_anew_is_given_whole(tmp_path: Path, mon
         raise av.InvalidDataError(1, "cannot be written")
 
     monkeypatch.setattr(dali, "rewritten", refuse)
-    request = _request(path, 8, "inclusive")
+    request = decode_request(path, 8, "inclusive")
     assert bytes(request.encoded) == path.read_bytes()
     assert tuple(request.positions) == request.indices
     cropped = encode(tmp_path / "cropped.mp4", "bframes=3", width=90, height=70)
     with pytest.raises(UserError, match=r"cropped\.mp4: FFmpeg cannot write its video alone and without the cropping.*use decode=threaded"):
-        _request(cropped, 8, "inclusive")
+        decode_request(cropped, 8, "inclusive")
 
 
-def test_of_the_sample_a_third_is_not_decoded() -> None:
-    """Its B-frames, but for those that are wanted."""
+def test_of_the_sample_two_fifths_are_not_decoded() -> None:
+    """B-frames that are not wanted and that no wanted frame refers to."""
     with av.open(str(CLIP), "r") as container:
         kinds = [frame.pict_type for frame in container.decode(video=0)]
     with opened(CLIP, **SKIM) as container:
@@ -128,5 +138,5 @@ def test_of_the_sample_a_third_is_not_decoded() -> None:
         wanted = [clip.ticks[index] for index in clip.choose(CLIP, 8, "inclusive")]
         kept = needed("h264", headers(container.streams.video[0]), packets, wanted)
     left_out = set(range(20)) - {clip.ticks.index(packet.pts) for packet in kept if packet.pts is not None}
-    assert sorted(left_out) == [1, 3, 7, 9, 11, 15, 18]
+    assert sorted(left_out) == [1, 3, 7, 9, 11, 15, 17, 18]
     assert {kinds[index] for index in left_out} == {PictureType.B}

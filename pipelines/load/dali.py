@@ -63,7 +63,7 @@ class DaliDecoder:
         self._version = f"{DALI} NVDEC"
 
     def __call__(self, path: Path, count: int, policy: str) -> Frames:
-        request = _request(path, count, policy)
+        request = decode_request(path, count, policy)
         try:
             (frames,) = self._run([request], 1)
         except DecodeError as error:
@@ -76,7 +76,7 @@ class DaliDecoder:
         Raises:
             UserError: a clip cannot be decoded; it is named.
         """
-        requests = [_request(path, count, policy) for path in paths]
+        requests = [decode_request(path, count, policy) for path in paths]
         batches = (requests[start : start + BATCH] for start in range(0, len(requests), BATCH))
         return [frames for batch in batches for frames in self._run_together(batch, count, policy)]
 
@@ -147,7 +147,7 @@ def copied(output: Any, sizes: Sequence[tuple[int, int]]) -> list[torch.Tensor]:
     return [pixels.clone(memory_format=torch.contiguous_format) for pixels in shown]
 
 
-def _request(path: Path, count: int, policy: str) -> DecodeRequest:
+def decode_request(path: Path, count: int, policy: str) -> DecodeRequest:
     """Raises UserError if the clip is no video, too short, or none for DALI."""
     with opened(path, **SKIM) as container:
         demuxed = clip_stream(path, container)

@@ -1,12 +1,14 @@
 """Which coded frames a decoder needs for some of a video's frames.
 
 An encoder marks frames that no other one refers to, nearly half of them where it makes B-frames. Those that are not asked for need not be
-decoded: the others come out the same, since leaving such frames out is what a player does that cannot keep up.
+decoded: the others come out the same, since leaving such frames out is what a player does that cannot keep up. Nor need those be decoded
+that follow, in order of decoding, the last one that is asked for: a frame refers to earlier ones only.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from itertools import islice
 from typing import Protocol, TypeVar
 
 AVCC = 1
@@ -30,17 +32,19 @@ AnyPacket = TypeVar("AnyPacket", bound=Packet)
 
 
 def needed(codec: str, headers: bytes, packets: Collection[AnyPacket], wanted: Collection[int]) -> list[AnyPacket]:
-    """Packets of the wanted frames, and of frames that another one may need. All of them where the stream does not say.
+    """Packets of the wanted frames, and of frames that one of them may need. All of them where the stream does not say.
 
     Args:
         codec: by FFmpeg's name.
         headers: of the stream: see evbench.pipelines.load.streams.headers.
-        wanted: presentation times, in the stream's time base.
+        packets: in order of decoding.
+        wanted: presentation times, in the stream's time base; one of them at least is of a packet.
     """
     if codec != "h264" or headers[:1] != bytes([AVCC]) or len(headers) < 5:
         return list(packets)
     length = (headers[4] & 3) + 1
-    return [packet for packet in packets if packet.pts in wanted or may_be_needed(bytes(packet), length)]
+    end = 1 + max(place for place, packet in enumerate(packets) if packet.pts in wanted)
+    return [packet for packet in islice(packets, end) if packet.pts in wanted or may_be_needed(bytes(packet), length)]
 
 
 def may_be_needed(packet: bytes, length: int) -> bool:
