@@ -15,6 +15,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from evbench.api.build import build
     from evbench.api.measure import compare, run
     from evbench.api.verify import verify
     from evbench.choices import Conflict, Evidence, Variant
@@ -27,11 +28,12 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = [
-    "Conflict", "Evidence", "Generation", "Result", "UserError", "Variant", "Work", "Workload", "choice", "compare", "frames_of", "judge",
-    "read", "run", "verify",
+    "Conflict", "Evidence", "Generation", "Result", "UserError", "Variant", "Work", "Workload", "build", "choice", "compare", "frames_of",
+    "judge", "read", "run", "verify",
 ]  # fmt: skip
 
 _MODULES = {
+    "build": "evbench.api.build",
     "compare": "evbench.api.measure",
     "run": "evbench.api.measure",
     "verify": "evbench.api.verify",

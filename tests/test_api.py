@@ -20,6 +20,7 @@ from evbench.errors import UserError
 from evbench.results import Result, write
 from evbench.session import compare
 from evbench.session.request import ComparisonRequest
+from evbench.stages import run_stages
 from evbench.variants.named import parse
 from evbench.verdict import judge as judging
 from evbench.verdict.judge import judge
@@ -233,3 +234,27 @@ def test_wrong_arguments_are_refused_in_one_line(arguments: dict[str, Any], reas
     with pytest.raises(UserError) as caught:
         evbench.compare(**{"baseline": "baseline", "optimized": "optimized", "device": "cpu"} | arguments)
     assert str(caught.value).startswith(reason)
+
+
+def test_a_pipeline_is_built_as_a_worker_builds_it() -> None:
+    pipeline, workload = evbench.build("baseline", preset="tiny", device="cpu", new_tokens=3)
+    answer, work = run_stages(pipeline, Path(workload.samples[0].path), workload.new_tokens)
+    assert len(answer.tokens) == work.new_tokens == 3 and workload.preset == "tiny" and workload.device == "cpu"
+    again, _ = evbench.build("baseline+attention=eager", preset="tiny", device="cpu")
+    assert again.weights_fingerprint == pipeline.weights_fingerprint
+    assert again.model.config.text_config._attn_implementation == "eager"
+
+
+@pytest.mark.parametrize(
+    ("variant", "options", "reason"),
+    [
+        ("baseline", {"blocks": 2}, "nothing is measured: blocks would have no effect"),
+        ("baselin", {}, "unknown variant 'baselin'"),
+        ("baseline", {"preset": "smal"}, "unknown --preset 'smal'"),
+        ("optimized-gpu", {"device": "cpu"}, "optimized-gpu"),
+    ],
+)
+def test_what_cannot_be_built_is_refused_in_one_line(variant: str, options: dict[str, Any], reason: str) -> None:
+    with pytest.raises(UserError, match=reason) as refused:
+        evbench.build(variant, **options)
+    assert "\n" not in str(refused.value)

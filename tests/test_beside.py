@@ -96,6 +96,14 @@ def test_a_side_of_several_is_named_and_single_runs_are_averaged(tmp_path: Path)
     assert found.texts["end-to-end"] == "2.00 s on average" and found.of == "mean of 2"
 
 
+def test_tokens_of_single_runs_are_those_that_all_of_them_have(tmp_path: Path) -> None:
+    same = of_table_side(written(tmp_path, row(tokens=[[1, 2]]), row(tokens=[[1, 2]])), "baseline")
+    assert same.tokens == ((1, 2),) and len(same.notes) == 1
+    for other in ([[1, 3]], []):
+        mixed = of_table_side(written(tmp_path, row(tokens=[[1, 2]]), row(tokens=other)), "baseline")
+        assert mixed.tokens == () and "the rows of theirs in table.json have different tokens" in mixed.notes[-1]
+
+
 def test_mistakes_that_lint_finds_are_told(tmp_path: Path) -> None:
     wrong = row("after", times={"load_s": 1.0, "generate_s": 1.0, "total_s": 9.0})
     assert any("evbench lint finds 1 mistake in table.json" in note for note in of_table_side(written(tmp_path, wrong), "baseline").notes)

@@ -42,7 +42,7 @@ class Column:
     new_tokens: str
     """Empty if it is not told."""
     tokens: tuple[tuple[int, ...], ...]
-    """Of each sample. Empty if they are not told."""
+    """Of each sample. Empty if they are not told, or not the same in all rows of a side."""
     notes: tuple[str, ...]
 
 
@@ -79,6 +79,8 @@ def of_table_side(given: str, side: Side) -> Column:
     notes = [f"{path.name}: SHA-256 {hashlib.sha256(content).hexdigest()}, {read.table.source or 'its source is not told'}"]
     if mistakes:
         notes.append(f"evbench lint finds {mistakes} mistake{'' if mistakes == 1 else 's'} in {path.name}: look at them first")
+    if len({row.tokens for row in found.rows}) > 1:
+        notes.append(f"the rows of {found.name} in {path.name} have different tokens, of several samples or of runs that differ")
     return _of_figures(found, path, tuple(notes))
 
 
@@ -94,7 +96,7 @@ def _of_figures(found: Figures, path: Path, notes: tuple[str, ...]) -> Column:
         texts=texts,
         statistic=statistic,
         new_tokens="" if found.new_tokens is None else f"{found.new_tokens.value:,.15g}",
-        tokens=row.tokens if len(found.rows) == 1 else (),
+        tokens=row.tokens if len({one.tokens for one in found.rows}) == 1 else (),
         notes=notes,
     )
 
