@@ -177,7 +177,7 @@ def _begin(folder: Path, ranks: int, make_request: Callable[[], ComparisonReques
     _refuse_idle(request)
     require_enough(len(workload.samples), ranks)
     if request.resume:
-        before = _read(folder)
+        before = read_ranks(folder)
         if before.ranks != ranks:
             raise UserError(f"--resume: {folder} was begun with {before.ranks} ranks, and these are {ranks}; start so many again")
     else:
@@ -262,7 +262,7 @@ def _write(session: RankedSession, folder: Path) -> None:
     write_whole(folder / RANKS, to_json(session, indent=1) + "\n")
 
 
-def _read(folder: Path) -> RankedSession:
+def read_ranks(folder: Path) -> RankedSession:
     """Raises UserError if there is none, or it cannot be read."""
     file = folder / RANKS
     return journal.decode_stored(RankedSession, journal.read_content(file, "session of several ranks"), FORMAT, file, "ranks")

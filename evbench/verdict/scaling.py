@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from evbench.results import FailedSample
@@ -87,21 +88,31 @@ def scaling(session: RankedSession) -> Scaling | None:
     """None until the passes were measured."""
     if session.alone is None or session.seconds is None:
         return None
-    losses = tuple(_loss(share.together, session.alone, session.seconds) for share in session.shares)
+    losses = tuple(loss_of(share.together, session.alone, session.seconds) for share in session.shares)
     together = sum(share.together.samples for share in session.shares) / session.seconds
     alone = session.alone.samples / session.alone.seconds
     return Scaling(
         samples_per_second=together,
         alone_samples_per_second=alone,
         speedup=together / alone,
-        whole=Loss(*(sum(values) / len(losses) for values in zip(*map(_values, losses), strict=True))),
+        whole=average(losses),
         by_rank=losses,
-        slowest=max(session.shares, key=lambda share: share.together.seconds).rank,
+        slowest=slowest(session),
     )
 
 
-def _loss(together: Pass, alone: Pass, seconds: float) -> Loss:
-    """Of one rank, in a pass of all that took so many seconds."""
+def slowest(session: RankedSession) -> int:
+    """The rank that ended last, of a session whose passes were measured."""
+    return max(session.shares, key=lambda share: share.together.seconds).rank
+
+
+def average(losses: Sequence[Loss]) -> Loss:
+    """Over all ranks."""
+    return Loss(*(sum(values) / len(losses) for values in zip(*map(_values, losses), strict=True)))
+
+
+def loss_of(together: Pass, alone: Pass, seconds: float) -> Loss:
+    """Of one rank, in a pass of all that took so many seconds, against a rank alone."""
     share = together.samples / alone.samples
     slower = together.seconds - share * alone.seconds
     loading = together.load_wait_seconds - share * alone.load_wait_seconds
