@@ -8,9 +8,12 @@ import os
 import re
 import signal
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
+import pynvml
 import pytest
 
 from evbench import results
@@ -20,11 +23,13 @@ from evbench.cli.report import write_report
 from evbench.distributed import gpu_counts as carried_out
 from evbench.distributed.launch import Failed
 from evbench.distributed.rank import RANKS
+from evbench.distributed.usage import read_usage
 from evbench.encoding import to_json
 from evbench.errors import UserError
+from evbench.machine import gpu
 from evbench.pipelines.generate.choices import ALL_REDUCE, SHARED_SUM
 from evbench.report import gpu_counts as report
-from evbench.results import Section, Side, Used
+from evbench.results import Section, Side, ThroughputRun, Used
 from evbench.session import journal
 from evbench.session.verification import read_verified
 from evbench.traces.breakdown import sections
@@ -33,11 +38,13 @@ from evbench.variants.named import parse
 from evbench.verdict import gpu_counts
 from evbench.verdict.gpu_counts import Answers, SpreadRun, divided_run, exchanging, failed_division, rows
 from evbench.verdict.judge import judge
-from evbench.verdict.scaling import FORMAT, Pass, RankedSession, RankShare
+from evbench.verdict.scaling import FORMAT, Pass, RankedSession, RankShare, Usage
 from evbench.verdict.sweep import PointOutcome, PointTiming
+from evbench.worker.client import Worker
+from evbench.worker.messages import ThroughputRequest
 from tests.checkpoints import least_model
 from tests.command import evbench, interruptible, refused
-from tests.examples import make_result, make_side, make_trace, scaled
+from tests.examples import make_result, make_side, make_throughput_run, make_trace, scaled
 from tests.simulation import LIMITS, Noise, SimulatedMachine, header, run_simulated, simulated_workload
 from tests.test_ranks import QUICK, blocks, place_clips, ranks_of, timed, wait_until
 from tests.traces import host_range, launched, stages
@@ -59,6 +66,8 @@ def spread(session: RankedSession, load: float = 0.1, **fields: object) -> Sprea
 
 ONE = spread(passes(Pass(4, 8.0, 0.4), seconds=8.0))
 TWO = spread(passes(Pass(2, 4.5, 0.4), Pass(2, 5.0, 0.2), seconds=5.0), load=0.12)
+USED = dataclasses.replace(TWO.session.shares[0], usage=Usage(1.5, 0.25, 2e9, None))
+TWO = dataclasses.replace(TWO, session=dataclasses.replace(TWO.session, shares=(USED, TWO.session.shares[1])))
 """One GPU takes 2 s a sample, of which it waits 0.1 s; of two one takes 4.5 s for two, the other 5 s."""
 
 
@@ -202,9 +211,43 @@ def test_it_is_told_in_sentences_and_tables() -> None:
     text = report.to_markdown(found)
     assert "| 2 | 4 | 0.8 | 1.60x | 80.0% | 5.0% | 2.0% | 13.0% | 1 | 4 of 4 | 4 | - |" in text
     assert "| load | 100 ms | 120 ms (+20.0%) |" in text
-    assert "| 2, rank 0 | 2 | 4.50 s |" in text
+    assert "| 2, rank 0 | 2 | 4.50 s | 80.0% | 10.0% | 4.0% | 6.0% | 1.50 | 25% | 2.00 GB/s | n/a |" in text
+    assert "| 2, rank 1 | 2 | 5.00 s | 80.0% | 0.0% | 0.0% | 20.0% | n/a | n/a | n/a | n/a |" in text
     assert "divided" not in text.lower()
     assert report.sentences(account()) == ()
+
+
+# What ranks use.
+
+
+@dataclasses.dataclass
+class IdleWorker:
+    """This process, which computes while it is asked for samples."""
+
+    pid: int = dataclasses.field(default_factory=os.getpid)
+
+    def throughput_run(self, request: ThroughputRequest) -> ThroughputRun:
+        start = time.monotonic()
+        while time.monotonic() < start + 0.3:
+            sum(range(1000))
+        return dataclasses.replace(make_throughput_run(), seconds=time.monotonic() - start)
+
+
+def test_what_a_rank_uses_is_read_while_it_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    def throughput(handle: object, counter: int) -> int:
+        if counter == pynvml.NVML_PCIE_UTIL_TX_BYTES:
+            raise pynvml.NVMLError(pynvml.NVML_ERROR_NOT_SUPPORTED)
+        return 2048
+
+    monkeypatch.setattr(gpu, "first_visible", lambda: "GPU")
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetDecoderUtilization", lambda handle: [40, 200_000])
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetPcieThroughput", throughput)
+    request = ThroughputRequest(0, None, 1, False)
+    found = read_usage(cast("Worker", IdleWorker()), request, "cuda")
+    assert (found.decoder, found.pcie_in, found.pcie_out) == (pytest.approx(0.4), 2048 * 1024, None)
+    assert found.cores is not None and 0 < found.cores < 3
+    without = read_usage(cast("Worker", IdleWorker()), request, "cpu")
+    assert (without.decoder, without.pcie_in, without.pcie_out) == (None, None, None)
 
 
 # The command, its ranks simulated.
@@ -364,3 +407,5 @@ def test_one_and_two_ranks_answer_the_same_also_after_one_was_killed(tmp_path: P
     first, second = (timed(read_verified(out / name).baseline.runs) for name in ("gpus-1", "gpus-2"))
     assert {sample: set(tokens) for sample, tokens in first.items()} == {sample: set(tokens) for sample, tokens in second.items()}
     assert "2 of 2 measured" in done.stdout
+    cores = [share["usage"]["cores"] for found in (one, two) for share in found["session"]["shares"]]
+    assert len(cores) == 3 and all(0 < used < 64 for used in cores)

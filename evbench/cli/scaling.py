@@ -96,7 +96,7 @@ def scaling_command(
     if session.details:
         for table in report.tables(account):
             screen.print(to_rich(table, numbers=True))
-        for note in report.NOTES:
+        for note in report.notes(account):
             print_line(note)
     code = gpu_counts.exit_code(found.spread, found.divided)
     files = f"{carried_out.REPORT}, {carried_out.RAW}, and a folder for each number of GPUs"

@@ -155,11 +155,9 @@ def _run_rank(
 
         result = measure_held(own, machine.read(device), listener, checkpoint, beside, tried=True)
         checkpoint(result)
-        alone, seconds, run = run_passes(
-            ranks, variant, own.workloads["baseline"], own.folder / "worker-passes.log", asked.plan.cold_files, listener
-        )
+        passes = run_passes(ranks, variant, own.workloads["baseline"], own.folder / "worker-passes.log", asked.plan.cold_files, listener)
     header, runs = journal.read_header(own.folder), (own.folder / RUNS).read_text(encoding="utf-8")
-    measured = _Measured(header, runs, result, alone, seconds, share_of(ranks, shard, run, result.baseline))
+    measured = _Measured(header, runs, result, passes.alone, passes.seconds, share_of(ranks, shard, passes, result.baseline))
     every = [_decoded(_Measured, text) for text in ranks.gather(to_json(measured))]
     return _finish(asked, failed, every, folder) if place.rank == 0 else None
 

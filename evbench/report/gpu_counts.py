@@ -13,8 +13,10 @@ from evbench.traces.timeline import PREFILL, STEP
 from evbench.verdict.blocks import TPOT
 from evbench.verdict.gpu_counts import DividedRun, Row, SpreadRun, rows
 from evbench.verdict.judgement import CLAIMED
+from evbench.verdict.scaling import Usage
 from evbench.verdict.sweep import PointTiming
 
+GIGA = 1e9
 SHOWN = 5
 """Samples of other answers that are named."""
 SIDES: tuple[Side, Side] = ("baseline", "optimized")
@@ -24,8 +26,10 @@ NOTES = (
     "had ended while the slowest still ran. loading: it waited longer for samples to be loaded than in the first row. running: all other "
     "stages were slower. Negative: shorter or faster. With the efficiency they sum up to 100 %.",
     "The stages are of single runs, stage by stage, which ranks make at the same time, too. They tell which stage became slower, and not "
-    "what made it so. Ranks share the cores of the host, its memory, its disk and what connects it with the GPUs (PCIe); each GPU has its "
-    "own NVDEC. What decodes and what copies is in load and preprocess; vision and generate run on the GPU, launched from a core.",
+    "what made it so: what decodes and copies is in load and preprocess; vision and generate run on the GPU, launched from a core.",
+    "CPU cores, NVDEC, PCIe: what a rank used, on average, in one more pass of all ranks, which is not timed: cores by its worker, the "
+    "share of the time in which its GPU's video decoder was busy, and bytes to and from its GPU. Cores and, as the host is built, PCIe are "
+    "shared; each GPU has an NVDEC of its own. What ranks use more of, or all of, may be what they lose by: it is not shown that it is.",
     "answers: samples whose tokens, in all timed runs, are those of the first row. Where one differs nothing is compared.",
 )
 NOTES_DIVIDED = (
@@ -141,12 +145,25 @@ def _seconds(timing: PointTiming | None) -> float | None:
 
 
 def _ranks(account: Account) -> Table:
-    made = [
-        (f"{row.gpus}, rank {share.rank}", str(share.together.samples), format_seconds(share.together.seconds), *cells(loss))
-        for row, run in zip(rows(account.spread), account.spread, strict=True)
-        for share, loss in zip(run.session.shares, row.by_rank, strict=False)  # none where nothing is compared
-    ] if account.spread else []  # fmt: skip
-    return Table("Ranks", ("GPUs", "samples", "seconds", "efficiency", "waiting", "loading", "running"), tuple(made))
+    """What each rank lost, and what it used."""
+    columns = (
+        "GPUs", "samples", "seconds", "efficiency", "waiting", "loading", "running", "CPU cores", "NVDEC", "PCIe in", "PCIe out",
+    )  # fmt: skip
+    made = []
+    for row, run in zip(rows(account.spread), account.spread, strict=True) if account.spread else ():
+        for number, share in enumerate(run.session.shares):
+            lost = cells(row.by_rank[number]) if row.by_rank else ("-",) * 4
+            place = f"{row.gpus}, rank {share.rank}"
+            made.append((place, f"{share.together.samples:,}", format_seconds(share.together.seconds), *lost, *_used(share.usage)))
+    return Table("Ranks", columns, tuple(made))
+
+
+def _used(usage: Usage | None) -> tuple[str, ...]:
+    if usage is None:
+        return (NOT_MEASURED,) * 4
+    cores = NOT_MEASURED if usage.cores is None else f"{usage.cores:.2f}"
+    rates = (NOT_MEASURED if rate is None else f"{rate / GIGA:.2f} GB/s" for rate in (usage.pcie_in, usage.pcie_out))
+    return (cores, _known(usage.decoder), *rates)
 
 
 def _divisions(account: Account) -> Table:
@@ -174,6 +191,11 @@ def _known(share: float | None) -> str:
     return NOT_MEASURED if share is None else f"{share:.0%}"
 
 
+def notes(account: Account) -> tuple[str, ...]:
+    """What a reader has to know before believing the tables."""
+    return (*NOTES, *(NOTES_DIVIDED if account.divided else ()))
+
+
 def to_markdown(account: Account) -> str:
     """The file `scaling.md`."""
     workload, machine, plan = account.workload, account.machine, account.plan
@@ -186,8 +208,7 @@ def to_markdown(account: Account) -> str:
     lines += [f"**{headline(account)}**", "", *(f"- {sentence}" for sentence in sentences(account)), ""]
     for table in tables(account):
         lines += [f"## {table.title}", "", *markdown_table(table), ""]
-    notes = (*NOTES, *(NOTES_DIVIDED if account.divided else ()))
-    return file_of([*lines, "## Notes", "", *(f"- {note}" for note in notes), ""])
+    return file_of([*lines, "## Notes", "", *(f"- {note}" for note in notes(account)), ""])
 
 
 def exit_reason(code: int) -> str:

@@ -23,6 +23,19 @@ class Pass:
 
 
 @dataclass(frozen=True)
+class Usage:
+    """What a rank used in a pass of its own, on average, while all ranks ran. None where it cannot be read."""
+
+    cores: float | None
+    """Of the CPU, by its worker."""
+    decoder: float | None
+    """Share of the time in which the GPU's video decoder (NVDEC) was busy."""
+    pcie_in: float | None
+    """Bytes per second to the GPU."""
+    pcie_out: float | None
+
+
+@dataclass(frozen=True)
 class RankShare:
     """One rank, its samples, and its pass over them while all ranks ran."""
 
@@ -36,6 +49,8 @@ class RankShare:
     """Samples whose tokens in this pass are not those of their timed runs."""
     compiled: bool
     """Whether something was compiled or captured in the pass, which makes it slower than it need be."""
+    usage: Usage | None = None
+    """None in results from before it was read."""
 
 
 @dataclass(frozen=True)
