@@ -22,7 +22,6 @@ from evbench.cli.main import main
 from evbench.cli.report import write_report
 from evbench.distributed import gpu_counts as carried_out
 from evbench.distributed.launch import Failed
-from evbench.distributed.rank import RANKS
 from evbench.distributed.usage import read_usage
 from evbench.encoding import to_json
 from evbench.errors import UserError
@@ -30,7 +29,8 @@ from evbench.machine import gpu
 from evbench.pipelines.generate.choices import ALL_REDUCE, SHARED_SUM
 from evbench.report import gpu_counts as report
 from evbench.results import Section, Side, ThroughputRun, Used
-from evbench.session import journal
+from evbench.session import compare, journal
+from evbench.session.session_folder import RANKS
 from evbench.session.verification import read_verified
 from evbench.traces.breakdown import sections
 from evbench.traces.timeline import STEP, Timeline
@@ -40,13 +40,15 @@ from evbench.verdict.gpu_counts import Answers, SpreadRun, divided_run, exchangi
 from evbench.verdict.judge import judge
 from evbench.verdict.scaling import FORMAT, Pass, RankedSession, RankShare, Usage
 from evbench.verdict.sweep import PointOutcome, PointTiming
-from evbench.worker.client import Worker
+from evbench.worker.client import Worker, WorkerDied
 from evbench.worker.messages import ThroughputRequest
 from tests.checkpoints import least_model
 from tests.command import evbench, interruptible, refused
 from tests.examples import make_result, make_side, make_throughput_run, make_trace, scaled
-from tests.simulation import LIMITS, Noise, SimulatedMachine, header, run_simulated, simulated_workload
+from tests.simulation import LIMITS, PLAN, Noise, SimulatedMachine, header, run_simulated, simulated_workload
+from tests.test_climb import Messages
 from tests.test_ranks import QUICK, blocks, place_clips, ranks_of, timed, wait_until
+from tests.test_sweep import SimulatedPoints
 from tests.traces import host_range, launched, stages
 
 ALONE: tuple[Side, ...] = ("baseline",)
@@ -244,7 +246,8 @@ def test_what_a_rank_uses_is_read_while_it_runs(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(pynvml, "nvmlDeviceGetPcieThroughput", throughput)
     request = ThroughputRequest(0, None, 1, False)
     found = read_usage(cast("Worker", IdleWorker()), request, "cuda")
-    assert (found.decoder, found.pcie_in, found.pcie_out) == (pytest.approx(0.4), 2048 * 1024, None)
+    assert found.decoder == pytest.approx(0.4)
+    assert (found.pcie_in, found.pcie_out) == (2048 * 1024, None)
     assert found.cores is not None and 0 < found.cores < 3
     without = read_usage(cast("Worker", IdleWorker()), request, "cpu")
     assert (without.decoder, without.pcie_in, without.pcie_out) == (None, None, None)
@@ -373,6 +376,31 @@ def test_a_damaged_file_is_told(tmp_path: Path, content: str) -> None:
     (tmp_path / "scaling.json").write_text(content)
     with pytest.raises(UserError, match=r"scaling\.json (is|has)"):
         carried_out.read(tmp_path)
+
+
+def test_divisions_are_compared_and_those_that_failed_are_gone_on_with(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    points = SimulatedPoints(monkeypatch, ends={"tensor-4": WorkerDied("a worker died")})
+    monkeypatch.setattr(compare, "carry_out", points.carry_out)
+    out, work, variant = tmp_path / "out", simulated_workload(), parse("baseline")
+
+    def request(resume: bool) -> carried_out.Divisions:
+        divided = {2: parse("fast-pixels"), 4: parse("fast-pixels")}  # one that runs here
+        return carried_out.Divisions(variant, divided, work, PLAN, {}, out, "evbench scaling", resume, True, lambda: "2026-01-01T00:00:00Z")
+
+    wanted = carried_out.asked(variant, work, PLAN, (2, 4), "2026-01-01T00:00:00Z", "evbench scaling")
+    found = carried_out.divide(carried_out.begin(out, wanted, resume=False), request(resume=False), Messages())
+    two, four = found.divided
+    assert (two.gpus, four.gpus) == (2, 4)
+    assert "tpot" in two.outcome.timings and not two.outcome.failed
+    assert four.outcome.failed == "a worker died"
+    assert carried_out.read(out) == found
+
+    points.ends.clear()
+    again = carried_out.divide(carried_out.begin(out, wanted, resume=True), request(resume=True), Messages())
+    assert points.requests == [("tensor-2", False), ("tensor-4", False), ("tensor-4", True)]
+    assert again.divided[0] == two and not again.divided[1].outcome.failed
+    assert write_report(out).files == ("scaling.md",)
+    assert "## The language model divided over GPUs" in (out / "scaling.md").read_text()
 
 
 # Really.

@@ -66,7 +66,7 @@ def scaling_command(
     numbers, chosen = gpu_counts.read_gpus(gpus), parse(variant)
     workload, plan = work_and_plan(options, {"baseline": chosen}, options.workload())
     require_enough(len(workload.samples), numbers[-1])
-    _require_gpus(numbers, workload.device)
+    _require_gpus(numbers, options.device)
     if not tensor_samples and (idle := _of_traces(options)):
         raise UserError(f"{idle} is of the comparisons of --tensor-samples, and none is asked for; leave it out")
     divided = {count: parse(f"{variant}+parallel=tensor-{count}") for count in numbers if count > 1} if tensor_samples else {}

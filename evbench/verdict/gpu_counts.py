@@ -208,7 +208,7 @@ def _gpus(count: int) -> str:
 
 def exit_code(spread: Sequence[SpreadRun], divided: Sequence[DividedRun]) -> int:
     """1 if one could not be run; else 6 if one is invalid, 5 if outputs differ; else 0."""
-    outcomes = [run.outcome for run in (*spread, *divided)]
+    outcomes = [*(run.outcome for run in spread), *(run.outcome for run in divided)]
     if any(found.failed for found in outcomes):
         return 1
     if any(found.left_out and found.verdict is not Verdict.OUTPUT_DIFFERS for found in outcomes):
