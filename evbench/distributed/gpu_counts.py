@@ -132,13 +132,8 @@ def divide(found: Scaling, request: Divisions, listener: ProgressListener) -> Sc
     for gpus, variant in request.divided.items():
         sides: dict[Side, Variant] = {"baseline": request.variant, "optimized": variant}
         name = divided_folder(request.folder, gpus).name
-        header = request_header(
-            request.now(),
-            machine.read(request.workload.device),
-            request.plan,
-            {"baseline": request.variant, "optimized": variant},
-            request.workload,
-        )
+        both: dict[str, Variant] = {side: one for side, one in sides.items()}
+        header = request_header(request.now(), machine.read(request.workload.device), request.plan, both, request.workload)
         result: Result | str | None = ended_result(request.folder / name, header) if request.resume else None
         if result is None:
             result = carry_out_one(request, name, sides, request.workload, request.noise_floors, listener)
