@@ -18,7 +18,7 @@ from docs.reference import command_names, find
 from evbench.api import config_file
 from evbench.api.option import name_of
 from evbench.api.options import Options
-from evbench.cli import acceptance, compare_models, limits, sweep, trace
+from evbench.cli import acceptance, compare_models, limits, scaling, sweep, trace
 from evbench.cli.main import COMMANDS, make_app
 from evbench.cli.options import SessionOptions
 
@@ -30,6 +30,7 @@ NOT_TAKEN = {
     "run": set[str](),
     "ladder": {"--target"},
     "sweep": set(map(name_of, sweep.NOT_TAKEN)),
+    "scaling": set(map(name_of, scaling.NOT_TAKEN)),
     "compare-models": set(map(name_of, compare_models.NOT_TAKEN)),
     "selftest": {"--target", "--precision", "--max-time", "--details"},
     "trace": set(map(name_of, trace.OF_TIMED_RUNS)),

@@ -70,7 +70,7 @@ def test_a_recorded_ladder_is_reported_from_the_results_of_its_comparisons(tmp_p
 
 
 def test_a_folder_without_a_result_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"has no result\.json, ladder\.json, sweep\.json or models\.json"):
+    with pytest.raises(UserError, match=r"has no result\.json, ladder\.json, sweep\.json, scaling\.json or models\.json"):
         write_report(tmp_path)
 
 
@@ -130,6 +130,7 @@ def test_what_is_no_folder_of_a_comparison_is_refused(tmp_path: Path) -> None:
     name = "report.md"
     (tmp_path / name).touch()
     with pytest.raises(
-        UserError, match=r"is no folder of a comparison; give one that holds result\.json, ladder\.json, sweep\.json or models\.json"
+        UserError,
+        match=r"is no folder of a comparison; give one that holds result\.json, ladder\.json, sweep\.json, scaling\.json or models\.json",
     ):
         report_command(tmp_path / name)

@@ -14,7 +14,7 @@ import typer
 from evbench.api import config_file
 from evbench.api.option import Option, name_of
 from evbench.cli.console import print_note
-from evbench.cli.options import GROUPS, SessionOptions
+from evbench.cli.options import GROUPS, SessionOptions, words_of
 from evbench.places import short_command
 from evbench.report.render import printable
 from evbench.report.summary import LONGEST, shorten
@@ -65,7 +65,7 @@ def told_by_file(context: typer.Context, file: Path | None) -> str:
     replaced = [name_of(name) for name in given if name not in used]
     told = ", ".join(f"{name.replace('_', '-')} = {_shown(value)}" for name, value in used.items()) or "nothing that is used"
     print_note(printable(f"{file} gives {told}" + (f"; the command line has its own {', '.join(replaced)}" if replaced else "")))
-    return printable(short_command(["evbench", *_without_option(typed), *(word for pair in used.items() for word in _words(*pair))]))
+    return printable(short_command(["evbench", *_without_option(typed), *(word for pair in used.items() for word in words_of(*pair))]))
 
 
 def _known(context: typer.Context) -> dict[str, tuple[Any, Option]]:
@@ -96,13 +96,6 @@ def _source(context: typer.Context, name: str) -> str:
 def _shown(value: Any) -> str:
     text = str(value).lower() if isinstance(value, bool) else ", ".join(value) if isinstance(value, list) else str(value)
     return shorten(text, LONGEST)
-
-
-def _words(name: str, value: Any) -> list[str]:
-    """As they would have been typed."""
-    if isinstance(value, bool):
-        return [name_of(name)] if value else []
-    return [word for one in (value if isinstance(value, list) else [value]) for word in (name_of(name), str(one))]
 
 
 def _without_option(typed: list[str]) -> list[str]:

@@ -19,6 +19,7 @@ COMMANDS = {
     "run": "evbench.cli.run:run_command",
     "ladder": "evbench.cli.ladder:ladder_command",
     "sweep": "evbench.cli.sweep:sweep_command",
+    "scaling": "evbench.cli.scaling:scaling_command",
     "compare-models": "evbench.cli.compare_models:compare_models_command",
     "acceptance": "evbench.cli.acceptance:acceptance_command",
     "selftest": "evbench.cli.selftest:selftest_command",

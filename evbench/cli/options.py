@@ -69,6 +69,20 @@ def with_options(*, but: Collection[str] = ()) -> Callable[[Callable[..., None]]
     return decorate
 
 
+def as_typed(options: Options) -> list[str]:
+    """Those that are not at their defaults, as they are typed."""
+    given = {field.name: getattr(options, field.name) for field in dataclasses.fields(options)}
+    defaults = {field.name: field.default for field in dataclasses.fields(options)}
+    return [word for name, value in given.items() if value != defaults[name] for word in words_of(name, value)]
+
+
+def words_of(name: str, value: Any) -> list[str]:
+    """An option as it is typed."""
+    if isinstance(value, bool):
+        return [name_of(name)] if value else []
+    return [word for one in (value if isinstance(value, list) else [value]) for word in (name_of(name), str(one))]
+
+
 def _parameters(group: type[Any], but: Collection[str]) -> list[Parameter]:
     hints = get_type_hints(group, include_extras=True)
     return [

@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,19 +51,34 @@ def launch_ranks(ranks: int, device: str, folder: Path, given: bool) -> NoReturn
     if device != "cpu" and ranks > len(gpu.visible()):
         raise UserError(not_enough_gpus(ranks, len(gpu.visible())))
     out = [] if given else ["--out", str(folder)]
+    raise typer.Exit(carry_out_ranks(ranks, [*sys.argv[1:], *out], lambda: _what_is_left(ranks, folder)))
+
+
+def carry_out_ranks(ranks: int, arguments: Sequence[str], left: Callable[[], str], *, silent: bool = False) -> int:
+    """Run `evbench` with these arguments in so many ranks.
+
+    Args:
+        left: what was measured if they are interrupted or one fails, and how to go on. Looked up then.
+        silent: whether what they print on standard output is dropped.
+
+    Returns:
+        The exit code of their judgement.
+
+    Raises:
+        typer.Exit: there is none, and it has been said why.
+    """
     try:
-        failed = launch(ranks, [*sys.argv[1:], *out])
+        failed = launch(ranks, arguments, silent=silent)
     except KeyboardInterrupt:
-        print_error(f"interrupted; {_what_is_left(ranks, folder)}")
+        print_error(f"interrupted; {left()}")
         raise typer.Exit(INTERRUPTED) from None
     if failed is None:
-        raise typer.Exit()
+        return 0
     if failed.rank == 0 and failed.code > 0 and failed.code not in SAID:
-        raise typer.Exit(failed.code)  # the code of its verdict
+        return failed.code
     if failed.code == WRONG:
         raise typer.Exit(WRONG)
-    how = f"rank {failed.rank} {how_it_ended(failed.code, 'it has said why')}, and the others were ended"
-    print_error(f"{how}; {_what_is_left(ranks, folder)}")
+    print_error(f"rank {failed.rank} {how_it_ended(failed.code, 'it has said why')}, and the others were ended; {left()}")
     raise typer.Exit(FAULT)
 
 

@@ -11,9 +11,11 @@ import typer
 
 from evbench.cli.console import print_lines
 from evbench.cli.exports import require_file
+from evbench.distributed import gpu_counts
 from evbench.encoding import write_whole
 from evbench.errors import UserError
 from evbench.report import document, files, pull_request, runs_csv
+from evbench.report import gpu_counts as report_gpu_counts
 from evbench.report import junit as junit_xml
 from evbench.report import ladder as report_ladder
 from evbench.report import sweep as report_sweep
@@ -25,14 +27,16 @@ from evbench.session.verification import read_verified, verify
 from evbench.traces.serve import open_browser
 from evbench.verdict.judge import judge
 
-RECORDED = (RESULT, ladder.RAW, sweep.RAW, models.RAW)
+RECORDED = (RESULT, ladder.RAW, sweep.RAW, gpu_counts.RAW, models.RAW)
 """Files that hold what was measured."""
 
 
 def report_command(
     folder: Annotated[
         Path,
-        typer.Argument(help="Folder of a comparison, a run, a ladder, a sweep, or a comparison of two models; or the result.json in it."),
+        typer.Argument(
+            help="Folder of a comparison, a run, a ladder, a sweep, a scaling, or a comparison of two models; or the result.json in it."
+        ),
     ],
     html: Annotated[
         Path | None,
@@ -149,6 +153,8 @@ def write_report(folder: Path, exports: Exports | None = None) -> Written:
             return Written((report_ladder.whole_sentence(ladder.write_derived(folder)),), (ladder.REPORT,))
         if (folder / sweep.RAW).exists():
             return Written((report_sweep.headline(sweep.write_derived(folder)),), (sweep.REPORT, sweep.PAGE))
+        if (folder / gpu_counts.RAW).exists():
+            return Written((report_gpu_counts.headline(gpu_counts.write_derived(folder)),), (gpu_counts.REPORT,))
         if (folder / models.RAW).exists():
             found = models.read(folder)
             sessions = {length: verify(result, folder / length) for length, result in found.sessions.items()}

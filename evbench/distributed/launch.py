@@ -26,11 +26,14 @@ class Failed:
     """Negative for a signal, as `subprocess` has it."""
 
 
-def launch(ranks: int, arguments: Sequence[str]) -> Failed | None:
+def launch(ranks: int, arguments: Sequence[str], *, silent: bool = False) -> Failed | None:
     """Run `evbench` with these arguments in so many ranks, and wait for all of them. The first that fails ends the others.
     They have 30 seconds for that, as has each on an interrupt, before they are killed: the launcher's own limit.
 
     Each has its part of the cores, unless OMP_NUM_THREADS is set.
+
+    Args:
+        silent: whether what they print on standard output is dropped.
 
     Returns:
         None if none failed.
@@ -38,12 +41,11 @@ def launch(ranks: int, arguments: Sequence[str]) -> Failed | None:
     Raises:
         KeyboardInterrupt: a signal came. All ranks have ended.
     """
-    from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException
+    from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException, Std
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    os.environ.setdefault(THREADS, str(max(1, cores.usable() // ranks)))
-    with tempfile.TemporaryDirectory(prefix="evbench-ranks-") as scratch, _quiet():
+    with tempfile.TemporaryDirectory(prefix="evbench-ranks-") as scratch, _quiet(), _share_of_cores(ranks):
         config = LaunchConfig(
             min_nodes=1,
             max_nodes=1,
@@ -53,7 +55,7 @@ def launch(ranks: int, arguments: Sequence[str]) -> Failed | None:
             rdzv_endpoint="localhost:0",
             local_addr="localhost",
             max_restarts=0,
-            logs_specs=DefaultLogsSpecs(log_dir=scratch),
+            logs_specs=DefaultLogsSpecs(log_dir=scratch, redirects=Std.OUT if silent else Std.NONE),
         )
         try:
             elastic_launch(config, sys.executable)("-m", "evbench", *arguments)
@@ -63,6 +65,18 @@ def launch(ranks: int, arguments: Sequence[str]) -> Failed | None:
         except SignalException as error:
             raise KeyboardInterrupt from error
     return None
+
+
+@contextlib.contextmanager
+def _share_of_cores(ranks: int) -> Iterator[None]:
+    """In the environment, which ranks take over. Another launch of this process has its own."""
+    given = os.environ.get(THREADS)
+    os.environ.setdefault(THREADS, str(max(1, cores.usable() // ranks)))
+    try:
+        yield
+    finally:
+        if given is None:
+            del os.environ[THREADS]
 
 
 @contextlib.contextmanager

@@ -1,16 +1,18 @@
-"""Samples back to back: on rank 0 alone, then on all ranks at once."""
+"""Samples back to back: on rank 0 alone, then on all ranks at once, and there once more to read what they use."""
 
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 from evbench.choices import Variant
 from evbench.distributed.group import Ranks
+from evbench.distributed.usage import read_usage
 from evbench.results import SideResult, ThroughputRun, Workload, cycled
 from evbench.session.progress import ProgressListener
 from evbench.session.warm_up import MOST_COMPILING, QUIET_RUNS, first_of_each_shape
-from evbench.verdict.scaling import Pass, RankShare
+from evbench.verdict.scaling import Pass, RankShare, Usage
 from evbench.worker.client import Worker
 from evbench.worker.measure import RunPosition
 from evbench.worker.messages import BuildRequest, ThroughputRequest, TimedRunRequest
@@ -20,12 +22,21 @@ MOST_ALONE = 100
 PASSES = "samples back to back"
 
 
-def run_passes(
-    ranks: Ranks, variant: Variant, workload: Workload, log: Path, cold_files: bool, listener: ProgressListener
-) -> tuple[Pass | None, float, ThroughputRun]:
-    """What rank 0 did alone, None on the others; the seconds of the pass of all ranks; and what this rank did in it.
+@dataclass(frozen=True)
+class Passes:
+    """What one rank did."""
 
-    The seconds are from when this rank heard that all were ready to when it heard that all had ended.
+    alone: Pass | None
+    """None on all but rank 0."""
+    seconds: float
+    """Of the pass of all ranks: from when this one heard that all were ready to when it heard that all had ended."""
+    run: ThroughputRun
+    """This rank's part in it."""
+    usage: Usage
+
+
+def run_passes(ranks: Ranks, variant: Variant, workload: Workload, log: Path, cold_files: bool, listener: ProgressListener) -> Passes:
+    """What rank 0 does alone, and what all ranks do at once.
 
     Args:
         workload: of this rank.
@@ -51,19 +62,23 @@ def run_passes(
         run = worker.throughput_run(ThroughputRequest(0, None, samples, cold_files))
         ranks.meet()
         seconds = time.monotonic() - start
-    return alone, seconds, run
+        # Not in what is timed: the driver may take time for its answers.
+        listener.step(f"{PASSES}: what all ranks use", 0, 1)
+        usage = read_usage(worker, ThroughputRequest(0, None, min(samples, MOST_ALONE), cold_files), workload.device)
+        ranks.meet()
+    return Passes(alone, seconds, run, usage)
 
 
-def share_of(ranks: Ranks, shard: tuple[int, ...], run: ThroughputRun, timed: SideResult) -> RankShare:
+def share_of(ranks: Ranks, shard: tuple[int, ...], passes: Passes, timed: SideResult) -> RankShare:
     """What `ranks.json` says of this rank.
 
     Args:
         timed: its session, of which the tokens of the pass should be.
     """
-    known = timed.tokens_by_sample()
+    run, known = passes.run, timed.tokens_by_sample()
     order = cycled(run.samples, len(shard))
     differing = sum(tokens not in known[sample] for sample, tokens in zip(order, run.tokens, strict=True))
-    return RankShare(ranks.place.rank, ranks.place.node, shard, pass_of(run), differing, bool(run.compile_counts))
+    return RankShare(ranks.place.rank, ranks.place.node, shard, pass_of(run), differing, bool(run.compile_counts), passes.usage)
 
 
 def pass_of(run: ThroughputRun) -> Pass:

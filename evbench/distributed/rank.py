@@ -155,11 +155,9 @@ def _run_rank(
 
         result = measure_held(own, machine.read(device), listener, checkpoint, beside, tried=True)
         checkpoint(result)
-        alone, seconds, run = run_passes(
-            ranks, variant, own.workloads["baseline"], own.folder / "worker-passes.log", asked.plan.cold_files, listener
-        )
+        passes = run_passes(ranks, variant, own.workloads["baseline"], own.folder / "worker-passes.log", asked.plan.cold_files, listener)
     header, runs = journal.read_header(own.folder), (own.folder / RUNS).read_text(encoding="utf-8")
-    measured = _Measured(header, runs, result, alone, seconds, share_of(ranks, shard, run, result.baseline))
+    measured = _Measured(header, runs, result, passes.alone, passes.seconds, share_of(ranks, shard, passes, result.baseline))
     every = [_decoded(_Measured, text) for text in ranks.gather(to_json(measured))]
     return _finish(asked, failed, every, folder) if place.rank == 0 else None
 
@@ -177,7 +175,7 @@ def _begin(folder: Path, ranks: int, make_request: Callable[[], ComparisonReques
     _refuse_idle(request)
     require_enough(len(workload.samples), ranks)
     if request.resume:
-        before = _read(folder)
+        before = read_ranks(folder)
         if before.ranks != ranks:
             raise UserError(f"--resume: {folder} was begun with {before.ranks} ranks, and these are {ranks}; start so many again")
     else:
@@ -262,7 +260,7 @@ def _write(session: RankedSession, folder: Path) -> None:
     write_whole(folder / RANKS, to_json(session, indent=1) + "\n")
 
 
-def _read(folder: Path) -> RankedSession:
+def read_ranks(folder: Path) -> RankedSession:
     """Raises UserError if there is none, or it cannot be read."""
     file = folder / RANKS
     return journal.decode_stored(RankedSession, journal.read_content(file, "session of several ranks"), FORMAT, file, "ranks")

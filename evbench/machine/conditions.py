@@ -105,7 +105,7 @@ class CpuWatch:
         found = {}
         for pid in self.pids():
             with suppress(OSError):
-                found[pid] = _process_ticks(pid)
+                found[pid] = process_ticks(pid)
         return found
 
     def _read(self) -> tuple[float, float, float] | None:
@@ -113,7 +113,7 @@ class CpuWatch:
         tick = os.sysconf("SC_CLK_TCK")
         try:
             lines = Path("/proc/stat").read_text(encoding="ascii").splitlines()
-            evbench_time = sum(_process_ticks(pid) for pid in {os.getpid(), *self.pids(), *self.beside()})
+            evbench_time = sum(process_ticks(pid) for pid in {os.getpid(), *self.pids(), *self.beside()})
         except OSError:
             return None  # no Linux, or a worker that has just ended
         cores = {f"cpu{core}" for core in os.sched_getaffinity(0)}
@@ -123,7 +123,7 @@ class CpuWatch:
         return time.monotonic(), busy / tick, evbench_time / tick
 
 
-def _process_ticks(pid: int) -> int:
+def process_ticks(pid: int) -> int:
     """Clock ticks that a process and the children it has waited for have used."""
     # The command's name, in parentheses, may hold anything.
     fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()

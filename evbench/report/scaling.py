@@ -39,10 +39,9 @@ def _speed(session: RankedSession, scale: Scaling) -> str:
     ranks = f"{session.ranks} rank{'s' * (session.ranks > 1)}"
     together = f"{ranks}: {scale.samples_per_second:.3g} samples/s, {format_ratio(scale.speedup)} of rank 0 alone"
     loss = scale.whole
-    lost = (
-        f"{_share(loss.waiting)} waiting for rank {scale.slowest}, {_share(loss.loading)} loading, {_share(loss.running)} in slower stages"
-    )
-    return f"{together} ({scale.alone_samples_per_second:.3g}); efficiency {_share(loss.efficiency)}, lost: {lost}"
+    waiting, loading, running = map(percent, (loss.waiting, loss.loading, loss.running))
+    lost = f"{waiting} waiting for rank {scale.slowest}, {loading} loading, {running} in slower stages"
+    return f"{together} ({scale.alone_samples_per_second:.3g}); efficiency {percent(loss.efficiency)}, lost: {lost}"
 
 
 def table(session: RankedSession) -> Table:
@@ -52,11 +51,11 @@ def table(session: RankedSession) -> Table:
     if scale is None or session.seconds is None:
         return Table("Ranks", columns, ())
     rows = [
-        (str(share.rank), str(share.node), *_pass(share.together.samples, share.together.seconds), *_loss(loss))
+        (str(share.rank), str(share.node), *_pass(share.together.samples, share.together.seconds), *cells(loss))
         for share, loss in zip(session.shares, scale.by_rank, strict=True)
     ]
     total = sum(share.together.samples for share in session.shares)
-    rows.append(("all", "", *_pass(total, session.seconds), *_loss(scale.whole)))
+    rows.append(("all", "", *_pass(total, session.seconds), *cells(scale.whole)))
     if session.alone is not None:
         rows.append(("0 alone", "0", *_pass(session.alone.samples, session.alone.seconds), *("",) * 4))
     return Table("Ranks", columns, tuple(rows))
@@ -75,11 +74,13 @@ def _pass(samples: int, seconds: float) -> tuple[str, str, str]:
     return f"{samples:,}", format_seconds(seconds), f"{samples / seconds:.3g}"
 
 
-def _loss(loss: Loss) -> tuple[str, str, str, str]:
-    return _share(loss.efficiency), _share(loss.waiting), _share(loss.loading), _share(loss.running)
+def cells(loss: Loss) -> tuple[str, str, str, str]:
+    """Efficiency, waiting, loading, running."""
+    return percent(loss.efficiency), percent(loss.waiting), percent(loss.loading), percent(loss.running)
 
 
-def _share(value: float) -> str:
+def percent(value: float) -> str:
+    """A share, which may be negative."""
     return f"{round(value, 3) + 0.0:.1%}"  # no minus in front of nothing
 
 

@@ -18,7 +18,7 @@ RANKS = "ranks.json"
 MODELS = "comparison of models"
 PROTECTED = {
     RANKS: "session", RESULT: "session", "report.md": "session", "report.html": "session", "ladder.json": "ladder",
-    "sweep.json": "sweep",
+    "sweep.json": "sweep", "scaling.json": "scaling",
     "models.json": MODELS, "models.md": MODELS,
 }  # fmt: skip
 """Name of a file -> what a folder that has it holds, and no other session may overwrite."""

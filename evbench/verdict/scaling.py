@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from evbench.results import FailedSample
@@ -22,6 +23,19 @@ class Pass:
 
 
 @dataclass(frozen=True)
+class Usage:
+    """What a rank used in a pass of its own, on average, while all ranks ran. None where it cannot be read."""
+
+    cores: float | None
+    """Of the CPU, by its worker."""
+    decoder: float | None
+    """Share of the time in which the GPU's video decoder (NVDEC) was busy."""
+    pcie_in: float | None
+    """Bytes per second to the GPU."""
+    pcie_out: float | None
+
+
+@dataclass(frozen=True)
 class RankShare:
     """One rank, its samples, and its pass over them while all ranks ran."""
 
@@ -35,6 +49,8 @@ class RankShare:
     """Samples whose tokens in this pass are not those of their timed runs."""
     compiled: bool
     """Whether something was compiled or captured in the pass, which makes it slower than it need be."""
+    usage: Usage | None = None
+    """None in results from before it was read."""
 
 
 @dataclass(frozen=True)
@@ -87,21 +103,31 @@ def scaling(session: RankedSession) -> Scaling | None:
     """None until the passes were measured."""
     if session.alone is None or session.seconds is None:
         return None
-    losses = tuple(_loss(share.together, session.alone, session.seconds) for share in session.shares)
+    losses = tuple(loss_of(share.together, session.alone, session.seconds) for share in session.shares)
     together = sum(share.together.samples for share in session.shares) / session.seconds
     alone = session.alone.samples / session.alone.seconds
     return Scaling(
         samples_per_second=together,
         alone_samples_per_second=alone,
         speedup=together / alone,
-        whole=Loss(*(sum(values) / len(losses) for values in zip(*map(_values, losses), strict=True))),
+        whole=average(losses),
         by_rank=losses,
-        slowest=max(session.shares, key=lambda share: share.together.seconds).rank,
+        slowest=slowest(session),
     )
 
 
-def _loss(together: Pass, alone: Pass, seconds: float) -> Loss:
-    """Of one rank, in a pass of all that took so many seconds."""
+def slowest(session: RankedSession) -> int:
+    """The rank that ended last, of a session whose passes were measured."""
+    return max(session.shares, key=lambda share: share.together.seconds).rank
+
+
+def average(losses: Sequence[Loss]) -> Loss:
+    """Over all ranks."""
+    return Loss(*(sum(values) / len(losses) for values in zip(*map(_values, losses), strict=True)))
+
+
+def loss_of(together: Pass, alone: Pass, seconds: float) -> Loss:
+    """Of one rank, in a pass of all that took so many seconds, against a rank alone."""
     share = together.samples / alone.samples
     slower = together.seconds - share * alone.seconds
     loading = together.load_wait_seconds - share * alone.load_wait_seconds

@@ -306,8 +306,8 @@ QUANTIZATION = Part(
     },
 )
 
-ALL_REDUCE = r"kernel:all_reduce_kernel"
-SHARED_SUM = r"kernel:shared_sum_kernel"
+ALL_REDUCE, SHARED_SUM = "all_reduce_kernel", "shared_sum_kernel"
+"""Kernels in which GPUs exchange what they have: of a decode step, and of a prompt."""
 
 
 def _tensor(gpus: int) -> Choice:
@@ -317,8 +317,8 @@ def _tensor(gpus: int) -> Choice:
         f"evbench.pipelines.generate.tensor_parallel:tensor_{gpus}",
         (
             Evidence("generate", f"prefill over {gpus} GPUs", rf"range:prefill over {gpus} GPUs$"),
-            Evidence("generate", "shares of the sums over a prompt", SHARED_SUM, "each layer", times=2 * gpus),
-            Evidence("generate", "sum of a step in one kernel", ALL_REDUCE, "each layer and step", times=2 * gpus),
+            Evidence("generate", "shares of the sums over a prompt", f"kernel:{SHARED_SUM}", "each layer", times=2 * gpus),
+            Evidence("generate", "sum of a step in one kernel", f"kernel:{ALL_REDUCE}", "each layer and step", times=2 * gpus),
         ),
         needs=("NVIDIA GPU", "Triton", f"{gpus} GPUs"),
         conflicts=(
@@ -345,8 +345,8 @@ PARALLEL = Part(
             "evbench.pipelines.generate.tensor_parallel:none",
             (
                 Evidence("generate", "choice of the most likely token", r"op:aten::argmax$"),
-                Evidence("generate", "sum of a step over several GPUs", ALL_REDUCE, "never"),
-                Evidence("generate", "shares of the sums over a prompt", SHARED_SUM, "never"),
+                Evidence("generate", "sum of a step over several GPUs", f"kernel:{ALL_REDUCE}", "never"),
+                Evidence("generate", "shares of the sums over a prompt", f"kernel:{SHARED_SUM}", "never"),
             ),
         ),
         **{f"tensor-{gpus}": _tensor(gpus) for gpus in (2, 4, 8)},
