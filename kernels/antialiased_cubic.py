@@ -22,38 +22,22 @@ import triton.language as tl
 
 TILE = 16
 """Edge of a tile of the output: the least that tl.dot multiplies."""
-ALIGNED = 16
-"""Bytes that a thread reads at once, if rows start at a multiple of them."""
-FINER = 2048
-"""What the second part of a weight is multiplied with, to be of the size of the first: float16 has 11 bits."""
+GROUP = 4
+"""Pixels of a row: tiles begin at multiples of them, where words do too."""
+LARGER = 2**15
+"""What weights are multiplied with, so that both parts of one are numbers that float16 has 11 bits for. No weight is as large as 2."""
 KEPT = 256
 """Launches of a kernel that are kept: pictures of raw events may each have a size of their own."""
-
-
-@triton.jit
-def rows_of_tile(first_row_ptr, y, mask, height, ROW_TAPS: tl.constexpr):
-    """Where the sum of each row of a tile begins; the first row of the frame that any of them needs, and the one behind the last.
-
-    y, mask: [TILE], rows of the output, and whether there are such.
-    """
-    first_row = tl.load(first_row_ptr + y, mask=mask, other=height)  # [TILE]
-    start = tl.min(first_row, axis=0)
-    end = tl.minimum(tl.max(tl.where(mask, first_row, 0), axis=0) + ROW_TAPS, height)
-    return first_row, start, end
-
-
-@triton.jit
-def vertical_weights(vertical_ptr, y, mask, first_row, rows, ROW_TAPS: tl.constexpr):
-    """[TILE, ROWS]: the weight of each of the rows [ROWS] of the frame in each row of the tile."""
-    tap = rows[None, :] - first_row[:, None]
-    tap_mask = (tap >= 0) & (tap < ROW_TAPS) & mask[:, None]
-    return tl.load(vertical_ptr + y[:, None] * ROW_TAPS + tap, mask=tap_mask, other=0.0)
 
 
 @triton.jit
 def normalised(levels, offset, scale):
     """Levels rounded as torchvision does it, and clamped to bytes: (level - offset) * scale."""
     return (tl.minimum(tl.maximum(tl.floor(levels + 0.5), 0.0), 255.0) - offset) * scale
+
+
+Tables = tuple[torch.Tensor, ...]
+Numbers = tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -96,67 +80,57 @@ def _cubic(x: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     return np.where(x < 1, near, np.where(x < 2, far, 0.0))
 
 
-Tables = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
-"""On the device:
-
-first row of the frame for each row of the output [rows] int32, and vertical weights [rows, taps] float32;
-first element of each tile in a row of the frame [tiles] int32, and horizontal weights [tiles, 2, span, columns of the product] float16;
-[3, 4, TILE] float32 for red, green, blue and a fourth of zeros: what is added to a level, then offset and scale of `normalised`.
-"""
-
-
-def tables(
-    rows: Taps,
-    columns: Taps,
-    mean: tuple[float, ...],
-    std: tuple[float, ...],
-    colours: npt.NDArray[np.float64],
-    added: npt.NDArray[np.float64],
-    aligned: int,
-    step: int,
-    device: torch.device | str,
-) -> Tables:
-    """All that a kernel reads beside the frames.
+def tiles(line: Taps, edge: int, wide: int, aligned: int = 1) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float16]]:
+    """The taps as matrices, one for each tile of the output, in two parts: float16 has 11 bits.
 
     Args:
-        rows, columns: of the output's pixels.
-        mean, std: of red, green and blue in 0 to 1.
-        colours: [of the output, of the frame]. A row of the frame has all colours of a pixel next to each other.
-        added: [3], to the levels.
-        aligned: tiles begin at multiples of so many numbers of a row.
-        step: numbers of a row that the kernel takes at a time, of which the span is a multiple.
-    """
-    normal = np.zeros((3, 4, TILE), np.float32)
-    normal[:, :3] = np.stack([added, np.array(mean) * 255, 1 / (np.array(std) * 255)])[:, :, None]
-    arrays = (rows.first, rows.weights.astype(np.float32), *_tiles(columns, colours, aligned, step), normal)
-    first_row, vertical, first, horizontal, normal_table = (torch.from_numpy(array).to(device) for array in arrays)
-    return first_row, vertical, first, horizontal, normal_table
-
-
-def _tiles(
-    columns: Taps, colours: npt.NDArray[np.float64], aligned: int, step: int
-) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float16]]:
-    """Where each tile begins in a row of the frame, and what this is multiplied with, in two parts: float16 has 11 bits.
+        edge: outputs of a tile.
+        wide: columns of a matrix; those behind the outputs are 0.
+        aligned: tiles begin at multiples of so many pixels.
 
     Returns:
-        [tiles], [tiles, 2, span, colours of the output * TILE].
+        [tiles], where each begins in a line of the source, and [tiles, 2, span, wide], LARGER times the weights.
     """
-    tiles = [slice(start, start + TILE) for start in range(0, len(columns.first), TILE)]
-    outputs, inputs = colours.shape
-    firsts = [inputs * int(columns.first[tile].min()) // aligned * aligned for tile in tiles]
-    count = columns.weights.shape[1]
-    needed = max(inputs * (int(columns.first[tile].max()) + count) - first for tile, first in zip(tiles, firsts, strict=True))
-    dense = np.zeros((len(tiles), step * math.ceil(needed / step), outputs, TILE))
-    for index, (first, weights) in enumerate(zip(columns.first, columns.weights, strict=True)):
-        tile, column = divmod(index, TILE)
-        start = inputs * int(first) - firsts[tile]
-        # [taps, colour of the frame, colour of the output] -> [numbers of a row, colour of the output]
-        block = np.einsum("t,dc->tcd", weights, colours).reshape(inputs * count, outputs)
-        dense[tile, start : start + inputs * count, :, column] = block
-    dense = dense.reshape(*dense.shape[:2], outputs * TILE)
+    firsts, span = _spans(line, edge, aligned)
+    count = line.weights.shape[1]
+    dense = np.zeros((len(firsts), span, wide))
+    for index, (first, weights) in enumerate(zip(line.first, line.weights, strict=True)):
+        tile, output = divmod(index, edge)
+        start = int(first - firsts[tile])
+        dense[tile, start : start + count, output] = weights * LARGER
     high = dense.astype(np.float16)
-    low = ((dense - high) * FINER).astype(np.float16)
-    return np.array(firsts, np.int32), np.stack([high, low], axis=1)
+    return firsts, np.stack([high, (dense - high).astype(np.float16)], axis=1)
+
+
+def best_edge(line: Taps, most: int, step: int, aligned: int = 1) -> int:
+    """Outputs of a tile, at most so many, with which all tiles together are made in few steps of so many pixels.
+
+    Of those that take hardly more steps than the best, the smallest: more programs run at once. It is the number of outputs divided by that
+    of tiles, rounded up, and so can be told from the tables.
+    """
+    outputs = len(line.first)
+    edges = sorted({math.ceil(outputs / math.ceil(outputs / edge)) for edge in range(1, most + 1)})
+    spans = [_spans(line, edge, aligned) for edge in edges]
+    steps = [len(firsts) * math.ceil(span / step) for firsts, span in spans]
+    return next(edge for edge, taken in zip(edges, steps, strict=True) if taken <= 1.05 * min(steps))
+
+
+def _spans(line: Taps, edge: int, aligned: int) -> tuple[npt.NDArray[np.int32], int]:
+    """Where each tile begins in a line of the source, and how many pixels the longest needs from there."""
+    starts = range(0, len(line.first), edge)
+    firsts = np.minimum.reduceat(line.first, starts) // aligned * aligned
+    ends = np.maximum.reduceat(line.first, starts) + line.weights.shape[1]
+    return firsts, int((ends - firsts).max())
+
+
+def offsets_and_scales(mean: tuple[float, ...], std: tuple[float, ...]) -> npt.NDArray[np.float64]:
+    """[3, 2], of `normalised`. mean, std: of red, green and blue in 0 to 1."""
+    return np.stack([np.array(mean) * 255, 1 / (np.array(std) * 255)], axis=1)
+
+
+def on(device: torch.device | str, *arrays: npt.NDArray[Any]) -> tuple[torch.Tensor, ...]:
+    """Tables of a kernel, on its device."""
+    return tuple(torch.from_numpy(array).to(device) for array in arrays)
 
 
 def require_room(values: torch.Tensor, count: int, edges: tuple[int, int]) -> None:
@@ -175,29 +149,13 @@ def reference_values(levels: torch.Tensor, mean: tuple[float, ...], std: tuple[f
 class Launcher:
     """Launches a kernel, and keeps what Triton compiled of it: its own look-up takes longer on the host than these kernels on a GPU."""
 
-    def __init__(self, kernel: Any, warps: int) -> None:
-        """
-        Args:
-            kernel: takes a picture, values, Tables, height, width, strides of a row and of a picture, rows and columns of the values, the
-                span of the horizontal weights, then as constants the vertical taps, TILE, what it takes at a time, ALIGNED and FINER.
-        """
-        self._kernel, self._warps = kernel, warps
+    def __init__(self, kernel: Any, warps: int, registers: int | None = None) -> None:
+        """registers: for each thread at most. None: as many as the compiler takes."""
+        self._kernel, self._options = kernel, {"num_warps": warps, "maxnreg": registers}
         self._compiled: dict[tuple[object, ...], Callable[..., None]] = {}
 
-    def __call__(self, read: torch.Tensor, written: torch.Tensor, tables: Tables, rows: int, step: int) -> None:
-        """One program for each tile of each picture.
-
-        Args:
-            read: [pictures, height, width] or [pictures, height, width, colours].
-            written: [pictures, 3, rows, columns].
-            rows, step: of a picture, and numbers of a row, that a program takes at a time.
-        """
-        (count, height, width), (crop_height, crop_width) = read.shape[:3], written.shape[2:]
-        picture_stride, row_stride = read.stride()[:2]
-        _, vertical, _, horizontal, _ = tables
-        grid = math.ceil(crop_width / TILE), math.ceil(crop_height / TILE), count
-        sizes = height, width, row_stride, picture_stride, crop_height, crop_width, horizontal.shape[2]
-        numbers = *sizes, vertical.shape[1], TILE, rows, step, ALIGNED, FINER
+    def __call__(self, grid: tuple[int, int, int], read: torch.Tensor, written: torch.Tensor, tables: Tables, numbers: Numbers) -> None:
+        """The kernel's arguments in their order: what is read, what is written, tables, then whole numbers and constants."""
         tensors = read, written, *tables
         # What Triton compiles for: sizes, types, and whether an address is a multiple of 16. Of tables, which torch allocates one by one,
         # each is; to ask all of them would take as long as the rest of this.
@@ -206,7 +164,7 @@ class Launcher:
         if launch is not None:
             launch(*tensors, *numbers)
             return
-        compiled = self._kernel[grid](*tensors, *numbers, num_warps=self._warps)
+        compiled = self._kernel[grid](*tensors, *numbers, **self._options)
         if compiled is None:  # the interpreter compiles nothing
             return
         if len(self._compiled) == KEPT:

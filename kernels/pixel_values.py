@@ -7,14 +7,19 @@
     frames: [frames, height, width, 3] uint8;  values: [frames, 3, rows, columns]
 
 The weights are those of an antialiased cubic filter for the output's pixels inside the centre crop, and only for them: see
-evbench.kernels.antialiased_cubic. Each program makes a tile of the output, and takes the rectangle of the frame that it needs in steps:
-both sums are products of small matrices, which the tensor cores take. A row of the frame is taken as the bytes that lie there, three for a
-pixel: the matrix that they are multiplied with has the horizontal weights of all three colours, and the matrix of the repair with them. A
-byte fits into float16 as it is, and a weight is two numbers of it, together nearly as exact as float32. Levels are rounded once, at the
-end, as torchvision does on a GPU.
+evbench.kernels.antialiased_cubic. Each program makes a tile of the output, of the rectangle of the frame that it needs: sums down the rows
+first, then along what is left of them, both as products of small matrices, which the tensor cores take. In this order the longer product
+needs no colour apart, and the matrix of the other one is small, since it is the same for all colours.
+
+Bytes become numbers without a conversion. Four pixels are three words, and each byte of them is taken as the float16 of these bits, which
+is level / 2^24: a number too small to be normal, which the tensor cores multiply like any other. Colours fall apart on the way: the sums of
+byte k of a group are those of colour k % 3 in pixel k // 3. A weight is two numbers of float16, together nearly as exact as float32, and so
+is a sum when it is multiplied again. Levels are rounded once, at the end, as torchvision does on a GPU.
 """
 
 from __future__ import annotations
+
+import math
 
 import numpy as np
 import numpy.typing as npt
@@ -23,76 +28,157 @@ import triton
 import triton.language as tl
 
 from evbench.kernels.antialiased_cubic import (
-    ALIGNED,
+    GROUP,
+    LARGER,
+    TILE,
     Launcher,
     Taps,
+    best_edge,
     normalised,
+    offsets_and_scales,
+    on,
     reference_values,
     require_room,
-    rows_of_tile,
-    tables,
-    vertical_weights,
+    tiles,
 )
 from evbench.kernels.registration import register
 
-ROWS, BYTES = 64, 32
-"""Of the frame that a program takes at a time. This and the number of warps: the fastest of those tried on an H200, 1440x1080 to 224."""
-WARPS = 4
+WIDE = 16
+"""Columns of a tile of the output at most; its rows are at most TILE."""
+ROWS, GROUPS, STAGES = 16, 16, 2
+"""Of the frame that a program takes at a time: rows, and groups of four pixels of each; and of how many such loads are under way."""
+WARPS, REGISTERS = 1, 168
+"""With so few registers for each thread, a multiprocessor of Hopper holds 12 programs; with as many as the compiler takes, 8."""
+SCALE = LARGER**2 / 2**24
+"""Of the sums: both weights are taken LARGER times, and a level is the float16 that has its bits, a multiple of 2^-24."""
 
 
-@triton.jit(do_not_specialize=["height"])
+@triton.jit
+def word_of_groups(group_ptr, left, WORD: tl.constexpr, WHOLE: tl.constexpr):
+    """[ROWS, GROUPS] int32: one of the three words of each group of four pixels.
+
+    Args:
+        group_ptr: [ROWS, GROUPS], where groups begin.
+        left: [1, GROUPS], how many bytes behind that the last of the row is. It is read for those that would follow.
+        WHOLE: whether words lie at multiples of their size, and none across the end of a row.
+    """
+    if WHOLE:
+        return tl.load((group_ptr + 4 * WORD).to(tl.pointer_type(tl.int32)))
+    word = tl.load(group_ptr + tl.minimum(left, 4 * WORD)).to(tl.int32)
+    for index in tl.static_range(1, 4):
+        word |= tl.load(group_ptr + tl.minimum(left, 4 * WORD + index)).to(tl.int32) << (8 * index)
+    return word
+
+
+@triton.jit
+def levels_of_words(word, BYTE: tl.constexpr):
+    """One byte of each word, as the float16 that has these bits."""
+    pair = (word >> (8 * (BYTE % 2))) & 0x00FF00FF  # two bytes for one instruction
+    return (pair >> (16 * (BYTE // 2))).to(tl.uint16).to(tl.float16, bitcast=True)
+
+
+@triton.jit
+def down_the_rows(high, low, words, sums, COLOUR: tl.constexpr):
+    """To the sums of the four pixels of each group, [TILE, GROUPS] each, add those of further rows, in one colour.
+
+    high, low: [TILE, ROWS], the two parts of the weights.
+    """
+    first = levels_of_words(words[COLOUR // 4], COLOUR % 4)  # [ROWS, GROUPS]
+    second = levels_of_words(words[(3 + COLOUR) // 4], (3 + COLOUR) % 4)
+    third = levels_of_words(words[(6 + COLOUR) // 4], (6 + COLOUR) % 4)
+    fourth = levels_of_words(words[(9 + COLOUR) // 4], (9 + COLOUR) % 4)
+    return (
+        tl.dot(low, first, tl.dot(high, first, sums[0])),
+        tl.dot(low, second, tl.dot(high, second, sums[1])),
+        tl.dot(low, third, tl.dot(high, third, sums[2])),
+        tl.dot(low, fourth, tl.dot(high, fourth, sums[3])),
+    )
+
+
+@triton.jit
+def along_the_row(sums, high, low, acc):
+    """[TILE, WIDE]: acc with the product of sums [TILE, GROUPS] and weights [GROUPS, WIDE] added, all in two parts."""
+    much = sums.to(tl.float16)
+    little = (sums - much.to(tl.float32)).to(tl.float16)
+    return tl.dot(much, high, tl.dot(much, low, tl.dot(little, high, acc)))
+
+
+@triton.jit(do_not_specialize=["height", "row_edge", "column_edge", "row_span", "column_span"])
 def pixel_values_kernel(
     frames_ptr,  # [frames, height, width * 3] of the two strides below
     values_ptr,  # [frames, 3, crop_height, crop_width]
-    first_row_ptr,  # [crop_height]
-    vertical_ptr,  # [crop_height, ROW_TAPS]
-    first_byte_ptr,  # [tiles], in a row of the frame
-    horizontal_ptr,  # [tiles, 2, span, WIDE]: red, green, blue, and as many zeros, since tl.dot takes powers of two
-    normal_ptr,  # what is added [WIDE], then offset [WIDE], then scale [WIDE]
+    first_row_ptr,  # [tiles]
+    vertical_ptr,  # [tiles, 2, row_span, TILE]
+    first_pixel_ptr,  # [tiles], in a row of the frame: a multiple of 4
+    horizontal_ptr,  # [tiles, 2, column_span, WIDE]
+    normal_ptr,  # [3, 6]: a row of the repair, then offset and scale
     height,
     width,
     row_stride,
     frame_stride,
     crop_height,
     crop_width,
-    span,
-    ROW_TAPS: tl.constexpr,
+    row_edge,
+    column_edge,
+    row_span,
+    column_span,
     TILE: tl.constexpr,
+    WIDE: tl.constexpr,
     ROWS: tl.constexpr,
-    BYTES: tl.constexpr,
-    ALIGNED: tl.constexpr,
-    FINER: tl.constexpr,
+    GROUPS: tl.constexpr,
+    WHOLE: tl.constexpr,
+    SCALE: tl.constexpr,
+    STAGES: tl.constexpr,
 ):
-    WIDE: tl.constexpr = 4 * TILE
-    tile, frame = tl.program_id(0), tl.program_id(2).to(tl.int64)
-    y = tl.program_id(1) * TILE + tl.arange(0, TILE)  # [TILE]
-    column = tl.arange(0, WIDE)  # [WIDE], as x and channel
-    x, channel = tile * TILE + column % TILE, column // TILE
-    y_mask = y < crop_height
-    first_row, start_row, end_row = rows_of_tile(first_row_ptr, y, y_mask, height, ROW_TAPS)
-    first_byte = tl.multiple_of(tl.load(first_byte_ptr + tile), ALIGNED)
-    index = tl.arange(0, BYTES)
-    weights_ptr = horizontal_ptr + tile * 2 * span * WIDE + index[:, None] * WIDE + column[None, :]  # [BYTES, WIDE]
-    frame_ptr = frames_ptr + frame * frame_stride
-    acc = tl.zeros([TILE, WIDE], tl.float32)
-    for start in range(start_row, end_row, ROWS):
-        rows = start + tl.arange(0, ROWS)
-        high, low = tl.zeros([ROWS, WIDE], tl.float32), tl.zeros([ROWS, WIDE], tl.float32)
-        for begin in range(0, span, BYTES):
-            # A weight behind the end of the row is 0, and nothing is read for it.
-            byte = first_byte + begin + index
-            mask = (rows < end_row)[:, None] & (byte < width * 3)[None, :]
-            # levels: [ROWS, BYTES]
-            levels = tl.load(frame_ptr + rows[:, None] * row_stride + byte[None, :], mask=mask, other=0).to(tl.float16)
-            high = tl.dot(levels, tl.load(weights_ptr + begin * WIDE), high)
-            low = tl.dot(levels, tl.load(weights_ptr + (span + begin) * WIDE), low)
-        vertical = vertical_weights(vertical_ptr, y, y_mask, first_row, rows, ROW_TAPS)  # [TILE, ROWS]
-        acc = tl.dot(vertical, high + low / FINER, acc, input_precision="tf32x3")
-    values = acc + tl.load(normal_ptr + column)[None, :]
-    values = normalised(values, tl.load(normal_ptr + WIDE + column)[None, :], tl.load(normal_ptr + 2 * WIDE + column)[None, :])
-    tile_ptr = values_ptr + ((frame * 3 + channel[None, :]) * crop_height + y[:, None]) * crop_width + x[None, :]
-    write_mask = y_mask[:, None] & ((x < crop_width) & (channel < 3))[None, :]
-    tl.store(tile_ptr, values.to(values_ptr.dtype.element_ty), mask=write_mask)
+    column_tile, row_tile, frame = tl.program_id(0), tl.program_id(1), tl.program_id(2).to(tl.int64)
+    first_row, first_pixel = tl.load(first_row_ptr + row_tile), tl.load(first_pixel_ptr + column_tile)
+    y, x = tl.arange(0, TILE), tl.arange(0, WIDE)
+    group, step = tl.arange(0, GROUPS), tl.arange(0, ROWS)
+    tile_ptr = frames_ptr + frame * frame_stride + first_row * row_stride
+    down_ptr = vertical_ptr + row_tile * 2 * row_span * TILE
+    along_ptr = horizontal_ptr + column_tile * 2 * column_span * WIDE
+    # What has no weight is read from the nearest that is there: to read nothing for it would take a comparison more for each.
+    last_row = tl.minimum(row_span, height - first_row) - 1
+    last_byte = width * 3 - 1
+    nothing = tl.zeros([TILE, WIDE], tl.float32)
+    red_acc, green_acc, blue_acc = nothing, nothing, nothing
+    for begin in range(0, column_span, 4 * GROUPS):
+        byte = tl.minimum((first_pixel + begin + 4 * group) * 3, (width - 1) // 4 * 12)[None, :]
+        left = last_byte - byte
+        none = tl.zeros([TILE, GROUPS], tl.float32)
+        red, green, blue = (none, none, none, none), (none, none, none, none), (none, none, none, none)
+        for start in tl.range(0, row_span, ROWS, num_stages=STAGES):
+            row = start + step
+            group_ptr = tile_ptr + (tl.minimum(row, last_row)[:, None] * row_stride + byte)
+            words = (
+                word_of_groups(group_ptr, left, 0, WHOLE),
+                word_of_groups(group_ptr, left, 1, WHOLE),
+                word_of_groups(group_ptr, left, 2, WHOLE),
+            )
+            down = down_ptr + row[None, :] * TILE + y[:, None]
+            high = tl.load(down, mask=(row < row_span)[None, :], other=0.0)  # [TILE, ROWS]
+            low = tl.load(down + row_span * TILE, mask=(row < row_span)[None, :], other=0.0)
+            red = down_the_rows(high, low, words, red, 0)
+            green = down_the_rows(high, low, words, green, 1)
+            blue = down_the_rows(high, low, words, blue, 2)
+        for place in tl.static_range(4):
+            pixel = (begin + 4 * group + place)[:, None]
+            along = along_ptr + pixel * WIDE + x[None, :]
+            high = tl.load(along, mask=pixel < column_span, other=0.0)  # [GROUPS, WIDE]
+            low = tl.load(along + column_span * WIDE, mask=pixel < column_span, other=0.0)
+            red_acc = along_the_row(red[place], high, low, red_acc)
+            green_acc = along_the_row(green[place], high, low, green_acc)
+            blue_acc = along_the_row(blue[place], high, low, blue_acc)
+    first_y, first_x = row_tile * row_edge, column_tile * column_edge
+    rows_mask, columns_mask = y < tl.minimum(row_edge, crop_height - first_y), x < tl.minimum(column_edge, crop_width - first_x)
+    plane = crop_height * crop_width
+    written_ptr = values_ptr + frame * 3 * plane + (first_y * crop_width + first_x) + (y * crop_width)[:, None] + x[None, :]
+    for channel in tl.static_range(3):
+        row_ptr = normal_ptr + 6 * channel
+        mixed = tl.load(row_ptr) * red_acc + tl.load(row_ptr + 1) * green_acc + tl.load(row_ptr + 2) * blue_acc
+        values = normalised(mixed / SCALE + tl.load(row_ptr + 3), tl.load(row_ptr + 4), tl.load(row_ptr + 5))
+        values = values.to(values_ptr.dtype.element_ty)
+        tl.store(written_ptr + channel * plane, values, mask=rows_mask[:, None] & columns_mask[None, :])
 
 
 class PixelValues:
@@ -114,10 +200,10 @@ class PixelValues:
             repair: [3, 4], RGB as the frames have it -> as it should be. None if they are right.
         """
         self._shape = len(rows.first), len(columns.first)
-        colours = np.zeros((4, 3))  # four for the output, since tl.dot takes powers of two
-        colours[:3] = np.eye(3) if repair is None else repair[:, :3]
-        added = np.zeros(3) if repair is None else repair[:, 3]
-        self._tables = tables(rows, columns, mean, std, colours, added, ALIGNED, BYTES, device)
+        mended = np.eye(3, 4) if repair is None else repair
+        normal = np.hstack([mended, offsets_and_scales(mean, std)]).astype(np.float32)
+        row_edge, column_edge = best_edge(rows, TILE, ROWS), best_edge(columns, WIDE, GROUP * GROUPS, GROUP)
+        self._tables = on(device, *tiles(rows, row_edge, TILE), *tiles(columns, column_edge, WIDE, GROUP), normal)
 
     def __call__(self, frames: torch.Tensor, into: torch.Tensor) -> None:
         """Write the values of each frame.
@@ -139,13 +225,19 @@ class PixelValues:
 
 
 def _launch(frames: torch.Tensor, values: torch.Tensor, *tables: torch.Tensor) -> None:
-    first_row, vertical, first, horizontal, normal = tables
-    _launcher(frames, values, (first_row, vertical, first, horizontal, normal), ROWS, BYTES)
+    (count, height, width, _), (crop_height, crop_width) = frames.shape, values.shape[2:]
+    frame_stride, row_stride = frames.stride()[:2]
+    _, vertical, _, horizontal, _ = tables
+    (row_tiles, _, row_span, _), (column_tiles, _, column_span, _) = vertical.shape, horizontal.shape
+    edges = math.ceil(crop_height / row_tiles), math.ceil(crop_width / column_tiles)
+    sizes = height, width, row_stride, frame_stride, crop_height, crop_width, *edges, row_span, column_span
+    whole = width % GROUP == 0 and frames.data_ptr() % 4 == 0
+    _launcher((column_tiles, row_tiles, count), frames, values, tables, (*sizes, TILE, WIDE, ROWS, GROUPS, whole, SCALE, STAGES))
 
 
-_launcher = Launcher(pixel_values_kernel, WARPS)
+_launcher = Launcher(pixel_values_kernel, WARPS, REGISTERS)
 _operator = register(
-    "pixel_values(Tensor frames, Tensor(a!) values, Tensor first_row, Tensor vertical, Tensor first_byte, Tensor horizontal,"
+    "pixel_values(Tensor frames, Tensor(a!) values, Tensor first_row, Tensor vertical, Tensor first_pixel, Tensor horizontal,"
     " Tensor normal) -> ()",
     _launch,
     lambda *tensors: None,

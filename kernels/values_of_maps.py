@@ -10,10 +10,13 @@
 Event images need no picture in memory. Of each pixel's last event both planes are made as they are needed. Out of the white ground, what is
 darker takes red and green, what is brighter green and blue (evbench.kernels.paint), and weights sum to 1. So each pixel is read once, all
 colours have the same horizontal weights, and there are two products for three colours. They are the levels of the painted picture, but for
-the rounding of float32: where a sum lies between two levels, it may become the other one. All else is as in evbench.kernels.pixel_values.
+the rounding of float32: where a sum lies between two levels, it may become the other one. Sums go along a row first, then down the rows.
+All else is as in evbench.kernels.pixel_values.
 """
 
 from __future__ import annotations
+
+import math
 
 import numpy as np
 import torch
@@ -21,15 +24,17 @@ import triton
 import triton.language as tl
 
 from evbench.kernels.antialiased_cubic import (
-    ALIGNED,
+    GROUP,
+    LARGER,
+    TILE,
     Launcher,
     Taps,
     normalised,
+    offsets_and_scales,
+    on,
     reference_values,
     require_room,
-    rows_of_tile,
-    tables,
-    vertical_weights,
+    tiles,
 )
 from evbench.kernels.registration import register
 
@@ -38,7 +43,27 @@ ROWS, PIXELS = 16, 32
 WARPS = 1
 
 
-@triton.jit(do_not_specialize=["height"])
+@triton.jit
+def rows_of_tile(first_row_ptr, y, mask, height, ROW_TAPS: tl.constexpr):
+    """Where the sum of each row of a tile begins; the first row of the frame that any of them needs, and the one behind the last.
+
+    y, mask: [TILE], rows of the output, and whether there are such.
+    """
+    first_row = tl.load(first_row_ptr + y, mask=mask, other=height)  # [TILE]
+    start = tl.min(first_row, axis=0)
+    end = tl.minimum(tl.max(tl.where(mask, first_row, 0), axis=0) + ROW_TAPS, height)
+    return first_row, start, end
+
+
+@triton.jit
+def vertical_weights(vertical_ptr, y, mask, first_row, rows, ROW_TAPS: tl.constexpr):
+    """[TILE, ROWS]: the weight of each of the rows [ROWS] of the frame in each row of the tile."""
+    tap = rows[None, :] - first_row[:, None]
+    tap_mask = (tap >= 0) & (tap < ROW_TAPS) & mask[:, None]
+    return tl.load(vertical_ptr + y[:, None] * ROW_TAPS + tap, mask=tap_mask, other=0.0)
+
+
+@triton.jit(do_not_specialize=["height", "span"])
 def values_of_maps_kernel(
     maps_ptr,  # [images, height, width] of the two strides below
     values_ptr,  # [images, 3, crop_height, crop_width]
@@ -46,7 +71,7 @@ def values_of_maps_kernel(
     vertical_ptr,  # [crop_height, ROW_TAPS]
     first_pixel_ptr,  # [tiles], in a row of the map
     horizontal_ptr,  # [tiles, 2, span, TILE]
-    normal_ptr,  # nothing that is added [4 TILE], then offset [4 TILE], then scale [4 TILE]
+    normal_ptr,  # [3, 2]: offset and scale
     height,
     width,
     row_stride,
@@ -58,37 +83,36 @@ def values_of_maps_kernel(
     TILE: tl.constexpr,
     ROWS: tl.constexpr,
     PIXELS: tl.constexpr,
-    ALIGNED: tl.constexpr,
-    FINER: tl.constexpr,
+    GROUP: tl.constexpr,
+    LARGER: tl.constexpr,
 ):
-    WIDE: tl.constexpr = 4 * TILE
     tile, image = tl.program_id(0), tl.program_id(2).to(tl.int64)
     y = tl.program_id(1) * TILE + tl.arange(0, TILE)  # [TILE], as column and x
     column = tl.arange(0, TILE)
     x = tile * TILE + column
     y_mask = y < crop_height
     first_row, start_row, end_row = rows_of_tile(first_row_ptr, y, y_mask, height, ROW_TAPS)
-    first_pixel = tl.multiple_of(tl.load(first_pixel_ptr + tile), ALIGNED // 4)
+    first_pixel = tl.multiple_of(tl.load(first_pixel_ptr + tile), GROUP)
     index = tl.arange(0, PIXELS)
     weights_ptr = horizontal_ptr + tile * 2 * span * TILE + index[:, None] * TILE + column[None, :]  # [PIXELS, TILE]
     map_ptr = maps_ptr + image * map_stride
     dark_acc, bright_acc = tl.zeros([TILE, TILE], tl.float32), tl.zeros([TILE, TILE], tl.float32)
     for start in range(start_row, end_row, ROWS):
         rows = start + tl.arange(0, ROWS)
-        dark_high, dark_low = tl.zeros([ROWS, TILE], tl.float32), tl.zeros([ROWS, TILE], tl.float32)
-        bright_high, bright_low = tl.zeros([ROWS, TILE], tl.float32), tl.zeros([ROWS, TILE], tl.float32)
+        dark_sums, bright_sums = tl.zeros([ROWS, TILE], tl.float32), tl.zeros([ROWS, TILE], tl.float32)
         for begin in range(0, span, PIXELS):
-            pixel = first_pixel + begin + index
-            mask = (rows < end_row)[:, None] & (pixel < width)[None, :]
+            pixel, weighted = first_pixel + begin + index, begin + index < span
+            mask = (rows < end_row)[:, None] & ((pixel < width) & weighted)[None, :]
             event = tl.load(map_ptr + rows[:, None] * row_stride + pixel[None, :], mask=mask, other=-1)  # [ROWS, PIXELS]
-            high, low = tl.load(weights_ptr + begin * TILE), tl.load(weights_ptr + (span + begin) * TILE)
+            high = tl.load(weights_ptr + begin * TILE, mask=weighted[:, None], other=0.0)
+            low = tl.load(weights_ptr + (span + begin) * TILE, mask=weighted[:, None], other=0.0)
             dark = ((event >= 0) & ((event & 1) == 0)).to(tl.float16)
             bright = ((event >= 0) & ((event & 1) == 1)).to(tl.float16)
-            dark_high, dark_low = tl.dot(dark, high, dark_high), tl.dot(dark, low, dark_low)
-            bright_high, bright_low = tl.dot(bright, high, bright_high), tl.dot(bright, low, bright_low)
+            dark_sums = tl.dot(dark, high, tl.dot(dark, low, dark_sums))
+            bright_sums = tl.dot(bright, high, tl.dot(bright, low, bright_sums))
         vertical = vertical_weights(vertical_ptr, y, y_mask, first_row, rows, ROW_TAPS)  # [TILE, ROWS]
-        dark_acc = tl.dot(vertical, dark_high + dark_low / FINER, dark_acc, input_precision="tf32x3")
-        bright_acc = tl.dot(vertical, bright_high + bright_low / FINER, bright_acc, input_precision="tf32x3")
+        dark_acc = tl.dot(vertical, dark_sums / LARGER, dark_acc, input_precision="tf32x3")
+        bright_acc = tl.dot(vertical, bright_sums / LARGER, bright_acc, input_precision="tf32x3")
     write_mask = y_mask[:, None] & (x < crop_width)[None, :]
     for channel in tl.static_range(3):
         # What is missing from white: see evbench.kernels.paint.
@@ -98,7 +122,7 @@ def values_of_maps_kernel(
             missing = dark_acc + bright_acc
         else:
             missing = bright_acc
-        offset, scale = tl.load(normal_ptr + WIDE + channel * TILE), tl.load(normal_ptr + 2 * WIDE + channel * TILE)
+        offset, scale = tl.load(normal_ptr + 2 * channel), tl.load(normal_ptr + 2 * channel + 1)
         values = normalised(255.0 - 255.0 * missing, offset, scale)
         tile_ptr = values_ptr + ((image * 3 + channel) * crop_height + y[:, None]) * crop_width + x[None, :]
         tl.store(tile_ptr, values.to(values_ptr.dtype.element_ty), mask=write_mask)
@@ -114,7 +138,8 @@ class ValuesOfMaps:
             mean, std: of red, green and blue in 0 to 1.
         """
         self._shape = len(rows.first), len(columns.first)
-        self._tables = tables(rows, columns, mean, std, np.eye(1), np.zeros(3), ALIGNED // 4, PIXELS, device)
+        normal = offsets_and_scales(mean, std).astype(np.float32)
+        self._tables = on(device, rows.first, rows.weights.astype(np.float32), *tiles(columns, TILE, TILE, GROUP), normal)
 
     def __call__(self, maps: torch.Tensor, into: torch.Tensor) -> None:
         """Write the values of each image.
@@ -136,8 +161,12 @@ class ValuesOfMaps:
 
 
 def _launch(maps: torch.Tensor, values: torch.Tensor, *tables: torch.Tensor) -> None:
-    first_row, vertical, first, horizontal, normal = tables
-    _launcher(maps, values, (first_row, vertical, first, horizontal, normal), ROWS, PIXELS)
+    (count, height, width), (crop_height, crop_width) = maps.shape, values.shape[2:]
+    map_stride, row_stride, _ = maps.stride()
+    _, vertical, _, horizontal, _ = tables
+    grid = math.ceil(crop_width / TILE), math.ceil(crop_height / TILE), count
+    sizes = height, width, row_stride, map_stride, crop_height, crop_width, horizontal.shape[2]
+    _launcher(grid, maps, values, tables, (*sizes, vertical.shape[1], TILE, ROWS, PIXELS, GROUP, LARGER))
 
 
 _launcher = Launcher(values_of_maps_kernel, WARPS)

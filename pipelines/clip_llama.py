@@ -111,6 +111,7 @@ class ClipLlama(ABC):
         self.quantum = quantum(self.image_processor)
         self.workload, self.tokenizer = workload, network.tokenizer
         self._preprocess = preprocessor(network.preprocessing, variant, workload)
+        self._preprocessed: dict[tuple[torch.Size, int], Work] = {}
         attention.require(variant["attention"], checkpoint.heads(*self._configs), workload.device, getattr(torch, workload.dtype))
         self._encode = encoder(network.vision, variant)
         QUANTIZATION.implementation(variant["quantization"])(network.decoder)
@@ -131,12 +132,19 @@ class ClipLlama(ABC):
     @torch.inference_mode()
     def preprocess(self, loaded: Any, /) -> tuple[Any, Work]:
         inputs: Inputs = self._preprocess(loaded, self.workload.prompt)
-        prompt = self.prompt_tokens(inputs)
+        # What was done is the same each time, and to find it takes the host as long as the GPU needs for the pixels.
+        key = inputs.pixels.shape, self.prompt_tokens(inputs)
+        if key not in self._preprocessed:
+            self._preprocessed[key] = self._work_of_preprocessing(*key)
+        return inputs, self._preprocessed[key]
+
+    def _work_of_preprocessing(self, shape: torch.Size, prompt: int) -> Work:
+        """Raises UserError if the prompt is too long."""
         if self.context is not None and prompt > self.context:
             limit = f"the prompt has {prompt} tokens and {type(self).__name__} takes {self.context}"
             raise UserError(f"{limit}; give a shorter --prompt")
         self.language.require_room(prompt, self.workload)
-        return inputs, Work(pixel_shape=tuple(inputs.pixels.shape), prompt_tokens=prompt)
+        return Work(pixel_shape=tuple(shape), prompt_tokens=prompt)
 
     @torch.inference_mode()
     def vision(self, inputs: Any, /) -> tuple[Any, Work]:

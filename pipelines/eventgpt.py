@@ -159,8 +159,12 @@ class EventGPT(ClipLlama):
         indices = tuple(range(len(images)))
         return images, work.merged(Work(frame_indices=indices, frame_height=height, frame_width=width, decoder=images.decoder))
 
+    @functools.cached_property
+    def _tokens_per_image(self) -> int:
+        return checkpoint.tokens_per_image(self.tower.config)
+
     def prompt_tokens(self, inputs: Inputs) -> int:
-        visual = len(inputs.pixels) + checkpoint.tokens_per_image(self.tower.config)
+        visual = len(inputs.pixels) + self._tokens_per_image
         return inputs.before.shape[1] + visual + inputs.after.shape[1]
 
     def embeddings(self, features: Features) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""Kernels of the language model compiled for a Hopper GPU, which needs none: Triton's interpreter lets pass what its compiler refuses."""
+"""Kernels compiled for a Hopper GPU, which needs none: Triton's interpreter lets pass what its compiler refuses."""
 
 from __future__ import annotations
 
@@ -15,7 +15,18 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from evbench.kernels import all_reduce, block_attention, decode_attention, greedy_token, matvec, rotated_heads, shared_sum, token_embedding
+from evbench.kernels import (
+    all_reduce,
+    block_attention,
+    decode_attention,
+    greedy_token,
+    matvec,
+    pixel_values,
+    rotated_heads,
+    shared_sum,
+    token_embedding,
+    values_of_maps,
+)
 
 HOPPER = GPUTarget("cuda", 90, 32)
 MATRICES = [(12288, 4096, True, False), (4096, 4096, False, False), (11008, 4096, True, True), (4096, 11008, False, False)]
@@ -113,6 +124,37 @@ def of_several_gpus() -> Iterator[str]:
     yield compiled(shared_sum.meeting_kernel, {"RANK": 1, "RANKS": 2}, types, 1).asm["ptx"]
 
 
+def of_frames(whole: bool) -> Any:
+    constants = {name: getattr(pixel_values, name) for name in ("TILE", "WIDE", "ROWS", "GROUPS", "SCALE", "STAGES")} | {"WHOLE": whole}
+    sizes = (
+        "height",
+        "width",
+        "row_stride",
+        "frame_stride",
+        "crop_height",
+        "crop_width",
+        "row_edge",
+        "column_edge",
+        "row_span",
+        "column_span",
+    )
+    types = dict.fromkeys(sizes, "i32") | {"frames_ptr": "*u8", "normal_ptr": "*fp32"}
+    types |= dict.fromkeys(("first_row_ptr", "first_pixel_ptr"), "*i32") | dict.fromkeys(("vertical_ptr", "horizontal_ptr"), "*fp16")
+    return compiled(pixel_values.pixel_values_kernel, constants, types, pixel_values.WARPS)
+
+
+def of_maps() -> Any:
+    constants = {name: getattr(values_of_maps, name) for name in ("TILE", "ROWS", "PIXELS", "GROUP", "LARGER")} | {"ROW_TAPS": 12}
+    types = dict.fromkeys(("height", "width", "row_stride", "map_stride", "crop_height", "crop_width", "span"), "i32")
+    types |= dict.fromkeys(("maps_ptr", "first_row_ptr", "first_pixel_ptr"), "*i32") | {"horizontal_ptr": "*fp16"}
+    return compiled(
+        values_of_maps.values_of_maps_kernel,
+        constants,
+        types | dict.fromkeys(("vertical_ptr", "normal_ptr"), "*fp32"),
+        values_of_maps.WARPS,
+    )
+
+
 def main() -> None:
     for shape in MATRICES:
         require_read_ahead(of_a_layer(*shape).asm["ptx"], whole=True)
@@ -128,6 +170,12 @@ def main() -> None:
     require_read_ahead(attention().asm["ptx"], whole=False)
     require_read_ahead(of_some_tokens().asm["ptx"], whole=False)
     assert all("griddepcontrol.wait" in kernel.asm["ptx"] for kernel in (normed(), *of_a_token()))
+    for whole in (True, False):
+        code = of_frames(whole).asm["ptx"]
+        assert "mma.sync.aligned.m16n8k16" in code
+        assert not re.search(r"cvt\.rn\.f16\.[us]", code), "bytes are moved, none is converted"
+        assert ("ld.global.b8" in code) is not whole
+    assert "mma.sync" in of_maps().asm["ptx"]
     assert ".v4.b32" in of_a_prompt().asm["ptx"], "16 bytes at a time"
     *of_a_step, of_many, meeting = of_several_gpus()
     for code in of_a_step:
@@ -153,7 +201,7 @@ def require_read_ahead(code: str, *, whole: bool, wide: str = ".v4.b32") -> None
 
 
 @pytest.mark.slow
-def test_the_kernels_of_a_decode_step_compile_for_hopper_and_read_ahead() -> None:
+def test_the_kernels_compile_for_hopper() -> None:
     """In a process of its own: here the interpreter is on."""
     command = [sys.executable, "-m", "tests.test_compiled_kernels"]
     done = subprocess.run(command, env=os.environ | {"TRITON_INTERPRET": "0"}, capture_output=True, text=True, check=False)

@@ -7,7 +7,8 @@ import pytest
 import torch
 from transformers import VideoLlavaVideoProcessor
 
-from evbench.kernels.pixel_values import PixelValues, reference
+from evbench.kernels.antialiased_cubic import GROUP
+from evbench.kernels.pixel_values import GROUPS, PixelValues, reference
 from evbench.pipelines.preprocess.pixels import FusedValues, Recipe, exact_values, quantum
 from tests.devices import DEVICE
 from tests.operators import require_operator
@@ -25,6 +26,26 @@ def test_the_kernel_equals_its_reference(size: tuple[int, int], repair: np.ndarr
         expected = reference(frames, *parts, MEAN, STD, repair)
         assert made.shape == (2, 3, *of.crop)
         require_levels(made, expected)
+
+
+@pytest.mark.parametrize("width", [300, 301])
+def test_a_tile_is_made_in_several_steps_along_the_row(width: int) -> None:
+    frames, of = noise(260, width), recipe((20, 40))
+    parts = lines(260, width, of)
+    operation = PixelValues(*parts, MEAN, STD, REPAIRS[1], DEVICE)
+    *_, horizontal, _ = operation._tables
+    assert horizontal.shape[2] > GROUP * GROUPS
+    require_levels(values(operation, frames, of), reference(frames, *parts, MEAN, STD, REPAIRS[1]))
+
+
+def test_one_level_everywhere_is_that_level() -> None:
+    """Also at the edges, where a tile's weights are 0 for what is read a second time."""
+    of = recipe()
+    operation = PixelValues(*lines(48, 61, of), MEAN, STD, None, DEVICE)
+    for level in (0, 1, 127, 255):
+        frames = torch.full((1, 48, 61, 3), level, dtype=torch.uint8, device=DEVICE)
+        expected = (level / 255 - torch.tensor(MEAN)) / torch.tensor(STD)
+        assert torch.allclose(values(operation, frames, of), expected.to(DEVICE).view(3, 1, 1).expand(1, 3, 40, 40), atol=1e-5)
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -104,7 +125,7 @@ def test_the_operator_tells_what_it_does_without_running() -> None:
     tables = operation._tables
 
     def run(frames: torch.Tensor, into: torch.Tensor, *given: torch.Tensor) -> None:
-        operation._tables = given  # type: ignore[assignment]
+        operation._tables = given
         operation(frames, into)
 
     require_operator("pixel_values", run, noise(23, 29), torch.zeros(2, 3, 17, 19, device=DEVICE), *tables)

@@ -79,7 +79,7 @@ def test_the_operator_tells_what_it_does_without_running() -> None:
     tables = operation._tables
 
     def run(maps: torch.Tensor, into: torch.Tensor, *given: torch.Tensor) -> None:
-        operation._tables = given  # type: ignore[assignment]
+        operation._tables = given
         operation(maps, into)
 
     require_operator("values_of_maps", run, last_events(23, 29)[:, :23, :29], torch.zeros(2, 3, 17, 19, device=DEVICE), *tables)
