@@ -70,7 +70,7 @@ def values_of_maps_kernel(
     first_row_ptr,  # [crop_height]
     vertical_ptr,  # [crop_height, ROW_TAPS]
     first_pixel_ptr,  # [tiles], in a row of the map
-    horizontal_ptr,  # [tiles, 2, span, TILE]
+    horizontal_ptr,  # [tiles, 2, span, TILE]; span a multiple of PIXELS
     normal_ptr,  # [3, 2]: offset and scale
     height,
     width,
@@ -99,20 +99,21 @@ def values_of_maps_kernel(
     dark_acc, bright_acc = tl.zeros([TILE, TILE], tl.float32), tl.zeros([TILE, TILE], tl.float32)
     for start in range(start_row, end_row, ROWS):
         rows = start + tl.arange(0, ROWS)
-        dark_sums, bright_sums = tl.zeros([ROWS, TILE], tl.float32), tl.zeros([ROWS, TILE], tl.float32)
+        # Apart, so that no product waits for another.
+        dark_high, dark_low = tl.zeros([ROWS, TILE], tl.float32), tl.zeros([ROWS, TILE], tl.float32)
+        bright_high, bright_low = tl.zeros([ROWS, TILE], tl.float32), tl.zeros([ROWS, TILE], tl.float32)
         for begin in range(0, span, PIXELS):
-            pixel, weighted = first_pixel + begin + index, begin + index < span
-            mask = (rows < end_row)[:, None] & ((pixel < width) & weighted)[None, :]
+            pixel = first_pixel + begin + index
+            mask = (rows < end_row)[:, None] & (pixel < width)[None, :]
             event = tl.load(map_ptr + rows[:, None] * row_stride + pixel[None, :], mask=mask, other=-1)  # [ROWS, PIXELS]
-            high = tl.load(weights_ptr + begin * TILE, mask=weighted[:, None], other=0.0)
-            low = tl.load(weights_ptr + (span + begin) * TILE, mask=weighted[:, None], other=0.0)
+            high, low = tl.load(weights_ptr + begin * TILE), tl.load(weights_ptr + (span + begin) * TILE)
             dark = ((event >= 0) & ((event & 1) == 0)).to(tl.float16)
             bright = ((event >= 0) & ((event & 1) == 1)).to(tl.float16)
-            dark_sums = tl.dot(dark, high, tl.dot(dark, low, dark_sums))
-            bright_sums = tl.dot(bright, high, tl.dot(bright, low, bright_sums))
+            dark_high, dark_low = tl.dot(dark, high, dark_high), tl.dot(dark, low, dark_low)
+            bright_high, bright_low = tl.dot(bright, high, bright_high), tl.dot(bright, low, bright_low)
         vertical = vertical_weights(vertical_ptr, y, y_mask, first_row, rows, ROW_TAPS)  # [TILE, ROWS]
-        dark_acc = tl.dot(vertical, dark_sums / LARGER, dark_acc, input_precision="tf32x3")
-        bright_acc = tl.dot(vertical, bright_sums / LARGER, bright_acc, input_precision="tf32x3")
+        dark_acc = tl.dot(vertical, (dark_high + dark_low) / LARGER, dark_acc, input_precision="tf32x3")
+        bright_acc = tl.dot(vertical, (bright_high + bright_low) / LARGER, bright_acc, input_precision="tf32x3")
     write_mask = y_mask[:, None] & (x < crop_width)[None, :]
     for channel in tl.static_range(3):
         # What is missing from white: see evbench.kernels.paint.
@@ -139,7 +140,9 @@ class ValuesOfMaps:
         """
         self._shape = len(rows.first), len(columns.first)
         normal = offsets_and_scales(mean, std).astype(np.float32)
-        self._tables = on(device, rows.first, rows.weights.astype(np.float32), *tiles(columns, TILE, TILE, GROUP), normal)
+        first, horizontal = tiles(columns, TILE, TILE, GROUP)
+        whole = np.pad(horizontal, [(0, 0), (0, 0), (0, -horizontal.shape[2] % PIXELS), (0, 0)])  # of steps
+        self._tables = on(device, rows.first, rows.weights.astype(np.float32), first, whole, normal)
 
     def __call__(self, maps: torch.Tensor, into: torch.Tensor) -> None:
         """Write the values of each image.

@@ -125,7 +125,7 @@ def of_several_gpus() -> Iterator[str]:
 
 
 def of_frames(whole: bool) -> Any:
-    constants = {name: getattr(pixel_values, name) for name in ("TILE", "WIDE", "ROWS", "GROUPS", "SCALE", "STAGES")} | {"WHOLE": whole}
+    constants = {name: getattr(pixel_values, name) for name in ("TILE", "WIDE", "ROWS", "GROUPS", "SCALE")} | {"WHOLE": whole}
     sizes = (
         "height",
         "width",

@@ -275,7 +275,9 @@ def test_what_fails_on_one_rank_is_raised() -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @torch.inference_mode()
 def test_two_gpus_give_the_tokens_and_logits_of_one(dtype: torch.dtype) -> None:
-    model = language(vocab_size=96, hidden_size=256, intermediate_size=704, num_attention_heads=8, initializer_range=0.1)
+    model = language(
+        vocab_size=96, hidden_size=256, intermediate_size=704, num_attention_heads=8, initializer_range=0.1, max_position_embeddings=512
+    )
     model.whole.to(dtype)
     alone, divided = loops(model, 2)
     for length, tokens in [(31, 12), (9, 1), (40, 20), (300, 6)]:
