@@ -26,6 +26,7 @@ import triton.language as tl
 from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
 
 from evbench.kernels.dependent_launch import launch_options
+from evbench.kernels.kept import rounded, stored, whole
 from evbench.kernels.registration import register
 from evbench.kernels.rotated_heads import rotated
 
@@ -96,6 +97,49 @@ def decode_attention_kernel(
     SPLITS_POWER: tl.constexpr,  # power of two, SPLITS or more
     DEPENDENT: tl.constexpr,
 ):
+    _decode_attention(
+        projected_ptr, keys_ptr, values_ptr, cosine_ptr, sine_ptr, position_ptr, y_ptr, partial_ptr, arrived_ptr, capacity, scale,
+        False, HEADS, KEY_HEADS, ROWS, SIZE, SLOTS, STAGES, SPLIT_SLOTS, SPLITS, SPLITS_POWER, DEPENDENT,
+    )  # fmt: skip
+
+
+@triton.jit
+def quantized_decode_attention_kernel(
+    projected_ptr,  # [batch, (HEADS + 2 KEY_HEADS) * SIZE]
+    keys_ptr,  # [batch, KEY_HEADS, capacity, SIZE] float8_e4m3fn
+    values_ptr,  # [batch, KEY_HEADS, capacity, SIZE] float8_e4m3fn
+    cosine_ptr,  # [positions, SIZE / 2]
+    sine_ptr,  # [positions, SIZE / 2]
+    position_ptr,  # [1]
+    y_ptr,  # [batch, HEADS * SIZE]
+    partial_ptr,  # [batch * HEADS, SPLITS, SIZE + 2] float32: weighted values, greatest score, sum of weights
+    arrived_ptr,  # [batch * KEY_HEADS] int32: programs of a key head that are done; 0 before and after
+    capacity,
+    scale,  # of scores, which are exponents of 2
+    HEADS: tl.constexpr,
+    KEY_HEADS: tl.constexpr,
+    ROWS: tl.constexpr,  # power of two, HEADS / KEY_HEADS or more
+    SIZE: tl.constexpr,
+    SLOTS: tl.constexpr,
+    STAGES: tl.constexpr,
+    SPLIT_SLOTS: tl.constexpr,
+    SPLITS: tl.constexpr,
+    SPLITS_POWER: tl.constexpr,  # power of two, SPLITS or more
+    DEPENDENT: tl.constexpr,
+):
+    """By a name of its own, so that a trace shows which of the two it is."""
+    _decode_attention(
+        projected_ptr, keys_ptr, values_ptr, cosine_ptr, sine_ptr, position_ptr, y_ptr, partial_ptr, arrived_ptr, capacity, scale,
+        True, HEADS, KEY_HEADS, ROWS, SIZE, SLOTS, STAGES, SPLIT_SLOTS, SPLITS, SPLITS_POWER, DEPENDENT,
+    )  # fmt: skip
+
+
+@triton.jit
+def _decode_attention(
+    projected_ptr, keys_ptr, values_ptr, cosine_ptr, sine_ptr, position_ptr, y_ptr, partial_ptr, arrived_ptr, capacity, scale,
+    QUANTIZED: tl.constexpr, HEADS: tl.constexpr, KEY_HEADS: tl.constexpr, ROWS: tl.constexpr, SIZE: tl.constexpr, SLOTS: tl.constexpr,
+    STAGES: tl.constexpr, SPLIT_SLOTS: tl.constexpr, SPLITS: tl.constexpr, SPLITS_POWER: tl.constexpr, DEPENDENT: tl.constexpr,
+):  # fmt: skip
     if DEPENDENT:
         gdc_launch_dependents()
     split, plane = tl.program_id(0), tl.program_id(1)
@@ -106,6 +150,9 @@ def decode_attention_kernel(
     member = tl.arange(0, ROWS)  # of the heads that share the keys
     member_mask = member < GROUP
     first_head = sample * HEADS + key_head * GROUP
+    # Float16 holds what eight bits do, and two of them are converted in one instruction: to bfloat16 it takes four. A query beyond its
+    # 65504 becomes infinite, which is seen.
+    dtype: tl.constexpr = tl.float16 if QUANTIZED and projected_ptr.dtype.element_ty == tl.bfloat16 else projected_ptr.dtype.element_ty
     cache_dtype = keys_ptr.dtype.element_ty
     cache_offset = plane.to(tl.int64) * capacity * SIZE
     # Ahead of the wait: the position, and what is in the cache before it, were written by an earlier step.
@@ -128,7 +175,8 @@ def decode_attention_kernel(
     query_mask = member_mask[:, None]
     query = tl.load(query_ptr + dim[None, :], mask=query_mask, other=0.0).to(tl.float32) * cosine[None, :]  # [ROWS, SIZE]
     query += tl.load(query_ptr + partner[None, :], mask=query_mask, other=0.0).to(tl.float32) * sine[None, :]
-    query = query.to(cache_dtype)
+    query = query.to(dtype)
+    key, value = whole(key, dtype, QUANTIZED), whole(value, dtype, QUANTIZED)
 
     # row_max, row_sum: [ROWS]; acc: [ROWS, SIZE]
     scores = tl.dot(query, tl.trans(key), input_precision="ieee") * scale  # [ROWS, SLOTS]
@@ -136,20 +184,21 @@ def decode_attention_kernel(
     row_max = tl.max(scores, axis=1)
     weights = tl.where((slot < end)[None, :], tl.exp2(scores - row_max[:, None]), 0.0)
     row_sum = tl.sum(weights, axis=1)
-    acc = tl.dot(weights.to(cache_dtype), value, input_precision="ieee")
+    acc = tl.dot(weights.to(dtype), value, input_precision="ieee")
     for step in tl.range(start + SLOTS, end, SLOTS, num_stages=STAGES):
         slot = step + tl.arange(0, SLOTS)
         offsets = cache_offset + slot[:, None] * SIZE + dim[None, :]
         key = tl.load(keys_ptr + offsets, mask=(slot < end)[:, None], other=0.0)
         value = tl.load(values_ptr + offsets, mask=(slot < end)[:, None], other=0.0)
+        key, value = whole(key, dtype, QUANTIZED), whole(value, dtype, QUANTIZED)
         row_max, row_sum, acc = updated(query, key, value, (slot < end)[None, :], scale, row_max, row_sum, acc)
 
     # The new token's key and value are not in the cache yet. The program of its slot has them from the projection.
     if (start <= position) & (position < start + SPLIT_SLOTS):
         new_key_ptr = token_ptr + (HEADS + key_head) * SIZE
         new_key = tl.load(new_key_ptr + dim).to(tl.float32) * cosine + tl.load(new_key_ptr + partner).to(tl.float32) * sine  # [SIZE]
-        new_key = new_key.to(cache_dtype)
-        new_value = tl.load(new_key_ptr + KEY_HEADS * SIZE + dim).to(cache_dtype)
+        new_key = stored(new_key.to(projected_ptr.dtype.element_ty), cache_dtype, QUANTIZED)
+        new_value = stored(tl.load(new_key_ptr + KEY_HEADS * SIZE + dim), cache_dtype, QUANTIZED)
         tl.store(keys_ptr + cache_offset + position * SIZE + dim, new_key)
         tl.store(values_ptr + cache_offset + position * SIZE + dim, new_value)
         new_score = tl.sum(query.to(tl.float32) * new_key.to(tl.float32)[None, :], axis=1) * scale  # [ROWS]
@@ -209,7 +258,7 @@ class DecodeAttention:
 
         Args:
             projected: [batch, (heads + 2 * key_heads) * size], contiguous, as all of them.
-            keys, values: [batch, key_heads, capacity, size], written at `position`.
+            keys, values: [batch, key_heads, capacity, size], of the type of `projected` or float8_e4m3fn; written at `position`.
             cosine, sine: [positions, size / 2] float32.
             position: [1] int64 on the device, below the capacity and the number of positions, which nobody looks at here.
 
@@ -249,7 +298,8 @@ def _launch(
     batch, key_heads, capacity, size = keys.shape
     splits = partial.shape[1]
     y = projected.new_empty((batch, heads * size))
-    decode_attention_kernel[(splits, batch * key_heads)](
+    kernel = quantized_decode_attention_kernel if keys.dtype is torch.float8_e4m3fn else decode_attention_kernel
+    kernel[(splits, batch * key_heads)](
         projected,
         keys,
         values,
@@ -299,7 +349,8 @@ def reference(
     batch, key_heads, _, size = keys.shape
     query, key, value = projected.view(batch, -1, size).float().split([heads, key_heads, key_heads], dim=1)
     turn = cosine[position], sine[position]
-    keys[:, :, position], values[:, :, position] = rotated(key, *turn).to(keys.dtype), value.to(values.dtype)
+    new = (kept.to(projected.dtype) for kept in (rotated(key, *turn), value))
+    keys[:, :, position], values[:, :, position] = (rounded(kept, keys.dtype) for kept in new)
     key, value = (cache[:, :, : position + 1].float().repeat_interleave(heads // key_heads, dim=1) for cache in (keys, values))
     y = torch.nn.functional.scaled_dot_product_attention(rotated(query, *turn)[:, :, None], key, value)
     return y[:, :, 0].flatten(1).to(projected.dtype)

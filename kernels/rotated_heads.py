@@ -21,6 +21,7 @@ import triton.language as tl
 from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
 
 from evbench.kernels.dependent_launch import launch_options
+from evbench.kernels.kept import rounded, stored
 from evbench.kernels.registration import register
 
 TOKENS = 16
@@ -41,6 +42,7 @@ def rotated_heads_kernel(
     key_heads,
     capacity,
     BEHIND: tl.constexpr,  # whether there is a position, or the tokens are the first
+    QUANTIZED: tl.constexpr,  # whether keys and values are float8_e4m3fn
     SIZE: tl.constexpr,
     TOKENS: tl.constexpr,
     DEPENDENT: tl.constexpr,
@@ -65,10 +67,10 @@ def rotated_heads_kernel(
         tl.store(query_ptr + (row * heads + head) * SIZE + dim, x, mask=mask)
     elif head < heads + key_heads:
         slot = (sample * key_heads + head - heads) * capacity + position + token
-        tl.store(keys_ptr + slot * SIZE + dim, x, mask=mask)
+        tl.store(keys_ptr + slot * SIZE + dim, stored(x, keys_ptr.dtype.element_ty, QUANTIZED), mask=mask)
     else:
         slot = (sample * key_heads + head - heads - key_heads) * capacity + position + token
-        tl.store(values_ptr + slot * SIZE + dim, x, mask=mask)
+        tl.store(values_ptr + slot * SIZE + dim, stored(x, values_ptr.dtype.element_ty, QUANTIZED), mask=mask)
 
 
 def rotated_heads(
@@ -82,8 +84,8 @@ def rotated_heads(
     """The queries, [batch, length, heads, size]. Writes `length` slots of keys and values, from the position on.
 
     Args:
-        projected: [batch, length, (heads + 2 * key_heads) * size], contiguous, as all of them, and of the type of keys and values.
-        keys, values: [batch, key_heads, capacity, size]; size a power of two.
+        projected: [batch, length, (heads + 2 * key_heads) * size], contiguous, as all of them.
+        keys, values: [batch, key_heads, capacity, size], of the type of `projected` or float8_e4m3fn; size a power of two.
         cosine, sine: [positions, size / 2] float32, of the positions from 0 on.
         position: [1] int64 on the device, of the first token, at most the capacity - `length`, which nobody looks at here. None: 0.
 
@@ -115,7 +117,9 @@ def _launch(
     given = projected, keys, values, cosine, sine, projected if position is None else position, query, length, heads, key_heads, capacity
     # In front of a prompt's stands a product of torch, which does not say when the next kernel may start.
     options = {"DEPENDENT": False} if position is None else launch_options(projected.device)
-    rotated_heads_kernel[grid](*given, BEHIND=position is not None, SIZE=size, TOKENS=TOKENS, **options)
+    rotated_heads_kernel[grid](
+        *given, BEHIND=position is not None, QUANTIZED=keys.dtype is torch.float8_e4m3fn, SIZE=size, TOKENS=TOKENS, **options
+    )
     return query
 
 
@@ -147,8 +151,8 @@ def reference(
     query, key, value = projected.unflatten(2, (-1, size)).split([heads, key_heads, key_heads], dim=2)
     slots = slice(position, position + length)
     cosine, sine = cosine[slots, None], sine[slots, None]
-    keys[:, :, slots] = rotated(key, cosine, sine).transpose(1, 2)
-    values[:, :, slots] = value.transpose(1, 2)
+    keys[:, :, slots] = rounded(rotated(key, cosine, sine), keys.dtype).transpose(1, 2)
+    values[:, :, slots] = rounded(value, values.dtype).transpose(1, 2)
     return rotated(query, cosine, sine)
 
 

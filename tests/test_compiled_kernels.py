@@ -87,13 +87,14 @@ def of_some_tokens() -> Any:
     return compiled(at.block_attention_kernel, constants, types, at.WARPS)
 
 
-def attention() -> Any:
+def attention(kernel: Any = decode_attention.decode_attention_kernel, **cache: str) -> Any:
+    """`cache`: type of the keys and values, if it is another."""
     split = decode_attention.split_slots(32, 2178)
     constants = {"HEADS": 32, "KEY_HEADS": 32, "ROWS": 16, "SIZE": 128, "SPLIT_SLOTS": split, "DEPENDENT": True}
     constants |= {"SLOTS": decode_attention.SLOTS, "STAGES": decode_attention.STAGES, "SPLITS": 23, "SPLITS_POWER": 32}
     types = {"capacity": "i32", "scale": "fp32", "position_ptr": "*i64", "arrived_ptr": "*i32"}
-    types |= dict.fromkeys(("cosine_ptr", "sine_ptr", "partial_ptr"), "*fp32")
-    return compiled(decode_attention.decode_attention_kernel, constants, types, decode_attention.WARPS)
+    types |= dict.fromkeys(("cosine_ptr", "sine_ptr", "partial_ptr"), "*fp32") | cache
+    return compiled(kernel, constants, types, decode_attention.WARPS)
 
 
 def of_a_token() -> Iterator[Any]:
@@ -105,7 +106,7 @@ def of_a_token() -> Iterator[Any]:
 def of_a_prompt() -> Any:
     types = dict.fromkeys(("length", "heads", "key_heads", "capacity"), "i32") | dict.fromkeys(("cosine_ptr", "sine_ptr"), "*fp32")
     types["position_ptr"] = "*i64"
-    constants = {"BEHIND": True, "SIZE": 128, "TOKENS": rotated_heads.TOKENS, "DEPENDENT": True}
+    constants = {"BEHIND": True, "QUANTIZED": False, "SIZE": 128, "TOKENS": rotated_heads.TOKENS, "DEPENDENT": True}
     return compiled(rotated_heads.rotated_heads_kernel, constants, types, 4)
 
 
@@ -168,6 +169,8 @@ def main() -> None:
             assert few.name == "quantized_matvec_kernel", "as evidence looks for it"
             assert "mma" in several_quantized(stored, *shape).asm["ptx"]
     require_read_ahead(attention().asm["ptx"], whole=False)
+    few = attention(decode_attention.quantized_decode_attention_kernel, keys_ptr="*fp8e4nv", values_ptr="*fp8e4nv")
+    require_read_ahead(few.asm["ptx"], whole=False)
     require_read_ahead(of_some_tokens().asm["ptx"], whole=False)
     assert all("griddepcontrol.wait" in kernel.asm["ptx"] for kernel in (normed(), *of_a_token()))
     for whole in (True, False):

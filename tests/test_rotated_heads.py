@@ -41,6 +41,21 @@ def test_the_kernel_equals_its_reference(shape: tuple[int, int, int, int, int, i
     assert (keys[:, :, shape[1] :] == 7).all(), "slots behind the prompt are left as they are"
 
 
+@pytest.mark.usefixtures("rounding_to_eight_bits")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_cache_of_eight_bits_is_written_rounded(dtype: torch.dtype) -> None:
+    projected, *cache, cosine, sine = tensors(2, TOKENS + 1, 4, 2, 16, 2 * TOKENS, dtype)
+    projected[0, 3] = 1e4
+    made, expected = ([kept.to(torch.float8_e4m3fn) for kept in cache] for _ in range(2))
+    query = rotated_heads(projected, made[0], made[1], cosine, sine)
+    reference(projected, expected[0], expected[1], cosine, sine)
+    assert query.dtype == dtype
+    # What lies in the middle between two numbers may be rounded to either of them.
+    assert torch.allclose(made[0].float(), expected[0].float(), rtol=0.13, atol=2**-9)
+    assert torch.equal(made[1].float(), expected[1].float())
+    assert float(made[1].float().max()) == 448
+
+
 @pytest.mark.parametrize("position", [0, 1, 33])
 def test_tokens_behind_a_prompt_stand_where_they_are_told(position: int) -> None:
     projected, keys, values, cosine, sine = tensors(2, 5, 4, 2, 16, 40)
