@@ -108,6 +108,8 @@ class Choice:
     layer_weight_bytes: float | None = None
     """Bytes of one weight in the language model's layers, as it stores them, with a float32 for each row beside them. None: those of the
     type that the workload computes in, and nothing beside them."""
+    cache_value_bytes: float | None = None
+    """Bytes of one number in the language model's KV cache. None: as the type that the workload computes in."""
     tokens_per_pass: int = 1
     """Of the language model, at most: more where drafts are verified."""
     drafter: str = ""

@@ -17,7 +17,7 @@ from evbench.errors import UserError
 from evbench.pipelines import draft_heads
 from evbench.pipelines.checkpoints import checkpoint
 from evbench.pipelines.compute import attention
-from evbench.pipelines.generate.choices import DRAFT, QUANTIZATION
+from evbench.pipelines.generate.choices import CACHE, DRAFT, QUANTIZATION
 from evbench.pipelines.generate.draft_head import DraftHead, drafts_along
 from evbench.pipelines.generate.drafts import Answer, Asked, Prompted
 from evbench.pipelines.generate.language import LanguageModel
@@ -114,7 +114,8 @@ class ClipLlama(ABC):
         self._preprocessed: dict[tuple[torch.Size, int], Work] = {}
         attention.require(variant["attention"], checkpoint.heads(*self._configs), workload.device, getattr(torch, workload.dtype))
         self._encode = encoder(network.vision, variant)
-        QUANTIZATION.implementation(variant["quantization"])(network.decoder)
+        for part in (QUANTIZATION, CACHE):
+            part.implementation(variant[part.name])(network.decoder)
         end_token = network.tokenizer.eos_token_id
         self.language = LanguageModel(network.language, network.decoder, network.head, end_token, workload.stop_at_end)
         self._answer: Answer = DRAFT.implementation(variant["draft"])(self, variant, workload)

@@ -14,13 +14,13 @@ from evbench.errors import UserError
 from evbench.models import VIDEO_FRAMES, InputKind, Model, Preset, Unsupported
 from evbench.pipelines.checkpoints.presets import text_config, vision_config
 from evbench.pipelines.compute.choices import ATTENDED, ATTENTION, LAYER
-from evbench.pipelines.generate.choices import DRAFT, GENERATE, GREEDY, PARALLEL, PREFILL, QUANTIZATION
+from evbench.pipelines.generate.choices import CACHE, DRAFT, GENERATE, GREEDY, PARALLEL, PREFILL, QUANTIZATION
 from evbench.pipelines.load.choices import DECODE, PREFETCH, RENDER
 from evbench.pipelines.preprocess.choices import PREPROCESS, PROCESSOR
 from evbench.pipelines.vision.choices import POOLING, VISION
 from evbench.results import STAGES
 
-PIPELINE = (DECODE, RENDER, PREPROCESS, ATTENTION, VISION, POOLING, GENERATE, PREFILL, DRAFT, QUANTIZATION, PARALLEL, PREFETCH)
+PIPELINE = (DECODE, RENDER, PREPROCESS, ATTENTION, VISION, POOLING, GENERATE, PREFILL, DRAFT, QUANTIZATION, CACHE, PARALLEL, PREFETCH)
 PARTS: dict[str, Part] = {part.name: part for part in PIPELINE}
 """In the order of the pipeline."""
 
@@ -73,7 +73,7 @@ VIDEO_LLAVA = Model(
     pipeline="evbench.pipelines.video_llava:VideoLlava",
     kinds=("video",),
     frames=VIDEO_FRAMES,
-    parts=("decode", "preprocess", "attention", "vision", "generate", "prefill", "draft", "quantization", "parallel", "prefetch"),
+    parts=("decode", "preprocess", "attention", "vision", "generate", "prefill", "draft", "quantization", "cache", "parallel", "prefetch"),
     model_type="video_llava",
     trained={"small": "small-video-llava"},
     write_grown="evbench.pipelines.video_llava:write_grown",
@@ -102,8 +102,8 @@ EVENTGPT = Model(
     kinds=("event-images", "events"),
     frames=None,
     parts=(
-        "decode", "render", "preprocess", "attention", "vision", "pooling", "generate", "prefill", "draft", "quantization", "parallel",
-        "prefetch",
+        "decode", "render", "preprocess", "attention", "vision", "pooling", "generate", "prefill", "draft", "quantization", "cache",
+        "parallel", "prefetch",
     ),
     model_type="EventChat_llama",
     trained={"small": "small-eventgpt"},
@@ -230,10 +230,21 @@ def loses_as(choices: Mapping[str, str], model: str) -> dict[str, str]:
     return {part: PARTS[part].entries[choice].loses_as for part, choice in built_in(lossy(choices, model)).items()}
 
 
+def rounds_what_is_computed(losing: Mapping[str, str]) -> bool:
+    """Whether a reference with these hidden choices, by part, rounds what it computes, as keys and values are, and not weights alone."""
+    return any(PARTS[part].entries[choice].cache_value_bytes is not None for part, choice in losing.items())
+
+
 def layer_weight_bytes(choices: Mapping[str, str], model: str) -> float | None:
     """Of a weight in the language model's layers, if these choices quantize it. None if they do not."""
     entries = (PARTS[part].entries[choice] for part, choice in built_in(lossy(choices, model)).items())
     return min((entry.layer_weight_bytes for entry in entries if entry.layer_weight_bytes is not None), default=None)
+
+
+def cache_value_bytes(choices: Mapping[str, str], model: str) -> float | None:
+    """Of a number in the language model's KV cache, if these choices quantize it. None if they do not."""
+    entries = (PARTS[part].entries[choice] for part, choice in built_in(lossy(choices, model)).items())
+    return min((entry.cache_value_bytes for entry in entries if entry.cache_value_bytes is not None), default=None)
 
 
 def tokens_per_pass(choices: Mapping[str, str]) -> int:

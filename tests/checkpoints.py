@@ -28,14 +28,14 @@ LEAST: dict[str, dict[str, Any]] = {
 
 
 @functools.cache
-def least(model: str) -> Path:
+def least(model: str, seed: int = 0) -> Path:
     """Weights with two layers, for images of 56 pixels: for tests that run a whole pipeline again and again."""
-    learner = learners.new(model, make_tokenizer(), LEAST, "cpu", 0, compiled=False)
+    learner = learners.new(model, make_tokenizer(), LEAST, "cpu", seed, compiled=False)
     with torch.no_grad():
         for weights in learner.llama.layers.parameters():
             weights.mul_(8 if weights.ndim > 1 else 1)  # else it answers one token for ever, whatever it sees
         learner.head.weight.mul_(8)  # and each next token would be nearly a tie
-    learner.save(folder := Path(_FOLDER.name) / model)
+    learner.save(folder := Path(_FOLDER.name) / (f"{model}-{seed}" if seed else model))
     return folder
 
 

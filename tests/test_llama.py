@@ -10,15 +10,15 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
 from evbench.errors import UserError
-from evbench.kernels import decode_attention, matvec
+from evbench.kernels import decode_attention, matvec, rotated_heads
 from evbench.kernels.decode_attention import DecodeAttention
 from evbench.kernels.matvec import Quantized
 from evbench.pipelines.checkpoints.checkpoint import fingerprint, seeded
 from evbench.pipelines.compute import cuda_graph
 from evbench.pipelines.compute.attention import attend
-from evbench.pipelines.generate import graph_loop, llama
+from evbench.pipelines.generate import graph_loop, kv_rounding, llama
 from evbench.pipelines.generate.choices import QUANTIZATION
-from evbench.pipelines.generate.graph_loop import STRIDE, GraphLoop, compiled_prefill, eager_prefill, on_one_gpu
+from evbench.pipelines.generate.graph_loop import STRIDE, DecodeState, GraphLoop, compiled_prefill, eager_prefill, on_one_gpu
 from evbench.pipelines.generate.language import LanguageModel
 from evbench.pipelines.generate.llama import FusedLlama
 from evbench.pipelines.generate.loops import Generate, dynamic
@@ -247,6 +247,43 @@ def test_steps_of_the_real_kernels_with_quantized_weights(choice: str) -> None:
         assert torch.allclose(made, model.whole(input_ids=tokens[:batch]).logits[:, 0], atol=1e-4)
 
 
+@pytest.mark.parametrize("prefill", ["eager", "compile"])
+@torch.inference_mode()
+def test_a_cache_of_eight_bits_is_that_of_the_modules_with_their_cache_rounded(prefill: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In float32, where the two differ by rounding least; the choice itself takes none."""
+    if DEVICE == "cpu":
+        monkeypatch.setattr(torch, "compile", lambda function, **_: function)
+        monkeypatch.setattr(llama, "rotated_heads", rotated_heads.reference)
+    model = language(**GROUPED)
+    full = dynamic(language(**GROUPED), parse("baseline"))
+    kv_rounding.fp8_rounded(model.decoder)
+    setattr(model.decoder, kv_rounding.STORED, torch.float8_e4m3fn)
+    usual, ours = dynamic(model, parse("baseline")), loop(model, prefill)
+    answer = usual(prompt(31), 12, Sampler())
+    expected, lossless, found = (forced_logits(generate, prompt(31), answer) for generate in (usual, full, ours))
+    assert torch.allclose(found, expected, atol=1e-4)
+    assert not torch.allclose(found, lossless, atol=1e-2)
+    assert isinstance(ours._state, DecodeState)
+    assert {kept.dtype for layer in ours._state._kv_cache for kept in layer} == {torch.float8_e4m3fn}
+
+
+@pytest.mark.slow
+@pytest.mark.kernels
+@pytest.mark.usefixtures("rounding_to_eight_bits")
+@torch.inference_mode()
+def test_steps_of_the_real_kernels_over_a_cache_of_eight_bits() -> None:
+    model = language(num_hidden_layers=1)
+    kv_rounding.fp8_rounded(model.decoder)
+    setattr(model.decoder, kv_rounding.STORED, torch.float8_e4m3fn)
+    fused = FusedLlama(model.decoder, model.head, attend("sdpa"))
+    kv_cache, attention = fused.new_kv_cache(2, 8), DecodeAttention(2, 4, 4, 16, 8, DEVICE)
+    tokens = torch.tensor([[3, 5], [7, 5]], device=DEVICE)
+    expected = model.whole(input_ids=tokens).logits
+    for position in range(2):
+        made = fused.step(tokens, torch.tensor([position], device=DEVICE), kv_cache, attention)
+        assert torch.allclose(made, expected[:, position], atol=1e-4)
+
+
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
@@ -276,10 +313,13 @@ def test_float8_weights_are_refused_on_a_gpu_that_cannot_convert_them() -> None:
     model = language()
     QUANTIZATION.implementation("fp8")(model.decoder)
     layers = FusedLlama(model.decoder, model.head, attend("sdpa")).layers
-    llama._require_multiplied(layers, (8, 9))
+    llama._require_converted(layers, torch.float8_e4m3fn, (8, 9))
     with pytest.raises(UserError, match=r"needs a GPU of compute capability 8\.9 or later, and this one has 8\.0; use quantization=int8"):
-        llama._require_multiplied(layers, (8, 0))
-    llama._require_multiplied(FusedLlama((other := language()).decoder, other.head, attend("sdpa")).layers, (8, 0))
+        llama._require_converted(layers, torch.bfloat16, (8, 0))
+    full = FusedLlama((other := language()).decoder, other.head, attend("sdpa")).layers
+    with pytest.raises(UserError, match=r"cache=fp8 with generate=graph needs .* has 8\.0; use cache=full"):
+        llama._require_converted(full, torch.float8_e4m3fn, (8, 0))
+    llama._require_converted(full, torch.bfloat16, (8, 0))
 
 
 def test_a_bias_is_refused_by_its_name_whatever_the_config_says() -> None:

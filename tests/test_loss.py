@@ -21,6 +21,7 @@ from evbench.report.summary import summarize
 from evbench.results import ALLOW_LOSSY, Activation, Loss, Outputs, Result, SampleLoss, Side
 from evbench.variants.named import parse
 from evbench.verdict import ladder
+from evbench.verdict.error_rule import FEW, rounded_either_way
 from evbench.verdict.findings import SampleOutputs
 from evbench.verdict.judge import judge
 from evbench.verdict.judgement import Judgement, Verdict
@@ -317,3 +318,39 @@ def test_the_loss_of_a_sample_is_of_what_each_side_computed() -> None:
     assert found.divergence["optimized"] == pytest.approx(float(theirs.mean()))
     assert found.divergence["optimized"] > 100 * found.divergence["baseline"]
     assert measure(0, dataclasses.replace(given, reference=None)) is None
+
+
+# What is computed and then rounded goes either way.
+
+
+def test_a_side_that_says_so_may_round_either_way_and_no_other_may() -> None:
+    apart = failing(lossy(less=0.6))
+    assert ("generate", "stage-isolated", "RMS error") in apart
+    assert failing(dataclasses.replace(lossy(less=0.6), rounded={"optimized"})) == set()
+    assert failing(dataclasses.replace(lossy(less=0.6), rounded={"baseline"})) == apart
+    nothing_lost = failing(lossy(less=0.0))
+    assert failing(dataclasses.replace(lossy(less=0.0), rounded={"optimized"})) == nothing_lost != set(), "and so there is no more room"
+
+
+def test_what_is_beyond_two_roundings_is_a_fault_for_it_too() -> None:
+    given = lossy(less=0.6)
+    name = "stage-isolated/generate"
+    wrong = {**given.optimized.arrays, name: given.optimized.arrays[name] + 8 * what_is_lost()[name]}
+    found = dataclasses.replace(given, optimized=dataclasses.replace(given.optimized, arrays=wrong), rounded={"optimized"})
+    assert ("generate", "stage-isolated", "RMS error") in failing(found)
+
+
+@pytest.mark.parametrize(("error", "most"), [(1e-4, 1.1), (1e-3, 1.1), (1e-2, 1.1), (1.0, 1.5)])
+def test_the_room_is_what_two_roundings_are_apart(error: float, most: float) -> None:
+    """Of numbers that are spread evenly over the steps of a format, each off by an error in units of a step, in the mean."""
+    random = np.random.default_rng(0)
+    truth = random.uniform(0, 100, size=1_000_000)
+    found, right = np.round(truth + error * random.normal(size=truth.shape)), np.round(truth)
+    lost = float(np.mean((right - truth) ** 2))
+    room = float(np.sqrt(rounded_either_way(error**2, lost)))
+    assert 1 / most < room / float(np.sqrt(np.mean((found - right) ** 2))) < most if error < 1 else room == pytest.approx(np.sqrt(2 * lost))
+
+
+def test_a_few_numbers_may_always_go_the_other_way() -> None:
+    assert float(rounded_either_way(0.0, 1.0)) == FEW
+    assert float(rounded_either_way(1.0, 0.0)) == 0

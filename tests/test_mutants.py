@@ -16,7 +16,7 @@ from torch import nn
 from transformers.cache_utils import Cache
 
 from evbench.inputs import sample
-from evbench.kernels import matvec
+from evbench.kernels import matvec, rotated_heads
 from evbench.microbenchmarks.false_alarms import expected_outputs
 from evbench.pipelines.build import build
 from evbench.pipelines.checkpoints.grown import layers_in
@@ -347,6 +347,54 @@ def test_a_fault_of_quantized_graphs_is_caught(quantized_bench: tuple[Bench, str
     assert (blamed.stage if blamed else "") == ("generate" if name else "")
 
 
+OF_THE_CACHE = ("cache without mantissa",)
+
+
+ROUNDED_KINDS = [pytest.param((kind, dtype), id=f"{kind}-{dtype}") for kind in KINDS for dtype in ("float32", "bfloat16")]
+
+
+def bench_of_rounded(kind: InputKind, dtype: str, folder: Path, seed: int = 0) -> Bench:
+    work = replace(workload(kind), dtype=dtype)
+    losing = loses_as(parse("optimized-gpu+cache=fp8").choices(), work.model)
+    return Bench(replace(work, weights=str(least(work.model, seed))), folder, losing=losing)
+
+
+@pytest.fixture(scope="module", params=ROUNDED_KINDS)
+def rounded_bench(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Bench:
+    kind, dtype = request.param
+    return bench_of_rounded(kind, dtype, tmp_path_factory.mktemp("outputs"))
+
+
+@pytest.fixture
+def rotated_by_reference(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(llama, "rotated_heads", rotated_heads.reference)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("uncaptured", "rotated_by_reference")
+@pytest.mark.parametrize("prefill", ["eager", "compile"])
+@pytest.mark.parametrize("name", ["", *(name for name, mutant in MUTANTS.items() if mutant.stage == "generate" and not mutant.of_time)])
+def test_a_fault_of_a_cache_of_eight_bits_is_caught(rounded_bench: Bench, name: str, prefill: str) -> None:
+    require_caught_if_planted(rounded_bench, f"optimized+vision=batched+generate=graph+prefill={prefill}+cache=fp8", name)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("uncaptured", "rotated_by_reference")
+@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_cache_of_eight_bits_passes_with_any_weights_and_its_loss_is_measured(
+    kind: InputKind, dtype: str, seed: int, tmp_path: Path
+) -> None:
+    bench = bench_of_rounded(kind, dtype, tmp_path, seed)
+    variant = "optimized+vision=batched+generate=graph+prefill=compile"
+    require_caught_if_planted(bench, f"{variant}+cache=fp8", "")
+    assert bench.lost is not None
+    assert bench.lost.divergence["optimized"] > 5 * abs(bench.lost.divergence["baseline"])
+    if dtype == "float32":  # in bfloat16 a full cache is nearer to it than another rounding is: there only its evidence tells
+        assert worst(merge(bench.compare(variant))) == "fail", "a full cache is not what the choice says"
+
+
 def test_a_prefix_that_is_kept_is_filled_once(uncaptured: None, monkeypatch: pytest.MonkeyPatch) -> None:
     calls, right, path = [0], FusedLlama.prefill, PATHS["event-images"][0]
 
@@ -370,6 +418,13 @@ def test_of_a_divided_model_a_fault_is_caught_and_without_one_outputs_pass(
     """With threads in the place of GPUs."""
     run_on_threads(monkeypatch)
     require_caught_if_planted(bench, "optimized+vision=graph+generate=graph+prefill=compile+parallel=tensor-2", name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["", "one GPU's part left out"])
+def test_of_a_divided_model_over_a_cache_of_eight_bits_too(rounded_bench: Bench, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_on_threads(monkeypatch)
+    require_caught_if_planted(rounded_bench, "optimized+vision=graph+generate=graph+prefill=compile+parallel=tensor-2+cache=fp8", name)
 
 
 def require_caught_if_planted(bench: Bench, variant: str, name: str) -> None:
@@ -404,6 +459,15 @@ def test_over_two_gpus_a_fault_is_caught_and_without_one_outputs_pass(bench_on_g
     require_caught_if_planted(bench_on_gpu, "optimized-gpu+parallel=tensor-2", name)
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", ["", *OF_THE_CACHE, "cache of the prompt lost", "cache slot before", "rotary offset + 1", "stale logits"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_on_the_gpu_a_cache_of_eight_bits_passes_and_a_fault_in_it_is_caught(kind: InputKind, name: str, tmp_path: Path) -> None:
+    shipped = replace(workload(kind), preset="tiny", weights=None, seed=0, device="cuda", dtype="bfloat16")
+    losing = loses_as(parse("optimized-gpu+cache=fp8").choices(), shipped.model)
+    require_caught_if_planted(Bench(shipped, tmp_path, SHIPPED[kind], losing), "optimized-gpu+cache=fp8", name)
+
+
 # Which faults are planted.
 
 OF_GRAPHS = {
@@ -414,7 +478,7 @@ OF_LOOPS = {"causal mask off by one", "rotary offset + 1", "cache slot not writt
 OF_DRAFTS = {name for name, mutant in MUTANTS.items() if mutant.choices == choices.DRAFTED}
 OF_SEVERAL_GPUS = "one GPU's part left out"
 LEFT_OUT = {
-    name: OF_DRAFTS | {*OF_QUANTIZATION, OF_SEVERAL_GPUS} | others
+    name: OF_DRAFTS | {*OF_QUANTIZATION, *OF_THE_CACHE, OF_SEVERAL_GPUS} | others
     for name, others in {
         "baseline": {"feature layer -1"} | OF_LOOPS | OF_GRAPHS,
         "fast-decode": {"feature layer -1"} | OF_LOOPS | OF_GRAPHS,
@@ -446,6 +510,7 @@ def test_what_is_not_planted_is_told_with_its_reason() -> None:
     assert told["polarity swapped"] == "needs raw events"
     assert "one head scaled by 1.01" not in told
     assert told["scales of the next row"] == "needs quantization=int8 or fp8"
+    assert told["cache without mantissa"] == "needs cache=fp8"
     of_quantized = left_out(parse("baseline+quantization=int8"), workload("video"))
     assert of_quantized["one head scaled by 1.01"] == "needs quantization=none"
     assert not {*OF_QUANTIZATION} & set(of_quantized)

@@ -24,7 +24,7 @@ import typer
 from evbench.cli.script import require_writable, run, write_json
 from evbench.errors import UserError, nearest
 from evbench.machine import machine as this_machine
-from evbench.pipelines.generate.choices import QUANTIZATION
+from evbench.pipelines.generate.choices import CACHE, QUANTIZATION
 from evbench.pipelines.registry import MODELS
 from evbench.report.units import format_seconds
 from evbench.results import Machine
@@ -92,6 +92,8 @@ class Decoding:
     passes: tuple[Passes, ...] = ()
     quantization: str = "none"
     """Choice of that part: how the weights of the layers are stored."""
+    cache: str = "full"
+    """Choice of that part: how keys and values are."""
 
 
 def measure(
@@ -162,17 +164,17 @@ def weight_bytes(llama: FusedLlama) -> int:
 
 def cache_bytes(llama: FusedLlama) -> int:
     """Bytes of the keys and values of one position."""
-    return int(2 * len(llama.layers) * llama.key_heads * llama.size * llama.head.element_size())
+    return int(2 * len(llama.layers) * llama.key_heads * llama.size * llama.cache_type.itemsize)
 
 
 def build(
-    name: str, preset: str, gammas: Sequence[int] = (), quantization: str = "none"
+    name: str, preset: str, gammas: Sequence[int] = (), quantization: str = "none", cache: str = "full"
 ) -> tuple[GraphLoop, FusedLlama, dict[int, SpeculativeLoop]]:
     """Loops over the language model of a preset, with random weights, on the GPU.
 
     Args:
         gammas: of the loops that verify drafts.
-        quantization: choice of that part.
+        quantization, cache: choices of these parts.
 
     Raises:
         UserError: the model or the choice is unknown, or the preset is not of random weights.
@@ -193,11 +195,15 @@ def build(
     known = MODELS[name].presets
     if preset not in known:
         raise UserError(f"--preset {preset!r} has no random weights; give one of {', '.join(known)}")
-    if quantization not in (offered := QUANTIZATION.choices):
-        raise UserError(f"unknown --quantization {quantization!r}; {nearest(quantization, list(offered))}")
+    for part, choice in ((QUANTIZATION, quantization), (CACHE, cache)):
+        if choice not in part.choices:
+            raise UserError(f"unknown --{part.name} {choice!r}; {nearest(choice, list(part.choices))}")
+    if gammas and cache != "full":
+        raise UserError(f"passes over drafts read no cache in {cache}; leave --gamma or --cache out")
     with seeded(0, "cuda", torch.bfloat16):
         model = LlamaForCausalLM._from_config(LlamaConfig(**known[preset].text)).eval()
     QUANTIZATION.implementation(quantization)(model.model)
+    CACHE.implementation(cache)(model.model)
     llama = FusedLlama(model.model, model.lm_head, attend("sdpa"))
     language = LanguageModel(model, model.model, model.lm_head, end_token=-1, stop_at_end=False)
     prefill = compiled_prefill(language, llama)
@@ -211,6 +217,7 @@ def main(
     batch: Annotated[list[int] | None, typer.Option(min=1, max=MOST, help="Prompts in a batch. May be given several times.")] = None,
     gamma: Annotated[list[int] | None, typer.Option(min=1, max=MOST - 1, help="Drafts in a pass. May be given several times.")] = None,
     quantization: Annotated[str, typer.Option(help="How the weights of the layers are stored: none, int8 or fp8.")] = "none",
+    cache: Annotated[str, typer.Option(help="How keys and values are stored: full or fp8.")] = "full",
     prompt: Annotated[int, typer.Option(min=1, max=4096, help="Tokens of each prompt.")] = 2076,
     new_tokens: Annotated[int, typer.Option(min=3, max=1024, help="Tokens of each answer.")] = 102,
     out: Annotated[Path | None, typer.Option(help="File for the result, as JSON.")] = None,
@@ -224,19 +231,20 @@ def main(
     this_machine.choose_device("cuda")
     batches = sorted(set(batch or (1, 2, 4, 8)))
     with torch.inference_mode():
-        loop, llama, speculative = build(model, preset, sorted(set(gamma or ())), quantization)
+        loop, llama, speculative = build(model, preset, sorted(set(gamma or ())), quantization, cache)
         prompts = torch.randn((max(batches), prompt, llama.head.shape[1]), device="cuda", dtype=llama.head.dtype)
         prompts *= llama.embedding.float().std()
         rate = measure_ceilings("cuda", time.perf_counter_ns, torch.cuda.synchronize).read
-        weights, cache = weight_bytes(llama), cache_bytes(llama)
+        weights, kept = weight_bytes(llama), cache_bytes(llama)
         positions = prompt + new_tokens // 2
-        least = {size: (weights + size * positions * cache) / rate for size in batches}
+        least = {size: (weights + size * positions * kept) / rate for size in batches}
         steps = measure(loop, prompts, new_tokens, least, CudaStream())
         one = next((step.seconds for step in steps if step.batch == 1), math.nan)
         passes = measure_passes(loop, speculative, prompts[:1], new_tokens, one, CudaStream())
     here = this_machine.read("cuda")
-    found = Decoding(here, preset, prompt, new_tokens, weights, cache, rate, steps, passes, quantization)
-    typer.echo(f"{preset}, quantization={quantization}, {prompt} tokens in each prompt, {new_tokens} new; read at {rate / 1e12:.2f} TB/s")
+    found = Decoding(here, preset, prompt, new_tokens, weights, kept, rate, steps, passes, quantization, cache)
+    stored = f"quantization={quantization}, cache={cache}"
+    typer.echo(f"{preset}, {stored}, {prompt} tokens in each prompt, {new_tokens} new; read at {rate / 1e12:.2f} TB/s")
     for step in steps:
         alone = f"{sum(same == new_tokens for same in step.as_alone)} of {step.batch} answers as alone"
         times = f"{format_seconds(step.seconds)} a step, {step.tokens_per_second:.0f} tokens/s"

@@ -23,8 +23,8 @@ from evbench.cli.script import require_writable, run, write_json
 from evbench.errors import UserError
 from evbench.inputs import workload as inputs
 from evbench.inputs.listing import Selection
-from evbench.pipelines.registry import KINDS, MODELS
-from evbench.results import Grade, Workload
+from evbench.pipelines.registry import KINDS, MODELS, rounds_what_is_computed
+from evbench.results import Grade, Side, Workload
 from evbench.scenes.captions import QUESTIONS
 from evbench.session import mutation
 from evbench.variants.named import REFERENCE, change, parse
@@ -152,7 +152,8 @@ def expected_outputs(workload: Workload, paths: Sequence[Path], folder: Path, lo
         capture_reference(reference, path, exact, ours, "float64")
         if lossy is not None:
             capture_reference(lossy, path, lost, ours, "float64")
-        expected.append(Expected(ours, again, exact, {} if lossy is None else {"optimized": lost}))
+        known: dict[Side, Path] = {} if lossy is None else {"optimized": lost}
+        expected.append(Expected(ours, again, exact, known, known if rounds_what_is_computed(losing or {}) else ()))
     return expected
 
 

@@ -189,6 +189,8 @@ class Expected:
     reference: Path | None
     lossy: Mapping[Side, Path] = field(default_factory=dict)
     """Of sides with lossy choices: outputs of the reference that loses the same."""
+    rounded: Collection[Side] = ()
+    """Those of them that declare to round what they compute."""
 
 
 def expect(
@@ -218,9 +220,14 @@ def expect(
         with ReferenceOutputs(reference, workers) as losing:
             losing.prepare(ours)
             of_sides[side] = losing.files(ours, own)
+    rounded = frozenset(side for side, reference in (lossy or {}).items() if reference.rounds)
     return {
         sample: Expected(
-            ours[sample], again[sample], files.get(sample), {side: found[sample] for side, found in of_sides.items() if sample in found}
+            ours[sample],
+            again[sample],
+            files.get(sample),
+            {side: found[sample] for side, found in of_sides.items() if sample in found},
+            rounded,
         )
         for sample in samples
     }
@@ -249,7 +256,14 @@ def outputs_of(
         for side, file in expected.lossy.items():
             lost[side] = {name: plain(values) - plain(exact[name]) for name, values in load_file(file).items()}
     return SampleOutputs(
-        _side_outputs(expected.baseline), _side_outputs(expected.again), _side_outputs(optimized), exact, answers, usual, lost
+        _side_outputs(expected.baseline),
+        _side_outputs(expected.again),
+        _side_outputs(optimized),
+        exact,
+        answers,
+        usual,
+        lost,
+        expected.rounded,
     )
 
 

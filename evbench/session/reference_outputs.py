@@ -43,6 +43,8 @@ class Reference:
     """Of the weights, the choices and the code: with the baseline's outputs, it names what is cached."""
     start: Callable[[], AbstractContextManager[ReferenceSource]]
     """Starts its worker, and does not wait until it is built."""
+    rounds: bool = False
+    """Whether it rounds what it computes, as a side that loses the same declares: another computation that is as exact rounds otherwise."""
 
 
 class ReferenceOutputs:

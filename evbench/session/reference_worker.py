@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from evbench.choices import OwnPipeline, Variant
-from evbench.pipelines.registry import OWN, PARTS, loses_as, lossy
+from evbench.pipelines.registry import OWN, PARTS, loses_as, lossy, rounds_what_is_computed
 from evbench.results import Machine, Plan, Side, Workload
 from evbench.session import references
 from evbench.session.memory_fit import reference_dtype
@@ -47,7 +47,8 @@ def reference_for(
         with Worker(build, log, deadline=plan.deadline_seconds) as worker:
             yield _Building(worker)
 
-    return Reference(computed or dtype, references.identity(fingerprint, dtype, workload.device, here.packages, variant), start)
+    identity = references.identity(fingerprint, dtype, workload.device, here.packages, variant)
+    return Reference(computed or dtype, identity, start, rounds_what_is_computed(losing or {}))
 
 
 def lossy_references(

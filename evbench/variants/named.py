@@ -10,7 +10,7 @@ from evbench.errors import UserError, nearest
 from evbench.pipelines.registry import OWN, PARTS, built_in, parts_with_effect
 from evbench.results import Plugin
 
-SAME = {"draft": "none", "quantization": "none", "parallel": "none"}
+SAME = {"draft": "none", "quantization": "none", "cache": "full", "parallel": "none"}
 """Part -> choice of all variants that have names."""
 
 

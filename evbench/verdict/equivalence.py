@@ -7,7 +7,8 @@ thresholds lie between planted faults and equal computations; profiles/cpu/mutan
 
 Of a side with lossy choices there is a second reference, which loses the same: exactly, in higher precision. What that one differs by from
 the first is taken off the side's outputs, and what is left is judged as that of any other side. So a lossy computation has to be as exact
-as any other; how much it loses is measured by itself (`evbench.verdict.loss`).
+as any other; how much it loses is measured by itself (`evbench.verdict.loss`). One that rounds what it computes, and not weights,
+cannot be: its thresholds are wider, by a rule (`evbench.verdict.error_rule`).
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from evbench.results import ISOLATED, STAGES, Grade, Mode
+from evbench.results import ISOLATED, STAGES, Grade, Mode, Side
 from evbench.verdict.error_rule import ErrorRule
 from evbench.verdict.findings import MODES, Array, Axes, Finding, SampleOutputs, SideOutputs, locate, plain
 from evbench.verdict.logit_rules import compare_logits, compare_tokens, cosine_distance
@@ -116,7 +117,7 @@ def _stages(mode: Mode, ours: SideOutputs, theirs: SideOutputs, sides: SampleOut
             continue
         if reference is not None and use_reference:
             found += _errors(stage, mode, sides, expected, actual, reference, dtype)
-        found += _rules_of_stage(stage, mode, ours, expected, actual, reference)
+        found += _rules_of_stage(stage, mode, sides, expected, actual, reference)
         if mode == "baseline-repeat":
             found.append(_repeats(stage, expected, actual))
     return found
@@ -128,20 +129,27 @@ def _errors(stage: str, mode: Mode, sides: SampleOutputs, expected: Array, actua
     # The repeat is compared with the error of the first run alone: by thresholds that include its own error it would always pass.
     if mode == "baseline-repeat" or repeat.shape != expected.shape:
         repeat = expected
-    rule = ErrorRule(stage, sides.baseline.axes[stage], expected, repeat, reference, dtype)
+    rule = ErrorRule(stage, sides.baseline.axes[stage], expected, repeat, reference, dtype, _rounded(sides, stage, mode))
     return [*rule.judge(mode, actual), *([rule.of_baseline()] if mode == "baseline-repeat" else [])]
 
 
-def _rules_of_stage(stage: str, mode: Mode, ours: SideOutputs, expected: Array, actual: Array, reference: Array | None) -> list[Finding]:
+def _rules_of_stage(stage: str, mode: Mode, sides: SampleOutputs, expected: Array, actual: Array, reference: Array | None) -> list[Finding]:
     """Rules that only some stages have."""
-    axes = ours.axes[stage]
+    ours, axes = sides.baseline, sides.baseline.axes[stage]
     if stage == "preprocess":
         own = 0.0 if reference is None else float(np.abs(expected - reference).max())
         found = [max_difference(axes, mode, expected, actual, ours.quantum, own)]
         return found + ([mean_shift(axes, mode, expected, actual, ours.quantum)] if mode == "stage-isolated" else [])
     if stage == "generate" and reference is not None:
-        return compare_logits(axes, mode, expected, actual, reference)
+        return compare_logits(axes, mode, expected, actual, reference, _rounded(sides, stage, mode))
     return [cosine_distance(stage, axes, mode, expected, actual)]
+
+
+def _rounded(sides: SampleOutputs, stage: str, mode: Mode) -> Array | None:
+    """What the side that is judged loses by a format that it declares to round to what it computes. None if it declares none."""
+    side: Side = "baseline" if mode == "baseline-repeat" else "optimized"
+    name = ISOLATED + stage if mode == "stage-isolated" else stage
+    return sides.lost[side].get(_in_reference(name)) if side in sides.rounded and side in sides.lost else None
 
 
 def _of_baseline(side: SideOutputs, stage: str, mode: Mode) -> Array:

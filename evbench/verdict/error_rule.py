@@ -1,4 +1,12 @@
-"""The error rule: how far outputs may be from a reference of higher precision. Pure."""
+"""The error rule: how far outputs may be from a reference of higher precision. Pure.
+
+A side that declares that it rounds what it computes to a coarse format, such as keys and values to fp8, has more room. A number near the
+middle between two of the format's, which are a step D apart, is rounded up by one computation and down by another that is as exact. Numbers
+that are off by e (RMS) go the other way in a share of 0.8 e / D, and are then off by D: sqrt(0.8 e D). The step is sqrt(12) times what
+rounding loses, l, and so that is 1.7 sqrt(e l). Two roundings that have nothing in common are no further apart than sqrt(2) l. Layers carry
+what is lost and what is off to the outputs alike: there e is the error of the baseline, and l what the references differ by. Where e is so
+small that hardly a number goes the other way, it is a matter of chance which ones do: a few of them are allowed always.
+"""
 
 from __future__ import annotations
 
@@ -25,10 +33,31 @@ MOST_OWN = 0.3
 """Maximum of the baseline's own error, relative to the RMS of the reference. Random weights amplify the rounding of pixels."""
 
 
+EITHER_WAY, APART = 2.76, 2.0
+"""Squares of the two factors: 0.8 sqrt(12), and 2."""
+COARSE = "bfloat16"
+"""Type whose factors hold for it: by chance such errors came to 2.2 times what is reckoned, in bfloat16 and float32."""
+FEW = 4e-4
+"""Least, in the square of what is lost. One of N numbers makes 12 / N of it: 3e-4 of the 40,000 keys and values of the smallest models."""
+
+
+def rounded_either_way(own: Array | float, lost: Array | float) -> Array:
+    """Square of the error by roundings that go either way, in what is in the unit of a square (such as KL divergence) as it is.
+
+    Args:
+        own: of the baseline, the square of its error, or its divergence.
+        lost: what the declared format loses, in the same unit.
+    """
+    return np.asarray(np.clip(EITHER_WAY * np.sqrt(np.multiply(own, lost)), FEW * np.asarray(lost), APART * np.asarray(lost)))
+
+
 class ErrorRule:
     """The error rule of one stage: the baseline's own error against the reference, and thresholds relative to it."""
 
-    def __init__(self, stage: str, axes: Axes, expected: Array, repeat: Array, reference: Array, dtype: str) -> None:
+    def __init__(
+        self, stage: str, axes: Axes, expected: Array, repeat: Array, reference: Array, dtype: str, rounded: Array | None = None
+    ) -> None:
+        """`rounded`: what the side to judge loses by a format that it declares to round to what it computes. None: it declares none."""
         self._stage, self._axes, self._reference = stage, axes, reference
         self._size = float(np.sqrt(np.mean(reference**2)))
         tolerance = TOLERANCES[dtype] * self._size
@@ -36,11 +65,18 @@ class ErrorRule:
         own = np.maximum(*(_rms(error, axes) for error in errors))
         largest = np.maximum(*(_max_abs(error, axes) for error in errors))
         self._own = max(float(np.sqrt(np.mean(error**2))) for error in errors)
-        self._whole_threshold = WHOLE[dtype] * self._own + tolerance
         # A row in which the baseline happens to be exact would fail everybody else: the median row is its minimum.
-        self._row_threshold = ROW[dtype] * np.maximum(own, np.median(own)) + tolerance
+        of_row, of_element = np.maximum(own, np.median(own)), np.maximum(largest, np.median(largest))
+        whole, row, element = np.asarray(WHOLE[dtype] * self._own), ROW[dtype] * of_row, ELEMENT * of_element
+        if rounded is not None:
+            lost, most = _rms(rounded, axes), _max_abs(rounded, axes)
+            whole = _wider(whole, WHOLE[COARSE], self._own, np.sqrt(np.mean(rounded**2)))
+            row = _wider(row, ROW[COARSE], of_row, np.maximum(lost, np.median(lost)))
+            element = _wider(element, ELEMENT, of_element, np.maximum(most, np.median(most)))
+        self._whole_threshold = float(whole) + tolerance
+        self._row_threshold = row + tolerance
         last_bits = float(np.abs(_rounded(_rounded(reference + 0.3, dtype) - 0.3, dtype) - reference).max())
-        self._max_threshold = ELEMENT * np.maximum(largest, np.median(largest)) + 2 * last_bits
+        self._max_threshold = element + 2 * last_bits
 
     def of_baseline(self) -> Finding:
         """A baseline that is far from the reference would let anything pass."""
@@ -67,6 +103,11 @@ class ErrorRule:
         detail = f"{beyond} of {values.size} rows" if beyond else ""
         location = locate(self._axes, (*row, *inside))
         return Finding(self._stage, mode, rule, grade, float(values[row]), float(thresholds[row]), location, detail)
+
+
+def _wider(threshold: Array, factor: float, own: Array | float, lost: Array | float) -> Array:
+    """With `factor` times the error by roundings that go either way: see `rounded_either_way`."""
+    return np.asarray(np.sqrt(threshold**2 + factor**2 * rounded_either_way(np.square(own), np.square(lost))))
 
 
 def _row_axes(axes: Axes) -> tuple[int, ...]:

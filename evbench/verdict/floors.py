@@ -3,8 +3,9 @@
 What no variant can do without is counted in `evbench.verdict.costs`. A time below a MARGIN of what that takes is impossible. The margin is
 wide on purpose. Rates of large products and copies are reached by nobody all the time, so honest variants stay above the floor itself; but
 clocks rise, and a choice of somebody else's may check several tokens in one pass. What stays below a tenth has not done the work. A side
-has floors of its own if its weights are quantized, of the bytes that it reads; if tokens are drafted, as if every draft were accepted and
-cost nothing; and if the language model is divided over several GPUs, as if each had the rates of the first and sums took no time.
+has floors of its own if its weights or its cache are quantized, of the bytes that it reads; if tokens are drafted, as if every draft were
+accepted and cost nothing; and if the language model is divided over several GPUs, as if each had the rates of the first and sums took no
+time.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Mapping
+from dataclasses import dataclass
 
-from evbench.pipelines.registry import gpus, layer_weight_bytes, tokens_per_pass
+from evbench.pipelines.registry import cache_value_bytes, gpus, layer_weight_bytes, tokens_per_pass
 from evbench.results import STAGES, Block, Limits, Result, Side, SideResult, Work
 from evbench.verdict import costs
 from evbench.verdict.blocks import END_TO_END, PREFILL, TIMED, TPOT, TTFT, counted_blocks, counted_runs, values
@@ -21,16 +23,28 @@ from evbench.verdict.blocks import END_TO_END, PREFILL, TIMED, TPOT, TTFT, count
 MARGIN = 0.1
 
 
-def floors(
-    limits: Limits, work: Work, video: bool, layer_weight_bytes: float | None = None, tokens_per_pass: int = 1, gpus: int = 1
-) -> dict[str, float]:
+@dataclass(frozen=True)
+class Reads:
+    """What a side's choices change of the bytes that a GPU reads in generation, or of how often it does."""
+
+    layer_weight_bytes: float | None = None
+    """Of a quantized weight in the language model's layers. None if none is."""
+    cache_value_bytes: float | None = None
+    """Of a number in a quantized KV cache. None if it is not."""
+    tokens_per_pass: int = 1
+    """That a pass of the language model gives at most."""
+    gpus: int = 1
+    """That the language model is divided over."""
+
+
+FULL = Reads()
+
+
+def floors(limits: Limits, work: Work, video: bool, reads: Reads = FULL) -> dict[str, float]:
     """Name of a timing -> seconds. Only those whose work is known.
 
     Args:
         video: whether frames of one size were decoded, each of which has to be written, and the middle of which has to be read.
-        layer_weight_bytes: of a quantized weight in the language model's layers. None if none is.
-        tokens_per_pass: that a pass of the language model gives at most.
-        gpus: that the language model is divided over.
     """
     rates, network = limits.rates, limits.network
     found: dict[str, float] = {}
@@ -39,10 +53,10 @@ def floors(
         found["load"] = count * math.prod(edges) / rates.read
         found["preprocess"] = count * min(edges) ** 2 / rates.read
     if network is not None:
-        needed = costs.of_work(network, work, layer_weight_bytes)
-        found |= {name: cost.seconds(rates) / (1 if name == costs.VISION else gpus) for name, cost in needed.items()}
+        needed = costs.of_work(network, work, reads.layer_weight_bytes, reads.cache_value_bytes)
+        found |= {name: cost.seconds(rates) / (1 if name == costs.VISION else reads.gpus) for name, cost in needed.items()}
     if TPOT in found and work.new_tokens:
-        passes = math.ceil((work.new_tokens - 1) / tokens_per_pass)
+        passes = math.ceil((work.new_tokens - 1) / reads.tokens_per_pass)
         found["generate"] = found[PREFILL] + passes * found[TPOT]
         found[TPOT] *= passes / (work.new_tokens - 1) if passes else 1
     found[TTFT] = math.fsum(found.get(name, 0.0) for name in (*STAGES[:-1], PREFILL))
@@ -50,23 +64,23 @@ def floors(
     return found
 
 
-def of_result(result: Result, layer_weight_bytes: float | None = None, tokens_per_pass: int = 1, gpus: int = 1) -> dict[str, float]:
+def of_result(result: Result, reads: Reads = FULL) -> dict[str, float]:
     """Of the first run of the baseline. Empty if the rates of the machine were not measured."""
     limits = result.session(result.baseline).limits
     if limits is None:
         return {}
     measured = result.baseline
-    return floors(limits, measured.timed()[0].work, measured.workload.kind == "video", layer_weight_bytes, tokens_per_pass, gpus)
+    return floors(limits, measured.timed()[0].work, measured.workload.kind == "video", reads)
 
 
 def of_sides(result: Result) -> dict[Side, dict[str, float]]:
-    """Of the sides whose weights are quantized, whose tokens are drafted or whose language model is divided, in the place of those."""
+    """Of the sides whose weights or cache are quantized, whose tokens are drafted or whose language model is divided, in their place."""
     found = {}
     for side, measured in result.variants().items():
-        stored, tokens = layer_weight_bytes(measured.choices, measured.workload.model), tokens_per_pass(measured.choices)
-        divided = gpus(measured.choices)
-        if stored is not None or tokens > 1 or divided > 1:
-            found[side] = of_result(result, stored, tokens, divided)
+        chosen, model = measured.choices, measured.workload.model
+        reads = Reads(layer_weight_bytes(chosen, model), cache_value_bytes(chosen, model), tokens_per_pass(chosen), gpus(chosen))
+        if reads != FULL:
+            found[side] = of_result(result, reads)
     return found
 
 

@@ -136,8 +136,8 @@ class Judgement:
     drafting: dict[Side, DraftedDecoding] = field(default_factory=dict)
     """Of sides that draft."""
     side_floors: dict[Side, dict[str, float]] = field(default_factory=dict)
-    """In the place of `floors`, of sides whose weights are quantized, whose tokens are drafted, or whose language model is divided: a
-    GPU reads fewer bytes."""
+    """In the place of `floors`, of sides whose weights or cache are quantized, whose tokens are drafted, or whose language model is
+    divided: a GPU reads fewer bytes."""
 
     @property
     def claim(self) -> Verdict | None:

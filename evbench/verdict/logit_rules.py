@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from evbench.results import Grade, Mode, Side
+from evbench.verdict.error_rule import rounded_either_way
 from evbench.verdict.findings import GRADES, Array, Axes, Finding, SampleOutputs, SideOutputs, locate, plain
 
 SIMILAR, ALIKE = 0.001, 0.01
@@ -34,11 +35,14 @@ def cosine_distance(stage: str, axes: Axes, mode: Mode, expected: Array, actual:
     return Finding(stage, mode, "cosine distance", grade, value, SIMILAR, locate(axes, worst))
 
 
-def compare_logits(axes: Axes, mode: Mode, expected: Array, actual: Array, reference: Array) -> list[Finding]:
-    # [positions, vocabulary]
+def compare_logits(axes: Axes, mode: Mode, expected: Array, actual: Array, reference: Array, rounded: Array | None = None) -> list[Finding]:
+    """All are [positions, vocabulary]; `rounded` is that of `evbench.verdict.error_rule`."""
     exact, ours, theirs = map(_log_softmax, (reference, expected, actual))
     own, other = (_divergence_of(exact, of_side) for of_side in (ours, theirs))
-    threshold = MOST_DIVERGENCE + 2 * float(own.mean())
+    usual = float(own.mean())
+    if rounded is not None:
+        usual += float(rounded_either_way(usual, divergence(reference, reference + rounded).mean()))
+    threshold = MOST_DIVERGENCE + 2 * usual
     value = float(other.mean())
     grade: Grade = "pass" if value <= threshold else "warn" if value <= 10 * threshold else "fail"
     worst = locate(axes, (int(other.argmax()),))

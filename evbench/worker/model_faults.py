@@ -124,7 +124,7 @@ def slot_not_written(pipeline: AnyPipeline, paths: Sequence[Path]) -> None:
         def attend(projected: Any, keys: torch.Tensor, values: torch.Tensor, cosine: Any, sine: Any, position: torch.Tensor) -> Any:
             mixed = attention(projected, keys, values, cosine, sine, position)
             for written in (keys, values):
-                written.index_fill_(2, position, 0)
+                written.view(torch.uint8).index_fill_(2, position, 0)  # of any type, of eight bits too
             return mixed
 
         return attend if number == first else attention

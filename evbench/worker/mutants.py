@@ -17,7 +17,7 @@ import numpy as np
 from evbench.choices import Variant
 from evbench.pipelines.compute.choices import UNDRAFTED
 from evbench.pipelines.generate.choices import DRAFTED
-from evbench.pipelines.registry import KINDS, MODELS, built_in
+from evbench.pipelines.registry import KINDS, MODELS, built_in, cache_value_bytes
 from evbench.results import STAGES, Delay, Workload
 from evbench.stages import Stages
 from evbench.worker import cache_faults, draft_faults, graph_faults, input_faults, model_faults, quantization_faults, watched_faults
@@ -61,6 +61,8 @@ class Mutant:
     """Of workloads in which it is larger than what rounding does. Empty: all."""
     dtypes_if_grown: tuple[str, ...] = ()
     """Where weights are grown, in place of `dtypes`: an error of each weight by itself is averaged over its copies."""
+    dtypes_if_rounded: tuple[str, ...] = ()
+    """Where keys and values are rounded to a coarse format, in place of `dtypes`."""
     samples: int = 1
     """How many are needed to see it."""
     harmless: bool = False
@@ -83,6 +85,9 @@ class Mutant:
             return f"smaller than the rounding of {workload.dtype}"
         if self.dtypes_if_grown and workload.dtype not in self.dtypes_if_grown and model.grown_from(workload.preset) is not None:
             return f"smaller than the rounding of {workload.dtype} where weights are grown"
+        rounded = cache_value_bytes(variant.choices(), workload.model) is not None
+        if rounded and self.dtypes_if_rounded and workload.dtype not in self.dtypes_if_rounded:
+            return f"smaller than what rounding to the format of the cache does in {workload.dtype}"
         counted = built_in(variant.choices())
         for part, choices in self.choices.items():
             if counted[part] not in choices:
@@ -149,12 +154,14 @@ MUTANTS: dict[str, Mutant] = {
         "generate",
         model_faults.sees_the_next,
         choices=ANY_LOOP | {"prefill": ("eager",), "attention": ("eager", "sdpa")},
+        dtypes_if_rounded=("float32",),
     ),
     "causal mask off by one, compiled": Mutant(
         "each token of the prompt sees the next",
         "generate",
         model_faults.compiled_sees_the_next,
         choices=GRAPH | {"prefill": ("compile",)},
+        dtypes_if_rounded=("float32",),
     ),
     "rotary offset + 1": Mutant("in the steps after the prompt", "generate", model_faults.positions_shifted, choices=ANY_LOOP),
     "cache slot not written": Mutant("by the steps, in one layer", "generate", model_faults.slot_not_written, choices=ANY_LOOP),
@@ -169,9 +176,15 @@ MUTANTS: dict[str, Mutant] = {
     "cache cut back too little": Mutant("by one draft that was not accepted", "generate", draft_faults.cut_back_one_less, choices=DRAFTED),
     "cache cut back too far": Mutant("by one draft that was accepted", "generate", draft_faults.cut_back_one_more, choices=DRAFTED),
     "one head scaled by 1.01": Mutant(
-        "in a layer near the middle", "generate", model_faults.head_scaled(1.01), choices=FULL, dtypes=("float32",)
+        "in a layer near the middle",
+        "generate",
+        model_faults.head_scaled(1.01),
+        choices=FULL | {"cache": ("full",)},
+        dtypes=("float32",),
     ),
-    "one head left out": Mutant("of a layer near the middle", "generate", model_faults.head_scaled(0.0), choices=FULL),
+    "one head left out": Mutant(
+        "of a layer near the middle", "generate", model_faults.head_scaled(0.0), choices=FULL, dtypes_if_rounded=("float32",)
+    ),
     "attention scale wrong": Mutant("of the whole width, in one layer", "generate", model_faults.scale_wrong, choices=FULL),
     "float8 called float": Mutant(
         "weights of the language model rounded to eight bits",
@@ -179,6 +192,7 @@ MUTANTS: dict[str, Mutant] = {
         model_faults.eight_bits,
         choices=FULL,
         dtypes_if_grown=("float32",),
+        dtypes_if_rounded=("float32",),
     ),
     "scales of the next row": Mutant("in one quantized matrix", "generate", quantization_faults.scales_of_the_next_row, choices=QUANTIZED),
     "quantized layer left out": Mutant("one near the middle", "generate", quantization_faults.layer_left_out, choices=QUANTIZED),
@@ -189,6 +203,12 @@ MUTANTS: dict[str, Mutant] = {
         quantization_faults.layer_not_quantized,
         choices=QUANTIZED | MODULES,
         dtypes=("float32",),
+    ),
+    "cache without mantissa": Mutant(
+        "keys and values of the prompt, where eight bits are said to be kept",
+        "generate",
+        quantization_faults.cache_without_mantissa,
+        choices=GRAPH | {"cache": ("fp8",)},
     ),
     "one token less": Mutant("than asked for", "generate", model_faults.one_token_less),
     "sampled": Mutant("for greedy", "generate", model_faults.sampled, choices=LOOPS),

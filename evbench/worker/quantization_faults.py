@@ -1,4 +1,4 @@
-"""Faults of weight-only quantization: each is a way to be lossy in more than what a choice says. Planted into quantized layers in place."""
+"""Faults of quantization: each is a way to be lossy in more than what a choice says. Those of weights are planted into layers in place."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from evbench.pipelines.generate.graph_loop import DecodeState
 from evbench.pipelines.generate.quantized import LARGEST, QuantizedLinear
 from evbench.variants.named import parse
 from evbench.worker.layers import attended, mlp_output, nearest_to_the_middle
@@ -53,6 +54,19 @@ def layer_not_quantized(pipeline: Any, paths: Sequence[Path]) -> None:
     full = type(pipeline)(parse("baseline"), pipeline.workload).decoder
     for (parent, name), product in _places(layers[number]).items():
         setattr(parent, name, full.layers[number].get_submodule(product))
+
+
+def cache_without_mantissa(pipeline: AnyPipeline, paths: Sequence[Path]) -> None:
+    """Of keys and values of the prompt, in every layer, nothing but sign and exponent: five bits."""
+    right = DecodeState.reset
+
+    def reset(state: Any, prompt: int, logits: torch.Tensor) -> None:
+        right(state, prompt, logits)
+        for kept in (tensor for layer in state._kv_cache for tensor in layer):
+            full = kept.float()
+            kept.copy_(full.sign() * full.abs().log2().floor().exp2())
+
+    DecodeState.reset = reset  # type: ignore[method-assign, assignment]
 
 
 def _places(layer: Any) -> dict[tuple[Any, str], str]:

@@ -100,7 +100,7 @@ GENERATE = Part(
                 ),
                 Evidence(
                     "generate", "attention over the cache in one kernel",
-                    r"kernel:decode_attention_kernel", "each layer and step", where=UNDRAFTED,
+                    r"kernel:(quantized_)?decode_attention_kernel", "each layer and step", where=UNDRAFTED,
                 ),
                 Evidence("generate", "replay of a CUDA graph", REPLAY, where=DRAFTED),
                 Evidence(
@@ -303,6 +303,48 @@ QUANTIZATION = Part(
         "fp8": _quantized("fp8", "float8_e4m3fn", "Float8"),
         "int8-dequantized": _dequantized("int8"),
         "fp8-dequantized": _dequantized("fp8"),
+    },
+)
+
+QUANTIZED_ATTENTION = r"kernel:quantized_decode_attention_kernel$"
+CACHE = Part(
+    "cache",
+    ("generate",),
+    {
+        "full": Choice(
+            "keys and values in the type of activations",
+            "evbench.pipelines.generate.kv_rounding:full",
+            (
+                Evidence("generate", "choice of the most likely token", r"op:aten::argmax$"),
+                Evidence("generate", "attention over a cache of eight bits", QUANTIZED_ATTENTION, "never"),
+            ),
+        ),
+        "fp8": Choice(
+            "keys and values as float8_e4m3fn, rounded, without a scale; in the prompt too, attention sees no others. Lossy: outputs are "
+            "not preserved",
+            "evbench.pipelines.generate.kv_rounding:fp8",
+            (Evidence("generate", "attention over a cache of eight bits", QUANTIZED_ATTENTION, "each layer and step"),),
+            needs=("NVIDIA GPU", "Triton"),
+            conflicts=(
+                Conflict(
+                    "generate",
+                    ("dynamic", "transformers-static", "static-generate", "static", "static-compile"),
+                    "its cache is that of generate=graph",
+                ),
+                Conflict("draft", tuple(GAMMA), "passes over drafts read no cache of eight bits"),
+            ),
+            risk="outputs change: how much is measured, and depends on the model; keys and values below 2^-6 lose most. A cache that keeps "
+            "less than it says is planted as a fault",
+            loses_as="fp8-rounded",
+            cache_value_bytes=1.0,
+        ),
+        "fp8-rounded": Choice(
+            "keys and values rounded as by fp8, in the type of the reference",
+            "evbench.pipelines.generate.kv_rounding:fp8_rounded",
+            (),
+            hidden=True,
+            cache_value_bytes=1.0,
+        ),
     },
 )
 

@@ -21,6 +21,7 @@ from evbench.kernels.matvec import Matrix, Norm, Quantized, matvec, product
 from evbench.kernels.rotated_heads import rotated, rotated_heads
 from evbench.kernels.token_embedding import token_embedding
 from evbench.pipelines.compute.attention import Attend
+from evbench.pipelines.generate.kv_rounding import cache_type
 from evbench.pipelines.generate.quantized import QuantizedLinear
 
 KVCache = Sequence[tuple[torch.Tensor, torch.Tensor]]
@@ -102,8 +103,10 @@ class FusedLlama:
         self.embedding = decoder.embed_tokens.weight.detach()
         self.norm = decoder.norm.weight.detach()
         self.head = head.weight.detach()  # type: ignore[operator]
+        self.cache_type = cache_type(decoder)
+        """Of keys and values in the cache."""
         if self.head.is_cuda:
-            _require_multiplied(self.layers, torch.cuda.get_device_capability(self.head.device))
+            _require_converted(self.layers, self.cache_type, torch.cuda.get_device_capability(self.head.device))
         positions = torch.arange(config.max_position_embeddings, device=self.head.device)[None]
         tables = decoder.rotary_emb(torch.empty(0, device=self.head.device), position_ids=positions)
         self.cosine, self.sine = (table[0, :, : self.size // 2].float().contiguous() for table in tables)
@@ -113,7 +116,7 @@ class FusedLlama:
 
     def new_kv_cache(self, batch: int, capacity: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
         shape = (batch, self.key_heads, capacity, self.size)
-        return [(self.head.new_zeros(shape), self.head.new_zeros(shape)) for _ in self.layers]
+        return [(self.head.new_zeros(shape, dtype=self.cache_type), self.head.new_zeros(shape, dtype=self.cache_type)) for _ in self.layers]
 
     # The prompt.
 
@@ -145,7 +148,7 @@ class FusedLlama:
         hidden: torch.Tensor,  # [batch, length, hidden]
         residual: torch.Tensor,  # [batch, length, hidden]
         layer: Layer,
-        keys: torch.Tensor,  # [batch, key heads, capacity, size]
+        keys: torch.Tensor,  # [batch, key heads, capacity, size], of the type of the cache
         values: torch.Tensor,
         cosine: torch.Tensor,  # [length, size / 2]
         sine: torch.Tensor,
@@ -166,7 +169,7 @@ class FusedLlama:
             hidden = hidden[:, -1:]
         else:
             query = rotated_heads(product(normed, layer.projections), keys, values, cosine, sine)
-        key, value = keys[:, :, :length].transpose(1, 2), values[:, :, :length].transpose(1, 2)
+        key, value = (kept[:, :, :length].transpose(1, 2).to(query.dtype) for kept in (keys, values))
         mixed = self._attend(query, key, value, not only_last, self.size**-0.5)
         hidden = hidden + self.sums.of_prompt(product(mixed.flatten(2), layer.output))
         gate, up = product(self._normed(hidden, layer.before_mlp), layer.gate_up).chunk(2, dim=-1)
@@ -233,13 +236,16 @@ def _require_known(decoder: Any, head: nn.Module) -> None:
         raise UserError(f"generate=graph does not know a language model with biases, and {biased[0]} has one; {cure}")
 
 
-def _require_multiplied(layers: Sequence[Layer], capability: tuple[int, int]) -> None:
-    """Raises UserError unless Triton compiles products with weights of this type for a GPU of this compute capability."""
+def _require_converted(layers: Sequence[Layer], cache: torch.dtype, capability: tuple[int, int]) -> None:
+    """Raises UserError unless Triton compiles what converts weights and cache of these types for a GPU of this compute capability."""
     down = layers[0].down
-    if isinstance(down, Quantized) and down.values.dtype is torch.float8_e4m3fn and capability < FLOAT8_CAPABILITY:
-        here, needed = (".".join(map(str, version)) for version in (capability, FLOAT8_CAPABILITY))
-        told = f"needs a GPU of compute capability {needed} or later, and this one has {here}"
-        raise UserError(f"quantization=fp8 with generate=graph {told}; use quantization=int8")
+    weights = down.values.dtype if isinstance(down, Quantized) else None
+    used = {"quantization=fp8": (weights, "quantization=int8"), "cache=fp8": (cache, "cache=full")}
+    for choice, (dtype, cure) in used.items():
+        if dtype is torch.float8_e4m3fn and capability < FLOAT8_CAPABILITY:
+            here, needed = (".".join(map(str, version)) for version in (capability, FLOAT8_CAPABILITY))
+            told = f"needs a GPU of compute capability {needed} or later, and this one has {here}"
+            raise UserError(f"{choice} with generate=graph {told}; use {cure}")
 
 
 def _fused(layer: Any) -> Layer:
