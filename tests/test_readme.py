@@ -76,6 +76,8 @@ def test_results_that_are_linked_have_ended_with_a_claim_or_are_told_as_undecide
     verdict = json.loads((ROOT / folder / "verdict.json").read_text(encoding="utf-8"))
     if verdict["verdict"] == "INCONCLUSIVE":
         assert re.search(rf"{UNDECIDED} \(\[[^]]+\]\({folder}/report\.md\)\)", sentences(page))
+    elif verdict["verdict"] == "LOSSY":
+        assert f"({folder}/report.md): LOSSY, " in sentences(page)
     else:
         assert verdict["verdict"] in ("FASTER", "SLOWER", "SAME"), verdict["reasons"]
     if str(results.read(ROOT / folder).sessions[0].machine.source).endswith("-dirty"):
