@@ -354,3 +354,8 @@ def test_the_room_is_what_two_roundings_are_apart(error: float, most: float) -> 
 def test_a_few_numbers_may_always_go_the_other_way() -> None:
     assert float(rounded_either_way(0.0, 1.0)) == FEW
     assert float(rounded_either_way(1.0, 0.0)) == 0
+
+
+def test_a_divergence_that_rounding_takes_below_nothing_is_none() -> None:
+    assert float(rounded_either_way(-1e-18, 1.0)) == FEW
+    assert float(rounded_either_way(1.0, -1e-18)) == 0
