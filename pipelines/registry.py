@@ -230,9 +230,10 @@ def loses_as(choices: Mapping[str, str], model: str) -> dict[str, str]:
     return {part: PARTS[part].entries[choice].loses_as for part, choice in built_in(lossy(choices, model)).items()}
 
 
-def rounds_what_is_computed(losing: Mapping[str, str]) -> bool:
-    """Whether a reference with these hidden choices, by part, rounds what it computes, as keys and values are, and not weights alone."""
-    return any(PARTS[part].entries[choice].cache_value_bytes is not None for part, choice in losing.items())
+def without_rounding(losing: Mapping[str, str]) -> dict[str, str]:
+    """Of the hidden choices of a reference, by part, those that round no more than weights. Others round what is computed, as keys and
+    values are."""
+    return {part: choice for part, choice in losing.items() if PARTS[part].entries[choice].cache_value_bytes is None}
 
 
 def layer_weight_bytes(choices: Mapping[str, str], model: str) -> float | None:

@@ -258,3 +258,12 @@ def test_what_cannot_be_built_is_refused_in_one_line(variant: str, options: dict
     with pytest.raises(UserError, match=reason) as refused:
         evbench.build(variant, **options)
     assert "\n" not in str(refused.value)
+
+
+def test_a_baseline_that_rounds_what_it_computes_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measure, "require", lambda *given: None)  # it needs a GPU
+    with pytest.raises(
+        UserError, match=r"cache=fp8 rounds what is computed: .*; compare it as --optimized, with a --baseline without cache=fp8"
+    ):
+        evbench.compare("optimized-gpu+cache=fp8", "optimized-gpu", folder=tmp_path / "out", **TINY)
+    assert not (tmp_path / "out").exists()

@@ -101,7 +101,7 @@ def test_tokens_of_single_runs_are_those_that_all_of_them_have(tmp_path: Path) -
     assert same.tokens == ((1, 2),) and len(same.notes) == 1
     for other in ([[1, 3]], []):
         mixed = of_table_side(written(tmp_path, row(tokens=[[1, 2]]), row(tokens=other)), "baseline")
-        assert mixed.tokens == () and "the rows of theirs in table.json have different tokens" in mixed.notes[-1]
+        assert mixed.tokens == () and "the rows of theirs in table.json do not all have the same tokens" in mixed.notes[-1]
 
 
 def test_mistakes_that_lint_finds_are_told(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import torch
 import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
@@ -22,9 +23,12 @@ from evbench.kernels import (
     greedy_token,
     matvec,
     pixel_values,
+    quick_gelu,
     rotated_heads,
     shared_sum,
+    shifted_norm,
     token_embedding,
+    tower_attention,
     values_of_maps,
 )
 
@@ -125,6 +129,20 @@ def of_several_gpus() -> Iterator[str]:
     yield compiled(shared_sum.meeting_kernel, {"RANK": 1, "RANKS": 2}, types, 1).asm["ptx"]
 
 
+def of_the_tower() -> Iterator[str]:
+    """PTX of a norm, attention and an activation, as for 257 tokens of 16 heads."""
+    types = {"shift_ptr": "*fp32", "epsilon": "fp32", "shift_rows": "i32"}
+    yield compiled(shifted_norm.shifted_norm_kernel, {"COLUMNS": 1024, "BLOCK": 1024, "DEPENDENT": True}, types, 1).asm["ptx"]
+    at = tower_attention
+    tiles = at._config(257, 64, torch.bfloat16)
+    constants = {"TOKENS": 257, "SIZE": 64, "QUERIES": tiles.queries, "QUERIES_LEFT": at.left_over(257, tiles.queries), "DEPENDENT": True}
+    constants |= {"KEYS": tiles.keys, "KEYS_LEFT": at.left_over(257, tiles.keys), "STAGES": tiles.stages}
+    strides = [f"{of}_{stride}" for of in ("query", "key", "value") for stride in ("image_stride", "stride", "head_stride")]
+    yield compiled(at.tower_attention_kernel, constants, dict.fromkeys(strides, "i32") | {"scale": "fp32"}, tiles.warps).asm["ptx"]
+    constants = {"BLOCK": quick_gelu.BLOCK, "DEPENDENT": True}
+    yield compiled(quick_gelu.quick_gelu_kernel, constants, {"elements": "i32"}, quick_gelu.WARPS).asm["ptx"]
+
+
 def of_frames(whole: bool) -> Any:
     constants = {name: getattr(pixel_values, name) for name in ("TILE", "WIDE", "ROWS", "GROUPS", "SCALE")} | {"WHOLE": whole}
     sizes = (
@@ -173,6 +191,9 @@ def main() -> None:
     require_read_ahead(few.asm["ptx"], whole=False)
     require_read_ahead(of_some_tokens().asm["ptx"], whole=False)
     assert all("griddepcontrol.wait" in kernel.asm["ptx"] for kernel in (normed(), *of_a_token()))
+    reads = [[len(re.findall(r"ld\.global|cp\.async\.cg", part)) for part in early_start(code)] for code in of_the_tower()]
+    assert reads[0] == [4 * 4, 4], "ahead gain and bias, and the shift in four bytes each; behind what the kernel in front writes"
+    assert all(ahead == 0 < behind for ahead, behind in reads[1:]), "all is written by kernels in front"
     for whole in (True, False):
         code = of_frames(whole).asm["ptx"]
         assert "mma.sync.aligned.m16n8k16" in code
@@ -190,14 +211,20 @@ def main() -> None:
     assert "sys.release" in meeting and "sys.acquire" in meeting
 
 
+def early_start(code: str) -> tuple[str, str]:
+    """What is ahead of the wait, and behind it, of a kernel that lets the next one start at once."""
+    ahead, wait, behind = code.partition("griddepcontrol.wait")
+    assert wait
+    assert "griddepcontrol.launch_dependents" in ahead
+    return ahead, behind
+
+
 def require_read_ahead(code: str, *, whole: bool, wide: str = ".v4.b32") -> None:
     """The next kernel may start at once, and what none in front writes is loaded before the wait, as many bytes at a time as `wide` says.
 
     `whole`: of the weights, nothing is loaded behind it.
     """
-    ahead, wait, behind = code.partition("griddepcontrol.wait")
-    assert wait
-    assert "griddepcontrol.launch_dependents" in ahead
+    ahead, behind = early_start(code)
     assert ahead.count("ld.global") > 1
     assert wide in ahead
     assert not (whole and "evict_first" in behind)

@@ -346,6 +346,8 @@ def test_a_rank_that_dies_is_told_and_the_command_goes_on_with_more_numbers(
         ("--gpus 2,1", "--gpus '2,1' is not ascending"),
         ("--gpus 1,8", "8 ranks are more than 4 samples: some would have nothing to do; start 4 at most, or give more samples"),
         ("--gpus 1,2 --trace-tokens 4", "--trace-tokens is of the comparisons of --tensor-samples, and none is asked for; leave it out"),
+        ("--gpus 1 --tensor-samples 1", "--tensor-samples divides the model over several GPUs, and --gpus 1 is one; give more, or leave"),
+        ("--gpus 1,2 --tensor-samples 5", "--tensor-samples 5 are more than there are; give 4 at most, or more samples"),
         ("--gpus 1,3 --tensor-samples 1", "tensor-3"),
         ("--gpus 1,2 --tensor-samples 1", "parallel=tensor-2"),
         ("--gpus 1,2 --resume --out nowhere", "cannot read nowhere/scaling.json"),

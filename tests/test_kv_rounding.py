@@ -13,7 +13,7 @@ from evbench.errors import UserError
 from evbench.kernels.kept import LARGEST, rounded
 from evbench.pipelines.generate.choices import CACHE
 from evbench.pipelines.generate.kv_rounding import RoundedCache, cache_type, fp8, fp8_rounded, full
-from evbench.pipelines.registry import cache_value_bytes, loses_as, lossy, rounds_what_is_computed
+from evbench.pipelines.registry import cache_value_bytes, loses_as, lossy, without_rounding
 from evbench.variants.named import parse
 
 EIGHT_BITS = torch.float8_e4m3fn
@@ -84,6 +84,8 @@ def test_which_cache_loses_something_and_how_a_reference_does() -> None:
 
 
 def test_only_what_rounds_keys_and_values_has_more_room() -> None:
-    assert rounds_what_is_computed(loses_as(parse("optimized-gpu+cache=fp8").choices(), "eventgpt"))
-    assert not rounds_what_is_computed(loses_as(parse("optimized-gpu+quantization=fp8").choices(), "eventgpt"))
-    assert not rounds_what_is_computed({})
+    weights = loses_as(parse("optimized-gpu+quantization=fp8").choices(), "eventgpt")
+    assert without_rounding(loses_as(parse("optimized-gpu+cache=fp8").choices(), "eventgpt")) == {}
+    assert without_rounding(weights) == weights
+    assert without_rounding(loses_as(parse("optimized-gpu+quantization=fp8+cache=fp8").choices(), "eventgpt")) == weights
+    assert without_rounding({}) == {}

@@ -326,17 +326,18 @@ def test_the_loss_of_a_sample_is_of_what_each_side_computed() -> None:
 def test_a_side_that_says_so_may_round_either_way_and_no_other_may() -> None:
     apart = failing(lossy(less=0.6))
     assert ("generate", "stage-isolated", "RMS error") in apart
-    assert failing(dataclasses.replace(lossy(less=0.6), rounded={"optimized"})) == set()
-    assert failing(dataclasses.replace(lossy(less=0.6), rounded={"baseline"})) == apart
-    nothing_lost = failing(lossy(less=0.0))
-    assert failing(dataclasses.replace(lossy(less=0.0), rounded={"optimized"})) == nothing_lost != set(), "and so there is no more room"
+    given = lossy(less=0.6)
+    assert failing(dataclasses.replace(given, rounded=given.lost)) == set()
+    assert failing(dataclasses.replace(given, rounded={"baseline": given.lost["optimized"]})) == apart
+    by_weights_alone = {name: 0 * values for name, values in given.lost["optimized"].items()}
+    assert failing(dataclasses.replace(given, rounded={"optimized": by_weights_alone})) == apart, "which are rounded alike by all"
 
 
 def test_what_is_beyond_two_roundings_is_a_fault_for_it_too() -> None:
     given = lossy(less=0.6)
     name = "stage-isolated/generate"
     wrong = {**given.optimized.arrays, name: given.optimized.arrays[name] + 8 * what_is_lost()[name]}
-    found = dataclasses.replace(given, optimized=dataclasses.replace(given.optimized, arrays=wrong), rounded={"optimized"})
+    found = dataclasses.replace(given, optimized=dataclasses.replace(given.optimized, arrays=wrong), rounded=given.lost)
     assert ("generate", "stage-isolated", "RMS error") in failing(found)
 
 
@@ -354,3 +355,8 @@ def test_the_room_is_what_two_roundings_are_apart(error: float, most: float) -> 
 def test_a_few_numbers_may_always_go_the_other_way() -> None:
     assert float(rounded_either_way(0.0, 1.0)) == FEW
     assert float(rounded_either_way(1.0, 0.0)) == 0
+
+
+def test_a_divergence_that_rounding_takes_below_nothing_is_none() -> None:
+    assert float(rounded_either_way(-1e-18, 1.0)) == FEW
+    assert float(rounded_either_way(1.0, -1e-18)) == 0

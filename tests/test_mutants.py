@@ -353,9 +353,9 @@ OF_THE_CACHE = ("cache without mantissa",)
 ROUNDED_KINDS = [pytest.param((kind, dtype), id=f"{kind}-{dtype}") for kind in KINDS for dtype in ("float32", "bfloat16")]
 
 
-def bench_of_rounded(kind: InputKind, dtype: str, folder: Path, seed: int = 0) -> Bench:
+def bench_of_rounded(kind: InputKind, dtype: str, folder: Path, seed: int = 0, chosen: str = "cache=fp8") -> Bench:
     work = replace(workload(kind), dtype=dtype)
-    losing = loses_as(parse("optimized-gpu+cache=fp8").choices(), work.model)
+    losing = loses_as(parse(f"optimized-gpu+{chosen}").choices(), work.model)
     return Bench(replace(work, weights=str(least(work.model, seed))), folder, losing=losing)
 
 
@@ -376,6 +376,23 @@ def rotated_by_reference(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("name", ["", *(name for name, mutant in MUTANTS.items() if mutant.stage == "generate" and not mutant.of_time)])
 def test_a_fault_of_a_cache_of_eight_bits_is_caught(rounded_bench: Bench, name: str, prefill: str) -> None:
     require_caught_if_planted(rounded_bench, f"optimized+vision=batched+generate=graph+prefill={prefill}+cache=fp8", name)
+
+
+@pytest.fixture(scope="module", params=[(choice, dtype) for choice in ("int8", "fp8") for dtype in ("float32", "bfloat16")])
+def quantized_and_rounded_bench(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Bench, str]:
+    choice, dtype = request.param
+    chosen = f"quantization={choice}+cache=fp8"
+    return bench_of_rounded("event-images", dtype, tmp_path_factory.mktemp("outputs"), chosen=chosen), chosen
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("uncaptured", "rotated_by_reference")
+@pytest.mark.parametrize("name", ["", *OF_QUANTIZATION[:3], *OF_THE_CACHE, "stale logits"])
+def test_a_fault_of_quantized_weights_over_a_cache_of_eight_bits_is_caught(
+    quantized_and_rounded_bench: tuple[Bench, str], name: str
+) -> None:
+    bench, chosen = quantized_and_rounded_bench
+    require_caught_if_planted(bench, f"optimized+vision=batched+generate=graph+prefill=compile+{chosen}", name)
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ from evbench.choices import Variant
 from evbench.errors import UserError
 from evbench.inputs.drafter import drafter, seen_by
 from evbench.machine import machine, noise_floors
-from evbench.pipelines.registry import gpus
+from evbench.pipelines.registry import gpus, loses_as, without_rounding
 from evbench.plugins.use import require_used
 from evbench.results import ALLOWED_CLAIMS, Plan, Result, Rules, Side, Workload
 from evbench.session.compare import carry_out
@@ -190,6 +190,9 @@ def _request(
     if resume and folder is None:
         raise UserError("--resume goes on with the session in --out, which is not given; give its folder")
     work, plan, floors = _work(variants, before, workload, keywords)
+    if len(sides) > 1:
+        ours = sides["baseline"]
+        _require_strict_baseline(ours.choices() if isinstance(ours, Variant) else ours.baseline.choices, work.model)
     demands.read(rules.targets, rules.fail_if, work.model)
     started = now()
     return ComparisonRequest(
@@ -204,6 +207,15 @@ def _request(
         resume=resume,
         wait=wait,
     )
+
+
+def _require_strict_baseline(choices: Mapping[str, str], model: str) -> None:
+    """Raises UserError if it rounds what it computes: all thresholds are relative to the baseline's own error, and so would be wide."""
+    losing = loses_as(choices, model)
+    rounding = [f"{part}={choices[part]}" for part in losing if part not in without_rounding(losing)]
+    if rounding:
+        cure = f"compare it as --optimized, with a --baseline without {rounding[0]}"
+        raise UserError(f"{rounding[0]} rounds what is computed: as baseline it would hide faults of the other side; {cure}")
 
 
 def _work(

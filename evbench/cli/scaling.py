@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -69,6 +70,10 @@ def scaling_command(
     _require_gpus(numbers, options.device)
     if not tensor_samples and (idle := _of_traces(options)):
         raise UserError(f"{idle} is of the comparisons of --tensor-samples, and none is asked for; leave it out")
+    if tensor_samples and numbers[-1] == 1:
+        raise UserError("--tensor-samples divides the model over several GPUs, and --gpus 1 is one; give more, or leave it out")
+    if tensor_samples > (there := len(workload.samples)):
+        raise UserError(f"--tensor-samples {tensor_samples} are more than there are; give {there} at most, or more samples")
     divided = {count: parse(f"{variant}+parallel=tensor-{count}") for count in numbers if count > 1} if tensor_samples else {}
     of_divisions = _divided(options, chosen, divided, workload, tensor_samples)
     folder = output_folder(session, now(), f"{workload.model}-scaling")
@@ -143,7 +148,7 @@ def _spread(found: Scaling, numbers: Sequence[int], variant: str, options: Optio
             continue
         print_note(f"--gpus {count}, into {place}")
         out = ["--gpus", str(count), "--out", str(place), *(["--resume"] if carried_out.is_begun(place) else [])]
-        carry_out_ranks(count, [*asked, *out], _left(carried_out.ended(found), folder).__str__, silent=True)
+        carry_out_ranks(count, [*asked, *out], partial(_left, carried_out.ended(found), folder), silent=True)
         found = carried_out.with_spread(found, count, folder)
         carried_out.write(found, folder)
     return found

@@ -80,7 +80,8 @@ def of_table_side(given: str, side: Side) -> Column:
     if mistakes:
         notes.append(f"evbench lint finds {mistakes} mistake{'' if mistakes == 1 else 's'} in {path.name}: look at them first")
     if len({row.tokens for row in found.rows}) > 1:
-        notes.append(f"the rows of {found.name} in {path.name} have different tokens, of several samples or of runs that differ")
+        why = "of several samples, of runs that differ, or not told"
+        notes.append(f"the rows of {found.name} in {path.name} do not all have the same tokens: {why}")
     return _of_figures(found, path, tuple(notes))
 
 

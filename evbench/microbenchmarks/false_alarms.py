@@ -23,7 +23,7 @@ from evbench.cli.script import require_writable, run, write_json
 from evbench.errors import UserError
 from evbench.inputs import workload as inputs
 from evbench.inputs.listing import Selection
-from evbench.pipelines.registry import KINDS, MODELS, rounds_what_is_computed
+from evbench.pipelines.registry import KINDS, MODELS, without_rounding
 from evbench.results import Grade, Side, Workload
 from evbench.scenes.captions import QUESTIONS
 from evbench.session import mutation
@@ -144,6 +144,9 @@ def expected_outputs(workload: Workload, paths: Sequence[Path], folder: Path, lo
 
     baseline, reference = build(parse("baseline"), workload), build(REFERENCE, workload, "float64")
     lossy = None if losing is None else build(change(REFERENCE, losing), workload, "float64")
+    rest = without_rounding(losing or {})
+    rounds = rest != (losing or {})
+    unrounded = build(change(REFERENCE, rest), workload, "float64") if rounds and rest else None
     expected = []
     for number, path in enumerate(paths):
         exact, lost = folder / f"{number}-reference", folder / f"{number}-lossy-reference"
@@ -153,7 +156,11 @@ def expected_outputs(workload: Workload, paths: Sequence[Path], folder: Path, lo
         if lossy is not None:
             capture_reference(lossy, path, lost, ours, "float64")
         known: dict[Side, Path] = {} if lossy is None else {"optimized": lost}
-        expected.append(Expected(ours, again, exact, known, known if rounds_what_is_computed(losing or {}) else ()))
+        less = exact
+        if unrounded is not None:
+            less = folder / f"{number}-unrounded-reference"
+            capture_reference(unrounded, path, less, ours, "float64")
+        expected.append(Expected(ours, again, exact, known, {"optimized": less} if rounds else {}))
     return expected
 
 

@@ -189,8 +189,8 @@ class Expected:
     reference: Path | None
     lossy: Mapping[Side, Path] = field(default_factory=dict)
     """Of sides with lossy choices: outputs of the reference that loses the same."""
-    rounded: Collection[Side] = ()
-    """Those of them that declare to round what they compute."""
+    unrounded: Mapping[Side, Path] = field(default_factory=dict)
+    """Of those of them that declare to round what they compute: outputs of the reference that loses all but that."""
 
 
 def expect(
@@ -213,24 +213,31 @@ def expect(
     again = {sample: baseline.capture_outputs(sample, folder / f"{sample}-again", ours[sample]) for sample in samples}
     meanwhile()
     files, of_sides = exact.files(ours, folder), dict[Side, dict[int, Path]]()
+    unrounded: dict[Side, dict[int, Path]] = {}
     for side, reference in (lossy or {}).items():
         exact.end()  # there need not be room for two references
-        own = folder / f"reference-of-{side}"
-        own.mkdir()
-        with ReferenceOutputs(reference, workers) as losing:
-            losing.prepare(ours)
-            of_sides[side] = losing.files(ours, own)
-    rounded = frozenset(side for side, reference in (lossy or {}).items() if reference.rounds)
+        of_sides[side] = _of_another(reference, workers, ours, folder / f"reference-of-{side}")
+        if reference.rounds:
+            rest = reference.unrounded
+            unrounded[side] = files if rest is None else _of_another(rest, workers, ours, folder / f"unrounded-reference-of-{side}")
     return {
         sample: Expected(
             ours[sample],
             again[sample],
             files.get(sample),
             {side: found[sample] for side, found in of_sides.items() if sample in found},
-            rounded,
+            {side: found[sample] for side, found in unrounded.items() if sample in found},
         )
         for sample in samples
     }
+
+
+def _of_another(reference: Reference, workers: OutputWorkers, ours: Mapping[int, CapturedOutputs], folder: Path) -> dict[int, Path]:
+    """Sample -> outputs of a reference for the same outputs of the baseline."""
+    folder.mkdir()
+    with ReferenceOutputs(reference, workers) as outputs:
+        outputs.prepare(ours)
+        return outputs.files(ours, folder)
 
 
 def compare_with(expected: Expected, optimized: CapturedOutputs, dtype: str, answers: Collection[tuple[int, ...]] = ()) -> list[Finding]:
@@ -252,9 +259,14 @@ def outputs_of(
     """
     exact = None if expected.reference is None else load_file(expected.reference)
     lost: dict[Side, dict[str, npt.NDArray[np.floating]]] = {}
+    rounded: dict[Side, dict[str, npt.NDArray[np.floating]]] = {}
     if exact is not None:
         for side, file in expected.lossy.items():
-            lost[side] = {name: plain(values) - plain(exact[name]) for name, values in load_file(file).items()}
+            losing = {name: plain(values) for name, values in load_file(file).items()}
+            lost[side] = {name: values - plain(exact[name]) for name, values in losing.items()}
+            if side in expected.unrounded:
+                rest = load_file(expected.unrounded[side])
+                rounded[side] = {name: values - plain(rest[name]) for name, values in losing.items()}
     return SampleOutputs(
         _side_outputs(expected.baseline),
         _side_outputs(expected.again),
@@ -263,7 +275,7 @@ def outputs_of(
         answers,
         usual,
         lost,
-        expected.rounded,
+        rounded,
     )
 
 

@@ -45,6 +45,8 @@ class Reference:
     """Starts its worker, and does not wait until it is built."""
     rounds: bool = False
     """Whether it rounds what it computes, as a side that loses the same declares: another computation that is as exact rounds otherwise."""
+    unrounded: Reference | None = None
+    """If so, the reference that loses all but that. None if it loses nothing else."""
 
 
 class ReferenceOutputs:

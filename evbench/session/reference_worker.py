@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from evbench.choices import OwnPipeline, Variant
-from evbench.pipelines.registry import OWN, PARTS, loses_as, lossy, rounds_what_is_computed
+from evbench.pipelines.registry import OWN, PARTS, loses_as, lossy, without_rounding
 from evbench.results import Machine, Plan, Side, Workload
 from evbench.session import references
 from evbench.session.memory_fit import reference_dtype
@@ -48,7 +48,10 @@ def reference_for(
             yield _Building(worker)
 
     identity = references.identity(fingerprint, dtype, workload.device, here.packages, variant)
-    return Reference(computed or dtype, identity, start, rounds_what_is_computed(losing or {}))
+    rest = without_rounding(losing or {})
+    rounds = rest != (losing or {})
+    common = workload, plan, fingerprint, here, folder, baseline
+    return Reference(computed or dtype, identity, start, rounds, reference_for(*common, rest, drafting) if rounds and rest else None)
 
 
 def lossy_references(

@@ -149,7 +149,7 @@ def _rounded(sides: SampleOutputs, stage: str, mode: Mode) -> Array | None:
     """What the side that is judged loses by a format that it declares to round to what it computes. None if it declares none."""
     side: Side = "baseline" if mode == "baseline-repeat" else "optimized"
     name = ISOLATED + stage if mode == "stage-isolated" else stage
-    return sides.lost[side].get(_in_reference(name)) if side in sides.rounded and side in sides.lost else None
+    return sides.rounded.get(side, {}).get(_in_reference(name))
 
 
 def _of_baseline(side: SideOutputs, stage: str, mode: Mode) -> Array:

@@ -48,7 +48,8 @@ def rounded_either_way(own: Array | float, lost: Array | float) -> Array:
         own: of the baseline, the square of its error, or its divergence.
         lost: what the declared format loses, in the same unit.
     """
-    return np.asarray(np.clip(EITHER_WAY * np.sqrt(np.multiply(own, lost)), FEW * np.asarray(lost), APART * np.asarray(lost)))
+    own, lost = np.maximum(own, 0.0), np.maximum(lost, 0.0)  # a divergence of nearly nothing may come out below
+    return np.asarray(np.clip(EITHER_WAY * np.sqrt(own * lost), FEW * lost, APART * lost))
 
 
 class ErrorRule:

@@ -46,8 +46,9 @@ class SampleOutputs:
     """Those of the baseline."""
     lost: Mapping[Side, Mapping[str, Array]] = field(default_factory=dict)
     """Of sides with lossy choices: the outputs of a reference that loses the same, less those of the reference."""
-    rounded: Collection[Side] = ()
-    """Those of them that declare to round what they compute to a coarser format: see `evbench.verdict.error_rule`."""
+    rounded: Mapping[Side, Mapping[str, Array]] = field(default_factory=dict)
+    """Of those of them that declare to round what they compute to a coarser format, what is lost by that alone: see
+    `evbench.verdict.error_rule`."""
 
 
 @dataclass(frozen=True)

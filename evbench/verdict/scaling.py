@@ -33,6 +33,7 @@ class Usage:
     pcie_in: float | None
     """Bytes per second to the GPU."""
     pcie_out: float | None
+    """Bytes per second from it."""
 
 
 @dataclass(frozen=True)

@@ -194,7 +194,13 @@ MUTANTS: dict[str, Mutant] = {
         dtypes_if_grown=("float32",),
         dtypes_if_rounded=("float32",),
     ),
-    "scales of the next row": Mutant("in one quantized matrix", "generate", quantization_faults.scales_of_the_next_row, choices=QUANTIZED),
+    "scales of the next row": Mutant(
+        "in one quantized matrix",
+        "generate",
+        quantization_faults.scales_of_the_next_row,
+        choices=QUANTIZED,
+        dtypes_if_rounded=("float32",),
+    ),
     "quantized layer left out": Mutant("one near the middle", "generate", quantization_faults.layer_left_out, choices=QUANTIZED),
     "four bits called eight": Mutant("in all quantized matrices", "generate", quantization_faults.four_bits, choices=QUANTIZED),
     "layer not quantized": Mutant(
