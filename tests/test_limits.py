@@ -102,6 +102,24 @@ def test_a_floor_is_told_with_what_it_is_bound_by() -> None:
     )
 
 
+def test_what_is_stored_in_eight_bits_is_read_as_that() -> None:
+    network, work = of_preset("video-llava")
+    full, rounded, both = (
+        report.physical_limits(workload("video"), network, work, stored=stored)
+        for stored in (None, {"cache": "fp8"}, {"cache": "fp8", "quantization": "fp8"})
+    )
+    assert work.prompt_tokens and work.new_tokens
+    in_cache = 2 * network.layers * network.key_heads * network.head_size * (work.prompt_tokens + work.new_tokens / 2)
+    assert full.costs["tpot"].bytes - rounded.costs["tpot"].bytes == in_cache
+    assert both.costs["tpot"].bytes < rounded.costs["tpot"].bytes
+    assert both.costs["tpot"].operations == full.costs["tpot"].operations
+    assert "layers of the language model in fp8, keys and values in fp8" in report.subject(both)
+
+
+def test_a_choice_that_there_is_not_is_refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "unknown --cache 'fp9'; did you mean 'fp8'?" in refused("limits --device cpu --cache fp9", monkeypatch, capsys)
+
+
 def test_a_ceiling_is_the_best_of_repeated_calls_on_the_given_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """Here each call takes a microsecond."""
     monkeypatch.setattr(limits, "SECONDS", 5e-6)

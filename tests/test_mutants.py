@@ -372,7 +372,7 @@ def rotated_by_reference(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("uncaptured", "rotated_by_reference")
-@pytest.mark.parametrize("prefill", ["eager", "compile"])
+@pytest.mark.parametrize("prefill", [pytest.param("eager", marks=pytest.mark.long), "compile"])
 @pytest.mark.parametrize("name", ["", *(name for name, mutant in MUTANTS.items() if mutant.stage == "generate" and not mutant.of_time)])
 def test_a_fault_of_a_cache_of_eight_bits_is_caught(rounded_bench: Bench, name: str, prefill: str) -> None:
     require_caught_if_planted(rounded_bench, f"optimized+vision=batched+generate=graph+prefill={prefill}+cache=fp8", name)

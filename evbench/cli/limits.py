@@ -36,6 +36,7 @@ def limits_command(
     quantization: Annotated[
         str, typer.Option(help="How weights in the language model's layers are stored: a choice of the part of this name.")
     ] = "none",
+    cache: Annotated[str, typer.Option(help="How keys and values are stored: a choice of the part of this name.")] = "full",
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON instead.")] = False,
     options: Options,
     session: SessionOptions,
@@ -49,10 +50,12 @@ def limits_command(
         evbench limits
         evbench limits --model eventgpt --preset 7b --dtype bfloat16
         evbench limits --measure --json
-        evbench limits --preset 7b --dtype bfloat16 --quantization int8
+        evbench limits --preset 7b --dtype bfloat16 --quantization fp8 --cache fp8
     """
-    if quantization not in (offered := PARTS["quantization"].choices):
-        raise UserError(f"unknown --quantization {quantization!r}; {nearest(quantization, list(offered))} See: evbench variants")
+    stored = {"quantization": quantization, "cache": cache}
+    for part, choice in stored.items():
+        if choice not in (offered := PARTS[part].choices):
+            raise UserError(f"unknown --{part} {choice!r}; {nearest(choice, list(offered))} See: evbench variants")
     if not (session.wait or measure):
         raise UserError("--no-wait is of a measurement, and --measure is not given: it would have no effect; leave it out")
     workload = options.workload()
@@ -65,7 +68,7 @@ def limits_command(
         if measure:
             with exclusive_device(workload.device, session.wait, progress):
                 here, ceilings = machine.read(workload.device), _measure(workload.device)
-    found = report.physical_limits(workload, network, work, here, ceilings, quantization)
+    found = report.physical_limits(workload, network, work, here, ceilings, stored)
     if as_json:
         print_line(to_json(found, indent=1))
         return

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from evbench.pipelines.registry import layer_weight_bytes
+from evbench.pipelines.registry import cache_value_bytes, layer_weight_bytes
 from evbench.report.render import Table
 from evbench.report.units import format_number, format_scaled, format_seconds
 from evbench.results import Ceilings, Machine, NetworkShape, Work, Workload
@@ -23,8 +24,8 @@ class PhysicalLimits:
     workload: Workload
     network: NetworkShape
     work: Work
-    quantization: str
-    """Choice of the part `quantization`: how weights in the language model's layers are stored."""
+    stored: dict[str, str]
+    """Choices of the parts `quantization` and `cache`: how weights in the language model's layers are stored, and keys and values."""
     costs: dict[str, Cost]
     """Of `vision`, `prefill` and `tpot`, the last of the decode step in the middle of the answer."""
     machine: Machine | None
@@ -40,11 +41,14 @@ def physical_limits(
     work: Work,
     machine: Machine | None = None,
     ceilings: Ceilings | None = None,
-    quantization: str = "none",
+    stored: Mapping[str, str] | None = None,
 ) -> PhysicalLimits:
-    found = costs.of_work(network, work, layer_weight_bytes({"quantization": quantization}, workload.model))
+    """`stored`: as in what is returned. None, or a part that is left out: in the type that is computed in."""
+    stored = {"quantization": "none", "cache": "full", **(stored or {})}
+    sizes = layer_weight_bytes(stored, workload.model), cache_value_bytes(stored, workload.model)
+    found = costs.of_work(network, work, *sizes)
     floors = None if ceilings is None else {name: cost.seconds(ceilings.rates()) for name, cost in found.items()}
-    return PhysicalLimits(workload, network, work, quantization, found, machine, ceilings, floors)
+    return PhysicalLimits(workload, network, work, stored, found, machine, ceilings, floors)
 
 
 def subject(limits: PhysicalLimits) -> str:
@@ -52,7 +56,8 @@ def subject(limits: PhysicalLimits) -> str:
     workload, work = limits.workload, limits.work
     assert work.pixel_shape and work.prompt_tokens and work.new_tokens
     images, position = math.prod(work.pixel_shape[:-3]), work.prompt_tokens + work.new_tokens / 2
-    stored = "" if limits.quantization == "none" else f", layers of the language model in {limits.quantization}"
+    stored = "" if limits.stored["quantization"] == "none" else f", layers of the language model in {limits.stored['quantization']}"
+    stored += "" if limits.stored["cache"] == "full" else f", keys and values in {limits.stored['cache']}"
     return (
         f"{workload.model}, {workload.preset or workload.weights}, in {workload.dtype}{stored}: {images} images, {work.visual_tokens:,} "
         f"visual tokens, a prompt of {work.prompt_tokens:,} tokens; decode step at position {position:,.0f}, in the middle of "
