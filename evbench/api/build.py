@@ -20,6 +20,8 @@ OF_PIPELINE = (*OF_WORKLOAD, "plugin", "pipeline")
 def build(variant: Variant | str = "baseline", **options: Unpack[Keywords]) -> tuple[Pipeline[Any, Any, Any], Workload]:
     """The pipeline of a variant, for a script that measures something else with the same weights and prompts.
 
+    It takes no lock on the device: run it while no other evbench measures there.
+
     Examples:
         >>> import evbench
         >>> pipeline, workload = evbench.build("baseline", preset="small")  # doctest: +SKIP
