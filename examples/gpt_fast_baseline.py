@@ -45,7 +45,7 @@ def imported(clone: Path) -> tuple[ModuleType, ModuleType]:
     sys.path.insert(0, str(clone.resolve()))
     try:
         return importlib.import_module("model"), importlib.import_module("generate")
-    except (ImportError, AttributeError) as error:
+    except (ImportError, AttributeError, SyntaxError) as error:
         raise evbench.UserError(f"--gpt-fast {clone} does not fit torch {torch.__version__}: {error}; take another commit of it") from error
 
 
@@ -168,12 +168,22 @@ class Loop:
             torch.cuda.synchronize()
 
 
+def require_writable(out: Path) -> None:
+    """Look before anything is measured. What is there stays as it is until the end. Raises UserError."""
+    new = not out.exists()
+    try:
+        out.open("a", encoding="utf-8").close()
+    except OSError as error:
+        raise evbench.UserError(f"--out {out} cannot be written ({error.strerror}); give a file in a folder that exists") from error
+    if new:
+        out.unlink()
+
+
 def measured(options: argparse.Namespace) -> dict[str, Any]:
     """The table: a row for each run. Raises UserError for what cannot be used."""
     if options.runs < 1 or options.warmup < 1 or options.new_tokens < 2:
         raise evbench.UserError("--runs and --warmup are 1 or more, since the first run compiles, and --new-tokens 2 or more")
-    if options.out.is_dir() or not options.out.parent.is_dir():
-        raise evbench.UserError(f"--out {options.out} cannot be written; give a file in a folder that exists")
+    require_writable(options.out)
     network, module = imported(options.gpt_fast)
     pipeline, workload = evbench.build(
         "baseline", preset=options.preset, dtype=options.dtype, device=options.device, new_tokens=options.new_tokens
@@ -218,7 +228,11 @@ def main() -> None:
     except evbench.UserError as error:
         print(f"gpt_fast_baseline: {error}", file=sys.stderr)
         sys.exit(2)
+    except KeyboardInterrupt:
+        print("gpt_fast_baseline: interrupted; nothing is written", file=sys.stderr)
+        sys.exit(130)
     options.out.write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
+    print(f"Written to {options.out}")
 
 
 if __name__ == "__main__":

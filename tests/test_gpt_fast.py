@@ -232,7 +232,10 @@ def test_a_prompt_stands_in_for_its_tokens(example: Any) -> None:
         (["--gpt-fast", "nowhere"], "--gpt-fast nowhere has no model.py; give the folder of a clone of github.com/meta-pytorch/gpt-fast"),
         (["--gpt-fast", "old"], "--gpt-fast old does not fit torch"),
         (["--gpt-fast", "gpt-fast", "--runs", "0"], "--runs and --warmup are 1 or more"),
-        (["--gpt-fast", "gpt-fast", "--out", "missing/table.json"], "--out missing/table.json cannot be written"),
+        (["--gpt-fast", "cut"], "--gpt-fast cut does not fit torch"),
+        (["--gpt-fast", "gpt-fast", "--out", "missing/table.json"], "--out missing/table.json cannot be written (No such file"),
+        (["--gpt-fast", "gpt-fast", "--out", "old"], "--out old cannot be written (Is a directory)"),
+        (["--gpt-fast", "gpt-fast", "--out", "/proc/table.json"], "--out /proc/table.json cannot be written"),
         (["--gpt-fast", "gpt-fast", "--preset", "smal"], "unknown --preset 'smal'"),
     ],
 )
@@ -248,6 +251,9 @@ def test_what_cannot_be_used_is_one_line(
     (tmp_path / "old").mkdir()
     (tmp_path / "old" / "model.py").write_text("import torch\ntorch._no_such_setting.on = True\n", encoding="utf-8")
     (tmp_path / "old" / "generate.py").write_text("", encoding="utf-8")
+    (tmp_path / "cut").mkdir()
+    (tmp_path / "cut" / "model.py").write_text("import torch\ndef prefill(\n", encoding="utf-8")
+    (tmp_path / "cut" / "generate.py").write_text("", encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", [EXAMPLE.name, *options, "--device", "cpu"])
     monkeypatch.setattr(sys, "path", [*sys.path])
