@@ -22,6 +22,7 @@ from evbench.cli.main import main
 from evbench.cli.report import write_report
 from evbench.distributed import gpu_counts as carried_out
 from evbench.distributed.launch import Failed
+from evbench.distributed.rank import read_ranks
 from evbench.distributed.usage import read_usage
 from evbench.encoding import to_json
 from evbench.errors import UserError
@@ -376,6 +377,37 @@ def test_a_damaged_file_is_told(tmp_path: Path, content: str) -> None:
     (tmp_path / "scaling.json").write_text(content)
     with pytest.raises(UserError, match=r"scaling\.json (is|has)"):
         carried_out.read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"shares": []}, "it has the passes of 0 of 1 ranks, which are said to have ended"),
+        ({"alone": None}, "it has the passes of 1 of 1 ranks"),
+        ({"seconds": 0.0}, "its passes have no samples, or took no time"),
+        ({"seconds": -8.0}, "its passes have no samples, or took no time"),
+        ({"alone": {"samples": 0, "seconds": 8.0, "load_wait_seconds": 0.4}}, "its passes have no samples, or took no time"),
+    ],
+)
+def test_passes_that_cannot_be_are_damage(changed: dict[str, object], told: str, tmp_path: Path) -> None:
+    (tmp_path / RANKS).write_text(json.dumps(json.loads(to_json(ONE.session)) | changed))
+    with pytest.raises(UserError, match=rf"ranks\.json is damaged .*{told}"):
+        read_ranks(tmp_path)
+
+
+def test_a_folder_of_another_number_of_gpus_is_refused(
+    simulated: SimulatedLaunch, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command(f"{ASKED} --gpus 1,2 --out out", monkeypatch) == 0
+    capsys.readouterr()
+    kept = Path("out/gpus-2/ranks.json").read_text()
+    Path("out/gpus-2/ranks.json").write_text(Path("out/gpus-1/ranks.json").read_text())
+    told = refused("report out", monkeypatch, capsys)
+    assert "out/gpus-2/ranks.json is of 1 ranks, in the folder of 2; put back what was there, or remove out/gpus-2" in told
+    Path("out/gpus-2/ranks.json").unlink()
+    assert "out/gpus-2 has no ranks.json; put it back, or remove out/gpus-2" in refused("report out", monkeypatch, capsys)
+    Path("out/gpus-2/ranks.json").write_text(kept)
+    assert write_report(Path("out")).files == ("scaling.md",)
 
 
 def test_divisions_are_compared_and_those_that_failed_are_gone_on_with(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
