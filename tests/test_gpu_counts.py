@@ -348,6 +348,7 @@ def test_a_rank_that_dies_is_told_and_the_command_goes_on_with_more_numbers(
         ("--gpus 2,1", "--gpus '2,1' is not ascending"),
         ("--gpus 1,8", "8 ranks are more than 4 samples: some would have nothing to do; start 4 at most, or give more samples"),
         ("--gpus 1,2 --trace-tokens 4", "--trace-tokens is of the comparisons of --tensor-samples, and none is asked for; leave it out"),
+        ("--gpus 1 --tensor-samples 1", "--tensor-samples compares one GPU with several, and --gpus 1 has no several; give more, or"),
         ("--gpus 1,3 --tensor-samples 1", "tensor-3"),
         ("--gpus 1,2 --tensor-samples 1", "parallel=tensor-2"),
         ("--gpus 1,2 --resume --out nowhere", "cannot read nowhere/scaling.json"),

@@ -69,6 +69,8 @@ def scaling_command(
     _require_gpus(numbers, options.device)
     if not tensor_samples and (idle := _of_traces(options)):
         raise UserError(f"{idle} is of the comparisons of --tensor-samples, and none is asked for; leave it out")
+    if tensor_samples and numbers[-1] == 1:
+        raise UserError("--tensor-samples compares one GPU with several, and --gpus 1 has no several; give more, or leave it out")
     divided = {count: parse(f"{variant}+parallel=tensor-{count}") for count in numbers if count > 1} if tensor_samples else {}
     of_divisions = _divided(options, chosen, divided, workload, tensor_samples)
     folder = output_folder(session, now(), f"{workload.model}-scaling")
