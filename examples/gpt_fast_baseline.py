@@ -32,6 +32,7 @@ GREEDY = {"temperature": 1.0, "top_k": 1}
 """gpt-fast always draws. With top_k=1 all but the likeliest token have probability 0; of several that are exactly as likely it draws one,
 where evbench takes the first."""
 FILES = ("model.py", "generate.py")
+NEEDED = {"model": ("ModelArgs", "Transformer"), "generate": ("prefill", "decode_one_token", "generate")}
 
 
 def imported(clone: Path) -> tuple[ModuleType, ModuleType]:
@@ -44,9 +45,15 @@ def imported(clone: Path) -> tuple[ModuleType, ModuleType]:
     sys.modules["tokenizer"] = tokenizer
     sys.path.insert(0, str(clone.resolve()))
     try:
-        return importlib.import_module("model"), importlib.import_module("generate")
+        network, module = importlib.import_module("model"), importlib.import_module("generate")
     except (ImportError, AttributeError, SyntaxError) as error:
         raise evbench.UserError(f"--gpt-fast {clone} does not fit torch {torch.__version__}: {error}; take another commit of it") from error
+    for found in (network, module):
+        if lacking := next((name for name in NEEDED[found.__name__] if not hasattr(found, name)), None):
+            raise evbench.UserError(
+                f"--gpt-fast {clone}: {found.__name__}.py has no {lacking}; give a clone of gpt-fast, or take another commit"
+            )
+    return network, module
 
 
 def in_pairs(weight: torch.Tensor, heads: int) -> torch.Tensor:
@@ -97,17 +104,21 @@ def filled(network: ModuleType, pipeline: Any, path: Path) -> Any:
     features, config = path, pipeline.decoder.config
     for stage in (pipeline.load, pipeline.preprocess, pipeline.vision):
         features, _ = stage(features)
-    arguments = network.ModelArgs(
-        block_size=config.max_position_embeddings,
-        vocab_size=config.vocab_size,
-        n_layer=config.num_hidden_layers,
-        n_head=config.num_attention_heads,
-        n_local_heads=config.num_key_value_heads,
-        dim=config.hidden_size,
-        intermediate_size=config.intermediate_size,
-        rope_base=config.rope_parameters["rope_theta"],
-        norm_eps=config.rms_norm_eps,
-    )
+    shapes = {
+        "block_size": config.max_position_embeddings,
+        "vocab_size": config.vocab_size,
+        "n_layer": config.num_hidden_layers,
+        "n_head": config.num_attention_heads,
+        "n_local_heads": config.num_key_value_heads,
+        "dim": config.hidden_size,
+        "intermediate_size": config.intermediate_size,
+        "rope_base": config.rope_parameters["rope_theta"],
+        "norm_eps": config.rms_norm_eps,
+    }
+    try:
+        arguments = network.ModelArgs(**shapes)
+    except TypeError as error:
+        raise evbench.UserError(f"--gpt-fast: its model.py does not fit this script: {error}; take another commit of it") from error
     with torch.device("meta"):
         model = network.Transformer(arguments)
     model.load_state_dict(converted(pipeline.decoder, pipeline.model.lm_head), assign=True)
