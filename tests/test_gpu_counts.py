@@ -220,6 +220,16 @@ def test_it_is_told_in_sentences_and_tables() -> None:
     assert report.sentences(account()) == ()
 
 
+def test_samples_that_are_left_out_are_named_once() -> None:
+    failed = (results.FailedSample(1, "no.mp4", "no.mp4 is damaged or no video"),)
+    both = (dataclasses.replace(ONE.session.shares[0], samples=(0, 1)),)
+    sessions = (dataclasses.replace(ONE.session, shares=both, failed=failed), dataclasses.replace(TWO.session, failed=failed))
+    runs = [dataclasses.replace(one, session=session) for one, session in zip((ONE, TWO), sessions, strict=True)]
+    one, two, left_out = report.sentences(account(*runs))
+    assert one.startswith("1 GPU: ") and two.startswith("2 GPUs: ")
+    assert left_out == "1 of 3 samples cannot be used and are left out: no.mp4 is damaged or no video"
+
+
 # What ranks use.
 
 
