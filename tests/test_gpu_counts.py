@@ -204,7 +204,9 @@ def account(*runs: SpreadRun, divided: Sequence[gpu_counts.DividedRun] = ()) -> 
 
 def test_it_is_told_in_sentences_and_tables() -> None:
     found = account(ONE, TWO)
-    assert report.headline(found) == "baseline on 1, 2 GPUs: 2 of 2 measured"
+    assert report.headline(found) == "baseline on 1, 2 GPUs: 2 of 2 measured; on the CPU, where each GPU is a process"
+    on_gpus = dataclasses.replace(found, workload=dataclasses.replace(found.workload, device="cuda"))
+    assert report.headline(on_gpus) == "baseline on 1, 2 GPUs: 2 of 2 measured"
     first, second = report.sentences(found)
     assert first == "1 GPU: 0.5 samples/s"
     assert second == (
@@ -341,7 +343,7 @@ def test_a_rank_that_dies_is_told_and_the_command_goes_on_with_more_numbers(
     ]
     assert " ".join(simulated.called[0]).startswith("run baseline --preset tiny --video 0.mp4 --video 1.mp4 --video 2.mp4 --video 3.mp4 ")
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "baseline on 1, 2, 4 GPUs: 3 of 3 measured"
+    assert lines[0] == "baseline on 1, 2, 4 GPUs: 3 of 3 measured; on the CPU, where each GPU is a process"
     assert lines[-1] == "exit 0: all were measured, with the same answers"
 
     before = Path("out/scaling.md").read_text()

@@ -61,7 +61,8 @@ class Account:
 def headline(account: Account) -> str:
     """What was measured, and how much of it there is."""
     of = ", ".join(map(str, account.gpus))
-    return printable(f"{account.variant} on {of} GPUs: {len(account.spread)} of {len(account.gpus)} measured")
+    no_gpu = "; on the CPU, where each GPU is a process" if account.workload.device == "cpu" else ""
+    return printable(f"{account.variant} on {of} GPUs: {len(account.spread)} of {len(account.gpus)} measured{no_gpu}")
 
 
 def sentences(account: Account) -> tuple[str, ...]:
