@@ -32,6 +32,7 @@ GREEDY = {"temperature": 1.0, "top_k": 1}
 """gpt-fast always draws. With top_k=1 all but the likeliest token have probability 0; of several that are exactly as likely it draws one,
 where evbench takes the first."""
 FILES = ("model.py", "generate.py")
+NEEDED = {"model": ("ModelArgs", "Transformer"), "generate": ("prefill", "decode_one_token", "generate")}
 
 
 def imported(clone: Path) -> tuple[ModuleType, ModuleType]:
@@ -44,9 +45,15 @@ def imported(clone: Path) -> tuple[ModuleType, ModuleType]:
     sys.modules["tokenizer"] = tokenizer
     sys.path.insert(0, str(clone.resolve()))
     try:
-        return importlib.import_module("model"), importlib.import_module("generate")
-    except (ImportError, AttributeError) as error:
+        network, module = importlib.import_module("model"), importlib.import_module("generate")
+    except (ImportError, AttributeError, SyntaxError) as error:
         raise evbench.UserError(f"--gpt-fast {clone} does not fit torch {torch.__version__}: {error}; take another commit of it") from error
+    for found in (network, module):
+        if lacking := next((name for name in NEEDED[found.__name__] if not hasattr(found, name)), None):
+            raise evbench.UserError(
+                f"--gpt-fast {clone}: {found.__name__}.py has no {lacking}; give a clone of gpt-fast, or take another commit"
+            )
+    return network, module
 
 
 def in_pairs(weight: torch.Tensor, heads: int) -> torch.Tensor:
@@ -97,17 +104,21 @@ def filled(network: ModuleType, pipeline: Any, path: Path) -> Any:
     features, config = path, pipeline.decoder.config
     for stage in (pipeline.load, pipeline.preprocess, pipeline.vision):
         features, _ = stage(features)
-    arguments = network.ModelArgs(
-        block_size=config.max_position_embeddings,
-        vocab_size=config.vocab_size,
-        n_layer=config.num_hidden_layers,
-        n_head=config.num_attention_heads,
-        n_local_heads=config.num_key_value_heads,
-        dim=config.hidden_size,
-        intermediate_size=config.intermediate_size,
-        rope_base=config.rope_parameters["rope_theta"],
-        norm_eps=config.rms_norm_eps,
-    )
+    shapes = {
+        "block_size": config.max_position_embeddings,
+        "vocab_size": config.vocab_size,
+        "n_layer": config.num_hidden_layers,
+        "n_head": config.num_attention_heads,
+        "n_local_heads": config.num_key_value_heads,
+        "dim": config.hidden_size,
+        "intermediate_size": config.intermediate_size,
+        "rope_base": config.rope_parameters["rope_theta"],
+        "norm_eps": config.rms_norm_eps,
+    }
+    try:
+        arguments = network.ModelArgs(**shapes)
+    except TypeError as error:
+        raise evbench.UserError(f"--gpt-fast: its model.py does not fit this script: {error}; take another commit of it") from error
     with torch.device("meta"):
         model = network.Transformer(arguments)
     model.load_state_dict(converted(pipeline.decoder, pipeline.model.lm_head), assign=True)
@@ -168,12 +179,22 @@ class Loop:
             torch.cuda.synchronize()
 
 
+def require_writable(out: Path) -> None:
+    """Look before anything is measured. What is there stays as it is until the end. Raises UserError."""
+    new = not out.exists()
+    try:
+        out.open("a", encoding="utf-8").close()
+    except OSError as error:
+        raise evbench.UserError(f"--out {out} cannot be written ({error.strerror}); give a file in a folder that exists") from error
+    if new:
+        out.unlink()
+
+
 def measured(options: argparse.Namespace) -> dict[str, Any]:
     """The table: a row for each run. Raises UserError for what cannot be used."""
     if options.runs < 1 or options.warmup < 1 or options.new_tokens < 2:
         raise evbench.UserError("--runs and --warmup are 1 or more, since the first run compiles, and --new-tokens 2 or more")
-    if options.out.is_dir() or not options.out.parent.is_dir():
-        raise evbench.UserError(f"--out {options.out} cannot be written; give a file in a folder that exists")
+    require_writable(options.out)
     network, module = imported(options.gpt_fast)
     pipeline, workload = evbench.build(
         "baseline", preset=options.preset, dtype=options.dtype, device=options.device, new_tokens=options.new_tokens
@@ -218,7 +239,11 @@ def main() -> None:
     except evbench.UserError as error:
         print(f"gpt_fast_baseline: {error}", file=sys.stderr)
         sys.exit(2)
+    except KeyboardInterrupt:
+        print("gpt_fast_baseline: interrupted; nothing is written", file=sys.stderr)
+        sys.exit(130)
     options.out.write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
+    print(f"Written to {options.out}")
 
 
 if __name__ == "__main__":

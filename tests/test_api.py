@@ -250,11 +250,12 @@ def test_a_pipeline_is_built_as_a_worker_builds_it() -> None:
     [
         ("baseline", {"blocks": 2}, "nothing is measured: blocks would have no effect"),
         ("baselin", {}, "unknown variant 'baselin'"),
+        (None, {}, "None is no variant; give the name of one, or a Variant"),
         ("baseline", {"preset": "smal"}, "unknown --preset 'smal'"),
         ("optimized-gpu", {"device": "cpu"}, "optimized-gpu"),
     ],
 )
-def test_what_cannot_be_built_is_refused_in_one_line(variant: str, options: dict[str, Any], reason: str) -> None:
+def test_what_cannot_be_built_is_refused_in_one_line(variant: Any, options: dict[str, Any], reason: str) -> None:
     with pytest.raises(UserError, match=reason) as refused:
         evbench.build(variant, **options)
     assert "\n" not in str(refused.value)
@@ -267,3 +268,8 @@ def test_a_baseline_that_rounds_what_it_computes_is_refused(tmp_path: Path, monk
     ):
         evbench.compare("optimized-gpu+cache=fp8", "optimized-gpu", folder=tmp_path / "out", **TINY)
     assert not (tmp_path / "out").exists()
+
+
+def test_what_is_no_variant_is_not_run() -> None:
+    with pytest.raises(UserError, match=r"3 is no variant; give the name of one, or a Variant"):
+        evbench.run(3, device="cpu")  # type: ignore[arg-type]

@@ -22,6 +22,7 @@ from evbench.cli.main import main
 from evbench.cli.report import write_report
 from evbench.distributed import gpu_counts as carried_out
 from evbench.distributed.launch import Failed
+from evbench.distributed.rank import read_ranks
 from evbench.distributed.usage import read_usage
 from evbench.encoding import to_json
 from evbench.errors import UserError
@@ -203,7 +204,9 @@ def account(*runs: SpreadRun, divided: Sequence[gpu_counts.DividedRun] = ()) -> 
 
 def test_it_is_told_in_sentences_and_tables() -> None:
     found = account(ONE, TWO)
-    assert report.headline(found) == "baseline on 1, 2 GPUs: 2 of 2 measured"
+    assert report.headline(found) == "baseline on 1, 2 GPUs: 2 of 2 measured; on the CPU, where each GPU is a process"
+    on_gpus = dataclasses.replace(found, workload=dataclasses.replace(found.workload, device="cuda"))
+    assert report.headline(on_gpus) == "baseline on 1, 2 GPUs: 2 of 2 measured"
     first, second = report.sentences(found)
     assert first == "1 GPU: 0.5 samples/s"
     assert second == (
@@ -217,6 +220,16 @@ def test_it_is_told_in_sentences_and_tables() -> None:
     assert "| 2, rank 1 | 2 | 5.00 s | 80.0% | 0.0% | 0.0% | 20.0% | n/a | n/a | n/a | n/a |" in text
     assert "divided" not in text.lower()
     assert report.sentences(account()) == ()
+
+
+def test_samples_that_are_left_out_are_named_once() -> None:
+    failed = (results.FailedSample(1, "no.mp4", "no.mp4 is damaged or no video"),)
+    both = (dataclasses.replace(ONE.session.shares[0], samples=(0, 1)),)
+    sessions = (dataclasses.replace(ONE.session, shares=both, failed=failed), dataclasses.replace(TWO.session, failed=failed))
+    runs = [dataclasses.replace(one, session=session) for one, session in zip((ONE, TWO), sessions, strict=True)]
+    one, two, left_out = report.sentences(account(*runs))
+    assert one.startswith("1 GPU: ") and two.startswith("2 GPUs: ")
+    assert left_out == "1 of 3 samples cannot be used and are left out: no.mp4 is damaged or no video"
 
 
 # What ranks use.
@@ -330,13 +343,14 @@ def test_a_rank_that_dies_is_told_and_the_command_goes_on_with_more_numbers(
     ]
     assert " ".join(simulated.called[0]).startswith("run baseline --preset tiny --video 0.mp4 --video 1.mp4 --video 2.mp4 --video 3.mp4 ")
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "baseline on 1, 2, 4 GPUs: 3 of 3 measured"
+    assert lines[0] == "baseline on 1, 2, 4 GPUs: 3 of 3 measured; on the CPU, where each GPU is a process"
     assert lines[-1] == "exit 0: all were measured, with the same answers"
 
     before = Path("out/scaling.md").read_text()
     Path("out/scaling.md").unlink()
     written = write_report(Path("out"))
-    assert (written.headlines, written.files) == ((lines[0],), ("scaling.md",))
+    assert (written.headlines, written.files) == (tuple(lines[:4]), ("scaling.md",))
+    assert written.headlines[3].startswith("4 GPUs: ")
     assert Path("out/scaling.md").read_text() == before
 
 
@@ -378,6 +392,37 @@ def test_a_damaged_file_is_told(tmp_path: Path, content: str) -> None:
     (tmp_path / "scaling.json").write_text(content)
     with pytest.raises(UserError, match=r"scaling\.json (is|has)"):
         carried_out.read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"shares": []}, "it has the passes of 0 of 1 ranks, which are said to have ended"),
+        ({"alone": None}, "it has the passes of 1 of 1 ranks"),
+        ({"seconds": 0.0}, "its passes have no samples, or took no time"),
+        ({"seconds": -8.0}, "its passes have no samples, or took no time"),
+        ({"alone": {"samples": 0, "seconds": 8.0, "load_wait_seconds": 0.4}}, "its passes have no samples, or took no time"),
+    ],
+)
+def test_passes_that_cannot_be_are_damage(changed: dict[str, object], told: str, tmp_path: Path) -> None:
+    (tmp_path / RANKS).write_text(json.dumps(json.loads(to_json(ONE.session)) | changed))
+    with pytest.raises(UserError, match=rf"ranks\.json is damaged .*{told}"):
+        read_ranks(tmp_path)
+
+
+def test_a_folder_of_another_number_of_gpus_is_refused(
+    simulated: SimulatedLaunch, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command(f"{ASKED} --gpus 1,2 --out out", monkeypatch) == 0
+    capsys.readouterr()
+    kept = Path("out/gpus-2/ranks.json").read_text()
+    Path("out/gpus-2/ranks.json").write_text(Path("out/gpus-1/ranks.json").read_text())
+    told = refused("report out", monkeypatch, capsys)
+    assert "out/gpus-2/ranks.json is of 1 ranks, in the folder of 2; put back what was there, or remove out/gpus-2" in told
+    Path("out/gpus-2/ranks.json").unlink()
+    assert "out/gpus-2 has no ranks.json; put it back, or remove out/gpus-2" in refused("report out", monkeypatch, capsys)
+    Path("out/gpus-2/ranks.json").write_text(kept)
+    assert write_report(Path("out")).files == ("scaling.md",)
 
 
 def test_divisions_are_compared_and_those_that_failed_are_gone_on_with(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import time
 from typing import Any, Unpack
 
-from evbench.api.measure import work_and_plan
+from evbench.api.measure import read_variant, work_and_plan
 from evbench.api.options import OF_WORKLOAD, Keywords, read, use_given
 from evbench.choices import Variant
 from evbench.errors import UserError
 from evbench.results import Workload
 from evbench.stages import Pipeline
-from evbench.variants.named import parse
 
 OF_PIPELINE = (*OF_WORKLOAD, "plugin", "pipeline")
 """Options that have an effect where nothing is measured."""
@@ -46,6 +45,6 @@ def build(variant: Variant | str = "baseline", **options: Unpack[Keywords]) -> t
     if idle := [name for name in options if name not in OF_PIPELINE]:
         raise UserError(f"nothing is measured: {', '.join(idle)} would have no effect; leave it out")
     use_given(given)
-    chosen = parse(variant) if isinstance(variant, str) else variant
+    chosen = read_variant(variant)
     workload, _ = work_and_plan(given, {"baseline": chosen}, given.workload())
     return build_pipeline(BuildRequest(chosen, workload), start)[0], workload

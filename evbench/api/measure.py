@@ -132,9 +132,18 @@ def request_to_run(
 ) -> ComparisonRequest:
     """What `run` measures. Raises UserError as it does."""
     use_given(read(options))
-    chosen = parse(variant) if isinstance(variant, str) else variant
+    chosen = read_variant(variant)
     rules = Rules({}, (), _texts(target), False, ())
     return _request({"baseline": chosen}, workload, options, rules, folder, command, resume, wait)
+
+
+def read_variant(given: object) -> Variant:
+    """What is meant by a variant. Raises UserError for an unknown one, and for what is none."""
+    if isinstance(given, Variant):
+        return given
+    if not isinstance(given, str):
+        raise UserError(f"{given!r} is no variant; give the name of one, or a Variant")
+    return parse(given)
 
 
 def read_side(given: Measured) -> Variant | Result:

@@ -131,7 +131,7 @@ class Written:
     """What was derived again."""
 
     headlines: tuple[str, ...]
-    """The verdict in one sentence; of a ladder and of two models what stands in its place."""
+    """The verdict in one sentence; of a ladder, a scaling and of two models what stands in its place."""
     files: tuple[str, ...]
     """Their names."""
     unverified: str = ""
@@ -154,7 +154,8 @@ def write_report(folder: Path, exports: Exports | None = None) -> Written:
         if (folder / sweep.RAW).exists():
             return Written((report_sweep.headline(sweep.write_derived(folder)),), (sweep.REPORT, sweep.PAGE))
         if (folder / gpu_counts.RAW).exists():
-            return Written((report_gpu_counts.headline(gpu_counts.write_derived(folder)),), (gpu_counts.REPORT,))
+            account = gpu_counts.write_derived(folder)
+            return Written((report_gpu_counts.headline(account), *report_gpu_counts.sentences(account)), (gpu_counts.REPORT,))
         if (folder / models.RAW).exists():
             found = models.read(folder)
             sessions = {length: verify(result, folder / length) for length, result in found.sessions.items()}

@@ -11,6 +11,7 @@ from evbench import __version__
 from evbench.choices import Variant
 from evbench.distributed.rank import read_ranks
 from evbench.encoding import to_json, write_whole
+from evbench.errors import UserError
 from evbench.machine import machine
 from evbench.report import gpu_counts as report
 from evbench.results import RESULT, Plan, Result, Side, Workload
@@ -115,10 +116,15 @@ def ended(found: Scaling) -> list[int]:
 
 
 def with_spread(found: Scaling, gpus: int, folder: Path) -> Scaling:
-    """With what ended in the folder of this number of GPUs. Raises UserError if it cannot be read."""
+    """With what ended in the folder of this number of GPUs. Raises UserError if it cannot be read, or is of another number."""
     place = spread_folder(folder, gpus)
+    if not is_begun(place):
+        raise UserError(f"{place} has no {RANKS}; put it back, or remove {place}")
+    session = read_ranks(place)
+    if session.ranks != gpus:
+        raise UserError(f"{place / RANKS} is of {session.ranks} ranks, in the folder of {gpus}; put back what was there, or remove {place}")
     result = read_verified(place)
-    here = gpu_counts.spread_run(read_ranks(place), result, judge(result))
+    here = gpu_counts.spread_run(session, result, judge(result))
     others = [run for run in found.spread if run.session.ranks != gpus]
     return dataclasses.replace(found, spread=tuple(sorted([*others, here], key=lambda run: run.session.ranks)))
 

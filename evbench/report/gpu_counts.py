@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from evbench.report.render import Table, file_of, markdown_table, printable
-from evbench.report.scaling import cells, percent
+from evbench.report.scaling import cells, left_out, percent
 from evbench.report.units import NOT_MEASURED, format_claimed, format_ratio, format_ratios, format_seconds
 from evbench.results import Machine, Plan, Side, Workload
 from evbench.traces.timeline import PREFILL, STEP
@@ -61,12 +61,14 @@ class Account:
 def headline(account: Account) -> str:
     """What was measured, and how much of it there is."""
     of = ", ".join(map(str, account.gpus))
-    return printable(f"{account.variant} on {of} GPUs: {len(account.spread)} of {len(account.gpus)} measured")
+    no_gpu = "; on the CPU, where each GPU is a process" if account.workload.device == "cpu" else ""
+    return printable(f"{account.variant} on {of} GPUs: {len(account.spread)} of {len(account.gpus)} measured{no_gpu}")
 
 
 def sentences(account: Account) -> tuple[str, ...]:
-    """One for each number of GPUs."""
+    """One for each number of GPUs, and which samples are left out."""
     told = [_spread(row, run, account) for row, run in zip(rows(account.spread), account.spread, strict=True)] if account.spread else []
+    told += dict.fromkeys(left_out(run.session) for run in account.spread if run.session.failed)
     return tuple(map(printable, (*told, *map(_divided, account.divided))))
 
 

@@ -22,10 +22,7 @@ def facts(session: RankedSession) -> list[str]:
     """What is to be known first, a sentence each."""
     found = []
     if session.failed:
-        total = len(session.failed) + sum(len(share.samples) for share in session.shares)
-        named = "; ".join(one.reason for one in session.failed[:SHOWN])
-        more = f"; and {len(session.failed) - SHOWN} more" if len(session.failed) > SHOWN else ""
-        found.append(f"{len(session.failed)} of {total:,} samples cannot be used and are left out: {named}{more}")
+        found.append(left_out(session))
     if (scale := scaling(session)) is not None:
         found.append(_speed(session, scale))
     if differing := sum(share.differing for share in session.shares):
@@ -33,6 +30,14 @@ def facts(session: RankedSession) -> list[str]:
     if compiled := [str(share.rank) for share in session.shares if share.compiled]:
         found.append(f"something was compiled while samples were run back to back, on rank {', '.join(compiled)}: they could be faster")
     return found
+
+
+def left_out(session: RankedSession) -> str:
+    """Which samples could not be used, of a session that has some."""
+    total = len(session.failed) + sum(len(share.samples) for share in session.shares)
+    named = "; ".join(one.reason for one in session.failed[:SHOWN])
+    more = f"; and {len(session.failed) - SHOWN} more" if len(session.failed) > SHOWN else ""
+    return f"{len(session.failed)} of {total:,} samples cannot be used and are left out: {named}{more}"
 
 
 def _speed(session: RankedSession, scale: Scaling) -> str:

@@ -70,6 +70,14 @@ class RankedSession:
     """Of the pass of all ranks: from when all were ready to when the last had ended. None until it was measured."""
     shares: tuple[RankShare, ...] = ()
 
+    def __post_init__(self) -> None:
+        if self.seconds is None:
+            return
+        if len(self.shares) != self.ranks or self.alone is None:
+            raise ValueError(f"it has the passes of {len(self.shares)} of {self.ranks} ranks, which are said to have ended")
+        if min(self.seconds, self.alone.seconds, self.alone.samples, sum(share.together.samples for share in self.shares)) <= 0:
+            raise ValueError("its passes have no samples, or took no time")
+
 
 @dataclass(frozen=True)
 class Loss:
