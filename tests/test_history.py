@@ -147,6 +147,15 @@ def test_results_of_one_machine_work_and_variant_are_one_series(tmp_path: Path) 
     assert step.interval.ratio == pytest.approx(1 / 1.5, rel=0.01)
 
 
+def test_what_a_rank_ran_counts_with_that_of_all_ranks_only(tmp_path: Path) -> None:
+    stored(tmp_path / "spread", 1)
+    (tmp_path / "spread" / "ranks.json").write_text("{}", encoding="utf-8")
+    for day, rank in ((2, "rank-0"), (3, "rank-1")):
+        stored(tmp_path / "spread" / rank, day)
+    read = session_history.read(tmp_path)
+    assert [[entry.place for entry in one.entries] for one in read.series] == [["spread"], ["spread"]]
+
+
 def test_other_machines_and_work_are_series_of_their_own(tmp_path: Path) -> None:
     stored(tmp_path / "one", 1)
     started = "2026-01-02T00:00:00Z"

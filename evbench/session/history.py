@@ -7,6 +7,7 @@ from pathlib import Path
 
 from evbench.errors import UserError
 from evbench.results import RESULT
+from evbench.session.session_folder import RANKS
 from evbench.session.verification import read_verified
 from evbench.verdict import history
 from evbench.verdict.history import Series
@@ -33,7 +34,8 @@ def read(folder: Path, since: str = "") -> History:
     """
     if not folder.is_dir():
         raise UserError(f"{folder} is no folder; give one that holds folders of results")
-    files = sorted(folder.rglob(RESULT))
+    # What each of several ranks ran is in the result of all of them, in the folder above.
+    files = sorted(file for file in folder.rglob(RESULT) if not (file.parent.parent / RANKS).is_file())
     if not files:
         raise UserError(f"{folder} holds no {RESULT}, nor does a folder in it; give one that holds folders of results")
     found, left_out = [], []
