@@ -254,9 +254,9 @@ def test_decoders_of_the_gpu_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_what_is_computed_without_bounds_has_none() -> None:
     one = Bounded(6.0, 5.0, 7.0)
-    assert loading._over(one, Bounded(2.0)) == Bounded(3.0)
-    assert loading._over(one, Bounded(2.0, 1.0, 4.0)) == Bounded(3.0, 1.25, 7.0)
-    assert loading._over(one, Bounded(2.0, -1.0, 4.0)) == Bounded(3.0), "a bound of 0 or less divides nothing"
-    assert loading._minus(one, Bounded(2.0)) == Bounded(4.0)
-    assert loading._minus(one, Bounded(2.0, 1.0, 4.0)) == Bounded(4.0, 1.0, 6.0)
-    assert loading._times(one, 3) == Bounded(18.0, 15.0, 21.0)
+    assert one.over(Bounded(2.0)) == Bounded(3.0)
+    assert one.over(Bounded(2.0, 1.0, 4.0)) == Bounded(3.0, 1.25, 7.0)
+    assert one.over(Bounded(2.0, -1.0, 4.0)) == Bounded(3.0), "a bound of 0 or less divides nothing"
+    assert one.minus(Bounded(2.0)) == Bounded(4.0)
+    assert one.minus(Bounded(2.0, 1.0, 4.0)) == Bounded(4.0, 1.0, 6.0)
+    assert one.times(3) == Bounded(18.0, 15.0, 21.0)

@@ -234,7 +234,7 @@ def measure(name: str, question: Question, long: dict[str, dict[int, Path]]) -> 
     seconds = question.watch.median(question.load(decode), question.calls)
     prepare_seconds = None if way.prepare is None else question.watch.median(question.load(way.prepare), question.calls)
     rates = tuple(rate(coding, clips, decode, way, question) for coding, clips in long.items())
-    engine = _times(next(line for line in rates if line.coding == LIKE_THE_CLIP).frame_seconds, decoded)
+    engine = next(line for line in rates if line.coding == LIKE_THE_CLIP).frame_seconds.times(decoded)
     return Loading(
         name,
         seconds,
@@ -245,7 +245,7 @@ def measure(name: str, question: Question, long: dict[str, dict[int, Path]]) -> 
         engine,
         seconds.value - engine.value,
         taken_out(decode, long[WITHOUT_B_FRAMES], question),
-        _over(seconds, engine),
+        seconds.over(engine),
         tuple(at_once(name, question, engine.value, engines)),
     )
 
@@ -271,7 +271,7 @@ def taken_out(decode: Decoder, clips: dict[int, Path], question: Question) -> Bo
     """
     length = min(clips)
     some, every = (question.watch.median(partial(decode, clips[length], count, "inclusive"), ROUNDS) for count in (question.frames, length))
-    return _times(_minus(every, some), 1 / (length - question.frames))
+    return every.minus(some).times(1 / (length - question.frames))
 
 
 def at_once(name: str, question: Question, engine_seconds: float, engines: int) -> Iterator[AtOnce]:
@@ -300,26 +300,7 @@ def _in_threads(pool: ThreadPoolExecutor, loads: Collection[Callable[[], object]
 
 def _clips_per_second(call: Callable[[], object], clips: int, question: Question) -> Bounded:
     seconds = question.watch.median(call, ROUNDS)
-    return _over(Bounded(clips, clips, clips), seconds)
-
-
-def _times(one: Bounded, factor: float) -> Bounded:
-    return Bounded(one.value * factor, None if one.low is None else one.low * factor, None if one.high is None else one.high * factor)
-
-
-def _minus(one: Bounded, other: Bounded) -> Bounded:
-    """As `_over`."""
-    if one.low is None or one.high is None or other.low is None or other.high is None:
-        return Bounded(one.value - other.value)
-    return Bounded(one.value - other.value, one.low - other.high, one.high - other.low)
-
-
-def _over(above: Bounded, below: Bounded) -> Bounded:
-    """Its bounds are those of the farthest ends: wider than 95 % asks for."""
-    ratio = above.value / below.value
-    if above.low is None or above.high is None or below.low is None or below.high is None or below.low <= 0:
-        return Bounded(ratio)
-    return Bounded(ratio, above.low / below.high, above.high / below.low)
+    return Bounded(clips, clips, clips).over(seconds)
 
 
 def lines(found: Loadings) -> list[str]:

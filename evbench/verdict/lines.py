@@ -23,6 +23,25 @@ class Bounded:
     low: float | None = None
     high: float | None = None
 
+    def times(self, factor: float) -> Bounded:
+        """`factor`: above 0."""
+        low, high = (None if bound is None else bound * factor for bound in (self.low, self.high))
+        return Bounded(self.value * factor, low, high)
+
+    def minus(self, other: Bounded) -> Bounded:
+        """Its bounds are those of the farthest ends: wider than 95 % asks for."""
+        value = self.value - other.value
+        if self.low is None or self.high is None or other.low is None or other.high is None:
+            return Bounded(value)
+        return Bounded(value, self.low - other.high, self.high - other.low)
+
+    def over(self, below: Bounded) -> Bounded:
+        """As `minus`, of numbers above 0. Without bounds where that below may not be."""
+        ratio = self.value / below.value
+        if self.low is None or self.high is None or below.low is None or below.high is None or below.low <= 0:
+            return Bounded(ratio)
+        return Bounded(ratio, self.low / below.high, self.high / below.low)
+
 
 @dataclass(frozen=True)
 class Line:
