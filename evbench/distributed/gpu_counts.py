@@ -135,11 +135,11 @@ def divide(found: Scaling, request: Divisions, listener: ProgressListener) -> Sc
     Raises:
         UserError: a folder is unusable, it holds something else, or another evbench holds a GPU.
     """
+    here = machine.read(request.workload.device)
     for gpus, variant in request.divided.items():
         sides: dict[Side, Variant] = {"baseline": request.variant, "optimized": variant}
         name = divided_folder(request.folder, gpus).name
-        both: dict[str, Variant] = {side: one for side, one in sides.items()}
-        header = request_header(request.now(), machine.read(request.workload.device), request.plan, both, request.workload)
+        header = request_header(request.now(), here, request.plan, {side: one for side, one in sides.items()}, request.workload)
         result: Result | str | None = ended_result(request.folder / name, header) if request.resume else None
         if result is None:
             result = carry_out_one(request, name, sides, request.workload, request.noise_floors, listener)

@@ -37,7 +37,8 @@ def reference_for(
         losing: part -> hidden choice with which it loses what a side loses by design.
         drafting: weights of the other models that draft in the workers of both sides.
     """
-    variant, dtype, computed = change(REFERENCE, losing or {}), reference_dtype(plan.order, workload, drafting), ""
+    losing = losing or {}
+    variant, dtype, computed = change(REFERENCE, losing), reference_dtype(plan.order, workload, drafting), ""
     if baseline is not None and OWN in baseline.choices():
         variant, dtype, computed = _own_reference(baseline)
 
@@ -48,8 +49,8 @@ def reference_for(
             yield _Building(worker)
 
     identity = references.identity(fingerprint, dtype, workload.device, here.packages, variant)
-    rest = without_rounding(losing or {})
-    rounds = rest != (losing or {})
+    rest = without_rounding(losing)
+    rounds = rest != losing
     common = workload, plan, fingerprint, here, folder, baseline
     return Reference(computed or dtype, identity, start, rounds, reference_for(*common, rest, drafting) if rounds and rest else None)
 
