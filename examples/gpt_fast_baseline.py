@@ -180,14 +180,14 @@ class Loop:
 
 
 def require_writable(out: Path) -> None:
-    """Look before anything is measured. What is there stays as it is until the end. Raises UserError."""
-    new = not out.exists()
+    """Look before anything is measured, and replace nothing. Raises UserError."""
     try:
-        out.open("a", encoding="utf-8").close()
+        out.open("x", encoding="utf-8").close()
+    except FileExistsError as error:
+        raise evbench.UserError(f"--out {out} is there already; remove it, or give another name") from error
     except OSError as error:
         raise evbench.UserError(f"--out {out} cannot be written ({error.strerror}); give a file in a folder that exists") from error
-    if new:
-        out.unlink()
+    out.unlink()
 
 
 def measured(options: argparse.Namespace) -> dict[str, Any]:

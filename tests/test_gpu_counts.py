@@ -216,7 +216,7 @@ def test_it_is_told_in_sentences_and_tables() -> None:
     text = report.to_markdown(found)
     assert "| 2 | 4 | 0.8 | 1.60x | 80.0% | 5.0% | 2.0% | 13.0% | 1 | 4 of 4 | 4 | - |" in text
     assert "| load | 100 ms | 120 ms (+20.0%) |" in text
-    assert "| 2, rank 0 | 2 | 4.50 s | 80.0% | 10.0% | 4.0% | 6.0% | 1.50 | 25% | 2.00 GB/s | n/a |" in text
+    assert "| 2, rank 0 | 2 | 4.50 s | 80.0% | 10.0% | 4.0% | 6.0% | 1.50 | 25.0% | 2.00 GB/s | n/a |" in text
     assert "| 2, rank 1 | 2 | 5.00 s | 80.0% | 0.0% | 0.0% | 20.0% | n/a | n/a | n/a | n/a |" in text
     assert "divided" not in text.lower()
     assert report.sentences(account()) == ()

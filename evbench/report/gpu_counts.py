@@ -165,7 +165,7 @@ def _used(usage: Usage | None) -> tuple[str, ...]:
         return (NOT_MEASURED,) * 4
     cores = NOT_MEASURED if usage.cores is None else f"{usage.cores:.2f}"
     rates = (NOT_MEASURED if rate is None else f"{rate / GIGA:.2f} GB/s" for rate in (usage.pcie_in, usage.pcie_out))
-    return (cores, _known(usage.decoder), *rates)
+    return (cores, _known(usage.decoder, digits=1), *rates)
 
 
 def _divisions(account: Account) -> Table:
@@ -189,8 +189,8 @@ def _divisions(account: Account) -> Table:
     return Table("The language model divided over GPUs", columns, tuple(made))
 
 
-def _known(share: float | None) -> str:
-    return NOT_MEASURED if share is None else f"{share:.0%}"
+def _known(share: float | None, digits: int = 0) -> str:
+    return NOT_MEASURED if share is None else f"{share:.{digits}%}"
 
 
 def notes(account: Account) -> tuple[str, ...]:
