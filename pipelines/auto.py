@@ -98,11 +98,6 @@ class Features:
         return dataclasses.replace(self, output=type(self.output)(**fields))
 
     @property
-    def given(self) -> Mapping[str, torch.Tensor]:
-        """To `generate`, which asks for the features of the pixels."""
-        return self.inputs.fields
-
-    @property
     def encoded(self) -> ModelOutput:
         """What it is given then."""
         return self.output
@@ -120,11 +115,6 @@ class Unencoded:
 
     def holding(self, values: torch.Tensor) -> Unencoded:
         return Unencoded(self.inputs.holding(values))
-
-    @property
-    def given(self) -> Mapping[str, torch.Tensor]:
-        """To `generate`, which encodes the pixels by itself."""
-        return self.inputs.fields
 
     @property
     def encoded(self) -> ModelOutput | None:
@@ -171,7 +161,7 @@ class AutoLanguage(LanguageModel):
     def inputs(self, prompt: Features | Unencoded) -> Mapping[str, Any]:
         for one in self.encoders.values():
             one.output = prompt.encoded
-        return prompt.given
+        return prompt.inputs.fields
 
     def logits_at_once(self, prompt: Features | Unencoded, fed: Sequence[int]) -> torch.Tensor:
         given = dict(self.inputs(prompt))

@@ -46,6 +46,7 @@ from evbench.results import Machine
 from evbench.stages import BATCH
 from evbench.verdict.lines import Bounded, fit
 from evbench.verdict.statistics import median_interval
+from evbench.worker.instruments import synchronizer
 
 LENGTHS, THREADS = (64, 256, 1024), (1, 2, 4, 7)
 ROUNDS, WARM_UPS = 6, 2
@@ -357,7 +358,7 @@ def main(
     seen = probe(clip)
     seen.choose(clip, frames, frame_policy)
     device = this_machine.choose_device("auto")
-    question = Question(clip, frames, frame_policy, Watch(_wait(device)), calls, tuple(sorted(set(threads or THREADS))))
+    question = Question(clip, frames, frame_policy, Watch(synchronizer(device)), calls, tuple(sorted(set(threads or THREADS))))
     with tempfile.TemporaryDirectory(prefix="evbench-loading-") as folder:
         long = long_clips.make(Path(folder), long_clips.pictures_of(clip), lengths)
         loadings = tuple(measure(name, question, long) for name in names)
@@ -366,12 +367,6 @@ def main(
     for line in lines(found):
         typer.echo(line)
     write_json(out, found)
-
-
-def _wait(device: str) -> Callable[[], None]:
-    import torch
-
-    return torch.cuda.synchronize if device == "cuda" else lambda: None
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ from evbench.pipelines.load.event_images import EventImages, Images
 from evbench.pipelines.load.event_stream import EventStream
 from evbench.report.units import format_bytes, format_seconds
 from evbench.results import Machine
+from evbench.worker.instruments import synchronizer
 from evbench.worker.measure import CudaStream
 
 if TYPE_CHECKING:
@@ -97,9 +98,7 @@ Add = Callable[[str, Callable[[], Any]], Any]
 
 def measure(stream: EventStream, device: str, *, calls: int = REPEATED) -> Rendering:
     """Time every renderer that runs on the device. Raises ValueError if one of them renders something else than the loop."""
-    import torch
-
-    wait = torch.cuda.synchronize if device == "cuda" else lambda: None
+    wait = synchronizer(device)
     expected, of_loop = _timed(lambda: renderer("loop", device)(stream, "own").pixels, wait, 1)
     timings = [Timing("loop", of_loop, 1, 1.0)]
     rate = None
@@ -115,6 +114,8 @@ def measure(stream: EventStream, device: str, *, calls: int = REPEATED) -> Rende
     vectorised = renderer("vectorised", device)
     require_equal("vectorised", add("vectorised", lambda: vectorised(stream, "own").pixels), expected)
     if device == "cuda":
+        import torch
+
         pinned = [torch.from_numpy(column).pin_memory() for column in (stream.x, stream.y, stream.p)]
         add("copying the events through pinned memory", lambda: _through(pinned, stream))
         for name, seconds in on_stream(with_triton(stream, device, expected, add), calls).items():

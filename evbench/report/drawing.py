@@ -101,3 +101,11 @@ def _restyle(node: ElementTree.Element, name: str, used: set[str]) -> None:
 
 def colour(side: Side) -> str:
     return {"baseline": BASELINE, "optimized": OPTIMIZED}[side]
+
+
+def label_times(axes: Axes, name: str, unit: str) -> None:
+    """The panel of one timing: its name, and its times from zero."""
+    axes.set_title(name, loc="left", fontsize=12, color=INK)
+    axes.set_ylabel(f"time, {unit}")
+    axes.set_ylim(0, 1.12 * axes.get_ylim()[1])
+    axes.grid(axis="y")

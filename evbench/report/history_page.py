@@ -9,8 +9,8 @@ from matplotlib.axes import Axes
 from evbench import __version__
 from evbench.report import history
 from evbench.report.document import document
-from evbench.report.drawing import ADDED, INK, OPTIMIZED, SAVED, sheet, style, to_svg
-from evbench.report.markup import Markup, element, items, table
+from evbench.report.drawing import ADDED, OPTIMIZED, SAVED, label_times, sheet, style, to_svg
+from evbench.report.markup import Markup, element, items, side_by_side, table
 from evbench.report.render import without_empty_columns
 from evbench.report.units import format_ratio, format_seconds, unit_of
 from evbench.verdict.blocks import END_TO_END
@@ -29,7 +29,7 @@ def page(account: history.Account, folder: str) -> str:
     with style():
         drawn = [_figure(series, number) for number, series in enumerate(account.series) if len(series.entries) > 1]
     sections = {
-        "Over time": [*([element("div", *drawn, class_="figures")] if drawn else []), items(*history.sentences(account))],
+        "Over time": [*side_by_side(*drawn), items(*history.sentences(account))],
         "Tables": [table(without_empty_columns(found)) for found in history.tables(account)],
         "Notes": [items(*history.notes(account))],
     }
@@ -70,7 +70,4 @@ def _panel(axes: Axes, series: Series, name: str) -> None:
         place = series.entries.index(step.after)
         axes.axvline(place - 0.5, color=ADDED if step.interval.ratio < 1 else SAVED, linewidth=1.5)
         axes.annotate(format_ratio(step.interval.ratio), (place - 0.5, 1.0), (4, -12), ("data", "axes fraction"), "offset points")
-    axes.set_title(name, loc="left", fontsize=12, color=INK)
-    axes.set_ylabel(f"time, {unit}")
-    axes.set_ylim(0, 1.12 * axes.get_ylim()[1])
-    axes.grid(axis="y")
+    label_times(axes, name, unit)

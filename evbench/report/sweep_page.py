@@ -9,8 +9,8 @@ from matplotlib.ticker import MaxNLocator
 
 from evbench.report import sweep
 from evbench.report.document import document
-from evbench.report.drawing import INK, MUTED, PAPER, colour, sheet, style, to_svg
-from evbench.report.markup import Markup, element, items, table
+from evbench.report.drawing import MUTED, PAPER, colour, label_times, sheet, style, to_svg
+from evbench.report.markup import Markup, element, items, side_by_side, table
 from evbench.report.render import without_empty_columns
 from evbench.report.units import format_seconds, unit_of
 from evbench.results import Side
@@ -30,10 +30,10 @@ def page(account: sweep.Account, version: str) -> str:
         version: of the evbench that measured.
     """
     with style():
-        drawn = [found for axis in account.axes if (found := _figure(axis, account)) is not None]
+        drawn = [_figure(axis, account) for axis in account.axes]
     tables = [table(without_empty_columns(found)) for found in sweep.tables(account)]
     sections = {
-        "Cost curves": [*([element("div", *drawn, class_="figures")] if drawn else []), items(*sweep.sentences(account))],
+        "Cost curves": [*side_by_side(*drawn), items(*sweep.sentences(account))],
         "Tables": tables,
         "Notes": [items(*sweep.notes(account))],
         "How to reproduce it": [element("pre", element("code", account.command))],
@@ -73,7 +73,4 @@ def _panel(axes: Axes, name: str, curves: Sequence[Curve]) -> None:
         axes.plot(curve.amounts, seconds, MARKS[curve.side], color=colour(curve.side), markerfacecolor=PAPER, markersize=6)
         if curve.floors:
             axes.plot(curve.amounts, [floor / size for floor in curve.floors], ":", color=MUTED, linewidth=1.2)
-    axes.set_title(name, loc="left", fontsize=12, color=INK)
-    axes.set_ylabel(f"time, {unit}")
-    axes.set_ylim(0, 1.12 * axes.get_ylim()[1])
-    axes.grid(axis="y")
+    label_times(axes, name, unit)

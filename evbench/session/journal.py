@@ -132,7 +132,7 @@ def resume(folder: Path, header: JournalHeader) -> Iterator[Journal]:
 
 def require_same(before: JournalHeader, now: JournalHeader) -> None:
     """Raises UserError, naming what differs and both values."""
-    one, other = (_flat("", json.loads(to_json(header))) for header in (before, now))
+    one, other = (flat(json.loads(to_json(header))) for header in (before, now))
     ignored = ("started", "seed", "remarks", "plan.deadline_seconds")
     changed = [name for name in {**one, **other} if one.get(name) != other.get(name)]
     names = [name for name in changed if name not in ignored and name.split(".")[0] not in ignored]
@@ -144,12 +144,13 @@ def require_same(before: JournalHeader, now: JournalHeader) -> None:
         raise UserError(f"--resume: the session was begun with something else: {differences}. {advice}")
 
 
-def _flat(place: str, value: Any) -> dict[str, Any]:
+def flat(value: Any, place: str = "") -> dict[str, Any]:
+    """What was read from JSON as one mapping: the names on the way to each value, with dots between -> the value."""
     if isinstance(value, list) and any(isinstance(one, dict) for one in value):  # such as the samples of a workload
         value = {str(number): one for number, one in enumerate(value)}
     if not isinstance(value, dict):
         return {place: value}
-    return {name: leaf for key, inner in value.items() for name, leaf in _flat(f"{place}.{key}" if place else key, inner).items()}
+    return {name: leaf for key, inner in value.items() for name, leaf in flat(inner, f"{place}.{key}" if place else key).items()}
 
 
 def read_content(file: Path, what: str) -> dict[str, Any]:

@@ -99,14 +99,6 @@ def _difference(one: Any, other: Any) -> str:
     """The first field that differs, with the value of the result and that of the journal."""
     if isinstance(one, str):
         return f"{one!r} in {RESULT}, and {other!r} in {RUNS}"
-    ours, theirs = (dict(_leaves("", json.loads(to_json(row)))) for row in (one, other))
+    ours, theirs = (journal.flat(json.loads(to_json(row))) for row in (one, other))
     name = next(name for name in itertools.chain(ours, theirs) if ours.get(name) != theirs.get(name))
     return f"{name} is {ours.get(name)!r} in {RESULT}, and {theirs.get(name)!r} in {RUNS}"
-
-
-def _leaves(place: str, value: Any) -> Iterator[tuple[str, Any]]:
-    if isinstance(value, dict):
-        for name, inner in value.items():
-            yield from _leaves(f"{place}.{name}" if place else name, inner)
-    else:
-        yield place, value

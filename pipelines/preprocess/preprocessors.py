@@ -13,7 +13,6 @@ from evbench.colours import Affine
 from evbench.pipelines.preprocess.choices import PREPROCESS
 from evbench.pipelines.preprocess.dali_pixels import DaliValues
 from evbench.pipelines.preprocess.pixels import Pixels, PixelValues, Recipe, exact_values, pixel_values
-from evbench.pipelines.preprocess.question import kept
 from evbench.pipelines.preprocess.replayed import FusedImages
 from evbench.results import Workload
 
@@ -88,13 +87,13 @@ def exact(model: Tokenized, workload: Workload) -> Preprocess:
 def triton(model: Tokenized, workload: Workload) -> Preprocess:
     """One kernel from the decoder's bytes, or from last events; the question's tokens are kept from the sample before."""
     values = fused_values(Recipe.of(model.image_processor), workload.device, getattr(torch, workload.dtype))
-    return _joined(model, values, kept(model.tokens))
+    return _joined(model, values, functools.cache(model.tokens))
 
 
 def dali(model: Tokenized, workload: Workload) -> Preprocess:
     """An NVIDIA DALI pipeline; the question's tokens are kept from the sample before."""
     values = DaliValues(Recipe.of(model.image_processor), workload.device, getattr(torch, workload.dtype))
-    return _joined(model, lambda images: values(images.each()), kept(model.tokens))
+    return _joined(model, lambda images: values(images.each()), functools.cache(model.tokens))
 
 
 def fused_values(recipe: Recipe, device: str, dtype: torch.dtype) -> Callable[[Images], torch.Tensor]:
