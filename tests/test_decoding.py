@@ -8,23 +8,20 @@ import torch
 from evbench.errors import UserError
 from evbench.kernels import matvec
 from evbench.microbenchmarks import decoding
-from evbench.pipelines.compute import cuda_graph
 from evbench.pipelines.compute.attention import attend
 from evbench.pipelines.generate import graph_loop, llama, targets
 from evbench.pipelines.generate.choices import QUANTIZATION
 from evbench.pipelines.generate.speculative import SpeculativeLoop
 from evbench.worker.measure import HostStream
 from tests import test_llama as small
-from tests import test_speculative as drafts
+from tests.reference_kernels import over_references
 
 CLOCK_STEP = 1000
 
 
 @pytest.fixture(autouse=True)
 def without_graphs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cuda_graph, "captured", lambda work: work)
-    monkeypatch.setattr(llama, "matvec", matvec.reference)
-    monkeypatch.setattr(graph_loop, "DecodeAttention", small.ReferenceAttention)
+    over_references(monkeypatch)
 
 
 def ticking() -> HostStream:
@@ -58,9 +55,7 @@ def test_an_answer_that_differs_in_a_batch_is_reported(monkeypatch: pytest.Monke
 
 
 @torch.inference_mode()
-def test_passes_over_wrong_drafts_are_timed_and_give_the_same_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(llama, "rotated_heads", drafts.reference_heads)
-    monkeypatch.setattr(targets, "BlockAttention", drafts.ReferenceAttention)
+def test_passes_over_wrong_drafts_are_timed_and_give_the_same_tokens() -> None:
     model = small.language()
     fused = llama.FusedLlama(model.decoder, model.head, attend("sdpa"))
     prefill = graph_loop.eager_prefill(model, fused)

@@ -10,13 +10,13 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
 from evbench.errors import UserError
-from evbench.kernels import decode_attention, matvec, rotated_heads
+from evbench.kernels import matvec
 from evbench.kernels.decode_attention import DecodeAttention
 from evbench.kernels.matvec import Quantized
 from evbench.pipelines.checkpoints.checkpoint import fingerprint, seeded
 from evbench.pipelines.compute import cuda_graph
 from evbench.pipelines.compute.attention import attend
-from evbench.pipelines.generate import graph_loop, kv_rounding, llama
+from evbench.pipelines.generate import kv_rounding, llama
 from evbench.pipelines.generate.choices import QUANTIZATION
 from evbench.pipelines.generate.graph_loop import STRIDE, DecodeState, GraphLoop, compiled_prefill, eager_prefill, on_one_gpu
 from evbench.pipelines.generate.language import LanguageModel
@@ -25,6 +25,7 @@ from evbench.pipelines.generate.loops import Generate, dynamic
 from evbench.stages import Sampler
 from evbench.variants.named import parse
 from tests.devices import DEVICE
+from tests.reference_kernels import over_references, uncaptured, uncompiled
 
 pytestmark = pytest.mark.device
 
@@ -40,22 +41,11 @@ prefills = pytest.mark.parametrize("prefill", ["eager", pytest.param("compile", 
 GROUPED: dict[str, Any] = {"num_key_value_heads": 2}
 
 
-class ReferenceAttention(DecodeAttention):
-    """The kernel's reference in its place."""
-
-    def __call__(self, projected: torch.Tensor, keys: torch.Tensor, *rest: torch.Tensor) -> torch.Tensor:
-        *between, position = rest
-        return decode_attention.reference(projected, keys, *between, int(position), self._heads)  # type: ignore[call-arg, arg-type]
-
-
 @pytest.fixture(autouse=True)
 def on_this_device(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
     """Without a GPU there is no graph, and kernels, which the interpreter takes milliseconds for, are run in one test only."""
     if DEVICE == "cpu":
-        monkeypatch.setattr(cuda_graph, "captured", lambda work: work)
-        if "kernels" not in request.keywords:
-            monkeypatch.setattr(llama, "matvec", matvec.reference)
-            monkeypatch.setattr(graph_loop, "DecodeAttention", ReferenceAttention)
+        (uncaptured if "kernels" in request.keywords else over_references)(monkeypatch)
 
 
 def language(end_token: int = 2, stop_at_end: bool = False, **changes: Any) -> LanguageModel:
@@ -252,8 +242,7 @@ def test_steps_of_the_real_kernels_with_quantized_weights(choice: str) -> None:
 def test_a_cache_of_eight_bits_is_that_of_the_modules_with_their_cache_rounded(prefill: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """In float32, where the two differ by rounding least; the choice itself takes none."""
     if DEVICE == "cpu":
-        monkeypatch.setattr(torch, "compile", lambda function, **_: function)
-        monkeypatch.setattr(llama, "rotated_heads", rotated_heads.reference)
+        uncompiled(monkeypatch)
     model = language(**GROUPED)
     full = dynamic(language(**GROUPED), parse("baseline"))
     kv_rounding.fp8_rounded(model.decoder)

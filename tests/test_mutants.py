@@ -16,13 +16,11 @@ from torch import nn
 from transformers.cache_utils import Cache
 
 from evbench.inputs import sample
-from evbench.kernels import matvec, rotated_heads
 from evbench.microbenchmarks.false_alarms import expected_outputs
 from evbench.pipelines.build import build
 from evbench.pipelines.checkpoints.grown import layers_in
-from evbench.pipelines.compute import cuda_graph
 from evbench.pipelines.compute.cuda_graph import Replayed
-from evbench.pipelines.generate import choices, graph_loop, llama, tensor_parallel
+from evbench.pipelines.generate import choices, tensor_parallel
 from evbench.pipelines.generate.graph_loop import DecodeState
 from evbench.pipelines.generate.llama import FusedLlama
 from evbench.pipelines.generate.loops import StaticLoop
@@ -56,9 +54,9 @@ from evbench.worker.watched_faults import switch
 from tests import raw_events
 from tests.checkpoints import least
 from tests.examples import NOWHERE
+from tests.reference_kernels import over_references, uncompiled
 from tests.scene_files import small_clip
 from tests.test_grown import both
-from tests.test_llama import ReferenceAttention
 from tests.test_tensor_parallel import run_on_threads
 
 UNCOMPILED = "optimized+vision=batched+generate=static"
@@ -315,10 +313,8 @@ def test_logits_follow_the_tokens_they_are_given(bench: Bench) -> None:
 @pytest.fixture
 def uncaptured(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a GPU: what is captured and compiled there runs as it is, with the references of its kernels."""
-    monkeypatch.setattr(cuda_graph, "captured", lambda work: work)
-    monkeypatch.setattr(torch, "compile", lambda function, **_: function)
-    monkeypatch.setattr(llama, "matvec", matvec.reference)
-    monkeypatch.setattr(graph_loop, "DecodeAttention", ReferenceAttention)
+    over_references(monkeypatch)
+    uncompiled(monkeypatch)
 
 
 def caught(bench: Bench, variant: str, name: str) -> bool:
@@ -365,13 +361,8 @@ def rounded_bench(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempP
     return bench_of_rounded(kind, dtype, tmp_path_factory.mktemp("outputs"))
 
 
-@pytest.fixture
-def rotated_by_reference(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(llama, "rotated_heads", rotated_heads.reference)
-
-
 @pytest.mark.slow
-@pytest.mark.usefixtures("uncaptured", "rotated_by_reference")
+@pytest.mark.usefixtures("uncaptured")
 @pytest.mark.parametrize("prefill", [pytest.param("eager", marks=pytest.mark.long), "compile"])
 @pytest.mark.parametrize("name", ["", *(name for name, mutant in MUTANTS.items() if mutant.stage == "generate" and not mutant.of_time)])
 def test_a_fault_of_a_cache_of_eight_bits_is_caught(rounded_bench: Bench, name: str, prefill: str) -> None:
@@ -386,7 +377,7 @@ def quantized_and_rounded_bench(request: pytest.FixtureRequest, tmp_path_factory
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("uncaptured", "rotated_by_reference")
+@pytest.mark.usefixtures("uncaptured")
 @pytest.mark.parametrize("name", ["", *OF_QUANTIZATION[:3], *OF_THE_CACHE, "stale logits"])
 def test_a_fault_of_quantized_weights_over_a_cache_of_eight_bits_is_caught(
     quantized_and_rounded_bench: tuple[Bench, str], name: str
@@ -396,7 +387,7 @@ def test_a_fault_of_quantized_weights_over_a_cache_of_eight_bits_is_caught(
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("uncaptured", "rotated_by_reference")
+@pytest.mark.usefixtures("uncaptured")
 @pytest.mark.parametrize("seed", [1, 2, 3])
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("kind", KINDS)

@@ -9,8 +9,8 @@ from evbench.errors import UserError
 from evbench.kernels import matvec
 from evbench.microbenchmarks import products
 from evbench.microbenchmarks.products import Shape, Timed, shapes
-from evbench.pipelines.compute import cuda_graph
 from evbench.pipelines.generate.choices import QUANTIZATION
+from tests.reference_kernels import uncaptured
 from tests.test_compiled_kernels import MATRICES
 from tests.test_decoding import CLOCK_STEP, ticking
 
@@ -34,7 +34,7 @@ def test_a_product_takes_its_part_of_a_chain_over_copies(
         seen.append(weight.values.data_ptr() if isinstance(weight, matvec.Quantized) else weight.data_ptr())
         return matvec.reference(x, weight, *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(cuda_graph, "captured", lambda work: work)
+    uncaptured(monkeypatch)
     monkeypatch.setattr(matvec, "matvec", counted)
     monkeypatch.setattr(products, "CHAIN_BYTES", 5 * 6 * row_bytes - 1)
     found = products.measure(shape, 2, quantization, 1e9, "cpu", torch.float32, ticking())

@@ -13,10 +13,7 @@ import pytest
 import torch
 
 from evbench.errors import UserError
-from evbench.kernels import block_attention, matvec, rotated_heads
-from evbench.kernels.block_attention import BlockAttention
-from evbench.pipelines.compute import cuda_graph
-from evbench.pipelines.generate import drafts, llama, targets
+from evbench.pipelines.generate import drafts
 from evbench.pipelines.generate.draft_head import DraftHead, HeadDrafter, drafts_along
 from evbench.pipelines.generate.language import LanguageModel
 from evbench.pipelines.generate.lookup import PromptLookup
@@ -27,6 +24,7 @@ from evbench.stages import Sampler
 from evbench.variants.named import parse
 from tests import test_generate
 from tests.devices import DEVICE
+from tests.reference_kernels import over_references, uncaptured
 from tests.simulation import simulated_workload
 from tests.test_generate import by, logits_of
 
@@ -36,27 +34,11 @@ WHOLE = 24
 GAMMAS = (1, 2, 4, 8)
 
 
-class ReferenceAttention(BlockAttention):
-    """The kernel's reference in its place."""
-
-    def __call__(self, query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, position: torch.Tensor) -> torch.Tensor:
-        return block_attention.reference(query, keys, values, int(position))
-
-
-def reference_heads(*given: torch.Tensor) -> torch.Tensor:
-    *tensors, position = given
-    return rotated_heads.reference(*tensors, int(position))  # type: ignore[call-arg, arg-type]
-
-
 @pytest.fixture(autouse=True)
 def on_this_device(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
     """Without a GPU there is no graph, and kernels, which the interpreter takes milliseconds for, are run in one test only."""
     if DEVICE == "cpu":
-        monkeypatch.setattr(cuda_graph, "captured", lambda work: work)
-        if "kernels" not in request.keywords:
-            monkeypatch.setattr(llama, "matvec", matvec.reference)
-            monkeypatch.setattr(llama, "rotated_heads", reference_heads)
-            monkeypatch.setattr(targets, "BlockAttention", ReferenceAttention)
+        (uncaptured if "kernels" in request.keywords else over_references)(monkeypatch)
 
 
 def language(**end: int | bool) -> LanguageModel:

@@ -11,12 +11,11 @@ import pytest
 import torch
 
 from evbench.errors import UserError
-from evbench.kernels import greedy_token, matvec, rotated_heads, shared_sum, token_embedding
+from evbench.kernels import matvec, shared_sum
 from evbench.kernels.matvec import Matrix
 from evbench.machine import gpu
-from evbench.pipelines.compute import cuda_graph
 from evbench.pipelines.compute.attention import attend
-from evbench.pipelines.generate import graph_loop, llama, quantized, tensor_parallel
+from evbench.pipelines.generate import quantized, tensor_parallel
 from evbench.pipelines.generate.graph_loop import GraphLoop, compiled_prefill, on_one_gpu
 from evbench.pipelines.generate.language import LanguageModel
 from evbench.pipelines.generate.llama import FusedLlama, Sums
@@ -27,6 +26,7 @@ from evbench.worker.graph_faults import part_left_out
 from evbench.worker.handlers import HANDLERS
 from evbench.worker.messages import EnergyReply, EnergyRequest
 from tests import test_llama as small
+from tests.reference_kernels import over_references, uncompiled
 from tests.test_llama import forced_logits, language, prompt
 
 WAIT_SECONDS = 60.0
@@ -91,13 +91,8 @@ class ThreadExchanges:
 
 def run_on_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is captured, and references are in the place of kernels: their interpreter is for one thread."""
-    monkeypatch.setattr(cuda_graph, "captured", lambda work: work)
-    monkeypatch.setattr(torch, "compile", lambda function, **_: function)
-    monkeypatch.setattr(llama, "matvec", matvec.reference)
-    monkeypatch.setattr(llama, "rotated_heads", rotated_heads.reference)
-    monkeypatch.setattr(llama, "token_embedding", token_embedding.reference)
-    monkeypatch.setattr(graph_loop, "DecodeAttention", small.ReferenceAttention)
-    monkeypatch.setattr(graph_loop, "greedy_token", greedy_token.reference)
+    over_references(monkeypatch)
+    uncompiled(monkeypatch)
     monkeypatch.setattr(tensor_parallel, "Exchanges", ThreadExchanges)
     monkeypatch.setattr(tensor_parallel, "Group", lambda devices: Group([torch.device("cpu")] * len(devices)))
 
