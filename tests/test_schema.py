@@ -28,8 +28,22 @@ RESULTS = sorted((ROOT / "profiles").rglob("result.json"))
 SMALL = ROOT / "profiles" / "cpu" / "video-llava-small"
 
 
+MOST = 12
+"""Entries of one list in a file that are looked at: those of many runs have the same fields."""
+
+
 def read(file: Path) -> Any:
-    return json.loads(file.read_text(encoding="utf-8"))
+    return shortened(json.loads(file.read_text(encoding="utf-8")))
+
+
+def shortened(value: Any) -> Any:
+    """The same with some entries of each long list, from its whole length."""
+    if isinstance(value, dict):
+        return {name: shortened(inner) for name, inner in value.items()}
+    if not isinstance(value, list):
+        return value
+    places = range(len(value)) if len(value) <= MOST else [place * (len(value) - 1) // (MOST - 1) for place in range(MOST)]
+    return [shortened(value[place]) for place in places]
 
 
 @pytest.mark.parametrize("file", RESULTS, ids=lambda file: str(file.parent.relative_to(ROOT / "profiles")))
