@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,6 @@ from evbench.plugins.apply import apply, without
 from evbench.plugins.own import build_own
 from evbench.plugins.use import enter
 from evbench.results import Build
-from evbench.worker import mutants
 from evbench.worker.compile_counts import cached_files
 from evbench.worker.instruments import synchronizer
 from evbench.worker.messages import BuildRequest
@@ -48,11 +48,19 @@ def build_pipeline(request: BuildRequest, start: float) -> tuple[Any, Build]:
     synchronize()
     seconds = time.perf_counter() - start
     built = Build(seconds, pipeline.parameters, pipeline.weights_fingerprint, torch.get_num_threads(), _libraries(), cached)
+    _plant(request, pipeline, synchronize)
+    return pipeline, built
+
+
+def _plant(request: BuildRequest, pipeline: Any, synchronize: Callable[[], None]) -> None:
+    if request.delay is None and request.mutant is None:
+        return
+    from evbench.worker import mutants  # brings all language models of transformers, and only a self-test asks for it
+
     if request.delay is not None:
         mutants.plant(request.delay, pipeline, synchronize)
     if request.mutant is not None:
-        mutants.MUTANTS[request.mutant].plant(pipeline, [Path(sample.path) for sample in workload.samples])
-    return pipeline, built
+        mutants.MUTANTS[request.mutant].plant(pipeline, [Path(sample.path) for sample in request.workload.samples])
 
 
 def _pipeline(request: BuildRequest) -> Any:

@@ -7,7 +7,6 @@ from functools import partial
 from typing import Any
 
 import torch
-from transformers import CLIPVisionConfig, LlamaConfig
 
 from evbench.pipelines.checkpoints.checkpoint import dtype_name
 from evbench.pipelines.checkpoints.network_shape import network_shape
@@ -39,6 +38,10 @@ def measure_limits(pipeline: Pipeline[Any, Any, Any], device: str, using: Instru
 def shape_of(pipeline: Pipeline[Any, Any, Any]) -> NetworkShape | None:
     """By the configs of the tower and of the language model. None if they are no CLIP and no LLaMA, for which floors are known."""
     vision, text = (getattr(part, "config", None) for part in (pipeline.tower, pipeline.decoder))
+    if vision is None or text is None:
+        return None
+    from transformers import CLIPVisionConfig, LlamaConfig  # takes seconds to import, and a pipeline of one's own may need none of it
+
     if not isinstance(vision, CLIPVisionConfig) or not isinstance(text, LlamaConfig):
         return None
     return network_shape(vision, text, pipeline.used_layers, next(pipeline.decoder.parameters()).element_size())
