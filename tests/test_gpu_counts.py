@@ -432,7 +432,18 @@ def test_divisions_are_compared_and_those_that_failed_are_gone_on_with(monkeypat
 
     def request(resume: bool) -> carried_out.Divisions:
         divided = {2: parse("fast-pixels"), 4: parse("fast-pixels")}  # one that runs here
-        return carried_out.Divisions(variant, divided, work, PLAN, {}, out, "evbench scaling", resume, True, lambda: "2026-01-01T00:00:00Z")
+        return carried_out.Divisions(
+            variant=variant,
+            divided=divided,
+            workload=work,
+            plan=PLAN,
+            noise_floors={},
+            folder=out,
+            command="evbench scaling",
+            resume=resume,
+            wait=True,
+            now=lambda: "2026-01-01T00:00:00Z",
+        )
 
     wanted = carried_out.asked(variant, work, PLAN, (2, 4), "2026-01-01T00:00:00Z", "evbench scaling")
     found = carried_out.divide(carried_out.begin(out, wanted, resume=False), request(resume=False), Messages())

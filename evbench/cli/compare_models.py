@@ -82,7 +82,17 @@ def compare_models_command(
     workloads = {side: seen_by([drafters[side]], workloads[side]) for side in SIDES}
     plan = dataclasses.replace(options.plan(list(workloads.values()), list(drafters.values())), trace_tokens=0)
     folder = output_folder(session, now(), "models")
-    request = models.ModelsRequest(variants, workloads, most_tokens, plan, folder, command_line(), session.resume, session.wait, now)
+    request = models.ModelsRequest(
+        variants=variants,
+        workloads=workloads,
+        most_tokens=most_tokens,
+        plan=plan,
+        folder=folder,
+        command=command_line(),
+        resume=session.resume,
+        wait=session.wait,
+        now=now,
+    )
     with working(lambda: f"the runs that ended are in the folders in {folder}", lambda: how_to_resume(folder)) as progress:
         found = models.carry_out(request, progress)
     derived = models.judge(found.sessions)

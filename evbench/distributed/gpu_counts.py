@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from evbench.session import journal
 from evbench.session.journal_state import JournalHeader
 from evbench.session.progress import ProgressListener
 from evbench.session.session_folder import RANKS, make_folder, writing
-from evbench.session.several import carry_out_one, ended_result, request_header
+from evbench.session.several import Several, carry_out_one, ended_result, request_header
 from evbench.session.verification import read_verified
 from evbench.verdict import gpu_counts
 from evbench.verdict.gpu_counts import DividedRun, SpreadRun
@@ -55,22 +55,15 @@ class Scaling:
                 raise ValueError(f"it was asked for {self.gpus} GPUs, and has runs of {counts}")
 
 
-@dataclass(frozen=True)
-class Divisions:
+@dataclass(frozen=True, kw_only=True)
+class Divisions(Several):
     """Comparisons of a variant with itself, its language model divided over several GPUs."""
 
     variant: Variant
     divided: Mapping[int, Variant]
     """Number of GPUs -> the same over so many."""
     workload: Workload
-    plan: Plan
     noise_floors: dict[str, float]
-    folder: Path
-    command: str
-    resume: bool
-    wait: bool
-    now: Callable[[], str]
-    """UTC, ISO 8601: names each session."""
 
 
 def spread_folder(folder: Path, gpus: int) -> Path:

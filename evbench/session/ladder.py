@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,12 +12,12 @@ from evbench.choices import Variant
 from evbench.encoding import to_json, write_whole
 from evbench.machine import machine
 from evbench.report import ladder as report_ladder
-from evbench.results import RESULT, Plan, Result, Side, Workload
+from evbench.results import RESULT, Result, Side, Workload
 from evbench.session import journal
 from evbench.session.journal_state import JournalHeader
 from evbench.session.progress import ProgressListener
 from evbench.session.session_folder import make_folder, writing
-from evbench.session.several import carry_out_one, ended_result, request_header
+from evbench.session.several import Several, carry_out_one, ended_result, request_header
 from evbench.session.verification import read_verified
 from evbench.verdict import ladder
 from evbench.verdict.judge import judge
@@ -28,24 +28,16 @@ FORMAT = 3
 RAW, REPORT = "ladder.json", "ladder.md"
 
 
-@dataclass(frozen=True)
-class LadderRequest:
+@dataclass(frozen=True, kw_only=True)
+class LadderRequest(Several):
     """One ladder."""
 
     lower: Variant
     upper: Variant
     steps: tuple[Step, ...]
     workload: Workload
-    plan: Plan
-    """Of each comparison."""
     noise_floors: dict[str, float]
     """On this machine, of such work."""
-    folder: Path
-    command: str
-    resume: bool
-    wait: bool
-    now: Callable[[], str]
-    """UTC, ISO 8601: names each session."""
 
 
 @dataclass(frozen=True)

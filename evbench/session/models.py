@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,12 +18,13 @@ from evbench.report import models
 from evbench.report.models_context import LENGTHS, measured
 from evbench.report.published import Finding, examine, read_page
 from evbench.report.render import Report, to_markdown
-from evbench.results import Plan, Result, Rules, Side, Workload
+from evbench.results import Result, Rules, Side, Workload
 from evbench.session import compare, journal
 from evbench.session.journal_state import JournalHeader
 from evbench.session.progress import NamedListener, ProgressListener
 from evbench.session.request import ComparisonRequest, EarlierResults
 from evbench.session.session_folder import HEADER, MODELS, has_runs, make_folder, writing
+from evbench.session.several import Several
 from evbench.verdict.models import ModelsJudgement, judge_models
 
 FORMAT = 2
@@ -31,8 +32,8 @@ FORMAT = 2
 RAW, JUDGED, REPORT = "models.json", "verdict.json", "models.md"
 
 
-@dataclass(frozen=True)
-class ModelsRequest:
+@dataclass(frozen=True, kw_only=True)
+class ModelsRequest(Several):
     """Two models on the same scenes."""
 
     variants: Mapping[Side, Variant]
@@ -40,14 +41,6 @@ class ModelsRequest:
     """At equal length. Their samples are the same scenes in the same order."""
     most_tokens: int
     """The most tokens of an answer that ends by itself."""
-    plan: Plan
-    """Of each session."""
-    folder: Path
-    command: str
-    resume: bool
-    wait: bool
-    now: Callable[[], str]
-    """UTC, ISO 8601: names each session."""
 
     def at(self, length: str) -> dict[Side, Workload]:
         """The workloads of one of the sessions."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from evbench import results
 from evbench.choices import Variant
@@ -21,23 +21,20 @@ from evbench.variants.named import used_plugins
 from evbench.worker.client import WorkerDied, WorkerGaveUp
 
 
-class Several(Protocol):
-    """The request for all of them."""
+@dataclass(frozen=True, kw_only=True)
+class Several:
+    """What each request for all of them has."""
 
-    @property
-    def plan(self) -> Plan:
-        """Of each."""
-
-    @property
-    def folder(self) -> Path: ...
-    @property
-    def command(self) -> str: ...
-    @property
-    def resume(self) -> bool: ...
-    @property
-    def wait(self) -> bool: ...
-    def now(self) -> str:
-        """UTC, ISO 8601: names each session."""
+    plan: Plan
+    """Of each."""
+    folder: Path
+    """Theirs are in it."""
+    command: str
+    resume: bool
+    wait: bool
+    """Whether to wait for another evbench on the same device, or to be refused."""
+    now: Callable[[], str]
+    """UTC, ISO 8601: names each session."""
 
 
 def carry_out_one(
