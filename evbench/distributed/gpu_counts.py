@@ -18,8 +18,9 @@ from evbench.results import RESULT, Plan, Result, Side, Workload
 from evbench.session import journal
 from evbench.session.journal_state import JournalHeader
 from evbench.session.progress import ProgressListener
+from evbench.session.request import request_header
 from evbench.session.session_folder import RANKS, make_folder, writing
-from evbench.session.several import Several, carry_out_one, ended_result, request_header
+from evbench.session.several import Several, carry_out_one, ended_result
 from evbench.session.verification import read_verified
 from evbench.verdict import gpu_counts
 from evbench.verdict.gpu_counts import DividedRun, SpreadRun
@@ -78,7 +79,7 @@ def divided_folder(folder: Path, gpus: int) -> Path:
 
 def asked(variant: Variant, workload: Workload, plan: Plan, gpus: tuple[int, ...], started: str, command: str) -> Scaling:
     """What is about to be measured."""
-    header = request_header(started, machine.read(workload.device), plan, {"baseline": variant}, workload)
+    header = request_header(started, machine.read(workload.device), plan, {"baseline": variant}, {"baseline": workload})
     return Scaling(FORMAT, __version__, command, header, gpus)
 
 
@@ -132,7 +133,7 @@ def divide(found: Scaling, request: Divisions, listener: ProgressListener) -> Sc
     for gpus, variant in request.divided.items():
         sides: dict[Side, Variant] = {"baseline": request.variant, "optimized": variant}
         name = divided_folder(request.folder, gpus).name
-        header = request_header(request.now(), here, request.plan, {side: one for side, one in sides.items()}, request.workload)
+        header = request_header(request.now(), here, request.plan, sides, dict.fromkeys(sides, request.workload))
         result: Result | str | None = ended_result(request.folder / name, header) if request.resume else None
         if result is None:
             result = carry_out_one(request, name, sides, request.workload, request.noise_floors, listener)

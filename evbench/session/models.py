@@ -13,7 +13,6 @@ from evbench.choices import Variant
 from evbench.encoding import to_json, write_whole
 from evbench.errors import UserError
 from evbench.machine import machine
-from evbench.places import short_workload
 from evbench.report import models
 from evbench.report.models_context import LENGTHS, measured
 from evbench.report.published import Finding, examine, read_page
@@ -22,7 +21,7 @@ from evbench.results import Result, Rules, Side, Workload
 from evbench.session import compare, journal
 from evbench.session.journal_state import JournalHeader
 from evbench.session.progress import NamedListener, ProgressListener
-from evbench.session.request import ComparisonRequest, EarlierResults
+from evbench.session.request import ComparisonRequest, EarlierResults, request_header
 from evbench.session.session_folder import HEADER, MODELS, has_runs, make_folder, writing
 from evbench.session.several import Several
 from evbench.verdict.models import ModelsJudgement, judge_models
@@ -101,11 +100,8 @@ def carry_out(request: ModelsRequest, listener: ProgressListener) -> Models:
 
 
 def _start(request: ModelsRequest) -> Models:
-    choices: dict[str, dict[str, str]] = {side: {"name": variant.name, **variant.choices()} for side, variant in request.variants.items()}
-    workloads: dict[str, Workload] = {side: workload for side, workload in request.workloads.items()}
-    here = machine.read(workloads["baseline"].device)
-    stored = {side: short_workload(workload) for side, workload in workloads.items()}
-    header = JournalHeader(results.FORMAT, request.now(), here, request.plan, 0, stored, choices, ())
+    here = machine.read(request.workloads["baseline"].device)
+    header = request_header(request.now(), here, request.plan, request.variants, request.workloads)
     if request.resume:
         before = read(request.folder)
         journal.require_same(before.header, header)

@@ -18,8 +18,9 @@ from evbench.results import RESULT, Machine, Result, Side, Workload
 from evbench.session import journal
 from evbench.session.journal_state import JournalHeader
 from evbench.session.progress import ProgressListener
+from evbench.session.request import request_header
 from evbench.session.session_folder import make_folder, writing
-from evbench.session.several import Several, carry_out_one, ended_result, request_header
+from evbench.session.several import Several, carry_out_one, ended_result
 from evbench.session.verification import read_verified
 from evbench.verdict import sweep
 from evbench.verdict.judge import judge
@@ -102,8 +103,8 @@ def _start(request: SweepRequest, here: Machine) -> tuple[JournalHeader, dict[st
 
 
 def _header(request: SweepRequest, point: Point, here: Machine) -> JournalHeader:
-    sides: dict[str, Variant] = {side: variant for side, variant in request.variants.items()}
-    return request_header(request.now(), here, request.plan, sides, request.workloads[point.folder])
+    workloads = dict.fromkeys(request.variants, request.workloads[point.folder])
+    return request_header(request.now(), here, request.plan, request.variants, workloads)
 
 
 def _outcome(result: Result, points: int) -> PointOutcome:
