@@ -18,7 +18,7 @@ from evbench.results import ALLOWED_CLAIMS, Plan, Result, Rules, SideResult, Wor
 from evbench.session import memory_fit
 from evbench.session.compare import JudgedResult, carry_out
 from evbench.session.progress import ProgressListener, SilentListener
-from evbench.session.request import ComparisonRequest, EarlierResults
+from evbench.session.request import ComparisonRequest
 from evbench.session.session_folder import writing
 from evbench.session.verification import read_verified
 from evbench.variants.named import recorded
@@ -133,7 +133,6 @@ def _request(
     started = now()
     return ComparisonRequest(
         variants=variants,
-        earlier=EarlierResults(),
         workloads=dict.fromkeys(variants, seen_by(drafters, workload)),
         plan=_plan(before, workload, drafters),
         rules=_rules(before, floor.smallest if floor else {}),

@@ -24,12 +24,12 @@ from evbench.errors import UserError
 from evbench.machine import gpu, machine
 from evbench.report import files as report_files
 from evbench.report import scaling as report
-from evbench.results import RESULT, FailedSample, Machine, Result, Rules
+from evbench.results import RESULT, FailedSample, Machine, Result
 from evbench.session import failed_samples, journal
 from evbench.session.compare import JudgedResult, exclusive_device, measure_held
 from evbench.session.journal_state import JournalHeader
 from evbench.session.progress import ProgressListener
-from evbench.session.request import ComparisonRequest, EarlierResults
+from evbench.session.request import ComparisonRequest
 from evbench.session.session_folder import HEADER, RANKS, RUNS, make_folder, writing
 from evbench.verdict.judge import judge
 from evbench.verdict.scaling import FORMAT, Pass, RankedSession, RankShare
@@ -222,10 +222,8 @@ def _request(
     own = folder_of(folder, ranks.place.rank)
     return ComparisonRequest(
         variants={"baseline": variant},
-        earlier=EarlierResults(),
         workloads={"baseline": workload_of(asked.workload, shard)},
         plan=plan_of(asked.plan, asked.workload, shard, traced=ranks.place.rank == 0),
-        rules=Rules({}, (), (), False, ()),
         folder=own,
         created=asked.created,
         command=asked.command,

@@ -17,11 +17,11 @@ from evbench.report import models
 from evbench.report.models_context import LENGTHS, measured
 from evbench.report.published import Finding, examine, read_page
 from evbench.report.render import Report, to_markdown
-from evbench.results import Result, Rules, Side, Workload
+from evbench.results import Result, Side, Workload
 from evbench.session import compare, journal
 from evbench.session.journal_state import JournalHeader
 from evbench.session.progress import NamedListener, ProgressListener
-from evbench.session.request import ComparisonRequest, EarlierResults, request_header
+from evbench.session.request import ComparisonRequest, request_header
 from evbench.session.session_folder import HEADER, MODELS, has_runs, make_folder, writing
 from evbench.session.several import Several
 from evbench.verdict.models import ModelsJudgement, judge_models
@@ -123,10 +123,8 @@ def _measure(request: ModelsRequest, length: str, listener: ProgressListener) ->
     folder = request.folder / length
     session = ComparisonRequest(
         variants=request.variants,
-        earlier=EarlierResults(),
         workloads=request.at(length),
         plan=request.plan,
-        rules=Rules({}, (), (), False, ()),
         folder=folder,
         created=request.now(),
         command=request.command,

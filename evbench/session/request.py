@@ -43,11 +43,9 @@ class ComparisonRequest:
 
     variants: Mapping[Side, Variant]
     """What is to be measured."""
-    earlier: EarlierResults
     workloads: Mapping[Side, Workload]
     """Of what is to be measured: equal for both, or the same scenes for two models."""
     plan: Plan
-    rules: Rules
     folder: Path
     created: str
     """UTC, ISO 8601."""
@@ -55,6 +53,8 @@ class ComparisonRequest:
     resume: bool
     wait: bool
     """Whether to wait for another evbench on the same device, or to be refused."""
+    earlier: EarlierResults = field(default_factory=EarlierResults)
+    rules: Rules = field(default_factory=lambda: Rules({}, (), (), False, ()))
     delays: Mapping[Side, Delay] = field(default_factory=dict)
     energy: bool = True
     """Whether energy is measured, where there is a counter."""

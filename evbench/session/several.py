@@ -13,7 +13,7 @@ from evbench.results import RESULT, Plan, Result, Rules, Side, Workload
 from evbench.session import compare, journal
 from evbench.session.journal_state import JournalHeader, hashes
 from evbench.session.progress import NamedListener, ProgressListener
-from evbench.session.request import ComparisonRequest, EarlierResults
+from evbench.session.request import ComparisonRequest
 from evbench.session.session_folder import HEADER
 from evbench.session.verification import read_verified
 from evbench.worker.client import WorkerDied, WorkerGaveUp
@@ -55,7 +55,6 @@ def carry_out_one(
     folder = several.folder / name
     request = ComparisonRequest(
         variants=variants,
-        earlier=EarlierResults(),
         workloads=dict.fromkeys(variants, workload),
         plan=several.plan,
         rules=Rules(noise_floors, (), (), False, ()),
