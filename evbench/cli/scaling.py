@@ -12,10 +12,11 @@ import typer
 
 from evbench.api.folder import now
 from evbench.api.measure import work_and_plan
+from evbench.api.option import name_of
 from evbench.api.options import Options
 from evbench.choices import Variant
 from evbench.cli.console import print_line, print_lines, print_note, screen
-from evbench.cli.options import SessionOptions, as_typed, with_options
+from evbench.cli.options import SessionOptions, as_typed, given, with_options
 from evbench.cli.output_folder import command_line, how_to_resume, output_folder
 from evbench.cli.ranks import carry_out_ranks
 from evbench.cli.working import working
@@ -122,9 +123,7 @@ def _require_gpus(numbers: Sequence[int], device: str) -> None:
 
 def _of_traces(options: Options) -> str:
     """An option of traces that is given. Empty if there is none."""
-    defaults = {field.name: field.default for field in dataclasses.fields(Options)}
-    given = {"--trace-tokens": "trace_tokens", "--modules": "modules"}
-    return next((option for option, name in given.items() if getattr(options, name) != defaults[name]), "")
+    return next((name_of(name) for name in ("trace_tokens", "modules") if name in given(options)), "")
 
 
 def _divided(

@@ -14,7 +14,7 @@ from evbench.api.option import name_of
 from evbench.api.options import Options
 from evbench.choices import Variant
 from evbench.cli.console import print_line, print_lines, screen
-from evbench.cli.options import SessionOptions, with_options
+from evbench.cli.options import SessionOptions, given, with_options
 from evbench.cli.output_folder import command_line, how_to_resume, output_folder
 from evbench.cli.planned import planned
 from evbench.cli.working import working
@@ -101,10 +101,8 @@ def sweep_command(
 
 def _refuse_given_twice(axes: Sequence[Axis], options: Options) -> None:
     """Raises UserError for an option whose values are those of an axis, and for one by which answers end where they like."""
-    defaults = {field.name: field.default for field in dataclasses.fields(Options)}
     for axis in axes:
-        name = _field(axis.name)
-        if getattr(options, name) != defaults[name]:
+        if (name := _field(axis.name)) in given(options):
             raise UserError(f"{name_of(name)} and --over {axis.name} exclude each other; give one of them")
     if options.stop_at_end and any(axis.name == "new-tokens" for axis in axes):
         raise UserError("--stop-at-end lets answers end before the tokens that --over new-tokens asks for; leave it out")
