@@ -124,42 +124,32 @@ def run_rank(
         WorkerDied: the worker of this rank crashed. What ran before is in the folder.
         RankLost: another rank is gone.
     """
-    with writing(folder):
-        return _run_rank(ranks, variant, folder, wait, make_request, listener)
-
-
-def _run_rank(
-    ranks: Ranks,
-    variant: Variant,
-    folder: Path,
-    wait: bool,
-    make_request: Callable[[], ComparisonRequest],
-    listener: ProgressListener,
-) -> RankedResult | None:
     place = ranks.place
-    begun = _shared(ranks, lambda: _begin(folder, place.ranks, make_request))
-    device = begun.asked.workload.device
-    # On a CPU all ranks of a machine share the device, and one of them holds it for all.
-    holds = device == "cuda" or place.local_rank == 0
-    with exclusive_device(device, wait, listener, [variant]) if holds else nullcontext():
-        neighbours = on_this_machine(ranks)  # none begins before all hold what they measure on
-        asked, failed = _without_failed(ranks, variant, begun, folder, listener)
-        shard = shards(len(asked.workload.samples), place.ranks)[place.rank]
-        own = _request(begun, asked, variant, shard, ranks, folder, wait)
+    with writing(folder):
+        begun = _shared(ranks, lambda: _begin(folder, place.ranks, make_request))
+        device = begun.asked.workload.device
+        # On a CPU all ranks of a machine share the device, and one of them holds it for all.
+        holds = device == "cuda" or place.local_rank == 0
+        with exclusive_device(device, wait, listener, [variant]) if holds else nullcontext():
+            neighbours = on_this_machine(ranks)  # none begins before all hold what they measure on
+            asked, failed = _without_failed(ranks, variant, begun, folder, listener)
+            shard = shards(len(asked.workload.samples), place.ranks)[place.rank]
+            own = _request(begun, asked, variant, shard, ranks, folder, wait)
 
-        def beside() -> list[int]:
-            return [process for rank in neighbours for process in (rank, *descendants(rank))]
+            def beside() -> list[int]:
+                return [process for rank in neighbours for process in (rank, *descendants(rank))]
 
-        def checkpoint(result: Result) -> None:
-            results.write(result, own.folder / RESULT)
+            def checkpoint(result: Result) -> None:
+                results.write(result, own.folder / RESULT)
 
-        result = measure_held(own, machine.read(device), listener, checkpoint, beside, tried=True)
-        checkpoint(result)
-        passes = run_passes(ranks, variant, own.workloads["baseline"], own.folder / "worker-passes.log", asked.plan.cold_files, listener)
-    header, runs = journal.read_header(own.folder), (own.folder / RUNS).read_text(encoding="utf-8")
-    measured = _Measured(header, runs, result, passes.alone, passes.seconds, share_of(ranks, shard, passes, result.baseline))
-    every = [_decoded(_Measured, text) for text in ranks.gather(to_json(measured))]
-    return _finish(asked, failed, every, folder) if place.rank == 0 else None
+            result = measure_held(own, machine.read(device), listener, checkpoint, beside, tried=True)
+            checkpoint(result)
+            log = own.folder / "worker-passes.log"
+            passes = run_passes(ranks, variant, own.workloads["baseline"], log, asked.plan.cold_files, listener)
+        header, runs = journal.read_header(own.folder), (own.folder / RUNS).read_text(encoding="utf-8")
+        measured = _Measured(header, runs, result, passes.alone, passes.seconds, share_of(ranks, shard, passes, result.baseline))
+        every = [_decoded(_Measured, text) for text in ranks.gather(to_json(measured))]
+        return _finish(asked, failed, every, folder) if place.rank == 0 else None
 
 
 def on_this_machine(ranks: Ranks) -> list[int]:
