@@ -15,7 +15,7 @@ from evbench.api.measure import work_and_plan
 from evbench.api.option import name_of
 from evbench.api.options import Options
 from evbench.choices import Variant
-from evbench.cli.console import print_line, print_lines, print_note, screen
+from evbench.cli.console import print_details, print_lines, print_note
 from evbench.cli.options import SessionOptions, as_typed, given, with_options
 from evbench.cli.output_folder import command_line, how_to_resume, output_folder
 from evbench.cli.ranks import carry_out_ranks
@@ -26,7 +26,6 @@ from evbench.distributed.shards import require_enough
 from evbench.errors import UserError
 from evbench.machine import gpu, machine, noise_floors
 from evbench.report import gpu_counts as report
-from evbench.report.render import to_rich
 from evbench.results import Plan, Workload
 from evbench.variants.named import parse
 from evbench.verdict import gpu_counts
@@ -100,10 +99,7 @@ def scaling_command(
             found = carried_out.divide(found, request, progress)
     account = carried_out.account(found)
     if session.details:
-        for table in report.tables(account):
-            screen.print(to_rich(table, numbers=True))
-        for note in report.notes(account):
-            print_line(note)
+        print_details(report.tables(account), report.notes(account))
     code = gpu_counts.exit_code(found.spread, found.divided)
     files = f"{carried_out.REPORT}, {carried_out.RAW}, and a folder for each number of GPUs"
     print_lines((report.headline(account), *report.sentences(account)), [f"Written to {folder}: {files}", report.exit_reason(code)])

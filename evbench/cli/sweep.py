@@ -13,7 +13,7 @@ from evbench.api.measure import work_and_plan
 from evbench.api.option import name_of
 from evbench.api.options import Options
 from evbench.choices import Variant
-from evbench.cli.console import print_line, print_lines, screen
+from evbench.cli.console import print_details, print_lines
 from evbench.cli.options import SessionOptions, given, with_options
 from evbench.cli.output_folder import command_line, how_to_resume, output_folder
 from evbench.cli.planned import planned
@@ -22,7 +22,6 @@ from evbench.errors import UserError
 from evbench.inputs.drafter import with_images
 from evbench.machine import machine, noise_floors
 from evbench.report import sweep as report
-from evbench.report.render import to_rich
 from evbench.results import Side
 from evbench.session import sweep as session_sweep
 from evbench.variants.named import parse
@@ -89,10 +88,7 @@ def sweep_command(
         measured = session_sweep.carry_out(request, progress)
     told = session_sweep.account(measured)
     if session.details:
-        for table in report.tables(told):
-            screen.print(to_rich(table, numbers=True))
-        for note in report.notes(told):
-            print_line(note)
+        print_details(report.tables(told), report.notes(told))
     code = sweep.exit_code(measured.points)
     files = f"{session_sweep.REPORT}, {session_sweep.PAGE}, {session_sweep.RAW}, and a folder for each point"
     print_lines((report.headline(told), *report.sentences(told)), [f"Written to {folder}: {files}", report.exit_reason(told, code)])
