@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from evbench.report.render import Table, file_of, markdown_table, printable
+from evbench.report.render import Table, file_of, printable, tables_and_notes
 from evbench.report.scaling import cells, left_out, percent
 from evbench.report.units import NOT_MEASURED, format_claimed, format_ratio, format_ratios, format_seconds
 from evbench.results import Machine, Plan, Side, Workload
@@ -208,9 +208,7 @@ def to_markdown(account: Account) -> str:
     )
     lines = ["# Scaling", "", f"{account.started}, `{account.command}`: {model} on {where}; {planned}", ""]
     lines += [f"**{headline(account)}**", "", *(f"- {sentence}" for sentence in sentences(account)), ""]
-    for table in tables(account):
-        lines += [f"## {table.title}", "", *markdown_table(table), ""]
-    return file_of([*lines, "## Notes", "", *(f"- {note}" for note in notes(account)), ""])
+    return file_of([*lines, *tables_and_notes(tables(account), notes(account))])
 
 
 def exit_reason(code: int) -> str:

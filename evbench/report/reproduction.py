@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from evbench.encoding import to_json, write_whole
-from evbench.report.render import Table, file_of, markdown_table, printable
+from evbench.report.render import Table, file_of, printable, tables_and_notes
 from evbench.report.units import NOT_MEASURED, format_ratio, format_ratios, format_seconds
 from evbench.results import Side
 from evbench.verdict.blocks import END_TO_END
@@ -30,10 +30,7 @@ def write(found: Reproduction, recorded: Judgement, again: Judgement, created: s
         f"**{headline(found)}**",
         "",
     ]
-    for table in tables(found, recorded, again):
-        lines += [f"## {table.title}", "", *markdown_table(table), ""]
-    lines += ["## Notes", "", *(f"- {note}" for note in notes(found, recorded, again)), ""]
-    write_whole(folder / REPORT, file_of(lines))
+    write_whole(folder / REPORT, file_of([*lines, *tables_and_notes(tables(found, recorded, again), notes(found, recorded, again))]))
 
 
 def headline(found: Reproduction) -> str:
