@@ -247,8 +247,7 @@ def _work(
     work, plan = work_and_plan(options, variants, work)
     for measured in before.sides.values():
         require_same_images(measured.workload, work)
-    floor = noise_floors.find(machine.read(work.device), work)
-    return work, plan, floor.smallest if floor else {}
+    return work, plan, noise_floors.smallest(machine.read(work.device), work)
 
 
 def _texts(given: Sequence[str] | str) -> tuple[str, ...]:

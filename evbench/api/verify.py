@@ -129,13 +129,12 @@ def _request(
     workload = workload_here(before.baseline.workload, given, weights)
     variants = {side: _variant(measured, workload) for side, measured in before.variants().items()}
     drafters = [drafter(variant, workload) for variant in variants.values()]
-    floor = noise_floors.find(machine.read(workload.device), workload)
     started = now()
     return ComparisonRequest(
         variants=variants,
         workloads=dict.fromkeys(variants, seen_by(drafters, workload)),
         plan=_plan(before, workload, drafters),
-        rules=_rules(before, floor.smallest if floor else {}),
+        rules=_rules(before, noise_floors.smallest(machine.read(workload.device), workload)),
         folder=Path(folder) if folder else default_folder(started, "verify"),
         created=started,
         command=command,

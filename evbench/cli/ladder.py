@@ -57,7 +57,6 @@ def ladder_command(
     workload, plan = work_and_plan(options, sides, workload)
     for variant in (side for step in steps for side in (step.baseline, step.optimized)):
         require(variant, workload.model, workload.kind, workload.device)
-    floor = noise_floors.find(machine.read(workload.device), workload)
     folder = output_folder(session, now(), f"{workload.model}-ladder")
     request = session_ladder.LadderRequest(
         lower=sides["baseline"],
@@ -65,7 +64,7 @@ def ladder_command(
         steps=steps,
         workload=workload,
         plan=plan,
-        noise_floors=floor.smallest if floor else {},
+        noise_floors=noise_floors.smallest(machine.read(workload.device), workload),
         folder=folder,
         command=command_line(),
         resume=session.resume,

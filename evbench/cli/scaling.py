@@ -82,13 +82,12 @@ def scaling_command(
     found = _spread(found, numbers, variant, options, session, folder)
     if of_divisions is not None:
         work, plan_of_each = of_divisions
-        floors = noise_floors.find(machine.read(work.device), work)
         request = Divisions(
             variant=chosen,
             divided=divided,
             workload=work,
             plan=plan_of_each,
-            noise_floors=floors.smallest if floors else {},
+            noise_floors=noise_floors.smallest(machine.read(work.device), work),
             folder=folder,
             command=command_line(),
             resume=session.resume,

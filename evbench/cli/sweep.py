@@ -66,7 +66,7 @@ def sweep_command(
     workloads = {name: with_images(work, [sample.beside for sample in first.samples]) for name, work in workloads.items()}
     plan = dataclasses.replace(plan, trace_tokens=0)
     here = machine.read(first.device)
-    floors = {name: found.smallest if (found := noise_floors.find(here, work)) else {} for name, work in workloads.items()}
+    floors = {name: noise_floors.smallest(here, work) for name, work in workloads.items()}
     folder = output_folder(session, now(), f"{first.model}-sweep")
     request = session_sweep.SweepRequest(
         variants=variants,
