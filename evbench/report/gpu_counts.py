@@ -67,9 +67,14 @@ def headline(account: Account) -> str:
 
 def sentences(account: Account) -> tuple[str, ...]:
     """One for each number of GPUs, and which samples are left out."""
-    told = [_spread(row, run, account) for row, run in zip(rows(account.spread), account.spread, strict=True)] if account.spread else []
+    told = [_spread(row, run, account) for row, run in _paired(account)]
     told += dict.fromkeys(left_out(run.session) for run in account.spread if run.session.failed)
     return tuple(map(printable, (*told, *map(_divided, account.divided))))
+
+
+def _paired(account: Account) -> list[tuple[Row, SpreadRun]]:
+    """What is derived of each number of GPUs, and what was measured."""
+    return list(zip(rows(account.spread), account.spread, strict=True))
 
 
 def _spread(row: Row, run: SpreadRun, account: Account) -> str:
@@ -116,7 +121,7 @@ def _rates(account: Account) -> Table:
         "CPU threads a rank", "detail",
     )  # fmt: skip
     made = []
-    for row, run in zip(rows(account.spread), account.spread, strict=True) if account.spread else ():
+    for row, run in _paired(account):
         speedup = "-" if row.speedup is None else format_ratio(row.speedup)
         lost = ("-",) * 4 if row.loss is None else cells(row.loss)
         same = f"{len(run.answers) - len(row.different):,} of {len(run.answers):,}"
@@ -152,7 +157,7 @@ def _ranks(account: Account) -> Table:
         "GPUs", "samples", "seconds", "efficiency", "waiting", "loading", "running", "CPU cores", "NVDEC", "PCIe in", "PCIe out",
     )  # fmt: skip
     made = []
-    for row, run in zip(rows(account.spread), account.spread, strict=True) if account.spread else ():
+    for row, run in _paired(account):
         for number, share in enumerate(run.session.shares):
             lost = cells(row.by_rank[number]) if row.by_rank else ("-",) * 4
             place = f"{row.gpus}, rank {share.rank}"
