@@ -112,7 +112,7 @@ def _require_gpus(numbers: Sequence[int], device: str) -> None:
         return
     possible = ",".join(str(count) for count in numbers if count <= there)
     fewer = f"give --gpus {possible}, or " if possible else ""
-    shown = f"{there} GPU{'s' * (there != 1)}"
+    shown = gpu_counts.counted_gpus(there)
     raise UserError(f"--gpus {numbers[-1]}: this machine shows {shown}; {fewer}run so many processes on the CPU by --device cpu")
 
 

@@ -31,6 +31,7 @@ from evbench.session.journal_state import JournalHeader
 from evbench.session.progress import ProgressListener
 from evbench.session.request import ComparisonRequest
 from evbench.session.session_folder import HEADER, RANKS, RUNS, make_folder, writing
+from evbench.verdict.gpu_counts import counted_gpus
 from evbench.verdict.judge import judge
 from evbench.verdict.scaling import FORMAT, Pass, RankedSession, RankShare
 from evbench.worker.client import Worker
@@ -87,7 +88,7 @@ def use_local_gpu(local_rank: int) -> None:
 
 def not_enough_gpus(asked: int, found: int) -> str:
     """In one line, with what to do."""
-    there = f"{found} GPU{'s' * (found != 1)}"
+    there = counted_gpus(found)
     fewer = f"give --gpus {found}, or " if found else ""
     return f"{asked} ranks need as many GPUs, and this machine shows {there}; {fewer}run so many processes on the CPU by --device cpu"
 

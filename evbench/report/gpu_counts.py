@@ -11,7 +11,7 @@ from evbench.report.units import NOT_MEASURED, format_claimed, format_ratio, for
 from evbench.results import Machine, Plan, Side, Workload
 from evbench.traces.timeline import PREFILL, STEP
 from evbench.verdict.blocks import TPOT
-from evbench.verdict.gpu_counts import DividedRun, Row, SpreadRun, rows
+from evbench.verdict.gpu_counts import DividedRun, Row, SpreadRun, counted_gpus, rows
 from evbench.verdict.judgement import CLAIMED
 from evbench.verdict.scaling import Usage
 from evbench.verdict.sweep import PointTiming
@@ -79,13 +79,13 @@ def _paired(account: Account) -> list[tuple[Row, SpreadRun]]:
 
 def _spread(row: Row, run: SpreadRun, account: Account) -> str:
     first = account.spread[0].session.ranks
-    text = f"{_gpus(row.gpus)}: {row.samples_per_second:.3g} samples/s"
+    text = f"{counted_gpus(row.gpus)}: {row.samples_per_second:.3g} samples/s"
     if row.withheld:
         return f"{text}; not compared: {'; '.join(row.withheld)}{_named(row.different)}"
     if row.loss is not None and row.speedup is not None:
         loss = row.loss
         lost = f"{percent(loss.waiting)} waiting for rank {row.slowest}, {percent(loss.loading)} loading, {percent(loss.running)} running"
-        text += f", {format_ratio(row.speedup)} of {_gpus(first)}; efficiency {percent(loss.efficiency)}, lost: {lost}"
+        text += f", {format_ratio(row.speedup)} of {counted_gpus(first)}; efficiency {percent(loss.efficiency)}, lost: {lost}"
         text += f"; the same tokens in all {len(run.answers):,} samples"
     compiled = [str(share.rank) for share in run.session.shares if share.compiled]
     return text + (f"; something was compiled meanwhile on rank {', '.join(compiled)}: it could be faster" if compiled else "")
@@ -97,7 +97,7 @@ def _named(different: Sequence[str]) -> str:
 
 
 def _divided(found: DividedRun) -> str:
-    begin = f"divided over {_gpus(found.gpus)}: "
+    begin = f"divided over {counted_gpus(found.gpus)}: "
     if found.outcome.failed:
         return f"{begin}could not be run: {found.outcome.failed}"
     timing = found.outcome.timings.get(TPOT)
@@ -134,7 +134,7 @@ def _rates(account: Account) -> Table:
 def _stages(account: Account) -> Table:
     """Medians, and their change against the first row."""
     names = list(dict.fromkeys(name for run in account.spread for name in run.outcome.timings))
-    columns = ("timing", *(_gpus(run.session.ranks) for run in account.spread))
+    columns = ("timing", *(counted_gpus(run.session.ranks) for run in account.spread))
     made = [(name, *(_median(name, run, account.spread[0]) for run in account.spread)) for name in names]
     return Table("Stages: medians of single runs", columns, tuple(made))
 
@@ -225,7 +225,3 @@ def exit_reason(code: int) -> str:
         6: "one is INVALID",
     }
     return f"exit {code}: {meaning[code]}"
-
-
-def _gpus(count: int) -> str:
-    return f"{count} GPU{'s' * (count != 1)}"

@@ -33,6 +33,11 @@ def read_gpus(text: str) -> tuple[int, ...]:
     return numbers
 
 
+def counted_gpus(count: int) -> str:
+    """Such as `1 GPU` and `2 GPUs`."""
+    return f"{count} GPU{'s' * (count != 1)}"
+
+
 # What is measured.
 
 
@@ -147,7 +152,7 @@ def _row(first: SpreadRun, run: SpreadRun) -> Row:
     different = _different(first, run)
     withheld = (*_withheld(run), *_not_the_same(first, run, different))
     if run is not first and _withheld(first):
-        withheld = (*withheld, f"{_gpus(first.session.ranks)} cannot be compared with")
+        withheld = (*withheld, f"{counted_gpus(first.session.ranks)} cannot be compared with")
     losses: tuple[Loss, ...] = ()
     if run is not first and not withheld and run.session.seconds is not None:
         losses = tuple(loss_of(share.together, base, run.session.seconds) for share in run.session.shares)
@@ -175,7 +180,7 @@ def _whole(run: SpreadRun) -> Pass:
 
 
 def _withheld(run: SpreadRun) -> tuple[str, ...]:
-    gpus = _gpus(run.session.ranks)
+    gpus = counted_gpus(run.session.ranks)
     differing = sum(share.differing for share in run.session.shares)
     told = [f"{gpus}: {reason}" for reason in run.outcome.left_out]
     if differing:
@@ -184,7 +189,7 @@ def _withheld(run: SpreadRun) -> tuple[str, ...]:
 
 
 def _not_the_same(first: SpreadRun, run: SpreadRun, different: Sequence[str]) -> tuple[str, ...]:
-    gpus = _gpus(run.session.ranks)
+    gpus = counted_gpus(run.session.ranks)
     if first.fingerprint != run.fingerprint:
         return (f"{gpus}: the weights are others",)
     if not _same_samples(first, run):
@@ -200,10 +205,6 @@ def _different(first: SpreadRun, run: SpreadRun) -> tuple[str, ...]:
 
 def _same_samples(first: SpreadRun, run: SpreadRun) -> bool:
     return [one.sha256 for one in first.answers] == [one.sha256 for one in run.answers]
-
-
-def _gpus(count: int) -> str:
-    return f"{count} GPU{'s' * (count != 1)}"
 
 
 def exit_code(spread: Sequence[SpreadRun], divided: Sequence[DividedRun]) -> int:
