@@ -24,7 +24,7 @@ import pytest
 
 from evbench.api.folder import now
 from evbench.machine import conditions, machine
-from evbench.results import Block, Outputs, Plan, Run, RunOrder, Side, ThroughputRun, Trace
+from evbench.results import SIDES, Block, Outputs, Plan, Run, RunOrder, Side, ThroughputRun, Trace
 from evbench.session import compare, journal, outputs
 from evbench.session.journal import Journal
 from evbench.session.progress import SilentListener
@@ -43,7 +43,6 @@ pytestmark = pytest.mark.slow
 SHORT = replace(PLAN, blocks=3, invocations=2, throughput=1, trace_tokens=4)
 SECONDS = 0.0005
 """That a run takes really."""
-SIDES: tuple[Side, ...] = ("baseline", "optimized")
 ENDED, DIED = 0, 1
 """Exit codes of a process: the comparison is done, or a worker died."""
 MOMENTS = 200

@@ -24,11 +24,10 @@ from evbench.pipelines.registry import MODELS
 from evbench.report import models as report_models
 from evbench.report.models_context import file_names
 from evbench.report.render import to_console, to_rich
-from evbench.results import Side, Workload
+from evbench.results import SIDES, Side, Workload
 from evbench.session import models
 from evbench.variants.named import parse
 from evbench.variants.obstacles import require
-from evbench.verdict.models import SIDES
 
 NOT_TAKEN = (
     "model", "weights", "plugin", "pipeline", "video", "events", "raw_events", "stop_at_end", "throughput", "trace_tokens",

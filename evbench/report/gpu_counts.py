@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from evbench.report.render import Table, file_of, printable, tables_and_notes
 from evbench.report.scaling import cells, left_out, percent
 from evbench.report.units import NOT_MEASURED, format_claimed, format_ratio, format_ratios, format_seconds
-from evbench.results import Machine, Plan, Side, Workload
+from evbench.results import SIDES, Machine, Plan, Workload
 from evbench.traces.timeline import PREFILL, STEP
 from evbench.verdict.blocks import TPOT
 from evbench.verdict.gpu_counts import DividedRun, Row, SpreadRun, counted_gpus, rows
@@ -19,7 +19,6 @@ from evbench.verdict.sweep import PointTiming
 GIGA = 1e9
 SHOWN = 5
 """Samples of other answers that are named."""
-SIDES: tuple[Side, Side] = ("baseline", "optimized")
 NOTES = (
     "samples/s: all samples back to back on all ranks, begun at the same moment, once: there is no interval.",
     "efficiency: samples of the pass, against those of so many GPUs if each had been as fast as one of the first row. waiting: a rank "

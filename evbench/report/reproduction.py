@@ -8,13 +8,12 @@ from pathlib import Path
 from evbench.encoding import to_json, write_whole
 from evbench.report.render import Table, file_of, printable, tables_and_notes
 from evbench.report.units import NOT_MEASURED, format_ratio, format_ratios, format_seconds
-from evbench.results import Side
+from evbench.results import SIDES
 from evbench.verdict.blocks import END_TO_END
 from evbench.verdict.judgement import Judgement
 from evbench.verdict.reproduction import Change, Outcome, Reproduction
 
 JUDGED, REPORT = "reproduction.json", "reproduction.md"
-SIDES: tuple[Side, ...] = ("baseline", "optimized")
 COLUMNS = ("", *(name for side in SIDES for name in (side, "now")))
 """Of each side what was recorded, and what it is now."""
 

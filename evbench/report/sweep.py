@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from evbench.report.render import Table, file_of, printable, tables_and_notes
 from evbench.report.units import NOT_MEASURED, format_claimed, format_ratios, format_seconds, format_signed
-from evbench.results import Plan, Side, Workload
+from evbench.results import SIDES, Plan, Side, Workload
 from evbench.verdict import sweep
 from evbench.verdict.blocks import END_TO_END, TPOT
 from evbench.verdict.judgement import CLAIMED
@@ -176,8 +176,7 @@ def _medians(account: Account) -> Table:
 
 
 def _sides(account: Account) -> list[Side]:
-    sides: tuple[Side, ...] = ("baseline", "optimized")
-    return [side for side in sides if side in account.variants]
+    return [side for side in SIDES if side in account.variants]
 
 
 def _median(timing: PointTiming | None, side: Side) -> str:
