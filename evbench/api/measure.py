@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Unpack
 
-from evbench.api.folder import default_folder, now
+from evbench.api.folder import default_folder, now, require_folder
 from evbench.api.options import OF_WORKLOAD, Keywords, Options, read, use_given
 from evbench.choices import Variant
 from evbench.errors import UserError
@@ -196,8 +196,7 @@ def _request(
     before = earlier_results(
         {side: (result, result.variants().get(side, result.baseline)) for side, result in found.items()}, rules.allowed
     )
-    if resume and folder is None:
-        raise UserError("--resume goes on with the session in --out, which is not given; give its folder")
+    require_folder(resume, folder)
     work, plan, floors = _work(variants, before, workload, keywords)
     if len(sides) > 1:
         ours = sides["baseline"]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from evbench.api.folder import default_folder, now
+from evbench.api.folder import default_folder, now, require_folder
 from evbench.choices import Variant
 from evbench.errors import UserError, nearest
 from evbench.inputs.drafter import drafter, seen_by
@@ -77,8 +77,7 @@ def verify(
     """
     if (unknown := next((name for name in allow if name not in HARDWARE), None)) is not None:
         raise UserError(f"unknown --allow {unknown!r}; {nearest(unknown, HARDWARE)}")
-    if resume and folder is None:
-        raise UserError("--resume goes on with the session in --out, which is not given; give its folder")
+    require_folder(resume, folder)
     before = read_comparison(Path(result))
     request = _request(before.result, folder, inputs, weights, command, resume, wait)
     listener = on_progress or SilentListener()
