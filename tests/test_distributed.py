@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 
 from evbench import results
-from evbench.distributed.beside import descendants
 from evbench.distributed.group import Place, launched_place
 from evbench.distributed.merge import Asked, RankPart, merge
 from evbench.distributed.rank import blocks_ended, on_this_machine
 from evbench.distributed.shards import plan_of, require_enough, shards, workload_of
 from evbench.errors import UserError
+from evbench.machine.conditions import descendants
 from evbench.report import scaling as report
 from evbench.results import FailedSample, Machine, Rules, Run, Side
 from evbench.session import journal

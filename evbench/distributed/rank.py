@@ -14,7 +14,6 @@ from typing import TypeVar
 
 from evbench import __version__, results
 from evbench.choices import Variant
-from evbench.distributed.beside import descendants
 from evbench.distributed.group import Ranks
 from evbench.distributed.merge import Asked, RankPart, merge, require_same_machines
 from evbench.distributed.passes import run_passes, share_of
@@ -22,6 +21,7 @@ from evbench.distributed.shards import plan_of, require_enough, shards, workload
 from evbench.encoding import from_json, to_json, write_whole
 from evbench.errors import UserError
 from evbench.machine import gpu, machine
+from evbench.machine.conditions import descendants
 from evbench.report import files as report_files
 from evbench.report import scaling as report
 from evbench.results import RESULT, FailedSample, Machine, Result
