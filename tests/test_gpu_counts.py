@@ -39,7 +39,7 @@ from evbench.variants.named import parse
 from evbench.verdict import gpu_counts
 from evbench.verdict.gpu_counts import Answers, SpreadRun, divided_run, exchanging, failed_division, rows
 from evbench.verdict.judge import judge
-from evbench.verdict.scaling import FORMAT, Pass, RankedSession, RankShare, Usage
+from evbench.verdict.ranks import FORMAT, Pass, RankedSession, RankShare, Usage
 from evbench.verdict.sweep import PointOutcome, PointTiming
 from evbench.worker.client import Worker, WorkerDied
 from evbench.worker.messages import ThroughputRequest

@@ -26,7 +26,7 @@ from evbench.distributed.rank import RANKS_REPORT, RankedResult, blocks_ended, n
 from evbench.errors import UserError
 from evbench.machine import gpu
 from evbench.parent_death import end_with
-from evbench.report import scaling as report
+from evbench.report import ranks as report
 from evbench.session.request import ComparisonRequest
 from evbench.worker.client import WorkerDied, how_it_ended
 

@@ -23,7 +23,7 @@ from evbench.errors import UserError
 from evbench.machine import gpu, machine
 from evbench.machine.conditions import descendants
 from evbench.report import files as report_files
-from evbench.report import scaling as report
+from evbench.report import ranks as report
 from evbench.results import RESULT, FailedSample, Machine, Result
 from evbench.session import failed_samples, journal
 from evbench.session.compare import JudgedResult, exclusive_device, measure_held
@@ -33,7 +33,7 @@ from evbench.session.request import ComparisonRequest
 from evbench.session.session_folder import HEADER, RANKS, RUNS, make_folder, writing
 from evbench.verdict.gpu_counts import counted_gpus
 from evbench.verdict.judge import judge
-from evbench.verdict.scaling import FORMAT, Pass, RankedSession, RankShare
+from evbench.verdict.ranks import FORMAT, Pass, RankedSession, RankShare
 from evbench.worker.client import Worker
 from evbench.worker.messages import BuildRequest
 

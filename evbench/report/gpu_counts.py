@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from evbench.report.ranks import cells, left_out, percent
 from evbench.report.render import Table, file_of, printable, tables_and_notes
-from evbench.report.scaling import cells, left_out, percent
 from evbench.report.units import NOT_MEASURED, format_claimed, format_ratio, format_ratios, format_seconds
 from evbench.results import SIDES, Machine, Plan, Workload
 from evbench.traces.timeline import PREFILL, STEP
 from evbench.verdict.blocks import TPOT
 from evbench.verdict.gpu_counts import DividedRun, Row, SpreadRun, counted_gpus, rows
 from evbench.verdict.judgement import CLAIMED
-from evbench.verdict.scaling import Usage
+from evbench.verdict.ranks import Usage
 from evbench.verdict.sweep import PointTiming
 
 GIGA = 1e9

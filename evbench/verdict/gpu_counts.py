@@ -13,7 +13,7 @@ from evbench.pipelines.generate.choices import ALL_REDUCE, SHARED_SUM
 from evbench.results import Result, Section, Side, SideResult
 from evbench.verdict.blocks import TPOT
 from evbench.verdict.judgement import Judgement, Verdict
-from evbench.verdict.scaling import Loss, Pass, RankedSession, average, loss_of, slowest
+from evbench.verdict.ranks import Loss, Pass, RankedSession, average, loss_of, slowest
 from evbench.verdict.sweep import PointOutcome, outcome
 from evbench.verdict.sweep import failed as failed_outcome
 

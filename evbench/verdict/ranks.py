@@ -94,7 +94,7 @@ class Loss:
 
 
 @dataclass(frozen=True)
-class Scaling:
+class ParallelEfficiency:
     """Derived from a session of ranks."""
 
     samples_per_second: float
@@ -108,14 +108,14 @@ class Scaling:
     """The rank that ended last."""
 
 
-def scaling(session: RankedSession) -> Scaling | None:
+def parallel_efficiency(session: RankedSession) -> ParallelEfficiency | None:
     """None until the passes were measured."""
     if session.alone is None or session.seconds is None:
         return None
     losses = tuple(loss_of(share.together, session.alone, session.seconds) for share in session.shares)
     together = sum(share.together.samples for share in session.shares) / session.seconds
     alone = session.alone.samples / session.alone.seconds
-    return Scaling(
+    return ParallelEfficiency(
         samples_per_second=together,
         alone_samples_per_second=alone,
         speedup=together / alone,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from evbench.report.render import Table, file_of, markdown_table
 from evbench.report.units import format_ratio, format_seconds
-from evbench.verdict.scaling import Loss, RankedSession, Scaling, scaling
+from evbench.verdict.ranks import Loss, ParallelEfficiency, RankedSession, parallel_efficiency
 
 SHOWN = 3
 """Samples that are left out, as so many are named on the screen."""
@@ -23,8 +23,8 @@ def facts(session: RankedSession) -> list[str]:
     found = []
     if session.failed:
         found.append(left_out(session))
-    if (scale := scaling(session)) is not None:
-        found.append(_speed(session, scale))
+    if (efficiency := parallel_efficiency(session)) is not None:
+        found.append(_speed(session, efficiency))
     if differing := sum(share.differing for share in session.shares):
         found.append(f"tokens of {_samples(differing)} back to back are not those of their timed runs")
     if compiled := [str(share.rank) for share in session.shares if share.compiled]:
@@ -40,27 +40,27 @@ def left_out(session: RankedSession) -> str:
     return f"{len(session.failed)} of {total:,} samples cannot be used and are left out: {named}{more}"
 
 
-def _speed(session: RankedSession, scale: Scaling) -> str:
+def _speed(session: RankedSession, found: ParallelEfficiency) -> str:
     ranks = f"{session.ranks} rank{'s' * (session.ranks > 1)}"
-    together = f"{ranks}: {scale.samples_per_second:.3g} samples/s, {format_ratio(scale.speedup)} of rank 0 alone"
-    loss = scale.whole
+    together = f"{ranks}: {found.samples_per_second:.3g} samples/s, {format_ratio(found.speedup)} of rank 0 alone"
+    loss = found.whole
     waiting, loading, running = map(percent, (loss.waiting, loss.loading, loss.running))
-    lost = f"{waiting} waiting for rank {scale.slowest}, {loading} loading, {running} in slower stages"
-    return f"{together} ({scale.alone_samples_per_second:.3g}); efficiency {percent(loss.efficiency)}, lost: {lost}"
+    lost = f"{waiting} waiting for rank {found.slowest}, {loading} loading, {running} in slower stages"
+    return f"{together} ({found.alone_samples_per_second:.3g}); efficiency {percent(loss.efficiency)}, lost: {lost}"
 
 
 def table(session: RankedSession) -> Table:
     """A row for each rank, and one for all. Empty until the passes were measured."""
     columns = ("rank", "node", "samples", "seconds", "samples/s", "efficiency", "waiting", "loading", "running")
-    scale = scaling(session)
-    if scale is None or session.seconds is None:
+    found = parallel_efficiency(session)
+    if found is None or session.seconds is None:
         return Table("Ranks", columns, ())
     rows = [
         (str(share.rank), str(share.node), *_pass(share.together.samples, share.together.seconds), *cells(loss))
-        for share, loss in zip(session.shares, scale.by_rank, strict=True)
+        for share, loss in zip(session.shares, found.by_rank, strict=True)
     ]
     total = sum(share.together.samples for share in session.shares)
-    rows.append(("all", "", *_pass(total, session.seconds), *cells(scale.whole)))
+    rows.append(("all", "", *_pass(total, session.seconds), *cells(found.whole)))
     if session.alone is not None:
         rows.append(("0 alone", "0", *_pass(session.alone.samples, session.alone.seconds), *("",) * 4))
     return Table("Ranks", columns, tuple(rows))
