@@ -20,15 +20,15 @@ from evbench.cli.options import SessionOptions, as_typed, given, with_options
 from evbench.cli.output_folder import command_line, how_to_resume, output_folder
 from evbench.cli.ranks import carry_out_ranks
 from evbench.cli.working import working
-from evbench.distributed import gpu_counts as carried_out
-from evbench.distributed.gpu_counts import Divisions, Scaling
+from evbench.distributed import scaling as carried_out
+from evbench.distributed.scaling import Divisions, Scaling
 from evbench.distributed.shards import require_enough
 from evbench.errors import UserError
 from evbench.machine import gpu, machine, noise_floors
-from evbench.report import gpu_counts as report
+from evbench.report import scaling as report
 from evbench.results import Plan, Workload
 from evbench.variants.named import parse
-from evbench.verdict import gpu_counts
+from evbench.verdict import scaling
 
 NOT_TAKEN = ("target", "throughput", "precision")
 """Shared options that this command does not take: each of its runs is spread over ranks."""
@@ -64,7 +64,7 @@ def scaling_command(
         evbench scaling optimized-gpu --preset 7b --data street --tensor-samples 2
         evbench scaling baseline --device cpu --data street --gpus 1,2
     """
-    numbers, chosen = gpu_counts.read_gpus(gpus), parse(variant)
+    numbers, chosen = scaling.read_gpus(gpus), parse(variant)
     workload, plan = work_and_plan(options, {"baseline": chosen}, options.workload())
     require_enough(len(workload.samples), numbers[-1])
     _require_gpus(numbers, options.device)
@@ -99,7 +99,7 @@ def scaling_command(
     account = carried_out.account(found)
     if session.details:
         print_details(report.tables(account), report.notes(account))
-    code = gpu_counts.exit_code(found.spread, found.divided)
+    code = scaling.exit_code(found.spread, found.divided)
     files = f"{carried_out.REPORT}, {carried_out.RAW}, and a folder for each number of GPUs"
     print_lines((report.headline(account), *report.sentences(account)), [f"Written to {folder}: {files}", report.exit_reason(code)])
     raise typer.Exit(code)
@@ -112,7 +112,7 @@ def _require_gpus(numbers: Sequence[int], device: str) -> None:
         return
     possible = ",".join(str(count) for count in numbers if count <= there)
     fewer = f"give --gpus {possible}, or " if possible else ""
-    shown = gpu_counts.counted_gpus(there)
+    shown = scaling.counted_gpus(there)
     raise UserError(f"--gpus {numbers[-1]}: this machine shows {shown}; {fewer}run so many processes on the CPU by --device cpu")
 
 

@@ -31,9 +31,9 @@ from evbench.session.journal_state import JournalHeader
 from evbench.session.progress import ProgressListener
 from evbench.session.request import ComparisonRequest
 from evbench.session.session_folder import HEADER, RANKS, RUNS, make_folder, writing
-from evbench.verdict.gpu_counts import counted_gpus
 from evbench.verdict.judge import judge
 from evbench.verdict.ranks import FORMAT, Pass, RankedSession, RankShare
+from evbench.verdict.scaling import counted_gpus
 from evbench.worker.client import Worker
 from evbench.worker.messages import BuildRequest
 

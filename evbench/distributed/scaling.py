@@ -13,7 +13,7 @@ from evbench.distributed.rank import read_ranks
 from evbench.encoding import to_json, write_whole
 from evbench.errors import UserError
 from evbench.machine import machine
-from evbench.report import gpu_counts as report
+from evbench.report import scaling as report
 from evbench.results import RESULT, Plan, Result, Side, Workload
 from evbench.session import journal
 from evbench.session.journal_state import JournalHeader
@@ -22,9 +22,9 @@ from evbench.session.request import request_header
 from evbench.session.session_folder import RANKS, make_folder, writing
 from evbench.session.several import Several, carry_out_one, ended_result
 from evbench.session.verification import read_verified
-from evbench.verdict import gpu_counts
-from evbench.verdict.gpu_counts import DividedRun, SpreadRun
+from evbench.verdict import scaling
 from evbench.verdict.judge import judge
+from evbench.verdict.scaling import DividedRun, SpreadRun
 
 FORMAT = 1
 """Of scaling.json. Raised whenever a file written before could no longer be read."""
@@ -118,7 +118,7 @@ def with_spread(found: Scaling, gpus: int, folder: Path) -> Scaling:
     if session.ranks != gpus:
         raise UserError(f"{place / RANKS} is of {session.ranks} ranks, in the folder of {gpus}; put back what was there, or remove {place}")
     result = read_verified(place)
-    here = gpu_counts.spread_run(session, result, judge(result))
+    here = scaling.spread_run(session, result, judge(result))
     others = [run for run in found.spread if run.session.ranks != gpus]
     return dataclasses.replace(found, spread=tuple(sorted([*others, here], key=lambda run: run.session.ranks)))
 
@@ -143,7 +143,7 @@ def divide(found: Scaling, request: Divisions, listener: ProgressListener) -> Sc
 
 
 def _with_division(found: Scaling, gpus: int, result: Result | str) -> Scaling:
-    here = gpu_counts.failed_division(gpus, result) if isinstance(result, str) else gpu_counts.divided_run(gpus, result, judge(result))
+    here = scaling.failed_division(gpus, result) if isinstance(result, str) else scaling.divided_run(gpus, result, judge(result))
     others = [run for run in found.divided if run.gpus != gpus]
     return dataclasses.replace(found, divided=tuple(sorted([*others, here], key=lambda run: run.gpus)))
 

@@ -11,9 +11,9 @@ from evbench.report.units import NOT_MEASURED, format_claimed, format_ratio, for
 from evbench.results import SIDES, Machine, Plan, Workload
 from evbench.traces.timeline import PREFILL, STEP
 from evbench.verdict.blocks import TPOT
-from evbench.verdict.gpu_counts import DividedRun, Row, SpreadRun, counted_gpus, rows
 from evbench.verdict.judgement import CLAIMED
 from evbench.verdict.ranks import Usage
+from evbench.verdict.scaling import DividedRun, Row, SpreadRun, counted_gpus, rows
 from evbench.verdict.sweep import PointTiming
 
 GIGA = 1e9
