@@ -33,6 +33,7 @@ DEADLINE = 3600.0
 Kind = Literal["first", "warmup", "timed", "blocked"]
 """The first call; warm-up; runs in blocks, which count; the blocked-order confirmation: all runs of one side, then all of the other."""
 Side = Literal["baseline", "optimized"]
+SIDES: tuple[Side, Side] = ("baseline", "optimized")
 LETTERS: dict[Side, str] = {"baseline": "A", "optimized": "B"}
 """How the order of a block is written."""
 

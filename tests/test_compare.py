@@ -10,7 +10,7 @@ from evbench.errors import UserError
 from evbench.results import Result, Side, SideResult, read
 from evbench.session import compare
 from evbench.session.progress import SilentListener
-from evbench.session.request import ComparisonRequest, EarlierResults, earlier_results
+from evbench.session.request import ComparisonRequest, earlier_results
 from tests.examples import MACHINE, PLAN, STARTED, make_result, make_session, make_side
 
 LATER = "2026-02-02T00:00:00Z"
@@ -59,7 +59,7 @@ def test_what_fails_behind_a_checkpoint_leaves_the_result_and_no_verdict(tmp_pat
         raise UserError("the disk is full")
 
     monkeypatch.setattr(compare, "measure", measure)
-    request = ComparisonRequest({}, EarlierResults(), {}, PLAN, make_result().rules, tmp_path, STARTED, "evbench", resume=False, wait=True)
+    request = ComparisonRequest({}, {}, PLAN, tmp_path, STARTED, "evbench", resume=False, wait=True)
     with pytest.raises(UserError, match="the disk is full"):
         compare.carry_out(request, SilentListener())
     assert [path.name for path in tmp_path.iterdir()] == ["result.json"]

@@ -12,19 +12,19 @@ from pathlib import Path
 import pytest
 
 from evbench import results
-from evbench.distributed.beside import descendants
 from evbench.distributed.group import Place, launched_place
 from evbench.distributed.merge import Asked, RankPart, merge
 from evbench.distributed.rank import blocks_ended, on_this_machine
 from evbench.distributed.shards import plan_of, require_enough, shards, workload_of
 from evbench.errors import UserError
-from evbench.report import scaling as report
+from evbench.machine.conditions import descendants
+from evbench.report import ranks as report
 from evbench.results import FailedSample, Machine, Rules, Run, Side
 from evbench.session import journal
 from evbench.session.session_folder import RUNS
 from evbench.session.verification import read_verified
 from evbench.variants.named import parse
-from evbench.verdict.scaling import FORMAT, Pass, RankedSession, RankShare, scaling
+from evbench.verdict.ranks import FORMAT, Pass, RankedSession, RankShare, parallel_efficiency
 from tests.command import refused
 from tests.simulation import MACHINE, PLAN, Noise, SimulatedMachine, header, run_simulated, simulated_workload
 
@@ -204,7 +204,7 @@ SESSION = RankedSession(
 
 
 def test_what_is_lost_sums_up_with_the_efficiency() -> None:
-    found = scaling(SESSION)
+    found = parallel_efficiency(SESSION)
     assert found is not None
     assert (found.samples_per_second, found.alone_samples_per_second, found.speedup) == pytest.approx((0.7, 0.5, 1.4))
     assert found.slowest == 1
@@ -217,7 +217,7 @@ def test_what_is_lost_sums_up_with_the_efficiency() -> None:
 
 def test_ranks_as_fast_as_one_alone_lose_nothing() -> None:
     shares = tuple(RankShare(rank, 0, (rank,), Pass(1, 2.0, 0.1), 0, False) for rank in range(8))
-    found = scaling(RankedSession(FORMAT, "0", 8, (), Pass(1, 2.0, 0.1), 2.0, shares))
+    found = parallel_efficiency(RankedSession(FORMAT, "0", 8, (), Pass(1, 2.0, 0.1), 2.0, shares))
     assert found is not None
     assert found.speedup == pytest.approx(8)
     assert dataclasses.astuple(found.whole) == pytest.approx((1, 0, 0, 0))
@@ -225,7 +225,7 @@ def test_ranks_as_fast_as_one_alone_lose_nothing() -> None:
 
 def test_a_session_that_has_not_ended_has_no_speed() -> None:
     begun = RankedSession(FORMAT, "0", 2)
-    assert scaling(begun) is None
+    assert parallel_efficiency(begun) is None
     assert report.facts(begun) == []
     assert report.table(begun).rows == ()
 

@@ -24,12 +24,12 @@ import pytest
 
 from evbench.api.folder import now
 from evbench.machine import conditions, machine
-from evbench.results import Block, Outputs, Plan, Rules, Run, RunOrder, Side, ThroughputRun, Trace
+from evbench.results import SIDES, Block, Outputs, Plan, Run, RunOrder, Side, ThroughputRun, Trace
 from evbench.session import compare, journal, outputs
 from evbench.session.journal import Journal
 from evbench.session.progress import SilentListener
 from evbench.session.reference_outputs import Reference
-from evbench.session.request import ComparisonRequest, EarlierResults
+from evbench.session.request import ComparisonRequest
 from evbench.session.schedule import SLOT, slots
 from evbench.session.session_folder import HEADER, RUNS
 from evbench.session.verification import read_verified
@@ -43,7 +43,6 @@ pytestmark = pytest.mark.slow
 SHORT = replace(PLAN, blocks=3, invocations=2, throughput=1, trace_tokens=4)
 SECONDS = 0.0005
 """That a run takes really."""
-SIDES: tuple[Side, ...] = ("baseline", "optimized")
 ENDED, DIED = 0, 1
 """Exit codes of a process: the comparison is done, or a worker died."""
 MOMENTS = 200
@@ -151,10 +150,8 @@ def carry_out(folder: Path, plan: Plan, resume: bool, moments: Moments) -> None:
     variants = {side: parse("baseline") for side in SIDES}
     request = ComparisonRequest(
         variants=variants,
-        earlier=EarlierResults(),
         workloads=dict.fromkeys(SIDES, simulated_workload()),
         plan=plan,
-        rules=Rules({}, (), (), False, ()),
         folder=folder,
         created=now(),
         command="evbench compare",

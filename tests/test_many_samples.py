@@ -13,9 +13,8 @@ from pathlib import Path
 import pytest
 
 from evbench.api.measure import request_to_run
-from evbench.distributed.beside import descendants
 from evbench.machine import conditions
-from evbench.machine.conditions import Findings
+from evbench.machine.conditions import Findings, descendants
 from evbench.session import compare
 from tests.checkpoints import least
 from tests.scene_files import small_clip

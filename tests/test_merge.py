@@ -11,7 +11,7 @@ import pytest
 
 from evbench import results
 from evbench.errors import UserError
-from evbench.results import STAGES, Side
+from evbench.results import SIDES, STAGES
 from evbench.session.merged_traces import ALIGNED, AS_IT_RAN, merge_folder
 from evbench.traces import chrome
 from evbench.traces.chrome import Event, Trace, nanoseconds, slices
@@ -23,7 +23,6 @@ from tests.examples import make_result, make_side, make_trace
 from tests.traces import HOST, arrow, call, kernel, launched, one, operation, stages
 
 H200 = Path(__file__).parent.parent / "profiles" / "h200" / "video-llava-7b"
-SIDES: tuple[Side, ...] = ("baseline", "optimized")
 TOLD = {stage: {"times as fast": "2.000"} for stage in STAGES}
 
 

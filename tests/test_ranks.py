@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from evbench.distributed.beside import descendants
+from evbench.machine.conditions import descendants
 from evbench.results import Run
 from evbench.session import journal
 from evbench.session.verification import read_verified

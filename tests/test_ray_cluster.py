@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from evbench.distributed.beside import descendants
+from evbench.machine.conditions import descendants
 from evbench.session.verification import read_verified
 from tests.command import evbench, is_running
 from tests.test_ranks import CLIPS, ROOT, blocks, command, place_clips, ranks_of, timed, wait_until

@@ -15,7 +15,7 @@ from evbench.errors import UserError
 from evbench.machine import machine as this_machine
 from evbench.pipelines.checkpoints.folder import parameter_count
 from evbench.pipelines.registry import MODELS
-from evbench.results import Energy, Run, Sample, Side, Workload
+from evbench.results import SIDES, Energy, Run, Sample, Side, Workload
 from evbench.session import memory_fit
 from evbench.session.config import SessionConfig
 from evbench.session.memory_fit import choose_order
@@ -43,7 +43,6 @@ from tests.simulation import (
 )
 
 QUIET = Noise(variation=0.005, drift=0, first_slot=0, outliers=0)
-SIDES: tuple[Side, Side] = ("baseline", "optimized")
 
 
 def plan(**changes: Any) -> Any:

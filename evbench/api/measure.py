@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Unpack
 
-from evbench.api.folder import default_folder, now
+from evbench.api.folder import default_folder, now, require_folder
 from evbench.api.options import OF_WORKLOAD, Keywords, Options, read, use_given
 from evbench.choices import Variant
 from evbench.errors import UserError
@@ -196,8 +196,7 @@ def _request(
     before = earlier_results(
         {side: (result, result.variants().get(side, result.baseline)) for side, result in found.items()}, rules.allowed
     )
-    if resume and folder is None:
-        raise UserError("--resume goes on with the session in --out, which is not given; give its folder")
+    require_folder(resume, folder)
     work, plan, floors = _work(variants, before, workload, keywords)
     if len(sides) > 1:
         ours = sides["baseline"]
@@ -247,8 +246,7 @@ def _work(
     work, plan = work_and_plan(options, variants, work)
     for measured in before.sides.values():
         require_same_images(measured.workload, work)
-    floor = noise_floors.find(machine.read(work.device), work)
-    return work, plan, floor.smallest if floor else {}
+    return work, plan, noise_floors.smallest(machine.read(work.device), work)
 
 
 def _texts(given: Sequence[str] | str) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from evbench.api.folder import default_folder, now
+from evbench.api.folder import default_folder, now, require_folder
 from evbench.choices import Variant
 from evbench.errors import UserError, nearest
 from evbench.inputs.drafter import drafter, seen_by
@@ -18,7 +18,7 @@ from evbench.results import ALLOWED_CLAIMS, Plan, Result, Rules, SideResult, Wor
 from evbench.session import memory_fit
 from evbench.session.compare import JudgedResult, carry_out
 from evbench.session.progress import ProgressListener, SilentListener
-from evbench.session.request import ComparisonRequest, EarlierResults
+from evbench.session.request import ComparisonRequest
 from evbench.session.session_folder import writing
 from evbench.session.verification import read_verified
 from evbench.variants.named import recorded
@@ -77,8 +77,7 @@ def verify(
     """
     if (unknown := next((name for name in allow if name not in HARDWARE), None)) is not None:
         raise UserError(f"unknown --allow {unknown!r}; {nearest(unknown, HARDWARE)}")
-    if resume and folder is None:
-        raise UserError("--resume goes on with the session in --out, which is not given; give its folder")
+    require_folder(resume, folder)
     before = read_comparison(Path(result))
     request = _request(before.result, folder, inputs, weights, command, resume, wait)
     listener = on_progress or SilentListener()
@@ -129,14 +128,12 @@ def _request(
     workload = workload_here(before.baseline.workload, given, weights)
     variants = {side: _variant(measured, workload) for side, measured in before.variants().items()}
     drafters = [drafter(variant, workload) for variant in variants.values()]
-    floor = noise_floors.find(machine.read(workload.device), workload)
     started = now()
     return ComparisonRequest(
         variants=variants,
-        earlier=EarlierResults(),
         workloads=dict.fromkeys(variants, seen_by(drafters, workload)),
         plan=_plan(before, workload, drafters),
-        rules=_rules(before, floor.smallest if floor else {}),
+        rules=_rules(before, noise_floors.smallest(machine.read(workload.device), workload)),
         folder=Path(folder) if folder else default_folder(started, "verify"),
         created=started,
         command=command,

@@ -7,16 +7,14 @@ from typing import NoReturn
 
 import typer
 
-import evbench
 from evbench.api.folder import now
 from evbench.api.measure import read_side
 from evbench.api.options import Options
 from evbench.cli.console import print_line, screen
 from evbench.cli.idle_options import refuse_idle
 from evbench.cli.options import SessionOptions
-from evbench.cli.output_folder import command_line, how_to_resume, output_folder
-from evbench.cli.report_session import runs_in
-from evbench.cli.working import working
+from evbench.cli.output_folder import command_line, output_folder
+from evbench.cli.report_session import run_alone
 from evbench.encoding import write_whole
 from evbench.errors import UserError
 from evbench.lint.beside import NO_CLAIM, Column, is_table, of_result_side, of_table_side, table, to_markdown, tokens_compared
@@ -53,26 +51,12 @@ def show_beside(given: dict[Side, str], demanded: list[str], options: Options, s
             refuse_idle((options, session), ("out", "details"), f"--{side} is an earlier result, nothing is run")
             result, of_side = known, known.variants().get(side, known.baseline)
         else:
-            result, measured = _run(text, folder, options, session), True
-            of_side = result.baseline
+            result, _ = run_alone(text, folder, options, session)
+            of_side, measured = result.baseline, True
         columns[side] = of_result_side(result, of_side, statistic)
     if len(from_tables) == len(given):
         refuse_idle((options, session), ("out", "details"), "both sides are tables, nothing is run")
     _tell(columns["baseline"], columns["optimized"], folder, measured=measured)
-
-
-def _run(variant: str, folder: Path, options: Options, session: SessionOptions) -> Result:
-    with working(lambda: runs_in(folder), lambda: how_to_resume(folder) if runs_in(folder) else "") as progress:
-        return evbench.run(
-            variant,
-            folder=folder,
-            target=session.target or (),
-            resume=session.resume,
-            wait=session.wait,
-            command=command_line(),
-            on_progress=progress,
-            **options.keywords(),
-        )
 
 
 def _tell(ours: Column, theirs: Column, folder: Path, *, measured: bool) -> NoReturn:

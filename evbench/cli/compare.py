@@ -14,9 +14,8 @@ from evbench.cli.beside import show_beside
 from evbench.cli.config import Config, told_by_file
 from evbench.cli.idle_options import refuse_idle
 from evbench.cli.options import SessionOptions, with_options
-from evbench.cli.output_folder import how_to_resume, output_folder
-from evbench.cli.report_session import report_session, runs_in
-from evbench.cli.working import working
+from evbench.cli.output_folder import output_folder
+from evbench.cli.report_session import report_session, session_in
 from evbench.lint.beside import is_table
 from evbench.results import Result
 from evbench.verdict.judgement import Judgement
@@ -80,11 +79,7 @@ def compare_command(
     folder = output_folder(session, now(), model)
     judgements: list[Judgement] = []
     measured = len(earlier) < 2
-
-    def remains() -> str:
-        return runs_in(folder) if measured else ""
-
-    with working(remains, lambda: how_to_resume(folder) if remains() else "") as progress:
+    with session_in(folder) as progress:
         result = evbench.compare(
             *sides,
             folder=folder,

@@ -24,11 +24,10 @@ from evbench.pipelines.registry import MODELS
 from evbench.report import models as report_models
 from evbench.report.models_context import file_names
 from evbench.report.render import to_console, to_rich
-from evbench.results import Side, Workload
+from evbench.results import SIDES, Side, Workload
 from evbench.session import models
 from evbench.variants.named import parse
 from evbench.variants.obstacles import require
-from evbench.verdict.models import SIDES
 
 NOT_TAKEN = (
     "model", "weights", "plugin", "pipeline", "video", "events", "raw_events", "stop_at_end", "throughput", "trace_tokens",
@@ -82,7 +81,17 @@ def compare_models_command(
     workloads = {side: seen_by([drafters[side]], workloads[side]) for side in SIDES}
     plan = dataclasses.replace(options.plan(list(workloads.values()), list(drafters.values())), trace_tokens=0)
     folder = output_folder(session, now(), "models")
-    request = models.ModelsRequest(variants, workloads, most_tokens, plan, folder, command_line(), session.resume, session.wait, now)
+    request = models.ModelsRequest(
+        variants=variants,
+        workloads=workloads,
+        most_tokens=most_tokens,
+        plan=plan,
+        folder=folder,
+        command=command_line(),
+        resume=session.resume,
+        wait=session.wait,
+        now=now,
+    )
     with working(lambda: f"the runs that ended are in the folders in {folder}", lambda: how_to_resume(folder)) as progress:
         found = models.carry_out(request, progress)
     derived = models.judge(found.sessions)

@@ -18,11 +18,11 @@ from evbench.cli.options import GROUPS, SessionOptions, words_of
 from evbench.places import short_command
 from evbench.report.render import printable
 from evbench.report.summary import LONGEST, shorten
+from evbench.results import SIDES
 from evbench.variants.named import VARIANTS
 
 FROM_FILE = "DEFAULT_MAP"
 """Of a parameter: that its value is from the file. Otherwise it was typed, or nobody gave it."""
-SIDES = ("baseline", "optimized")
 KEYS = (
     *SIDES, "fail-if", "require-speedup", "allow", "target", "model", "preset", "weights", "video", "events", "event-window", "event-limit",
     "event-size", "data", "raw-events", "split", "samples", "shuffle-seed", "frames", "frame-policy", "prompt", "new-tokens", "stop-at-end",

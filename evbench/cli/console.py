@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from rich.console import Console
 
-from evbench.report.render import Summary, plain, to_summary
+from evbench.report.render import Summary, Table, plain, to_rich, to_summary
 
 PIPE_WIDTH = 140
 """Columns when the output goes into a file or a pipe that does not say by COLUMNS how wide it is."""
@@ -40,6 +40,14 @@ def print_summary(summary: Summary, ending: Sequence[str]) -> None:
 
 def _without_last(texts: dict[str, str]) -> dict[str, str]:
     return dict(list(texts.items())[:-1])
+
+
+def print_details(tables: Iterable[Table], notes: Iterable[str]) -> None:
+    """What `--details` adds."""
+    for table in tables:
+        screen.print(to_rich(table, numbers=True))
+    for note in notes:
+        print_line(note)
 
 
 def print_lines(lines: Sequence[str], ending: Sequence[str], left_out_text: str = LEFT_OUT) -> None:

@@ -8,13 +8,13 @@ from typing import Annotated
 
 import typer
 
-from evbench.cli.console import print_line, print_lines, screen
+from evbench.cli.console import print_details, print_lines
 from evbench.cli.exports import require_file
 from evbench.encoding import write_whole
 from evbench.errors import UserError
 from evbench.report import history as report
 from evbench.report.matplotlib_hints import without_hints
-from evbench.report.render import printable, to_rich
+from evbench.report.render import printable
 from evbench.session import history as session_history
 from evbench.verdict import demands, history
 
@@ -59,10 +59,7 @@ def history_command(
             written.append(html)
             write_whole(html, page(account, folder.name))
     if details:
-        for table in report.tables(account):
-            screen.print(to_rich(table, numbers=True))
-        for note in report.notes(account):
-            print_line(note)
+        print_details(report.tables(account), report.notes(account))
     code = history.exit_code(outcomes)
     told = (report.headline(account), *report.sentences(account))
     print_lines(told, [*(f"Written to {printable(str(file))}" for file in written), report.exit_reason(account, code)])

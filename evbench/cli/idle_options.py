@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Collection, Mapping
 
 from evbench.api.option import name_of
 from evbench.api.options import Options
-from evbench.cli.options import SessionOptions
+from evbench.cli.options import SessionOptions, given
 from evbench.errors import UserError
 
 EVENT_OPTIONS = ("event_window", "event_limit", "event_size")
@@ -15,13 +14,7 @@ EVENT_OPTIONS = ("event_window", "event_limit", "event_size")
 
 def refuse_idle(groups: tuple[Options, SessionOptions], used: Collection[str], reason: str) -> None:
     """Raises UserError, with the reason, if an option is given that the command does not use."""
-    idle = [
-        field.name
-        for group in groups
-        for field in dataclasses.fields(group)
-        if field.name not in used and getattr(group, field.name) != field.default
-    ]
-    if idle:
+    if idle := [name for group in groups for name in given(group) if name not in used]:
         raise UserError(f"{reason}: {', '.join(map(name_of, idle))} would have no effect; leave it out")
 
 

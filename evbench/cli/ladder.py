@@ -10,7 +10,7 @@ from evbench.api.folder import now
 from evbench.api.measure import work_and_plan
 from evbench.api.options import Options
 from evbench.choices import Variant
-from evbench.cli.console import print_line, print_lines, screen
+from evbench.cli.console import print_details, print_lines
 from evbench.cli.options import SessionOptions, with_options
 from evbench.cli.output_folder import command_line, how_to_resume, output_folder
 from evbench.cli.working import working
@@ -18,7 +18,6 @@ from evbench.errors import UserError, nearest
 from evbench.machine import machine, noise_floors
 from evbench.pipelines.registry import PARTS
 from evbench.report import ladder as report_ladder
-from evbench.report.render import to_rich
 from evbench.results import Side
 from evbench.session import ladder as session_ladder
 from evbench.variants.named import parse
@@ -58,7 +57,6 @@ def ladder_command(
     workload, plan = work_and_plan(options, sides, workload)
     for variant in (side for step in steps for side in (step.baseline, step.optimized)):
         require(variant, workload.model, workload.kind, workload.device)
-    floor = noise_floors.find(machine.read(workload.device), workload)
     folder = output_folder(session, now(), f"{workload.model}-ladder")
     request = session_ladder.LadderRequest(
         lower=sides["baseline"],
@@ -66,7 +64,7 @@ def ladder_command(
         steps=steps,
         workload=workload,
         plan=plan,
-        noise_floors=floor.smallest if floor else {},
+        noise_floors=noise_floors.smallest(machine.read(workload.device), workload),
         folder=folder,
         command=command_line(),
         resume=session.resume,
@@ -77,10 +75,7 @@ def ladder_command(
     with working(lambda: remains, lambda: how_to_resume(folder)) as progress:
         rungs = session_ladder.climb(request, progress)
     if session.details:
-        for table in report_ladder.tables(rungs):
-            screen.print(to_rich(table, numbers=True))
-        for note in report_ladder.notes(rungs):
-            print_line(note)
+        print_details(report_ladder.tables(rungs), report_ladder.notes(rungs))
     code = ladder.exit_code(rungs)
     written = f"Written to {folder}: {session_ladder.REPORT}, {session_ladder.RAW}, and a folder for each comparison"
     together = filter(None, [report_ladder.together_sentence(rungs)])

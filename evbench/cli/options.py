@@ -69,11 +69,14 @@ def with_options(*, but: Collection[str] = ()) -> Callable[[Callable[..., None]]
     return decorate
 
 
+def given(group: Options | SessionOptions) -> dict[str, Any]:
+    """Field -> its value, of those that are not at their defaults."""
+    return {field.name: value for field in dataclasses.fields(group) if (value := getattr(group, field.name)) != field.default}
+
+
 def as_typed(options: Options) -> list[str]:
     """Those that are not at their defaults, as they are typed."""
-    given = {field.name: getattr(options, field.name) for field in dataclasses.fields(options)}
-    defaults = {field.name: field.default for field in dataclasses.fields(options)}
-    return [word for name, value in given.items() if value != defaults[name] for word in words_of(name, value)]
+    return [word for name, value in given(options).items() for word in words_of(name, value)]
 
 
 def words_of(name: str, value: Any) -> list[str]:

@@ -6,7 +6,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from evbench.api.folder import default_folder
+from evbench.api.folder import default_folder, require_folder
 from evbench.cli.options import SessionOptions
 from evbench.encoding import is_text
 from evbench.errors import UserError
@@ -16,8 +16,7 @@ from evbench.report.render import printable
 
 def output_folder(session: SessionOptions, started: str, name: str) -> Path:
     """That of `--out`, or a new one. Raises UserError for `--resume` without `--out`, and for one that is no folder."""
-    if session.resume and session.out is None:
-        raise UserError("--resume goes on with the session in --out, which is not given; give its folder")
+    require_folder(session.resume, session.out)
     folder = session.out or default_folder(started, name)
     if not is_text(str(folder)):
         raise UserError(f"--out {folder} has a name that is not UTF-8, and no result could name it; give another")

@@ -22,11 +22,11 @@ from evbench.cli.progress import show_progress
 from evbench.cli.report_session import report_session
 from evbench.distributed.group import LAUNCHED, Place, RankLost, process_group, wait_to_be_ended
 from evbench.distributed.launch import RUN, launch
-from evbench.distributed.rank import RankedResult, blocks_ended, not_enough_gpus, run_rank, use_local_gpu
+from evbench.distributed.rank import RANKS_REPORT, RankedResult, blocks_ended, not_enough_gpus, run_rank, use_local_gpu
 from evbench.errors import UserError
 from evbench.machine import gpu
 from evbench.parent_death import end_with
-from evbench.report import scaling as report
+from evbench.report import ranks as report
 from evbench.session.request import ComparisonRequest
 from evbench.worker.client import WorkerDied, how_it_ended
 
@@ -142,7 +142,7 @@ def run_as_rank(
     if result is None:
         raise typer.Exit()
     assert folder is not None
-    said = [*report.facts(result.ranks), f"Each rank's part: {folder / 'ranks.md'}, and one folder for each rank"]
+    said = [*report.facts(result.ranks), f"Each rank's part: {folder / RANKS_REPORT}, and one folder for each rank"]
     report_session(result.judged.result, result.judged.judgement, folder, measured=True, details=details, said=said)
 
 

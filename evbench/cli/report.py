@@ -11,13 +11,13 @@ import typer
 
 from evbench.cli.console import print_lines
 from evbench.cli.exports import require_file
-from evbench.distributed import gpu_counts
+from evbench.distributed import scaling
 from evbench.encoding import write_whole
 from evbench.errors import UserError
 from evbench.report import document, files, pull_request, runs_csv
-from evbench.report import gpu_counts as report_gpu_counts
 from evbench.report import junit as junit_xml
 from evbench.report import ladder as report_ladder
+from evbench.report import scaling as report_scaling
 from evbench.report import sweep as report_sweep
 from evbench.report.render import printable
 from evbench.report.summary import LONGEST_HEADLINE, shorten, summarize
@@ -27,7 +27,7 @@ from evbench.session.verification import read_verified, verify
 from evbench.traces.serve import open_browser
 from evbench.verdict.judge import judge
 
-RECORDED = (RESULT, ladder.RAW, sweep.RAW, gpu_counts.RAW, models.RAW)
+RECORDED = (RESULT, ladder.RAW, sweep.RAW, scaling.RAW, models.RAW)
 """Files that hold what was measured."""
 
 
@@ -153,9 +153,9 @@ def write_report(folder: Path, exports: Exports | None = None) -> Written:
             return Written((report_ladder.whole_sentence(ladder.write_derived(folder)),), (ladder.REPORT,))
         if (folder / sweep.RAW).exists():
             return Written((report_sweep.headline(sweep.write_derived(folder)),), (sweep.REPORT, sweep.PAGE))
-        if (folder / gpu_counts.RAW).exists():
-            account = gpu_counts.write_derived(folder)
-            return Written((report_gpu_counts.headline(account), *report_gpu_counts.sentences(account)), (gpu_counts.REPORT,))
+        if (folder / scaling.RAW).exists():
+            account = scaling.write_derived(folder)
+            return Written((report_scaling.headline(account), *report_scaling.sentences(account)), (scaling.REPORT,))
         if (folder / models.RAW).exists():
             found = models.read(folder)
             sessions = {length: verify(result, folder / length) for length, result in found.sessions.items()}

@@ -1,15 +1,22 @@
-"""What `evbench compare` and `evbench run` print at their end."""
+"""A session of a command: what is left of it if it is interrupted, and what is printed at its end."""
 
 from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import NoReturn
 
 import typer
 
+import evbench
+from evbench.api.options import Options
 from evbench.cli.console import print_summary, screen
+from evbench.cli.options import SessionOptions
+from evbench.cli.output_folder import command_line, how_to_resume
+from evbench.cli.progress import ProgressLines
+from evbench.cli.working import working
 from evbench.report import comparison
 from evbench.report.files import JUDGED, PAGE, REPORT
 from evbench.report.render import to_console
@@ -22,6 +29,29 @@ from evbench.verdict.judgement import Judgement
 def runs_in(folder: Path) -> str:
     """What an interrupted session has left. Empty if nothing."""
     return f"the runs that ended are in {folder / RUNS}" if (folder / RUNS).exists() else ""
+
+
+def session_in(folder: Path) -> AbstractContextManager[ProgressLines]:
+    """As `working`, of one session: once something has run, it is told how to go on."""
+    return working(lambda: runs_in(folder), lambda: how_to_resume(folder) if runs_in(folder) else "")
+
+
+def run_alone(variant: str, folder: Path, options: Options, session: SessionOptions) -> tuple[Result, Judgement]:
+    """Run one variant. Raises as `evbench.run`."""
+    judgements: list[Judgement] = []
+    with session_in(folder) as progress:
+        result = evbench.run(
+            variant,
+            folder=folder,
+            target=session.target or (),
+            resume=session.resume,
+            wait=session.wait,
+            command=command_line(),
+            on_progress=progress,
+            on_judgement=judgements.append,
+            **options.keywords(),
+        )
+    return result, judgements[0]
 
 
 def report_session(

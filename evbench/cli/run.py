@@ -6,19 +6,16 @@ from typing import Annotated
 
 import typer
 
-import evbench
 from evbench.api.folder import now
 from evbench.api.measure import request_to_run
 from evbench.api.options import Options
 from evbench.cli.options import SessionOptions, with_options
-from evbench.cli.output_folder import command_line, how_to_resume, output_folder
+from evbench.cli.output_folder import command_line, output_folder
 from evbench.cli.ranks import launch_ranks, run_as_rank
-from evbench.cli.report_session import report_session, runs_in
-from evbench.cli.working import working
+from evbench.cli.report_session import report_session, run_alone
 from evbench.distributed.group import launched_place
 from evbench.session.request import ComparisonRequest
 from evbench.variants.named import parse
-from evbench.verdict.judgement import Judgement
 
 
 @with_options()
@@ -56,17 +53,5 @@ def run_command(
     folder = output_folder(session, now(), options.model)
     if gpus is not None:
         launch_ranks(gpus, options.device, folder, given=session.out is not None)
-    judgements: list[Judgement] = []
-    with working(lambda: runs_in(folder), lambda: how_to_resume(folder) if runs_in(folder) else "") as progress:
-        result = evbench.run(
-            variant,
-            folder=folder,
-            target=session.target or (),
-            resume=session.resume,
-            wait=session.wait,
-            command=command_line(),
-            on_progress=progress,
-            on_judgement=judgements.append,
-            **options.keywords(),
-        )
-    report_session(result, judgements[0], folder, measured=True, details=session.details)
+    result, judgement = run_alone(variant, folder, options, session)
+    report_session(result, judgement, folder, measured=True, details=session.details)

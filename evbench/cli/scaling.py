@@ -12,23 +12,23 @@ import typer
 
 from evbench.api.folder import now
 from evbench.api.measure import work_and_plan
+from evbench.api.option import name_of
 from evbench.api.options import Options
 from evbench.choices import Variant
-from evbench.cli.console import print_line, print_lines, print_note, screen
-from evbench.cli.options import SessionOptions, as_typed, with_options
+from evbench.cli.console import print_details, print_lines, print_note
+from evbench.cli.options import SessionOptions, as_typed, given, with_options
 from evbench.cli.output_folder import command_line, how_to_resume, output_folder
 from evbench.cli.ranks import carry_out_ranks
 from evbench.cli.working import working
-from evbench.distributed import gpu_counts as carried_out
-from evbench.distributed.gpu_counts import Divisions, Scaling
+from evbench.distributed import scaling as carried_out
+from evbench.distributed.scaling import Divisions, Scaling
 from evbench.distributed.shards import require_enough
 from evbench.errors import UserError
 from evbench.machine import gpu, machine, noise_floors
-from evbench.report import gpu_counts as report
-from evbench.report.render import to_rich
+from evbench.report import scaling as report
 from evbench.results import Plan, Workload
 from evbench.variants.named import parse
-from evbench.verdict import gpu_counts
+from evbench.verdict import scaling
 
 NOT_TAKEN = ("target", "throughput", "precision")
 """Shared options that this command does not take: each of its runs is spread over ranks."""
@@ -64,7 +64,7 @@ def scaling_command(
         evbench scaling optimized-gpu --preset 7b --data street --tensor-samples 2
         evbench scaling baseline --device cpu --data street --gpus 1,2
     """
-    numbers, chosen = gpu_counts.read_gpus(gpus), parse(variant)
+    numbers, chosen = scaling.read_gpus(gpus), parse(variant)
     workload, plan = work_and_plan(options, {"baseline": chosen}, options.workload())
     require_enough(len(workload.samples), numbers[-1])
     _require_gpus(numbers, options.device)
@@ -82,13 +82,12 @@ def scaling_command(
     found = _spread(found, numbers, variant, options, session, folder)
     if of_divisions is not None:
         work, plan_of_each = of_divisions
-        floors = noise_floors.find(machine.read(work.device), work)
         request = Divisions(
             variant=chosen,
             divided=divided,
             workload=work,
             plan=plan_of_each,
-            noise_floors=floors.smallest if floors else {},
+            noise_floors=noise_floors.smallest(machine.read(work.device), work),
             folder=folder,
             command=command_line(),
             resume=session.resume,
@@ -99,11 +98,8 @@ def scaling_command(
             found = carried_out.divide(found, request, progress)
     account = carried_out.account(found)
     if session.details:
-        for table in report.tables(account):
-            screen.print(to_rich(table, numbers=True))
-        for note in report.notes(account):
-            print_line(note)
-    code = gpu_counts.exit_code(found.spread, found.divided)
+        print_details(report.tables(account), report.notes(account))
+    code = scaling.exit_code(found.spread, found.divided)
     files = f"{carried_out.REPORT}, {carried_out.RAW}, and a folder for each number of GPUs"
     print_lines((report.headline(account), *report.sentences(account)), [f"Written to {folder}: {files}", report.exit_reason(code)])
     raise typer.Exit(code)
@@ -116,15 +112,13 @@ def _require_gpus(numbers: Sequence[int], device: str) -> None:
         return
     possible = ",".join(str(count) for count in numbers if count <= there)
     fewer = f"give --gpus {possible}, or " if possible else ""
-    shown = f"{there} GPU{'s' * (there != 1)}"
+    shown = scaling.counted_gpus(there)
     raise UserError(f"--gpus {numbers[-1]}: this machine shows {shown}; {fewer}run so many processes on the CPU by --device cpu")
 
 
 def _of_traces(options: Options) -> str:
     """An option of traces that is given. Empty if there is none."""
-    defaults = {field.name: field.default for field in dataclasses.fields(Options)}
-    given = {"--trace-tokens": "trace_tokens", "--modules": "modules"}
-    return next((option for option, name in given.items() if getattr(options, name) != defaults[name]), "")
+    return next((name_of(name) for name in ("trace_tokens", "modules") if name in given(options)), "")
 
 
 def _divided(

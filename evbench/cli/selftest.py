@@ -23,10 +23,10 @@ from evbench.machine import noise_floors
 from evbench.report import selftest as report_selftest
 from evbench.report.files import JUDGED, PAGE, REPORT
 from evbench.report.render import printable, to_rich
-from evbench.results import RESULT, STAGES, Delay, Result, Rules, Side
+from evbench.results import RESULT, STAGES, Delay, Result, Side
 from evbench.session import compare
 from evbench.session.block_schedule import too_few_blocks
-from evbench.session.request import ComparisonRequest, EarlierResults
+from evbench.session.request import ComparisonRequest
 from evbench.session.session_folder import RUNS
 from evbench.variants.named import parse
 from evbench.verdict import selftest
@@ -97,10 +97,8 @@ def _request(
     started = now()
     request = ComparisonRequest(
         variants=sides,
-        earlier=EarlierResults(),
         workloads=dict.fromkeys(sides, workload),
         plan=dataclasses.replace(plan, blocks=plan.blocks * repetitions, invocations=plan.invocations * repetitions),
-        rules=Rules({}, (), (), False, ()),
         folder=output_folder(session, started, f"{workload.model}-selftest"),
         created=started,
         command=command_line(),

@@ -13,8 +13,8 @@ from evbench.api.measure import work_and_plan
 from evbench.api.option import name_of
 from evbench.api.options import Options
 from evbench.choices import Variant
-from evbench.cli.console import print_line, print_lines, screen
-from evbench.cli.options import SessionOptions, with_options
+from evbench.cli.console import print_details, print_lines
+from evbench.cli.options import SessionOptions, given, with_options
 from evbench.cli.output_folder import command_line, how_to_resume, output_folder
 from evbench.cli.planned import planned
 from evbench.cli.working import working
@@ -22,7 +22,6 @@ from evbench.errors import UserError
 from evbench.inputs.drafter import with_images
 from evbench.machine import machine, noise_floors
 from evbench.report import sweep as report
-from evbench.report.render import to_rich
 from evbench.results import Side
 from evbench.session import sweep as session_sweep
 from evbench.variants.named import parse
@@ -67,7 +66,7 @@ def sweep_command(
     workloads = {name: with_images(work, [sample.beside for sample in first.samples]) for name, work in workloads.items()}
     plan = dataclasses.replace(plan, trace_tokens=0)
     here = machine.read(first.device)
-    floors = {name: found.smallest if (found := noise_floors.find(here, work)) else {} for name, work in workloads.items()}
+    floors = {name: noise_floors.smallest(here, work) for name, work in workloads.items()}
     folder = output_folder(session, now(), f"{first.model}-sweep")
     request = session_sweep.SweepRequest(
         variants=variants,
@@ -89,10 +88,7 @@ def sweep_command(
         measured = session_sweep.carry_out(request, progress)
     told = session_sweep.account(measured)
     if session.details:
-        for table in report.tables(told):
-            screen.print(to_rich(table, numbers=True))
-        for note in report.notes(told):
-            print_line(note)
+        print_details(report.tables(told), report.notes(told))
     code = sweep.exit_code(measured.points)
     files = f"{session_sweep.REPORT}, {session_sweep.PAGE}, {session_sweep.RAW}, and a folder for each point"
     print_lines((report.headline(told), *report.sentences(told)), [f"Written to {folder}: {files}", report.exit_reason(told, code)])
@@ -101,10 +97,8 @@ def sweep_command(
 
 def _refuse_given_twice(axes: Sequence[Axis], options: Options) -> None:
     """Raises UserError for an option whose values are those of an axis, and for one by which answers end where they like."""
-    defaults = {field.name: field.default for field in dataclasses.fields(Options)}
     for axis in axes:
-        name = _field(axis.name)
-        if getattr(options, name) != defaults[name]:
+        if (name := _field(axis.name)) in given(options):
             raise UserError(f"{name_of(name)} and --over {axis.name} exclude each other; give one of them")
     if options.stop_at_end and any(axis.name == "new-tokens" for axis in axes):
         raise UserError("--stop-at-end lets answers end before the tokens that --over new-tokens asks for; leave it out")

@@ -11,9 +11,8 @@ from evbench.api.folder import now
 from evbench.api.verify import verify
 from evbench.cli.console import print_lines, screen
 from evbench.cli.options import SessionOptions, with_options
-from evbench.cli.output_folder import command_line, how_to_resume, output_folder
-from evbench.cli.report_session import runs_in
-from evbench.cli.working import working
+from evbench.cli.output_folder import command_line, output_folder
+from evbench.cli.report_session import session_in
 from evbench.report import files
 from evbench.report import reproduction as report
 from evbench.report.render import plain, printable, to_rich
@@ -49,7 +48,7 @@ def verify_command(
         evbench verify out/result.json --input clips --out again
     """
     folder = output_folder(session, now(), "verify")
-    with working(lambda: runs_in(folder), lambda: how_to_resume(folder) if runs_in(folder) else "") as progress:
+    with session_in(folder) as progress:
         found = verify(
             result,
             folder=folder,

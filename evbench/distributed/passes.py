@@ -12,7 +12,7 @@ from evbench.distributed.usage import read_usage
 from evbench.results import SideResult, ThroughputRun, Workload, cycled
 from evbench.session.progress import ProgressListener
 from evbench.session.warm_up import MOST_COMPILING, QUIET_RUNS, first_of_each_shape
-from evbench.verdict.scaling import Pass, RankShare, Usage
+from evbench.verdict.ranks import Pass, RankShare, Usage
 from evbench.worker.client import Worker
 from evbench.worker.measure import RunPosition
 from evbench.worker.messages import BuildRequest, ThroughputRequest, TimedRunRequest

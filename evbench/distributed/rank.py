@@ -14,7 +14,6 @@ from typing import TypeVar
 
 from evbench import __version__, results
 from evbench.choices import Variant
-from evbench.distributed.beside import descendants
 from evbench.distributed.group import Ranks
 from evbench.distributed.merge import Asked, RankPart, merge, require_same_machines
 from evbench.distributed.passes import run_passes, share_of
@@ -22,17 +21,19 @@ from evbench.distributed.shards import plan_of, require_enough, shards, workload
 from evbench.encoding import from_json, to_json, write_whole
 from evbench.errors import UserError
 from evbench.machine import gpu, machine
+from evbench.machine.conditions import descendants
 from evbench.report import files as report_files
-from evbench.report import scaling as report
-from evbench.results import RESULT, FailedSample, Machine, Result, Rules
+from evbench.report import ranks as report
+from evbench.results import RESULT, FailedSample, Machine, Result
 from evbench.session import failed_samples, journal
 from evbench.session.compare import JudgedResult, exclusive_device, measure_held
 from evbench.session.journal_state import JournalHeader
 from evbench.session.progress import ProgressListener
-from evbench.session.request import ComparisonRequest, EarlierResults
+from evbench.session.request import ComparisonRequest
 from evbench.session.session_folder import HEADER, RANKS, RUNS, make_folder, writing
 from evbench.verdict.judge import judge
-from evbench.verdict.scaling import FORMAT, Pass, RankedSession, RankShare
+from evbench.verdict.ranks import FORMAT, Pass, RankedSession, RankShare
+from evbench.verdict.scaling import counted_gpus
 from evbench.worker.client import Worker
 from evbench.worker.messages import BuildRequest
 
@@ -87,7 +88,7 @@ def use_local_gpu(local_rank: int) -> None:
 
 def not_enough_gpus(asked: int, found: int) -> str:
     """In one line, with what to do."""
-    there = f"{found} GPU{'s' * (found != 1)}"
+    there = counted_gpus(found)
     fewer = f"give --gpus {found}, or " if found else ""
     return f"{asked} ranks need as many GPUs, and this machine shows {there}; {fewer}run so many processes on the CPU by --device cpu"
 
@@ -124,42 +125,32 @@ def run_rank(
         WorkerDied: the worker of this rank crashed. What ran before is in the folder.
         RankLost: another rank is gone.
     """
-    with writing(folder):
-        return _run_rank(ranks, variant, folder, wait, make_request, listener)
-
-
-def _run_rank(
-    ranks: Ranks,
-    variant: Variant,
-    folder: Path,
-    wait: bool,
-    make_request: Callable[[], ComparisonRequest],
-    listener: ProgressListener,
-) -> RankedResult | None:
     place = ranks.place
-    begun = _shared(ranks, lambda: _begin(folder, place.ranks, make_request))
-    device = begun.asked.workload.device
-    # On a CPU all ranks of a machine share the device, and one of them holds it for all.
-    holds = device == "cuda" or place.local_rank == 0
-    with exclusive_device(device, wait, listener, [variant]) if holds else nullcontext():
-        neighbours = on_this_machine(ranks)  # none begins before all hold what they measure on
-        asked, failed = _without_failed(ranks, variant, begun, folder, listener)
-        shard = shards(len(asked.workload.samples), place.ranks)[place.rank]
-        own = _request(begun, asked, variant, shard, ranks, folder, wait)
+    with writing(folder):
+        begun = _shared(ranks, lambda: _begin(folder, place.ranks, make_request))
+        device = begun.asked.workload.device
+        # On a CPU all ranks of a machine share the device, and one of them holds it for all.
+        holds = device == "cuda" or place.local_rank == 0
+        with exclusive_device(device, wait, listener, [variant]) if holds else nullcontext():
+            neighbours = on_this_machine(ranks)  # none begins before all hold what they measure on
+            asked, failed = _without_failed(ranks, variant, begun, folder, listener)
+            shard = shards(len(asked.workload.samples), place.ranks)[place.rank]
+            own = _request(begun, asked, variant, shard, ranks, folder, wait)
 
-        def beside() -> list[int]:
-            return [process for rank in neighbours for process in (rank, *descendants(rank))]
+            def beside() -> list[int]:
+                return [process for rank in neighbours for process in (rank, *descendants(rank))]
 
-        def checkpoint(result: Result) -> None:
-            results.write(result, own.folder / RESULT)
+            def checkpoint(result: Result) -> None:
+                results.write(result, own.folder / RESULT)
 
-        result = measure_held(own, machine.read(device), listener, checkpoint, beside, tried=True)
-        checkpoint(result)
-        passes = run_passes(ranks, variant, own.workloads["baseline"], own.folder / "worker-passes.log", asked.plan.cold_files, listener)
-    header, runs = journal.read_header(own.folder), (own.folder / RUNS).read_text(encoding="utf-8")
-    measured = _Measured(header, runs, result, passes.alone, passes.seconds, share_of(ranks, shard, passes, result.baseline))
-    every = [_decoded(_Measured, text) for text in ranks.gather(to_json(measured))]
-    return _finish(asked, failed, every, folder) if place.rank == 0 else None
+            result = measure_held(own, machine.read(device), listener, checkpoint, beside, tried=True)
+            checkpoint(result)
+            log = own.folder / "worker-passes.log"
+            passes = run_passes(ranks, variant, own.workloads["baseline"], log, asked.plan.cold_files, listener)
+        header, runs = journal.read_header(own.folder), (own.folder / RUNS).read_text(encoding="utf-8")
+        measured = _Measured(header, runs, result, passes.alone, passes.seconds, share_of(ranks, shard, passes, result.baseline))
+        every = [_decoded(_Measured, text) for text in ranks.gather(to_json(measured))]
+        return _finish(asked, failed, every, folder) if place.rank == 0 else None
 
 
 def on_this_machine(ranks: Ranks) -> list[int]:
@@ -222,10 +213,8 @@ def _request(
     own = folder_of(folder, ranks.place.rank)
     return ComparisonRequest(
         variants={"baseline": variant},
-        earlier=EarlierResults(),
         workloads={"baseline": workload_of(asked.workload, shard)},
         plan=plan_of(asked.plan, asked.workload, shard, traced=ranks.place.rank == 0),
-        rules=Rules({}, (), (), False, ()),
         folder=own,
         created=asked.created,
         command=asked.command,

@@ -13,7 +13,7 @@ import pynvml
 from evbench.machine import gpu
 from evbench.machine.conditions import process_ticks
 from evbench.traces.counters import Curve, Reading, read_meanwhile
-from evbench.verdict.scaling import Usage
+from evbench.verdict.ranks import Usage
 from evbench.worker.client import Worker
 from evbench.worker.messages import ThroughputRequest
 

@@ -53,6 +53,12 @@ def find(machine: Machine, workload: Workload) -> Floor | None:
     return next((floor for floor in _read() if (floor.machine, floor.work) == (place(machine), work(workload))), None)
 
 
+def smallest(machine: Machine, workload: Workload) -> dict[str, float]:
+    """The noise floors of such work here. Empty if they were not measured. Raises as `find`."""
+    floor = find(machine, workload)
+    return floor.smallest if floor else {}
+
+
 def known(machine: Machine) -> list[Floor]:
     """All that were measured here. Raises UserError if the file is damaged."""
     return [floor for floor in _read() if floor.machine == place(machine)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from evbench.report.render import Table, file_of, markdown_table, printable
+from evbench.report.render import Table, file_of, printable, tables_and_notes
 from evbench.report.units import NOT_MEASURED, format_ratio, format_ratios, format_seconds
 from evbench.verdict.demands import DemandOutcome
 from evbench.verdict.history import Entry, Series, Step, steps
@@ -141,7 +141,4 @@ def notes(account: Account) -> tuple[str, ...]:
 def to_markdown(account: Account, folder: str) -> str:
     """As a file."""
     lines = [MARK, "# History", "", f"**{folder}: {headline(account)}**", "", *(f"- {one}" for one in sentences(account)), ""]
-    for table in tables(account):
-        lines += [f"## {table.title}", "", *markdown_table(table), ""]
-    lines += ["## Notes", "", *(f"- {note}" for note in notes(account)), ""]
-    return file_of(lines)
+    return file_of([*lines, *tables_and_notes(tables(account), notes(account))])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from evbench.report.render import Table, file_of, markdown_table, printable
+from evbench.report.render import Table, file_of, printable, tables_and_notes
 from evbench.report.timings import CLAIMS
 from evbench.report.units import NOT_MEASURED, format_claimed, format_ratio, format_ratios, format_seconds, format_signed
 from evbench.results import Plan, Workload
@@ -242,7 +242,4 @@ def to_markdown(rungs: Sequence[Rung], workload: Workload, plan: Plan, created: 
     lines = ["# Ladder", "", f"{created}, `{command}`: {model}; {each}", ""]
     told = [*sentences(rungs), *filter(None, [together_sentence(rungs)]), *pair_sentences(rungs)]
     lines += [f"**{whole_sentence(rungs)}**", "", *(f"- {sentence}" for sentence in told), ""]
-    for table in tables(rungs):
-        lines += [f"## {table.title}", "", *markdown_table(table), ""]
-    lines += ["## Notes", "", *(f"- {note}" for note in notes(rungs)), ""]
-    return file_of(lines)
+    return file_of([*lines, *tables_and_notes(tables(rungs), notes(rungs))])

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from evbench.report.render import Table
 from evbench.report.units import NOT_MEASURED, format_ratio, format_ratios
-from evbench.results import STAGES, Side
+from evbench.results import SIDES, STAGES, Side
 from evbench.verdict.judgement import MIN_CLAIM, Judgement, Timing, Verdict
 from evbench.verdict.loss import Estimate, LossSummary
 from evbench.verdict.statistics import Interval
@@ -67,7 +67,7 @@ def table(loss: LossSummary) -> Table:
 
 
 def _row(found: dict[Side, Estimate], words: Callable[[Estimate], str]) -> tuple[str, str]:
-    ours, theirs = (words(found[side]) if side in found else NOT_MEASURED for side in ("baseline", "optimized"))
+    ours, theirs = (words(found[side]) if side in found else NOT_MEASURED for side in SIDES)
     return ours, theirs
 
 

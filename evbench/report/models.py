@@ -10,11 +10,11 @@ from evbench.report.published import Finding, read_page
 from evbench.report.render import Report, Summary, Table, printable
 from evbench.report.summary import LONGEST_HEADLINE, shorten
 from evbench.report.units import NOT_MEASURED, format_bytes, format_claimed, format_ratio, format_ratios, format_seconds, format_signed
-from evbench.results import STAGES, Result
+from evbench.results import SIDES, STAGES, Result
 from evbench.verdict.blocks import TPOT
 from evbench.verdict.model_difference import Decomposition, DecompositionPart
 from evbench.verdict.model_side import Score
-from evbench.verdict.models import SIDES, Compared, ModelsJudgement, Unit
+from evbench.verdict.models import Compared, ModelsJudgement, Unit
 
 MEMORY = {"process": "process memory", "allocator": "live tensors on the GPU", "device": "GPU memory by the driver's count"}
 Judgements = Mapping[str, ModelsJudgement]

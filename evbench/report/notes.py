@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from evbench.pipelines.registry import model_of
 from evbench.report.render import printable
 from evbench.report.units import format_number, format_ratio, format_samples, format_seconds
-from evbench.results import STAGES, Result, Sample, Side, Trace, Workload
+from evbench.results import SIDES, STAGES, Result, Sample, Side, Trace, Workload
 from evbench.results import Energy as EnergyReading
 from evbench.traces.completeness import stamp
 from evbench.verdict.context import Clock, Energy
@@ -114,7 +114,7 @@ def _method(judgement: Judgement, samples: Sequence[Sample]) -> str:
 
 def break_even(even: BreakEven, judgement: Judgement) -> str:
     """When a longer start-up has paid off, in one sentence."""
-    ours, theirs = (judgement.metrics[STARTUP].sides[side] for side in ("baseline", "optimized"))
+    ours, theirs = (judgement.metrics[STARTUP].sides[side] for side in SIDES)
     assert isinstance(ours, float)
     assert isinstance(theirs, float)
     longer = theirs - ours

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from evbench.report.render import Table, printable
-from evbench.results import Check, Outputs, Result, Side, SideResult
+from evbench.results import SIDES, Check, Outputs, Result, Side, SideResult
 from evbench.verdict.checks import CheckSummary
 from evbench.verdict.judgement import Judgement
 from evbench.verdict.tokens import SampleTokens
@@ -82,12 +82,12 @@ def _tokens(judgement: Judgement) -> str:
 
 
 def _of_sample(found: SampleTokens) -> str:
-    ours, theirs = (found.lengths[side] for side in ("baseline", "optimized"))
+    ours, theirs = (found.lengths[side] for side in SIDES)
     if found.first_difference is None:
         text = f"identical, all {ours}"
     else:
         text = f"NOT identical: they differ from token {found.first_difference + 1} on; lengths {ours} and {theirs}"
     if all(count == 1 for count in found.distinct.values()):
         return text
-    counts = " and ".join(str(found.distinct[side]) for side in ("baseline", "optimized"))
+    counts = " and ".join(str(found.distinct[side]) for side in SIDES)
     return f"NOT identical in every run: {counts} different outputs; the last two are {text}"

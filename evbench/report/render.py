@@ -60,6 +60,12 @@ def to_markdown(report: Report, created: str, command: str) -> str:
     return file_of(lines)
 
 
+def tables_and_notes(tables: Iterable[Table], notes: Iterable[str]) -> list[str]:
+    """The lines of a file after its headline."""
+    lines = [line for table in tables for line in (f"## {table.title}", "", *markdown_table(table), "")]
+    return [*lines, "## Notes", "", *(f"- {note}" for note in notes), ""]
+
+
 def file_of(lines: Sequence[str]) -> str:
     """Lines of a file that a person may print on a terminal: nothing in them acts on it."""
     return "\n".join(map(printable, lines))

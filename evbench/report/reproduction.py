@@ -6,15 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from evbench.encoding import to_json, write_whole
-from evbench.report.render import Table, file_of, markdown_table, printable
+from evbench.report.render import Table, file_of, printable, tables_and_notes
 from evbench.report.units import NOT_MEASURED, format_ratio, format_ratios, format_seconds
-from evbench.results import Side
+from evbench.results import SIDES
 from evbench.verdict.blocks import END_TO_END
 from evbench.verdict.judgement import Judgement
 from evbench.verdict.reproduction import Change, Outcome, Reproduction
 
 JUDGED, REPORT = "reproduction.json", "reproduction.md"
-SIDES: tuple[Side, ...] = ("baseline", "optimized")
 COLUMNS = ("", *(name for side in SIDES for name in (side, "now")))
 """Of each side what was recorded, and what it is now."""
 
@@ -30,10 +29,7 @@ def write(found: Reproduction, recorded: Judgement, again: Judgement, created: s
         f"**{headline(found)}**",
         "",
     ]
-    for table in tables(found, recorded, again):
-        lines += [f"## {table.title}", "", *markdown_table(table), ""]
-    lines += ["## Notes", "", *(f"- {note}" for note in notes(found, recorded, again)), ""]
-    write_whole(folder / REPORT, file_of(lines))
+    write_whole(folder / REPORT, file_of([*lines, *tables_and_notes(tables(found, recorded, again), notes(found, recorded, again))]))
 
 
 def headline(found: Reproduction) -> str:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from evbench.report.render import Table, file_of, markdown_table, printable
+from evbench.report.render import Table, file_of, printable, tables_and_notes
 from evbench.report.units import NOT_MEASURED, format_claimed, format_ratios, format_seconds, format_signed
-from evbench.results import Plan, Side, Workload
+from evbench.results import SIDES, Plan, Side, Workload
 from evbench.verdict import sweep
 from evbench.verdict.blocks import END_TO_END, TPOT
 from evbench.verdict.judgement import CLAIMED
@@ -176,8 +176,7 @@ def _medians(account: Account) -> Table:
 
 
 def _sides(account: Account) -> list[Side]:
-    sides: tuple[Side, ...] = ("baseline", "optimized")
-    return [side for side in sides if side in account.variants]
+    return [side for side in SIDES if side in account.variants]
 
 
 def _median(timing: PointTiming | None, side: Side) -> str:
@@ -231,7 +230,4 @@ def to_markdown(account: Account) -> str:
     """The sweep as a file."""
     lines = ["# Sweep", "", f"{account.started}, `{account.command}`: {_subject(account)}", "", f"**{headline(account)}**", ""]
     lines += [*(f"- {sentence}" for sentence in sentences(account)), ""]
-    for table in tables(account):
-        lines += [f"## {table.title}", "", *markdown_table(table), ""]
-    lines += ["## Notes", "", *(f"- {note}" for note in notes(account)), ""]
-    return file_of(lines)
+    return file_of([*lines, *tables_and_notes(tables(account), notes(account))])

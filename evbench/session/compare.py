@@ -17,20 +17,18 @@ from evbench.machine import conditions, gpu, machine
 from evbench.machine.lock import exclusive
 from evbench.pipelines import weights
 from evbench.pipelines.registry import gpus
-from evbench.places import short_workload
 from evbench.report import files as report_files
 from evbench.results import FORMAT, Machine, Outputs, Plan, Result, Session, Side, SideResult
 from evbench.session import failed_samples, journal
 from evbench.session.config import SessionConfig, SessionWorker
-from evbench.session.journal_state import JournalHeader, hashes
+from evbench.session.journal_state import JournalHeader
 from evbench.session.memory_fit import parameters_of_drafter
 from evbench.session.progress import ProgressListener
 from evbench.session.reference_worker import lossy_references, reference_for
-from evbench.session.request import ComparisonRequest
+from evbench.session.request import ComparisonRequest, request_header
 from evbench.session.session import References, run_session
 from evbench.session.session_folder import GO_ON, TRY_AGAIN, make_folder, require_unused, writing
 from evbench.session.side_results import Untimed, session_of, side_results
-from evbench.variants.named import used_plugins
 from evbench.verdict.judge import judge
 from evbench.verdict.judgement import Judgement
 from evbench.worker.client import Worker
@@ -172,18 +170,9 @@ def _without_failed(request: ComparisonRequest, listener: ProgressListener) -> t
 
 
 def _header(request: ComparisonRequest, here: Machine, remarks: tuple[str, ...], failed: failed_samples.Failed) -> JournalHeader:
-    return JournalHeader(
-        format=FORMAT,
-        started=request.created,
-        machine=here,
-        plan=request.plan,
-        seed=random.SystemRandom().randrange(2**32),  # the order of blocks is drawn by lot, and recorded
-        workloads={side: short_workload(workload) for side, workload in request.workloads.items()},
-        choices={side: {"name": variant.name, **variant.choices()} for side, variant in request.variants.items()},
-        remarks=remarks,
-        plugins={side: hashes(used) for side, variant in request.variants.items() if (used := used_plugins(variant))},
-        failed=dict(failed),
-    )
+    asked = request_header(request.created, here, request.plan, request.variants, request.workloads)
+    seed = random.SystemRandom().randrange(2**32)  # the order of blocks is drawn by lot, and recorded
+    return dataclasses.replace(asked, seed=seed, remarks=remarks, failed=dict(failed))
 
 
 @contextmanager

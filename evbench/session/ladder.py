@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,12 +12,13 @@ from evbench.choices import Variant
 from evbench.encoding import to_json, write_whole
 from evbench.machine import machine
 from evbench.report import ladder as report_ladder
-from evbench.results import RESULT, Plan, Result, Side, Workload
+from evbench.results import RESULT, Result, Side, Workload
 from evbench.session import journal
 from evbench.session.journal_state import JournalHeader
 from evbench.session.progress import ProgressListener
+from evbench.session.request import request_header
 from evbench.session.session_folder import make_folder, writing
-from evbench.session.several import carry_out_one, ended_result, request_header
+from evbench.session.several import Several, carry_out_one, ended_result
 from evbench.session.verification import read_verified
 from evbench.verdict import ladder
 from evbench.verdict.judge import judge
@@ -28,24 +29,16 @@ FORMAT = 3
 RAW, REPORT = "ladder.json", "ladder.md"
 
 
-@dataclass(frozen=True)
-class LadderRequest:
+@dataclass(frozen=True, kw_only=True)
+class LadderRequest(Several):
     """One ladder."""
 
     lower: Variant
     upper: Variant
     steps: tuple[Step, ...]
     workload: Workload
-    plan: Plan
-    """Of each comparison."""
     noise_floors: dict[str, float]
     """On this machine, of such work."""
-    folder: Path
-    command: str
-    resume: bool
-    wait: bool
-    now: Callable[[], str]
-    """UTC, ISO 8601: names each session."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +85,8 @@ def climb(request: LadderRequest, listener: ProgressListener) -> tuple[Rung, ...
 def _start(request: LadderRequest) -> tuple[JournalHeader, dict[str, RungOutcome]]:
     """The header, and the outcomes of comparisons that an interrupted ladder has ended, by folder."""
     sides: dict[str, Variant] = {"from": request.lower, "to": request.upper}
-    header = request_header(request.now(), machine.read(request.workload.device), request.plan, sides, request.workload)
+    workloads = dict.fromkeys(sides, request.workload)
+    header = request_header(request.now(), machine.read(request.workload.device), request.plan, sides, workloads)
     if not request.resume:
         make_folder(request.folder)
         return header, {}
@@ -110,8 +104,8 @@ def _ended(request: LadderRequest, step: Step, here: results.Machine) -> RungOut
     Raises:
         UserError: the folder holds another one.
     """
-    sides: dict[str, Variant] = {"baseline": step.baseline, "optimized": step.optimized}
-    asked = request_header(request.now(), here, request.plan, sides, request.workload)
+    sides: dict[Side, Variant] = {"baseline": step.baseline, "optimized": step.optimized}
+    asked = request_header(request.now(), here, request.plan, sides, dict.fromkeys(sides, request.workload))
     result = ended_result(request.folder / step.folder, asked)
     return None if result is None else _outcome(request.steps, step, result)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,17 +13,17 @@ from evbench.choices import Variant
 from evbench.encoding import to_json, write_whole
 from evbench.errors import UserError
 from evbench.machine import machine
-from evbench.places import short_workload
 from evbench.report import models
 from evbench.report.models_context import LENGTHS, measured
 from evbench.report.published import Finding, examine, read_page
 from evbench.report.render import Report, to_markdown
-from evbench.results import Plan, Result, Rules, Side, Workload
+from evbench.results import Result, Side, Workload
 from evbench.session import compare, journal
 from evbench.session.journal_state import JournalHeader
 from evbench.session.progress import NamedListener, ProgressListener
-from evbench.session.request import ComparisonRequest, EarlierResults
+from evbench.session.request import ComparisonRequest, request_header
 from evbench.session.session_folder import HEADER, MODELS, has_runs, make_folder, writing
+from evbench.session.several import Several
 from evbench.verdict.models import ModelsJudgement, judge_models
 
 FORMAT = 2
@@ -31,8 +31,8 @@ FORMAT = 2
 RAW, JUDGED, REPORT = "models.json", "verdict.json", "models.md"
 
 
-@dataclass(frozen=True)
-class ModelsRequest:
+@dataclass(frozen=True, kw_only=True)
+class ModelsRequest(Several):
     """Two models on the same scenes."""
 
     variants: Mapping[Side, Variant]
@@ -40,14 +40,6 @@ class ModelsRequest:
     """At equal length. Their samples are the same scenes in the same order."""
     most_tokens: int
     """The most tokens of an answer that ends by itself."""
-    plan: Plan
-    """Of each session."""
-    folder: Path
-    command: str
-    resume: bool
-    wait: bool
-    now: Callable[[], str]
-    """UTC, ISO 8601: names each session."""
 
     def at(self, length: str) -> dict[Side, Workload]:
         """The workloads of one of the sessions."""
@@ -108,11 +100,8 @@ def carry_out(request: ModelsRequest, listener: ProgressListener) -> Models:
 
 
 def _start(request: ModelsRequest) -> Models:
-    choices: dict[str, dict[str, str]] = {side: {"name": variant.name, **variant.choices()} for side, variant in request.variants.items()}
-    workloads: dict[str, Workload] = {side: workload for side, workload in request.workloads.items()}
-    here = machine.read(workloads["baseline"].device)
-    stored = {side: short_workload(workload) for side, workload in workloads.items()}
-    header = JournalHeader(results.FORMAT, request.now(), here, request.plan, 0, stored, choices, ())
+    here = machine.read(request.workloads["baseline"].device)
+    header = request_header(request.now(), here, request.plan, request.variants, request.workloads)
     if request.resume:
         before = read(request.folder)
         journal.require_same(before.header, header)
@@ -134,10 +123,8 @@ def _measure(request: ModelsRequest, length: str, listener: ProgressListener) ->
     folder = request.folder / length
     session = ComparisonRequest(
         variants=request.variants,
-        earlier=EarlierResults(),
         workloads=request.at(length),
         plan=request.plan,
-        rules=Rules({}, (), (), False, ()),
         folder=folder,
         created=request.now(),
         command=request.command,

@@ -6,12 +6,19 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 from evbench.choices import Variant
 from evbench.errors import UserError
 from evbench.machine import machine
-from evbench.results import Delay, Outputs, Plan, Result, Rules, Session, Side, SideResult, Workload
+from evbench.places import short_workload
+from evbench.results import FORMAT, Delay, Machine, Outputs, Plan, Result, Rules, Session, Side, SideResult, Workload
+from evbench.session.journal_state import JournalHeader, hashes
 from evbench.session.same_work import require_same_images, require_same_weights, require_same_workload
+from evbench.variants.named import used_plugins
+
+Name = TypeVar("Name", bound=str)
+"""Of a side."""
 
 
 @dataclass(frozen=True)
@@ -36,11 +43,9 @@ class ComparisonRequest:
 
     variants: Mapping[Side, Variant]
     """What is to be measured."""
-    earlier: EarlierResults
     workloads: Mapping[Side, Workload]
     """Of what is to be measured: equal for both, or the same scenes for two models."""
     plan: Plan
-    rules: Rules
     folder: Path
     created: str
     """UTC, ISO 8601."""
@@ -48,6 +53,8 @@ class ComparisonRequest:
     resume: bool
     wait: bool
     """Whether to wait for another evbench on the same device, or to be refused."""
+    earlier: EarlierResults = field(default_factory=EarlierResults)
+    rules: Rules = field(default_factory=lambda: Rules({}, (), (), False, ()))
     delays: Mapping[Side, Delay] = field(default_factory=dict)
     energy: bool = True
     """Whether energy is measured, where there is a counter."""
@@ -65,6 +72,22 @@ class ComparisonRequest:
     def is_of_one_model(self) -> bool:
         """Then the outputs of both sides are compared."""
         return len({workload.model for workload in self.workloads.values()}) == 1
+
+
+def request_header(
+    started: str, here: Machine, plan: Plan, sides: Mapping[Name, Variant], workloads: Mapping[Name, Workload]
+) -> JournalHeader:
+    """What is to be measured, and where: without a seed, remarks and failed samples.
+
+    Args:
+        started: UTC, ISO 8601.
+        sides: name -> its variant.
+        workloads: name -> its workload.
+    """
+    stored: dict[str, Workload] = {name: short_workload(workload) for name, workload in workloads.items()}
+    choices: dict[str, dict[str, str]] = {name: {"name": variant.name, **variant.choices()} for name, variant in sides.items()}
+    plugins: dict[str, dict[str, str]] = {name: hashes(used) for name, variant in sides.items() if (used := used_plugins(variant))}
+    return JournalHeader(FORMAT, started, here, plan, 0, stored, choices, (), plugins)
 
 
 def earlier_results(found: Mapping[Side, tuple[Result, SideResult]], allowed: Sequence[str]) -> EarlierResults:

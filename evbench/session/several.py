@@ -2,42 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
-from evbench import results
 from evbench.choices import Variant
 from evbench.errors import UserError
-from evbench.places import short_workload, without_places
-from evbench.results import RESULT, Machine, Plan, Result, Rules, Side, Workload
+from evbench.places import without_places
+from evbench.results import RESULT, Plan, Result, Rules, Side, Workload
 from evbench.session import compare, journal
 from evbench.session.journal_state import JournalHeader, hashes
 from evbench.session.progress import NamedListener, ProgressListener
-from evbench.session.request import ComparisonRequest, EarlierResults
+from evbench.session.request import ComparisonRequest
 from evbench.session.session_folder import HEADER
 from evbench.session.verification import read_verified
-from evbench.variants.named import used_plugins
 from evbench.worker.client import WorkerDied, WorkerGaveUp
 
 
-class Several(Protocol):
-    """The request for all of them."""
+@dataclass(frozen=True, kw_only=True)
+class Several:
+    """What each request for all of them has."""
 
-    @property
-    def plan(self) -> Plan:
-        """Of each."""
-
-    @property
-    def folder(self) -> Path: ...
-    @property
-    def command(self) -> str: ...
-    @property
-    def resume(self) -> bool: ...
-    @property
-    def wait(self) -> bool: ...
-    def now(self) -> str:
-        """UTC, ISO 8601: names each session."""
+    plan: Plan
+    """Of each."""
+    folder: Path
+    """Theirs are in it."""
+    command: str
+    resume: bool
+    wait: bool
+    """Whether to wait for another evbench on the same device, or to be refused."""
+    now: Callable[[], str]
+    """UTC, ISO 8601: names each session."""
 
 
 def carry_out_one(
@@ -60,7 +55,6 @@ def carry_out_one(
     folder = several.folder / name
     request = ComparisonRequest(
         variants=variants,
-        earlier=EarlierResults(),
         workloads=dict.fromkeys(variants, workload),
         plan=several.plan,
         rules=Rules(noise_floors, (), (), False, ()),
@@ -75,19 +69,6 @@ def carry_out_one(
         return compare.carry_out(request, NamedListener(name, listener)).result
     except (WorkerDied, WorkerGaveUp) as error:
         return without_places(str(error))
-
-
-def request_header(started: str, here: Machine, plan: Plan, sides: Mapping[str, Variant], workload: Workload) -> JournalHeader:
-    """Of one workload on all sides.
-
-    Args:
-        started: UTC, ISO 8601.
-        sides: name -> its variant.
-    """
-    choices = {name: {"name": variant.name, **variant.choices()} for name, variant in sides.items()}
-    workloads = dict.fromkeys(sides, short_workload(workload))
-    plugins = {name: hashes(used) for name, variant in sides.items() if (used := used_plugins(variant))}
-    return JournalHeader(results.FORMAT, started, here, plan, 0, workloads, choices, (), plugins)
 
 
 def ended_result(folder: Path, asked: JournalHeader) -> Result | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,12 +14,13 @@ from evbench.errors import UserError
 from evbench.machine import machine
 from evbench.report import sweep as report
 from evbench.report.matplotlib_hints import without_hints
-from evbench.results import RESULT, Machine, Plan, Result, Side, Workload
+from evbench.results import RESULT, Machine, Result, Side, Workload
 from evbench.session import journal
 from evbench.session.journal_state import JournalHeader
 from evbench.session.progress import ProgressListener
+from evbench.session.request import request_header
 from evbench.session.session_folder import make_folder, writing
-from evbench.session.several import carry_out_one, ended_result, request_header
+from evbench.session.several import Several, carry_out_one, ended_result
 from evbench.session.verification import read_verified
 from evbench.verdict import sweep
 from evbench.verdict.judge import judge
@@ -30,8 +31,8 @@ FORMAT = 1
 RAW, REPORT, PAGE = "sweep.json", "sweep.md", "sweep.html"
 
 
-@dataclass(frozen=True)
-class SweepRequest:
+@dataclass(frozen=True, kw_only=True)
+class SweepRequest(Several):
     """One sweep."""
 
     variants: Mapping[Side, Variant]
@@ -39,16 +40,8 @@ class SweepRequest:
     axes: tuple[Axis, ...]
     workloads: Mapping[str, Workload]
     """Folder of a point -> its workload."""
-    plan: Plan
-    """Of each point."""
     noise_floors: Mapping[str, dict[str, float]]
     """Folder of a point -> the noise floors of this machine, of such work."""
-    folder: Path
-    command: str
-    resume: bool
-    wait: bool
-    now: Callable[[], str]
-    """UTC, ISO 8601: names each session."""
 
     def points(self) -> tuple[Point, ...]:
         return sweep.points(self.axes)
@@ -110,8 +103,8 @@ def _start(request: SweepRequest, here: Machine) -> tuple[JournalHeader, dict[st
 
 
 def _header(request: SweepRequest, point: Point, here: Machine) -> JournalHeader:
-    sides: dict[str, Variant] = {side: variant for side, variant in request.variants.items()}
-    return request_header(request.now(), here, request.plan, sides, request.workloads[point.folder])
+    workloads = dict.fromkeys(request.variants, request.workloads[point.folder])
+    return request_header(request.now(), here, request.plan, request.variants, workloads)
 
 
 def _outcome(result: Result, points: int) -> PointOutcome:

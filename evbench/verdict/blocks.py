@@ -6,7 +6,7 @@ import math
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from evbench.results import STAGES, Block, Run, Sample, Session, Side, SideResult, StageRun, ThroughputRun
+from evbench.results import SIDES, STAGES, Block, Run, Sample, Session, Side, SideResult, StageRun, ThroughputRun
 from evbench.verdict.clusters import clusters
 from evbench.verdict.statistics import (
     FEWEST_BLOCKS,
@@ -137,7 +137,7 @@ def paired(
     difference: Callable[[list[float], list[float]], float],
 ) -> dict[int, float]:
     """Number of a block -> the difference between its two sides."""
-    ours, theirs = (by_block(sides[side], counted, value) for side in ("baseline", "optimized"))
+    ours, theirs = (by_block(sides[side], counted, value) for side in SIDES)
     return differences(ours, theirs, counted, difference)
 
 

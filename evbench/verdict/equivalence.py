@@ -101,7 +101,7 @@ def _stages(mode: Mode, ours: SideOutputs, theirs: SideOutputs, sides: SampleOut
     # only; how exactly each stage computes is compared stage-isolated.
     use_reference = mode == "stage-isolated" or np.array_equal(ours.arrays["load"], theirs.arrays["load"])
     for stage in STAGES[1:]:
-        name = ISOLATED + stage if mode == "stage-isolated" else stage
+        name = _output(stage, mode)
         if stage not in ours.arrays or name not in theirs.arrays:
             continue  # of a pipeline that cannot show it
         expected, actual = _of_baseline(ours, stage, mode), plain(theirs.arrays[name])
@@ -148,19 +148,23 @@ def _rules_of_stage(stage: str, mode: Mode, sides: SampleOutputs, expected: Arra
 def _rounded(sides: SampleOutputs, stage: str, mode: Mode) -> Array | None:
     """What the side that is judged loses by a format that it declares to round to what it computes. None if it declares none."""
     side: Side = "baseline" if mode == "baseline-repeat" else "optimized"
-    name = ISOLATED + stage if mode == "stage-isolated" else stage
-    return sides.rounded.get(side, {}).get(_in_reference(name))
+    return sides.rounded.get(side, {}).get(_in_reference(_output(stage, mode)))
 
 
 def _of_baseline(side: SideOutputs, stage: str, mode: Mode) -> Array:
     """Its output of the same input as another side's has: end-to-end, or of a stage that was run by itself, if it was."""
-    return plain(side.arrays.get(ISOLATED + stage, side.arrays[stage]) if mode == "stage-isolated" else side.arrays[stage])
+    return plain(side.arrays.get(_output(stage, mode), side.arrays[stage]))
 
 
 def _reference(sides: SampleOutputs, stage: str, mode: Mode) -> Array | None:
     if sides.reference is None:
         return None
-    return plain(sides.reference[_in_reference(ISOLATED + stage if mode == "stage-isolated" else stage)])
+    return plain(sides.reference[_in_reference(_output(stage, mode))])
+
+
+def _output(stage: str, mode: Mode) -> str:
+    """What the output of a stage is called, which stage-isolated is that of the stage run by itself."""
+    return ISOLATED + stage if mode == "stage-isolated" else stage
 
 
 def _in_reference(name: str) -> str:

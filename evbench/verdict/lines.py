@@ -11,9 +11,6 @@ import numpy as np
 from evbench.verdict.statistics import LEVEL
 from evbench.verdict.student import student_quantile
 
-FEWEST_FOR_INTERVAL = 3
-"""Points of a line whose bounds are known: two always lie on one."""
-
 
 @dataclass(frozen=True)
 class Bounded:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from evbench.results import STAGES, Memory, Result, Side, SideResult, Work
+from evbench.results import SIDES, STAGES, Memory, Result, Side, SideResult, Work
 from evbench.verdict.blocks import END_TO_END, TIMED, TOKEN_TIMINGS, RunValue, counted_blocks, counted_runs, interval_between, values
 from evbench.verdict.model_difference import Decomposition, by_stages, decompose, inside_generate
 from evbench.verdict.model_side import ModelSide, describe_side
@@ -21,7 +21,6 @@ Unit = Literal["seconds", "bytes", "tokens"]
 MemoryKind = Literal["process", "allocator", "device"]
 MEMORY_KINDS: dict[str, tuple[MemoryKind, ...]] = {"cpu": ("process",), "cuda": ("process", "allocator", "device")}
 """Device -> fields of Memory that are compared."""
-SIDES: tuple[Side, Side] = ("baseline", "optimized")
 
 
 @dataclass(frozen=True)

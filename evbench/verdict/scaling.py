@@ -1,152 +1,218 @@
-"""What several ranks did together: how fast all of them were, against one alone, and where the rest is lost."""
+"""One variant on 1, 2, 4 and 8 GPUs: its samples spread over them, and its language model divided over them. Pure."""
 
 from __future__ import annotations
 
+import hashlib
+import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from evbench.results import FailedSample
+from evbench.errors import UserError
+from evbench.pipelines.generate.choices import ALL_REDUCE, SHARED_SUM
+from evbench.results import Result, Section, Side, SideResult
+from evbench.verdict.blocks import TPOT
+from evbench.verdict.judgement import Judgement, Verdict
+from evbench.verdict.ranks import Loss, Pass, RankedSession, average, loss_of, slowest
+from evbench.verdict.sweep import PointOutcome, outcome
+from evbench.verdict.sweep import failed as failed_outcome
 
-FORMAT = 1
-"""Of ranks.json."""
+EXCHANGES = (ALL_REDUCE, SHARED_SUM)
+"""Names of the kernels in which the GPUs of one model exchange what they have."""
+ORDERED = "give whole numbers above 0, ascending, such as --gpus 1,2,4,8"
+
+
+def read_gpus(text: str) -> tuple[int, ...]:
+    """`1,2,4,8` -> numbers of GPUs. Raises UserError for what is no such list."""
+    words = [word.strip() for word in text.split(",")]
+    if not all(word.isascii() and word.isdigit() and len(word) < 6 and int(word) > 0 for word in words):
+        raise UserError(f"--gpus {text!r} has what is no number of GPUs; {ORDERED}")
+    numbers = tuple(map(int, words))
+    if any(before >= after for before, after in itertools.pairwise(numbers)):
+        raise UserError(f"--gpus {text!r} is not ascending; {ORDERED}")
+    return numbers
+
+
+def counted_gpus(count: int) -> str:
+    """Such as `1 GPU` and `2 GPUs`."""
+    return f"{count} GPU{'s' * (count != 1)}"
+
+
+# What is measured.
 
 
 @dataclass(frozen=True)
-class Pass:
-    """Samples back to back on one rank, once. Times in seconds."""
+class Answers:
+    """What a sample was answered in the timed runs of one number of GPUs."""
 
+    path: str
+    sha256: str
+    """Of the sample."""
+    tokens: str
+    """SHA-256 over all that differ among them."""
+
+
+@dataclass(frozen=True)
+class SpreadRun:
+    """`evbench run --gpus N`."""
+
+    session: RankedSession
+    """Its passes were measured."""
+    outcome: PointOutcome
+    """Its timings are of single runs."""
+    answers: tuple[Answers, ...]
+    """Of each sample."""
+    fingerprint: str
+    """Of the weights."""
+    threads: int
+    """CPU threads that torch uses in a worker."""
+
+
+@dataclass(frozen=True)
+class DividedRun:
+    """The variant on one GPU, as baseline, and with its language model divided over several."""
+
+    gpus: int
+    outcome: PointOutcome
+    floor_shares: dict[Side, float]
+    """Of TPOT: the physical floor of as many GPUs as the side has, over its median. Without sides whose floor is not known."""
+    exchanging: dict[str, float]
+    """Section of the divided side's trace -> share of its kernels' time, of all GPUs, in those of EXCHANGES. Empty without a trace."""
+
+
+def spread_run(session: RankedSession, result: Result, judgement: Judgement) -> SpreadRun:
+    """Raises UserError if the passes of its ranks were not measured: it has not ended."""
+    if session.seconds is None:
+        raise UserError(f"{session.ranks} ranks have not run their samples back to back: go on with it by --resume")
+    measured = result.baseline
+    build = measured.builds[0]
+    return SpreadRun(session, outcome(result, judgement), _answers(measured), build.weights_fingerprint, build.threads)
+
+
+def _answers(measured: SideResult) -> tuple[Answers, ...]:
+    tokens = measured.tokens_by_sample()
+    return tuple(
+        Answers(sample.path, sample.sha256, hashlib.sha256(repr(sorted(set(tokens.get(number, ())))).encode()).hexdigest())
+        for number, sample in enumerate(measured.workload.samples)
+    )
+
+
+def divided_run(gpus: int, result: Result, judgement: Judgement) -> DividedRun:
+    """Of a comparison of the variant with itself over so many GPUs."""
+    trace = None if result.optimized is None else result.optimized.trace
+    sections = () if trace is None else trace.sections
+    shares = {section.name: share for section in sections if (share := exchanging(section)) is not None and share > 0}
+    return DividedRun(gpus, outcome(result, judgement), judgement.floor_shares().get(TPOT, {}), shares)
+
+
+def failed_division(gpus: int, reason: str) -> DividedRun:
+    """Of one that could not be run."""
+    return DividedRun(gpus, failed_outcome(reason), {}, {})
+
+
+def exchanging(section: Section) -> float | None:
+    """Share of the time of all kernels of a section, on all GPUs, that is in those of EXCHANGES. None if nothing ran."""
+    whole = math.fsum(used.seconds for used in section.used)
+    return math.fsum(used.seconds for used in section.used if used.name in EXCHANGES) / whole if whole else None
+
+
+# What is derived.
+
+
+@dataclass(frozen=True)
+class Row:
+    """One number of GPUs against the smallest."""
+
+    gpus: int
     samples: int
-    seconds: float
-    """From the start of the first load to the end of the last generate."""
-    load_wait_seconds: float
-    """For which the stages waited for samples to be loaded."""
-
-
-@dataclass(frozen=True)
-class Usage:
-    """What a rank used in a pass of its own, on average, while all ranks ran. None where it cannot be read."""
-
-    cores: float | None
-    """Of the CPU, by its worker."""
-    decoder: float | None
-    """Share of the time in which the GPU's video decoder (NVDEC) was busy."""
-    pcie_in: float | None
-    """Bytes per second to the GPU."""
-    pcie_out: float | None
-    """Bytes per second from it."""
-
-
-@dataclass(frozen=True)
-class RankShare:
-    """One rank, its samples, and its pass over them while all ranks ran."""
-
-    rank: int
-    node: int
-    """Number of its machine."""
-    samples: tuple[int, ...]
-    """Indices into the samples of the result."""
-    together: Pass
-    differing: int
-    """Samples whose tokens in this pass are not those of their timed runs."""
-    compiled: bool
-    """Whether something was compiled or captured in the pass, which makes it slower than it need be."""
-    usage: Usage | None = None
-    """None in results from before it was read."""
-
-
-@dataclass(frozen=True)
-class RankedSession:
-    """Content of `ranks.json`."""
-
-    format: int
-    evbench: str
-    """Version that wrote this."""
-    ranks: int
-    failed: tuple[FailedSample, ...] = ()
-    """Samples that could not be used, and are left out."""
-    alone: Pass | None = None
-    """Of rank 0 while the others waited, over samples of its own. None until it was measured."""
-    seconds: float | None = None
-    """Of the pass of all ranks: from when all were ready to when the last had ended. None until it was measured."""
-    shares: tuple[RankShare, ...] = ()
-
-    def __post_init__(self) -> None:
-        if self.seconds is None:
-            return
-        if len(self.shares) != self.ranks or self.alone is None:
-            raise ValueError(f"it has the passes of {len(self.shares)} of {self.ranks} ranks, which are said to have ended")
-        if min(self.seconds, self.alone.seconds, self.alone.samples, sum(share.together.samples for share in self.shares)) <= 0:
-            raise ValueError("its passes have no samples, or took no time")
-
-
-@dataclass(frozen=True)
-class Loss:
-    """Parts of the time of the pass, of one rank or on average over all: with the efficiency they sum up to 1."""
-
-    efficiency: float
-    """Samples that were run, against those that this rank had run if it had been as fast as rank 0 alone all the time."""
-    waiting: float
-    """Ended, while the slowest rank still ran."""
-    loading: float
-    """Longer waits for samples to be loaded than alone. Negative for shorter ones."""
-    running: float
-    """All other stages: slower than alone. Negative for faster ones."""
-
-
-@dataclass(frozen=True)
-class Scaling:
-    """Derived from a session of ranks."""
-
     samples_per_second: float
-    """Of all ranks together."""
-    alone_samples_per_second: float
-    speedup: float
-    """Of all ranks against one alone."""
-    whole: Loss
-    by_rank: tuple[Loss, ...]
     slowest: int
     """The rank that ended last."""
+    different: tuple[str, ...]
+    """Samples whose answers are not those on the smallest number of GPUs."""
+    withheld: tuple[str, ...]
+    """Why it is not compared. Empty if it is."""
+    speedup: float | None
+    """Samples per second against the smallest number. None where it is not compared."""
+    loss: Loss | None
+    """Against as many times the smallest number, on average over its ranks. None where it is not compared, and of the smallest."""
+    by_rank: tuple[Loss, ...]
+    """The same of each rank."""
 
 
-def scaling(session: RankedSession) -> Scaling | None:
-    """None until the passes were measured."""
-    if session.alone is None or session.seconds is None:
-        return None
-    losses = tuple(loss_of(share.together, session.alone, session.seconds) for share in session.shares)
-    together = sum(share.together.samples for share in session.shares) / session.seconds
-    alone = session.alone.samples / session.alone.seconds
-    return Scaling(
-        samples_per_second=together,
-        alone_samples_per_second=alone,
-        speedup=together / alone,
-        whole=average(losses),
+def rows(runs: Sequence[SpreadRun]) -> tuple[Row, ...]:
+    """Of each number of GPUs, against the first of them."""
+    return tuple(_row(runs[0], run) for run in runs)
+
+
+def _row(first: SpreadRun, run: SpreadRun) -> Row:
+    base, here = _whole(first), _whole(run)
+    gpus = run.session.ranks
+    rate = here.samples / here.seconds * gpus
+    different = _different(first, run)
+    withheld = (*_withheld(run), *_not_the_same(first, run, different))
+    if run is not first and _withheld(first):
+        withheld = (*withheld, f"{counted_gpus(first.session.ranks)} cannot be compared with")
+    losses: tuple[Loss, ...] = ()
+    if run is not first and not withheld and run.session.seconds is not None:
+        losses = tuple(loss_of(share.together, base, run.session.seconds) for share in run.session.shares)
+    return Row(
+        gpus=gpus,
+        samples=here.samples,
+        samples_per_second=rate,
+        slowest=slowest(run.session),
+        different=different,
+        withheld=withheld,
+        speedup=None if withheld else rate / (base.samples / base.seconds * first.session.ranks),
+        loss=average(losses) if losses else None,
         by_rank=losses,
-        slowest=slowest(session),
     )
 
 
-def slowest(session: RankedSession) -> int:
-    """The rank that ended last, of a session whose passes were measured."""
-    return max(session.shares, key=lambda share: share.together.seconds).rank
-
-
-def average(losses: Sequence[Loss]) -> Loss:
-    """Over all ranks."""
-    return Loss(*(sum(values) / len(losses) for values in zip(*map(_values, losses), strict=True)))
-
-
-def loss_of(together: Pass, alone: Pass, seconds: float) -> Loss:
-    """Of one rank, in a pass of all that took so many seconds, against a rank alone."""
-    share = together.samples / alone.samples
-    slower = together.seconds - share * alone.seconds
-    loading = together.load_wait_seconds - share * alone.load_wait_seconds
-    return Loss(
-        efficiency=share * alone.seconds / seconds,
-        waiting=1 - together.seconds / seconds,
-        loading=loading / seconds,
-        running=(slower - loading) / seconds,
+def _whole(run: SpreadRun) -> Pass:
+    """All ranks as one, which takes as long as all GPUs together."""
+    shares, seconds = run.session.shares, run.session.seconds or math.nan
+    return Pass(
+        samples=sum(share.together.samples for share in shares),
+        seconds=run.session.ranks * seconds,
+        load_wait_seconds=math.fsum(share.together.load_wait_seconds for share in shares),
     )
 
 
-def _values(loss: Loss) -> tuple[float, float, float, float]:
-    return loss.efficiency, loss.waiting, loss.loading, loss.running
+def _withheld(run: SpreadRun) -> tuple[str, ...]:
+    gpus = counted_gpus(run.session.ranks)
+    differing = sum(share.differing for share in run.session.shares)
+    told = [f"{gpus}: {reason}" for reason in run.outcome.left_out]
+    if differing:
+        told.append(f"{gpus}: back to back {differing} of the samples had other tokens than in their timed runs")
+    return tuple(told)
+
+
+def _not_the_same(first: SpreadRun, run: SpreadRun, different: Sequence[str]) -> tuple[str, ...]:
+    gpus = counted_gpus(run.session.ranks)
+    if first.fingerprint != run.fingerprint:
+        return (f"{gpus}: the weights are others",)
+    if not _same_samples(first, run):
+        return (f"{gpus}: the samples that could be used are others",)
+    return (f"{gpus}: {len(different)} of {len(run.answers)} samples have other tokens",) if different else ()
+
+
+def _different(first: SpreadRun, run: SpreadRun) -> tuple[str, ...]:
+    if not _same_samples(first, run):
+        return ()
+    return tuple(ours.path for theirs, ours in zip(first.answers, run.answers, strict=True) if theirs.tokens != ours.tokens)
+
+
+def _same_samples(first: SpreadRun, run: SpreadRun) -> bool:
+    return [one.sha256 for one in first.answers] == [one.sha256 for one in run.answers]
+
+
+def exit_code(spread: Sequence[SpreadRun], divided: Sequence[DividedRun]) -> int:
+    """1 if one could not be run; else 6 if one is invalid, 5 if outputs differ; else 0."""
+    outcomes = [*(run.outcome for run in spread), *(run.outcome for run in divided)]
+    if any(found.failed for found in outcomes):
+        return 1
+    if any(found.left_out and found.verdict is not Verdict.OUTPUT_DIFFERS for found in outcomes):
+        return 6
+    differ = any(found.verdict is Verdict.OUTPUT_DIFFERS for found in outcomes)
+    return 5 if differ or any(row.withheld for row in rows(spread)) else 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from evbench.results import Side, SideResult
+from evbench.results import SIDES, Side, SideResult
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class TokenComparison:
 
 def compare(sides: Mapping[Side, SideResult]) -> TokenComparison:
     """Of two sides with a common sample."""
-    ours, theirs = (sides[side].tokens_by_sample() for side in ("baseline", "optimized"))
+    ours, theirs = (sides[side].tokens_by_sample() for side in SIDES)
     samples = [_compare(sample, ours[sample], theirs[sample]) for sample in sorted(ours.keys() & theirs.keys())]
     different = [found for found in samples if not found.identical]
     return TokenComparison(len(samples), len(different), (different or samples)[0])

@@ -20,7 +20,7 @@ from evbench import results
 from evbench.cli import ranks
 from evbench.cli.main import main
 from evbench.cli.report import write_report
-from evbench.distributed import gpu_counts as carried_out
+from evbench.distributed import scaling as carried_out
 from evbench.distributed.launch import Failed
 from evbench.distributed.rank import read_ranks
 from evbench.distributed.usage import read_usage
@@ -28,7 +28,7 @@ from evbench.encoding import to_json
 from evbench.errors import UserError
 from evbench.machine import gpu
 from evbench.pipelines.generate.choices import ALL_REDUCE, SHARED_SUM
-from evbench.report import gpu_counts as report
+from evbench.report import scaling as report
 from evbench.results import Section, Side, ThroughputRun, Used
 from evbench.session import compare, journal
 from evbench.session.session_folder import RANKS
@@ -36,10 +36,10 @@ from evbench.session.verification import read_verified
 from evbench.traces.breakdown import sections
 from evbench.traces.timeline import STEP, Timeline
 from evbench.variants.named import parse
-from evbench.verdict import gpu_counts
-from evbench.verdict.gpu_counts import Answers, SpreadRun, divided_run, exchanging, failed_division, rows
+from evbench.verdict import scaling
 from evbench.verdict.judge import judge
-from evbench.verdict.scaling import FORMAT, Pass, RankedSession, RankShare, Usage
+from evbench.verdict.ranks import FORMAT, Pass, RankedSession, RankShare, Usage
+from evbench.verdict.scaling import Answers, SpreadRun, divided_run, exchanging, failed_division, rows
 from evbench.verdict.sweep import PointOutcome, PointTiming
 from evbench.worker.client import Worker, WorkerDied
 from evbench.worker.messages import ThroughputRequest
@@ -89,11 +89,11 @@ TWO = dataclasses.replace(TWO, session=dataclasses.replace(TWO.session, shares=(
 )
 def test_what_is_no_list_of_numbers_is_refused(text: str, told: str) -> None:
     with pytest.raises(UserError, match=re.escape(told)):
-        gpu_counts.read_gpus(text)
+        scaling.read_gpus(text)
 
 
 def test_numbers_are_read() -> None:
-    assert gpu_counts.read_gpus("1, 2,4") == (1, 2, 4)
+    assert scaling.read_gpus("1, 2,4") == (1, 2, 4)
 
 
 # What is derived.
@@ -124,7 +124,7 @@ def test_another_answer_withholds_the_efficiency_and_is_named() -> None:
     assert (two.speedup, two.loss, two.by_rank) == (None, None, ())
     assert two.different == ("3.mp4",)
     assert two.withheld == ("2 GPUs: 1 of 4 samples have other tokens",)
-    assert gpu_counts.exit_code([ONE, dataclasses.replace(TWO, answers=other)], ()) == 5
+    assert scaling.exit_code([ONE, dataclasses.replace(TWO, answers=other)], ()) == 5
     text = report.to_markdown(account(ONE, dataclasses.replace(TWO, answers=other)))
     assert "2 GPUs: 0.8 samples/s; not compared: 2 GPUs: 1 of 4 samples have other tokens (3.mp4)" in text
     assert "| 3 of 4 |" in text
@@ -142,7 +142,7 @@ def test_what_is_not_the_same_is_not_compared(changed: dict[str, object], told: 
     two = dataclasses.replace(TWO, **changed)  # type: ignore[arg-type]
     (one, found) = rows([ONE, two])
     assert (one.withheld, found.withheld, found.speedup) == ((), (told,), None)
-    assert gpu_counts.exit_code([ONE, two], ()) == code
+    assert scaling.exit_code([ONE, two], ()) == code
 
 
 def test_nothing_is_held_against_a_smallest_number_that_is_not_to_be_believed() -> None:
@@ -170,7 +170,7 @@ def test_the_share_of_the_sums_is_of_all_kernels_in_the_decode_steps_of_a_trace(
     assert exchanging(Section("load", 1.0, 1.0, 0.0, (Used("gemm", "matrix multiply", 1.0, 1, 0),))) == 0
 
 
-def division() -> gpu_counts.DividedRun:
+def division() -> scaling.DividedRun:
     """Of a comparison whose divided side is twice as fast."""
     used = (Used("matvec", "matrix times vector", 0.06, 10, 0), Used(ALL_REDUCE, "reduction", 0.02, 10, 0))
     trace = make_trace("trace-optimized.json.gz", sections=(Section(STEP, 0.1, 0.08, 0.0, used),))
@@ -188,14 +188,14 @@ def test_a_division_has_its_time_its_floor_and_its_sums() -> None:
     told = report.sentences(account(ONE, TWO, divided=(found, failed_division(4, "a worker died"))))
     assert any("25.0 ms -> 12.5 ms a token" in one and "25% of the kernels' time in sums" in one for one in told), told
     assert told[-1] == "divided over 4 GPUs: could not be run: a worker died"
-    assert gpu_counts.exit_code([ONE, TWO], [found]) == 0
-    assert gpu_counts.exit_code([ONE, TWO], [found, failed_division(4, "a worker died")]) == 1
+    assert scaling.exit_code([ONE, TWO], [found]) == 0
+    assert scaling.exit_code([ONE, TWO], [found, failed_division(4, "a worker died")]) == 1
 
 
 # What is told.
 
 
-def account(*runs: SpreadRun, divided: Sequence[gpu_counts.DividedRun] = ()) -> report.Account:
+def account(*runs: SpreadRun, divided: Sequence[scaling.DividedRun] = ()) -> report.Account:
     asked = header()
     return report.Account(
         (1, 2), runs, tuple(divided), "baseline", simulated_workload(4), asked.machine, asked.plan, asked.started, "evbench scaling"
@@ -432,7 +432,18 @@ def test_divisions_are_compared_and_those_that_failed_are_gone_on_with(monkeypat
 
     def request(resume: bool) -> carried_out.Divisions:
         divided = {2: parse("fast-pixels"), 4: parse("fast-pixels")}  # one that runs here
-        return carried_out.Divisions(variant, divided, work, PLAN, {}, out, "evbench scaling", resume, True, lambda: "2026-01-01T00:00:00Z")
+        return carried_out.Divisions(
+            variant=variant,
+            divided=divided,
+            workload=work,
+            plan=PLAN,
+            noise_floors={},
+            folder=out,
+            command="evbench scaling",
+            resume=resume,
+            wait=True,
+            now=lambda: "2026-01-01T00:00:00Z",
+        )
 
     wanted = carried_out.asked(variant, work, PLAN, (2, 4), "2026-01-01T00:00:00Z", "evbench scaling")
     found = carried_out.divide(carried_out.begin(out, wanted, resume=False), request(resume=False), Messages())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,17 +13,18 @@ from evbench.distributed.rank import read_ranks
 from evbench.encoding import to_json, write_whole
 from evbench.errors import UserError
 from evbench.machine import machine
-from evbench.report import gpu_counts as report
+from evbench.report import scaling as report
 from evbench.results import RESULT, Plan, Result, Side, Workload
 from evbench.session import journal
 from evbench.session.journal_state import JournalHeader
 from evbench.session.progress import ProgressListener
+from evbench.session.request import request_header
 from evbench.session.session_folder import RANKS, make_folder, writing
-from evbench.session.several import carry_out_one, ended_result, request_header
+from evbench.session.several import Several, carry_out_one, ended_result
 from evbench.session.verification import read_verified
-from evbench.verdict import gpu_counts
-from evbench.verdict.gpu_counts import DividedRun, SpreadRun
+from evbench.verdict import scaling
 from evbench.verdict.judge import judge
+from evbench.verdict.scaling import DividedRun, SpreadRun
 
 FORMAT = 1
 """Of scaling.json. Raised whenever a file written before could no longer be read."""
@@ -55,22 +56,15 @@ class Scaling:
                 raise ValueError(f"it was asked for {self.gpus} GPUs, and has runs of {counts}")
 
 
-@dataclass(frozen=True)
-class Divisions:
+@dataclass(frozen=True, kw_only=True)
+class Divisions(Several):
     """Comparisons of a variant with itself, its language model divided over several GPUs."""
 
     variant: Variant
     divided: Mapping[int, Variant]
     """Number of GPUs -> the same over so many."""
     workload: Workload
-    plan: Plan
     noise_floors: dict[str, float]
-    folder: Path
-    command: str
-    resume: bool
-    wait: bool
-    now: Callable[[], str]
-    """UTC, ISO 8601: names each session."""
 
 
 def spread_folder(folder: Path, gpus: int) -> Path:
@@ -85,7 +79,7 @@ def divided_folder(folder: Path, gpus: int) -> Path:
 
 def asked(variant: Variant, workload: Workload, plan: Plan, gpus: tuple[int, ...], started: str, command: str) -> Scaling:
     """What is about to be measured."""
-    header = request_header(started, machine.read(workload.device), plan, {"baseline": variant}, workload)
+    header = request_header(started, machine.read(workload.device), plan, {"baseline": variant}, {"baseline": workload})
     return Scaling(FORMAT, __version__, command, header, gpus)
 
 
@@ -124,7 +118,7 @@ def with_spread(found: Scaling, gpus: int, folder: Path) -> Scaling:
     if session.ranks != gpus:
         raise UserError(f"{place / RANKS} is of {session.ranks} ranks, in the folder of {gpus}; put back what was there, or remove {place}")
     result = read_verified(place)
-    here = gpu_counts.spread_run(session, result, judge(result))
+    here = scaling.spread_run(session, result, judge(result))
     others = [run for run in found.spread if run.session.ranks != gpus]
     return dataclasses.replace(found, spread=tuple(sorted([*others, here], key=lambda run: run.session.ranks)))
 
@@ -139,7 +133,7 @@ def divide(found: Scaling, request: Divisions, listener: ProgressListener) -> Sc
     for gpus, variant in request.divided.items():
         sides: dict[Side, Variant] = {"baseline": request.variant, "optimized": variant}
         name = divided_folder(request.folder, gpus).name
-        header = request_header(request.now(), here, request.plan, {side: one for side, one in sides.items()}, request.workload)
+        header = request_header(request.now(), here, request.plan, sides, dict.fromkeys(sides, request.workload))
         result: Result | str | None = ended_result(request.folder / name, header) if request.resume else None
         if result is None:
             result = carry_out_one(request, name, sides, request.workload, request.noise_floors, listener)
@@ -149,7 +143,7 @@ def divide(found: Scaling, request: Divisions, listener: ProgressListener) -> Sc
 
 
 def _with_division(found: Scaling, gpus: int, result: Result | str) -> Scaling:
-    here = gpu_counts.failed_division(gpus, result) if isinstance(result, str) else gpu_counts.divided_run(gpus, result, judge(result))
+    here = scaling.failed_division(gpus, result) if isinstance(result, str) else scaling.divided_run(gpus, result, judge(result))
     others = [run for run in found.divided if run.gpus != gpus]
     return dataclasses.replace(found, divided=tuple(sorted([*others, here], key=lambda run: run.gpus)))
 
