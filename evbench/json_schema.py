@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import functools
 import inspect
 import textwrap
 import types
@@ -84,6 +85,7 @@ def _described(text: str) -> Schema:
     return {"description": words} if words else {}
 
 
+@functools.cache
 def _definition(kind: type[Any]) -> ast.ClassDef:
     """Its source: Python keeps the texts under fields nowhere else."""
     (defined,) = ast.parse(textwrap.dedent(inspect.getsource(kind))).body

@@ -66,7 +66,7 @@ class Clock:
         monkeypatch.setattr(decoders, "decoder", decoder)
 
     def question(self, threads: tuple[int, ...] = ()) -> Question:
-        return Question(sample.CLIP, 8, "inclusive", Watch(lambda: None, lambda: self.now), 9, threads)
+        return Question(sample.CLIP, 8, "inclusive", Watch(lambda: None, lambda: self.now, lambda: None), 9, threads)
 
 
 def test_every_decoder_has_its_way() -> None:
@@ -160,7 +160,7 @@ def test_of_dali_the_hosts_part_and_several_clips_in_one_call_are_timed_too(tmp_
     fake, long = FakePipelines(monkeypatch), small_clips(tmp_path, (10, 20, 400))
     clip = long[LIKE_THE_CLIP].pop(20)
     del long[WITHOUT_B_FRAMES][20]
-    found = loading.measure("dali", Question(clip, 8, "inclusive", Watch(lambda: None), 6, (2,)), long)
+    found = loading.measure("dali", Question(clip, 8, "inclusive", Watch(lambda: None, collect=lambda: None), 6, (2,)), long)
     assert fake.runs[0] == (1, [found.decoded]) and 8 <= found.decoded < 20
     assert found.prepare_seconds is not None and 0 < found.prepare_seconds.value < found.seconds.value
     given = {count for _, (count, *_) in fake.runs}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import inspect
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -51,6 +52,7 @@ class LaterCommand(TyperCommand):
         return self.loaded().make_context(*args, **extra)
 
 
+@functools.cache
 def _docstring(module: str, function: str) -> str:
     found = find_spec(module)
     assert found is not None and found.origin is not None, module
