@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 import timeit
@@ -21,7 +23,7 @@ from evbench.variants.named import parse
 from evbench.worker.client import Worker, WorkerDied, WorkerGaveUp
 from evbench.worker.measure import RunPosition
 from evbench.worker.messages import BuildRequest, ThroughputRequest, TimedRunRequest, TraceSpec
-from evbench.worker.mutants import plant
+from evbench.worker.planting import plant_delay
 from evbench.worker.process import serve
 from tests.checkpoints import least
 
@@ -107,6 +109,12 @@ def test_a_trace_that_cannot_be_written_is_told_in_one_line(tmp_path: Path) -> N
             worker.profile(TraceSpec(tmp_path / "gone" / "trace.json.gz", "baseline", 2, 2, False))
 
 
+def test_a_worker_starts_without_the_libraries_that_only_some_pipelines_use() -> None:
+    """transformers takes seconds, and a pipeline of one's own may do without."""
+    script = "import sys, evbench.worker.process, evbench.worker.build, evbench.worker.limits\nassert 'transformers' not in sys.modules"
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
 def test_a_planted_delay_makes_its_stage_longer_by_its_share() -> None:
     class Sleepy:
         vision = generate = staticmethod(lambda: time.sleep(0.02))
@@ -115,7 +123,7 @@ def test_a_planted_delay_makes_its_stage_longer_by_its_share() -> None:
         return min(timeit.repeat(stage, number=1, repeat=5))
 
     pipeline: Any = Sleepy()
-    plant(Delay("vision", 3.0), pipeline, lambda: None)
+    plant_delay(Delay("vision", 3.0), pipeline, lambda: None)
     assert least(pipeline.vision) == pytest.approx(0.08, rel=0.3)
     assert least(pipeline.generate) == pytest.approx(0.02, rel=0.3)
 

@@ -20,6 +20,7 @@ from evbench.results import Build
 from evbench.worker.compile_counts import cached_files
 from evbench.worker.instruments import synchronizer
 from evbench.worker.messages import BuildRequest
+from evbench.worker.planting import plant_delay
 
 
 def build_pipeline(request: BuildRequest, start: float) -> tuple[Any, Build]:
@@ -53,14 +54,12 @@ def build_pipeline(request: BuildRequest, start: float) -> tuple[Any, Build]:
 
 
 def _plant(request: BuildRequest, pipeline: Any, synchronize: Callable[[], None]) -> None:
-    if request.delay is None and request.mutant is None:
-        return
-    from evbench.worker import mutants  # brings all language models of transformers, and only a self-test asks for it
-
     if request.delay is not None:
-        mutants.plant(request.delay, pipeline, synchronize)
+        plant_delay(request.delay, pipeline, synchronize)
     if request.mutant is not None:
-        mutants.MUTANTS[request.mutant].plant(pipeline, [Path(sample.path) for sample in request.workload.samples])
+        from evbench.worker.mutants import MUTANTS  # brings all language models of transformers, and only a self-test asks for it
+
+        MUTANTS[request.mutant].plant(pipeline, [Path(sample.path) for sample in request.workload.samples])
 
 
 def _pipeline(request: BuildRequest) -> Any:

@@ -7,10 +7,8 @@ changed in a worker that ends with its mutant.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 
@@ -18,28 +16,9 @@ from evbench.choices import Variant
 from evbench.pipelines.compute.choices import UNDRAFTED
 from evbench.pipelines.generate.choices import DRAFTED
 from evbench.pipelines.registry import KINDS, MODELS, built_in, cache_value_bytes
-from evbench.results import STAGES, Delay, Workload
-from evbench.stages import Stages
+from evbench.results import Workload
 from evbench.worker import cache_faults, draft_faults, graph_faults, input_faults, model_faults, quantization_faults, watched_faults
 from evbench.worker.planting import Plant
-
-
-def plant(delay: Delay, pipeline: Stages[Any, Any, Any], synchronize: Callable[[], None]) -> None:
-    """Plant the delay into the pipeline."""
-    assert delay.stage in STAGES
-    stage = getattr(pipeline, delay.stage)
-
-    def slower(*arguments: Any) -> Any:
-        start = time.perf_counter()
-        done = stage(*arguments)
-        synchronize()  # what the device still does is part of the time
-        until = time.perf_counter() + delay.share * (time.perf_counter() - start)
-        # time.sleep comes back up to a tenth of a millisecond late, which is more than a share of a short stage.
-        while time.perf_counter() < until:
-            pass
-        return done
-
-    setattr(pipeline, delay.stage, slower)
 
 
 @dataclass(frozen=True)
