@@ -12,6 +12,7 @@ from typing import NoReturn
 
 import pytest
 
+import evbench as evbench_api
 from evbench import results
 from evbench.cli.console import MOST_LINES
 from evbench.cli.main import main
@@ -22,12 +23,14 @@ from evbench.report.variants import choices_of
 from evbench.results import STAGES
 from evbench.session import compare
 from evbench.session.request import ComparisonRequest
+from evbench.session.session_folder import RUNS
 from evbench.variants.named import VARIANTS
 from evbench.verdict.judge import judge
 from tests.command import evbench, refused
 from tests.examples import MACHINE, make_result, make_session, make_side
 from tests.simulation import Noise, SimulatedMachine, simulate
 
+RECORDED = str(Path(__file__).parent.parent / "profiles" / "cpu" / "video-llava-small")
 COMPARE = "compare --baseline baseline --optimized optimized --device cpu"
 
 
@@ -55,7 +58,8 @@ def test_noise_floors_are_kept_and_heeded(
         return compare.JudgedResult(result, judge(result))
 
     (tmp_path / "out").mkdir()
-    monkeypatch.setattr(compare, "carry_out", simulated)
+    # By this name: what imports the function for good is imported before, else it would keep the simulated one.
+    monkeypatch.setattr("evbench.cli.selftest.compare.carry_out", simulated)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     monkeypatch.setattr(sys, "argv", ["evbench", *f"selftest --preset tiny --device cpu --repetitions 12 --out {tmp_path}/out".split()])
     with pytest.raises(SystemExit) as caught:
@@ -271,6 +275,23 @@ def test_an_interrupt_while_input_is_looked_at_is_told_in_one_line(
 
     monkeypatch.setattr(video, "probe", interrupt)
     monkeypatch.setattr(sys, "argv", ["evbench", "run", "baseline", "--device", "cpu"])
+    with pytest.raises(SystemExit) as caught:
+        main()
+    assert caught.value.code == 130
+    assert capsys.readouterr() == ("", "evbench: interrupted\n")
+
+
+def test_an_interrupt_while_earlier_results_are_compared_speaks_of_no_runs(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """Those that lie in the folder are of what was there before."""
+
+    def interrupt(*_: object, **__: object) -> NoReturn:
+        raise KeyboardInterrupt
+
+    (tmp_path / RUNS).touch()
+    monkeypatch.setattr(evbench_api, "compare", interrupt)
+    monkeypatch.setattr(sys, "argv", ["evbench", "compare", "--baseline", RECORDED, "--optimized", RECORDED, "--out", str(tmp_path)])
     with pytest.raises(SystemExit) as caught:
         main()
     assert caught.value.code == 130

@@ -17,7 +17,7 @@ import pytest
 import typer
 from rich.console import Console
 
-from evbench.cli import console, report_session
+from evbench.cli import console, one_session
 from evbench.report import ladder as report_ladder
 from evbench.report import models as report_models
 from evbench.report.render import Table, to_rich, without_empty_columns
@@ -46,9 +46,9 @@ def printed(result: Result, width: int = 80, *, details: bool = False, **termina
     """What is printed on a terminal of this width, and that it ends with the exit code of the judgement."""
     file, judgement = io.StringIO(), judge(result)
     screen = Console(file=file, width=width, **terminal)
-    told_on = mock.patch.object(console, "screen", screen), mock.patch.object(report_session, "screen", screen)
+    told_on = mock.patch.object(console, "screen", screen), mock.patch.object(one_session, "screen", screen)
     with told_on[0], told_on[1], pytest.raises(typer.Exit) as caught:
-        report_session.report_session(result, judgement, Path("out"), measured=True, details=details)
+        one_session.report_session(result, judgement, Path("out"), measured=True, details=details)
     assert caught.value.exit_code == judgement.exit_code
     return file.getvalue()
 

@@ -12,9 +12,9 @@ from evbench.api.measure import read_side
 from evbench.api.options import Options
 from evbench.cli.console import print_line, screen
 from evbench.cli.idle_options import refuse_idle
+from evbench.cli.one_session import run_alone
 from evbench.cli.options import SessionOptions
 from evbench.cli.output_folder import command_line, output_folder
-from evbench.cli.report_session import run_alone
 from evbench.encoding import write_whole
 from evbench.errors import UserError
 from evbench.lint.beside import NO_CLAIM, Column, is_table, of_result_side, of_table_side, table, to_markdown, tokens_compared

@@ -13,9 +13,10 @@ from evbench.api.options import Keywords, Options
 from evbench.cli.beside import show_beside
 from evbench.cli.config import Config, told_by_file
 from evbench.cli.idle_options import refuse_idle
+from evbench.cli.one_session import report_session, session_in
 from evbench.cli.options import SessionOptions, with_options
 from evbench.cli.output_folder import output_folder
-from evbench.cli.report_session import report_session, session_in
+from evbench.cli.working import working
 from evbench.lint.beside import is_table
 from evbench.results import Result
 from evbench.verdict.judgement import Judgement
@@ -79,7 +80,7 @@ def compare_command(
     folder = output_folder(session, now(), model)
     judgements: list[Judgement] = []
     measured = len(earlier) < 2
-    with session_in(folder) as progress:
+    with session_in(folder) if measured else working(str) as progress:
         result = evbench.compare(
             *sides,
             folder=folder,

@@ -17,9 +17,9 @@ import typer
 from evbench.choices import Variant
 from evbench.cli.console import print_error, print_note
 from evbench.cli.interrupts import FAULT, INTERRUPTED
+from evbench.cli.one_session import report_session
 from evbench.cli.output_folder import how_to_resume
 from evbench.cli.progress import show_progress
-from evbench.cli.report_session import report_session
 from evbench.distributed.group import LAUNCHED, Place, RankLost, process_group, wait_to_be_ended
 from evbench.distributed.launch import RUN, launch
 from evbench.distributed.rank import RANKS_REPORT, RankedResult, blocks_ended, not_enough_gpus, run_rank, use_local_gpu

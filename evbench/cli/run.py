@@ -9,10 +9,10 @@ import typer
 from evbench.api.folder import now
 from evbench.api.measure import request_to_run
 from evbench.api.options import Options
+from evbench.cli.one_session import report_session, run_alone
 from evbench.cli.options import SessionOptions, with_options
 from evbench.cli.output_folder import command_line, output_folder
 from evbench.cli.ranks import launch_ranks, run_as_rank
-from evbench.cli.report_session import report_session, run_alone
 from evbench.distributed.group import launched_place
 from evbench.session.request import ComparisonRequest
 from evbench.variants.named import parse

@@ -12,11 +12,10 @@ from evbench.api.measure import work_and_plan
 from evbench.api.options import Options, share
 from evbench.choices import Variant
 from evbench.cli.console import print_line, screen
+from evbench.cli.one_session import session_in
 from evbench.cli.options import SessionOptions, with_options
-from evbench.cli.output_folder import command_line, how_to_resume, output_folder
-from evbench.cli.report_session import runs_in
+from evbench.cli.output_folder import command_line, output_folder
 from evbench.cli.selftest_mutants import try_mutants
-from evbench.cli.working import working
 from evbench.encoding import write_whole
 from evbench.errors import UserError
 from evbench.machine import noise_floors
@@ -69,7 +68,7 @@ def selftest_command(
     delay = None if plant is None else _delay(plant)
     request, blocks = _request(parse(variant or "baseline"), options, session, repetitions, delay)
     folder = request.folder
-    with working(lambda: runs_in(folder), lambda: how_to_resume(folder)) as progress:
+    with session_in(folder) as progress:
         judged = compare.carry_out(request, progress)
     if delay is not None:
         stages = selftest.look_for_planted(judged.judgement)

@@ -10,9 +10,9 @@ import typer
 from evbench.api.folder import now
 from evbench.api.verify import verify
 from evbench.cli.console import print_lines, screen
+from evbench.cli.one_session import session_in
 from evbench.cli.options import SessionOptions, with_options
 from evbench.cli.output_folder import command_line, output_folder
-from evbench.cli.report_session import session_in
 from evbench.report import files
 from evbench.report import reproduction as report
 from evbench.report.render import plain, printable, to_rich

@@ -1,4 +1,4 @@
-"""A session of a command: what is left of it if it is interrupted, and what is printed at its end."""
+"""One session of a command: run, what is left of it if it is interrupted, and what is printed at its end."""
 
 from __future__ import annotations
 
