@@ -20,7 +20,7 @@ from evbench.session.journal_state import JournalHeader
 from evbench.session.progress import ProgressListener
 from evbench.session.request import request_header
 from evbench.session.session_folder import RANKS, make_folder, writing
-from evbench.session.several import Several, carry_out_one, ended_result
+from evbench.session.several import SeveralSessions, carry_out_one, ended_result
 from evbench.session.verification import read_verified
 from evbench.verdict import scaling
 from evbench.verdict.judge import judge
@@ -57,7 +57,7 @@ class Scaling:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Divisions(Several):
+class Divisions(SeveralSessions):
     """Comparisons of a variant with itself, its language model divided over several GPUs."""
 
     variant: Variant

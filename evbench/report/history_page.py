@@ -10,7 +10,7 @@ from evbench import __version__
 from evbench.report import history
 from evbench.report.document import document
 from evbench.report.drawing import ADDED, OPTIMIZED, SAVED, label_times, sheet, style, to_svg
-from evbench.report.markup import Markup, element, items, side_by_side, table
+from evbench.report.markup import Markup, element, items, row_of_figures, table
 from evbench.report.render import without_empty_columns
 from evbench.report.units import format_ratio, format_seconds, unit_of
 from evbench.verdict.blocks import END_TO_END
@@ -29,7 +29,7 @@ def page(account: history.Account, folder: str) -> str:
     with style():
         drawn = [_figure(series, number) for number, series in enumerate(account.series) if len(series.entries) > 1]
     sections = {
-        "Over time": [*side_by_side(*drawn), items(*history.sentences(account))],
+        "Over time": [*row_of_figures(*drawn), items(*history.sentences(account))],
         "Tables": [table(without_empty_columns(found)) for found in history.tables(account)],
         "Notes": [items(*history.notes(account))],
     }

@@ -48,7 +48,7 @@ def items(*texts: Child) -> Markup:
     return element("ul", *(element("li", text) for text in texts))
 
 
-def side_by_side(*drawn: Markup | None) -> list[Markup]:
+def row_of_figures(*drawn: Markup | None) -> list[Markup]:
     """Figures, beside each other where there is room. None: there is nothing to draw."""
     known = [figure for figure in drawn if figure is not None]
     return [element("div", *known, class_="figures")] if known else []

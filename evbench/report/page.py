@@ -7,7 +7,7 @@ from evbench.pipelines.registry import OWN, PARTS
 from evbench.report import drafting, drawing, explained, figures, loss, outputs, raw_runs, said, timings
 from evbench.report.document import document
 from evbench.report.facts import changes, no_effect
-from evbench.report.markup import Child, Markup, element, folded, items, joined, pairs, side_by_side, table
+from evbench.report.markup import Child, Markup, element, folded, items, joined, pairs, row_of_figures, table
 from evbench.report.metrics import PEAK_MEMORY
 from evbench.report.notes import made_weights
 from evbench.report.plain_words import in_plain_words, what_was_measured
@@ -68,14 +68,14 @@ def _sections(result: Result, judgement: Judgement, report: Report) -> dict[str,
         return [_table(found) for found in taken if says_something(found)]
 
     found: dict[str, list[Markup]] = {
-        "How fast": [*side_by_side(figures.speedups(judgement), figures.times(judgement)), *of(timings.LATENCY)],
+        "How fast": [*row_of_figures(figures.speedups(judgement), figures.times(judgement)), *of(timings.LATENCY)],
         "What is lost": of(loss.LOST),
         "What was changed": _changes(result, report),
-        "Where the difference comes from": [*side_by_side(figures.waterfall(result, judgement), *of(timings.DIFFERENCE)), *of(TRACED)],
-        "Time per token": [*side_by_side(figures.tokens(result)), *of(timings.TOKENS, drafting.DRAFTING), *_rows(raw_runs.steps(result))],
-        "Memory": [*side_by_side(figures.memory(judgement)), *of(PEAK_MEMORY)],
-        "All runs": [*side_by_side(figures.runs(result)), *of(timings.DISTRIBUTIONS), *_rows(raw_runs.runs(result))],
-        "Physical floors": [*side_by_side(figures.floors(judgement)), *of(timings.FLOORS)],
+        "Where the difference comes from": [*row_of_figures(figures.waterfall(result, judgement), *of(timings.DIFFERENCE)), *of(TRACED)],
+        "Time per token": [*row_of_figures(figures.tokens(result)), *of(timings.TOKENS, drafting.DRAFTING), *_rows(raw_runs.steps(result))],
+        "Memory": [*row_of_figures(figures.memory(judgement)), *of(PEAK_MEMORY)],
+        "All runs": [*row_of_figures(figures.runs(result)), *of(timings.DISTRIBUTIONS), *_rows(raw_runs.runs(result))],
+        "Physical floors": [*row_of_figures(figures.floors(judgement)), *of(timings.FLOORS)],
         "Output checks": [*_grades(judgement), *_worst_picture(result), *of(outputs.CHECKS, outputs.ALL_CHECKS, outputs.ACTIVATIONS)],
         "What was generated": [said.side_by_side(result, judgement)],
     }

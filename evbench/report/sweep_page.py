@@ -10,7 +10,7 @@ from matplotlib.ticker import MaxNLocator
 from evbench.report import sweep
 from evbench.report.document import document
 from evbench.report.drawing import MUTED, PAPER, colour, label_times, sheet, style, to_svg
-from evbench.report.markup import Markup, element, items, side_by_side, table
+from evbench.report.markup import Markup, element, items, row_of_figures, table
 from evbench.report.render import without_empty_columns
 from evbench.report.units import format_seconds, unit_of
 from evbench.results import Side
@@ -33,7 +33,7 @@ def page(account: sweep.Account, version: str) -> str:
         drawn = [_figure(axis, account) for axis in account.axes]
     tables = [table(without_empty_columns(found)) for found in sweep.tables(account)]
     sections = {
-        "Cost curves": [*side_by_side(*drawn), items(*sweep.sentences(account))],
+        "Cost curves": [*row_of_figures(*drawn), items(*sweep.sentences(account))],
         "Tables": tables,
         "Notes": [items(*sweep.notes(account))],
         "How to reproduce it": [element("pre", element("code", account.command))],

@@ -18,7 +18,7 @@ from evbench.session.journal_state import JournalHeader
 from evbench.session.progress import ProgressListener
 from evbench.session.request import request_header
 from evbench.session.session_folder import make_folder, writing
-from evbench.session.several import Several, carry_out_one, ended_result
+from evbench.session.several import SeveralSessions, carry_out_one, ended_result
 from evbench.session.verification import read_verified
 from evbench.verdict import ladder
 from evbench.verdict.judge import judge
@@ -30,7 +30,7 @@ RAW, REPORT = "ladder.json", "ladder.md"
 
 
 @dataclass(frozen=True, kw_only=True)
-class LadderRequest(Several):
+class LadderRequest(SeveralSessions):
     """One ladder."""
 
     lower: Variant

@@ -23,7 +23,7 @@ from evbench.session.journal_state import JournalHeader
 from evbench.session.progress import NamedListener, ProgressListener
 from evbench.session.request import ComparisonRequest, request_header
 from evbench.session.session_folder import HEADER, MODELS, has_runs, make_folder, writing
-from evbench.session.several import Several
+from evbench.session.several import SeveralSessions
 from evbench.verdict.models import ModelsJudgement, judge_models
 
 FORMAT = 2
@@ -32,7 +32,7 @@ RAW, JUDGED, REPORT = "models.json", "verdict.json", "models.md"
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModelsRequest(Several):
+class ModelsRequest(SeveralSessions):
     """Two models on the same scenes."""
 
     variants: Mapping[Side, Variant]

@@ -20,7 +20,7 @@ from evbench.worker.client import WorkerDied, WorkerGaveUp
 
 
 @dataclass(frozen=True, kw_only=True)
-class Several:
+class SeveralSessions:
     """What each request for all of them has."""
 
     plan: Plan
@@ -36,7 +36,7 @@ class Several:
 
 
 def carry_out_one(
-    several: Several,
+    several: SeveralSessions,
     name: str,
     variants: Mapping[Side, Variant],
     workload: Workload,

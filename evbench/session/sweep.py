@@ -20,7 +20,7 @@ from evbench.session.journal_state import JournalHeader
 from evbench.session.progress import ProgressListener
 from evbench.session.request import request_header
 from evbench.session.session_folder import make_folder, writing
-from evbench.session.several import Several, carry_out_one, ended_result
+from evbench.session.several import SeveralSessions, carry_out_one, ended_result
 from evbench.session.verification import read_verified
 from evbench.verdict import sweep
 from evbench.verdict.judge import judge
@@ -32,7 +32,7 @@ RAW, REPORT, PAGE = "sweep.json", "sweep.md", "sweep.html"
 
 
 @dataclass(frozen=True, kw_only=True)
-class SweepRequest(Several):
+class SweepRequest(SeveralSessions):
     """One sweep."""
 
     variants: Mapping[Side, Variant]
