@@ -18,9 +18,16 @@ from evbench.pipelines.generate import graph_loop, llama, targets
 class ReferenceDecodeAttention(DecodeAttention):
     """The kernel's reference in its place."""
 
-    def __call__(self, projected: torch.Tensor, keys: torch.Tensor, *rest: torch.Tensor) -> torch.Tensor:
-        *between, position = rest
-        return decode_attention.reference(projected, keys, *between, int(position), self._heads)  # type: ignore[call-arg, arg-type]
+    def __call__(
+        self,
+        projected: torch.Tensor,
+        keys: torch.Tensor,
+        values: torch.Tensor,
+        cosine: torch.Tensor,
+        sine: torch.Tensor,
+        position: torch.Tensor,
+    ) -> torch.Tensor:
+        return decode_attention.reference(projected, keys, values, cosine, sine, int(position), self._heads)
 
 
 class ReferenceBlockAttention(BlockAttention):
@@ -28,6 +35,18 @@ class ReferenceBlockAttention(BlockAttention):
 
     def __call__(self, query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, position: torch.Tensor) -> torch.Tensor:
         return block_attention.reference(query, keys, values, int(position))
+
+
+def reference_rotated_heads(
+    projected: torch.Tensor,
+    keys: torch.Tensor,
+    values: torch.Tensor,
+    cosine: torch.Tensor,
+    sine: torch.Tensor,
+    position: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """As the kernel is called: `position` is [1]."""
+    return rotated_heads.reference(projected, keys, values, cosine, sine, 0 if position is None else int(position))
 
 
 def uncaptured(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -39,7 +58,7 @@ def over_references(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is captured, and references are in the place of the language model's kernels."""
     uncaptured(monkeypatch)
     monkeypatch.setattr(llama, "matvec", matvec.reference)
-    monkeypatch.setattr(llama, "rotated_heads", rotated_heads.reference)
+    monkeypatch.setattr(llama, "rotated_heads", reference_rotated_heads)
     monkeypatch.setattr(llama, "token_embedding", token_embedding.reference)
     monkeypatch.setattr(graph_loop, "greedy_token", greedy_token.reference)
     monkeypatch.setattr(graph_loop, "DecodeAttention", ReferenceDecodeAttention)

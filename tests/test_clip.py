@@ -24,6 +24,7 @@ from evbench.variants.named import parse
 from tests.checkpoints import least
 from tests.devices import DEVICE
 from tests.examples import NOWHERE
+from tests.reference_kernels import uncaptured
 
 pytestmark = pytest.mark.device
 
@@ -112,7 +113,7 @@ def test_the_tower_of_either_model_has_the_kernel_if_it_is_asked_for(
     really = tower_attention.tower_attention
     monkeypatch.setattr(attention, "tower_attention", counted)
     if DEVICE == "cpu":
-        monkeypatch.setattr(cuda_graph, "captured", lambda work: work)
+        uncaptured(monkeypatch)
     kind: InputKind = "video" if model == "video-llava" else "event-images"
     policy = "inclusive" if kind == "video" else "all"
     weights = str(least(model))

@@ -43,7 +43,7 @@ GROUPED: dict[str, Any] = {"num_key_value_heads": 2}
 
 @pytest.fixture(autouse=True)
 def on_this_device(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
-    """Without a GPU there is no graph, and kernels, which the interpreter takes milliseconds for, are run in one test only."""
+    """Without a GPU there is no graph, and kernels, which the interpreter takes milliseconds for, are run in tests marked `kernels`."""
     if DEVICE == "cpu":
         (uncaptured if "kernels" in request.keywords else over_references)(monkeypatch)
 
@@ -203,7 +203,7 @@ def test_steps_of_the_real_kernels_for_a_few_tokens() -> None:
 @torch.inference_mode()
 def test_quantized_weights_are_computed_with_as_their_modules_do(choice: str, prefill: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if DEVICE == "cpu":
-        monkeypatch.setattr(torch, "compile", lambda function, **_: function)
+        uncompiled(monkeypatch)
     model = language(**GROUPED)
     full = dynamic(language(**GROUPED), parse("baseline"))
     QUANTIZATION.implementation(choice)(model.decoder)
@@ -220,6 +220,18 @@ def test_quantized_weights_are_computed_with_as_their_modules_do(choice: str, pr
         query, key = (getattr(module, held) for module in (attention.q_proj, attention.k_proj))
         assert key.data_ptr() == query.data_ptr() + query.nbytes, "one matrix, held once"
     assert isinstance(ours._llama.layers[0].down, matvec.Quantized)
+
+
+@pytest.mark.slow
+@pytest.mark.kernels
+@pytest.mark.parametrize("prefill", PREFILLS)
+@torch.inference_mode()
+def test_the_loop_of_the_real_kernels(prefill: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if DEVICE == "cpu":
+        uncompiled(monkeypatch)
+    model = language(num_hidden_layers=1, **GROUPED)
+    expected = dynamic(language(num_hidden_layers=1, **GROUPED), parse("baseline"))(prompt(5), 4, Sampler())
+    assert loop(model, prefill)(prompt(5), 4, Sampler()) == expected
 
 
 @pytest.mark.slow

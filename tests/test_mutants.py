@@ -311,7 +311,7 @@ def test_logits_follow_the_tokens_they_are_given(bench: Bench) -> None:
 
 
 @pytest.fixture
-def uncaptured(monkeypatch: pytest.MonkeyPatch) -> None:
+def on_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a GPU: what is captured and compiled there runs as it is, with the references of its kernels."""
     over_references(monkeypatch)
     uncompiled(monkeypatch)
@@ -329,14 +329,14 @@ def caught(bench: Bench, variant: str, name: str) -> bool:
 @pytest.mark.slow
 @pytest.mark.parametrize("prefill", ["eager", "compile"])
 @pytest.mark.parametrize("name", list(MUTANTS))
-def test_a_fault_of_graphs_is_caught_where_it_is(bench: Bench, name: str, prefill: str, uncaptured: None) -> None:
+def test_a_fault_of_graphs_is_caught_where_it_is(bench: Bench, name: str, prefill: str, on_the_host: None) -> None:
     assert caught(bench, f"optimized+vision=graph+generate=graph+prefill={prefill}", name)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("prefill", ["eager", "compile"])
 @pytest.mark.parametrize("name", ["", *OF_QUANTIZATION[:3], "stale logits", "honest when judged"])
-def test_a_fault_of_quantized_graphs_is_caught(quantized_bench: tuple[Bench, str], name: str, prefill: str, uncaptured: None) -> None:
+def test_a_fault_of_quantized_graphs_is_caught(quantized_bench: tuple[Bench, str], name: str, prefill: str, on_the_host: None) -> None:
     bench, choice = quantized_bench
     variant = f"optimized+vision=batched+generate=graph+prefill={prefill}+quantization={choice}"
     blamed = first_divergence(merge(bench.compare(variant, MUTANTS[name] if name else None)))
@@ -362,7 +362,7 @@ def rounded_bench(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempP
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("uncaptured")
+@pytest.mark.usefixtures("on_the_host")
 @pytest.mark.parametrize("prefill", [pytest.param("eager", marks=pytest.mark.long), "compile"])
 @pytest.mark.parametrize("name", ["", *(name for name, mutant in MUTANTS.items() if mutant.stage == "generate" and not mutant.of_time)])
 def test_a_fault_of_a_cache_of_eight_bits_is_caught(rounded_bench: Bench, name: str, prefill: str) -> None:
@@ -377,7 +377,7 @@ def quantized_and_rounded_bench(request: pytest.FixtureRequest, tmp_path_factory
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("uncaptured")
+@pytest.mark.usefixtures("on_the_host")
 @pytest.mark.parametrize("name", ["", *OF_QUANTIZATION[:3], *OF_THE_CACHE, "stale logits"])
 def test_a_fault_of_quantized_weights_over_a_cache_of_eight_bits_is_caught(
     quantized_and_rounded_bench: tuple[Bench, str], name: str
@@ -387,7 +387,7 @@ def test_a_fault_of_quantized_weights_over_a_cache_of_eight_bits_is_caught(
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("uncaptured")
+@pytest.mark.usefixtures("on_the_host")
 @pytest.mark.parametrize("seed", [1, 2, 3])
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("kind", KINDS)
@@ -403,7 +403,7 @@ def test_a_cache_of_eight_bits_passes_with_any_weights_and_its_loss_is_measured(
         assert worst(merge(bench.compare(variant))) == "fail", "a full cache is not what the choice says"
 
 
-def test_a_prefix_that_is_kept_is_filled_once(uncaptured: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_prefix_that_is_kept_is_filled_once(on_the_host: None, monkeypatch: pytest.MonkeyPatch) -> None:
     calls, right, path = [0], FusedLlama.prefill, PATHS["event-images"][0]
 
     def counted(*arguments: Any) -> torch.Tensor:

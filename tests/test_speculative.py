@@ -36,7 +36,7 @@ GAMMAS = (1, 2, 4, 8)
 
 @pytest.fixture(autouse=True)
 def on_this_device(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
-    """Without a GPU there is no graph, and kernels, which the interpreter takes milliseconds for, are run in one test only."""
+    """Without a GPU there is no graph, and kernels, which the interpreter takes milliseconds for, are run in tests marked `kernels`."""
     if DEVICE == "cpu":
         (uncaptured if "kernels" in request.keywords else over_references)(monkeypatch)
 
