@@ -64,6 +64,26 @@ def wheel(sdist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return found
 
 
+@pytest.fixture(scope="module")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A wheel is installed by unpacking it."""
+    folder = tmp_path_factory.mktemp("installed")
+    zipfile.ZipFile(wheel).extractall(folder)
+    return folder
+
+
+def run_installed(code: str, *arguments: str, installed: Path, folder: Path) -> subprocess.CompletedProcess[str]:
+    """In an empty folder."""
+    folder.mkdir()
+    code = f"import evbench; assert evbench.__file__.startswith({str(installed)!r}); {code}"
+    environment = os.environ | {
+        "PYTHONPATH": str(installed),
+        "TMPDIR": str(folder.parent),
+    }  # a lock of its own: no time is of interest here
+    command = [sys.executable, "-c", code, *arguments]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=900)
+
+
 @pytest.mark.slow
 def test_an_sdist_holds_what_a_wheel_is_built_of_and_nothing_else(sdist: Path) -> None:
     with tarfile.open(sdist) as file:
@@ -107,18 +127,20 @@ def test_the_locked_versions_have_the_packages_of_every_extra_that_development_n
 
 
 @pytest.mark.slow
-def test_an_installed_evbench_compares_in_an_empty_folder(wheel: Path, tmp_path: Path) -> None:
-    """A wheel is installed by unpacking it."""
-    installed, folder = tmp_path / "installed", tmp_path / "empty"
-    zipfile.ZipFile(wheel).extractall(installed)
-    folder.mkdir()
-    code = f"import evbench; assert evbench.__file__.startswith({str(installed)!r}); from evbench.cli.start import main; main()"
+def test_an_installed_evbench_has_the_trained_models_that_it_carries(installed: Path, tmp_path: Path) -> None:
+    code = "print(evbench.build('baseline', preset='small', device='cpu')[0].weights_fingerprint)"
+    done = run_installed(code, installed=installed, folder=tmp_path / "empty")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == read(ROOT / "profiles" / "cpu" / "video-llava-small").baseline.builds[0].weights_fingerprint
+
+
+@pytest.mark.slow
+def test_an_installed_evbench_compares_in_an_empty_folder(installed: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "empty"
     variants = ["--baseline", "baseline", "--optimized", "baseline+decode=threaded"]
     short = shlex.split(f"{least_model('video-llava')} --blocks 1 --new-tokens 2 --warmup 1 --trace-tokens 0 --out out")
-    environment = os.environ | {"PYTHONPATH": str(installed), "TMPDIR": str(tmp_path)}  # a lock of its own: no time is of interest here
-    done = subprocess.run(
-        [sys.executable, "-c", code, "compare", *variants, *short], cwd=folder, env=environment, capture_output=True, text=True, timeout=900
-    )
+    code = "from evbench.cli.start import main; main()"
+    done = run_installed(code, "compare", *variants, *short, installed=installed, folder=folder)
     assert done.returncode in (4, 6), done.stderr  # one block decides nothing, and on a busy machine it is refused
     assert "Outputs         preserved" in done.stdout
     result = read(folder / "out")

@@ -29,7 +29,7 @@ SMALL = ROOT / "profiles" / "cpu" / "video-llava-small"
 
 
 MOST = 12
-"""Entries of one list in a file that are looked at: those of many runs have the same fields."""
+"""Entries of one list in a file that are looked at, besides the first of each kind: those of many runs have the same fields."""
 
 
 def read(file: Path) -> Any:
@@ -37,13 +37,14 @@ def read(file: Path) -> Any:
 
 
 def shortened(value: Any) -> Any:
-    """The same with some entries of each long list, from its whole length."""
+    """The same with some entries of each long list: from its whole length, and the first of each kind."""
     if isinstance(value, dict):
         return {name: shortened(inner) for name, inner in value.items()}
     if not isinstance(value, list):
         return value
-    places = range(len(value)) if len(value) <= MOST else [place * (len(value) - 1) // (MOST - 1) for place in range(MOST)]
-    return [shortened(value[place]) for place in places]
+    spread = range(len(value)) if len(value) <= MOST else [place * (len(value) - 1) // (MOST - 1) for place in range(MOST)]
+    first = {inner.get("kind"): place for place, inner in reversed(tuple(enumerate(value))) if isinstance(inner, dict)}
+    return [shortened(value[place]) for place in sorted({*spread, *first.values()})]
 
 
 @pytest.mark.parametrize("file", RESULTS, ids=lambda file: str(file.parent.relative_to(ROOT / "profiles")))

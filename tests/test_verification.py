@@ -99,6 +99,10 @@ EDITS: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
         lambda content: content["optimized"]["throughput_runs"][1].update(seconds=0.1),
         "throughput run 1: seconds",
     ),
+    "less work in a throughput run": (
+        lambda content: content["optimized"]["throughput_runs"][1]["work"][0].update(new_tokens=1),
+        r"throughput run 1: work\.0\.new_tokens is 1 in result\.json, and 3 in runs\.jsonl",
+    ),
     "another variant": (
         lambda content: content["optimized"].update(variant="optimized"),
         "another plan, machine, workload or variant of the optimized",
