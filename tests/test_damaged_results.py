@@ -252,7 +252,7 @@ def test_what_would_act_on_a_terminal_is_not_in_the_report(tmp_path: Path) -> No
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("source", "number"), [("made", 90), ("recorded", 50)])
+@pytest.mark.parametrize(("source", "number"), [("made", 40), ("recorded", 30)])
 def test_a_changed_result_is_read_or_refused(source: str, number: int, tmp_path: Path) -> None:
     fuzz(source, number, 1, tmp_path)
 

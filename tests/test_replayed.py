@@ -12,7 +12,7 @@ from evbench.pipelines.compute import cuda_graph
 from evbench.pipelines.preprocess import replayed
 from evbench.pipelines.preprocess.image_processor import image_processor
 from evbench.pipelines.preprocess.pixels import FusedValues, Recipe
-from evbench.pipelines.preprocess.replayed import KEPT, Batch, FusedImages
+from evbench.pipelines.preprocess.replayed import Batch, FusedImages
 from tests.devices import DEVICE
 
 pytestmark = pytest.mark.device
@@ -86,10 +86,12 @@ def test_images_on_the_host_are_not_captured(captures: list[object]) -> None:
     assert captures == []
 
 
-def test_no_more_places_are_kept_than_a_few(captures: list[object]) -> None:
-    fused, memory = made(), noise(0, KEPT + 3, 20, 20, 3)
+def test_no_more_places_are_kept_than_a_few(captures: list[object], monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = 4
+    monkeypatch.setattr(replayed, "KEPT", kept)
+    fused, memory = made(), noise(0, kept + 3, 20, 20, 3)
     for _ in range(2):
         for place in range(len(memory)):
             batches: list[Batch] = [(memory[place : place + 1], None)]
             assert torch.equal(fused(1, batches), directly(batches))
-    assert len(fused._known) == KEPT
+    assert len(fused._known) == kept
