@@ -199,10 +199,10 @@ class Watch:
         """Of calls after the warm-up."""
         for _ in range(WARM_UPS):
             call()
-        return _median([self(call) for _ in range(calls)])
+        return median([self(call) for _ in range(calls)])
 
 
-def _median(values: Sequence[float]) -> Bounded:
+def median(values: Sequence[float]) -> Bounded:
     return Bounded(statistics.median(values), *(median_interval(values) or ()))
 
 
