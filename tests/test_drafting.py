@@ -82,6 +82,12 @@ def test_nothing_is_expected_against_a_side_that_differs_in_more_than_drafts() -
     assert "speedup of decoding, expected" not in {row[0] for row in shown.table(judged).rows}
 
 
+def test_of_a_choice_that_is_not_known_here_nothing_is_expected() -> None:
+    """Such as that of a plug-in, in a recorded result."""
+    judged = judge(compared(PLAIN, drafting_run(), draft="of-a-plug-in"))
+    assert not judged.drafting and not shown.table(judged).rows
+
+
 @pytest.mark.parametrize("optimized", ["drafting", "plain"])
 def test_answers_of_one_token_have_no_step_to_compare_with(optimized: str) -> None:
     one = dataclasses.replace(make_run(), decode_step_seconds=())

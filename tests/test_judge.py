@@ -105,6 +105,23 @@ def test_other_tokens_are_no_speedup_however_fast() -> None:
     assert (judged.difference, judged.break_even, judged.ratio_of_medians, judged.ratio_of_sums) == (None,) * 4
 
 
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("é ok", ""),
+        (" é  ok\n", ""),
+        ("é good", "the same tokens of sample 1 become other text on the optimized side: 'good' instead of 'ok'"),
+        ("é", "the same tokens of sample 1 become other text on the optimized side: '' instead of ' ok'"),
+    ],
+)
+def test_the_same_tokens_have_to_become_the_same_text(text: str, told: str) -> None:
+    runs = list(in_blocks(make_run(seconds=0.001)))
+    runs[-1] = dataclasses.replace(runs[-1], text=text)
+    judged = judge(make_result(make_side(*runs)))
+    assert (judged.verdict == Verdict.OUTPUT_DIFFERS) == bool(told)
+    assert not told or judged.reasons == (told,)
+
+
 def test_a_baseline_that_does_not_repeat_itself_is_named() -> None:
     runs = list(in_blocks(make_run()))
     runs[3] = dataclasses.replace(runs[3], tokens=(5, 9))

@@ -63,11 +63,12 @@ class DraftedDecoding:
 
 
 def of_sides(sides: Mapping[Side, SideResult], counted: Mapping[Side, Mapping[int, Block]]) -> dict[Side, DraftedDecoding]:
-    """Of those that draft, if their runs say so."""
+    """Of those that draft, if their runs say so; not of a choice that is not known here, such as that of a plug-in, nor how many it drafts."""
     runs = {side: counted_runs(measured, counted[side]) for side, measured in sides.items()}
     found = {}
     for side, measured in sides.items():
-        if drafted := [run for run in runs[side] if run.drafting is not None]:
+        drafted = [run for run in runs[side] if run.drafting is not None]
+        if drafted and tokens_per_pass(measured.choices) > 1:
             alike = [other for other in sides if other != side and _is_without_drafts(sides[other], measured)]
             steps = [run for other in alike for run in runs[other] if run.decode_step_seconds]
             found[side] = _decoding(measured, drafted, steps)

@@ -14,7 +14,10 @@ from evbench.verdict.findings import first_divergence
 from evbench.verdict.judgement import Verdict
 from evbench.verdict.loss import is_lossy
 from evbench.verdict.reasons import counted
+from evbench.verdict.tokens import first_difference
 
+SHOWN = 40
+"""Characters of a text that differs, from the first difference on."""
 HOW = ("decoder", "attention")
 """Fields in which two variants may differ: they describe how the work was done, not what was done."""
 
@@ -50,6 +53,8 @@ def refusal(result: Result, apart: bool) -> tuple[list[str], Verdict | None]:
     different = [] if is_lossy(result) else _unequal_tokens(sides)
     if different and (apart or result.outputs is None or not _near_ties(result.outputs)):
         return different, Verdict.OUTPUT_DIFFERS
+    if spelled := _unequal_texts(sides):
+        return spelled, Verdict.OUTPUT_DIFFERS
     if apart:
         return [
             "the sides are of different sessions, where drift looks like a difference; run both in one comparison"
@@ -203,6 +208,20 @@ def _unequal_tokens(sides: Mapping[Side, SideResult]) -> list[str]:
     if different := [sample for sample in ours if sample in theirs and ours[sample] != theirs[sample]]:
         found.append(f"the two sides generate different tokens for {_samples(different, len(ours))}")
     return found
+
+
+def _unequal_texts(sides: Mapping[Side, SideResult]) -> list[str]:
+    """Text that is not that of the first run with the same tokens: the tokens are compared, and the text is what a user gets."""
+    first: dict[tuple[int, ...], str] = {}
+    for side, measured in sides.items():
+        for run in measured.timed():
+            # A server may hand its text over without the space in front.
+            expected, found = (" ".join(text.split()) for text in (first.setdefault(run.tokens, run.text), run.text))
+            if found != expected:
+                place = first_difference([*map(ord, expected)], [*map(ord, found)]) or 0
+                ours, theirs = (text[place : place + SHOWN] for text in (expected, found))
+                return [f"the same tokens of sample {run.sample + 1} become other text on the {side} side: {theirs!r} instead of {ours!r}"]
+    return []
 
 
 def _samples(found: Sequence[int], of: int) -> str:

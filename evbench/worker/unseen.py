@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import zipfile
 import zlib
@@ -17,6 +18,8 @@ from evbench.results import EventWindow
 
 SHARE = 64
 """One pixel of so many gets another colour: few enough for the images to stay alike, and everywhere, so that no crop is without."""
+LENGTHS = 1000
+"""Of unseen copies, in bytes more than the shortest."""
 
 
 def copy_sample(path: Path, folder: Path, number: int | None, events: Path | None = None) -> tuple[Path, bool]:
@@ -47,42 +50,67 @@ def _copy_images(path: Path, folder: Path) -> list[Path]:
 
 
 def _with_other_bytes(file: Path, number: int) -> bool:
-    """Put a number where the file's format ignores it. False if this is not known of the format."""
+    """Put a number where the file's format ignores it, near its beginning and its end, in another length: a cache may go by any of these.
+
+    False if this is not known of the format.
+    """
     with file.open("rb") as opened:
         begin = opened.read(8)
     change = next((change for place, mark, change in _CHANGES if begin[place : place + len(mark)] == mark), None)
     if change is None:
         return False
-    change(file, number.to_bytes(8, "big"))
+    change(file, number)
     return True
 
 
-def _append(data: Callable[[bytes], bytes]) -> Callable[[Path, bytes], None]:
-    def change(file: Path, number: bytes) -> None:
-        with file.open("ab") as opened:
-            opened.write(data(number))
-
-    return change
+def _ignored(number: int) -> bytes:
+    """The number, and so many zeros that no copy is as long as those near it: a cache may go by the size of a file."""
+    return number.to_bytes(8, "big") + bytes(number % LENGTHS)
 
 
-def _insert_png_chunk(file: Path, number: bytes) -> None:
-    """Behind the header: a chunk whose name says that it may be ignored."""
-    content = file.read_bytes()
-    body = b"evNb" + number
-    chunk = len(number).to_bytes(4, "big") + body + zlib.crc32(body).to_bytes(4, "big")
-    file.write_bytes(content[:33] + chunk + content[33:])
+def _change_mp4(file: Path, number: int) -> None:
+    """Where readers look for nothing (ISO/IEC 14496-12): the minor version of the brand (4.3), and a box `free` at the end (8.1.2)."""
+    with file.open("r+b") as opened:
+        if int.from_bytes(opened.read(4), "big") >= 16:
+            opened.seek(12)
+            opened.write((number % 2**32).to_bytes(4, "big"))
+        ignored = _ignored(number)
+        opened.seek(0, os.SEEK_END)
+        opened.write((8 + len(ignored)).to_bytes(4, "big") + b"free" + ignored)
 
 
-def _set_zip_comment(file: Path, number: bytes) -> None:
+def _change_matroska(file: Path, number: int) -> None:
+    """A Void (RFC 8794, 11.3.2) at the end, and between the header and the segment, whose places count from its own beginning."""
+    content, ignored = file.read_bytes(), _ignored(number)
+    width = 9 - content[4].bit_length()  # of the header's size, whose first bit that is set tells it
+    size = int.from_bytes(content[4 : 4 + width], "big") - (1 << 7 * width)
+    end = 4 + width + size
+    void = b"\xec" + (1 << 14 | len(ignored)).to_bytes(2, "big") + ignored
+    file.write_bytes(content[:end] + void + content[end:] + void)
+
+
+def _change_png(file: Path, number: int) -> None:
+    """Behind the header and in front of the end a chunk whose name says that it may be ignored."""
+    content, ignored = file.read_bytes(), _ignored(number)
+    body = b"evNb" + ignored
+    chunk = len(ignored).to_bytes(4, "big") + body + zlib.crc32(body).to_bytes(4, "big")
+    file.write_bytes(content[:33] + chunk + content[33:-12] + chunk + content[-12:])
+
+
+def _change_zip(file: Path, number: int) -> None:
+    """The comment at the end, and the time in the first header, which readers take from the directory at the end."""
     with zipfile.ZipFile(file, "a") as opened:
-        opened.comment = number.hex().encode()
+        opened.comment = _ignored(number).hex().encode()
+    with file.open("r+b") as changed:  # raw events are large
+        changed.seek(10)
+        changed.write((number % 2**32).to_bytes(4, "little"))
 
 
-_CHANGES: tuple[tuple[int, bytes, Callable[[Path, bytes], None]], ...] = (
-    (4, b"ftyp", _append(lambda number: (16).to_bytes(4, "big") + b"free" + number)),  # ISO/IEC 14496-12, 8.1.2
-    (0, b"\x1a\x45\xdf\xa3", _append(lambda number: b"\xec\x88" + number)),  # RFC 8794, 11.3.2: Void, 8 bytes
-    (0, b"\x89PNG\r\n\x1a\n", _insert_png_chunk),
-    (0, b"PK\3\4", _set_zip_comment),
+_CHANGES: tuple[tuple[int, bytes, Callable[[Path, int], None]], ...] = (
+    (4, b"ftyp", _change_mp4),
+    (0, b"\x1a\x45\xdf\xa3", _change_matroska),
+    (0, b"\x89PNG\r\n\x1a\n", _change_png),
+    (0, b"PK\3\4", _change_zip),
 )
 """Place and bytes at the beginning of a file -> how it is changed. MP4 and MOV, Matroska and WebM, PNG, .npz."""
 
