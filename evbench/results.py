@@ -465,6 +465,10 @@ class Energy:
             raise ValueError(f"an energy of {self.joules} J, or {self.integrated_joules} J, for {self.samples} samples is impossible")
 
 
+SHORT_ANSWER = 8
+"""New tokens at most in runs that look for caches and for evidence of choices. 7 steps show both; the rest would take most of the time."""
+
+
 @dataclass(frozen=True)
 class CachePair:
     """Two runs of one side, one after the other: on input that it has seen, and on input that it has not."""

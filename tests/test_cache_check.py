@@ -16,11 +16,11 @@ from evbench.errors import UserError
 from evbench.inputs import sample
 from evbench.pipelines.build import build
 from evbench.pipelines.load import event_files, event_images, png, video
-from evbench.results import STAGES, CacheCheck, CachePair, CompileCounts, EventWindow, Run, Workload
+from evbench.results import STAGES, CacheCheck, CachePair, CompileCounts, Drafting, EventWindow, Run, Workload
 from evbench.session import caches
 from evbench.session.mutation import planted
 from evbench.variants.named import parse
-from evbench.verdict.caches import MIN_RATIO, examine, suspected
+from evbench.verdict.caches import MIN_RATIO, cached, examine, suspected
 from evbench.verdict.ignored_input import MOST_MORE
 from evbench.worker import cache_check, handlers
 from evbench.worker.cache_check import check_cache
@@ -32,6 +32,7 @@ from evbench.worker.mutants import MUTANTS
 from evbench.worker.unseen import copy_sample, other_pixels, reversed_events
 from tests import raw_events
 from tests.conftest import MakeClip
+from tests.examples import make_run, make_side
 from tests.h264 import write
 from tests.test_mutants import NEW_TOKENS, PATHS, UNCOMPILED, workload
 
@@ -206,6 +207,29 @@ def test_cached_is_what_is_faster_beyond_scatter() -> None:
     assert suspected(pairs(3.0))
     assert not examine(pairs(1.2, 1.2, 1.2, 1.2, seconds=50e-6))[0].cached, "ten microseconds"
     assert not examine(pairs(3.0))[0].cached, "of one pair the scatter is not known"
+
+
+@pytest.mark.parametrize(
+    ("seen", "told"),
+    [
+        ({}, []),
+        ({"vision": 0.14}, []),
+        ({"vision": 0.16}, ["optimized: vision takes 3.20x as long as in the timed runs, on the same input, once there was other input"]),
+        ({"generate": 0.034}, ["optimized: tpot takes 3.08x as long as in the timed runs, on the same input, once there was other input"]),
+        ({"generate": 0.033}, []),
+    ],
+)
+def test_what_is_faster_in_timed_runs_only_is_cached(seen: dict[str, float], told: list[str]) -> None:
+    """Stages take 50 ms there, the prefill 25, and a decode step 12.5: three tokens, as many as the answer has, take 50."""
+    timed = make_run(seconds=0.05, tokens=(5, 6, 7))
+    times = {**dict.fromkeys(STAGES, 0.05), "prefill": 0.025, "generate": 0.05 / 3} | seen
+    check = CacheCheck((CachePair(times, times), CachePair({name: 2 * seconds for name, seconds in times.items()}, times)), True)
+    drafted = dataclasses.replace(timed, drafting=Drafting(1, 1, 1, 0, 0.001, 0.001))
+    ours, theirs = (
+        [line for line in cached({"optimized": dataclasses.replace(make_side(run, run), cache_check=check)}) if "timed runs" in line]
+        for run in (timed, drafted)
+    )
+    assert (ours, theirs) == (told, [line for line in told if "tpot" not in line])
 
 
 def test_a_pair_without_times_is_no_pair() -> None:

@@ -63,7 +63,7 @@ class DraftedDecoding:
 
 
 def of_sides(sides: Mapping[Side, SideResult], counted: Mapping[Side, Mapping[int, Block]]) -> dict[Side, DraftedDecoding]:
-    """Of those that draft, if their runs say so; not of a choice that is not known here, such as that of a plug-in, nor how many it drafts."""
+    """Of those that draft, if their runs say so. How many a choice drafts that is not known here, such as a plug-in's, is not known."""
     runs = {side: counted_runs(measured, counted[side]) for side, measured in sides.items()}
     found = {}
     for side, measured in sides.items():

@@ -18,7 +18,7 @@ from evbench.pipelines.load.choices import PREFETCH
 from evbench.pipelines.registry import KINDS, OWN, gpus
 from evbench.pipelines.weights import DATA, drafting
 from evbench.plugins.faults import PluginFault
-from evbench.results import STAGES, CacheCheck, Limits, Run, ThroughputRun, Workload, cycled
+from evbench.results import SHORT_ANSWER, STAGES, CacheCheck, Limits, Run, ThroughputRun, Workload, cycled
 from evbench.stages import Sampler, run_stages
 from evbench.traces.chrome import TooLarge
 from evbench.worker.cache_check import check_cache
@@ -56,8 +56,6 @@ from evbench.worker.unseen import reversed_events
 
 REFERENCE_DTYPE = {"float32": "float64", "bfloat16": "float32"}
 """Type of the workload -> type in which the reference's outputs are stored: so much finer that it adds nothing to the error."""
-SHORT_ANSWER = 8
-"""New tokens at most in runs that look for caches and for evidence of choices. 7 steps show both; the rest would take most of the time."""
 
 
 @dataclass(frozen=True)
