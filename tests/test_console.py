@@ -251,8 +251,23 @@ def test_of_other_outputs_the_choice_at_fault_can_be_found() -> None:
     assert "evbench ladder" not in printed(one)
 
 
+def over_samples(result: Result, *sequences: str | None) -> Result:
+    """The same result, of a sample in each of these sequences."""
+    (sample,) = result.baseline.workload.samples
+    samples = tuple(dataclasses.replace(sample, path=f"{number}.mp4", sequence=one) for number, one in enumerate(sequences))
+    workload = dataclasses.replace(result.baseline.workload, samples=samples)
+    assert result.optimized is not None
+    return dataclasses.replace(
+        result,
+        baseline=dataclasses.replace(result.baseline, workload=workload),
+        optimized=dataclasses.replace(result.optimized, workload=workload),
+    )
+
+
 def test_what_would_help_an_unclear_result_is_said() -> None:
     assert "--blocks 28 about halves it" in printed(unclear())
+    assert "More samples narrow the interval: --data with 12 about" in printed(over_samples(unclear(), None, None, None), 140)
+    assert "More sequences narrow the interval: --data with 8 about" in printed(over_samples(unclear(), "a", "b", "b"), 140)
     interrupted = others()["not compared"]
     assert "give the same command with --resume" in printed(interrupted, 140)
     of_earlier = dataclasses.replace(interrupted, created="2026-01-02T00:00:00Z")

@@ -54,8 +54,8 @@ def test_each_side_says_what_it_cannot_use_and_both_are_without_it() -> None:
     failed, told = found({"baseline": (1,), "optimized": (1, 3)})
     assert {side: [one.number for one in some] for side, some in failed.items()} == {"baseline": [1], "optimized": [1, 3]}
     assert told == [
-        f"baseline: 1 of 4 samples cannot be used and are left out; {DAMAGED}",
-        f"optimized: 2 of 4 samples cannot be used and are left out; {DAMAGED}",
+        f"baseline: 1 of 4 samples cannot be used and are left out; the first: {DAMAGED}",
+        f"optimized: 2 of 4 samples cannot be used and are left out; the first: {DAMAGED}",
     ]
     left = failed_samples.without({"baseline": simulated_workload(4), "optimized": simulated_workload(4)}, failed)
     assert [[sample.path for sample in one.samples] for one in left.values()] == [["0.mp4", "2.mp4"]] * 2

@@ -20,6 +20,7 @@ from evbench.session import history as session_history
 from evbench.verdict import demands, history
 from evbench.verdict.demands import Demand
 from evbench.verdict.history import Entry, Series, TimedOnce, between, decide, steps
+from evbench.verdict.ranks import SPREAD
 from tests.command import refused
 from tests.examples import MACHINE, make_result, make_session, make_side, scaled
 from tests.simulation import simulated_workload
@@ -154,6 +155,17 @@ def test_what_a_rank_ran_counts_with_that_of_all_ranks_only(tmp_path: Path) -> N
         stored(tmp_path / "spread" / rank, day)
     read = session_history.read(tmp_path)
     assert [[entry.place for entry in one.entries] for one in read.series] == [["spread"], ["spread"]]
+
+
+def test_each_number_of_ranks_is_a_series_of_its_own(tmp_path: Path) -> None:
+    for day, ranks in ((1, 1), (2, 2), (3, 8), (4, 8)):
+        started = f"2026-01-0{day}T00:00:00Z"
+        remarks = (SPREAD.format(ranks), "rank 0: something else") if ranks > 1 else ()
+        session = replace(make_session(), started=started, remarks=remarks)
+        stored(tmp_path / f"gpus-{day}", day, sessions=(session,), optimized=None)
+    read = session_history.read(tmp_path)
+    lengths = {one.machine: len(one.entries) for one in read.series}
+    assert lengths == {"CPU, 2 cores": 1, "CPU, 2 cores, 2 ranks": 1, "CPU, 2 cores, 8 ranks": 2}
 
 
 def test_other_machines_and_work_are_series_of_their_own(tmp_path: Path) -> None:

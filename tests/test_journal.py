@@ -245,3 +245,17 @@ def test_a_session_of_another_state_of_evbench_is_told_as_that() -> None:
     elsewhere = dataclasses.replace(now, plan=dataclasses.replace(PLAN, blocks=99))
     with pytest.raises(UserError, match="Give the same options, on the same machine"):
         journal.require_same(before, elsewhere)
+
+
+def test_of_another_sample_only_its_path_is_told() -> None:
+    before = header(PLAN)
+    workload = before.workloads["baseline"]
+    other = tuple(dataclasses.replace(one, path=f"other-{one.path}", sha256="another", caption="A street.") for one in workload.samples)
+    now = dataclasses.replace(before, workloads={**before.workloads, "baseline": dataclasses.replace(workload, samples=other)})
+    with pytest.raises(UserError, match=r"workloads\.baseline\.samples\.0\.path") as caught:
+        journal.require_same(before, now)
+    assert "sha256" not in str(caught.value) and "caption" not in str(caught.value)
+    edited = tuple(dataclasses.replace(one, sha256="another") for one in workload.samples)
+    now = dataclasses.replace(before, workloads={**before.workloads, "baseline": dataclasses.replace(workload, samples=edited)})
+    with pytest.raises(UserError, match=r"samples\.0\.sha256"):
+        journal.require_same(before, now)

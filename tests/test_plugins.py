@@ -217,7 +217,7 @@ def test_a_thread_that_does_not_end_keeps_nobody_waiting(tmp_path: Path) -> None
 
 def test_what_is_no_plug_in_is_refused(tmp_path: Path) -> None:
     for name, reason in {
-        "nothing.py": "is no file of Python (.py)",
+        "nothing.py": "no such file; give a file of Python (.py)",
         "nothing": "no entry point of the group evbench.plugins has this name",
         "a-b.py": "cannot be imported by the name a-b",
         "json.py": "has the name of a module that Python knows already, json",

@@ -149,7 +149,7 @@ def test_nothing_is_held_against_a_smallest_number_that_is_not_to_be_believed() 
     shares = (dataclasses.replace(ONE.session.shares[0], differing=2),)
     one, two = rows([dataclasses.replace(ONE, session=dataclasses.replace(ONE.session, shares=shares)), TWO])
     assert one.withheld == ("1 GPU: back to back 2 of the samples had other tokens than in their timed runs",)
-    assert two.withheld == ("1 GPU cannot be compared with",)
+    assert two.withheld == ("1 GPU cannot be used, with which it would be compared",)
 
 
 # Sums of a divided model.

@@ -183,3 +183,13 @@ def test_one_clip_in_two_formats_has_the_same_pictures(events: Path, tmp_path: P
 
 def test_the_examples_in_docstrings_hold() -> None:
     assert doctest.testmod(event_window).failed == 0
+
+
+def test_a_folder_without_any_whole_file_is_refused_with_the_first_reason(tmp_path: Path) -> None:
+    for name in ("a.mp4", "b.mp4"):
+        (tmp_path / name).write_bytes(b"no video")
+    with pytest.raises(UserError, match=r"none of 2 samples can be used; the first: .*a\.mp4 is damaged or no video"):
+        small(data=tmp_path, model="video-llava")
+    (tmp_path / "b.mp4").unlink()
+    with pytest.raises(UserError, match=r"^[^;]*a\.mp4 is damaged or no video"):
+        small(data=tmp_path, model="video-llava")

@@ -19,6 +19,7 @@ from evbench.session.journal_replay import replay
 from evbench.session.journal_state import JournalHeader, JournalState
 from evbench.session.same_work import require_same_weights
 from evbench.session.session_folder import HEADER, RUNS
+from evbench.verdict.ranks import SPREAD
 
 RESUMED = {"resumed": True}
 """Stands between the sessions of two ranks: workers that the next line builds are others."""
@@ -65,7 +66,7 @@ def merge(asked: Asked, failed: tuple[FailedSample, ...], parts: Sequence[RankPa
     require_same_machines([part.header.machine for part in parts])
     first = parts[0]
     remarks = tuple(f"rank {rank}: {remark}" for rank, part in enumerate(parts) for remark in part.header.remarks)
-    ranks = f"spread over {len(parts)} ranks, which ran at the same time" if len(parts) > 1 else ""
+    ranks = SPREAD.format(len(parts)) if len(parts) > 1 else ""
     header = dataclasses.replace(
         first.header,
         started=asked.created,

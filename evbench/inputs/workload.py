@@ -238,12 +238,16 @@ def _samples(
     """
     probe = resolve(KINDS[kind].probe)
     probed: dict[Path, Probed] = {}
+    first_error: UserError | None = None
     for one in listed:
         try:
             probed[one.path] = probe(one.path, frames, policy, window)
-        except UserError:
-            if not damaged or (one is listed[-1] and not probed):
+        except UserError as error:
+            if not damaged or len(listed) == 1:
                 raise
+            first_error = first_error or error
+    if not probed:
+        raise UserError(f"none of {len(listed):,} samples can be used; the first: {first_error}")
     count = next(iter(probed.values())).images
     if differing := next((path for path, found in probed.items() if found.images != count), None):
         first = next(iter(probed))

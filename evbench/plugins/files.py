@@ -27,6 +27,8 @@ def find(given: Path) -> PluginFile:
         raise UserError(f"--plugin {given} has a name that is not UTF-8; rename it")
     if given.suffix != ".py" and not given.exists():
         return _installed(str(given))
+    if not given.exists():
+        raise UserError(f"--plugin {given}: no such file; give a file of Python (.py)")
     if given.suffix != ".py" or not given.is_file():
         raise UserError(f"--plugin {given} is no file of Python (.py); give one, or the name of an entry point of the group {GROUP}")
     if not given.stem.isidentifier():

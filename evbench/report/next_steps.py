@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from evbench.results import ALLOW_CACHED, ALLOW_LOSSY, Result
+from collections.abc import Sequence
+
+from evbench.results import ALLOW_CACHED, ALLOW_LOSSY, Result, Sample
 from evbench.verdict.blocks import too_disturbed
+from evbench.verdict.clusters import clusters
 from evbench.verdict.judgement import CLAIMED, MIN_CLAIM, Judgement, Verdict
 from evbench.verdict.refusal import is_compared, unevenly_failed
 from evbench.verdict.statistics import FEWEST_BLOCKS
@@ -106,8 +109,17 @@ def _of_inconclusive(result: Result, judgement: Judgement) -> list[str]:
         return ["Compare where there is more memory, or with a smaller --preset: a reference must fit beside the workers."]
     if interval is None:
         return [f"Give --blocks {FEWEST_BLOCKS} at least; 12 are usual."]
-    found = [f"More blocks narrow the interval: --blocks {4 * blocks} about halves it."]
+    found = [_narrower(result.baseline.workload.samples, blocks)]
     if judgement.end_to_end.claim_threshold > MIN_CLAIM:
         floor = f"{judgement.end_to_end.claim_threshold:.1%}"
         found.append(f"Nothing below the noise floor of {floor} is claimed: on an idle machine, evbench selftest finds a lower one.")
     return found
+
+
+def _narrower(samples: Sequence[Sample], blocks: int) -> str:
+    """Units of the interval are what samples, or their sequences, differ by: more blocks of the same ones would leave it as it is."""
+    if len(samples) == 1:
+        return f"More blocks narrow the interval: --blocks {4 * blocks} about halves it."
+    units = len(set(clusters(samples)))
+    what = "samples" if units == len(samples) else "sequences"
+    return f"More {what} narrow the interval: --data with {4 * units} about halves it."

@@ -69,7 +69,7 @@ def _work(result: Result, judgement: Judgement) -> str:
     workload, blocks = result.baseline.workload, judgement.blocks
     of = workload.preset or workload.weights or "a pipeline of its own"
     invocations = f"{blocks.invocations} invocation{'' if blocks.invocations == 1 else 's'}"
-    return f"{of}, {workload.dtype} on {workload.device}; {blocks.counted} blocks over {invocations}"
+    return f"{of}, {workload.dtype} on {workload.device}; {blocks.counted} block{'' if blocks.counted == 1 else 's'} over {invocations}"
 
 
 def _times(judgement: Judgement) -> Table:

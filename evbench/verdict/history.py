@@ -11,11 +11,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from evbench.encoding import to_json
-from evbench.results import Machine, Result, Side, SideResult, Workload
+from evbench.results import Machine, Result, Session, Side, SideResult, Workload
 from evbench.verdict.blocks import TIMED, counted_blocks, interval_of_median, log_seconds, timed_runs
 from evbench.verdict.claims import claim
 from evbench.verdict.demands import Demand, DemandOutcome, decide_slower
 from evbench.verdict.judgement import CLAIMED, MIN_CLAIM, Judgement, Verdict
+from evbench.verdict.ranks import SPREAD
 from evbench.verdict.refusal import disturbed_too_often
 from evbench.verdict.statistics import FARTHEST, LEVEL, Interval
 from evbench.verdict.student import student_quantile
@@ -64,6 +65,7 @@ class Series:
     """Results of equal work by one variant on one machine, the earliest first."""
 
     machine: str
+    """Its hardware, and the number of ranks if there were several."""
     variant: str
     workload: Workload
     entries: tuple[Entry, ...] = field(default=())
@@ -77,6 +79,13 @@ def hardware(machine: Machine) -> str:
     """What stays the same when software is renewed."""
     gpu = f", {machine.gpu.name}" if machine.gpu else ""
     return f"{machine.cpu}, {machine.cores} cores{gpu}"
+
+
+def ranks_of(session: Session) -> int:
+    """How many processes ran it at the same time. They share a machine, so that times of other numbers differ."""
+    before, behind = SPREAD.split("{}")
+    told = (one.removeprefix(before).removesuffix(behind) for one in session.remarks if one.startswith(before) and one.endswith(behind))
+    return next((int(number) for number in told if number.isdecimal()), 1)
 
 
 def why_left_out(judgement: Judgement, result: Result, side: Side) -> str:
@@ -112,7 +121,9 @@ def gather(found: Sequence[tuple[Result, Side, Entry]]) -> tuple[Series, ...]:
     seen: set[tuple[str, str, str, str]] = set()
     for result, side, one in sorted(found, key=lambda known: (known[2].started, known[2].place)):
         measured = result.variants()[side]
-        key = hardware(result.session(measured).machine), _work(measured), measured.variant
+        ranks = ranks_of(result.session(measured))
+        spread = f", {ranks} ranks" if ranks > 1 else ""
+        key = hardware(result.session(measured).machine) + spread, _work(measured), measured.variant
         if (*key, one.started) not in seen:
             seen.add((*key, one.started))
             before = series.get(key) or Series(key[0], measured.variant, measured.workload)

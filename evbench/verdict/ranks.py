@@ -9,6 +9,8 @@ from evbench.results import FailedSample
 
 FORMAT = 1
 """Of ranks.json."""
+SPREAD = "spread over {} ranks, which ran at the same time"
+"""What a result remarks of the sides that several ranks ran."""
 
 
 @dataclass(frozen=True)

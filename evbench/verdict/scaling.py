@@ -152,7 +152,7 @@ def _row(first: SpreadRun, run: SpreadRun) -> Row:
     different = _different(first, run)
     withheld = (*_withheld(run), *_not_the_same(first, run, different))
     if run is not first and _withheld(first):
-        withheld = (*withheld, f"{counted_gpus(first.session.ranks)} cannot be compared with")
+        withheld = (*withheld, f"{counted_gpus(first.session.ranks)} cannot be used, with which it would be compared")
     losses: tuple[Loss, ...] = ()
     if run is not first and not withheld and run.session.seconds is not None:
         losses = tuple(loss_of(share.together, base, run.session.seconds) for share in run.session.shares)
