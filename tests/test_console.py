@@ -266,8 +266,8 @@ def over_samples(result: Result, *sequences: str | None) -> Result:
 
 def test_what_would_help_an_unclear_result_is_said() -> None:
     assert "--blocks 28 about halves it" in printed(unclear())
-    assert "More samples narrow the interval: --data with 12 about" in printed(over_samples(unclear(), None, None, None), 140)
-    assert "More sequences narrow the interval: --data with 8 about" in printed(over_samples(unclear(), "a", "b", "b"), 140)
+    assert "More samples narrow the interval: 12 in --data about" in printed(over_samples(unclear(), None, None, None), 140)
+    assert "More sequences narrow the interval: 8 in --data about" in printed(over_samples(unclear(), "a", "b", "b"), 140)
     interrupted = others()["not compared"]
     assert "give the same command with --resume" in printed(interrupted, 140)
     of_earlier = dataclasses.replace(interrupted, created="2026-01-02T00:00:00Z")

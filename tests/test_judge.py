@@ -11,6 +11,7 @@ import pytest
 
 from evbench.encoding import to_json
 from evbench.errors import UserError
+from evbench.pipelines.registry import OWN
 from evbench.results import STAGES, Activation, Block, Result, Run, Sample, Session, SideResult, Work
 from evbench.verdict.blocks import half_width
 from evbench.verdict.difference import NEW_TOKENS, OVERLAP_AND_SYNC
@@ -120,6 +121,12 @@ def test_the_same_tokens_have_to_become_the_same_text(text: str, told: str) -> N
     judged = judge(make_result(make_side(*runs)))
     assert (judged.verdict == Verdict.OUTPUT_DIFFERS) == bool(told)
     assert not told or judged.reasons == (told,)
+
+
+def test_a_pipeline_of_somebody_elses_has_a_text_of_its_own_or_none() -> None:
+    runs = [dataclasses.replace(run, text="5 6") for run in in_blocks(make_run(seconds=0.001))]
+    own = dataclasses.replace(make_side(*runs), choices={OWN: "mine"})
+    assert judge(make_result(own)).verdict != Verdict.OUTPUT_DIFFERS
 
 
 def test_a_baseline_that_does_not_repeat_itself_is_named() -> None:

@@ -122,4 +122,4 @@ def _narrower(samples: Sequence[Sample], blocks: int) -> str:
         return f"More blocks narrow the interval: --blocks {4 * blocks} about halves it."
     units = len(set(clusters(samples)))
     what = "samples" if units == len(samples) else "sequences"
-    return f"More {what} narrow the interval: --data with {4 * units} about halves it."
+    return f"More {what} narrow the interval: {4 * units} in --data about halve it."

@@ -7,6 +7,7 @@ import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from evbench.pipelines.registry import OWN
 from evbench.results import ALLOW_CACHED, SHORT_ANSWER, STAGES, CacheCheck, Result, Run, Side, SideResult
 from evbench.verdict.blocks import PREFILL, TIMED, TPOT
 from evbench.verdict.student import student_quantile
@@ -21,8 +22,10 @@ DOUBTED, TOO_SMALL = 0.80, 0.99
 """More pairs are run only where the mean is above 1 at the first confidence, one-sided, and MIN_RATIO is not out of reach at the second.
 What fails here is hardly ever found in twelve pairs either: simulated, it saves a fifth of the pairs, and no cache is lost by it."""
 ONLY_TIMED, STEP_ONLY_TIMED, SHARE = 2.0, 3.0, 0.05
-"""A stage or prefill, and a decode step, that takes so many times as long in the seen runs of a check as in timed ones, and longer by this
-share of a timed run. In none of 74 recorded sides it is more than 1.2 times as long, or 1.7 times for a step, of which a check has few."""
+"""Seen runs of a check to timed ones, from which a stage or the prefill is cached, and a decode step; and by what share of a timed run it is
+longer at least. In none of 74 recorded sides it was more than 1.2, and 1.7 for a step, of which a check has few."""
+SLOWER = 2.0
+"""So much slower at most the machine is taken to be during the check."""
 LEVEL = 0.001
 """Chance at which one timing that is MIN_RATIO apart is called cached. There are five for each side, and most are not apart at all."""
 
@@ -105,21 +108,31 @@ def _only_timed(measured: SideResult) -> Iterator[str]:
     if measured.cache_check is None or not runs:
         return
     whole = statistics.median(run.seconds for run in runs)
-    for name in (*STAGES[:-1], PREFILL, TPOT):
-        by_sample: dict[int, list[float]] = {}
-        for run in runs:
-            if (seconds := TIMED[name](run)) is not None:
-                by_sample.setdefault(run.sample, []).append(seconds)
-        seen = _seen(measured.cache_check, name, runs)
-        if not by_sample or seen is None:
-            continue
-        # The sample of the check is not known.
-        timed = max(statistics.median(values) for values in by_sample.values())
+    times = {name: found for name in (*STAGES[:-1], PREFILL, TPOT) if (found := _seen_and_timed(measured, name, runs)) is not None}
+    if OWN in measured.choices:  # may draft without saying so
+        times.pop(TPOT, None)
+    # The check is made behind all blocks, when the machine may have become slower: by half at most, or all of the side was remembered.
+    slower = min(SLOWER, max(1.0, min((seen / timed for seen, timed in times.values()), default=1.0)))
+    for name, (seen, timed) in times.items():
         often, most = 1.0, ONLY_TIMED
         if name == TPOT:
             often, most = statistics.median(len(run.decode_step_seconds or ()) for run in runs), STEP_ONLY_TIMED
-        if seen > most * timed and (seen - timed) * often > SHARE * whole:
+        if seen > most * slower * timed and (seen - slower * timed) * often > SHARE * whole:
             yield f"{name} takes {seen / timed:.2f}x as long as in the timed runs, on the same input, once there was other input"
+
+
+def _seen_and_timed(measured: SideResult, name: str, runs: Sequence[Run]) -> tuple[float, float] | None:
+    """The shortest time in a seen run of the check, and the median of timed runs. None if one is not known."""
+    by_sample: dict[int, list[float]] = {}
+    for run in runs:
+        if (seconds := TIMED[name](run)) is not None:
+            by_sample.setdefault(run.sample, []).append(seconds)
+    assert measured.cache_check is not None
+    seen = _seen(measured.cache_check, name, runs)
+    if seen is None or not by_sample:
+        return None
+    # The sample of the check is not known.
+    return seen, max(statistics.median(values) for values in by_sample.values())
 
 
 def _seen(check: CacheCheck, name: str, runs: Sequence[Run]) -> float | None:
@@ -129,7 +142,14 @@ def _seen(check: CacheCheck, name: str, runs: Sequence[Run]) -> float | None:
     tokens = min(SHORT_ANSWER, *(len(run.tokens) for run in runs))
     if tokens < 2 or any(run.drafting is not None for run in runs) or not {"generate", PREFILL} <= check.pairs[0].seen.keys():
         return None
-    return min((pair.seen["generate"] * tokens - pair.seen[PREFILL]) / (tokens - 1) for pair in check.pairs)
+    rest = statistics.median(_behind_the_last_token(run) for run in runs)
+    return min((pair.seen["generate"] * tokens - pair.seen[PREFILL] - rest) / (tokens - 1) for pair in check.pairs)
+
+
+def _behind_the_last_token(run: Run) -> float:
+    """What `generate` takes beside the prefill and the decode steps, such as spelling the answer."""
+    assert run.stages is not None
+    return run.stages["generate"].seconds - (run.prefill_seconds or 0.0) - math.fsum(run.decode_step_seconds or ())
 
 
 def refused(result: Result) -> list[str]:

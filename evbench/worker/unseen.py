@@ -81,20 +81,29 @@ def _change_mp4(file: Path, number: int) -> None:
 
 def _change_matroska(file: Path, number: int) -> None:
     """A Void (RFC 8794, 11.3.2) at the end, and between the header and the segment, whose places count from its own beginning."""
-    content, ignored = file.read_bytes(), _ignored(number)
-    width = 9 - content[4].bit_length()  # of the header's size, whose first bit that is set tells it
-    size = int.from_bytes(content[4 : 4 + width], "big") - (1 << 7 * width)
-    end = 4 + width + size
+    ignored = _ignored(number)
     void = b"\xec" + (1 << 14 | len(ignored)).to_bytes(2, "big") + ignored
-    file.write_bytes(content[:end] + void + content[end:] + void)
+    changed = file.with_name(f"{file.name}.changed")
+    with file.open("rb") as opened, changed.open("wb") as written:
+        begin = opened.read(12)
+        width = 9 - begin[4].bit_length()  # of the header's size, whose first bit that is set tells it
+        size = int.from_bytes(begin[4 : 4 + width], "big") - (1 << 7 * width)
+        opened.seek(0)
+        written.write(opened.read(4 + width + size) + void)
+        shutil.copyfileobj(opened, written)
+        written.write(void)
+    changed.replace(file)
 
 
 def _change_png(file: Path, number: int) -> None:
-    """Behind the header and in front of the end a chunk whose name says that it may be ignored."""
+    """Behind the header, and in front of the end if there is one, a chunk whose name says that it may be ignored."""
     content, ignored = file.read_bytes(), _ignored(number)
     body = b"evNb" + ignored
     chunk = len(ignored).to_bytes(4, "big") + body + zlib.crc32(body).to_bytes(4, "big")
-    file.write_bytes(content[:33] + chunk + content[33:-12] + chunk + content[-12:])
+    place = 33
+    while place < len(content) and content[place + 4 : place + 8] != b"IEND":
+        place += 12 + int.from_bytes(content[place : place + 4], "big")
+    file.write_bytes(content[:33] + chunk + content[33:place] + (chunk if place < len(content) else b"") + content[place:])
 
 
 def _change_zip(file: Path, number: int) -> None:
