@@ -19,6 +19,7 @@ from evbench.results import (
     Activation,
     Block,
     Build,
+    CachePair,
     Check,
     Completeness,
     Machine,
@@ -177,7 +178,12 @@ def scaled(side: SideResult, factor: float) -> SideResult:
         times = {name: getattr(row, name) * factor for name in ("seconds", "load_seconds", "load_wait_seconds")}
         return dataclasses.replace(row, **times)
 
-    return dataclasses.replace(side, runs=tuple(map(slower, side.runs)), throughput_runs=tuple(map(slower_row, side.throughput_runs)))
+    def slower_pair(pair: CachePair) -> CachePair:
+        return CachePair(*({name: seconds * factor for name, seconds in times.items()} for times in (pair.seen, pair.unseen)))
+
+    check = side.cache_check and dataclasses.replace(side.cache_check, pairs=tuple(map(slower_pair, side.cache_check.pairs)))
+    runs, rows = tuple(map(slower, side.runs)), tuple(map(slower_row, side.throughput_runs))
+    return dataclasses.replace(side, runs=runs, throughput_runs=rows, cache_check=check)
 
 
 def make_session(blocks: int = 10, invocations: int = 2, started: str = STARTED, machine: Machine = MACHINE, **plan: Any) -> Session:

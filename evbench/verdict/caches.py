@@ -22,8 +22,8 @@ DOUBTED, TOO_SMALL = 0.80, 0.99
 """More pairs are run only where the mean is above 1 at the first confidence, one-sided, and MIN_RATIO is not out of reach at the second.
 What fails here is hardly ever found in twelve pairs either: simulated, it saves a fifth of the pairs, and no cache is lost by it."""
 ONLY_TIMED, STEP_ONLY_TIMED, SHARE = 2.0, 3.0, 0.05
-"""Seen runs of a check to timed ones, from which a stage or the prefill is cached, and a decode step; and by what share of a timed run it is
-longer at least. In none of 74 recorded sides it was more than 1.2, and 1.7 for a step, of which a check has few."""
+"""Seen runs of a check to timed ones, from which a stage or the prefill is cached, and a decode step; and by what share of a timed run it
+is longer at least. In none of 74 recorded sides it was more than 1.2, and 1.7 for a step, of which a check has few."""
 SLOWER = 2.0
 """So much slower at most the machine is taken to be during the check."""
 LEVEL = 0.001
