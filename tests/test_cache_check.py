@@ -250,6 +250,17 @@ def test_what_is_faster_in_timed_runs_only_is_cached(seen: dict[str, float], tol
     assert (ours, theirs) == (told, [line for line in told if "tpot" not in line])
 
 
+def test_a_stage_that_took_no_time_is_no_division_by_it() -> None:
+    timed = make_run(seconds=0.05)
+    assert timed.stages is not None
+    empty = dataclasses.replace(timed, stages=timed.stages | {"vision": dataclasses.replace(timed.stages["vision"], seconds=0.0)})
+    times = {**dict.fromkeys(STAGES, 0.05), "prefill": 0.025, "generate": 0.025}
+    for seconds, lines in ((1e-6, 0), (0.05, 1)):
+        pair = CachePair(times | {"vision": seconds}, times | {"vision": seconds})
+        side = dataclasses.replace(make_side(empty, empty), cache_check=CacheCheck((pair,) * 2, True))
+        assert len(cached({"optimized": side})) == lines
+
+
 def test_a_pair_without_times_is_no_pair() -> None:
     for ours, theirs in (({}, {}), ({"load": 0.1}, {"vision": 0.1}), ({"load": 0.0}, {"load": 0.1})):
         with pytest.raises(ValueError, match="pair"):

@@ -90,8 +90,7 @@ def compare(path: Path, count: int, policy: str, names: Sequence[str]) -> Compar
     Raises:
         UserError: the policy is unknown, or no decoder can use the file.
     """
-    if policy not in video.POLICIES:
-        raise UserError(f"unknown --frame-policy {policy!r}; {nearest(policy, list(video.POLICIES))}")
+    video.require_policy(policy)
     clip = video.probe(path)
     indices = clip.choose(path, count, policy)
     returned, refusals = {}, {}

@@ -73,8 +73,7 @@ def describe(
     """
     require_model(model)
     entry = model_of(model)
-    if frame_policy not in video.POLICIES:
-        raise UserError(f"unknown --frame-policy {frame_policy!r}; {nearest(frame_policy, list(video.POLICIES))}")
+    video.require_policy(frame_policy)
     preset = _preset(model, preset, weights)
     trained = model != OWN_MODEL and (preset not in entry.presets or entry.grown_from(preset) is not None)
     if trained and seed is not None:

@@ -30,7 +30,7 @@ import typer
 
 from evbench.cli.script import require_writable, run, write_json
 from evbench.doctor import nvdec
-from evbench.errors import UserError, first_line, nearest
+from evbench.errors import UserError, first_line
 from evbench.inputs import sample
 from evbench.inputs.decoders import choose_decoders
 from evbench.machine import cores
@@ -40,7 +40,7 @@ from evbench.microbenchmarks.decoded_frames import Count, necessary, up_to_last,
 from evbench.microbenchmarks.long_clips import LIKE_THE_CLIP, WITHOUT_B_FRAMES
 from evbench.models import VIDEO_FRAMES
 from evbench.pipelines.load import decoders
-from evbench.pipelines.load.video import POLICIES, DecodeMany, Decoder, probe
+from evbench.pipelines.load.video import DecodeMany, Decoder, probe, require_policy
 from evbench.report.units import format_range, format_ratio, format_seconds, format_signed
 from evbench.results import Machine
 from evbench.stages import BATCH
@@ -351,8 +351,7 @@ def main(
 ) -> None:
     """Time the load of a clip, and say which part of it is the video decoder's work and which is set-up."""
     require_writable(out)
-    if frame_policy not in POLICIES:
-        raise UserError(f"unknown --frame-policy {frame_policy!r}; {nearest(frame_policy, list(POLICIES))}")
+    require_policy(frame_policy)
     lengths = sorted(set(length or LENGTHS))
     if len(lengths) < 2 or lengths[0] <= frames:
         raise UserError(f"--length {' '.join(map(str, lengths))}: give two at least, all above the {frames} frames that the model gets")

@@ -21,14 +21,14 @@ import torch
 import typer
 
 from evbench.cli.script import require_writable, run, write_json
-from evbench.errors import UserError, nearest
+from evbench.errors import UserError
 from evbench.inputs import sample
 from evbench.inputs.decoders import choose_decoders
 from evbench.machine import machine as this_machine
 from evbench.microbenchmarks.loading import WARM_UPS, Watch, median
 from evbench.models import VIDEO_FRAMES
 from evbench.pipelines.load import decoders
-from evbench.pipelines.load.video import POLICIES, probe
+from evbench.pipelines.load.video import probe, require_policy
 from evbench.report.units import format_seconds
 from evbench.results import Machine
 from evbench.verdict.lines import Bounded
@@ -142,8 +142,7 @@ def main(
 ) -> None:
     """Time the load of a clip while the GPU computes, and say how much of it is hidden."""
     require_writable(out)
-    if frame_policy not in POLICIES:
-        raise UserError(f"unknown --frame-policy {frame_policy!r}; {nearest(frame_policy, list(POLICIES))}")
+    require_policy(frame_policy)
     names = choose_decoders(decoder or ())
     probe(clip).choose(clip, frames, frame_policy)
     if this_machine.choose_device("auto") != "cuda":

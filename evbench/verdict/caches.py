@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from evbench.pipelines.registry import OWN
-from evbench.results import ALLOW_CACHED, SHORT_ANSWER, STAGES, CacheCheck, Result, Run, Side, SideResult
+from evbench.results import ALLOW_CACHED, SHORT_ANSWER, SHORTEST, STAGES, CacheCheck, Result, Run, Side, SideResult
 from evbench.verdict.blocks import PREFILL, TIMED, TPOT
 from evbench.verdict.student import student_quantile
 
@@ -104,14 +104,15 @@ def _only_timed(measured: SideResult) -> Iterator[str]:
 
     A cache that other input switches off for good, or that keeps long answers only, shows in no pair.
     """
-    runs = [run for run in measured.timed() if run.stages is not None]
-    if measured.cache_check is None or not runs:
+    check, runs = measured.cache_check, [run for run in measured.timed() if run.stages is not None]
+    if check is None or not runs:
         return
     whole = statistics.median(run.seconds for run in runs)
-    times = {name: found for name in (*STAGES[:-1], PREFILL, TPOT) if (found := _seen_and_timed(measured, name, runs)) is not None}
-    if OWN in measured.choices:  # may draft without saying so
-        times.pop(TPOT, None)
-    # The check is made behind all blocks, when the machine may have become slower: by half at most, or all of the side was remembered.
+    # Drafts differ in how many are accepted of few tokens and of many, and a pipeline of somebody else's need not tell of its own.
+    may_draft = OWN in measured.choices or any(run.drafting is not None for run in runs)
+    names = (*STAGES[:-1], PREFILL) if may_draft else (*STAGES[:-1], PREFILL, TPOT)
+    times = {name: found for name in names if (found := _seen_and_timed(check, name, runs)) is not None}
+    # The check is made behind all blocks, when the machine may have become slower: twice at most, else all of the side was remembered.
     slower = min(SLOWER, max(1.0, min((seen / timed for seen, timed in times.values()), default=1.0)))
     for name, (seen, timed) in times.items():
         often, most = 1.0, ONLY_TIMED
@@ -121,26 +122,25 @@ def _only_timed(measured: SideResult) -> Iterator[str]:
             yield f"{name} takes {seen / timed:.2f}x as long as in the timed runs, on the same input, once there was other input"
 
 
-def _seen_and_timed(measured: SideResult, name: str, runs: Sequence[Run]) -> tuple[float, float] | None:
+def _seen_and_timed(check: CacheCheck, name: str, runs: Sequence[Run]) -> tuple[float, float] | None:
     """The shortest time in a seen run of the check, and the median of timed runs. None if one is not known."""
     by_sample: dict[int, list[float]] = {}
     for run in runs:
         if (seconds := TIMED[name](run)) is not None:
             by_sample.setdefault(run.sample, []).append(seconds)
-    assert measured.cache_check is not None
-    seen = _seen(measured.cache_check, name, runs)
+    seen = _seen(check, name, runs)
     if seen is None or not by_sample:
         return None
-    # The sample of the check is not known.
-    return seen, max(statistics.median(values) for values in by_sample.values())
+    # The sample of the check is not known. An empty stage takes less than the clock resolves.
+    return seen, max(SHORTEST, *(statistics.median(values) for values in by_sample.values()))
 
 
 def _seen(check: CacheCheck, name: str, runs: Sequence[Run]) -> float | None:
-    """The shortest in a seen run. None if it is not known, as of decode steps where tokens are drafted."""
+    """The shortest in a seen run. None if it is not known."""
     if name != TPOT:
         return min(pair.seen[name] for pair in check.pairs) if name in check.pairs[0].seen else None
     tokens = min(SHORT_ANSWER, *(len(run.tokens) for run in runs))
-    if tokens < 2 or any(run.drafting is not None for run in runs) or not {"generate", PREFILL} <= check.pairs[0].seen.keys():
+    if tokens < 2 or not {"generate", PREFILL} <= check.pairs[0].seen.keys():
         return None
     rest = statistics.median(_behind_the_last_token(run) for run in runs)
     return min((pair.seen["generate"] * tokens - pair.seen[PREFILL] - rest) / (tokens - 1) for pair in check.pairs)

@@ -19,7 +19,7 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from evbench.colours import Affine
-from evbench.errors import UserError
+from evbench.errors import UserError, nearest
 from evbench.machine import cores
 from evbench.pipelines.load.streams import (
     Demuxed,
@@ -59,6 +59,12 @@ def stride(total: int, count: int) -> list[int]:
 
 
 POLICIES: dict[str, Callable[[int, int], list[int]]] = {"inclusive": inclusive, "stride": stride}
+
+
+def require_policy(policy: str) -> None:
+    """Raises UserError if there is no such frame policy."""
+    if policy not in POLICIES:
+        raise UserError(f"unknown --frame-policy {policy!r}; {nearest(policy, list(POLICIES))}")
 
 
 @dataclass(frozen=True)
