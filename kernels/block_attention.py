@@ -20,6 +20,7 @@ import triton
 import triton.language as tl
 from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
 
+from evbench.kernels.carveout import OF_SEVERAL, set_carveout
 from evbench.kernels.decode_attention import LEAST_ROWS, LOG2_E, LOWEST, merged, split_slots, updated
 from evbench.kernels.dependent_launch import launch_options
 from evbench.kernels.registration import register
@@ -162,7 +163,7 @@ def _launch(
     (batch, key_heads, capacity, size), (count, heads) = keys.shape, query.shape[1:3]
     splits = partial.shape[1]
     y = torch.empty_like(query)
-    block_attention_kernel[(splits, batch * key_heads)](
+    launched = block_attention_kernel[(splits, batch * key_heads)](
         query,
         keys,
         values,
@@ -185,6 +186,7 @@ def _launch(
         num_warps=WARPS,
         **launch_options(query.device),
     )
+    set_carveout(launched, OF_SEVERAL)
     return y
 
 

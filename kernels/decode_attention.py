@@ -25,6 +25,7 @@ import triton
 import triton.language as tl
 from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
 
+from evbench.kernels.carveout import OF_SEVERAL, set_carveout
 from evbench.kernels.dependent_launch import launch_options
 from evbench.kernels.kept import rounded, stored, whole
 from evbench.kernels.registration import register
@@ -299,7 +300,7 @@ def _launch(
     splits = partial.shape[1]
     y = projected.new_empty((batch, heads * size))
     kernel = quantized_decode_attention_kernel if keys.dtype is torch.float8_e4m3fn else decode_attention_kernel
-    kernel[(splits, batch * key_heads)](
+    launched = kernel[(splits, batch * key_heads)](
         projected,
         keys,
         values,
@@ -323,6 +324,8 @@ def _launch(
         num_warps=WARPS,
         **launch_options(projected.device),
     )
+    if batch > 1:
+        set_carveout(launched, OF_SEVERAL)
     return y
 
 

@@ -28,6 +28,7 @@ import triton
 import triton.language as tl
 from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
 
+from evbench.kernels.carveout import OF_SEVERAL, set_carveout
 from evbench.kernels.dependent_launch import launch_options
 from evbench.kernels.registration import register
 
@@ -401,14 +402,17 @@ def _launch(
         return y
     if gain is not None:
         normed = torch.empty_like(x)
-        normed_kernel[(vectors,)](x, gain, normed, epsilon, columns, BLOCK=triton.next_power_of_2(columns), num_warps=NORM_WARPS, **device)
+        block = triton.next_power_of_2(columns)
+        launched = normed_kernel[(vectors,)](x, gain, normed, epsilon, columns, BLOCK=block, num_warps=NORM_WARPS, **device)
+        set_carveout(launched, OF_SEVERAL)
         x = normed
     programs, most = math.ceil(outputs / SEVERAL[gated]["ROWS"]), 8 if vectors <= 8 else MOST_INPUTS
     options |= {"VECTORS": vectors, "MOST": most, **SEVERAL[gated]}
     if scales is None:
-        matvecs_kernel[(programs,)](x, weight, added, y, columns, outputs, **options)
+        launched = matvecs_kernel[(programs,)](x, weight, added, y, columns, outputs, **options)
     else:
-        quantized_matvecs_kernel[(programs,)](x, weight, scales, added, y, columns, outputs, **options)
+        launched = quantized_matvecs_kernel[(programs,)](x, weight, scales, added, y, columns, outputs, **options)
+    set_carveout(launched, OF_SEVERAL)
     return y
 
 

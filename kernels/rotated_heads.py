@@ -20,6 +20,7 @@ import triton
 import triton.language as tl
 from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
 
+from evbench.kernels.carveout import OF_SEVERAL, set_carveout
 from evbench.kernels.dependent_launch import launch_options
 from evbench.kernels.kept import rounded, stored
 from evbench.kernels.registration import register
@@ -117,9 +118,11 @@ def _launch(
     given = projected, keys, values, cosine, sine, projected if position is None else position, query, length, heads, key_heads, capacity
     # In front of a prompt's stands a product of torch, which does not say when the next kernel may start.
     options = {"DEPENDENT": False} if position is None else launch_options(projected.device)
-    rotated_heads_kernel[grid](
+    launched = rotated_heads_kernel[grid](
         *given, BEHIND=position is not None, QUANTIZED=keys.dtype is torch.float8_e4m3fn, SIZE=size, TOKENS=TOKENS, **options
     )
+    if position is not None:
+        set_carveout(launched, OF_SEVERAL)
     return query
 
 

@@ -15,45 +15,47 @@ from evbench.microbenchmarks.overlap import Overlaps
 from tests.devices import DEVICE
 from tests.examples import MACHINE
 
-LOAD, PRODUCTS = 20_000_000, 150_000_000
+LOAD, PRODUCT, COUNT = 20_000_000, 1_500_000, 100
 
 
 class Gpu:
-    """Nanoseconds. Its load takes the host's time, and waits for the products first if they are on a stream that `waits_for` names."""
+    """Nanoseconds. Its decoder waits for all products that have been launched before it decodes."""
 
-    def __init__(self, waits_for: str) -> None:
+    def __init__(self) -> None:
         self.now = self.busy_until = 0
-        self.waits_for, self.computing = waits_for, ""
 
     def wait(self) -> None:
-        self.now, self.computing = max(self.now, self.busy_until), ""
+        self.now = max(self.now, self.busy_until)
 
     def load(self) -> None:
-        if self.computing and self.computing == self.waits_for:
-            self.wait()
         self.now += LOAD
 
-    def launch(self, stream: str) -> None:
-        self.computing, self.busy_until = stream, self.now + PRODUCTS
+    def launch(self) -> None:
+        self.busy_until = self.now + COUNT * PRODUCT
+
+    def together(self, ahead: int | None) -> float:
+        self.launch()
+        took = LOAD + PRODUCT * (COUNT if ahead is None else ahead)
+        self.now += took
+        return took / 1e9
 
 
-def test_a_load_that_waits_for_a_stream_is_hidden_behind_the_other_one_only() -> None:
-    gpu = Gpu(waits_for="default")
-    streams = {"default": lambda: gpu.launch("default"), "own": lambda: gpu.launch("own")}
-    default, own = overlap.measure("dali", gpu.load, streams, Watch(gpu.wait, lambda: gpu.now, lambda: None))
-    assert (default.stream, own.stream) == ("default", "own")
-    for one in (default, own):
+def test_a_load_that_waits_for_what_is_queued_is_hidden_if_little_is() -> None:
+    gpu = Gpu()
+    found = tuple(overlap.measure("dali", gpu.load, gpu.launch, gpu.together, Watch(gpu.wait, lambda: gpu.now, lambda: None)))
+    assert [one.ahead for one in found] == [2, 8, 32, None]
+    for one in found:
         assert (one.load_seconds.value, one.products_seconds.value) == (0.02, 0.15)
-    assert (default.returned_seconds.value, default.together_seconds.value) == (0.17, 0.17)
-    assert (own.returned_seconds.value, own.together_seconds.value) == (0.02, 0.15)
-    assert [one.hidden() for one in (default, own)] == pytest.approx([0, 1])
-    told = overlap.lines(Overlaps(MACHINE, "clip.mp4", 8, "inclusive", (default, own)))
+    assert [one.meanwhile_seconds.value for one in found] == [0.023, 0.032, 0.068, 0.17]
+    assert [one.together_seconds.value for one in found] == [0.15, 0.15, 0.15, 0.17]
+    assert [one.hidden() for one in found] == pytest.approx([1, 1, 1, 0])
+    told = overlap.lines(Overlaps(MACHINE, "clip.mp4", 8, "inclusive", (found[0], found[-1])))
     assert told == [
         "clip.mp4: 8 frames, by inclusive",
-        "dali: load 20.0 ms, products on the default stream 150 ms, together 170 ms: 0% of the shorter one is hidden; the load returned "
-        "after 170 ms",
-        "dali: load 20.0 ms, products on a stream of their own 150 ms, together 150 ms: 100% of the shorter one is hidden; the load "
-        "returned after 20.0 ms",
+        "dali: load 20.0 ms, products 150 ms; launched 2 ahead, together 150 ms: 100% of the shorter one is hidden, and the load took "
+        "23.0 ms",
+        "dali: load 20.0 ms, products 150 ms; launched all at once, together 170 ms: 0% of the shorter one is hidden, and the load took "
+        "170 ms",
     ]
 
 
@@ -86,11 +88,11 @@ def test_what_cannot_be_measured_is_refused_in_one_line(
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("decoder", ["plain", "dali"])
-def test_on_a_gpu_products_are_launched_on_either_stream(
+def test_on_a_gpu_products_are_launched_ahead_and_all_at_once(
     decoder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert DEVICE == "cuda"
     out = tmp_path / "found.json"
     assert script(monkeypatch, "--decoder", decoder, "--milliseconds", 20, "--out", out) in (0, None)
-    assert capsys.readouterr().out.count("of the shorter one is hidden") == 2
+    assert capsys.readouterr().out.count("of the shorter one is hidden") == 4
     assert out.exists()
