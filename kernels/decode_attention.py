@@ -33,11 +33,12 @@ from evbench.kernels.rotated_heads import rotated
 
 PROGRAMS = 896
 """At most, if one for each key head is fewer: about seven for each multiprocessor of an H200, so that all run at the same time."""
-SLOTS, WARPS = {False: 16, True: 32}, {False: 1, True: 2}
-"""Slots of the cache that a program reads at a time, and its warps, by whether the cache is of eight bits."""
+SLOTS = 16
+"""Of the cache that a program reads at a time."""
 STAGES = 2
-"""Such steps that are on their way at the same time. This, and the numbers of programs, slots and warps, were the fastest of those tried
-there. With more, a multiprocessor would give so much of its memory to them that little is left for what the products have on its way."""
+"""Such steps that are on their way at the same time. This, and the number of programs and warps, was the fastest of those tried there. With
+more, a multiprocessor would give so much of its memory to them that little is left for what the products have on its way."""
+WARPS = 1
 LEAST_ROWS = 16
 """Of a product on the tensor cores: heads that share their keys, and rows of zeros."""
 LOG2_E = math.log2(math.e)
@@ -227,15 +228,12 @@ def _decode_attention(
 class DecodeAttention:
     """The operation for a cache of fixed size, with the memory that its programs meet in."""
 
-    def __init__(
-        self, batch: int, heads: int, key_heads: int, size: int, capacity: int, device: torch.device | str, eight_bits: bool = False
-    ) -> None:
+    def __init__(self, batch: int, heads: int, key_heads: int, size: int, capacity: int, device: torch.device | str) -> None:
         """
         Args:
             heads, key_heads: of the queries; of the keys and values, of which it is a multiple.
             size: of a head, a power of two.
             capacity: slots of the cache.
-            eight_bits: whether the cache is of float8_e4m3fn.
 
         Raises:
             ValueError: the size of a head is none that the kernel takes.
@@ -244,7 +242,7 @@ class DecodeAttention:
             raise ValueError(f"the size of a head must be a power of two from 16 on, not {size}")
         self._heads = heads
         self._projected, self._cache = (batch, (heads + 2 * key_heads) * size), (batch, key_heads, capacity, size)
-        splits = math.ceil(capacity / split_slots(batch * key_heads, capacity, SLOTS[eight_bits]))
+        splits = math.ceil(capacity / split_slots(batch * key_heads, capacity))
         self._partial = torch.empty((batch * heads, splits, size + 2), dtype=torch.float32, device=device)
         self._arrived = torch.zeros(batch * key_heads, dtype=torch.int32, device=device)
 
@@ -277,7 +275,7 @@ class DecodeAttention:
         return torch.as_tensor(_operator(*tensors, position, self._partial, self._arrived, self._heads))
 
 
-def split_slots(planes: int, capacity: int, slots: int, programs: int = PROGRAMS) -> int:
+def split_slots(planes: int, capacity: int, slots: int = SLOTS, programs: int = PROGRAMS) -> int:
     """Slots that a program reads, if so many key heads of all samples are to be shared out.
 
     Args:
@@ -301,8 +299,7 @@ def _launch(
     batch, key_heads, capacity, size = keys.shape
     splits = partial.shape[1]
     y = projected.new_empty((batch, heads * size))
-    eight_bits = keys.dtype is torch.float8_e4m3fn
-    kernel = quantized_decode_attention_kernel if eight_bits else decode_attention_kernel
+    kernel = quantized_decode_attention_kernel if keys.dtype is torch.float8_e4m3fn else decode_attention_kernel
     launched = kernel[(splits, batch * key_heads)](
         projected,
         keys,
@@ -319,12 +316,12 @@ def _launch(
         KEY_HEADS=key_heads,
         ROWS=max(LEAST_ROWS, triton.next_power_of_2(heads // key_heads)),
         SIZE=size,
-        SLOTS=SLOTS[eight_bits],
+        SLOTS=SLOTS,
         STAGES=STAGES,
-        SPLIT_SLOTS=split_slots(batch * key_heads, capacity, SLOTS[eight_bits]),
+        SPLIT_SLOTS=split_slots(batch * key_heads, capacity),
         SPLITS=splits,
         SPLITS_POWER=triton.next_power_of_2(splits),
-        num_warps=WARPS[eight_bits],
+        num_warps=WARPS,
         **launch_options(projected.device),
     )
     if batch > 1:

@@ -93,15 +93,12 @@ def of_some_tokens() -> Any:
 
 def attention(kernel: Any = decode_attention.decode_attention_kernel, **cache: str) -> Any:
     """`cache`: type of the keys and values, if it is another."""
-    capacity, eight_bits = 2178, bool(cache)
-    split = decode_attention.split_slots(32, capacity, decode_attention.SLOTS[eight_bits])
-    splits = math.ceil(capacity / split)
+    split = decode_attention.split_slots(32, 2178)
     constants = {"HEADS": 32, "KEY_HEADS": 32, "ROWS": 16, "SIZE": 128, "SPLIT_SLOTS": split, "DEPENDENT": True}
-    constants |= {"SLOTS": decode_attention.SLOTS[eight_bits], "STAGES": decode_attention.STAGES}
-    constants |= {"SPLITS": splits, "SPLITS_POWER": triton.next_power_of_2(splits)}
+    constants |= {"SLOTS": decode_attention.SLOTS, "STAGES": decode_attention.STAGES, "SPLITS": 23, "SPLITS_POWER": 32}
     types = {"capacity": "i32", "scale": "fp32", "position_ptr": "*i64", "arrived_ptr": "*i32"}
     types |= dict.fromkeys(("cosine_ptr", "sine_ptr", "partial_ptr"), "*fp32") | cache
-    return compiled(kernel, constants, types, decode_attention.WARPS[eight_bits])
+    return compiled(kernel, constants, types, decode_attention.WARPS)
 
 
 def of_a_token() -> Iterator[Any]:

@@ -11,8 +11,7 @@ from tests.operators import require_operator
 
 pytestmark = [pytest.mark.device, pytest.mark.usefixtures("products_of_bfloat16", "rounding_to_eight_bits")]
 
-SLOTS_AT_A_TIME = SLOTS[False]
-KINDS = [(1, 2, 2, 32, 300), (2, 4, 2, 16, 130), (3, 2, 1, 64, SLOTS_AT_A_TIME), (1, 1, 1, 16, 7)]
+KINDS = [(1, 2, 2, 32, 300), (2, 4, 2, 16, 130), (3, 2, 1, 64, SLOTS), (1, 1, 1, 16, 7)]
 """Batch, heads, key heads, size of a head, capacity."""
 # The interpreter cuts numbers to bfloat16 off where a GPU rounds them: here the turned key, and then what is made.
 EIGHT_BITS = torch.float8_e4m3fn
@@ -25,7 +24,7 @@ def require_equal(
     """`stored`: type of the cache, if it is another."""
     batch, heads, key_heads, size, capacity = kind
     generator = torch.Generator().manual_seed(capacity)
-    attention = DecodeAttention(batch, heads, key_heads, size, capacity, DEVICE, stored is EIGHT_BITS)
+    attention = DecodeAttention(batch, heads, key_heads, size, capacity, DEVICE)
     angles = torch.rand(capacity, size // 2, generator=generator) * 6
     turns = angles.cos().to(DEVICE), angles.sin().to(DEVICE)
     for position in positions:
@@ -48,7 +47,7 @@ def require_equal(
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_kernel_equals_its_reference(kind: tuple[int, int, int, int, int]) -> None:
     capacity = kind[-1]
-    edges = {0, 1, SLOTS_AT_A_TIME - 1, SLOTS_AT_A_TIME, SLOTS_AT_A_TIME + 1, capacity - 1}
+    edges = {0, 1, SLOTS - 1, SLOTS, SLOTS + 1, capacity - 1}
     require_equal(kind, sorted(position for position in edges if position < capacity), torch.float32)
 
 
@@ -57,7 +56,7 @@ def test_the_kernel_equals_its_reference(kind: tuple[int, int, int, int, int]) -
 def test_also_in_bfloat16(kind: tuple[int, int, int, int, int]) -> None:
     """Nothing that follows from the position depends on the type: two are enough."""
     capacity = kind[-1]
-    require_equal(kind, sorted({min(SLOTS_AT_A_TIME, capacity - 1), capacity - 1}), torch.bfloat16)
+    require_equal(kind, sorted({min(SLOTS, capacity - 1), capacity - 1}), torch.bfloat16)
 
 
 @pytest.mark.slow
@@ -65,11 +64,11 @@ def test_also_in_bfloat16(kind: tuple[int, int, int, int, int]) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_cache_of_eight_bits_is_written_rounded_and_read_as_it_is(kind: tuple[int, int, int, int, int], dtype: torch.dtype) -> None:
     capacity = kind[-1]
-    require_equal(kind, sorted({0, min(SLOTS[True], capacity - 1), capacity - 1}), dtype, EIGHT_BITS)
+    require_equal(kind, sorted({0, min(SLOTS, capacity - 1), capacity - 1}), dtype, EIGHT_BITS)
 
 
 def test_what_eight_bits_cannot_hold_becomes_the_largest_that_they_can_and_not_nan() -> None:
-    attention = DecodeAttention(1, 2, 1, 16, 7, DEVICE, True)
+    attention = DecodeAttention(1, 2, 1, 16, 7, DEVICE)
     projected = torch.full((1, 64), 1e4, device=DEVICE)
     projected[0, 32:48] *= -1
     keys, values = (torch.zeros(1, 1, 7, 16, device=DEVICE).to(EIGHT_BITS) for _ in range(2))

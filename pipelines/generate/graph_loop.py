@@ -130,8 +130,7 @@ class DecodeState:
         self._llama = llama
         device = llama.head.device
         self._kv_cache = llama.new_kv_cache(batch, capacity)
-        eight_bits = llama.cache_type is torch.float8_e4m3fn
-        self._attention = DecodeAttention(batch, llama.heads, llama.key_heads, llama.size, capacity, device, eight_bits)
+        self._attention = DecodeAttention(batch, llama.heads, llama.key_heads, llama.size, capacity, device)
         self._position = torch.zeros(1, dtype=torch.long, device=device)
         self.tokens = torch.zeros((batch, capacity), dtype=torch.long, device=device)
         self.logits = llama.head.new_zeros((batch, llama.vocabulary))
