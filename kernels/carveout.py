@@ -13,7 +13,7 @@ import ctypes
 from functools import cache
 from typing import Any
 
-OF_SEVERAL = 45
+OF_SEVERAL = 50
 """Per cent, of kernels for several vectors: the fastest of those tried on an H200 for a decode step of a batch."""
 _PREFERRED = 9
 """CU_FUNC_ATTRIBUTE_PREFERRED_SHARED_MEMORY_CARVEOUT."""
