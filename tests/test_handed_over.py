@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from evbench.errors import UserError
 from evbench.pipelines.build import build
 from evbench.results import Work
 from evbench.session.outputs import Expected, compare_with
@@ -66,3 +67,20 @@ def test_frames_that_are_handed_over_in_8_bits_are_no_fault_of_the_other_side(tm
     theirs = capture_outputs(shifted, path, 4, tmp_path / "shifted", ours, True, kept)
     found = [one for one in compare_with(expected, theirs, "float32") if one.mode == "stage-isolated" and one.grade == "fail"]
     assert "mean shift (8-bit levels)" in {one.rule for one in found}
+
+
+def test_a_loop_that_passes_over_a_token_whose_logits_are_compared_is_told_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    workload = asked("video-llava", preset="tiny")
+    pipeline = build(parse("baseline"), workload)
+    generate = pipeline.generate
+
+    def passing(features: Any, new_tokens: int, sampler: Any) -> tuple[Any, Work]:
+        found = generate(features, new_tokens, sampler)
+        del sampler.kept[2]  # as if it had not been called for the third
+        return found
+
+    monkeypatch.setattr(pipeline, "generate", passing)
+    with pytest.raises(
+        UserError, match=r"generate called sampler\.passed\(\) for token 2, whose logits are compared; call the sampler with"
+    ):
+        capture_outputs(pipeline, Path(workload.samples[0].path), 4, tmp_path / "ours", None, False, KeptRows())

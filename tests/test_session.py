@@ -498,3 +498,12 @@ def test_the_order_is_chosen_by_what_fits_into_memory(tmp_path: Path, monkeypatc
     remembering(weights - 1)
     with pytest.raises(UserError, match="use a smaller --preset"):
         choose_order("auto", [asked])
+
+
+@pytest.mark.parametrize(("asked", "run"), [(1, 6), (6, 6), (7, 12)])
+def test_blocks_that_are_not_the_same_for_each_sample_are_raised_and_told(asked: int, run: int) -> None:
+    machine = SimulatedMachine(1, QUIET)
+    result = simulate(machine, plan(blocks=asked), 6)
+    assert len(result.sessions[0].blocks) == run
+    told = [text for text in machine.messages if text.endswith("samples has as many")]
+    assert told == ([] if asked == run else [f"--blocks {asked} is raised to {run}: each of 6 samples has as many"])

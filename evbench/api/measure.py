@@ -9,7 +9,7 @@ from typing import Unpack
 from evbench.api.folder import default_folder, now, require_folder
 from evbench.api.options import OF_WORKLOAD, Keywords, Options, read, use_given
 from evbench.choices import Variant
-from evbench.errors import UserError
+from evbench.errors import UserError, nearest
 from evbench.inputs.drafter import drafter, seen_by
 from evbench.machine import machine, noise_floors
 from evbench.pipelines.registry import gpus, loses_as, without_rounding
@@ -188,11 +188,8 @@ def _request(
 ) -> ComparisonRequest:
     variants = {side: measured for side, measured in sides.items() if isinstance(measured, Variant)}
     found = {side: measured for side, measured in sides.items() if isinstance(measured, Result)}
-    if (of_machines := set(rules.allowed) - {*ALLOWED_CLAIMS}) and not found:
-        what = f"--allow {min(of_machines)} is of the machines of earlier results, and none is given"
-        raise UserError(
-            f"{what}: it would have no effect; leave it out (without earlier results there is --allow {' and '.join(ALLOWED_CLAIMS)})"
-        )
+    if not found and (unknown := next((name for name in rules.allowed if name not in ALLOWED_CLAIMS), None)) is not None:
+        raise UserError(f"unknown --allow {unknown!r} where no earlier results are given; {nearest(unknown, ALLOWED_CLAIMS)}")
     before = earlier_results(
         {side: (result, result.variants().get(side, result.baseline)) for side, result in found.items()}, rules.allowed
     )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from evbench.errors import UserError
 from evbench.results import ISOLATED, Work
 from evbench.stages import Generation, Pipeline, Prompted, Sampler, StageOutput, run_stages
 from evbench.worker.kept_rows import KeptRows, LogitsRow, with_logits, with_rows
@@ -48,10 +49,14 @@ def capture_outputs(
         isolated: whether each stage is also run by itself on the baseline's input. Where not, preprocessing is run again on the frames as
             other sides will get them.
         kept: what timed runs left.
+
+    Raises:
+        UserError: the loop does not show the logits of all tokens.
     """
     outputs: dict[str, Any] = {}
     sampler = Sampler(keep=range(new_tokens))
     answer, work = run_stages(pipeline, path, new_tokens, sampler=sampler, observe=outputs.__setitem__)
+    _require_logits(sampler, answer)
     loaded, inputs, features = outputs.values()
     # Copies: stages, which run once more below, may write into the same tensors.
     arrays = {stage: with_rows(output.values(), ()) for stage, output in outputs.items()}
@@ -147,6 +152,13 @@ def teacher_forced_logits(pipeline: Pipeline[Any, Any, Any], features: Any, toke
     sampler = Sampler(tokens, range(len(tokens)))
     pipeline.generate(features, len(tokens), sampler)
     return _in_order(sampler, len(tokens))
+
+
+def _require_logits(sampler: Sampler, answer: Generation) -> None:
+    """Raises UserError if the loop passed over a token whose logits are compared."""
+    if (passed := next((place for place in range(len(answer.tokens)) if place not in sampler.kept), None)) is not None:
+        told = f"generate called sampler.passed() for token {passed}, whose logits are compared"
+        raise UserError(f"{told}; call the sampler with the logits of each token")
 
 
 def _logits_rows(sampler: Sampler, answer: Generation) -> list[LogitsRow]:
