@@ -104,7 +104,12 @@ def _order(plan: Plan, blocks: BlockCounts) -> str:
     text += f" over {blocks.invocations} invocations (process restarts)" if blocks.invocations > 1 else ""
     text += "; for each letter one run without and one with stage synchronization"
     text += f", and one throughput run of {plan.throughput} samples" if plan.throughput else ""
-    return text + (f"; {blocks.disturbed} more blocks were disturbed and do not count" if blocks.disturbed else "")
+    return text + disturbed(blocks)
+
+
+def disturbed(blocks: BlockCounts) -> str:
+    """How many blocks do not count, as the end of a sentence. Empty if all do."""
+    return f"; {blocks.disturbed} more blocks were disturbed and do not count" if blocks.disturbed else ""
 
 
 def _difference(baseline: SideResult, optimized: SideResult) -> str:

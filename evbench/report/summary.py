@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from evbench.report import loss, notes, outputs, timings
 from evbench.report.exit_reason import exit_reason
+from evbench.report.facts import disturbed
 from evbench.report.metrics import format_value
 from evbench.report.next_steps import next_steps
 from evbench.report.outputs import TOKENS
@@ -26,7 +27,7 @@ OF_MEMORY = ("device", "process")
 
 def summarize(result: Result, judgement: Judgement, report: Report) -> Summary:
     """`report`: of the same result."""
-    headline = report.headline or f"{result.baseline.variant}: {_median(judgement)} end-to-end, median of one sample"
+    headline = report.headline or f"{result.baseline.variant}: {_median(judgement)}"
     return Summary(
         headlines=tuple(shorten(text, LONGEST_HEADLINE) for text in (headline, report.second_headline) if text),
         subject=shorten(f"{report.title}; {_work(result, judgement)}{_changed(report)}", 2 * LONGEST),
@@ -58,7 +59,11 @@ def _shortened(texts: dict[str, str]) -> dict[str, str]:
 
 def _median(judgement: Judgement) -> str:
     found = judgement.end_to_end.sides["baseline"]
-    return "n/a" if found is None else format_seconds(found.median)
+    return (
+        "no run counts"
+        if found is None
+        else f"{format_seconds(found.median)} end-to-end, the median of {found.runs} runs of one sample each"
+    )
 
 
 def _changed(report: Report) -> str:
@@ -69,7 +74,8 @@ def _work(result: Result, judgement: Judgement) -> str:
     workload, blocks = result.baseline.workload, judgement.blocks
     of = workload.preset or workload.weights or "a pipeline of its own"
     invocations = f"{blocks.invocations} invocation{'' if blocks.invocations == 1 else 's'}"
-    return f"{of}, {workload.dtype} on {workload.device}; {blocks.counted} block{'' if blocks.counted == 1 else 's'} over {invocations}"
+    counted = f"{blocks.counted} block{'' if blocks.counted == 1 else 's'} over {invocations}"
+    return f"{of}, {workload.dtype} on {workload.device}; {counted}{disturbed(blocks)}"
 
 
 def _times(judgement: Judgement) -> Table:
