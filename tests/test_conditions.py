@@ -18,7 +18,7 @@ from evbench.machine.conditions import Both, CpuWatch, Findings, GpuWatch
 
 QUIET = Findings((), ())
 TICK = os.sysconf("SC_CLK_TCK")
-WORKER, SECOND, OTHER_RANK = 4242, 4244, 4343
+WORKER, SECOND, CHILD, OTHER_RANK = 4242, 4244, 4250, 4343
 USER, SYSTEM, IDLE, WAITING, STOLEN, GUEST = 0, 2, 3, 4, 7, 8
 """Columns of a core in /proc/stat."""
 
@@ -35,6 +35,8 @@ class Kernel:
     cores: dict[int, list[float]] = field(default_factory=lambda: {core: [500.0] * 10 for core in range(4)})
     used: dict[int, list[float]] = field(default_factory=dict)
     """Process -> its own time as user and as system, and the same of the children that it has waited for."""
+    children: dict[int, list[int]] = field(default_factory=dict)
+    """Process -> those that it has started, and that have not ended."""
 
     def spend(self, core: int, column: int, seconds: float) -> None:
         self.cores[core][column] += seconds
@@ -55,6 +57,10 @@ class Kernel:
             # A command may be called like this, so that columns cannot be counted from the left.
             line = f"{process} (odd) 7 (name) S 1 1 1 0 -1 4194304 10 20 30 40 {ticks} 20 0 8 0 100 0 0\n"
             (self.folder / "proc" / str(process) / "stat").write_text(line)
+        for process, started in self.children.items():
+            thread = self.folder / "proc" / str(process) / "task" / str(process)
+            thread.mkdir(parents=True, exist_ok=True)
+            (thread / "children").write_text(" ".join(map(str, started)))
 
 
 @pytest.fixture
@@ -119,6 +125,40 @@ def test_a_worker_that_goes_on_while_the_other_one_is_timed_is_a_disturbance(ker
 def test_a_worker_that_uses_more_than_the_one_that_is_timed_is_a_disturbance(kernel: Kernel) -> None:
     (told,) = block(kernel, 16).disturbances
     assert told.startswith("a worker used 25% of the CPU")
+
+
+@pytest.mark.parametrize("owner", [WORKER, SECOND])
+def test_what_a_worker_has_started_is_the_workers(owner: int, kernel: Kernel) -> None:
+    """In the turn of its own side it is no foreign process, and in that of the other one it disturbs."""
+    kernel.used |= {SECOND: [0.0] * 4, CHILD: [7.0] * 4}
+    kernel.children = {owner: [CHILD]}
+    kernel.write()
+    watch = CpuWatch(lambda: [WORKER, SECOND], True)
+    watch.begin()
+    for timed in (WORKER, SECOND):
+        kernel.now += 10
+        kernel.use(timed, 6, 0, 0, 0)
+        kernel.spend(0, USER, 6)
+        if timed == WORKER:
+            kernel.use(CHILD, 6, 0, 0, 0)
+            kernel.spend(2, USER, 6)
+        watch.look()
+    told = ("a worker used 15% of the CPU while the other one was timed",)
+    assert watch.end() == (QUIET if owner == WORKER else Findings(told, ()))
+
+
+def test_what_a_worker_has_started_and_waited_for_is_counted_once(kernel: Kernel) -> None:
+    kernel.used[CHILD] = [7.0] * 4
+    kernel.children = {WORKER: [CHILD]}
+    kernel.write()
+    watch = begun()
+    kernel.now += 10
+    kernel.use(CHILD, 6, 0, 0, 0)
+    kernel.spend(0, USER, 6)
+    kernel.children[WORKER] = []
+    kernel.use(WORKER, 0, 0, 34, 0)  # all that the child has used
+    watch.look()
+    assert watch.end() == QUIET
 
 
 def test_what_a_worker_does_in_its_own_turn_disturbs_nobody(kernel: Kernel) -> None:

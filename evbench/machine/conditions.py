@@ -59,11 +59,12 @@ class Watch(Protocol):
 class CpuWatch:
     """CPU time that processes other than evbench used, on the cores that evbench may use (Linux; proc(5)).
 
-    And what workers used when it was not their turn: a thread that goes on behind the answer of its own side slows the other side down.
+    And what workers used when it was not their turn, with the processes that they have started: what goes on behind the answer of its own
+    side slows the other side down.
     """
 
     pids: Callable[[], Sequence[int]]
-    """The workers. The time of this process is not counted as foreign either."""
+    """The workers. Their time, that of what they have started, and that of this process are not foreign."""
     disturbs: bool
     """Whether it is a reason to run a block again. Where a GPU is measured it is only remarked."""
     beside: Callable[[], Sequence[int]] = tuple
@@ -82,7 +83,7 @@ class CpuWatch:
     def look(self) -> None:
         # One worker has a run at a time. If another one used more, that of the run is the least that can be said of it.
         now = self._worker_ticks()
-        used = sorted(ticks - self._workers[pid] for pid, ticks in now.items() if pid in self._workers)
+        used = sorted(max(0, ticks - self._workers[pid]) for pid, ticks in now.items() if pid in self._workers)
         self._idle += sum(used[:-1])
         self._workers = now
 
@@ -105,7 +106,7 @@ class CpuWatch:
         found = {}
         for pid in self.pids():
             with suppress(OSError):
-                found[pid] = process_ticks(pid)
+                found[pid] = family_ticks(pid)
         return found
 
     def _read(self) -> tuple[float, float, float] | None:
@@ -113,7 +114,8 @@ class CpuWatch:
         tick = os.sysconf("SC_CLK_TCK")
         try:
             lines = Path("/proc/stat").read_text(encoding="ascii").splitlines()
-            evbench_time = sum(process_ticks(pid) for pid in {os.getpid(), *self.pids(), *self.beside()})
+            others = {os.getpid(), *self.beside()} - {*self.pids()}
+            evbench_time = sum(map(process_ticks, others)) + sum(map(family_ticks, self.pids()))
         except OSError:
             return None  # no Linux, or a worker that has just ended
         cores = {f"cpu{core}" for core in os.sched_getaffinity(0)}
@@ -128,6 +130,15 @@ def process_ticks(pid: int) -> int:
     # The command's name, in parentheses, may hold anything.
     fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
     return sum(int(value) for value in fields[11:15])
+
+
+def family_ticks(pid: int) -> int:
+    """Clock ticks that a process and all that it has started have used, less those that have ended and that nobody waited for."""
+    ticks = process_ticks(pid)
+    for child in descendants(pid):
+        with suppress(OSError):  # it has just ended
+            ticks += process_ticks(child)
+    return ticks
 
 
 def descendants(process: int) -> list[int]:
