@@ -59,11 +59,9 @@ def _shortened(texts: dict[str, str]) -> dict[str, str]:
 
 def _median(judgement: Judgement) -> str:
     found = judgement.end_to_end.sides["baseline"]
-    return (
-        "no run counts"
-        if found is None
-        else f"{format_seconds(found.median)} end-to-end, the median of {found.runs} runs of one sample each"
-    )
+    if found is None:
+        return "no run counts"
+    return f"{format_seconds(found.median)} end-to-end, the median of {found.runs} runs of one sample each"
 
 
 def _changed(report: Report) -> str:
