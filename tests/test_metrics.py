@@ -46,7 +46,7 @@ def test_times_of_tokens_and_units_of_work() -> None:
     assert median(found["load-per-frame"]) == pytest.approx(0.05)
     assert median(found["generate-per-new-token"]) == pytest.approx(0.05)
     assert "vision-per-visual-token" not in found, "the number of visual tokens is unknown"
-    assert "samples-per-second" not in found, "there are no throughput runs"
+    assert not {"samples-per-second", "throughput-overhead"} & {*found}, "there are no throughput runs"
 
 
 def test_throughput_runs() -> None:
@@ -54,6 +54,7 @@ def test_throughput_runs() -> None:
     assert found["samples-per-second"] == pytest.approx(5)
     assert (median(found["load-per-sample"]), median(found["load-wait-per-sample"])) == pytest.approx((0.05, 0.01))
     assert median(found["samples-per-throughput-run"]) == 4
+    assert found["throughput-overhead"] == pytest.approx(0.2 / 0.3 - 1), "preprocess, vision and generate take 100 ms each"
 
 
 def test_startup_and_compile_time_is_what_the_runs_take_longer_than_steady_ones() -> None:

@@ -13,7 +13,7 @@ THROUGHPUT, TOKENS, PER_UNIT_OF_WORK, RATES, STARTUP, PEAK_MEMORY = (
     "throughput", "tokens", "per unit of work", "rates and overhead", "startup and compile time", "peak memory",
 )  # fmt: skip
 SECTIONS: dict[str, tuple[str, ...]] = {
-    THROUGHPUT: ("load-per-sample", "load-wait-per-sample", "samples-per-throughput-run", "samples-per-second"),
+    THROUGHPUT: ("load-per-sample", "load-wait-per-sample", "samples-per-throughput-run", "samples-per-second", "throughput-overhead"),
     TOKENS: ("decode-step", *(f"{stage}-gpu-stream" for stage in STAGES)),
     PER_UNIT_OF_WORK: tuple(PER_UNIT),
     RATES: ("new-tokens-per-second", "decode-tokens-per-second", "energy-per-sample", "stage-sync-overhead"),

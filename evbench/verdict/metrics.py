@@ -147,6 +147,14 @@ def _stage_sync_overhead(given: CountedRuns) -> Value:
     return statistics.fmean(synchronized) / statistics.fmean(alone) - 1 if synchronized and alone else None
 
 
+def _throughput_overhead(given: CountedRuns) -> Value:
+    computed = [math.fsum(one.seconds for stage in STAGES[1:] if (one := stage_run(run, stage))) for run in given.runs if run.stages]
+    samples = sum(run.samples for run in given.throughput_runs)
+    if not samples or not computed:
+        return None
+    return math.fsum(run.seconds for run in given.throughput_runs) / samples / statistics.fmean(computed) - 1
+
+
 def _tokens_per_second(given: CountedRuns) -> Value:
     alone = [run for run in given.runs if run.stages is None]
     seconds = math.fsum(run.seconds for run in alone)
@@ -209,6 +217,7 @@ METRICS: tuple[MetricDefinition, ...] = (
     MetricDefinition("load-wait-per-sample", "seconds", "waiting for load", _over_throughput_runs(_load_wait_per_sample)),
     MetricDefinition("samples-per-throughput-run", "count", "samples back to back", _over_throughput_runs(lambda run: run.samples)),
     MetricDefinition("samples-per-second", "per second", "over all throughput runs", _samples_per_second),
+    MetricDefinition("throughput-overhead", "share", "throughput over all stages but load, less 1", _throughput_overhead),
     MetricDefinition("new-tokens-per-second", "per second", "new tokens over end-to-end time", _tokens_per_second),
     MetricDefinition("decode-tokens-per-second", "per second", "decode steps over their time", _decode_tokens_per_second),
     MetricDefinition("energy-per-sample", "joules", "of the GPU, idle power included", _energy_per_sample),
