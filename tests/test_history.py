@@ -8,6 +8,7 @@ import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -268,6 +269,43 @@ def test_the_gate_is_met_by_what_became_faster_and_a_stage_has_its_own(
 
 
 @pytest.mark.parametrize(
+    ("factors", "since", "code", "failed"),
+    [
+        ((1.0, 1.0, 1.0, 1.5), "2026-01-01", 3, {"slower:3%": 2, "vision.slower:3%": 2}),
+        ((1.0, 1.0, 1.0, 0.5), "2026-01-01", 0, {"slower:3%": 0, "vision.slower:3%": 0}),
+        ((1.0, 1.0, 1.0, 1.5), "2026-01-04", 4, {"slower:3%": 1, "vision.slower:3%": 1}),
+    ],
+)
+def test_the_gate_is_a_suite_for_each_demand_with_a_test_for_each_series(
+    factors: tuple[float, ...],
+    since: str,
+    code: int,
+    failed: dict[str, int],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    history_of(tmp_path / "nightly", *factors)
+    asked = f"history nightly --since {since} --fail-if slower:3% --fail-if vision.slower:3% --junit h.xml"
+    for _ in range(2):  # written again
+        assert ended(asked, monkeypatch, capsys)[0] == code
+    suites = ElementTree.fromstring((tmp_path / "h.xml").read_text(encoding="utf-8"))
+    assert {suite.get("name"): int(suite.get("failures") or 0) for suite in suites} == failed
+    told = {case.get("name") for suite in suites for case in suite.findall("testcase")}
+    alone = {"results"} if since == "2026-01-04" else {report.name(one) for one in session_history.read(tmp_path / "nightly").series}
+    assert told == alone and all(message.text for message in suites.iter("failure"))
+
+
+def test_it_is_told_that_results_were_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    history_of(tmp_path / "nightly", 1.0)
+    (tmp_path / "nightly" / "run-1" / "result.json").write_text("{", encoding="utf-8")
+    code, lines = ended(f"history {tmp_path}/nightly --fail-if slower:3%", monkeypatch, capsys)
+    told = "exit 4: slower:3%: there is no result before, and 1 result was left out (--details says why)"
+    assert code == 4 and told in " ".join(lines)
+
+
+@pytest.mark.parametrize(
     ("arguments", "told"),
     [
         ("none", "none is no folder; give one that holds folders of results"),
@@ -277,6 +315,8 @@ def test_the_gate_is_met_by_what_became_faster_and_a_stage_has_its_own(
         ("empty --html h.txt", "--html h.txt does not end in .html or .htm"),
         ("empty --html mine.html", "--html mine.html was not written by this option, and is not replaced"),
         ("empty --markdown mine.md", "--markdown mine.md was not written by this option, and is not replaced"),
+        ("empty --junit h.xml", "--junit is of the demands of --fail-if, which is not given: it would have no effect; leave it out"),
+        ("empty --junit mine.xml --fail-if slower:3%", "--junit mine.xml was not written by this option, and is not replaced"),
         ("empty --markdown none/h.md", "there is no folder none; make it, or give another file"),
     ],
 )
@@ -285,6 +325,6 @@ def test_bad_input_is_refused_in_one_line(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()
-    for name in ("mine.md", "mine.html"):
+    for name in ("mine.md", "mine.html", "mine.xml"):
         (tmp_path / name).write_text("# Mine\n")
     assert told in refused(f"history {arguments}", monkeypatch, capsys)

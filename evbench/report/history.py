@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from evbench.report import junit
 from evbench.report.render import Table, file_of, printable, tables_and_notes
 from evbench.report.units import NOT_MEASURED, format_ratio, format_ratios, format_seconds
 from evbench.verdict.demands import DemandOutcome
@@ -24,8 +26,8 @@ class Account:
 
     series: tuple[Series, ...]
     left_out: tuple[tuple[str, str], ...]
-    outcomes: Mapping[str, Sequence[DemandOutcome]]
-    """Text of a demand -> its outcome for each series that has a result before the newest."""
+    outcomes: Mapping[str, Sequence[DemandOutcome | None]]
+    """Text of a demand -> its outcome for each series; None of one that has no result before the newest."""
 
 
 def name(series: Series) -> str:
@@ -83,14 +85,29 @@ def exit_reason(account: Account, code: int) -> str:
     if not account.outcomes:
         return f"exit {code}: nothing was demanded"
     told = []
-    for text, found in account.outcomes.items():
+    for text, every in account.outcomes.items():
+        found = [outcome for outcome in every if outcome is not None]
         missed, unclear = (sum(outcome.met is met for outcome in found) for met in (False, None))
         if missed:
             told.append(f"{text} in {missed} of {len(found)} series")
         elif unclear or not found:
-            why = f"undecided in {unclear} of {len(found)} series" if found else "there is no result before"
+            count = len(account.left_out)
+            left_out = f", and {_number(count, 'results')} {'was' if count == 1 else 'were'} left out (--details says why)" if count else ""
+            why = f"undecided in {unclear} of {len(found)} series" if found else f"there is no result before{left_out}"
             told.append(f"{text}: {why}")
     return printable(f"exit {code}: {'; '.join(told) or 'not slower: ' + ', '.join(account.outcomes)}")
+
+
+def to_junit(account: Account) -> str:
+    """A suite for each demand, with a test for each series. A test fails where the exit code is not 0, and else none does."""
+    return junit.document([junit.Suite(text, _cases(account.series, every)) for text, every in account.outcomes.items()])
+
+
+def _cases(series: Sequence[Series], every: Sequence[DemandOutcome | None]) -> list[junit.Case]:
+    """A series without a result before is no test, unless all are so."""
+    pairs = zip(series, every, strict=True)
+    cases = [dataclasses.replace(junit.case_of(outcome), name=name(one)) for one, outcome in pairs if outcome is not None]
+    return cases or [junit.Case("results", "undecided: there is no result before", "UNCLEAR")]
 
 
 def tables(account: Account) -> tuple[Table, ...]:

@@ -1,8 +1,9 @@
-"""A result and its judgement -> JUnit XML, as servers for continuous integration read it. Pure."""
+"""A judgement, or demands on a history -> JUnit XML, as servers for continuous integration read it. Pure."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from xml.etree import ElementTree
 
 from evbench.report.render import printable
@@ -26,31 +27,51 @@ class Case:
     """Type of the failure: a verdict, or what a demand came to."""
 
 
+@dataclass(frozen=True)
+class Suite:
+    """Tests of one thing."""
+
+    name: str
+    cases: Sequence[Case]
+    timestamp: str = ""
+    properties: Mapping[str, str] = field(default_factory=dict)
+    output: str = ""
+
+
+def document(suites: Sequence[Suite]) -> str:
+    """The file."""
+    root = ElementTree.Element("testsuites", {"name": "evbench", **_counts([case for suite in suites for case in suite.cases])})
+    for suite in suites:
+        name, when = printable(suite.name), {"timestamp": suite.timestamp} if suite.timestamp else {}
+        found = ElementTree.SubElement(root, "testsuite", {"name": name, **_counts(suite.cases), "skipped": "0", **when})
+        properties = ElementTree.SubElement(found, "properties")
+        for key, value in suite.properties.items():
+            ElementTree.SubElement(properties, "property", {"name": key, "value": printable(value)})
+        for case in suite.cases:
+            made = ElementTree.SubElement(found, "testcase", {"classname": name, "name": printable(case.name)})
+            if case.failed:
+                told = printable(case.failed)
+                ElementTree.SubElement(made, "failure", {"message": told, "type": case.kind}).text = told
+        if suite.output:
+            ElementTree.SubElement(found, "system-out").text = suite.output
+    ElementTree.indent(root)
+    return f'<?xml version="1.0" encoding="utf-8"?>\n{ElementTree.tostring(root, encoding="unicode")}\n'
+
+
+def _counts(cases: Sequence[Case]) -> dict[str, str]:
+    return {"tests": str(len(cases)), "failures": str(sum(bool(case.failed) for case in cases)), "errors": "0"}
+
+
 def to_junit(result: Result, judgement: Judgement) -> str:
     """One suite: the verdict, each demand, and of each stage whether its outputs are preserved.
 
     A test fails where the exit code of the comparison is not 0, and else none does. Flags are the output of the suite.
     """
-    cases = [_verdict(result, judgement), *map(_demand, judgement.demands), *_outputs(judgement)]
-    failures = str(sum(bool(case.failed) for case in cases))
+    cases = [_verdict(result, judgement), *map(case_of, judgement.demands), *_outputs(judgement)]
     variants = " against ".join(measured.variant for measured in reversed(list(result.variants().values())))
-    counts = {"tests": str(len(cases)), "failures": failures, "errors": "0"}
-    root = ElementTree.Element("testsuites", {"name": "evbench", **counts})
-    name = printable(f"{result.baseline.workload.model}: {variants}")
-    suite = ElementTree.SubElement(root, "testsuite", {"name": name, **counts, "skipped": "0", "timestamp": result.created[:19]})
-    properties = ElementTree.SubElement(suite, "properties")
-    for key, value in _properties(result, judgement).items():
-        ElementTree.SubElement(properties, "property", {"name": key, "value": printable(value)})
-    for case in cases:
-        made = ElementTree.SubElement(suite, "testcase", {"classname": name, "name": printable(case.name)})
-        if case.failed:
-            told = printable(case.failed)
-            ElementTree.SubElement(made, "failure", {"message": told, "type": case.kind}).text = told
-    if judgement.flags:
-        lines = (printable(f"{flag}: {text}") for flag, text in judgement.flags.items())
-        ElementTree.SubElement(suite, "system-out").text = "\n".join(lines)
-    ElementTree.indent(root)
-    return f'<?xml version="1.0" encoding="utf-8"?>\n{ElementTree.tostring(root, encoding="unicode")}\n'
+    name = f"{result.baseline.workload.model}: {variants}"
+    flags = "\n".join(printable(f"{flag}: {text}") for flag, text in judgement.flags.items())
+    return document([Suite(name, cases, result.created[:19], _properties(result, judgement), flags)])
 
 
 def _verdict(result: Result, judgement: Judgement) -> Case:
@@ -71,7 +92,8 @@ def _verdict(result: Result, judgement: Judgement) -> Case:
     return Case("verdict", f"{judgement.verdict}: {'; '.join(judgement.reasons or speedup)}" if code else "", str(judgement.verdict))
 
 
-def _demand(outcome: DemandOutcome) -> Case:
+def case_of(outcome: DemandOutcome) -> Case:
+    """A demand. What is undecided fails, too."""
     if outcome.met:
         return Case(outcome.text, "")
     bounds = "no interval"

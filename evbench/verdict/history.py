@@ -236,9 +236,13 @@ def decide(series: Series, demand: Demand) -> DemandOutcome | None:
     return min(outcomes, key=lambda outcome: (True, None, False).index(outcome.met) * -1)
 
 
-def exit_code(outcomes: Mapping[str, Sequence[DemandOutcome]]) -> int:
-    """3 if a demand is not met, 4 if one is undecided, or demanded of no series; else 0. `outcomes`: text of a demand -> of each series."""
-    met = [outcome.met for found in outcomes.values() for outcome in found]
-    if False in met:
+def exit_code(outcomes: Mapping[str, Sequence[DemandOutcome | None]]) -> int:
+    """3 if a demand is not met, 4 if one is undecided, or decided of no series; else 0.
+
+    Args:
+        outcomes: text of a demand -> of each series; None of one of which there is nothing to decide.
+    """
+    met = [[outcome.met for outcome in found if outcome is not None] for found in outcomes.values()]
+    if any(False in found for found in met):
         return 3
-    return 4 if None in met or any(not found for found in outcomes.values()) else 0
+    return 4 if any(None in found or not found for found in met) else 0
