@@ -14,14 +14,14 @@ import pytest
 from evbench import results
 from evbench.distributed.group import Place, launched_place
 from evbench.distributed.merge import Asked, RankPart, merge
-from evbench.distributed.rank import blocks_ended, on_this_machine
+from evbench.distributed.rank import blocks_ended, left_by_refused, on_this_machine
 from evbench.distributed.shards import plan_of, require_enough, shards, workload_of
 from evbench.errors import UserError
 from evbench.machine.conditions import descendants
 from evbench.report import ranks as report
 from evbench.results import FailedSample, Machine, Rules, Run, Side
 from evbench.session import journal
-from evbench.session.session_folder import RUNS
+from evbench.session.session_folder import RANKS, RUNS, make_folder
 from evbench.session.verification import read_verified
 from evbench.variants.named import parse
 from evbench.verdict.ranks import FORMAT, Pass, RankedSession, RankShare, parallel_efficiency
@@ -274,3 +274,22 @@ def test_a_rank_needs_a_folder(monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
     told = refused("run baseline --device cpu --out out --gpus 3", monkeypatch, capsys)
     assert "--gpus 3, and the launcher has started 2 ranks here" in told
+
+
+def test_ranks_that_were_refused_before_their_first_run_leave_a_folder_that_others_may_use(tmp_path: Path) -> None:
+    assert left_by_refused(tmp_path) == ()
+    (tmp_path / "rank-0").mkdir()
+    for name in (RANKS, "rank-0/worker-load.log", f"rank-0/{RUNS}"):
+        (tmp_path / name).touch()
+    make_folder(tmp_path, left_by_refused(tmp_path))
+    (tmp_path / "rank-0" / RUNS).write_text("a run", encoding="utf-8")
+    with pytest.raises(UserError, match="holds an earlier session; go on with it by --resume"):
+        make_folder(tmp_path, left_by_refused(tmp_path))
+
+
+def test_a_session_of_ranks_is_not_resumed_by_one_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / RANKS).touch()
+    told = refused(f"run baseline --preset tiny --device cpu --out {tmp_path} --resume", monkeypatch, capsys)
+    assert f"--resume: {tmp_path} was begun with several ranks; give the same command as then, with its --gpus" in told

@@ -30,7 +30,7 @@ from evbench.session.compare import JudgedResult, exclusive_device, measure_held
 from evbench.session.journal_state import JournalHeader
 from evbench.session.progress import ProgressListener
 from evbench.session.request import ComparisonRequest
-from evbench.session.session_folder import HEADER, RANKS, RUNS, make_folder, writing
+from evbench.session.session_folder import HEADER, RANKS, RUNS, has_runs, make_folder, writing
 from evbench.verdict.judge import judge
 from evbench.verdict.ranks import FORMAT, Pass, RankedSession, RankShare
 from evbench.verdict.scaling import counted_gpus
@@ -170,9 +170,15 @@ def _begin(folder: Path, ranks: int, make_request: Callable[[], ComparisonReques
         if before.ranks != ranks:
             raise UserError(f"--resume: {folder} was begun with {before.ranks} ranks, and these are {ranks}; start so many again")
     else:
-        make_folder(folder)
+        make_folder(folder, left_by_refused(folder))
         _write(RankedSession(FORMAT, __version__, ranks), folder)
     return _Begun(Asked(workload, request.plan, request.rules, request.created, request.command), request.resume)
+
+
+def left_by_refused(folder: Path) -> tuple[str, ...]:
+    """Names of what ranks have left there that were refused before their first run, for `make_folder`. None if anything ran."""
+    places = [*folder.glob("rank-*"), folder]
+    return (RANKS, "rank-*") if (folder / RANKS).is_file() and not any(map(has_runs, places)) else ()
 
 
 def _refuse_idle(request: ComparisonRequest) -> None:

@@ -19,7 +19,7 @@ from evbench.errors import UserError
 from evbench.results import FORMAT, LETTERS, Block, Build, Run, Side, ThroughputRun
 from evbench.session.journal_replay import replay
 from evbench.session.journal_state import JournalHeader, JournalState
-from evbench.session.session_folder import HEADER, RUNS, lock_runs, make_folder, require_unused
+from evbench.session.session_folder import HEADER, RANKS, RUNS, lock_runs, make_folder, require_unused
 
 Stored = TypeVar("Stored")
 
@@ -212,6 +212,8 @@ def read(folder: Path) -> JournalState:
 def read_header(folder: Path) -> JournalHeader:
     """The request of a session in a folder. Raises UserError if there is none, or it cannot be read."""
     file = folder / HEADER
+    if not file.exists() and (folder / RANKS).exists():
+        raise UserError(f"--resume: {folder} was begun with several ranks; give the same command as then, with its --gpus")
     header = decode_stored(JournalHeader, read_content(file, "session"), FORMAT, file, "session")
     if not header.workloads or header.workloads.keys() - LETTERS.keys():
         raise UserError(f"{file} is damaged (sides {', '.join(header.workloads) or 'none'}); begin anew with another --out")

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from evbench.pipelines.registry import OWN, PARTS, parts_with_effect
 from evbench.results import DECODING, STAGES, Activation, Check, Outputs, Result, Session, Side, SideResult, Work
 from evbench.verdict import caches, floors, ignored_input
-from evbench.verdict.blocks import too_disturbed
+from evbench.verdict.blocks import counted_blocks, too_disturbed
 from evbench.verdict.error_rule import OWN_ERROR
 from evbench.verdict.findings import first_divergence
 from evbench.verdict.judgement import Verdict
@@ -37,7 +37,9 @@ def refusal(result: Result, apart: bool) -> tuple[list[str], Verdict | None]:
     """Why no time is compared, and the verdict. Empty and None if times may be compared."""
     sides = result.variants()
     if len(sides) == 1:
-        return [], None
+        # Of one variant nothing is claimed: what is measured is told, if there is any.
+        nothing = [] if any(map(counted_blocks, result.sessions)) else disturbed_too_often(result.sessions)
+        return nothing, Verdict.INVALID if nothing else None
     invalid = []
     if different := unequal_work(sides):
         invalid.append(f"the two sides did different work: {'; '.join(different)}")
