@@ -12,6 +12,7 @@ import pytest
 from evbench.encoding import to_json
 from evbench.errors import UserError
 from evbench.pipelines.registry import OWN
+from evbench.report.plain_words import in_plain_words
 from evbench.results import STAGES, Activation, Block, Result, Run, Sample, Session, SideResult, Work
 from evbench.verdict.blocks import half_width
 from evbench.verdict.difference import NEW_TOKENS, OVERLAP_AND_SYNC
@@ -548,3 +549,17 @@ def test_what_generate_encodes_has_no_stage_of_its_own() -> None:
     assert sum(part.share for part in judged.difference.parts) == pytest.approx(1)
     other = judge(make_result(make_side(), baseline=side))
     assert other.verdict is Verdict.INVALID and "encoded_in generate and None" in other.reasons[0]
+
+
+@pytest.mark.parametrize(("disturbed", "invalid"), [(6, True), (5, False)])
+def test_of_one_variant_nothing_is_told_if_no_block_counts(disturbed: int, invalid: bool) -> None:
+    session = make_session(6)
+    causes = ("other processes used 70% of the CPU",)
+    blocks = tuple(dataclasses.replace(block, disturbances=causes if block.number < disturbed else ()) for block in session.blocks)
+    result = dataclasses.replace(make_result(sessions=(dataclasses.replace(session, blocks=blocks),)), optimized=None, outputs=None)
+    judged = judge(result)
+    assert (judged.verdict, judged.exit_code) == ((Verdict.INVALID, 6) if invalid else (None, 0))
+    reason = "6 of 6 blocks were disturbed: other processes used 70% of the CPU"
+    assert judged.reasons == ((reason,) if invalid else ())
+    told = f"No run counts, so nothing is told: {reason}." if invalid else "One variant was measured: one sample takes "
+    assert in_plain_words(judged).startswith(told)

@@ -34,7 +34,8 @@ def in_plain_words(judgement: Judgement) -> str:
     if judgement.verdict is Verdict.OUTPUT_DIFFERS:
         return f"The optimized variant gives other outputs than the baseline, so no speedup is claimed: {because}."
     if judgement.verdict is Verdict.INVALID:
-        return f"The two sides cannot be compared, so nothing is claimed: {because}."
+        what = "The two sides cannot be compared, so nothing is claimed" if len(timing.sides) > 1 else "No run counts, so nothing is told"
+        return f"{what}: {because}."
     interval = timing.interval
     if interval is None or judgement.claim is Verdict.INCONCLUSIVE:
         open_question = "It is open which side is faster: the interval allows both, or too small a difference."
