@@ -221,7 +221,7 @@ def test_folders_are_given_as_texts_or_paths(tmp_path: Path) -> None:
         ({"weights": "folder"}, "--weights 'folder' is no Path; give one"),
         ({"video": "clip.mp4"}, "--video 'clip.mp4' is no list of Paths; give one"),
         ({"video": ["clip.mp4"]}, "--video 'clip.mp4' is no Path; give one"),
-        ({"allow": "torch"}, "--allow torch is of the machines of earlier results"),
+        ({"allow": "torch"}, "unknown --allow 'torch' where no earlier results are given"),
         ({"prompt": ""}, "--prompt '' asks nothing"),
         ({"optimized": "optimized+feed=ahead"}, "unknown part 'feed' in 'optimized+feed=ahead'; it is now called prefetch"),
         (
