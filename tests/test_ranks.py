@@ -33,6 +33,8 @@ ROOT = Path(__file__).parent.parent
 QUICK = "--blocks 4 --invocations 1 --warmup 5 --new-tokens 5 --trace-tokens 0"
 CLIPS = 4
 DAMAGED, CUT_OFF = "damaged.mp4", "cut-off.mp4"
+MEASURED = (0, 6)
+"""Exit codes. 6 if somebody else used this machine in each block."""
 
 
 def command(clips: list[str], more: str) -> str:
@@ -98,10 +100,10 @@ def test_two_ranks_have_one_result_as_of_one_device_and_go_on_without_corrupt_sa
     clips.mkdir()
     place_clips(clips)
     one = evbench(command([], "--data clips --out one"), tmp_path)
-    assert one.returncode == 0, one.stderr
+    assert one.returncode in MEASURED, one.stderr
     bad = [f"clips/{name}" for name in damage(clips)]
     two = evbench(command([], "--data clips --gpus 2 --out two"), tmp_path)
-    assert two.returncode == 0, two.stderr
+    assert two.returncode in MEASURED, two.stderr
     assert "Traceback" not in two.stdout + two.stderr
     alone, spread = read_verified(tmp_path / "one"), read_verified(tmp_path / "two")
     assert not spread.baseline.unverified
@@ -122,7 +124,7 @@ def test_two_ranks_have_one_result_as_of_one_device_and_go_on_without_corrupt_sa
     assert ranks["seconds"] >= max(share["together"]["seconds"] for share in ranks["shares"])
     assert "2 of 6 samples cannot be used and are left out: " in two.stdout
     assert re.search(r"2 ranks: \S+ samples/s, \S+x of rank 0 alone", two.stdout)
-    assert two.stdout.splitlines()[-1].startswith("exit 0: ")
+    assert two.stdout.splitlines()[-1].startswith(f"exit {two.returncode}: ")
     files = [file for file in (tmp_path / "two").rglob("*") if file.is_file() and file.suffix != ".log"]
     assert {file.name: found for file in files if (found := places_in(file))} == {}
 
@@ -150,7 +152,7 @@ def test_a_rank_that_is_killed_is_named_and_what_ended_is_kept(tmp_path: Path) -
     assert all(kept.values())
 
     done = evbench(f"{asked} --resume", tmp_path)
-    assert done.returncode == 0, done.stderr
+    assert done.returncode in MEASURED, done.stderr
     for rank, before in kept.items():
         assert blocks(out, rank)[: len(before)] == before
     found = read_verified(out)
@@ -236,7 +238,7 @@ def test_the_job_for_slurm_starts_launchers_on_two_machines_and_goes_on(tmp_path
     environment = os.environ | given | {"PATH": f"{tmp_path}:{os.environ['PATH']}", "PORT": str(port), "PYTHONPATH": str(ROOT)}
     asked = ["bash", str(ROOT / "examples" / "ranks.sbatch"), "out", *shlex.split(command(place_clips(tmp_path), ""))[1:]]
     done = subprocess.run(asked, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, timeout=400)
-    assert done.returncode == 0, done.stderr
+    assert done.returncode in MEASURED, done.stderr
     assert "srun --kill-on-bad-exit=1" in done.stderr
     ranks = json.loads((tmp_path / "out" / "ranks.json").read_text())
     assert [(share["rank"], share["node"]) for share in ranks["shares"]] == [(0, 0), (1, 1)]
