@@ -36,7 +36,7 @@ def run_command(
 ) -> None:
     """Run one variant. The folder it leaves can be one side of a later compare.
 
-    Exit codes: 0 measured, 3 a target missed, 4 a target undecided; 2 wrong input, 1 a fault of evbench.
+    Exit codes: 0 measured, 3 a target missed, 4 a target undecided, 6 each block was disturbed; 2 wrong input, 1 a fault of evbench.
 
     Examples:
         evbench run baseline --out first
