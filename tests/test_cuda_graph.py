@@ -40,7 +40,7 @@ def test_on_a_gpu_each_launch_of_a_graph_does_its_work_once() -> None:
     def work() -> None:
         count.add_(1)
 
-    launch = cuda_graph.captured(work)
+    launch = cuda_graph.paced(cuda_graph.captured(work))
     count.zero_()
     for _ in range(100):
         launch()

@@ -11,16 +11,15 @@ import torch
 Work = Callable[[], None]
 """What it reads and writes stays at the addresses that it had when the graph was captured."""
 AHEAD = 4
-"""Launches of a graph that the host may be ahead of the GPU. It costs nothing where there are some milliseconds between them. NVDEC, which
-decodes the next sample meanwhile, waits several times for a clip until all has ended that was launched before: behind a queue of a whole
-answer it would decode nothing until the answer is there (profiles/h200/floor/log.md)."""
+"""Launches of a decode step that the host may be ahead of the GPU. NVDEC, which decodes the next sample meanwhile, waits several times for a
+clip until all has ended that was launched before: behind a queue of a whole answer it would decode nothing until the answer is there
+(profiles/h200/floor/log.md)."""
 WARM_UPS = 2
 """Runs before the capture: kernels are compiled and libraries allocate their memory then, which a graph cannot hold."""
 
 
 def captured(work: Work) -> Work:
-    """Capture on the current GPU. The work runs a few times meanwhile, and once more with each call of what is returned, which waits
-    for one of the calls before it where the host is too far ahead."""
+    """Capture on the current GPU. The work runs a few times meanwhile, and once more with each call of what is returned."""
     warm_up_stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
     warm_up_stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(warm_up_stream):
@@ -31,11 +30,11 @@ def captured(work: Work) -> Work:
     # What other threads do with CUDA meanwhile, such as a decoder that prefetches, is no part of it and no error.
     with torch.cuda.graph(graph, stream=_capture_stream(torch.cuda.current_device()), capture_error_mode="thread_local"):
         work()
-    return paced(graph.replay)
+    return graph.replay
 
 
 def paced(launch: Work) -> Work:
-    """The same, waiting first for the launch that is AHEAD in front of it."""
+    """A launch on the current stream, which waits first for the one that is AHEAD in front of it."""
     launched: deque[torch.cuda.Event] = deque()  # what is recorded behind each of the last ones
 
     def launch_paced() -> None:

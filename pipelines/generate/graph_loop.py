@@ -135,7 +135,8 @@ class DecodeState:
         self.tokens = torch.zeros((batch, capacity), dtype=torch.long, device=device)
         self.logits = llama.head.new_zeros((batch, llama.vocabulary))
         self.prefill = prefill(self._kv_cache)
-        self.step = cuda_graph.captured(self._step)
+        step = cuda_graph.captured(self._step)
+        self.step = cuda_graph.paced(step) if device.type == "cuda" else step
 
     def reset(self, prompt: int, logits: torch.Tensor) -> None:
         self.tokens[:, prompt] = logits.argmax(dim=-1)
