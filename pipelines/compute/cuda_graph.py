@@ -11,8 +11,8 @@ import torch
 Work = Callable[[], None]
 """What it reads and writes stays at the addresses that it had when the graph was captured."""
 AHEAD = 4
-"""Launches of a decode step that the host may be ahead of the GPU. NVDEC, which decodes the next sample meanwhile, waits several times for a
-clip until all has ended that was launched before: behind a queue of a whole answer it would decode nothing until the answer is there
+"""Launches of a decode step that the host may be ahead of the GPU. NVDEC, which decodes the next sample meanwhile, waits several times for
+a clip until all has ended that was launched before: behind a queue of a whole answer it would decode nothing until the answer is there
 (profiles/h200/floor/log.md)."""
 WARM_UPS = 2
 """Runs before the capture: kernels are compiled and libraries allocate their memory then, which a graph cannot hold."""
