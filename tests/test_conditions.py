@@ -147,6 +147,20 @@ def test_what_a_worker_has_started_is_the_workers(owner: int, kernel: Kernel) ->
     assert watch.end() == (QUIET if owner == WORKER else Findings(told, ()))
 
 
+def test_what_a_worker_has_started_is_counted_once_where_several_ranks_measure(kernel: Kernel) -> None:
+    """All that the ranks of a machine have started is beside, with what this rank's worker has."""
+    kernel.used[CHILD] = [0.0] * 4
+    kernel.children = {WORKER: [CHILD]}
+    kernel.write()
+    watch = CpuWatch(lambda: [WORKER], True, lambda: [WORKER, CHILD])
+    watch.begin()
+    kernel.now += 10
+    kernel.use(CHILD, 6, 0, 0, 0)
+    kernel.spend(0, USER, 6)
+    kernel.spend(2, USER, 6)  # somebody else's
+    assert watch.end() == Findings(("other processes used 30% of the CPU",), ())
+
+
 def test_what_a_worker_has_started_and_waited_for_is_counted_once(kernel: Kernel) -> None:
     kernel.used[CHILD] = [7.0] * 4
     kernel.children = {WORKER: [CHILD]}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -106,7 +106,7 @@ class CpuWatch:
         found = {}
         for pid in self.pids():
             with suppress(OSError):
-                found[pid] = family_ticks(pid)
+                found[pid] = process_ticks(pid) + ticks_left(descendants(pid))
         return found
 
     def _read(self) -> tuple[float, float, float] | None:
@@ -114,8 +114,9 @@ class CpuWatch:
         tick = os.sysconf("SC_CLK_TCK")
         try:
             lines = Path("/proc/stat").read_text(encoding="ascii").splitlines()
-            others = {os.getpid(), *self.beside()} - {*self.pids()}
-            evbench_time = sum(map(process_ticks, others)) + sum(map(family_ticks, self.pids()))
+            known = {os.getpid(), *self.pids(), *self.beside()}
+            started = {child for pid in self.pids() for child in descendants(pid)} - known
+            evbench_time = sum(map(process_ticks, known)) + ticks_left(started)
         except OSError:
             return None  # no Linux, or a worker that has just ended
         cores = {f"cpu{core}" for core in os.sched_getaffinity(0)}
@@ -132,12 +133,12 @@ def process_ticks(pid: int) -> int:
     return sum(int(value) for value in fields[11:15])
 
 
-def family_ticks(pid: int) -> int:
-    """Clock ticks that a process and all that it has started have used, less those that have ended and that nobody waited for."""
-    ticks = process_ticks(pid)
-    for child in descendants(pid):
-        with suppress(OSError):  # it has just ended
-            ticks += process_ticks(child)
+def ticks_left(pids: Iterable[int]) -> int:
+    """Clock ticks of those of some processes that have not ended."""
+    ticks = 0
+    for pid in pids:
+        with suppress(OSError):
+            ticks += process_ticks(pid)
     return ticks
 
 
