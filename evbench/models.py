@@ -90,6 +90,8 @@ class Model:
     """Field of config.json -> the value that is refused, if the field is there."""
     evidence: Mapping[str, Mapping[str, tuple[Evidence, ...]]] = field(default_factory=dict)
     """Part -> choice -> what a run of this model shows of it, beyond what the choice itself says."""
+    batches: bool = False
+    """Whether several samples can go through the stages together."""
     traits: tuple[str, ...] = ()
     """What only some models have, and faults can be planted into: see `evbench.worker.mutants.Mutant.trait`."""
 

@@ -73,7 +73,7 @@ class Work:
     """What a run really did, as the stages themselves report it. It must be equal on both sides."""
 
     frame_indices: tuple[int, ...] | None = None
-    """Which frames of the clip, or which event images, were given to the model."""
+    """Which frames of the clip, or which event images, were given to the model: of a batch those of each sample, one after the other."""
     frame_seconds: tuple[float, ...] | None = None
     """Presentation times of these frames. None for event images."""
     frame_height: int | None = None
@@ -87,9 +87,11 @@ class Work:
     pixel_shape: tuple[int, ...] | None = None
     """Shape of the tensor that entered the vision tower."""
     visual_tokens: int | None = None
+    """Of all samples of a batch together."""
     prompt_tokens: int | None = None
-    """Length of the whole prompt, visual tokens included."""
+    """Length of the whole prompt, visual tokens included. Of a batch that of one, as all are equally long."""
     new_tokens: int | None = None
+    """Of one answer."""
     stop: Literal["length", "end"] | None = None
     """Why generation ended: the asked length, or the end-of-text token."""
     dtype: str | None = None
@@ -175,6 +177,7 @@ class Run:
     """Size of torch's memory pool after the run. None on a CPU."""
     work: Work
     tokens: tuple[int, ...]
+    """Of a batch the first token of each answer, then the second of each, and so on."""
     text: str
     drafting: Drafting | None = None
     """None where nothing was drafted, and without stage synchronization."""
@@ -257,6 +260,12 @@ class Sample:
     """The recording that it is a window of. None: it is independent of all other samples."""
     beside: ImagesBeside | None = None
     """None where no side of the session drafts from any, and in results from before they were recorded."""
+    others: tuple[Sample, ...] = ()
+    """The other samples of its batch, which go through the stages together with it. Empty where each goes by itself."""
+
+    def rows(self) -> tuple[Sample, ...]:
+        """All samples of its batch, itself first."""
+        return (self, *self.others)
 
 
 InputKind = Literal["video", "event-images", "events"]
@@ -293,6 +302,7 @@ class Workload:
     weights: str | None
     """Checkpoint folder. None for a preset."""
     samples: tuple[Sample, ...]
+    """Of a batch the first one, which holds the others."""
     frames: int
     frame_policy: str
     prompt: str
@@ -311,8 +321,15 @@ class Workload:
     def __post_init__(self) -> None:
         if not self.samples:
             raise ValueError("a workload has at least one sample")
+        if len({len(sample.others) for sample in self.samples}) > 1 or any(row.others for one in self.samples for row in one.others):
+            raise ValueError("the batches of a workload are of one size, and none is in another")
         if (self.kind == "events") != (self.window is not None):
             raise ValueError(f"raw events have a window, and nothing else has; the samples are {self.kind}, the window is {self.window}")
+
+    @property
+    def batch(self) -> int:
+        """Samples that go through the stages together: 1 for each by itself."""
+        return len(self.samples[0].rows())
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, Self, TypeVar
+from typing import Any, Protocol, Self, TypeVar
 
 from evbench.results import Work
 
@@ -41,8 +41,18 @@ class Generation:
     """What the model answered."""
 
     tokens: tuple[int, ...]
-    """New tokens only."""
+    """New tokens only. Of a batch in turn: the first of each answer, then the second of each, and so on."""
     text: str
+    """Of a batch the answers one below the other."""
+
+
+def in_turn(answers: Sequence[Sequence[int]]) -> list[int]:
+    """The tokens of a batch's answers, which are equally long, as a Generation has them.
+
+    >>> in_turn([[1, 2, 3], [7, 8, 9]])
+    [1, 7, 2, 8, 3, 9]
+    """
+    return [token for step in zip(*answers, strict=True) for token in step]
 
 
 Mark = Callable[[], None]
@@ -78,27 +88,33 @@ class Sampler:
         """
         Args:
             forced: teacher forcing: the tokens to be fed, whatever is the most likely. None for greedy decoding.
-            keep: positions, counted from the first new token, whose logits are copied.
-            mark: called with each token.
+            keep: positions, counted from the first new token, whose logits are copied. Of a batch they count as `Generation.tokens` does.
+            mark: called with each token, of a batch with each step.
             passes: told of each pass over drafts.
         """
         self.forced, self.passes = forced, passes or Passes()
         self.kept: dict[int, Any] = {}
-        """Position -> its logits, a tensor [batch, vocabulary]."""
+        """Position -> its logits, a tensor [1, vocabulary]."""
         self._keep, self._mark, self._position = keep, mark, 0
 
     def __call__(self, logits: Any, /) -> int | None:
         """The token to feed next. None: the most likely one, which the decode loop takes by itself, inside of its graph if it has one.
 
         Args:
-            logits: a tensor [batch, ..., vocabulary], after the prompt or after the token before. It may be overwritten by the next step.
+            logits: a tensor [1, ..., vocabulary], after the prompt or after the token before. It may be overwritten by the next step.
         """
-        position = self._position
-        self._position += 1
+        forced = self.of_batch(logits)
+        return None if forced is None else forced[0]
+
+    def of_batch(self, logits: Any, /) -> Sequence[int] | None:
+        """As a call, for several prompts: the token to feed next to each. `logits`: [batch, ..., vocabulary]."""
+        first, batch = self._position, len(logits)
+        self._position += batch
         self._mark()
-        if position in self._keep:
-            self.kept[position] = logits.flatten(0, -2).clone()
-        return self.forced[position] if self.forced is not None and position < len(self.forced) else None
+        for row in range(batch):
+            if first + row in self._keep:
+                self.kept[first + row] = logits[row : row + 1].flatten(0, -2).clone()
+        return self.forced[first : first + batch] if self.forced is not None and self._position <= len(self.forced) else None
 
     def passed(self) -> None:
         """In the place of a call, for a token whose logits cannot be seen."""
@@ -128,9 +144,11 @@ class Stages(Protocol[Loaded, Inputs, Features]):
 class Pipeline(Stages[Loaded, Inputs, Features], Protocol[Loaded, Inputs, Features]):
     """The stages of a model, and what workers and planted faults use of it. The stages return `StageOutput`s."""
 
-    axes: ClassVar[Mapping[str, tuple[str, ...]]]
-    """Stage -> names of the axes of `StageOutput.values()`; of generate, those of its logits. A frame or event image is one
-    row of what is compared, and so is the vector of a token or position."""
+    @property
+    def axes(self) -> Mapping[str, tuple[str, ...]]:
+        """Stage -> names of the axes of `StageOutput.values()`; of generate, those of its logits. A frame or event image is one
+        row of what is compared, and so is the vector of a token or position."""
+
     model: Any
     """The torch module of all weights."""
     tower: Any

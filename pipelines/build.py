@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from evbench.choices import Variant, resolve
+from evbench.pipelines.batched import Batched
 from evbench.pipelines.registry import MODELS
 from evbench.results import Workload
 from evbench.stages import Pipeline
@@ -17,4 +18,4 @@ def build(variant: Variant, workload: Workload, dtype: str | None = None) -> Pip
         dtype: to compute in another type than the workload's, with the same weights.
     """
     pipeline: Pipeline[Any, Any, Any] = resolve(MODELS[workload.model].pipeline)(variant, workload, dtype)
-    return pipeline
+    return pipeline if workload.batch == 1 else Batched(pipeline, workload)

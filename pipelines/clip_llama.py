@@ -149,16 +149,26 @@ class ClipLlama(ABC):
 
     @torch.inference_mode()
     def vision(self, inputs: Any, /) -> tuple[Any, Work]:
-        visual = self._encode(inputs.pixels)
+        visual, work = self.encode(inputs.pixels)
+        return inputs.features(visual), work
+
+    def encode(self, pixels: torch.Tensor) -> tuple[torch.Tensor, Work]:
+        """Pixel values of one sample, or of a batch along the first axis -> visual features, of each sample along the first axis."""
+        visual = self._encode(pixels)
         names = checkpoint.dtype_name(visual.dtype), checkpoint.attention_name(*self._configs)
-        return inputs.features(visual), Work(visual_tokens=visual.shape[0] * visual.shape[1], dtype=names[0], attention=names[1])
+        return visual, Work(visual_tokens=visual.shape[0] * visual.shape[1], dtype=names[0], attention=names[1])
 
     @torch.inference_mode()
     def generate(self, features: Any, new_tokens: int, sampler: Sampler, /) -> tuple[Generation, Work]:
-        embeddings = self.embeddings(features)
+        return self.answer(features, self.embeddings(features), new_tokens, sampler)
+
+    def answer(self, features: Asked, embeddings: torch.Tensor, new_tokens: int, sampler: Sampler) -> tuple[Generation, Work]:
+        """Prompts [batch, prompt, hidden] -> what is said to each."""
         tokens = self._answer(features, embeddings, new_tokens, sampler)
-        text = self.tokenizer.decode(tokens, skip_special_tokens=True)
-        work = Work(prompt_tokens=embeddings.shape[1], new_tokens=len(tokens), stop=self.language.stop_reason(tokens))
+        batch, prompt, _ = embeddings.shape
+        answers = [tokens[row::batch] for row in range(batch)]
+        text = "\n".join(self.tokenizer.decode(answer, skip_special_tokens=True) for answer in answers)
+        work = Work(prompt_tokens=prompt, new_tokens=len(answers[0]), stop=self.language.stop_reason(answers[0]))
         return Generation(tuple(tokens), text), work
 
     @abstractmethod

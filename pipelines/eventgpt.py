@@ -135,7 +135,7 @@ class EventGPT(ClipLlama):
         counted, workload = converted(model, workload, dtype)
         network = Network(
             model=model,
-            vision=Vision(model, POOLING.implementation(variant["pooling"])(model)),
+            vision=Vision(model, POOLING.implementation(variant["pooling"])(model), workload.batch),
             used_layers=model.visual_tower.config.num_hidden_layers,
             preprocessing=Preprocessing(processor, tokenizer, workload),
             language=model.language,
@@ -221,23 +221,29 @@ class Preprocessing:
 class Vision:
     """Tower, projector, adaptor and pooling: see evbench.pipelines.vision.encoders.VisionModel."""
 
-    def __init__(self, model: EventGPTModel, pooling: Pooling) -> None:
-        self._model, self._pooling = model, pooling
+    def __init__(self, model: EventGPTModel, pooling: Pooling, batch: int = 1) -> None:
+        """`batch`: samples whose images come together, equally many of each."""
+        self._model, self._pooling, self._batch = model, pooling, batch
         self.tower = model.visual_tower
         self.used_layers = model.visual_tower.config.num_hidden_layers
 
     def published(self, images: torch.Tensor, /) -> torch.Tensor:
         """The images one by one, as the released code does it."""
         tokens = [self._pooling.tokens(self._model.seen(image[None])) for image in images]
-        return pool(torch.cat(tokens), self._pooling.gelu)
+        return self._pooled_apart(pool, torch.cat(tokens))
 
     def hidden_states(self, images: torch.Tensor, /) -> torch.Tensor:
         """All images at once: no image sees another before the pooling."""
         return self._model.seen(images)
 
     def features(self, hidden: torch.Tensor, kernels: bool, /) -> torch.Tensor:
-        """[images, tokens, hidden of the tower] -> [1, images + tokens, hidden], up to the pooling."""
-        return (gelu_means if kernels else pool)(self._pooling.tokens(hidden), self._pooling.gelu)
+        """[images, tokens, hidden of the tower] -> [batch, images of one + tokens, hidden], up to the pooling."""
+        return self._pooled_apart(gelu_means if kernels else pool, self._pooling.tokens(hidden))
+
+    def _pooled_apart(self, means: Callable[[torch.Tensor, bool], torch.Tensor], tokens: torch.Tensor) -> torch.Tensor:
+        """Each sample's images by themselves."""
+        of_samples = [means(images, self._pooling.gelu) for images in tokens.chunk(self._batch)]
+        return of_samples[0] if self._batch == 1 else torch.cat(of_samples)
 
     def finish(self, means: torch.Tensor, /) -> torch.Tensor:
         return self._pooling.pooled(means)

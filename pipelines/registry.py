@@ -93,6 +93,7 @@ VIDEO_LLAVA = Model(
             ),
         },
     },
+    batches=True,
     traits=("vision tower", "unused tower layer", "class token"),
 )
 
@@ -130,6 +131,7 @@ EVENTGPT = Model(
             ),
         },
     },
+    batches=True,
     traits=("vision tower",),
 )  # fmt: skip
 

@@ -642,7 +642,7 @@ def test_what_is_switched_off_is_put_back() -> None:
 def test_changed_frames_are_of_the_kind_that_was_loaded() -> None:
     for values in (np.arange(24, dtype=np.uint8).reshape(2, 2, 2, 3), torch.arange(24, dtype=torch.uint8).view(2, 2, 2, 3)):
         pipeline = SimpleNamespace(load=lambda path, values=values: (Frames(values, (0, 1), (0.0, 0.1), "none"), None))
-        MUTANTS["frames reversed"].plant(pipeline, [])  # type: ignore[arg-type]
+        MUTANTS["frames reversed"].plant(pipeline, [])
         found = pipeline.load(None)[0].values()
         assert type(found) is type(values)
         assert torch.as_tensor(found).tolist() == torch.as_tensor(values).flip(0).tolist()

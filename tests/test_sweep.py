@@ -139,7 +139,7 @@ def test_axes_are_read_and_combined() -> None:
 @pytest.mark.parametrize(
     ("over", "told"),
     [
-        ("batch=1,2,4", "--over batch: a pipeline takes one sample and one prompt at a time; there is frames, new-tokens"),
+        ("batch=0,2", "--batch 0 is out of range; give 1 to 1,024"),
         ("frame=4,8", "--over 'frame=4,8' names no amount of work; did you mean 'frames'?"),
         ("=4,8", "names no amount of work"),
         ("frames", "--over 'frames' has no 2 values that all differ; write it such as frames=4,8,12"),

@@ -10,6 +10,7 @@ from evbench.api.folder import default_folder, now, require_folder
 from evbench.api.options import OF_WORKLOAD, Keywords, Options, read, use_given
 from evbench.choices import Variant
 from evbench.errors import UserError, nearest
+from evbench.inputs import batches
 from evbench.inputs.drafter import drafter, seen_by
 from evbench.machine import machine, noise_floors
 from evbench.pipelines.registry import gpus, loses_as, without_rounding
@@ -168,6 +169,9 @@ def work_and_plan(options: Options, variants: Mapping[Side, Variant], workload: 
     require_used(options.plugin or (), variants.values())
     for variant in variants.values():
         require(variant, workload.model, workload.kind, workload.device)
+        batches.require_takes(variant, workload.batch)
+    if options.throughput and workload.batch > 1:
+        raise UserError("--throughput runs samples one after the other, and --batch together; leave one of them out")
     if options.throughput and (waiting := [one for one in variants.values() if gpus(one.choices()) > 1 and one["prefetch"] != "off"]):
         # What loads the next sample waits for the first GPU, and may keep a graph from being launched that the others wait for.
         reason = f"with --throughput, {waiting[0].name} would load samples beside a model that is divided over several GPUs"

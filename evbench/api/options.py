@@ -119,6 +119,10 @@ class Options:
         ),
     ] = workloads.QUESTION
     new_tokens: Annotated[int, Option("Tokens to generate, the same number on both sides.", min=1, max=1024, group=INPUT)] = 72
+    batch: Annotated[
+        int,
+        Option("Samples that go through the stages together; fewer than that are repeated.", min=1, max=1024, group=INPUT),
+    ] = 1
     stop_at_end: Annotated[bool, Option("Let the end-of-text token end an answer early, on both sides.", flag=True, group=INPUT)] = False
     device: Annotated[str, Option("cuda, cpu, or auto: the GPU if there is one.", group=MODEL)] = "auto"
     dtype: Annotated[str | None, Option("Type to compute in: bfloat16 (default on a GPU) or float32 (default on a CPU).", group=MODEL)] = (
@@ -194,6 +198,7 @@ class Options:
             prompt=self.prompt,
             new_tokens=self.new_tokens,
             stop_at_end=self.stop_at_end,
+            batch=self.batch,
             device=self.device,
             dtype=self.dtype,
             seed=self.seed,
@@ -272,6 +277,7 @@ class Keywords(TypedDict, total=False):
     frame_policy: str
     prompt: str
     new_tokens: int
+    batch: int
     stop_at_end: bool
     device: str
     dtype: str | None
@@ -292,7 +298,7 @@ class Keywords(TypedDict, total=False):
 
 OF_WORKLOAD = (
     "model", "preset", "weights", "video", "events", "event_window", "event_limit", "event_size", "data", "raw_events", "split",
-    "samples", "shuffle_seed", "frames", "frame_policy", "prompt", "new_tokens", "stop_at_end", "device", "dtype", "seed",
+    "samples", "shuffle_seed", "frames", "frame_policy", "prompt", "new_tokens", "batch", "stop_at_end", "device", "dtype", "seed",
 )  # fmt: skip
 """Options that describe the workload. All others are of the plan."""
 

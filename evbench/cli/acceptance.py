@@ -31,7 +31,8 @@ from evbench.verdict.clusters import clusters
 from evbench.verdict.speculation import Propose, acceptance, blocks, forced, prompt_lookup, replay, similarity
 
 NOT_TAKEN = (
-    "model", "weights", "plugin", "pipeline", "video", "events", "raw_events", "stop_at_end", "throughput", "trace_tokens",
+    "model", "weights", "plugin", "pipeline", "video", "events", "raw_events", "batch", "stop_at_end", "throughput",
+    "trace_tokens",
     "modules", "target", "blocks", "invocations", "precision", "max_time", "warmup", "order", "cold_files", "cold_compile",
     "resume", "details", "event_window", "event_limit", "event_size",
 )  # fmt: skip

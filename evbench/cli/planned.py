@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import cast
 
 from evbench.choices import resolve
@@ -17,4 +18,7 @@ def planned(workload: Workload) -> tuple[NetworkShape, Work] | None:
     from transformers.utils import logging  # takes seconds to import
 
     logging.set_verbosity_error()
-    return cast(tuple[NetworkShape, Work], resolve(place)(workload))
+    network, work = cast(tuple[NetworkShape, Work], resolve(place)(workload))
+    assert work.pixel_shape is not None and work.visual_tokens is not None, "both are known of a model that tells what it plans"
+    first, *others = work.pixel_shape
+    return network, replace(work, pixel_shape=(first * workload.batch, *others), visual_tokens=work.visual_tokens * workload.batch)

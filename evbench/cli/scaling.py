@@ -30,7 +30,7 @@ from evbench.results import Plan, Workload
 from evbench.variants.named import parse
 from evbench.verdict import scaling
 
-NOT_TAKEN = ("target", "throughput", "precision")
+NOT_TAKEN = ("target", "throughput", "precision", "batch")
 """Shared options that this command does not take: each of its runs is spread over ranks."""
 
 

@@ -19,6 +19,7 @@ from evbench.cli.output_folder import command_line, how_to_resume, output_folder
 from evbench.cli.planned import planned
 from evbench.cli.working import working
 from evbench.errors import UserError
+from evbench.inputs import batches
 from evbench.inputs.drafter import with_images
 from evbench.machine import machine, noise_floors
 from evbench.report import sweep as report
@@ -37,7 +38,7 @@ def sweep_command(
     *,
     over: Annotated[
         list[str],
-        typer.Option(metavar="NAME=A,B,C", help=f"An amount of work and its values: {' or '.join(sweep.AXES)}. Can be given for each."),
+        typer.Option(metavar="NAME=A,B,C", help=f"An amount of work and its values: {', '.join(sweep.AXES)}. Can be given for each."),
     ],
     variant: Annotated[str, typer.Option(help="A variant (see evbench variants), or one with changed choices.")] = "optimized",
     baseline: Annotated[str | None, typer.Option(help="Compare with this variant at each point. Default: run one variant.")] = None,
@@ -63,7 +64,11 @@ def sweep_command(
     points = sweep.points(axes)
     workloads = {point.folder: _options_at(point, options).workload() for point in points}
     first, plan = work_and_plan(options, variants, workloads[points[0].folder])
-    workloads = {name: with_images(work, [sample.beside for sample in first.samples]) for name, work in workloads.items()}
+    for chosen in variants.values():
+        for workload in workloads.values():
+            batches.require_takes(chosen, workload.batch)
+    beside = {sample.path: sample.beside for sample in first.samples}
+    workloads = {name: with_images(work, [beside.get(sample.path) for sample in work.samples]) for name, work in workloads.items()}
     plan = dataclasses.replace(plan, trace_tokens=0)
     here = machine.read(first.device)
     floors = {name: noise_floors.smallest(here, work) for name, work in workloads.items()}

@@ -33,11 +33,17 @@ def workload_here(workload: Workload, given: Sequence[Path], weights: Path | Non
     for path in given:
         if not path.exists():
             raise UserError(f"--input {path}: no such file or folder; give an input of the result, or a folder that holds it")
-    samples = tuple(dataclasses.replace(sample, path=str(_find(sample, given))) for sample in workload.samples)
+    samples = tuple(_here(sample, given) for sample in workload.samples)
+    places = [Path(row.path) for sample in samples for row in sample.rows()]
     for path in given:
-        if not any(path == Path(sample.path) or path in Path(sample.path).parents for sample in samples):
+        if not any(path == place or path in place.parents for place in places):
             raise UserError(f"--input {path} holds no input of the result; leave it out, or give {workload.samples[0].path}")
     return dataclasses.replace(workload, samples=samples, weights=_checkpoint(workload, weights))
+
+
+def _here(sample: Sample, given: Sequence[Path]) -> Sample:
+    """With the paths of all samples of its batch. Raises UserError."""
+    return dataclasses.replace(sample, path=str(_find(sample, given)), others=tuple(_here(other, given) for other in sample.others))
 
 
 def _find(sample: Sample, given: Sequence[Path]) -> Path:

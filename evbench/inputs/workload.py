@@ -11,8 +11,8 @@ from typing import cast
 from evbench.choices import resolve
 from evbench.encoding import is_text
 from evbench.errors import UserError, nearest
+from evbench.inputs import batches, listing, sample
 from evbench.inputs import event_window as windows
-from evbench.inputs import listing, sample
 from evbench.inputs.listing import EVERYTHING, Listed, Selection
 from evbench.machine.machine import choose_device
 from evbench.pipelines.checkpoints import folder
@@ -56,6 +56,7 @@ def describe(
     stop_at_end: bool,
     device: str,
     seed: int | None,
+    batch: int = 1,
     dtype: str | None = None,
     raw_events: bool = False,
     event_window: str | None = None,
@@ -67,6 +68,7 @@ def describe(
     Args:
         selection: of the samples of `data`.
         frames: of a video, for a model that takes videos. None: as many as the model's entry has.
+        batch: samples that go through the stages together.
 
     Raises:
         UserError: the options contradict each other, or the input cannot be used; of `data`, none of it.
@@ -85,7 +87,8 @@ def describe(
         raise UserError(f"--prompt {prompt!r} asks nothing; give a question, or leave it out for the one that the small models know")
     if found := [placeholder for placeholder in PLACEHOLDERS if placeholder in prompt]:
         raise UserError(f"--prompt {prompt!r} contains a placeholder for pictures, {found[0]}; leave it out, it is put in front")
-    listed = _listed(model, {"--video": videos, "--events": events_folders}, data, selection, raw_events, prompt)
+    batches.require(batch, model, stop_at_end)
+    listed = _listed(model, {"--video": videos, "--events": events_folders}, data, selection, raw_events, prompt, batch)
     paths = [one.path for one in listed]
     kind = _kind(paths, model)
     window = _window(paths, kind, event_window, event_limit, event_size)
@@ -95,7 +98,7 @@ def describe(
         model=model,
         preset=preset,
         weights=_short(weights) if weights is not None else None,
-        samples=samples,
+        samples=batches.of(samples, batch),
         frames=images,
         frame_policy=frame_policy if KINDS[kind].policies else "all",
         prompt=prompt,
@@ -165,9 +168,13 @@ def require_checkpoint(weights: Path, model: str) -> None:
 
 
 def _listed(
-    model: str, given: Mapping[str, Sequence[Path]], data: Path | None, selection: Selection, raw_events: bool, prompt: str
+    model: str, given: Mapping[str, Sequence[Path]], data: Path | None, selection: Selection, raw_events: bool, prompt: str, batch: int
 ) -> list[Listed]:
-    """The files or folders that the options name. `given`: by option."""
+    """The files or folders that the options name; without any, one that ships with evbench, and of a batch both.
+
+    Args:
+        given: by option.
+    """
     kinds = model_of(model).kinds
     options = [KINDS[kind].option for kind in kinds]
     option = options[0]
@@ -182,7 +189,8 @@ def _listed(
         if idle := next((name for name, value in dataclasses.asdict(selection).items() if value is not None), None):
             option = f"--{idle.replace('_', '-')}"
             raise UserError(f"{option} is of the samples in --data, which is not given: it would have no effect; leave it out")
-        return [Listed(path, None, caption=_caption(path, KINDS[kinds[0]].colours, prompt)) for path in named or shipped(model)[1][:1]]
+        chosen = named or shipped(model)[1][:batch]
+        return [Listed(path, None, caption=_caption(path, KINDS[kinds[0]].colours, prompt)) for path in chosen]
     if named:
         raise UserError(f"{option} and --data exclude each other; give one of them")
     kind = "events" if raw_events else kinds[0]

@@ -24,7 +24,7 @@ class Floor:
     machine: str
     """CPU, cores, GPU, driver and torch."""
     work: str
-    """Model, weights, device, new tokens, samples, whether these are raw events, and of videos the frames if they are not 8."""
+    """Model, weights, device, new tokens, samples, batches, whether these are raw events, and of videos the frames if they are not 8."""
     smallest: dict[str, float]
     """The total and each stage -> the difference that 95 of 100 comparisons with itself stay below, relative."""
 
@@ -42,6 +42,7 @@ def place(machine: Machine) -> str:
 
 def work(workload: Workload) -> str:
     samples = f", {len(workload.samples)} samples" if len(workload.samples) > 1 else ""
+    samples += f", batches of {workload.batch}" if workload.batch > 1 else ""
     raw = ", of raw events" if workload.kind == "events" else ""
     frames = f", {workload.frames} frames" if workload.kind == "video" and workload.frames != VIDEO_FRAMES else ""
     weights = workload.preset or workload.weights

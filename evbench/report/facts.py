@@ -28,7 +28,9 @@ def facts(result: Result, judgement: Judgement) -> dict[str, str]:
     found = {
         "Model": f"{model_size(workload)}, {_parameters(build)}, {work.dtype or workload.dtype} on {workload.device}",
         "Input": _input(measured) + _beside(variants),
-        "Tokens": f"{_told(work.prompt_tokens)} in the prompt, {_told(work.visual_tokens)} of them visual; {work.new_tokens} new, "
+        **_batch(workload),
+        "Tokens": f"{_told(work.prompt_tokens)} in the prompt, {_told(_of_one(work.visual_tokens, workload))} of them visual; "
+        + f"{work.new_tokens} new, "
         + ("fewer if the output ends before" if workload.stop_at_end else "a fixed number"),
         "Machine": _machine(session.machine, build),
         "Order": _order(session.plan, judgement.blocks),
@@ -75,8 +77,25 @@ def _input(measured: SideResult) -> str:
     samples, work = measured.workload.samples, measured.runs[0].work
     window = f"{units.format_window(measured.workload.window)}, " if measured.workload.window is not None else ""
     several = f"{samples[0].streams} video streams in the file, of which FFmpeg's choice, " if samples[0].streams > 1 else ""
-    text = f"{Path(samples[0].path).name}, {several}{window}{_frames(work, measured.workload.frame_policy)}"
-    return text if len(samples) == 1 else f"{format_samples(samples)}; the first: {text}"
+    batch = measured.workload.batch
+    first = Path(samples[0].path).name + (f" and {batch - 1} more" if batch > 1 else "")
+    text = f"{first}, {several}{window}{_frames(work, measured.workload)}"
+    of_batches = f" of a batch of {batch} each" if batch > 1 else ""
+    return text if len(samples) == 1 else f"{format_samples(samples)}{of_batches}; the first: {text}"
+
+
+def _batch(workload: Workload) -> dict[str, str]:
+    """Of a workload whose samples go through the stages together."""
+    if workload.batch == 1:
+        return {}
+    rows = [row.sha256 for row in workload.samples[0].rows()]
+    different = "all different" if len(set(rows)) == len(rows) else f"{len(set(rows))} of them different"
+    return {"Batch": f"{workload.batch} samples go through the stages together ({different}): a time is that of all of them"}
+
+
+def _of_one(number: int | None, workload: Workload) -> int | None:
+    """What is of a whole batch, for one of its samples."""
+    return None if number is None else number // workload.batch
 
 
 def _beside(variants: Mapping[Side, SideResult]) -> str:
@@ -87,11 +106,14 @@ def _beside(variants: Mapping[Side, SideResult]) -> str:
     return f"; {images.count} event images beside it (SHA-256 {images.sha256[:HASH]}), from which another model drafts"
 
 
-def _frames(work: Work, policy: str) -> str:
-    indices = work.frame_indices or ()
+def _frames(work: Work, workload: Workload) -> str:
+    """Of a batch, those of its first sample are told by their numbers."""
+    indices, policy = work.frame_indices or (), workload.frame_policy
     size = f"of {work.frame_width}x{work.frame_height}"
     if work.frame_seconds is not None:
-        return f"{len(indices)} frames {size}: {' '.join(map(str, indices))} ({policy})"
+        of_first = indices[: len(indices) // workload.batch]
+        told = " ".join(map(str, of_first)) + (" of the first" if workload.batch > 1 else "")
+        return f"{len(indices)} frames {size}: {told} ({policy})"
     events = ""
     if work.events is not None and work.events_microseconds is not None:
         events = f" of {work.events:,} events over {format_seconds(work.events_microseconds / 1e6)}"

@@ -35,7 +35,8 @@ def name(series: Series) -> str:
     workload = series.workload
     model = f"{workload.model} {workload.preset or workload.weights}, {workload.dtype} on {workload.device}"
     images = f"{workload.frames} {'frames' if workload.kind == 'video' else 'event images'}"
-    samples = f"{len(workload.samples)} samples of " if len(workload.samples) > 1 else ""
+    several = "samples" if workload.batch == 1 else f"batches of {workload.batch} samples"
+    samples = f"{len(workload.samples)} {several} of " if len(workload.samples) > 1 or workload.batch > 1 else ""
     return printable(f"{series.variant}: {model}, {samples}{images}, {workload.new_tokens} new tokens; {series.machine}")
 
 

@@ -46,7 +46,7 @@ def physical_limits(
     """`stored`: as in what is returned. None, or a part that is left out: in the type that is computed in."""
     stored = {"quantization": "none", "cache": "full", **(stored or {})}
     sizes = layer_weight_bytes(stored, workload.model), cache_value_bytes(stored, workload.model)
-    found = costs.of_work(network, work, *sizes)
+    found = costs.of_work(network, work, workload.batch, *sizes)
     floors = None if ceilings is None else {name: cost.seconds(ceilings.rates()) for name, cost in found.items()}
     return PhysicalLimits(workload, network, work, stored, found, machine, ceilings, floors)
 
@@ -58,6 +58,7 @@ def subject(limits: PhysicalLimits) -> str:
     images, position = math.prod(work.pixel_shape[:-3]), work.prompt_tokens + work.new_tokens / 2
     stored = "" if limits.stored["quantization"] == "none" else f", layers of the language model in {limits.stored['quantization']}"
     stored += "" if limits.stored["cache"] == "full" else f", keys and values in {limits.stored['cache']}"
+    stored += "" if workload.batch == 1 else f", a batch of {workload.batch}"
     return (
         f"{workload.model}, {workload.preset or workload.weights}, in {workload.dtype}{stored}: {images} images, {work.visual_tokens:,} "
         f"visual tokens, a prompt of {work.prompt_tokens:,} tokens; decode step at position {position:,.0f}, in the middle of "

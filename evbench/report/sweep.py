@@ -14,7 +14,7 @@ from evbench.verdict.judgement import CLAIMED
 from evbench.verdict.lines import Bounded
 from evbench.verdict.sweep import NEAR, Axis, Curve, MeasuredPoint, Point, PointOutcome, PointTiming
 
-UNITS = {"frames": "frame", "new-tokens": "token"}
+UNITS = {"frames": "frame", "new-tokens": "token", "batch": "sample"}
 """Axis -> one of its amount."""
 
 

@@ -83,8 +83,9 @@ def compare(
     chosen = choose(answers)
     compared: dict[int, Compared] = {}
     with ReferenceOutputs(reference, workers) as exact:
-        for start in range(0, len(chosen), AT_ONCE):
-            samples, left_to_do = chosen[start : start + AT_ONCE], nothing if start else meanwhile
+        at_once = max(1, AT_ONCE // workload.batch)
+        for start in range(0, len(chosen), at_once):
+            samples, left_to_do = chosen[start : start + at_once], nothing if start else meanwhile
             with tempfile.TemporaryDirectory(prefix="evbench-outputs-") as folder:
                 compared |= _compare_some(workers, exact, samples, answers, workload.dtype, Path(folder), left_to_do, lossy)
     checks = merge({sample: one.found for sample, one in compared.items()})
@@ -283,4 +284,4 @@ def outputs_of(
 
 def _side_outputs(captured: CapturedOutputs) -> SideOutputs:
     arrays: dict[str, npt.NDArray[np.generic]] = dict(load_file(captured.file))
-    return SideOutputs(arrays, captured.work, captured.prompt, captured.answer.tokens, captured.quantum, captured.axes)
+    return SideOutputs(arrays, captured.work, captured.prompt, captured.answer.tokens, captured.quantum, captured.axes, captured.batch)

@@ -20,7 +20,8 @@ def require_same_workload(ours: Workload, theirs: Workload) -> None:
 
 
 def _without_paths(workload: Workload) -> dict[str, object]:
-    plain = dataclasses.asdict(workload) | {"samples": [sample.sha256[:HASH] for sample in workload.samples]}
+    hashes = [row.sha256[:HASH] for sample in workload.samples for row in sample.rows()]
+    plain = dataclasses.asdict(workload) | {"samples": hashes, "batch": workload.batch}
     del plain["weights"]
     return plain
 

@@ -36,11 +36,16 @@ SCALE_BYTES = 4
 
 
 def of_work(
-    network: NetworkShape, work: Work, layer_weight_bytes: float | None = None, cache_value_bytes: float | None = None
+    network: NetworkShape,
+    work: Work,
+    batch: int = 1,
+    layer_weight_bytes: float | None = None,
+    cache_value_bytes: float | None = None,
 ) -> dict[str, Cost]:
     """Of `vision`, `prefill` and `tpot`, the last for the decode step in the middle of the answer. Only those whose work is known.
 
     Args:
+        batch: samples that go through the stages together.
         layer_weight_bytes: of a quantized weight in the language model's layers. None if they have the type of all others.
         cache_value_bytes: of a number in a quantized KV cache. None if it has that type, too.
     """
@@ -48,10 +53,10 @@ def of_work(
     if work.pixel_shape and work.visual_tokens:
         found[VISION] = vision(network, math.prod(work.pixel_shape[:-3]), work.visual_tokens)
     if work.prompt_tokens and work.new_tokens:
-        found[PREFILL] = prefill(network, work.prompt_tokens, layer_weight_bytes, cache_value_bytes)
+        found[PREFILL] = prefill(network, work.prompt_tokens, batch, layer_weight_bytes, cache_value_bytes)
         # The first token is the prefill's. The steps of the others attend to one position more each: in the mean to half the answer.
         positions = work.prompt_tokens + work.new_tokens / 2
-        found[TPOT] = decode_step(network, positions, layer_weight_bytes, cache_value_bytes)
+        found[TPOT] = decode_step(network, positions, batch, layer_weight_bytes, cache_value_bytes)
     return found
 
 
@@ -73,22 +78,25 @@ def vision(network: NetworkShape, images: int, visual_tokens: int) -> Cost:
     return Cost(float(2 * pixels * hidden + in_layers + in_projector), float(network.weight_bytes * values))
 
 
-def prefill(network: NetworkShape, prompt: int, layer_weight_bytes: float | None = None, cache_value_bytes: float | None = None) -> Cost:
-    """Of a prompt of so many tokens, and the logits after its last one."""
+def prefill(
+    network: NetworkShape, prompt: int, batch: int = 1, layer_weight_bytes: float | None = None, cache_value_bytes: float | None = None
+) -> Cost:
+    """Of prompts of so many tokens each, and the logits after their last ones."""
     keys = 2 * network.hidden * _key_width(network)
     layer = 2 * prompt * _layer_weights(network) + 2 * prompt**2 * _width(network)
     operations = (network.layers - 1) * layer + 2 * prompt * keys + 2 * network.hidden * network.vocabulary
     moved = prompt * (network.weight_bytes * network.hidden + _cache(network, cache_value_bytes))
-    return Cost(float(operations), float(_weights_read(network, layer_weight_bytes) + moved))
+    return Cost(float(batch * operations), float(_weights_read(network, layer_weight_bytes) + batch * moved))
 
 
 def decode_step(
-    network: NetworkShape, positions: float, layer_weight_bytes: float | None = None, cache_value_bytes: float | None = None
+    network: NetworkShape, positions: float, batch: int = 1, layer_weight_bytes: float | None = None, cache_value_bytes: float | None = None
 ) -> Cost:
-    """Of one token that attends to so many positions, its own included; in a mean over steps, a fraction."""
+    """Of one token of each prompt, that attends to so many positions, its own included; in a mean over steps, a fraction."""
     weights = _decoder_weights(network)
     operations = 2 * weights + 4 * network.layers * _width(network) * positions
-    return Cost(operations, _weights_read(network, layer_weight_bytes) + positions * _cache(network, cache_value_bytes))
+    moved = _weights_read(network, layer_weight_bytes) + batch * positions * _cache(network, cache_value_bytes)
+    return Cost(batch * operations, moved)
 
 
 def _weights_read(network: NetworkShape, layer_weight_bytes: float | None) -> float:

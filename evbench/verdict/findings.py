@@ -28,6 +28,8 @@ class SideOutputs:
     quantum: float
     axes: Mapping[str, Axes]
     """Stage -> names of its array's axes (`evbench.stages.Pipeline.axes`)."""
+    batch: int = 1
+    """Samples that went through the stages together: tokens and logits are of each of them in turn."""
 
 
 @dataclass(frozen=True)

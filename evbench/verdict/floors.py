@@ -40,10 +40,11 @@ class Reads:
 FULL = Reads()
 
 
-def floors(limits: Limits, work: Work, video: bool, reads: Reads = FULL) -> dict[str, float]:
+def floors(limits: Limits, work: Work, video: bool, reads: Reads = FULL, batch: int = 1) -> dict[str, float]:
     """Name of a timing -> seconds. Only those whose work is known.
 
     Args:
+        batch: samples that went through the stages together.
         video: whether frames of one size were decoded, each of which has to be written, and the middle of which has to be read.
     """
     rates, network = limits.rates, limits.network
@@ -53,7 +54,7 @@ def floors(limits: Limits, work: Work, video: bool, reads: Reads = FULL) -> dict
         found["load"] = count * math.prod(edges) / rates.read
         found["preprocess"] = count * min(edges) ** 2 / rates.read
     if network is not None:
-        needed = costs.of_work(network, work, reads.layer_weight_bytes, reads.cache_value_bytes)
+        needed = costs.of_work(network, work, batch, reads.layer_weight_bytes, reads.cache_value_bytes)
         found |= {name: cost.seconds(rates) / (1 if name == costs.VISION else reads.gpus) for name, cost in needed.items()}
     if TPOT in found and work.new_tokens:
         passes = math.ceil((work.new_tokens - 1) / reads.tokens_per_pass)
@@ -70,7 +71,8 @@ def of_result(result: Result, reads: Reads = FULL) -> dict[str, float]:
     if limits is None:
         return {}
     measured = result.baseline
-    return floors(limits, measured.timed()[0].work, measured.workload.kind == "video", reads)
+    workload = measured.workload
+    return floors(limits, measured.timed()[0].work, workload.kind == "video", reads, workload.batch)
 
 
 def of_sides(result: Result) -> dict[Side, dict[str, float]]:

@@ -136,7 +136,7 @@ def _work(measured: SideResult) -> str:
     content = json.loads(to_json(measured.workload))
     if measured.choices.get("draft", "none") != "none":  # else event images beside the samples are for the other side alone
         content["beside"] = [sample["beside"] for sample in content["samples"]]
-    content["samples"] = [sample.sha256 for sample in measured.workload.samples]
+    content["samples"] = [[row.sha256 for row in sample.rows()] for sample in measured.workload.samples]
     return json.dumps(content, sort_keys=True)
 
 

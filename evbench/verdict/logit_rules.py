@@ -111,23 +111,28 @@ def compare_tokens(mode: Mode, sides: SampleOutputs, outputs: Collection[tuple[i
     different = [tokens for tokens in outputs if tokens != expected]
     if not different:
         return [Finding("generate", mode, "tokens", "pass", 0.0, NEAR_TIE, "", f"identical in all runs, all {len(expected)}")]
+    batch = sides.baseline.batch
+    parted = [(tokens, row) for tokens in different for row in range(batch) if tokens[row::batch] != expected[row::batch]]
     return [
         max(
-            (_divergence(mode, sides, tokens, side) for tokens in different),
+            (_divergence(mode, sides, tokens, side, row) for tokens, row in parted),
             key=lambda finding: (GRADES.index(finding.grade), finding.value),
         )
     ]
 
 
-def _divergence(mode: Mode, sides: SampleOutputs, tokens: tuple[int, ...], side: SideOutputs) -> Finding:
-    expected = sides.baseline.tokens
-    pairs = enumerate(zip(expected, tokens, strict=False))  # the shorter decides
-    first = next((position for position, (one, other) in pairs if one != other), None)
+def _divergence(mode: Mode, sides: SampleOutputs, tokens: tuple[int, ...], side: SideOutputs, row: int) -> Finding:
+    """Of the answer to one sample of a batch, by its number there."""
+    expected, batch = sides.baseline.tokens, sides.baseline.batch
+    places = range(row, min(len(expected), len(tokens)), batch)  # the shorter decides
+    first = next((place for place in places if expected[place] != tokens[place]), None)
+    of_batch = f" of sample {row} of the batch" if batch > 1 else ""
     if first is None:
-        lengths = len(expected), len(tokens)
+        lengths = len(expected[row::batch]), len(tokens[row::batch])
         detail = f"one of the outputs is cut: {lengths[0]} and {lengths[1]} tokens"
-        return Finding("generate", mode, "tokens", "fail", abs(lengths[0] - lengths[1]), 0.0, f"position {min(lengths)}", detail)
-    location, detail = f"position {first}", f"tokens {expected[first]} and {tokens[first]}"
+        location = f"position {min(lengths)}{of_batch}"
+        return Finding("generate", mode, "tokens", "fail", abs(lengths[0] - lengths[1]), 0.0, location, detail)
+    location, detail = f"position {first // batch}{of_batch}", f"tokens {expected[first]} and {tokens[first]}"
     if sides.reference is None:
         return Finding("generate", mode, "tokens", "fail", 1.0, 0.0, location, f"{detail}; no reference to measure the logprob gap by")
     if sides.lost:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from evbench.pipelines.registry import tokens_per_pass
-from evbench.results import STAGES, Block, Memory, Run, Side, SideResult, ThroughputRun, Work
+from evbench.results import STAGES, Block, Memory, Run, Side, SideResult, ThroughputRun
 from evbench.verdict import context
 from evbench.verdict.blocks import (
     RunValue,
@@ -93,18 +93,24 @@ def _gpu_stream(stage: str) -> RunValue:
     return lambda run: None if (found := stage_run(run, stage)) is None else found.stream_seconds
 
 
-def _per_unit(value: RunValue, count: Callable[[Work], int | None]) -> RunValue:
+def _per_unit(value: RunValue, count: Callable[[Run], int | None]) -> RunValue:
     """Seconds for each unit of work."""
 
     def per_unit(run: Run) -> float | None:
-        seconds, number = value(run), count(run.work)
+        seconds, number = value(run), count(run)
         return seconds / number if seconds is not None and number else None
 
     return per_unit
 
 
-def _frames(work: Work) -> int:
-    return len(work.frame_indices or ())
+def _frames(run: Run) -> int:
+    return len(run.work.frame_indices or ())
+
+
+def _prompt_tokens(run: Run) -> int | None:
+    """Of all prompts of its batch."""
+    work = run.work
+    return None if work.prompt_tokens is None else work.prompt_tokens * (len(run.tokens) // (work.new_tokens or len(run.tokens)) or 1)
 
 
 def _peak(stage: str, kind: Callable[[Memory], int | None]) -> Callable[[CountedRuns], Value]:
@@ -164,7 +170,7 @@ def _tokens_per_second(given: CountedRuns) -> Value:
 def _decode_tokens_per_second(given: CountedRuns) -> Value:
     steps = [seconds for run in given.runs for seconds in run.decode_step_seconds or ()]
     total = math.fsum(steps)
-    return len(steps) / total if total else None
+    return len(steps) * given.side.workload.batch / total if total else None
 
 
 def _load_per_sample(run: ThroughputRun) -> float:
@@ -196,12 +202,12 @@ MEMORY: dict[str, tuple[str, Callable[[Memory], int | None]]] = {
     "non-torch": ("of that not torch's: CUDA context, video decoder, DALI", lambda memory: memory.non_torch),
 }
 """Kind of memory -> what it is, and its field."""
-PER_UNIT: dict[str, tuple[RunValue, Callable[[Work], int | None]]] = {
+PER_UNIT: dict[str, tuple[RunValue, Callable[[Run], int | None]]] = {
     "load-per-frame": (stage_seconds("load"), _frames),
     "preprocess-per-frame": (stage_seconds("preprocess"), _frames),
-    "vision-per-visual-token": (stage_seconds("vision"), lambda work: work.visual_tokens),
-    "prefill-per-prompt-token": (prefill_seconds, lambda work: work.prompt_tokens),
-    "generate-per-new-token": (stage_seconds("generate"), lambda work: work.new_tokens),
+    "vision-per-visual-token": (stage_seconds("vision"), lambda run: run.work.visual_tokens),
+    "prefill-per-prompt-token": (prefill_seconds, _prompt_tokens),
+    "generate-per-new-token": (stage_seconds("generate"), lambda run: len(run.tokens)),
 }
 METRICS: tuple[MetricDefinition, ...] = (
     MetricDefinition("decode-step", "seconds", "single decode steps", _decode_step),
@@ -219,7 +225,7 @@ METRICS: tuple[MetricDefinition, ...] = (
     MetricDefinition("samples-per-second", "per second", "over all throughput runs", _samples_per_second),
     MetricDefinition("throughput-overhead", "share", "throughput over all stages but load, less 1", _throughput_overhead),
     MetricDefinition("new-tokens-per-second", "per second", "new tokens over end-to-end time", _tokens_per_second),
-    MetricDefinition("decode-tokens-per-second", "per second", "decode steps over their time", _decode_tokens_per_second),
+    MetricDefinition("decode-tokens-per-second", "per second", "tokens of decode steps over their time", _decode_tokens_per_second),
     MetricDefinition("energy-per-sample", "joules", "of the GPU, idle power included", _energy_per_sample),
     MetricDefinition(STAGE_SYNC_OVERHEAD, "share", "sum of the synchronized stages over end-to-end, less 1", _stage_sync_overhead),
     MetricDefinition("build", "seconds", "start of the first worker, imports, weights", lambda given: given.side.builds[0].seconds),

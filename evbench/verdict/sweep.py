@@ -14,10 +14,8 @@ from evbench.verdict.lines import Line, fit
 from evbench.verdict.refusal import disturbed_too_often
 from evbench.verdict.statistics import Interval
 
-AXES = ("frames", "new-tokens")
+AXES = ("frames", "new-tokens", "batch")
 """Options that a sweep can be over: the amounts of work that a pipeline takes another number of."""
-NOT_SWEPT = {"batch": "a pipeline takes one sample and one prompt at a time"}
-"""Amounts of work that somebody may ask for -> why there is no sweep over them."""
 FEWEST, MOST = 2, 64
 """Values of an axis at least, and points of a sweep at most."""
 NEAR = 0.5
@@ -135,8 +133,6 @@ def read_axes(asked: Sequence[str]) -> tuple[Axis, ...]:
 def _axis(text: str) -> Axis:
     name, equals, listed = text.partition("=")
     name = name.strip()
-    if name in NOT_SWEPT:
-        raise UserError(f"--over {name}: {NOT_SWEPT[name]}; there is {', '.join(AXES)}")
     if name not in AXES:
         raise UserError(f"--over {text!r} names no amount of work; {nearest(name, list(AXES))}")
     values = [_value(name, one) for one in listed.split(",")] if equals else []

@@ -29,6 +29,8 @@ class CapturedOutputs:
     """What one 8-bit level is in pixel values, at most."""
     axes: Mapping[str, tuple[str, ...]]
     """Stage -> names of its array's axes."""
+    batch: int = 1
+    """Samples that went through the stages together."""
 
 
 def capture_outputs(
@@ -39,6 +41,7 @@ def capture_outputs(
     baseline: CapturedOutputs | None,
     isolated: bool,
     kept: KeptRows,
+    batch: int = 1,
 ) -> CapturedOutputs:
     """Run a sample as timed runs are, and store the outputs of each stage.
 
@@ -49,12 +52,13 @@ def capture_outputs(
         isolated: whether each stage is also run by itself on the baseline's input. Where not, preprocessing is run again on the frames as
             other sides will get them.
         kept: what timed runs left.
+        batch: samples that go through the stages together.
 
     Raises:
         UserError: the loop does not show the logits of all tokens.
     """
     outputs: dict[str, Any] = {}
-    sampler = Sampler(keep=range(new_tokens))
+    sampler = Sampler(keep=range(new_tokens * batch))
     answer, work = run_stages(pipeline, path, new_tokens, sampler=sampler, observe=outputs.__setitem__)
     _require_logits(sampler, answer)
     loaded, inputs, features = outputs.values()
@@ -67,7 +71,9 @@ def capture_outputs(
         followed = baseline.answer.tokens
         chosen = _logits_rows(sampler, answer)
         # Where the tokens part, logits behind the baseline's tokens need a run that is forced to take these.
-        forced = _in_order(sampler, len(followed)) if answer.tokens == followed else teacher_forced_logits(pipeline, features, followed)
+        forced = (
+            _in_order(sampler, len(followed)) if answer.tokens == followed else teacher_forced_logits(pipeline, features, followed, batch)
+        )
         arrays["generate"] = with_logits(forced, followed, chosen)
         judged = dict(arrays)
         arrays = {stage: with_rows(values, kept.rows(path, stage)) for stage, values in arrays.items()}
@@ -77,11 +83,11 @@ def capture_outputs(
         arrays |= {
             ISOLATED + "preprocess": pipeline.preprocess(_fed(loaded, theirs["load"]))[0].values(),
             ISOLATED + "vision": pipeline.vision(_fed(inputs, theirs["preprocess"]))[0].values(),
-            ISOLATED + "generate": teacher_forced_logits(pipeline, _fed(features, theirs["vision"]), followed),
+            ISOLATED + "generate": teacher_forced_logits(pipeline, _fed(features, theirs["vision"]), followed, batch),
         }
         # Thresholds of single stages are finer. From this run, whose input is the same, a timed run may differ as far only as this run
         # does from its repeat: what is beyond counts as an error of the stage.
-        sampler = Sampler(keep=range(new_tokens))
+        sampler = Sampler(keep=range(new_tokens * batch))
         answer_again, _ = run_stages(pipeline, path, new_tokens, sampler=sampler, observe=outputs.__setitem__)
         again = {stage: with_rows(output.values(), ()) for stage, output in outputs.items()}
         again["generate"] = with_logits(judged["generate"], followed, _logits_rows(sampler, answer_again))
@@ -92,7 +98,7 @@ def capture_outputs(
         arrays[ISOLATED + "preprocess"] = pipeline.preprocess(_fed(loaded, arrays["load"]))[0].values()
     _require_axes(pipeline.axes, {stage: values for stage, values in arrays.items() if stage in pipeline.axes})
     _write(file, arrays)
-    return CapturedOutputs(file, work, inputs.prompt(), answer, pipeline.quantum, dict(pipeline.axes))
+    return CapturedOutputs(file, work, inputs.prompt(), answer, pipeline.quantum, dict(pipeline.axes), batch)
 
 
 def capture_visible(
@@ -122,7 +128,7 @@ def capture_visible(
 
 
 def capture_reference(
-    pipeline: Pipeline[StageOutput, Prompted, StageOutput], path: Path, file: Path, baseline: CapturedOutputs, dtype: str
+    pipeline: Pipeline[StageOutput, Prompted, StageOutput], path: Path, file: Path, baseline: CapturedOutputs, dtype: str, batch: int = 1
 ) -> None:
     """Store the reference's outputs for the baseline's input and tokens, in `dtype`.
 
@@ -137,20 +143,20 @@ def capture_reference(
     arrays = {
         "preprocess": inputs.values(),
         "vision": features.values(),
-        "generate": teacher_forced_logits(pipeline, features, baseline.answer.tokens),
+        "generate": teacher_forced_logits(pipeline, features, baseline.answer.tokens, batch),
         ISOLATED + "vision": pipeline.vision(_fed(inputs, theirs["preprocess"]))[0].values(),
-        ISOLATED + "generate": teacher_forced_logits(pipeline, _fed(features, theirs["vision"]), baseline.answer.tokens),
+        ISOLATED + "generate": teacher_forced_logits(pipeline, _fed(features, theirs["vision"]), baseline.answer.tokens, batch),
     }
     _write(file, {name: values.to(getattr(torch, dtype)) for name, values in arrays.items()})
 
 
-def teacher_forced_logits(pipeline: Pipeline[Any, Any, Any], features: Any, tokens: Sequence[int]) -> Any:
+def teacher_forced_logits(pipeline: Pipeline[Any, Any, Any], features: Any, tokens: Sequence[int], batch: int = 1) -> Any:
     """The logits from which each of `tokens` would have been chosen, had those in front of it been generated: [tokens, vocabulary].
 
     By the decode loop that timed runs use, which gets these tokens in the place of the most likely ones.
     """
     sampler = Sampler(tokens, range(len(tokens)))
-    pipeline.generate(features, len(tokens), sampler)
+    pipeline.generate(features, len(tokens) // batch, sampler)
     return _in_order(sampler, len(tokens))
 
 

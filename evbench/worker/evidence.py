@@ -78,7 +78,9 @@ class Observed:
         return {name: count for name, count in found.items() if re.match(pattern, name)}
 
 
-def gather(pipeline: Pipeline[Any, Any, Any], prefetch: str, paths: Sequence[Path], new_tokens: int, using: Instruments) -> Observed:
+def gather(
+    pipeline: Pipeline[Any, Any, Any], prefetch: str, paths: Sequence[Path], new_tokens: int, using: Instruments, batch: int = 1
+) -> Observed:
     """Run the first sample three times, untimed: as it is, under torch.profiler, and with a hook on each call of a Python function.
     Then some samples in a row, prefetched as the choice says, with the hook.
 
@@ -98,7 +100,7 @@ def gather(pipeline: Pipeline[Any, Any, Any], prefetch: str, paths: Sequence[Pat
         names.setdefault(stage, Counter()).update(found)
     layers = {"vision": pipeline.used_layers, "tower": pipeline.tower_layers, "generate": pipeline.decoder_layers}
     frames, encoded_in = len(work.frame_indices or ()), work.encoded_in or VISION
-    return Observed(looked_for(names), frames, len(answer.tokens), len(row), encoded_in, layers=layers)
+    return Observed(looked_for(names), frames, len(answer.tokens) // batch, len(row), encoded_in, layers=layers)
 
 
 def trace_names(trace: Iterable[dict[str, Any]]) -> Names:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import tempfile
 from collections.abc import Callable, Mapping
@@ -89,20 +90,26 @@ class WorkerState:
         drafter = drafting(self.variant.choices(), self.workload)
         return None if drafter is None else Path(drafter.samples[sample].path)
 
+    def drop_from_page_cache(self, sample: int) -> None:
+        """All that a run reads."""
+        events = self.events(sample)
+        for row in self.workload.samples[sample].rows():
+            drop_from_page_cache(Path(row.path), events)
+
 
 def _timed_run(state: WorkerState, request: TimedRunRequest) -> Run:
     sample = request.position.sample
     path = state.paths[sample]
     if request.cold_file:
-        drop_from_page_cache(path, state.events(sample))
+        state.drop_from_page_cache(sample)
     new_tokens, using = state.workload.new_tokens, state.instruments
     return measure(state.pipeline, path, new_tokens, request.position, request.stage_sync, using, state.kept)
 
 
 def _throughput_run(state: WorkerState, request: ThroughputRequest) -> ThroughputRun:
     if request.cold_files:
-        for sample, path in enumerate(state.paths):
-            drop_from_page_cache(path, state.events(sample))
+        for sample in range(len(state.paths)):
+            state.drop_from_page_cache(sample)
     row = [state.paths[sample] for sample in cycled(request.samples, len(state.paths))]
     new_tokens, prefetch = state.workload.new_tokens, state.prefetch
     return measure_throughput(state.pipeline, prefetch, row, new_tokens, request.turn, request.block, state.instruments, state.kept)
@@ -122,7 +129,7 @@ def _try(state: WorkerState, request: TryRequest) -> TryReply:
 
 
 def _activations(state: WorkerState, request: ActivationRequest) -> ActivationReply:
-    evidence = gather(state.pipeline, state.prefetch, state.paths, state.few_tokens, state.instruments)
+    evidence = gather(state.pipeline, state.prefetch, state.paths, state.few_tokens, state.instruments, state.workload.batch)
     return ActivationReply(prove(state.variant, state.workload.model, state.workload.kind, state.workload.device, evidence))
 
 
@@ -158,7 +165,8 @@ def _energy(state: WorkerState, request: EnergyRequest) -> EnergyReply:
     def once() -> object:
         return run_stages(state.pipeline, state.paths[0], state.workload.new_tokens)
 
-    return EnergyReply(spend(once, state.instruments.synchronize, request.seconds, request.idle_watts, handle))
+    spent = spend(once, state.instruments.synchronize, request.seconds, request.idle_watts, handle)
+    return EnergyReply(None if spent is None else dataclasses.replace(spent, samples=spent.samples * state.workload.batch))
 
 
 def _profile(state: WorkerState, request: ProfileRequest) -> ProfileReply:
@@ -172,12 +180,14 @@ def _capture(state: WorkerState, request: CaptureRequest) -> CapturedOutputs:
     path, new_tokens = state.paths[request.sample], state.workload.new_tokens
     if getattr(state.pipeline, "unseen", ()) or (request.baseline is not None and set(request.baseline.axes) != set(STAGES)):
         return capture_visible(state.pipeline, path, new_tokens, request.file, request.baseline, state.kept)
-    return capture_outputs(state.pipeline, path, new_tokens, request.file, request.baseline, request.isolated, state.kept)
+    isolated, batch = request.isolated, state.workload.batch
+    return capture_outputs(state.pipeline, path, new_tokens, request.file, request.baseline, isolated, state.kept, batch)
 
 
 def _reference(state: WorkerState, request: ReferenceRequest) -> ReferenceReply:
     dtype = REFERENCE_DTYPE[state.workload.dtype]
-    capture_reference(state.pipeline, state.paths[request.sample], request.file, request.baseline, dtype)
+    path, batch = state.paths[request.sample], state.workload.batch
+    capture_reference(state.pipeline, path, request.file, request.baseline, dtype, batch)
     return ReferenceReply()
 
 

@@ -51,8 +51,9 @@ class LogitsRow:
 class KeptRows:
     """The rows of the last timed runs."""
 
-    def __init__(self, draw: random.Random | None = None) -> None:
-        self._draw = draw or random.SystemRandom()
+    def __init__(self, draw: random.Random | None = None, batch: int = 1) -> None:
+        """`batch`: samples of a run."""
+        self._draw, self._batch = draw or random.SystemRandom(), batch
         self._rows = _Last[tuple[str, Row]]()
         self._logits = _Last[LogitsRow]()
 
@@ -67,7 +68,8 @@ class KeptRows:
     def watch(self, path: Path, new_tokens: int, mark: Mark = unmarked, passes: Passes | None = None) -> WatchedRun:
         """For a run that is about to start."""
         # The first token's, of the prefill, can always be compared; those of a step only if the tokens in front of it are equal.
-        return WatchedRun(self, path, Sampler(keep={0, self._draw.randrange(new_tokens)}, mark=mark, passes=passes))
+        keep = {0, self._draw.randrange(new_tokens * self._batch)}
+        return WatchedRun(self, path, Sampler(keep=keep, mark=mark, passes=passes))
 
     def add(self, run: WatchedRun, answer: Generation) -> None:
         """Keep what a run left that has ended and was timed."""

@@ -57,7 +57,8 @@ def _serve(connection: Connection, request: BuildRequest) -> None:
     gc.enable()
     pipeline, built = build_pipeline(request, start)
     connection.send(built)
-    state = WorkerState(pipeline, request.variant, request.workload, instruments(request.workload.device), KeptRows())
+    workload = request.workload
+    state = WorkerState(pipeline, request.variant, workload, instruments(workload.device), KeptRows(batch=workload.batch))
     while True:
         command = connection.recv()
         connection.send(HANDLERS[type(command)](state, command))

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Protocol
 
 import torch
 from transformers import DynamicCache
 
+from evbench.errors import UserError
 from evbench.kernels.decode_attention import DecodeAttention
 from evbench.kernels.greedy_token import greedy_token
 from evbench.kernels.matvec import MOST_INPUTS
 from evbench.pipelines.compute import cuda_graph
 from evbench.pipelines.generate.language import LanguageModel
 from evbench.pipelines.generate.llama import FusedLlama, KVCache
-from evbench.stages import Sampler
+from evbench.stages import Sampler, in_turn
 
 Prefill = Callable[[KVCache], Callable[[torch.Tensor], torch.Tensor]]
 """KV cache -> a function that fills it: prompt [batch, length, hidden] -> what the head reads of its last position, [batch, hidden]."""
@@ -65,8 +66,8 @@ class State(Protocol):
     def reset(self, prompt: int, logits: torch.Tensor) -> None:
         """The first token, from the logits after the prompt."""
 
-    def force(self, position: int, token: int | None) -> None:
-        """Write a token over the most likely one, where the next step reads it. None: it stays, and nothing is launched."""
+    def force(self, position: int, tokens: Sequence[int] | None) -> None:
+        """Write a token over the most likely one of each prompt, where the next step reads it. None: they stay, and nothing is launched."""
 
 
 MakeState = Callable[[int, int], State]
@@ -85,8 +86,7 @@ class GraphLoop:
         self._state: State | None = None
 
     def __call__(self, embeddings: torch.Tensor, new_tokens: int, sampler: Sampler) -> list[int]:
-        (tokens,) = self.generate_batch(embeddings, new_tokens, sampler)
-        return tokens
+        return in_turn(self.generate_batch(embeddings, new_tokens, sampler))
 
     def generate_batch(self, embeddings: torch.Tensor, new_tokens: int, sampler: Sampler) -> list[list[int]]:
         """[batch, prompt, hidden] -> the new tokens of each."""
@@ -94,11 +94,11 @@ class GraphLoop:
         state = self._state_for(embeddings, new_tokens)
         logits = self._llama.logits(state.prefill(embeddings))
         state.reset(prompt, logits)
-        state.force(prompt, sampler(logits))
+        state.force(prompt, sampler.of_batch(logits))
         count = 1
         while count < new_tokens and not (count % STRIDE == 0 and self._all_ended(state.tokens[:, prompt : prompt + count])):
             state.step()
-            state.force(prompt + count, sampler(state.logits))
+            state.force(prompt + count, sampler.of_batch(state.logits))
             count += 1
         return [self._cut(answer) for answer in state.tokens[:, prompt : prompt + count].tolist()]
 
@@ -124,7 +124,7 @@ class DecodeState:
 
     def __init__(self, llama: FusedLlama, prefill: Prefill, batch: int, capacity: int) -> None:
         if batch > MOST_INPUTS:
-            raise ValueError(f"{MOST_INPUTS} prompts at most, not {batch}")
+            raise UserError(f"generate=graph takes {MOST_INPUTS} prompts at a time at most, not {batch}; use generate=static")
         capacity = max(capacity, cuda_graph.WARM_UPS + 1)  # before it is captured, the step runs from position 0 on
         self.batch, self.capacity = batch, capacity
         self._llama = llama
@@ -142,9 +142,9 @@ class DecodeState:
         self.tokens[:, prompt] = logits.argmax(dim=-1)
         self._position.fill_(prompt)
 
-    def force(self, position: int, token: int | None) -> None:
-        if token is not None:
-            self.tokens[:, position] = token
+    def force(self, position: int, tokens: Sequence[int] | None) -> None:
+        for row, token in enumerate(tokens or ()):
+            self.tokens[row, position] = token
 
     def _step(self) -> None:
         self.logits.copy_(self._llama.step(self.tokens, self._position, self._kv_cache, self._attention))

@@ -14,14 +14,17 @@ from evbench.pipelines.generate.fixed_cache import FixedCache
 from evbench.pipelines.generate.graph_loop import GraphLoop, MakePrefill, MakeState
 from evbench.pipelines.generate.language import LanguageModel
 from evbench.pipelines.generate.llama import FusedLlama
-from evbench.stages import Sampler
+from evbench.stages import Sampler, in_turn
 
 
 class Generate(Protocol):
     """Prefill and decoding of a prompt."""
 
     def __call__(self, prompt: Any, new_tokens: int, sampler: Sampler, /) -> list[int]:
-        """Embeddings [1, prompt, hidden], or what the language model takes instead -> the new tokens, which the sampler chose."""
+        """Embeddings [batch, prompt, hidden], or what the language model takes instead -> the new tokens, which the sampler chose.
+
+        Of a batch as `evbench.stages.Generation` has them.
+        """
 
 
 class SampledLogits(LogitsProcessor):  # type: ignore[misc]
@@ -31,12 +34,13 @@ class SampledLogits(LogitsProcessor):  # type: ignore[misc]
         self._sampler = sampler
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        # scores: [1, vocabulary]
-        forced = self._sampler(scores)
+        # scores: [batch, vocabulary]
+        forced = self._sampler.of_batch(scores)
         if forced is None:
             return scores
         only = torch.full_like(scores, -torch.inf)
-        only[:, forced] = 0
+        for row, token in enumerate(forced):
+            only[row, token] = 0
         return only
 
 
@@ -67,7 +71,7 @@ class TransformersLoop:
         )
         # Given embeddings alone, generate returns the new tokens without the prompt.
         repeated = inputs["input_ids"].shape[1] if "input_ids" in inputs else 0
-        return list(tokens[0, repeated:].tolist())
+        return in_turn(tokens[:, repeated:].tolist())
 
 
 class StaticLoop:
@@ -91,23 +95,26 @@ class StaticLoop:
         while len(tokens) < new_tokens and not self._language.ends(tokens[-1]):
             tokens.append(_chosen(*self._step(tokens[-1], position, cache), sampler))
             position = position + 1
-        return [int(value) for value in torch.cat(tokens, dim=1)[0].tolist()]
+        return in_turn(torch.cat(tokens, dim=1).tolist())
 
     def _decode(self, token: torch.Tensor, position: torch.Tensor, cache: StaticCache) -> tuple[torch.Tensor, torch.Tensor]:
-        # token, position: [1, 1] int64
+        # token: [batch, 1] int64; position: [1, 1]
         embeddings = self._language.decoder.get_input_embeddings()(token)
         return self._next(embeddings, position, cache)
 
     def _next(self, embeddings: torch.Tensor, positions: torch.Tensor, cache: Any) -> tuple[torch.Tensor, torch.Tensor]:
-        # embeddings: [1, length, hidden]; positions: [1, length]. Returns the last logits, [1, 1, vocabulary], and the likeliest token.
+        # embeddings: [batch, length, hidden]; positions: [1, length]. Returns the last logits, [batch, 1, vocabulary], and the likeliest
+        # tokens.
         logits = self._language.next_logits(embeddings, positions, cache)
         return logits, logits.argmax(dim=-1)
 
 
 def _chosen(logits: torch.Tensor, likeliest: torch.Tensor, sampler: Sampler) -> torch.Tensor:
-    """The token to feed, [1, 1], in memory that no later step writes to."""
-    forced = sampler(logits)
-    return likeliest.clone() if forced is None else torch.full_like(likeliest, forced)
+    """The tokens to feed, [batch, 1], in memory that no later step writes to."""
+    forced, fed = sampler.of_batch(logits), likeliest.clone()
+    for row, token in enumerate(forced or ()):
+        fed[row] = token
+    return fed
 
 
 class AtOnce:
@@ -118,9 +125,13 @@ class AtOnce:
 
     def __call__(self, prompt: Any, new_tokens: int, sampler: Sampler, /) -> list[int]:
         if sampler.forced is not None:
-            tokens = list(sampler.forced[:new_tokens])
-            for logits in self._language.logits_at_once(prompt, tokens[:-1]):
-                sampler(logits)
+            batch = len(prompt)
+            tokens = list(sampler.forced[: new_tokens * batch])
+            answers = [tokens[row::batch] for row in range(batch)]
+            # One after the other: a batch of the reference would need the memory of all.
+            rows = [self._language.logits_at_once(prompt[row : row + 1], answer[:-1]) for row, answer in enumerate(answers)]
+            for logits in torch.stack(rows, dim=1):
+                sampler.of_batch(logits)
             return tokens
         tokens = []
         while len(tokens) < new_tokens and not (tokens and self._language.ends(tokens[-1])):

@@ -248,9 +248,9 @@ class ParallelState:
     def reset(self, prompt: int, logits: torch.Tensor) -> None:
         self._group.in_turn(lambda rank: self._states[rank].reset(prompt, logits.to(self._group.devices[rank])))
 
-    def force(self, position: int, token: int | None) -> None:
-        if token is not None:
-            self._group.in_turn(lambda rank: self._states[rank].force(position, token))
+    def force(self, position: int, tokens: Sequence[int] | None) -> None:
+        if tokens is not None:
+            self._group.in_turn(lambda rank: self._states[rank].force(position, tokens))
 
 
 def part_of(llama: FusedLlama, rank: int, devices: Sequence[torch.device], sums: Sums) -> FusedLlama:
