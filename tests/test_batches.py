@@ -259,8 +259,8 @@ def test_its_choices_leave_their_evidence(model: str) -> None:
         ("run baseline --batch 0", "--batch 0 is out of range; give 1 to 1,024"),
         ("run baseline --batch 2 --stop-at-end", "--stop-at-end lets each answer of a --batch end at another token; leave one of them out"),
         ("run baseline --batch 2 --throughput 4", "--throughput runs samples one after the other, and --batch together; leave one"),
-        ("run baseline+generate=static+draft=lookup-4 --batch 2", "draft=lookup-4 drafts for one sample at a time, and not for --batch 2; add +draft=n"),
-        ("sweep --over batch=1,2 --variant baseline+generate=static+draft=lookup-4", "draft=lookup-4 drafts for one sample at a time, and not for"),
+        ("run baseline+generate=static+draft=lookup-4 --batch 2", "draft=lookup-4 drafts for one sample at a time, and not for --batch 2"),
+        ("sweep --over batch=1,2 --variant baseline+generate=static+draft=lookup-4", "draft=lookup-4 drafts for one sample at a time"),
         ("sweep --over batch=1,2 --batch 2", "--batch and --over batch exclude each other; give one of them"),
     ],
 )  # fmt: skip
