@@ -70,15 +70,16 @@ class Batched:
 
     def load(self, path: Path, /) -> tuple[Rows, Work]:
         """The batch whose first sample this is; of a file that is none, so many times itself. Raises UserError for a wrong file."""
-        paths = self._paths.get(path, [path] * self._batch)
-        many = self._pipeline.load_many
-        found = many(paths) if many is not None else [self._pipeline.load(one) for one in paths]
-        loaded, works = zip(*found, strict=True)
-        _require_one_size(paths, works)
-        return Rows(loaded), functools.reduce(_together, works)
+        paths = self._rows(path)
+        return _loaded(paths, [self._pipeline.load(one) for one in paths])
 
     def _load_batches(self, paths: Sequence[Path], /) -> list[tuple[Rows, Work]]:
-        return [self.load(path) for path in paths]
+        of_each = [self._rows(path) for path in paths]
+        found = iter(self._pipeline.load_many([one for rows in of_each for one in rows]))
+        return [_loaded(rows, [next(found) for _ in rows]) for rows in of_each]
+
+    def _rows(self, path: Path) -> list[Path]:
+        return self._paths.get(path, [path] * self._batch)
 
     @torch.inference_mode()
     def preprocess(self, loaded: Rows, /) -> tuple[Inputs, Work]:
@@ -97,6 +98,12 @@ class Batched:
         embeddings = torch.cat([self._pipeline.embeddings(one) for one in features.each])
         answer: tuple[Generation, Work] = self._pipeline.answer(features.each[0], embeddings, new_tokens, sampler)
         return answer
+
+
+def _loaded(paths: Sequence[Path], found: Sequence[tuple[Any, Work]]) -> tuple[Rows, Work]:
+    works = [work for _, work in found]
+    _require_one_size(paths, works)
+    return Rows(tuple(loaded for loaded, _ in found)), functools.reduce(_together, works)
 
 
 def _require_one_size(paths: Sequence[Path], works: Sequence[Work]) -> None:

@@ -95,8 +95,8 @@ GENERATE = Part(
                 ),
                 Evidence("generate", "replay of a CUDA graph", REPLAY, "each step", where=UNDRAFTED),
                 Evidence(
-                    "generate", "matrix times vector in one kernel",
-                    r"kernel:(quantized_)?matvec_kernel", "each layer and step", where=UNDRAFTED,
+                    "generate", "matrix times vector in one kernel, of a batch times some",
+                    r"kernel:(quantized_)?matvecs?_kernel", "each layer and step", where=UNDRAFTED,
                 ),
                 Evidence(
                     "generate", "attention over the cache in one kernel",
