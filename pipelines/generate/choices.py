@@ -95,7 +95,7 @@ GENERATE = Part(
                 ),
                 Evidence("generate", "replay of a CUDA graph", REPLAY, "each step", where=UNDRAFTED),
                 Evidence(
-                    "generate", "matrix times vector in one kernel, of a batch times some",
+                    "generate", "matrix times vector in one kernel",
                     r"kernel:(quantized_)?matvecs?_kernel", "each layer and step", where=UNDRAFTED,
                 ),
                 Evidence(
