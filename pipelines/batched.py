@@ -83,9 +83,13 @@ class Batched:
 
     @torch.inference_mode()
     def preprocess(self, loaded: Rows, /) -> tuple[Inputs, Work]:
-        made = [self._pipeline.preprocess(one) for one in loaded.each]
-        pixels = torch.cat([inputs.pixels for inputs, _ in made])
-        return Inputs(tuple(inputs for inputs, _ in made), pixels), dataclasses.replace(made[0][1], pixel_shape=tuple(pixels.shape))
+        made, copies = [], []
+        for one in loaded.each:
+            inputs, work = self._pipeline.preprocess(one)
+            made.append(inputs)
+            copies.append(inputs.pixels.clone())  # a choice may write the next sample's into the same memory
+        pixels = torch.cat(copies)
+        return Inputs(tuple(made), pixels), dataclasses.replace(work, pixel_shape=tuple(pixels.shape))
 
     @torch.inference_mode()
     def vision(self, inputs: Inputs, /) -> tuple[Rows, Work]:

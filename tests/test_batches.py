@@ -173,6 +173,23 @@ def test_a_batch_of_several_sizes_is_refused(make_clip: MakeClip) -> None:
         build(parse("baseline"), workload).load(small)
 
 
+def test_pixel_values_that_are_written_over_by_the_next_sample_are_copied_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As preprocessing that is replayed does, where images lie at the same address again."""
+    workload = asked("eventgpt", 2)
+    pipeline: Any = build(parse("baseline"), workload)
+    loaded, _ = pipeline.load(places(workload)[0])
+    expected = pipeline.preprocess(loaded)[0].values()
+    right, memory = pipeline._pipeline.preprocess, torch.zeros_like(expected[:5])
+
+    def replayed(images: Any) -> Any:
+        inputs, work = right(images)
+        return inputs.holding(memory.copy_(inputs.pixels)), work
+
+    monkeypatch.setattr(pipeline._pipeline, "preprocess", replayed)
+    assert torch.equal(pipeline.preprocess(loaded)[0].values(), expected)
+    assert not torch.equal(expected[:5], expected[5:])
+
+
 # What is checked of it.
 
 
