@@ -79,10 +79,10 @@ def test_what_a_person_must_decide_breaks_the_rule_and_stays(names: tuple[str, .
     assert left(folder) == set(names)
 
 
-def test_more_than_30_mb_break_the_rule(tmp_path: Path) -> None:
+def test_more_than_34_mb_break_the_rule(tmp_path: Path) -> None:
     with (comparison(tmp_path / "cpu" / "a", *WHOLE) / "result.json").open("wb") as file:
-        file.truncate(31_000_000)
-    assert prune(tmp_path) == (1, "31.0 MB in all, and at most 30 are kept\n")
+        file.truncate(35_000_000)
+    assert prune(tmp_path) == (1, "35.0 MB in all, and at most 34 are kept\n")
 
 
 def test_the_page_that_is_kept_says_what_is_written_today() -> None:

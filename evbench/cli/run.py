@@ -14,6 +14,7 @@ from evbench.cli.options import SessionOptions, with_options
 from evbench.cli.output_folder import command_line, output_folder
 from evbench.cli.ranks import launch_ranks, run_as_rank
 from evbench.distributed.group import launched_place
+from evbench.errors import UserError
 from evbench.session.request import ComparisonRequest
 from evbench.variants.named import parse
 
@@ -43,7 +44,10 @@ def run_command(
         evbench run optimized --preset tiny --target 'video-llava.generate<2.5s'
         evbench run optimized --data street --gpus 8 --out all
     """
-    if (place := launched_place()) is not None:
+    place = launched_place()
+    if options.batch > 1 and (gpus is not None or place is not None):
+        raise UserError(f"each rank takes one sample at a time: leave --batch {options.batch} out, or do not spread the samples")
+    if place is not None:
 
         def make_request() -> ComparisonRequest:
             target, resume, wait = session.target or (), session.resume, session.wait

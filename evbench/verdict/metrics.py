@@ -225,7 +225,7 @@ METRICS: tuple[MetricDefinition, ...] = (
     MetricDefinition("samples-per-second", "per second", "over all throughput runs", _samples_per_second),
     MetricDefinition("throughput-overhead", "share", "throughput over all stages but load, less 1", _throughput_overhead),
     MetricDefinition("new-tokens-per-second", "per second", "new tokens over end-to-end time", _tokens_per_second),
-    MetricDefinition("decode-tokens-per-second", "per second", "tokens of decode steps over their time", _decode_tokens_per_second),
+    MetricDefinition("decode-tokens-per-second", "per second", "decode steps over their time", _decode_tokens_per_second),
     MetricDefinition("energy-per-sample", "joules", "of the GPU, idle power included", _energy_per_sample),
     MetricDefinition(STAGE_SYNC_OVERHEAD, "share", "sum of the synchronized stages over end-to-end, less 1", _stage_sync_overhead),
     MetricDefinition("build", "seconds", "start of the first worker, imports, weights", lambda given: given.side.builds[0].seconds),
