@@ -506,4 +506,4 @@ def test_blocks_that_are_not_the_same_for_each_sample_are_raised_and_told(asked:
     result = simulate(machine, plan(blocks=asked), 6)
     assert len(result.sessions[0].blocks) == run
     told = [text for text in machine.messages if text.endswith("samples has as many")]
-    assert told == ([] if asked == run else [f"--blocks {asked} is raised to {run}: each of 6 samples has as many"])
+    assert told == ([] if asked == run else [f"{asked} blocks are raised to {run}: each of 6 samples has as many"])

@@ -50,7 +50,7 @@ def run_session(
     if len(config.sides) == 2 and (few := too_few_blocks(config.plan.blocks, config.clusters, config.plan.precision)):
         config.listener.message(few)
     if (planned := config.planned_blocks) != config.plan.blocks:
-        config.listener.message(f"--blocks {config.plan.blocks} is raised to {planned}: each of {config.samples} samples has as many")
+        config.listener.message(f"{config.plan.blocks} blocks are raised to {planned}: each of {config.samples} samples has as many")
     with WorkerPool(config) as pool:
         recorder = RunRecorder(config, pool)
         workers = WarmWorkers(config, pool, recorder)
