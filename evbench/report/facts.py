@@ -80,8 +80,7 @@ def _input(measured: SideResult) -> str:
     batch = measured.workload.batch
     first = Path(samples[0].path).name + (f" and {batch - 1} more" if batch > 1 else "")
     text = f"{first}, {several}{window}{_frames(work, measured.workload)}"
-    of_batches = f" of a batch of {batch} each" if batch > 1 else ""
-    return text if len(samples) == 1 else f"{format_samples(samples)}{of_batches}; the first: {text}"
+    return text if len(samples) == 1 else f"{format_samples(samples)}; the first: {text}"
 
 
 def _batch(workload: Workload) -> dict[str, str]:

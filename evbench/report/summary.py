@@ -12,7 +12,7 @@ from evbench.report.next_steps import next_steps
 from evbench.report.outputs import TOKENS
 from evbench.report.render import Report, Summary, Table
 from evbench.report.units import format_bytes, format_seconds
-from evbench.results import STAGES, Result, Side
+from evbench.results import STAGES, Result, Side, Workload
 from evbench.verdict.blocks import TPOT, TTFT
 from evbench.verdict.judgement import Judgement
 from evbench.verdict.metrics import MEMORY, STARTUP, Metric
@@ -27,7 +27,7 @@ OF_MEMORY = ("device", "process")
 
 def summarize(result: Result, judgement: Judgement, report: Report) -> Summary:
     """`report`: of the same result."""
-    headline = report.headline or f"{result.baseline.variant}: {_median(judgement)}"
+    headline = report.headline or f"{result.baseline.variant}: {_median(judgement, result.baseline.workload)}"
     return Summary(
         headlines=tuple(shorten(text, LONGEST_HEADLINE) for text in (headline, report.second_headline) if text),
         subject=shorten(f"{report.title}; {_work(result, judgement)}{_changed(report)}", 2 * LONGEST),
@@ -57,11 +57,14 @@ def _shortened(texts: dict[str, str]) -> dict[str, str]:
     return {name: shorten(text) for name, text in texts.items()}
 
 
-def _median(judgement: Judgement) -> str:
+def _median(judgement: Judgement, workload: Workload) -> str:
     found = judgement.end_to_end.sides["baseline"]
     if found is None:
         return "no run counts"
-    return f"{format_seconds(found.median)} end-to-end, the median of {found.runs} runs of one sample each"
+    each = "one sample" if workload.batch == 1 else f"{workload.batch} samples together"
+    return f"{format_seconds(found.median)} end-to-end, the median of {found.runs} runs of {each}" + (
+        " each" if workload.batch == 1 else ""
+    )
 
 
 def _changed(report: Report) -> str:

@@ -222,7 +222,8 @@ def notes(account: Account) -> tuple[str, ...]:
 def _subject(account: Account) -> str:
     workload, plan = account.workload, account.plan
     model = f"{workload.model}, {workload.preset or workload.weights}, {workload.dtype} on {workload.device}"
-    samples = f"{len(workload.samples)} samples, " if len(workload.samples) > 1 else ""
+    count = len(workload.samples) * workload.batch
+    samples = f"{count} samples, " if count > 1 else ""
     return f"{model}; {samples}planned for each point: at least {plan.blocks} blocks over {plan.invocations} invocations"
 
 

@@ -151,8 +151,11 @@ def format_samples(samples: Sequence[Sample]) -> str:
     >>> one, other = (Sample("a.mp4", "", 4, 6, sequence=name) for name in ("a", "b"))
     >>> format_samples([one, one, other]), format_samples([one, one])
     ('2 sequences with 3 samples', '2 samples, all of one sequence: it covers no other')
+    >>> format_samples([Sample("a.mp4", "", 4, 6, others=(one,))] * 3)
+    '3 batches of 2 samples'
     """
-    count, independent = len(samples), len(set(clusters(samples)))
+    independent, batch = len(set(clusters(samples))), len(samples[0].rows())
+    count = f"{len(samples)} samples" if batch == 1 else f"{len(samples)} batches of {batch} samples"
     if one_sequence(samples):
-        return f"{count} samples, all of one sequence: it covers no other"
-    return f"{count} samples" if independent == count else f"{independent} sequences with {count} samples"
+        return f"{count}, all of one sequence: it covers no other"
+    return count if independent == len(samples) else f"{independent} sequences with {count}"

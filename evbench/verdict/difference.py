@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from evbench.results import STAGES, Block, Side, SideResult
@@ -69,5 +69,9 @@ def paid_back(sides: Mapping[Side, SideResult], counted: Mapping[int, Block], ex
     """When `extra` seconds of startup and compile time are paid back. Only a side that is FASTER pays anything back."""
     if extra > 0 and not faster:
         return BreakEven(None, None, None)
-    gains = paired(sides, counted, end_to_end_seconds, lambda ours, theirs: statistics.fmean(ours) - statistics.fmean(theirs))
-    return break_even(extra, grouped(gains, cluster_of(counted, sides["baseline"].workload.samples)))
+    workload = sides["baseline"].workload
+
+    def of_sample(ours: Sequence[float], theirs: Sequence[float]) -> float:
+        return (statistics.fmean(ours) - statistics.fmean(theirs)) / workload.batch
+
+    return break_even(extra, grouped(paired(sides, counted, end_to_end_seconds, of_sample), cluster_of(counted, workload.samples)))
