@@ -253,6 +253,17 @@ def test_the_report_tells_slopes_points_and_speedups(simulated: SimulatedPoints,
     assert first.timings["end-to-end"].interval.confidence == pytest.approx(1 - 0.05 / 6), "one of six points"
 
 
+def test_a_batch_is_told_by_the_sample_too(simulated: SimulatedPoints, tmp_path: Path) -> None:
+    axes = (Axis("batch", (1, 4)),)
+    sweep.carry_out(asked_for(tmp_path / "out", axes=axes, compared=False), Messages())
+    text = (tmp_path / "out" / "sweep.md").read_text(encoding="utf-8")
+    rows = [[cell.strip() for cell in line.split("|")[1:4]] for line in text.splitlines() if line.startswith(("| point", "| batch="))]
+    (heads, one, four) = rows[:3]
+    assert heads == ["point", "baseline", "baseline, a sample"]
+    assert one[1] == one[2] and four[1].endswith(" ms") and four[2].endswith(" ms")
+    assert float(four[1].removesuffix(" ms")) / 4 == pytest.approx(float(four[2].removesuffix(" ms")), rel=0.01)
+
+
 def test_one_variant_alone_has_lines_and_no_speedup(simulated: SimulatedPoints, tmp_path: Path) -> None:
     found = sweep.carry_out(asked_for(tmp_path / "out", axes=AXES[:1], compared=False), Messages())
     assert [one.outcome.verdict for one in found.points if one.outcome is not None] == [None] * 3

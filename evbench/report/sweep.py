@@ -14,7 +14,8 @@ from evbench.verdict.judgement import CLAIMED
 from evbench.verdict.lines import Bounded
 from evbench.verdict.sweep import NEAR, Axis, Curve, MeasuredPoint, Point, PointOutcome, PointTiming
 
-UNITS = {"frames": "frame", "new-tokens": "token", "batch": "sample"}
+BATCH = "batch"
+UNITS = {"frames": "frame", "new-tokens": "token", BATCH: "sample"}
 """Axis -> one of its amount."""
 
 
@@ -157,11 +158,14 @@ def _points(account: Account) -> Table:
     for found in account.points:
         one = found.outcome
         timing = None if one is None else one.timings.get(END_TO_END)
-        medians = (_median(timing, side) for side in _sides(account))
+        medians = [_median(timing, side) for side in _sides(account)]
+        medians += [_median(timing, side, found.point.values[BATCH]) for side in _sides(account) if BATCH in found.point.values]
         preserved = NOT_MEASURED if one is None or one.preserved is None else one.preserved
         told = "not run yet" if one is None else "; ".join((one.failed or str(one.verdict or "measured"), *one.reasons))
         rows.append((_place(found.point.values), *medians, *_speedup(timing), preserved, told))
-    columns = ("point", *(account.variants[side] for side in _sides(account)), "speedup", "95% CI", "outputs", "detail")
+    names = [account.variants[side] for side in _sides(account)]
+    names += [f"{name}, a sample" for name in names if BATCH in (axis.name for axis in account.axes)]
+    columns = ("point", *names, "speedup", "95% CI", "outputs", "detail")
     return Table("Points: median end-to-end time", columns, tuple(rows))
 
 
@@ -179,8 +183,9 @@ def _sides(account: Account) -> list[Side]:
     return [side for side in SIDES if side in account.variants]
 
 
-def _median(timing: PointTiming | None, side: Side) -> str:
-    return NOT_MEASURED if timing is None or side not in timing.medians else format_seconds(timing.medians[side])
+def _median(timing: PointTiming | None, side: Side, share: int = 1) -> str:
+    """`share`: of so many it is that of one."""
+    return NOT_MEASURED if timing is None or side not in timing.medians else format_seconds(timing.medians[side] / share)
 
 
 def _speedup(timing: PointTiming | None) -> tuple[str, str]:
