@@ -116,6 +116,8 @@ class Choice:
     """Name of another model of evbench that drafts, from what lies beside a sample. Empty: none does."""
     drafter_preset: str = ""
     """Of that model. Empty: that of the target."""
+    most_together: int | None = None
+    """Samples that it takes at a time. None: any number."""
     gpus: int = 1
     """That the language model is divided over: the first ones of those that can be seen."""
     plugin: PluginFile | None = None

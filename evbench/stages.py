@@ -43,7 +43,7 @@ class Generation:
     tokens: tuple[int, ...]
     """New tokens only. Of a batch in turn: the first of each answer, then the second of each, and so on."""
     text: str
-    """Of a batch the answers one below the other."""
+    """Of a batch the answers one after the other, each behind its number in brackets."""
 
 
 def in_turn(answers: Sequence[Sequence[int]]) -> list[int]:

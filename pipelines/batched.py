@@ -60,7 +60,8 @@ class Batched:
         self._pipeline = pipeline
         self._batch = workload.batch
         self._paths = {Path(one.path): [Path(row.path) for row in one.rows()] for one in workload.samples}
-        self.axes = {**pipeline.axes, "generate": ("position x batch", "token")}
+        # Along the first axis are those of the first sample, then those of the second; of generate the first of each, then the second.
+        self.axes = {stage: (f"{first} of the batch", *others) for stage, (first, *others) in pipeline.axes.items()}
         self.model, self.tower, self.decoder = pipeline.model, pipeline.tower, pipeline.decoder
         self.used_layers, self.tower_layers, self.decoder_layers = pipeline.used_layers, pipeline.tower_layers, pipeline.decoder_layers
         self.image_processor, self.tokenizer, self.quantum = pipeline.image_processor, pipeline.tokenizer, pipeline.quantum

@@ -167,7 +167,8 @@ class ClipLlama(ABC):
         tokens = self._answer(features, embeddings, new_tokens, sampler)
         batch, prompt, _ = embeddings.shape
         answers = [tokens[row::batch] for row in range(batch)]
-        text = "\n".join(self.tokenizer.decode(answer, skip_special_tokens=True) for answer in answers)
+        texts = [self.tokenizer.decode(answer, skip_special_tokens=True) for answer in answers]
+        text = texts[0] if batch == 1 else " ".join(f"[{number}] {one}" for number, one in enumerate(texts, 1))
         work = Work(prompt_tokens=prompt, new_tokens=len(answers[0]), stop=self.language.stop_reason(answers[0]))
         return Generation(tuple(tokens), text), work
 

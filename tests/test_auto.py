@@ -20,6 +20,7 @@ from evbench.inputs import workload as workloads
 from evbench.microbenchmarks.false_alarms import expected_outputs
 from evbench.pipelines import auto, interface
 from evbench.pipelines.build import build
+from evbench.pipelines.generate.loops import AtOnce
 from evbench.pipelines.load.video import Frames
 from evbench.pipelines.registry import MODELS, SHOWN
 from evbench.results import Workload
@@ -259,7 +260,9 @@ def test_the_reference_without_a_cache_follows_the_same_tokens(architecture: str
     features, _ = pipeline.vision(pipeline.preprocess(pipeline.load(small_clip(0))[0])[0])
     cached = Sampler(keep=range(NEW_TOKENS))
     tokens = pipeline._generate(features, NEW_TOKENS, cached)
-    at_once = pipeline._language.logits_at_once(features, tokens[:-1])
+    forced = Sampler(tokens, range(NEW_TOKENS))
+    assert AtOnce(pipeline._language)(features, NEW_TOKENS, forced) == tokens
+    at_once = torch.stack([forced.kept[place] for place in range(NEW_TOKENS)])
     kept = torch.stack([cached.kept[place] for place in range(NEW_TOKENS)])
     assert torch.allclose(at_once, kept, atol=1e-3)
     assert not torch.allclose(at_once[1:], kept[:-1], atol=1e-1), "positions differ from each other"

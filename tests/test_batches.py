@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import statistics
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -17,18 +18,25 @@ from evbench.errors import UserError
 from evbench.inputs import batches
 from evbench.inputs.recorded import workload_here
 from evbench.inputs.workload import describe
+from evbench.kernels.matvec import MOST_INPUTS
 from evbench.pipelines.batched import Rows
 from evbench.pipelines.build import build
+from evbench.pipelines.generate.choices import GAMMA
+from evbench.pipelines.registry import PARTS
 from evbench.results import STAGES, Sample, Work, Workload
 from evbench.session.outputs import Expected, outputs_of
 from evbench.stages import Sampler, in_turn, run_stages
 from evbench.variants.named import change, parse
+from evbench.verdict import caches
+from evbench.verdict.blocks import TPOT
 from evbench.verdict.equivalence import compare_sample
 from evbench.verdict.findings import Finding
+from evbench.worker.cache_check import check_cache
 from evbench.worker.capture_outputs import capture_outputs, capture_reference, teacher_forced_logits
 from evbench.worker.evidence import gather, prove
 from evbench.worker.instruments import instruments
 from evbench.worker.kept_rows import KeptRows
+from evbench.worker.measure import RunPosition, measure
 from tests.checkpoints import least, least_model
 from tests.command import refused
 from tests.conftest import MakeClip
@@ -76,10 +84,10 @@ def test_batches_that_share_a_recording_are_not_independent() -> None:
 
 
 def test_samples_that_make_no_whole_number_of_batches_are_refused() -> None:
-    with pytest.raises(UserError, match="5 samples make no whole number of batches of 2; give 4 or 6"):
+    with pytest.raises(UserError, match="5 samples make no whole number of batches of 2; give 4 or 6 samples, or another batch"):
         batches.of(rows(*"abcde"), 2)
-    with pytest.raises(UserError, match=r"a\.mp4 would begin two batches of 2; give each file once"):
-        batches.of(rows(*"abab"), 2)
+    with pytest.raises(UserError, match=r"b\.mp4 is given more than once, and would be in two batches of 2; give each file once"):
+        batches.of(rows(*"abcb"), 2)
 
 
 def test_a_workload_tells_its_batch_and_is_read_again() -> None:
@@ -131,7 +139,7 @@ def test_each_sample_of_a_batch_gets_what_it_gets_by_itself(model: str, choices:
     answer, work = run_stages(pipeline, places(together)[0], NEW_TOKENS, sampler=sampler, observe=found.__setitem__)
     assert torch.allclose(torch.cat([*sampler.kept.values()]), torch.cat(logits), rtol=1e-4, atol=1e-4)
     assert list(answer.tokens) == in_turn([one.tokens for one in answers])
-    assert answer.text == "\n".join(one.text for one in answers)
+    assert answer.text == " ".join(f"[{number}] {one.text}" for number, one in enumerate(answers, 1))
     for stage, values in outputs.items():
         assert np.allclose(found[stage].values(), np.concatenate([np.asarray(one) for one in values]), rtol=1e-4, atol=1e-5), stage
     assert found["preprocess"].prompt() == 3 * build(variant, each).preprocess(alone.load(places(together)[0])[0])[0].prompt()
@@ -139,7 +147,7 @@ def test_each_sample_of_a_batch_gets_what_it_gets_by_itself(model: str, choices:
     assert (work.prompt_tokens, work.new_tokens, work.stop, work.dtype) == (first.prompt_tokens, NEW_TOKENS, "length", first.dtype)
     assert work.visual_tokens == sum(one.visual_tokens or 0 for one in works)
     assert work.frame_indices == sum((one.frame_indices or () for one in works), ())
-    assert pipeline.axes["generate"] == ("position x batch", "token")
+    assert pipeline.axes["generate"] == ("position of the batch", "token")
 
 
 @pytest.mark.parametrize("generate", ["dynamic", "static", "at-once"])
@@ -255,7 +263,7 @@ def test_a_wrong_token_of_one_sample_is_told_by_its_place(tmp_path: Path) -> Non
         pipeline.generate = changed
 
     (found,) = [one for one in judged("video-llava", tmp_path, wrong) if one.rule == "tokens" and one.mode == "end-to-end"]
-    assert (found.grade, found.location) == ("fail", "position 3 of sample 1 of the batch")
+    assert (found.grade, found.location) == ("fail", "position 3 of sample 2 of the batch")
 
 
 @pytest.mark.parametrize("model", FASTER)
@@ -276,8 +284,8 @@ def test_its_choices_leave_their_evidence(model: str) -> None:
         ("run baseline --batch 0", "--batch 0 is out of range; give 1 to 1,024"),
         ("run baseline --batch 2 --stop-at-end", "--stop-at-end lets each answer of a --batch end at another token; leave one of them out"),
         ("run baseline --batch 2 --throughput 4", "--throughput runs samples one after the other, and --batch together; leave one"),
-        ("run baseline+generate=static+draft=lookup-4 --batch 2", "draft=lookup-4 drafts for one sample at a time, and not for --batch 2"),
-        ("sweep --over batch=1,2 --variant baseline+generate=static+draft=lookup-4", "draft=lookup-4 drafts for one sample at a time"),
+        ("run baseline+generate=static+draft=lookup-4 --batch 2", "draft=lookup-4 takes 1 sample at a time, not 2; choose another draft"),
+        ("sweep --over batch=1,2 --variant baseline+generate=static+draft=lookup-4", "draft=lookup-4 takes 1 sample at a time"),
         ("run baseline --batch 2 --gpus 2", "each rank takes one sample at a time: leave --batch 2 out, or do not spread the samples"),
         ("sweep --over batch=1,2 --batch 2", "--batch and --over batch exclude each other; give one of them"),
     ],
@@ -288,6 +296,27 @@ def test_what_a_batch_cannot_be_is_refused_in_one_line(
     monkeypatch.chdir(tmp_path)
     assert told in refused(f"{command} {least_model('video-llava')}", monkeypatch, capsys)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_choice_says_how_many_samples_it_takes() -> None:
+    assert PARTS["generate"].entries["graph"].most_together == MOST_INPUTS
+    assert {PARTS["draft"].entries[name].most_together for name in GAMMA} == {1}
+    with pytest.raises(UserError, match="generate=graph takes 16 samples at a time, not 17; choose another generate"):
+        batches.require_takes(change(parse("baseline"), {"generate": "graph"}), 17)
+
+
+def test_a_decode_step_is_looked_at_for_caches_as_one_of_all_samples() -> None:
+    """What is kept of `generate` is for each step, and not for each token of each sample."""
+    workload = asked("video-llava", 3)
+    pipeline = build(parse("baseline"), workload)
+    using = instruments("cpu")
+    check = check_cache(pipeline, places(workload)[0], NEW_TOKENS, 1, 1, using, batch=3)
+    run = measure(pipeline, places(workload)[0], NEW_TOKENS, RunPosition("timed", 0, 0, 0), True, using, KeptRows(batch=3))
+    assert run.stages is not None and run.decode_step_seconds is not None
+    (pair,) = check.pairs
+    assert 0.2 < pair.seen["generate"] * NEW_TOKENS / run.stages["generate"].seconds < 5
+    seen = caches._seen(check, TPOT, [run])
+    assert seen is not None and 0.1 < seen / statistics.median(run.decode_step_seconds) < 10
 
 
 def test_another_model_takes_one_sample_at_a_time() -> None:

@@ -165,7 +165,7 @@ def test_a_pair_is_three_runs_in_one_of_two_orders(monkeypatch: pytest.MonkeyPat
     """The seen run right behind another of the same input; the unseen one in front of both, or behind."""
     runs: list[int | None] = []
 
-    def run(pipeline: object, path: Path, pixels: int | None, new_tokens: int, using: object) -> cache_check._Ran:
+    def run(pipeline: object, path: Path, pixels: int | None, new_tokens: int, using: object, batch: int) -> cache_check._Ran:
         runs.append(pixels)
         return cache_check._Ran({"load": 1.0 if pixels is None else 2.0}, {})
 
@@ -187,7 +187,7 @@ def test_runs_that_look_for_caches_and_evidence_generate_few_tokens(asked: int, 
     state = WorkerState(nothing, parse("baseline"), dataclasses.replace(workload("video"), new_tokens=asked), nothing, nothing)
     told: list[int] = []
     monkeypatch.setattr(handlers, "check_cache", lambda pipeline, path, new_tokens, *others: told.append(new_tokens))
-    monkeypatch.setattr(handlers, "gather", lambda pipeline, prefetch, paths, new_tokens, using: told.append(new_tokens))
+    monkeypatch.setattr(handlers, "gather", lambda pipeline, prefetch, paths, new_tokens, *others: told.append(new_tokens))
     monkeypatch.setattr(handlers, "prove", lambda *arguments: ())
     for request in (CacheCheckRequest(0, 1, 4), ActivationRequest()):
         handlers.HANDLERS[type(request)](state, request)

@@ -32,7 +32,7 @@ NOT_TAKEN = {
     "sweep": set(map(name_of, sweep.NOT_TAKEN)),
     "scaling": set(map(name_of, scaling.NOT_TAKEN)),
     "compare-models": set(map(name_of, compare_models.NOT_TAKEN)),
-    "selftest": {"--target", "--precision", "--max-time", "--details", "--batch"},
+    "selftest": {"--target", "--precision", "--max-time", "--details"},
     "trace": set(map(name_of, trace.OF_TIMED_RUNS)),
     "limits": set(map(name_of, limits.NOT_TAKEN)),
     "acceptance": set(map(name_of, acceptance.NOT_TAKEN)) - {"--target"},  # it has one of its own

@@ -34,7 +34,7 @@ REPETITIONS = 20
 """Comparisons of a self-test."""
 
 
-@with_options(but=("target", "precision", "max_time", "details", "batch"))
+@with_options(but=("target", "precision", "max_time", "details"))
 def selftest_command(
     *,
     variant: Annotated[

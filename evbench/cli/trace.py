@@ -14,6 +14,7 @@ from evbench.cli.options import SessionOptions, with_options
 from evbench.cli.output_folder import output_folder
 from evbench.cli.working import working
 from evbench.errors import UserError
+from evbench.inputs import batches
 from evbench.inputs.drafter import drafter
 from evbench.plugins.use import require_used
 from evbench.report import traces
@@ -54,6 +55,7 @@ def trace_command(
     chosen, workload = parse(variant), options.workload()
     require_used(options.plugin or (), [chosen])
     require(chosen, workload.model, workload.kind, workload.device)
+    batches.require_takes(chosen, workload.batch)
     drafter(chosen, workload)
     folder = output_folder(session, now(), f"{workload.model}-trace")
     tokens = min(options.trace_tokens, workload.new_tokens)

@@ -88,7 +88,8 @@ def _batch(workload: Workload) -> dict[str, str]:
     if workload.batch == 1:
         return {}
     rows = [row.sha256 for row in workload.samples[0].rows()]
-    different = "all different" if len(set(rows)) == len(rows) else f"{len(set(rows))} of them different"
+    count = len(set(rows))
+    different = "all different" if count == len(rows) else "all the same" if count == 1 else f"{count} of them different"
     return {"Batch": f"{workload.batch} samples go through the stages together ({different}): a time is that of all of them"}
 
 

@@ -35,8 +35,9 @@ def name(series: Series) -> str:
     workload = series.workload
     model = f"{workload.model} {workload.preset or workload.weights}, {workload.dtype} on {workload.device}"
     images = f"{workload.frames} {'frames' if workload.kind == 'video' else 'event images'}"
-    several = "samples" if workload.batch == 1 else f"batches of {workload.batch} samples"
-    samples = f"{len(workload.samples)} {several} of " if len(workload.samples) > 1 or workload.batch > 1 else ""
+    count = len(workload.samples)
+    several = "samples" if workload.batch == 1 else f"{'batch' if count == 1 else 'batches'} of {workload.batch} samples"
+    samples = f"{count} {several} of " if count > 1 or workload.batch > 1 else ""
     return printable(f"{series.variant}: {model}, {samples}{images}, {workload.new_tokens} new tokens; {series.machine}")
 
 

@@ -122,4 +122,5 @@ def _narrower(samples: Sequence[Sample], blocks: int) -> str:
         return f"More blocks narrow the interval: --blocks {4 * blocks} about halves it."
     units = len(set(clusters(samples)))
     what = "samples" if units == len(samples) else "sequences"
-    return f"More {what} narrow the interval: {4 * units} in --data about halve it."
+    more = 4 * units * (len(samples[0].rows()) if what == "samples" else 1)
+    return f"More {what} narrow the interval: {more} in --data about halve it."

@@ -86,7 +86,8 @@ def _of_sample(found: SampleTokens) -> str:
     if found.first_difference is None:
         text = f"identical, all {ours}"
     else:
-        text = f"NOT identical: they differ from token {found.first_difference + 1} on; lengths {ours} and {theirs}"
+        which = "" if found.row is None else f" of sample {found.row + 1} of the batch"
+        text = f"NOT identical: they differ from token {found.first_difference + 1}{which} on; lengths {ours} and {theirs}"
     if all(count == 1 for count in found.distinct.values()):
         return text
     counts = " and ".join(str(found.distinct[side]) for side in SIDES)

@@ -102,8 +102,10 @@ def _name(curve: Curve, account: Account) -> str:
 def _growth(curve: Curve) -> str:
     line, unit = curve.line, UNITS[curve.axis]
     slope, rest = line.slope, format_signed(line.intercept.value)
+    shortest, longest = format_seconds(min(curve.seconds)), format_seconds(max(curve.seconds))
+    span = shortest if shortest == longest else f"{shortest} to {longest}"
     if slope.low is not None and slope.high is not None and slope.low <= 0 <= slope.high:
-        grows = f"no growth found (95% CI {format_signed(slope.low)} to {format_signed(slope.high)} a {unit}), around {rest}"
+        grows = f"no growth found (95% CI {format_signed(slope.low)} to {format_signed(slope.high)} a {unit}): {span}"
     else:
         grows = f"{format_signed(slope.value)} a {unit}{_bounds(slope)}, and {rest} whatever the number"
     return "; ".join(filter(None, [grows, floor_in_words(curve)]))

@@ -47,6 +47,11 @@ def _of_blocks(place: str, session: Session, sides: int) -> Iterator[str]:
 
 def _of_side(side: str, measured: SideResult) -> Iterator[str]:
     yield from _of_workload(f"{side}.workload", measured.workload)
+    for number, run in enumerate(measured.runs):
+        length = run.work.new_tokens
+        if length is not None and measured.workload.batch > 1 and len(run.tokens) != length * measured.workload.batch:
+            of_batch = f"{length} new ones for each of {measured.workload.batch} samples"
+            yield f"{side}.runs[{number}] has {len(run.tokens)} tokens, and {of_batch}"
     if not measured.variant.isprintable():
         yield f"{side}.variant is {measured.variant!r}, and no variant has such characters in its name"
     plugged = [(part, choice) for plugin in measured.plugins for part, choice in plugin.choices.items()]

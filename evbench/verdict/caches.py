@@ -139,7 +139,7 @@ def _seen(check: CacheCheck, name: str, runs: Sequence[Run]) -> float | None:
     """The shortest in a seen run. None if it is not known."""
     if name != TPOT:
         return min(pair.seen[name] for pair in check.pairs) if name in check.pairs[0].seen else None
-    tokens = min(SHORT_ANSWER, *(len(run.tokens) for run in runs))
+    tokens = min(SHORT_ANSWER, *(run.work.new_tokens or len(run.tokens) for run in runs))
     if tokens < 2 or not {"generate", PREFILL} <= check.pairs[0].seen.keys():
         return None
     rest = statistics.median(_behind_the_last_token(run) for run in runs)

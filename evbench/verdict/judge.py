@@ -156,15 +156,17 @@ def _demands(
 
     def decide(demand: Demand) -> DemandOutcome:
         if demand.timing == demands.FAILED_SAMPLES:
-            return demands.decide_most(demand, float(len(measured.failed)))
+            return demands.decide_most(demand, float(len(measured.failed) * measured.workload.batch))
         if demand.timing == demands.MEMORY:
             kind = "device" if measured.workload.device == "cuda" else "process"
             peaks = [peak for stage in STAGES if (peak := metric(f"{kind}-memory-{stage}")) is not None]
             return demands.decide_most(demand, max(peaks, default=None))
         if demand.samples is not None:
             timed = timed_runs(measured, counted[side], end_to_end_seconds)
-            mean = interval_of_mean(timed, counted[side], measured.workload.samples)
-            return demands.decide_several(demand, metric(STARTUP), [seconds for _, seconds in timed], mean)
+            low, high = interval_of_mean(timed, counted[side], measured.workload.samples) or (None, None)
+            batch = measured.workload.batch
+            around = None if low is None or high is None else (low / batch, high / batch)
+            return demands.decide_several(demand, metric(STARTUP), [seconds / batch for _, seconds in timed], around)
         if demand.seconds is None:
             return demands.decide_slower(demand, timings[demand.timing].interval, timings[demand.timing].claim_threshold)
         timed = timed_runs(measured, counted[side], TIMED[demand.timing])

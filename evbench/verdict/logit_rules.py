@@ -126,7 +126,7 @@ def _divergence(mode: Mode, sides: SampleOutputs, tokens: tuple[int, ...], side:
     expected, batch = sides.baseline.tokens, sides.baseline.batch
     places = range(row, min(len(expected), len(tokens)), batch)  # the shorter decides
     first = next((place for place in places if expected[place] != tokens[place]), None)
-    of_batch = f" of sample {row} of the batch" if batch > 1 else ""
+    of_batch = f" of sample {row + 1} of the batch" if batch > 1 else ""
     if first is None:
         lengths = len(expected[row::batch]), len(tokens[row::batch])
         detail = f"one of the outputs is cut: {lengths[0]} and {lengths[1]} tokens"

@@ -109,8 +109,8 @@ def _frames(run: Run) -> int:
 
 def _prompt_tokens(run: Run) -> int | None:
     """Of all prompts of its batch."""
-    work = run.work
-    return None if work.prompt_tokens is None else work.prompt_tokens * (len(run.tokens) // (work.new_tokens or len(run.tokens)) or 1)
+    prompt, length = run.work.prompt_tokens, run.work.new_tokens
+    return None if prompt is None else prompt * max(1, len(run.tokens) // length if length else 1)
 
 
 def _peak(stage: str, kind: Callable[[Memory], int | None]) -> Callable[[CountedRuns], Value]:

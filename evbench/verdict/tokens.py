@@ -16,9 +16,11 @@ class SampleTokens:
     distinct: dict[Side, int]
     """Number of different outputs over all runs."""
     lengths: dict[Side, int]
-    """Number of tokens in the last run."""
+    """Number of tokens in the last run, of a batch those of one answer."""
     first_difference: int | None
     """Index of the first token that differs in the last runs. None if these are identical."""
+    row: int | None = None
+    """Of a batch, the number of the sample whose token that is, from 0. None where each sample goes by itself, or none differs."""
 
     @property
     def identical(self) -> bool:
@@ -40,15 +42,19 @@ class TokenComparison:
 def compare(sides: Mapping[Side, SideResult]) -> TokenComparison:
     """Of two sides with a common sample."""
     ours, theirs = (sides[side].tokens_by_sample() for side in SIDES)
-    samples = [_compare(sample, ours[sample], theirs[sample]) for sample in sorted(ours.keys() & theirs.keys())]
+    batch = sides["baseline"].workload.batch
+    samples = [_compare(sample, ours[sample], theirs[sample], batch) for sample in sorted(ours.keys() & theirs.keys())]
     different = [found for found in samples if not found.identical]
     return TokenComparison(len(samples), len(different), (different or samples)[0])
 
 
-def _compare(sample: int, ours: Sequence[tuple[int, ...]], theirs: Sequence[tuple[int, ...]]) -> SampleTokens:
+def _compare(sample: int, ours: Sequence[tuple[int, ...]], theirs: Sequence[tuple[int, ...]], batch: int) -> SampleTokens:
     distinct: dict[Side, int] = {"baseline": len(set(ours)), "optimized": len(set(theirs))}
-    lengths: dict[Side, int] = {"baseline": len(ours[-1]), "optimized": len(theirs[-1])}
-    return SampleTokens(sample, distinct, lengths, first_difference(ours[-1], theirs[-1]))
+    lengths: dict[Side, int] = {"baseline": len(ours[-1]) // batch, "optimized": len(theirs[-1]) // batch}
+    first = first_difference(ours[-1], theirs[-1])
+    if first is None or batch == 1:
+        return SampleTokens(sample, distinct, lengths, first)
+    return SampleTokens(sample, distinct, lengths, first // batch, first % batch)
 
 
 def first_difference(ours: Sequence[int], theirs: Sequence[int]) -> int | None:

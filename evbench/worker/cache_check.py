@@ -34,6 +34,7 @@ def check_cache(
     using: Instruments,
     other: Path | None = None,
     events: Path | None = None,
+    batch: int = 1,
 ) -> CacheCheck:
     """Run the sample in pairs, each stage timed: three runs a pair, and one before the first.
 
@@ -45,6 +46,7 @@ def check_cache(
         seed: another for each call, or what is unseen would have been seen.
         other: a sample whose frames are others, which is loaded after all runs. None if there is none.
         events: event images of the sample that a model that drafts sees.
+        batch: samples that go through the stages together.
     """
     draw = random.Random(seed)
     orders = [number % 2 == 0 for number in range(pairs)]
@@ -55,7 +57,7 @@ def check_cache(
         seen, _ = copy_sample(path, folder / "seen", None, events)
 
         def run(copy: Path, pixels: int | None) -> _Ran:
-            return _run(pipeline, copy, pixels, new_tokens, using)
+            return _run(pipeline, copy, pixels, new_tokens, using, batch)
 
         run(seen, None)  # the first of a pair may be the unseen run, and must not be the first of all
         for fresh, unseen_first in enumerate(orders, seed * pairs):
@@ -84,7 +86,7 @@ class _Ran:
     """Stage -> its output on the host, of `generate` the logits of the first token. Without `load`, and what cannot be seen."""
 
 
-def _run(pipeline: Pipeline[Any, Any, Any], path: Path, pixels: int | None, new_tokens: int, using: Instruments) -> _Ran:
+def _run(pipeline: Pipeline[Any, Any, Any], path: Path, pixels: int | None, new_tokens: int, using: Instruments, batch: int) -> _Ran:
     """
     Args:
         pixels: seed of the changed images. None to leave them as they are.
@@ -99,7 +101,7 @@ def _run(pipeline: Pipeline[Any, Any, Any], path: Path, pixels: int | None, new_
     answer, _ = run_loaded(pipeline, (held, loading), new_tokens, watch, sampler, outputs.__setitem__)
     prefill, *_ = watch.steps()
     seconds = watch.seconds | {PREFILL: prefill}
-    seconds["generate"] /= max(1, len(answer.tokens))
+    seconds["generate"] /= max(1, len(answer.tokens) // batch)
     shown = {stage: output.values() for stage, output in outputs.items()} | {"generate": sampler.kept.get(0)}
     return _Ran(seconds, {stage: _on_host(values) for stage, values in shown.items() if values is not None})
 

@@ -138,7 +138,8 @@ def _cache_check(state: WorkerState, request: CacheCheckRequest) -> CacheCheck:
     with tempfile.TemporaryDirectory(prefix="evbench-other-sample-") as folder:
         other = _other_sample(state, path, Path(folder))
         using, events = state.instruments, state.events(request.sample)
-        return check_cache(state.pipeline, path, state.few_tokens, request.seed, request.pairs, using, other, events)
+        few, batch = state.few_tokens, state.workload.batch
+        return check_cache(state.pipeline, path, few, request.seed, request.pairs, using, other, events, batch)
 
 
 def _other_sample(state: WorkerState, path: Path, folder: Path) -> Path | None:
@@ -171,7 +172,7 @@ def _energy(state: WorkerState, request: EnergyRequest) -> EnergyReply:
 
 def _profile(state: WorkerState, request: ProfileRequest) -> ProfileReply:
     try:
-        return ProfileReply(profile(state.pipeline, state.paths[0], request.spec, state.instruments), "")
+        return ProfileReply(profile(state.pipeline, state.paths[0], request.spec, state.instruments, state.workload.batch), "")
     except TooLarge as error:
         return ProfileReply(None, str(error))
 

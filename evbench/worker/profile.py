@@ -30,8 +30,8 @@ MOST_PACKED = 100 * 2**20
 """Bytes of a trace's file."""
 
 
-def profile(pipeline: Pipeline[Any, Any, Any], path: Path, spec: TraceSpec, using: Instruments) -> Trace:
-    """Write a Chrome trace (`.json.gz`, opens in Perfetto) of one sample.
+def profile(pipeline: Pipeline[Any, Any, Any], path: Path, spec: TraceSpec, using: Instruments, batch: int = 1) -> Trace:
+    """Write a Chrome trace (`.json.gz`, opens in Perfetto) of one sample, or of a batch of so many.
 
     Raises:
         TooLarge: the file would be. It is not kept.
@@ -49,7 +49,7 @@ def profile(pipeline: Pipeline[Any, Any, Any], path: Path, spec: TraceSpec, usin
 
     def once() -> int:
         answer, _ = run_stages(pipeline, path, spec.new_tokens, ranges, Sampler(mark=ranges.mark))
-        return len(answer.tokens)
+        return len(answer.tokens) // batch
 
     named = module_ranges(pipeline.model) if spec.modules else nullcontext()
     how = "give fewer --trace-tokens" + (", or leave out --modules" if spec.modules else "")

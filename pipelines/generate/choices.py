@@ -115,6 +115,7 @@ GENERATE = Part(
                 Evidence("generate", "writes to a cache of transformers with fixed size", FIXED, "never"),
             ),
             needs=("NVIDIA GPU", "Triton"),
+            most_together=16,  # evbench.kernels.matvec.MOST_INPUTS
             risk="kernels of its own in the place of a library's; stale logits, a cache that is lost and a position that is off are "
             "planted as faults",
         ),
@@ -222,6 +223,7 @@ def _drafted(drafter: str, gamma: int) -> Choice:
         risk="what is drafted and not accepted was computed for nothing; a draft that is believed, and a cache that is cut back wrongly, "
         f"are planted as faults{'; takes the memory of both models, and loads, encodes and prefills twice' if other else ''}",
         tokens_per_pass=gamma + 1,
+        most_together=1,
         drafter=other,
         drafter_preset=preset,
     )

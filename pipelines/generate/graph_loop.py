@@ -9,7 +9,6 @@ from typing import Protocol
 import torch
 from transformers import DynamicCache
 
-from evbench.errors import UserError
 from evbench.kernels.decode_attention import DecodeAttention
 from evbench.kernels.greedy_token import greedy_token
 from evbench.kernels.matvec import MOST_INPUTS
@@ -124,7 +123,7 @@ class DecodeState:
 
     def __init__(self, llama: FusedLlama, prefill: Prefill, batch: int, capacity: int) -> None:
         if batch > MOST_INPUTS:
-            raise UserError(f"generate=graph takes {MOST_INPUTS} prompts at a time at most, not {batch}; use generate=static")
+            raise ValueError(f"{MOST_INPUTS} prompts at most, not {batch}")
         capacity = max(capacity, cuda_graph.WARM_UPS + 1)  # before it is captured, the step runs from position 0 on
         self.batch, self.capacity = batch, capacity
         self._llama = llama

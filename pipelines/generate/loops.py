@@ -125,13 +125,13 @@ class AtOnce:
 
     def __call__(self, prompt: Any, new_tokens: int, sampler: Sampler, /) -> list[int]:
         if sampler.forced is not None:
-            batch = len(prompt)
-            tokens = list(sampler.forced[: new_tokens * batch])
-            answers = [tokens[row::batch] for row in range(batch)]
-            # One after the other: a batch of the reference would need the memory of all.
-            rows = [self._language.logits_at_once(prompt[row : row + 1], answer[:-1]) for row, answer in enumerate(answers)]
-            for logits in torch.stack(rows, dim=1):
-                sampler.of_batch(logits)
+            # The prompts of a batch go one after the other, in the memory of one. What is no embeddings, but another model's, is of one.
+            prompts = torch.split(prompt, 1) if isinstance(prompt, torch.Tensor) else (prompt,)
+            tokens = list(sampler.forced[: new_tokens * len(prompts)])
+            answers = (tokens[row :: len(prompts)] for row in range(len(prompts)))
+            rows = [self._language.logits_at_once(one, answer[:-1]) for one, answer in zip(prompts, answers, strict=True)]
+            for logits in torch.cat(rows, dim=1):
+                sampler.of_batch(logits[:, None])
             return tokens
         tokens = []
         while len(tokens) < new_tokens and not (tokens and self._language.ends(tokens[-1])):
