@@ -30,7 +30,9 @@ import triton.language as tl
 from triton.runtime import interpreter
 
 from evbench.inputs import sample, torture
+from tests.command import evbench
 from tests.h264 import write
+from tests.ranks import MEASURED, command, place_clips
 from tests.scene_files import make_scenes
 
 MakeClip = Callable[..., Path]
@@ -104,6 +106,15 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("scenes")
     make_scenes(place / "set", 4, 2, 0.5, 320, 240)
     return place
+
+
+@pytest.fixture(scope="session")
+def one_process(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The result of one process, of samples that tests give to several ranks."""
+    place = tmp_path_factory.mktemp("one-process")
+    done = evbench(command(place_clips(place), "--out one"), place)
+    assert done.returncode in MEASURED, done.stderr
+    return place / "one"
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,7 @@
 """Hostile files that are changed so as to reach new lines of evbench's own parsers: `python -m tests.fuzz_coverage --minutes 15`.
 
-It needs atheris, which nothing else does (`python -m pip install atheris`). A file is opened as `tests.fuzz` opens it, and the same is a
-fault. Only how it is changed is different: byte by byte, going on from what reached a line or a branch that nothing before had reached.
+A file is opened as `tests.fuzz` opens it, and the same is a fault. Only how it is changed is different, by atheris: byte by byte, going on
+from what reached a line or a branch that nothing before had reached.
 """
 
 from __future__ import annotations

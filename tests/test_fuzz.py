@@ -9,13 +9,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 from evbench.errors import UserError
 from tests import fuzz, fuzz_coverage
+from tests.dev_packages import needs
 from tests.fuzz import Outcome, open_one, run, told
 from tests.hostile_inputs import TARGETS, Target, edited
 
@@ -130,7 +130,16 @@ def breaks_at_a_z(folder: Path) -> None:
         raise KeyError("z")
 
 
-@pytest.mark.skipif(find_spec("atheris") is None, reason="needs atheris, which nothing else of evbench does: python -m pip install atheris")
+@needs("atheris")
+def test_atheris_reaches_more_of_a_parser_and_finds_no_fault(tmp_path: Path) -> None:
+    """For two seconds. `python -m tests.fuzz_coverage` goes on for as long as it is told to."""
+    examples, before, after, fault = fuzz_coverage.run("EVT", tmp_path / "fuzz", 2.0, 1)
+    assert not fault
+    assert examples > 20
+    assert after > before > 100
+
+
+@needs("atheris")
 def test_what_atheris_finds_is_a_fault_and_its_file_is_kept(tmp_path: Path) -> None:
     (tmp_path / "reached").mkdir()
     done = subprocess.run([sys.executable, "-c", FOUND, str(tmp_path)], cwd=fuzz.ROOT, capture_output=True, text=True, timeout=100)

@@ -6,46 +6,25 @@ import json
 import os
 import re
 import shlex
-import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from evbench.machine.conditions import descendants
-from evbench.results import Run
 from evbench.session import journal
 from evbench.session.verification import read_verified
-from tests.checkpoints import least_model
 from tests.command import evbench, interruptible, is_running
 from tests.left_behind import places_in
+from tests.ranks import CLIPS, MEASURED, blocks, command, place_clips, ranks_of, require_one_result_as, timed, wait_until, was_measured
 from tests.scene_files import small_clip
 
 pytestmark = pytest.mark.slow
 
-ROOT = Path(__file__).parent.parent
-QUICK = "--blocks 4 --invocations 1 --warmup 5 --new-tokens 5 --trace-tokens 0"
-CLIPS = 4
 DAMAGED, CUT_OFF = "damaged.mp4", "cut-off.mp4"
-MEASURED = (0, 6)
-"""Exit codes. 6 if somebody else used this machine in each block."""
-
-
-def command(clips: list[str], more: str) -> str:
-    return f"run baseline {least_model('video-llava')} {QUICK} {' '.join(f'--video {clip}' for clip in clips)} {more}"
-
-
-def place_clips(folder: Path) -> list[str]:
-    names = [f"{number}.mp4" for number in range(CLIPS)]
-    for number, name in enumerate(names):
-        shutil.copy(small_clip(number), folder / name)
-    return names
 
 
 def damage(folder: Path) -> list[str]:
@@ -60,63 +39,19 @@ def damage(folder: Path) -> list[str]:
     return [DAMAGED, CUT_OFF]
 
 
-def timed(runs: tuple[Run, ...]) -> dict[int, list[tuple[int, ...]]]:
-    """Sample -> tokens of each of its timed runs."""
-    found: dict[int, list[tuple[int, ...]]] = {}
-    for run in runs:
-        if run.kind == "timed":
-            found.setdefault(run.sample, []).append(run.tokens)
-    return found
-
-
-def ranks_of(process: int) -> dict[int, int]:
-    """Rank -> number of its process, of those that the command has started."""
-    found = {}
-    for child in descendants(process):
-        with suppress(OSError):
-            given = dict(pair.partition("=")[::2] for pair in Path(f"/proc/{child}/environ").read_text().split("\0"))
-            command = Path(f"/proc/{child}/cmdline").read_text()
-            if "RANK" in given and "\0evbench\0" in command:
-                found[int(given["RANK"])] = child
-    return found
-
-
-def wait_until(done: Callable[[], bool], what: str, running: subprocess.Popen[str] | None = None) -> None:
-    """Fails at once if the command that is waited for has ended."""
-    deadline = time.monotonic() + 240
-    while not done():
-        assert running is None or running.poll() is None, f"it ended before {what} came"
-        assert time.monotonic() < deadline, f"{what} did not come"
-        time.sleep(0.05)
-
-
-def blocks(folder: Path, rank: int) -> list[str]:
-    runs = folder / f"rank-{rank}" / "runs.jsonl"
-    return re.findall(r'"block": \{.*', runs.read_text()) if runs.exists() else []
-
-
-def test_two_ranks_have_one_result_as_of_one_device_and_go_on_without_corrupt_samples(tmp_path: Path) -> None:
+def test_two_ranks_have_one_result_as_of_one_device_and_go_on_without_corrupt_samples(one_process: Path, tmp_path: Path) -> None:
     clips = tmp_path / "clips"
     clips.mkdir()
     place_clips(clips)
-    one = evbench(command([], "--data clips --out one"), tmp_path)
-    assert one.returncode in MEASURED, one.stderr
     bad = [f"clips/{name}" for name in damage(clips)]
     two = evbench(command([], "--data clips --gpus 2 --out two"), tmp_path)
     assert two.returncode in MEASURED, two.stderr
     assert "Traceback" not in two.stdout + two.stderr
-    alone, spread = read_verified(tmp_path / "one"), read_verified(tmp_path / "two")
-    assert not spread.baseline.unverified
-    assert [sample.sha256 for sample in spread.baseline.workload.samples] == [sample.sha256 for sample in alone.baseline.workload.samples]
-    ours, theirs = timed(spread.baseline.runs), timed(alone.baseline.runs)
-    assert {sample: set(tokens) for sample, tokens in ours.items()} == {sample: set(tokens) for sample, tokens in theirs.items()}
-    assert set(ours) == set(range(CLIPS))
-    assert all(len(tokens) >= 4 for tokens in ours.values())
-    assert spread.baseline.builds[0].weights_fingerprint == alone.baseline.builds[0].weights_fingerprint
+    require_one_result_as(one_process, tmp_path / "two")
 
     ranks = json.loads((tmp_path / "two" / "ranks.json").read_text())
     assert sorted(one["path"] for one in ranks["failed"]) == sorted(bad)
-    assert [one.number for one in spread.baseline.failed] == [one["number"] for one in ranks["failed"]]
+    assert [one.number for one in read_verified(tmp_path / "two").baseline.failed] == [one["number"] for one in ranks["failed"]]
     assert "FAILED_SAMPLES" in (tmp_path / "two" / "report.md").read_text()
     assert [share["samples"] for share in ranks["shares"]] == [[0, 2], [1, 3]]
     assert all(share["differing"] == 0 for share in ranks["shares"])
@@ -128,7 +63,7 @@ def test_two_ranks_have_one_result_as_of_one_device_and_go_on_without_corrupt_sa
     files = [file for file in (tmp_path / "two").rglob("*") if file.is_file() and file.suffix != ".log"]
     assert {file.name: found for file in files if (found := places_in(file))} == {}
 
-    beside = evbench("compare --baseline one --optimized two", tmp_path)
+    beside = evbench(f"compare --baseline {one_process} --optimized two", tmp_path)
     assert "Traceback" not in beside.stderr
     assert beside.returncode in (0, 3, 4, 6), beside.stderr
 
@@ -197,49 +132,23 @@ def test_ranks_end_with_their_launcher(tmp_path: Path) -> None:
         wait_until(lambda: not any(map(is_running, started)), "the end of all that it has started")
 
 
+def by_torchs_launcher(asked: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """As a person starts two ranks by `torchrun`."""
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "evbench"]
+    return subprocess.run([*launcher, *shlex.split(asked)], cwd=folder, capture_output=True, text=True, check=False, timeout=400)
+
+
+def test_torchs_launcher_starts_two_ranks_that_have_one_result_as_of_one_process(one_process: Path, tmp_path: Path) -> None:
+    done = by_torchs_launcher(command(place_clips(tmp_path), "--out out"), tmp_path)
+    assert was_measured(done.returncode, done.stdout), done.stderr
+    require_one_result_as(one_process, tmp_path / "out")
+    ranks = json.loads((tmp_path / "out" / "ranks.json").read_text())
+    assert [(share["rank"], share["node"], share["samples"]) for share in ranks["shares"]] == [(0, 0, [0, 2]), (1, 0, [1, 3])]
+    assert done.stdout.count("2 ranks: ") == 1, "rank 0 alone tells the result"
+
+
 @pytest.mark.long
-def test_torchs_launcher_starts_the_ranks_too(tmp_path: Path) -> None:
-    """As on several machines; on one that has fewer samples than ranks it says so once."""
-    asked = command(place_clips(tmp_path)[:1], "--out out").split()
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    done = subprocess.run([*launcher, "-m", "evbench", *asked], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=240)
+def test_what_ranks_of_torchs_launcher_refuse_is_said_once(tmp_path: Path) -> None:
+    done = by_torchs_launcher(command(place_clips(tmp_path)[:1], "--out out"), tmp_path)
     assert done.returncode == 1  # torch's launcher knows no other
     assert done.stderr.count("evbench: 2 ranks are more than 1 sample") == 1
-
-
-SRUN = """#!/usr/bin/env python3
-# As srun starts one task on each machine: here both on this one, each with a folder of its own for locks.
-import os, subprocess, sys
-command = sys.argv[1:]
-while command[0].startswith("--"):
-    print("srun", command.pop(0), file=sys.stderr)
-nodes = []
-for node in range(int(os.environ["SLURM_NNODES"])):
-    temporary = os.path.abspath(f"node-{node}")
-    os.makedirs(temporary, exist_ok=True)
-    nodes.append(subprocess.Popen(command, env=os.environ | {"SLURM_NODEID": str(node), "TMPDIR": temporary}))
-sys.exit(max(node.wait() for node in nodes))
-"""
-SCONTROL = '#!/bin/sh\n[ "$*" = "show hostnames here-[1-2]" ] || exit 1\necho localhost\necho localhost\n'
-
-
-@pytest.mark.long
-def test_the_job_for_slurm_starts_launchers_on_two_machines_and_goes_on(tmp_path: Path) -> None:
-    """Both of them this one, and Slurm's commands replaced."""
-    for name, text in {"srun": SRUN, "scontrol": SCONTROL}.items():
-        (tmp_path / name).write_text(text)
-        (tmp_path / name).chmod(0o755)
-    (tmp_path / ".venv").symlink_to(sys.prefix)
-    with socket.socket() as probe:
-        probe.bind(("localhost", 0))
-        port = probe.getsockname()[1]
-    slurm = {"JOB_ID": "7", "JOB_NODELIST": "here-[1-2]", "NNODES": "2", "GPUS_ON_NODE": "1", "CPUS_ON_NODE": "2"}
-    given = {f"SLURM_{name}": value for name, value in slurm.items()}
-    environment = os.environ | given | {"PATH": f"{tmp_path}:{os.environ['PATH']}", "PORT": str(port), "PYTHONPATH": str(ROOT)}
-    asked = ["bash", str(ROOT / "examples" / "ranks.sbatch"), "out", *shlex.split(command(place_clips(tmp_path), ""))[1:]]
-    done = subprocess.run(asked, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, timeout=400)
-    assert done.returncode in MEASURED, done.stderr
-    assert "srun --kill-on-bad-exit=1" in done.stderr
-    ranks = json.loads((tmp_path / "out" / "ranks.json").read_text())
-    assert [(share["rank"], share["node"]) for share in ranks["shares"]] == [(0, 0), (1, 1)]
-    assert set(timed(read_verified(tmp_path / "out").baseline.runs)) == set(range(CLIPS))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -12,21 +13,18 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 from evbench.machine.conditions import descendants
-from evbench.session.verification import read_verified
-from tests.command import evbench, is_running
-from tests.test_ranks import CLIPS, ROOT, blocks, command, place_clips, ranks_of, timed, wait_until
+from tests.command import is_running
+from tests.dev_packages import needs
+from tests.ranks import MEASURED, blocks, command, place_clips, ranks_of, require_one_result_as, wait_until
 
-pytestmark = [
-    pytest.mark.long,
-    pytest.mark.skipif(find_spec("ray") is None, reason="needs Ray, which nothing else of evbench does: python -m pip install ray"),
-]
+pytestmark = [pytest.mark.slow, needs("ray")]
 
+ROOT = Path(__file__).parent.parent
 ENVIRONMENT = os.environ | {"RAY_ADDRESS": "local", "RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled", "PYTHONPATH": str(ROOT)}
 
 
@@ -72,24 +70,18 @@ def end(machine: subprocess.Popen[str]) -> None:
     machine.wait()
 
 
-def test_two_ranks_on_ray_have_one_result_as_of_one_device(tmp_path: Path) -> None:
-    asked = command(place_clips(tmp_path), "")
-    done = subprocess.run(on_ray(asked), cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, check=False, timeout=400)
-    assert done.returncode in (0, 6), done.stdout + done.stderr
-    one = evbench(f"{asked} --device cpu --out one", tmp_path)
-    assert one.returncode in (0, 6), one.stderr
-    alone, spread = read_verified(tmp_path / "one"), read_verified(tmp_path / "out")
-    assert not spread.baseline.unverified
-    assert [sample.sha256 for sample in spread.baseline.workload.samples] == [sample.sha256 for sample in alone.baseline.workload.samples]
-    ours, theirs = timed(spread.baseline.runs), timed(alone.baseline.runs)
-    assert {sample: set(tokens) for sample, tokens in ours.items()} == {sample: set(tokens) for sample, tokens in theirs.items()}
-    assert set(ours) == set(range(CLIPS))
-    assert all(len(tokens) >= 4 for tokens in ours.values())
-    assert spread.baseline.builds[0].weights_fingerprint == alone.baseline.builds[0].weights_fingerprint
+@pytest.mark.long
+def test_two_ranks_on_ray_have_one_result_as_of_one_process(one_process: Path, tmp_path: Path) -> None:
+    asked = on_ray(command(place_clips(tmp_path), ""))
+    done = subprocess.run(asked, cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, check=False, timeout=400)
+    assert done.returncode in MEASURED, done.stdout + done.stderr
+    require_one_result_as(one_process, tmp_path / "out")
 
 
-@pytest.mark.parametrize("again", [1, 0])
-def test_a_rank_that_is_killed_is_named_and_the_ranks_go_on(again: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize("again", [1, pytest.param(0, marks=pytest.mark.long)])
+def test_a_rank_that_is_killed_is_named_and_the_ranks_go_on_to_one_result_as_of_one_process(
+    again: int, one_process: Path, tmp_path: Path
+) -> None:
     """By themselves as often as is asked, and then by the same line."""
     asked, out = on_ray(command(place_clips(tmp_path), ""), "--again", str(again)), tmp_path / "out"
     with (
@@ -103,19 +95,20 @@ def test_a_rank_that_is_killed_is_named_and_the_ranks_go_on(again: int, tmp_path
         code = running.wait(400)
     told = (tmp_path / "said").read_text()
     assert "ray_cluster: rank 1 ended with code -9, and the others were ended; what had ended is in out" in told
-    assert code == (0 if again else 1), told
+    assert code in (MEASURED if again else (1,)), told
     wait_until(lambda: not any(map(is_running, started)), "the end of all that it has started")
     if not again:
         done = subprocess.run(asked, cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, check=False, timeout=400)
-        assert done.returncode in (0, 6), done.stdout + done.stderr
+        assert done.returncode in MEASURED, done.stdout + done.stderr
     for rank, before in kept.items():
         assert blocks(out, rank)[: len(before)] == before
-    found = read_verified(out)
-    assert set(timed(found.baseline.runs)) == set(range(CLIPS))
-    assert len(found.sessions[0].blocks) == len({block.number for block in found.sessions[0].blocks})
+    require_one_result_as(one_process, out)
+    ranks = json.loads((out / "ranks.json").read_text())
+    assert [share["samples"] for share in ranks["shares"]] == [[0, 2], [1, 3]]
 
 
-def test_another_machine_takes_over_what_a_lost_one_had_left(tmp_path: Path) -> None:
+@pytest.mark.long
+def test_another_machine_takes_over_what_a_lost_one_had_left(one_process: Path, tmp_path: Path) -> None:
     asked, out = on_ray(command(place_clips(tmp_path), ""), "--again", "1"), tmp_path / "out"
     with (
         machines(3, tmp_path) as (address, started),
@@ -129,13 +122,14 @@ def test_another_machine_takes_over_what_a_lost_one_had_left(tmp_path: Path) -> 
         end(lost)
         code = running.wait(400)
     told = (tmp_path / "said").read_text()
-    assert code == 0, told
+    assert code in MEASURED, told
     assert f"ray_cluster: rank {rank} is gone: " in told
     for rank, before in kept.items():
         assert blocks(out, rank)[: len(before)] == before
-    assert set(timed(read_verified(out).baseline.runs)) == set(range(CLIPS))
+    require_one_result_as(one_process, out)
 
 
+@pytest.mark.long
 def test_ctrl_c_ends_the_ranks(tmp_path: Path) -> None:
     out = tmp_path / "out"
     asked = on_ray(command(place_clips(tmp_path), ""))
@@ -156,6 +150,7 @@ def test_ctrl_c_ends_the_ranks(tmp_path: Path) -> None:
     wait_until(lambda: not any(map(is_running, ranks.values())), "the end of the ranks")
 
 
+@pytest.mark.long
 def test_what_evbench_refuses_is_said_and_not_tried_again(tmp_path: Path) -> None:
     asked = on_ray(command(place_clips(tmp_path)[:1], ""))
     done = subprocess.run(asked, cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, check=False, timeout=240)

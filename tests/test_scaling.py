@@ -46,9 +46,9 @@ from evbench.worker.messages import ThroughputRequest
 from tests.checkpoints import least_model
 from tests.command import evbench, interruptible, refused
 from tests.examples import make_result, make_side, make_throughput_run, make_trace, scaled
+from tests.ranks import QUICK, blocks, place_clips, ranks_of, timed, wait_until
 from tests.simulation import LIMITS, PLAN, Noise, SimulatedMachine, header, run_simulated, simulated_workload
 from tests.test_climb import Messages
-from tests.test_ranks import QUICK, blocks, place_clips, ranks_of, timed, wait_until
 from tests.test_sweep import SimulatedPoints
 from tests.traces import host_range, launched, stages
 
