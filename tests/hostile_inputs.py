@@ -7,7 +7,6 @@ import copy
 import gzip
 import io
 import json
-import shlex
 import sys
 import zipfile
 from collections.abc import Callable, Mapping
@@ -20,15 +19,17 @@ import numpy as np
 from hypothesis import strategies as st
 
 from evbench import results
+from evbench.cli.compare import compare_command
 from evbench.cli.config import KEYS
-from evbench.cli.main import main
+from evbench.cli.later import LaterCommand
 from evbench.encoding import to_json
 from evbench.errors import UserError
-from evbench.inputs import listing
+from evbench.inputs import listing, sample
 from evbench.inputs import workload as workloads
 from evbench.inputs.listing import Selection
 from evbench.lint import beside
 from evbench.lint.examine import examine
+from evbench.machine import machine
 from evbench.pipelines.checkpoints import folder as checkpoints
 from evbench.pipelines.load import event_files, png, video
 from evbench.plugins.use import forget_all, use
@@ -39,6 +40,7 @@ from evbench.results import EventWindow
 from evbench.scenes.captions import QUESTIONS
 from evbench.scenes.index import caption, read_index
 from evbench.session import compare, journal
+from evbench.session.request import ComparisonRequest, request_header
 from evbench.traces import breakdown, chrome, completeness
 from evbench.traces.former_tracks import redrawn
 from evbench.traces.timeline import Timeline
@@ -183,17 +185,31 @@ def zip_file(draw: Draw, content: bytes) -> bytes:
 
 @st.composite
 def toml_file(draw: Draw, content: bytes) -> bytes:
-    """Lines of keys that are known, with values of any kind; or a file whose bytes are changed."""
-    if draw(st.integers(0, 3)) == 0:
+    """Lines of which some are changed, left out or added, mostly such as are known; or a file whose bytes are changed."""
+    if draw(st.integers(0, 7)) == 0:
         return draw(edited(content))  # type: ignore[no-any-return]
     keys = st.sampled_from(KEYS) | st.sampled_from(("out", "resume", "plugin", "pipeline", "config")) | st.text(max_size=5)
-    quoted = st.text(st.characters(exclude_categories=["Cs"]), max_size=9).map(lambda text: json.dumps(text))
+    texts = st.sampled_from(NAMES) | st.text(st.characters(exclude_categories=["Cs"]), max_size=9)
+    quoted = texts.map(lambda text: json.dumps(text, ensure_ascii=False))
     plain = st.one_of(
         quoted, st.integers().map(str), st.floats().map(str), st.sampled_from(("true", "false", "1979-05-27", "{}", "{a = 1}", "inf", "[]"))
     )
     value = plain | st.lists(plain, max_size=3).map(lambda some: f"[{', '.join(some)}]")
-    rows = draw(st.lists(st.tuples(keys, value), min_size=1, max_size=5))
-    return "\n".join(f"{key} = {given}" for key, given in rows).encode()
+    rows = content.decode().splitlines()
+    for _ in range(draw(EDITS)):
+        what = draw(st.sampled_from(("known", "known", "known", "leave out", "edit", "value", "add")))
+        place = draw(st.integers(0, len(rows) - 1))
+        key = rows[place].partition(" =")[0]
+        if what == "known":
+            known = draw(st.sampled_from(OTHER_LINES))
+            rows = [row for row in rows if row.partition(" =")[0] != known.partition(" =")[0]] + [known]
+        elif what == "leave out" and len(rows) > 1:
+            del rows[place]
+        elif what == "edit":
+            rows[place] = draw(edited(rows[place].encode())).decode(errors="replace")
+        else:
+            rows[place] = f"{draw(keys) if what == 'add' else key} = {draw(value)}"
+    return "\n".join(rows).encode()
 
 
 @st.composite
@@ -309,24 +325,45 @@ def open_trace(folder: Path) -> None:
         tables({"A": sections, "B": sections})
 
 
+class Started(Exception):
+    """All that is asked for was accepted."""
+
+
 def open_config(folder: Path) -> None:
-    """As `evbench compare --config FILE` does, up to the first worker."""
+    """As `evbench compare --config FILE` does, up to the first worker; what is to be measured is written into its folder and read again."""
 
-    def measure(*unused: object) -> None:
-        raise UserError("here workers would be started")
+    def measure(request: ComparisonRequest, *unused: object) -> None:
+        header = request_header(request.created, machine.read(request.device()), request.plan, request.variants, request.workloads)
+        try:
+            with journal.create(request.folder, header):
+                assert journal.read_header(request.folder) == header
+        except UserError as error:
+            raise AssertionError(f"what was accepted cannot be recorded: {error}") from error
+        raise Started
 
-    before = sys.argv, compare.measure
-    sys.argv = shlex.split(f"evbench compare --baseline baseline --optimized baseline --device cpu --config {folder / 'evbench.toml'}")
-    compare.measure = measure  # type: ignore[assignment]
-    told = io.StringIO()
+    before = sys.argv, compare.measure, machine.read
+    sys.argv = ["evbench", "compare", "--config", str(folder / "evbench.toml"), "--out", str(folder / "out")]
+    compare.measure, machine.read = measure, _machine  # type: ignore[assignment]
     try:
-        with contextlib.redirect_stderr(told):
-            main()
-    except SystemExit as ended:
-        assert ended.code == 2, f"it ended with {ended.code}"
-        raise UserError("refused") from None
+        with contextlib.redirect_stderr(io.StringIO()), _compare().make_context("evbench compare", sys.argv[2:]) as context:
+            context.command.invoke(context)
+    except Started:
+        return
+    except OSError as error:  # `main` tells it so
+        raise UserError(f"{error.filename}: {error.strerror}") from None
     finally:
-        sys.argv, compare.measure = before
+        sys.argv, compare.measure, machine.read = before
+    raise AssertionError("it has ended without a session")
+
+
+@cache
+def _compare() -> Any:
+    """The command, which takes longer to make than to call."""
+    return LaterCommand("compare", callback=lambda: compare_command).loaded()
+
+
+_machine = cache(machine.read)
+"""What is installed here takes longer to find out than the rest."""
 
 
 def open_plugin(folder: Path) -> None:
@@ -356,8 +393,6 @@ class Target:
     """Of examples, where others have 1: each takes long."""
     starts_processes: bool = False
     """A file of the user's that is code is run in a process of its own."""
-    is_refused: bool = False
-    """Also a whole one is: what it names is not there."""
 
 
 @cache
@@ -485,7 +520,10 @@ def _traces() -> list[Files]:
     return [{"a.json.gz": chrome.packed(chrome.Trace(header, events))}]
 
 
-CONFIG = """blocks = 12
+CONFIG = """baseline = "baseline"
+optimized = "baseline+attention=eager"
+device = "cpu"
+blocks = 12
 preset = "tiny"
 new-tokens = 4
 video = ["a.mp4"]
@@ -494,6 +532,17 @@ max-time = 30
 precision = "5%"
 stop-at-end = true
 """
+OTHER_LINES = (
+    'baseline = "optimized+attention=eager"', 'optimized = "optimized"', 'optimized = "a.json#x"',
+    'fail-if = ["vision.slower:5%", "slower:1%"]',
+    "require-speedup = true", 'allow = ["cached", "lossy"]', 'target = ["video-llava.generate<2.5s", "memory<24GiB"]', 'model = "eventgpt"',
+    'preset = "small"', 'weights = "."', 'video = ["a.mp4", "a.mp4"]', 'events = ["."]', 'event-window = "0:50"', 'event-limit = "50ms"',
+    'data = "."', "raw-events = true", 'split = "test"', "samples = 1", "shuffle-seed = 3", "frames = 4", 'frame-policy = "inclusive"',
+    'prompt = "What? [bold]"', "new-tokens = 1", "stop-at-end = false", 'device = "auto"', 'dtype = "float64"', "seed = 7", "blocks = 1",
+    "invocations = 2", 'precision = "0.1%"', "max-time = 0.5", "warmup = 1", 'order = "reload"', "cold-files = true", "cold-compile = true",
+    "throughput = 2", "deadline = 60", "trace-tokens = 0", "modules = true",
+)  # fmt: skip
+"""Lines of options, most of which can be."""
 PLUGIN = """import evbench
 from evbench import Evidence
 @evbench.choice({0}, meaning={1}, name="mine", over={2}, kinds=[{3}], evidence=[Evidence({4}, "w", {5})])
@@ -518,7 +567,7 @@ TARGETS = {
     "journal": Target(_journal, lines_file, open_journal, "runs.jsonl"),
     "header of a journal": Target(_journal, json_file, open_journal, "session.json"),
     "scenes": Target(_scenes, json_file, open_scenes),
-    "TOML": Target(lambda: [{"evbench.toml": CONFIG.encode()}], toml_file, open_config, is_refused=True),
+    "TOML": Target(lambda: [{"evbench.toml": CONFIG.encode(), "a.mp4": sample.CLIP.read_bytes()}], toml_file, open_config, "evbench.toml"),
     "plug-in": Target(
         lambda: [{"mine.py": PLUGIN.format(*map(repr, RIGHT)).encode()}],
         lambda content: manifest(PLUGIN),

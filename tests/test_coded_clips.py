@@ -129,6 +129,19 @@ def test_a_cover_in_front_of_the_clip_is_not_taken_for_it(decoder: str, tmp_path
     assert [read_bar_code(picture) for picture in np.asarray(frames.pixels)] == PICKED
 
 
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_a_stream_that_begins_in_the_middle_is_left_out(decoder: str, tmp_path: Path) -> None:
+    """PyAV, which knows those that were there when the file was opened, fails at its end."""
+    (clip,) = (clip for clip in coded_clips.CLIPS if clip.name == "mpeg2.ts")
+    path = coded_clips.write(clip, tmp_path)
+    content = bytearray(path.read_bytes())
+    last = max(place for place in range(0, len(content), 188) if content[place + 1 : place + 3] == b"\x41\x00")
+    content[last + 1] = 0x43  # the number of its stream
+    path.write_bytes(content)
+    assert len(probe(path).seconds) == coded_clips.FRAMES - 1
+    assert DECODERS[decoder](path, 8, "inclusive").indices == tuple(POLICIES["inclusive"](coded_clips.FRAMES - 1, 8))
+
+
 def test_of_several_video_streams_dali_is_given_the_clip_alone() -> None:
     for name in ("two_preview1.mp4", "cover_last.mp4"):
         request = decode_request(CASES / name, 8, "inclusive")

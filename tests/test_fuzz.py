@@ -29,6 +29,7 @@ def test_hostile_files_of_every_kind_are_opened_or_refused(tmp_path: Path) -> No
     for one in found:
         assert one.opened + one.refused >= min(20, max(4, round(20 * TARGETS[one.target].share))) / 2
     assert sum(one.opened for one in found) > 20 and sum(one.refused for one in found) > 100, "both happen"
+    assert {one.target: one.opened for one in found}["TOML"] >= 2, "options are not all refused"
 
 
 def hangs(folder: Path) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,16 @@ class Demuxed:
     """Video streams of the file, covers and previews among them."""
 
 
+def packets_of(container: InputContainer, *streams: VideoStream) -> Iterator[av.Packet[Any]]:
+    """Packets of streams that were there when the file was opened, and an empty one of each at the end.
+
+    Another stream may begin in the middle of a file, such as MPEG-TS. It is left out. PyAV may look for it among those that it knows, once
+    it has given all that is asked for here.
+    """
+    with contextlib.suppress(IndexError):
+        yield from container.demux(*streams)
+
+
 def clip_stream(path: Path, container: InputContainer) -> Demuxed:
     """Read all packets, and choose the stream that FFmpeg chooses.
 
@@ -52,7 +63,7 @@ def clip_stream(path: Path, container: InputContainer) -> Demuxed:
         UserError: there is no codec for any.
     """
     packets: dict[int, list[av.Packet[Any]]] = {stream.index: [] for stream in container.streams.video}
-    for packet in container.demux(*container.streams.video):
+    for packet in packets_of(container, *container.streams.video):
         if packet.size:
             packets[packet.stream.index].append(packet)
     decodable = [stream for stream in container.streams.video if getattr(stream, "codec_context", None) is not None]

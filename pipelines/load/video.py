@@ -28,6 +28,7 @@ from evbench.pipelines.load.streams import (
     encode_again,
     is_whole_avi,
     other_kind,
+    packets_of,
     stream_kinds,
     video_stream,
 )  # fmt: skip
@@ -231,8 +232,8 @@ def _coded_frames(path: Path, stream: VideoStream) -> tuple[int, int]:
     """How many frames the file holds, whatever its edit list says, and how many of those that its header counts are empty."""
     with opened(path, ignore_editlist="1", **SKIM) as container:
         again = container.streams[stream.index]
-        held = sum(packet.size > 0 for packet in container.demux(again))
         assert isinstance(again, VideoStream)
+        held = sum(packet.size > 0 for packet in packets_of(container, again))
         if is_whole_avi(path):
             return held, max(0, stream.frames - held)
         return held, empty_chunks(again)
@@ -254,7 +255,7 @@ def shown_frames(path: Path, clip: Clip, container: InputContainer) -> Iterator[
     stream = video_stream(container, clip.stream)
     base = float(stream.time_base or 1)
     index = -1
-    for index, frame in enumerate(container.decode(stream)):
+    for index, frame in enumerate(frame for packet in packets_of(container, stream) for frame in packet.decode()):
         if index == len(clip.ticks) or frame.pts != clip.ticks[index] or frame.is_corrupt:
             wanted = f"frame {index} at {clip.seconds[index]:.3f} s" if index < len(clip.ticks) else "the end"
             got = (
