@@ -286,6 +286,7 @@ def test_its_choices_leave_their_evidence(model: str) -> None:
         ("run baseline --batch 2 --throughput 4", "--throughput runs samples one after the other, and --batch together; leave one"),
         ("run baseline+generate=static+draft=lookup-4 --batch 2", "draft=lookup-4 takes 1 sample at a time, not 2; choose another draft"),
         ("sweep --over batch=1,2 --variant baseline+generate=static+draft=lookup-4", "draft=lookup-4 takes 1 sample at a time"),
+        ("selftest --mutants --batch 2", "--mutants plants faults into the stages of one sample at a time; leave --batch 2 out"),
         ("run baseline --batch 2 --gpus 2", "each rank takes one sample at a time: leave --batch 2 out, or do not spread the samples"),
         ("sweep --over batch=1,2 --batch 2", "--batch and --over batch exclude each other; give one of them"),
     ],

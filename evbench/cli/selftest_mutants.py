@@ -41,6 +41,8 @@ def try_mutants(variant: Variant, options: Options, session: SessionOptions, pla
         raise UserError("--mutants and --plant exclude each other: the one is of outputs, the other of times; give one of them")
     if session.resume:
         raise UserError("--mutants begins anew each time: --resume would have no effect; leave it out")
+    if options.batch > 1:
+        raise UserError(f"--mutants plants faults into the stages of one sample at a time; leave --batch {options.batch} out")
     if repetitions is not None:
         raise UserError("--mutants tries each fault once: --repetitions would have no effect; leave it out")
     refuse_idle((options, session), USED, "--mutants times nothing")
