@@ -8,6 +8,7 @@ from evbench.errors import UserError
 from evbench.report import timings
 from evbench.report.exit_reason import exit_reason
 from evbench.results import STAGES, FailedSample, Result
+from evbench.verdict import refusal
 from evbench.verdict.demands import NAMES, Demand, DemandOutcome, decide_slower, decide_target, read
 from evbench.verdict.judge import judge
 from evbench.verdict.statistics import Interval, median_interval
@@ -229,6 +230,22 @@ def test_so_many_samples_take_the_start_and_the_mean_of_each() -> None:
     alone = dataclasses.replace(result, optimized=None, outputs=None)
     (whole,) = demanded(alone, "200-samples<15min")
     assert whole.met is True and whole.measured == pytest.approx(1 + 200 * 0.63, rel=0.01)
+
+
+def test_a_batch_is_as_many_samples_as_it_has() -> None:
+    result = simulate(SimulatedMachine(3, Noise(variation=0.001, drift=0, first_slot=0, outliers=0)), PLAN, 10)
+    alone = dataclasses.replace(result, optimized=None, outputs=None)
+    workload = alone.baseline.workload
+    batches = tuple(dataclasses.replace(one, others=(one,) * 3) for one in workload.samples)
+    failed = (FailedSample(1, "b.mp4", "b.mp4 is damaged"),)
+    side = dataclasses.replace(alone.baseline, workload=dataclasses.replace(workload, samples=batches), failed=failed)
+    several, left_out = demanded(dataclasses.replace(alone, baseline=side), "200-samples<15min", "failed-samples<4")
+    (one_by_one,) = demanded(alone, "200-samples<15min")
+    assert several.measured == pytest.approx(1 + 200 * 0.63 / 4, rel=0.01)
+    assert several.measured is not None and several.low is not None and several.high is not None and one_by_one.low is not None
+    assert several.low < several.measured < several.high < one_by_one.low
+    assert (left_out.measured, left_out.met) == (4.0, False)
+    assert "1 of 11 batches of 4 samples of the baseline side could not be used" in refusal.failed({"baseline": side})
 
 
 def test_the_interval_of_several_samples_is_over_sequences() -> None:

@@ -32,8 +32,7 @@ from evbench.verdict.speculation import Propose, acceptance, blocks, forced, pro
 
 NOT_TAKEN = (
     "model", "weights", "plugin", "pipeline", "video", "events", "raw_events", "batch", "stop_at_end", "throughput",
-    "trace_tokens",
-    "modules", "target", "blocks", "invocations", "precision", "max_time", "warmup", "order", "cold_files", "cold_compile",
+    "trace_tokens", "modules", "target", "blocks", "invocations", "precision", "max_time", "warmup", "order", "cold_files", "cold_compile",
     "resume", "details", "event_window", "event_limit", "event_size",
 )  # fmt: skip
 """Shared options that this command does not take: it times nothing, and has its models and the scenes of --data."""

@@ -31,8 +31,7 @@ from evbench.variants.obstacles import require
 
 NOT_TAKEN = (
     "model", "weights", "plugin", "pipeline", "video", "events", "raw_events", "batch", "stop_at_end", "throughput",
-    "trace_tokens",
-    "modules", "target",
+    "trace_tokens", "modules", "target",
 )  # fmt: skip
 """Shared options that this command does not take: it has two models, the input from --data, and both lengths."""
 

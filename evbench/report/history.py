@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from evbench.report import junit
 from evbench.report.render import Table, file_of, printable, tables_and_notes
 from evbench.report.units import NOT_MEASURED, format_ratio, format_ratios, format_seconds
+from evbench.verdict.clusters import unit
 from evbench.verdict.demands import DemandOutcome
 from evbench.verdict.history import Entry, Series, Step, steps
 
@@ -36,7 +37,7 @@ def name(series: Series) -> str:
     model = f"{workload.model} {workload.preset or workload.weights}, {workload.dtype} on {workload.device}"
     images = f"{workload.frames} {'frames' if workload.kind == 'video' else 'event images'}"
     count = len(workload.samples)
-    several = "samples" if workload.batch == 1 else f"{'batch' if count == 1 else 'batches'} of {workload.batch} samples"
+    several = unit(workload.samples) if count > 1 else f"batch of {workload.batch} samples"
     samples = f"{count} {several} of " if count > 1 or workload.batch > 1 else ""
     return printable(f"{series.variant}: {model}, {samples}{images}, {workload.new_tokens} new tokens; {series.machine}")
 

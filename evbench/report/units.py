@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from evbench.results import EventWindow, Sample
-from evbench.verdict.clusters import clusters, one_sequence
+from evbench.verdict.clusters import clusters, one_sequence, unit
 
 NOT_MEASURED = "n/a"
 
@@ -154,8 +154,7 @@ def format_samples(samples: Sequence[Sample]) -> str:
     >>> format_samples([Sample("a.mp4", "", 4, 6, others=(one,))] * 3)
     '3 batches of 2 samples'
     """
-    independent, batch = len(set(clusters(samples))), len(samples[0].rows())
-    count = f"{len(samples)} samples" if batch == 1 else f"{len(samples)} batches of {batch} samples"
+    independent, count = len(set(clusters(samples))), f"{len(samples)} {unit(samples)}"
     if one_sequence(samples):
         return f"{count}, all of one sequence: it covers no other"
     return count if independent == len(samples) else f"{independent} sequences with {count}"

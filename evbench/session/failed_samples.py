@@ -11,6 +11,7 @@ from evbench.errors import UserError
 from evbench.places import short_path
 from evbench.results import Build, FailedSample, Plan, Side, Workload
 from evbench.session.progress import ProgressListener
+from evbench.verdict.clusters import unit
 
 Failed = Mapping[str, tuple[FailedSample, ...]]
 """Side -> samples that it could not use."""
@@ -52,8 +53,8 @@ def find(
             for side, worker in workers.items():
                 if refused := try_each(worker, workloads[side], side, listener):
                     found[side] = refused
-                    several = "samples" if (batch := workloads[side].batch) == 1 else f"batches of {batch} samples"
-                    told = f"{len(refused)} of {len(workloads[side].samples)} {several} cannot be used and are left out"
+                    samples = workloads[side].samples
+                    told = f"{len(refused)} of {len(samples)} {unit(samples)} cannot be used and are left out"
                     listener.message(f"{side}: {told}; the first: {refused[0].reason}")
     if len(_numbers(found)) == max((len(workload.samples) for workload in workloads.values()), default=0) > 0:
         raise UserError(f"no sample can be used by all sides; the first: {next(iter(found.values()))[0].reason}")

@@ -30,6 +30,12 @@ def one_sequence(samples: Sequence[Sample]) -> bool:
     return len(samples) > 1 and len({sample.sequence for sample in samples}) == 1 and samples[0].sequence is not None
 
 
+def unit(samples: Sequence[Sample]) -> str:
+    """What a run is of, and blocks and failures are counted by: "samples", or "batches of 4 samples"."""
+    batch = len(samples[0].rows())
+    return "samples" if batch == 1 else f"batches of {batch} samples"
+
+
 def cluster_means(values: Mapping[int, float], samples: Sequence[Sample]) -> list[float]:
     """Of each cluster that has values. `values`: number of a sample -> its value."""
     of = clusters(samples)

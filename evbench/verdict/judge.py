@@ -162,11 +162,10 @@ def _demands(
             peaks = [peak for stage in STAGES if (peak := metric(f"{kind}-memory-{stage}")) is not None]
             return demands.decide_most(demand, max(peaks, default=None))
         if demand.samples is not None:
-            timed = timed_runs(measured, counted[side], end_to_end_seconds)
-            low, high = interval_of_mean(timed, counted[side], measured.workload.samples) or (None, None)
-            batch = measured.workload.batch
-            around = None if low is None or high is None else (low / batch, high / batch)
-            return demands.decide_several(demand, metric(STARTUP), [seconds / batch for _, seconds in timed], around)
+            whole = timed_runs(measured, counted[side], end_to_end_seconds)
+            timed = [(run, seconds / measured.workload.batch) for run, seconds in whole]
+            mean = interval_of_mean(timed, counted[side], measured.workload.samples)
+            return demands.decide_several(demand, metric(STARTUP), [seconds for _, seconds in timed], mean)
         if demand.seconds is None:
             return demands.decide_slower(demand, timings[demand.timing].interval, timings[demand.timing].claim_threshold)
         timed = timed_runs(measured, counted[side], TIMED[demand.timing])

@@ -9,6 +9,7 @@ from evbench.pipelines.registry import OWN, PARTS, parts_with_effect
 from evbench.results import DECODING, STAGES, Activation, Check, Outputs, Result, Session, Side, SideResult, Work
 from evbench.verdict import caches, floors, ignored_input
 from evbench.verdict.blocks import counted_blocks, too_disturbed
+from evbench.verdict.clusters import unit
 from evbench.verdict.error_rule import OWN_ERROR
 from evbench.verdict.findings import first_divergence
 from evbench.verdict.judgement import Verdict
@@ -83,9 +84,9 @@ def refusal(result: Result, apart: bool) -> tuple[list[str], Verdict | None]:
 def failed(sides: Mapping[Side, SideResult]) -> str:
     """Samples that a side could not use, in words. Empty if there are none."""
     given = {side: len(measured.workload.samples) + len(_failed_numbers(sides)) for side, measured in sides.items()}
-    batch = next(iter(sides.values())).workload.batch
-    several = "samples" if batch == 1 else f"batches of {batch} samples"
-    told = [f"{len(measured.failed)} of {given[side]} {several} of the {side} side" for side, measured in sides.items()]
+    told = [
+        f"{len(measured.failed)} of {given[side]} {unit(measured.workload.samples)} of the {side} side" for side, measured in sides.items()
+    ]
     first = next((one for measured in sides.values() for one in measured.failed), None)
     both = " on both" if len(sides) == 2 else ""
     return "" if first is None else f"{' and '.join(told)} could not be used, and are left out{both}; the first: {first.reason}"
